@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make demo` and `make test`. One .venv serves both.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One OpenMP thread per process and passive waiting: several processes share few cores.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test test-slow check format clean
+
+demo: $(VENV)/.product
+	$(BIN)/archipel demo $(DEMO_OPTIONS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_OPTIONS)
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -q -m "slow and not gpu" $(PYTEST_OPTIONS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Archipel needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# torch first and pinned: the default build of a newer torch brings gigabytes of CUDA.
+$(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.product
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,256 @@
+"""A recipe: the TOML file that defines a run, closed and total.
+
+Every section is frozen and refuses unknown keys, so a typo is an error and not a silent default.
+The lab, the update role and the planner read the same recipe; nodes never need it.
+Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical JSON, so that the
+file's comments and layout do not matter.
+"""
+
+import tomllib
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from archipel.records.canonical import canonical_json, sha256_digest
+
+MAX_RECIPE_BYTES = 64 * 1024
+"""A recipe is a page of settings, never a data file."""
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class InvalidRecipe(ValueError):
+    """The recipe cannot be used as it stands; the message lists every fault with its key."""
+
+
+class Section(BaseModel):
+    """Frozen, closed: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunSection(Section):
+    """How the run is paced."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    versions: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Number of updates; the last policy version has this number."""
+    groups_per_update: Annotated[int, Field(ge=1, le=65_536)] = 32
+    """B: groups that one update consumes."""
+    group_size: Annotated[int, Field(ge=2, le=1024)] = 8
+    """G: rollouts of one prompt."""
+    max_staleness: Annotated[int, Field(ge=0, le=64)] = 1
+    """S: an update never sees a rollout more than S versions old."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Everything random in the run follows from it."""
+    anchor_every: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Every K-th version is also published whole, so a late joiner replays at most K deltas."""
+
+
+class ModelSection(Section):
+    """Architecture of a model that starts from random weights (ignored when weights are given)."""
+
+    family: Literal["llama", "qwen2", "qwen3", "olmo2"] = "llama"
+    hidden_size: Annotated[int, Field(ge=8, le=65_536)] = 128
+    num_layers: Annotated[int, Field(ge=1, le=512)] = 2
+    num_heads: Annotated[int, Field(ge=1, le=1024)] = 4
+    num_kv_heads: Annotated[int, Field(ge=1, le=1024)] = 4
+    head_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """hidden_size / num_heads unless given."""
+    intermediate_size: Annotated[int, Field(ge=8, le=1_048_576)] = 352
+    max_position_embeddings: Annotated[int, Field(ge=8, le=4_194_304)] = 256
+    tie_embeddings: bool = True
+    rope_theta: Positive = 10_000.0
+    tokenizer: Literal["characters", "bytes"] = "characters"
+    """`characters` is a 64-symbol alphabet for small verifiable tasks; `bytes` covers any text."""
+
+
+class EnvironmentSection(Section):
+    """Where tasks and rewards come from."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+    """`secret_order`, `reasoning_gym`, `jsonl`, `verifiers`."""
+    parameters: dict[str, str | int | float | bool] = {}
+    """The environment's own settings; it refuses those it does not know."""
+    secret: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
+    """Name of a secret that only the trusted role holds; never its value."""
+    time_limit_s: Positive = 5.0
+    """One grading call may take this long; then the reward is 0 and the timeout is counted."""
+
+
+class SamplingSection(Section):
+    """How rollouts are sampled."""
+
+    max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
+    temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+
+
+class AlgorithmSection(Section):
+    """Rewards of a group into advantages."""
+
+    name: Literal["grpo", "rloo"] = "grpo"
+    scale_by_std: bool = False
+    """GRPO only: divide by the group's standard deviation (else mean-centred only)."""
+
+
+class LossSection(Section):
+    """Advantages into a gradient."""
+
+    name: Literal["trust_region", "ppo_clip", "tis", "cispo"] = "trust_region"
+    clip_low: Positive = 0.2
+    """ppo_clip: ratio below 1 - clip_low is clipped."""
+    clip_high: Positive = 0.28
+    """ppo_clip: ratio above 1 + clip_high is clipped."""
+    ratio_cap: Positive = 2.0
+    """tis: importance ratios are truncated here."""
+    cispo_low: Annotated[float, Field(ge=0.0)] = 0.0
+    cispo_high: Positive = 4.0
+    """cispo: the detached ratio is clamped into [cispo_low, cispo_high]."""
+    trust_delta: Positive = 0.2
+    """trust_region: a token is masked once its probability has moved this far in its advantage's direction."""
+    kl_coefficient: Annotated[float, Field(ge=0.0)] = 1e-3
+    """trust_region: weight of the squared log ratio."""
+
+
+class OptimiserSection(Section):
+    """AdamW over fp32 masters."""
+
+    learning_rate: Positive = 1e-6
+    beta1: Probability = 0.9
+    beta2: Probability = 0.99
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 5
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """After warm-up: constant, or decay over the run's updates to `final_fraction`."""
+    final_fraction: Probability = 0.0
+    clip_norm: Positive = 1.0
+    """Gradients are scaled down to this global norm."""
+    minibatches: Annotated[int, Field(ge=1, le=256)] = 1
+    """Optimiser steps per update; each sees a disjoint part of the batch."""
+    micro_batch_tokens: Annotated[int, Field(ge=64)] = 16_384
+    """Gradient accumulation: at most this many padded tokens go through the network at once."""
+
+
+class EvaluationSection(Section):
+    """Held-out tasks during training, pinned to a policy version."""
+
+    every: Annotated[int, Field(ge=1)] = 20
+    """Evaluate version 0, every K-th version and the last."""
+    num_tasks: Annotated[int, Field(ge=1, le=65_536)] = 256
+    samples_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Sampled completions per task for pass@k (1: greedy pass@1 only)."""
+
+
+class SupervisedSection(Section):
+    """The supervised stage that precedes reinforcement learning."""
+
+    steps: Annotated[int, Field(ge=1)] = 600
+    """Upper bound on steps before the final decay."""
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Positive = 3e-3
+    beta1: Probability = 0.9
+    beta2: Probability = 0.98
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    decay_steps: Annotated[int, Field(ge=0)] = 80
+    """Linear decay to 5 percent of the learning rate at the end."""
+    gate: Annotated[float, Field(gt=1.0)] | None = None
+    """End early once the smoothed loss falls below gate x the entropy floor that the environment states."""
+    clip_norm: Positive = 1.0
+
+
+class LeaseSection(Section):
+    """What is asked of a node at a time, and for how long."""
+
+    min_deadline_s: Positive = 30.0
+    slack: Annotated[float, Field(ge=1.0, le=100.0)] = 4.0
+    """Deadline = max(min_deadline_s, slack x the node's expected time)."""
+    max_groups: Annotated[int, Field(ge=1, le=4096)] = 64
+    price_micro: Annotated[int, Field(ge=0, le=10**12)] = 1000
+    """Micro-credits for one accepted group."""
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    run: RunSection
+    environment: EnvironmentSection
+    model: ModelSection = ModelSection()
+    sampling: SamplingSection = SamplingSection()
+    algorithm: AlgorithmSection = AlgorithmSection()
+    loss: LossSection = LossSection()
+    optimiser: OptimiserSection = OptimiserSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    supervised: SupervisedSection | None = None
+    lease: LeaseSection = LeaseSection()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.optimiser.minibatches > self.run.groups_per_update:
+            raise ValueError(
+                f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
+                f"run.groups_per_update = {self.run.groups_per_update}; lower it"
+            )
+        heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
+        if heads % kv_heads:
+            raise ValueError(f"model.num_heads = {heads} is not a multiple of num_kv_heads = {kv_heads}")
+        return self
+
+    def canonical_bytes(self) -> bytes:
+        """The recipe with every default filled in, as canonical JSON."""
+        return canonical_json(_without_floats(self.model_dump(mode="json")))
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` over `canonical_bytes`."""
+        return sha256_digest(self.canonical_bytes())
+
+
+def parse_recipe(text: str) -> Recipe:
+    """Read a recipe from TOML text.
+
+    Raises:
+        InvalidRecipe: not TOML, an unknown key, a value out of bounds, or parts that do not fit.
+    """
+    if len(text.encode()) > MAX_RECIPE_BYTES:
+        raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes; move data out of it")
+    try:
+        return Recipe.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRecipe(f"not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise InvalidRecipe(_explain(error)) from None
+
+
+def recipe_from_canonical(data: bytes) -> Recipe:
+    """Read back what `Recipe.canonical_bytes` wrote (floats stand there as strings)."""
+    if len(data) > MAX_RECIPE_BYTES:
+        raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes")
+    try:
+        return Recipe.model_validate_json(data)
+    except ValidationError as error:
+        raise InvalidRecipe(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "recipe"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key; remove it or check its spelling")
+        else:
+            lines.append(f"{where}: {fault['msg']} (got {fault.get('input')!r:.80})")
+    return "; ".join(lines)
+
+
+def _without_floats(value: Any) -> Any:
+    """Floats become their shortest exact decimal string: canonical JSON holds no floats."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: _without_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_floats(item) for item in value]
+    return value
