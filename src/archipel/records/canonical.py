@@ -62,4 +62,6 @@ def _check(value: Any) -> None:
                 raise NotCanonical(f"key {key!r:.40} is not an ASCII string")
             _check(item)
     else:
-        raise NotCanonical(f"{type(value).__name__} has no canonical form here; scale floats to integers")
+        raise NotCanonical(
+            f"{type(value).__name__} has no canonical form here; scale floats to integers"
+        )

@@ -167,6 +167,8 @@ class LeaseSection(Section):
     min_deadline_s: Positive = 30.0
     slack: Annotated[float, Field(ge=1.0, le=100.0)] = 4.0
     """Deadline = max(min_deadline_s, slack x the node's expected time)."""
+    update_deadline_s: Positive = 600.0
+    """How long an update or an evaluation may take before another trusted process may try."""
     max_groups: Annotated[int, Field(ge=1, le=4096)] = 64
     price_micro: Annotated[int, Field(ge=0, le=10**12)] = 1000
     """Micro-credits for one accepted group."""
@@ -195,7 +197,9 @@ class Recipe(Section):
             )
         heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
         if heads % kv_heads:
-            raise ValueError(f"model.num_heads = {heads} is not a multiple of num_kv_heads = {kv_heads}")
+            raise ValueError(
+                f"model.num_heads = {heads} is not a multiple of num_kv_heads = {kv_heads}"
+            )
         return self
 
     def canonical_bytes(self) -> bytes:

@@ -1,0 +1,50 @@
+"""The shapes that record fields may take; every bound on what a stranger may say has its name here."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_RECORD_BYTES = 1024 * 1024
+"""No statement is larger; bulk travels as blobs."""
+MAX_GROUPS_PER_WORK = 4096
+MAX_INPUTS_PER_UPDATE = 65_536
+MAX_MODEL_FILES = 4096
+MAX_TRUSTED_KEYS = 64
+MAX_METRICS = 64
+MAX_STOP_TOKENS = 16
+MAX_PROMPT_BATCHES = 128
+MAX_REASON_CHARACTERS = 500
+MAX_BLOB_BYTES = 2**43
+"""8 TiB: a trillion parameters in bf16, with room."""
+MAX_SEQ = 2**53 - 1
+
+Did = Annotated[str, Field(pattern=r"^did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}$")]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+WorkId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\.[0-9]{1,12}$")]
+"""`<run>.<number>`; numbers are never used twice in a run."""
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Reason = Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
+Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+Millis = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+VersionNumber = Annotated[int, Field(ge=0, le=1_000_000)]
+GroupIndex = Annotated[int, Field(ge=0, le=2**40)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+Metrics = Annotated[
+    dict[MetricName, Annotated[int, Field(ge=-MAX_SEQ, le=MAX_SEQ)]], Field(max_length=MAX_METRICS)
+]
+"""Measured values; a name says its unit (`_ms`, `_micro` = millionths, `_bytes`)."""
+
+
+class Closed(BaseModel):
+    """Frozen, strict and closed: no coercion, no unknown field."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class BlobRef(Closed):
+    """Bytes elsewhere, by name and size."""
+
+    digest: Digest
+    size: Annotated[int, Field(ge=0, le=MAX_BLOB_BYTES)]
