@@ -1,0 +1,197 @@
+"""The decoder: one definition for the Llama, Qwen2, Qwen3 and OLMo 2 families.
+
+Parts: `Decoder` and its blocks; `causal_attention` and `packed_attention` for whole sequences.
+Attention over keys and values is an argument, so that training, verification and sampling (with
+its cache) run the very same network and their log-probabilities agree.
+Law: parameter names are the Hugging Face names; norms, rotary and softmax compute in fp32.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from archipel.model.config import DecoderConfig
+from archipel.model.rotary import RotaryTable, rotate
+
+INITIAL_STD = 0.02
+"""Standard deviation of freshly drawn weights, as the four families use."""
+
+
+class Attention(Protocol):
+    """How queries meet keys and values; the caller decides what was cached."""
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attend with q (B, Hq, T, D), k and v (B, Hkv, T, D), after QK norm and rotary.
+
+        Returns (B, Hq, T, D). Scores are scaled by 1/sqrt(D); the softmax is fp32.
+        """
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm (arXiv 1910.07467), fp32 inside, result in the input's dtype."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.epsilon).to(
+            x.dtype
+        )
+
+
+class SelfAttention(nn.Module):
+    """Projections, QK norm and rotary around the attention that the caller passes in."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head_dim = config.head_dim
+        hidden, q_size = config.hidden_size, config.num_heads * config.head_dim
+        kv_size = config.num_kv_heads * config.head_dim
+        self.q_proj = nn.Linear(hidden, q_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(hidden, kv_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(hidden, kv_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(q_size, hidden, bias=False)
+        self.qk_norm = config.qk_norm
+        if self.qk_norm != "none":
+            per_head = self.qk_norm == "head"
+            self.q_norm = RMSNorm(config.head_dim if per_head else q_size, config.norm_epsilon)
+            self.k_norm = RMSNorm(config.head_dim if per_head else kv_size, config.norm_epsilon)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if self.qk_norm == "full":
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (self._heads(part) for part in (q, k, v))
+        if self.qk_norm == "head":
+            q, k = self.q_norm(q), self.k_norm(k)
+        mixed = attention(self.layer, rotate(q, cos, sin), rotate(k, cos, sin), v)
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, T, H * D) -> (B, H, T, D)."""
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (arXiv 2002.05202)."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each on its own residual branch."""
+
+    def __init__(self, config: DecoderConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(config, layer)
+        self.mlp = FeedForward(config)
+        self.norm_first = config.norm_placement == "pre"
+        size, epsilon = config.hidden_size, config.norm_epsilon
+        self.post_attention_layernorm = RMSNorm(size, epsilon)
+        if self.norm_first:
+            self.input_layernorm = RMSNorm(size, epsilon)
+        else:
+            self.post_feedforward_layernorm = RMSNorm(size, epsilon)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+        if self.norm_first:
+            x = x + self.self_attn(self.input_layernorm(x), cos, sin, attention)
+            return x + self.mlp(self.post_attention_layernorm(x))
+        x = x + self.post_attention_layernorm(self.self_attn(x, cos, sin, attention))
+        return x + self.post_feedforward_layernorm(self.mlp(x))
+
+
+class Backbone(nn.Module):
+    """Embedding, layers and final norm: what the Hugging Face layout calls `model`."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
+        self.rotary = RotaryTable(config)
+
+    def forward(self, tokens_BT: Tensor, positions_BT: Tensor, attention: Attention) -> Tensor:
+        x = self.embed_tokens(tokens_BT)
+        cos, sin = self.rotary.at(positions_BT)
+        for layer in self.layers:
+            x = layer(x, cos, sin, attention)
+        return self.norm(x)
+
+
+class Decoder(nn.Module):
+    """A causal language model. `state_dict()` has the Hugging Face keys; a tied head has none."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Backbone(config)
+        if not config.tie_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, tokens_BT: Tensor, positions_BT: Tensor, attention: Attention) -> Tensor:
+        """Hidden states (B, T, d) after the final norm, in the weights' dtype.
+
+        tokens_BT and positions_BT are int64; positions lie in [0, max_position_embeddings).
+        """
+        return self.model(tokens_BT, positions_BT, attention)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., d) -> (..., vocab_size) fp32; the product itself is in the weights' dtype."""
+        return F.linear(hidden, self.output_weight).float()
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(vocab_size, d): the head's own weight, or the embedding when tied."""
+        return (self.model.embed_tokens if self.config.tie_embeddings else self.lm_head).weight
+
+
+def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Each position attends to itself and all before it in its own row; see `Attention`."""
+    del layer
+    return F.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
+    )
+
+
+def packed_attention(segment_ids_BT: Tensor) -> Attention:
+    """Causal attention inside each run of equal segment ids: several sequences in one row."""
+    length = segment_ids_BT.shape[1]
+    same_BTT = segment_ids_BT.unsqueeze(2) == segment_ids_BT.unsqueeze(1)
+    causal_TT = torch.ones(length, length, dtype=torch.bool, device=segment_ids_BT.device).tril()
+    allowed_B1TT = (same_BTT & causal_TT).unsqueeze(1)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        del layer
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed_B1TT, enable_gqa=q.shape[1] != k.shape[1]
+        )
+
+    return attend
+
+
+def random_weights(config: DecoderConfig, seed: int) -> Decoder:
+    """A decoder in fp32 with weights that follow from `seed` alone: N(0, 0.02), norms 1, biases 0."""
+    generator = torch.Generator().manual_seed(seed)
+    model = Decoder(config)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.dim() == 1:
+                parameter.fill_(1.0)
+            else:
+                parameter.normal_(0.0, INITIAL_STD, generator=generator)
+    return model
