@@ -1,0 +1,1 @@
+"""Environments: where tasks and rewards come from."""

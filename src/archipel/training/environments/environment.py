@@ -1,0 +1,46 @@
+"""Environments by name: from a recipe's section to tasks and rewards.
+
+Law: a new environment is one file and one line here.
+"""
+
+from collections.abc import Callable
+
+from archipel.records.recipe import EnvironmentSection
+from archipel.training.environments.jsonl import Jsonl
+from archipel.training.environments.parameters import Scalar, nearest
+from archipel.training.environments.reasoning_gym import ReasoningGym
+from archipel.training.environments.secret_order import SecretOrder
+from archipel.training.environments.task import (
+    Environment,
+    InvalidEnvironment,
+    MissingSecret,
+    Task,
+)
+
+__all__ = ["Environment", "InvalidEnvironment", "MissingSecret", "Task", "make_environment"]
+
+_ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Environment]] = {
+    "secret_order": SecretOrder,
+    "reasoning_gym": lambda values, seed, secret: ReasoningGym(values, seed),
+    "jsonl": lambda values, seed, secret: Jsonl(values, seed),
+}
+
+
+def make_environment(section: EnvironmentSection, seed: int, secret: bytes | None) -> Environment:
+    """Build the environment that a recipe names.
+
+    Args:
+        section: the recipe's `[environment]`.
+        seed: the run's seed: which task has which number.
+        secret: what only the trusted role knows; None where nothing is graded.
+
+    Raises:
+        InvalidEnvironment: unknown name or parameter, a value out of bounds, a missing extra.
+    """
+    make = _ENVIRONMENTS.get(section.name)
+    if make is None:
+        raise InvalidEnvironment(
+            f"environment.name: no environment {section.name!r}; "
+            f"{nearest(section.name, _ENVIRONMENTS)}"
+        )
+    return make(dict(section.parameters), seed, secret)
