@@ -1,1 +1,1 @@
-"""market"""
+"""Who does which work at what price: pure integer arithmetic, no opinions, no clock."""

@@ -1,0 +1,208 @@
+"""What to do next, from what is known and the time: pure functions, priority is reading order.
+
+A node that asks is offered, in this order: an update that is due, an evaluation that is due,
+rollouts that the staleness bound admits. Several runs share the nodes round-robin by how little
+each has in flight.
+"""
+
+from collections.abc import Iterator
+
+from archipel.lab.state import LabState, Node, Phase, Run
+from archipel.market.capacity import admissible_groups, fair_share
+from archipel.records.statements import (
+    EvaluateSpec,
+    LeaseExpired,
+    LeaseGranted,
+    LeaseRequested,
+    RolloutSpec,
+    Spec,
+    UpdateSpec,
+)
+
+MAX_OPEN_LEASES_PER_NODE = 4
+ACTIVE_MS = 60_000
+"""A node that was silent this long does not count when work is shared out."""
+
+
+def expired_leases(state: LabState, now_ms: int) -> list[LeaseExpired]:
+    """A statement for every lease whose deadline has passed, oldest first."""
+    late = [lease for lease in state.leases.values() if lease.deadline_ms < now_ms]
+    late.sort(key=lambda lease: (lease.deadline_ms, lease.work))
+    first = next_seq(state)
+    return [
+        LeaseExpired(lab=state.lab, author=state.lab, seq=first + n, work=lease.work)
+        for n, lease in enumerate(late)
+    ]
+
+
+def grant(state: LabState, request: LeaseRequested, now_ms: int) -> LeaseGranted | None:
+    """The best lease for the node that asks, or None when nothing is to be done now."""
+    node = state.nodes[request.author]
+    if sum(lease.node == node.did for lease in state.leases.values()) >= MAX_OPEN_LEASES_PER_NODE:
+        return None
+    runs = sorted(state.runs.values(), key=lambda run: (in_flight(state, run), run.opened.run))
+    for run in runs:
+        spec = next_spec(state, run, node, frozenset(request.kinds), now_ms)
+        if spec is not None:
+            return LeaseGranted(
+                lab=state.lab,
+                author=state.lab,
+                seq=next_seq(state),
+                work=f"{run.opened.run}.{run.next_work}",
+                node=node.did,
+                request_seq=request.seq,
+                deadline_ms=now_ms + _patience_ms(state, run, node, spec),
+                price_micro=_price_micro(run, spec),
+                spec=spec,
+            )
+    return None
+
+
+def next_spec(
+    state: LabState, run: Run, node: Node, kinds: frozenset[str], now_ms: int
+) -> Spec | None:
+    """What this run would have this node do now."""
+    if run.phase is Phase.STOPPED:
+        return None
+    trusted = node.did in run.opened.trusted
+    return (
+        (due_update(state, run) if trusted and "update" in kinds else None)
+        or (due_evaluation(state, run) if trusted and "evaluate" in kinds else None)
+        or (admitted_rollouts(state, run, node, now_ms) if "rollout" in kinds else None)
+    )
+
+
+def due_update(state: LabState, run: Run) -> UpdateSpec | None:
+    """The next version, once every group of its batch is accepted and nobody is making it."""
+    name, version = run.opened.run, run.version + 1
+    if run.phase not in (Phase.PREPARING, Phase.RUNNING) or _leased(state, name, "update"):
+        return None
+    if version == 0:
+        return UpdateSpec(run=name, version=0, parent=None, inputs=())
+    if missing_groups(run):
+        return None
+    size = run.opened.pace.groups_per_update
+    works = dict.fromkeys(run.accepted[g] for g in range((version - 1) * size, version * size))
+    inputs = tuple(run.results[work] for work in works)
+    parent = run.versions[-1].policy
+    return UpdateSpec(run=name, version=version, parent=parent, inputs=inputs)
+
+
+def missing_groups(run: Run) -> list[int]:
+    """Groups of the learner's next batch that are not accepted yet."""
+    size = run.opened.pace.groups_per_update
+    batch = max(run.version, 0)
+    return [group for group in range(batch * size, (batch + 1) * size) if group not in run.accepted]
+
+
+def due_evaluation(state: LabState, run: Run) -> EvaluateSpec | None:
+    """The oldest version that the recipe wants evaluated and nobody has evaluated or is evaluating."""
+    name = run.opened.run
+    taken = {s.version for s in _leased(state, name, "evaluate")} | set(run.evaluations)
+    for version in evaluated_versions(run):
+        if version <= run.version and version not in taken:
+            policy = run.versions[version].policy
+            return EvaluateSpec(run=name, version=version, policy=policy)
+    return None
+
+
+def evaluated_versions(run: Run) -> Iterator[int]:
+    """Version 0, every K-th, and the last."""
+    last = run.opened.pace.versions
+    yield from range(0, last, run.opened.pace.evaluate_every)
+    yield last
+
+
+def admitted_rollouts(state: LabState, run: Run, node: Node, now_ms: int) -> RolloutSpec | None:
+    """Returned groups first, then new ones as far as the staleness bound and the prompts reach."""
+    if run.phase is not Phase.RUNNING:
+        return None
+    pace = run.opened.pace
+    room = capacity(run)
+    fresh = range(
+        run.next_group, min(run.next_group + room, pace.versions * pace.groups_per_update)
+    )
+    ready = [
+        group for group in (*run.pool, *fresh) if group // pace.groups_per_update in run.prompts
+    ]
+    share = fair_share(pace.groups_per_update, *_rates(state, run, node, now_ms))
+    groups = tuple(sorted(ready[: min(share, pace.max_groups_per_lease)]))
+    if not groups:
+        return None
+    batches = sorted({group // pace.groups_per_update for group in groups})
+    return RolloutSpec(
+        run=run.opened.run,
+        version=run.version,
+        policy=run.versions[-1].policy,
+        groups=groups,
+        prompts=tuple(run.prompts[batch] for batch in batches),
+    )
+
+
+def capacity(run: Run) -> int:
+    """New groups that may be admitted now without any update ever seeing staleness above S."""
+    accepted = run.num_accepted
+    return admissible_groups(
+        max_staleness=run.opened.pace.max_staleness,
+        version=max(run.version, 0),
+        groups_per_update=run.opened.pace.groups_per_update,
+        accepted=accepted,
+        in_flight=run.next_group - accepted,
+    )
+
+
+def in_flight(state: LabState, run: Run) -> int:
+    """Groups in nodes' hands."""
+    return sum(
+        len(lease.spec.groups)
+        for lease in state.leases.values()
+        if isinstance(lease.spec, RolloutSpec) and lease.spec.run == run.opened.run
+    )
+
+
+def active_nodes(state: LabState, now_ms: int) -> list[Node]:
+    """Nodes that sample and were heard of lately, or hold a lease."""
+    holders = {lease.node for lease in state.leases.values()}
+    return [
+        node
+        for node in state.nodes.values()
+        if "rollout" in node.capabilities.kinds
+        and (now_ms - node.last_seen_ms < ACTIVE_MS or node.did in holders)
+    ]
+
+
+def groups_per_second_micro(run: Run, node: Node) -> int:
+    """Measured rate, or before the first result the node's own claim at full-length rollouts."""
+    tokens_per_group = run.opened.pace.group_size * run.opened.pace.max_new_tokens
+    return node.rate_micro or node.capabilities.speed_milli * 1000 // tokens_per_group
+
+
+def next_seq(state: LabState) -> int:
+    """The lab's own next sequence number."""
+    return state.sequences.get(state.lab, 0) + 1
+
+
+def _rates(state: LabState, run: Run, node: Node, now_ms: int) -> tuple[int, list[int]]:
+    others = [n for n in active_nodes(state, now_ms) if n.did != node.did]
+    own = groups_per_second_micro(run, node)
+    return own, [own, *(groups_per_second_micro(run, other) for other in others)]
+
+
+def _patience_ms(state: LabState, run: Run, node: Node, spec: Spec) -> int:
+    pace = run.opened.pace
+    if not isinstance(spec, RolloutSpec):
+        return pace.update_deadline_ms
+    rate = groups_per_second_micro(run, node)
+    expected_ms = len(spec.groups) * 1_000_000_000 // rate if rate else 0
+    return min(
+        max(pace.min_deadline_ms, expected_ms * pace.slack_milli // 1000), pace.update_deadline_ms
+    )
+
+
+def _price_micro(run: Run, spec: Spec) -> int:
+    return run.opened.pace.price_micro * len(spec.groups) if isinstance(spec, RolloutSpec) else 0
+
+
+def _leased(state: LabState, run: str, kind: str) -> list[Spec]:
+    specs = (lease.spec for lease in state.leases.values())
+    return [spec for spec in specs if spec.run == run and spec.kind == kind]

@@ -1,0 +1,139 @@
+"""Why a lab says no: one class per reason, each with its own problem type (RFC 9457) and status.
+
+A refusal leaves the state as it was; the honest work goes on.
+"""
+
+from typing import ClassVar
+
+
+class Refused(Exception):
+    """The lab does not accept this; the message says got, expected, what to do."""
+
+    problem: ClassVar[str] = "refused"
+    status: ClassVar[int] = 400
+
+
+class Malformed(Refused):
+    """Not a record, or not an envelope."""
+
+    problem, status = "malformed-record", 400
+
+
+class WronglySigned(Refused):
+    """The signature does not hold, or another key signed than the author."""
+
+    problem, status = "bad-signature", 401
+
+
+class WrongLab(Refused):
+    """Addressed to another lab."""
+
+    problem, status = "wrong-lab", 400
+
+
+class Replayed(Refused):
+    """A sequence number that was used before."""
+
+    problem, status = "replayed-record", 409
+
+
+class NotAllowed(Refused):
+    """The author's key may not do this."""
+
+    problem, status = "not-allowed", 403
+
+
+class NotJoined(Refused):
+    """The author has not joined this lab."""
+
+    problem, status = "not-joined", 403
+
+
+class Unknown(Refused):
+    """No such run, work, version or blob."""
+
+    problem, status = "not-found", 404
+
+
+class Duplicate(Refused):
+    """The work was answered before."""
+
+    problem, status = "duplicate-result", 409
+
+
+class Late(Refused):
+    """The lease ran out or was given back."""
+
+    problem, status = "late-result", 409
+
+
+class NotYours(Refused):
+    """The work is leased to somebody else."""
+
+    problem, status = "not-your-lease", 403
+
+
+class WrongPolicy(Refused):
+    """Sampled from other weights than the lease names."""
+
+    problem, status = "wrong-policy", 422
+
+
+class MissingBlob(Refused):
+    """The record names bytes that were never uploaded."""
+
+    problem, status = "missing-blob", 422
+
+
+class WrongDigest(Refused):
+    """Uploaded bytes do not hash to their name."""
+
+    problem, status = "wrong-digest", 422
+
+
+class TooLarge(Refused):
+    """More bytes than this work can honestly need."""
+
+    problem, status = "too-large", 413
+
+
+class BadResult(Refused):
+    """The payload cannot be read as a result."""
+
+    problem, status = "bad-payload", 422
+
+
+class WrongShape(BadResult):
+    """Counts or lengths that do not match what was asked."""
+
+    problem = "wrong-shape"
+
+
+class OutOfRange(BadResult):
+    """Tokens or log-probabilities that cannot be."""
+
+    problem = "out-of-range"
+
+
+class NotFinite(BadResult):
+    """NaN or infinite log-probabilities."""
+
+    problem = "not-finite"
+
+
+class WrongLabel(BadResult):
+    """The payload names another work or policy."""
+
+    problem = "wrong-label"
+
+
+class Conflict(Refused):
+    """It cannot follow what the ledger already holds."""
+
+    problem, status = "conflict", 409
+
+
+class StorageExhausted(Refused):
+    """The lab's disk or quota is full; nothing was recorded."""
+
+    problem, status = "storage-full", 507

@@ -1,0 +1,194 @@
+"""Prompts and rollouts as they travel: flat token arrays in a payload, checked without a tensor library.
+
+prompts:  `tokens` I32, `lengths` I32 (one per group of the batch)
+rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
+          rollouts of one group side by side, groups in the order of the work's spec
+
+`unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
+tokens were really sampled from the policy; that is what audits are for.
+"""
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
+
+MAX_PROMPT_TOKENS = 2**20
+LOGPROB_TOLERANCE = 1e-4
+"""A log-probability may exceed 0 by this much through rounding."""
+_ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
+_PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
+
+
+class WrongShape(BadPayload):
+    """Counts or lengths that do not match what was asked."""
+
+
+class OutOfRange(BadPayload):
+    """A token id, flag or log-probability outside what is possible."""
+
+
+class NotFinite(BadPayload):
+    """A log-probability that is NaN or infinite."""
+
+
+class WrongLabel(BadPayload):
+    """The payload names another work or another policy than the one it is submitted for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One rollout: the sampled tokens (stop token included) and what the policy gave each."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finished: bool
+    """Ended by a stop token, not by the length limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBounds:
+    """What was asked, for the checks."""
+
+    work: str
+    policy: str
+    num_groups: int
+    group_size: int
+    max_new_tokens: int
+    vocab_size: int
+    stop_tokens: tuple[int, ...]
+
+
+def max_rollout_bytes(bounds: RolloutBounds) -> int:
+    """No honest result of this work is larger."""
+    num_rollouts = bounds.num_groups * bounds.group_size
+    return num_rollouts * (bounds.max_new_tokens * 8 + 5) + 4096
+
+
+def pack_rollouts(groups: Sequence[Sequence[Sampled]], *, work: str, policy: str) -> bytes:
+    """Payload bytes for the groups of one work, in the order of its spec."""
+    rollouts = [rollout for group in groups for rollout in group]
+    return write_payload(
+        Payload(
+            tensors={
+                "tokens": array("i", [t for r in rollouts for t in r.tokens]),
+                "logprobs": array("f", [p for r in rollouts for p in r.logprobs]),
+                "lengths": array("i", [len(r.tokens) for r in rollouts]),
+                "finished": array("B", [int(r.finished) for r in rollouts]),
+            },
+            metadata={"format": "archipel.rollouts.v1", "work": work, "policy": policy},
+        )
+    )
+
+
+def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Sampled]]:
+    """Check a result against what was asked and return its groups.
+
+    1 the payload is well formed  2 it names this work and this policy  3 counts and lengths fit
+    4 every rollout ends where it must  5 tokens exist  6 log-probabilities are possible
+    Not shown: that this policy gave these tokens these log-probabilities.
+
+    Raises:
+        BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 4.  OutOfRange, NotFinite: 5, 6.
+    """
+    # 1
+    payload = read_payload(data, _ROLLOUT_TENSORS)
+    tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
+    lengths, finished = payload.tensors["lengths"], payload.tensors["finished"]
+    # 2
+    for key, asked in (("work", bounds.work), ("policy", bounds.policy)):
+        if payload.metadata.get(key) != asked:
+            got = payload.metadata.get(key, "nothing")
+            raise WrongLabel(f"payload names {key} {got!r:.90}, expected {asked!r}")
+    # 3
+    expected = bounds.num_groups * bounds.group_size
+    if len(lengths) != expected or len(finished) != expected:
+        raise WrongShape(f"{len(lengths)} rollouts and {len(finished)} flags, expected {expected}")
+    if any(not 1 <= length <= bounds.max_new_tokens for length in lengths):
+        raise WrongShape(f"a rollout's length is outside 1 .. {bounds.max_new_tokens}")
+    if not sum(lengths) == len(tokens) == len(logprobs):
+        raise WrongShape(
+            f"lengths add up to {sum(lengths)}, but there are {len(tokens)} tokens "
+            f"and {len(logprobs)} log-probabilities"
+        )
+    # 5, 6
+    _check_values(tokens, logprobs, finished, bounds)
+    # 4
+    rollouts = _cut(tokens, logprobs, lengths, finished)
+    for rollout in rollouts:
+        _check_ending(rollout, bounds)
+    size = bounds.group_size
+    return [rollouts[start : start + size] for start in range(0, expected, size)]
+
+
+def _check_values(tokens: array, logprobs: array, finished: array, bounds: RolloutBounds) -> None:
+    if min(tokens) < 0 or max(tokens) >= bounds.vocab_size:
+        raise OutOfRange(f"a token id is outside 0 .. {bounds.vocab_size - 1}")
+    if not all(map(math.isfinite, logprobs)):
+        raise NotFinite("a log-probability is NaN or infinite")
+    if max(logprobs) > LOGPROB_TOLERANCE:
+        raise OutOfRange(f"a log-probability is {max(logprobs):.6f}; none can exceed 0")
+    if max(finished) > 1:
+        raise OutOfRange(f"a finished flag is {max(finished)}, expected 0 or 1")
+
+
+def _check_ending(rollout: Sampled, bounds: RolloutBounds) -> None:
+    """A stop token ends a rollout, and nothing else does before the length limit."""
+    if any(token in bounds.stop_tokens for token in rollout.tokens[:-1]):
+        raise WrongShape("a rollout goes on after a stop token")
+    stopped = rollout.tokens[-1] in bounds.stop_tokens
+    if stopped != rollout.finished:
+        raise WrongShape(f"finished is {rollout.finished}, but the last token says {stopped}")
+    if not stopped and len(rollout.tokens) != bounds.max_new_tokens:
+        raise WrongShape(
+            f"a rollout of {len(rollout.tokens)} tokens has no stop token "
+            f"and is shorter than the limit of {bounds.max_new_tokens}"
+        )
+
+
+def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Sampled]:
+    rollouts, start = [], 0
+    for length, flag in zip(lengths, finished, strict=True):
+        end = start + length
+        rollouts.append(Sampled(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)))
+        start = end
+    return rollouts
+
+
+def pack_prompts(prompts: Sequence[Sequence[int]], *, batch: int) -> bytes:
+    """Payload bytes for the prompts of batch `batch`, in the order of its groups."""
+    return write_payload(
+        Payload(
+            tensors={
+                "tokens": array("i", [token for prompt in prompts for token in prompt]),
+                "lengths": array("i", [len(prompt) for prompt in prompts]),
+            },
+            metadata={"format": "archipel.prompts.v1", "batch": str(batch)},
+        )
+    )
+
+
+def unpack_prompts(data: bytes | memoryview) -> tuple[int, list[tuple[int, ...]]]:
+    """(batch number, prompts).
+
+    Raises:
+        BadPayload: malformed, empty prompts, or lengths that do not add up.
+    """
+    payload = read_payload(data, _PROMPT_TENSORS)
+    tokens, lengths = payload.tensors["tokens"], payload.tensors["lengths"]
+    batch = payload.metadata.get("batch", "")
+    if not batch.isascii() or not batch.isdigit() or len(batch) > 12:
+        raise WrongLabel(f"payload names batch {batch!r:.20}, expected a number")
+    if any(not 1 <= length <= MAX_PROMPT_TOKENS for length in lengths) or sum(lengths) != len(
+        tokens
+    ):
+        raise WrongShape(
+            f"prompt lengths add up to {sum(lengths)}, but there are {len(tokens)} tokens"
+        )
+    prompts, start = [], 0
+    for length in lengths:
+        prompts.append(tuple(tokens[start : start + length]))
+        start += length
+    return int(batch), prompts
