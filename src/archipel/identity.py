@@ -1,0 +1,302 @@
+"""Keys, signatures, envelopes: who said it, over exactly which bytes.
+
+Parts: `Identity` (a private key in a file), `did:key` names for public keys, `verify_bytes` (one
+strict Ed25519 rule for the whole project) and `Envelope` (DSSE v1, one signature).
+
+Law: a signature is checked over the bytes that arrived, never over a re-encoding of their meaning.
+
+Sources: RFC 8032 (Ed25519), W3C CCG did:key (multicodec 0xed01, base58btc), DSSE protocol v1.
+"""
+
+import base64
+import json
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkstemp
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from archipel.records.canonical import canonical_json
+
+MAX_ENVELOPE_BYTES = 65_535
+"""An envelope fits one ledger entry, which fits a C2SP tile (16-bit length)."""
+MAX_PAYLOAD_BYTES = 48_000
+MAX_PAYLOAD_TYPE_CHARS = 128
+MAX_KEY_FILE_BYTES = 4_096
+DID_CHARS = 56
+"""`did:key:z` and 47 base58 digits: every Ed25519 name has this length."""
+
+_DID_PREFIX = "did:key:z"
+_MULTICODEC_ED25519 = b"\xed\x01"
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_FIELD_PRIME = 2**255 - 19
+_CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
+_PAYLOAD_TYPE = re.compile(f"[!-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
+
+
+class IdentityError(ValueError):
+    """Something about a key, a name or a signature is not as it must be."""
+
+
+class BadKeyFile(IdentityError):
+    """The operator's own key file is unreadable, exposed or not an Ed25519 key."""
+
+
+class BadDid(IdentityError):
+    """A name that is no canonical Ed25519 `did:key`, or that nobody can own."""
+
+
+class BadEnvelope(IdentityError):
+    """Bytes that are no DSSE envelope in our form."""
+
+
+class BadSignature(IdentityError):
+    """A well-formed signature that does not hold."""
+
+
+class Identity:
+    """A private key and the name it gives its owner. Shows only the name."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._private_key = private_key
+        self.public_key: bytes = private_key.public_key().public_bytes_raw()
+        self.did: str = did_from_public_key(self.public_key)
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> "Identity":
+        """The identity of a 32-byte RFC 8032 private key."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @classmethod
+    def load(cls, path: Path) -> "Identity":
+        """Read a PKCS#8 PEM key that only its owner can read.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            BadKeyFile: readable by others, or not an unencrypted Ed25519 key.
+        """
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & 0o077:
+                raise BadKeyFile(
+                    f"{path} has mode {mode:04o}, so others on this machine may have the key; "
+                    f"expected 0600. Run `chmod 600 {path}`, or delete it to get a new identity"
+                )
+            data = file.read(MAX_KEY_FILE_BYTES)  # a longer file is cut, and so no longer PEM
+        try:
+            key = serialization.load_pem_private_key(data, password=None)
+        except (ValueError, TypeError) as error:
+            raise BadKeyFile(f"{path} is not an unencrypted PEM private key: {error}") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise BadKeyFile(f"{path} holds a {type(key).__name__}; expected an Ed25519 key")
+        return cls(key)
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> "Identity":
+        """Read the key at `path`, making one (mode 0600) on first use.
+
+        Two processes that start at once share one key: the second link into place fails.
+        """
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _create_key_file(path)
+        return cls.load(path)
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        """The 64-byte Ed25519 signature of `message`."""
+        return self._private_key.sign(message)
+
+    def __repr__(self) -> str:
+        return f"Identity({self.did})"
+
+
+def did_from_public_key(public_key: bytes) -> str:
+    """`did:key` name of a 32-byte Ed25519 public key."""
+    return _DID_PREFIX + _base58_encode(_MULTICODEC_ED25519 + public_key)
+
+
+def did_to_public_key(did: str) -> bytes:
+    """The 32-byte Ed25519 public key that `did` names.
+
+    Raises:
+        BadDid: not the one spelling of a key, or a key that anyone can sign for.
+    """
+    if not isinstance(did, str) or len(did) != DID_CHARS or not did.startswith(_DID_PREFIX):
+        raise BadDid(f"got {did!r:.80}; expected {_DID_PREFIX}6Mk... of {DID_CHARS} characters")
+    data = _base58_decode(did.removeprefix(_DID_PREFIX))
+    public_key = data.removeprefix(_MULTICODEC_ED25519)
+    if len(data) != 34 or len(public_key) != 32 or did_from_public_key(public_key) != did:
+        raise BadDid(f"{did} does not hold a 32-byte Ed25519 key (multicodec 0xed01)")
+    if not _is_canonical_and_of_high_order(public_key):
+        raise BadDid(f"{did} is a low-order or non-canonical point: nobody can own it")
+    return public_key
+
+
+def verify_bytes(public_key: bytes, message: bytes, signature: bytes) -> None:
+    """Check an Ed25519 signature by the strict rule, so that no second signature can be derived.
+
+    1. 64 bytes. 2. The key and R are canonical and not of low order. 3. S < L and the RFC 8032
+    equation without cofactor, by OpenSSL.
+
+    Raises:
+        BadSignature: any of these fails.
+    """
+    if len(signature) != 64:
+        raise BadSignature(f"an Ed25519 signature has 64 bytes; got {len(signature)}")
+    for point in (public_key, signature[:32]):
+        if not _is_canonical_and_of_high_order(point):
+            raise BadSignature("the key or R is a low-order or non-canonical point")
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except InvalidSignature:
+        raise BadSignature("the signature does not belong to these bytes and this key") from None
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A DSSE envelope with exactly one signature; `payload` is kept as it arrived."""
+
+    payload: bytes
+    payload_type: str
+    keyid: str
+    """`did:key` of the signer. DSSE does not sign it, but a wrong one fails to verify."""
+    signature: bytes
+
+    def to_json(self) -> bytes:
+        """Canonical JSON, the only form `from_json` takes."""
+        signature = {"keyid": self.keyid, "sig": base64.b64encode(self.signature).decode()}
+        return canonical_json(
+            {
+                "payload": base64.b64encode(self.payload).decode(),
+                "payloadType": self.payload_type,
+                "signatures": [signature],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Envelope":
+        """Parse without verifying.
+
+        Raises:
+            BadEnvelope: over MAX_ENVELOPE_BYTES, or not what `to_json` writes.
+        """
+        if len(data) > MAX_ENVELOPE_BYTES:
+            raise BadEnvelope(f"{len(data)} bytes; the limit is {MAX_ENVELOPE_BYTES}")
+        try:
+            fields = json.loads(data)
+            (signature,) = fields["signatures"]
+            envelope = cls(
+                payload=base64.b64decode(fields["payload"], validate=True),
+                payload_type=fields["payloadType"],
+                keyid=signature["keyid"],
+                signature=base64.b64decode(signature["sig"], validate=True),
+            )
+            is_exact = envelope.to_json() == data
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise BadEnvelope(f"not a DSSE envelope with one signature: {error!r:.200}") from None
+        if not is_exact:  # closes the schema, the JSON form and the base64 spelling at once
+            raise BadEnvelope("not canonical: unknown or repeated fields, spaces, order or base64")
+        _check_bounds(envelope.payload, envelope.payload_type)
+        return envelope
+
+
+def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
+    """DSSE v1 PAE: the bytes that are signed; lengths make the split unambiguous."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def sign(identity: Identity, payload: bytes, payload_type: str) -> Envelope:
+    """Sign `payload` as `payload_type`.
+
+    Raises:
+        BadEnvelope: payload or type beyond its limit.
+    """
+    _check_bounds(payload, payload_type)
+    signature = identity.sign_bytes(pre_authentication_encoding(payload_type, payload))
+    return Envelope(payload, payload_type, identity.did, signature)
+
+
+def verify(envelope: Envelope, expected_type: str) -> str:
+    """The `did:key` of whoever signed this envelope as an `expected_type`.
+
+    1. The type is the one this door takes. 2. The name is a canonical key. 3. The signature holds
+    over the type and the payload bytes. Does not show that the signer may say it, that it is true,
+    or that it was not said before.
+
+    Raises:
+        BadEnvelope: another type. BadDid: no such key. BadSignature: it does not hold.
+    """
+    if envelope.payload_type != expected_type:
+        raise BadEnvelope(f"type is {envelope.payload_type!r:.140}; expected {expected_type!r}")
+    public_key = did_to_public_key(envelope.keyid)
+    message = pre_authentication_encoding(envelope.payload_type, envelope.payload)
+    verify_bytes(public_key, message, envelope.signature)
+    return envelope.keyid
+
+
+def _create_key_file(path: Path) -> None:
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(name)
+    except FileExistsError:
+        return  # another process was first; its key is the one
+    finally:
+        Path(name).unlink()
+
+
+def _is_canonical_and_of_high_order(point: bytes) -> bool:
+    """Whether these 32 bytes have y < p and a y that no point of order 1, 2, 4 or 8 has.
+
+    Doubling (x, y) gives y' = (y^2 + x^2) / (1 - d x^2 y^2) on edwards25519. Orders 1 and 2 have
+    y = 1 and -1, order 4 has y = 0, and order 8 doubles to y' = 0, so x^2 = -y^2, which the curve
+    equation turns into d y^4 + 2 y^2 = 1.
+    """
+    y = int.from_bytes(point, "little") & (2**255 - 1)
+    if len(point) != 32 or y >= _FIELD_PRIME:
+        return False
+    if y in (0, 1, _FIELD_PRIME - 1):
+        return False
+    return (_CURVE_D * pow(y, 4, _FIELD_PRIME) + 2 * y * y - 1) % _FIELD_PRIME != 0
+
+
+def _base58_encode(data: bytes) -> str:
+    number, digits = int.from_bytes(data, "big"), ""  # the multicodec leaves no leading zero byte
+    while number:
+        number, digit = divmod(number, 58)
+        digits = _BASE58[digit] + digits
+    return digits
+
+
+def _base58_decode(text: str) -> bytes:
+    number = 0
+    for character in text:
+        digit = _BASE58.find(character)
+        if digit < 0:
+            raise BadDid(f"{character!r} is no base58 digit")
+        number = number * 58 + digit
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _check_bounds(payload: bytes, payload_type: str) -> None:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise BadEnvelope(f"payload has {len(payload)} bytes; the limit is {MAX_PAYLOAD_BYTES}")
+    if not isinstance(payload_type, str) or not _PAYLOAD_TYPE.fullmatch(payload_type):
+        raise BadEnvelope(
+            f"payload type {payload_type!r:.140} is not 1 to {MAX_PAYLOAD_TYPE_CHARS} "
+            "printable ASCII characters"
+        )
