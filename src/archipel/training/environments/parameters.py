@@ -45,7 +45,7 @@ class Parameters:
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        """true or false."""
+        """A switch."""
         value = self._take(key, default)
         if not isinstance(value, bool):
             raise self._fault(key, value, "true or false")
