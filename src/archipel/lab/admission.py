@@ -54,8 +54,7 @@ def admit(state: LabState, statement: AnyStatement, has_blob: HasBlob, read_blob
         case RunStopped():
             _admit_stop(state, statement)
         case NodeJoined():
-            if statement.author not in state.nodes and len(state.nodes) >= MAX_NODES:
-                raise refusals.NotAllowed(f"this lab has {MAX_NODES} nodes already; join another")
+            _admit_node(state, statement)
         case LeaseRequested():
             _joined(state, statement.author)
         case LeaseReturned():
@@ -115,6 +114,11 @@ def rollout_bounds(state: LabState, lease: Lease) -> rollouts.RolloutBounds:
         vocab_size=pace.vocab_size,
         stop_tokens=pace.stop_tokens,
     )
+
+
+def _admit_node(state: LabState, joined: NodeJoined) -> None:
+    if joined.author not in state.nodes and len(state.nodes) >= MAX_NODES:
+        raise refusals.NotAllowed(f"this lab has {MAX_NODES} nodes already; join another")
 
 
 def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:

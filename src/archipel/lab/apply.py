@@ -14,6 +14,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.statements import (
     AnyStatement,
     EvaluationSubmitted,
+    LabOpened,
     LeaseExpired,
     LeaseGranted,
     LeaseReturned,
@@ -41,6 +42,8 @@ class Contradiction(RuntimeError):
 def apply(state: LabState, statement: AnyStatement, at_ms: int) -> LabState:
     """The state after one more ledger entry, received at `at_ms` (Unix milliseconds)."""
     match statement:
+        case LabOpened():
+            state = _lab_opened(state, statement)
         case RunOpened():
             state = _run_opened(state, statement, at_ms)
         case RunStopped():
@@ -64,6 +67,12 @@ def apply(state: LabState, statement: AnyStatement, at_ms: int) -> LabState:
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
     seen = max(state.sequences.get(statement.author, 0), statement.seq)
     return replace(state, sequences=_with(state.sequences, statement.author, seen))
+
+
+def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
+    if state.operators or opened.author != state.lab:
+        raise Contradiction("lab.opened stands once, first, signed by the lab itself")
+    return replace(state, operators=frozenset(opened.operators))
 
 
 def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
@@ -165,7 +174,7 @@ def _version_published(state: LabState, published: VersionPublished, at_ms: int)
         run,
         versions=(*run.versions, published),
         published_at_ms=(*run.published_at_ms, at_ms),
-        updates=(*run.updates, spec),
+        updates=(*run.updates, tuple(run.results[work] for work in spec.inputs)),
         prompts={**run.prompts, **{batch.batch: batch.blob for batch in published.prompts}},
     )
     if spec.version > 0:

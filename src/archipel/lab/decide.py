@@ -20,6 +20,8 @@ from archipel.records.statements import (
 )
 
 MAX_OPEN_LEASES_PER_NODE = 4
+MAX_WORKS_PER_BATCH = 1024
+"""Shares are never so small that a batch needs more works than a record can list."""
 ACTIVE_MS = 60_000
 """A node that was silent this long does not count when work is shared out."""
 
@@ -83,9 +85,8 @@ def due_update(state: LabState, run: Run) -> UpdateSpec | None:
         return None
     size = run.opened.pace.groups_per_update
     works = dict.fromkeys(run.accepted[g] for g in range((version - 1) * size, version * size))
-    inputs = tuple(run.results[work] for work in works)
     parent = run.versions[-1].policy
-    return UpdateSpec(run=name, version=version, parent=parent, inputs=inputs)
+    return UpdateSpec(run=name, version=version, parent=parent, inputs=tuple(works))
 
 
 def missing_groups(run: Run) -> list[int]:
@@ -126,6 +127,7 @@ def admitted_rollouts(state: LabState, run: Run, node: Node, now_ms: int) -> Rol
         group for group in (*run.pool, *fresh) if group // pace.groups_per_update in run.prompts
     ]
     share = fair_share(pace.groups_per_update, *_rates(state, run, node, now_ms))
+    share = max(share, -(-pace.groups_per_update // MAX_WORKS_PER_BATCH))
     groups = tuple(sorted(ready[: min(share, pace.max_groups_per_lease)]))
     if not groups:
         return None

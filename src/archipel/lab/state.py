@@ -18,7 +18,6 @@ from archipel.records.statements import (
     ResultInput,
     RunOpened,
     Spec,
-    UpdateSpec,
     VersionPublished,
 )
 
@@ -85,8 +84,8 @@ class Run:
     """Batch -> prompts, for batches no update has consumed yet."""
     versions: tuple[VersionPublished, ...] = ()
     published_at_ms: tuple[int, ...] = ()
-    updates: tuple[UpdateSpec, ...] = ()
-    """The update that made each version: a new update process replays them."""
+    updates: tuple[tuple[ResultInput, ...], ...] = ()
+    """The results each version was made from: a new update process replays them."""
     evaluations: Mapping[int, EvaluationSubmitted] = field(default_factory=dict)
     staleness: Mapping[int, int] = field(default_factory=dict)
     """Staleness -> consumed groups."""
@@ -113,7 +112,7 @@ class LabState:
 
     lab: str
     """The lab's own did."""
-    operators: frozenset[str]
+    operators: frozenset[str] = frozenset()
     """Keys that may open and stop runs."""
     runs: Mapping[str, Run] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MAX_RECORD_BYTES = 1024 * 1024
-"""No statement is larger; bulk travels as blobs."""
+MAX_RECORD_BYTES = 47_000
+"""No statement is larger: in its envelope it fits a tile bundle's 16-bit length (C2SP tlog-tiles)."""
 MAX_GROUPS_PER_WORK = 4096
-MAX_INPUTS_PER_UPDATE = 65_536
-MAX_MODEL_FILES = 4096
+MAX_GROUPS_PER_UPDATE = 65_536
+MAX_WORKS_PER_UPDATE = 2000
+MAX_MODEL_FILES = 200
 MAX_TRUSTED_KEYS = 64
 MAX_METRICS = 64
 MAX_STOP_TOKENS = 16

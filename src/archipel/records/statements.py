@@ -10,14 +10,15 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.fields import (
+    MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
-    MAX_INPUTS_PER_UPDATE,
     MAX_MODEL_FILES,
     MAX_PROMPT_BATCHES,
     MAX_RECORD_BYTES,
     MAX_SEQ,
     MAX_STOP_TOKENS,
     MAX_TRUSTED_KEYS,
+    MAX_WORKS_PER_UPDATE,
     BlobRef,
     Closed,
     Count,
@@ -56,6 +57,13 @@ class Statement(Closed):
     """Greater than any the author used at this lab before."""
 
 
+class LabOpened(Statement):
+    """The first entry of every ledger: whose lab it is and who may open runs."""
+
+    kind: Literal["lab.opened"] = "lab.opened"
+    operators: Annotated[tuple[Did, ...], Field(min_length=1, max_length=MAX_TRUSTED_KEYS)]
+
+
 # --- run ----------------------------------------------------------------------------------------
 
 
@@ -63,7 +71,7 @@ class Pace(Closed):
     """What the lab must know of a recipe to pace a run; the recipe blob holds the rest."""
 
     versions: Annotated[int, Field(ge=1, le=1_000_000)]
-    groups_per_update: Annotated[int, Field(ge=1, le=MAX_INPUTS_PER_UPDATE)]
+    groups_per_update: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_UPDATE)]
     group_size: Annotated[int, Field(ge=1, le=1024)]
     max_staleness: Annotated[int, Field(ge=0, le=64)]
     evaluate_every: Annotated[int, Field(ge=1)]
@@ -153,7 +161,7 @@ class RolloutSpec(Closed):
 
 
 class ResultInput(Closed):
-    """One accepted rollout result that an update reads."""
+    """One accepted rollout result, as the lab describes it to whoever updates."""
 
     work: WorkId
     result: BlobRef
@@ -171,7 +179,8 @@ class UpdateSpec(Closed):
     run: RunName
     version: VersionNumber
     parent: Digest | None
-    inputs: Annotated[tuple[ResultInput, ...], Field(max_length=MAX_INPUTS_PER_UPDATE)]
+    inputs: Annotated[tuple[WorkId, ...], Field(max_length=MAX_WORKS_PER_UPDATE)]
+    """Accepted rollout works that hold the batch's groups, in the order of their first group."""
 
 
 class EvaluateSpec(Closed):
@@ -276,7 +285,8 @@ class EvaluationSubmitted(Statement):
 
 
 AnyStatement = Annotated[
-    RunOpened
+    LabOpened
+    | RunOpened
     | RunStopped
     | NodeJoined
     | LeaseRequested

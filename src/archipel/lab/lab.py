@@ -1,0 +1,210 @@
+"""The lab: one writer that turns signed statements into ledger entries and entries into state.
+
+Parts: `admission` says whether a statement may enter, the ledger makes it durable, `apply` makes it
+count, `decide` says what follows. Law: append first, apply second; what is not in the ledger did not
+happen, so a lab that is killed at any moment continues where its ledger ends.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from archipel.blobs import BlobStore, MissingBlob
+from archipel.identity import Envelope, Identity, IdentityError, sign
+from archipel.lab import refusals
+from archipel.lab.admission import admit, check_fresh
+from archipel.lab.apply import apply
+from archipel.lab.decide import expired_leases, grant
+from archipel.lab.entry import Entry, open_envelope, read_entry
+from archipel.lab.state import LabState
+from archipel.ledger.log import Log, LogFull
+from archipel.ledger.tree_head import TreeHead
+from archipel.records.fields import BlobRef
+from archipel.records.statements import (
+    RECORD_TYPE,
+    AnyStatement,
+    InvalidRecord,
+    LabOpened,
+    LeaseGranted,
+    LeaseRequested,
+    Statement,
+    encode,
+)
+
+logger = logging.getLogger("archipel.lab")
+
+REPLAY_PAGE = 1000
+"""Entries read from the ledger at a time."""
+EXPIRY_INTERVAL_S = 0.2
+"""How often deadlines are looked at."""
+MAX_WAIT_S = 60.0
+"""A long poll never lasts longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an accepted statement stands in the ledger."""
+
+    index: int
+    head: TreeHead
+
+
+class Lab:
+    """See the module's text; every public method leaves ledger and state in step."""
+
+    def __init__(
+        self, identity: Identity, log: Log, blobs: BlobStore, clock_ms: Callable[[], int]
+    ) -> None:
+        self.identity = identity
+        self.log = log
+        self.blobs = blobs
+        self.clock_ms = clock_ms
+        self.state = replay(identity.did, log)
+        self._changed = asyncio.Condition()
+        self._asked: dict[str, int] = {}
+
+    def found(self, operators: Sequence[str]) -> None:
+        """Write the first entry of a new ledger; an existing one keeps its own operators."""
+        if self.log.size == 0:
+            opened = LabOpened(
+                lab=self.identity.did,
+                author=self.identity.did,
+                seq=1,
+                operators=tuple(operators),
+            )
+            self._append([self._signed(opened)])
+
+    async def submit(self, data: bytes) -> Receipt:
+        """Take in one signed statement.
+
+        Raises:
+            Refused: with the reason; nothing was recorded and the state is as before.
+        """
+        envelope, statement = open_record(data)
+        if isinstance(statement, LeaseRequested):
+            raise refusals.Malformed("a lease is requested at /leases, not submitted")
+        admit(self.state, statement, self._has_blob, self._read_blob)
+        receipt = self._append([Entry(self.clock_ms(), envelope, statement)])
+        await self._wake()
+        return receipt
+
+    async def lease(self, data: bytes, wait_s: float) -> Envelope | None:
+        """Answer a request for work, waiting up to `wait_s` for some to appear.
+
+        Raises:
+            Refused: the request is not acceptable.
+        """
+        _, request = open_record(data)
+        if not isinstance(request, LeaseRequested):
+            raise refusals.Malformed(f"expected lease.requested, got {request.kind}")
+        admit(self.state, request, self._has_blob, self._read_blob)
+        if request.seq <= self._asked.get(request.author, 0):
+            raise refusals.Replayed(f"lease request {request.seq} was made before")
+        self._asked[request.author] = request.seq
+        try:
+            async with asyncio.timeout(min(max(wait_s, 0.0), MAX_WAIT_S)):
+                return await self._grant_when_possible(request)
+        except TimeoutError:
+            return None
+
+    async def expire_leases(self) -> None:
+        """Return every overdue lease to the pool."""
+        expired = expired_leases(self.state, self.clock_ms())
+        if expired:
+            self._append([self._signed(statement) for statement in expired])
+            await self._wake()
+
+    async def watch_deadlines(self) -> None:
+        """Look at the deadlines until cancelled; a full disk is retried, not fatal."""
+        while True:
+            with contextlib.suppress(refusals.StorageExhausted):
+                await self.expire_leases()
+            await asyncio.sleep(EXPIRY_INTERVAL_S)
+
+    async def changed(self, wait_s: float) -> None:
+        """Wait for the next change of state, at most `wait_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s), self._changed:
+                await self._changed.wait()
+
+    async def _grant_when_possible(self, request: LeaseRequested) -> Envelope:
+        while True:
+            granted = grant(self.state, request, self.clock_ms())
+            if granted is not None:
+                check_fresh(self.state, request)
+                return await self._record_grant(granted)
+            async with self._changed:
+                await self._changed.wait()
+
+    async def _record_grant(self, granted: LeaseGranted) -> Envelope:
+        entry = self._signed(granted)
+        self._append([entry])
+        await self._wake()
+        return entry.envelope
+
+    def _append(self, entries: list[Entry]) -> Receipt:
+        first = self.log.size
+        try:
+            head = self.log.append([entry.to_bytes() for entry in entries])
+        except LogFull as error:
+            raise refusals.StorageExhausted(f"the ledger cannot grow: {error}") from None
+        for entry in entries:
+            self.state = apply(self.state, entry.statement, entry.at_ms)
+            logger.info(entry.statement.kind, extra=event_fields(entry.statement))
+        return Receipt(first + len(entries) - 1, head)
+
+    def _signed(self, statement: AnyStatement) -> Entry:
+        envelope = sign(self.identity, encode(statement), RECORD_TYPE)
+        return Entry(self.clock_ms(), envelope, statement)
+
+    async def _wake(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _has_blob(self, blob: BlobRef) -> bool:
+        return self.blobs.size(blob.digest) == blob.size
+
+    def _read_blob(self, blob: BlobRef) -> bytes:
+        try:
+            return self.blobs.get_bytes(blob.digest)
+        except MissingBlob as error:
+            raise refusals.MissingBlob(str(error)) from None
+
+
+def replay(lab: str, log: Log) -> LabState:
+    """The state that a ledger amounts to, every signature verified on the way."""
+    state = LabState(lab=lab)
+    for start in range(0, log.size, REPLAY_PAGE):
+        for data in log.read(start, REPLAY_PAGE):
+            entry = read_entry(data)
+            state = apply(state, entry.statement, entry.at_ms)
+    return state
+
+
+def open_record(data: bytes) -> tuple[Envelope, AnyStatement]:
+    """Parse and verify what a stranger sent.
+
+    Raises:
+        Malformed, WronglySigned: accordingly.
+    """
+    try:
+        envelope = Envelope.from_json(data)
+        return envelope, open_envelope(envelope)
+    except InvalidRecord as error:
+        raise refusals.Malformed(str(error)) from None
+    except IdentityError as error:
+        raise refusals.WronglySigned(str(error)) from None
+
+
+def event_fields(statement: Statement) -> dict[str, object]:
+    """Who and what, for one log line: run, work and node ids where the statement has them."""
+    fields: dict[str, object] = {"node": statement.author}
+    for name in ("run", "work", "version", "node", "deadline_ms", "num_tokens", "reason"):
+        if hasattr(statement, name):
+            fields[name] = getattr(statement, name)
+    spec = getattr(statement, "spec", None)
+    if spec is not None:
+        fields |= {"run": spec.run, "work_kind": spec.kind, "version": spec.version}
+    return fields
