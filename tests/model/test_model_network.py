@@ -46,6 +46,23 @@ def test_a_later_token_never_changes_an_earlier_hidden_state(family: str) -> Non
     assert not torch.allclose(before[:, 5:], after[:, 5:])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_agrees_with_a_float64_oracle(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(2, 6, 10, 8, generator=generator).to(dtype)
+    k, v = (torch.randn(2, 3, 10, 8, generator=generator).to(dtype) for _ in range(2))
+    segments = torch.tensor([[0] * 10, [0] * 4 + [1] * 6])
+    visible = (segments[:, :, None] == segments[:, None, :]) & torch.ones(10, 10).tril().bool()
+    scores = q.double() @ k.double().repeat_interleave(2, 1).transpose(-1, -2) / 8**0.5
+    weights = scores.masked_fill(~visible[:, None], float("-inf")).softmax(-1)
+    expected = weights @ v.double().repeat_interleave(2, 1)
+    tolerance = {"rtol": 0, "atol": 1e-6 if dtype == torch.float32 else 2e-2}
+    packed = packed_attention(segments)(0, q, k, v)
+    torch.testing.assert_close(packed.double(), expected, **tolerance)
+    causal = causal_attention(0, q, k, v)
+    torch.testing.assert_close(causal[:1].double(), expected[:1], **tolerance)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_packed_sequences_give_the_hidden_states_of_separate_ones(family: str) -> None:
     model = random_weights(tiny(family), seed=2)

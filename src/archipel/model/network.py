@@ -17,6 +17,8 @@ from archipel.model.rotary import RotaryTable, rotate
 
 INITIAL_STD = 0.02
 """Standard deviation of freshly drawn weights, as the four families use."""
+MAX_PLAIN_LENGTH = 512
+"""Up to this many positions, 16-bit attention on a CPU keeps its (T, T) scores."""
 
 
 class Attention(Protocol):
@@ -161,25 +163,46 @@ class Decoder(nn.Module):
 def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Each position attends to itself and all before it in its own row; see `Attention`."""
     del layer
-    return F.scaled_dot_product_attention(
-        q, k, v, is_causal=True, enable_gqa=q.shape[1] != k.shape[1]
-    )
+    length = q.shape[2]
+    if _fused_is_better(q):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    return _plain_attention(q, k, v, _causal(length, q.device))
 
 
 def packed_attention(segment_ids_BT: Tensor) -> Attention:
     """Causal attention inside each run of equal segment ids: several sequences in one row."""
-    length = segment_ids_BT.shape[1]
     same_BTT = segment_ids_BT.unsqueeze(2) == segment_ids_BT.unsqueeze(1)
-    causal_TT = torch.ones(length, length, dtype=torch.bool, device=segment_ids_BT.device).tril()
-    allowed_B1TT = (same_BTT & causal_TT).unsqueeze(1)
+    allowed_B1TT = (same_BTT & _causal(segment_ids_BT.shape[1], same_BTT.device)).unsqueeze(1)
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         del layer
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=allowed_B1TT, enable_gqa=q.shape[1] != k.shape[1]
-        )
+        if _fused_is_better(q):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed_B1TT, enable_gqa=True)
+        return _plain_attention(q, k, v, allowed_B1TT.unsqueeze(2))
 
     return attend
+
+
+def _fused_is_better(q: Tensor) -> bool:
+    """False for short 16-bit rows on a CPU, where the fused backward costs several times two products."""
+    return not q.is_cpu or q.dtype == torch.float32 or q.shape[2] > MAX_PLAIN_LENGTH
+
+
+def _causal(length: int, device: torch.device) -> Tensor:
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril()
+
+
+def _plain_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor) -> Tensor:
+    """Two products around an fp32 softmax; allowed broadcasts to (B, Hkv, Hq / Hkv, T, T).
+
+    The queries that share a key head are folded into one product, so keys are never copied.
+    """
+    num_kv_heads, (length, size) = k.shape[1], q.shape[2:]
+    folded = q.unflatten(1, (num_kv_heads, -1)).flatten(2, 3)
+    scores = torch.matmul(folded * size**-0.5, k.transpose(-1, -2)).float()
+    scores = scores.unflatten(2, (-1, length)).masked_fill(~allowed, float("-inf"))
+    weights = scores.softmax(dim=-1).to(v.dtype).flatten(2, 3)
+    return torch.matmul(weights, v).unflatten(2, (-1, length)).flatten(1, 2)
 
 
 def random_weights(config: DecoderConfig, seed: int) -> Decoder:
