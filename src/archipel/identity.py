@@ -128,9 +128,8 @@ def did_to_public_key(did: str) -> bytes:
     """
     if not isinstance(did, str) or len(did) != DID_CHARS or not did.startswith(_DID_PREFIX):
         raise BadDid(f"got {did!r:.80}; expected {_DID_PREFIX}6Mk... of {DID_CHARS} characters")
-    data = _base58_decode(did.removeprefix(_DID_PREFIX))
-    public_key = data.removeprefix(_MULTICODEC_ED25519)
-    if len(data) != 34 or len(public_key) != 32 or did_from_public_key(public_key) != did:
+    public_key = _base58_decode(did.removeprefix(_DID_PREFIX)).removeprefix(_MULTICODEC_ED25519)
+    if len(public_key) != 32 or did_from_public_key(public_key) != did:
         raise BadDid(f"{did} does not hold a 32-byte Ed25519 key (multicodec 0xed01)")
     if not _is_canonical_and_of_high_order(public_key):
         raise BadDid(f"{did} is a low-order or non-canonical point: nobody can own it")
@@ -218,8 +217,8 @@ def sign(identity: Identity, payload: bytes, payload_type: str) -> Envelope:
         BadEnvelope: payload or type beyond its limit.
     """
     _check_bounds(payload, payload_type)
-    signature = identity.sign_bytes(pre_authentication_encoding(payload_type, payload))
-    return Envelope(payload, payload_type, identity.did, signature)
+    message = pre_authentication_encoding(payload_type, payload)
+    return Envelope(payload, payload_type, identity.did, identity.sign_bytes(message))
 
 
 def verify(envelope: Envelope, expected_type: str) -> str:
@@ -234,9 +233,8 @@ def verify(envelope: Envelope, expected_type: str) -> str:
     """
     if envelope.payload_type != expected_type:
         raise BadEnvelope(f"type is {envelope.payload_type!r:.140}; expected {expected_type!r}")
-    public_key = did_to_public_key(envelope.keyid)
     message = pre_authentication_encoding(envelope.payload_type, envelope.payload)
-    verify_bytes(public_key, message, envelope.signature)
+    verify_bytes(did_to_public_key(envelope.keyid), message, envelope.signature)
     return envelope.keyid
 
 
