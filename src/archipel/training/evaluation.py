@@ -103,12 +103,15 @@ def wilson_interval(num_correct: int, num_trials: int, z: float = Z_95) -> tuple
 
 
 def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
-    """95 percent percentile interval of the mean of one value per task, resampling tasks.
+    """95 percent percentile interval of the mean of one value in [0, 1] per task.
 
-    Identical values give no spread to resample: the interval then collapses, and says nothing.
+    Resampling all-0 or all-1 values would claim certainty; there Wilson's interval for the share
+    of tasks that differ bounds the mean instead.
     """
     if not values:
         raise ValueError("got no value, expected one per task")
+    if set(values) in ({0.0}, {1.0}):
+        return wilson_interval(round(sum(values)), len(values))
     rng = np.random.Generator(np.random.PCG64(seed))
     sample = np.asarray(values, dtype=np.float64)
     picks = rng.integers(0, len(sample), size=(NUM_RESAMPLES, len(sample)))
@@ -117,7 +120,7 @@ def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float
 
 
 def powers_of_two(num_samples: int) -> tuple[int, ...]:
-    """k = 1, 2, 4, ... and `num_samples` itself."""
+    """The k to report: 1, 2, 4, ... and `num_samples` itself."""
     below = [1 << i for i in range(num_samples.bit_length()) if 1 << i < num_samples]
     return (*below, num_samples) if num_samples else ()
 
