@@ -171,8 +171,7 @@ class DecoderConfig:
                 num_layers=fields["num_hidden_layers"],
                 num_heads=fields["num_attention_heads"],
                 num_kv_heads=fields.get("num_key_value_heads") or fields["num_attention_heads"],
-                head_dim=fields.get("head_dim")
-                or fields["hidden_size"] // fields["num_attention_heads"],
+                head_dim=fields.get("head_dim") or _default_head_dim(family, fields),
                 intermediate_size=fields["intermediate_size"],
                 max_position_embeddings=fields["max_position_embeddings"],
                 norm_epsilon=float(fields.get("rms_norm_eps", _DEFAULT_EPSILON[family])),
@@ -185,6 +184,8 @@ class DecoderConfig:
             )
         except KeyError as error:
             raise InvalidConfig(f"config.json lacks {error}; add it") from None
+        except InvalidConfig:
+            raise
         except (TypeError, ValueError, ArithmeticError) as error:
             raise InvalidConfig(f"config.json has a malformed field: {error}") from None
 
@@ -229,9 +230,16 @@ def _refuse_other_networks(fields: Mapping[str, Any]) -> None:
             )
 
 
+def _default_head_dim(family: Family, fields: Mapping[str, Any]) -> int:
+    # Qwen3's own class falls back on a constant, not on the quotient.
+    return 128 if family == "qwen3" else fields["hidden_size"] // fields["num_attention_heads"]
+
+
 def _rope_from_hf(fields: Mapping[str, Any]) -> tuple[float, Llama3Scaling | None]:
     """Read either spelling: `rope_parameters`, or `rope_theta` beside `rope_scaling`."""
     rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    if not isinstance(rope, Mapping):
+        raise InvalidConfig(f"rope settings are {rope!r:.60}; expected an object")
     theta = float(rope.get("rope_theta", fields.get("rope_theta", 10_000.0)))
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":

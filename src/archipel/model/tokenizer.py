@@ -65,6 +65,16 @@ class Tokenizer:
         """Id that fills unused places."""
         return self._id(self.pad_token)
 
+    @property
+    def special_tokens(self) -> dict[str, str]:
+        """Names that a chat template may use, such as `bos_token`, with their text."""
+        named = {
+            "bos_token": self.bos_token,
+            "eos_token": self.eos_token,
+            "pad_token": self.pad_token,
+        }
+        return {name: text for name, text in named.items() if text is not None}
+
     def encode(self, text: str, *, parse_special: bool = True) -> list[int]:
         """Ids of `text`, with nothing added before or after.
 
