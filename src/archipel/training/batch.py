@@ -1,0 +1,135 @@
+"""What the trainer learns from: rollouts, groups, and the batch of tensors made of them.
+
+Parts: `Rollout` and `Group` are plain values that cross rooms; `Batch` is what one pass through the
+network consumes. The trainer sees nothing of tasks, texts or graders.
+Law: a sampled token is never decoded and encoded again; its behaviour log-probability stays with it.
+"""
+# ruff: noqa: N815 - shape suffixes: tokens_BT
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+MAX_SEQUENCE_TOKENS = 1_048_576
+"""Longest prompt plus completion that the trainer will look at."""
+MAX_GROUPS_PER_UPDATE = 65_536
+"""As many groups as a recipe may ask for in one update."""
+
+
+class BadGroup(ValueError):
+    """A group that cannot be trained on: empty, uneven, out of range, or from a future policy."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One sampled completion."""
+
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    """Sampled tokens, the stop token included where one was sampled."""
+    logprobs: tuple[float, ...]
+    """Natural log-probability of each sampled token under the policy that sampled it."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """All completions of one prompt, with the reward of each."""
+
+    index: int
+    rollouts: tuple[Rollout, ...]
+    rewards: tuple[float, ...]
+    policy_version: int
+    """The policy version that all of them were sampled from."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows of T network inputs, and the N sampled tokens that they predict.
+
+    Rows are laid out by `training.packing`. The last sampled token of a completion is only ever a
+    target, so it takes no place in a row.
+    """
+
+    tokens_BT: Tensor
+    """int64 token ids; padding is 0."""
+    positions_BT: Tensor
+    """int64 position of each token in its own sequence."""
+    segments_BT: Tensor
+    """int64 number of the stretch a token belongs to, unique in its row; padding is -1."""
+    parents_BT: Tensor
+    """int64 segment that this one continues (a shared prompt), or the segment itself."""
+    chains: bool
+    """True when every row is one sequence from its start, so plain causal attention is exact."""
+    predictors_N: Tensor
+    """int64 place in the flattened rows whose hidden state predicts each sampled token."""
+    targets_N: Tensor
+    """int64 ids of the sampled tokens."""
+    behaviour_logprobs_N: Tensor
+    """float32 log-probability under the policy that sampled the token; 0 where not valid."""
+    advantages_N: Tensor
+    """float32 advantage of the completion the token belongs to."""
+    weights_N: Tensor
+    """float32 factor on the token's loss; 0 where not valid."""
+    mask_N: Tensor
+    """bool, true where the token counts: it has a usable behaviour log-probability."""
+
+
+def check_groups(groups: Sequence[Group], version: int, vocab_size: int) -> tuple[Group, ...]:
+    """Groups in the order of their index, each fit to be trained on by policy `version`.
+
+    Raises:
+        BadGroup: no or too many groups, a repeated index, or a group that `check_group` refuses.
+    """
+    if not 0 < len(groups) <= MAX_GROUPS_PER_UPDATE:
+        raise BadGroup(f"got {len(groups)} groups, expected 1 to {MAX_GROUPS_PER_UPDATE}")
+    ordered = tuple(sorted(groups, key=lambda group: group.index))
+    for before, after in itertools.pairwise(ordered):
+        if before.index == after.index:
+            raise BadGroup(f"group {after.index} is given twice; pass each group once")
+    for group in ordered:
+        check_group(group, version, vocab_size)
+    return ordered
+
+
+def check_group(group: Group, version: int, vocab_size: int) -> None:
+    """Refuse a group whose parts do not fit together.
+
+    Raises:
+        BadGroup: the message names the group, what was found and what was expected.
+    """
+    where = f"group {group.index}"
+    if not 2 <= len(group.rollouts) == len(group.rewards):
+        raise BadGroup(
+            f"{where} has {len(group.rollouts)} rollouts and {len(group.rewards)} rewards; "
+            "expected as many of each, at least 2"
+        )
+    if not 0 <= group.policy_version <= version:
+        raise BadGroup(
+            f"{where} says policy version {group.policy_version}, the trainer is at {version}; "
+            "train on versions that were published"
+        )
+    if not all(math.isfinite(reward) for reward in group.rewards):
+        raise BadGroup(f"{where} has a reward that is not finite; grade it again")
+    for number, rollout in enumerate(group.rollouts):
+        check_rollout(rollout, vocab_size, f"{where}, rollout {number}")
+
+
+def check_rollout(rollout: Rollout, vocab_size: int, where: str) -> None:
+    """Refuse an empty or uneven rollout and token ids outside [0, vocab_size)."""
+    length = len(rollout.prompt) + len(rollout.tokens)
+    if not rollout.prompt or not rollout.tokens or length > MAX_SEQUENCE_TOKENS:
+        raise BadGroup(
+            f"{where} has {len(rollout.prompt)} prompt and {len(rollout.tokens)} sampled tokens; "
+            f"expected at least one of each and at most {MAX_SEQUENCE_TOKENS} together"
+        )
+    if len(rollout.logprobs) != len(rollout.tokens):
+        raise BadGroup(
+            f"{where} has {len(rollout.logprobs)} log-probabilities for "
+            f"{len(rollout.tokens)} tokens; expected one each"
+        )
+    ids = (*rollout.prompt, *rollout.tokens)
+    if min(ids) < 0 or max(ids) >= vocab_size:
+        raise BadGroup(f"{where} has a token id outside [0, {vocab_size})")

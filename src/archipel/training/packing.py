@@ -1,0 +1,244 @@
+"""Sequences of unequal length into rows of tensors, with little padding and no repeated prompt.
+
+Parts: `Tree` (a prompt and completions of it), `plan` (trees into rows, rows into micro-batches),
+`build` (rows into a `Batch`), `row_attention` (who may see whom).
+Completions of one prompt share it: the prompt goes through the network once, and each completion
+attends to it and to itself. For 8 short answers to one question this halves the work. Long
+completions are laid out one to a tree, because a row's attention costs its length squared.
+Law: packing changes the cost, never the result (up to the order of float additions).
+"""
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from archipel.model.network import Attention, causal_attention
+from archipel.training.batch import Batch, Group
+
+SHARED_ROW_TOKENS = 256
+"""Completions share a prompt while the row stays this short."""
+MAX_LOGPROB = 1e-3
+"""A log-probability may exceed 0 by rounding only; more than this is not a probability."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Tokens to be scored after a prompt, with what the loss wants to know of them."""
+
+    tokens: tuple[int, ...]
+    behaviour_logprobs: tuple[float, ...]
+    advantage: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Tree:
+    """One prompt and the completions that are laid out after it."""
+
+    prompt: tuple[int, ...]
+    completions: tuple[Completion, ...]
+
+    @property
+    def num_inputs(self) -> int:
+        """Places it takes in a row: a completion's last token is a target only."""
+        return len(self.prompt) + sum(len(each.tokens) - 1 for each in self.completions)
+
+
+Row = tuple[Tree, ...]
+
+
+def trees_of(group: Group, advantages: Sequence[float], longest_row: int) -> list[Tree]:
+    """The group's completions, sharing their prompt while a row holds at most `longest_row`."""
+    trees: list[Tree] = []
+    room = 0
+    for rollout, advantage in zip(group.rollouts, advantages, strict=True):
+        completion = Completion(rollout.tokens, rollout.logprobs, advantage)
+        needed = len(rollout.tokens) - 1
+        if trees and trees[-1].prompt == rollout.prompt and needed <= room:
+            trees[-1] = Tree(rollout.prompt, (*trees[-1].completions, completion))
+        else:
+            trees.append(Tree(rollout.prompt, (completion,)))
+            room = longest_row - len(rollout.prompt)
+        room -= needed
+    return trees
+
+
+def plan(trees: Sequence[Tree], budget: int) -> list[list[Row]]:
+    """Micro-batches of rows; rows times their longest is at most `budget` tokens, or one row.
+
+    Trees go, longest first, into the fullest row that still has room (best fit decreasing), a row
+    being as wide as the longest tree. The result depends on the trees and their order alone.
+    """
+    rows = sorted(_best_fit(trees), key=_row_length, reverse=True)
+    micro_batches: list[list[Row]] = []
+    for row in rows:
+        width = _row_length(micro_batches[-1][0]) if micro_batches else math.inf
+        if micro_batches and (len(micro_batches[-1]) + 1) * width <= budget:
+            micro_batches[-1].append(row)
+        else:
+            micro_batches.append([row])
+    return micro_batches
+
+
+def _row_length(row: Row) -> int:
+    return sum(tree.num_inputs for tree in row)
+
+
+def _best_fit(trees: Sequence[Tree]) -> list[Row]:
+    ordered = sorted(trees, key=lambda tree: tree.num_inputs, reverse=True)
+    width = ordered[0].num_inputs
+    rows: list[list[Tree]] = []
+    room: list[tuple[int, int]] = []  # (free places, row number), ascending
+    for tree in ordered:
+        needed = tree.num_inputs
+        at = bisect_left(room, (needed, -1))
+        if at < len(room):
+            free, number = room.pop(at)
+            rows[number].append(tree)
+        else:
+            free, number = width, len(rows)
+            rows.append([tree])
+        insort(room, (free - needed, number))
+    return [tuple(row) for row in rows]
+
+
+def usable(logprob: float) -> bool:
+    """Whether a recorded behaviour log-probability can stand in a ratio."""
+    return math.isfinite(logprob) and logprob <= MAX_LOGPROB
+
+
+def count_sampled(trees: Sequence[Tree]) -> int:
+    """Sampled tokens, usable or not."""
+    return sum(len(completion.tokens) for tree in trees for completion in tree.completions)
+
+
+def count_valid(trees: Sequence[Tree]) -> int:
+    """Sampled tokens with a usable behaviour log-probability."""
+    return sum(
+        usable(logprob)
+        for tree in trees
+        for completion in tree.completions
+        for logprob in completion.behaviour_logprobs
+    )
+
+
+@dataclass
+class _Streams:
+    """Growing columns of one batch."""
+
+    tokens: list[list[int]] = field(default_factory=list)
+    positions: list[list[int]] = field(default_factory=list)
+    segments: list[list[int]] = field(default_factory=list)
+    parents: list[list[int]] = field(default_factory=list)
+    predictors: list[int] = field(default_factory=list)
+    targets: list[int] = field(default_factory=list)
+    behaviour: list[float] = field(default_factory=list)
+    advantages: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    def open_row(self) -> None:
+        for column in (self.tokens, self.positions, self.segments, self.parents):
+            column.append([])
+
+    def add_stretch(self, tokens: tuple[int, ...], start: int, parent: int | None) -> int:
+        """Lay tokens out as a new segment; returns its number."""
+        segment = self.segments[-1][-1] + 1 if self.segments[-1] else 0
+        self.tokens[-1].extend(tokens)
+        self.positions[-1].extend(range(start, start + len(tokens)))
+        self.segments[-1].extend([segment] * len(tokens))
+        self.parents[-1].extend([segment if parent is None else parent] * len(tokens))
+        return segment
+
+    def add_targets(self, completion: Completion, places: list[int]) -> None:
+        self.predictors.extend(places)
+        self.targets.extend(completion.tokens)
+        self.behaviour.extend(completion.behaviour_logprobs)
+        self.advantages.extend([completion.advantage] * len(places))
+        self.weights.extend([completion.weight] * len(places))
+
+
+def build(rows: Sequence[Row], device: torch.device | None = None) -> Batch:
+    """Lay rows out as tensors, padded to the longest of them."""
+    width = max(_row_length(row) for row in rows)
+    streams = _Streams()
+    for number, row in enumerate(rows):
+        streams.open_row()
+        for tree in row:
+            _lay_out(tree, number * width, streams)
+    behaviour_N = torch.tensor(streams.behaviour, dtype=torch.float32)
+    mask_N = torch.tensor([usable(logprob) for logprob in streams.behaviour])
+    batch = Batch(
+        tokens_BT=_padded(streams.tokens, width, 0),
+        positions_BT=_padded(streams.positions, width, 0),
+        segments_BT=_padded(streams.segments, width, -1),
+        parents_BT=_padded(streams.parents, width, -1),
+        chains=all(len(row) == 1 and len(row[0].completions) == 1 for row in rows),
+        predictors_N=torch.tensor(streams.predictors),
+        targets_N=torch.tensor(streams.targets),
+        behaviour_logprobs_N=behaviour_N.masked_fill(~mask_N, 0.0),
+        advantages_N=torch.tensor(streams.advantages, dtype=torch.float32),
+        weights_N=torch.tensor(streams.weights, dtype=torch.float32).masked_fill(~mask_N, 0.0),
+        mask_N=mask_N,
+    )
+    return batch if device is None else moved(batch, device)
+
+
+def muted(batch: Batch) -> Batch:
+    """The same rows with no token that counts: for a rank that has no rows of its own."""
+    return replace(
+        batch,
+        weights_N=torch.zeros_like(batch.weights_N),
+        mask_N=torch.zeros_like(batch.mask_N),
+    )
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The same batch on another device."""
+    columns = {
+        name: value.to(device) if isinstance(value, Tensor) else value
+        for name, value in vars(batch).items()
+    }
+    return Batch(**columns)
+
+
+def _lay_out(tree: Tree, row_start: int, streams: _Streams) -> None:
+    row = streams.tokens[-1]
+    prompt_end = len(tree.prompt)
+    prompt = streams.add_stretch(tree.prompt, 0, None)
+    last_of_prompt = row_start + len(row) - 1
+    for completion in tree.completions:
+        first = row_start + len(row)
+        num_inputs = len(completion.tokens) - 1
+        if num_inputs:
+            streams.add_stretch(completion.tokens[:-1], prompt_end, prompt)
+        streams.add_targets(completion, [last_of_prompt, *range(first, first + num_inputs)])
+
+
+def _padded(rows: list[list[int]], width: int, filler: int) -> Tensor:
+    return torch.tensor([row + [filler] * (width - len(row)) for row in rows])
+
+
+def row_attention(batch: Batch) -> Attention:
+    """Causal attention in which a stretch sees itself and the prompt that it continues."""
+    if batch.chains:
+        # Padding stands at the end of a row, where no real token looks.
+        return causal_attention
+    length = batch.segments_BT.shape[1]
+    keys_B1T = batch.segments_BT.unsqueeze(1)
+    own_BTT = batch.segments_BT.unsqueeze(2) == keys_B1T
+    parent_BTT = batch.parents_BT.unsqueeze(2) == keys_B1T
+    causal_TT = torch.ones(length, length, dtype=torch.bool, device=batch.segments_BT.device).tril()
+    allowed_B1TT = ((own_BTT | parent_BTT) & causal_TT).unsqueeze(1)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        del layer
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=allowed_B1TT, enable_gqa=q.shape[1] != k.shape[1]
+        )
+
+    return attend

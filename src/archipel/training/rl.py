@@ -1,0 +1,74 @@
+"""Reinforcement learning in one process, in lock step: the reference for every distributed run.
+
+Each version: publish, sample its groups from exactly those weights, grade, update. A distributed run
+with staleness 0 must give the same weights bit for bit; with more staleness, the same skill.
+Law: sampling and grading are arguments, so the loop knows no engine and no environment.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from archipel.model.tokenizer import Tokenizer
+from archipel.records.recipe import Recipe
+from archipel.training.batch import Group
+from archipel.training.environments.task import Environment
+from archipel.training.grading import Submission
+from archipel.training.groups import GroupRequest, Sampled, group_request, make_group, submissions
+from archipel.training.report import UpdateReport
+from archipel.training.trainer import Trainer
+
+Sample = Callable[[Mapping[str, Tensor], Sequence[GroupRequest]], Sequence[Sequence[Sampled]]]
+"""(published state, requests) -> per request, its completions in order."""
+Grade = Callable[[Sequence[Submission]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A run whose rollouts are made on the spot."""
+
+    recipe: Recipe
+    environment: Environment
+    tokenizer: Tokenizer
+    sample: Sample
+    grade: Grade
+
+    def groups(self, state: Mapping[str, Tensor], version: int, indices: range) -> list[Group]:
+        """Sample and grade the groups with these numbers under `state`."""
+        requests = [
+            group_request(self.recipe, self.environment, self.tokenizer, index) for index in indices
+        ]
+        sampled = self.sample(state, requests)
+        shown = [
+            submission
+            for request, completions in zip(requests, sampled, strict=True)
+            for submission in submissions(request.index, completions, self.tokenizer)
+        ]
+        rewards = iter(self.grade(shown))
+        return [
+            make_group(request, completions, [next(rewards) for _ in completions], version)
+            for request, completions in zip(requests, sampled, strict=True)
+        ]
+
+
+def reinforce(
+    trainer: Trainer,
+    rehearsal: Rehearsal,
+    on_update: Callable[[UpdateReport], None] = lambda report: None,
+    checkpoints: Path | None = None,
+) -> None:
+    """Train until the recipe's last version, from whatever version the trainer is at.
+
+    With `checkpoints`, every version is saved after `on_update` saw it; after a kill, restore
+    the trainer from there and call again: a version may be reported twice, with equal numbers.
+    """
+    num_groups = rehearsal.recipe.run.groups_per_update
+    while trainer.version < rehearsal.recipe.run.versions:
+        version = trainer.version
+        indices = range(version * num_groups, (version + 1) * num_groups)
+        groups = rehearsal.groups(trainer.published_state(), version, indices)
+        on_update(trainer.update(groups))
+        if checkpoints is not None:
+            trainer.save(checkpoints)

@@ -1,0 +1,35 @@
+"""Log-probabilities of sampled tokens under the current weights, and their gradient.
+
+Law: the distribution is the one that was sampled from, so logits are divided by the recipe's
+temperature before the softmax. The vocabulary is only computed where a sampled token is predicted.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from archipel.model.network import Decoder
+from archipel.training.batch import Batch
+from archipel.training.packing import row_attention
+from archipel.training.sharding import Site, shard
+
+
+class Scorer(nn.Module):
+    """A decoder seen as a scorer; one `forward` per micro-batch, which is what FSDP2 wraps."""
+
+    def __init__(self, decoder: Decoder, temperature: float, site: Site) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.temperature = temperature
+        shard(self, decoder.model.layers, site)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return logprobs_N (differentiable) and entropy_N in nats, both fp32."""
+        hidden = self.decoder(batch.tokens_BT, batch.positions_BT, row_attention(batch))
+        hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
+        logits_NV = self.decoder.logits(hidden_Nd)
+        if self.temperature != 1.0:
+            logits_NV = logits_NV / self.temperature
+        logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
+        with torch.no_grad():
+            entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
+        return logprobs_NV.gather(1, batch.targets_N.unsqueeze(1)).squeeze(1), entropy_N

@@ -1,0 +1,195 @@
+"""Supervised fine-tuning: the stage that gives reinforcement learning something to reinforce.
+
+Constant learning rate until the smoothed loss shows that the skill has arrived (or a cap), then a
+short linear decay. The gate matters more than any constant: where the circuit to be reinforced has
+not formed, rewards stay near zero and nothing is learned later.
+Law: the examples of a step are a pure function of its number; loss is on the answer alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from archipel.model.network import Decoder
+from archipel.model.tokenizer import Tokenizer
+from archipel.records.recipe import SupervisedSection
+from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
+from archipel.training.environments.task import Environment
+from archipel.training.groups import prompt_ids, stop_ids
+from archipel.training.optimiser import AdamSettings, MasterAdamW
+from archipel.training.packing import Completion, Tree, build, muted, plan
+from archipel.training.schedule import warmed_up
+from archipel.training.scorer import Scorer
+from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
+
+SMOOTHING = 0.9
+"""Weight of the past in the smoothed loss that the gate looks at."""
+FINAL_FRACTION = 0.05
+"""The decay ends at this share of the learning rate."""
+
+Example = tuple[tuple[int, ...], tuple[int, ...]]
+"""Token ids of a prompt and of its answer, end token included."""
+Examples = Callable[[int], Example]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a supervised stage stands; all of it that is not weights or moments."""
+
+    step: int = 0
+    loss: float = 0.0
+    """Nats per answer token in the last step."""
+    smoothed_loss: float | None = None
+    learning_rate: float = 0.0
+    grad_norm: float = 0.0
+    decay_from: int | None = None
+    """First step of the final decay, once it is known."""
+
+    def is_done(self, section: SupervisedSection) -> bool:
+        """Whether the decay has run its length."""
+        return self.decay_from is not None and self.step >= self.decay_from + section.decay_steps
+
+    def next_rate(self, section: SupervisedSection) -> float:
+        """Learning rate of the step to come."""
+        rate = warmed_up(section.learning_rate, self.step, section.warmup_steps)
+        if self.decay_from is None:
+            return rate
+        decayed = (self.step + 1 - self.decay_from) / section.decay_steps
+        return rate * (1.0 - decayed * (1.0 - FINAL_FRACTION))
+
+    def after(self, loss: float, section: SupervisedSection, floor: float | None) -> "Progress":
+        """Count a step; open the decay when the gate is passed or the cap is reached."""
+        before = loss if self.smoothed_loss is None else self.smoothed_loss
+        smoothed = SMOOTHING * before + (1.0 - SMOOTHING) * loss
+        step, decay_from = self.step + 1, self.decay_from
+        passed = section.gate is not None and smoothed < section.gate * (floor or 0.0)
+        if decay_from is None and (passed or step >= section.steps):
+            decay_from = step
+        return replace(self, step=step, loss=loss, smoothed_loss=smoothed, decay_from=decay_from)
+
+
+@dataclass(frozen=True)
+class SupervisedStage:
+    """Settings, data and places of one supervised stage."""
+
+    section: SupervisedSection
+    examples: Examples
+    floor: float | None = None
+    """Nats per answer token that no model can beat; the gate is a multiple of it."""
+    micro_batch_tokens: int = 16_384
+    checkpoints: Path | None = None
+    save_every: int = 50
+
+    def __post_init__(self) -> None:
+        if self.section.gate is not None and not self.floor:
+            raise ValueError(
+                "supervised.gate is set, but the environment states no entropy floor; "
+                "remove the gate and rely on supervised.steps"
+            )
+
+
+def supervise(
+    model: Decoder,
+    stage: SupervisedStage,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Train `model` in place (it ends as bfloat16 values) and say how it went.
+
+    With checkpoints, a stage that was killed continues where it was last saved.
+
+    Raises:
+        Diverged: the gradient is not finite.
+        NoCheckpoint: there are checkpoints, and none of them is whole.
+    """
+    learner = _Learner(model, stage)
+    progress = learner.resume()
+    size = stage.section.batch_size
+    while not progress.is_done(stage.section):
+        first = progress.step * size
+        examples = [stage.examples(index) for index in range(first, first + size)]
+        rate = progress.next_rate(stage.section)
+        loss, norm = learner.step(examples, rate)
+        progress = progress.after(loss, stage.section, stage.floor)
+        progress = replace(progress, learning_rate=rate, grad_norm=norm)
+        on_step(progress)
+        learner.save(progress)
+    return progress
+
+
+def environment_examples(environment: Environment, tokenizer: Tokenizer) -> Examples:
+    """The environment's supervised data as token ids.
+
+    Raises:
+        ValueError: on the first call, if the environment has no supervised data.
+    """
+
+    def example(index: int) -> Example:
+        pair = environment.supervised(index)
+        if pair is None:
+            raise ValueError("the environment has no supervised data; remove [supervised]")
+        prompt, answer = pair
+        answer_ids = (*tokenizer.encode(answer), *stop_ids(tokenizer))
+        return prompt_ids(tokenizer, prompt), answer_ids
+
+    return example
+
+
+class _Learner:
+    """The weights' side of the loop."""
+
+    def __init__(self, model: Decoder, stage: SupervisedStage) -> None:
+        section = stage.section
+        self._stage = stage
+        self._site = this_site()
+        self._scorer = Scorer(model, 1.0, self._site)
+        self._optimiser = MasterAdamW(
+            model,
+            AdamSettings(section.beta1, section.beta2, section.weight_decay, section.clip_norm),
+        )
+
+    def step(self, examples: list[Example], rate: float) -> tuple[float, float]:
+        """One optimiser step; returns (nats per answer token, gradient norm before clipping)."""
+        num_tokens = sum(len(answer) for _, answer in examples)
+        trees = [
+            Tree(prompt, (Completion(answer, (0.0,) * len(answer), 0.0),))
+            for prompt, answer in examples
+        ]
+        loss = 0.0
+        for rows in plan(trees, self._stage.micro_batch_tokens * self._site.world):
+            mine = rows[self._site.rank :: self._site.world]
+            batch = build(mine) if mine else muted(build(rows[:1]))
+            logprobs_N, _ = self._scorer(batch)
+            total = -(logprobs_N * batch.weights_N).sum()
+            (total * (self._site.world / num_tokens)).backward()
+            loss += float(sum_over_ranks(total.detach().double(), self._site)) / num_tokens
+        return loss, self._optimiser.step(rate)
+
+    def resume(self) -> Progress:
+        """Take up the newest checkpoint, if there is one."""
+        directory = self._stage.checkpoints
+        if directory is None or not has_checkpoint(directory):
+            return Progress()
+        checkpoint = read_latest(directory)
+        facts = checkpoint.facts
+        self._optimiser.load(checkpoint.tensors["optimiser"], facts["step"])
+        return Progress(
+            step=facts["step"],
+            smoothed_loss=float.fromhex(facts["smoothed_loss"]),
+            decay_from=facts["decay_from"],
+        )
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint every `save_every` steps and at the end."""
+        stage = self._stage
+        due = progress.step % stage.save_every == 0 or progress.is_done(stage.section)
+        if stage.checkpoints is None or not due or progress.smoothed_loss is None:
+            return
+        state = self._optimiser.state()
+        if self._site.is_first:
+            facts = {
+                "step": progress.step,
+                "smoothed_loss": progress.smoothed_loss.hex(),
+                "decay_from": progress.decay_from,
+            }
+            write_checkpoint(stage.checkpoints, progress.step, {"optimiser": state}, facts)
+        wait_for_all(self._site)

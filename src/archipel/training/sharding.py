@@ -1,0 +1,91 @@
+"""One trainer over several processes of one site: `torchrun` starts them, FSDP2 shards the model.
+
+Parts: `Site` (who am I among how many) and the few operations that differ when there are several.
+Every rank is handed the same groups and makes the same plan, so no data is sent between ranks but
+gradients and gathered weights. FSDP2 averages gradients over ranks (gloo has no scaled sum), hence
+a loss is multiplied by the number of ranks before its backward pass.
+Law: with one process nothing here runs, and `torch.distributed` is never started by this package.
+"""
+
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Site:
+    """Which process this is among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and publishes."""
+        return self.rank == 0
+
+
+def this_site() -> Site:
+    """The process group that `torchrun` set up, or a site of one."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Site()
+    return Site(dist.get_rank(), dist.get_world_size())
+
+
+def shard(root: nn.Module, layers: nn.ModuleList, site: Site) -> None:
+    """Split parameters over the site's ranks, layer by layer, in place. `root.forward` gathers."""
+    if site.world == 1:
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    device = next(root.parameters()).device.type
+    mesh = init_device_mesh(device, (site.world,))
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(root, mesh=mesh)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of a sharded tensor, on every rank (a collective); a plain tensor as it is."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """The storage this rank holds; writing to it writes to `tensor`."""
+    local = getattr(tensor, "to_local", None)
+    return tensor if local is None else local()
+
+
+def fill(tensor: Tensor, full: Tensor) -> None:
+    """Set a plain or sharded tensor to the values of `full`, which every rank holds."""
+    mesh = getattr(tensor, "device_mesh", None)
+    if mesh is None:
+        tensor.copy_(full)
+        return
+    from torch.distributed.tensor import distribute_tensor
+
+    placements = tensor.placements  # type: ignore[attr-defined]  # a DTensor, as device_mesh shows
+    own_part(tensor).copy_(own_part(distribute_tensor(full, mesh, placements)))
+
+
+def sum_over_ranks(values: Tensor, site: Site) -> Tensor:
+    """Elementwise sum over the site (a collective)."""
+    if site.world > 1:
+        dist.all_reduce(values, op=dist.ReduceOp.SUM)
+    return values
+
+
+def max_over_ranks(values: Tensor, site: Site) -> Tensor:
+    """Elementwise maximum over the site (a collective)."""
+    if site.world > 1:
+        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
+
+
+def wait_for_all(site: Site) -> None:
+    """Return once every rank has arrived."""
+    if site.world > 1:
+        dist.barrier()

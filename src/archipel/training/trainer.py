@@ -1,0 +1,167 @@
+"""The trainer: groups in, a new policy version out. It knows no algorithm, task or text.
+
+`update` reads as the method does: order and check the groups, turn rewards into advantages, leave
+out groups that say nothing, and take one optimiser step per minibatch. What differs from the
+textbook policy gradient is in `training.losses`; what the weights are is in `training.optimiser`.
+Law: an update is a pure function of (state, groups as a set); on one thread it is so bit for bit.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from archipel.model.config import DecoderConfig
+from archipel.model.network import Decoder
+from archipel.records.recipe import Recipe, recipe_from_canonical
+from archipel.training.algorithms import make_advantages
+from archipel.training.batch import Batch, Group, check_groups
+from archipel.training.checkpoint import read_latest, write_checkpoint
+from archipel.training.losses import make_objective
+from archipel.training.optimiser import AdamSettings, MasterAdamW
+from archipel.training.packing import (
+    SHARED_ROW_TOKENS,
+    Tree,
+    build,
+    count_sampled,
+    count_valid,
+    muted,
+    plan,
+    trees_of,
+)
+from archipel.training.report import TokenSums, UpdateReport, make_report
+from archipel.training.schedule import learning_rate
+from archipel.training.scorer import Scorer
+from archipel.training.sharding import this_site, wait_for_all, whole
+
+OPTIMISER_FILE = "optimiser"
+
+
+class Trainer:
+    """Owns the model from here on: its parameters become what is published (bfloat16 values)."""
+
+    def __init__(self, model: Decoder, recipe: Recipe) -> None:
+        self.version = 0
+        self._recipe = recipe
+        self._site = this_site()
+        self._config = model.config
+        self._scorer = Scorer(model, recipe.sampling.temperature, self._site)
+        section = recipe.optimiser
+        self._optimiser = MasterAdamW(
+            model,
+            AdamSettings(
+                beta1=section.beta1,
+                beta2=section.beta2,
+                weight_decay=section.weight_decay,
+                clip_norm=section.clip_norm,
+                epsilon=section.epsilon,
+            ),
+        )
+        self._advantages = make_advantages(recipe.algorithm)
+        self._objective = make_objective(recipe.loss)
+
+    def update(self, groups: Sequence[Group]) -> UpdateReport:
+        """Learn from groups given in any order, and advance the version by one.
+
+        A batch of nothing but zero-advantage groups changes no weight and still makes a version.
+
+        Raises:
+            BadGroup: a group is unfit; nothing changed.
+            Diverged: a gradient is not finite; restore the last checkpoint.
+        """
+        ordered = check_groups(groups, self.version, self._config.vocab_size)
+        scored = [(group, self._advantages(group.rewards)) for group in ordered]
+        kept = [(group, advantages) for group, advantages in scored if any(advantages)]
+        sums = TokenSums()
+        for part, minibatch in enumerate(_disjoint(kept, self._recipe.optimiser.minibatches)):
+            trees = [
+                tree
+                for group, advantages in minibatch
+                for tree in trees_of(group, advantages, self._longest_row(group))
+            ]
+            self._step(trees, part, sums)
+        report = make_report(self.version, ordered, len(kept), sums, self._site)
+        self.version += 1
+        return report
+
+    def _longest_row(self, group: Group) -> int:
+        longest = max(len(each.prompt) + len(each.tokens) - 1 for each in group.rollouts)
+        return max(longest, SHARED_ROW_TOKENS)
+
+    def _step(self, trees: list[Tree], part: int, sums: TokenSums) -> None:
+        """One optimiser step on the token mean over all of `trees`, whatever the micro-batches."""
+        num_valid = count_valid(trees)
+        sums.count(num_valid, count_sampled(trees))
+        if num_valid == 0:
+            return
+        # FSDP2 averages gradients over ranks; the product with the rank count makes that a sum.
+        scale = self._site.world / num_valid
+        budget = self._recipe.optimiser.micro_batch_tokens * self._site.world
+        for rows in plan(trees, budget):
+            mine = rows[self._site.rank :: self._site.world]
+            # A rank without rows still takes part in gathering and reducing.
+            self._accumulate(build(mine) if mine else muted(build(rows[:1])), scale, sums)
+        minibatches = self._recipe.optimiser.minibatches
+        rate = learning_rate(
+            self._recipe.optimiser,
+            self.version * minibatches + part,
+            self._recipe.run.versions * minibatches,
+        )
+        sums.stepped(self._optimiser.step(rate), rate, num_valid)
+
+    def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
+        logprobs_N, entropy_N = self._scorer(batch)
+        loss = self._objective(logprobs_N, batch.behaviour_logprobs_N, batch.advantages_N)
+        total = (loss.values_N * batch.weights_N).sum()
+        (total * scale).backward()
+        sums.add(batch, logprobs_N.detach(), entropy_N, loss)
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective."""
+        return {
+            name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
+            for name, parameter in self._scorer.decoder.named_parameters()
+        }
+
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint that `restore` continues from bit for bit. A collective.
+
+        Raises:
+            OSError: it could not be written; earlier checkpoints are untouched.
+        """
+        state = self._optimiser.state()
+        if self._site.is_first:
+            facts = {
+                "version": self.version,
+                "optimiser_steps": self._optimiser.steps,
+                "recipe": self._recipe.canonical_bytes().decode(),
+                "model": json.dumps(self._config.to_hf(), sort_keys=True),
+            }
+            write_checkpoint(directory, self.version, {OPTIMISER_FILE: state}, facts)
+        wait_for_all(self._site)
+
+    @classmethod
+    def restore(cls, directory: Path) -> Self:
+        """Continue from the newest checkpoint in `directory` that is whole.
+
+        Raises:
+            NoCheckpoint: none is; the message says what was wrong with each.
+        """
+        checkpoint = read_latest(directory)
+        facts = checkpoint.facts
+        config = DecoderConfig.from_hf(json.loads(facts["model"]))
+        trainer = cls(Decoder(config), recipe_from_canonical(facts["recipe"].encode()))
+        trainer._optimiser.load(checkpoint.tensors[OPTIMISER_FILE], facts["optimiser_steps"])
+        trainer.version = facts["version"]
+        return trainer
+
+
+def _disjoint(
+    kept: list[tuple[Group, tuple[float, ...]]], minibatches: int
+) -> list[list[tuple[Group, tuple[float, ...]]]]:
+    """Deal the groups out like cards; fewer parts when there are fewer groups."""
+    parts = min(minibatches, len(kept))
+    return [kept[part::parts] for part in range(parts)]
