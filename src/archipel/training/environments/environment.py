@@ -16,6 +16,7 @@ from archipel.training.environments.task import (
     MissingSecret,
     Task,
 )
+from archipel.training.environments.verifiers import Verifiers
 
 __all__ = ["Environment", "InvalidEnvironment", "MissingSecret", "Task", "make_environment"]
 
@@ -23,6 +24,7 @@ _ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Enviro
     "secret_order": SecretOrder,
     "reasoning_gym": lambda values, seed, secret: ReasoningGym(values, seed),
     "jsonl": lambda values, seed, secret: Jsonl(values, seed),
+    "verifiers": lambda values, seed, secret: Verifiers(values),
 }
 
 
