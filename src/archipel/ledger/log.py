@@ -1,0 +1,258 @@
+"""The ledger's door: append batches of entries, read them back, check all of it.
+
+Law: after each batch one signed tree head covers all entries; entries and head are stored in one
+transaction. What `append` returned is durable; what it raised for is not there.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+
+from archipel.identity import Identity
+from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from archipel.ledger.signed_note import NoteKey
+from archipel.ledger.storage import (
+    EntryRow,
+    HeadRow,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerUnavailable,
+    Storage,
+)
+from archipel.ledger.tree_head import BadTreeHead, TreeHead, sign_tree_head, verify_tree_head
+
+MAX_ENTRY_BYTES = 65_535
+"""A C2SP entry bundle has 16-bit lengths: log digests of large things, not the things."""
+MAX_BATCH_ENTRIES = 4_096
+MAX_READ_ENTRIES = 4_096
+_HASH_PAGE = 65_536
+
+
+class BadEntry(ValueError):
+    """A batch or an entry beyond the ledger's bounds."""
+
+
+class Log:
+    """One append-only log. Safe to share between threads; `open_log` and `read_log` make it."""
+
+    def __init__(self, storage: Storage, key: NoteKey, signer: Identity | None) -> None:
+        """Open what `storage` holds, checking its leaf hashes against its signed head.
+
+        Args:
+            storage: the rows; closed by `close`.
+            key: who must have signed the heads, and the log's origin.
+            signer: the private key of `key`; None opens the log for reading only.
+
+        Raises:
+            LedgerCorrupt: the hashes do not add up to the head, or the head is not by `key`.
+        """
+        self._storage = storage
+        self._key = key
+        self._signer = signer
+        self._lock = threading.Lock()
+        self._failure: LedgerError | None = None
+        self._head, self._frontier = self._load()
+
+    @property
+    def head(self) -> TreeHead:
+        """The latest signed tree head; of size 0 in a new log."""
+        return self._head
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return self._head.size
+
+    @property
+    def key(self) -> NoteKey:
+        """The verifier key of this log's heads."""
+        return self._key
+
+    def append(self, entries: Sequence[bytes]) -> TreeHead:
+        """Append all of `entries` in order, or none; return the head that covers them.
+
+        Raises:
+            BadEntry: no entries, too many, or one that is empty or too large.
+            LedgerFull, LedgerUnavailable, LedgerCorrupt: nothing was appended; if that cannot be
+                established, this log refuses all further work and has to be opened again.
+        """
+        _check_batch(entries)
+        with self._lock:
+            signer = self._check_writable()
+            rows = [
+                EntryRow(self.size + offset, leaf_hash(entry), entry)
+                for offset, entry in enumerate(entries)
+            ]
+            frontier = self._frontier.extended(row.leaf_hash for row in rows)
+            head = sign_tree_head(signer, self._key.name, frontier.size, frontier.root())
+            try:
+                self._storage.append(rows, HeadRow(head.size, head.note))
+            except LedgerError as error:
+                self._settle(error)
+                raise
+            self._head, self._frontier = head, frontier
+            return head
+
+    def read(self, start: int, limit: int = MAX_READ_ENTRIES) -> list[bytes]:
+        """Entries `start` to `start + limit`, as far as the head covers them.
+
+        Raises:
+            BadEntry: a negative start, or a limit not in [1, MAX_READ_ENTRIES].
+            LedgerCorrupt: an entry is missing or is not what its leaf hash says.
+        """
+        if start < 0 or not 1 <= limit <= MAX_READ_ENTRIES:
+            raise BadEntry(
+                f"start {start}, limit {limit}: expected start >= 0 and a limit of 1 to {MAX_READ_ENTRIES}"
+            )
+        with self._lock:
+            self._check_usable()
+            wanted = max(0, min(limit, self.size - start))
+            return [row.data for row in self._checked_rows(start, wanted)]
+
+    def entries(self, start: int = 0) -> Iterator[bytes]:
+        """All entries from `start` on, a page at a time: the input of a fold."""
+        while page := self.read(start):
+            yield from page
+            start += len(page)
+
+    def leaf_hashes(self) -> list[bytes]:
+        """All leaf hashes, 32 bytes each: what proofs are made from."""
+        with self._lock:
+            self._check_usable()
+            return [leaf for page in self._hash_pages(self.size) for leaf in page]
+
+    def heads(self, above: int = -1, limit: int = MAX_READ_ENTRIES) -> list[TreeHead]:
+        """At most `limit` signed heads of more than `above` entries, oldest first.
+
+        Raises:
+            LedgerCorrupt: a stored head is not by the log's key.
+        """
+        with self._lock:
+            self._check_usable()
+            return [self._open_head(row) for row in self._storage.heads(above, limit)]
+
+    def verify(self) -> int:
+        """Recompute the whole tree from the entries; return how many heads it confirmed.
+
+        1. Every entry is present, in place, and matches its leaf hash. 2. Every head ever signed
+        is by the log's key and has the root of that many first entries. 3. The last head covers
+        all entries. Does not show that nobody was ever shown another head.
+
+        Raises:
+            LedgerCorrupt: any of these fails, naming the place.
+        """
+        with self._lock:
+            self._check_usable()
+            frontier, confirmed, above = Frontier(), 0, -1
+            while heads := self._storage.heads(above, MAX_READ_ENTRIES):
+                for head in map(self._open_head, heads):
+                    frontier = self._grow(frontier, head.size)
+                    _check_root(frontier, head)
+                    confirmed, above = confirmed + 1, head.size
+            self._check_covered(frontier.size)
+            return confirmed
+
+    def close(self) -> None:
+        """Give up the log so that another process may write to it; idempotent."""
+        with self._lock:
+            self._failure = LedgerUnavailable("this log is closed")
+            self._storage.close()
+
+    def _load(self) -> tuple[TreeHead, Frontier]:
+        row = self._storage.latest_head()
+        if row is None:
+            if self._storage.num_entries():
+                raise LedgerCorrupt("there are entries but no signed tree head")
+            return self._found(), Frontier()
+        head = self._open_head(row)
+        frontier = Frontier()
+        for page in self._hash_pages(head.size):
+            frontier = frontier.extended(page)
+        _check_root(frontier, head)
+        self._check_covered(head.size)
+        return head, frontier
+
+    def _found(self) -> TreeHead:
+        if self._signer is None:
+            raise LedgerUnavailable("there is no log here yet; its lab has to start first")
+        head = sign_tree_head(self._signer, self._key.name, 0, EMPTY_ROOT)
+        self._storage.append([], HeadRow(0, head.note))
+        return head
+
+    def _settle(self, error: LedgerError) -> None:
+        """After a failed append: go on if storage still ends where we do, else stop for good."""
+        try:
+            row = self._storage.latest_head()
+        except LedgerError:
+            row = None
+        if row is None or row.note != self._head.note:
+            self._failure = LedgerUnavailable(
+                f"an append failed ({error}) and it is unknown whether it took effect; "
+                "open the log again and replay it"
+            )
+
+    def _check_usable(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _check_writable(self) -> Identity:
+        self._check_usable()
+        if self._signer is None:
+            raise LedgerUnavailable("this log was opened for reading only")
+        return self._signer
+
+    def _open_head(self, row: HeadRow) -> TreeHead:
+        try:
+            head = verify_tree_head(row.note, self._key)
+        except BadTreeHead as error:
+            raise LedgerCorrupt(
+                f"the stored tree head of size {row.size} is not by {self._key.to_text()}: {error}"
+            ) from None
+        if head.size != row.size:
+            raise LedgerCorrupt(f"the head stored for size {row.size} says {head.size}")
+        return head
+
+    def _hash_pages(self, size: int) -> Iterator[list[bytes]]:
+        for start in range(0, size, _HASH_PAGE):
+            wanted = min(_HASH_PAGE, size - start)
+            page = self._storage.leaf_hashes(start, wanted)
+            if len(page) != wanted:
+                raise LedgerCorrupt(f"an entry between {start} and {start + wanted} is missing")
+            yield page
+
+    def _checked_rows(self, start: int, wanted: int) -> list[EntryRow]:
+        rows = self._storage.entries(start, wanted) if wanted else []
+        for position in range(start, start + wanted):
+            offset = position - start
+            if offset >= len(rows) or rows[offset].position != position:
+                raise LedgerCorrupt(f"entry {position} is missing")
+            if leaf_hash(rows[offset].data) != rows[offset].leaf_hash:
+                raise LedgerCorrupt(f"entry {position} is not the one that was appended")
+        return rows
+
+    def _grow(self, frontier: Frontier, size: int) -> Frontier:
+        while frontier.size < size:
+            wanted = min(MAX_READ_ENTRIES, size - frontier.size)
+            rows = self._checked_rows(frontier.size, wanted)
+            frontier = frontier.extended(row.leaf_hash for row in rows)
+        return frontier
+
+    def _check_covered(self, size: int) -> None:
+        stored = self._storage.num_entries()
+        is_growing = self._signer is None and stored > size  # beside a writer that is at work
+        if stored != size and not is_growing:
+            raise LedgerCorrupt(f"{stored} entries are stored, the signed head covers {size}")
+
+
+def _check_batch(entries: Sequence[bytes]) -> None:
+    if not 1 <= len(entries) <= MAX_BATCH_ENTRIES:
+        raise BadEntry(f"a batch has 1 to {MAX_BATCH_ENTRIES} entries; got {len(entries)}")
+    for entry in entries:
+        if not 1 <= len(entry) <= MAX_ENTRY_BYTES:
+            raise BadEntry(f"an entry has 1 to {MAX_ENTRY_BYTES} bytes; got {len(entry)}")
+
+
+def _check_root(frontier: Frontier, head: TreeHead) -> None:
+    if frontier.size != head.size or frontier.root() != head.root:
+        raise LedgerCorrupt(
+            f"the first {frontier.size} entries do not add up to the root signed for {head.size}"
+        )

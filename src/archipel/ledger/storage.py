@@ -1,0 +1,74 @@
+"""Where a ledger's rows live: the port that SQLite and PostgreSQL implement, and its errors.
+
+A log is two tables: `entry` (position, leaf hash, bytes) and `tree_head` (size, signed note), one
+head per appended batch, the first for the empty tree. Leaf hashes are the level 0 of C2SP tiles,
+so tiles can be cut from them at any later time without touching an entry.
+
+Law: `append` is atomic and durable when it returns; at most one writer holds a log.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class LedgerError(Exception):
+    """The ledger cannot do what was asked; nothing was appended unless said otherwise."""
+
+
+class LedgerInUse(LedgerError):
+    """Another process is writing to this log."""
+
+
+class LedgerFull(LedgerError):
+    """The disk under the log is full."""
+
+
+class LedgerCorrupt(LedgerError):
+    """What is stored is not what was appended and signed."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The database cannot be reached, opened or written to."""
+
+
+@dataclass(frozen=True)
+class EntryRow:
+    """One entry; its position is its place in the append order."""
+
+    position: int
+    leaf_hash: bytes
+    data: bytes
+
+
+@dataclass(frozen=True)
+class HeadRow:
+    """One signed tree head."""
+
+    size: int
+    note: bytes
+
+
+class Storage(Protocol):
+    """The rows of one log. Every method raises LedgerError only."""
+
+    def append(self, entries: Sequence[EntryRow], head: HeadRow) -> None:
+        """Store these rows together or not at all; durable on return."""
+
+    def entries(self, start: int, limit: int) -> list[EntryRow]:
+        """At most `limit` rows from position `start`, in order."""
+
+    def leaf_hashes(self, start: int, limit: int) -> list[bytes]:
+        """Leaf hashes alone, as `entries`."""
+
+    def latest_head(self) -> HeadRow | None:
+        """The head of the largest size; None in a new log."""
+
+    def heads(self, above: int, limit: int) -> list[HeadRow]:
+        """At most `limit` heads of more than `above` entries, by size."""
+
+    def num_entries(self) -> int:
+        """How many entry rows there are."""
+
+    def close(self) -> None:
+        """Give up the log; idempotent."""
