@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from archipel.blobs import BlobStore, MissingBlob
+from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Envelope, Identity, IdentityError, sign
 from archipel.lab import refusals
 from archipel.lab.admission import admit, check_fresh
@@ -19,7 +19,8 @@ from archipel.lab.apply import apply
 from archipel.lab.decide import expired_leases, grant
 from archipel.lab.entry import Entry, open_envelope, read_entry
 from archipel.lab.state import LabState
-from archipel.ledger.log import Log, LogFull
+from archipel.ledger.log import Log
+from archipel.ledger.storage import LedgerError
 from archipel.ledger.tree_head import TreeHead
 from archipel.records.fields import BlobRef
 from archipel.records.statements import (
@@ -148,7 +149,7 @@ class Lab:
         first = self.log.size
         try:
             head = self.log.append([entry.to_bytes() for entry in entries])
-        except LogFull as error:
+        except LedgerError as error:
             raise refusals.StorageExhausted(f"the ledger cannot grow: {error}") from None
         for entry in entries:
             self.state = apply(self.state, entry.statement, entry.at_ms)
@@ -164,12 +165,12 @@ class Lab:
             self._changed.notify_all()
 
     def _has_blob(self, blob: BlobRef) -> bool:
-        return self.blobs.size(blob.digest) == blob.size
+        return self.blobs.exists(blob.digest) and self.blobs.size(blob.digest) == blob.size
 
     def _read_blob(self, blob: BlobRef) -> bytes:
         try:
-            return self.blobs.get_bytes(blob.digest)
-        except MissingBlob as error:
+            return self.blobs.read_bytes(blob.digest, blob.size)
+        except BlobError as error:
             raise refusals.MissingBlob(str(error)) from None
 
 

@@ -1,0 +1,103 @@
+"""Blobs over HTTP: ranges out, resumable streams in.
+
+An upload needs a signed offer (header `Archipel-Offer`): who sends which bytes for which lease. Bytes
+are hashed on their way to the disk; what does not hash to its name is never kept.
+"""
+
+import asyncio
+import base64
+import binascii
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Request
+from fastapi.responses import FileResponse, Response
+
+from archipel import blobs
+from archipel.lab import refusals
+from archipel.lab.admission import admit_upload
+from archipel.lab.lab import Lab, open_record
+from archipel.records.statements import BlobOffered
+
+MAX_OFFER_CHARACTERS = 8192
+BLOB_PATH = "/blobs/{digest}"
+IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+"""A name that is a hash never changes its meaning."""
+UPLOAD_IDLE_LIMIT_S = 60.0
+"""A sender that is silent this long is cut off; what it sent is kept for a resumed upload."""
+
+Offer = Annotated[str, Header(alias="Archipel-Offer", max_length=MAX_OFFER_CHARACTERS)]
+
+
+def blob_routes(api: FastAPI, lab: Lab) -> None:
+    """Add the three blob routes."""
+
+    @api.get(BLOB_PATH, summary="Download a blob; Range requests resume", response_class=Response)
+    @api.head(BLOB_PATH, summary="Is the blob here?", response_class=Response)
+    async def download(digest: str) -> Response:
+        try:
+            path = lab.blobs.path(digest)
+        except blobs.BlobError as error:
+            raise refusals.Unknown(str(error)) from None
+        return FileResponse(path, media_type="application/octet-stream", headers=IMMUTABLE)
+
+    @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
+    async def upload_state(digest: str, offer: Offer) -> dict[str, Any]:
+        offered = _offered(lab, digest, offer)
+        if lab.blobs.exists(digest):
+            return {"complete": True, "offset": offered.blob.size}
+        return {"complete": False, "offset": lab.blobs.partial_offset(digest)}
+
+    @api.put(BLOB_PATH, summary="Upload a blob, or the rest of one", status_code=201)
+    async def upload(
+        request: Request,
+        digest: str,
+        offer: Offer,
+        offset: Annotated[int, Header(alias="Upload-Offset", ge=0)] = 0,
+    ) -> dict[str, Any]:
+        offered = _offered(lab, digest, offer)
+        if not lab.blobs.exists(digest):
+            await _receive(request, lab.blobs, offered, offset)
+        return {"complete": True, "offset": offered.blob.size}
+
+
+async def _receive(
+    request: Request, store: blobs.BlobStore, offered: BlobOffered, offset: int
+) -> None:
+    try:
+        with store.writer(offered.blob.digest, offered.blob.size, offset) as writer:
+            stream = request.stream()
+            while True:
+                async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
+                    chunk = await anext(stream, None)
+                if chunk is None:
+                    break
+                writer.write(chunk)
+            await asyncio.to_thread(writer.commit)
+    except TimeoutError:
+        raise refusals.Refused(
+            f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s; resume later"
+        ) from None
+    except blobs.DigestMismatch as error:
+        raise refusals.WrongDigest(str(error)) from None
+    except blobs.BlobTooLarge as error:
+        raise refusals.TooLarge(str(error)) from None
+    except blobs.StorageFull as error:
+        raise refusals.StorageExhausted(str(error)) from None
+    except (blobs.BlobBusy, blobs.BlobIncomplete) as error:
+        raise refusals.Conflict(str(error)) from None
+
+
+def _offered(lab: Lab, digest: str, header: str) -> BlobOffered:
+    try:
+        data = base64.b64decode(header, validate=True)
+    except binascii.Error:
+        raise refusals.Malformed("Archipel-Offer is not base64") from None
+    _, offer = open_record(data)
+    if not isinstance(offer, BlobOffered):
+        raise refusals.Malformed(f"expected blob.offered, got {offer.kind}")
+    if offer.lab != lab.identity.did:
+        raise refusals.WrongLab(f"addressed to lab {offer.lab}, this is {lab.identity.did}")
+    if offer.blob.digest != digest:
+        raise refusals.WrongDigest(f"the offer is for {offer.blob.digest}, the upload for {digest}")
+    admit_upload(lab.state, offer)
+    return offer

@@ -1,0 +1,109 @@
+"""What an agent does next, from what it knows: pure, priority is reading order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+FIRST_BACKOFF_S = 0.25
+MAX_BACKOFF_S = 30.0
+
+
+class Act(Enum):
+    """One step of an agent's life."""
+
+    LEAVE = "stop: nothing is owed any more"
+    GIVE_BACK = "return the lease: the operator is in a hurry"
+    START_CHILD = "start the process that runs work"
+    JOIN = "present the node to the lab"
+    WORK = "do the leased work"
+    DRAIN = "wait for answers still on their way to the lab"
+    ASK = "ask for work"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the agent knows of itself."""
+
+    stopping: bool = False
+    """The operator pressed Ctrl-C once: finish what is leased, take nothing new."""
+    hurrying: bool = False
+    """Twice: give the lease back."""
+    child_ready: bool = False
+    joined: bool = False
+    leased: bool = False
+    sending: int = 0
+    """Answers being uploaded while the next work runs."""
+    max_sending: int = 2
+
+
+def next_act(view: View) -> Act:
+    """The next step."""
+    return (
+        _give_back(view)
+        or _leave(view)
+        or _start_child(view)
+        or _join(view)
+        or _work(view)
+        or _drain(view)
+        or Act.ASK
+    )
+
+
+def _give_back(view: View) -> Act | None:
+    return Act.GIVE_BACK if view.hurrying and view.leased else None
+
+
+def _leave(view: View) -> Act | None:
+    idle = view.stopping and not view.leased
+    return Act.LEAVE if idle and (view.sending == 0 or view.hurrying) else None
+
+
+def _start_child(view: View) -> Act | None:
+    return Act.START_CHILD if not view.child_ready and not view.stopping else None
+
+
+def _join(view: View) -> Act | None:
+    return Act.JOIN if not view.joined and not view.stopping else None
+
+
+def _work(view: View) -> Act | None:
+    return Act.WORK if view.leased else None
+
+
+def _drain(view: View) -> Act | None:
+    return Act.DRAIN if view.stopping or view.sending >= view.max_sending else None
+
+
+def backoff_s(attempt: int, draw: float) -> float:
+    """Wait before retry number `attempt` (from 0): doubling, capped, and spread by `draw` in [0, 1)."""
+    return min(FIRST_BACKOFF_S * 2.0 ** min(attempt, 16), MAX_BACKOFF_S) * (0.5 + draw / 2)
+
+
+def chain_to(
+    versions: Sequence[Mapping[str, Any]], held: int, target: int
+) -> list[Mapping[str, Any]]:
+    """Which versions to fetch and apply, in order, to stand at `target`, holding `held` (-1: none).
+
+    Deltas from what is held where that is possible; otherwise the newest anchor and the deltas after it.
+
+    Args:
+        versions: the lab's list, one mapping per version with `version`, `anchor`, `delta`.
+        held: version whose weights are at hand.
+        target: version the work names.
+
+    Raises:
+        ValueError: the list does not lead to `target`; it is incomplete.
+    """
+    by_number = {int(entry["version"]): entry for entry in versions}
+    chain: list[Mapping[str, Any]] = []
+    for number in range(target, -1, -1):
+        if number == held:
+            return chain[::-1]
+        entry = by_number.get(number)
+        if entry is None:
+            break
+        chain.append(entry)
+        if entry["delta"] is None or (entry["anchor"] is not None and held < 0):
+            return chain[::-1]
+    raise ValueError(f"no chain of weights leads from version {held} to {target}")

@@ -1,0 +1,166 @@
+"""The child process in which work runs, seen from the agent.
+
+A crash, a hang or nonsense from the child is `WorkerLost`: it costs the lease at hand, never the
+agent. The child gets a scrubbed environment and no file descriptors but its three pipes.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from archipel.work.messages import (
+    MAX_LINE_BYTES,
+    AskPosition,
+    BadMessage,
+    Closed,
+    Done,
+    DoWork,
+    Failed,
+    ProgressMessage,
+    Ready,
+    RunBenchmark,
+    Setup,
+    read_from_child,
+    to_line,
+)
+
+START_LIMIT_S = 120.0
+"""Importing the tensor library on a cold, slow disk."""
+POSITION_LIMIT_S = 60.0
+BENCHMARK_LIMIT_S = 120.0
+TERM_LIMIT_S = 3.0
+
+
+class WorkerLost(Exception):
+    """The child is gone or does not make sense any more."""
+
+
+class Worker:
+    """One child process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, protections: tuple[str, ...]) -> None:
+        self._process = process
+        self.protections = protections
+
+    @classmethod
+    async def start(cls, setup: Setup, environment: Mapping[str, str], log: Path) -> "Worker":
+        """Spawn the child and wait until it is ready.
+
+        Raises:
+            WorkerLost: it did not come up; the message points to its log.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as sink:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "archipel.work.child",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=sink,
+                env=dict(environment),
+                limit=MAX_LINE_BYTES,
+                start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
+            )
+        worker = cls(process, ())
+        try:
+            worker._send(setup)
+            ready = await worker._receive(START_LIMIT_S)
+        except WorkerLost as error:
+            await worker.kill()
+            raise WorkerLost(f"the child did not start ({error}); see {log}") from None
+        if not isinstance(ready, Ready):
+            await worker.kill()
+            raise WorkerLost(f"the child said {ready.say} before it was ready; see {log}")
+        worker.protections = ready.protections
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        """Still running."""
+        return self._process.returncode is None
+
+    async def work(self, message: DoWork, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
+        """Run one piece of work.
+
+        Raises:
+            WorkerLost: the child died, or the time was up and it was killed.
+            WorkRefused: the child is fine but could not do it.
+        """
+        return await self._ask(message, limit_s, on_tokens)
+
+    async def benchmark(self) -> Done:
+        """Measure this machine."""
+        return await self._ask(RunBenchmark(), BENCHMARK_LIMIT_S, lambda tokens: None)
+
+    async def position(self, run: str) -> int:
+        """Version that the trainer's memory of `run` can continue from; -1 for none."""
+        done = await self._ask(AskPosition(run=run), POSITION_LIMIT_S, lambda tokens: None)
+        return int(done.values["version"])
+
+    async def kill(self) -> None:
+        """End the child and whatever it started."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TERM_LIMIT_S):
+                await self._process.wait()
+
+    async def close(self) -> None:
+        """Let the child end by itself, then make sure."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TERM_LIMIT_S):
+                await self._process.wait()
+        await self.kill()
+
+    async def _ask(self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
+        self._send(message)
+        deadline = asyncio.get_running_loop().time() + limit_s
+        while True:
+            left_s = deadline - asyncio.get_running_loop().time()
+            try:
+                answer = await self._receive(left_s)
+            except WorkerLost:
+                await self.kill()
+                raise
+            if isinstance(answer, ProgressMessage):
+                on_tokens(answer.tokens)
+            elif isinstance(answer, Failed):
+                raise WorkRefused(answer.reason)
+            elif isinstance(answer, Done):
+                return answer
+            else:
+                await self.kill()
+                raise WorkerLost("the child started over in the middle of work")
+
+    def _send(self, message: Closed) -> None:
+        if self._process.stdin is None or self._process.stdin.is_closing():
+            raise WorkerLost("the child's input is closed")
+        self._process.stdin.write(to_line(message))
+
+    async def _receive(self, limit_s: float) -> Ready | ProgressMessage | Done | Failed:
+        if self._process.stdout is None:
+            raise WorkerLost("the child has no output")
+        try:
+            async with asyncio.timeout(max(limit_s, 0.0)):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise WorkerLost("time is up") from None
+        except ValueError:
+            raise WorkerLost(f"a line of more than {MAX_LINE_BYTES} bytes") from None
+        if not line.endswith(b"\n"):
+            code = await self._process.wait()
+            raise WorkerLost(f"the child ended with code {code}")
+        try:
+            return read_from_child(line)
+        except BadMessage as error:
+            raise WorkerLost(str(error)) from None
+
+
+class WorkRefused(Exception):
+    """The child could not do this work; it is fit for other work."""
