@@ -71,7 +71,8 @@ def admit(state: LabState, statement: AnyStatement, has_blob: HasBlob, read_blob
 
 def check_fresh(state: LabState, statement: AnyStatement) -> None:
     """Refuse a sequence number that is not greater than all before it."""
-    last = state.sequences.get(statement.author, 0)
+    numbered = state.asked if isinstance(statement, LeaseRequested) else state.sequences
+    last = numbered.get(statement.author, 0)
     if statement.seq <= last:
         raise refusals.Replayed(
             f"sequence number {statement.seq} was used before; the next must exceed {last}"

@@ -109,8 +109,8 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
         )
     lease = Lease(grant.work, grant.node, spec, at_ms, grant.deadline_ms, grant.price_micro)
     state = _with_run(replace(state, leases=_with(state.leases, grant.work, lease)), run)
-    asked = max(state.sequences.get(grant.node, 0), grant.request_seq)
-    state = replace(state, sequences=_with(state.sequences, grant.node, asked))
+    asked = max(state.asked.get(grant.node, 0), grant.request_seq)
+    state = replace(state, asked=_with(state.asked, grant.node, asked))
     return _seen(state, grant.node, at_ms)
 
 

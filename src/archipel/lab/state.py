@@ -120,6 +120,9 @@ class LabState:
     closed: Mapping[str, str] = field(default_factory=dict)
     """Work -> outcome (`accepted`, `expired`, `returned`), the newest MAX_CLOSED_REMEMBERED."""
     sequences: Mapping[str, int] = field(default_factory=dict)
-    """Author -> highest `seq` seen in the ledger."""
+    """Author -> highest `seq` of its statements in the ledger."""
+    asked: Mapping[str, int] = field(default_factory=dict)
+    """Node -> highest `seq` of its granted requests. Numbered apart, so that a request and an answer
+    that travel at the same time may arrive in either order."""
     balances: Mapping[str, int] = field(default_factory=dict)
     """Account -> micro-credits; they add up to zero."""

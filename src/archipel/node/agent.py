@@ -11,7 +11,7 @@ import random
 import shutil
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from archipel import __version__
 from archipel.blobs import BlobStore
@@ -31,6 +31,7 @@ T = TypeVar("T")
 LEAVE_LIMIT_S = 10.0
 """Last words to the lab may take this long."""
 REFUSALS_TO_REJOIN = frozenset({"not-joined", "wrong-lab"})
+ALREADY_ACCEPTED = "duplicate-result"
 MAX_CHILD_FAILURES = 5
 """A child that fails this often in a row will not get better by itself."""
 
@@ -208,26 +209,36 @@ class Agent:
 
     async def _deliver(self, grant: LeaseGranted, done: Done, busy_s: float) -> None:
         await self._far_away()
+        outcome = await self._tell(grant, done, busy_s)
+        shutil.rmtree(self._scratch / grant.work, ignore_errors=True)
+        self.totals.count(outcome)
+        if outcome != "accepted":
+            return
+        spec = grant.spec
+        self.totals.version = max(self.totals.version, spec.version)
+        self.totals.tokens += int(done.values.get("num_tokens", 0))
+        self.totals.groups += len(getattr(spec, "groups", ()))
+        self.totals.credit_micro += grant.price_micro
+        logger.info(
+            "accepted", extra={"run": spec.run, "work": grant.work, "version": spec.version}
+        )
+
+    async def _tell(self, grant: LeaseGranted, done: Done, busy_s: float) -> str:
+        """Bring the answer to the lab; what became of it."""
         try:
             await self._patiently(
                 lambda: self._errands.deliver(grant, done, int(busy_s * 1000)),
                 until_ms=grant.deadline_ms,
             )
-        except (LabRefused, LabUnreachable) as error:
-            self.totals.count("refused" if isinstance(error, LabRefused) else "lost")
-            logger.warning("answer not accepted", extra={"work": grant.work, "reason": str(error)})
-            return
-        finally:
-            shutil.rmtree(self._scratch / grant.work, ignore_errors=True)
-        self.totals.count("accepted")
-        self.totals.version = max(self.totals.version, grant.spec.version)
-        self.totals.tokens += int(done.values.get("num_tokens", 0))
-        self.totals.groups += len(getattr(grant.spec, "groups", ()))
-        self.totals.credit_micro += grant.price_micro
-        logger.info(
-            "accepted",
-            extra={"run": grant.spec.run, "work": grant.work, "version": grant.spec.version},
-        )
+        except LabRefused as error:
+            if error.problem == ALREADY_ACCEPTED:
+                return "accepted"  # an earlier telling arrived, only its receipt was lost
+            logger.warning("answer refused", extra={"work": grant.work, "reason": str(error)})
+            return "refused"
+        except LabUnreachable as error:
+            logger.warning("answer lost", extra={"work": grant.work, "reason": str(error)})
+            return "lost"
+        return "accepted"
 
     async def _drain(self) -> None:
         if self._sending:
@@ -299,7 +310,8 @@ class Agent:
     async def _unless_interrupted(self, asking: "asyncio.Future[T]") -> T | None:
         """The result, or None as soon as the operator stops the node."""
         stopped = asyncio.create_task(self._interrupt.wait())
-        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {asking, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if asking.done():
             return asking.result()

@@ -60,6 +60,7 @@ class LabClient:
         self.bytes_up = 0
         self._clock_ns = clock_ns
         self._last_seq = 0
+        self._speaking = asyncio.Lock()
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
         self._http = httpx.AsyncClient(base_url=self.url, timeout=limits, trust_env=False)
 
@@ -69,8 +70,8 @@ class LabClient:
 
     async def greet(self) -> dict[str, Any]:
         """Learn who the lab is; must precede any statement."""
-        info = await self.get("/lab")
-        self.lab = info["lab"]
+        info: dict[str, Any] = await self.get("/lab")
+        self.lab = str(info["lab"])
         return info
 
     def next_seq(self) -> int:
@@ -83,9 +84,15 @@ class LabClient:
         return sign(self.identity, encode(statement), RECORD_TYPE)
 
     async def submit(self, kind: type[Statement], **fields: Any) -> dict[str, Any]:
-        """Say something that changes the lab's state; returns the receipt."""
-        statement = self._statement(kind, fields)
-        return await self._json("POST", "/records", content=self.signed(statement).to_json())
+        """Say something that changes the lab's state; returns the receipt.
+
+        One at a time: statements must arrive in the order of their numbers.
+        """
+        async with self._speaking:
+            statement = self._statement(kind, fields)
+            content = self.signed(statement).to_json()
+            receipt: dict[str, Any] = await self._json("POST", "/records", content=content)
+            return receipt
 
     async def lease(self, kinds: tuple[WorkKind, ...], wait_s: float) -> LeaseGranted | None:
         """Ask for work and wait for it up to `wait_s`."""

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from archipel.records.fields import Closed
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AskPosition,
     BadMessage,
-    Closed,
     Done,
     DoWork,
     Failed,

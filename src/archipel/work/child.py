@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from archipel.records.fields import Closed
 from archipel.records.statements import EvaluateSpec, RolloutSpec
 from archipel.work.kind import Answer, Context, Kind, Link, WorkFailed
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AskPosition,
-    Closed,
     Done,
     DoWork,
     Failed,
