@@ -1,0 +1,68 @@
+"""Started by torchrun: what one process did, done again by two."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from archipel.records.recipe import SupervisedSection
+from archipel.training.sft import SupervisedStage, supervise
+from archipel.training.trainer import Trainer
+from training.sft_examples import repeat_first
+from training.tiny_learner import tiny_groups, tiny_model, tiny_recipe
+
+VERSIONS = 4
+SFT = SupervisedSection(steps=4, batch_size=5, learning_rate=1e-2, warmup_steps=2, decay_steps=1)
+
+
+def groups_of(version):
+    return tiny_groups(tiny_model(9), version, num_groups=3)
+
+
+def chain(directory: Path) -> list[dict]:
+    """A run from its start, each version saved in its own directory before it is updated."""
+    trainer = Trainer(tiny_model(3), tiny_recipe(optimiser={"micro_batch_tokens": 64}))
+    reports = []
+    for version in range(VERSIONS):
+        trainer.save(directory / str(version))
+        reports.append(asdict(trainer.update(groups_of(version))))
+    trainer.save(directory / str(VERSIONS))
+    return reports
+
+
+def single_updates(source: Path, results: Path) -> list[dict]:
+    """Each update of that run by itself, from the weights that it started with."""
+    reports = []
+    for version in range(VERSIONS):
+        trainer = Trainer.restore(source / str(version))
+        reports.append(asdict(trainer.update(groups_of(version))))
+        trainer.save(results / str(version + 1))
+    return reports
+
+
+def supervised_losses() -> list[float]:
+    losses: list[float] = []
+    stage = SupervisedStage(SFT, repeat_first, micro_batch_tokens=64)
+    supervise(tiny_model(4), stage, lambda progress: losses.append(progress.loss))
+    return losses
+
+
+def run_as_rank(directory: Path) -> None:
+    found = {
+        "chain": chain(directory / "two-chain"),
+        "updates": single_updates(directory / "one", directory / "two"),
+        "sft": supervised_losses(),
+    }
+    (directory / f"rank{dist.get_rank()}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo")
+    run_as_rank(Path(sys.argv[1]))
+    dist.destroy_process_group()

@@ -1,0 +1,102 @@
+"""Every loss against an oracle in NumPy float64: values, and gradients by central differences."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from archipel.records.recipe import LossSection
+from archipel.training.losses import MAX_LOG_RATIO, make_objective
+
+NAMES = ("ppo_clip", "tis", "cispo", "trust_region")
+STEP = 1e-6
+
+
+def oracle(name, logprobs, behaviour, advantages, frozen, section):
+    """Loss per token; `frozen` are the log-probs at which weights and masks are taken."""
+    ratio = np.exp(logprobs - behaviour)
+    held = np.exp(frozen - behaviour)
+    if name == "ppo_clip":
+        low, high = 1 - section.clip_low, 1 + section.clip_high
+        return -np.minimum(ratio * advantages, np.clip(ratio, low, high) * advantages)
+    if name == "tis":
+        return -np.minimum(held, section.ratio_cap) * advantages * logprobs
+    if name == "cispo":
+        bounded = np.clip(held, section.cispo_low, section.cispo_high)
+        return -bounded * advantages * logprobs
+    moved = np.exp(frozen) - np.exp(behaviour)
+    delta = section.trust_delta
+    keep = ~(((advantages > 0) & (moved > delta)) | ((advantages < 0) & (moved < -delta)))
+    return -1.0 * keep * advantages * ratio + section.kl_coefficient * (logprobs - behaviour) ** 2
+
+
+def sample(seed, spread, count=64):
+    rng = np.random.default_rng(seed)
+    behaviour = np.log(rng.uniform(0.02, 0.98, count))
+    logprobs = np.minimum(behaviour + rng.normal(0.0, spread, count), -1e-3)
+    advantages = rng.normal(0.0, 1.0, count) * rng.integers(0, 4, count).clip(0, 1)
+    return logprobs, behaviour, advantages
+
+
+def run(name, logprobs, behaviour, advantages, section):
+    leaf = torch.tensor(logprobs, dtype=torch.float64, requires_grad=True)
+    loss = make_objective(section)(leaf, torch.tensor(behaviour), torch.tensor(advantages))
+    loss.values_N.sum().backward()
+    return loss, leaf.grad.numpy()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), spread=st.sampled_from([1e-4, 0.1, 0.6, 2.0]))
+def test_loss_and_gradient_equal_the_numpy_oracle(name, seed, spread):
+    section = LossSection(name=name, kl_coefficient=0.05)
+    logprobs, behaviour, advantages = sample(seed, spread)
+    loss, gradient = run(name, logprobs, behaviour, advantages, section)
+    expected = oracle(name, logprobs, behaviour, advantages, logprobs, section)
+    np.testing.assert_allclose(loss.values_N.detach().numpy(), expected, rtol=1e-12, atol=1e-13)
+    above = oracle(name, logprobs + STEP, behaviour, advantages, logprobs, section)
+    below = oracle(name, logprobs - STEP, behaviour, advantages, logprobs, section)
+    # A difference across a kink of the clip is no derivative.
+    ratio = np.exp(logprobs - behaviour)
+    smooth = np.minimum(abs(ratio - 0.8), abs(ratio - 1.28)) > 10 * STEP
+    slope = (above - below) / (2 * STEP)
+    np.testing.assert_allclose(gradient[smooth], slope[smooth], rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_policy_every_loss_has_the_policy_gradient(name):
+    _, behaviour, advantages = sample(3, 1.0)
+    _, gradient = run(name, behaviour, behaviour, advantages, LossSection(name=name))
+    np.testing.assert_allclose(gradient, -advantages, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("gap", [-500.0, -30.0, 30.0, 500.0])
+@pytest.mark.parametrize("advantage", [-1.0, 1.0])
+def test_extreme_log_ratios_stay_finite(name, gap, advantage):
+    logprobs = torch.tensor([-1.0 + min(gap, 0.0)], requires_grad=True)
+    behaviour = torch.tensor([-1.0 - max(gap, 0.0)])
+    loss = make_objective(LossSection(name=name))(logprobs, behaviour, torch.tensor([advantage]))
+    loss.values_N.sum().backward()
+    assert torch.isfinite(loss.values_N).all()
+    assert torch.isfinite(logprobs.grad).all()
+    assert abs(loss.values_N.item()) < np.exp(MAX_LOG_RATIO) * 2
+
+
+def test_trust_region_masks_only_moves_in_the_advantage_direction():
+    behaviour = torch.tensor([0.5, 0.5, 0.5, 0.5]).log()
+    logprobs = torch.tensor([0.75, 0.25, 0.75, 0.25]).log()
+    advantages = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    loss = make_objective(LossSection(name="trust_region"))(logprobs, behaviour, advantages)
+    assert loss.held_back_N.tolist() == [True, False, False, True]
+
+
+def test_tis_and_cispo_are_one_formula_with_two_caps():
+    logprobs, behaviour, advantages = sample(5, 2.0)
+    capped = LossSection(name="cispo", cispo_low=0.0, cispo_high=3.0)
+    truncated = LossSection(name="tis", ratio_cap=3.0)
+    one, gradient = run("cispo", logprobs, behaviour, advantages, capped)
+    other, same_gradient = run("tis", logprobs, behaviour, advantages, truncated)
+    assert torch.equal(one.values_N, other.values_N)
+    assert (gradient == same_gradient).all()
