@@ -1,0 +1,26 @@
+"""Bytes named by their hash, never believed until hashed.
+
+`store` has the port (`Blobs`, which an object store may implement) and the local folder
+(`BlobStore`), `writer` takes a stream in, `layout` says which file is which and how much fits, and
+`errors` names what can go wrong.
+"""
+
+from archipel.blobs.errors import (
+    BlobBusy,
+    BlobError,
+    BlobIncomplete,
+    BlobTooLarge,
+    DigestMismatch,
+    StorageFull,
+)
+from archipel.blobs.store import BlobStore
+
+__all__ = [
+    "BlobStore",
+    "BlobBusy",
+    "BlobError",
+    "BlobIncomplete",
+    "BlobTooLarge",
+    "DigestMismatch",
+    "StorageFull",
+]
