@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from archipel.model.network import Decoder
 from archipel.training.batch import Batch
 from archipel.training.packing import row_attention
+from archipel.training.products import FastLinear
 from archipel.training.sharding import Site, shard
 
 
@@ -24,9 +25,11 @@ class Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logprobs_N (differentiable) and entropy_N in nats, both fp32."""
-        hidden = self.decoder(batch.tokens_BT, batch.positions_BT, row_attention(batch))
-        hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
-        logits_NV = self.decoder.logits(hidden_Nd)
+        attention = row_attention(batch)
+        with FastLinear():
+            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention)
+            hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
+            logits_NV = self.decoder.logits(hidden_Nd)
         if self.temperature != 1.0:
             logits_NV = logits_NV / self.temperature
         logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
