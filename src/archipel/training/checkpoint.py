@@ -104,6 +104,14 @@ def read_latest(directory: Path) -> Checkpoint:
     raise NoCheckpoint(f"no usable checkpoint in {directory}: {'; '.join(refused) or 'none found'}")
 
 
+def latest_number(directory: Path) -> int:
+    """Number of the checkpoint that `read_latest` would give; -1 when there is none."""
+    try:
+        return read_latest(directory).number
+    except NoCheckpoint:
+        return -1
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint directory.
 
