@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from archipel.blobs import BlobBusy, BlobIncomplete, BlobStore
+from archipel.blobs import BlobStore
+from archipel.blobs.errors import BlobBusy, BlobIncomplete
 from archipel.identity import Envelope, Identity, sign
 from archipel.records.fields import BlobRef
 from archipel.records.statements import (
@@ -127,6 +128,15 @@ class LabClient:
 
     async def upload(self, path: Path, blob: BlobRef, work: str | None) -> None:
         """Send a file, from where an interrupted upload stopped."""
+        await self._upload(lambda offset: _chunks(path, offset), blob, work)
+
+    async def upload_bytes(self, data: bytes, blob: BlobRef, work: str | None) -> None:
+        """Send bytes at hand."""
+        await self._upload(lambda offset: data[offset:], blob, work)
+
+    async def _upload(
+        self, rest: Callable[[int], bytes | AsyncIterator[bytes]], blob: BlobRef, work: str | None
+    ) -> None:
         offer = self._statement(BlobOffered, {"blob": blob, "work": work})
         headers = {"Archipel-Offer": base64.b64encode(self.signed(offer).to_json()).decode()}
         for attempt in range(MAX_TRANSFER_ATTEMPTS):
@@ -139,7 +149,7 @@ class LabClient:
                     "PUT",
                     f"/blobs/{blob.digest}",
                     headers={**headers, "Upload-Offset": str(offset)},
-                    content=_chunks(path, offset),
+                    content=rest(offset),
                 )
             except LabUnreachable:
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:

@@ -104,6 +104,8 @@ def chain_to(
         if entry is None:
             break
         chain.append(entry)
-        if entry["delta"] is None or (entry["anchor"] is not None and held < 0):
+        if held < 0 and entry["anchor"] is not None:
             return chain[::-1]
+        if entry["delta"] is None:
+            break
     raise ValueError(f"no chain of weights leads from version {held} to {target}")

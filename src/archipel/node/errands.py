@@ -5,16 +5,16 @@ Parts: `prepare` turns a grant into a message for the child, every file fetched 
 """
 
 import asyncio
-import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from archipel.blobs import BlobStore
 from archipel.node.client import LabClient
-from archipel.node.decide import chain_to
+from archipel.node.operator import describe_file
 from archipel.node.settings import NodeSettings
+from archipel.node.weights import Weights
 from archipel.node.worker import Worker
 from archipel.records.fields import BlobRef
 from archipel.records.recipe import recipe_from_canonical
@@ -33,7 +33,6 @@ from archipel.records.statements import (
 from archipel.work.messages import Done, DoWork, LinkMessage, ReplayMessage
 
 MAX_SECRET_BYTES = 4096
-HASH_CHUNK_BYTES = 1024 * 1024
 CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
 
@@ -49,7 +48,6 @@ class OpenRun:
     opening: dict[str, Any]
     pace: Pace
     model: Path
-    versions: dict[int, dict[str, Any]] = field(default_factory=dict)
     held: int = -1
     """Version of the weights in the child's memory, of rollout and evaluate work."""
 
@@ -62,6 +60,7 @@ class Errands:
         self._store = store
         self._settings = settings
         self._runs: dict[str, OpenRun] = {}
+        self._weights = Weights(client, store)
 
     def forget_child(self) -> None:
         """The child is new: it holds no weights."""
@@ -88,7 +87,7 @@ class Errands:
             for each in (*inputs, *(one for past in replay for one in past.inputs)):
                 blobs[each.result.digest] = str(await self._client.fetch(each.result, self._store))
         else:
-            chain = await self._chain(run, spec.version)
+            chain = await self._weights.chain(spec.run, run.held, spec.version)
         if isinstance(spec, RolloutSpec):
             for blob in spec.prompts:
                 blobs[blob.digest] = str(await self._client.fetch(blob, self._store))
@@ -186,36 +185,6 @@ class Errands:
         with path.open("rb") as file:
             return file.read(MAX_SECRET_BYTES).hex()
 
-    async def _chain(self, run: OpenRun, target: int) -> list[LinkMessage]:
-        if target not in run.versions:
-            page = await self._client.get(
-                f"/runs/{run.opening['run']}/versions", since=max(run.held, 0)
-            )
-            while page:
-                run.versions |= {int(entry["version"]): entry for entry in page}
-                since = max(run.versions) + 1
-                if since > target:
-                    break
-                page = await self._client.get(f"/runs/{run.opening['run']}/versions", since=since)
-        links = []
-        for entry in chain_to(list(run.versions.values()), run.held, target):
-            fetched = {
-                name: str(
-                    await self._client.fetch(BlobRef.model_validate(entry[name]), self._store)
-                )
-                for name in _needed(entry, run.held)
-            }
-            links.append(
-                LinkMessage(
-                    version=entry["version"],
-                    policy=entry["policy"],
-                    manifest=fetched["manifest"],
-                    anchor=fetched.get("anchor"),
-                    delta=fetched.get("delta"),
-                )
-            )
-        return links
-
     async def _update_inputs(
         self, spec: UpdateSpec, worker: Worker
     ) -> tuple[tuple[ResultInput, ...], tuple[ReplayMessage, ...]]:
@@ -233,24 +202,9 @@ class Errands:
         return tuple(ResultInput.model_validate_json(_json(each)) for each in listed)
 
     async def _upload(self, path: Path, grant: LeaseGranted) -> BlobRef:
-        blob = await asyncio.to_thread(_describe, path)
+        blob = await asyncio.to_thread(describe_file, path)
         await self._client.upload(path, blob, grant.work)
         return blob
-
-
-def _needed(entry: dict[str, Any] | Any, held: int) -> list[str]:
-    """The delta where the parent is at hand or on the way, else the anchor."""
-    starts_here = entry["delta"] is None or (held < 0 and entry["anchor"] is not None)
-    return ["manifest", "anchor" if starts_here else "delta"]
-
-
-def _describe(path: Path) -> BlobRef:
-    hasher, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(HASH_CHUNK_BYTES):
-            hasher.update(chunk)
-            size += len(chunk)
-    return BlobRef(digest=f"sha256:{hasher.hexdigest()}", size=size)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from archipel.model.directory import read_model
+from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
-from archipel.model.versions import describe, encode_anchor, encode_delta
+from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.records.rollouts import RolloutBounds, Sampled, pack_prompts, unpack_rollouts
 from archipel.records.statements import Pace, ResultInput
 from archipel.training.batch import Group
-from archipel.training.checkpoint import has_checkpoint
+from archipel.training.checkpoint import NoCheckpoint
 from archipel.training.environments.environment import make_environment
 from archipel.training.grading import Grader
 from archipel.training.groups import group_request, make_group, submissions
@@ -46,11 +47,7 @@ class Learner:
         seed, section = self.recipe.run.seed, self.recipe.environment
         self.environment = make_environment(section, seed, context.secret)
         self.grader = Grader(section, seed, context.secret)
-        self.trainer = (
-            Trainer.restore(self.memory)
-            if has_checkpoint(self.memory)
-            else Trainer(read_model(context.model), self.recipe)
-        )
+        self.trainer = _trainer(context.model, self.memory, self.recipe)
         self._state = self.trainer.published_state()
         self._manifest = describe(self._state, self.trainer.version, None)
 
@@ -152,6 +149,14 @@ class Learner:
 
     def _request(self, index: int) -> Any:
         return group_request(self.recipe, self.environment, self.tokenizer, index)
+
+
+def _trainer(model: Path, memory: Path, recipe: Recipe) -> Trainer:
+    """From the newest usable checkpoint; else from version 0, and everything is replayed."""
+    try:
+        return Trainer.restore(memory)
+    except NoCheckpoint:
+        return Trainer(read_model(model), recipe)
 
 
 def batch_groups(

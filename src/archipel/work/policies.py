@@ -5,12 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from archipel.model.versions import (
-    BadWeights,
-    Manifest,
-    apply_delta,
-    decode_anchor,
-)
+from archipel.model.manifest import BadWeights, Manifest
+from archipel.model.versions import apply_delta, decode_anchor
 from archipel.work.kind import Context, Link, WorkFailed
 
 

@@ -1,0 +1,75 @@
+"""What `node join` and `update join` share: run an agent in this terminal until Ctrl-C."""
+
+import asyncio
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.doors import Mendable, log_to, mending
+
+if TYPE_CHECKING:
+    from archipel.node.agent import Agent
+    from archipel.node.settings import NodeSettings
+
+PROGRESS_INTERVAL_S = 2.0
+
+
+def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -> None:
+    """Join, work, show progress and totals, leave cleanly."""
+    from archipel.blobs import BlobStore
+    from archipel.identity import Identity, IdentityError
+    from archipel.node.agent import Agent, NodeFailed
+
+    log_to(settings.home / "log.jsonl")
+    with mending(IdentityError, OSError):
+        identity = Identity.load_or_create(settings.home / "node.key")
+        store = BlobStore(settings.home / "blobs")
+    click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
+    agent = Agent(settings, identity, store)
+    if metrics_port is not None:
+        _serve_metrics(agent, metrics_port)
+    try:
+        asyncio.run(_until_stopped(agent, quiet))
+    except NodeFailed as error:
+        raise Mendable(str(error)) from None
+    finally:
+        click.echo(f"\n{agent.totals.line()}", err=True)
+
+
+async def _until_stopped(agent: "Agent", quiet: bool) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, agent.stop)
+    progress = None if quiet else asyncio.create_task(_progress(agent))
+    try:
+        await agent.run()
+    finally:
+        if progress is not None:
+            progress.cancel()
+
+
+async def _progress(agent: "Agent") -> None:
+    start = time.monotonic()
+    while True:
+        await asyncio.sleep(PROGRESS_INTERVAL_S)
+        minutes, seconds = divmod(int(time.monotonic() - start), 60)
+        click.echo(f"\r\033[K{minutes:02}:{seconds:02} {agent.totals.line()}", nl=False, err=True)
+
+
+def _serve_metrics(agent: "Agent", port: int) -> None:
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from archipel.node.totals import TotalsCollector
+
+    registry = CollectorRegistry()
+    registry.register(TotalsCollector(agent.totals))  # type: ignore[arg-type]  # a collector by shape
+    with mending(OSError):
+        start_http_server(port, addr="127.0.0.1", registry=registry)
+
+
+def readable_folders() -> tuple[Path, ...]:
+    """Where this package's own code lies, which the work process must be able to read."""
+    return (Path(__file__).resolve().parents[2],)

@@ -1,0 +1,85 @@
+"""The `archipel` command: finds the command asked for and loads only that one's file.
+
+Law: nothing heavy is imported before a command runs, so `archipel --help` answers at once; errors that
+a person can mend end as one sentence and exit code 1, never as a traceback.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+COMMANDS = {
+    "demo": ("demo", "Train a tiny model with RL on four unequal machines, here, in three minutes"),
+    "lab": ("lab", "Run a lab: the coordinator of one or more runs"),
+    "node": ("node", "Offer this machine to a lab"),
+    "update": ("update", "Run the trusted role: update and evaluate"),
+    "run": ("run", "Open, watch, explain, stop and export runs"),
+    "sft": ("sft", "Supervised stage: a model from nothing, or a better start"),
+    "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
+    "chat": ("chat", "Talk to a model directory"),
+    "ledger": ("ledger", "Replay and verify a lab's ledger"),
+    "bench": ("bench", "Measure: engine, sync, parity, staleness, peers"),
+    "completion": ("completion", "Print the shell completion script"),
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands live in files of their own, imported when they are called."""
+
+    def __init__(self, *args: object, commands_in: dict[str, tuple[str, str]], **kwargs: object):
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own signature
+        self._files = commands_in
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table: the order in which people need them."""
+        return list(self._files)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's file."""
+        if cmd_name not in self._files:
+            return None
+        module = importlib.import_module(f"archipel.cli.{self._files[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._files.items()])
+
+
+@click.group(
+    cls=Lazy, commands_in=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="archipel")
+def command() -> None:
+    r"""Train, prove, own and run truly open language models on everyone's computers.
+
+    \b
+    Examples:
+      archipel demo                              the whole story on this machine
+      archipel lab start                         be a lab
+      archipel node join http://lab:8440         offer a machine
+      archipel run open secret-order --weights DIR
+      archipel run watch
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: the one place where errors become exit codes."""
+    from archipel.cli.doors import Mendable
+
+    try:
+        code = command.main(args=arguments, prog_name="archipel", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except Mendable as error:
+        click.echo(f"archipel: {error}", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

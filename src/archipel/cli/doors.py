@@ -1,0 +1,94 @@
+"""What the commands share at the door: folders, logs, errors that people can mend."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+DEFAULT_LAB_URL = "http://127.0.0.1:8440"
+
+
+class Mendable(Exception):
+    """Something the person at the keyboard can mend; the message says how."""
+
+
+def home_folder(name: str, given: Path | None) -> Path:
+    """`given`, or ARCHIPEL_HOME/name, or ~/.archipel/name; made with mode 0700."""
+    root = Path(os.environ.get("ARCHIPEL_HOME", "~/.archipel")).expanduser()
+    folder = given if given is not None else root / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Mendable(
+            f"cannot make {folder}: {error.strerror}; choose another with --home"
+        ) from None
+    return folder
+
+
+def child_environment() -> dict[str, str]:
+    """What a work process may know of this machine: where programs are, and how to count threads."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    gpu = {name: value for name, value in os.environ.items() if name.startswith(("CUDA_", "HIP_"))}
+    return kept | gpu | thread_environment(1)
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Passive waiting and explicit counts: spinning threads starve their neighbours."""
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per event, with whatever ids the event carries."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        known = logging.LogRecord("", 0, "", 0, "", None, None).__dict__.keys() | {
+            "message",
+            "taskName",
+        }
+        event: dict[str, Any] = {
+            "at_ms": int(record.created * 1000),
+            "room": record.name.removeprefix("archipel."),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        event |= {k: v for k, v in record.__dict__.items() if k not in known}
+        if record.exc_info:
+            event["error"] = self.formatException(record.exc_info)
+        return json.dumps(event, default=str)
+
+
+def log_to(path: Path | None, level: str = "info") -> None:
+    """Send structured logs to a file, or to standard error when `path` is None."""
+    handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger("archipel")
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    root.propagate = False
+
+
+@contextlib.contextmanager
+def mending(*errors: type[Exception]) -> Iterator[None]:
+    """Let these errors end as one sentence."""
+    try:
+        yield
+    except errors as error:
+        raise Mendable(str(error) or type(error).__name__) from None
+
+
+def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
+    """Print for machines or for people."""
+    click.echo(json.dumps(value, indent=2) if as_json else text())

@@ -1,0 +1,89 @@
+"""`archipel node`: offer this machine to a lab."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from archipel.cli.doors import child_environment, home_folder, thread_environment
+
+
+@click.group()
+def command() -> None:
+    """Offer this machine to a lab."""
+
+
+@command.command()
+@click.argument("lab_url")
+@click.option(
+    "--home", type=click.Path(path_type=Path), help="Key, cache and logs [~/.archipel/node]."
+)
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--engine",
+    default="archipel",
+    show_default=True,
+    type=click.Choice(["archipel", "transformers", "vllm"]),
+)
+@click.option(
+    "--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"])
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps ...")
+@click.option(
+    "--duty",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 1.0),
+    help="Share of the time to work.",
+)
+@click.option(
+    "--latency",
+    default=0.0,
+    help="Extra seconds before each exchange: a far-away node, for experiments.",
+)
+@click.option("--max-memory-gb", type=float, help="Address space of the work process (CPU only).")
+@click.option(
+    "--give-up", type=float, metavar="SECONDS", help="End when the lab is away this long [never]."
+)
+@click.option("--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+@click.option("--quiet", is_flag=True, help="No progress line.")
+def join(
+    lab_url: str,
+    home: Path | None,
+    threads: int,
+    engine: Any,
+    dtype: Any,
+    device: str,
+    duty: float,
+    latency: float,
+    max_memory_gb: float | None,
+    give_up: float | None,
+    metrics_port: int | None,
+    quiet: bool,
+) -> None:
+    r"""Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
+
+    \b
+    Examples:
+      archipel node join http://lab.example:8440
+      archipel node join http://lab.example:8440 --duty 0.5 --threads 4
+      archipel node join http://lab.example:8440 --engine vllm --device cuda
+    """
+    from archipel.cli.agents import readable_folders, run_agent
+    from archipel.node.settings import NodeSettings
+
+    settings = NodeSettings(
+        lab_url=lab_url,
+        home=home_folder("node", home),
+        threads=threads,
+        engine=engine,
+        dtype=dtype,
+        device=device,
+        duty=duty,
+        latency_s=latency,
+        max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
+        give_up_s=give_up,
+        environment=child_environment() | thread_environment(threads),
+        readable=readable_folders(),
+    )
+    run_agent(settings, metrics_port, quiet)

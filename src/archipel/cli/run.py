@@ -1,0 +1,260 @@
+"""`archipel run`: open, watch, explain, stop and export runs."""
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
+
+T = TypeVar("T")
+LAB = click.option("--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL")
+JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+@click.group()
+def command() -> None:
+    """Open, watch, explain, stop and export runs."""
+
+
+@command.command("open")
+@click.argument("recipe_name", metavar="RECIPE")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="Model directory of version 0 (see `archipel sft`).",
+)
+@click.option("--trust", multiple=True, metavar="DID", help="Trusted role's key [this machine's].")
+@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
+)
+@LAB
+@JSON
+def open_(
+    recipe_name: str,
+    weights: Path,
+    trust: tuple[str, ...],
+    key: Path | None,
+    dry_run: bool,
+    lab_url: str,
+    as_json: bool,
+) -> None:
+    r"""Open a run of RECIPE (a TOML file, or the name of a shipped one).
+
+    \b
+    Examples:
+      archipel run open secret-order --weights start --dry-run
+      archipel run open my.toml --weights start --trust did:key:z6Mk...
+    """
+    from archipel.cli.recipes import find_recipe
+    from archipel.identity import Identity, IdentityError
+    from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
+    from archipel.node.client import LabClient
+    from archipel.node.operator import Vocabulary, make_pace, open_run
+
+    recipe = find_recipe(recipe_name)
+    with mending(IdentityError, InvalidTokenizer, OSError):
+        tokenizer = Tokenizer.from_directory(weights)
+        vocabulary = Vocabulary(_vocab_size(weights, tokenizer.vocab_size), _stop(tokenizer.eos_id))
+        if dry_run:
+            resolved = recipe.model_dump(mode="json")
+            pace = make_pace(recipe, vocabulary).model_dump(mode="json")
+            click.echo(
+                json.dumps({"digest": recipe.digest, "recipe": resolved, "pace": pace}, indent=2)
+            )
+            return
+        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        trusted = trust or (Identity.load_or_create(home_folder("update", None) / "node.key").did,)
+
+    async def opening() -> dict[str, Any]:
+        client = LabClient(lab_url, identity)
+        try:
+            return await open_run(client, recipe, vocabulary, weights, trusted)
+        finally:
+            await client.close()
+
+    receipt = ask_lab(opening())
+    show(
+        {"run": recipe.run.name, "recipe": recipe.digest, **receipt},
+        as_json,
+        lambda: (
+            f"run {recipe.run.name} is open (ledger entry {receipt['index']}); recipe {recipe.digest}"
+        ),
+    )
+
+
+@command.command("list")
+@LAB
+@JSON
+def list_(lab_url: str, as_json: bool) -> None:
+    r"""All runs of a lab.
+
+    \b
+    Example:
+      archipel run list --lab http://lab.example:8440
+    """
+    runs = ask_lab(_get(lab_url, "/runs"))
+    show(runs, as_json, lambda: "\n".join(_run_line(run) for run in runs) or "no runs")
+
+
+@command.command("show")
+@click.argument("name")
+@LAB
+@JSON
+def show_(name: str, lab_url: str, as_json: bool) -> None:
+    r"""Where one run stands.
+
+    \b
+    Example:
+      archipel run show secret-order --json
+    """
+    run = ask_lab(_get(lab_url, f"/runs/{name}"))
+    show(run, as_json, lambda: "\n".join(f"{k:22} {v}" for k, v in run.items() if k != "rewards"))
+
+
+@command.command()
+@click.argument("name", required=False)
+@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60))
+@LAB
+def watch(name: str | None, every: float, lab_url: str) -> None:
+    r"""Live view: version, reward, staleness, nodes, learner utilisation, bytes. Ctrl-C ends it.
+
+    \b
+    Examples:
+      archipel run watch
+      archipel run watch secret-order --lab http://lab.example:8440
+    """
+    from archipel.cli.watching import watch_runs
+
+    ask_lab(watch_runs(lab_url, name, every))
+
+
+@command.command("why-stuck")
+@LAB
+@JSON
+def why_stuck(lab_url: str, as_json: bool) -> None:
+    r"""Which wait is blocking each run, who owns it, and until when.
+
+    \b
+    Example:
+      archipel run why-stuck
+    """
+    waits = ask_lab(_get(lab_url, "/waits"))
+
+    def text() -> str:
+        lines = []
+        for wait in waits:
+            left = "" if wait["left_s"] is None else f", {wait['left_s']:.0f} s to its deadline"
+            lines.append(f"{wait['run']}: {wait['waiting_for']}")
+            lines.append(f"    owner: {wait['owner']}{left}; {wait['advice']}")
+        return "\n".join(lines) or "nothing is waiting: every run is finished"
+
+    show(waits, as_json, text)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--reason", default="stopped by the operator", show_default=True)
+@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
+@LAB
+def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
+    r"""End a run early; what was accepted stays accepted and paid.
+
+    \b
+    Example:
+      archipel run stop secret-order --reason "reward has converged"
+    """
+    from archipel.identity import Identity, IdentityError
+    from archipel.node.client import LabClient
+    from archipel.node.operator import stop_run
+
+    with mending(IdentityError, OSError):
+        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+
+    async def stopping() -> None:
+        client = LabClient(lab_url, identity)
+        try:
+            await stop_run(client, name, reason)
+        finally:
+            await client.close()
+
+    ask_lab(stopping())
+    click.echo(f"run {name} is stopped")
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Model directory to write."
+)
+@click.option("--version", type=int, help="[the newest]")
+@click.option("--home", type=click.Path(path_type=Path), help="Cache [~/.archipel/export].")
+@LAB
+def export(name: str, out: Path, version: int | None, home: Path | None, lab_url: str) -> None:
+    r"""Fetch a policy version, verify it, and write a model directory that others can load.
+
+    \b
+    Examples:
+      archipel run export secret-order --out trained
+      archipel run export secret-order --version 40 --out trained-40
+    """
+    from archipel.blobs import BlobStore
+    from archipel.identity import Identity
+    from archipel.node.client import LabClient
+    from archipel.node.operator import fetch_version
+    from archipel.work.export import ExportFailed, write_version
+
+    store = BlobStore(home_folder("export", home) / "blobs")
+
+    async def fetching() -> Any:
+        client = LabClient(lab_url, Identity.from_seed(bytes(32)))  # reading needs no key
+        try:
+            return await fetch_version(client, store, name, version, out)
+        finally:
+            await client.close()
+
+    with mending(ExportFailed, OSError, ValueError):
+        digest = write_version(ask_lab(fetching()), out)
+    click.echo(f"{out}: weights {digest}")
+
+
+def ask_lab(question: Coroutine[Any, Any, T]) -> T:
+    """Run an exchange with a lab; its refusals and its absence end as one sentence."""
+    from archipel.node.client import LabRefused, LabUnreachable
+
+    try:
+        return asyncio.run(question)
+    except LabUnreachable as error:
+        raise Mendable(f"no answer from the lab: {error}; is it running? (--lab URL)") from None
+    except LabRefused as error:
+        raise Mendable(f"the lab refused: {error}") from None
+
+
+async def _get(lab_url: str, path: str) -> Any:
+    from archipel.identity import Identity
+    from archipel.node.client import LabClient
+
+    client = LabClient(lab_url, Identity.from_seed(bytes(32)))  # asking needs no key
+    try:
+        return await client.get(path)
+    finally:
+        await client.close()
+
+
+def _run_line(run: dict[str, Any]) -> str:
+    reward = "" if run["reward"] is None else f" reward {run['reward']:.3f}"
+    return f"{run['run']:24} {run['phase']:10} version {run['version']}/{run['versions']}{reward}"
+
+
+def _stop(eos: int | None) -> tuple[int, ...]:
+    return () if eos is None else (eos,)
+
+
+def _vocab_size(weights: Path, fallback: int) -> int:
+    config = json.loads((weights / "config.json").read_bytes())
+    return int(config.get("vocab_size", fallback))
