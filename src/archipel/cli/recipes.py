@@ -42,3 +42,10 @@ def find_recipe(name: str) -> Recipe:
         return parse_recipe(text)
     except InvalidRecipe as error:
         raise Mendable(f"{name}: {error}") from None
+
+
+def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
+    """The recipe with another run seed, or as it is."""
+    if seed is None:
+        return recipe
+    return recipe.model_copy(update={"run": recipe.run.model_copy(update={"seed": seed})})

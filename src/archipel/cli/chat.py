@@ -1,0 +1,57 @@
+"""`archipel chat`: talk to a model directory on this machine."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--prompt", help="Answer this one prompt and end.")
+@click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1, 65536))
+@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0.0, 10.0))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+def command(
+    model: Path,
+    prompt: str | None,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    threads: int,
+) -> None:
+    r"""Talk to MODEL: nothing leaves this machine. A line is a prompt; an empty line or Ctrl-D ends.
+
+    \b
+    Examples:
+      archipel chat trained
+      archipel chat trained --prompt "hcafmb="
+    """
+    import torch
+
+    from archipel.cli.doors import mending
+    from archipel.model.chat import InvalidChat
+    from archipel.model.directory import InvalidModel
+    from archipel.model.tokenizer import InvalidTokenizer, UnknownText
+    from archipel.work.conversation import Conversation
+
+    torch.set_num_threads(threads)
+    with mending(InvalidModel, InvalidTokenizer, OSError):
+        conversation = Conversation(model, max_new_tokens, temperature, seed)
+    if prompt is not None:
+        with mending(UnknownText, InvalidChat, ValueError):
+            click.echo(conversation.answer(prompt))
+        return
+    click.echo(f"{model}: {conversation.describe()}; an empty line ends", err=True)
+    while line := _ask():
+        try:
+            click.echo(conversation.answer(line))
+        except (UnknownText, InvalidChat, ValueError) as error:
+            click.echo(f"cannot answer: {error}", err=True)
+
+
+def _ask() -> str:
+    try:
+        return str(click.prompt("you", prompt_suffix="> ", default="", show_default=False))
+    except click.Abort:
+        return ""
