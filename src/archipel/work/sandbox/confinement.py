@@ -1,0 +1,247 @@
+"""Confine the calling process, step by step, and report honestly what holds.
+
+Law: a step that this machine does not offer is reported, never silently skipped and never fatal;
+only a call that could not work (too late, threads already running) raises.
+
+Does not hide what the process was started with: start it with a scrubbed environment and without
+inherited descriptors.
+"""
+
+import os
+import resource
+import signal
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from archipel.work.sandbox import kernel, landlock, seccomp
+from archipel.work.sandbox.runtime import device_paths, readable_paths
+
+
+class SandboxError(RuntimeError):
+    """`restrict` was called where it cannot bind the whole process."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what the process may use; None leaves a bound as it was."""
+
+    address_space_bytes: int | None = None
+    """Virtual memory. Leave None on accelerators: their drivers reserve far more than they use."""
+    cpu_s: int | None = None
+    """Processor time over the process's life; it is killed a second after."""
+    open_files: int | None = 1024
+    file_bytes: int | None = None
+    """Largest file it may write."""
+    may_start_processes: bool = False
+    """Memory and time are bounded per process, so that many processes are many times the bound."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Which protections hold. What does not is explained in `reasons`."""
+
+    no_new_privileges: bool = False
+    no_capabilities: bool = False
+    file_reads: bool = False
+    """Only the allowed paths can be read."""
+    file_writes: bool = False
+    """Only the allowed paths can be written, truncated, created or removed."""
+    network: bool = False
+    """No way to a network: no socket can be made, or there is nothing behind it."""
+    processes: bool = False
+    """Other processes can be neither signalled nor looked into."""
+    system_calls: bool = False
+    """Calls that work never needs are refused."""
+    no_new_processes: bool = False
+    memory: bool = False
+    cpu_time: bool = False
+    open_files: bool = False
+    file_size: bool = False
+    no_core_dump: bool = False
+    dies_with_parent: bool = False
+    landlock_version: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def holding(self) -> tuple[str, ...]:
+        """Names of the protections that hold."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) is True)
+
+
+def restrict(
+    limits: Limits,
+    readable: Sequence[Path] = (),
+    writable: Sequence[Path] = (),
+    network: bool = False,
+) -> Report:
+    """Confine this process and all it will start, for good.
+
+    Call it at the start of a child process, before threads exist and before anything from outside
+    is opened. What Python and the tensor library need stays readable besides `readable`.
+
+    Args:
+        limits: bounds on memory, time, files.
+        readable: files and folders that may be read.
+        writable: files and folders that may be read and changed.
+        network: True leaves the network open.
+
+    Raises:
+        SandboxError: other threads are running; most restrictions would not bind them.
+    """
+    if not sys.platform.startswith("linux"):
+        return Report(reasons=(f"nothing is confined on {sys.platform}; it takes Linux",))
+    if threading.active_count() > 1 or len(list(Path("/proc/self/task").iterdir())) > 1:
+        raise SandboxError("other threads are running: call restrict before anything starts them")
+    return _Confinement(limits, tuple(readable), tuple(writable), network).run()
+
+
+class _Confinement:
+    """The steps, in the only order that works; each adds what it achieved."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        readable: tuple[Path, ...],
+        writable: tuple[Path, ...],
+        is_network_allowed: bool,
+    ) -> None:
+        self._limits = limits
+        self._readable = readable
+        self._writable = writable
+        self._is_network_allowed = is_network_allowed
+        self._parent = os.getppid()
+        self._held: dict[str, bool] = {}
+        self._reasons: list[str] = []
+        self._landlock_version = 0
+
+    def run(self) -> Report:
+        """Each step prepares the next: namespaces take privileges, filters take no_new_privs."""
+        has_own_network = self._step("network namespace", self._leave_network)
+        self._held["no_capabilities"] = self._step("capabilities", kernel.drop_capabilities)
+        self._held["no_new_privileges"] = self._step("no_new_privs", _refuse_new_privileges)
+        self._held["dies_with_parent"] = self._step("parent death signal", self._die_with_parent)
+        self._limit_resources()
+        self._step("Landlock", self._fence)
+        self._held["system_calls"] = self._step("seccomp", self._refuse_calls)
+        if not self._limits.may_start_processes:
+            self._held["no_new_processes"] = self._held["system_calls"]
+        self._judge_network(has_own_network)
+        return Report(
+            **self._held, landlock_version=self._landlock_version, reasons=tuple(self._reasons)
+        )
+
+    def _step(self, name: str, action: Callable[[], bool | None]) -> bool:
+        """Whether `action` took effect; if it did not, why not."""
+        try:
+            return action() is not False
+        except OSError as error:
+            self._reasons.append(f"{name}: {error.strerror or error}")
+            return False
+
+    def _leave_network(self) -> bool:
+        if self._is_network_allowed:
+            return False
+        try:
+            kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
+        except PermissionError:  # not root: a user namespace makes us root of nothing else
+            uid, gid = os.geteuid(), os.getegid()
+            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
+            kernel.map_own_user(uid, gid)
+        return True
+
+    def _die_with_parent(self) -> bool:
+        # The signal follows the thread that started us, not its process: start children from a
+        # thread that lives as long as its process does.
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != self._parent:  # it died while we were asking
+            os.kill(os.getpid(), signal.SIGKILL)
+        return kernel.parent_death_signal() == signal.SIGKILL
+
+    def _limit_resources(self) -> None:
+        limits = self._limits
+        wanted = [
+            ("memory", resource.RLIMIT_AS, limits.address_space_bytes, 0),
+            ("cpu_time", resource.RLIMIT_CPU, limits.cpu_s, 1),
+            ("open_files", resource.RLIMIT_NOFILE, limits.open_files, 0),
+            ("file_size", resource.RLIMIT_FSIZE, limits.file_bytes, 0),
+            ("no_core_dump", resource.RLIMIT_CORE, 0, 0),
+        ]
+        for name, kind, bound, grace in wanted:
+            if bound is not None:
+                self._held[name] = self._step(name, _Bound(kind, bound, grace).apply)
+
+    def _fence(self) -> None:
+        self._landlock_version = landlock.fence(
+            self._rules(), is_network_allowed=self._is_network_allowed
+        )
+        self._held["file_reads"] = True
+        self._held["file_writes"] = self._landlock_version >= landlock.VERSION_WITH_TRUNCATE
+        self._held["processes"] = self._landlock_version >= landlock.VERSION_WITH_SIGNALS
+
+    def _rules(self) -> Iterator[tuple[Path, int]]:
+        for path in (*readable_paths(), *self._readable):
+            yield path, landlock.READ
+        for path in self._writable:
+            yield path, landlock.WRITE
+        for path in device_paths():
+            yield path, landlock.DEVICE
+
+    def _refuse_calls(self) -> None:
+        seccomp.refuse(
+            is_network_allowed=self._is_network_allowed,
+            may_start_processes=self._limits.may_start_processes,
+        )
+
+    def _judge_network(self, has_own_network: bool) -> None:
+        if self._is_network_allowed:
+            self._reasons.append("network: left open as asked")
+            return
+        inherited = _inherited_sockets()
+        if inherited:
+            self._reasons.append(f"network: inherited sockets on descriptors {inherited}")
+        elif not (has_own_network or self._held["system_calls"]):
+            self._reasons.append("network: neither a namespace of its own nor a socket filter")
+        self._held["network"] = not inherited and (has_own_network or self._held["system_calls"])
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """One resource limit."""
+
+    kind: int
+    bound: int
+    grace: int
+    """What the hard limit adds to the soft one, so that a warning comes first."""
+
+    def apply(self) -> None:
+        _, hard = resource.getrlimit(self.kind)
+        ceiling = self.bound + self.grace
+        if hard != resource.RLIM_INFINITY:
+            ceiling = min(ceiling, hard)
+        try:
+            resource.setrlimit(self.kind, (min(self.bound, ceiling), ceiling))
+        except ValueError as error:  # how Python says that the kernel refused
+            raise OSError(str(error)) from None
+
+
+def _refuse_new_privileges() -> bool:
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+    return kernel.prctl(kernel.PR_GET_NO_NEW_PRIVS) == 1
+
+
+def _inherited_sockets() -> list[int]:
+    """Open descriptors that may lead to a network: any socket but a Unix one."""
+    found = []
+    for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+        try:
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as inherited:
+                    if inherited.family != socket.AF_UNIX:
+                        found.append(descriptor)
+        except OSError:  # the listing's own descriptor, closed by now
+            continue
+    return found

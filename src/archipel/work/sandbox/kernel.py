@@ -1,0 +1,79 @@
+"""Linux calls that Python has no name for. Every failure is an OSError that names the call."""
+
+import ctypes
+import os
+from functools import cache
+
+PR_SET_PDEATHSIG = 1
+PR_GET_PDEATHSIG = 2
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_GET_NO_NEW_PRIVS = 39
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+_CAPABILITY_VERSION_3 = 0x20080522
+_MAX_CAPABILITY = 63
+
+
+def syscall(name: str, number: int, *arguments: int | ctypes.c_void_p) -> int:
+    """Call system call `number`; integers are passed as 64-bit words."""
+    words = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _checked(name, _libc().syscall(ctypes.c_long(number), *words))
+
+
+def prctl(option: int, argument: int = 0) -> int:
+    """`prctl(option, argument, 0, 0, 0)`."""
+    words = [ctypes.c_ulong(word) for word in (argument, 0, 0, 0)]
+    return _checked(f"prctl({option})", _libc().prctl(option, *words))
+
+
+def parent_death_signal() -> int:
+    """The signal this process gets when its parent dies; 0 for none."""
+    signal = ctypes.c_int()
+    _checked("prctl(2)", _libc().prctl(PR_GET_PDEATHSIG, ctypes.byref(signal), 0, 0, 0))
+    return signal.value
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags` for new ones."""
+    _checked("unshare", _libc().unshare(flags))
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, for this process and whatever it starts."""
+    for capability in range(_MAX_CAPABILITY + 1):
+        try:
+            prctl(PR_CAPBSET_DROP, capability)
+        except OSError:  # unknown to this kernel, or we may not: then no_new_privs bounds us
+            break
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    _checked("capset", _libc().capset(header, nothing))
+
+
+def map_own_user(uid: int, gid: int) -> None:
+    """In a new user namespace, stay who we were."""
+    for name, text in [
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {uid} 1"),
+        ("gid_map", f"{gid} {gid} 1"),
+    ]:
+        descriptor = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(name: str, result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result

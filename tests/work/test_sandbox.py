@@ -1,0 +1,382 @@
+"""Properties of a confined child, each shown in a real process."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archipel.work.sandbox import Limits, Report, SandboxError, confinement, restrict
+
+PROLOGUE = """
+import json, os, signal, socket, sys, threading, time
+from pathlib import Path
+from archipel.work.sandbox import Limits, restrict
+def attempt(action):
+    try:
+        action()
+        return "done"
+    except BaseException as error:
+        return type(error).__name__
+def say(**facts):
+    print(json.dumps(facts), flush=True)
+"""
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="confinement takes Linux"
+)
+
+
+def _in_child(program: str, *arguments: Any, timeout_s: float = 60) -> dict[str, Any]:
+    """What `program` says last, run in a child with an empty environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        env={},
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _report() -> dict[str, Any]:
+    limits = "Limits(address_space_bytes=2**32, cpu_s=100, file_bytes=2**30)"
+    return _in_child(f"say(**{{name: True for name in restrict({limits}).holding()}})")
+
+
+HOLDING = _report() if sys.platform.startswith("linux") else {}
+
+
+def needs(*protections: str) -> pytest.MarkDecorator:
+    """Skip where this kernel does not offer what the test is about."""
+    missing = [name for name in protections if name not in HOLDING]
+    return pytest.mark.skipif(bool(missing), reason=f"this kernel does not offer {missing}")
+
+
+@needs("network")
+def test_a_confined_child_reaches_no_listening_socket(tmp_path: Path) -> None:
+    program = """
+    unix = sys.argv[2]
+    before = attempt(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5).close())
+    pair = socket.socketpair()
+    report = restrict(Limits())
+    say(
+        network=report.network,
+        before=before,
+        tcp=attempt(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)),
+        udp=attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
+        ipv6=attempt(lambda: socket.socket(socket.AF_INET6, socket.SOCK_STREAM)),
+        unix=attempt(lambda: socket.socket(socket.AF_UNIX).connect(unix)),
+        vsock=attempt(lambda: socket.socket(socket.AF_VSOCK)),
+        netlink=attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
+    )
+    """
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "door"))
+        unix.listen()
+        facts = _in_child(_plain(program), tcp.getsockname()[1], tmp_path / "door")
+    assert facts.pop("before") == "done"
+    assert facts.pop("network") is True
+    assert set(facts.values()) == {"PermissionError"}, facts
+
+
+def test_a_network_that_is_asked_for_stays_open() -> None:
+    program = """
+    report = restrict(Limits(), network=True)
+    say(
+        network=report.network,
+        tcp=attempt(lambda: socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)),
+    )
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        facts = _in_child(_plain(program), server.getsockname()[1])
+    assert facts == {"network": False, "tcp": "done"}
+
+
+def test_an_inherited_socket_is_reported() -> None:
+    program = """
+    kept = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5)
+    report = restrict(Limits())
+    say(network=report.network, reasons=report.reasons)
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        facts = _in_child(_plain(program), server.getsockname()[1])
+    assert facts["network"] is False
+    assert "inherited sockets" in facts["reasons"][-1]
+
+
+@needs("file_reads", "file_writes")
+def test_a_confined_child_reads_and_writes_only_what_it_was_given(tmp_path: Path) -> None:
+    for name in ("given", "scratch", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    secret = tmp_path / "secret.key"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    (tmp_path / "scratch" / "link").symlink_to(secret)
+    program = """
+    root = Path(sys.argv[1])
+    already_open = (root / "other" / "file").open()
+    restrict(Limits(), readable=[root / "given"], writable=[root / "scratch"])
+    denied = {
+        "read": lambda: (root / "secret.key").read_text(),
+        "read link": lambda: (root / "scratch" / "link").read_text(),
+        "list": lambda: list(root.iterdir()),
+        "write": lambda: (root / "other" / "file").write_text("x"),
+        "append": lambda: open(root / "other" / "file", "a"),
+        "create": lambda: (root / "other" / "new").touch(),
+        "truncate": lambda: os.truncate(root / "other" / "file", 0),
+        "remove": lambda: (root / "other" / "file").unlink(),
+        "rename": lambda: (root / "other" / "file").rename(root / "scratch" / "taken"),
+        "hard link": lambda: os.link(root / "secret.key", root / "scratch" / "taken"),
+        "folder": lambda: (root / "other" / "new").mkdir(),
+        "write given": lambda: (root / "given" / "file").write_text("x"),
+        "chmod": lambda: (root / "secret.key").chmod(0o644),
+        "chown": lambda: os.chown(root / "secret.key", 1, 1),
+        "temporary": lambda: open("/tmp/archipel-must-not-exist", "x"),
+        "home": lambda: list(Path("/root").iterdir()),
+        "shadow": lambda: Path("/etc/shadow").read_text(),
+        "parent memory": lambda: open(f"/proc/{os.getppid()}/mem", "rb"),
+        "parent environment": lambda: open(f"/proc/{os.getppid()}/environ", "rb").read(),
+        "disk": lambda: os.mknod(root / "scratch" / "disk", 0o60600, os.makedev(8, 0)),
+    }
+    allowed = {
+        "given": lambda: (root / "given" / "file").read_text(),
+        "list given": lambda: list((root / "given").iterdir()),
+        "scratch": lambda: (root / "scratch" / "new").write_text("x" * 1000),
+        "scratch folder": lambda: (root / "scratch" / "folder").mkdir(),
+        "scratch move": lambda: (root / "scratch" / "new").rename(root / "scratch/folder/new"),
+        "scratch remove": lambda: (root / "scratch" / "folder" / "new").unlink(),
+        "null": lambda: Path("/dev/null").write_text("x"),
+        "chance": lambda: Path("/dev/urandom").open("rb").read(8),
+        "self": lambda: Path("/proc/self/status").read_text(),
+    }
+    say(
+        denied={name: attempt(action) for name, action in denied.items()},
+        allowed={name: attempt(action) for name, action in allowed.items()},
+    )
+    """
+    facts = _in_child(_plain(program), tmp_path)
+    assert {
+        n: r for n, r in facts["denied"].items() if r not in ("PermissionError", "OSError")
+    } == {}
+    assert {n: r for n, r in facts["allowed"].items() if r != "done"} == {}
+    assert (tmp_path / "other" / "file").read_text() == "other"
+    assert (tmp_path / "given" / "file").read_text() == "given"
+    assert secret.read_text() == "secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+@needs("processes", "no_new_processes")
+def test_a_confined_child_touches_no_other_process_and_starts_none() -> None:
+    program = """
+    restrict(Limits())
+    done = []
+    thread = threading.Thread(target=done.append, args=(1,))
+    thread.start()
+    thread.join()
+    say(
+        threads=len(done),
+        signal=attempt(lambda: os.kill(int(sys.argv[1]), 0)),
+        fork=attempt(os.fork),
+        spawn=attempt(lambda: os.posix_spawn("/bin/true", ["true"], {})),
+        system=os.system("true"),
+    )
+    """
+    facts = _in_child(_plain(program), os.getpid())
+    assert facts.pop("threads") == 1
+    assert facts.pop("system") != 0
+    assert set(facts.values()) == {"PermissionError"}
+
+
+@needs("no_capabilities", "no_new_privileges")
+def test_a_confined_child_has_no_privileges_left() -> None:
+    program = """
+    restrict(Limits())
+    lines = dict(line.split(":\\t") for line in Path("/proc/self/status").read_text().splitlines())
+    say(**{name: lines[name].strip() for name in ("CapEff", "CapPrm", "CapInh", "NoNewPrivs")})
+    """
+    facts = _in_child(_plain(program))
+    assert facts.pop("NoNewPrivs") == "1"
+    assert {int(value, 16) for value in facts.values()} == {0}
+
+
+@needs("memory")
+def test_memory_is_bounded() -> None:
+    program = """
+    report = restrict(Limits(address_space_bytes=400 * 2**20))
+    say(memory=report.memory, small=attempt(lambda: bytearray(2**20)),
+        large=attempt(lambda: bytearray(500 * 2**20)))
+    """
+    facts = _in_child(_plain(program))
+    assert facts == {"memory": True, "small": "done", "large": "MemoryError"}
+
+
+@needs("cpu_time")
+def test_processor_time_is_bounded() -> None:
+    program = """
+    say(cpu_time=restrict(Limits(cpu_s=1)).cpu_time)
+    while True:
+        pass
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + _plain(program)], capture_output=True, timeout=60
+    )
+    assert json.loads(done.stdout) == {"cpu_time": True}
+    assert -done.returncode in (signal.SIGXCPU, signal.SIGKILL)
+
+
+@needs("open_files", "no_core_dump")
+def test_open_files_file_sizes_and_core_dumps_are_bounded(tmp_path: Path) -> None:
+    program = """
+    import resource
+    report = restrict(Limits(open_files=20, file_bytes=1000), writable=[Path(sys.argv[1])])
+    say(
+        holds=[report.open_files, report.file_size, report.no_core_dump],
+        files=attempt(lambda: [open("/dev/null") for _ in range(30)]),
+        small=attempt(lambda: Path(sys.argv[1], "a").write_bytes(bytes(1000))),
+        large=attempt(lambda: Path(sys.argv[1], "b").write_bytes(bytes(1001))),
+        core=resource.getrlimit(resource.RLIMIT_CORE),
+    )
+    """
+    facts = _in_child(_plain(program), tmp_path)
+    assert facts == {
+        "holds": [True, True, True],
+        "files": "OSError",
+        "small": "done",
+        "large": "OSError",
+        "core": [0, 0],
+    }
+
+
+@needs("dies_with_parent")
+def test_a_confined_child_dies_with_its_parent() -> None:
+    child = PROLOGUE + _plain(
+        """
+        restrict(Limits())
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+        """
+    )
+    parent = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent, child], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    assert process.stdout.read() == ""  # ends when the last holder of the pipe is gone
+    process.stdout.close()
+    for _ in range(500):
+        if _is_dead(pid):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"process {pid} outlived its parent")
+
+
+def _is_dead(pid: int) -> bool:
+    """Gone, or a zombie that nobody has asked about yet."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] in "ZX"
+
+
+@needs("file_reads", "network")
+def test_torch_imports_and_multiplies_inside(tmp_path: Path) -> None:
+    program = """
+    limits = Limits(address_space_bytes=6 * 2**30, cpu_s=120)
+    report = restrict(limits, writable=[Path(sys.argv[1])])
+    import torch
+    torch.set_num_threads(2)
+    product = torch.ones(300, 300) @ torch.ones(300, 300)
+    from safetensors.torch import load_file, save_file
+    save_file({"product": product}, Path(sys.argv[1]) / "product.safetensors")
+    read = load_file(Path(sys.argv[1]) / "product.safetensors")["product"]
+    say(value=read[7, 7].item(), holding=report.holding())
+    """
+    facts = _in_child(_plain(program), tmp_path, timeout_s=120)
+    assert facts["value"] == 300
+    assert {"file_reads", "network", "memory"} <= set(facts["holding"])
+
+
+@needs("no_capabilities", "network")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
+def test_an_ordinary_user_is_confined_as_root_is() -> None:
+    program = """
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    report = restrict(Limits(address_space_bytes=2**32, cpu_s=100, file_bytes=2**30))
+    say(
+        holding=report.holding(),
+        reasons=report.reasons,
+        user=os.getuid(),
+        tcp=attempt(socket.socket),
+        read=attempt(lambda: Path(sys.argv[1]).read_text()),
+    )
+    """
+    facts = _in_child(_plain(program), "/etc/hostname")
+    assert facts["user"] == 65534
+    assert set(facts["holding"]) == set(HOLDING), facts["reasons"]
+    assert facts["tcp"] == facts["read"] == "PermissionError"
+
+
+def test_confinement_after_threads_have_started_is_refused() -> None:
+    program = """
+    threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
+    say(outcome=attempt(lambda: restrict(Limits())))
+    """
+    assert _in_child(_plain(program)) == {"outcome": SandboxError.__name__}
+
+
+def test_elsewhere_than_on_linux_nothing_holds_and_nothing_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(confinement.sys, "platform", "darwin")
+    report = restrict(Limits(address_space_bytes=1, cpu_s=1))
+    assert report.holding() == ()
+    assert "takes Linux" in report.reasons[0]
+
+
+def test_what_the_kernel_does_not_offer_is_reported_and_the_rest_holds() -> None:
+    program = """
+    from archipel.work.sandbox import kernel, seccomp
+    def absent(*_, **__):
+        raise OSError(38, "Function not implemented")
+    kernel.unshare = kernel.drop_capabilities = absent
+    kernel.syscall = absent
+    report = restrict(Limits(address_space_bytes=2**30))
+    say(holding=report.holding(), reasons=report.reasons)
+    """
+    facts = _in_child(_plain(program))
+    assert {"memory", "no_core_dump", "no_new_privileges"} <= set(facts["holding"])
+    assert not {"network", "file_reads", "file_writes", "processes"} & set(facts["holding"])
+    assert [reason.partition(":")[0] for reason in facts["reasons"]] == [
+        "network namespace",
+        "capabilities",
+        "Landlock",
+        "seccomp",
+        "network",
+    ]
+
+
+def test_a_report_names_only_what_holds() -> None:
+    report = Report(memory=True, landlock_version=1, reasons=("why",))
+    assert report.holding() == ("memory",)
+
+
+def _plain(program: str) -> str:
+    """The program without the indentation it has here."""
+    lines = program.splitlines()
+    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    return "\n".join(line[indent:] for line in lines)
