@@ -55,7 +55,7 @@ class Lazy(click.Group):
 )
 @click.version_option(package_name="archipel")
 def command() -> None:
-    r"""Train, prove, own and run truly open language models on everyone's computers.
+    """Train, prove, own and run truly open language models on everyone's computers.
 
     \b
     Examples:
@@ -83,3 +83,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"archipel: {error}", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    run()

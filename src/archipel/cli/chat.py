@@ -20,7 +20,7 @@ def command(
     seed: int,
     threads: int,
 ) -> None:
-    r"""Talk to MODEL: nothing leaves this machine. A line is a prompt; an empty line or Ctrl-D ends.
+    """Talk to MODEL: nothing leaves this machine. A line is a prompt; an empty line or Ctrl-D ends.
 
     \b
     Examples:

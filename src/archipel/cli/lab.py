@@ -1,6 +1,7 @@
 """`archipel lab`: be the coordinator."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -46,7 +47,7 @@ def start(
     max_store_gb: float,
     log_file: Path | None,
 ) -> None:
-    r"""Start a lab, or continue one where its ledger ends.
+    """Start a lab, or continue one where its ledger ends.
 
     \b
     Examples:
@@ -81,6 +82,14 @@ def start(
         f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
     )
     (folder / "url").write_text(shown)
+
+    class Server(uvicorn.Server):
+        """Lets waiting nodes go as soon as the end is asked for."""
+
+        async def shutdown(self, sockets: Any = None) -> None:
+            await lab.close()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
         make_api(lab),
         log_level="warning",
@@ -89,7 +98,7 @@ def start(
         timeout_graceful_shutdown=2,
     )
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
     finally:
         log.close()
 

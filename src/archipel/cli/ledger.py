@@ -17,7 +17,7 @@ def command() -> None:
 @click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def replay(home: Path | None, ledger: str | None, as_json: bool) -> None:
-    r"""Recompute everything from the entries: tree heads, signatures, runs, balances.
+    """Recompute everything from the entries: tree heads, signatures, runs, balances.
 
     Shown: every entry is signed by its author, in the order the lab's tree heads cover, and adds up to
     these balances. Not shown: that the lab showed everybody this same ledger.

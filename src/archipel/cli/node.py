@@ -61,7 +61,7 @@ def join(
     metrics_port: int | None,
     quiet: bool,
 ) -> None:
-    r"""Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
+    """Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
 
     \b
     Examples:

@@ -44,7 +44,7 @@ def open_(
     lab_url: str,
     as_json: bool,
 ) -> None:
-    r"""Open a run of RECIPE (a TOML file, or the name of a shipped one).
+    """Open a run of RECIPE (a TOML file, or the name of a shipped one).
 
     \b
     Examples:
@@ -92,7 +92,7 @@ def open_(
 @LAB
 @JSON
 def list_(lab_url: str, as_json: bool) -> None:
-    r"""All runs of a lab.
+    """All runs of a lab.
 
     \b
     Example:
@@ -107,7 +107,7 @@ def list_(lab_url: str, as_json: bool) -> None:
 @LAB
 @JSON
 def show_(name: str, lab_url: str, as_json: bool) -> None:
-    r"""Where one run stands.
+    """Where one run stands.
 
     \b
     Example:
@@ -122,7 +122,7 @@ def show_(name: str, lab_url: str, as_json: bool) -> None:
 @click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60))
 @LAB
 def watch(name: str | None, every: float, lab_url: str) -> None:
-    r"""Live view: version, reward, staleness, nodes, learner utilisation, bytes. Ctrl-C ends it.
+    """Live view: version, reward, staleness, nodes, learner utilisation, bytes. Ctrl-C ends it.
 
     \b
     Examples:
@@ -138,7 +138,7 @@ def watch(name: str | None, every: float, lab_url: str) -> None:
 @LAB
 @JSON
 def why_stuck(lab_url: str, as_json: bool) -> None:
-    r"""Which wait is blocking each run, who owns it, and until when.
+    """Which wait is blocking each run, who owns it, and until when.
 
     \b
     Example:
@@ -163,7 +163,7 @@ def why_stuck(lab_url: str, as_json: bool) -> None:
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @LAB
 def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
-    r"""End a run early; what was accepted stays accepted and paid.
+    """End a run early; what was accepted stays accepted and paid.
 
     \b
     Example:
@@ -196,7 +196,7 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
 @click.option("--home", type=click.Path(path_type=Path), help="Cache [~/.archipel/export].")
 @LAB
 def export(name: str, out: Path, version: int | None, home: Path | None, lab_url: str) -> None:
-    r"""Fetch a policy version, verify it, and write a model directory that others can load.
+    """Fetch a policy version, verify it, and write a model directory that others can load.
 
     \b
     Examples:

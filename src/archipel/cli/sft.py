@@ -15,7 +15,7 @@ import click
 @click.option("--seed", type=int, help="Use another run seed than the recipe's.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(recipe_name: str, out: Path, threads: int, seed: int | None, as_json: bool) -> None:
-    r"""Train RECIPE's model from random weights on its supervised data.
+    """Train RECIPE's model from random weights on its supervised data.
 
     Progress is saved beside OUT; after Ctrl-C the same command continues.
 

@@ -39,7 +39,7 @@ def join(
     metrics_port: int | None,
     quiet: bool,
 ) -> None:
-    r"""Join LAB_URL as the trusted role; its key must be named when the run is opened.
+    """Join LAB_URL as the trusted role; its key must be named when the run is opened.
 
     \b
     Examples:
@@ -70,7 +70,7 @@ def join(
 @command.command()
 @click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/update]")
 def key(home: Path | None) -> None:
-    r"""Print this trusted role's did, making its key on first use.
+    """Print this trusted role's did, making its key on first use.
 
     \b
     Example:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import FileResponse, Response
 
-from archipel import blobs
+from archipel.blobs import BlobStore, errors
 from archipel.lab import refusals
 from archipel.lab.admission import admit_upload
 from archipel.lab.lab import Lab, open_record
@@ -36,7 +36,7 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
     async def download(digest: str) -> Response:
         try:
             path = lab.blobs.path(digest)
-        except blobs.BlobError as error:
+        except errors.BlobError as error:
             raise refusals.Unknown(str(error)) from None
         return FileResponse(path, media_type="application/octet-stream", headers=IMMUTABLE)
 
@@ -60,9 +60,7 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
         return {"complete": True, "offset": offered.blob.size}
 
 
-async def _receive(
-    request: Request, store: blobs.BlobStore, offered: BlobOffered, offset: int
-) -> None:
+async def _receive(request: Request, store: BlobStore, offered: BlobOffered, offset: int) -> None:
     try:
         with store.writer(offered.blob.digest, offered.blob.size, offset) as writer:
             stream = request.stream()
@@ -77,13 +75,13 @@ async def _receive(
         raise refusals.Refused(
             f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s; resume later"
         ) from None
-    except blobs.DigestMismatch as error:
+    except errors.DigestMismatch as error:
         raise refusals.WrongDigest(str(error)) from None
-    except blobs.BlobTooLarge as error:
+    except errors.BlobTooLarge as error:
         raise refusals.TooLarge(str(error)) from None
-    except blobs.StorageFull as error:
+    except errors.StorageFull as error:
         raise refusals.StorageExhausted(str(error)) from None
-    except (blobs.BlobBusy, blobs.BlobIncomplete) as error:
+    except (errors.BlobBusy, errors.BlobIncomplete) as error:
         raise refusals.Conflict(str(error)) from None
 
 

@@ -65,6 +65,7 @@ class Lab:
         self.state = replay(identity.did, log)
         self._changed = asyncio.Condition()
         self._asked: dict[str, int] = {}
+        self._closing = False
 
     def found(self, operators: Sequence[str]) -> None:
         """Write the first entry of a new ledger; an existing one keeps its own operators."""
@@ -110,6 +111,11 @@ class Lab:
         except TimeoutError:
             return None
 
+    async def close(self) -> None:
+        """Let every waiting request go, empty-handed: the lab is about to end."""
+        self._closing = True
+        await self._wake()
+
     async def expire_leases(self) -> None:
         """Return every overdue lease to the pool."""
         expired = expired_leases(self.state, self.clock_ms())
@@ -130,14 +136,15 @@ class Lab:
             async with asyncio.timeout(wait_s), self._changed:
                 await self._changed.wait()
 
-    async def _grant_when_possible(self, request: LeaseRequested) -> Envelope:
-        while True:
+    async def _grant_when_possible(self, request: LeaseRequested) -> Envelope | None:
+        while not self._closing:
             granted = grant(self.state, request, self.clock_ms())
             if granted is not None:
                 check_fresh(self.state, request)
                 return await self._record_grant(granted)
             async with self._changed:
                 await self._changed.wait()
+        return None
 
     async def _record_grant(self, granted: LeaseGranted) -> Envelope:
         entry = self._signed(granted)

@@ -121,7 +121,8 @@ class Agent:
         (settings.home / "models").mkdir(exist_ok=True)
         log = settings.home / "child.log"
         try:
-            self._worker = await Worker.start(setup, settings.environment, log)
+            environment = {**settings.environment, "TMPDIR": str(self._scratch)}
+            self._worker = await Worker.start(setup, environment, log)
         except WorkerLost as error:
             self._child_failed(str(error))
             return
@@ -130,7 +131,12 @@ class Agent:
     async def _join(self) -> None:
         if self._worker is None:
             return
-        measured = (await self._worker.benchmark()).values if not self.settings.trusted else {}
+        try:
+            measured = {} if self.settings.trusted else (await self._worker.benchmark()).values
+        except (WorkerLost, WorkRefused) as error:
+            await self._worker.kill()
+            self._child_failed(f"the benchmark at joining failed: {error}")
+            return
         capabilities = Capabilities(
             kinds=self.settings.kinds,
             engine=self.settings.engine,

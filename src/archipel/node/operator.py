@@ -88,10 +88,7 @@ async def stop_run(client: LabClient, run: str, reason: str) -> dict[str, Any]:
 async def fetch_version(
     client: LabClient, store: BlobStore, run: str, version: int | None, out: Path
 ) -> list[LinkMessage]:
-    """Fetch a policy version's chain, and its config and tokenizer into `out`.
-
-    Args:
-        version: None for the newest.
+    """Fetch the chain of policy version `version` (None: the newest), and config and tokenizer into `out`.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.

@@ -1,0 +1,175 @@
+"""A whole lab on this machine: lab, update process and nodes as real processes on 127.0.0.1.
+
+The demo, the parity benchmark and the fault tests act on a `Site` as an operator would: start, kill,
+interrupt, ask over HTTP. Law: leaving the block ends every process, also after an error.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from archipel.identity import Identity
+
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 15.0
+POLL_S = 0.05
+
+
+class SiteFailed(RuntimeError):
+    """A process died or a condition was not met in time; the message names the log."""
+
+
+class Site:
+    """Processes by name; each has a home folder and an output file under `folder`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.url = ""
+        self._environment = dict(environment)
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._http = httpx.Client(timeout=10.0, trust_env=False)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def home(self, name: str) -> Path:
+        """Home folder of the process `name`."""
+        return self.folder / name
+
+    def start_lab(self, port: int = 0, options: Sequence[str] = ()) -> str:
+        """Start (or start again) the lab and wait until it answers; returns its URL."""
+        home = self.home("lab")
+        (home / "url").unlink(missing_ok=True)
+        self._start("lab", ["lab", "start", "--home", str(home), "--port", str(port), *options])
+        self.wait_until(lambda: (home / "url").is_file(), "the lab to listen", START_LIMIT_S)
+        self.url = (home / "url").read_text()
+        self.wait_until(
+            lambda: self.get("/healthz") is not None, "the lab to answer", START_LIMIT_S
+        )
+        return self.url
+
+    def start_update(self, name: str = "update", options: Sequence[str] = ()) -> str:
+        """Start the trusted role; returns its did."""
+        home = str(self.home(name))
+        self._start(name, ["update", "join", self.url, "--home", home, "--quiet", *options])
+        return self.did(name)
+
+    def start_node(self, name: str, options: Sequence[str] = ()) -> str:
+        """Start a node; returns its did."""
+        home = str(self.home(name))
+        self._start(name, ["node", "join", self.url, "--home", home, "--quiet", *options])
+        return self.did(name)
+
+    def did(self, name: str) -> str:
+        """The key of a node or update process, made now if it has none yet."""
+        return Identity.load_or_create(self.home(name) / "node.key").did
+
+    def operator(self) -> Identity:
+        """The lab's operator."""
+        return Identity.load(self.home("lab") / "operator.key")
+
+    def keep_secret(self, holder: str, name: str, value: bytes) -> None:
+        """Give a trusted role a secret, readable by its owner alone."""
+        folder = self.home(holder) / "secrets"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(value)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a power cut would: the process and its work process get no last word."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def interrupt(self, name: str) -> int:
+        """Ctrl-C, and wait for the clean end; returns the exit code."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGINT)
+        try:
+            return process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise SiteFailed(f"{name} did not end within {STOP_LIMIT_S:.0f} s of Ctrl-C") from None
+
+    def running(self, name: str) -> bool:
+        """Whether the process is still there."""
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None
+
+    def get(self, path: str) -> Any:
+        """A JSON document (or text) from the lab; None while it does not answer."""
+        try:
+            answer = self._http.get(self.url + path)
+        except httpx.HTTPError:
+            return None
+        if answer.status_code != httpx.codes.OK:
+            return None
+        is_json = answer.headers["content-type"].startswith("application/json")
+        return answer.json() if is_json else answer.text
+
+    def wait_until(self, condition: Callable[[], bool], what: str, limit_s: float) -> None:
+        """Wait for a condition.
+
+        Raises:
+            SiteFailed: it did not hold in time, or a process died meanwhile.
+        """
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            self.check_alive()
+            if time.monotonic() > deadline:
+                raise SiteFailed(f"waited {limit_s:.0f} s for {what}; logs are in {self.folder}")
+            time.sleep(POLL_S)
+
+    def check_alive(self) -> None:
+        """Raises SiteFailed if a process that nobody killed has ended."""
+        for name, process in self._processes.items():
+            code = process.poll()
+            if code is not None:
+                tail = self._output(name).read_text(errors="replace")[-800:]
+                raise SiteFailed(f"{name} ended with code {code}: {tail}")
+
+    def close(self) -> None:
+        """End everything: nodes first, so that they can still talk to the lab."""
+        self._http.close()
+        for process in reversed(self._processes.values()):
+            process.send_signal(signal.SIGTERM)
+        for process in reversed(self._processes.values()):
+            try:
+                process.wait(3.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()
+
+    def _start(self, name: str, arguments: Sequence[str]) -> None:
+        self.home(name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._output(name).open("ab") as output:
+            self._processes[name] = subprocess.Popen(  # noqa: S603  our own program, no shell
+                [sys.executable, "-m", "archipel.cli.archipel", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+            )
+
+    def _output(self, name: str) -> Path:
+        return self.folder / f"{name}.out"
