@@ -1,0 +1,107 @@
+"""A rollout's tokens and log-probabilities are bitwise the same alone and in any company."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from archipel.engine.engine import Completion, EngineLimits, LocalEngine, Request
+from archipel.engine.selftest import self_test
+from archipel.model.config import DecoderConfig
+from engine.engine_models import lively_state, ragged_requests, small_config
+
+LENGTHS = (5, 8, 8, 17, 40, 300, 255, 256, 257, 100, 16)
+
+SHAPES = {
+    "one key head, odd sizes": small_config(
+        "olmo2", hidden_size=48, num_heads=6, num_kv_heads=1, head_dim=8,
+        intermediate_size=72, vocab_size=2000,
+    ),
+    "no grouping, tiny heads": small_config(
+        "qwen2", hidden_size=32, num_kv_heads=4, head_dim=8, intermediate_size=100
+    ),
+    "wide feed-forward": small_config("qwen3", head_dim=32, intermediate_size=1536),
+}  # fmt: skip
+
+
+@pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+def test_alone_equals_any_batch_order_and_engine_size(
+    config: DecoderConfig, dtype: torch.dtype
+) -> None:
+    state = lively_state(config)
+    requests = ragged_requests(config.vocab_size, LENGTHS)
+    engine = LocalEngine(config, dtype=dtype)
+    engine.load(state)
+    alone = [engine.generate([request])[0] for request in requests]
+    rng = random.Random(0)
+    for size, max_slots in ((11, 256), (11, 9), (3, 256)):
+        order = rng.sample(range(len(requests)), size)
+        fresh = LocalEngine(config, dtype=dtype, limits=EngineLimits(max_slots=max_slots))
+        fresh.load(state)
+        together = fresh.generate([requests[i] for i in order])
+        assert together == [alone[i] for i in order]
+
+
+def test_a_rollout_does_not_depend_on_how_many_siblings_it_has() -> None:
+    config = small_config()
+    engine = LocalEngine(config)
+    engine.load(lively_state(config))
+    prompt = tuple(range(1, 9))
+    many = engine.generate([Request("g", prompt, 11, 16, 12)])[0]
+    few = engine.generate([Request("g", prompt, 11, 3, 12)])[0]
+    assert many[:3] == few
+    assert len({completion.tokens for completion in many}) == 16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_self_test_passes_here(dtype: torch.dtype) -> None:
+    config = small_config("qwen3")
+    engine = LocalEngine(config, dtype=dtype)
+    engine.load(lively_state(config))
+    report = self_test(engine, config.vocab_size, config.max_position_embeddings)
+    assert report.batch_invariant
+    assert report.num_completions > 20
+
+
+class Broken:
+    """An engine whose numbers shift in the last bit with the size of the batch."""
+
+    def __init__(self, engine: LocalEngine, breaks_tokens: bool) -> None:
+        self._engine, self._breaks_tokens = engine, breaks_tokens
+
+    def load(self, state: dict) -> None:
+        self._engine.load(state)
+
+    def generate(self, requests: list, on_progress: object = None) -> list:
+        groups = self._engine.generate(requests)
+        return [tuple(self._broken(c, len(requests)) for c in group) for group in groups]
+
+    def _broken(self, completion: Completion, size: int) -> Completion:
+        if size < 3:
+            return completion
+        if self._breaks_tokens:
+            return Completion((*completion.tokens[::-1], 0), completion.logprobs, False)
+        nudged = tuple(logprob * (1 + 2e-7) for logprob in completion.logprobs)
+        return Completion(completion.tokens, nudged, completion.finished)
+
+
+@pytest.mark.parametrize("breaks_tokens", [False, True])
+def test_the_self_test_detects_a_broken_engine(breaks_tokens: bool) -> None:
+    config = small_config()
+    engine = LocalEngine(config)
+    engine.load(lively_state(config))
+    report = self_test(Broken(engine, breaks_tokens), 64, config.max_position_embeddings)
+    assert not report.batch_invariant
+    assert (report.num_different_tokens > 0) == breaks_tokens
+    assert (report.num_different_logprobs > 0) != breaks_tokens
