@@ -5,6 +5,7 @@ a person can mend end as one sentence and exit code 1, never as a traceback.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -69,8 +70,10 @@ def command() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Entry point: the one place where errors become exit codes."""
-    from archipel.cli.doors import Mendable
+    from archipel.cli.doors import Mendable, thread_environment
 
+    for name, value in thread_environment(1).items():
+        os.environ.setdefault(name, value)  # read once by the tensor library, when it loads
     try:
         code = command.main(args=arguments, prog_name="archipel", standalone_mode=False)
     except click.ClickException as error:

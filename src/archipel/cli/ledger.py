@@ -40,17 +40,18 @@ def replay(home: Path | None, ledger: str | None, as_json: bool) -> None:
         log = read_log(ledger or folder / "ledger.sqlite", NoteKey(origin, identity.public_key))
         heads = log.verify()
         state = fold(identity.did, log)
+    versions = {name: run.version for name, run in state.runs.items()}
     result = {
         "entries": log.size,
         "tree_heads": heads,
-        "runs": {name: run.version for name, run in state.runs.items()},
+        "runs": versions,
         "balances_micro": dict(state.balances),
         "sum_micro": sum(state.balances.values()),
     }
 
     def text() -> str:
         lines = [f"{log.size} entries under {heads} signed tree heads: all hold"]
-        lines += [f"run {name}: version {version}" for name, version in result["runs"].items()]
+        lines += [f"run {name}: version {version}" for name, version in versions.items()]
         lines += [
             f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.balances.items())
         ]

@@ -1,0 +1,79 @@
+"""`archipel demo`: the main job on this machine."""
+
+import json
+import secrets
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--seed", type=click.IntRange(0), help="[a fresh one]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for everything [runs/demo-SEED]."
+)
+@click.option("--versions", type=click.IntRange(1), help="Fewer or more updates than the recipe's.")
+@click.option(
+    "--controls/--no-controls", default=True, help="Also train longer without RL, to compare."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="The ending for machines; progress goes to standard error.",
+)
+def command(
+    seed: int | None, out: Path | None, versions: int | None, controls: bool, as_json: bool
+) -> None:
+    """Train a tiny model from nothing, then by RL on four unequal machines, and judge it.
+
+    A lab, an update process and nodes run as separate processes on 127.0.0.1; one node is slow, one is
+    killed, one joins late.
+
+    \b
+    Examples:
+      archipel demo
+      archipel demo --seed 7 --out runs/seven
+      archipel demo --no-controls --json
+    """
+    from archipel.bench.site import SiteFailed
+    from archipel.cli.doors import child_environment, mending, show
+    from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.demo.plan import DemoPlan
+
+    began = time.monotonic()
+    chosen = secrets.randbelow(10**6) if seed is None else seed
+    recipe = with_seed(find_recipe("secret-order"), chosen)
+    if versions is not None:
+        run = recipe.run.model_copy(update={"versions": versions})
+        recipe = recipe.model_copy(update={"run": run})
+    folder = out or Path("runs") / f"demo-{chosen}"
+    if folder.exists() and any(folder.iterdir()):
+        folder = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    plan = DemoPlan(folder=folder, seed=chosen, controls=controls)
+
+    def tell(line: str) -> None:
+        click.echo(f"{time.monotonic() - began:6.1f}s  {line}", err=as_json)
+
+    tell(f"demo with seed {chosen}, everything goes to {folder}")
+    import torch
+
+    from archipel.demo.ending import judge_all, report, tell_ending
+    from archipel.demo.picture import draw_curve
+    from archipel.demo.story import perform
+
+    torch.set_num_threads(1)
+    with mending(SiteFailed, OSError):
+        performance = perform(plan, recipe, secrets.token_bytes(16), child_environment(), tell)
+        arms = judge_all(performance, tell)
+        title = (
+            f"RL over four unequal nodes, staleness <= {recipe.run.max_staleness} (seed {chosen})"
+        )
+        draw_curve(performance.run, performance.events, title, folder / "curve.png")
+        result = report(performance, arms) | {"seconds": time.monotonic() - began}
+        (folder / "result.json").write_text(json.dumps(result, indent=2))
+    if as_json:
+        show(result, as_json, str)
+    else:
+        tell_ending(performance, arms, result, tell)

@@ -1,0 +1,103 @@
+"""What the ledger says of a run: who did what, and what became of a killed node's work. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from archipel.records.statements import (
+    AnyStatement,
+    LeaseExpired,
+    LeaseGranted,
+    LeaseReturned,
+    RolloutSpec,
+    RolloutSubmitted,
+    VersionPublished,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """Work that its node did not finish."""
+
+    work: str
+    groups: tuple[int, ...]
+    silent_s: float
+    """From the lease until the lab took it back."""
+    redone_by: tuple[str, ...]
+    """Nodes whose accepted results hold the same groups."""
+    redone_s: float | None
+    """From taking it back until the last of its groups was accepted."""
+
+
+def orphans_of(node: str, entries: Sequence[tuple[int, AnyStatement]]) -> list[Orphan]:
+    """Every lease that `node` let go, and who did the work instead.
+
+    `entries` are (received at, Unix milliseconds; statement) in ledger order.
+    """
+    grants = {
+        statement.work: (at_ms, statement)
+        for at_ms, statement in entries
+        if isinstance(statement, LeaseGranted) and isinstance(statement.spec, RolloutSpec)
+    }
+    accepted = accepted_groups(entries)
+    orphans = []
+    for at_ms, statement in entries:
+        if not isinstance(statement, LeaseExpired | LeaseReturned) or statement.work not in grants:
+            continue
+        granted_ms, grant = grants[statement.work]
+        if grant.node != node or not isinstance(grant.spec, RolloutSpec):
+            continue
+        done = [accepted[group] for group in grant.spec.groups if group in accepted]
+        redone = dict.fromkeys(who for _, who in done)
+        whole = len(done) == len(grant.spec.groups)
+        orphans.append(
+            Orphan(
+                work=statement.work,
+                groups=grant.spec.groups,
+                silent_s=(at_ms - granted_ms) / 1000,
+                redone_by=tuple(redone),
+                redone_s=(max(when for when, _ in done) - at_ms) / 1000 if whole else None,
+            )
+        )
+    return orphans
+
+
+def accepted_groups(entries: Sequence[tuple[int, AnyStatement]]) -> dict[int, tuple[int, str]]:
+    """Group -> (accepted at, node)."""
+    specs = {
+        statement.work: statement.spec
+        for _, statement in entries
+        if isinstance(statement, LeaseGranted) and isinstance(statement.spec, RolloutSpec)
+    }
+    return {
+        group: (at_ms, statement.author)
+        for at_ms, statement in entries
+        if isinstance(statement, RolloutSubmitted)
+        for group in specs[statement.work].groups
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Weights on the wire, per version."""
+
+    versions: int
+    full_bytes: int
+    """One version in bf16."""
+    mean_delta_bytes: float
+    anchors: int
+    mean_anchor_bytes: float
+
+
+def weight_traffic(entries: Sequence[tuple[int, AnyStatement]]) -> Traffic:
+    """What the published versions weigh."""
+    published = [s for _, s in entries if isinstance(s, VersionPublished)]
+    deltas = [s.delta.size for s in published if s.delta is not None]
+    anchors = [s.anchor.size for s in published if s.anchor is not None]
+    full = max((s.metrics.get("full_bytes", 0) for s in published), default=0)
+    return Traffic(
+        versions=len(published) - 1,
+        full_bytes=full,
+        mean_delta_bytes=sum(deltas) / max(len(deltas), 1),
+        anchors=len(anchors),
+        mean_anchor_bytes=sum(anchors) / max(len(anchors), 1),
+    )

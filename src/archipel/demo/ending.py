@@ -1,0 +1,152 @@
+"""What the demo says at the end: numbers with intervals, controls beside the result, what they do not show."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from archipel.demo.aftermath import orphans_of, weight_traffic
+from archipel.demo.judging import Judgement, Trial, judge, sample_answers
+from archipel.demo.plan import CAST, DOOMED
+from archipel.demo.story import Performance
+from archipel.records.recipe import Recipe
+from archipel.training.evaluation import Estimate
+from archipel.training.start import start_model
+
+OTHER_SECRET = b"another secret, which nothing was trained on"
+Tell = Callable[[str], None]
+
+
+def judge_all(show: Performance, tell: Tell) -> dict[str, Judgement]:
+    """Arm -> judgement on the untouched test split."""
+    plan, recipe = show.plan, show.recipe
+    full = Trial(plan.num_test_tasks, plan.num_sampled_tasks, plan.samples_per_task)
+    plain = Trial(plan.num_test_tasks)
+    tell("judging on the test split, which nothing has looked at so far")
+    arms = {
+        "before RL": judge(show.start, recipe, show.secret, full),
+        "after RL": judge(show.trained, recipe, show.secret, full),
+        "after RL, judged by another secret": judge(show.trained, recipe, OTHER_SECRET, plain),
+    }
+    if plan.controls:
+        longer = more_supervision(show, tell)
+        arms["more supervised training instead"] = judge(longer, recipe, show.secret, full)
+    return arms
+
+
+def more_supervision(show: Performance, tell: Tell) -> Path:
+    """The control: the same supervised data, for as many more sequences as RL trained on."""
+    recipe, done = show.recipe, show.supervised
+    if recipe.supervised is None or done is None:
+        raise ValueError("the recipe has no supervised stage to prolong")
+    run, section = recipe.run, recipe.supervised
+    extra = run.versions * run.groups_per_update * run.group_size // section.batch_size
+    before_decay = done.step - section.decay_steps
+    prolonged = section.model_copy(update={"steps": before_decay + extra, "gate": None})
+    tell(
+        f"control: the supervised stage again, {extra} steps longer (RL trained on as many sequences)"
+    )
+    out = show.plan.folder / "more-supervised"
+    start_model(_with_supervised(recipe, prolonged), out)
+    return out
+
+
+def _with_supervised(recipe: Recipe, section: Any) -> Recipe:
+    return recipe.model_copy(update={"supervised": section})
+
+
+def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
+    """Everything the ending says, for machines."""
+    traffic = weight_traffic(show.entries)
+    return {
+        "seed": show.plan.seed,
+        "test": {name: _figures(judgement) for name, judgement in arms.items()},
+        "supervised_s": show.supervised_s,
+        "learning_s": show.learning_s,
+        "nodes": show.nodes,
+        "weights": asdict(traffic),
+        "staleness": show.run["staleness"],
+        "learner_utilisation": show.run["learner_utilisation"],
+        "rewards": show.run["rewards"],
+        "evaluations": show.run["evaluations"],
+        "killed_node": [asdict(o) for o in orphans_of(show.dids[DOOMED], show.entries)],
+        "model": str(show.trained),
+        "curve": str(show.plan.folder / "curve.png"),
+    }
+
+
+def tell_ending(
+    show: Performance, arms: dict[str, Judgement], result: dict[str, Any], tell: Tell
+) -> None:
+    """The closing words, for people."""
+    _tell_accuracy(show, arms, tell)
+    _tell_nodes(show, tell)
+    _tell_killed(show, tell)
+    traffic = weight_traffic(show.entries)
+    share = traffic.mean_delta_bytes / max(traffic.full_bytes, 1)
+    tell(f"weights   {traffic.full_bytes} bytes whole (bf16); mean delta {traffic.mean_delta_bytes:.0f} "
+         f"({share:.1%}); {traffic.anchors} anchors of {traffic.mean_anchor_bytes:.0f}; "
+         f"rollouts in: {show.run['rollout_bytes']} bytes")  # fmt: skip
+    total = sum(show.run["staleness"].values())
+    shares = "  ".join(
+        f"{age}: {'#' * round(30 * count / total)} {count}"
+        for age, count in show.run["staleness"].items()
+    )
+    tell(f"staleness {shares}   (bound {show.recipe.run.max_staleness})")
+    tell(f"learner   busy {show.run['learner_utilisation']:.0%} of the time; "
+         f"RL took {show.learning_s:.1f} s, the supervised stage {show.supervised_s:.1f} s")  # fmt: skip
+    tell("answers   " + "   ".join(
+        f"{prompt}{answer} ({'right' if reward >= 1 else f'{reward:.2f}'})"
+        for prompt, answer, reward in sample_answers(show.trained, show.recipe, show.secret, 4)
+    ))  # fmt: skip
+    tell(f"curve     {result['curve']}")
+    tell(f"model     {show.trained}   talk to it: archipel chat {show.trained}")
+
+
+def _tell_accuracy(show: Performance, arms: dict[str, Judgement], tell: Tell) -> None:
+    tell("")
+    tell(f"held-out test split, {show.plan.num_test_tasks} tasks, 95% intervals")
+    k = show.plan.samples_per_task
+    for name, judgement in arms.items():
+        sampled = ""
+        if judgement.sampled is not None:
+            at = judgement.sampled.pass_at
+            sampled = f"   pass@1 {at[1].value:.3f}   pass@{k} {_interval(at[k])}"
+        tell(f"  {name:36} greedy {_interval(judgement.greedy.greedy)}{sampled}")
+    tell("  RL added the secret order: supervised data was independent of it, 64 tries per task")
+    tell("  before RL do not find it, more of that data does not either, and another secret scores")
+    tell(
+        "  as before. Not shown: that RL beats labels (with true labels, supervision learns this too)."
+    )
+    tell("")
+
+
+def _tell_nodes(show: Performance, tell: Tell) -> None:
+    for name, view in show.nodes.items():
+        tell(f"node      {name:7} {view['groups']:5} groups {view['tokens']:7} tokens "
+             f"{view['credit_micro'] / 1e6:.3f} credits   {CAST[name]}")  # fmt: skip
+
+
+def _tell_killed(show: Performance, tell: Tell) -> None:
+    names = {did: name for name, did in show.dids.items()}
+    for orphan in orphans_of(show.dids[DOOMED], show.entries):
+        who = ", ".join(names.get(did, did[-8:]) for did in orphan.redone_by)
+        after = (
+            "not yet redone"
+            if orphan.redone_s is None
+            else f"redone by {who} within {orphan.redone_s:.1f} s"
+        )
+        tell(f"killed    {orphan.work}: {len(orphan.groups)} groups, taken back after "
+             f"{orphan.silent_s:.1f} s of silence, {after}; nothing lost, nothing paid twice")  # fmt: skip
+
+
+def _figures(judgement: Judgement) -> dict[str, Any]:
+    figures: dict[str, Any] = {"greedy": asdict(judgement.greedy.greedy)}
+    if judgement.sampled is not None:
+        pass_at = judgement.sampled.pass_at
+        figures |= {f"pass_at_{k}": asdict(estimate) for k, estimate in pass_at.items()}
+    return figures
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

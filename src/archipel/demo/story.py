@@ -1,0 +1,215 @@
+"""The demo as acts: supervised start, a lab and four unequal nodes, reinforcement learning, judgement.
+
+Each act is a function; `perform` is the order. Progress goes to `tell`, results into the folder; a
+failure ends with a sentence and the place of the logs.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from archipel.bench.site import Site, SiteFailed
+from archipel.blobs import BlobStore
+from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, DemoPlan
+from archipel.identity import Identity
+from archipel.lab.entry import read_entry
+from archipel.model.tokenizer import Tokenizer
+from archipel.node.client import LabClient
+from archipel.node.operator import Vocabulary, fetch_version, open_run
+from archipel.records.recipe import Recipe
+from archipel.records.statements import AnyStatement
+from archipel.training.sft import Progress
+from archipel.training.start import start_model
+from archipel.work.export import write_version
+
+Tell = Callable[[str], None]
+POLL_S = 0.2
+PAGE = 1000
+SETTLE_LIMIT_S = 60.0
+
+
+@dataclass
+class Performance:
+    """What the acts leave behind for the ending."""
+
+    plan: DemoPlan
+    recipe: Recipe
+    secret: bytes
+    supervised: Progress | None = None
+    supervised_s: float = 0.0
+    supervised_cpu_s: float = 0.0
+    learning_s: float = 0.0
+    run: dict[str, Any] = field(default_factory=dict)
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Name -> the lab's view of the node."""
+    dids: dict[str, str] = field(default_factory=dict)
+    entries: list[tuple[int, AnyStatement]] = field(default_factory=list)
+    events: dict[str, int] = field(default_factory=dict)
+    """What happened at which version."""
+
+    @property
+    def start(self) -> Path:
+        """Model directory after the supervised stage."""
+        return self.plan.folder / "start"
+
+    @property
+    def trained(self) -> Path:
+        """Model directory after reinforcement learning."""
+        return self.plan.folder / "trained"
+
+
+def perform(
+    plan: DemoPlan, recipe: Recipe, secret: bytes, environment: Mapping[str, str], tell: Tell
+) -> Performance:
+    """Play the acts up to the trained model.
+
+    Raises:
+        SiteFailed: a process died or an act took too long.
+    """
+    show = Performance(plan, recipe, secret)
+    with Site(plan.folder / "site", environment) as site:
+        raise_curtain(show, site, tell)
+        supervised_start(show, tell)
+        open_the_run(show, site, tell)
+        learn_together(show, site, tell)
+        collect(show, site)
+    return show
+
+
+def raise_curtain(show: Performance, site: Site, tell: Tell) -> None:
+    """Start lab, update process and three nodes; they load while the model starts from nothing."""
+    site.start_lab()
+    tell(f"lab at {site.url}; starting an update process and nodes {FAST}, {SLOW}, {DOOMED}")
+    name = show.recipe.environment.secret
+    if name is not None:
+        site.keep_secret("update", name, show.secret)
+    show.dids["update"] = site.start_update()
+    show.dids[FAST] = site.start_node(FAST)
+    show.dids[SLOW] = site.start_node(SLOW, ["--duty", str(show.plan.slow_duty)])
+    show.dids[DOOMED] = site.start_node(DOOMED)
+
+
+def supervised_start(show: Performance, tell: Tell) -> None:
+    """Random weights to a model that knows the form of an answer, but not its content."""
+    tell(
+        "supervised stage: from random weights, answers in random order (they cannot teach the secret)"
+    )
+    began, cpu, told = time.monotonic(), time.process_time(), [time.monotonic()]
+
+    def on_step(progress: Progress) -> None:
+        if time.monotonic() - told[0] > 2.0:
+            told[0] = time.monotonic()
+            loss = progress.smoothed_loss or progress.loss
+            tell(f"  supervised step {progress.step:4}  loss {loss:.3f} nats/token")
+
+    show.supervised = start_model(show.recipe, show.start, on_step)
+    show.supervised_s = time.monotonic() - began
+    show.supervised_cpu_s = time.process_time() - cpu
+    tell(f"  {show.supervised.step} steps in {show.supervised_s:.1f} s -> {show.start}")
+
+
+def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
+    """The operator uploads version 0 and opens the run."""
+    tokenizer = Tokenizer.from_directory(show.start)
+    stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
+    vocabulary = Vocabulary(tokenizer.vocab_size, stop)
+
+    async def opening() -> None:
+        client = LabClient(site.url, site.operator())
+        try:
+            await open_run(client, show.recipe, vocabulary, show.start, (show.dids["update"],))
+        finally:
+            await client.close()
+
+    asyncio.run(opening())
+    tell(f"run {show.recipe.run.name} is open: {show.recipe.run.versions} versions, "
+         f"staleness at most {show.recipe.run.max_staleness}")  # fmt: skip
+
+
+def learn_together(show: Performance, site: Site, tell: Tell) -> None:
+    """Reinforcement learning, with a death and a birth on the way."""
+    plan, name, last = show.plan, show.recipe.run.name, show.recipe.run.versions
+    deadline, told, began = time.monotonic() + plan.limit_s, -1, time.monotonic()
+    while True:
+        run = site.get(f"/runs/{name}")
+        site.check_alive()
+        if time.monotonic() > deadline:
+            raise SiteFailed(f"no end after {plan.limit_s:.0f} s: {site.get('/waits')}")
+        if run is not None:
+            if told < 0 <= run["version"]:
+                began = time.monotonic()
+            if run["version"] >= told + max(last // 20, 1) or run["phase"] == "complete":
+                told = run["version"]
+                tell(_progress_line(run))
+            _events(show, site, run, tell)
+            if run["phase"] == "complete":
+                break
+        time.sleep(POLL_S)
+    run = site.get(f"/runs/{name}")
+    published = run["published_at_ms"][-1]
+    opened = run["opened_at_ms"]
+    show.learning_s = min((published - opened) / 1000, time.monotonic() - began + 1.0)
+
+
+def _events(show: Performance, site: Site, run: dict[str, Any], tell: Tell) -> None:
+    progress = run["version"] / run["versions"]
+    if progress >= show.plan.kill_at and site.running(DOOMED):
+        leases = [
+            lease for lease in site.get("/leases") or [] if lease["node"] == show.dids[DOOMED]
+        ]
+        if leases:
+            site.kill(DOOMED)
+            show.events["kill -9"] = run["version"]
+            tell(
+                f"  kill -9 {DOOMED}, which held {leases[0]['work']} ({leases[0]['groups']} groups)"
+            )
+    if progress >= show.plan.join_at and LATE not in show.dids:
+        show.dids[LATE] = site.start_node(LATE)
+        show.events["a node joins"] = run["version"]
+        tell(f"  node {LATE} joins")
+
+
+def _progress_line(run: dict[str, Any]) -> str:
+    reward = "  -  " if run["reward"] is None else f"{run['reward']:.3f}"
+    exams = run["evaluations"]
+    exam = (
+        f"  dev greedy {exams[-1]['greedy'] / 1e6:.3f} at version {exams[-1]['version']}"
+        if exams
+        else ""
+    )
+    return f"  version {run['version']:3}/{run['versions']}  reward {reward}{exam}"
+
+
+def collect(show: Performance, site: Site) -> None:
+    """Wait for the last evaluation, fetch the weights and read the whole ledger."""
+    name = show.recipe.run.name
+    last = show.recipe.run.versions
+    site.wait_until(
+        lambda: any(e["version"] == last for e in site.get(f"/runs/{name}")["evaluations"]),
+        "the last evaluation",
+        SETTLE_LIMIT_S,
+    )
+    show.run = site.get(f"/runs/{name}")
+    views = {view["node"]: view for view in site.get("/nodes")}
+    show.nodes = {who: views[show.dids[who]] for who in CAST if show.dids.get(who) in views}
+
+    async def fetching() -> list[Any]:
+        client = LabClient(site.url, Identity.from_seed(bytes(32)))  # reading needs no key
+        try:
+            store = BlobStore(show.plan.folder / "export")
+            return await fetch_version(client, store, name, None, show.trained)
+        finally:
+            await client.close()
+
+    write_version(asyncio.run(fetching()), show.trained)
+    start = 0
+    while page := site.get(f"/ledger/entries?start={start}&limit={PAGE}"):
+        entries = [read_entry(base64.b64decode(text)) for text in page]
+        show.entries += [(entry.at_ms, entry.statement) for entry in entries]
+        start += len(page)
+    (show.plan.folder / "run.json").write_text(json.dumps(show.run, indent=2))
