@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from archipel.engine.projection import Projection
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
-from archipel.model.network import Decoder
+from archipel.model.directory import expected_shapes
 from archipel.model.rotary import RotaryTable
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -125,8 +125,7 @@ def check_state(config: DecoderConfig, state: Mapping[str, Tensor]) -> None:
     Raises:
         WrongWeights: names the first few missing, unknown or misshapen tensors.
     """
-    with torch.device("meta"):
-        expected = {name: tuple(t.shape) for name, t in Decoder(config).state_dict().items()}
+    expected = expected_shapes(config)
     faults = [f"{name} is missing" for name in expected if name not in state]
     faults += [f"{name} is unknown" for name in state if name not in expected]
     faults += [
