@@ -22,7 +22,7 @@ from archipel.model.network import causal_attention, random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.recipe import ModelSection, OptimiserSection
 
-MAX_TEXT_CHARS = 4_000_000
+MAX_TEXT_CHARS = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,9 @@ class Learner:
 def _tokens_of(vocab_size: int) -> Tensor:
     """The text as ids: characters for the 64-symbol vocabulary, else the commonest words."""
     text = _standard_library()
-    tokenizer = character_tokenizer()
-    if vocab_size == tokenizer.vocab_size:
-        known = set(tokenizer.backend.get_vocab())
-        plain = "".join(character for character in text.lower() if character in known)
-        return torch.tensor(tokenizer.encode(plain, parse_special=False))
+    symbols = character_tokenizer().backend.get_vocab()
+    if vocab_size == len(symbols):
+        return torch.tensor([symbols[sign] for sign in text.lower() if sign in symbols])
     words = re.findall(r"\w+|\W", text)
     common = Counter(words).most_common(vocab_size - 1)
     rank = {word: index for index, (word, _) in enumerate(common)}
