@@ -209,17 +209,18 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
     from archipel.node.operator import fetch_version
     from archipel.work.export import ExportFailed, write_version
 
-    store = BlobStore(home_folder("export", home) / "blobs")
+    folder = home_folder("export", home)
+    store, support = BlobStore(folder / "blobs"), folder / "models" / name
 
     async def fetching() -> Any:
         client = LabClient(lab_url, Identity.from_seed(bytes(32)))  # reading needs no key
         try:
-            return await fetch_version(client, store, name, version, out)
+            return await fetch_version(client, store, name, version, support)
         finally:
             await client.close()
 
     with mending(ExportFailed, OSError, ValueError):
-        digest = write_version(ask_lab(fetching()), out)
+        digest = write_version(ask_lab(fetching()), support, out)
     click.echo(f"{out}: weights {digest}")
 
 

@@ -198,15 +198,17 @@ def collect(show: Performance, site: Site) -> None:
     views = {view["node"]: view for view in site.get("/nodes")}
     show.nodes = {who: views[show.dids[who]] for who in CAST if show.dids.get(who) in views}
 
+    support = show.plan.folder / "export" / "model"
+
     async def fetching() -> list[Any]:
         client = LabClient(site.url, Identity.from_seed(bytes(32)))  # reading needs no key
         try:
             store = BlobStore(show.plan.folder / "export")
-            return await fetch_version(client, store, name, None, show.trained)
+            return await fetch_version(client, store, name, None, support)
         finally:
             await client.close()
 
-    write_version(asyncio.run(fetching()), show.trained)
+    write_version(asyncio.run(fetching()), support, show.trained)
     start = 0
     while page := site.get(f"/ledger/entries?start={start}&limit={PAGE}"):
         entries = [read_entry(base64.b64decode(text)) for text in page]

@@ -86,9 +86,9 @@ async def stop_run(client: LabClient, run: str, reason: str) -> dict[str, Any]:
 
 
 async def fetch_version(
-    client: LabClient, store: BlobStore, run: str, version: int | None, out: Path
+    client: LabClient, store: BlobStore, run: str, version: int | None, support: Path
 ) -> list[LinkMessage]:
-    """Fetch the chain of policy version `version` (None: the newest), and config and tokenizer into `out`.
+    """Fetch the chain of policy version `version` (None: the newest), and config and tokenizer into `support`.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
@@ -102,7 +102,7 @@ async def fetch_version(
     for file in opening["model"]:
         if not file["name"].endswith((".safetensors", ".index.json")):
             path = await client.fetch(BlobRef.model_validate(file["blob"]), store)
-            await asyncio.to_thread(copy_file, path, out / Path(file["name"]).name)
+            await asyncio.to_thread(copy_file, path, support / Path(file["name"]).name)
     return await Weights(client, store).chain(run, -1, target)
 
 

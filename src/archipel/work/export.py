@@ -16,8 +16,8 @@ class ExportFailed(Exception):
     """There is nothing to export, or it does not verify."""
 
 
-def write_version(links: Sequence[LinkMessage], out: Path) -> str:
-    """Write the weights at the end of `links` into `out`, which holds config and tokenizer already.
+def write_version(links: Sequence[LinkMessage], support: Path, out: Path) -> str:
+    """Write the weights at the end of `links`, with config and tokenizer from `support`, to `out`.
 
     Returns the state digest of the weights.
 
@@ -40,5 +40,5 @@ def write_version(links: Sequence[LinkMessage], out: Path) -> str:
         raise ExportFailed(str(error)) from None
     if held is None or held.state != links[-1].policy:
         raise ExportFailed("the chain of weights does not end at the digest that the lab published")
-    write_model(out, state, read_config(out), Tokenizer.from_directory(out))
+    write_model(out, state, read_config(support), Tokenizer.from_directory(support))
     return held.state

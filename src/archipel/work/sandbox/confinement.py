@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 from archipel.work.sandbox import kernel, landlock, seccomp
@@ -148,9 +149,9 @@ class _Confinement:
         try:
             kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
         except PermissionError:  # not root: a user namespace makes us root of nothing else
-            uid, gid = os.geteuid(), os.getegid()
+            keep_user = partial(kernel.map_own_user, os.geteuid(), os.getegid())
             kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
-            kernel.map_own_user(uid, gid)
+            self._step("own user name", keep_user)  # without it we are nobody, and as confined
         return True
 
     def _die_with_parent(self) -> bool:
