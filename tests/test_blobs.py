@@ -1,5 +1,6 @@
 """Properties of the blob store."""
 
+import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -287,6 +288,29 @@ def test_a_writer_that_gives_up_beside_another_leaves_nothing(store: BlobStore) 
     first.close()
 
 
+def test_a_file_that_got_its_name_while_we_waited_for_it_is_left_alone(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer commits between our opening the partial file and our locking it."""
+    with store.writer(DIGEST, len(DATA)) as first:
+        first.write(DATA)
+    final = store._layout.final(DIGEST)
+    final.parent.mkdir()
+    lock = fcntl.flock
+
+    def late_lock(file: object, flags: int) -> None:
+        if not final.exists():
+            store._layout.partial(DIGEST).rename(final)
+        lock(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", late_lock)
+    with store.writer(DIGEST, len(DATA)) as second:
+        assert second.offset == 0
+        second.write(b"x" * 100)
+    assert store.read_bytes(DIGEST, len(DATA)) == DATA
+    assert store.partial_offset(DIGEST) == 100
+
+
 def _race(root: Path, data: bytes, seed: int) -> None:
     store = BlobStore(root)
     step = 500 + seed * 37
@@ -394,6 +418,12 @@ data = bytes(range(256)) * 3000
 digest = "sha256:" + hashlib.sha256(data).hexdigest()
 ballast.write_bytes(bytes(500_000))
 try:
+    store.put_bytes(data)
+    raise SystemExit("the disk was not full")
+except StorageFull:
+    pass
+assert list((root / "partial").iterdir()) == []
+try:
     with store.writer(digest, len(data)) as writer:
         for start in range(0, len(data), 10_000):
             writer.write(data[start : start + 10_000])
@@ -401,11 +431,6 @@ try:
     raise SystemExit("the disk was not full")
 except StorageFull as error:
     assert "disk is full" in str(error), error
-try:
-    store.put_bytes(data)
-    raise SystemExit("the disk was not full")
-except StorageFull:
-    pass
 offset = store.partial_offset(digest)
 assert 0 < offset < len(data), offset
 assert not store.exists(digest)

@@ -103,6 +103,8 @@ def test_every_accepted_name_has_one_spelling(public_key: bytes) -> None:
         lambda did: "",
         lambda did: "did:key:z" + "1" * 47,
         lambda did: "did:key:z" + "z" * 47,
+        # a 32-byte number without its multicodec, filled up with zero digits
+        lambda did: "did:key:z" + "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS".rjust(47, "1"),
     ],
 )
 def test_a_misspelt_name_is_refused(change) -> None:

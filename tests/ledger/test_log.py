@@ -324,6 +324,36 @@ def _open_when_released(location: str) -> Log:
     return _open(location)
 
 
+def test_a_batch_that_fails_halfway_leaves_nothing_and_the_log_goes_on(location: str) -> None:
+    log = _open(location)
+    log.append(ENTRIES[:3])
+    if location.startswith("postgresql"):
+        _execute(
+            location,
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'refused'; END $$",
+            "CREATE TRIGGER refuse BEFORE INSERT ON archipel_tree_head "
+            "FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+    else:
+        _execute(
+            location,
+            "CREATE TRIGGER refuse BEFORE INSERT ON tree_head "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END",
+        )
+    before = log.head
+    with pytest.raises(LedgerUnavailable, match="refused"):
+        log.append(ENTRIES[3:])
+    assert log.head == before
+    assert log.leaf_hashes() == [leaf_hash(entry) for entry in ENTRIES[:3]]
+    on_head = " ON archipel_tree_head" if location.startswith("postgresql") else ""
+    _execute(location, f"DROP TRIGGER refuse{on_head}")
+    log.append(ENTRIES[3:])
+    assert list(log.entries()) == ENTRIES
+    assert log.verify() == 3
+    log.close()
+
+
 def test_a_full_sqlite_disk_appends_nothing_and_later_goes_on(tmp_path: Path) -> None:
     log = _open(str(tmp_path / "log"))
     log.append(ENTRIES[:3])

@@ -227,6 +227,13 @@ def test_a_tree_cannot_shrink_and_an_empty_one_has_one_root() -> None:
             verify_consistency(old, new, old_root, root, proof)
 
 
+def test_a_proof_of_another_shape_is_refused_even_if_its_hashes_add_up() -> None:
+    """Leaf 3 of 4 has only left siblings, as leaf 1 of 2 would have with one sibling more."""
+    proof = inclusion_proof(3, 4, nodes_from_leaves(LEAVES))
+    with pytest.raises(BadProof, match="has 1 hashes; got 2"):
+        verify_inclusion(LEAVES[3], 1, 2, proof, bytes.fromhex(ROOTS[4]))
+
+
 def test_a_node_cannot_pass_for_a_leaf() -> None:
     pair = LEAVES[0] + LEAVES[1]
     assert leaf_hash(pair) != bytes.fromhex(ROOTS[2])
