@@ -1,0 +1,134 @@
+"""A recipe run in this one process: what benchmarks start from and compare with.
+
+Parts: `prepare` (supervised stage included), `Bench` with its sampler, grader and evaluation.
+Grading is done in process: the environments are ours and the completions of a tiny model are short.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archipel.engine.engine import Completion, LocalEngine, Request
+from archipel.model.config import DecoderConfig
+from archipel.model.network import Decoder, random_weights
+from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
+from archipel.records.recipe import Recipe
+from archipel.records.seeds import evaluation_seed
+from archipel.training.environments.environment import Environment, make_environment
+from archipel.training.evaluation import EXACT, evaluation_tasks
+from archipel.training.grading import Submission
+from archipel.training.groups import GroupRequest, prompt_ids, stop_ids
+from archipel.training.rl import Rehearsal
+from archipel.training.sft import Progress, SupervisedStage, environment_examples, supervise
+
+
+@dataclass(frozen=True)
+class Skill:
+    """A policy on held-out tasks."""
+
+    greedy: float
+    """Share of greedy completions that are exactly right."""
+    reward: float
+    """Mean reward of one completion per task, sampled at the recipe's temperature."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One seed of a recipe, ready to be trained by reinforcement."""
+
+    recipe: Recipe
+    environment: Environment
+    tokenizer: Tokenizer
+    config: DecoderConfig
+    start: dict[str, Tensor]
+    """Weights after the supervised stage, bfloat16."""
+    engine: LocalEngine
+
+    def fresh_model(self) -> Decoder:
+        """A new decoder with the starting weights, fp32."""
+        model = Decoder(self.config)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(self.start[name])
+        return model
+
+    def rehearsal(self, recipe: Recipe | None = None) -> Rehearsal:
+        """The run's loop body with this engine; `recipe` may change what concerns learning."""
+        return Rehearsal(
+            recipe or self.recipe, self.environment, self.tokenizer, self.sample, self.grade
+        )
+
+    def sample(
+        self, state: Mapping[str, Tensor], requests: Sequence[GroupRequest]
+    ) -> list[tuple[Completion, ...]]:
+        """Completions of each request under `state`."""
+        self.engine.load(state)
+        return self.engine.generate([_engine_request(request) for request in requests])
+
+    def grade(self, submissions: Sequence[Submission]) -> list[float]:
+        """Rewards by the environment itself."""
+        return [
+            self.environment.grade(
+                self.environment.task(each.split, each.index), each.completion, each.finished
+            )
+            for each in submissions
+        ]
+
+    def evaluate(self, state: Mapping[str, Tensor], version: int, split: str = "dev") -> Skill:
+        """Skill on the recipe's number of held-out tasks."""
+        tasks = evaluation_tasks(self.environment, split, self.recipe.evaluation.num_tasks)
+        sampling = self.recipe.sampling
+        requests = [
+            Request(
+                key=f"{task.index}",
+                prompt=prompt_ids(self.tokenizer, task.prompt),
+                seed=evaluation_seed(self.recipe.run.seed, version, task.index),
+                num_rollouts=1,
+                max_new_tokens=sampling.max_new_tokens,
+                temperature=temperature,
+                stop_tokens=stop_ids(self.tokenizer),
+            )
+            for temperature in (0.0, sampling.temperature)
+            for task in tasks
+        ]
+        self.engine.load(state)
+        rewards = [
+            self.environment.grade(task, self.tokenizer.decode(one.tokens), one.finished)
+            for task, (one,) in zip(tasks * 2, self.engine.generate(requests), strict=True)
+        ]
+        greedy, sampled = rewards[: len(tasks)], rewards[len(tasks) :]
+        return Skill(
+            greedy=sum(reward >= EXACT for reward in greedy) / len(tasks),
+            reward=sum(sampled) / len(tasks),
+        )
+
+
+def prepare(
+    recipe: Recipe, secret: bytes, on_step: Callable[[Progress], None] = lambda progress: None
+) -> Bench:
+    """Random weights from the recipe's seed, then its supervised stage if it has one."""
+    tokenizer = byte_tokenizer() if recipe.model.tokenizer == "bytes" else character_tokenizer()
+    config = DecoderConfig.from_section(recipe.model, tokenizer)
+    environment = make_environment(recipe.environment, recipe.run.seed, secret)
+    model = random_weights(config, recipe.run.seed)
+    if recipe.supervised is not None:
+        examples = environment_examples(environment, tokenizer)
+        stage = SupervisedStage(
+            recipe.supervised,
+            examples,
+            environment.supervised_floor,
+            recipe.optimiser.micro_batch_tokens,
+        )
+        supervise(model, stage, on_step)
+    start = {
+        name: parameter.detach().to(torch.bfloat16) for name, parameter in model.named_parameters()
+    }
+    return Bench(recipe, environment, tokenizer, config, start, LocalEngine(config))
+
+
+def _engine_request(request: GroupRequest) -> Request:
+    fields = dict(vars(request))
+    del fields["index"]
+    return Request(**fields)
