@@ -36,7 +36,7 @@ class Judgement:
     """pass@k on fewer tasks, many samples each; None when not asked."""
 
 
-def judge(model: Path, recipe: Recipe, secret: bytes, trial: Trial) -> Judgement:
+def judge(model: Path, recipe: Recipe, secret: bytes | None, trial: Trial) -> Judgement:
     """Score `model` against the environment that `secret` defines."""
     tokenizer = Tokenizer.from_directory(model)
     engine = LocalEngine(read_config(model))

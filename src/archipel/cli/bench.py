@@ -1,0 +1,18 @@
+"""`archipel bench`: the measurements that carry the claims, one command each."""
+
+from archipel.cli.archipel import Lazy
+
+BENCHMARKS = {
+    "engine": ("bench_engine", "Tokens per second beside transformers.generate, with the roofline"),
+    "sync": ("bench_sync", "Bytes per policy version against whole weights"),
+    "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
+    "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
+    "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
+}
+
+command = Lazy(
+    name="bench",
+    commands_in=BENCHMARKS,
+    help="Measure side by side, with seeds and intervals. Each takes --quick and --json.\n\n"
+    "\b\nExamples:\n  archipel bench engine --quick\n  archipel bench parity --json",
+)

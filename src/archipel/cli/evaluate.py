@@ -1,0 +1,74 @@
+"""`archipel eval`: score a model directory on a recipe's held-out tasks."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("recipe_name", metavar="RECIPE")
+@click.option("--split", default="dev", show_default=True, type=click.Choice(["dev", "test"]))
+@click.option("--tasks", default=512, show_default=True, type=click.IntRange(1, 65536))
+@click.option(
+    "--samples",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 1024),
+    help="Also pass@k with this many samples.",
+)
+@click.option(
+    "--secret-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The verifier's secret.",
+)
+@click.option("--seed", type=int, help="Another run seed than the recipe's.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(
+    model: Path,
+    recipe_name: str,
+    split: str,
+    tasks: int,
+    samples: int,
+    secret_file: Path | None,
+    seed: int | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Score MODEL on the held-out tasks of RECIPE: greedy pass@1, and pass@k when asked.
+
+    \b
+    Examples:
+      archipel eval trained reasoning-gym
+      archipel eval trained secret-order --secret-file secret --split test --samples 64
+    """
+    import torch
+
+    from archipel.cli.doors import mending, show
+    from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.demo.judging import Trial, judge
+    from archipel.model.directory import InvalidModel
+    from archipel.training.environments.task import InvalidEnvironment
+
+    torch.set_num_threads(threads)
+    recipe = with_seed(find_recipe(recipe_name), seed)
+    secret = secret_file.read_bytes() if secret_file else None
+    trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
+    with mending(InvalidEnvironment, InvalidModel, OSError, ValueError):
+        judgement = judge(model, recipe, secret, trial)
+    metrics = judgement.greedy.to_metrics()
+    if judgement.sampled is not None:
+        metrics |= judgement.sampled.to_metrics()
+
+    def text() -> str:
+        greedy = judgement.greedy.greedy
+        lines = [f"greedy pass@1  {greedy.value:.4f} [{greedy.low:.4f}, {greedy.high:.4f}]"]
+        if judgement.sampled is not None:
+            lines += [
+                f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"
+                for k, each in judgement.sampled.pass_at.items()
+            ]
+        return "\n".join([f"{judgement.greedy.num_tasks} {split} tasks, 95% intervals", *lines])
+
+    show({"model": str(model), "split": split, **metrics}, as_json, text)
