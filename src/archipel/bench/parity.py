@@ -1,0 +1,272 @@
+"""Does the distributed run learn what the centralised one learns, from as many samples?
+
+Arm (a) is `training.rl.reinforce` in one process. Arm (b) is the same recipe through a real lab, an
+update process and four real node processes with unequal speeds and latencies, one of which is killed
+and comes back, for each staleness bound S. Same start, tasks, noise and number of samples in every arm
+of a seed. At S = 0 the weights must be equal bit for bit.
+What it does not show: one tiny model on one task; loopback with injected latency is no internet.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from archipel.bench.central import Bench, Skill, prepare
+from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
+from archipel.bench.site import Site
+from archipel.blobs import BlobStore
+from archipel.model.directory import read_model, write_model
+from archipel.model.manifest import describe
+from archipel.node.client import LabClient
+from archipel.node.operator import Vocabulary, fetch_version, open_run
+from archipel.records.recipe import Recipe
+from archipel.training.groups import stop_ids
+from archipel.training.rl import reinforce
+from archipel.training.trainer import Trainer
+from archipel.work.export import write_version
+
+NODES: dict[str, list[str]] = {
+    "near": [],
+    "far": ["--latency", "0.1"],
+    "slow": ["--duty", "0.4", "--latency", "0.02"],
+    "frail": ["--duty", "0.7", "--latency", "0.05"],
+}
+"""`frail` is killed at a third of every run and started again at half."""
+KILL_AT, RETURN_AT = 1 / 3, 1 / 2
+RUN_LIMIT_S = 600.0
+CENTRAL = "central"
+
+
+@dataclass(frozen=True)
+class ParityPlan:
+    """What is measured."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    staleness: tuple[int, ...] = (0, 1, 2, 4)
+    versions: int = 60
+
+
+QUICK = ParityPlan(seeds=(0, 1), staleness=(0, 2), versions=20)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run."""
+
+    seed: int
+    arm: str
+    """`central`, or `S=<bound>`."""
+    reward: float
+    """Mean reward of one sampled completion per held-out task under the final weights."""
+    greedy: float
+    curve: tuple[float, ...]
+    """Mean reward of the batch of each update."""
+    digest: str
+    """Of the final weights."""
+    samples: int
+    staleness: Mapping[str, int]
+
+
+def measure(
+    recipe: Recipe, plan: ParityPlan, folder: Path, environment: Mapping[str, str],
+    on_arm: Callable[[Arm], None],
+) -> list[Arm]:  # fmt: skip
+    """Run every arm of every seed; one lab and one set of nodes serves all of them."""
+    torch.set_num_threads(1)
+    arms = []
+    with Site(folder, environment) as site:
+        site.start_lab()
+        site.start_update()
+        for name, options in NODES.items():
+            site.start_node(name, options)
+        for seed in plan.seeds:
+            secret = b"parity %d" % seed
+            bench = prepare(_with(recipe, seed, 0, plan, CENTRAL), secret)
+            start = folder / f"start-{seed}"
+            write_model(start, bench.start, bench.config, bench.tokenizer)
+            arms.append(_central(bench, start, seed))
+            on_arm(arms[-1])
+            for bound in plan.staleness:
+                name = f"parity-{seed}-s{bound}"
+                site.keep_secret("update", name, secret)
+                chosen = _with(recipe, seed, bound, plan, name)
+                arms.append(_distributed(site, bench, chosen, start))
+                on_arm(arms[-1])
+    return arms
+
+
+def _with(recipe: Recipe, seed: int, bound: int, plan: ParityPlan, name: str) -> Recipe:
+    run = recipe.run.model_copy(
+        update={"name": name, "seed": seed, "max_staleness": bound, "versions": plan.versions}
+    )
+    environment = recipe.environment.model_copy(update={"secret": name})
+    evaluation = recipe.evaluation.model_copy(update={"every": plan.versions})
+    changes = {"run": run, "environment": environment, "evaluation": evaluation}
+    return recipe.model_copy(update=changes)
+
+
+def _central(bench: Bench, start: Path, seed: int) -> Arm:
+    curve: list[float] = []
+    trainer = Trainer(read_model(start), bench.recipe)
+    reinforce(trainer, bench.rehearsal(), lambda report: curve.append(report.reward_mean))
+    state = trainer.published_state()
+    return _arm(
+        bench, seed, CENTRAL, state, curve, {"0": len(curve) * bench.recipe.run.groups_per_update}
+    )
+
+
+def _distributed(site: Site, bench: Bench, recipe: Recipe, start: Path) -> Arm:
+    name = recipe.run.name
+    vocabulary = Vocabulary(bench.config.vocab_size, stop_ids(bench.tokenizer))
+
+    async def opening() -> None:
+        client = LabClient(site.url, site.operator())
+        try:
+            await open_run(client, recipe, vocabulary, start, (site.did("update"),))
+        finally:
+            await client.close()
+
+    asyncio.run(opening())
+    _churn(site, name, recipe.run.versions)
+    run = site.get(f"/runs/{name}")
+    state = asyncio.run(_final_state(site, name))
+    arm = f"S={recipe.run.max_staleness}"
+    return _arm(bench, recipe.run.seed, arm, state, run["rewards"], run["staleness"])
+
+
+def _churn(site: Site, name: str, versions: int) -> None:
+    """Kill `frail` mid-run and bring it back; wait for the end."""
+    reached = lambda share: lambda: _version(site, name) >= share * versions  # noqa: E731  reads as a word
+    site.wait_until(reached(KILL_AT), f"a third of {name}", RUN_LIMIT_S)
+    site.kill("frail")
+    site.wait_until(reached(RETURN_AT), f"half of {name}", RUN_LIMIT_S)
+    site.start_node("frail", NODES["frail"])
+    site.wait_until(reached(1.0), f"the end of {name}", RUN_LIMIT_S)
+
+
+def _version(site: Site, name: str) -> int:
+    run = site.get(f"/runs/{name}")
+    return -1 if run is None else int(run["version"])
+
+
+async def _final_state(site: Site, name: str) -> dict[str, Tensor]:
+    client = LabClient(site.url, site.operator())
+    try:
+        support = site.folder / "export" / name
+        store = BlobStore(site.folder / "export" / "blobs")
+        links = await fetch_version(client, store, name, None, support)
+    finally:
+        await client.close()
+    out = site.folder / f"final-{name}"
+    write_version(links, support, out)
+    model = read_model(out)
+    return {key: value.detach().to(torch.bfloat16) for key, value in model.named_parameters()}
+
+
+def _arm(
+    bench: Bench, seed: int, arm: str, state: Mapping[str, Tensor], curve: Sequence[float],
+    staleness: Mapping[str, int],
+) -> Arm:  # fmt: skip
+    skill: Skill = bench.evaluate(state, bench.recipe.run.versions)
+    run = bench.recipe.run
+    digest = describe(state, run.versions, None).state
+    samples = len(curve) * run.groups_per_update * run.group_size
+    return Arm(
+        seed, arm, skill.reward, skill.greedy, tuple(curve), digest, samples, dict(staleness)
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One staleness bound against the centralised run."""
+
+    arm: str
+    reward_ratio: MeanOfSeeds
+    greedy_ratio: MeanOfSeeds
+    equal_weights: int
+    """Seeds in which the final weights are equal bit for bit."""
+    num_seeds: int
+    samples: int
+    staleness: dict[str, int]
+
+
+def summarise(arms: Sequence[Arm]) -> list[Row]:
+    """Ratios paired by seed."""
+    central = {arm.seed: arm for arm in arms if arm.arm == CENTRAL}
+    rows = []
+    for name in dict.fromkeys(arm.arm for arm in arms if arm.arm != CENTRAL):
+        mine = [arm for arm in arms if arm.arm == name]
+        ages: dict[str, int] = {}
+        for arm in mine:
+            for age, count in arm.staleness.items():
+                ages[age] = ages.get(age, 0) + count
+        rows.append(
+            Row(
+                arm=name,
+                reward_ratio=mean_of_seeds([arm.reward / central[arm.seed].reward for arm in mine]),
+                greedy_ratio=mean_of_seeds(
+                    [arm.greedy / max(central[arm.seed].greedy, 1e-9) for arm in mine]
+                ),
+                equal_weights=sum(arm.digest == central[arm.seed].digest for arm in mine),
+                num_seeds=len(mine),
+                samples=mine[0].samples,
+                staleness=ages,
+            )
+        )
+    return rows
+
+
+def table(arms: Sequence[Arm]) -> str:
+    """For people."""
+    lines = [
+        "arm    reward ratio to central   greedy ratio             equal weights  staleness seen"
+    ]
+    for row in summarise(arms):
+        seen = " ".join(f"{age}:{count}" for age, count in sorted(row.staleness.items()))
+        lines.append(
+            f"{row.arm:<5}  {row.reward_ratio!s:<24}  {row.greedy_ratio!s:<23}  "
+            f"{row.equal_weights}/{row.num_seeds:<11}  {seen}"
+        )
+    rewards = mean_of_seeds([arm.reward for arm in arms if arm.arm == CENTRAL])
+    lines.append(f"central reward {rewards}; {arms[0].samples} sampled rollouts in every arm")
+    return "\n".join(lines)
+
+
+def to_json(arms: Sequence[Arm]) -> dict[str, Any]:
+    """For machines."""
+    return {"rows": [asdict(row) for row in summarise(arms)], "arms": [asdict(arm) for arm in arms]}
+
+
+def draw(arms: Sequence[Arm], path: Path) -> None:
+    """Mean curves of every arm, shaded from the worst to the best seed."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=130)
+    for name in dict.fromkeys(arm.arm for arm in arms):
+        curves = [arm.curve for arm in arms if arm.arm == name]
+        columns = list(zip(*curves, strict=True))
+        at = range(1, len(columns) + 1)
+        axes.plot(at, [sum(column) / len(column) for column in columns], label=name)
+        axes.fill_between(at, [min(c) for c in columns], [max(c) for c in columns], alpha=0.12)
+    axes.set_xlabel("policy version")
+    axes.set_ylabel("mean reward of the batch")
+    axes.set_title("Centralised and distributed RL, equal samples")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def save(arms: Sequence[Arm], path: Path) -> None:
+    """Write every arm as JSON."""
+    path.write_text(json.dumps(to_json(arms), indent=2))
