@@ -21,7 +21,8 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
     """Join, work, show progress and totals, leave cleanly."""
     from archipel.blobs import BlobStore
     from archipel.identity import Identity, IdentityError
-    from archipel.node.agent import Agent, NodeFailed
+    from archipel.node.agent import Agent
+    from archipel.node.patience import NodeFailed
 
     log_to(settings.home / "log.jsonl")
     with mending(IdentityError, OSError):

@@ -87,7 +87,7 @@ def start(
         """Lets waiting nodes go as soon as the end is asked for."""
 
         async def shutdown(self, sockets: Any = None) -> None:
-            await lab.close()
+            lab.close()
             await super().shutdown(sockets)
 
     config = uvicorn.Config(

@@ -226,7 +226,7 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
 
 def ask_lab(question: Coroutine[Any, Any, T]) -> T:
     """Run an exchange with a lab; its refusals and its absence end as one sentence."""
-    from archipel.node.client import LabRefused, LabUnreachable
+    from archipel.node.exchange import LabRefused, LabUnreachable
 
     try:
         return asyncio.run(question)

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from archipel.identity import Identity
-from archipel.node.client import LabClient, LabUnreachable
+from archipel.node.client import LabClient
+from archipel.node.exchange import LabUnreachable
 
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 60

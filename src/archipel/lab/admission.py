@@ -19,6 +19,8 @@ from archipel.records.statements import (
     LeaseRequested,
     LeaseReturned,
     NodeJoined,
+    NodeLeft,
+    Pace,
     RolloutSpec,
     RolloutSubmitted,
     RunOpened,
@@ -30,6 +32,7 @@ from archipel.records.statements import (
 MAX_NODES = 100_000
 MAX_RUNS = 1000
 MAX_REPORT_BYTES = 16 * 1024 * 1024
+MAX_PROMPTS_BYTES = 256 * 1024 * 1024
 
 ReadBlob = Callable[[BlobRef], bytes]
 """The bytes of a small blob; raises MissingBlob when they are not here."""
@@ -55,14 +58,14 @@ def admit(state: LabState, statement: AnyStatement, has_blob: HasBlob, read_blob
             _admit_stop(state, statement)
         case NodeJoined():
             _admit_node(state, statement)
-        case LeaseRequested():
+        case LeaseRequested() | NodeLeft():
             _joined(state, statement.author)
         case LeaseReturned():
             _held_lease(state, statement.work, statement.author)
         case RolloutSubmitted():
             _admit_rollout(state, statement, has_blob, read_blob)
         case VersionPublished():
-            _admit_version(state, statement, has_blob)
+            _admit_version(state, statement, has_blob, read_blob)
         case EvaluationSubmitted():
             _admit_evaluation(state, statement, has_blob)
         case _:
@@ -79,17 +82,21 @@ def check_fresh(state: LabState, statement: AnyStatement) -> None:
         )
 
 
-def admit_upload(state: LabState, offer: BlobOffered) -> None:
-    """May these bytes be uploaded? Only for a lease one holds, or by an operator, and never too many."""
+def admit_upload(state: LabState, offer: BlobOffered, taken_bytes: int) -> None:
+    """May these bytes be uploaded? Only for a lease one holds, or by an operator, and never too many.
+
+    `taken_bytes` is the size of the other blobs taken in for the same lease.
+    """
     if offer.work is None:
         if offer.author not in state.operators:
             raise refusals.NotAllowed("only an operator uploads without a lease")
         return
     lease = _held_lease(state, offer.work, offer.author)
     limit = upload_limit(state, lease)
-    if limit is not None and offer.blob.size > limit:
+    if limit is not None and taken_bytes + offer.blob.size > limit:
         raise refusals.TooLarge(
-            f"{offer.blob.size} bytes offered for {offer.work}; at most {limit} can be needed"
+            f"{offer.blob.size} bytes offered for {offer.work} after {taken_bytes} others; "
+            f"at most {limit} can be needed"
         )
 
 
@@ -176,7 +183,9 @@ def _unpack(data: bytes, bounds: rollouts.RolloutBounds) -> list[list[rollouts.S
         raise refusals.BadResult(str(error)) from None
 
 
-def _admit_version(state: LabState, published: VersionPublished, has_blob: HasBlob) -> None:
+def _admit_version(
+    state: LabState, published: VersionPublished, has_blob: HasBlob, read_blob: ReadBlob
+) -> None:
     lease = _held_lease(state, published.work, published.author)
     spec = lease.spec
     if not isinstance(spec, UpdateSpec):
@@ -189,6 +198,34 @@ def _admit_version(state: LabState, published: VersionPublished, has_blob: HasBl
     for blob in (*blobs, *(batch.blob for batch in published.prompts)):
         if blob is not None:
             _require(has_blob, blob)
+    _check_prompts(state.runs[spec.run].opened.pace, published, read_blob)
+
+
+def _check_prompts(pace: Pace, published: VersionPublished, read_blob: ReadBlob) -> None:
+    """Nodes must find every prompt that this version lets them sample, and find it usable."""
+    version, reach = published.version, published.version + pace.max_staleness
+    due = list(range(0 if version == 0 else reach, min(reach + 1, pace.versions)))
+    named = [each.batch for each in published.prompts]
+    if named != due:
+        raise refusals.Conflict(f"version {version} brings prompt batches {named}, expected {due}")
+    for each in published.prompts:
+        if each.blob.size > MAX_PROMPTS_BYTES:
+            raise refusals.TooLarge(
+                f"prompts of {each.blob.size} bytes; at most {MAX_PROMPTS_BYTES}"
+            )
+        try:
+            batch, prompts = rollouts.unpack_prompts(read_blob(each.blob))
+        except BadPayload as error:
+            raise refusals.BadResult(f"prompts of batch {each.batch}: {error}") from None
+        if batch != each.batch or len(prompts) != pace.groups_per_update:
+            raise refusals.WrongShape(
+                f"{len(prompts)} prompts of batch {batch}, expected "
+                f"{pace.groups_per_update} of batch {each.batch}"
+            )
+        if not all(0 <= token < pace.vocab_size for prompt in prompts for token in prompt):
+            raise refusals.OutOfRange(
+                f"a prompt of batch {batch} has a token not in the vocabulary"
+            )
 
 
 def _admit_evaluation(state: LabState, done: EvaluationSubmitted, has_blob: HasBlob) -> None:
@@ -218,7 +255,7 @@ def _held_lease(state: LabState, work: str, author: str) -> Lease:
 
 
 def _joined(state: LabState, author: str) -> None:
-    if author not in state.nodes:
+    if author not in state.nodes or not state.nodes[author].present:
         raise refusals.NotJoined("this key has not joined the lab; send node.joined first")
 
 

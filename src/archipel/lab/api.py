@@ -3,14 +3,17 @@
 Law: nothing is decided here. Bodies are read with a bound before they are believed.
 """
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from archipel import __version__
 from archipel.identity import MAX_ENVELOPE_BYTES
@@ -26,6 +29,8 @@ MAX_ENTRIES_PER_PAGE = 1000
 PROBLEM_TYPE = "https://archipel.invalid/problems/"
 """Problem types are names, not pages; `.invalid` promises that nobody will ever fetch one."""
 RUN_PATH = "/runs/{name}"
+
+T = TypeVar("T")
 
 
 def make_api(lab: Lab) -> FastAPI:
@@ -45,6 +50,7 @@ def make_api(lab: Lab) -> FastAPI:
     api.add_exception_handler(Refused, _refused)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(ClientDisconnect, _hung_up)
     _record_routes(api, lab)
     _run_routes(api, lab)
     _ledger_routes(api, lab)
@@ -74,6 +80,27 @@ async def bounded_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """The result of `work`; None, and an end to it, once nobody waits for the answer any more.
+
+    The request's body must have been read.
+    """
+    working = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not working.done():
+            working.cancel()
+    return working.result() if working.done() else None
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101  registered for nothing else
     return problem(error.problem, error.status, str(error))
@@ -91,6 +118,10 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     return problem("http-error", error.status_code, str(error.detail))
 
 
+async def _hung_up(_: Request, error: Exception) -> JSONResponse:
+    return problem("disconnected", 400, "the sender hung up; resume where the upload stopped")
+
+
 def _record_routes(api: FastAPI, lab: Lab) -> None:
     @api.post("/records", summary="Submit a signed statement (DSSE envelope)")
     async def submit(request: Request) -> dict[str, Any]:
@@ -101,7 +132,8 @@ def _record_routes(api: FastAPI, lab: Lab) -> None:
     async def lease(
         request: Request, wait_s: Annotated[float, Query(ge=0, le=60)] = 20.0
     ) -> Response:
-        envelope = await lab.lease(await bounded_body(request, MAX_ENVELOPE_BYTES), wait_s)
+        data = await bounded_body(request, MAX_ENVELOPE_BYTES)
+        envelope = await while_connected(request, lab.lease(data, wait_s))
         if envelope is None:
             return Response(status_code=204)
         return Response(envelope.to_json(), media_type="application/json")
@@ -160,6 +192,10 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
     async def nodes() -> list[dict[str, Any]]:
         now_ms = lab.clock_ms()
         return [views.node_view(lab.state, node, now_ms) for node in lab.state.nodes.values()]
+
+    @api.get("/keys/{did}", summary="The highest sequence number a key has used here")
+    async def key(did: str) -> dict[str, Any]:
+        return views.key_view(lab.state, did)
 
     @api.get("/leases", summary="Open leases")
     async def leases() -> list[dict[str, Any]]:

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from archipel.lab.state import MAX_CLOSED_REMEMBERED, LabState, Lease, Node, Phase, Run
+from archipel.lab.state import (
+    MAX_CLOSED_REMEMBERED,
+    LabState,
+    Lease,
+    Node,
+    Phase,
+    Run,
+    batch_results,
+)
 from archipel.market.credits import transfer
 from archipel.records.fields import BlobRef
 from archipel.records.statements import (
@@ -19,6 +27,7 @@ from archipel.records.statements import (
     LeaseGranted,
     LeaseReturned,
     NodeJoined,
+    NodeLeft,
     ResultInput,
     RolloutSpec,
     RolloutSubmitted,
@@ -53,6 +62,8 @@ def apply(  # noqa: C901  one case per statement: the match is the table
             state = _with_run(state, replace(run, phase=Phase.STOPPED))
         case NodeJoined():
             state = _node_joined(state, statement, at_ms)
+        case NodeLeft():
+            state = _node_left(state, statement, at_ms)
         case LeaseGranted():
             state = _lease_granted(state, statement, at_ms)
         case LeaseReturned():
@@ -85,15 +96,26 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
     """A node that joins anew lost what it was doing: its leases go back at once."""
-    for work in [lease.work for lease in state.leases.values() if lease.node == joined.author]:
-        state = _lease_given_up(state, work, "returned", at_ms)
+    state = _all_given_up(state, joined.author, at_ms)
     known = state.nodes.get(joined.author)
     node = (
-        replace(known, capabilities=joined.capabilities, last_seen_ms=at_ms)
+        replace(known, capabilities=joined.capabilities, last_seen_ms=at_ms, present=True)
         if known
         else Node(joined.author, joined.capabilities, joined_at_ms=at_ms, last_seen_ms=at_ms)
     )
     return replace(state, nodes=_with(state.nodes, node.did, node))
+
+
+def _node_left(state: LabState, left: NodeLeft, at_ms: int) -> LabState:
+    state = _all_given_up(state, left.author, at_ms)
+    node = replace(state.nodes[left.author], last_seen_ms=at_ms, present=False)
+    return replace(state, nodes=_with(state.nodes, node.did, node))
+
+
+def _all_given_up(state: LabState, did: str, at_ms: int) -> LabState:
+    for work in [lease.work for lease in state.leases.values() if lease.node == did]:
+        state = _lease_given_up(state, work, "returned", at_ms)
+    return state
 
 
 def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState:
@@ -176,7 +198,7 @@ def _version_published(state: LabState, published: VersionPublished, at_ms: int)
         run,
         versions=(*run.versions, published),
         published_at_ms=(*run.published_at_ms, at_ms),
-        updates=(*run.updates, tuple(run.results[work] for work in spec.inputs)),
+        updates=(*run.updates, batch_results(run, spec.version)),
         prompts={**run.prompts, **{batch.batch: batch.blob for batch in published.prompts}},
     )
     if spec.version > 0:
@@ -184,7 +206,7 @@ def _version_published(state: LabState, published: VersionPublished, at_ms: int)
         run = _consume(run, spec)
     if run.phase is Phase.PREPARING:
         run = replace(run, phase=Phase.RUNNING)
-    if run.version == run.opened.pace.versions:
+    if run.phase is Phase.RUNNING and run.version == run.opened.pace.versions:
         run = replace(run, phase=Phase.COMPLETE)
     return _seen(_with_run(state, run), lease.node, at_ms)
 

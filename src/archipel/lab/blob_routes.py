@@ -14,7 +14,6 @@ from fastapi.responses import FileResponse, Response
 
 from archipel.blobs import BlobStore, errors
 from archipel.lab import refusals
-from archipel.lab.admission import admit_upload
 from archipel.lab.lab import Lab, open_record
 from archipel.records.statements import BlobOffered
 
@@ -62,7 +61,8 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
 
 async def _receive(request: Request, store: BlobStore, offered: BlobOffered, offset: int) -> None:
     try:
-        with store.writer(offered.blob.digest, offered.blob.size, offset) as writer:
+        blob = offered.blob
+        with await asyncio.to_thread(store.writer, blob.digest, blob.size, offset) as writer:
             stream = request.stream()
             while True:
                 async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
@@ -97,5 +97,5 @@ def _offered(lab: Lab, digest: str, header: str) -> BlobOffered:
         raise refusals.WrongLab(f"addressed to lab {offer.lab}, this is {lab.identity.did}")
     if offer.blob.digest != digest:
         raise refusals.WrongDigest(f"the offer is for {offer.blob.digest}, the upload for {digest}")
-    admit_upload(lab.state, offer)
+    lab.permit_upload(offer)
     return offer

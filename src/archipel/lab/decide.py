@@ -6,8 +6,9 @@ each has in flight.
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
-from archipel.lab.state import LabState, Node, Phase, Run
+from archipel.lab.state import LabState, Lease, Node, Phase, Run
 from archipel.market.capacity import admissible_groups, fair_share
 from archipel.records.statements import (
     EvaluateSpec,
@@ -20,8 +21,6 @@ from archipel.records.statements import (
 )
 
 MAX_OPEN_LEASES_PER_NODE = 4
-MAX_WORKS_PER_BATCH = 1024
-"""Shares are never so small that a batch needs more works than a record can list."""
 ACTIVE_MS = 60_000
 """A node that was silent this long does not count when work is shared out."""
 
@@ -29,17 +28,35 @@ ACTIVE_MS = 60_000
 def expired_leases(state: LabState, now_ms: int) -> list[LeaseExpired]:
     """A statement for every lease whose deadline has passed, oldest first."""
     late = [lease for lease in state.leases.values() if lease.deadline_ms < now_ms]
-    late.sort(key=lambda lease: (lease.deadline_ms, lease.work))
+    return _taken_back(state, late, "deadline")
+
+
+def lost_leases(state: LabState, request: LeaseRequested) -> list[LeaseExpired]:
+    """A statement for every lease that its own node does not know of: the grant got lost."""
+    lost = [
+        lease
+        for lease in state.leases.values()
+        if lease.node == request.author and lease.work not in request.holding
+    ]
+    return _taken_back(state, lost, "lost")
+
+
+def _taken_back(
+    state: LabState, leases: list[Lease], cause: Literal["deadline", "lost"]
+) -> list[LeaseExpired]:
+    leases.sort(key=lambda lease: (lease.deadline_ms, lease.work))
     first = next_seq(state)
     return [
-        LeaseExpired(lab=state.lab, author=state.lab, seq=first + n, work=lease.work)
-        for n, lease in enumerate(late)
+        LeaseExpired(lab=state.lab, author=state.lab, seq=first + n, work=lease.work, cause=cause)
+        for n, lease in enumerate(leases)
     ]
 
 
 def grant(state: LabState, request: LeaseRequested, now_ms: int) -> LeaseGranted | None:
     """The best lease for the node that asks, or None when nothing is to be done now."""
     node = state.nodes[request.author]
+    if not node.present:
+        return None
     if sum(lease.node == node.did for lease in state.leases.values()) >= MAX_OPEN_LEASES_PER_NODE:
         return None
     runs = sorted(state.runs.values(), key=lambda run: (in_flight(state, run), run.opened.run))
@@ -80,13 +97,10 @@ def due_update(state: LabState, run: Run) -> UpdateSpec | None:
     if run.phase not in (Phase.PREPARING, Phase.RUNNING) or _leased(state, name, "update"):
         return None
     if version == 0:
-        return UpdateSpec(run=name, version=0, parent=None, inputs=())
+        return UpdateSpec(run=name, version=0, parent=None)
     if missing_groups(run):
         return None
-    size = run.opened.pace.groups_per_update
-    works = dict.fromkeys(run.accepted[g] for g in range((version - 1) * size, version * size))
-    parent = run.versions[-1].policy
-    return UpdateSpec(run=name, version=version, parent=parent, inputs=tuple(works))
+    return UpdateSpec(run=name, version=version, parent=run.versions[-1].policy)
 
 
 def missing_groups(run: Run) -> list[int]:
@@ -127,7 +141,6 @@ def admitted_rollouts(state: LabState, run: Run, node: Node, now_ms: int) -> Rol
         group for group in (*run.pool, *fresh) if group // pace.groups_per_update in run.prompts
     ]
     share = fair_share(pace.groups_per_update, *_rates(state, run, node, now_ms))
-    share = max(share, -(-pace.groups_per_update // MAX_WORKS_PER_BATCH))
     groups = tuple(sorted(ready[: min(share, pace.max_groups_per_lease)]))
     if not groups:
         return None
@@ -168,15 +181,21 @@ def active_nodes(state: LabState, now_ms: int) -> list[Node]:
     return [
         node
         for node in state.nodes.values()
-        if "rollout" in node.capabilities.kinds
+        if node.present
+        and "rollout" in node.capabilities.kinds
         and (now_ms - node.last_seen_ms < ACTIVE_MS or node.did in holders)
     ]
 
 
 def groups_per_second_micro(run: Run, node: Node) -> int:
-    """Measured rate, or before the first result the node's own claim at full-length rollouts."""
+    """Measured rate; before the first result the node's own claim at full-length rollouts.
+
+    0, and so the smallest share, for a node that claimed much and then let a lease run out.
+    """
+    if node.rate_micro or node.expired:
+        return node.rate_micro
     tokens_per_group = run.opened.pace.group_size * run.opened.pace.max_new_tokens
-    return node.rate_micro or node.capabilities.speed_milli * 1000 // tokens_per_group
+    return node.capabilities.speed_milli * 1000 // tokens_per_group
 
 
 def next_seq(state: LabState) -> int:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from archipel.identity import Envelope, verify
+from archipel.identity import BadSignature, Envelope, verify
 from archipel.records.canonical import canonical_json, parse_canonical
 from archipel.records.statements import RECORD_TYPE, AnyStatement, InvalidRecord, decode
 
@@ -38,9 +38,14 @@ def read_entry(data: bytes) -> Entry:
 
 
 def open_envelope(envelope: Envelope) -> AnyStatement:
-    """The statement inside, once its signature holds and its author is the signer."""
+    """The statement inside, once its signature holds and its author is the signer.
+
+    Raises:
+        InvalidRecord: malformed.
+        BadEnvelope, BadSignature, BadDid: the signature does not hold, or is not the author's.
+    """
     signer = verify(envelope, RECORD_TYPE)
     statement = decode(envelope.payload)
     if statement.author != signer:
-        raise InvalidRecord(f"author is {statement.author}, but {signer} signed")
+        raise BadSignature(f"author is {statement.author}, but {signer} signed")
     return statement

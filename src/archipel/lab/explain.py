@@ -74,7 +74,9 @@ def _absent_trainer(state: LabState, run: Run, what: str, now_ms: int) -> Wait:
     present: list[Node] = [
         node
         for did in run.opened.trusted
-        if (node := state.nodes.get(did)) and now_ms - node.last_seen_ms < decide.ACTIVE_MS
+        if (node := state.nodes.get(did))
+        and node.present
+        and now_ms - node.last_seen_ms < decide.ACTIVE_MS
     ]
     owner = present[0].did if present else run.opened.trusted[0]
     advice = (

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from archipel.blobs import BlobError, BlobStore
-from archipel.identity import Envelope, Identity, IdentityError, sign
+from archipel.identity import BadEnvelope, Envelope, Identity, IdentityError, sign
 from archipel.lab import refusals
-from archipel.lab.admission import admit, check_fresh
+from archipel.lab.admission import admit, admit_upload
 from archipel.lab.apply import apply
-from archipel.lab.decide import expired_leases, grant
+from archipel.lab.decide import expired_leases, grant, lost_leases
 from archipel.lab.entry import Entry, open_envelope, read_entry
 from archipel.lab.state import LabState
 from archipel.ledger.log import Log
@@ -26,6 +26,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
+    BlobOffered,
     InvalidRecord,
     LabOpened,
     LeaseGranted,
@@ -63,8 +64,12 @@ class Lab:
         self.blobs = blobs
         self.clock_ms = clock_ms
         self.state = replay(identity.did, log)
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
+        """Set at the next change, and then replaced: who waits for it took hold of it before looking."""
         self._asked: dict[str, int] = {}
+        """Node -> its newest request, granted or not."""
+        self._taken: dict[str, dict[str, int]] = {}
+        """Open lease -> digest and size of what was offered for it."""
         self._closing = False
 
     def found(self, operators: Sequence[str]) -> None:
@@ -88,12 +93,12 @@ class Lab:
         if isinstance(statement, LeaseRequested):
             raise refusals.Malformed("a lease is requested at /leases, not submitted")
         admit(self.state, statement, self._has_blob, self._read_blob)
-        receipt = self._append([Entry(self.clock_ms(), envelope, statement)])
-        await self._wake()
-        return receipt
+        return self._append([Entry(self.clock_ms(), envelope, statement)])
 
     async def lease(self, data: bytes, wait_s: float) -> Envelope | None:
         """Answer a request for work, waiting up to `wait_s` for some to appear.
+
+        A newer request of the same node ends the wait: nobody listens to the older one any more.
 
         Raises:
             Refused: the request is not acceptable.
@@ -105,55 +110,65 @@ class Lab:
         if request.seq <= self._asked.get(request.author, 0):
             raise refusals.Replayed(f"lease request {request.seq} was made before")
         self._asked[request.author] = request.seq
-        try:
-            async with asyncio.timeout(min(max(wait_s, 0.0), MAX_WAIT_S)):
-                return await self._grant_when_possible(request)
-        except TimeoutError:
-            return None
+        self._wake()
+        self._append([self._signed(each) for each in lost_leases(self.state, request)])
+        deadline = asyncio.get_running_loop().time() + min(max(wait_s, 0.0), MAX_WAIT_S)
+        return await self._grant_when_possible(request, deadline)
 
-    async def close(self) -> None:
+    def permit_upload(self, offer: BlobOffered) -> None:
+        """Take note of an upload that is about to start.
+
+        Raises:
+            Refused: nobody needs these bytes, or not that many.
+        """
+        taken = self._taken.get(offer.work or "", {})
+        others = sum(size for digest, size in taken.items() if digest != offer.blob.digest)
+        admit_upload(self.state, offer, others)
+        if offer.work is not None:
+            self._taken.setdefault(offer.work, {})[offer.blob.digest] = offer.blob.size
+
+    def close(self) -> None:
         """Let every waiting request go, empty-handed: the lab is about to end."""
         self._closing = True
-        await self._wake()
+        self._wake()
 
-    async def expire_leases(self) -> None:
+    def expire_leases(self) -> None:
         """Return every overdue lease to the pool."""
         expired = expired_leases(self.state, self.clock_ms())
-        if expired:
-            self._append([self._signed(statement) for statement in expired])
-            await self._wake()
+        self._append([self._signed(statement) for statement in expired])
 
     async def watch_deadlines(self) -> None:
         """Look at the deadlines until cancelled; a full disk is retried, not fatal."""
         while True:
             with contextlib.suppress(refusals.StorageExhausted):
-                await self.expire_leases()
+                self.expire_leases()
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
-    async def changed(self, wait_s: float) -> None:
-        """Wait for the next change of state, at most `wait_s`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(wait_s), self._changed:
-                await self._changed.wait()
-
-    async def _grant_when_possible(self, request: LeaseRequested) -> Envelope | None:
-        while not self._closing:
+    async def _grant_when_possible(
+        self, request: LeaseRequested, deadline: float
+    ) -> Envelope | None:
+        """Nothing is awaited between looking, recording and answering: no grant gets lost here."""
+        while not self._closing and self._asked[request.author] == request.seq:
+            changed = self._changed
             granted = grant(self.state, request, self.clock_ms())
             if granted is not None:
-                check_fresh(self.state, request)
-                return await self._record_grant(granted)
-            async with self._changed:
-                await self._changed.wait()
+                return self._record_grant(granted)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await changed.wait()
+            except TimeoutError:
+                return None
         return None
 
-    async def _record_grant(self, granted: LeaseGranted) -> Envelope:
+    def _record_grant(self, granted: LeaseGranted) -> Envelope:
         entry = self._signed(granted)
         self._append([entry])
-        await self._wake()
         return entry.envelope
 
     def _append(self, entries: list[Entry]) -> Receipt:
         first = self.log.size
+        if not entries:
+            return Receipt(first - 1, self.log.head)
         try:
             head = self.log.append([entry.to_bytes() for entry in entries])
         except LedgerError as error:
@@ -161,15 +176,18 @@ class Lab:
         for entry in entries:
             self.state = apply(self.state, entry.statement, entry.at_ms)
             logger.info(entry.statement.kind, extra=event_fields(entry.statement))
+        for work in self._taken.keys() - self.state.leases.keys():
+            del self._taken[work]
+        self._wake()
         return Receipt(first + len(entries) - 1, head)
 
     def _signed(self, statement: AnyStatement) -> Entry:
         envelope = sign(self.identity, encode(statement), RECORD_TYPE)
         return Entry(self.clock_ms(), envelope, statement)
 
-    async def _wake(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _has_blob(self, blob: BlobRef) -> bool:
         return self.blobs.exists(blob.digest) and self.blobs.size(blob.digest) == blob.size
@@ -200,7 +218,7 @@ def open_record(data: bytes) -> tuple[Envelope, AnyStatement]:
     try:
         envelope = Envelope.from_json(data)
         return envelope, open_envelope(envelope)
-    except InvalidRecord as error:
+    except (InvalidRecord, BadEnvelope) as error:
         raise refusals.Malformed(str(error)) from None
     except IdentityError as error:
         raise refusals.WronglySigned(str(error)) from None

@@ -42,13 +42,15 @@ class Node:
     capabilities: Capabilities
     joined_at_ms: int
     last_seen_ms: int
+    present: bool = True
+    """Joined, and has not left since."""
     rate_micro: int = 0
     """Accepted groups per second times 10^6, smoothed; 0 until the first result."""
     groups: int = 0
     tokens: int = 0
     bytes_in: int = 0
     expired: int = 0
-    """Leases that ran out in silence."""
+    """Leases that ran out in silence, or that it never received."""
     returned: int = 0
 
 
@@ -104,6 +106,18 @@ class Run:
     def num_accepted(self) -> int:
         """Groups accepted so far, consumed ones included."""
         return max(self.version, 0) * self.opened.pace.groups_per_update + len(self.accepted)
+
+
+def batch_results(run: Run, version: int) -> tuple[ResultInput, ...]:
+    """The accepted results that version `version` is made from, by their first group in its batch.
+
+    Raises:
+        KeyError: not all of the batch is accepted, or it was consumed before.
+    """
+    size = run.opened.pace.groups_per_update
+    batch = range((version - 1) * size, version * size) if version else range(0)
+    works = dict.fromkeys(run.accepted[group] for group in batch)
+    return tuple(run.results[work] for work in works)
 
 
 @dataclass(frozen=True, slots=True)

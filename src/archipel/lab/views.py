@@ -3,7 +3,7 @@
 from typing import Any
 
 from archipel.lab import decide
-from archipel.lab.state import LabState, Node, Run
+from archipel.lab.state import LabState, Node, Run, batch_results
 from archipel.records.statements import ResultInput, RolloutSpec
 
 MAX_VERSIONS_PER_PAGE = 1000
@@ -75,6 +75,7 @@ def node_view(state: LabState, node: Node, now_ms: int) -> dict[str, Any]:
         "leases": [lease.work for lease in state.leases.values() if lease.node == node.did],
         "expired": node.expired,
         "returned": node.returned,
+        "present": node.present,
         "silent_s": max(now_ms - node.last_seen_ms, 0) / 1000,
         "credit_micro": state.balances.get(node.did, 0),
     }
@@ -89,7 +90,14 @@ def run_opening_view(run: Run) -> dict[str, Any]:
         "pace": opened.pace.model_dump(mode="json"),
         "model": [file.model_dump(mode="json") for file in opened.model],
         "trusted": list(opened.trusted),
+        "opened_at_ms": run.opened_at_ms,
     }
+
+
+def key_view(state: LabState, did: str) -> dict[str, Any]:
+    """What a key that speaks to this lab again must know: its next number has to exceed this."""
+    last = max(state.sequences.get(did, 0), state.asked.get(did, 0))
+    return {"did": did, "last_seq": last}
 
 
 def versions_view(run: Run, since: int) -> list[dict[str, Any]]:
@@ -105,9 +113,7 @@ def update_inputs(run: Run, version: int) -> tuple[ResultInput, ...] | None:
         return run.updates[version]
     if version != run.version + 1 or decide.missing_groups(run):
         return None
-    size = run.opened.pace.groups_per_update
-    works = dict.fromkeys(run.accepted[g] for g in range((version - 1) * size, version * size))
-    return tuple(run.results[work] for work in works)
+    return batch_results(run, version)
 
 
 def lease_views(state: LabState, now_ms: int) -> list[dict[str, Any]]:

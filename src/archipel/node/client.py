@@ -6,25 +6,31 @@ that arrive are hashed before anybody sees them; interrupted transfers go on whe
 
 import asyncio
 import base64
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+from pydantic import BaseModel
 
 from archipel.blobs import BlobStore
-from archipel.blobs.errors import BlobBusy, BlobIncomplete
-from archipel.identity import Envelope, Identity, sign
+from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
+from archipel.identity import Envelope, Identity, IdentityError, sign, verify
+from archipel.node import documents
+from archipel.node.exchange import LabRefused, LabUnreachable, bounded_body, refusal
 from archipel.records.fields import BlobRef
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
     BlobOffered,
+    InvalidRecord,
     LeaseGranted,
     LeaseRequested,
     Statement,
     WorkKind,
+    decode,
     encode,
 )
 
@@ -32,22 +38,13 @@ CONNECT_LIMIT_S = 10.0
 READ_LIMIT_S = 60.0
 """Silence on a connection that lasts longer counts as unreachable."""
 CHUNK_BYTES = 1024 * 1024
-MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_TRANSFER_ATTEMPTS = 5
+NO_COMPRESSION = {"Accept-Encoding": "identity"}
+"""Sizes are bounded as they travel; nothing swells on arrival."""
 
-
-class LabUnreachable(Exception):
-    """No answer: the network, or the lab is down. Trying again later may help."""
-
-
-class LabRefused(Exception):
-    """The lab's answer is no; trying the same again will not help."""
-
-    def __init__(self, problem: str, detail: str, status: int) -> None:
-        super().__init__(f"{problem}: {detail}")
-        self.problem = problem
-        self.detail = detail
-        self.status = status
+Rest = Callable[[int], bytes | AsyncIterator[bytes]]
+"""The bytes from an offset on."""
+D = TypeVar("D", bound=BaseModel)
 
 
 class LabClient:
@@ -63,17 +60,23 @@ class LabClient:
         self._last_seq = 0
         self._speaking = asyncio.Lock()
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=limits, trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
+        )
 
     async def close(self) -> None:
         """Drop the connections."""
         await self._http.aclose()
 
-    async def greet(self) -> dict[str, Any]:
-        """Learn who the lab is; must precede any statement."""
-        info: dict[str, Any] = await self.get("/lab")
-        self.lab = str(info["lab"])
-        return info
+    async def greet(self) -> None:
+        """Learn who the lab is and which number it heard last from us; must precede any statement."""
+        facts = await self.read(documents.LabFacts, "/lab")
+        spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
+        try:
+            self.lab = documents.lab_did(facts)
+        except documents.BadDocument as error:
+            raise LabRefused("unexpected-answer", str(error), 200) from None
+        self._last_seq = max(self._last_seq, spoken.last_seq)
 
     def next_seq(self) -> int:
         """Microseconds, or one more than the last: greater than any before, also after a restart."""
@@ -95,23 +98,66 @@ class LabClient:
             receipt: dict[str, Any] = await self._json("POST", "/records", content=content)
             return receipt
 
-    async def lease(self, kinds: tuple[WorkKind, ...], wait_s: float) -> LeaseGranted | None:
-        """Ask for work and wait for it up to `wait_s`."""
-        request = self._statement(LeaseRequested, {"kinds": kinds})
-        answer = await self._json(
+    async def lease(
+        self, kinds: tuple[WorkKind, ...], wait_s: float, holding: tuple[str, ...] = ()
+    ) -> LeaseGranted | None:
+        """Ask for work and wait for it up to `wait_s`.
+
+        `holding` names the leases at hand; the lab takes any other of ours back.
+        """
+        request = self._statement(LeaseRequested, {"kinds": kinds, "holding": holding})
+        answer = await self._exchange(
             "POST",
             "/leases",
             params={"wait_s": f"{wait_s:.3f}"},
             content=self.signed(request).to_json(),
             timeout=httpx.Timeout(wait_s + READ_LIMIT_S, connect=CONNECT_LIMIT_S),
         )
-        if not answer:
-            return None
-        return LeaseGranted.model_validate_json(base64.b64decode(answer["payload"]))
+        return self._grant(answer, request.seq) if answer else None
+
+    def _grant(self, data: bytes, request_seq: int) -> LeaseGranted:
+        """The lab's own word that this lease is ours, for this request."""
+        try:
+            envelope = Envelope.from_json(data)
+            signer = verify(envelope, RECORD_TYPE)
+            grant = decode(envelope.payload)
+        except (IdentityError, InvalidRecord) as error:
+            raise LabRefused("bad-grant", str(error), 200) from None
+        is_ours = (
+            isinstance(grant, LeaseGranted)
+            and (signer, grant.author, grant.lab) == (self.lab,) * 3
+            and (grant.node, grant.request_seq) == (self.identity.did, request_seq)
+        )
+        if not is_ours or not isinstance(grant, LeaseGranted):
+            raise LabRefused("bad-grant", f"{grant.kind} by {signer} is no lease for us", 200)
+        return grant
 
     async def get(self, path: str, **params: Any) -> Any:
-        """A JSON document."""
+        """A JSON document as it came."""
         return await self._json("GET", path, params=params)
+
+    async def read(self, kind: type[D], path: str, **options: Any) -> D:
+        """A document of a known form.
+
+        Raises:
+            LabRefused: it has another form.
+        """
+        try:
+            return documents.read(kind, await self._exchange("GET", path, **options))
+        except documents.BadDocument as error:
+            raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
+
+    async def read_all(self, kind: type[D], path: str, **params: Any) -> list[D]:
+        """A list of documents of a known form.
+
+        Raises:
+            LabRefused: it has another form.
+        """
+        listed = await self._json("GET", path, params=params)
+        try:
+            return [documents.read(kind, json.dumps(each).encode()) for each in listed]
+        except (documents.BadDocument, TypeError) as error:
+            raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
     async def fetch(self, blob: BlobRef, store: BlobStore) -> Path:
         """Bring a blob into `store`, resuming what an earlier attempt left; returns its path."""
@@ -120,31 +166,31 @@ class LabClient:
                 return store.path(blob.digest)
             try:
                 await self._fetch_rest(blob, store)
-            except LabUnreachable:
+            except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
-                    raise
+                    raise _given_up(error) from None
                 await asyncio.sleep(0.2 * 2**attempt)
         return store.path(blob.digest)
 
     async def upload(self, path: Path, blob: BlobRef, work: str | None) -> None:
         """Send a file, from where an interrupted upload stopped."""
-        await self._upload(lambda offset: _chunks(path, offset), blob, work)
+        await self.send(lambda offset: _chunks(path, offset), blob, work)
 
     async def upload_bytes(self, data: bytes, blob: BlobRef, work: str | None) -> None:
         """Send bytes at hand."""
-        await self._upload(lambda offset: data[offset:], blob, work)
+        await self.send(lambda offset: data[offset:], blob, work)
 
-    async def _upload(
-        self, rest: Callable[[int], bytes | AsyncIterator[bytes]], blob: BlobRef, work: str | None
-    ) -> None:
+    async def send(self, rest: Rest, blob: BlobRef, work: str | None) -> None:
+        """Upload `blob`, asking for its bytes from where an interrupted upload stopped."""
         offer = self._statement(BlobOffered, {"blob": blob, "work": work})
         headers = {"Archipel-Offer": base64.b64encode(self.signed(offer).to_json()).decode()}
         for attempt in range(MAX_TRANSFER_ATTEMPTS):
             try:
-                state = await self._json("GET", f"/blobs/{blob.digest}/state", headers=headers)
-                if state["complete"]:
+                path = f"/blobs/{blob.digest}/state"
+                state = await self.read(documents.UploadState, path, headers=headers)
+                if state.complete:
                     return
-                offset = int(state["offset"])
+                offset = state.offset
                 await self._json(
                     "PUT",
                     f"/blobs/{blob.digest}",
@@ -168,11 +214,12 @@ class LabClient:
         try:
             async with self._http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
                 if answer.status_code >= 400:
-                    await answer.aread()
-                    raise _refusal(answer)
+                    body = await bounded_body(answer)
+                    raise refusal(answer.status_code, body, self.url)
                 resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
-                with store.writer(blob.digest, blob.size, resumed) as writer:
-                    async for chunk in answer.aiter_bytes(CHUNK_BYTES):
+                writer = await asyncio.to_thread(store.writer, blob.digest, blob.size, resumed)
+                with writer:
+                    async for chunk in answer.aiter_raw(CHUNK_BYTES):
                         writer.write(chunk)
                         self.bytes_down += len(chunk)
                     await asyncio.to_thread(writer.commit)
@@ -185,29 +232,28 @@ class LabClient:
         return kind(lab=self.lab, author=self.identity.did, seq=self.next_seq(), **fields)  # type: ignore[return-value]  # every Statement subclass is in the union
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
+        data = await self._exchange(method, path, **options)
         try:
-            answer = await self._http.request(method, path, **options)
+            return json.loads(data) if data else None
+        except (ValueError, RecursionError):
+            raise LabUnreachable(f"{self.url}: what answers there is no lab") from None
+
+    async def _exchange(self, method: str, path: str, **options: Any) -> bytes:
+        try:
+            async with self._http.stream(method, path, **options) as answer:
+                body = await bounded_body(answer)
         except httpx.HTTPError as error:
             raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
         if answer.status_code >= 400:
-            raise _refusal(answer)
-        if len(answer.content) > MAX_JSON_BYTES:
-            raise LabRefused("oversized-answer", f"{len(answer.content)} bytes of JSON", 200)
-        return answer.json() if answer.content else None
+            raise refusal(answer.status_code, body, self.url)
+        return body
 
 
-def _refusal(answer: httpx.Response) -> Exception:
-    """A 5xx without a problem document is a lab in trouble; everything else is a considered no."""
-    try:
-        problem = answer.json()
-        kind, detail = str(problem["type"]).rsplit("/", 1)[-1], str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        if answer.status_code >= 500:
-            return LabUnreachable(f"status {answer.status_code} from {answer.url}")
-        return LabRefused("unexpected-answer", f"status {answer.status_code}", answer.status_code)
-    if answer.status_code in (502, 503, 504, 507):
-        return LabUnreachable(f"{kind}: {detail}")
-    return LabRefused(kind, detail, answer.status_code)
+def _given_up(error: Exception) -> Exception:
+    """Bytes that do not hash to their name time after time are no accident of the network."""
+    if isinstance(error, LabUnreachable):
+        return error
+    return LabRefused("wrong-digest", str(error), 200)
 
 
 async def _chunks(path: Path, offset: int) -> AsyncIterator[bytes]:

@@ -1,36 +1,30 @@
-"""What a lease needs before it can run, and what follows when it is done: fetch, and deliver.
+"""What a lease needs before it can run: every file fetched, verified and on local disk.
 
-Parts: `prepare` turns a grant into a message for the child, every file fetched and verified;
-`deliver` turns the child's answer into uploads and a signed statement.
+`prepare` turns a grant into a message for the child; `delivery` brings the answer back.
 """
 
 import asyncio
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from archipel.blobs import BlobStore
+from archipel.blobs import BlobStore, StorageFull
+from archipel.node.cache import Cache
 from archipel.node.client import LabClient
-from archipel.node.operator import describe_file
+from archipel.node.documents import Opening
+from archipel.node.operator import copy_file
 from archipel.node.settings import NodeSettings
 from archipel.node.weights import Weights
 from archipel.node.worker import Worker
 from archipel.records.fields import BlobRef
-from archipel.records.recipe import recipe_from_canonical
+from archipel.records.recipe import InvalidRecipe, recipe_from_canonical
 from archipel.records.statements import (
-    EvaluateSpec,
-    EvaluationSubmitted,
     LeaseGranted,
-    Pace,
-    PromptBatch,
     ResultInput,
     RolloutSpec,
-    RolloutSubmitted,
+    Spec,
     UpdateSpec,
-    VersionPublished,
 )
-from archipel.work.messages import Done, DoWork, LinkMessage, ReplayMessage
+from archipel.work.messages import DoWork, LinkMessage, ReplayMessage
 
 MAX_SECRET_BYTES = 4096
 CPU_LIMIT_FACTOR = 4
@@ -45,15 +39,16 @@ class Unprepared(Exception):
 class OpenRun:
     """What an agent keeps of a run between works."""
 
-    opening: dict[str, Any]
-    pace: Pace
+    opening: Opening
+    folder: str
+    """The run's own folder name, never another run's."""
     model: Path
-    held: int = -1
-    """Version of the weights in the child's memory, of rollout and evaluate work."""
+    held: dict[str, int] = field(default_factory=dict)
+    """Kind of work -> version of the weights that the child holds for it."""
 
 
 class Errands:
-    """Fetches for, and delivers from, one child process."""
+    """Fetches for one child process."""
 
     def __init__(self, client: LabClient, store: BlobStore, settings: NodeSettings) -> None:
         self._client = client
@@ -61,44 +56,70 @@ class Errands:
         self._settings = settings
         self._runs: dict[str, OpenRun] = {}
         self._weights = Weights(client, store)
+        self._cache = Cache(store, settings.cache_bytes)
 
     def forget_child(self) -> None:
         """The child is new: it holds no weights."""
         for run in self._runs.values():
-            run.held = -1
+            run.held.clear()
+
+    def forget_lab(self) -> None:
+        """The lab may be another one: what it said of its runs counts no more."""
+        self._runs.clear()
+        self._weights.forget()
 
     async def prepare(self, grant: LeaseGranted, worker: Worker, now_ms: int) -> DoWork:
         """Everything the work needs, on local disk.
 
         Raises:
             LabUnreachable, LabRefused: from the lab.
-            Unprepared: a secret is missing.
+            Unprepared: a secret is missing, or the recipe is none.
+            StorageFull, OSError: this machine's disk; the cache was cleared to make room.
             WorkerLost: the child is gone.
         """
+        try:
+            message = await self._prepared(grant, worker, now_ms)
+        except (StorageFull, OSError):
+            self._cache.clear()
+            raise
+        names = [
+            path for link in message.chain for path in (link.manifest, link.anchor, link.delta)
+        ]
+        needed = [_digest_of(Path(name)) for name in names if name is not None]
+        self._cache.use([*needed, *message.blobs])
+        return message
+
+    def finished(self, grant: LeaseGranted) -> None:
+        """The child now holds the weights that this work named."""
+        run = self._runs.get(grant.spec.run)
+        if run is not None and not isinstance(grant.spec, UpdateSpec):
+            run.held[grant.spec.kind] = grant.spec.version
+
+    async def _prepared(self, grant: LeaseGranted, worker: Worker, now_ms: int) -> DoWork:
         spec = grant.spec
         run = await self._open(spec.run)
-        blobs: dict[str, str] = {}
         recipe, secret = await self._trusted_extras(run, spec)
         chain: list[LinkMessage] = []
         inputs: tuple[ResultInput, ...] = ()
         replay: tuple[ReplayMessage, ...] = ()
+        wanted: list[BlobRef] = list(spec.prompts) if isinstance(spec, RolloutSpec) else []
         if isinstance(spec, UpdateSpec):
-            inputs, replay = await self._update_inputs(spec, worker)
-            for each in (*inputs, *(one for past in replay for one in past.inputs)):
-                blobs[each.result.digest] = str(await self._client.fetch(each.result, self._store))
+            inputs, replay = await self._update_inputs(spec, run.folder, worker)
+            past = [each for step in replay for each in step.inputs]
+            wanted = [each.result for each in (*inputs, *past)]
         else:
-            chain = await self._weights.chain(spec.run, run.held, spec.version)
-        if isinstance(spec, RolloutSpec):
-            for blob in spec.prompts:
-                blobs[blob.digest] = str(await self._client.fetch(blob, self._store))
+            held = run.held.get(spec.kind, -1)
+            chain = await self._weights.chain(spec.run, held, spec.version)
+        blobs = {blob.digest: str(await self._client.fetch(blob, self._store)) for blob in wanted}
         left_s = max(grant.deadline_ms - now_ms, 1000) / 1000
         return DoWork(
             work=grant.work,
             spec=spec,
-            pace=run.pace,
+            pace=run.opening.pace,
             model=str(run.model),
             chain=tuple(chain),
             blobs=blobs,
+            folder=run.folder,
             secret=secret,
             recipe=recipe,
             inputs=inputs,
@@ -106,73 +127,29 @@ class Errands:
             cpu_limit_s=int(left_s * CPU_LIMIT_FACTOR * self._settings.threads) + 10,
         )
 
-    def finished(self, grant: LeaseGranted) -> None:
-        """The child now holds the weights that this work named."""
-        if not isinstance(grant.spec, UpdateSpec):
-            run = self._runs[grant.spec.run]
-            run.held = max(run.held, grant.spec.version)
-
-    async def deliver(self, grant: LeaseGranted, done: Done, busy_ms: int) -> dict[str, Any]:
-        """Upload the answer's files and submit its statement; returns the lab's receipt."""
-        blobs = {role: await self._upload(Path(path), grant) for role, path in done.files.items()}
-        values, spec = done.values, grant.spec
-        if isinstance(spec, RolloutSpec):
-            return await self._client.submit(
-                RolloutSubmitted,
-                work=grant.work,
-                policy=values["policy"],
-                result=blobs["rollouts"],
-                num_tokens=values["num_tokens"],
-                busy_ms=busy_ms,
-            )
-        if isinstance(spec, EvaluateSpec):
-            return await self._client.submit(
-                EvaluationSubmitted,
-                work=grant.work,
-                version=spec.version,
-                policy=values["policy"],
-                report=blobs["report"],
-                metrics=values["metrics"],
-            )
-        prompts = {role: blob for role, blob in blobs.items() if role.startswith("prompts-")}
-        return await self._client.submit(
-            VersionPublished,
-            work=grant.work,
-            version=spec.version,
-            parent=spec.parent,
-            policy=values["policy"],
-            manifest=blobs["manifest"],
-            anchor=blobs.get("anchor"),
-            delta=blobs.get("delta"),
-            prompts=tuple(
-                PromptBatch(batch=int(role.removeprefix("prompts-")), blob=blob)
-                for role, blob in sorted(prompts.items())
-            ),
-            metrics=values["metrics"],
-        )
-
     async def _open(self, name: str) -> OpenRun:
         if name not in self._runs:
-            opening = await self._client.get(f"/runs/{name}/opening")
-            folder = self._settings.home / "models" / f"{name}-{opening['recipe']['digest'][7:19]}"
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in opening["model"]:
-                if self._settings.trusted or not file["name"].endswith(".safetensors"):
-                    blob = BlobRef.model_validate(file["blob"])
-                    path = await self._client.fetch(blob, self._store)
-                    _link(path, folder / Path(file["name"]).name)
-            pace = Pace.model_validate_json(_json(opening["pace"]))
-            self._runs[name] = OpenRun(opening, pace, folder)
+            opening = await self._client.read(Opening, f"/runs/{name}/opening")
+            folder = opening.folder(self._client.lab)
+            model = self._settings.home / "models" / folder
+            for file in opening.model:
+                is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
+                if is_needed and not (model / file.name).exists():
+                    path = await self._client.fetch(file.blob, self._store)
+                    await asyncio.to_thread(copy_file, path, model / file.name)
+            self._runs[name] = OpenRun(opening, folder, model)
         return self._runs[name]
 
-    async def _trusted_extras(
-        self, run: OpenRun, spec: RolloutSpec | UpdateSpec | EvaluateSpec
-    ) -> tuple[str | None, str | None]:
+    async def _trusted_extras(self, run: OpenRun, spec: Spec) -> tuple[str | None, str | None]:
         if isinstance(spec, RolloutSpec):
             return None, None
-        blob = BlobRef.model_validate(run.opening["recipe"])
-        data = await asyncio.to_thread((await self._client.fetch(blob, self._store)).read_bytes)
-        return data.decode(), self._secret(recipe_from_canonical(data).environment.secret)
+        path = await self._client.fetch(run.opening.recipe, self._store)
+        data = await asyncio.to_thread(path.read_bytes)
+        try:
+            secret = recipe_from_canonical(data).environment.secret
+        except InvalidRecipe as error:
+            raise Unprepared(f"the recipe of {spec.run} cannot be used here: {error}") from None
+        return data.decode(), self._secret(secret)
 
     def _secret(self, name: str | None) -> str | None:
         if name is None:
@@ -186,11 +163,11 @@ class Errands:
             return file.read(MAX_SECRET_BYTES).hex()
 
     async def _update_inputs(
-        self, spec: UpdateSpec, worker: Worker
+        self, spec: UpdateSpec, folder: str, worker: Worker
     ) -> tuple[tuple[ResultInput, ...], tuple[ReplayMessage, ...]]:
         if spec.version == 0:
             return (), ()
-        position = await worker.position(spec.run)
+        position = await worker.position(spec.run, folder)
         replay = [
             ReplayMessage(version=version, inputs=await self._inputs(spec.run, version))
             for version in range(max(position, 0) + 1, spec.version)
@@ -198,19 +175,10 @@ class Errands:
         return await self._inputs(spec.run, spec.version), tuple(replay)
 
     async def _inputs(self, run: str, version: int) -> tuple[ResultInput, ...]:
-        listed = await self._client.get(f"/runs/{run}/updates/{version}")
-        return tuple(ResultInput.model_validate_json(_json(each)) for each in listed)
-
-    async def _upload(self, path: Path, grant: LeaseGranted) -> BlobRef:
-        blob = await asyncio.to_thread(describe_file, path)
-        await self._client.upload(path, blob, grant.work)
-        return blob
+        path = f"/runs/{run}/updates/{version}"
+        return tuple(await self._client.read_all(ResultInput, path))
 
 
-def _link(source: Path, target: Path) -> None:
-    if not target.exists():
-        target.write_bytes(source.read_bytes())
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
+def _digest_of(path: Path) -> str:
+    """A blob's file is named by its digest, in two parts."""
+    return f"sha256:{path.parent.name}{path.name}"

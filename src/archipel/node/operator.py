@@ -8,6 +8,7 @@ from typing import Any
 
 from archipel.blobs import BlobStore
 from archipel.node.client import LabClient
+from archipel.node.documents import Opening
 from archipel.node.weights import Weights
 from archipel.records.fields import BlobRef
 from archipel.records.recipe import Recipe
@@ -98,11 +99,11 @@ async def fetch_version(
     target = newest if version is None else version
     if not 0 <= target <= newest:
         raise ValueError(f"{run} has versions 0 to {newest}, not {target}")
-    opening = await client.get(f"/runs/{run}/opening")
-    for file in opening["model"]:
-        if not file["name"].endswith((".safetensors", ".index.json")):
-            path = await client.fetch(BlobRef.model_validate(file["blob"]), store)
-            await asyncio.to_thread(copy_file, path, support / Path(file["name"]).name)
+    opening = await client.read(Opening, f"/runs/{run}/opening")
+    for file in opening.model:
+        if not file.name.endswith((".safetensors", ".index.json")):
+            path = await client.fetch(file.blob, store)
+            await asyncio.to_thread(copy_file, path, support / file.name)
     return await Weights(client, store).chain(run, -1, target)
 
 

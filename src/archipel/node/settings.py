@@ -29,6 +29,8 @@ class NodeSettings:
     """How long one request for work waits at the lab."""
     give_up_s: float | None = None
     """End with an error when the lab stays unreachable this long; None tries for ever."""
+    cache_bytes: int = 8 * 2**30
+    """Fetched blobs are kept up to this size, beyond what the work at hand needs."""
     secrets: Path | None = None
     """Folder of the trusted role's secrets, one file each, mode 0600."""
     environment: dict[str, str] = field(default_factory=dict)

@@ -71,6 +71,9 @@ class Worker:
         except WorkerLost as error:
             await worker.kill()
             raise WorkerLost(f"the child did not start ({error}); see {log}") from None
+        except asyncio.CancelledError:
+            await worker.kill()
+            raise
         if not isinstance(ready, Ready):
             await worker.kill()
             raise WorkerLost(f"the child said {ready.say} before it was ready; see {log}")
@@ -95,10 +98,14 @@ class Worker:
         """Measure this machine."""
         return await self._ask(RunBenchmark(), BENCHMARK_LIMIT_S, lambda tokens: None)
 
-    async def position(self, run: str) -> int:
+    async def position(self, run: str, folder: str) -> int:
         """Version that the trainer's memory of `run` can continue from; -1 for none."""
-        done = await self._ask(AskPosition(run=run), POSITION_LIMIT_S, lambda tokens: None)
-        return int(done.values["version"])
+        question = AskPosition(run=run, folder=folder)
+        done = await self._ask(question, POSITION_LIMIT_S, lambda tokens: None)
+        version = done.values.get("version")
+        if not isinstance(version, int):
+            raise WorkerLost(f"the child says it stands at version {version!r:.40}")
+        return version
 
     async def kill(self) -> None:
         """End the child and whatever it started."""

@@ -21,10 +21,17 @@ def canonical_json(value: Any) -> bytes:
     """Encode `value`; equal values give equal bytes.
 
     Raises:
-        NotCanonical: a float, an integer out of range, a non-ASCII key, or another type.
+        NotCanonical: a float, an integer out of range, a non-ASCII key, half a surrogate pair,
+            bottomless nesting, or another type.
     """
-    _check(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        _check(value)
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode()
+    except RecursionError:
+        raise NotCanonical("nested too deeply for a record") from None
+    except UnicodeEncodeError as error:
+        raise NotCanonical(f"half of a surrogate pair is no text: {error.reason}") from None
 
 
 def parse_canonical(data: bytes) -> Any:

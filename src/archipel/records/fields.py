@@ -6,10 +6,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MAX_RECORD_BYTES = 47_000
 """No statement is larger: in its envelope it fits a tile bundle's 16-bit length (C2SP tlog-tiles)."""
-MAX_GROUPS_PER_WORK = 4096
+MAX_GROUPS_PER_WORK = 2048
+"""With the longest group numbers and names, a lease still fits a record."""
 MAX_GROUPS_PER_UPDATE = 65_536
-MAX_WORKS_PER_UPDATE = 2000
-MAX_MODEL_FILES = 200
+MAX_LEASES_PER_NODE = 8
+MAX_MODEL_FILES = 128
 MAX_TRUSTED_KEYS = 64
 MAX_METRICS = 64
 MAX_STOP_TOKENS = 16

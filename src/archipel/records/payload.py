@@ -64,7 +64,8 @@ def read_payload(data: bytes | memoryview, expected: Mapping[str, str]) -> Paylo
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BadPayload("metadata is not a map of strings")
     if set(header) != set(expected):
-        raise BadPayload(f"tensors are {sorted(header)[:8]}, expected {sorted(expected)}")
+        found = [name[:32] for name in sorted(header)[:8]]
+        raise BadPayload(f"tensors are {found}, expected {sorted(expected)}")
     spans = [_span(name, header[name], expected[name]) for name in header]
     end = 0
     for name, start, stop in sorted(spans, key=lambda span: (span[1], span[2])):

@@ -6,15 +6,24 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
+import json
 import tomllib
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.canonical import (
+    MAX_SAFE_INTEGER,
+    NotCanonical,
+    canonical_json,
+    sha256_digest,
+)
+from archipel.records.fields import MAX_GROUPS_PER_WORK
 
 MAX_RECIPE_BYTES = 64 * 1024
 """A recipe is a page of settings, never a data file."""
+MAX_CANONICAL_BYTES = 4 * MAX_RECIPE_BYTES
+"""Defaults filled in and floats spelled out make it longer."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -42,7 +51,7 @@ class RunSection(Section):
     """G: rollouts of one prompt."""
     max_staleness: Annotated[int, Field(ge=0, le=64)] = 1
     """S: an update never sees a rollout more than S versions old."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)] = 0
     """Everything random in the run follows from it."""
     anchor_every: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Every K-th version is also published whole, so a late joiner replays at most K deltas."""
@@ -164,12 +173,12 @@ class SupervisedSection(Section):
 class LeaseSection(Section):
     """What is asked of a node at a time, and for how long."""
 
-    min_deadline_s: Positive = 30.0
+    min_deadline_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 30.0
     slack: Annotated[float, Field(ge=1.0, le=100.0)] = 4.0
     """Deadline = max(min_deadline_s, slack x the node's expected time)."""
-    update_deadline_s: Positive = 600.0
+    update_deadline_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 600.0
     """How long an update or an evaluation may take before another trusted process may try."""
-    max_groups: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_groups: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_WORK)] = 64
     price_micro: Annotated[int, Field(ge=0, le=10**12)] = 1000
     """Micro-credits for one accepted group."""
 
@@ -200,11 +209,21 @@ class Recipe(Section):
             raise ValueError(
                 f"model.num_heads = {heads} is not a multiple of num_kv_heads = {kv_heads}"
             )
+        try:
+            self.canonical_bytes()
+        except NotCanonical as error:
+            raise ValueError(f"a value has no place in a record: {error}") from None
         return self
 
     def canonical_bytes(self) -> bytes:
         """The recipe with every default filled in, as canonical JSON."""
-        return canonical_json(_without_floats(self.model_dump(mode="json")))
+        sections = self.model_dump(mode="json")
+        parameters = {
+            key: {"float": repr(value)} if isinstance(value, float) else value
+            for key, value in sections["environment"]["parameters"].items()
+        }
+        sections["environment"]["parameters"] = parameters
+        return canonical_json(_without_floats(sections))
 
     @property
     def digest(self) -> str:
@@ -229,13 +248,27 @@ def parse_recipe(text: str) -> Recipe:
 
 
 def recipe_from_canonical(data: bytes) -> Recipe:
-    """Read back what `Recipe.canonical_bytes` wrote (floats stand there as strings)."""
-    if len(data) > MAX_RECIPE_BYTES:
-        raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes")
+    """Read back what `Recipe.canonical_bytes` wrote.
+
+    Floats stand there as strings; among an environment's parameters, where a string may be meant,
+    as `{"float": "0.5"}`.
+
+    Raises:
+        InvalidRecipe: too large, not JSON, or not a recipe.
+    """
+    if len(data) > MAX_CANONICAL_BYTES:
+        raise InvalidRecipe(f"recipe is larger than {MAX_CANONICAL_BYTES} bytes")
     try:
-        return Recipe.model_validate_json(data)
+        sections = json.loads(data)
+        parameters = sections["environment"]["parameters"]
+        for key, value in parameters.items():
+            if isinstance(value, dict):
+                parameters[key] = float(value["float"])
+        return Recipe.model_validate(sections)
     except ValidationError as error:
         raise InvalidRecipe(_explain(error)) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InvalidRecipe(f"not a canonical recipe: {error!r:.200}") from None
 
 
 def _explain(error: ValidationError) -> str:

@@ -12,13 +12,13 @@ from archipel.records.canonical import NotCanonical, canonical_json, parse_canon
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
+    MAX_LEASES_PER_NODE,
     MAX_MODEL_FILES,
     MAX_PROMPT_BATCHES,
     MAX_RECORD_BYTES,
     MAX_SEQ,
     MAX_STOP_TOKENS,
     MAX_TRUSTED_KEYS,
-    MAX_WORKS_PER_UPDATE,
     BlobRef,
     Closed,
     Count,
@@ -140,11 +140,19 @@ class NodeJoined(Statement):
     capabilities: Capabilities
 
 
+class NodeLeft(Statement):
+    """A node goes; whatever it still held returns to the pool, and it counts no more."""
+
+    kind: Literal["node.left"] = "node.left"
+
+
 class LeaseRequested(Statement):
     """A node asks for work; never in the ledger by itself, the grant quotes its `seq`."""
 
     kind: Literal["lease.requested"] = "lease.requested"
     kinds: Annotated[tuple[WorkKind, ...], Field(min_length=1, max_length=8)]
+    holding: Annotated[tuple[WorkId, ...], Field(max_length=MAX_LEASES_PER_NODE)]
+    """Leases it knows of; any other was lost on its way and returns to the pool."""
 
 
 class RolloutSpec(Closed):
@@ -173,14 +181,16 @@ class ResultInput(Closed):
 
 
 class UpdateSpec(Closed):
-    """Make policy version `version` from the groups of batch `version - 1`; version 0 is the initial one."""
+    """Make policy version `version` from the groups of batch `version - 1`; version 0 is the initial one.
+
+    Which results hold those groups follows from the ledger; a list here would outgrow a record.
+    """
 
     kind: Literal["update"] = "update"
     run: RunName
     version: VersionNumber
     parent: Digest | None
-    inputs: Annotated[tuple[WorkId, ...], Field(max_length=MAX_WORKS_PER_UPDATE)]
-    """Accepted rollout works that hold the batch's groups, in the order of their first group."""
+    """State digest of version `version - 1`."""
 
 
 class EvaluateSpec(Closed):
@@ -219,10 +229,12 @@ class LeaseReturned(Statement):
 
 
 class LeaseExpired(Statement):
-    """The deadline passed in silence; the work returns to the pool."""
+    """The lab takes a lease back; the work returns to the pool."""
 
     kind: Literal["lease.expired"] = "lease.expired"
     work: WorkId
+    cause: Literal["deadline", "lost"]
+    """The deadline passed in silence, or the grant never reached its node."""
 
 
 class BlobOffered(Statement):
@@ -289,6 +301,7 @@ AnyStatement = Annotated[
     | RunOpened
     | RunStopped
     | NodeJoined
+    | NodeLeft
     | LeaseRequested
     | LeaseGranted
     | LeaseReturned

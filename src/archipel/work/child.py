@@ -8,6 +8,7 @@ one lease, never the agent.
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ from archipel.work.messages import (
     read_to_child,
     to_line,
 )
-from archipel.work.sandbox import Limits, restrict
+from archipel.work.sandbox import Limits, kernel, restrict
 
 logger = logging.getLogger("archipel.work.child")
 
@@ -65,7 +66,7 @@ class Child:
             return Failed(reason="out of memory: lower the load or raise --max-memory")
 
     def _work(self, message: DoWork) -> Done:
-        (self._scratch / message.work).mkdir()
+        (self._scratch / message.work).mkdir(exist_ok=True)
         _allow_cpu(message.cpu_limit_s)
         answer = self._kind(message.spec.kind).run(
             message.spec, self._context(message), self._progress
@@ -76,7 +77,7 @@ class Child:
         from archipel.work.update import UpdateKind
 
         kind = self._kind("update")
-        memory = Path(self._setup.memory or self._scratch) / message.run
+        memory = Path(self._setup.memory or self._scratch) / message.folder
         version = kind.position(message.run, memory) if isinstance(kind, UpdateKind) else -1
         return Done(files={}, values={"version": version})
 
@@ -114,7 +115,7 @@ class Child:
 
     def _context(self, message: DoWork) -> Context:
         run = message.spec.run
-        memory = Path(self._setup.memory) / run if self._setup.memory else None
+        memory = Path(self._setup.memory) / message.folder if self._setup.memory else None
         return Context(
             work=message.work,
             run=run,
@@ -158,6 +159,7 @@ def serve() -> None:
 def _confine(setup: Setup) -> tuple[str, ...]:
     """Give up what work never needs; the trusted role reads the operator's own data and is not fenced."""
     if setup.trusted:
+        _end_with_parent()
         return ()
     limits = Limits(address_space_bytes=setup.max_memory_bytes, open_files=MAX_OPEN_FILES)
     report = restrict(
@@ -167,6 +169,12 @@ def _confine(setup: Setup) -> tuple[str, ...]:
         network=False,
     )
     return tuple(report.holding())
+
+
+def _end_with_parent() -> None:
+    """An update that outlived its agent would write into the memory that the next one continues from."""
+    if sys.platform.startswith("linux"):
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _allow_cpu(limit_s: int) -> None:

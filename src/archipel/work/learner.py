@@ -7,6 +7,7 @@ same, bit for bit; rewards come from the environment here and from nowhere else.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -56,6 +57,11 @@ class Learner:
         """Version that the trainer stands at."""
         return self.trainer.version
 
+    @property
+    def policy(self) -> str:
+        """State digest of that version as this machine computed it."""
+        return self._manifest.state
+
     def learn(self, inputs: tuple[ResultInput, ...], context: Context) -> Mapping[str, int]:
         """Grade the next batch, update, and say what happened as metrics."""
         start = time.perf_counter()
@@ -91,7 +97,7 @@ class Learner:
             "policy": manifest.state,
             "metrics": {**metrics, **sizes},
         }
-        (box / "values.json").write_text(json.dumps(values))
+        _write_whole(box / "values.json", json.dumps(values))
         self._state, self._manifest = state, manifest
         self._remember(version)
         return self.outbox(version)
@@ -104,7 +110,8 @@ class Learner:
                 f"version {version} was made before, but its files are gone from {box}"
             )
         values: dict[str, Any] = json.loads((box / "values.json").read_text())
-        files = {path.name: path for path in box.iterdir() if path.name != "values.json"}
+        own = (box / "values.json", box / "values.partial")
+        files = {path.name: path for path in box.iterdir() if path not in own}
         return Answer(files, values)
 
     def _is_anchor(self, version: int) -> bool:
@@ -194,13 +201,26 @@ def rollout_bounds(accepted: ResultInput, pace: Pace) -> RolloutBounds:
     )
 
 
+def _write_whole(path: Path, text: str) -> None:
+    """A kill leaves the file whole or absent."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
 def _metrics(report: UpdateReport) -> dict[str, int]:
-    """Integers for the record: `_micro` are millionths, the rest are counts."""
+    """Integers for the record: `_micro` are millionths, the rest are counts.
+
+    Raises:
+        WorkFailed: a value is not finite: the training has diverged.
+    """
     values = asdict(report)
     del values["version"]
     named = {"reward_mean": "reward"}
     metrics = {}
     for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise WorkFailed(f"{name} is {value} after this update: the training has diverged")
         if isinstance(value, float):
             metrics[f"{named.get(name, name)}_micro"] = round(value * MICRO)
         else:

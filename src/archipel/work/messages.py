@@ -66,6 +66,8 @@ class DoWork(Closed):
     model: str
     chain: tuple[LinkMessage, ...]
     blobs: dict[Digest, str]
+    folder: str
+    """The run's own folder below `memory`."""
     secret: str | None
     """Hexadecimal."""
     recipe: str | None
@@ -80,6 +82,8 @@ class AskPosition(Closed):
 
     do: Literal["position"] = "position"
     run: str
+    folder: str
+    """The run's own folder below `memory`."""
 
 
 class RunBenchmark(Closed):

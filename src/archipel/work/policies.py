@@ -1,6 +1,6 @@
 """The weights a worker holds, moved from version to version along a verified chain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -36,9 +36,8 @@ class Policies:
             WorkFailed: the chain is broken, corrupt, or leads to other weights.
         """
         held = self._held.get(context.run)
-        for link in context.chain:
-            if held is None or link.version > held.manifest.version:
-                held = self._follow(held, link)
+        for link in _ahead(context.chain, held):
+            held = self._follow(held, link)
         if held is None or held.manifest.state != policy:
             got = held.manifest.state if held else "none"
             raise WorkFailed(f"the weights on hand are {got}, the work needs {policy}")
@@ -64,3 +63,11 @@ class Policies:
         except BadWeights as error:
             raise WorkFailed(f"weights of version {link.version}: {error}") from None
         return Policy(state, manifest)
+
+
+def _ahead(chain: Sequence[Link], held: Policy | None) -> Sequence[Link]:
+    """What is left of `chain` if it passes through the weights held; else all of it."""
+    for position, link in enumerate(chain):
+        if held and (link.version, link.policy) == (held.manifest.version, held.manifest.state):
+            return chain[position + 1 :]
+    return chain

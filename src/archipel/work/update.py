@@ -39,6 +39,11 @@ class UpdateKind:
                 f"the trainer stands at version {learner.version}, version {spec.version} was asked; "
                 f"if {learner.memory} belongs to another run of this name, move it away"
             )
+        if learner.policy != spec.parent:
+            raise WorkFailed(
+                f"version {learner.version} is {spec.parent} in the ledger, but this machine makes "
+                f"it {learner.policy}: trusted machines of one run must compute alike"
+            )
         return learner.publish(learner.learn(context.inputs, context))
 
     def position(self, run: str, memory: Path) -> int:

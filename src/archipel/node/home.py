@@ -1,0 +1,67 @@
+"""A node's home folder: one agent at a time, and what its child may read and write there.
+
+`scratch` (answers), `memory` (the trusted role's checkpoints), `models`, `blobs` (the cache).
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archipel.node.patience import NodeFailed
+from archipel.node.settings import NodeSettings
+from archipel.work.messages import Setup
+
+
+@contextmanager
+def alone_in(home: Path) -> Iterator[None]:
+    """Two agents with one key and one scratch folder would undo each other's work.
+
+    Raises:
+        NodeFailed: another agent is there; its lock goes when it ends, however it ends.
+    """
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise NodeFailed(
+            f"another node runs from {home}; stop it, or give this one another --home"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
+    """Make the folders and describe them to a new child.
+
+    The scratch folder is emptied of all but the answers to `sending`, which are on their way.
+
+    Raises:
+        OSError: the disk is full, or the folder is not ours.
+    """
+    scratch, memory, models = (settings.home / n for n in ("scratch", "memory", "models"))
+    for folder in (scratch, models, *([memory] if settings.trusted else [])):
+        folder.mkdir(parents=True, exist_ok=True)
+    for left in scratch.iterdir():
+        if left.is_dir() and not left.is_symlink():
+            if left.name not in sending:
+                shutil.rmtree(left)
+        else:
+            left.unlink()
+    readable = (*settings.readable, settings.home / "blobs", models)
+    return Setup(
+        scratch=str(scratch),
+        readable=tuple(str(path) for path in readable),
+        memory=str(memory) if settings.trusted else None,
+        threads=settings.threads,
+        engine=settings.engine,
+        dtype=settings.dtype,
+        device=settings.device,
+        max_memory_bytes=settings.max_memory_bytes,
+        trusted=settings.trusted,
+    )
