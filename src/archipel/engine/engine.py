@@ -14,7 +14,8 @@ from torch import Tensor
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import Cache, CacheShape
 from archipel.engine.fused import FusedDecoder
-from archipel.engine.generation import Generation, Machinery
+from archipel.engine.generation import Generation
+from archipel.engine.machinery import Machinery
 from archipel.engine.protocol import (
     Completion,
     Engine,
@@ -126,8 +127,9 @@ class LocalEngine:
         cache, num_slots = self._cache_for(length, wanted, min_rows)
         if self._rotations[0].shape[0] < cache.shape.length:
             self._rotations = decoder.rotations(cache.shape.length)
+        columns = torch.arange(cache.shape.length, device=self._device)
         machinery = Machinery(
-            decoder, cache, self._rotations, min_rows, self._limits.max_prefill_tokens
+            decoder, cache, self._rotations, columns, min_rows, self._limits.max_prefill_tokens
         )
         return machinery, num_slots
 

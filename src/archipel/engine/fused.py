@@ -74,16 +74,25 @@ class FusedDecoder:
         cos, sin = RotaryTable(self.config).at(positions)
         return cos[0].transpose(0, 1), sin[0].transpose(0, 1)
 
-    def forward(self, tokens_N: Tensor, rotations: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    def forward(
+        self,
+        tokens_N: Tensor,
+        rotations: tuple[Tensor, Tensor],
+        attend: Attend,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
         """Residual stream (N, d) after the last layer, before the final norm.
 
-        rotations are the rows of `rotations` at each row's position, each (N, 1, D).
+        rotations are the rows of `rotations` at each row's position, each (N, 1, D). With
+        `wanted`, only those rows are computed after the last attention, and returned.
         """
         x = self._embedding.index_select(0, tokens_N)
-        pre = self.config.norm_placement == "pre"
+        pre, last = self.config.norm_placement == "pre", len(self._layers) - 1
         for index, layer in enumerate(self._layers):
             h = self._normed(x, layer.attention_norm) if pre else x
             mixed = attend(index, *self._queries_keys_values(layer, h, rotations))
+            if wanted is not None and index == last:
+                mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
             if pre:
                 x = layer.out.plus(mixed, x)
                 h = self._normed(x, layer.feed_forward_norm)

@@ -1,0 +1,36 @@
+"""One decode step: feed the last token of every running sequence.
+
+Law: rows are slots 0 .. B-1; a row's sums run over its own positions in an order that neither the
+other rows nor the width of the window can change (see `attention`).
+"""
+
+from torch import Tensor
+
+from archipel.engine.attention import attend, round_up, window_granule
+from archipel.engine.machinery import Machinery
+
+
+def decode(
+    machinery: Machinery, tokens_B: Tensor, positions_B: Tensor, shared_position: int | None
+) -> Tensor:
+    """Logits (B, V) after `tokens_B` at `positions_B` of slots 0 .. B-1.
+
+    `shared_position` says that all rows stand there, which makes writing the cache cheaper.
+    """
+    cache, rows = machinery.cache, tokens_B.shape[0]
+    heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
+    highest = int(positions_B.max()) if shared_position is None else shared_position
+    window = round_up(highest + 1, window_granule(dim, group))
+    bias = machinery.mask(positions_B, window)[:, None, None, :]
+    bias = bias.expand(rows, heads, group, window).reshape(rows * heads, group, window)
+    places = cache.decode_places(positions_B) if shared_position is None else shared_position
+
+    def attend_cached(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        cache.append(layer, k, v, places)
+        keys, values = cache.window(layer, 0, rows, window)
+        q = q.reshape(rows * heads, group, dim)
+        return attend(q, keys, values, bias, machinery.scale).view(rows, -1)
+
+    rotations = machinery.rotations_at(positions_B)
+    x = machinery.decoder.forward(tokens_B, rotations, attend_cached)
+    return machinery.decoder.logits(x)

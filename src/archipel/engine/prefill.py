@@ -1,0 +1,130 @@
+"""Read prompts: each group's once, its keys and values copied to all of the group's slots.
+
+Products run over the prompts' tokens without padding; attention runs over prompts padded to a
+multiple of 16. Long prompts go block by block, alone, attending to what the cache holds of them.
+Law: how a prompt is cut and padded follows from its own length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archipel.engine.attention import attend, round_up
+from archipel.engine.machinery import Machinery
+
+GRANULE = 16
+"""Prompts of equal length after rounding up to this share a batch."""
+BLOCK = 256
+"""Positions of one prompt that are read at a time; bounds the memory of the scores."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and the slots that will continue it."""
+
+    tokens: tuple[int, ...]
+    slots: tuple[int, ...]
+
+
+def prompt_batches(prompts: Sequence[Prompt], max_tokens: int) -> list[list[Prompt]]:
+    """Prompts of equal padded length together, long ones alone, at most `max_tokens` each."""
+    by_length: dict[int, list[Prompt]] = {}
+    for prompt in prompts:
+        by_length.setdefault(round_up(len(prompt.tokens), GRANULE), []).append(prompt)
+    batches = []
+    for padded, alike in by_length.items():
+        size = 1 if padded > BLOCK else max(1, max_tokens // padded)
+        batches += [alike[start : start + size] for start in range(0, len(alike), size)]
+    return batches
+
+
+def read_prompts(machinery: Machinery, batch: Sequence[Prompt]) -> Tensor:
+    """Fill the cache from one batch of `prompt_batches`; logits (slots, V) after each prompt.
+
+    Rows follow the batch's slots in order.
+    """
+    longest = max(len(prompt.tokens) for prompt in batch)
+    x = torch.empty(0)
+    for start in range(0, longest, BLOCK):
+        x = _Block(machinery, batch, start).read()
+    logits = machinery.decoder.logits(x)
+    return logits.index_select(0, _owners(batch).to(machinery.device))
+
+
+class _Block:
+    """Positions [start, start + BLOCK) of each prompt of a batch."""
+
+    def __init__(self, machinery: Machinery, batch: Sequence[Prompt], start: int) -> None:
+        self._machinery, self._batch, self._start = machinery, batch, start
+        pieces = [prompt.tokens[start : start + BLOCK] for prompt in batch]
+        lengths = [len(piece) for piece in pieces]
+        self._padded = round_up(max(lengths), GRANULE)
+        device = machinery.device
+        tokens = [token for piece in pieces for token in piece]
+        ends = torch.tensor(lengths).cumsum(0)
+        # Too few rows would change the kernel; extra ones are computed and dropped.
+        tokens += [tokens[-1]] * (machinery.min_rows - len(tokens))
+        spare = max(0, machinery.min_rows - len(batch))
+        self._tokens_N = torch.tensor(tokens, device=device)
+        self._last_rows = torch.cat((ends - 1, ends[-1:].expand(spare) - 1)).to(device)
+        begins = ends - torch.tensor(lengths)
+        column_R = torch.arange(self._padded)
+        padded_nR = begins.unsqueeze(1) + column_R
+        real_nR = column_R < torch.tensor(lengths).unsqueeze(1)
+        self._packed_row = torch.where(real_nR, padded_nR, 0).view(-1).to(device)
+        padded_row = real_nR.view(-1).nonzero().squeeze(1)
+        spare_rows = padded_row[-1:].expand(len(tokens) - len(padded_row))
+        self._padded_row = torch.cat((padded_row, spare_rows)).to(device)
+        self._is_full = len(tokens) == len(batch) * self._padded
+        self._owners = _owners(batch).to(device)
+        self._slots = torch.tensor([slot for p in batch for slot in p.slots], device=device)
+
+    def read(self) -> Tensor:
+        """Residual stream (at least min_rows, d): row i is the end of the block in prompt i."""
+        machinery, end = self._machinery, self._start + self._padded
+        positions = self._start + self._padded_row % self._padded
+        bias = machinery.mask(machinery.columns[self._start : end], end)
+        bias = bias.repeat_interleave(machinery.group, dim=0).unsqueeze(0)
+
+        def attend_prompts(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return self._attend(layer, (q, k, v), bias)
+
+        return machinery.decoder.forward(
+            self._tokens_N, machinery.rotations_at(positions), attend_prompts, self._last_rows
+        )
+
+    def _attend(self, layer: int, qkv: tuple[Tensor, Tensor, Tensor], bias: Tensor) -> Tensor:
+        machinery, cache = self._machinery, self._machinery.cache
+        num, rows = len(self._batch), self._padded
+        heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
+        q, k, v = (self._pad(part) for part in qkv)
+        keys = k.view(num, rows, heads, dim).permute(0, 2, 3, 1).contiguous()
+        values = v.view(num, rows, heads, dim).transpose(1, 2).contiguous()
+        cache.write(
+            layer,
+            keys.index_select(0, self._owners),
+            values.index_select(0, self._owners),
+            self._slots,
+            self._start,
+        )
+        seen = (keys.flatten(0, 1), values.flatten(0, 1))
+        if self._start:
+            first = self._batch[0].slots[0]
+            seen = cache.window(layer, first, first + 1, self._start + rows)
+        q = q.view(num, rows, heads, group, dim).transpose(1, 2)
+        q = q.reshape(num * heads, rows * group, dim)
+        mixed = attend(q, *seen, bias, machinery.scale).view(num, heads, rows, group, dim)
+        mixed = mixed.transpose(1, 2).reshape(num * rows, heads * group * dim)
+        return mixed if self._is_full else mixed.index_select(0, self._padded_row)
+
+    def _pad(self, packed_NHD: Tensor) -> Tensor:
+        """(N, H, D) over packed rows -> (n * R, H * D); padding repeats some real row."""
+        flat = packed_NHD.flatten(1)
+        return flat if self._is_full else flat.index_select(0, self._packed_row)
+
+
+def _owners(batch: Sequence[Prompt]) -> Tensor:
+    """For each slot of the batch, the row of its prompt."""
+    return torch.tensor([row for row, prompt in enumerate(batch) for _ in prompt.slots])
