@@ -14,7 +14,9 @@ class Conversation:
 
     def __init__(self, model: Path, max_new_tokens: int, temperature: float, seed: int) -> None:
         self.tokenizer = Tokenizer.from_directory(model)
-        self._engine = LocalEngine(read_config(model))
+        config = read_config(model)
+        self._positions = config.max_position_embeddings
+        self._engine = LocalEngine(config)
         self._engine.load(dict(read_model(model).named_parameters()))
         self._max_new_tokens = max_new_tokens
         self._temperature = temperature
@@ -32,7 +34,7 @@ class Conversation:
         Raises:
             UnknownText: the line has characters outside the vocabulary.
             InvalidChat: the template cannot render the turns.
-            InvalidRequest: the conversation is longer than the model's context.
+            ValueError: the conversation is longer than the model's context.
         """
         completion = self._complete(self._prompt(line))
         text = self.tokenizer.decode(completion)
@@ -50,12 +52,15 @@ class Conversation:
         return tuple(self.tokenizer.encode(text))
 
     def _complete(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+        room = self._positions - len(prompt)
+        if room < 1:
+            raise ValueError(f"{len(prompt)} tokens leave no room in a context of {self._positions}")
         request = Request(
             key="chat",
             prompt=prompt,
             seed=self._seed + len(self._turns),
             num_rollouts=1,
-            max_new_tokens=self._max_new_tokens,
+            max_new_tokens=min(self._max_new_tokens, room),
             temperature=self._temperature,
             stop_tokens=stop_ids(self.tokenizer),
         )
