@@ -19,6 +19,13 @@ def command() -> None:
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
 @click.option(
+    "--ranks",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes that share each update (torchrun + FSDP2).",
+)
+@click.option(
     "--kinds", default="update,evaluate", show_default=True, help="Which trusted work to take."
 )
 @click.option(
@@ -33,6 +40,7 @@ def join(
     lab_url: str,
     home: Path | None,
     threads: int,
+    ranks: int,
     kinds: str,
     secrets: Path | None,
     give_up: float | None,
@@ -46,6 +54,7 @@ def join(
       archipel update key                      this machine's did, for `run open --trust`
       archipel update join http://127.0.0.1:8440
       archipel update join http://lab.example:8440 --kinds evaluate
+      archipel update join http://lab.example:8440 --ranks 2
     """
     from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
@@ -60,6 +69,7 @@ def join(
         home=home_folder("update", home),
         kinds=chosen,  # type: ignore[arg-type]  # checked above
         threads=threads,
+        ranks=ranks,
         give_up_s=give_up,
         secrets=secrets,
         environment=child_environment() | thread_environment(threads),

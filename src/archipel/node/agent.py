@@ -99,7 +99,9 @@ class Agent:
         environment = {**settings.environment, "TMPDIR": str(settings.home / "scratch")}
         try:
             setup = ready_home(settings, self._deliveries.works)
-            self._worker = await Worker.start(setup, environment, settings.home / "child.log")
+            self._worker = await Worker.start(
+                setup, environment, settings.home / "child.log", settings.ranks
+            )
         except WorkerLost as error:
             await self._child_failed(str(error))
             return

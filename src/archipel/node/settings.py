@@ -16,6 +16,8 @@ class NodeSettings:
     """Keys, cache and logs; mode 0700."""
     kinds: tuple[WorkKind, ...] = ("rollout",)
     threads: int = 1
+    ranks: int = 1
+    """Processes of the trusted child, started by torchrun, that share one update (FSDP2)."""
     engine: Literal["archipel", "transformers", "vllm"] = "archipel"
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"

@@ -37,6 +37,14 @@ class WorkerLost(Exception):
     """The child is gone or does not make sense any more."""
 
 
+def _program(ranks: int) -> list[str]:
+    """Arguments to Python; several ranks are torchrun's business."""
+    if ranks == 1:
+        return ["-m", "archipel.work.child"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return [*torchrun, "-m", "archipel.work.ranks"]
+
+
 class Worker:
     """One child process."""
 
@@ -45,8 +53,10 @@ class Worker:
         self.protections = protections
 
     @classmethod
-    async def start(cls, setup: Setup, environment: Mapping[str, str], log: Path) -> "Worker":
-        """Spawn the child and wait until it is ready.
+    async def start(
+        cls, setup: Setup, environment: Mapping[str, str], log: Path, ranks: int = 1
+    ) -> "Worker":
+        """Spawn the child (or torchrun with `ranks` of them) and wait until it is ready.
 
         Raises:
             WorkerLost: it did not come up; the message points to its log.
@@ -55,8 +65,7 @@ class Worker:
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                "-m",
-                "archipel.work.child",
+                *_program(ranks),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,

@@ -8,9 +8,13 @@ Law: with one process nothing here runs, and `torch.distributed` is never starte
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch.distributed as dist
 from torch import Tensor, nn
+
+COLLECTIVE_LIMIT_S = 3600
+"""A rank that waits longer for the others gives up: between two updates they may idle long."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,30 @@ def max_over_ranks(values: Tensor, site: Site) -> Tensor:
     if site.world > 1:
         dist.all_reduce(values, op=dist.ReduceOp.MAX)
     return values
+
+
+def join_site() -> Site:
+    """Enter the process group of the ranks that `torchrun` started beside this one (gloo or NCCL)."""
+    import torch
+
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_LIMIT_S))
+    return this_site()
+
+
+def share_bytes(data: bytes, site: Site) -> bytes:
+    """The first rank's bytes on every rank (a collective); what others pass in is ignored."""
+    if site.world == 1:
+        return data
+    import torch
+
+    length = torch.tensor([len(data)], dtype=torch.int64)
+    dist.broadcast(length, src=0)
+    held = torch.frombuffer(bytearray(data), dtype=torch.uint8) if site.is_first and data else None
+    buffer = held if held is not None else torch.empty(int(length), dtype=torch.uint8)
+    if len(buffer):
+        dist.broadcast(buffer, src=0)
+    return buffer.numpy().tobytes()
 
 
 def wait_for_all(site: Site) -> None:

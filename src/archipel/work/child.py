@@ -143,10 +143,9 @@ class Child:
 
 def serve() -> None:
     """Run until standard input ends."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    answers = private_output()
     setup = read_setup(sys.stdin.buffer.readline(MAX_LINE_BYTES))
-    protections = _confine(setup)
+    protections = confine(setup)
     import torch
 
     torch.set_num_threads(setup.threads)
@@ -156,7 +155,14 @@ def serve() -> None:
         child.say(child.answer(read_to_child(line)))
 
 
-def _confine(setup: Setup) -> tuple[str, ...]:
+def private_output() -> IO[bytes]:
+    """Standard output for answers alone; what libraries print goes to the log."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def confine(setup: Setup) -> tuple[str, ...]:
     """Give up what work never needs; the trusted role reads the operator's own data and is not fenced."""
     if setup.trusted:
         _end_with_parent()

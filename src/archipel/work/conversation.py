@@ -54,7 +54,9 @@ class Conversation:
     def _complete(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
         room = self._positions - len(prompt)
         if room < 1:
-            raise ValueError(f"{len(prompt)} tokens leave no room in a context of {self._positions}")
+            raise ValueError(
+                f"{len(prompt)} tokens leave no room in a context of {self._positions}"
+            )
         request = Request(
             key="chat",
             prompt=prompt,

@@ -14,8 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from archipel.model.directory import read_model
-from archipel.model.manifest import describe
+from archipel.model.manifest import Manifest, describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe, recipe_from_canonical
@@ -24,9 +26,10 @@ from archipel.records.statements import Pace, ResultInput
 from archipel.training.batch import Group
 from archipel.training.checkpoint import NoCheckpoint
 from archipel.training.environments.environment import make_environment
-from archipel.training.grading import Grader
+from archipel.training.grading import Grader, Submission
 from archipel.training.groups import group_request, make_group, submissions
 from archipel.training.report import UpdateReport
+from archipel.training.sharding import share_bytes, this_site
 from archipel.training.trainer import Trainer
 from archipel.work.kind import Answer, Context, WorkFailed
 
@@ -42,6 +45,7 @@ class Learner:
         if context.recipe is None or context.memory is None:
             raise WorkFailed("update work needs the recipe and a lasting folder of its own")
         self.recipe: Recipe = recipe_from_canonical(context.recipe)
+        self._site = this_site()
         self.memory = context.memory
         self.memory.mkdir(parents=True, exist_ok=True)
         self.tokenizer = Tokenizer.from_directory(context.model)
@@ -79,17 +83,29 @@ class Learner:
     def publish(self, metrics: Mapping[str, int]) -> Answer:
         """Write the trainer's version into the outbox and answer from there."""
         version = self.version
-        box = self.memory / f"outbox-{version}"
-        box.mkdir(exist_ok=True)
         state = self.trainer.published_state()
         parent = self._manifest if version > 0 else None
         manifest = describe(state, version, parent.state if parent else None)
+        if self._site.is_first:
+            self._fill_outbox(version, state, manifest, metrics)
+        self._state, self._manifest = state, manifest
+        self._remember(version)
+        return self.outbox(version)
+
+    def _fill_outbox(
+        self,
+        version: int,
+        state: Mapping[str, Tensor],
+        manifest: Manifest,
+        metrics: Mapping[str, int],
+    ) -> None:
+        box = self.memory / f"outbox-{version}"
+        box.mkdir(exist_ok=True)
         sizes = {"full_bytes": sum(t.numel() * t.element_size() for t in state.values())}
         (box / "manifest").write_bytes(manifest.to_bytes())
-        if parent is not None:
-            sizes["delta_bytes"] = (box / "delta").write_bytes(
-                encode_delta(self._state, state, parent, manifest)
-            )
+        if version > 0:
+            delta = encode_delta(self._state, state, self._manifest, manifest)
+            sizes["delta_bytes"] = (box / "delta").write_bytes(delta)
         if self._is_anchor(version):
             sizes["anchor_bytes"] = (box / "anchor").write_bytes(encode_anchor(state))
         self._write_prompts(version, box)
@@ -98,12 +114,11 @@ class Learner:
             "metrics": {**metrics, **sizes},
         }
         _write_whole(box / "values.json", json.dumps(values))
-        self._state, self._manifest = state, manifest
-        self._remember(version)
-        return self.outbox(version)
 
     def outbox(self, version: int) -> Answer:
         """The answer for a version that was made before (again, when its first telling got lost)."""
+        if not self._site.is_first:
+            return Answer({}, {})
         box = self.memory / f"outbox-{version}"
         if not (box / "values.json").is_file():
             raise WorkFailed(
@@ -132,7 +147,7 @@ class Learner:
         if version % CHECKPOINT_EVERY == 0 or version == self.recipe.run.versions:
             self.trainer.save(self.memory)
         old = self.memory / f"outbox-{version - 2}"
-        if old.is_dir():
+        if self._site.is_first and old.is_dir():
             for path in old.iterdir():
                 path.unlink()
             old.rmdir()
@@ -148,11 +163,23 @@ class Learner:
             for index, (_, rollouts) in sorted(sampled.items())
             for submission in submissions(index, rollouts, self.tokenizer)
         ]
-        rewards = iter(self.grader.grade(shown))
+        rewards = iter(self._rewards(shown))
         return [
             make_group(self._request(index), rollouts, [next(rewards) for _ in rollouts], version)
             for index, (version, rollouts) in sorted(sampled.items())
         ]
+
+    def _rewards(self, shown: list[Submission]) -> list[float]:
+        """Graded once, by the first rank, for all ranks: a time limit must not part them."""
+        site, told = self._site, b""
+        try:
+            if site.is_first:
+                told = json.dumps(self.grader.grade(shown)).encode()
+        finally:
+            told = share_bytes(told, site)
+        if not told:
+            raise WorkFailed("the first rank could not grade; its log says why")
+        return [float(reward) for reward in json.loads(told)]
 
     def _request(self, index: int) -> Any:
         return group_request(self.recipe, self.environment, self.tokenizer, index)
