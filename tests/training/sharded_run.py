@@ -45,18 +45,21 @@ def single_updates(source: Path, results: Path) -> list[dict]:
     return reports
 
 
-def supervised_losses() -> list[float]:
-    losses: list[float] = []
+def supervised_curve() -> list[float]:
+    """Loss and gradient norm of each step."""
+    curve: list[float] = []
     stage = SupervisedStage(SFT, repeat_first, micro_batch_tokens=64)
-    supervise(tiny_model(4), stage, lambda progress: losses.append(progress.loss))
-    return losses
+    supervise(
+        tiny_model(4), stage, lambda progress: curve.extend((progress.loss, progress.grad_norm))
+    )
+    return curve
 
 
 def run_as_rank(directory: Path) -> None:
     found = {
         "chain": chain(directory / "two-chain"),
         "updates": single_updates(directory / "one", directory / "two"),
-        "sft": supervised_losses(),
+        "sft": supervised_curve(),
     }
     (directory / f"rank{dist.get_rank()}.json").write_text(json.dumps(found))
 

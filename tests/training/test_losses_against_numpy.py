@@ -85,11 +85,11 @@ def test_extreme_log_ratios_stay_finite(name, gap, advantage):
 
 
 def test_trust_region_masks_only_moves_in_the_advantage_direction():
-    behaviour = torch.tensor([0.5, 0.5, 0.5, 0.5]).log()
-    logprobs = torch.tensor([0.75, 0.25, 0.75, 0.25]).log()
-    advantages = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    behaviour = torch.tensor([0.5] * 6).log()
+    logprobs = torch.tensor([0.75, 0.25] * 3).log()
+    advantages = torch.tensor([1.0, 1.0, -1.0, -1.0, 0.0, 0.0])
     loss = make_objective(LossSection(name="trust_region"))(logprobs, behaviour, advantages)
-    assert loss.held_back_N.tolist() == [True, False, False, True]
+    assert loss.held_back_N.tolist() == [True, False, False, True, False, False]
 
 
 def test_tis_and_cispo_are_one_formula_with_two_caps():

@@ -67,7 +67,8 @@ def test_the_loss_is_on_the_answer_alone(answer):
     assert found.loss == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_stage_stopped_and_resumed_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize(("stop_at", "saved_at"), [(30, 28), (46, 42)])
+def test_a_stage_stopped_and_resumed_ends_with_the_same_weights(tmp_path, stop_at, saved_at):
     whole = tiny_model()
     curve = []
     supervise(whole, SupervisedStage(SECTION, repeat_first), curve.append)
@@ -77,14 +78,14 @@ def test_a_stage_stopped_and_resumed_ends_with_the_same_weights(tmp_path):
 
     stage = SupervisedStage(SECTION, repeat_first, checkpoints=tmp_path, save_every=7)
 
-    def stop_at_30(progress):
-        if progress.step == 30:
+    def stop(progress):
+        if progress.step == stop_at:
             raise Stopped
 
     with pytest.raises(Stopped):
-        supervise(tiny_model(), stage, stop_at_30)
+        supervise(tiny_model(), stage, stop)
     resumed, rest = tiny_model(seed=5), []
     supervise(resumed, stage, rest.append)
-    assert rest[0].step == 29
-    assert rest == curve[28:]
+    assert rest[0].step == saved_at + 1
+    assert rest == curve[saved_at:]
     assert same(weights(whole), weights(resumed))
