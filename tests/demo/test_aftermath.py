@@ -1,0 +1,105 @@
+"""What the demo says of a killed node is read from the ledger, not remembered by the demo."""
+
+from archipel.demo.aftermath import accepted_groups, orphans_of, weight_traffic
+from archipel.identity import Identity
+from archipel.records.fields import BlobRef
+from archipel.records.statements import (
+    LeaseExpired,
+    LeaseGranted,
+    RolloutSpec,
+    RolloutSubmitted,
+    VersionPublished,
+)
+
+LAB, DOOMED, FAST = (Identity.from_seed(bytes([n]) * 32).did for n in (1, 2, 3))
+BLOB = BlobRef(digest="sha256:" + "0" * 64, size=10)
+POLICY = "sha256:" + "1" * 64
+
+
+def _granted(work: str, node: str, groups: tuple[int, ...]) -> LeaseGranted:
+    spec = RolloutSpec(run="r", version=0, policy=POLICY, groups=groups, prompts=(BLOB,))
+    return LeaseGranted(
+        lab=LAB,
+        author=LAB,
+        seq=1,
+        work=work,
+        node=node,
+        request_seq=1,
+        deadline_ms=5000,
+        price_micro=0,
+        spec=spec,
+    )
+
+
+def _submitted(work: str, node: str) -> RolloutSubmitted:
+    return RolloutSubmitted(
+        lab=LAB,
+        author=node,
+        seq=1,
+        work=work,
+        policy=POLICY,
+        result=BLOB,
+        num_tokens=1,
+        busy_ms=1,
+    )
+
+
+def _expired(work: str) -> LeaseExpired:
+    return LeaseExpired(lab=LAB, author=LAB, seq=1, work=work)
+
+
+def test_a_killed_nodes_groups_are_followed_to_whoever_redid_them() -> None:
+    entries = [
+        (1000, _granted("r.1", DOOMED, (0, 1))),
+        (1500, _granted("r.2", FAST, (2,))),
+        (1600, _submitted("r.2", FAST)),
+        (6000, _expired("r.1")),
+        (6100, _granted("r.3", FAST, (0, 1, 3))),
+        (7000, _submitted("r.3", FAST)),
+    ]
+    (orphan,) = orphans_of(DOOMED, entries)
+    assert (orphan.work, orphan.groups, orphan.redone_by) == ("r.1", (0, 1), (FAST,))
+    assert (orphan.silent_s, orphan.redone_s) == (5.0, 1.0)
+    assert orphans_of(FAST, entries) == []
+    assert {group: node for group, (_, node) in accepted_groups(entries).items()} == {
+        0: FAST,
+        1: FAST,
+        2: FAST,
+        3: FAST,
+    }
+
+
+def test_work_that_nobody_redid_is_not_called_redone() -> None:
+    entries = [
+        (0, _granted("r.1", DOOMED, (0, 1))),
+        (900, _expired("r.1")),
+        (950, _granted("r.2", FAST, (0,))),
+        (990, _submitted("r.2", FAST)),
+    ]
+    (orphan,) = orphans_of(DOOMED, entries)
+    assert orphan.redone_s is None
+
+
+def test_traffic_counts_deltas_and_anchors_apart() -> None:
+    def published(version: int, delta: int | None, anchor: int | None) -> VersionPublished:
+        ref = lambda size: None if size is None else BlobRef(digest=POLICY, size=size)  # noqa: E731
+        return VersionPublished(
+            lab=LAB,
+            author=FAST,
+            seq=1,
+            work=f"r.{version + 1}",
+            version=version,
+            parent=None,
+            policy=POLICY,
+            manifest=BLOB,
+            anchor=ref(anchor),
+            delta=ref(delta),
+            prompts=(),
+            metrics={"full_bytes": 1000},
+        )
+
+    traffic = weight_traffic(
+        [(0, published(0, None, 800)), (1, published(1, 100, None)), (2, published(2, 200, 800))]
+    )
+    assert (traffic.versions, traffic.full_bytes, traffic.anchors) == (2, 1000, 2)
+    assert (traffic.mean_delta_bytes, traffic.mean_anchor_bytes) == (150.0, 800.0)
