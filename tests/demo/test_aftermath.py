@@ -45,7 +45,7 @@ def _submitted(work: str, node: str) -> RolloutSubmitted:
 
 
 def _expired(work: str) -> LeaseExpired:
-    return LeaseExpired(lab=LAB, author=LAB, seq=1, work=work)
+    return LeaseExpired(lab=LAB, author=LAB, seq=1, work=work, cause="deadline")
 
 
 def test_a_killed_nodes_groups_are_followed_to_whoever_redid_them() -> None:
