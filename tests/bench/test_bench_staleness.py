@@ -7,7 +7,8 @@ import torch
 
 from archipel.bench import staleness
 from archipel.bench.central import prepare
-from archipel.bench.staleness import LOSSES, Plan, lag_alone, mean_interval, summarise, table
+from archipel.bench.intervals import mean_of_seeds
+from archipel.bench.staleness import LOSSES, Plan, lag_alone, summarise, table
 from archipel.records.recipe import Recipe
 from archipel.training.rl import reinforce
 from archipel.training.trainer import Trainer
@@ -90,7 +91,8 @@ def test_lag_alone_is_the_fresh_run_before_its_end():
 
 
 def test_the_interval_is_students():
-    mean, half = mean_interval([1.0, 2.0, 3.0])
+    interval = mean_of_seeds([1.0, 2.0, 3.0])
+    mean, half = interval.mean, interval.half_width
     assert mean == 2.0
     assert half == pytest.approx(4.303 / math.sqrt(3))
-    assert math.isnan(mean_interval([1.0])[1])
+    assert math.isnan(mean_of_seeds([1.0]).half_width)

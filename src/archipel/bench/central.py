@@ -12,8 +12,8 @@ from torch import Tensor
 
 from archipel.engine.engine import Completion, LocalEngine, Request
 from archipel.model.config import DecoderConfig
-from archipel.model.network import Decoder, random_weights
-from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
+from archipel.model.network import Decoder
+from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
 from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import Environment, make_environment
@@ -21,7 +21,8 @@ from archipel.training.evaluation import EXACT, evaluation_tasks
 from archipel.training.grading import Submission
 from archipel.training.groups import GroupRequest, prompt_ids, stop_ids
 from archipel.training.rl import Rehearsal
-from archipel.training.sft import Progress, SupervisedStage, environment_examples, supervise
+from archipel.training.sft import Progress, supervise
+from archipel.training.start import initial_model, supervised_stage
 
 
 @dataclass(frozen=True)
@@ -109,23 +110,15 @@ def prepare(
     recipe: Recipe, secret: bytes, on_step: Callable[[Progress], None] = lambda progress: None
 ) -> Bench:
     """Random weights from the recipe's seed, then its supervised stage if it has one."""
-    tokenizer = byte_tokenizer() if recipe.model.tokenizer == "bytes" else character_tokenizer()
-    config = DecoderConfig.from_section(recipe.model, tokenizer)
+    tokenizer = tokenizer_named(recipe.model.tokenizer)
     environment = make_environment(recipe.environment, recipe.run.seed, secret)
-    model = random_weights(config, recipe.run.seed)
+    model = initial_model(recipe, tokenizer)
     if recipe.supervised is not None:
-        examples = environment_examples(environment, tokenizer)
-        stage = SupervisedStage(
-            recipe.supervised,
-            examples,
-            environment.supervised_floor,
-            recipe.optimiser.micro_batch_tokens,
-        )
-        supervise(model, stage, on_step)
+        supervise(model, supervised_stage(recipe, environment, tokenizer), on_step)
     start = {
         name: parameter.detach().to(torch.bfloat16) for name, parameter in model.named_parameters()
     }
-    return Bench(recipe, environment, tokenizer, config, start, LocalEngine(config))
+    return Bench(recipe, environment, tokenizer, model.config, start, LocalEngine(model.config))
 
 
 def _engine_request(request: GroupRequest) -> Request:

@@ -17,6 +17,11 @@ class MeanOfSeeds:
     high: float
     num_seeds: int
 
+    @property
+    def half_width(self) -> float:
+        """Half of the interval; NaN for a single seed."""
+        return self.high - self.mean
+
     def __str__(self) -> str:
         if math.isnan(self.low):
             return f"{self.mean:.3f} (one seed)"

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from archipel.bench.central import Bench, prepare
+from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
 from archipel.records.recipe import Recipe
 from archipel.training.optimiser import Diverged
 from archipel.training.trainer import Trainer
@@ -32,8 +33,6 @@ LOSSES: dict[str, dict[str, Any]] = {
 }
 SURVIVES = 0.97
 """A loss survives an age if it keeps this share of its own reward at age 0."""
-_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Student's t, two-sided 95 percent, for 1 to 10 degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             for row in arms
             if fresh.get((loss, row["seed"]), 0.0) > 0.0
         ]
-        mean, half_width = mean_interval(ratios)
+        ratio = mean_of_seeds(ratios) if ratios else MeanOfSeeds(math.nan, math.nan, math.nan, 0)
         summary.append(
             {
                 "loss": loss,
@@ -148,9 +147,9 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "seeds": len(arms),
                 "reward": _mean([row["reward"] for row in arms]),
                 "greedy": _mean([row["greedy"] for row in arms]),
-                "ratio": mean,
-                "ratio_half_width": half_width,
-                "survives": mean >= SURVIVES,
+                "ratio": ratio.mean,
+                "ratio_half_width": ratio.half_width,
+                "survives": ratio.mean >= SURVIVES,
                 "diverged": sum(row["diverged"] for row in arms),
                 "mismatch_kl": _mean([row["mismatch_kl"] for row in arms]),
             }
@@ -207,16 +206,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     right.set_yscale("log")
     left.legend(fontsize=8)
     figure.savefig(path, dpi=150)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and half of its 95 percent t-interval; NaN where one value says nothing of spread."""
-    mean = _mean(values)
-    degrees = len(values) - 1
-    if degrees < 1:
-        return mean, math.nan
-    variance = math.fsum((value - mean) ** 2 for value in values) / degrees
-    return mean, _T_95[min(degrees, len(_T_95)) - 1] * math.sqrt(variance / len(values))
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -19,6 +19,7 @@ import torch
 import zstandard
 from torch import Tensor
 
+from archipel.bench.intervals import T_95, mean_of_seeds
 from archipel.bench.subjects import Learner, Subject, subject_named
 from archipel.model.directory import expected_shapes
 from archipel.model.manifest import weight_bytes
@@ -35,9 +36,7 @@ SUBJECTS = ("demo", "30m")
 WARM_STEPS = 10
 """Steps before measuring: a fresh Adam moves every weight by its full learning rate at first."""
 MEASURED_VERSIONS = 4
-_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t, two-sided 95 percent, for 1 to 9 degrees of freedom."""
-MAX_SEEDS = len(_T_95) + 1
+MAX_SEEDS = len(T_95) + 1
 
 
 class RoundTripFailed(RuntimeError):
@@ -168,7 +167,7 @@ def _row(subject: Subject, learning_rate: float, runs: list[list[Published]]) ->
         return statistics.fmean(getattr(version, field) for version in versions)
 
     per_seed = [statistics.fmean(version.delta_bytes / full for version in run) for run in runs]
-    share = statistics.fmean(per_seed)
+    share = mean_of_seeds(per_seed)
     return {
         "model": subject.name,
         "num_weights": num_weights,
@@ -178,8 +177,8 @@ def _row(subject: Subject, learning_rate: float, runs: list[list[Published]]) ->
         "full_bytes": full,
         "changed_share": mean("changed"),
         "delta_bytes": mean("delta_bytes"),
-        "delta_share": share,
-        "delta_share_interval": _interval(per_seed),
+        "delta_share": share.mean,
+        "delta_share_interval": (share.low, share.high) if len(runs) > 1 else None,
         "times_smaller": full / (mean("delta_bytes") + mean("manifest_bytes")),
         "xor_share": mean("xor_bytes") / full,
         "anchor_share": mean("anchor_bytes") / full,
@@ -188,12 +187,3 @@ def _row(subject: Subject, learning_rate: float, runs: list[list[Published]]) ->
         "apply_ms": 1000 * mean("apply_s"),
         "round_trip": "verified",
     }
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """95 percent interval of the mean over seeds; one seed gives none."""
-    if len(values) < 2:
-        return None
-    mean = statistics.fmean(values)
-    half = _T_95[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5
-    return mean - half, mean + half
