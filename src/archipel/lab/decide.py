@@ -1,8 +1,8 @@
 """What to do next, from what is known and the time: pure functions, priority is reading order.
 
-A node that asks is offered, in this order: an update that is due, an evaluation that is due,
-rollouts that the staleness bound admits. Several runs share the nodes round-robin by how little
-each has in flight.
+A node that asks is offered, in this order and over all runs: an update that is due, an evaluation
+that is due, rollouts that the staleness bound admits. Several runs share the nodes round-robin by
+how little each has in flight.
 """
 
 from collections.abc import Iterator
@@ -59,36 +59,37 @@ def grant(state: LabState, request: LeaseRequested, now_ms: int) -> LeaseGranted
         return None
     if sum(lease.node == node.did for lease in state.leases.values()) >= MAX_OPEN_LEASES_PER_NODE:
         return None
-    runs = sorted(state.runs.values(), key=lambda run: (in_flight(state, run), run.opened.run))
-    for run in runs:
-        spec = next_spec(state, run, node, frozenset(request.kinds), now_ms)
-        if spec is not None:
-            return LeaseGranted(
-                lab=state.lab,
-                author=state.lab,
-                seq=next_seq(state),
-                work=f"{run.opened.run}.{run.next_work}",
-                node=node.did,
-                request_seq=request.seq,
-                deadline_ms=now_ms + _patience_ms(state, run, node, spec),
-                price_micro=_price_micro(run, spec),
-                spec=spec,
-            )
-    return None
-
-
-def next_spec(
-    state: LabState, run: Run, node: Node, kinds: frozenset[str], now_ms: int
-) -> Spec | None:
-    """What this run would have this node do now."""
-    if run.phase is Phase.STOPPED:
+    spec = next(_work_for(state, node, frozenset(request.kinds), now_ms), None)
+    if spec is None:
         return None
-    trusted = node.did in run.opened.trusted
-    return (
-        (due_update(state, run) if trusted and "update" in kinds else None)
-        or (due_evaluation(state, run) if trusted and "evaluate" in kinds else None)
-        or (admitted_rollouts(state, run, node, now_ms) if "rollout" in kinds else None)
+    run = state.runs[spec.run]
+    return LeaseGranted(
+        lab=state.lab,
+        author=state.lab,
+        seq=next_seq(state),
+        work=f"{spec.run}.{run.next_work}",
+        node=node.did,
+        request_seq=request.seq,
+        deadline_ms=now_ms + _patience_ms(state, run, node, spec),
+        price_micro=_price_micro(run, spec),
+        spec=spec,
     )
+
+
+def _work_for(state: LabState, node: Node, kinds: frozenset[str], now_ms: int) -> Iterator[Spec]:
+    """What there is for this node now, most urgent first: nothing moves until an update is made."""
+    open_runs = [run for run in state.runs.values() if run.phase is not Phase.STOPPED]
+    open_runs.sort(key=lambda run: (in_flight(state, run), run.opened.run))
+    trusted = [run for run in open_runs if node.did in run.opened.trusted]
+    due: list[Spec | None] = []
+    if "update" in kinds:
+        due += [due_update(state, run) for run in trusted]
+    if "evaluate" in kinds:
+        due += [due_evaluation(state, run) for run in trusted]
+    yield from (spec for spec in due if spec is not None)
+    if "rollout" in kinds:
+        specs = (admitted_rollouts(state, run, node, now_ms) for run in open_runs)
+        yield from (spec for spec in specs if spec is not None)
 
 
 def due_update(state: LabState, run: Run) -> UpdateSpec | None:

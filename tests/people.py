@@ -1,0 +1,199 @@
+"""Who deals with a lab in the tests: providers and learners with real keys, honest until told to lie."""
+
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from archipel.identity import Identity, sign
+from archipel.lab.lab import Receipt
+from archipel.lab.state import Run, batch_results
+from archipel.records.canonical import sha256_digest
+from archipel.records.fields import BlobRef
+from archipel.records.rollouts import Sampled, pack_prompts, pack_rollouts
+from archipel.records.statements import (
+    RECORD_TYPE,
+    Capabilities,
+    EvaluateSpec,
+    EvaluationSubmitted,
+    LeaseGranted,
+    LeaseRequested,
+    LeaseReturned,
+    NodeJoined,
+    NodeLeft,
+    Pace,
+    PromptBatch,
+    RolloutSpec,
+    RolloutSubmitted,
+    Statement,
+    UpdateSpec,
+    VersionPublished,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from world import World
+
+EOS = 2
+VOCAB = 16
+
+
+def identity(name: str) -> Identity:
+    """The same key for the same name, in every run of the tests."""
+    return Identity.from_seed(sha256_digest(name.encode()).encode()[-32:])
+
+
+def ref(data: bytes) -> BlobRef:
+    return BlobRef(digest=sha256_digest(data), size=len(data))
+
+
+def envelope(author: Identity, statement: Statement) -> bytes:
+    return sign(author, encode(statement), RECORD_TYPE).to_json()
+
+
+@dataclass
+class Provider:
+    """A node; `lie` fields of its answers as the story wants."""
+
+    world: "World"
+    identity: Identity
+    speed_milli: int = 0
+    kinds: tuple[str, ...] = ("rollout",)
+    leases: dict[str, LeaseGranted] = field(default_factory=dict)
+
+    @property
+    def did(self) -> str:
+        return self.identity.did
+
+    def join(self) -> None:
+        self.leases.clear()
+        capabilities = Capabilities(
+            kinds=self.kinds,
+            engine="archipel",
+            device="cpu",
+            software="test",
+            speed_milli=self.speed_milli,
+            batch_invariant=True,
+            protections=(),
+        )
+        self.speak(NodeJoined, capabilities=capabilities)
+
+    def leave(self) -> None:
+        self.leases.clear()
+        self.speak(NodeLeft)
+
+    def speak(self, kind: type[Statement], **fields: Any) -> Receipt:
+        return self.world.speak(self.identity, kind, **fields)
+
+    def request(self, **fields: Any) -> bytes:
+        """A signed request for work that names what this node knows it holds."""
+        named = {"kinds": self.kinds, "holding": tuple(self.leases)} | fields
+        statement = self.world.statement(self.identity, LeaseRequested, **named)
+        return envelope(self.identity, statement)
+
+    def ask(self) -> LeaseGranted | None:
+        granted = self.world.ask(self.request())
+        if granted is not None:
+            self.leases[granted.work] = granted
+        return granted
+
+    def give_back(self, work: str) -> None:
+        self.leases.pop(work, None)
+        self.speak(LeaseReturned, work=work, reason="busy")
+
+    def answer(self, grant: LeaseGranted, **lies: Any) -> Receipt:
+        self.leases.pop(grant.work, None)
+        return self.speak(RolloutSubmitted, **(self.answer_fields(grant) | lies))
+
+    def answer_fields(self, grant: LeaseGranted) -> dict[str, Any]:
+        assert isinstance(grant.spec, RolloutSpec)
+        groups = self.sampled(grant)
+        data = pack_rollouts(groups, work=grant.work, policy=grant.spec.policy)
+        return {
+            "work": grant.work,
+            "policy": grant.spec.policy,
+            "result": self.world.put(data),
+            "num_tokens": sum(len(each.tokens) for group in groups for each in group),
+            "busy_ms": 5,
+        }
+
+    def sampled(self, grant: LeaseGranted) -> list[list[Sampled]]:
+        """What an honest engine might give: it depends on the group and the policy alone."""
+        spec = grant.spec
+        assert isinstance(spec, RolloutSpec)
+        pace = self.world.run(spec.run).opened.pace
+        return [
+            [rollout(pace, f"{spec.policy}/{group}/{n}") for n in range(pace.group_size)]
+            for group in spec.groups
+        ]
+
+
+def rollout(pace: Pace, seed: str) -> Sampled:
+    """One possible completion."""
+    rng = random.Random(seed)
+    length = rng.randint(1, pace.max_new_tokens)
+    tokens = [rng.randrange(EOS + 1, pace.vocab_size) for _ in range(length)]
+    finished = length < pace.max_new_tokens or rng.random() < 0.5
+    if finished:
+        tokens[-1] = EOS
+    return Sampled(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
+
+
+@dataclass
+class Learner(Provider):
+    """The trusted role: its weights are a few bytes that follow from what it learned from."""
+
+    kinds: tuple[str, ...] = ("update", "evaluate")
+    batches: list[list[int]] = field(default_factory=list)
+    """Groups that each update learned from, in order."""
+
+    def work(self) -> LeaseGranted | None:
+        """Ask once, and do what there is to do."""
+        granted = self.ask()
+        if granted is not None:
+            self.answer(granted)
+        return granted
+
+    def answer(self, grant: LeaseGranted, **lies: Any) -> Receipt:
+        self.leases.pop(grant.work, None)
+        if isinstance(grant.spec, EvaluateSpec):
+            fields = {"report": self.world.put(grant.work.encode()), "metrics": {"score_micro": 1}}
+            named = {"work": grant.work, "version": grant.spec.version, "policy": grant.spec.policy}
+            return self.speak(EvaluationSubmitted, **(named | fields | lies))
+        return self.speak(VersionPublished, **(self.version_fields(grant) | lies))
+
+    def version_fields(self, grant: LeaseGranted) -> dict[str, Any]:
+        spec = grant.spec
+        assert isinstance(spec, UpdateSpec)
+        run = self.world.run(spec.run)
+        pace = run.opened.pace
+        first = 0 if spec.version == 0 else spec.version + pace.max_staleness
+        last = min(spec.version + pace.max_staleness + 1, pace.versions)
+        weights = f"weights {spec.version} after {self._learned(run, spec)}".encode()
+        return {
+            "work": grant.work,
+            "version": spec.version,
+            "parent": spec.parent,
+            "policy": sha256_digest(weights),
+            "manifest": self.world.put(b"manifest of " + weights),
+            "anchor": self.world.put(weights),
+            "delta": None,
+            "prompts": tuple(self._prompts(pace, batch) for batch in range(first, last)),
+            "metrics": {"reward_micro": 500_000},
+        }
+
+    def _learned(self, run: Run, spec: UpdateSpec) -> list[str]:
+        """Digests of the batch's results; the batch has to be exactly its groups, each once."""
+        if spec.version == 0:
+            return []
+        size = run.opened.pace.groups_per_update
+        batch = range((spec.version - 1) * size, spec.version * size)
+        inputs = batch_results(run, spec.version)
+        found = [group for each in inputs for group in each.groups if group in batch]
+        assert sorted(found) == list(batch)
+        assert len(set(found)) == len(found)
+        self.batches.append(sorted(found))
+        return [each.result.digest for each in inputs]
+
+    def _prompts(self, pace: Pace, batch: int) -> PromptBatch:
+        prompts = [(1, 3 + batch % 8, 3 + row % 8) for row in range(pace.groups_per_update)]
+        return PromptBatch(batch=batch, blob=self.world.put(pack_prompts(prompts, batch=batch)))
