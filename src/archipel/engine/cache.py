@@ -44,6 +44,8 @@ class Cache:
         key_shape, value_shape = (slots, heads, dim, length), (slots, heads, length, dim)
         self.keys = [torch.zeros(key_shape, dtype=dtype, device=device) for _ in layers]
         self.values = [torch.zeros(value_shape, dtype=dtype, device=device) for _ in layers]
+        self._windows_of = (0, 0)
+        self._windows: list[tuple[Tensor, Tensor]] = []
         rows = torch.arange(slots * heads * dim, device=device) * length
         self._key_rows_SHD = rows.view(slots, -1)
         self._value_rows_SH = rows[: slots * heads].view(slots, heads)
@@ -52,6 +54,14 @@ class Cache:
         """Views of slots [first, end): keys (n * Hkv, D, length), values (n * Hkv, length, D)."""
         keys = self.keys[layer][first:end, :, :, :length].flatten(0, 1)
         return keys, self.values[layer][first:end, :, :length].flatten(0, 1)
+
+    def windows(self, rows: int, length: int) -> list[tuple[Tensor, Tensor]]:
+        """`window` of slots 0 .. rows-1 at every layer; kept, as it rarely changes."""
+        if self._windows_of != (rows, length):
+            self._windows_of = (rows, length)
+            layers = range(self.shape.num_layers)
+            self._windows = [self.window(layer, 0, rows, length) for layer in layers]
+        return self._windows
 
     def decode_places(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         """Flat places of position `positions_B[b]` in slot b, for `append` at any layer."""

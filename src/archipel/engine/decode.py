@@ -19,18 +19,24 @@ def decode(
     """
     cache, rows = machinery.cache, tokens_B.shape[0]
     heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
-    highest = int(positions_B.max()) if shared_position is None else shared_position
-    window = round_up(highest + 1, window_granule(dim, group))
-    bias = machinery.mask(positions_B, window)[:, None, None, :]
-    bias = bias.expand(rows, heads, group, window).reshape(rows * heads, group, window)
-    places = cache.decode_places(positions_B) if shared_position is None else shared_position
+    if shared_position is None:
+        window = round_up(int(positions_B.max()) + 1, window_granule(dim, group))
+        bias = machinery.mask(positions_B, window)[:, None, None, :]
+        bias = bias.expand(rows, heads, group, window).reshape(-1, group, window)
+        rotations = machinery.rotations.index_select(0, positions_B)
+        places: int | tuple[Tensor, Tensor] = cache.decode_places(positions_B)
+    else:
+        # One row of everything serves all: same numbers, fewer and smaller operations.
+        window = round_up(shared_position + 1, window_granule(dim, group))
+        bias = machinery.mask(positions_B[:1], window)
+        rotations = machinery.rotations[shared_position : shared_position + 1]
+        places = shared_position
+    windows = cache.windows(rows, window)
 
     def attend_cached(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         cache.append(layer, k, v, places)
-        keys, values = cache.window(layer, 0, rows, window)
-        q = q.reshape(rows * heads, group, dim)
-        return attend(q, keys, values, bias, machinery.scale).view(rows, -1)
+        q = q.reshape(-1, group, dim)
+        return attend(q, *windows[layer], bias, machinery.scale).view(rows, -1)
 
-    rotations = machinery.rotations_at(positions_B)
     x = machinery.decoder.forward(tokens_B, rotations, attend_cached)
     return machinery.decoder.logits(x)

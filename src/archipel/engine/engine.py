@@ -71,7 +71,7 @@ class LocalEngine:
         self._limits = limits or EngineLimits()
         self._decoder: FusedDecoder | None = None
         self._cache: Cache | None = None
-        self._rotations = (torch.empty(0), torch.empty(0))
+        self._rotations = torch.empty(0)
 
     @torch.inference_mode()
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -125,7 +125,7 @@ class LocalEngine:
         min_rows = max(MIN_ROWS, torch.get_num_threads())
         wanted = max(min_rows, sum(request.num_rollouts for request in requests))
         cache, num_slots = self._cache_for(length, wanted, min_rows)
-        if self._rotations[0].shape[0] < cache.shape.length:
+        if self._rotations.shape[0] < cache.shape.length:
             self._rotations = decoder.rotations(cache.shape.length)
         columns = torch.arange(cache.shape.length, device=self._device)
         machinery = Machinery(

@@ -60,15 +60,16 @@ class Generation:
         machinery = self._machinery
         rows = max(self._scheduler.num_rows, machinery.min_rows)
         live, position = self._slots.live[:rows], self._slots.position[:rows]
-        lowest, highest = int(position[live].min()), int(position[live].max())
+        living = np.flatnonzero(live)
+        lowest, highest = int(position[living].min()), int(position[living].max())
         # Dead rows follow along: what they compute is dropped, what they write is masked.
         position[~live] = highest
         tokens = torch.from_numpy(self._slots.last_token[:rows]).to(machinery.device)
         positions = torch.from_numpy(position).to(machinery.device)
         logits = decode(machinery, tokens, positions, highest if lowest == highest else None)
-        position[live] += 1
+        position[living] += 1
         drawn, logprobs = self._sample(logits, np.arange(rows))
-        self._collect(np.flatnonzero(live), drawn[live], logprobs[live])
+        self._collect(living, drawn[living], logprobs[living])
 
     def _sample(self, logits: Tensor, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tokens, logprobs = sample(logits, self._slots.draw(slots, self._machinery.device))

@@ -15,8 +15,8 @@ class Machinery:
 
     decoder: FusedDecoder
     cache: Cache
-    rotations: tuple[Tensor, Tensor]
-    """Cos and signed sin, each (cache length, 1, D)."""
+    rotations: Tensor
+    """(cache length, 2, D): see `FusedDecoder.rotations`."""
     columns: Tensor
     """0 .. cache length - 1."""
     min_rows: int
@@ -48,13 +48,8 @@ class Machinery:
         """Of the scores."""
         return float(self.head_dim**-0.5)
 
-    def rotations_at(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the rotary tables, each (N, 1, D)."""
-        cos, sin = self.rotations
-        return cos.index_select(0, positions_N), sin.index_select(0, positions_N)
-
     def mask(self, last_seen_N: Tensor, window: int) -> Tensor:
         """(N, window): 0 up to each row's last visible position, -inf after it."""
-        hidden = self.columns[:window] > last_seen_N.unsqueeze(1)
-        bias = torch.zeros(hidden.shape, dtype=self.decoder.dtype, device=self.device)
-        return bias.masked_fill_(hidden, -torch.inf)
+        hidden_NW = self.columns[:window] > last_seen_N.unsqueeze(1)
+        bias_NW = torch.zeros(hidden_NW.shape, dtype=self.decoder.dtype, device=self.device)
+        return bias_NW.masked_fill_(hidden_NW, -torch.inf)

@@ -92,7 +92,10 @@ class _Block:
             return self._attend(layer, (q, k, v), bias)
 
         return machinery.decoder.forward(
-            self._tokens_N, machinery.rotations_at(positions), attend_prompts, self._last_rows
+            self._tokens_N,
+            machinery.rotations.index_select(0, positions),
+            attend_prompts,
+            self._last_rows,
         )
 
     def _attend(self, layer: int, qkv: tuple[Tensor, Tensor, Tensor], bias: Tensor) -> Tensor:
