@@ -12,6 +12,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -162,7 +163,7 @@ class _Streams:
         self.weights.extend([completion.weight] * len(places))
 
 
-def build(rows: Sequence[Row], device: torch.device | None = None) -> Batch:
+def build(rows: Sequence[Row]) -> Batch:
     """Lay rows out as tensors, padded to the longest of them."""
     width = max(_row_length(row) for row in rows)
     streams = _Streams()
@@ -172,7 +173,7 @@ def build(rows: Sequence[Row], device: torch.device | None = None) -> Batch:
             _lay_out(tree, number * width, streams)
     behaviour_N = torch.tensor(streams.behaviour, dtype=torch.float32)
     mask_N = torch.tensor([usable(logprob) for logprob in streams.behaviour])
-    batch = Batch(
+    return Batch(
         tokens_BT=_padded(streams.tokens, width, 0),
         positions_BT=_padded(streams.positions, width, 0),
         segments_BT=_padded(streams.segments, width, -1),
@@ -185,7 +186,6 @@ def build(rows: Sequence[Row], device: torch.device | None = None) -> Batch:
         weights_N=torch.tensor(streams.weights, dtype=torch.float32).masked_fill(~mask_N, 0.0),
         mask_N=mask_N,
     )
-    return batch if device is None else moved(batch, device)
 
 
 def muted(batch: Batch) -> Batch:
@@ -199,7 +199,7 @@ def muted(batch: Batch) -> Batch:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The same batch on another device."""
-    columns = {
+    columns: dict[str, Any] = {
         name: value.to(device) if isinstance(value, Tensor) else value
         for name, value in vars(batch).items()
     }

@@ -4,12 +4,14 @@ Law: the distribution is the one that was sampled from, so logits are divided by
 temperature before the softmax. The vocabulary is only computed where a sampled token is predicted.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from archipel.model.network import Decoder
 from archipel.training.batch import Batch
-from archipel.training.packing import row_attention
+from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
 from archipel.training.sharding import Site, shard
 
@@ -21,7 +23,18 @@ class Scorer(nn.Module):
         super().__init__()
         self.decoder = decoder
         self.temperature = temperature
+        self._site = site
+        self._device = next(decoder.parameters()).device
         shard(self, decoder.model.layers, site)
+
+    def batch_of(self, rows: Sequence[Row]) -> Batch:
+        """The share of this rank in a micro-batch, where the model is.
+
+        A rank without rows still gets one, muted, for it must take part in gathering and reducing.
+        """
+        mine = rows[self._site.rank :: self._site.world]
+        batch = build(mine) if mine else muted(build(rows[:1]))
+        return batch if self._device.type == "cpu" else moved(batch, self._device)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logprobs_N (differentiable) and entropy_N in nats, both fp32."""

@@ -17,7 +17,7 @@ from archipel.training.checkpoint import has_checkpoint, read_latest, write_chec
 from archipel.training.environments.task import Environment
 from archipel.training.groups import prompt_ids, stop_ids
 from archipel.training.optimiser import AdamSettings, MasterAdamW
-from archipel.training.packing import Completion, Tree, build, muted, plan
+from archipel.training.packing import Completion, Tree, plan
 from archipel.training.schedule import warmed_up
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
@@ -156,8 +156,7 @@ class _Learner:
         ]
         loss = 0.0
         for rows in plan(trees, self._stage.micro_batch_tokens * self._site.world):
-            mine = rows[self._site.rank :: self._site.world]
-            batch = build(mine) if mine else muted(build(rows[:1]))
+            batch = self._scorer.batch_of(rows)
             logprobs_N, _ = self._scorer(batch)
             total = -(logprobs_N * batch.weights_N).sum()
             (total * (self._site.world / num_tokens)).backward()

@@ -25,10 +25,8 @@ from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import (
     SHARED_ROW_TOKENS,
     Tree,
-    build,
     count_sampled,
     count_valid,
-    muted,
     plan,
     trees_of,
 )
@@ -101,9 +99,7 @@ class Trainer:
         scale = self._site.world / num_valid
         budget = self._recipe.optimiser.micro_batch_tokens * self._site.world
         for rows in plan(trees, budget):
-            mine = rows[self._site.rank :: self._site.world]
-            # A rank without rows still takes part in gathering and reducing.
-            self._accumulate(build(mine) if mine else muted(build(rows[:1])), scale, sums)
+            self._accumulate(self._scorer.batch_of(rows), scale, sums)
         minibatches = self._recipe.optimiser.minibatches
         rate = learning_rate(
             self._recipe.optimiser,
