@@ -12,6 +12,9 @@ from typing import Any
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8785 section 3.2.2.3)."""
 
+MAX_DEPTH = 32
+"""Levels of nesting; the same bound on every machine, whatever its stack allows."""
+
 
 class NotCanonical(ValueError):
     """A value or byte string that has no place in a record."""
@@ -22,14 +25,12 @@ def canonical_json(value: Any) -> bytes:
 
     Raises:
         NotCanonical: a float, an integer out of range, a non-ASCII key, half a surrogate pair,
-            bottomless nesting, or another type.
+            nesting beyond MAX_DEPTH, or another type.
     """
     try:
-        _check(value)
+        _check(value, MAX_DEPTH)
         text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return text.encode()
-    except RecursionError:
-        raise NotCanonical("nested too deeply for a record") from None
     except UnicodeEncodeError as error:
         raise NotCanonical(f"half of a surrogate pair is no text: {error.reason}") from None
 
@@ -54,20 +55,22 @@ def sha256_digest(data: bytes | memoryview) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, depth: int) -> None:
     if value is None or isinstance(value, bool | str):
         return
     if isinstance(value, int):
         if abs(value) > MAX_SAFE_INTEGER:
-            raise NotCanonical(f"integer {value} is beyond +-(2^53 - 1)")
+            raise NotCanonical(f"an integer of {value.bit_length()} bits is beyond +-(2^53 - 1)")
+    elif depth == 0:
+        raise NotCanonical(f"nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, list | tuple):
         for item in value:
-            _check(item)
+            _check(item, depth - 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str) or not key.isascii():
                 raise NotCanonical(f"key {key!r:.40} is not an ASCII string")
-            _check(item)
+            _check(item, depth - 1)
     else:
         raise NotCanonical(
             f"{type(value).__name__} has no canonical form here; scale floats to integers"
