@@ -20,7 +20,7 @@ from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, Digest
 from archipel.identity import Envelope, Identity, IdentityError, sign, verify
 from archipel.node import documents
 from archipel.node.exchange import LabRefused, LabUnreachable, bounded_body, refusal
-from archipel.records.fields import BlobRef
+from archipel.records.fields import MAX_SEQ, BlobRef
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
@@ -39,6 +39,10 @@ READ_LIMIT_S = 60.0
 """Silence on a connection that lasts longer counts as unreachable."""
 CHUNK_BYTES = 1024 * 1024
 MAX_TRANSFER_ATTEMPTS = 5
+FIRST_PAUSE_S = 0.2
+"""Between attempts at a transfer, doubling."""
+LAST_SEQ = MAX_SEQ - 2**32
+"""A lab that claims to have heard this from us leaves us no numbers to speak with."""
 NO_COMPRESSION = {"Accept-Encoding": "identity"}
 """Sizes are bounded as they travel; nothing swells on arrival."""
 
@@ -76,6 +80,8 @@ class LabClient:
             self.lab = documents.lab_did(facts)
         except documents.BadDocument as error:
             raise LabRefused("unexpected-answer", str(error), 200) from None
+        if spoken.last_seq > LAST_SEQ:
+            raise LabRefused("unexpected-answer", f"last_seq is {spoken.last_seq}", 200)
         self._last_seq = max(self._last_seq, spoken.last_seq)
 
     def next_seq(self) -> int:
@@ -169,7 +175,7 @@ class LabClient:
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
                     raise _given_up(error) from None
-                await asyncio.sleep(0.2 * 2**attempt)
+                await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
         return store.path(blob.digest)
 
     async def upload(self, path: Path, blob: BlobRef, work: str | None) -> None:
@@ -200,7 +206,7 @@ class LabClient:
             except LabUnreachable:
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
                     raise
-                await asyncio.sleep(0.2 * 2**attempt)
+                await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
             else:
                 self.bytes_up += blob.size - offset
                 return
@@ -219,7 +225,7 @@ class LabClient:
                 resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
                 writer = await asyncio.to_thread(store.writer, blob.digest, blob.size, resumed)
                 with writer:
-                    async for chunk in answer.aiter_raw(CHUNK_BYTES):
+                    async for chunk in answer.aiter_raw():  # no size: a cut must not lose a buffer
                         writer.write(chunk)
                         self.bytes_down += len(chunk)
                     await asyncio.to_thread(writer.commit)

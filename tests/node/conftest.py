@@ -1,0 +1,28 @@
+"""A lab with real blobs for the nodes to dial."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from world import World
+
+MEMORY_DISK = Path("/dev/shm")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk that synchronises at once, where there is one."""
+    if not MEMORY_DISK.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY_DISK, prefix="archipel-") as made:
+        yield Path(made)
+
+
+@pytest.fixture
+def world(folder: Path) -> Iterator[World]:
+    made = World(folder, ledger_on_disk=False)
+    yield made
+    made.close()
