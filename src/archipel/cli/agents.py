@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,33 @@ if TYPE_CHECKING:
     from archipel.node.settings import NodeSettings
 
 PROGRESS_INTERVAL_S = 2.0
+Command = Callable[..., None]
+
+
+def agent_options(function: Command) -> Command:
+    """What every agent's command takes: the lab, a home, threads, patience, metrics, quiet."""
+    options = (
+        click.argument("lab_url"),
+        click.option(
+            "--home",
+            type=click.Path(path_type=Path),
+            help="Keys, cache and logs [~/.archipel/...].",
+        ),
+        click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024)),
+        click.option(
+            "--give-up",
+            type=float,
+            metavar="SECONDS",
+            help="End when the lab is away this long [never].",
+        ),
+        click.option(
+            "--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT."
+        ),
+        click.option("--quiet", is_flag=True, help="No progress line."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from archipel.cli.agents import agent_options
 from archipel.cli.doors import child_environment, home_folder, thread_environment
 
 
@@ -14,11 +15,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("lab_url")
-@click.option(
-    "--home", type=click.Path(path_type=Path), help="Key, cache and logs [~/.archipel/node]."
-)
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@agent_options
 @click.option(
     "--engine",
     default="archipel",
@@ -42,11 +39,6 @@ def command() -> None:
     help="Extra seconds before each exchange: a far-away node, for experiments.",
 )
 @click.option("--max-memory-gb", type=float, help="Address space of the work process (CPU only).")
-@click.option(
-    "--give-up", type=float, metavar="SECONDS", help="End when the lab is away this long [never]."
-)
-@click.option("--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT.")
-@click.option("--quiet", is_flag=True, help="No progress line.")
 def join(
     lab_url: str,
     home: Path | None,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.agents import agent_options
 from archipel.cli.doors import child_environment, home_folder, thread_environment
 
 
@@ -13,11 +14,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("lab_url")
-@click.option(
-    "--home", type=click.Path(path_type=Path), help="Key, memory and secrets [~/.archipel/update]."
-)
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@agent_options
 @click.option(
     "--ranks",
     default=1,
@@ -31,11 +28,6 @@ def command() -> None:
 @click.option(
     "--secrets", type=click.Path(path_type=Path), help="Folder of secrets [HOME/secrets]."
 )
-@click.option(
-    "--give-up", type=float, metavar="SECONDS", help="End when the lab is away this long [never]."
-)
-@click.option("--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT.")
-@click.option("--quiet", is_flag=True, help="No progress line.")
 def join(
     lab_url: str,
     home: Path | None,

@@ -113,15 +113,8 @@ def rollout_bounds(state: LabState, lease: Lease) -> rollouts.RolloutBounds:
     if not isinstance(spec, RolloutSpec):
         raise refusals.Conflict(f"{lease.work} is {spec.kind} work, not rollouts")
     pace = state.runs[spec.run].opened.pace
-    return rollouts.RolloutBounds(
-        work=lease.work,
-        policy=spec.policy,
-        num_groups=len(spec.groups),
-        group_size=pace.group_size,
-        max_new_tokens=pace.max_new_tokens,
-        vocab_size=pace.vocab_size,
-        stop_tokens=pace.stop_tokens,
-    )
+    groups = len(spec.groups)
+    return rollouts.bounds_of(pace, work=lease.work, policy=spec.policy, num_groups=groups)
 
 
 def _admit_node(state: LabState, joined: NodeJoined) -> None:

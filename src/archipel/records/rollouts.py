@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
+from archipel.records.statements import Pace
 
 MAX_PROMPT_TOKENS = 2**20
 LOGPROB_TOLERANCE = 1e-4
@@ -59,6 +60,19 @@ class RolloutBounds:
     max_new_tokens: int
     vocab_size: int
     stop_tokens: tuple[int, ...]
+
+
+def bounds_of(pace: Pace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
+    """What a run's pace allows an answer to this work to hold."""
+    return RolloutBounds(
+        work=work,
+        policy=policy,
+        num_groups=num_groups,
+        group_size=pace.group_size,
+        max_new_tokens=pace.max_new_tokens,
+        vocab_size=pace.vocab_size,
+        stop_tokens=pace.stop_tokens,
+    )
 
 
 def max_rollout_bytes(bounds: RolloutBounds) -> int:

@@ -21,8 +21,8 @@ from archipel.model.manifest import Manifest, describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe, recipe_from_canonical
-from archipel.records.rollouts import RolloutBounds, Sampled, pack_prompts, unpack_rollouts
-from archipel.records.statements import Pace, ResultInput
+from archipel.records.rollouts import Sampled, bounds_of, pack_prompts, unpack_rollouts
+from archipel.records.statements import ResultInput
 from archipel.training.batch import Group
 from archipel.training.checkpoint import NoCheckpoint
 from archipel.training.environments.environment import make_environment
@@ -205,7 +205,10 @@ def batch_groups(
     groups: dict[int, tuple[int, list[Sampled]]] = {}
     for each in inputs:
         data = context.blobs[each.result.digest].read_bytes()
-        sampled = unpack_rollouts(data, rollout_bounds(each, context.pace))
+        bounds = bounds_of(
+            context.pace, work=each.work, policy=each.policy, num_groups=len(each.groups)
+        )
+        sampled = unpack_rollouts(data, bounds)
         for index, rollouts in zip(each.groups, sampled, strict=True):
             if index in wanted:
                 groups[index] = (each.version, rollouts)
@@ -213,19 +216,6 @@ def batch_groups(
     if missing:
         raise WorkFailed(f"groups {missing[:5]} of the batch are in none of the results")
     return groups
-
-
-def rollout_bounds(accepted: ResultInput, pace: Pace) -> RolloutBounds:
-    """What the accepted result was asked for."""
-    return RolloutBounds(
-        work=accepted.work,
-        policy=accepted.policy,
-        num_groups=len(accepted.groups),
-        group_size=pace.group_size,
-        max_new_tokens=pace.max_new_tokens,
-        vocab_size=pace.vocab_size,
-        stop_tokens=pace.stop_tokens,
-    )
 
 
 def _write_whole(path: Path, text: str) -> None:
