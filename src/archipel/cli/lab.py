@@ -107,7 +107,9 @@ def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; 
     import socket
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # Named, not left to the system: asyncio turns Nagle's algorithm off only for sockets that say
+    # TCP, and with it on every answer waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
