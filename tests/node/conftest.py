@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from archipel.node.decide import backoff_s
+from stub_worker import StubWorker
 from world import World
 
 MEMORY_DISK = Path("/dev/shm")
@@ -26,3 +28,15 @@ def world(folder: Path) -> Iterator[World]:
     made = World(folder, ledger_on_disk=False)
     yield made
     made.close()
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[StubWorker]]:
+    """Agents get a child that is none, and waits are a twentieth as long."""
+    StubWorker.reset()
+    monkeypatch.setattr("archipel.node.agent.Worker", StubWorker)
+    monkeypatch.setattr(
+        "archipel.node.patience.backoff_s", lambda attempt, draw: backoff_s(attempt, draw) / 20
+    )
+    yield StubWorker
+    StubWorker.reset()

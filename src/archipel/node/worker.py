@@ -6,6 +6,8 @@ agent. The child gets a scrubbed environment and no file descriptors but its thr
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -120,7 +122,7 @@ class Worker:
         """End the child and whatever it started."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+                os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own, see start
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TERM_LIMIT_S):
                 await self._process.wait()

@@ -1,0 +1,172 @@
+"""What goes wrong around an agent: its child, its disk, its lab; each costs at most one lease."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import stub_worker
+from agents import LIMIT_S, SLOW, agent_of, at_a_lab, complete, learning, more_than, until
+from archipel.blobs import StorageFull
+from archipel.node.agent import Agent
+from archipel.node.patience import NodeFailed
+from archipel.records.statements import NodeLeft
+from archipel.work.messages import Done, DoWork
+from live import live
+from people import identity
+from stub_worker import StubWorker, crash, honest, refuse, written
+from world import World
+
+pytestmark = pytest.mark.usefixtures("stub")
+
+
+def test_a_child_that_dies_costs_one_lease_and_not_the_node(world: World, folder: Path) -> None:
+    StubWorker.script = [crash]
+    agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    assert StubWorker.started == 2
+    assert agent.totals.works["lost"] == 1
+    assert world.state.nodes[identity("node").did].returned == 1
+
+
+def test_a_child_that_cannot_work_costs_one_lease_and_lives_on(world: World, folder: Path) -> None:
+    StubWorker.script = [refuse]
+    agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    assert StubWorker.started == 1
+    assert agent.totals.works["returned"] == 1
+
+
+def test_an_answer_on_its_way_survives_the_death_of_the_child(world: World, folder: Path) -> None:
+    StubWorker.script = [honest, crash]
+
+    async def story(agent: Agent) -> None:
+        agent.client.send = slowly(agent.client.send)
+        await until(complete(world), learning(world))
+
+    agent = at_a_lab(world, folder, story)
+    assert agent.totals.works["lost"] == 1
+    assert world.state.nodes[identity("node").did].returned == 1
+
+
+def slowly(send):
+    async def slow(*arguments) -> None:
+        await asyncio.sleep(0.3)
+        await send(*arguments)
+
+    return slow
+
+
+def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.node.patience.backoff_s", lambda attempt, draw: 0.001)
+    StubWorker.script = [refuse] * 5
+    world.started(**SLOW)
+
+    async def story() -> None:
+        async with live(world) as url:
+            with pytest.raises(NodeFailed, match=r"5 times in a row .*out of memory.*child\.log"):
+                await asyncio.wait_for(agent_of(folder, url).run(), LIMIT_S)
+
+    world.await_(story())
+    assert not world.state.leases
+    assert world.run().pool == (0, 1)
+
+
+def escape(worker: StubWorker, message: DoWork) -> Done:
+    """Name the node's own key as the answer."""
+    (Path(worker.setup.scratch).parent / "node.key").write_bytes(b"secret")
+    return Done(
+        files={"rollouts": str(Path(worker.setup.scratch).parent / "node.key")},
+        values={"policy": message.spec.policy, "num_tokens": 1},
+    )
+
+
+def linked(worker: StubWorker, message: DoWork) -> Done:
+    done = honest(worker, message)
+    path = Path(done.files["rollouts"])
+    path.unlink()
+    path.symlink_to(__file__)
+    return done
+
+
+def speechless(worker: StubWorker, message: DoWork) -> Done:
+    return Done(files={}, values={})
+
+
+def confused(worker: StubWorker, message: DoWork) -> Done:
+    done = honest(worker, message)
+    return done.model_copy(update={"values": {"policy": 7, "num_tokens": "many"}})
+
+
+def noise(worker: StubWorker, message: DoWork) -> Done:
+    return written(worker, message, b"no payload")
+
+
+@pytest.mark.parametrize("act", [escape, linked, speechless, confused, noise])
+def test_a_child_gone_mad_costs_its_lease_and_tells_the_lab_nothing(
+    world: World, folder: Path, act: stub_worker.Act
+) -> None:
+    StubWorker.script = [act]
+    agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    assert agent.totals.works.pop("accepted") == len(StubWorker.done) - 1
+    assert sum(agent.totals.works.values()) == 1
+    assert world.state.nodes[identity("node").did].returned == 1
+    kept = [world.blobs.read_bytes(digest, 10**6) for digest in world.blobs.digests()]
+    assert b"secret" not in kept
+    assert Path(__file__).read_bytes() not in kept
+
+
+def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
+    world: World, folder: Path
+) -> None:
+    full = [StorageFull("the disk is full")] * 2
+
+    async def story(agent: Agent) -> None:
+        fetch = agent.client.fetch
+
+        async def failing(blob, store) -> Path:
+            if full:
+                raise full.pop()
+            return await fetch(blob, store)
+
+        agent.client.fetch = failing
+        await until(complete(world), learning(world))
+
+    agent = at_a_lab(world, folder, story)
+    assert agent.totals.works["returned"] == 2
+    assert StubWorker.started == 1
+
+
+def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(
+    world: World, folder: Path
+) -> None:
+    learner = world.started(**SLOW)
+    StubWorker.pause_s = 0.05
+
+    async def story() -> None:
+        async with live(world) as url:
+            port = int(url.rsplit(":", 1)[1])
+            running = asyncio.create_task(agent_of(folder, url).run())
+            await until(lambda: world.run().num_groups >= 2)
+        for _ in range(3):
+            world.restart()
+            async with live(world, port):
+                await until(more_than(world, world.run().num_groups), learner.work)
+        world.restart()
+        async with live(world, port):
+            await until(complete(world), learner.work)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    world.await_(story())
+    world.check()
+    world.check_replay()
+
+
+def test_a_node_the_lab_forgot_joins_again_by_itself(world: World, folder: Path) -> None:
+    async def story(agent: Agent) -> None:
+        await until(lambda: world.run().num_groups > 0)
+        world.speak(identity("node"), NodeLeft, seq=agent.client.next_seq())
+        await until(complete(world), learning(world))
+
+    at_a_lab(world, folder, story)
