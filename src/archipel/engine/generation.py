@@ -4,6 +4,7 @@ Law: everything a sequence's numbers depend on is a function of that sequence; s
 `decode` and `attention` for how products and sums are kept that way.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,7 +77,8 @@ class Generation:
         return tokens.cpu().numpy(), logprobs.cpu().numpy()
 
     def _collect(self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> None:
-        if not np.isfinite(logprobs).all():
+        # One sum instead of a test per element: any NaN or infinity survives it.
+        if not math.isfinite(logprobs.sum()):
             raise NonFiniteLogits(
                 "a sampled log-probability is not finite; expected finite logits: "
                 "check the weights that were loaded"

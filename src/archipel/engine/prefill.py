@@ -1,20 +1,21 @@
 """Read prompts: each group's once, its keys and values copied to all of the group's slots.
 
 Products run over the prompts' tokens without padding; attention runs over prompts padded to a
-multiple of 16. Long prompts go block by block, alone, attending to what the cache holds of them.
+multiple of 8. Long prompts go block by block, alone, attending to what the cache holds of them.
 Law: how a prompt is cut and padded follows from its own length.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from archipel.engine.attention import attend, round_up
 from archipel.engine.machinery import Machinery
 
-GRANULE = 16
+GRANULE = 8
 """Prompts of equal length after rounding up to this share a batch."""
 BLOCK = 256
 """Positions of one prompt that are read at a time; bounds the memory of the scores."""
@@ -59,34 +60,30 @@ class _Block:
     def __init__(self, machinery: Machinery, batch: Sequence[Prompt], start: int) -> None:
         self._machinery, self._batch, self._start = machinery, batch, start
         pieces = [prompt.tokens[start : start + BLOCK] for prompt in batch]
-        lengths = [len(piece) for piece in pieces]
-        self._padded = round_up(max(lengths), GRANULE)
-        device = machinery.device
-        tokens = [token for piece in pieces for token in piece]
-        ends = torch.tensor(lengths).cumsum(0)
-        # Too few rows would change the kernel; extra ones are computed and dropped.
-        tokens += [tokens[-1]] * (machinery.min_rows - len(tokens))
-        spare = max(0, machinery.min_rows - len(batch))
-        self._tokens_N = torch.tensor(tokens, device=device)
-        self._last_rows = torch.cat((ends - 1, ends[-1:].expand(spare) - 1)).to(device)
-        begins = ends - torch.tensor(lengths)
-        column_R = torch.arange(self._padded)
-        padded_nR = begins.unsqueeze(1) + column_R
-        real_nR = column_R < torch.tensor(lengths).unsqueeze(1)
-        self._packed_row = torch.where(real_nR, padded_nR, 0).view(-1).to(device)
-        padded_row = real_nR.view(-1).nonzero().squeeze(1)
-        spare_rows = padded_row[-1:].expand(len(tokens) - len(padded_row))
-        self._padded_row = torch.cat((padded_row, spare_rows)).to(device)
-        self._is_full = len(tokens) == len(batch) * self._padded
-        self._owners = _owners(batch).to(device)
-        self._slots = torch.tensor([slot for p in batch for slot in p.slots], device=device)
+        lengths = np.array([len(piece) for piece in pieces])
+        tokens = np.array([token for piece in pieces for token in piece])
+        ends = lengths.cumsum()
+        self._padded = round_up(int(lengths.max()), GRANULE)
+        self._packing = None
+        if len(tokens) < len(batch) * self._padded:
+            self._packing = _Packing(lengths, self._padded, machinery)
+            tokens = tokens[self._packing.repeated]
+        # Repeating the last row keeps products at the smallest number of rows.
+        wanted = np.minimum(np.arange(max(len(batch), machinery.min_rows)), len(batch) - 1)
+        self._tokens_N = torch.from_numpy(tokens).to(machinery.device)
+        self._last_rows = torch.from_numpy(ends[wanted] - 1).to(machinery.device)
+        self._owners = _owners(batch).to(machinery.device)
+        slots = [slot for prompt in batch for slot in prompt.slots]
+        self._slots = torch.tensor(slots, device=machinery.device)
 
     def read(self) -> Tensor:
         """Residual stream (at least min_rows, d): row i is the end of the block in prompt i."""
         machinery, end = self._machinery, self._start + self._padded
-        positions = self._start + self._padded_row % self._padded
-        bias = machinery.mask(machinery.columns[self._start : end], end)
-        bias = bias.repeat_interleave(machinery.group, dim=0).unsqueeze(0)
+        columns = machinery.columns[self._start : end]
+        bias = machinery.mask(columns, end).repeat_interleave(machinery.group, dim=0).unsqueeze(0)
+        positions = columns.repeat(len(self._batch))
+        if self._packing is not None:
+            positions = positions.index_select(0, self._packing.padded_place)
 
         def attend_prompts(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return self._attend(layer, (q, k, v), bias)
@@ -120,12 +117,34 @@ class _Block:
         q = q.reshape(num * heads, rows * group, dim)
         mixed = attend(q, *seen, bias, machinery.scale).view(num, heads, rows, group, dim)
         mixed = mixed.transpose(1, 2).reshape(num * rows, heads * group * dim)
-        return mixed if self._is_full else mixed.index_select(0, self._padded_row)
+        if self._packing is None:
+            return mixed
+        return mixed.index_select(0, self._packing.padded_place)
 
     def _pad(self, packed_NHD: Tensor) -> Tensor:
         """(N, H, D) over packed rows -> (n * R, H * D); padding repeats some real row."""
         flat = packed_NHD.flatten(1)
-        return flat if self._is_full else flat.index_select(0, self._packed_row)
+        if self._packing is None:
+            return flat
+        return flat.index_select(0, self._packing.packed_place)
+
+
+class _Packing:
+    """Where rows without padding lie among padded ones, and back."""
+
+    def __init__(self, lengths_n: np.ndarray, padded: int, machinery: Machinery) -> None:
+        column_R = np.arange(padded)
+        real_nR = column_R < lengths_n[:, None]
+        begins_n = lengths_n.cumsum() - lengths_n
+        packed_nR = np.where(real_nR, begins_n[:, None] + column_R, 0)
+        places = np.flatnonzero(real_nR)
+        count = max(len(places), machinery.min_rows)
+        self.repeated = np.minimum(np.arange(count), len(places) - 1)
+        """Packed rows, the last one repeated up to the smallest number of rows."""
+        self.packed_place = torch.from_numpy(packed_nR.reshape(-1)).to(machinery.device)
+        """For each padded row, its packed row (0 for padding)."""
+        self.padded_place = torch.from_numpy(places[self.repeated]).to(machinery.device)
+        """For each packed row, its padded row."""
 
 
 def _owners(batch: Sequence[Prompt]) -> Tensor:

@@ -41,24 +41,30 @@ class Slots:
 
     def admit(self, admissions: Sequence[Admission]) -> None:
         """Begin sequences; their prompts are about to be read."""
-        seeds, rollouts, slots = [], [], []
-        for admission in admissions:
-            request, at = self._requests[admission.request], list(admission.slots)
-            for offset, slot in enumerate(at):
-                self._owner[slot] = (admission.request, admission.first_rollout + offset)
-                seeds.append(request.seed)
-                rollouts.append(admission.first_rollout + offset)
-            self.position[at] = len(request.prompt)
-            self._limit[at] = request.max_new_tokens
-            self._stops[at] = -1
-            self._stops[at, : len(request.stop_tokens)] = request.stop_tokens
-            self._temperature[at] = request.temperature or 1.0
-            self._greedy[at] = request.temperature == 0.0
-            slots += at
-        self._count[slots], self.live[slots] = 0, True
+        sizes = [len(admission.slots) for admission in admissions]
+        slots = np.concatenate([np.array(admission.slots) for admission in admissions])
+        requests = [self._requests[admission.request] for admission in admissions]
+        owners = [(a.request, a.first_rollout + i) for a in admissions for i in range(len(a.slots))]
+        for slot, owner in zip(slots.tolist(), owners, strict=True):
+            self._owner[slot] = owner
+
+        def each(values: list[float] | list[int], dtype: type) -> np.ndarray:
+            """One value per admission, repeated for its slots."""
+            return np.repeat(np.array(values, dtype=dtype), sizes)
+
+        self.position[slots] = each([len(r.prompt) for r in requests], np.int64)
+        self._limit[slots] = each([r.max_new_tokens for r in requests], np.int64)
+        temperature = each([r.temperature for r in requests], np.float32)
+        self._greedy[slots] = temperature == 0.0
+        self._temperature[slots] = np.where(temperature == 0.0, 1.0, temperature)
+        self._count[slots], self.live[slots], self._stops[slots] = 0, True, -1
+        for admission, request in zip(admissions, requests, strict=True):
+            if request.stop_tokens:
+                at = np.array(admission.slots)
+                self._stops[at, : len(request.stop_tokens)] = request.stop_tokens
         self._uniform[slots] = uniforms(
-            np.array(seeds, dtype=np.uint64),
-            np.array(rollouts, dtype=np.uint64),
+            each([r.seed for r in requests], np.uint64),
+            np.array([rollout for _, rollout in owners], dtype=np.uint64),
             self._uniform.shape[1],
         )
 
