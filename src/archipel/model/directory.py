@@ -5,11 +5,13 @@ Law: safetensors and JSON only; every file is bounded and every tensor is expect
 shape; a directory appears whole or not at all.
 """
 
+import functools
 import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -122,9 +124,11 @@ def write_model(
     partial.replace(path)
 
 
-def expected_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+@functools.lru_cache(maxsize=64)
+def expected_shapes(config: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
     """Name and shape of every tensor in the state of such a decoder; nothing is allocated."""
-    return {name: tuple(tensor.shape) for name, tensor in _hollow(config).state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in _hollow(config).state_dict().items()}
+    return MappingProxyType(shapes)
 
 
 def _hollow(config: DecoderConfig) -> Decoder:

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -36,6 +37,8 @@ from archipel.work.sandbox import Limits, kernel, restrict
 logger = logging.getLogger("archipel.work.child")
 
 MAX_OPEN_FILES = 1024
+PROGRESS_INTERVAL_S = 0.5
+"""Between words about progress: one per token would cost as much as small work itself."""
 
 
 class Child:
@@ -46,6 +49,7 @@ class Child:
         self._answers = answers
         self._scratch = Path(setup.scratch)
         self._kinds: dict[str, Kind] = {}
+        self._last_progress_s = 0.0
 
     def say(self, message: Closed) -> None:
         """Send one line to the agent."""
@@ -87,6 +91,10 @@ class Child:
         return Done(files={}, values=measure_engine(self._choice()))
 
     def _progress(self, values: Mapping[str, Any]) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
+            return
+        self._last_progress_s = now_s
         self.say(ProgressMessage(tokens=int(values.get("tokens", 0))))
 
     def _kind(self, name: str) -> Kind:
