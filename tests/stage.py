@@ -1,0 +1,200 @@
+"""A lab of real processes with a model so small that a run is over in seconds.
+
+`Stage` opens the run, waits, and at the end reads the ledger as anybody could: it must replay, its
+books must balance, and every group must have been paid once.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from archipel.bench.site import Site
+from archipel.identity import Identity
+from archipel.lab.lab import replay
+from archipel.lab.state import LabState, Phase, Run
+from archipel.ledger.location import read_log
+from archipel.ledger.signed_note import NoteKey
+from archipel.model.config import DecoderConfig
+from archipel.model.directory import write_model
+from archipel.model.network import random_weights
+from archipel.model.tokenizer import character_tokenizer
+from archipel.node.client import LabClient
+from archipel.node.operator import Vocabulary, open_run
+from archipel.records.recipe import Recipe
+
+NAME = "tiny"
+SECRET = b"only the verifier knows"
+LIMIT_S = 120.0
+"""A hard end to every wait: a whole run takes a few seconds on an idle machine."""
+BATCH = 4
+EVERY_PROCESS = {
+    "PATH": os.defpath,
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def tiny_recipe(versions: int, staleness: int) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "run": {
+                "name": NAME,
+                "versions": versions,
+                "groups_per_update": BATCH,
+                "group_size": 4,
+                "max_staleness": staleness,
+                "seed": 11,
+                "anchor_every": 2,
+            },
+            "environment": {
+                "name": "secret_order",
+                "secret": "secret-order",
+                "parameters": {"length": 3, "alphabet": 8},
+            },
+            "model": {
+                "hidden_size": 32,
+                "num_layers": 1,
+                "num_heads": 2,
+                "num_kv_heads": 2,
+                "intermediate_size": 64,
+                "max_position_embeddings": 32,
+            },
+            "sampling": {"max_new_tokens": 6},
+            "loss": {"name": "ppo_clip"},
+            "optimiser": {"learning_rate": 1e-2, "warmup_steps": 0},
+            "evaluation": {"every": 100, "num_tasks": 4},
+            "lease": {
+                "min_deadline_s": 6.0,
+                "slack": 1.0,
+                "update_deadline_s": 60.0,
+                "max_groups": 2,
+                "price_micro": 1000,
+            },
+        }
+    )
+
+
+def write_start(folder: Path) -> Path:
+    """Version 0: random weights from a fixed seed."""
+    recipe = tiny_recipe(1, 0)
+    tokenizer = character_tokenizer()
+    config = DecoderConfig.from_section(recipe.model, tokenizer)
+    write_model(folder, random_weights(config, seed=3), config, tokenizer)
+    return folder
+
+
+class Stage:
+    """One run at one site."""
+
+    def __init__(self, folder: Path, start: Path, versions: int, staleness: int) -> None:
+        self.site = Site(folder, EVERY_PROCESS)
+        self.recipe = tiny_recipe(versions, staleness)
+        self._start = start
+
+    def __enter__(self) -> "Stage":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.site.close()
+
+    def open(self, *trusted: str) -> None:
+        """Lab, update processes and run, in this order."""
+        self.site.start_lab()
+        dids = []
+        for name in trusted or ("update",):
+            self.site.keep_secret(name, "secret-order", SECRET)
+            dids.append(self.site.start_update(name))
+        asyncio.run(self._open_run(tuple(dids)))
+
+    async def _open_run(self, trusted: tuple[str, ...]) -> None:
+        client = LabClient(self.site.url, self.site.operator())
+        tokenizer = character_tokenizer()
+        vocabulary = Vocabulary(tokenizer.vocab_size, (tokenizer.eos_id,))
+        try:
+            await open_run(client, self.recipe, vocabulary, self._start, trusted)
+        finally:
+            await client.close()
+
+    def restart_lab(self, *, while_down: Callable[[], None] = lambda: None) -> None:
+        """Kill -9, then the same port and home again."""
+        port = int(self.site.url.rsplit(":", 1)[1])
+        self.site.kill("lab")
+        while_down()
+        self.site.start_lab(port)
+
+    def version(self) -> int:
+        run = self.site.get(f"/runs/{NAME}")
+        return -1 if run is None else int(run["version"])
+
+    def leased(self, name: str, kind: str) -> bool:
+        """Whether `name` holds work of this kind right now."""
+        did = self.site.did(name)
+        leases = self.site.get("/leases") or []
+        return any(lease["node"] == did and lease["kind"] == kind for lease in leases)
+
+    def node(self, name: str) -> Mapping[str, object]:
+        did = self.site.did(name)
+        return next((each for each in self.site.get("/nodes") or [] if each["node"] == did), {})
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        self.site.wait_until(condition, what, LIMIT_S)
+
+    def wait_for_version(self, version: int) -> None:
+        self.wait(lambda: self.version() >= version, f"version {version}")
+
+    def child(self, name: str) -> int:
+        """Process id of the work process of `name`."""
+        parent = self.site._processes[name].pid
+        listed = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        assert len(listed) == 1, listed
+        return int(listed[0])
+
+    def kill_child(self, name: str) -> None:
+        os.kill(self.child(name), signal.SIGKILL)
+
+    def finished(self) -> "Outcome":
+        """Wait for the run's end, end everything, and read the ledger."""
+        last = self.recipe.run.versions
+        self.wait_for_version(last)
+        self.site.close()
+        return Outcome(self.site.home("lab"), last)
+
+
+class Outcome:
+    """What the ledger says of a run that is over."""
+
+    def __init__(self, home: Path, versions: int) -> None:
+        lab = Identity.load(home / "lab.key")
+        origin = f"archipel.lab/{lab.did.rsplit(':', 1)[-1]}"
+        log = read_log(home / "ledger.sqlite", NoteKey(origin, lab.public_key))
+        log.verify()
+        self.state: LabState = replay(lab.did, log)
+        log.close()
+        self.run: Run = self.state.runs[NAME]
+        self._check(versions)
+
+    def _check(self, versions: int) -> None:
+        run, state = self.run, self.state
+        num_groups = versions * BATCH
+        assert run.phase is Phase.COMPLETE
+        assert run.version == versions
+        assert run.num_groups == num_groups, "a group was lost or counted twice"
+        assert sum(run.staleness.values()) == num_groups
+        assert max(run.staleness) <= run.opened.pace.max_staleness
+        assert sum(state.balances.values()) == 0
+        assert state.balances[run.opened.author] == -num_groups * run.opened.pace.price_micro
+        learned = [(v, each.work) for v, used in enumerate(run.updates) for each in used]
+        assert len(learned) == len(set(learned))
+
+    @property
+    def weights(self) -> str:
+        """Digest of the last version."""
+        return self.run.versions[-1].policy
+
+    @property
+    def policies(self) -> list[str]:
+        """Digest of every version."""
+        return [version.policy for version in self.run.versions]
