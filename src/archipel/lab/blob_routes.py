@@ -18,6 +18,9 @@ from archipel.lab.lab import Lab, open_record
 from archipel.records.statements import BlobOffered
 
 MAX_OFFER_CHARACTERS = 8192
+OCTETS = "application/octet-stream"
+READ_AT_ONCE_BYTES = 1024 * 1024
+"""A file of this size is read faster than it is streamed through threads."""
 BLOB_PATH = "/blobs/{digest}"
 IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
 """A name that is a hash never changes its meaning."""
@@ -32,12 +35,15 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
 
     @api.get(BLOB_PATH, summary="Download a blob; Range requests resume", response_class=Response)
     @api.head(BLOB_PATH, summary="Is the blob here?", response_class=Response)
-    async def download(digest: str) -> Response:
+    async def download(request: Request, digest: str) -> Response:
         try:
             path = lab.blobs.path(digest)
+            is_small = lab.blobs.size(digest) <= READ_AT_ONCE_BYTES
         except errors.BlobError as error:
             raise refusals.Unknown(str(error)) from None
-        return FileResponse(path, media_type="application/octet-stream", headers=IMMUTABLE)
+        if is_small and request.method == "GET" and "range" not in request.headers:
+            return Response(path.read_bytes(), media_type=OCTETS, headers=IMMUTABLE)
+        return FileResponse(path, media_type=OCTETS, headers=IMMUTABLE)
 
     @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
     async def upload_state(digest: str, offer: Offer) -> dict[str, Any]:

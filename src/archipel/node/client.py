@@ -43,6 +43,8 @@ FIRST_PAUSE_S = 0.2
 """Between attempts at a transfer, doubling."""
 LAST_SEQ = MAX_SEQ - 2**32
 """A lab that claims to have heard this from us leaves us no numbers to speak with."""
+JUST_SEND_BYTES = 1024 * 1024
+"""Up to this size, asking what the lab has already costs more than sending it again."""
 NO_COMPRESSION = {"Accept-Encoding": "identity"}
 """Sizes are bounded as they travel; nothing swells on arrival."""
 
@@ -187,16 +189,18 @@ class LabClient:
         await self.send(lambda offset: data[offset:], blob, work)
 
     async def send(self, rest: Rest, blob: BlobRef, work: str | None) -> None:
-        """Upload `blob`, asking for its bytes from where an interrupted upload stopped."""
+        """Upload `blob`; a large or interrupted one from where the lab says it stopped."""
         offer = self._statement(BlobOffered, {"blob": blob, "work": work})
         headers = {"Archipel-Offer": base64.b64encode(self.signed(offer).to_json()).decode()}
         for attempt in range(MAX_TRANSFER_ATTEMPTS):
             try:
-                path = f"/blobs/{blob.digest}/state"
-                state = await self.read(documents.UploadState, path, headers=headers)
-                if state.complete:
-                    return
-                offset = state.offset
+                offset = 0
+                if attempt or blob.size > JUST_SEND_BYTES:
+                    path = f"/blobs/{blob.digest}/state"
+                    state = await self.read(documents.UploadState, path, headers=headers)
+                    if state.complete:
+                        return
+                    offset = state.offset
                 await self._json(
                     "PUT",
                     f"/blobs/{blob.digest}",
