@@ -13,38 +13,29 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 
+from archipel.bench.contestants import (
+    DTYPES,
+    Contestant,
+    Dtype,
+    Key,
+    Side,
+    Task,
+    contestants_for,
+    workload_named,
+)
 from archipel.bench.roofline import Roofline, measure_roofline
-from archipel.engine.engine import LocalEngine, Request
-from archipel.engine.noise import random_tokens
-from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
-from archipel.model.network import random_weights
-from archipel.model.tokenizer import character_tokenizer
-from archipel.records.recipe import ModelSection
 
-Dtype = Literal["float32", "bfloat16"]
-DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
 _SHORT = {"float32": "fp32", "bfloat16": "bf16"}
 BATCH_SIZES = (1, 8, 32, 128)
 MIN_ROUNDS = 2
 TRIALS = 3
 """Runs per dtype to choose by; one is enough when it takes long."""
 _LONG_S = 1.0
-_SEED = 7
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A model and the lengths that it is asked for."""
-
-    name: str
-    config: DecoderConfig
-    prompt_length: int
-    num_new: int
 
 
 @dataclass(frozen=True)
@@ -101,20 +92,6 @@ class Cell:
     """Tokens per second if only weights were read and multiplied, in our dtype."""
 
 
-def workload_named(name: str) -> Workload:
-    """`demo`, `30m` or `100m`."""
-    if name == "demo":
-        config = DecoderConfig.from_section(ModelSection(), character_tokenizer())
-        return Workload(name, config, prompt_length=8, num_new=8)
-    if name == "30m":
-        config = DecoderConfig("qwen3", 8192, 512, 8, 8, 4, 64, 1408, 1024)
-        return Workload(name, config, prompt_length=32, num_new=64)
-    if name == "100m":
-        config = DecoderConfig("qwen3", 32_000, 768, 12, 12, 4, 64, 2048, 1024)
-        return Workload(name, config, prompt_length=32, num_new=32)
-    raise ValueError(f"no model called {name!r:.40}; there are demo, 30m and 100m")
-
-
 def measure(plan: Plan, on_progress: Callable[[str], None]) -> dict[str, Any]:
     """Run the plan; the result is ready for JSON."""
     on_progress("measuring the machine")
@@ -123,7 +100,7 @@ def measure(plan: Plan, on_progress: Callable[[str], None]) -> dict[str, Any]:
     for name in plan.models:
         workload = workload_named(name)
         on_progress(f"{name}: building")
-        contestants = _contestants(workload)
+        contestants = contestants_for(workload)
         for batch_size, group_size in _lines(plan):
             on_progress(f"{name}: batch {batch_size}, groups of {group_size}")
             task = Task(workload, batch_size, group_size)
@@ -169,27 +146,6 @@ def _grouping(cell: dict[str, Any]) -> str:
     return "-" if cell["batch_size"] == 1 else "distinct" if size == 1 else f"of {size}"
 
 
-@dataclass(frozen=True)
-class Task:
-    """What every contestant is asked for at once."""
-
-    workload: Workload
-    batch_size: int
-    group_size: int
-
-    def prompts(self) -> list[tuple[int, ...]]:
-        """One per group."""
-        length, vocab_size = self.workload.prompt_length, self.workload.config.vocab_size
-        count = self.batch_size // self.group_size
-        return [random_tokens(_SEED, i, length, vocab_size) for i in range(count)]
-
-
-Side = Literal["ours", "generate"]
-Key = tuple[Side, Dtype]
-Contestant = Callable[[Task], int]
-"""Returns the number of sampled tokens."""
-
-
 def _lines(plan: Plan) -> list[tuple[int, int]]:
     """(batch size, group size), without repeating the batch of one."""
     return [
@@ -200,63 +156,9 @@ def _lines(plan: Plan) -> list[tuple[int, int]]:
     ]
 
 
-def _contestants(workload: Workload) -> dict[Key, Contestant]:
-    state = {
-        name: tensor.detach().bfloat16()
-        for name, tensor in random_weights(workload.config, _SEED).state_dict().items()
-    }
-    contestants: dict[Key, Contestant] = {}
-    for dtype in DTYPES:
-        contestants["ours", dtype] = _ours(workload, state, dtype)
-        contestants["generate", dtype] = _generate(workload, state, dtype)
-    return contestants
-
-
-def _ours(workload: Workload, state: dict[str, torch.Tensor], dtype: Dtype) -> Contestant:
-    engine = LocalEngine(workload.config, dtype=getattr(torch, dtype))
-    engine.load(state)
-
-    def run(task: Task) -> int:
-        requests = [
-            Request(str(seed), prompt, seed, task.group_size, workload.num_new)
-            for seed, prompt in enumerate(task.prompts())
-        ]
-        return sum(len(one.tokens) for group in engine.generate(requests) for one in group)
-
-    return run
-
-
-def _generate(workload: Workload, state: dict[str, torch.Tensor], dtype: Dtype) -> Contestant:
-    import transformers
-
-    fields = workload.config.to_hf() | {"eos_token_id": None, "pad_token_id": 0}
-    config = transformers.AutoConfig.for_model(fields.pop("model_type"), **fields)
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    model.load_state_dict(state, strict=not workload.config.tie_embeddings)
-    model.tie_weights()
-    model = model.to(getattr(torch, dtype)).eval()
-
-    def run(task: Task) -> int:
-        tokens = torch.tensor(task.prompts())
-        with torch.inference_mode():
-            answer = model.generate(
-                tokens,
-                attention_mask=torch.ones_like(tokens),
-                do_sample=True,
-                num_return_sequences=task.group_size,
-                top_k=0,
-                top_p=1.0,
-                min_new_tokens=workload.num_new,
-                max_new_tokens=workload.num_new,
-                pad_token_id=0,
-            )
-        return int(answer.shape[0] * (answer.shape[1] - tokens.shape[1]))
-
-    return run
-
-
 def _race(contestants: dict[Key, Contestant], task: Task, plan: Plan) -> dict[Key, list[float]]:
     """Tokens per second of each side's better dtype, round by round; who begins alternates."""
+    task.prompts  # noqa: B018 - computed here, outside every measurement
 
     def speed(key: Key) -> float:
         start = time.perf_counter()

@@ -28,7 +28,7 @@ def decode(
     else:
         # One row of everything serves all: same numbers, fewer and smaller operations.
         window = round_up(shared_position + 1, window_granule(dim, group))
-        bias = machinery.mask(positions_B[:1], window)
+        bias = machinery.mask_row(shared_position, window)
         rotations = machinery.rotations[shared_position : shared_position + 1]
         places = shared_position
     windows = cache.windows(rows, window)

@@ -127,11 +127,21 @@ class LocalEngine:
         cache, num_slots = self._cache_for(length, wanted, min_rows)
         if self._rotations.shape[0] < cache.shape.length:
             self._rotations = decoder.rotations(cache.shape.length)
-        columns = torch.arange(cache.shape.length, device=self._device)
-        machinery = Machinery(
-            decoder, cache, self._rotations, columns, min_rows, self._limits.max_prefill_tokens
+        return self._assemble(decoder, cache, min_rows), num_slots
+
+    def _assemble(self, decoder: FusedDecoder, cache: Cache, min_rows: int) -> Machinery:
+        length = cache.shape.length
+        ramp = torch.zeros(2 * length, dtype=self._dtype, device=self._device)
+        ramp[length:] = -torch.inf
+        return Machinery(
+            decoder=decoder,
+            cache=cache,
+            rotations=self._rotations,
+            columns=torch.arange(length, device=self._device),
+            ramp=ramp,
+            min_rows=min_rows,
+            max_prefill_tokens=self._limits.max_prefill_tokens,
         )
-        return machinery, num_slots
 
     def _cache_for(self, length: int, wanted: int, min_rows: int) -> tuple[Cache, int]:
         config = self.config

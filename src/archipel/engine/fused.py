@@ -111,7 +111,8 @@ class FusedDecoder:
         config, heads = self.config, self.config.num_heads
         parts = layer.qkv(x).view(x.shape[0], -1, config.head_dim)
         turned = heads + config.num_kv_heads
-        qk, v = _as(parts[:, :turned], torch.float32), parts[:, turned:]
+        qk, v = parts.narrow(1, 0, turned), parts.narrow(1, turned, config.num_kv_heads)
+        qk = _as(qk, torch.float32)
         if config.qk_norm == "head":
             qk = qk * self._scales(qk) * layer.qk_norm
         elif config.qk_norm == "full":
@@ -121,7 +122,7 @@ class FusedDecoder:
             ]
             qk = torch.cat(normed, dim=1) * layer.qk_norm
         qk = _as(rotation.of(qk), self.dtype)
-        return qk[:, :heads], qk[:, heads:], v
+        return qk.narrow(1, 0, heads), qk.narrow(1, heads, config.num_kv_heads), v
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return _as(x * self._scales(x) * weight, self.dtype)

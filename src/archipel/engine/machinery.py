@@ -19,6 +19,8 @@ class Machinery:
     """(cache length, 2, D): see `FusedDecoder.rotations`."""
     columns: Tensor
     """0 .. cache length - 1."""
+    ramp: Tensor
+    """Cache length zeros, then as many -inf: every causal mask row is a slice of it."""
     min_rows: int
     """Smallest number of rows that a product may have."""
     max_prefill_tokens: int
@@ -50,6 +52,9 @@ class Machinery:
 
     def mask(self, last_seen_N: Tensor, window: int) -> Tensor:
         """(N, window): 0 up to each row's last visible position, -inf after it."""
-        hidden_NW = self.columns[:window] > last_seen_N.unsqueeze(1)
-        bias_NW = torch.zeros(hidden_NW.shape, dtype=self.decoder.dtype, device=self.device)
-        return bias_NW.masked_fill_(hidden_NW, -torch.inf)
+        starts_N1 = (self.cache.shape.length - 1 - last_seen_N).unsqueeze(1)
+        return self.ramp[starts_N1 + self.columns[:window]]
+
+    def mask_row(self, last_seen: int, window: int) -> Tensor:
+        """(window,): one row of `mask`, without computing anything."""
+        return self.ramp.narrow(0, self.cache.shape.length - 1 - last_seen, window)
