@@ -21,45 +21,81 @@ def can_prepack(device: torch.device) -> bool:
     )
 
 
+FEW_ROWS = 8
+"""Up to here the fixed cost of a prepacked product exceeds what it saves on a small weight."""
+_SMALL_INPUT = 192
+"""Up to this length MKL, like oneDNN, adds up a sum in one run from first to last."""
+
+
 class Projection:
     """x (N, in) -> (N, out), optionally with what always follows it."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._weight = weight.contiguous()
         self._bias = bias
-        self._packed = can_prepack(weight.device)
-        self._weight = (
-            torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None)
-            if self._packed
-            else weight.contiguous()
-        )
+        self._packed: Tensor | None = None
+        self._few_rows = 0
+        if can_prepack(weight.device):
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
+            if self._plain_has_the_same_bits():
+                self._few_rows = FEW_ROWS
+            else:
+                # Only the prepacked copy is used from here on.
+                self._weight = torch.empty(0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """X W^T + b."""
-        return self._unary(x, "none")
+        return self._product(x) if self._is_plain(x) else self._fused(x, "none")
 
     def silu(self, x: Tensor) -> Tensor:
         """Silu(x W^T + b)."""
-        return self._unary(x, "swish")
+        if self._packed is not None:
+            return self._fused(x, "swish")
+        y = self._product(x)
+        # `F.silu` rounds its vector lanes and its scalar tail differently; these operators do not.
+        return y / (1 + torch.exp(-y))
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """X W^T + b + other."""
-        return self._binary(x, other, "add")
+        if self._is_plain(x):
+            return self._product(x).add_(other)
+        return self._fused_with(x, other, "add")
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """(x W^T + b) * other, elementwise."""
-        return self._binary(x, other, "mul")
+        if self._is_plain(x):
+            return self._product(x).mul_(other)
+        return self._fused_with(x, other, "mul")
 
-    def _unary(self, x: Tensor, epilogue: str) -> Tensor:
-        if self._packed:
-            return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, epilogue, [], "")
-        y = F.linear(x, self._weight, self._bias)
-        # `F.silu` rounds its vector lanes and its scalar tail differently; these operators do not.
-        return y / (1 + torch.exp(-y)) if epilogue == "swish" else y
+    def _is_plain(self, x: Tensor) -> bool:
+        return self._packed is None or x.shape[0] <= self._few_rows
 
-    def _binary(self, x: Tensor, other: Tensor, epilogue: str) -> Tensor:
-        if self._packed:
-            return torch.ops.mkldnn._linear_pointwise.binary(
-                x, other, self._weight, self._bias, epilogue
+    def _product(self, x: Tensor) -> Tensor:
+        return F.linear(x, self._weight, self._bias)
+
+    def _fused(self, x: Tensor, epilogue: str) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.default(
+            x, self._packed, self._bias, epilogue, [], ""
+        )
+
+    def _fused_with(self, x: Tensor, other: Tensor, epilogue: str) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise.binary(
+            x, other, self._packed, self._bias, epilogue
+        )
+
+    def _plain_has_the_same_bits(self) -> bool:
+        """Probe both libraries: rows must not change when the batch grows beyond `FEW_ROWS`."""
+        outputs, inputs = self._weight.shape
+        if self._weight.dtype != torch.float32 or inputs > _SMALL_INPUT:
+            return False
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(FEW_ROWS, inputs, generator=generator)
+        other = torch.randn(FEW_ROWS, outputs, generator=generator)
+        return all(
+            torch.equal(self._product(x[:rows]), self._fused(x, "none")[:rows])
+            and torch.equal(
+                self._product(x[:rows]).add_(other[:rows]),
+                self._fused_with(x, other, "add")[:rows],
             )
-        y = F.linear(x, self._weight, self._bias)
-        return y + other if epilogue == "add" else y * other
+            for rows in (4, 5, FEW_ROWS)
+        )
