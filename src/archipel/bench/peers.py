@@ -37,7 +37,7 @@ class PeersPlan:
     """What is measured."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    updates: int = 100
+    updates: int = 80
     judge_every: int = 5
     target: float = 0.9
     """Held-out greedy accuracy whose time is asked for."""

@@ -1,8 +1,8 @@
 """The other trainer's arm: TRL's GRPOTrainer on our recipe, run by the Python of its own environment.
 
 `python -m archipel.bench.peers_trl JOB.json`. Prompts, their order and the reward are ours, imported
-from this source tree; sampling, loss, optimiser and loop are TRL's. Every setting that has a
-counterpart in the recipe is set to it, and what only costs time (logging, saving, evaluation,
+from this source tree, and so are the learning rates; sampling, loss, optimiser and loop are TRL's.
+Every setting that has a counterpart in the recipe is set to it, and what only costs time (logging, saving, evaluation,
 recomputed activations, casts) is turned off.
 Where TRL differs and cannot be told otherwise: tokens of groups without advantage go through the
 network and stay in the denominator of the mean; weights are fp32 throughout, where ours sample from
@@ -20,6 +20,7 @@ from archipel.bench.peers_job import Diary, Job, Result, read_job, write_result
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, Task
+from archipel.training.schedule import learning_rate
 
 SPLIT = "train"
 """As in `training.groups`, which imports more than this environment holds."""
@@ -53,7 +54,7 @@ def train(job: Job) -> Result:
         attn_implementation="eager" if job.variant == EAGER else "sdpa",
     )
     diary = Diary()
-    trainer = trl.GRPOTrainer(
+    trainer = _trainer_class(recipe)(
         model=model,
         reward_funcs=make_reward(environment, tasks, tokenizer.eos_token_id, diary),
         args=trl.GRPOConfig(**settings(recipe, job)),
@@ -89,7 +90,6 @@ def check_like(recipe: Recipe) -> None:
     unlike = {
         'loss.name = "ppo_clip"': recipe.loss.name != "ppo_clip",
         'algorithm.name = "grpo"': recipe.algorithm.name != "grpo",
-        'optimiser.schedule = "constant"': recipe.optimiser.schedule != "constant",
         "optimiser.minibatches = 1": recipe.optimiser.minibatches != 1,
     }
     if needed := [setting for setting, is_unlike in unlike.items() if is_unlike]:
@@ -116,8 +116,6 @@ def settings(recipe: Recipe, job: Job) -> dict[str, Any]:
         "epsilon_high": recipe.loss.clip_high,
         "scale_rewards": "group" if recipe.algorithm.scale_by_std else "none",
         "learning_rate": optimiser.learning_rate,
-        "lr_scheduler_type": "constant_with_warmup",
-        "warmup_steps": optimiser.warmup_steps,
         "optim": "adamw_torch_fused",
         "adam_beta1": optimiser.beta1,
         "adam_beta2": optimiser.beta2,
@@ -155,6 +153,26 @@ def make_reward(
         return rewards
 
     return reward
+
+
+def _trainer_class(recipe: Recipe) -> Any:
+    """GRPOTrainer with the recipe's learning rates, step for step."""
+    import torch
+    import trl
+
+    section = recipe.optimiser
+
+    class Scheduled(trl.GRPOTrainer):  # type: ignore[misc]  # not installed where types are checked
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer,
+                lambda step: (
+                    learning_rate(section, step, num_training_steps) / section.learning_rate
+                ),
+            )
+            return self.lr_scheduler
+
+    return Scheduled
 
 
 def _dataset(tasks: Sequence[Task], begin: str | None) -> Any:

@@ -11,7 +11,7 @@ DEFAULT_VENV = "~/.cache/archipel/peers"
 @click.command("peers")
 @click.option("--recipe", "recipe_name", default="secret-order", show_default=True)
 @click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [default: 5; quick: 2].")
-@click.option("--updates", type=click.IntRange(5, 100_000), help="Updates per arm [100; 40].")
+@click.option("--updates", type=click.IntRange(5, 100_000), help="Updates per arm [80; 40].")
 @click.option(
     "--target",
     type=click.FloatRange(0.0, 1.0),
