@@ -49,10 +49,13 @@ class ParityPlan:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     staleness: tuple[int, ...] = (0, 1, 2, 4)
-    versions: int = 60
+    versions: int = 160
+    """Long enough to converge: a final reward that still rises compares lags, not learning."""
+    loss: str = "trust_region"
+    learning_rate: float = 5e-4
 
 
-QUICK = ParityPlan(seeds=(0, 1), staleness=(0, 2), versions=20)
+QUICK = ParityPlan(seeds=(0, 1), staleness=(0, 2), versions=40)
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,13 @@ def _with(recipe: Recipe, seed: int, bound: int, plan: ParityPlan, name: str) ->
         update={"name": name, "seed": seed, "max_staleness": bound, "versions": plan.versions}
     )
     environment = recipe.environment.model_copy(update={"secret": name})
-    evaluation = recipe.evaluation.model_copy(update={"every": plan.versions})
-    changes = {"run": run, "environment": environment, "evaluation": evaluation}
+    changes = {
+        "run": run,
+        "environment": environment,
+        "evaluation": recipe.evaluation.model_copy(update={"every": plan.versions}),
+        "loss": recipe.loss.model_copy(update={"name": plan.loss}),
+        "optimiser": recipe.optimiser.model_copy(update={"learning_rate": plan.learning_rate}),
+    }
     return recipe.model_copy(update=changes)
 
 

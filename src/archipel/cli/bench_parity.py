@@ -12,7 +12,7 @@ import click
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
 @click.option("--staleness", type=click.IntRange(0, 64), multiple=True, help="Only these bounds.")
 @click.option(
-    "--quick", is_flag=True, help="Two seeds, S = 0 and 2, 20 versions: about three minutes."
+    "--quick", is_flag=True, help="Two seeds, S = 0 and 2, 40 versions: about three minutes."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/parity-TIME].")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the curves here.")
