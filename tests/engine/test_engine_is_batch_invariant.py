@@ -5,7 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from archipel.engine import attention
 from archipel.engine.engine import Completion, EngineLimits, LocalEngine, Request
 from archipel.engine.selftest import self_test
 from archipel.model.config import DecoderConfig
@@ -72,6 +74,21 @@ def test_the_self_test_passes_here(dtype: torch.dtype) -> None:
     report = self_test(engine, config.vocab_size, config.max_position_embeddings)
     assert report.batch_invariant
     assert report.num_completions > 20
+
+
+def test_the_self_test_detects_sums_that_the_library_splits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    weights, values = torch.randn(4, 4, 208), torch.randn(4, 208, 16)
+    padded = torch.bmm(F.pad(weights, (0, 48)), F.pad(values, (0, 0, 0, 48)))
+    if torch.equal(torch.bmm(weights, values), padded):
+        pytest.skip("this machine's library does not split sums of this length")
+    config = small_config(num_kv_heads=1)
+    engine = LocalEngine(config)
+    engine.load(lively_state(config))
+    monkeypatch.setattr(attention, "CHUNK", 512)
+    assert not self_test(engine, config.vocab_size, config.max_position_embeddings).batch_invariant
 
 
 class Broken:

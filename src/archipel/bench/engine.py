@@ -48,7 +48,7 @@ class Plan:
     """Rollouts that share a prompt; at most the batch size."""
     rounds: int = 6
     """The range of six independent rounds holds the median with 96.9 percent."""
-    budget_s: float = 15.0
+    budget_s: float = 10.0
     """Per line of the table: fewer rounds (at least 2) when one takes long."""
 
 
