@@ -9,8 +9,9 @@ import stub_worker
 from agents import LIMIT_S, SLOW, agent_of, at_a_lab, complete, learning, more_than, until
 from archipel.blobs import StorageFull
 from archipel.node.agent import Agent
+from archipel.node.exchange import LabUnreachable
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeLeft
+from archipel.records.statements import NodeLeft, RolloutSubmitted
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity
@@ -161,6 +162,30 @@ def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(
     world.await_(story())
     world.check()
     world.check_replay()
+
+
+def test_an_answer_whose_receipt_got_lost_counts_once_and_as_accepted(
+    world: World, folder: Path
+) -> None:
+    lost: list[str] = []
+
+    async def story(agent: Agent) -> None:
+        submit = agent.client.submit
+
+        async def without_receipt(kind, **fields):
+            receipt = await submit(kind, **fields)
+            if kind is RolloutSubmitted and not lost:
+                lost.append(fields["work"])
+                raise LabUnreachable("cut before the receipt came")
+            return receipt
+
+        agent.client.submit = without_receipt
+        await until(complete(world), learning(world))
+
+    agent = at_a_lab(world, folder, story)
+    assert lost
+    assert agent.totals.works == {"accepted": len(StubWorker.done)}
+    assert agent.totals.credit_micro == world.state.balances[identity("node").did]
 
 
 def test_a_node_the_lab_forgot_joins_again_by_itself(world: World, folder: Path) -> None:
