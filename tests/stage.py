@@ -10,19 +10,19 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
+
 from archipel.bench.site import Site
 from archipel.identity import Identity
 from archipel.lab.lab import replay
 from archipel.lab.state import LabState, Phase, Run
 from archipel.ledger.location import read_log
 from archipel.ledger.signed_note import NoteKey
-from archipel.model.config import DecoderConfig
-from archipel.model.directory import write_model
-from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.node.client import LabClient
 from archipel.node.operator import Vocabulary, open_run
 from archipel.records.recipe import Recipe
+from archipel.training.start import start_model
 
 NAME = "tiny"
 SECRET = b"only the verifier knows"
@@ -44,7 +44,7 @@ def tiny_recipe(versions: int, staleness: int) -> Recipe:
                 "name": NAME,
                 "versions": versions,
                 "groups_per_update": BATCH,
-                "group_size": 4,
+                "group_size": 8,
                 "max_staleness": staleness,
                 "seed": 11,
                 "anchor_every": 2,
@@ -52,7 +52,7 @@ def tiny_recipe(versions: int, staleness: int) -> Recipe:
             "environment": {
                 "name": "secret_order",
                 "secret": "secret-order",
-                "parameters": {"length": 3, "alphabet": 8},
+                "parameters": {"length": 2, "alphabet": 8},
             },
             "model": {
                 "hidden_size": 32,
@@ -63,8 +63,9 @@ def tiny_recipe(versions: int, staleness: int) -> Recipe:
                 "max_position_embeddings": 32,
             },
             "sampling": {"max_new_tokens": 6},
+            "supervised": {"steps": 300, "batch_size": 32, "decay_steps": 10},
             "loss": {"name": "ppo_clip"},
-            "optimiser": {"learning_rate": 1e-2, "warmup_steps": 0},
+            "optimiser": {"learning_rate": 3e-3, "warmup_steps": 0},
             "evaluation": {"every": 100, "num_tasks": 4},
             "lease": {
                 "min_deadline_s": 6.0,
@@ -78,11 +79,9 @@ def tiny_recipe(versions: int, staleness: int) -> Recipe:
 
 
 def write_start(folder: Path) -> Path:
-    """Version 0: random weights from a fixed seed."""
-    recipe = tiny_recipe(1, 0)
-    tokenizer = character_tokenizer()
-    config = DecoderConfig.from_section(recipe.model, tokenizer)
-    write_model(folder, random_weights(config, seed=3), config, tokenizer)
+    """Version 0: taught the form of an answer, so that some rollouts earn something."""
+    torch.set_num_threads(1)
+    start_model(tiny_recipe(1, 0), folder)
     return folder
 
 
@@ -186,6 +185,10 @@ class Outcome:
         assert max(run.staleness) <= run.opened.pace.max_staleness
         assert sum(state.balances.values()) == 0
         assert state.balances[run.opened.author] == -num_groups * run.opened.pace.price_micro
+        policies = [version.policy for version in run.versions]
+        assert len(set(policies)) == versions + 1, (
+            "nothing was learned: equal weights prove nothing"
+        )
         learned = [(v, each.work) for v, used in enumerate(run.updates) for each in used]
         assert len(learned) == len(set(learned))
 
