@@ -27,7 +27,7 @@ from archipel.bench.peers_trl import (
     CONTINUOUS,
     STATIC,
     Unlike,
-    check_like,
+    comparable,
     make_reward,
     settings,
     training_tasks,
@@ -105,7 +105,6 @@ def test_variants_change_how_it_samples_and_nothing_else(recipe: Recipe) -> None
 @pytest.mark.parametrize(
     ("section", "change", "named"),
     [
-        ("loss", {"name": "trust_region"}, "loss.name"),
         ("algorithm", {"name": "rloo"}, "algorithm.name"),
         ("optimiser", {"minibatches": 2}, "optimiser.minibatches"),
     ],
@@ -113,10 +112,17 @@ def test_variants_change_how_it_samples_and_nothing_else(recipe: Recipe) -> None
 def test_a_recipe_without_counterpart_is_refused(
     recipe: Recipe, section: str, change: dict[str, object], named: str
 ) -> None:
-    check_like(recipe)
+    comparable(recipe)
     unlike = recipe.model_copy(update={section: getattr(recipe, section).model_copy(update=change)})
     with pytest.raises(Unlike, match=named):
-        check_like(unlike)
+        comparable(unlike)
+
+
+def test_every_arm_runs_the_loss_that_both_trainers_have(recipe: Recipe) -> None:
+    loss = recipe.loss.model_copy(update={"name": "trust_region", "clip_low": 0.1})
+    changed = comparable(recipe.model_copy(update={"loss": loss}))
+    assert (changed.loss.name, changed.loss.clip_low) == ("ppo_clip", 0.1)
+    assert changed.model_copy(update={"loss": recipe.loss}) == recipe
 
 
 def test_both_trainers_see_the_same_prompts_in_the_same_order(recipe: Recipe) -> None:

@@ -2,7 +2,7 @@
 
 Three arms per seed, in turn on the same two cores, in an order that changes with the seed: TRL in its
 own environment, ours centralised, ours distributed (lab, update process and nodes). Same starting
-weights, prompts, group size, updates and hyper-parameters; every arm's weights are judged by one
+weights, prompts, group size, updates, loss (clipped) and hyper-parameters; every arm's weights are judged by one
 engine on the same held-out tasks, outside the clock.
 What it does not show: anything about GPUs or large models; one tiny model on one task.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from archipel.bench import peers_site
 from archipel.bench.central import Bench, prepare
 from archipel.bench.peers_job import Job, Result, run_job
-from archipel.bench.peers_trl import PLAIN, STATIC, check_like
+from archipel.bench.peers_trl import PLAIN, STATIC, comparable
 from archipel.bench.processor import confined_to
 from archipel.model.directory import write_model
 from archipel.records.recipe import Recipe
@@ -110,8 +110,7 @@ class Meeting:
     """One recipe, brought to all arms."""
 
     def __init__(self, recipe: Recipe, plan: PeersPlan, folder: Path, tools: Tools) -> None:
-        check_like(recipe)
-        self._recipe = recipe
+        self._recipe = comparable(recipe)
         self._plan = plan
         self._folder = folder
         self._tools = tools

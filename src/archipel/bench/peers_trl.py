@@ -81,19 +81,20 @@ def training_tasks(recipe: Recipe, environment: Environment, updates: int) -> li
     return [environment.task(SPLIT, index) for index in range(num_groups)]
 
 
-def check_like(recipe: Recipe) -> None:
-    """Refuse a recipe that this trainer cannot be given a like of.
+def comparable(recipe: Recipe) -> Recipe:
+    """The recipe with the clipped loss, the one that both trainers have; every arm runs this one.
 
     Raises:
-        Unlike: it asks for something that TRL's trainer has no counterpart of.
+        Unlike: it asks for something else that TRL's trainer has no counterpart of.
     """
     unlike = {
-        'loss.name = "ppo_clip"': recipe.loss.name != "ppo_clip",
         'algorithm.name = "grpo"': recipe.algorithm.name != "grpo",
         "optimiser.minibatches = 1": recipe.optimiser.minibatches != 1,
     }
     if needed := [setting for setting, is_unlike in unlike.items() if is_unlike]:
         raise Unlike(f"no like comparison with TRL; the recipe needs {', '.join(needed)}")
+    loss = recipe.loss.model_copy(update={"name": "ppo_clip"})
+    return recipe.model_copy(update={"loss": loss})
 
 
 def settings(recipe: Recipe, job: Job) -> dict[str, Any]:

@@ -18,6 +18,14 @@ class Mendable(Exception):
     """Something the person at the keyboard can mend; the message says how."""
 
 
+KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+}
+"""glibc reads these when a process starts: up to 256 MiB of freed memory stays with the process, so
+that tensors of every step do not fault the same pages in again (a fifth of training's time)."""
+
+
 def home_folder(name: str, given: Path | None) -> Path:
     """`given`, or ARCHIPEL_HOME/name, or ~/.archipel/name; made with mode 0700."""
     root = Path(os.environ.get("ARCHIPEL_HOME", "~/.archipel")).expanduser()
@@ -35,7 +43,7 @@ def child_environment() -> dict[str, str]:
     """What a work process may know of this machine: where programs are, and how to count threads."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     gpu = {name: value for name, value in os.environ.items() if name.startswith(("CUDA_", "HIP_"))}
-    return kept | gpu | thread_environment(1)
+    return kept | gpu | thread_environment(1) | KEEP_MEMORY
 
 
 def thread_environment(threads: int) -> dict[str, str]:
