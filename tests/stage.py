@@ -134,6 +134,10 @@ class Stage:
         leases = self.site.get("/leases") or []
         return any(lease["node"] == did and lease["kind"] == kind for lease in leases)
 
+    def wait_for_update(self, latest: int) -> None:
+        """Until an update is in the making, or, if it is always over too soon, version `latest`."""
+        self.wait(lambda: self.leased("update", "update") or self.version() >= latest, "an update")
+
     def node(self, name: str) -> Mapping[str, object]:
         did = self.site.did(name)
         return next((each for each in self.site.get("/nodes") or [] if each["node"] == did), {})

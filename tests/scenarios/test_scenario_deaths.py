@@ -18,7 +18,7 @@ def test_a_run_in_which_everything_dies_once_ends_with_the_same_weights(
         stage.site.start_node(name, ["--latency", "0.2"])
     stage.wait(lambda: stage.leased("doomed", "rollout"), "a lease of the doomed node")
     stage.site.kill("doomed")
-    stage.wait(lambda: stage.leased("update", "update"), "an update in the making")
+    stage.wait_for_update(3)
     stage.site.kill("update")
     stage.site.start_update()
     stage.wait_for_version(2)
@@ -55,7 +55,7 @@ def test_an_update_process_killed_at_any_moment_repeats_nothing_and_loses_nothin
     stage.site.start_node("node")
     for version in (0, 2, 4):
         if moment == "in the making":
-            stage.wait(lambda: stage.leased("update", "update"), "an update in the making")
+            stage.wait_for_update(version + 1)
         else:
             stage.wait_for_version(version)
         stage.site.kill("update")
