@@ -66,6 +66,10 @@ class Learner:
         """State digest of that version as this machine computed it."""
         return self._manifest.state
 
+    def close(self) -> None:
+        """End the grader."""
+        self.grader.close()
+
     def learn(self, inputs: tuple[ResultInput, ...], context: Context) -> Mapping[str, int]:
         """Grade the next batch, update, and say what happened as metrics."""
         start = time.perf_counter()

@@ -8,8 +8,12 @@ from archipel.work.kind import Answer, Context, Progress, WorkFailed
 from archipel.work.learner import Learner
 
 
+MAX_LEARNERS = 4
+"""Runs whose weights and optimiser stay in memory; another one continues from its checkpoint."""
+
+
 class UpdateKind:
-    """Keeps one learner per run between works."""
+    """Keeps the learners of the runs in work."""
 
     def __init__(self) -> None:
         self._learners: dict[str, Learner] = {}
@@ -23,9 +27,7 @@ class UpdateKind:
         if not isinstance(spec, UpdateSpec):
             raise WorkFailed(f"expected update work, got {spec.kind}")
         # 1
-        if context.run not in self._learners:
-            self._learners[context.run] = Learner(context)
-        learner = self._learners[context.run]
+        learner = self._learner(context)
         # 2
         for version, inputs in context.replay:
             if version == learner.version + 1:
@@ -45,6 +47,14 @@ class UpdateKind:
                 f"it {learner.policy}: trusted machines of one run must compute alike"
             )
         return learner.publish(learner.learn(context.inputs, context))
+
+    def _learner(self, context: Context) -> Learner:
+        """The run's learner; of those that rest longest, all but a few are let go."""
+        learner = self._learners.pop(context.run, None) or Learner(context)
+        self._learners[context.run] = learner
+        for run in list(self._learners)[:-MAX_LEARNERS]:
+            self._learners.pop(run).close()
+        return learner
 
     def position(self, run: str, memory: Path) -> int:
         """Version that work on `run` can continue from without replay; -1 for none."""
