@@ -7,7 +7,6 @@ from archipel.training.checkpoint import latest_number
 from archipel.work.kind import Answer, Context, Progress, WorkFailed
 from archipel.work.learner import Learner
 
-
 MAX_LEARNERS = 4
 """Runs whose weights and optimiser stay in memory; another one continues from its checkpoint."""
 
