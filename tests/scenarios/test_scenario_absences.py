@@ -15,7 +15,7 @@ MakeStage = Callable[..., Stage]
 def test_a_late_joiner_starts_from_an_anchor_and_a_leaver_owes_nothing(
     make_stage: MakeStage,
 ) -> None:
-    stage = make_stage(versions=40, staleness=2)
+    stage = make_stage(versions=8, staleness=2)
     stage.open()
     leaver = stage.site.start_node("leaver", ["--latency", "0.7"])
     stage.wait_for_version(3)

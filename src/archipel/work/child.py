@@ -66,8 +66,19 @@ class Child:
             return self._benchmark()
         except WorkFailed as error:
             return Failed(reason=str(error)[:2000])
+        except OSError as error:
+            self._forget_learners()
+            return Failed(reason=f"{error}; make room on the disk, or mend it"[:2000])
         except MemoryError:
             return Failed(reason="out of memory: lower the load or raise --max-memory")
+
+    def _forget_learners(self) -> None:
+        """One may have learned what it could not write down."""
+        from archipel.work.update import UpdateKind
+
+        kind = self._kinds.pop("update", None)
+        if isinstance(kind, UpdateKind):
+            kind.close()
 
     def _work(self, message: DoWork) -> Done:
         (self._scratch / message.work).mkdir(exist_ok=True)

@@ -55,6 +55,12 @@ class UpdateKind:
             self._learners.pop(run).close()
         return learner
 
+    def close(self) -> None:
+        """Forget what is in memory; the next work starts from what is on disk."""
+        for learner in self._learners.values():
+            learner.close()
+        self._learners.clear()
+
     def position(self, run: str, memory: Path) -> int:
         """Version that work on `run` can continue from without replay; -1 for none."""
         if run in self._learners:
