@@ -197,7 +197,9 @@ def replace_policy(each: ResultInput, policy: str) -> ResultInput:
     return each.model_copy(update={"policy": policy})
 
 
-def test_training_that_diverged_says_so(trusted: Trusted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_that_diverged_says_so(
+    trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_to(trusted, kind := kinds(), 1)
     update = Trainer.update
 
