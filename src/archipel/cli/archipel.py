@@ -21,6 +21,7 @@ COMMANDS = {
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
+    "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, peers"),
     "completion": ("completion", "Print the shell completion script"),
 }

@@ -1,0 +1,167 @@
+"""From a plan to plain data: draws the samples, estimates every quantity, lists what matters.
+
+The data is what `--json` prints and what every other way of showing reads. Law: same plan, seed and
+number of samples give the same bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from archipel.planning.mistakes import Impossible
+from archipel.planning.plan import Bars, Cell, Chart, Plan, Table
+from archipel.planning.quantity import Derived, Quantity, Stated, ancestry
+from archipel.planning.sampling import DEFAULT_SAMPLES, MAX_SAMPLES, Draws
+from archipel.planning.units import factor, spell, unit
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a plan is computed: everything but the question itself."""
+
+    seed: int = 0
+    samples: int = DEFAULT_SAMPLES
+    as_of: str = ""
+
+
+def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
+    """The plan as plain data, ready for JSON.
+
+    Raises:
+        Impossible: a number of samples outside what can be drawn.
+    """
+    if not 1 <= setting.samples <= MAX_SAMPLES:
+        raise Impossible(f"--samples: got {setting.samples}, expected 1 to {MAX_SAMPLES}")
+    draws = Draws(setting.seed, setting.samples)
+    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
+    return {
+        "question": plan.question,
+        "title": plan.title,
+        "verdict": plan.verdict,
+        "request": plan.request,
+        "setting": asdict(setting),
+        "answers": [quantity.name for quantity in plan.answers],
+        "quantities": {
+            quantity.name: described(quantity, draws)
+            for quantity in ancestry(shown)
+            if quantity.name
+        },
+        "matters": {quantity.name: swings(quantity, draws) for quantity in plan.answers},
+        "tables": [_table(table, draws) for table in plan.tables],
+        "charts": [_chart(chart, draws) for chart in plan.charts],
+        "remarks": list(plan.remarks),
+        "disagreements": disagreements(shown),
+    }
+
+
+def described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
+    """One quantity: value, interval, unit, and where it comes from."""
+    row: dict[str, Any] = {**_estimate(quantity, draws), "about": quantity.about}
+    if isinstance(quantity.origin, Derived):
+        named = _named_parents(quantity)
+        return row | {"kind": "derived", "formula": quantity.origin.formula, "from": named}
+    figure = quantity.origin
+    row |= {"kind": figure.kind, "source": asdict(figure.source), "date": figure.date}
+    row |= {"note": figure.note} if figure.note else {}
+    if figure.also:
+        row["also"] = [
+            {"value": other.value, "source": asdict(other.source), "note": other.note}
+            for other in figure.also
+        ]
+    return row
+
+
+def swings(quantity: Quantity, draws: Draws) -> list[dict[str, Any]]:
+    """The tornado of one answer: which input moves it how far."""
+    return [
+        {"input": swing.input.name, "at_low": swing.at_low, "at_high": swing.at_high}
+        for swing in draws.swings(quantity)
+    ]
+
+
+def disagreements(shown: Sequence[Quantity]) -> list[dict[str, Any]]:
+    """Every input on which two sources differ, with both."""
+    found = []
+    for quantity in ancestry(shown):
+        figure = quantity.origin
+        if isinstance(figure, Stated) and figure.also:
+            others = [
+                {
+                    "value": other.value,
+                    "key": other.source.key,
+                    "source": other.source.title,
+                    "note": other.note,
+                }
+                for other in figure.also
+            ]
+            row = {"name": quantity.name, "used": figure.value, "unit": spell(quantity.unit)}
+            source = {"key": figure.source.key, "source": figure.source.title}
+            found.append(row | source | {"others": others})
+    return found
+
+
+def find(plan: Plan, name: str) -> list[Quantity]:
+    """Every quantity of the plan whose name is `name` or begins or ends with it."""
+    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
+    known = [quantity for quantity in ancestry(shown) if quantity.name]
+    exact = [quantity for quantity in known if quantity.name == name]
+    return exact or [q for q in known if q.name.endswith("." + name) or q.name.startswith(name)]
+
+
+def names(plan: Plan) -> list[str]:
+    """The name of every quantity of the plan."""
+    shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
+    return list(dict.fromkeys(q.name for q in ancestry(shown) if q.name))
+
+
+def _estimate(quantity: Quantity, draws: Draws, into: str = "") -> dict[str, Any]:
+    found = draws.estimate(quantity)
+    scale = factor(quantity.unit, unit(into)) if into else 1.0
+    row = {key: value * scale for key, value in asdict(found).items()}
+    return row | {"unit": into or spell(quantity.unit)}
+
+
+def _named_parents(quantity: Quantity) -> list[str]:
+    """The nearest named quantities below, through the unnamed steps of a formula."""
+    found: list[str] = []
+    for parent in quantity.parents:
+        found += [parent.name] if parent.name else _named_parents(parent)
+    return list(dict.fromkeys(found))
+
+
+def _in_tables(tables: Sequence[Table]) -> list[Quantity]:
+    return [
+        cell for table in tables for row in table.rows for cell in row if isinstance(cell, Quantity)
+    ]
+
+
+def _in_charts(charts: Sequence[Chart]) -> list[Quantity]:
+    return [part for chart in charts if isinstance(chart, Bars) for _, part in chart.parts]
+
+
+def _table(table: Table, draws: Draws) -> dict[str, Any]:
+    def cell(value: Cell) -> Any:
+        if isinstance(value, str):
+            return value
+        return {"name": value.name, **_estimate(value, draws)}
+
+    rows = [[cell(value) for value in row] for row in table.rows]
+    return {"title": table.title, "about": table.about, "columns": table.columns, "rows": rows}
+
+
+def _chart(chart: Chart, draws: Draws) -> dict[str, Any]:
+    if not isinstance(chart, Bars):
+        series = [{k: _plain(v) for k, v in asdict(line).items()} for line in chart.series]
+        return {"kind": "lines", **asdict(chart), "series": series}
+    parts = [{"label": label, **_estimate(q, draws, chart.unit)} for label, q in chart.parts]
+    return {
+        "kind": "bars",
+        "title": chart.title,
+        "unit": chart.unit,
+        "log": chart.log,
+        "parts": parts,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else [float(each) for each in value]

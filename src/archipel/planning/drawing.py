@@ -1,0 +1,144 @@
+"""A plan's data as a picture: its charts and the tornado of its first answer, PNG or SVG.
+
+matplotlib is loaded here and nowhere else in the room, and only when a picture is wanted.
+"""
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from archipel.planning.mistakes import CannotPlan
+from archipel.planning.wording import amount_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg")
+INK, SOFT = "#22333b", "#d8dee2"
+COLOURS = ("#2a6f97", "#c8553d", "#588157", "#e09f3e", "#7b4b94", "#5e6472", "#0fa3b1", "#9c6644")
+_PANEL = (6.4, 4.2)
+
+
+def check_format(name: str) -> str:
+    """The format that a file name asks for.
+
+    Raises:
+        CannotPlan: neither PNG nor SVG.
+    """
+    ending = name.rpartition(".")[2].lower()
+    if ending not in FORMATS:
+        raise CannotPlan(f"--plot: got {name!r}, expected a name ending in .png or .svg")
+    return ending
+
+
+def picture(data: dict[str, Any], ending: str) -> bytes:
+    """All charts of one plan side by side, then its tornado."""
+    panels = [_panel(chart) for chart in data["charts"]]
+    first = data["answers"][0] if data["answers"] else ""
+    if first and data["matters"][first]:
+        panels.append(lambda axes: _tornado(axes, data, first))
+    columns = 2 if len(panels) > 1 else 1
+    rows = -(-len(panels) // columns)
+    figure = _figure(_PANEL[0] * columns, _PANEL[1] * rows + 0.5)
+    for index, panel in enumerate(panels):
+        panel(figure.add_subplot(rows, columns, index + 1))
+    figure.suptitle(data["title"], color=INK, fontsize=12, wrap=True)
+    return _bytes(figure, ending)
+
+
+def single(chart: dict[str, Any], ending: str) -> bytes:
+    """One chart alone, for a page."""
+    figure = _figure(*_PANEL)
+    _panel(chart)(figure.add_subplot())
+    return _bytes(figure, ending)
+
+
+def tornado(data: dict[str, Any], answer: str, ending: str) -> bytes:
+    """The tornado of one answer alone."""
+    figure = _figure(*_PANEL)
+    _tornado(figure.add_subplot(), data, answer)
+    return _bytes(figure, ending)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib.figure import Figure as Made
+
+    mpl.rcParams |= {"svg.hashsalt": "archipel", "svg.fonttype": "none", "font.size": 9}
+    return Made(figsize=(width, height), layout="constrained")
+
+
+def _bytes(figure: "Figure", ending: str) -> bytes:
+    held = io.BytesIO()
+    metadata = {"Date": None} if ending == "svg" else {}
+    figure.savefig(held, format=ending, dpi=120, metadata=metadata)
+    return held.getvalue()
+
+
+def _panel(chart: dict[str, Any]) -> "Callable[[Axes], None]":
+    drawn = _lines if chart["kind"] == "lines" else _bars
+    return lambda axes: drawn(axes, chart)
+
+
+def _lines(axes: "Axes", chart: dict[str, Any]) -> None:
+    _frame(axes, chart["title"])
+    axes.set_xlabel(chart["x_label"])
+    axes.set_ylabel(chart["y_label"])
+    if chart["log_x"]:
+        axes.set_xscale("log")
+    if chart["log_y"]:
+        axes.set_yscale("log")
+    for index, line in enumerate(chart["series"]):
+        colour = COLOURS[index % len(COLOURS)]
+        form = {"line": "-", "dashed": "--", "points": "o"}[line["style"]]
+        axes.plot(line["x"], line["y"], form, color=colour, label=line["label"], markersize=4)
+        if line["low"]:
+            axes.fill_between(line["x"], line["low"], line["high"], color=colour, alpha=0.15, lw=0)
+    for place, name in chart["mark_x"]:
+        axes.axvline(place, color=INK, lw=0.8, ls=":")
+        axes.annotate(
+            name, (place, 0.98), xycoords=("data", "axes fraction"), rotation=90, va="top",
+            ha="right", fontsize=8, color=INK,
+        )  # fmt: skip
+    if len(chart["series"]) > 1:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
+    _frame(axes, chart["title"])
+    parts = chart["parts"][::-1]
+    values = [part["value"] for part in parts]
+    below = [max(0.0, part["value"] - part["low"]) for part in parts]
+    above = [max(0.0, part["high"] - part["value"]) for part in parts]
+    axes.barh(range(len(parts)), values, color=COLOURS[0], height=0.62)
+    axes.errorbar(
+        values, range(len(parts)), xerr=[below, above], fmt="none", ecolor=INK, lw=1, capsize=2
+    )
+    labels = [f"{part['label']}  {amount_text(part['value'], part['unit'])}" for part in parts]
+    axes.set_yticks(range(len(parts)), labels)
+    axes.set_xlabel(chart["unit"])
+    if chart["log"]:
+        axes.set_xscale("log")
+
+
+def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
+    row = data["quantities"][answer]
+    _frame(axes, f"What matters most: {row['about'] or answer}")
+    moved = data["matters"][answer][::-1]
+    centre = row["value"]
+    for place, swing in enumerate(moved):
+        for end, colour in (("at_low", COLOURS[0]), ("at_high", COLOURS[1])):
+            axes.barh(place, swing[end] - centre, left=centre, color=colour, height=0.62)
+    axes.set_yticks(range(len(moved)), [swing["input"] for swing in moved])
+    axes.axvline(centre, color=INK, lw=1)
+    axes.set_xlabel(f"{row['unit']}   (blue: input at its 5th percentile, red: at its 95th)")
+
+
+def _frame(axes: "Axes", title: str) -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=SOFT, lw=0.5)
+    axes.set_axisbelow(True)

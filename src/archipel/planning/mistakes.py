@@ -1,0 +1,38 @@
+"""What a person can ask for that cannot be planned, said so that they can mend it.
+
+Law: every message says what was got, what was expected and, where there is one, the nearest valid choice.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CannotPlan(ValueError):
+    """The question cannot be answered as asked; the message says what to change."""
+
+
+class UnknownName(CannotPlan):
+    """A name that no table knows."""
+
+
+class UnitMismatch(CannotPlan):
+    """An amount of the wrong kind: power where money was expected."""
+
+
+class Conflict(CannotPlan):
+    """Two options that cannot both hold."""
+
+
+class Impossible(CannotPlan):
+    """An amount no plan can meet: a budget too small, a share above one."""
+
+
+def nearest(word: str, choices: Iterable[str], what: str) -> UnknownName:
+    """The error for an unknown `word`, naming the closest of `choices` and all of them if few."""
+    known = sorted(choices)
+    folded = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), list(folded), n=3, cutoff=0.5)
+    near = [folded[name] for name in close] or [name for name in known if word in name][:3]
+    hint = f"did you mean {', '.join(repr(name) for name in near)}?" if near else ""
+    listed = f"known: {', '.join(known)}" if len(known) <= 60 else f"{len(known)} are known"
+    return UnknownName(f"unknown {what} {word!r}; {hint + ' ' if hint else ''}({listed})")

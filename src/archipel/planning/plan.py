@@ -1,0 +1,82 @@
+"""A plan: one question answered, as quantities, tables, charts and remarks; nothing is computed yet.
+
+`answer` (in `answering`) draws the samples and turns a plan into plain data, which every way of showing
+it (text, JSON, picture, page) reads. Law: nothing here knows how it will be shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from archipel.planning.quantity import Quantity
+
+Cell = Quantity | str
+"""A text, or a quantity shown with its interval."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; the first column says what the row is."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart; `low` and `high` make a band."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    style: Literal["line", "dashed", "points"] = "line"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Curves over one axis."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    log_x: bool = False
+    log_y: bool = False
+    mark_x: tuple[tuple[float, str], ...] = ()
+    """Vertical lines: where something happens, and its name."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Amounts side by side, all of one kind, each with its interval."""
+
+    title: str
+    parts: tuple[tuple[str, Quantity], ...]
+    unit: str
+    log: bool = False
+
+
+Chart = Lines | Bars
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a question's file returns."""
+
+    question: str
+    title: str
+    """One sentence: what is planned, with the numbers that were asked for."""
+    answers: tuple[Quantity, ...]
+    """The headline, most important first; the first one gets the tornado."""
+    tables: tuple[Table, ...] = ()
+    charts: tuple[Chart, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """Caveats a reader must not miss; where sources disagree; what is not modelled."""
+    verdict: str = ""
+    """One sentence that answers the question, if one can."""
+    request: dict[str, object] = field(default_factory=dict)
+    """The question's options as asked, enough to ask again."""

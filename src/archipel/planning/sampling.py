@@ -1,0 +1,150 @@
+"""What a quantity is worth, how sure that is, and which inputs decide it.
+
+Central values put every stated figure at its value. Intervals are Monte Carlo: every stated figure with
+an interval is drawn from a split distribution whose median is its value and whose 5th and 95th
+percentile are its interval, and the graph is computed once on arrays. A figure's draws depend on the
+seed and its name alone, so two plans with the same seed see the same world and may be compared pairwise.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from archipel.planning.quantity import Derived, Numbers, Quantity, Stated, ancestry
+
+Z90 = 1.6448536269514722
+"""The 95th percentile of the standard normal distribution."""
+DEFAULT_SAMPLES = 2000
+MAX_SAMPLES = 200_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Value with every input at its centre; 5th and 95th percentile over the draws."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Swing:
+    """What an answer becomes when one input alone goes to its 5th or 95th percentile."""
+
+    input: Quantity
+    at_low: float
+    at_high: float
+
+    @property
+    def width(self) -> float:
+        """How far the answer moves."""
+        return abs(self.at_high - self.at_low)
+
+
+@dataclass
+class Draws:
+    """One seeded set of sampled worlds; every quantity is computed at most once in it."""
+
+    seed: int = 0
+    count: int = DEFAULT_SAMPLES
+    _values: dict[int, Numbers] = field(default_factory=dict)
+    _centres: dict[int, Numbers] = field(default_factory=dict)
+    _kept: list[Quantity] = field(default_factory=list)
+
+    def samples(self, of: Quantity) -> Numbers:
+        """Array of `count` magnitudes in its unit, or one float if nothing above it is uncertain."""
+        self._kept.append(of)  # ids are only unique while the object lives
+        return compute(of, self._values, self.draw)
+
+    def centre(self, of: Quantity) -> float:
+        """Its magnitude with every input at its stated value."""
+        self._kept.append(of)
+        return float(compute(of, self._centres, _stated_value))
+
+    def estimate(self, of: Quantity) -> Estimate:
+        """Central value and 90% interval; a stated figure's interval is the one it states."""
+        figure = of.origin
+        if isinstance(figure, Stated):
+            ends = (figure.low, figure.high)
+            low, high = (figure.value if end is None else end for end in ends)
+            return Estimate(figure.value, low, high)
+        samples = self.samples(of)
+        low, high = np.percentile(samples, [5.0, 95.0])
+        return Estimate(self.centre(of), float(low), float(high))
+
+    def draw(self, of: Quantity) -> Numbers:
+        """The draws of one stated figure."""
+        figure = _figure(of)
+        if figure.exact:
+            return figure.value
+        digest = hashlib.sha256(f"{self.seed}/{of.name}".encode()).digest()
+        chance = np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "big")))
+        return spread(figure, chance.standard_normal(self.count))
+
+    def swings(self, of: Quantity, most: int = 8) -> list[Swing]:
+        """The inputs that move an answer most, widest first."""
+        inputs = [q for q in ancestry([of]) if isinstance(q.origin, Stated) and not q.origin.exact]
+        found = [self._swing(of, each) for each in inputs]
+        return sorted((s for s in found if s.width > 0), key=lambda s: -s.width)[:most]
+
+    def _swing(self, of: Quantity, moved: Quantity) -> Swing:
+        figure = _figure(moved)
+        ends = [
+            float(compute(of, {id(moved): end}, _stated_value)) for end in (figure.low, figure.high)
+        ]
+        return Swing(moved, ends[0], ends[1])
+
+
+def _stated_value(of: Quantity) -> Numbers:
+    return _figure(of).value
+
+
+def _figure(of: Quantity) -> Stated:
+    """The figure of a quantity that has no parents."""
+    if isinstance(of.origin, Derived):
+        raise TypeError(f"{of.name} is derived, expected a stated figure")
+    return of.origin
+
+
+def compute(
+    of: Quantity, known: dict[int, Numbers], state: Callable[[Quantity], Numbers]
+) -> Numbers:
+    """The magnitude of a quantity, given those `known` by id and a way to state figures; fills `known`."""
+    for quantity in ancestry([of]):
+        if id(quantity) in known:
+            continue
+        if isinstance(quantity.origin, Derived):
+            parents = [known[id(parent)] for parent in quantity.origin.parents]
+            known[id(quantity)] = quantity.origin.compute(*parents)
+        else:
+            known[id(quantity)] = state(quantity)
+    return known[id(of)]
+
+
+def spread(figure: Stated, normal: Numbers) -> Numbers:
+    """Split distribution: median at the value, 5% below `low`, 5% above `high`.
+
+    `factor` errors multiply (both halves log-normal); `linear` errors add (both halves normal) and stay
+    on the side of zero, and below one for a share, on which value and interval stand.
+    """
+    low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
+    steps = np.abs(normal) / Z90
+    if figure.spread == "factor":
+        down, up = low / figure.value, high / figure.value
+        return figure.value * np.where(normal < 0, down**steps, up**steps)
+    reach = np.where(normal < 0, low - figure.value, high - figure.value)
+    drawn = figure.value + reach * steps
+    if low >= 0:
+        top = 1.0 if high <= 1 else np.inf
+        return np.clip(drawn, 0.0, top)
+    return drawn
+
+
+def paired_ratio(draws: Draws, first: Quantity, second: Quantity) -> Estimate:
+    """The second over the first, world by world: what both share cancels out."""
+    a, b = draws.samples(first), draws.samples(second)
+    centre = draws.centre(second) / draws.centre(first) if draws.centre(first) else float("nan")
+    low, high = np.percentile(np.asarray(b / a, dtype=float), [5.0, 95.0])
+    return Estimate(centre, float(low), float(high))

@@ -1,0 +1,150 @@
+"""Units of a plan: which exist, what may be added to what, and how people write amounts.
+
+Law: no amount enters a plan without a unit, and no two units of different kinds are ever mixed.
+Definitions: `units.txt`. The algebra is pint's; magnitudes stay plain floats and arrays.
+"""
+
+import contextlib
+import functools
+import re
+from importlib import resources
+
+import pint
+from pint import Unit
+
+from archipel.planning.mistakes import UnitMismatch
+
+MAX_AMOUNT_CHARS = 80
+"""A number and a unit fit on half a line."""
+
+_SUFFIXES = {
+    "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
+    "k": 1e3, "M": 1e6, "m": 1e6, "bn": 1e9, "B": 1e9, "b": 1e9, "T": 1e12, "t": 1e12,
+}  # fmt: skip
+_NUMBER = re.compile(r"^\s*(?P<number>[-+]?[\d_,]*\.?\d+(?:[eE][-+]?\d+)?)\s*(?P<rest>.*?)\s*$")
+
+
+@functools.cache
+def registry() -> "pint.UnitRegistry[float]":
+    """The one registry; made on first use."""
+    made: pint.UnitRegistry[float] = pint.UnitRegistry(None)
+    text = resources.files("archipel.planning").joinpath("units.txt").read_text("utf-8")
+    made.load_definitions([line for line in text.splitlines() if line])
+    return made
+
+
+@functools.cache
+def unit(text: str) -> Unit:
+    """The unit that `text` names; "1" and "" are the unit of plain numbers.
+
+    Raises:
+        UnitMismatch: no such unit.
+    """
+    try:
+        return registry().parse_units("" if text.strip() == "1" else text.replace("^", "**"))
+    except Exception as error:  # noqa: BLE001  # pint raises its own, the tokenizer's and ValueError
+        raise UnitMismatch(
+            f"unknown unit {text!r} ({error}); units are for instance USD, USD/h, kW, GWh, "
+            "TFLOP/s, token, param, day"
+        ) from None
+
+
+@functools.cache
+def factor(source: Unit, target: Unit) -> float:
+    """Multiply a magnitude in `source` by this to have it in `target`.
+
+    Raises:
+        UnitMismatch: the two measure different things.
+    """
+    if source == target:
+        return 1.0
+    try:
+        return float(registry().Quantity(1.0, source).to(target).magnitude)
+    except pint.DimensionalityError:
+        raise UnitMismatch(
+            f"got {spell(source) or 'a plain number'}, expected {spell(target) or 'a plain number'}:"
+            " they measure different things"
+        ) from None
+
+
+def compatible(first: Unit, second: Unit) -> bool:
+    """Whether one can be converted into the other."""
+    return bool(first.dimensionality == second.dimensionality)
+
+
+def spell(of: Unit) -> str:
+    """The short name of a unit, e.g. `USD/h`; empty for plain numbers."""
+    return f"{of:~C}".replace("**", "^").replace("*", "·") if str(of) != "dimensionless" else ""
+
+
+def amount(text: str, expected: str, what: str) -> float:
+    """The amount a person wrote, in units of `expected`: "50k USD", "$50,000", "70B", "3 weeks".
+
+    A bare number is taken to be in `expected`; k, M, B and T stand for thousand to trillion.
+
+    Raises:
+        UnitMismatch: not a number, or of another kind than `expected`; names `what` it was for.
+    """
+    wanted = unit(expected)
+    found = _NUMBER.match(text.replace("$", "").replace("USD", " USD")) if text else None
+    if found is None or len(text) > MAX_AMOUNT_CHARS:
+        raise UnitMismatch(f"{what}: got {text[:MAX_AMOUNT_CHARS]!r}, expected {example(expected)}")
+    number = float(found["number"].replace(",", "").replace("_", ""))
+    scale = _scale(found["rest"], wanted, money="$" in text and "USD" not in text)
+    if scale is None:
+        raise UnitMismatch(f"{what}: got {text!r}, expected {example(expected)}")
+    return number * scale
+
+
+def kind_of(text: str, kinds: dict[str, str], what: str) -> tuple[str, float]:
+    """Which of several `kinds` (name -> unit) the amount is, and how much: `--budget 1e24FLOP`.
+
+    A bare number is of the first kind.
+
+    Raises:
+        UnitMismatch: of none of them.
+    """
+    for name, expected in kinds.items():
+        try:
+            return name, amount(text, expected, what)
+        except UnitMismatch:
+            continue
+    choices = ", or ".join(f"{name} such as {example(given)}" for name, given in kinds.items())
+    raise UnitMismatch(f"{what}: got {text!r}, expected {choices}")
+
+
+def _scale(rest: str, wanted: Unit, *, money: bool) -> float | None:
+    """What one of `rest` is in `wanted`; None if it is something else."""
+    readings = [(1.0, rest)]
+    for suffix, scale in _SUFFIXES.items():
+        if rest.startswith(suffix):
+            readings.append((scale, rest[len(suffix) :].strip()))
+    for scale, name in readings:
+        spelled = f"USD {name}".strip() if money else name
+        if not spelled:
+            return scale
+        for reading in (spelled, f"({spelled})/accelerator"):  # people say $2/h of one accelerator
+            with contextlib.suppress(UnitMismatch):
+                return scale * factor(unit(reading), wanted)
+    return None
+
+
+_EXAMPLES = {
+    "USD": "money such as 50k USD or $50,000",
+    "FLOP": "compute such as 1e24 FLOP",
+    "W": "power such as 5 kW",
+    "h": "time such as 30 days",
+    "day": "time such as 30 days",
+    "year": "time such as 4 years",
+    "s": "time such as 10 min",
+    "param": "a size such as 7B",
+    "token": "a number of tokens such as 2T",
+    "accelerator": "a count such as 10000",
+    "site": "a count such as 8",
+    "1": "a plain number such as 0.4 or 40 percent",
+}
+
+
+def example(expected: str) -> str:
+    """How an amount of this unit may be written."""
+    return _EXAMPLES.get(expected, f"an amount in {expected} such as 1.5 {expected}")

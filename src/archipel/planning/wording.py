@@ -1,0 +1,211 @@
+"""A plan's data in words: amounts people can read, tables that line up, the derivation tree, all plain text."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archipel.planning.quantity import Quantity, Stated
+from archipel.planning.sampling import Draws
+from archipel.planning.units import spell
+
+_SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
+_TIMES = ("yr", "d", "h", "s", "min", "month")
+_COUNTED = ("token", "param", "accelerator", "server", "site", "person", "")
+_MONEY = {"kUSD": 1e3, "MUSD": 1e6, "BUSD": 1e9}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How amounts of one unit are written: before, divided by, after."""
+
+    before: str
+    divisor: float
+    after: str
+
+
+def scale_of(value: float, unit: str) -> Scale:
+    """The way to write amounts of about this size in this unit."""
+    money = unit == "USD" or unit.startswith("USD/") or unit in _MONEY
+    if money or unit in _COUNTED:
+        multiple = _MONEY.get(unit, 1.0)
+        size = abs(value) * multiple if math.isfinite(value) else 0.0
+        large, suffix = next(
+            ((large, text) for large, text in _SCALES if size >= large * 0.9995), (1.0, "")
+        )
+        tail = (unit.removeprefix("USD") if unit not in _MONEY else "") if money else f" {unit}"
+        return Scale("$" if money else "", large / multiple, suffix + _spoken_unit(tail).rstrip())
+    if unit in ("percent", "%"):
+        return Scale("", 1.0, "%")
+    return Scale("", 1.0, f" {_spoken_unit(unit)}")
+
+
+def amount_text(value: float, unit: str, digits: int = 4) -> str:
+    """A magnitude and its unit: `$492.5 M`, `12.75 MW`, `70 B param`."""
+    if not math.isfinite(value):
+        return "never" if value > 0 and unit in _TIMES else "none"
+    scale = scale_of(value, unit)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{scale.before}{_digits(abs(value) / scale.divisor, digits)}{scale.after}"
+
+
+def range_text(row: dict[str, Any]) -> str:
+    """Value and 90% interval of one row of data: `$594 M [496 – 741]`; the interval only if there is one."""
+    if not uncertain(row):
+        return amount_text(row["value"], row["unit"])
+    return f"{amount_text(row['value'], row['unit'], 3)} [{band_text(row)}]"
+
+
+def band_text(row: dict[str, Any]) -> str:
+    """The interval of one row, in the scale of its value."""
+    ends = (row["low"], row["high"])
+    if not all(math.isfinite(end) for end in ends):
+        return " – ".join(amount_text(end, row["unit"], 3) for end in ends)
+    divisor = scale_of(row["value"], row["unit"]).divisor
+    return " – ".join(_digits(end / divisor, 3) for end in ends)
+
+
+def uncertain(row: dict[str, Any]) -> bool:
+    """Whether the interval is wider than rounding."""
+    return bool(abs(row["high"] - row["low"]) > 1e-9 * max(abs(row["high"]), abs(row["low"])))
+
+
+def lined_up(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Text columns, left-aligned, two spaces apart, headed when the columns have names."""
+    body = [list(row) for row in rows]
+    everything = [list(columns), *body] if any(columns) else body
+    widths = [max(len(row[i]) for row in everything) for i in range(len(everything[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in everything
+    ]
+
+
+def table_lines(table: dict[str, Any]) -> list[str]:
+    """One table of a plan as text."""
+    rows = [[c if isinstance(c, str) else range_text(c) for c in row] for row in table["rows"]]
+    return [table["title"], *(f"  {line}" for line in lined_up(table["columns"], rows))]
+
+
+def plan_text(data: dict[str, Any], *, brief: bool = False) -> str:
+    """The whole plan for a terminal; `brief` leaves out the secondary tables."""
+    lines = [data["title"], ""]
+    lines += _answer_lines(data)
+    for table in data["tables"][:1] if brief else data["tables"]:
+        lines += ["", *table_lines(table)]
+    lines += _matter_lines(data)
+    if data["remarks"] and not brief:
+        lines += ["", "Remarks", *(f"  - {remark}" for remark in data["remarks"])]
+    if data["disagreements"] and not brief:
+        lines += ["", "Where sources disagree", *_disagreement_lines(data["disagreements"])]
+    if data["verdict"]:
+        lines += ["", data["verdict"]]
+    return "\n".join(lines)
+
+
+def _answer_lines(data: dict[str, Any]) -> list[str]:
+    rows = []
+    for name in data["answers"]:
+        row = data["quantities"][name]
+        known = uncertain(row)
+        value = amount_text(row["value"], row["unit"], 3 if known else 4)
+        rows.append((row["about"] or name, value, band_text(row) if known else "", name))
+    return [f"  {line}" for line in lined_up(("", "", "90% interval", "--explain"), rows)]
+
+
+def _matter_lines(data: dict[str, Any]) -> list[str]:
+    if not data["answers"] or not data["matters"][data["answers"][0]]:
+        return []
+    first = data["answers"][0]
+    answer = data["quantities"][first]
+    rows = []
+    for swing in data["matters"][first][:5]:
+        given = data["quantities"][swing["input"]]
+        ends = [amount_text(swing[end], answer["unit"], 3) for end in ("at_low", "at_high")]
+        rows.append((swing["input"], range_text(given), " … ".join(ends), given["kind"]))
+    heads = ("input", "its interval", answer["about"] or first, "grade")
+    return ["", "What matters most", *(f"  {line}" for line in lined_up(heads, rows))]
+
+
+def _disagreement_lines(found: Sequence[dict[str, Any]]) -> list[str]:
+    lines = []
+    for row in found:
+        others = "; ".join(
+            f"{amount_text(other['value'], row['unit'])} ({other['key']}"
+            + (f": {other['note']})" if other["note"] else ")")
+            for other in row["others"]
+        )
+        used = amount_text(row["used"], row["unit"])
+        lines.append(f"  - {row['name']}: {used} ({row['key']}); also {others}")
+    return lines
+
+
+def explained(of: Quantity, draws: Draws) -> str:
+    """The derivation tree: each quantity with its value, its formula or source, and below it its inputs."""
+    lines: list[str] = []
+    seen: set[int] = set()
+
+    def show(quantity: Quantity, lead: str, below: str) -> None:
+        found = draws.estimate(quantity)
+        row = {"value": found.value, "low": found.low, "high": found.high}
+        head = f"{quantity.name} = {range_text(row | {'unit': spell(quantity.unit)})}"
+        again = id(quantity) in seen and bool(quantity.parents)
+        lines.append(f"{lead}{head}{'  (shown above)' if again else ''}")
+        if again:
+            return
+        seen.add(id(quantity))
+        lines.extend(f"{below}    {line}" for line in _reason(quantity))
+        parents = _named(quantity)
+        for index, parent in enumerate(parents):
+            last = index == len(parents) - 1
+            show(parent, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))
+
+    show(of, "", "")
+    return "\n".join(lines)
+
+
+def _reason(quantity: Quantity) -> list[str]:
+    about = [quantity.about] if quantity.about else []
+    if not isinstance(quantity.origin, Stated):
+        return [*about, f"= {quantity.origin.formula}"]
+    figure = quantity.origin
+    second = " [secondary]" if figure.source.read == "secondary" else ""
+    who = ", ".join(part for part in (figure.source.title, figure.source.authors) if part)
+    where = f" <{figure.source.url}>" if figure.source.url else ""
+    lines = [
+        *about,
+        f"{figure.kind}{second}: {who}{where}{', ' + figure.date if figure.date else ''}",
+    ]
+    lines += [f"note: {figure.note}"] if figure.note else []
+    for other in figure.also:
+        lines.append(
+            f"also: {amount_text(other.value, spell(quantity.unit))} ({other.source.title})"
+            + (f", {other.note}" if other.note else "")
+        )
+    return lines
+
+
+def _named(quantity: Quantity) -> list[Quantity]:
+    found: list[Quantity] = []
+    for parent in quantity.parents:
+        found += [parent] if parent.name else _named(parent)
+    return list({id(each): each for each in found}.values())
+
+
+def _digits(value: float, digits: int = 4) -> str:
+    """So many significant digits, thousands separated, scientific beyond ten million."""
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size >= 1e7 or size < 1e-4:
+        return f"{value:.2e}".replace("e+", "e").replace("e-0", "e-")
+    if size >= 1000:
+        return f"{round(value, digits - 1 - math.floor(math.log10(size))):,.0f}"
+    places = max(0, digits - 1 - math.floor(math.log10(size)))
+    text = f"{value:.{places}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _spoken_unit(unit: str) -> str:
+    """Units as people say them."""
+    return unit.replace("/accelerator/h", "/accelerator-hour").replace("/accelerator/s", "/s each")

@@ -1,0 +1,125 @@
+"""The shelf: dated vintages kept apart, the person's own on top, nothing without unit, kind and source."""
+
+import tomllib
+from importlib import resources
+
+import pytest
+
+from archipel.planning.mistakes import CannotPlan, UnknownName
+from archipel.planning.sampling import Draws
+from archipel.planning.tables import KINDS, bibliography, read_own, shelf
+
+
+def test_every_constant_of_the_package_has_a_unit_a_kind_and_a_known_source() -> None:
+    loaded = shelf()
+    assert len(loaded.entries) > 300
+    for name, vintages in loaded.entries.items():
+        for entry in vintages:
+            assert entry.figure.kind in KINDS, name
+            assert entry.figure.source.key in bibliography(), name
+            assert entry.about, f"{name} says not what it is"
+            assert entry.figure.vintage, name
+
+
+def test_no_name_is_both_a_constant_and_a_group() -> None:
+    names = set(shelf().entries)
+    for name in names:
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            assert ".".join(parts[:depth]) not in names, name
+
+
+def test_what_is_second_hand_says_so() -> None:
+    for key, source in bibliography().items():
+        assert source.read in ("primary", "secondary", "memory"), key
+        assert source.title, key
+        assert not source.url or source.url.startswith("https://"), key
+
+
+def test_assumptions_have_intervals_unless_they_are_definitions() -> None:
+    bare = [
+        name
+        for name, vintages in shelf().entries.items()
+        for entry in vintages
+        if entry.figure.kind == "assumed" and entry.figure.exact and entry.figure.value != 0
+    ]
+    assert len(bare) <= 12, bare
+
+
+def test_an_older_date_sees_the_older_price_and_no_later_one() -> None:
+    then, now = shelf("2023-12"), shelf()
+    assert then.entry("rental.h100").figure.vintage == "2023-10"
+    assert now.entry("rental.h100").figure.vintage > "2025-12"
+    assert len(now.vintages("rental.h100")) >= 4
+    with pytest.raises(UnknownName, match="first vintage"):
+        shelf("2019-01").entry("rental.h100")
+
+
+def test_a_persons_own_table_wins_and_keeps_the_rest() -> None:
+    own = read_own(
+        '[rental.h100]\nvalue = 1.5\nunit = "USD/(accelerator*h)"\nkind = "measured"\n'
+        'source = "our invoice of March"\n',
+        "mine.toml",
+    )
+    mine = shelf(own=own)
+    assert Draws().centre(mine["rental.h100"]) == 1.5
+    assert mine.entry("rental.h100").figure.source.title == "our invoice of March"
+    assert mine.entry("rental.a100-80") == shelf().entry("rental.a100-80")
+
+
+def test_one_constant_may_be_set_on_the_command_line() -> None:
+    loaded = shelf()
+    loaded.override("rental.h100=$1.25/h")
+    assert Draws().centre(loaded["rental.h100"]) == 1.25
+    assert "given by you" in loaded.entry("rental.h100").figure.source.title
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rental.h100", "expected NAME=AMOUNT"),
+        ("rental.h10=2", "did you mean 'rental.h100'"),
+        ("rental.h100=5 kW", "got '5 kW'"),
+    ],
+)
+def test_a_wrong_setting_names_the_nearest_right_one(text: str, expected: str) -> None:
+    with pytest.raises(CannotPlan, match=expected):
+        shelf().override(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("value = 1", "'unit' is missing"),
+        ('value = 1\nunit = "USD"\nkind = "guessed"\nsource = "x"', "expected one of"),
+        ('value = "1"\nunit = "USD"\nkind = "measured"\nsource = "x"', "expected a number"),
+        ('value = true\nunit = "USD"\nkind = "measured"\nsource = "x"', "expected a number"),
+        ('value = 1\nunit = "parsec"\nkind = "measured"\nsource = "x"', "unknown unit"),
+        ('value = 1\nlow = 2\nhigh = 3\nunit = "USD"\nkind = "measured"\nsource = "x"', "low <= value"),
+        ('value = 1\nlow = 0\nhigh = 3\nunit = "USD"\nkind = "measured"\nsource = "x"', "reaches zero"),
+        ('value = 1\nlow = 0\nunit = "USD"\nkind = "measured"\nsource = "x"', "come together"),
+        ('value = 1\ncolour = 2\nunit = "USD"\nkind = "measured"\nsource = "x"', "unknown key"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_is_not_a_constant_is_refused_by_name(row: str, expected: str) -> None:
+    with pytest.raises(CannotPlan, match=expected):
+        read_own(f"[my.price]\n{row}\n", "mine.toml")
+
+
+def test_an_own_constant_of_another_kind_of_unit_is_refused() -> None:
+    with pytest.raises(CannotPlan, match=r"rental.h100: got 'kW', expected a unit like"):
+        read_own('[rental.h100]\nvalue = 1\nunit = "kW"\nkind = "measured"\nsource = "x"', "mine.toml")
+
+
+def test_not_toml_and_not_a_date_end_as_one_sentence() -> None:
+    with pytest.raises(CannotPlan, match=r"mine.toml: not TOML"):
+        read_own("= 3", "mine.toml")
+    with pytest.raises(CannotPlan, match="expected a date"):
+        shelf("last year")
+
+
+def test_tables_are_small_enough_to_read() -> None:
+    for folder in ("tables", "bibliography"):
+        for path in resources.files("archipel.planning").joinpath(folder).iterdir():
+            if path.name.endswith(".toml"):
+                assert tomllib.loads(path.read_text("utf-8")), path.name
