@@ -159,7 +159,13 @@ def test_a_derivation_names_every_input_with_its_source() -> None:
     price = _figure("price", 10.0, 5.0, 20.0)
     cost = (price * given("count", 3.0, "1", "--count")).named("cost", "what it costs", "USD")
     text = explained(cost, Draws())
-    for expected in ("cost = $30", "price × count", "A paper, Author", "arxiv", "given by you (--count)"):
+    for expected in (
+        "cost = $30",
+        "price × count",
+        "A paper, Author",
+        "arxiv",
+        "given by you (--count)",
+    ):
         assert expected in text
 
 

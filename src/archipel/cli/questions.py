@@ -94,17 +94,20 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
     if given["explain"]:
         click.echo(explanation(ask, given["explain"]))
         return
+    from archipel.planning.answering import for_json
+
     ending = _ending(given["plot"])
     data = ask.data()
     if given["save"]:
-        write(given["save"], json.dumps(data, indent=2).encode())
+        write(given["save"], json.dumps(for_json(data), indent=2).encode())
     if given["plot"]:
         from archipel.planning.drawing import picture
 
         write(given["plot"], picture(data, ending))
     from archipel.planning.wording import plan_text
 
-    show(data, given["as_json"], lambda: plan_text(data, brief=given["brief"]))
+    shown = for_json(data) if given["as_json"] else data
+    show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"]))
 
 
 def explanation(ask: "Ask", name: str) -> str:

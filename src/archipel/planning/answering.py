@@ -4,6 +4,7 @@ The data is what `--json` prints and what every other way of showing reads. Law:
 number of samples give the same bytes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,9 +50,18 @@ def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
         "matters": {quantity.name: swings(quantity, draws) for quantity in plan.answers},
         "tables": [_table(table, draws) for table in plan.tables],
         "charts": [_chart(chart, draws) for chart in plan.charts],
-        "remarks": list(plan.remarks),
+        "remarks": [*plan.remarks, *anachronisms(shown, setting.as_of)],
         "disagreements": disagreements(shown),
     }
+
+
+def for_json(data: Any) -> Any:
+    """The same data where an infinite or undefined number is null, as JSON knows neither."""
+    if isinstance(data, dict):
+        return {key: for_json(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [for_json(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
@@ -98,6 +108,19 @@ def disagreements(shown: Sequence[Quantity]) -> list[dict[str, Any]]:
             source = {"key": figure.source.key, "source": figure.source.title}
             found.append(row | source | {"others": others})
     return found
+
+
+def anachronisms(shown: Sequence[Quantity], as_of: str) -> list[str]:
+    """What was not known yet at the date asked for, and is used all the same."""
+    later = [
+        f"{quantity.name} ({quantity.origin.vintage})"
+        for quantity in ancestry(shown)
+        if isinstance(quantity.origin, Stated)
+        and as_of
+        and quantity.origin.vintage[: len(as_of)] > as_of
+    ]
+    listed = ", ".join(later[:6]) + (f" and {len(later) - 6} more" if len(later) > 6 else "")
+    return [f"Not known as of {as_of}, used at its first vintage: {listed}"] if later else []
 
 
 def find(plan: Plan, name: str) -> list[Quantity]:

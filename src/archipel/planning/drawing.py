@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from archipel.planning.mistakes import CannotPlan
-from archipel.planning.wording import amount_text
+from archipel.planning.wording import amount_text, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,7 +117,7 @@ def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
     axes.errorbar(
         values, range(len(parts)), xerr=[below, above], fmt="none", ecolor=INK, lw=1, capsize=2
     )
-    labels = [f"{part['label']}  {amount_text(part['value'], part['unit'])}" for part in parts]
+    labels = [f"{part['label']}  {amount_text(part['value'], part['unit'], 3)}" for part in parts]
     axes.set_yticks(range(len(parts)), labels)
     axes.set_xlabel(chart["unit"])
     if chart["log"]:
@@ -128,13 +128,15 @@ def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
     row = data["quantities"][answer]
     _frame(axes, f"What matters most: {row['about'] or answer}")
     moved = data["matters"][answer][::-1]
-    centre = row["value"]
+    scale = scale_of(row["value"], row["unit"])
+    centre = row["value"] / scale.divisor
     for place, swing in enumerate(moved):
         for end, colour in (("at_low", COLOURS[0]), ("at_high", COLOURS[1])):
-            axes.barh(place, swing[end] - centre, left=centre, color=colour, height=0.62)
+            reach = swing[end] / scale.divisor - centre
+            axes.barh(place, reach, left=centre, color=colour, height=0.62)
     axes.set_yticks(range(len(moved)), [swing["input"] for swing in moved])
     axes.axvline(centre, color=INK, lw=1)
-    axes.set_xlabel(f"{row['unit']}   (blue: input at its 5th percentile, red: at its 95th)")
+    axes.set_xlabel(f"{scale.before}{scale.after.strip()}   blue: input low, red: input high")
 
 
 def _frame(axes: "Axes", title: str) -> None:

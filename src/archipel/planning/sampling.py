@@ -71,8 +71,8 @@ class Draws:
             low, high = (figure.value if end is None else end for end in ends)
             return Estimate(figure.value, low, high)
         samples = self.samples(of)
-        low, high = np.percentile(samples, [5.0, 95.0])
-        return Estimate(self.centre(of), float(low), float(high))
+        low, high = interval(samples)
+        return Estimate(self.centre(of), low, high)
 
     def draw(self, of: Quantity) -> Numbers:
         """The draws of one stated figure."""
@@ -111,12 +111,22 @@ def _figure(of: Quantity) -> Stated:
 def compute(
     of: Quantity, known: dict[int, Numbers], state: Callable[[Quantity], Numbers]
 ) -> Numbers:
-    """The magnitude of a quantity, given those `known` by id and a way to state figures; fills `known`."""
+    """The magnitude of a quantity, given those `known` by id and a way to state figures; fills `known`.
+
+    A division by nothing is infinite, not an error: a job that fails before it saves never ends.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return _compute(of, known, state)
+
+
+def _compute(
+    of: Quantity, known: dict[int, Numbers], state: Callable[[Quantity], Numbers]
+) -> Numbers:
     for quantity in ancestry([of]):
         if id(quantity) in known:
             continue
         if isinstance(quantity.origin, Derived):
-            parents = [known[id(parent)] for parent in quantity.origin.parents]
+            parents = [np.float64(1.0) * known[id(p)] for p in quantity.origin.parents]
             known[id(quantity)] = quantity.origin.compute(*parents)
         else:
             known[id(quantity)] = state(quantity)
@@ -142,9 +152,14 @@ def spread(figure: Stated, normal: Numbers) -> Numbers:
     return drawn
 
 
+def interval(samples: Numbers) -> tuple[float, float]:
+    """The 5th and 95th percentile, each one of the draws: some of them may be infinite."""
+    low, high = np.percentile(samples, [5.0, 95.0], method="nearest")
+    return float(low), float(high)
+
+
 def paired_ratio(draws: Draws, first: Quantity, second: Quantity) -> Estimate:
     """The second over the first, world by world: what both share cancels out."""
     a, b = draws.samples(first), draws.samples(second)
     centre = draws.centre(second) / draws.centre(first) if draws.centre(first) else float("nan")
-    low, high = np.percentile(np.asarray(b / a, dtype=float), [5.0, 95.0])
-    return Estimate(centre, float(low), float(high))
+    return Estimate(centre, *interval(np.asarray(b / a, dtype=float)))

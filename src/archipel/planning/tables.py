@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from archipel.planning.mistakes import CannotPlan, UnknownName, nearest
+from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Alternative, Quantity, Source, Stated, stated
 from archipel.planning.units import amount, compatible, spell, unit
 
@@ -60,19 +60,21 @@ class Shelf:
         return self._made[name]
 
     def __contains__(self, name: str) -> bool:
-        return any(self._in_time(entry) for entry in self.entries.get(name, ()))
+        return name in self.entries
 
     def entry(self, name: str) -> Entry:
-        """The newest vintage of a constant that is not later than `as_of`."""
+        """The newest vintage of a constant that is not later than `as_of`; its first, if all are later.
+
+        A figure used before its own date is listed by `ahead`, so that nobody takes it for history.
+        """
         if name not in self.entries:
             raise nearest(name, self.entries, "constant")
         fitting = [entry for entry in self.entries[name] if self._in_time(entry)]
-        if not fitting:
-            first = self.entries[name][0].figure.vintage
-            raise UnknownName(
-                f"{name} is not known as of {self.as_of}; its first vintage is {first}"
-            )
-        return fitting[-1]
+        return fitting[-1] if fitting else self.entries[name][0]
+
+    def ahead(self, figure: Stated) -> bool:
+        """Whether a figure is of a later vintage than the date asked for."""
+        return bool(self.as_of) and figure.vintage[: len(self.as_of)] > self.as_of
 
     def vintages(self, name: str) -> list[Entry]:
         """Every vintage of a constant, oldest first."""
@@ -126,8 +128,7 @@ class Shelf:
         self.put(Entry(name, old.unit, Stated(value, "assumed", source), old.about))
 
     def _in_time(self, entry: Entry) -> bool:
-        vintage = entry.figure.vintage
-        return not self.as_of or not vintage or vintage <= self.as_of
+        return not self.ahead(entry.figure)
 
 
 def shelf(as_of: str = "", own: Mapping[str, Any] | None = None) -> Shelf:

@@ -13,6 +13,7 @@ _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
 _TIMES = ("yr", "d", "h", "s", "min", "month")
 _COUNTED = ("token", "param", "accelerator", "server", "site", "person", "")
 _MONEY = {"kUSD": 1e3, "MUSD": 1e6, "BUSD": 1e9}
+"""Units whose name already holds a scale."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,15 @@ class Scale:
 
 def scale_of(value: float, unit: str) -> Scale:
     """The way to write amounts of about this size in this unit."""
-    money = unit == "USD" or unit.startswith("USD/") or unit in _MONEY
+    currency, slash, per = unit.partition("/")
+    money = currency == "USD" or currency in _MONEY
     if money or unit in _COUNTED:
-        multiple = _MONEY.get(unit, 1.0)
+        multiple = _MONEY.get(currency, 1.0)
         size = abs(value) * multiple if math.isfinite(value) else 0.0
         large, suffix = next(
             ((large, text) for large, text in _SCALES if size >= large * 0.9995), (1.0, "")
         )
-        tail = (unit.removeprefix("USD") if unit not in _MONEY else "") if money else f" {unit}"
+        tail = slash + per if money else f" {unit}"
         return Scale("$" if money else "", large / multiple, suffix + _spoken_unit(tail).rstrip())
     if unit in ("percent", "%"):
         return Scale("", 1.0, "%")

@@ -22,6 +22,14 @@ def young_interval_h(checkpoint_h: Numbers, mtbf_h: Numbers) -> Numbers:
     return np.sqrt(2.0 * checkpoint_h * mtbf_h)
 
 
+def daly_interval_h(checkpoint_h: Numbers, mtbf_h: Numbers) -> Numbers:
+    """The interval of Daly (2006, equation 37): Young's with two more terms, for frequent failures."""
+    ratio = checkpoint_h / (2.0 * mtbf_h)
+    young = young_interval_h(checkpoint_h, mtbf_h)
+    refined = young * (1.0 + np.sqrt(ratio) / 3.0 + ratio / 9.0) - checkpoint_h
+    return np.where(checkpoint_h < 2.0 * mtbf_h, refined, mtbf_h)
+
+
 def goodput(
     mtbf_h: Numbers, checkpoint_h: Numbers, restart_h: Numbers, interval_h: Numbers
 ) -> Numbers:

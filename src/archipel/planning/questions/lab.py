@@ -11,6 +11,7 @@ from archipel.planning.mistakes import CannotPlan, Impossible
 from archipel.planning.plan import Bars, Cell, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity, given, scoped
 from archipel.planning.questions.lab_building import Building, Computers, building
+from archipel.planning.questions.lab_published import mtbf_table, otherwise_counted
 from archipel.planning.questions.lab_running import (
     Grid,
     Reliability,
@@ -218,33 +219,13 @@ def _tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
             (each.about, each) for each in (failures.between, failures.interval, failures.goodput)
         ),
     )
-    return power, bill, stops, _mtbf_table(lab, shelf)
-
-
-def _mtbf_table(lab: Lab, shelf: Shelf) -> Table:
-    """The time between failures that each published rate gives for this lab."""
-    rows = []
-    for group in ("llama3", "rsc1", "rsc2", "opt", "bloom", "h200-1600", "b200-504"):
-        each = _published_mtbf(group, shelf)
-        if each is not None:
-            here = (each / lab.computers.count).named(
-                f"failures.mtbf.{group}",
-                shelf.fact(f"reliability.{group}.title", group),
-                "h/failure",
-            )
-            rows.append((here.about, here))
-    return Table("Time between failures here, by published rate", ("measured on", ""), tuple(rows))
-
-
-def _published_mtbf(group: str, shelf: Shelf) -> Quantity | None:
-    if f"reliability.{group}.mtbf" in shelf:
-        return shelf[f"reliability.{group}.mtbf"]
-    if group == "llama3":
-        seen = shelf["reliability.llama3.days"] * shelf["reliability.llama3.accelerators"]
-        return seen / shelf["reliability.llama3.unexpected"]
-    if f"reliability.{group}.rate" in shelf:
-        return shelf["accelerator.a100-80.server_size"] / shelf[f"reliability.{group}.rate"]
-    return None
+    return (
+        power,
+        bill,
+        stops,
+        mtbf_table(lab.computers, shelf),
+        otherwise_counted(lab.computers, lab.built, shelf),
+    )
 
 
 def _kinds_table(labs: list[Lab], kinds: list[str]) -> Table:

@@ -81,20 +81,20 @@ def _computing(of: Computers, shelf: Shelf) -> list[tuple[str, Quantity]]:
     chassis = (servers_price * (1.0 - share)).named(
         "lab.servers_cost", "servers around them", "USD"
     )
-    network = _network(of, shelf)
+    connected = network(of, shelf)
     storage = (
         of.count * shelf["facility.storage.capacity"] * shelf["facility.storage.flash"]
     ).named("lab.storage_cost", "storage", "USD")
-    equipment = accelerators + chassis + network + storage
+    equipment = accelerators + chassis + connected + storage
     spares = (equipment * shelf["facility.spares_share"]).named("lab.spares_cost", "spares", "USD")
     installing = (equipment * shelf["facility.installation_share"]).named(
         "lab.installation_cost", "installation", "USD"
     )
-    named = (accelerators, chassis, network, storage, spares, installing)
+    named = (accelerators, chassis, connected, storage, spares, installing)
     return [(part.about, part) for part in named]
 
 
-def _network(of: Computers, shelf: Shelf) -> Quantity:
+def network(of: Computers, shelf: Shelf) -> Quantity:
     """Switches and optics between servers, by the bill of materials."""
     links = (of.count * shelf["lab.links_per_accelerator"]).named(
         "network.links", "links into the network"

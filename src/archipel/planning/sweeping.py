@@ -1,0 +1,47 @@
+"""One answer along one of its inputs, by the plan's own formulas: the curves of a chart.
+
+The input's place in the graph is taken by an array, everything else stays at its centre or, for the band,
+at sampled worlds. Law: a curve and the number beside it come from the same formula.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from archipel.planning.plan import Series
+from archipel.planning.quantity import Quantity
+from archipel.planning.sampling import Draws, compute
+
+BAND_SAMPLES = 200
+BAND = (5.0, 95.0)
+
+
+def along(of: Quantity, moved: Quantity, places: Sequence[float]) -> list[float]:
+    """Magnitudes of `of`, in its unit, with `moved` at each of `places`, all else at its centre."""
+    known = {id(moved): np.asarray(places, dtype=float)}
+    found = compute(of, known, Draws(count=1).centre)
+    return [float(each) for each in np.broadcast_to(found, len(places))]
+
+
+def band(
+    of: Quantity, moved: Quantity, places: Sequence[float], seed: int = 0
+) -> tuple[list[float], list[float]]:
+    """The 5th and 95th percentile of `of` at each of `places` for `moved`."""
+    known = {id(moved): np.asarray(places, dtype=float)[:, None]}
+    found = compute(of, known, Draws(seed, BAND_SAMPLES).draw)
+    worlds = np.broadcast_to(found, (len(places), BAND_SAMPLES))
+    low, high = np.percentile(worlds, BAND, axis=1)
+    return [float(each) for each in low], [float(each) for each in high]
+
+
+def curve(
+    label: str, of: Quantity, moved: Quantity, places: Sequence[float], *, banded: bool = True
+) -> Series:
+    """A line of a chart, with its 90% band if wanted."""
+    low, high = band(of, moved, places) if banded else ([], [])
+    return Series(label, list(places), along(of, moved, places), low, high)
+
+
+def spaced(first: float, last: float, count: int = 40) -> list[float]:
+    """Places evenly far apart in ratio, ends included."""
+    return [float(place) for place in np.geomspace(first, last, count)]

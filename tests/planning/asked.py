@@ -1,0 +1,43 @@
+"""What the tests of the planner share: asking a question and reading one value, published figures, constants."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from archipel.planning.answering import Setting
+from archipel.planning.asking import Ask
+from archipel.planning.requests import REQUESTS
+from archipel.planning.sampling import Draws
+from archipel.planning.tables import shelf
+from archipel.planning.units import factor, unit
+
+FEW = Setting(samples=50)
+
+
+def data(question: str, *overrides: str, as_of: str = "", **request: Any) -> dict[str, Any]:
+    """The answer to a question, with few samples: central values do not depend on them."""
+    setting = Setting(samples=50, as_of=as_of)
+    return Ask(question, REQUESTS[question](**request), setting, overrides=overrides).data()
+
+
+def value(found: dict[str, Any], name: str, units: str = "") -> float:
+    """One central value of an answer, in the unit asked for."""
+    row = found["quantities"][name]
+    scale = factor(unit(row["unit"].replace("·", "*") or "1"), unit(units)) if units else 1.0
+    return float(row["value"]) * scale
+
+
+def constant(name: str, units: str = "", as_of: str = "") -> float:
+    """One constant of the tables, in the unit asked for."""
+    found = shelf(as_of)[name]
+    scale = factor(found.unit, unit(units)) if units else 1.0
+    return Draws().centre(found) * scale
+
+
+@cache
+def figures(area: str) -> dict[str, dict[str, Any]]:
+    """The published figures of one area, by name."""
+    path = Path(__file__).parent / "published" / f"{area}.toml"
+    rows = tomllib.loads(path.read_text("utf-8"))["figure"]
+    return {row["name"]: row for row in rows}
