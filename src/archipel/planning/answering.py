@@ -11,7 +11,7 @@ from typing import Any
 
 from archipel.planning.mistakes import Impossible
 from archipel.planning.plan import Bars, Cell, Chart, Plan, Table
-from archipel.planning.quantity import Derived, Quantity, Stated, ancestry
+from archipel.planning.quantity import Derived, Quantity, Stated, ancestry, named_parents
 from archipel.planning.sampling import DEFAULT_SAMPLES, MAX_SAMPLES, Draws
 from archipel.planning.units import factor, spell, unit
 
@@ -68,7 +68,7 @@ def described(quantity: Quantity, draws: Draws) -> dict[str, Any]:
     """One quantity: value, interval, unit, and where it comes from."""
     row: dict[str, Any] = {**_estimate(quantity, draws), "about": quantity.about}
     if isinstance(quantity.origin, Derived):
-        named = _named_parents(quantity)
+        named = list(dict.fromkeys(each.name for each in named_parents(quantity)))
         return row | {"kind": "derived", "formula": quantity.origin.formula, "from": named}
     figure = quantity.origin
     row |= {"kind": figure.kind, "source": asdict(figure.source), "date": figure.date}
@@ -126,9 +126,10 @@ def anachronisms(shown: Sequence[Quantity], as_of: str) -> list[str]:
 def find(plan: Plan, name: str) -> list[Quantity]:
     """Every quantity of the plan whose name is `name` or begins or ends with it."""
     shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
-    known = [quantity for quantity in ancestry(shown) if quantity.name]
-    exact = [quantity for quantity in known if quantity.name == name]
-    return exact or [q for q in known if q.name.endswith("." + name) or q.name.startswith(name)]
+    known = {quantity.name: quantity for quantity in ancestry(shown) if quantity.name}
+    if name in known:
+        return [known[name]]
+    return [q for n, q in known.items() if n.endswith("." + name) or n.startswith(name)]
 
 
 def names(plan: Plan) -> list[str]:
@@ -142,14 +143,6 @@ def _estimate(quantity: Quantity, draws: Draws, into: str = "") -> dict[str, Any
     scale = factor(quantity.unit, unit(into)) if into else 1.0
     row = {key: value * scale for key, value in asdict(found).items()}
     return row | {"unit": into or spell(quantity.unit)}
-
-
-def _named_parents(quantity: Quantity) -> list[str]:
-    """The nearest named quantities below, through the unnamed steps of a formula."""
-    found: list[str] = []
-    for parent in quantity.parents:
-        found += [parent.name] if parent.name else _named_parents(parent)
-    return list(dict.fromkeys(found))
 
 
 def _in_tables(tables: Sequence[Table]) -> list[Quantity]:

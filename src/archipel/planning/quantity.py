@@ -209,6 +209,14 @@ def ancestry(of: Sequence[Quantity]) -> Iterator[Quantity]:
             stack.extend((parent, False) for parent in reversed(quantity.parents))
 
 
+def named_parents(of: Quantity) -> list[Quantity]:
+    """The nearest named quantities below, through the unnamed steps of a formula."""
+    found: list[Quantity] = []
+    for parent in of.parents:
+        found += [parent] if parent.name else named_parents(parent)
+    return list({id(each): each for each in found}.values())
+
+
 def spoken(of: Quantity) -> str:
     """Its name, or its formula if it has none, or its number."""
     if of.name:

@@ -92,13 +92,17 @@ class Shelf:
         return list(dict.fromkeys(inside))
 
     def choose(self, group: str, word: str, what: str) -> str:
-        """`word` if it is a member of `group`, whatever its case.
+        """The member of `group` that `word` means: its name or its title, whatever the case.
 
         Raises:
-            UnknownName: it is not, with the nearest that is.
+            UnknownName: none, with the nearest that exist.
         """
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
+        for fact, title in self.facts.items():
+            name = fact.removesuffix(".title").rpartition(".")[2]
+            if fact.endswith(".title") and name in known:
+                folded.setdefault(title.casefold(), name)
         if word.casefold() not in folded:
             raise nearest(word, known, what)
         return folded[word.casefold()]

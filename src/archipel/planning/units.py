@@ -12,7 +12,7 @@ from importlib import resources
 import pint
 from pint import Unit
 
-from archipel.planning.mistakes import UnitMismatch
+from archipel.planning.mistakes import Impossible, UnitMismatch
 
 MAX_AMOUNT_CHARS = 80
 """A number and a unit fit on half a line."""
@@ -94,6 +94,19 @@ def amount(text: str, expected: str, what: str) -> float:
     if scale is None:
         raise UnitMismatch(f"{what}: got {text!r}, expected {example(expected)}")
     return number * scale
+
+
+def positive(text: str, expected: str, what: str) -> float:
+    """An amount above nothing.
+
+    Raises:
+        UnitMismatch: as `amount`.
+        Impossible: zero, negative or infinite.
+    """
+    value = amount(text, expected, what)
+    if not 0 < value < float("inf"):
+        raise Impossible(f"{what}: got {text!r}, expected more than nothing: {example(expected)}")
+    return value
 
 
 def kind_of(text: str, kinds: dict[str, str], what: str) -> tuple[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from archipel.planning.quantity import Quantity, Stated
+from archipel.planning.quantity import Quantity, Source, Stated, named_parents
 from archipel.planning.sampling import Draws
 from archipel.planning.units import spell
 
@@ -39,7 +39,7 @@ def scale_of(value: float, unit: str) -> Scale:
         return Scale("$" if money else "", large / multiple, suffix + _spoken_unit(tail).rstrip())
     if unit in ("percent", "%"):
         return Scale("", 1.0, "%")
-    return Scale("", 1.0, f" {_spoken_unit(unit)}")
+    return Scale("", 1.0, f" {_spoken_unit(unit)}".replace(" 1/", " per ", 1))
 
 
 def amount_text(value: float, unit: str, digits: int = 4) -> str:
@@ -143,55 +143,55 @@ def _disagreement_lines(found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def explained(of: Quantity, draws: Draws) -> str:
-    """The derivation tree: each quantity with its value, its formula or source, and below it its inputs."""
+    """The derivation tree, each quantity with its formula or source key, then the sources in full."""
     lines: list[str] = []
     seen: set[int] = set()
+    sources: dict[str, Source] = {}
 
     def show(quantity: Quantity, lead: str, below: str) -> None:
         found = draws.estimate(quantity)
         row = {"value": found.value, "low": found.low, "high": found.high}
         head = f"{quantity.name} = {range_text(row | {'unit': spell(quantity.unit)})}"
-        again = id(quantity) in seen and bool(quantity.parents)
-        lines.append(f"{lead}{head}{'  (shown above)' if again else ''}")
-        if again:
+        parents = named_parents(quantity)
+        if id(quantity) in seen and parents:
+            lines.append(f"{lead}{head}  (shown above)")
             return
         seen.add(id(quantity))
-        lines.extend(f"{below}    {line}" for line in _reason(quantity))
-        parents = _named(quantity)
+        lines.append(f"{lead}{head}")
+        lines.extend(f"{below}    {line}" for line in _reason(quantity, sources))
         for index, parent in enumerate(parents):
             last = index == len(parents) - 1
             show(parent, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))
 
     show(of, "", "")
-    return "\n".join(lines)
+    cited = [f"  {key}: {_citation(source)}" for key, source in sorted(sources.items())]
+    return "\n".join([*lines, *(["Sources", *cited] if cited else [])])
 
 
-def _reason(quantity: Quantity) -> list[str]:
+def _reason(quantity: Quantity, sources: dict[str, Source]) -> list[str]:
+    """What it is and where it comes from; notes the sources it cites."""
     about = [quantity.about] if quantity.about else []
     if not isinstance(quantity.origin, Stated):
         return [*about, f"= {quantity.origin.formula}"]
     figure = quantity.origin
-    second = " [secondary]" if figure.source.read == "secondary" else ""
-    who = ", ".join(part for part in (figure.source.title, figure.source.authors) if part)
-    where = f" <{figure.source.url}>" if figure.source.url else ""
-    lines = [
-        *about,
-        f"{figure.kind}{second}: {who}{where}{', ' + figure.date if figure.date else ''}",
-    ]
+    if figure.source.key in ("you", "own"):
+        return [*about, f"{figure.kind}: {figure.source.title}"]
+    sources[figure.source.key] = figure.source
+    lines = [*about, f"{figure.kind}: {figure.source.key}, {figure.date}"]
     lines += [f"note: {figure.note}"] if figure.note else []
     for other in figure.also:
-        lines.append(
-            f"also: {amount_text(other.value, spell(quantity.unit))} ({other.source.title})"
-            + (f", {other.note}" if other.note else "")
-        )
+        sources[other.source.key] = other.source
+        text = amount_text(other.value, spell(quantity.unit))
+        lines.append(f"also: {text} ({other.source.key}{', ' if other.note else ''}{other.note})")
     return lines
 
 
-def _named(quantity: Quantity) -> list[Quantity]:
-    found: list[Quantity] = []
-    for parent in quantity.parents:
-        found += [parent] if parent.name else _named(parent)
-    return list({id(each): each for each in found}.values())
+def _citation(source: Source) -> str:
+    """Title, authors, year, address, and how it was read if not at the source."""
+    year = str(source.year) if source.year else ""
+    parts = [source.title, source.authors, year, source.url]
+    second = f"[{source.read}]" if source.read != "primary" else ""
+    return ", ".join(part for part in parts if part) + (f" {second}" if second else "")
 
 
 def _digits(value: float, digits: int = 4) -> str:

@@ -22,7 +22,7 @@ from archipel.planning.questions.lab_running import (
 from archipel.planning.requests.lab import LabRequest
 from archipel.planning.requests.option import as_dict
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
+from archipel.planning.units import amount, positive
 
 MOST_KINDS = 12
 
@@ -50,7 +50,8 @@ def plan(request: LabRequest, shelf: Shelf) -> Plan:
     labs = [_lab(kind, request, shelf) for kind in kinds]
     lab = labs[0]
     title = shelf.fact(f"accelerator.{kinds[0]}.title", kinds[0])
-    country = shelf.fact(f"energy.country.{request.country}.title", request.country)
+    code = shelf.choose("energy.price", request.country, "country")
+    country = shelf.fact(f"energy.country.{code}.title", code)
     share = (lab.built.parts[0][1] / lab.purchase).named(
         "lab.accelerators_share", "accelerators, share of the purchase", "percent"
     )
@@ -140,7 +141,7 @@ def _rent(of: Computers, request: LabRequest, shelf: Shelf) -> Quantity | None:
     """Renting as many accelerators for a year, at the given or the market's price."""
     unit = "USD/(accelerator*h)"
     if request.rent:
-        value = amount(request.rent, unit, "--rent")
+        value = positive(request.rent, unit, "--rent")
         hourly = given("rent.price", value, unit, "--rent", "rental price")
     elif f"rental.{of.kind}" in shelf:
         hourly = shelf[f"rental.{of.kind}"]
@@ -168,11 +169,9 @@ def _stated_or(text: str, name: str, unit: str, option: str, shelf: Shelf) -> Qu
     """What the person gave for a constant, or the constant."""
     if not text:
         return shelf[name]
-    value = amount(text, unit, option)
-    if not value > 0 or (option == "--mfu" and value > 1):
-        raise Impossible(
-            f"{option}: got {text!r}, expected more than nothing{' and at most 1' if option == '--mfu' else ''}"
-        )
+    value = positive(text, unit, option)
+    if option == "--mfu" and value > 1:
+        raise Impossible(f"--mfu: got {text!r}, expected a share of at most 1")
     return given(name, value, unit, option, shelf.entry(name).about)
 
 
@@ -208,6 +207,7 @@ def _tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
             ("all running costs", year.yearly),
             ("purchase written off, and running", lab.ownership),
             ("renting as many accelerators", lab.rent or "no price known"),
+            ("colocation instead of a hall of its own", _colocation(lab, shelf)),
             ("CO2-equivalent", year.co2),
             ("water on site", year.water),
         ),
@@ -225,6 +225,13 @@ def _tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
         stops,
         mtbf_table(lab.computers, shelf),
         otherwise_counted(lab.computers, lab.built, shelf),
+    )
+
+
+def _colocation(lab: Lab, shelf: Shelf) -> Quantity:
+    """Renting the hall: a price per kW and month that leaves out electricity."""
+    return (lab.built.critical * shelf["facility.colocation"]).named(
+        "colocation.year", "colocation without electricity", "USD/year"
     )
 
 
@@ -266,6 +273,7 @@ def _worth(lab: Lab, shelf: Shelf) -> Lines:
 def _remarks(kind: str) -> tuple[str, ...]:
     return (
         "The network is a fat tree of 400 Gbit/s ports at prices of 2024; faster ports cost more.",
+        "Below about a megawatt nobody builds: rent space (colocation) and share the people on duty.",
         "Research staff is not counted: with equity it is 29 to 49% of developing a frontier model.",
         "Land, permits and a grid connection take years that no price here shows.",
         f"Utilisation (MFU) is that of published runs, not of {kind} in your hands: measure yours.",

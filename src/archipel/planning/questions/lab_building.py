@@ -36,6 +36,8 @@ class Building:
     """USD written off over the life of buildings."""
     critical: Quantity
     """MW of IT load the hall is built for."""
+    price: Quantity
+    """USD/accelerator, with its part of a server."""
 
     @property
     def purchase(self) -> Quantity:
@@ -48,13 +50,14 @@ class Building:
 def building(of: Computers, shelf: Shelf) -> Building:
     """The purchase of a lab, part by part."""
     critical = critical_load(of, shelf)
-    computing = _computing(of, shelf)
+    price = inside_server(of.kind, shelf)
+    computing = _computing(of, price, shelf)
     hall = _hall(critical, shelf)
     bought = total([part for _, part in computing]).named(
         "lab.computing", "accelerators, servers, network, storage", "USD"
     )
     built = total([part for _, part in hall]).named("lab.hall", "hall, power, cooling, land", "USD")
-    return Building((*computing, *hall), bought, built, critical)
+    return Building((*computing, *hall), bought, built, critical, price)
 
 
 def critical_load(of: Computers, shelf: Shelf) -> Quantity:
@@ -73,15 +76,14 @@ def inside_server(kind: str, shelf: Shelf) -> Quantity:
     return price.named("lab.price", "one accelerator with its part of a server")
 
 
-def _computing(of: Computers, shelf: Shelf) -> list[tuple[str, Quantity]]:
-    inside = inside_server(of.kind, shelf)
+def _computing(of: Computers, inside: Quantity, shelf: Shelf) -> list[tuple[str, Quantity]]:
     share = shelf["lab.accelerator_share"]
     servers_price = of.count * inside
     accelerators = (servers_price * share).named("lab.accelerators_cost", "accelerators", "USD")
     chassis = (servers_price * (1.0 - share)).named(
         "lab.servers_cost", "servers around them", "USD"
     )
-    connected = network(of, shelf)
+    connected = _network(of, shelf)
     storage = (
         of.count * shelf["facility.storage.capacity"] * shelf["facility.storage.flash"]
     ).named("lab.storage_cost", "storage", "USD")
@@ -94,7 +96,7 @@ def _computing(of: Computers, shelf: Shelf) -> list[tuple[str, Quantity]]:
     return [(part.about, part) for part in named]
 
 
-def network(of: Computers, shelf: Shelf) -> Quantity:
+def _network(of: Computers, shelf: Shelf) -> Quantity:
     """Switches and optics between servers, by the bill of materials."""
     links = (of.count * shelf["lab.links_per_accelerator"]).named(
         "network.links", "links into the network"

@@ -5,7 +5,7 @@ Each row implements one publication as it stands, so that a reader sees how far 
 
 from archipel.planning.plan import Table
 from archipel.planning.quantity import Quantity
-from archipel.planning.questions.lab_building import Building, Computers, inside_server, network
+from archipel.planning.questions.lab_building import Building, Computers
 from archipel.planning.tables import Shelf
 
 RATES = ("llama3", "rsc1", "rsc2", "opt", "bloom", "h200-1600", "b200-504")
@@ -34,9 +34,9 @@ def published_mtbf(group: str, shelf: Shelf) -> Quantity:
 
 def otherwise_counted(of: Computers, built: Building, shelf: Shelf) -> Table:
     """What other ways of counting say such a lab costs."""
-    epoch = (
-        of.count * inside_server(of.kind, shelf) / (1.0 - shelf["facility.interconnect_share"])
-    ).named("published.epoch_acquisition", "servers and network: price / (1 − 0.19) (Epoch)", "USD")
+    epoch = (of.count * built.price / (1.0 - shelf["facility.interconnect_share"])).named(
+        "published.epoch_acquisition", "servers and network: price / (1 − 0.19) (Epoch)", "USD"
+    )
     gigawatt = (built.critical * shelf["facility.gigawatt.epoch.capex"]).named(
         "published.epoch_gigawatt", "all capital cost per MW of a gigawatt campus (Epoch)", "USD"
     )
@@ -46,15 +46,15 @@ def otherwise_counted(of: Computers, built: Building, shelf: Shelf) -> Table:
     ours = (built.computing + built.hall).named("lab.purchase_again", "all parts above", "USD")
     rows = [(each.about, each) for each in (ours, epoch, gigawatt, bernstein)]
     if of.kind == "h100":
-        sheet = bill_of_materials(of, shelf)
+        sheet = bill_of_materials(of, built, shelf)
         rows.append((sheet.about, sheet))
     return Table("The purchase as others count it", ("way of counting", ""), tuple(rows))
 
 
-def bill_of_materials(of: Computers, shelf: Shelf) -> Quantity:
+def bill_of_materials(of: Computers, built: Building, shelf: Shelf) -> Quantity:
     """The public sheet of August 2024: servers of 8 H100, their network, building and operation."""
     servers = of.count / shelf["accelerator.h100.server_size"]
     each = shelf["facility.bom.node_price"] + shelf["facility.bom.facility_and_ops"]
-    return (servers * each + network(of, shelf)).named(
+    return (servers * each + dict(built.parts)["optical network"]).named(
         "published.bom", "servers of 8 H100, network, building, operation (2024 sheet)", "USD"
     )

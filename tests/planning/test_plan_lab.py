@@ -1,0 +1,125 @@
+"""`plan lab`: its parts add up, its costs scale as they must, and mistakes name the nearest valid choice."""
+
+import numpy as np
+import pytest
+from hypothesis import given as examples
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from archipel.planning.laws.reliability import daly_interval_h, goodput, young_interval_h
+from archipel.planning.mistakes import CannotPlan
+from planning.asked import constant, data, value
+
+
+def test_the_parts_of_the_purchase_add_up_to_it() -> None:
+    found = data("lab", kind="h100")
+    parts = [row[1]["value"] for row in found["tables"][0]["rows"][:-1]]
+    assert sum(parts) == pytest.approx(value(found, "lab.purchase"))
+    shares = [row[2]["value"] for row in found["tables"][0]["rows"][:-1]]
+    assert sum(shares) == pytest.approx(100.0)
+
+
+def test_ten_thousand_h100_draw_what_their_nameplates_and_published_shares_say() -> None:
+    """1,250 servers of 10.2 kW; three quarters of it on average; PUE 1.25: 11.95 MW (Epoch's formula)."""
+    found = data("lab", kind="h100")
+    assert value(found, "power.servers", "MW") == pytest.approx(12.75)
+    assert value(found, "power.average_servers_only", "MW") == pytest.approx(11.95, rel=1e-3)
+    yearly = value(found, "power.average_servers_only", "MW") * constant("lab.year") / 1000
+    assert yearly == pytest.approx(104.8, rel=1e-3)
+    assert yearly * 1e6 * constant("energy.price.usa") == pytest.approx(8.7e6, rel=0.01)
+
+
+def test_the_public_bill_of_materials_prices_ten_thousand_h100() -> None:
+    found = data("lab", kind="h100")
+    assert value(found, "published.bom", "USD") == pytest.approx(492.5e6, rel=1e-3)
+
+
+def test_five_generations_stand_beside_each_other_by_default() -> None:
+    rows = data("lab")["tables"][-1]["rows"]
+    assert [row[0] for row in rows] == ["h100", "a100-80", "h200", "b200", "gb300"]
+    assert all(row[1]["value"] > 1e8 for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["a100-80", "h100", "h200", "b200", "gb300", "mi300x"])
+def test_every_generation_can_be_the_lab(kind: str) -> None:
+    found = data("lab", kind=kind)
+    for name in found["answers"]:
+        assert found["quantities"][name]["value"] > 0, name
+
+
+def test_cost_per_useful_flop_follows_from_hourly_cost_speed_utilisation_and_goodput() -> None:
+    found = data("lab", kind="h100", mfu="0.4")
+    per_hour = value(found, "lab.cost_per_hour")
+    useful = constant("accelerator.h100.bf16") * 1e12 * 0.4 * value(found, "failures.goodput")
+    assert value(found, "lab.cost_per_flop") == pytest.approx(per_hour / useful / 3600 * 1e18)
+
+
+def test_dearer_electricity_and_a_worse_hall_cost_more_and_nothing_else_changes() -> None:
+    base = data("lab", kind="h100")
+    dear = data("lab", kind="h100", electricity="1 USD/kWh")
+    worse = data("lab", kind="h100", pue="1.6")
+    assert value(dear, "lab.running") > value(worse, "lab.running") > value(base, "lab.running")
+    for other in (dear, worse):
+        assert value(other, "lab.purchase") == value(base, "lab.purchase")
+
+
+@settings(max_examples=15, deadline=None)
+@examples(st.integers(3, 6))
+def test_accelerators_and_power_scale_with_their_number(exponent: int) -> None:
+    one, ten = (data("lab", kind="h100", accelerators=str(10**e)) for e in (exponent, exponent + 1))
+    for name in ("lab.accelerators_cost", "power.critical", "energy.year", "rent.year"):
+        assert value(ten, name) == pytest.approx(10 * value(one, name)), name
+    assert value(ten, "failures.mtbf") == pytest.approx(value(one, "failures.mtbf") / 10)
+    assert value(ten, "failures.goodput") <= value(one, "failures.goodput")
+
+
+def test_youngs_interval_is_where_goodput_is_best_while_failures_are_rare() -> None:
+    intervals = np.geomspace(0.05, 50.0, 4001)
+    kept = goodput(100.0, 0.02, 0.1, intervals)
+    assert intervals[np.argmax(kept)] == pytest.approx(young_interval_h(0.02, 100.0), rel=0.02)
+
+
+def test_dalys_interval_tends_to_youngs_when_failures_are_rare() -> None:
+    assert daly_interval_h(0.01, 1e4) == pytest.approx(young_interval_h(0.01, 1e4), rel=0.01)
+    assert daly_interval_h(1.0, 0.3) == pytest.approx(0.3)
+
+
+def test_a_job_that_fails_before_it_can_save_keeps_nothing() -> None:
+    assert goodput(0.01, 0.1, 0.2, 0.05) == 0.0
+
+
+def test_an_older_vintage_gives_older_prices() -> None:
+    then, now = data("lab", kind="h100", as_of="2023-12"), data("lab", kind="h100")
+    assert value(then, "purchase.h100") == 33_750
+    assert value(then, "purchase.h100") != value(now, "purchase.h100")
+    assert any("Not known as of 2023-12" in remark for remark in then["remarks"])
+
+
+def test_names_are_unique_and_every_input_has_a_source() -> None:
+    found = data("lab")
+    for name, row in found["quantities"].items():
+        assert ("formula" in row) != ("source" in row), name
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({"kind": "h10"}, "unknown accelerator 'h10'; did you mean 'h100'"),
+        ({"kind": ""}, "expected 1 to"),
+        ({"kind": "tpu-v4"}, "no purchase price of tpu-v4 is known"),
+        ({"country": "atlantis"}, "unknown country 'atlantis'"),
+        ({"accelerators": "0"}, "expected 1 to 100 million"),
+        ({"accelerators": "-5"}, "expected 1 to 100 million"),
+        ({"accelerators": "5 kW"}, "--accelerators: got '5 kW', expected a count"),
+        ({"mfu": "1.4"}, "at most 1"),
+        ({"pue": "0.5"}, "expected 1 or more"),
+        ({"life": "0"}, "--life: got '0'"),
+        ({"electricity": "3 MW"}, "--electricity: got '3 MW'"),
+        ({"rent": "-1"}, "--rent: got '-1'"),
+    ],
+)
+def test_mistakes_say_what_was_got_and_what_was_expected(
+    request_: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(CannotPlan, match=expected):
+        data("lab", **request_)

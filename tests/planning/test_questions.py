@@ -1,0 +1,117 @@
+"""What holds for every question: sources, unique names, plain data, a picture, one screen, the same bytes again."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from archipel.planning.answering import Setting, answer, for_json, names
+from archipel.planning.asking import Ask, again
+from archipel.planning.drawing import picture
+from archipel.planning.mistakes import CannotPlan
+from archipel.planning.quantity import Stated, ancestry
+from archipel.planning.requests import REQUESTS, options_of
+from archipel.planning.sampling import Draws
+from archipel.planning.wording import explained, plan_text
+from planning.asked import FEW
+
+QUESTIONS = tuple(REQUESTS)
+
+
+def _ask(question: str, setting: Setting = FEW) -> Ask:
+    return Ask(question, REQUESTS[question](), setting)
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_number_has_a_source_or_a_formula(question: str) -> None:
+    found = _ask(question).data()
+    assert 1 <= len(found["answers"]) <= 8
+    for name, row in found["quantities"].items():
+        assert row["about"] or "formula" in row, f"{name} says not what it is"
+        assert ("formula" in row) != ("source" in row), name
+        assert row["kind"] in ("measured", "published", "derived", "assumed"), name
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_name_means_one_quantity(question: str) -> None:
+    plan = _ask(question).plan()
+    seen: dict[str, int] = {}
+    cells = [c for t in plan.tables for row in t.rows for c in row if not isinstance(c, str)]
+    for quantity in ancestry([*plan.answers, *cells]):
+        if quantity.name and not isinstance(quantity.origin, Stated):
+            assert seen.setdefault(quantity.name, id(quantity)) == id(quantity), quantity.name
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_data_is_json_and_the_same_twice(question: str) -> None:
+    first, second = (json.dumps(for_json(_ask(question).data()), allow_nan=False) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_intervals_hold_the_value_more_or_less(question: str) -> None:
+    """A central value far outside its own interval is a unit or sampling mistake."""
+    found = answer(_ask(question).plan(), Setting(samples=400))
+    for name in found["answers"]:
+        row = found["quantities"][name]
+        reach = max(row["high"] - row["low"], 1e-9 * abs(row["value"]))
+        assert row["low"] - reach <= row["value"] <= row["high"] + reach, name
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_text_fits_its_screen(question: str) -> None:
+    found = _ask(question).data()
+    brief = plan_text(found, brief=True).splitlines()
+    assert len(brief) <= 50
+    assert len(plan_text(found).splitlines()) <= 140
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_answer_explains_itself(question: str) -> None:
+    plan = _ask(question).plan()
+    for quantity in plan.answers:
+        text = explained(quantity, Draws(count=50))
+        assert text.startswith(quantity.name)
+    assert {a.name for a in plan.answers} <= set(names(plan))
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_picture_is_a_picture(question: str) -> None:
+    found = _ask(question).data()
+    assert picture(found, "png").startswith(b"\x89PNG")
+    svg = picture(found, "svg")
+    assert ET.fromstring(svg).tag.endswith("svg")
+    assert svg == picture(found, "svg"), "the same plan gives the same bytes"
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_saved_plan_can_be_asked_again(question: str) -> None:
+    found = _ask(question).data()
+    saved = json.loads(json.dumps(for_json(found)))
+    assert again(saved, "x.json").data()["quantities"] == found["quantities"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_every_option_has_words(question: str) -> None:
+    for each in options_of(REQUESTS[question]):
+        assert each.metadata["help"]
+        assert each.name.islower()
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        ({}, "expected a plan saved"),
+        ({"question": "lba", "request": {}}, "did you mean 'lab'"),
+        ({"question": "lab", "request": {"knd": "h100"}}, "did you mean 'kind'"),
+        ({"question": "lab", "request": {}, "setting": {"sed": 1}}, "seed, samples and as_of"),
+    ],
+)
+def test_what_is_not_a_saved_plan_is_refused_by_name(saved: dict, expected: str) -> None:
+    with pytest.raises(CannotPlan, match=expected):
+        again(saved, "x.json")
+
+
+def test_more_samples_than_can_be_drawn_are_refused() -> None:
+    with pytest.raises(CannotPlan, match="--samples: got 0"):
+        _ask("lab", Setting(samples=0)).data()
