@@ -105,14 +105,20 @@ def plan_text(data: dict[str, Any], *, brief: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _answer_lines(data: dict[str, Any]) -> list[str]:
+def answer_rows(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The headline of a plan: what it is, value, interval, name."""
     rows = []
     for name in data["answers"]:
         row = data["quantities"][name]
         known = uncertain(row)
         value = amount_text(row["value"], row["unit"], 3 if known else 4)
-        rows.append((row["about"] or name, value, band_text(row) if known else "", name))
-    return [f"  {line}" for line in lined_up(("", "", "90% interval", "--explain"), rows)]
+        rows.append((row["about"] or name, value, f"[{band_text(row)}]" if known else "", name))
+    return rows
+
+
+def _answer_lines(data: dict[str, Any]) -> list[str]:
+    heads = ("", "", "90% interval", "--explain")
+    return [f"  {line}" for line in lined_up(heads, answer_rows(data))]
 
 
 def _matter_lines(data: dict[str, Any]) -> list[str]:

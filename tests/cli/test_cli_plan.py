@@ -1,0 +1,111 @@
+"""`archipel plan` at the door: five ways to see an answer, and mistakes that end as one sentence."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from archipel.cli.archipel import command, run
+
+
+def _plan(*arguments: str) -> Result:
+    return CliRunner().invoke(command, ["plan", *arguments], catch_exceptions=False)
+
+
+def test_a_question_loads_no_tensor_library_and_draws_only_when_asked() -> None:
+    code = (
+        "import sys; from archipel.cli.archipel import command\n"
+        "command.main(['plan', 'lab', '--brief'], standalone_mode=False)\n"
+        "print([n for n in ('torch', 'matplotlib', 'fastapi', 'httpx') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_alone_it_prints_one_useful_screen() -> None:
+    shown = _plan()
+    assert shown.exit_code == 0, shown.output
+    lines = shown.output.splitlines()
+    assert 20 <= len(lines) <= 50
+    for question in ("train", "decentralise", "lab", "serve", "meek", "claims"):
+        assert f"archipel plan {question}" in shown.output
+
+
+def test_data_for_machines_has_units_intervals_and_sources() -> None:
+    found = json.loads(_plan("lab", "--json", "--samples", "50").output)
+    row = found["quantities"]["purchase.h100"]
+    assert row["unit"] == "USD/accelerator"
+    assert row["source"]["title"]
+    assert row["low"] < row["value"] < row["high"]
+    assert found["matters"]["lab.purchase"][0]["input"] == "purchase.h100"
+
+
+@pytest.mark.parametrize(("name", "begins"), [("p.png", b"\x89PNG"), ("p.svg", b"<?xml")])
+def test_a_picture_is_written(tmp_path: Path, name: str, begins: bytes) -> None:
+    shown = _plan("lab", "--brief", "--samples", "50", "--plot", str(tmp_path / name))
+    assert shown.exit_code == 0, shown.output
+    assert (tmp_path / name).read_bytes().startswith(begins)
+
+
+def test_a_number_explains_itself_down_to_its_sources() -> None:
+    text = _plan("lab", "--explain", "lab.cost_per_hour").output
+    for expected in ("lab.cost_per_hour = $", "lab.ownership / lab.hours", "Sources", "https://"):
+        assert expected in text
+
+
+def test_a_persons_own_table_changes_the_answer(tmp_path: Path) -> None:
+    own = tmp_path / "mine.toml"
+    own.write_text(
+        '[purchase.h100]\nvalue = 1\nunit = "USD/accelerator"\nkind = "measured"\n'
+        'source = "a gift"\n'
+    )
+    found = json.loads(
+        _plan("lab", "--kind", "h100", "--table", str(own), "--json", "--samples", "50").output
+    )
+    assert found["quantities"]["lab.accelerators_cost"]["value"] == pytest.approx(7250)
+    assert found["quantities"]["purchase.h100"]["source"]["title"] == "a gift"
+
+
+def test_a_saved_plan_holds_what_was_asked(tmp_path: Path) -> None:
+    saved = tmp_path / "lab.json"
+    _plan("lab", "--accelerators", "64", "--samples", "50", "--save", str(saved))
+    found = json.loads(saved.read_text())
+    assert found["ask"]["request"] == {"accelerators": "64"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["lab", "--kind", "h10"], "did you mean 'h100'"),
+        (["lab", "--accelerators", "5 kW"], "expected a count such as 10000"),
+        (["lab", "--set", "pue"], "expected NAME=AMOUNT"),
+        (["lab", "--set", "purchase.h10=2"], "did you mean 'purchase.h100'"),
+        (["lab", "--table", "nowhere.toml"], "cannot read nowhere.toml"),
+        (["lab", "--plot", "picture.gif"], "ending in .png or .svg"),
+        (["lab", "--plot", "/nowhere/picture.png", "--samples", "50"], "cannot write"),
+        (["lab", "--explain", "lab.costs"], "did you mean"),
+        (["lab", "--as-of", "spring"], "expected a date such as 2025-03"),
+        (["lab", "--samples", "0"], "expected 1 to"),
+        (["constants", "rentl"], "did you mean 'rental'"),
+    ],
+)
+def test_mistakes_end_as_one_sentence(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["plan", *arguments])
+    text = capsys.readouterr().err
+    assert ended.value.code != 0
+    assert expected in text
+    assert "Traceback" not in text
+    assert len(text.splitlines()) <= 3
+
+
+def test_constants_are_listed_in_every_vintage_with_their_source() -> None:
+    text = _plan("constants", "rental.h100").output
+    assert text.count("rental.h100 ") >= 4
+    rows = json.loads(_plan("constants", "rental.h100", "--json").output)
+    assert [row["vintage"] for row in rows] == sorted(row["vintage"] for row in rows)
