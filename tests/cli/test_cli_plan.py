@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from archipel.cli.archipel import command, run
+from archipel.cli.recipes import find_recipe
 
 
 def _plan(*arguments: str) -> Result:
@@ -109,3 +110,39 @@ def test_constants_are_listed_in_every_vintage_with_their_source() -> None:
     assert text.count("rental.h100 ") >= 4
     rows = json.loads(_plan("constants", "rental.h100", "--json").output)
     assert [row["vintage"] for row in rows] == sorted(row["vintage"] for row in rows)
+
+
+def test_a_budget_becomes_a_recipe_that_a_run_accepts(tmp_path: Path) -> None:
+    out = tmp_path / "planned.toml"
+    shown = _plan("recipe", "--budget", "200 USD", "--groups", "32", "--out", str(out))
+    assert shown.exit_code == 0, shown.output
+    recipe = find_recipe(str(out))
+    assert recipe.run.name == "gsm8k-planned"
+    assert recipe.run.groups_per_update == 32
+    assert recipe.environment == find_recipe("gsm8k").environment
+    assert "200 USD" in out.read_text()
+
+
+def test_twice_the_budget_buys_twice_the_versions() -> None:
+    once, twice = (
+        json.loads(_plan("recipe", "--budget", budget, "--json").output)["versions"]
+        for budget in ("100 USD", "200 USD")
+    )
+    assert twice == pytest.approx(2 * once, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--base", "gsm9k"], "did you mean 'gsm8k'"),
+        (["--budget", "5 kW"], "--budget: got '5 kW'"),
+        (["--budget", "0.000001 USD"], "give more"),
+        (["--accelerator", "h10"], "did you mean 'h100'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_planned_says_why(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(["plan", "recipe", *arguments])
+    assert expected in capsys.readouterr().err

@@ -11,6 +11,7 @@ QUESTIONS = {
     "decentralise": ("plan_decentralise", "The same run bought from a market of providers"),
     "meek": ("plan_meek", "Will the frontier's advantage last, and when does scale stop paying?"),
     "serve": ("plan_serve", "Inference: own hardware against hosted prices, cascades, specialists"),
+    "recipe": ("plan_recipe", "A budget becomes a recipe that `archipel run open` accepts"),
     "constants": ("plan_constants", "What the tables know: value, interval, vintage, source"),
     "claims": ("plan_claims", "Public claims about such labs, computed under each reading"),
 }

@@ -10,8 +10,15 @@ from archipel.planning.sampling import Draws
 from archipel.planning.units import spell
 
 _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
+_SPOKEN = {
+    "accelerator·h": "accelerator-hours",
+    "/accelerator/h": "/accelerator-hour",
+    "/accelerator/s": "/s each",
+}
 _TIMES = ("yr", "d", "h", "s", "min", "month")
-_COUNTED = ("token", "param", "accelerator", "server", "site", "person", "")
+_COUNTED = (
+    "token", "param", "accelerator", "server", "site", "person", "rollout", "step", "accelerator·h", ""
+)  # fmt: skip
 _MONEY = {"kUSD": 1e3, "MUSD": 1e6, "BUSD": 1e9}
 """Units whose name already holds a scale."""
 
@@ -216,4 +223,6 @@ def _digits(value: float, digits: int = 4) -> str:
 
 def _spoken_unit(unit: str) -> str:
     """Units as people say them."""
-    return unit.replace("/accelerator/h", "/accelerator-hour").replace("/accelerator/s", "/s each")
+    for formal, spoken in _SPOKEN.items():
+        unit = unit.replace(formal, spoken)
+    return unit

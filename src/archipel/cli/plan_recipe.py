@@ -1,0 +1,116 @@
+"""`archipel plan recipe`: a budget becomes a recipe that `archipel run open` accepts."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import Mendable, mending, show
+from archipel.cli.questions import SETTING, asked, read_text, with_options, write
+
+if TYPE_CHECKING:
+    from archipel.planning.recipe import Sizes
+
+ANSWERS = ("rl.rollouts", "rl.hours", "rl.generation_share", "train.cost", "train.days")
+
+
+@click.command("recipe")
+@click.option("--base", default="gsm8k", show_default=True, help="Recipe file or shipped name.")
+@click.option("--budget", default="200 USD", show_default=True, help="Money for the RL run.")
+@click.option("--params", default="0.6B", show_default=True, help="Parameters of the model.")
+@click.option("--rollout-tokens", default="", help="Mean tokens; default: half the recipe's most.")
+@click.option("--accelerator", default="h100", show_default=True, help="Kind of accelerator.")
+@click.option("--count", default="", help="How many accelerators.")
+@click.option("--price", default="", help="Rent, e.g. '2 USD/h'; default: the market's.")
+@click.option("--mfu", default="", help="Model FLOP utilisation; default: published runs.")
+@click.option("--groups", type=click.IntRange(1, 65536), help="Groups of one update.")
+@click.option("--group-size", type=click.IntRange(2, 1024), help="Rollouts of one prompt.")
+@click.option("--max-new-tokens", type=click.IntRange(1), help="Longest rollout.")
+@click.option("--name", default="", help="Name of the run; default: the base's with -planned.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: print.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan's data and the recipe.")
+@with_options(SETTING)
+def command(**given: Any) -> None:
+    """Write a recipe whose number of versions is what a budget buys.
+
+    The base recipe keeps its environment, algorithm and batch; the plan of the RL stage says how many
+    rollouts the money samples and learns from, and so how many versions the run has.
+
+    \b
+    Examples:
+      archipel plan recipe --budget "10k USD" --params 8B --groups 64 --max-new-tokens 4096
+      archipel plan recipe --base secret-order --budget "20 USD" --params 0.4M --accelerator t4
+    """
+    from archipel.planning.mistakes import CannotPlan
+    from archipel.planning.recipe import recipe_text, sizes_of, versions_for
+    from archipel.records.recipe import InvalidRecipe, parse_recipe
+
+    with mending(CannotPlan):
+        base = _base(given["base"])
+        sizes = _sizes(given, sizes_of(base))
+        data = _stage(given, sizes)
+        versions = versions_for(data["quantities"]["rl.rollouts"]["value"], sizes)
+        text = recipe_text(base, sizes, versions, _notes(given, sizes, data, versions))
+    try:
+        parse_recipe(text)
+    except InvalidRecipe as error:
+        raise Mendable(f"the recipe would not be accepted: {error}") from None
+    if given["out"]:
+        write(given["out"], text.encode())
+    if given["as_json"] or not given["out"]:
+        show({"versions": versions, "recipe": text, "plan": data}, given["as_json"], lambda: text)
+
+
+def _sizes(given: dict[str, Any], base: "Sizes") -> "Sizes":
+    """The base's sizes, with those that were given in their place."""
+    wanted = {
+        "name": given["name"] or f"{base.name}-planned",
+        "groups_per_update": given["groups"],
+        "group_size": given["group_size"],
+        "max_new_tokens": given["max_new_tokens"],
+    }
+    return replace(base, **{key: value for key, value in wanted.items() if value})
+
+
+def _base(name: str) -> str:
+    """The text of a recipe file, or of a shipped recipe."""
+    from archipel.cli.recipes import shipped_recipes
+    from archipel.planning.mistakes import nearest
+
+    if Path(name).is_file():
+        return read_text(Path(name))
+    shipped = shipped_recipes()
+    if name not in shipped:
+        raise nearest(name, shipped, "recipe (--base)")
+    return shipped[name]
+
+
+def _stage(given: dict[str, Any], sizes: "Sizes") -> dict[str, Any]:
+    """The plan of the RL stage that this money pays for."""
+    from archipel.planning.answering import for_json
+    from archipel.planning.requests import REQUESTS, options_of
+
+    defaults = {each.name: each.default for each in options_of(REQUESTS["train"])}
+    wanted = {key: value for key, value in given.items() if key in defaults and value}
+    tokens = given["rollout_tokens"] or str(max(1, sizes.max_new_tokens // 2))
+    request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
+    setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
+    data: dict[str, Any] = for_json(asked("train", request | setting).data())
+    return data
+
+
+def _notes(given: dict[str, Any], sizes: "Sizes", data: dict[str, Any], versions: int) -> list[str]:
+    from archipel.planning.wording import range_text
+
+    found = [
+        f"  {row['about']}: {range_text(row)}"
+        for row in (data["quantities"][name] for name in ANSWERS if name in data["quantities"])
+    ]
+    return [
+        f"Planned: {given['budget']} of RL for {given['params']} parameters on {given['accelerator']},"
+        f" from the recipe {given['base']}.",
+        f"{versions:,} versions of {sizes.rollouts_per_version} rollouts each.",
+        *found,
+        "Not in the plan: verification, idle nodes, and the price of failing; start with a tenth.",
+    ]
