@@ -43,6 +43,11 @@ def log_spread(dearest_over_cheapest: Numbers, observed: Numbers) -> Numbers:
     return np.log(dearest_over_cheapest) / (2.0 * widest)
 
 
+def log_spread_of_tail(median: Numbers, low: Numbers) -> Numbers:
+    """Standard deviation of log prices, from the median and the 5th percentile."""
+    return np.log(median / low) / -normal_quantile(0.05)
+
+
 def clearing_price(median: Numbers, spread: Numbers, share: Numbers) -> Numbers:
     """What the dearest of the cheapest `share` of the market asks, in the unit of `median`."""
     return median * np.exp(spread * normal_quantile(share))

@@ -3,9 +3,8 @@
 Everyone's effective compute grows by `shared` a year (hardware × algorithms); the frontier's also by
 `own` (investment). With L(C) = A C^-α + L0 and a common start at C0 the gap after t years is
 A C0^-α [shared^(-αt) − (shared·own)^(-αt)]: it opens, is widest at t*, and closes. Source: Gundlach, Lynch,
-Thompson, "Meek Models Shall Inherit the Earth" (2025), arXiv 2507.07931, training inequality; the optimum
-over parameters and tokens is Hoffmann et al. (2022), arXiv 2203.15556, equation 4. Compute in FLOP, loss in
-nat per token, time in years, growth as a factor per year.
+Thompson, "Meek Models Shall Inherit the Earth" (2025), arXiv 2507.07931, training inequality. Compute in
+FLOP, loss in nat per token, time in years, growth as a factor per year.
 """
 
 from typing import Any
@@ -24,42 +23,29 @@ def reducible_loss(flop: Numbers, coefficient: Numbers, exponent: Numbers) -> Nu
     return coefficient * np.power(flop, -exponent)
 
 
-def optimal_law(
-    a: Numbers, b: Numbers, alpha: Numbers, beta: Numbers, per_token: float = 6.0
-) -> tuple[Numbers, Numbers]:
-    """Coefficient and exponent of the loss at the best split of C = per_token·N·D.
-
-    With L = E + a N^-alpha + b D^-beta the optimum is E + K (C/per_token)^-γ, where
-    γ = αβ/(α+β) and K = (α+β) (a/β)^(β/(α+β)) (b/α)^(α/(α+β)); returned are K·per_token^γ and γ.
-    """
-    both = alpha + beta
-    exponent = alpha * beta / both
-    scale = both * np.power(a / beta, beta / both) * np.power(b / alpha, alpha / both)
-    return scale * np.power(per_token, exponent), exponent
-
-
-def optimal_params(
-    flop: Numbers, a: Numbers, b: Numbers, alpha: Numbers, beta: Numbers, per_token: float = 6.0
-) -> Numbers:
-    """Parameters at the same optimum: G (C/per_token)^(β/(α+β)), G = (αa/βb)^(1/(α+β))."""
-    both = alpha + beta
-    shape = np.power(alpha * a / (beta * b), 1.0 / both)
-    return shape * np.power(flop / per_token, beta / both)
-
-
 def loss_gap(
-    years: Numbers, start: Numbers, exponent: Numbers, shared: Numbers, own: Numbers
+    years: Numbers,
+    start: Numbers,
+    exponent: Numbers,
+    shared: Numbers,
+    own: Numbers,
+    lead: Numbers = 1.0,
 ) -> Numbers:
-    """Loss of the fixed budget minus the frontier's; `start` is the reducible loss both begin with."""
+    """Loss of the fixed budget minus the frontier's, `years` after the start.
+
+    `start` is the reducible loss of the fixed budget at the start; `lead` how many times its compute the
+    frontier has then (1 in the published model, where both start alike).
+    """
     slow = np.power(shared, -exponent * years)
-    fast = np.power(shared * own, -exponent * years)
+    fast = np.power(lead, -exponent) * np.power(shared * own, -exponent * years)
     return start * (slow - fast)
 
 
-def widest_after(exponent: Numbers, shared: Numbers, own: Numbers) -> Numbers:
-    """t*: years after the common start at which the gap is widest; A and C0 drop out."""
+def widest_after(exponent: Numbers, shared: Numbers, own: Numbers, lead: Numbers = 1.0) -> Numbers:
+    """t*: years after the start at which the gap is widest; A and C0 drop out. Negative: it has been."""
     slow, fast = np.log(shared), np.log(shared * own)
-    return np.log(fast / slow) / (exponent * np.log(own))
+    from_equal = np.log(fast / slow) / (exponent * np.log(own))
+    return from_equal - np.log(lead) / np.log(own)
 
 
 def spending_ratio_when_widest(exponent: Numbers, shared: Numbers, own: Numbers) -> Numbers:
@@ -73,22 +59,27 @@ def halving_years(exponent: Numbers, shared: Numbers) -> Numbers:
 
 
 def closed_after(
-    threshold: Numbers, start: Numbers, exponent: Numbers, shared: Numbers, own: Numbers
+    threshold: Numbers,
+    start: Numbers,
+    exponent: Numbers,
+    shared: Numbers,
+    own: Numbers,
+    lead: Numbers = 1.0,
 ) -> Numbers:
-    """Years after the start at which the gap falls below `threshold` for good; 0 if it never exceeds it.
+    """Years after the start at which the gap falls below `threshold` for good; 0 if it is below already.
 
     Bisection on the falling side of the peak; infinity beyond `SEARCH_YEARS`.
     """
-    early = widest_after(exponent, shared, own) + 0.0 * start
-    peak = loss_gap(early, start, exponent, shared, own)
+    early = np.maximum(widest_after(exponent, shared, own, lead), 0.0) + 0.0 * start
+    widest = loss_gap(early, start, exponent, shared, own, lead)
     late = early + SEARCH_YEARS
-    open_at_end = loss_gap(late, start, exponent, shared, own) > threshold
+    still_open = loss_gap(late, start, exponent, shared, own, lead) > threshold
     for _ in range(_HALVINGS):
         middle = (early + late) / 2.0
-        above = loss_gap(middle, start, exponent, shared, own) > threshold
+        above = loss_gap(middle, start, exponent, shared, own, lead) > threshold
         early, late = np.where(above, middle, early), np.where(above, late, middle)
-    closed = np.where(open_at_end, np.inf, late)
-    return np.where(peak <= threshold, 0.0, closed)
+    closed = np.where(still_open, np.inf, late)
+    return np.where(widest <= threshold, 0.0, closed)
 
 
 def catch_up_years(behind: Numbers, chaser: Numbers, leader: Numbers) -> Numbers:

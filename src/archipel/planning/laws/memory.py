@@ -61,9 +61,7 @@ def optimiser(params: Numbers, byte_per_param: Numbers, split: Split) -> Numbers
     return byte_per_param * params / split.tensor / _over(split, 1)
 
 
-def gathered(
-    params: Numbers, layers: Numbers, byte_per_param: Numbers, split: Split
-) -> Numbers:
+def gathered(params: Numbers, layers: Numbers, byte_per_param: Numbers, split: Split) -> Numbers:
     """Layers that stage 3 brings together to compute on: the one in use and the next one's weights."""
     if split.stage < 3:
         return 0.0 * params

@@ -29,7 +29,7 @@ class Fit:
 
     @property
     def total(self) -> Numbers:
-        """alpha + beta."""
+        """The sum of both exponents."""
         return self.alpha + self.beta
 
 

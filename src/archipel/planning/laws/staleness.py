@@ -13,7 +13,7 @@ Numbers = Any
 
 
 def steps_between_versions(staleness: Numbers) -> Numbers:
-    """kappa = S - 1, and at least every step."""
+    """Kappa = S - 1, and at least every step."""
     return np.maximum(staleness - 1.0, 1.0)
 
 
@@ -23,7 +23,7 @@ def required_rate(
     """Least rollouts per second, all generators together; infinite if the weights arrive too late."""
     slack = kappa * train_s - broadcast_s
     wanted = kappa * rollouts_per_step
-    return np.where(slack > 0, wanted / np.maximum(slack, np.finfo(float).tiny), np.inf)
+    return np.where(slack > 0, wanted / np.where(slack > 0, slack, 1.0), np.inf)
 
 
 def learner_share(

@@ -1,4 +1,4 @@
-"""What can be asked of `plan claims`."""
+"""What can be asked about public claims."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,6 @@ from archipel.planning.requests.option import option
 
 @dataclass(frozen=True)
 class ClaimsRequest:
-    """To be described."""
+    """Public claims about labs: each under its possible readings, computed, with a verdict."""
 
-    kind: str = option("h100", "kind of accelerator")
+    claim: str = option("", "one claim in full, or several after commas; default: all of them")

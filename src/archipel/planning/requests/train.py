@@ -21,7 +21,9 @@ class TrainRequest:
     loss: str = option("", "the loss to reach, nat per token, at least compute")
     like: str = option("", "reach the quality of the compute-optimal model of this size, e.g. 13B")
     fit: str = option("besiroglu", "published scaling-law fit")
-    inference_tokens: str = option("", "tokens it will serve in its life: pay training and use together")
+    inference_tokens: str = option(
+        "", "tokens it will serve in its life: pay training and use together"
+    )
     unique_tokens: str = option("", "distinct tokens there are: beyond them, data repeat")
     stage: str = option("pretrain", "pretrain, mid, sft, rl or all")
     shares: str = option("", "compute of the stages, e.g. pretrain=70,mid=12,sft=3,rl=15")
@@ -32,12 +34,18 @@ class TrainRequest:
     accelerator: str = option("h100", "kind of accelerator")
     count: str = option("", "how many accelerators; default: whole servers for about a month")
     mfu: str = option("", "model FLOP utilisation of the bf16 peak; default: published runs")
-    goodput: str = option("", "share of time that does kept work; default: from failures and restarts")
+    goodput: str = option(
+        "", "share of time that does kept work; default: from failures and restarts"
+    )
     price: str = option("", "rent, e.g. 2 USD/h; default: the market's")
     precision: str = option("bf16", "bf16 or fp8")
     sequence: str = option("8192", "tokens of one training sequence")
     micro_batch: str = option("1", "sequences an accelerator holds at a time")
-    zero: str = option("3", "what is sharded: 0 nothing, 1 optimiser, 2 and gradients, 3 all (FSDP)")
-    tensor_parallel: str = option("1", "accelerators that share each layer")
-    recompute: str = option("selective", "activations computed again: none, selective or full")
+    zero: str = option(
+        "3", "what is sharded: 0 nothing, 1 optimiser, 2 and gradients, 3 all (FSDP)"
+    )
+    tensor_parallel: str = option("", "accelerators that share each layer; default: as few as fit")
+    recompute: str = option(
+        "", "activations computed again: none, selective or full; default: what fits"
+    )
     country: str = option("usa", "country of the grid: price and carbon of electricity")

@@ -1,0 +1,116 @@
+"""Formulas in tables: arithmetic over the names of quantities, such as "claim.gpus * purchase.h100".
+
+sum     = product (("+" | "-") product)*
+product = value (("*" | "/") value)*
+value   = number | name | name "@" vintage | "(" sum ")"
+
+A name has at least one dot and may hold hyphens, so a minus needs a space before it. Law: no formula is
+ever evaluated by Python.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from archipel.planning.mistakes import CannotPlan
+from archipel.planning.quantity import Quantity, pure
+
+MAX_FORMULA_CHARS = 400
+"""Longer than any reading that a person can check by eye."""
+MAX_DEPTH = 20
+Lookup = Callable[[str, str], Quantity]
+"""Takes a name and a vintage, empty for the newest."""
+
+_TOKEN = re.compile(
+    r"\s*(?:(?P<name>[a-z][a-z0-9_-]*(?:\.[a-z0-9_-]+)+)(?:@(?P<vintage>\d{4}-\d{2}))?"
+    r"|(?P<number>\d+(?:\.\d+)?(?:e[-+]?\d+)?)|(?P<sign>[-+*/()]))"
+)
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str
+    text: str
+    vintage: str = ""
+
+
+def formula(text: str, lookup: Lookup, where: str) -> Quantity:
+    """The quantity that a formula stands for.
+
+    Raises:
+        CannotPlan: not a formula; says what was expected. Errors of `lookup` and of units pass through.
+    """
+    reader = _Reader(_tokens(text, where), lookup, where, text)
+    found = reader.sum(0)
+    if reader.place != len(reader.tokens):
+        raise reader.mistake("an operator")
+    return found
+
+
+def _tokens(text: str, where: str) -> list[_Token]:
+    if len(text) > MAX_FORMULA_CHARS:
+        raise CannotPlan(f"{where}: {len(text)} characters, expected at most {MAX_FORMULA_CHARS}")
+    found, place = [], 0
+    while text[place:].strip():
+        match = _TOKEN.match(text, place)
+        if match is None:
+            raise CannotPlan(
+                f"{where}: got {text[place:].strip()[:40]!r}, expected names such as "
+                "purchase.h100, numbers, + - * / and brackets"
+            )
+        kind = str(match.lastgroup) if match.lastgroup != "vintage" else "name"
+        found.append(_Token(kind, match[kind], match["vintage"] or ""))
+        place = match.end()
+    return found
+
+
+@dataclass
+class _Reader:
+    tokens: list[_Token]
+    lookup: Lookup
+    where: str
+    text: str
+    place: int = 0
+
+    def sum(self, depth: int) -> Quantity:
+        if depth > MAX_DEPTH:
+            raise CannotPlan(f"{self.where}: more than {MAX_DEPTH} brackets within each other")
+        found = self.product(depth)
+        while sign := self.take("+-"):
+            other = self.product(depth)
+            found = found + other if sign == "+" else found - other
+        return found
+
+    def product(self, depth: int) -> Quantity:
+        found = self.value(depth)
+        while sign := self.take("*/"):
+            other = self.value(depth)
+            found = found * other if sign == "*" else found / other
+        return found
+
+    def value(self, depth: int) -> Quantity:
+        if self.take("("):
+            found = self.sum(depth + 1)
+            if not self.take(")"):
+                raise self.mistake("a closing bracket")
+            return found
+        if self.place == len(self.tokens) or self.tokens[self.place].kind == "sign":
+            raise self.mistake("a name or a number")
+        token = self.tokens[self.place]
+        self.place += 1
+        if token.kind == "number":
+            return pure(float(token.text))
+        return self.lookup(token.text, token.vintage)
+
+    def take(self, signs: str) -> str:
+        """The next token if it is one of these signs, else nothing."""
+        if self.place < len(self.tokens) and self.tokens[self.place].kind == "sign":
+            text = self.tokens[self.place].text
+            if text in signs:
+                self.place += 1
+                return text
+        return ""
+
+    def mistake(self, expected: str) -> CannotPlan:
+        got = self.tokens[self.place].text if self.place < len(self.tokens) else "the end"
+        return CannotPlan(f"{self.where}: {self.text!r}: got {got!r}, expected {expected}")

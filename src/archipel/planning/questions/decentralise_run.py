@@ -1,0 +1,223 @@
+"""`plan decentralise`, what is asked: the run, the sites, their lines, and how their members come and go."""
+
+import re
+from dataclasses import dataclass
+
+from archipel.planning.laws.batch import batch_tokens
+from archipel.planning.mistakes import Conflict, Impossible, nearest
+from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.requests.decentralise import DecentraliseRequest
+from archipel.planning.tables import Shelf
+from archipel.planning.units import amount, kind_of
+
+METHODS = {
+    "data-parallel": "dp",
+    "diloco": "diloco",
+    "streaming-diloco": "streaming-diloco",
+    "sparseloco": "sparseloco",
+    "rl-rollouts": "rl-deltas",
+}
+"""What people say, and what the tables call it."""
+LINES = ("home", "office", "datacentre")
+MOST_SITES = 1e7
+_BARE_RATE = re.compile(r"^\s*(?P<number>[\d.]+)\s*/")
+"""`0.2/day`, which has a number and no unit before the stroke."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run and where it happens."""
+
+    params: Quantity
+    active: Quantity
+    tokens: Quantity
+    batch: Quantity
+    """Tokens of one optimiser step."""
+    flop: Quantity
+    steps: Quantity
+    kind: str
+    sites: Quantity
+    per_site: Quantity
+    fleet: Quantity
+    speed: Quantity
+    """Useful FLOP/s of one accelerator."""
+    up: Quantity
+    down: Quantity
+    churn: Quantity
+    """How often one site leaves or fails."""
+
+
+def method_of(request: DecentraliseRequest) -> str:
+    """The name people use for the chosen method.
+
+    Raises:
+        UnknownName: no such method, with the nearest.
+        Conflict: options of another method.
+    """
+    word = request.method.strip().casefold()
+    tabled = {table: name for name, table in METHODS.items()}
+    method = tabled.get(word, word)
+    if method not in METHODS:
+        raise nearest(request.method, METHODS, "method")
+    if request.staleness and method != "rl-rollouts":
+        raise Conflict(
+            f"--staleness and --method {method} exclude each other: only rl-rollouts learn from "
+            "older versions; drop --staleness or take --method rl-rollouts"
+        )
+    if request.staleness and request.steps_per_sync:
+        raise Conflict(
+            "--staleness and --steps-per-sync both fix how often weights are sent (kappa = S - 1); "
+            "drop one of them"
+        )
+    return method
+
+
+def run_of(request: DecentraliseRequest, shelf: Shelf, tokens: Quantity) -> Run:
+    """The run as quantities, for a number of tokens.
+
+    Raises:
+        UnknownName, UnitMismatch, Conflict, Impossible: by what was asked.
+    """
+    kind = shelf.choose("accelerator", request.accelerator, "accelerator")
+    total, used = sizes(request)
+    params = given("run.params", total, "param", "--params", "parameters")
+    active = params
+    if used < total:
+        about = "parameters used per token"
+        active = given("run.active_params", used, "param", "--active-params", about)
+    sites = _count(request.sites, "site", "--sites", "decentral.sites", "sites that work together")
+    per_site = _count(
+        request.per_site, "accelerator", "--per-site", "decentral.per_site", "at one site"
+    )
+    fleet = (sites * per_site).named(
+        "market.accelerators", "accelerators of all sites", "accelerator"
+    )
+    mfu = _share(request.mfu, "run.mfu", "--mfu", "model FLOP utilisation") or shelf["mfu.default"]
+    speed = (shelf[f"accelerator.{kind}.bf16"] * mfu).named(
+        "run.speed", "useful speed of one accelerator", "TFLOP/(s*accelerator)"
+    )
+    flop = (shelf["law.flop.training"] * active * tokens).named("run.flop", "training FLOP", "FLOP")
+    batch = _batch(request, shelf, flop, fleet)
+    up, down = _lines(request, shelf)
+    return Run(
+        params, active, tokens, batch, flop,
+        (tokens / batch).named("run.steps", "optimiser steps", "1"),
+        kind, sites, per_site, fleet, speed, up, down,
+        _churn(request, shelf, per_site),
+    )  # fmt: skip
+
+
+def sizes(request: DecentraliseRequest) -> tuple[float, float]:
+    """Parameters in all, and per token.
+
+    Raises:
+        Impossible: none, or more per token than in all.
+    """
+    total = amount(request.params, "param", "--params")
+    if total <= 0:
+        raise Impossible(f"--params: got {total:g}, expected more than none")
+    if not request.active_params:
+        return total, total
+    used = amount(request.active_params, "param", "--active-params")
+    if not 0 < used <= total:
+        raise Impossible(
+            f"--active-params: got {used:g}, expected more than 0 and at most --params {total:g}"
+        )
+    return total, used
+
+
+def asked_tokens(request: DecentraliseRequest, shelf: Shelf) -> Quantity:
+    """The tokens asked for, or as many as the rule of thumb gives the size."""
+    about = "training tokens"
+    if request.tokens:
+        value = amount(request.tokens, "token", "--tokens")
+        if value <= 0:
+            raise Impossible(f"--tokens: got {value:g}, expected more than none")
+        return given("run.tokens", value, "token", "--tokens", about)
+    rule = shelf.entry("law.tokens_per_param.rule").figure.value
+    default = f"default: {rule:g} tokens per parameter"
+    return given("run.tokens", rule * sizes(request)[1], "token", default, about)
+
+
+def _batch(request: DecentraliseRequest, shelf: Shelf, flop: Quantity, fleet: Quantity) -> Quantity:
+    about = "tokens of one optimiser step"
+    if request.batch:
+        value = amount(request.batch, "token", "--batch")
+        if value <= 0:
+            raise Impossible(f"--batch: got {value:g}, expected more than no tokens")
+        return given("run.batch", value, "token", "--batch", about)
+    if method_of(request) == "rl-rollouts":
+        rollouts = shelf["rl.rollouts_per_step.intellect-2"] * shelf["rl.tokens_per_rollout"]
+        return rollouts.named("run.batch", about, "token")
+    least = (fleet * shelf["decentralise.sequence"]).named(
+        "run.batch_least", "one sequence per accelerator", "token"
+    )
+    parents = [
+        (shelf["law.deepseek.batch_coefficient"], "1"), (flop, "FLOP"),
+        (shelf["law.deepseek.batch_exponent"], "1"), (least, "token"),
+    ]  # fmt: skip
+    return derive(
+        "run.batch", "token", parents, batch_tokens,
+        "max(law.deepseek.batch_coefficient × run.flop^law.deepseek.batch_exponent, run.batch_least)",
+        about,
+    )  # fmt: skip
+
+
+def _lines(request: DecentraliseRequest, shelf: Shelf) -> tuple[Quantity, Quantity]:
+    word = request.bandwidth.strip().casefold()
+    if word in LINES:
+        up = shelf[f"decentral.upload.{word}"]
+    elif word.replace("-", "").isalpha():
+        raise nearest(request.bandwidth, LINES, "line (or an amount in Mbit/s)")
+    else:
+        up = _line(request.bandwidth, "--bandwidth", "site.upload", "upload of a site")
+    if not request.download:
+        return up, up
+    return up, _line(request.download, "--download", "site.download", "download of a site")
+
+
+def _line(text: str, option: str, name: str, about: str) -> Quantity:
+    value = amount(text, "Mbit/s", option)
+    if value <= 0:
+        raise Impossible(f"{option}: got {value:g} Mbit/s, expected more than none")
+    return given(name, value, "Mbit/s", option, about)
+
+
+def _churn(request: DecentraliseRequest, shelf: Shelf, per_site: Quantity) -> Quantity:
+    """Leaving, and failing hardware, of one site."""
+    if request.churn:
+        text = _BARE_RATE.sub(r"\g<number> 1/", request.churn)
+        which, value = kind_of(text, {"rate": "1/day", "stay": "day"}, "--churn")
+        if value < 0 or (which == "stay" and value == 0):
+            raise Impossible(f"--churn: got {request.churn!r}, expected a rate from 0 or a stay")
+        rate = value if which == "rate" else 1.0 / value
+        leaving = given("churn.leaving", rate, "1/day", "--churn", "how often a site leaves")
+    elif request.bandwidth.strip().casefold() == "home":
+        leaving = shelf["decentral.interruption.home"]
+    else:
+        leaving = shelf["decentral.interruption.spot_h100"]
+    return derive(
+        "churn.rate", "1/day",
+        [
+            (leaving, "1/day"), (per_site, "accelerator/site"),
+            (shelf["reliability.mtbf"], "accelerator*day/failure"),
+        ],
+        lambda often, size, mtbf: often + size / mtbf,
+        f"{leaving.name} + decentral.per_site / reliability.mtbf", "a site leaves or fails",
+    )  # fmt: skip
+
+
+def _count(text: str, unit: str, option: str, name: str, about: str) -> Quantity:
+    value = amount(text, unit, option)
+    if not 1 <= value <= MOST_SITES:
+        raise Impossible(f"{option}: got {value:g}, expected 1 to {MOST_SITES:g}")
+    return given(name, value, "accelerator/site" if unit == "accelerator" else unit, option, about)
+
+
+def _share(text: str, name: str, option: str, about: str) -> Quantity | None:
+    if not text:
+        return None
+    value = amount(text, "1", option)
+    if not 0 < value <= 1:
+        raise Impossible(f"{option}: got {value:g}, expected a share above 0 and at most 1")
+    return given(name, value, "1", option, about)

@@ -1,0 +1,106 @@
+"""`plan decentralise`: tables in order, caveats, and the sentence that answers."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from archipel.planning.plan import Table
+from archipel.planning.questions.decentralise_lines import (
+    activation,
+    exchanges,
+    needed_memory,
+    penalties,
+    site,
+)
+from archipel.planning.questions.decentralise_market import Prices
+from archipel.planning.questions.decentralise_method import Way
+from archipel.planning.questions.decentralise_money import (
+    chain,
+    floor_of,
+    methods,
+    readings,
+    subsidies,
+)
+from archipel.planning.questions.decentralise_run import Run
+from archipel.planning.sampling import Draws
+from archipel.planning.tables import Shelf
+
+VERDICT_SAMPLES = 400
+
+
+def tables(
+    run: Run, prices: Prices, ways: Sequence[Way], chosen: Way, shelf: Shelf
+) -> tuple[Table, ...]:
+    """Methods first; then where the chosen one's cost comes from."""
+    made = [
+        methods(ways),
+        chain(prices, chosen),
+        subsidies(run, prices, chosen, shelf),
+        readings(run, prices, shelf),
+        exchanges(run, chosen, shelf),
+        penalties(run, shelf),
+        site(run, chosen, shelf),
+    ]
+    if chosen.name == "rl-rollouts":
+        made.insert(2, activation(run, prices, chosen, shelf))
+    return tuple(made)
+
+
+def remarks(run: Run, prices: Prices, way: Way, shelf: Shelf) -> tuple[str, ...]:
+    """What a reader must not miss."""
+    centre = Draws(count=1).centre
+    said = []
+    if not fits(run, way, shelf):
+        needs, has = (centre(each) for each in needed_memory(run, way, shelf))
+        least = math.ceil(needs / has * centre(run.per_site))
+        said.append(
+            f"A site cannot hold the model: {needs:,.0f} GB needed, {has:,.0f} GB there; take at "
+            f"least {least} accelerators per site, or a smaller model."
+        )
+    if centre(prices.paid) < centre(floor_of(run, shelf)):
+        said.append(
+            "The price is below what the electricity costs a provider: somebody else pays, or it "
+            "will not last."
+        )
+    said += [
+        "The penalty n^x rests on experiments with at most 16 replicas; beyond, both readings extrapolate.",
+        "Prices are cash asks of rental markets. Where tokens pay the providers, give their share with "
+        "--subsidy: it is then added to the price.",
+        "The market is cleared from the cheapest ask upwards and every site is paid the last one's ask; "
+        "asks are taken as log-normal, which nobody has checked.",
+        "Sites are taken as equal. Latency, egress fees, stragglers, and staff to run a market are not "
+        "counted; nor is what an idle cluster of one's own would cost.",
+    ]
+    if way.name == "data-parallel":
+        said.append("Data parallel stops every site at each departure.")
+    return tuple(said)
+
+
+def fits(run: Run, way: Way, shelf: Shelf) -> bool:
+    """Whether one site can hold what the method keeps at every site."""
+    centre = Draws(count=1).centre
+    needs, has = needed_memory(run, way, shelf)
+    return centre(needs) <= centre(has)
+
+
+def verdict(prices: Prices, ways: Sequence[Way], way: Way, fits: bool) -> str:
+    """When the market wins, and in how many of the sampled worlds it does."""
+    draws = Draws(count=VERDICT_SAMPLES)
+    at_hand = draws.centre(prices.paid) / draws.centre(prices.central)
+    even = draws.centre(way.break_even)
+    alike = [each for each in ways if each.name != "rl-rollouts"]
+    best = min(alike, key=lambda each: draws.centre(each.ratio))
+    beside = ""
+    if way in alike and best is not way:
+        beside = f" Cheapest here: {best.name}, at {draws.centre(best.ratio):.2f} of one cluster."
+    if not fits:
+        beside += " But a site cannot hold this model."
+    if even <= 0:
+        return f"With {way.name} no price makes the market cheaper: its learner waits too long.{beside}"
+    won = float(np.mean(np.asarray(draws.samples(way.ratio)) < 1.0))
+    wins = "wins" if at_hand < even else "loses"
+    return (
+        f"With {way.name} the market {wins} (in {won:.0%} of sampled worlds): it must ask less than "
+        f"{even:.2f} of a cluster's price, and asks {at_hand:.2f}.{beside}"
+    )

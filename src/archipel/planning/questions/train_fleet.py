@@ -1,0 +1,207 @@
+"""The fleet of a run: its useful rate, failures, price and power, and how FLOP become hours, money and CO2."""
+
+import math
+from dataclasses import dataclass, replace
+
+from archipel.planning.laws.reliability import goodput, mtbf_hours, young_interval_h
+from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, nearest
+from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.train_asked import share_given
+from archipel.planning.requests.train import TrainRequest
+from archipel.planning.sampling import Draws
+from archipel.planning.tables import Shelf
+from archipel.planning.units import amount
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Accelerators of one kind, and what an hour of one does and costs."""
+
+    kind: str
+    title: str
+    speed: Quantity
+    """FLOP per accelerator and second while it computes: peak × MFU (× gain of fp8)."""
+    price: Quantity
+    """USD per accelerator and hour."""
+    server: int
+    """Accelerators in one server."""
+    count: Quantity
+    goodput: Quantity
+    mtbf: Quantity | None
+    """Hours between failures; None where the person gave the goodput."""
+    interval: Quantity | None
+
+    @property
+    def rate(self) -> Quantity:
+        """Kept FLOP of one accelerator-hour."""
+        return (self.speed * self.goodput).named(
+            "train.rate", "kept work of one accelerator-hour", "EFLOP/(accelerator*h)"
+        )
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a number of accelerator-hours amounts to."""
+
+    hours: Quantity
+    days: Quantity
+    cost: Quantity
+    energy: Quantity
+    co2: Quantity
+
+
+def one(kind: str, request: TrainRequest, shelf: Shelf) -> Fleet:
+    """A fleet of this kind of one server, before its size is known.
+
+    Raises:
+        CannotPlan: no arithmetic rate or no price of this kind is known.
+    """
+    chosen = shelf.choose("accelerator", kind, "accelerator")
+    if f"accelerator.{chosen}.bf16" not in shelf:
+        raise CannotPlan(f"--accelerator {chosen}: no bf16 rate is known; add one with --table")
+    server = round(centre(shelf[f"accelerator.{chosen}.server_size"]))
+    count = given("train.accelerators", server, "accelerator", "default: one server")
+    return sized(
+        Fleet(
+            chosen,
+            shelf.fact(f"accelerator.{chosen}.title", chosen),
+            _speed(chosen, request, shelf),
+            _price(chosen, request, shelf),
+            server,
+            count,
+            count,
+            None,
+            None,
+        ),
+        count,
+        request,
+        shelf,
+    )
+
+
+def centre(quantity: Quantity) -> float:
+    """The central value of a quantity, in its own unit."""
+    return Draws(0, 1).centre(quantity)
+
+
+def _speed(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
+    mfu = shelf["mfu.default"]
+    if request.mfu:
+        mfu = share_given(request.mfu, "train.mfu", "--mfu", "model FLOP utilisation of bf16 peak")
+    speed = shelf[f"accelerator.{kind}.bf16"] * mfu
+    if request.precision not in ("bf16", "fp8"):
+        raise nearest(request.precision, ("bf16", "fp8"), "precision")
+    if request.precision == "fp8":
+        if f"accelerator.{kind}.fp8" not in shelf:
+            able = [k for k in shelf.members("accelerator") if f"accelerator.{k}.fp8" in shelf]
+            raise Conflict(
+                f"--precision fp8 and --accelerator {kind}: it has no fp8 arithmetic; "
+                f"drop --precision or choose one of {', '.join(able)}"
+            )
+        speed = speed * shelf["train.fp8_gain"]
+    return speed.named(
+        "train.speed", "useful arithmetic of one accelerator", "TFLOP/(s*accelerator)"
+    )
+
+
+def _price(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
+    unit = "USD/(accelerator*h)"
+    if request.price:
+        value = amount(request.price, unit, "--price")
+        if value <= 0:
+            raise Impossible(f"--price: got {request.price}, expected more than 0")
+        return given("train.price", value, unit, "--price", "rent of one accelerator")
+    if f"rental.{kind}" not in shelf:
+        priced = [k for k in shelf.members("accelerator") if f"rental.{k}" in shelf]
+        raise CannotPlan(
+            f"--accelerator {kind}: no rent of it is known; add --price, e.g. --price 2USD/h "
+            f"(known: {', '.join(priced)})"
+        )
+    return shelf[f"rental.{kind}"]
+
+
+def sized(fleet: Fleet, count: Quantity, request: TrainRequest, shelf: Shelf) -> Fleet:
+    """The same kind in another number: more accelerators fail more often."""
+    if request.goodput:
+        share = share_given(
+            request.goodput, "train.goodput", "--goodput", "share of time that does kept work"
+        )
+        return replace(fleet, count=count, goodput=share, mtbf=None, interval=None)
+    between = derive(
+        "train.mtbf",
+        "h",
+        [(shelf["reliability.mtbf"], "accelerator*h/failure"), (count, "accelerator")],
+        mtbf_hours,
+        "reliability.mtbf / train.accelerators",
+        "between two failures of the run",
+    )
+    saving, restart = shelf["reliability.checkpoint.blocking"], shelf["reliability.restart"]
+    interval = derive(
+        "train.checkpoint_interval",
+        "min",
+        [(saving, "h"), (between, "h")],
+        lambda save, mtbf: 60.0 * young_interval_h(save, mtbf),
+        "√(2 × reliability.checkpoint.blocking × train.mtbf)",
+        "best interval between checkpoints (Young)",
+    )
+    useful = derive(
+        "train.goodput",
+        "1",
+        [(between, "h"), (saving, "h"), (restart, "h"), (interval, "h")],
+        goodput,
+        "time left after saving, restarts and work done again",
+        "share of time that does kept work",
+    )
+    return replace(fleet, count=count, goodput=useful, mtbf=between, interval=interval)
+
+
+def chosen_count(fleet: Fleet, hours: Quantity, least: float, shelf: Shelf) -> Quantity:
+    """Whole servers, a power of two of them, that end in about a month and hold the model."""
+    patience = centre(shelf["train.patience"].to("h"))
+    wanted = max(centre(hours) / patience, least if math.isfinite(least) else 1.0, 1.0)
+    servers = 2 ** max(0, math.ceil(math.log2(wanted / fleet.server) - 1e-9))
+    return given(
+        "train.accelerators",
+        servers * fleet.server,
+        "accelerator",
+        "default: whole servers for about a month; change with --count",
+        "accelerators",
+    )
+
+
+def asked_count(request: TrainRequest) -> Quantity | None:
+    """The number of accelerators that the person gave."""
+    if not request.count:
+        return None
+    value = amount(request.count, "accelerator", "--count")
+    if value < 1:
+        raise Impossible(f"--count: got {request.count}, expected 1 or more")
+    return given("train.accelerators", value, "accelerator", "--count", "accelerators")
+
+
+def hours_of(flop: Quantity, fleet: Fleet, name: str = "") -> Quantity:
+    """Accelerator-hours that a training compute takes, failures and restarts included."""
+    hours = (flop / fleet.rate).to("accelerator*h")
+    return hours.named(name, "accelerator-hours") if name else hours
+
+
+def bill(hours: Quantity, fleet: Fleet, request: TrainRequest, shelf: Shelf, name: str) -> Bill:
+    """Time, money, electricity and CO2 of accelerator-hours, named below `name`."""
+    country = shelf.choose("energy.carbon", request.country, "country")
+    kind = fleet.kind
+    draw = shelf["power.draw_share.tpu" if kind.startswith("tpu") else "power.draw_share.gpu"]
+    power = shelf[f"accelerator.{kind}.server_power"] * draw * shelf["power.pue.colocation"]
+    energy = (hours * power).named(f"{name}.energy", "electricity, cooling included", "MWh")
+    return Bill(
+        hours,
+        (hours / fleet.count).named(f"{name}.days", f"on {_count(fleet)}", "day"),
+        (hours * fleet.price).named(f"{name}.cost", "rent of the accelerators", "USD"),
+        energy,
+        (energy * shelf[f"energy.carbon.{country}"]).named(
+            f"{name}.co2", f"CO2-equivalent, grid of {country}", "tonne"
+        ),
+    )
+
+
+def _count(fleet: Fleet) -> str:
+    return f"{centre(fleet.count):,.0f} accelerators"

@@ -1,0 +1,166 @@
+"""The tables of `plan train`: under each published fit, other rules, the fleet, kinds of accelerators."""
+
+from dataclasses import replace
+
+from archipel.planning.plan import Cell, Table
+from archipel.planning.quantity import Quantity, derive
+from archipel.planning.questions import train_fit, train_memory
+from archipel.planning.questions.train_fit import FitQ, published
+from archipel.planning.questions.train_fleet import bill, centre, hours_of, one, sized
+from archipel.planning.questions.train_size import Size
+from archipel.planning.questions.train_stages import Run
+from archipel.planning.requests.train import TrainRequest
+from archipel.planning.tables import Shelf
+
+KINDS = ("rtx4090", "l40s", "a100-80", "h100", "h200", "mi300x", "b200", "gb200")
+"""Node classes shown side by side; the one asked for comes first."""
+
+
+def under_each_fit(size: Size, fits: list[FitQ], *, given: bool) -> Table:
+    """The same compute under every published fit; of a given size also what it lacks and reveals."""
+    words = ["parameters", "tokens", "tokens per parameter", "loss there", "loss of this plan"]
+    words += [
+        "worse than the optimum by",
+        "worth of parameters over tokens",
+        "inference revealed (below 0: under-trained)",
+    ]
+    columns = [_column(size, fit, given=given) for fit in fits]
+    count = len(columns[0])
+    rows = tuple((words[index], *(column[index] for column in columns)) for index in range(count))
+    title = "Compute-optimal under each published fit, for the same training compute"
+    about = "; ".join(f"{fit.name}: {fit.title}" for fit in fits)
+    return Table(title, ("", *(fit.name for fit in fits)), rows, about)
+
+
+def _column(size: Size, fit: FitQ, *, given: bool) -> list[Cell]:
+    name = f"fit.{fit.name}"
+    params = train_fit.best_params(fit, size.flop, f"{name}.params")
+    tokens = train_fit.best_tokens(fit, size.flop, f"{name}.tokens")
+    ratio = (tokens / params).named(f"{name}.tokens_per_param", "tokens per parameter")
+    best = train_fit.best_loss(fit, size.flop, f"{name}.loss")
+    here = train_fit.loss(fit, size.learner, size.tokens, f"{name}.plan_loss", "loss of this plan")
+    column: list[Cell] = [params, tokens, ratio, best, here]
+    if given:
+        column += [
+            (here - best).named(f"{name}.penalty", "loss above the optimum"),
+            train_fit.balance(fit, size.learner, size.tokens, f"{name}.balance"),
+            train_fit.revealed(fit, size.learner, size.tokens, f"{name}.revealed_tokens"),
+        ]
+    return column
+
+
+def other_rules(size: Size, shelf: Shelf) -> Table:
+    """Published allocations that come without a loss surface."""
+    flop = size.flop
+    rows: list[tuple[Cell, ...]] = []
+    for name, title in _POWERS:
+        coefficient, exponent = (
+            published(shelf[f"law.{name}.tokens_{part}"]) for part in ("coefficient", "exponent")
+        )
+        tokens = _power_law(flop, coefficient, exponent, name)
+        rows.append((title, *_by_rule(flop, tokens, name, shelf)))
+    for name, title, key in _RATIOS:
+        rows.append((title, *_by_rule(flop, _ratio(flop, shelf[key], name), name, shelf)))
+    return Table("Other published rules, same compute", ("", "parameters", "tokens"), tuple(rows))
+
+
+_POWERS = (("llama3", "Llama 3, D = A·C^a"), ("deepseek", "DeepSeek LLM, D = A·C^a"))
+_RATIOS = (
+    ("twenty", "20 tokens per parameter", "law.tokens_per_param.rule"),
+    ("minicpm", "MiniCPM, 192 tokens per parameter", "law.minicpm.tokens_per_param"),
+)
+
+
+def _by_rule(flop: Quantity, tokens: Quantity, name: str, shelf: Shelf) -> tuple[Cell, Cell]:
+    params = flop / (shelf["law.flop.training"] * tokens)
+    return params.named(f"rule.{name}.params", "parameters by this rule", "param"), tokens
+
+
+def _ratio(flop: Quantity, ratio: Quantity, name: str) -> Quantity:
+    return derive(
+        f"rule.{name}.tokens",
+        "token",
+        [(flop, "FLOP"), (ratio, "token/param")],
+        lambda c, r: (c * r / 6.0) ** 0.5,
+        f"√(C × {ratio.name} / 6)",
+        "tokens by this rule",
+    )
+
+
+def _power_law(flop: Quantity, coefficient: Quantity, exponent: Quantity, name: str) -> Quantity:
+    return derive(
+        f"rule.{name}.tokens",
+        "token",
+        [(flop, "FLOP"), (coefficient, "1"), (exponent, "1")],
+        lambda c, a, x: a * c**x,
+        f"{coefficient.name} × C^{exponent.name}",
+        "tokens by this rule",
+    )
+
+
+def other_sizes(size: Size, fit: FitQ) -> Table:
+    """What a smaller or larger model would give for the same compute."""
+    rows: list[tuple[Cell, ...]] = []
+    for factor, word in ((0.25, "quarter"), (0.5, "half"), (2.0, "double"), (4.0, "fourfold")):
+        params = (size.params * factor).named(f"size.{word}.params", f"{word} the parameters")
+        tokens = (size.tokens / factor).named(f"size.{word}.tokens", "tokens for the same compute")
+        name = f"size.{word}.loss"
+        if size.data is None:
+            loss = train_fit.loss(fit, params, tokens, name, "expected loss")
+        else:
+            loss = train_fit.repeated_loss(fit, params, tokens, size.data, name)
+        more = (loss - size.loss).named(f"size.{word}.penalty", "loss above this plan's")
+        rows.append((word, params, tokens, more))
+    return Table(
+        f"Smaller or larger for the same compute ({fit.name})",
+        ("", "parameters", "tokens", "loss above this plan's"),
+        tuple(rows),
+    )
+
+
+def fleet_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
+    """Time, failures, money and electricity."""
+    fleet, whole = run.fleet, run.bill
+    shown = [fleet.speed, fleet.goodput]
+    if fleet.mtbf is not None and fleet.interval is not None:
+        failures = (whole.days / fleet.mtbf).named("train.failures", "failures to expect", "1")
+        shown += [fleet.mtbf, failures, fleet.interval]
+    project = (whole.cost * shelf["overhead.failed_runs"]).named(
+        "train.project_cost", "rent with failed runs and experiments", "USD"
+    )
+    shown += [whole.hours, whole.days, fleet.price, whole.cost, project, whole.energy]
+    shown += [*_electricity(run, request, shelf), whole.co2]
+    rows: tuple[tuple[Cell, ...], ...] = tuple((each.about or each.name, each) for each in shown)
+    title = f"On {centre(fleet.count):,.0f} × {fleet.title}, {request.precision}"
+    return Table(title, ("", ""), rows)
+
+
+def _electricity(run: Run, request: TrainRequest, shelf: Shelf) -> list[Quantity]:
+    country = shelf.choose("energy.carbon", request.country, "country")
+    if f"energy.price.{country}" not in shelf:
+        return []
+    cost = run.bill.energy * shelf[f"energy.price.{country}"]
+    return [cost.named("train.energy_cost", "electricity, if you paid it (part of rent)", "USD")]
+
+
+def kinds_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
+    """The same run on other kinds of accelerators: what holds it, how long, how dear."""
+    rows: list[tuple[Cell, ...]] = []
+    for kind in dict.fromkeys((run.fleet.kind, *KINDS)):
+        if f"rental.{kind}" in shelf or kind == run.fleet.kind:
+            rows.append(_kind_row(kind, run, request, shelf))
+    columns = ("kind", "held by at least", "days on as many", "rent")
+    title = "The same run on other accelerators"
+    return Table(title, columns, tuple(rows))
+
+
+def _kind_row(kind: str, run: Run, request: TrainRequest, shelf: Shelf) -> tuple[Cell, ...]:
+    if kind == run.fleet.kind:
+        fleet, whole = run.fleet, run.bill
+    else:
+        plain = replace(request, price="", precision="bf16")
+        fleet = sized(one(kind, plain, shelf), run.fleet.count, request, shelf)
+        flop = (run.bill.hours * run.fleet.rate).to("FLOP")
+        whole = bill(hours_of(flop, fleet), fleet, request, shelf, f"kind.{kind}")
+    load = train_memory.load_of(run.model, kind, run.fleet.count, request, shelf)
+    return (kind, load.least, whole.days, whole.cost)

@@ -1,0 +1,181 @@
+"""`plan decentralise`: published figures come out of it, and its trade-offs point the right way."""
+
+import pytest
+
+from archipel.planning.answering import Setting
+from archipel.planning.asking import Ask
+from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
+from archipel.planning.requests.decentralise import DecentraliseRequest
+
+HOME = {"bandwidth": "60 Mbit/s", "supply": "1e7"}
+
+
+def data(**options):
+    return Ask("decentralise", DecentraliseRequest(**options), Setting(samples=50)).data()
+
+
+def value(found, name):
+    return found["quantities"][name]["value"]
+
+
+def centre(name, **options):
+    return value(data(**options), name)
+
+
+def test_deepseek_v3_over_home_lines_takes_the_published_millennia():
+    """Epoch (Sevilla, 2025): about 5,000 years of naive data parallel."""
+    found = data(
+        params="671B", active_params="37B", tokens="14.8T", batch="62.9M",
+        method="data-parallel", per_site="256", **HOME,
+    )  # fmt: skip
+    assert value(found, "naive.total") == pytest.approx(5000, rel=0.08)
+    assert value(found, "naive.exchange") == pytest.approx(8.28 * 24 * 60, rel=0.01)
+
+
+def test_ten_minutes_at_home_hold_six_hundred_million_parameters_naively():
+    """Epoch (Sevilla, 2025)."""
+    assert centre("naive.largest", **HOME) == pytest.approx(6e8, rel=0.07)
+
+
+def test_both_readings_of_sparse_compression_are_shown():
+    """Advertised by its authors, and as their public code stores it."""
+    found = data(method="sparseloco")
+    assert value(found, "sparseloco.compression.advertised") == pytest.approx(146.3, rel=1e-3)
+    assert value(found, "sparseloco.compression.stored") == pytest.approx(102.4, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "steps", "reduction"),
+    [("diloco", "100", 400), ("data-parallel", "", 1)],  # INTELLECT-1: 100 steps, int8
+)
+def test_bits_saved_are_as_published(method, steps, reduction):
+    found = centre("sync.reduction", method=method, steps_per_sync=steps)
+    assert found == pytest.approx(reduction)
+
+
+def test_both_sources_of_the_penalty_stand_beside_each_other():
+    found = data(sites="8")
+    assert value(found, "penalty.epoch") == pytest.approx(1.5, rel=0.01)
+    assert value(found, "penalty.joint_fit") == pytest.approx(8**0.2355, rel=1e-3)
+
+
+def test_the_market_costs_the_same_exactly_at_the_break_even_price():
+    even = centre("break_even", central_price="2", price="1")
+    found = data(central_price="2", price=str(2 * even))
+    assert value(found, "market.cost_ratio") == pytest.approx(1)
+
+
+def test_rollouts_break_even_where_learner_and_generators_together_cost_the_cluster():
+    options = {"method": "rl-rollouts", "central_price": "2"}
+    even = centre("break_even", price="1", **options)
+    assert centre("market.cost_ratio", price=str(2 * even), **options) == pytest.approx(1)
+
+
+def test_cost_is_proportional_to_price():
+    one, three = (centre("market.cost", price=price) for price in ("1", "3"))
+    assert three == pytest.approx(3 * one)
+
+
+def test_a_subsidy_stripped_out_raises_the_price_by_what_buyers_did_not_pay():
+    asked = data(price="1")
+    stripped = data(price="1", subsidy="75 percent")
+    assert value(stripped, "market.unsubsidised") == pytest.approx(4)
+    assert value(stripped, "market.cost") == pytest.approx(4 * value(asked, "market.cost"))
+
+
+@pytest.mark.parametrize(
+    "method", ["data-parallel", "diloco", "streaming-diloco", "sparseloco", "rl-rollouts"]
+)
+def test_a_faster_line_never_costs_more_and_more_churn_never_less(method):
+    slow = centre("market.cost", method=method, bandwidth="20 Mbit/s")
+    fast = centre("market.cost", method=method, bandwidth="2 Gbit/s")
+    assert fast <= slow
+    calm = centre("market.cost", method=method, churn="0.01/day")
+    rough = centre("market.cost", method=method, churn="5/day")
+    assert calm < rough
+
+
+def test_one_site_has_no_penalty_and_exchanges_nothing():
+    found = data(sites="1")
+    assert value(found, "diloco.penalty") == 1
+    assert value(found, "diloco.exchange") == 0
+    assert value(found, "diloco.utilisation") == 1
+
+
+def test_more_sites_need_more_compute_and_clear_dearer():
+    few, many = data(sites="4"), data(sites="64")
+    assert value(few, "diloco.penalty") < value(many, "diloco.penalty")
+    assert value(few, "market.price") < value(many, "market.price")
+
+
+def test_a_stay_is_the_inverse_of_a_rate():
+    rate = centre("churn.leaving", churn="0.25/day")
+    assert centre("churn.leaving", churn="4 days") == pytest.approx(rate)
+
+
+def test_a_budget_buys_the_tokens_whose_run_costs_it():
+    found = data(budget="50k USD")
+    assert value(found, "market.cost") == pytest.approx(50_000, rel=0.01)
+    again = data(tokens=str(value(found, "run.tokens")))
+    assert value(again, "market.cost") == pytest.approx(50_000, rel=0.01)
+
+
+def test_active_parameters_decide_the_work_and_all_of_them_the_exchange():
+    dense, sparse = data(tokens="100B"), data(tokens="100B", active_params="2B")
+    assert value(sparse, "run.flop") == pytest.approx(value(dense, "run.flop") / 4)
+    assert value(sparse, "diloco.payload") == value(dense, "diloco.payload")
+
+
+def test_checking_everything_costs_as_much_again():
+    none, all_ = (centre("market.cost", verification=share) for share in ("0", "1"))
+    assert all_ == pytest.approx(2 * none)
+
+
+def test_the_learner_stays_busy_with_the_generators_that_the_rule_activates():
+    found = data(method="rl-rollouts", staleness="4")
+    assert value(found, "rl-rollouts.steps_per_sync") == 3
+    assert value(found, "rl.activate") >= value(found, "market.accelerators")
+    assert value(found, "rl.broadcast_whole") > 100 * value(found, "rl-rollouts.exchange")
+
+
+def test_a_model_too_large_for_a_site_is_said_with_the_size_that_fits():
+    found = data(params="70B", per_site="8")
+    assert any("at least 14 accelerators" in remark for remark in found["remarks"])
+    assert "cannot hold" in found["verdict"]
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake", "words"),
+    [
+        ({"method": "dilocco"}, UnknownName, "'diloco'"),
+        ({"accelerator": "h1000"}, UnknownName, "'h100'"),
+        ({"bandwidth": "ofice"}, UnknownName, "'office'"),
+        ({"budget": "5 kW"}, UnitMismatch, "money"),
+        ({"churn": "often"}, UnitMismatch, "--churn"),
+        ({"bandwidth": "3 kW"}, UnitMismatch, "Mbit/s"),
+        ({"staleness": "4"}, Conflict, "drop --staleness"),
+        (
+            {"method": "rl-rollouts", "staleness": "4", "steps_per_sync": "3"},
+            Conflict, "--steps-per-sync",
+        ),
+        ({"price": "1", "supply": "500"}, Conflict, "drop --supply"),
+        ({"budget": "1k", "tokens": "1B"}, Conflict, "drop --tokens"),
+        ({"sites": "100000"}, Impossible, "at most 375 sites"),
+        ({"budget": "0.01"}, Impossible, "at least $1"),
+        ({"active_params": "9B"}, Impossible, "--params"),
+        ({"subsidy": "1"}, Impossible, "below 1"),
+        ({"mfu": "1.4"}, Impossible, "--mfu"),
+        ({"verification": "200 percent"}, Impossible, "0 to 1"),
+    ],
+)  # fmt: skip
+def test_bad_input_names_the_problem_and_the_way_out(options, mistake, words):
+    with pytest.raises(mistake) as caught:
+        Ask("decentralise", DecentraliseRequest(**options)).plan()
+    assert words in str(caught.value)
+
+
+def test_a_method_too_dear_to_show_leaves_the_picture_but_not_the_table():
+    found = data(bandwidth="10 Mbit/s", supply="1e6")
+    assert "data-parallel" in [row[0] for row in found["tables"][0]["rows"]]
+    for chart in found["charts"][:2]:
+        assert max(max(line["y"]) for line in chart["series"]) <= 100
