@@ -14,6 +14,8 @@ QUESTIONS = {
     "recipe": ("plan_recipe", "A budget becomes a recipe that `archipel run open` accepts"),
     "constants": ("plan_constants", "What the tables know: value, interval, vintage, source"),
     "claims": ("plan_claims", "Public claims about such labs, computed under each reading"),
+    "compare": ("plan_compare", "Two plans side by side, world by world"),
+    "report": ("plan_report", "Plans as one HTML page that a sponsor can read"),
 }
 
 

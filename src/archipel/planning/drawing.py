@@ -121,7 +121,10 @@ def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
     axes.set_yticks(range(len(parts)), labels)
     axes.set_xlabel(chart["unit"])
     if chart["log"]:
+        from matplotlib.ticker import NullFormatter
+
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:

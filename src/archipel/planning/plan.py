@@ -4,11 +4,10 @@
 it (text, JSON, picture, page) reads. Law: nothing here knows how it will be shown.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from archipel.planning.quantity import Quantity
+from archipel.planning.quantity import Numbers, Quantity
 
 Cell = Quantity | str
 """A text, or a quantity shown with its interval."""
@@ -26,13 +25,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart; `low` and `high` make a band."""
+    """One line of a chart, as lists or arrays; `low` and `high` make a band."""
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    x: Numbers
+    y: Numbers
+    low: Numbers = ()
+    high: Numbers = ()
     style: Literal["line", "dashed", "points"] = "line"
 
 

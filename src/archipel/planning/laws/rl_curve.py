@@ -31,7 +31,7 @@ class Curve:
 def pass_rate(hours: Numbers, curve: Curve) -> Numbers:
     """Share of tasks passed after `hours` accelerator-hours."""
     with np.errstate(divide="ignore", over="ignore"):
-        rise = 1.0 / (1.0 + np.power(curve.midpoint / hours, curve.exponent))
+        rise = 1.0 / (1.0 + np.power(np.divide(curve.midpoint, hours), curve.exponent))
     return curve.start + (curve.asymptote - curve.start) * rise
 
 
@@ -40,7 +40,7 @@ def hours_for_rate(rate: Numbers, curve: Curve) -> Numbers:
     span = np.maximum(curve.asymptote - curve.start, 1e-12)
     reached = np.clip((rate - curve.start) / span, 0.0, 1.0)
     with np.errstate(divide="ignore"):
-        return curve.midpoint * np.power(reached / (1.0 - reached), 1.0 / curve.exponent)
+        return curve.midpoint * np.power(np.divide(reached, 1.0 - reached), 1.0 / curve.exponent)
 
 
 def learning_flop(active_params: Numbers, tokens: Numbers) -> Numbers:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from archipel.planning.mistakes import CannotPlan, nearest
-from archipel.planning.plan import Bars, Cell, Plan, Table
+from archipel.planning.plan import Bars, Cell, Chart, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions import claims_verdict as rule
 from archipel.planning.questions.claims_reading import (
@@ -16,7 +16,6 @@ from archipel.planning.questions.claims_reading import (
     Court,
     claim,
     court,
-    known_then,
     slugs,
 )
 from archipel.planning.requests.claims import ClaimsRequest
@@ -24,9 +23,13 @@ from archipel.planning.requests.option import as_dict
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
-MOST_ANSWERS = 8
-BARS_IN_CHART = 15
-"""More do not fit one panel."""
+ANSWERS_OF_ONE = 8
+MOST_ANSWERS = 5
+"""In the list of all claims; the first readings of the first claims."""
+READINGS_LISTED = 3
+"""Of each claim in the list of all: the table's most telling come first."""
+BROAD = 30.0
+"""From this ratio between readings on, a logarithmic axis shows more."""
 
 
 def plan(request: ClaimsRequest, shelf: Shelf) -> Plan:
@@ -41,10 +44,10 @@ def plan(request: ClaimsRequest, shelf: Shelf) -> Plan:
         answers=_answers(claims),
         tables=(
             _claims_table(claims),
-            _readings_table(claims),
-            *(_grounds(claims) if full else ()),
+            *_readings(claims, most=None if full or request.all else READINGS_LISTED),
+            *(_as_claimed(claims) if full else ()),
         ),
-        charts=_charts(claims),
+        charts=_charts(claims, full=full),
         remarks=(*_rule_words(by), *_remarks(claims, full=full)),
         verdict=_verdict(claims),
         request=as_dict(request),
@@ -60,11 +63,7 @@ def _wanted(request: ClaimsRequest, shelf: Shelf) -> list[str]:
     for word in words:
         if word.casefold() not in folded:
             raise nearest(word, known, "claim")
-    chosen = list(dict.fromkeys(folded[word.casefold()] for word in words)) or known
-    made = [slug for slug in chosen if known_then(slug, shelf)]
-    if not made:
-        raise CannotPlan(f"--as-of {shelf.as_of}: {', '.join(chosen)} had not been claimed by then")
-    return made
+    return list(dict.fromkeys(folded[word.casefold()] for word in words)) or known
 
 
 def _title(claims: Sequence[Claim], *, full: bool) -> str:
@@ -80,10 +79,15 @@ def _who(of: Claim) -> str:
     return f"{name}, {of.source.year}" if of.source.year else name
 
 
+def _cited(of: Claim) -> str:
+    """The key into the bibliography, or what a person's own table says."""
+    return of.source.title if of.source.key == "own" else of.source.key
+
+
 def _answers(claims: Sequence[Claim]) -> tuple[Quantity, ...]:
     """The readings of a single claim, or the first reading of the first claims."""
     if len(claims) == 1:
-        return tuple(each.computed for each in claims[0].readings[:MOST_ANSWERS])
+        return tuple(each.computed for each in claims[0].readings[:ANSWERS_OF_ONE])
     first = [each.readings[0].computed for each in claims if each.readings]
     return tuple(first[:MOST_ANSWERS])
 
@@ -92,12 +96,15 @@ def _claims_table(claims: Sequence[Claim]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for each in claims:
         best: Cell = each.readings[0].computed if each.readings else "no number"
-        rows.append((each.slug, each.verdict, each.says, best, each.source.key))
-    columns = ("claim", "verdict", "it says", "first reading", "made in")
+        hold = sum(reading.verdict == rule.HOLDS for reading in each.readings)
+        tally = f"{hold} of {len(each.readings)}" if each.readings else "none"
+        rows.append((each.slug, each.verdict, tally, each.says, best, _cited(each)))
+    columns = ("claim", "verdict", "hold", "it says", "first reading", "made in")
     return Table("Claims", columns, tuple(rows))
 
 
-def _readings_table(claims: Sequence[Claim]) -> Table:
+def _readings(claims: Sequence[Claim], most: int | None) -> tuple[Table, ...]:
+    """The readings of each claim, at most so many of it."""
     rows: list[tuple[Cell, ...]] = [
         (
             reading.computed.name,
@@ -108,10 +115,10 @@ def _readings_table(claims: Sequence[Claim]) -> Table:
             _only(each, reading.verdict),
         )
         for each in claims
-        for reading in each.readings
+        for reading in each.readings[:most]
     ]
     columns = ("reading", "what it assumes", "computed", "over claimed", "true in", "verdict")
-    return Table("Readings", columns, tuple(rows))
+    return (Table("Readings", columns, tuple(rows)),) if rows else ()
 
 
 def _only(of: Claim, verdict: str) -> str:
@@ -121,8 +128,8 @@ def _only(of: Claim, verdict: str) -> str:
     return "holds, only so read" if verdict == rule.HOLDS and alone else verdict
 
 
-def _grounds(claims: Sequence[Claim]) -> tuple[Table, ...]:
-    """How each reading is computed and where its numbers come from."""
+def _as_claimed(claims: Sequence[Claim]) -> tuple[Table, ...]:
+    """Who claimed what, how each reading is computed, and where its numbers come from."""
     rows = [
         (reading.computed.name, reading.text, ", ".join(reading.sources))
         for each in claims
@@ -134,36 +141,49 @@ def _grounds(claims: Sequence[Claim]) -> tuple[Table, ...]:
         for each in claims
     ]  # fmt: skip
     columns = ("claim", "claimed", "compared", "by", "in", "address")
-    return (
-        Table("As claimed", columns, tuple(who)),
-        Table("How it is computed", ("reading", "formula", "sources"), tuple(rows)),
-    )
+    grounds = Table("How it is computed", ("reading", "formula", "sources"), tuple(rows))
+    return (Table("As claimed", columns, tuple(who)), *((grounds,) if rows else ()))
 
 
-def _charts(claims: Sequence[Claim]) -> tuple[Bars, ...]:
-    """Computed over claimed, on a logarithmic axis, some claims to a panel."""
-    panels: list[list[Claim]] = []
-    room = 0
+def _every_reading(claims: Sequence[Claim]) -> Lines:
+    """One point for each reading, one place for each claim, on one logarithmic axis."""
+    numbers = range(1, len(claims) + 1)
+    points: dict[str, list[tuple[float, float]]] = {rule.HOLDS: [], rule.FAILS: [], rule.OPEN: []}
+    for place, each in zip(numbers, claims, strict=True):
+        for reading in each.readings:
+            height = Draws().centre(reading.ratio)
+            if height > 0:
+                points[reading.verdict].append((float(place), height))
+    series = [
+        Series(name, [x for x, _ in found], [y for _, y in found], style="points")
+        for name, found in points.items()
+        if found
+    ]
+    ends = [0.5, len(claims) + 0.5]
+    as_claimed = Series("as claimed", ends, [1.0, 1.0], style="dashed")
+    names = tuple((float(place), each.slug) for place, each in zip(numbers, claims, strict=True))
+    return Lines(
+        "Every reading of every claim",
+        "claims, in the order of the table",
+        "computed over claimed", (*series, as_claimed),
+        log_y=True, mark_x=names,
+    )  # fmt: skip
+
+
+def _charts(claims: Sequence[Claim], *, full: bool) -> tuple[Chart, ...]:
+    """All readings on one axis, or a panel with intervals for each claim asked for."""
+    if not full:
+        return (_every_reading([each for each in claims if each.readings]),)
+    made = []
     for each in claims:
-        if not panels or room + len(each.readings) > BARS_IN_CHART:
-            panels.append([])
-            room = 0
-        panels[-1].append(each)
-        room += len(each.readings)
-    charts = []
-    for panel in panels:
-        parts = [
-            (f"{each.slug}: {reading.key}", reading.ratio)
-            for each in panel
-            for reading in each.readings
-            if Draws().centre(reading.ratio) > 0
-        ]
-        if parts:
-            names = panel[0].slug if len(panel) == 1 else f"{panel[0].slug} to {panel[-1].slug}"
-            charts.append(
-                Bars(f"Computed over claimed (1: as claimed), {names}", tuple(parts), "1", log=True)
+        parts = [(part.words, part.ratio) for part in each.readings]
+        shown = tuple(part for part in parts if Draws().centre(part[1]) > 0)
+        if shown:
+            sizes = [Draws().centre(ratio) for _, ratio in shown]
+            made.append(
+                Bars(f"{each.slug}: over claimed", shown, "", log=max(sizes) > BROAD * min(sizes))
             )
-    return tuple(charts)
+    return tuple(made)
 
 
 def _rule_words(by: Court) -> tuple[str, ...]:
@@ -184,7 +204,13 @@ def _remarks(claims: Sequence[Claim], *, full: bool) -> tuple[str, ...]:
             found.append(f"{each.slug}: {each.remark}")
     return (
         *found,
-        *(() if full else ("Caveats, formulas and sources of one claim: --claim NAME.",)),
+        *(
+            ()
+            if full
+            else (
+                "All readings: --all. Readings, caveats, formulas, sources of one: --claim NAME.",
+            )
+        ),
     )
 
 
@@ -195,7 +221,7 @@ def _verdict(claims: Sequence[Claim]) -> str:
     order = (rule.HOLDS, rule.DEPENDS, rule.FAILS, rule.OPEN, rule.NO_NUMBER)
     words = {
         rule.HOLDS: "hold", rule.DEPENDS: "depend on the reading", rule.FAILS: "do not hold",
-        rule.OPEN: "are undecided", rule.NO_NUMBER: "cannot be decided by any number here",
+        rule.OPEN: "undecided", rule.NO_NUMBER: "beyond any number here",
     }  # fmt: skip
     told = ", ".join(f"{counted[kind]} {words[kind]}" for kind in order if counted[kind])
-    return f"Of {len(claims)} claims {told}."
+    return f"Of {len(claims)} claims: {told}."

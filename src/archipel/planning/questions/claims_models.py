@@ -131,10 +131,9 @@ def _worth(shelf: Shelf) -> Quantity:
 
 
 def _refit_exponent(shelf: Shelf) -> Quantity:
+    """αβ/(α+β), the exponent of compute along the compute-optimal path."""
     alpha, beta = shelf["law.chinchilla.besiroglu.alpha"], shelf["law.chinchilla.besiroglu.beta"]
-    return (alpha * beta / (alpha + beta)).named(
-        "lead.refit_exponent", "compute exponent of the refitted law, αβ/(α+β)"
-    )
+    return alpha * beta / (alpha + beta)
 
 
 def _growth(variant: str, shelf: Shelf) -> tuple[Quantity, Quantity, Quantity]:

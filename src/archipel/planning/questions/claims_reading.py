@@ -1,7 +1,7 @@
 """A claim as tables state it, read and judged: what it says, what was claimed, each reading computed.
 
 Facts and constants of one claim stand under `claims.<slug>`; the form is described at the head of
-`tables/claims@2025-08.toml`. A reading whose constants are all later than the date asked for is left out.
+`tables/claims@2025-08.toml`.
 """
 
 from dataclasses import dataclass, replace
@@ -92,8 +92,6 @@ class Court:
                 raise nearest(name, [*self.shelf.entries, *self.models.names()], "quantity")
             return self.shelf[name]
         found = {entry.figure.vintage: entry for entry in self.shelf.vintages(name)}
-        if self.shelf.as_of and vintage > self.shelf.as_of:
-            raise UnknownName(f"{name}@{vintage} is not known as of {self.shelf.as_of}")
         if vintage not in found:
             known = ", ".join(found) or "none"
             raise UnknownName(f"{name} has no vintage {vintage} (known: {known})")
@@ -136,12 +134,6 @@ def slugs(shelf: Shelf) -> list[str]:
     return list(found)
 
 
-def known_then(slug: str, shelf: Shelf) -> bool:
-    """Whether the claim had been made by the date asked for."""
-    name = f"claims.{slug}.claimed"
-    return name not in shelf.entries or name in shelf
-
-
 def claim(slug: str, by: Court) -> Claim:
     """One claim with all its readings."""
     fact, here = by.shelf.fact, f"claims.{slug}"
@@ -156,8 +148,7 @@ def claim(slug: str, by: Court) -> Claim:
     keys = by.shelf.members(f"{here}.readings")
     if not keys:
         raise CannotPlan(f"{here}: 'readings' are missing, one formula each")
-    read = [_reading(made, key, by) for key in keys]
-    return replace(made, readings=tuple(each for each in read if each is not None))
+    return replace(made, readings=tuple(_reading(made, claimed, key, by) for key in keys))
 
 
 def _claimed(slug: str, by: Court) -> tuple[Quantity | None, Source]:
@@ -187,26 +178,21 @@ def _claimed(slug: str, by: Court) -> tuple[Quantity | None, Source]:
     return shown, source
 
 
-def _reading(of: Claim, key: str, by: Court) -> Reading | None:
-    """One reading, or None if its constants are not known as of the date asked for."""
+def _reading(of: Claim, claimed: Quantity, key: str, by: Court) -> Reading:
     where = f"claims.{of.slug}.readings.{key}"
     text = by.shelf.fact(where)
     words = by.shelf.fact(f"claims.{of.slug}.words.{key}", key.replace("-", " "))
-    if of.claimed is None or not text:
+    if not text:
         raise CannotPlan(f"{where}: expected a formula in quotes")
     try:
         found = formula(text, by.lookup, where)
-        computed = found.named(f"{of.slug}.{key}", words, spell(of.claimed.unit) or "1")
+        computed = found.named(f"{of.slug}.{key}", words, spell(claimed.unit) or "1")
     except UnitMismatch as error:
         raise UnitMismatch(f"{where}: {error}") from None
-    except UnknownName:
-        if by.shelf.as_of:
-            return None
-        raise
-    ratio = (computed / of.claimed).named(
+    ratio = (computed / claimed).named(
         f"{of.slug}.{key}.ratio", f"{words}: computed over claimed", "1"
     )
-    share = _share(of, of.claimed, computed, by)
+    share = _share(of, claimed, computed, by)
     true = stated(
         f"{of.slug}.{key}.true", "percent", Stated(round(100.0 * share), "derived", RULE),
         f"{words}: sampled worlds in which the claim is true",

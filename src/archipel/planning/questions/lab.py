@@ -21,6 +21,7 @@ from archipel.planning.questions.lab_running import (
 )
 from archipel.planning.requests.lab import LabRequest
 from archipel.planning.requests.option import as_dict
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.units import amount, positive
 
@@ -72,7 +73,7 @@ def plan(request: LabRequest, shelf: Shelf) -> Plan:
         charts=(
             Bars("Purchase", lab.built.parts, "MUSD"),
             Bars("A year of running", lab.running.parts, "MUSD/year"),
-            _worth(lab, shelf),
+            _worth(shelf),
         ),
         remarks=_remarks(kinds[0]),
         request=as_dict(request),
@@ -254,18 +255,16 @@ def _kinds_table(labs: list[Lab], kinds: list[str]) -> Table:
     return Table("The same lab of other generations", columns, tuple(rows))
 
 
-def _worth(lab: Lab, shelf: Shelf) -> Lines:
+def _worth(shelf: Shelf) -> Lines:
     """What the computers are still worth, by two ways of writing off."""
     years = np.linspace(0.0, 6.0, 25)
-    orders = shelf["hardware.price_performance.orders"].origin
-    life = shelf["lab.server_life"].origin
-    market = [10.0 ** (-orders.value * t) for t in years]  # type: ignore[union-attr]
-    straight = [max(0.0, 1.0 - t / life.value) for t in years]  # type: ignore[union-attr]
-    low = [10.0 ** (-orders.high * t) for t in years]  # type: ignore[union-attr]
-    high = [10.0 ** (-orders.low * t) for t in years]  # type: ignore[union-attr]
+    one = Draws(count=1)
+    orders = one.estimate(shelf["hardware.price_performance.orders"])
+    straight = np.maximum(0.0, 1.0 - years / one.centre(shelf["lab.server_life"]))
+    value, low, high = (10.0 ** (-each * years) for each in (orders.value, orders.high, orders.low))
     series = (
-        Series("market: price of the same speed when new", years.tolist(), market, low, high),
-        Series("written off in a straight line", years.tolist(), straight, style="dashed"),
+        Series("market: price of the same speed when new", years, value, low, high),
+        Series("written off in a straight line", years, straight, style="dashed"),
     )
     return Lines("What the computers are still worth", "years", "share of the price", series)
 

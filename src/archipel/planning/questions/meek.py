@@ -53,10 +53,11 @@ def plan(request: MeekRequest, shelf: Shelf) -> Plan:
         ),
         tables=(
             meek_today.table(of, now),
-            meek_sides.table(of, run),
+            meek_sides.table(of, now, run),
             meek_published.table(of, laws, meek_published.readings(of)),
             meek_today.metrics(of, now),
             meek_running.table(of, now, run),
+            meek_running.observed(of),
             meek_returns.table(found),
             meek_returns.split_table(split),
         ),
@@ -98,18 +99,17 @@ def _remarks(of: Race) -> tuple[str, ...]:
     return (
         "The model (arXiv 2507.07931) is for next-token loss on a fixed distribution: reinforcement "
         "learning, synthetic data, contests between models and private data are outside it.",
-        "Compute-optimal laws were fitted to 6e18-3e21 FLOP; everything beyond is extrapolation. Exponents "
-        "are drawn, coefficients move with them so that the middle of the data stays put.",
+        "Loss laws were fitted to 6e18-3e21 FLOP and the benchmark curve "
+        f"({BENCHMARK_LAW} losses, equal effective compute) through models of 2020-2023; beyond is "
+        "extrapolation, and newer models score higher for their compute.",
         "Progress by scale (arXiv 2511.21622): two points, 1e18 and 2e23 FLOP, straight in log-log, held "
         "outside; it contradicts giving the small side the full rate, so both are shown.",
-        f"MMLU scores are read at equal effective compute on {BENCHMARK_LAW} losses; the curve was drawn "
-        "through models of 2020-2023, newer ones score higher for their compute.",
         "Measures with a ceiling favour the fixed budget by construction, their twins without one the "
         "frontier (arXiv 2607.00913): ask which one your use pays for before drawing a policy from either.",
         "A fixed price running a large effective size supposes distillation from a frontier that somebody "
         "paid for; observed lags of open and consumer models are months, those of training are years.",
-        "The split's elasticity and threshold and the worth of a point are assumptions: replace them with "
-        "--set meek.research_elasticity=..., --set meek.research_threshold=..., --value.",
+        "Assumed, so replace them: meek.research_elasticity and meek.research_threshold (with --set), the "
+        "worth of a point (--value). Shared progress helps every split alike and leaves the best share.",
     )
 
 

@@ -42,14 +42,16 @@ class Equal:
     halving: Quantity
 
 
-def from_equal(of: Race, under: Law, c0: Quantity, tag: str) -> Equal:
-    """The published quantities under a law, from a start; names end in `tag`."""
+def from_equal(
+    of: Race, under: Law, c0: Quantity, tag: str, rates: tuple[Quantity, Quantity]
+) -> Equal:
+    """The published quantities under a law, from a start; `rates` are shared and own, names end in `tag`."""
     start = starting_loss(under, c0, f"meek.start{tag}")
-    rates = [(of.shared, "1"), (of.own, "1")]
+    shared, own = ((each, "1") for each in rates)
     peak = derive(
         f"meek.peak_time{tag}",
         "year",
-        [(under.exponent, "1"), *rates],
+        [(under.exponent, "1"), shared, own],
         frontier.widest_after,
         "ln(ln(shared·own) / ln(shared)) / (α ln own)",
         "gap in loss is widest, years after equal budgets",
@@ -57,12 +59,12 @@ def from_equal(of: Race, under: Law, c0: Quantity, tag: str) -> Equal:
     ratio = derive(
         f"meek.peak_ratio{tag}",
         "1",
-        [(under.exponent, "1"), *rates],
+        [(under.exponent, "1"), shared, own],
         frontier.spending_ratio_when_widest,
         "own^t*",
         "times the fixed budget that the frontier spends by then",
     )
-    path = [(start, "nat/token"), (under.exponent, "1"), *rates]
+    path = [(start, "nat/token"), (under.exponent, "1"), shared, own]
     widest = derive(
         f"meek.peak_gap{tag}",
         "nat/token",
@@ -82,7 +84,7 @@ def from_equal(of: Race, under: Law, c0: Quantity, tag: str) -> Equal:
     halving = derive(
         f"meek.halving{tag}",
         "year",
-        [(under.exponent, "1"), (of.shared, "1")],
+        [(under.exponent, "1"), shared],
         frontier.halving_years,
         "ln 2 / (α ln shared)",
         "years in which the gap then halves",
@@ -93,7 +95,18 @@ def from_equal(of: Race, under: Law, c0: Quantity, tag: str) -> Equal:
 def every_law(of: Race) -> list[Equal]:
     """The published constants, the refits, and the law asked for if it is another."""
     names = dict.fromkeys([*COMPARED, of.law.name])
-    return [from_equal(of, of.laws[name], of.c0, f".{name}") for name in names]
+    rates = (of.shared, of.own)
+    return [from_equal(of, of.laws[name], of.c0, f".{name}", rates) for name in names]
+
+
+def measured_rates(of: Race) -> Equal:
+    """The law asked for with growth as others measured it: Ho's progress, Epoch's prices and spending."""
+    progress = (
+        of.shelf["frontier.algorithmic.rate_headline"] * of.shelf["frontier.growth.flop_per_usd"]
+    )
+    shared = progress.named("meek.shared.measured", "shared progress per year, other sources")
+    rates = (shared, of.shelf["frontier.growth.cost"])
+    return from_equal(of, of.law, of.c0, ".measured", rates)
 
 
 def readings(of: Race) -> list[tuple[str, Equal]]:
@@ -101,7 +114,7 @@ def readings(of: Race) -> list[tuple[str, Equal]]:
     under, made = of.laws[PUBLISHED], []
     for label in READINGS:
         start = of.shelf[f"meek.reading.{label}"]
-        made.append((label, from_equal(of, under, start, f".meek.{label}")))
+        made.append((label, from_equal(of, under, start, f".meek.{label}", (of.shared, of.own))))
     return made
 
 
@@ -109,6 +122,7 @@ def table(of: Race, laws: Sequence[Equal], read: Sequence[tuple[str, Equal]]) ->
     """One row per law, then the published law from other starts."""
     rows: list[tuple[Cell, ...]] = [(each.law.name, *_row(each)) for each in laws]
     rows += [(f"{PUBLISHED}, C0 = {label}", *_row(each)) for label, each in read]
+    rows.append((f"{of.law.name}, rates by Ho and Epoch", *_row(measured_rates(of))))
     rows.append((f"{of.law.name}, by scale", of.law.exponent, *_scaled(of), ""))
     return Table(
         "The published race, from equal budgets (exponent, years and spending ratio do not depend on C0)",

@@ -19,7 +19,7 @@ from archipel.planning.requests.meek import MeekRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.units import amount
 
-DECADES = (22, 23, 24, 25, 26, 27)
+DECADES = (22, 23, 24, 25, 26)
 SEARCH = np.logspace(19, 32, 131)
 """FLOP: where the last doubling that pays is looked for."""
 HUNDREDTH = 0.01

@@ -24,11 +24,6 @@ FALLS = (
     ("fixed benchmark level (MIT)", "mit", "frontier.price_decline.mit"),
     ("algorithms alone (MIT)", "algorithmic", "frontier.price_decline.algorithmic"),
 )
-LAGS = (
-    ("open weights, index", "frontier.lag.open"),
-    ("open weights until 2024", "frontier.lag.open_early"),
-    ("one consumer card", "frontier.lag.consumer"),
-)
 GAP_YEARS = 5.0
 """When the two gaps in loss are put side by side."""
 
@@ -73,7 +68,7 @@ def running(of: Race) -> Running:
 
 
 def table(of: Race, now: Today, run: Running) -> Table:
-    """Training and running in the same columns, then what has been observed."""
+    """Training and running in the same columns, price by price."""
     rows: list[tuple[Cell, ...]] = [
         (
             "training the fixed budget",
@@ -87,7 +82,6 @@ def table(of: Race, now: Today, run: Running) -> Table:
     for index, (label, _, _) in enumerate(FALLS):
         columns = (run.rates[index], run.behind, run.reach[index], run.meets[index])
         rows.append((f"running: {label}", *columns, run.gaps[index]))
-    rows += [(f"observed: {label}", "", "", of.shelf[name], "", "") for label, name in LAGS]
     return Table(
         "Training and running side by side",
         (
@@ -100,6 +94,37 @@ def table(of: Race, now: Today, run: Running) -> Table:
         ),
         tuple(rows),
         "the price per token is that of the published example; sizes are parameters",
+    )
+
+
+def observed(of: Race) -> Table:
+    """What has been seen to happen, earlier and later."""
+    at = of.shelf
+    pro = [
+        (at[f"frontier.meek.mmlu_pro.best_{y}"] - at[f"frontier.meek.mmlu_pro.meek_{y}"]).named(
+            f"meek.observed.mmlu_pro_{y}", f"MMLU-Pro gap at a fixed price, {y}, in points"
+        )
+        for y in ("2023", "2024")
+    ]
+    example = [at["frontier.meek.mmlu_gap_start"], at["frontier.meek.mmlu_gap_after_5_years"]]
+    shown = [
+        each.named(
+            f"meek.observed.mmlu_{when}", f"MMLU gap in the paper's example, {when}", "percent"
+        )
+        for each, when in zip(example, ("start", "5y"), strict=True)
+    ]
+    rows: tuple[tuple[Cell, ...], ...] = (
+        (
+            "open weights behind closed: until 2024, now",
+            at["frontier.lag.open_early"],
+            at["frontier.lag.open"],
+        ),
+        ("one consumer card behind the frontier", "", at["frontier.lag.consumer"]),
+        ("MMLU-Pro at 0.5-1 USD per million tokens: mid-2023, late 2024", *pro),
+        ("MMLU in the paper's example: start, five years on", *shown),
+    )
+    return Table(
+        "What has been observed, and the published example", ("gap or lag", "then", "later"), rows
     )
 
 

@@ -9,9 +9,10 @@ from archipel.planning.questions.meek_law import BENCHMARK_LAW
 from archipel.planning.questions.meek_race import Race
 from archipel.planning.questions.meek_running import Running
 from archipel.planning.questions.meek_scores import score_inputs
+from archipel.planning.questions.meek_today import Today
 
 
-def table(of: Race, run: Running) -> Table:
+def table(of: Race, now: Today, run: Running) -> Table:
     """Two columns: the fixed budget and the frontier."""
     led = (of.now * of.lead).named("meek.frontier.flop", "compute of the frontier now", "FLOP")
     sides = (("meek.fixed", of.now), ("meek.frontier", led))
@@ -23,6 +24,7 @@ def table(of: Race, run: Running) -> Table:
             (f"loss ({of.law.name} law)", *(_loss(of, name, flop) for name, flop in sides)),
             ("MMLU score", *(_score(of, name, flop) for name, flop in sides)),
             ("size run at a fixed price, size trained", run.runnable, run.leading),
+            ("years since the gap was widest", now.since_widest, ""),
         ),
     )
 

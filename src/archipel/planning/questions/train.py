@@ -9,6 +9,7 @@ from dataclasses import replace
 from archipel.planning.plan import Bars, Chart, Plan, Table
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions import (
+    train_curves,
     train_fit,
     train_memory,
     train_rl,
@@ -44,7 +45,7 @@ def plan(request: TrainRequest, shelf: Shelf) -> Plan:
         title=title(run, asked, request),
         answers=_answers(run, asked),
         tables=_tables(run, load, fits, setup),
-        charts=_charts(run, load, fits),
+        charts=_charts(run, load, fits, shelf),
         remarks=remarks(run, load, setup),
         verdict=verdict(run, load, asked, chosen),
         request=as_dict(request),
@@ -93,6 +94,7 @@ def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table
         if asked.params is None:
             found.append(train_tables.other_sizes(run.size, fits[0]))
         found.append(train_tables.other_rules(run.size, shelf))
+        found.append(train_tables.published_runs(run.size, shelf))
     if run.learning is not None:
         found.append(train_rl.table(run.learning, shelf))
     found.append(train_tables.fleet_table(run, request, shelf))
@@ -101,7 +103,7 @@ def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table
     return tuple(found)
 
 
-def _charts(run: Run, load: Load, fits: list[FitQ]) -> tuple[Chart, ...]:
+def _charts(run: Run, load: Load, fits: list[FitQ], shelf: Shelf) -> tuple[Chart, ...]:
     found: list[Chart] = []
     if run.size is not None:
         found.append(train_variants.isoflop_chart(run.size, fits))
@@ -112,6 +114,7 @@ def _charts(run: Run, load: Load, fits: list[FitQ]) -> tuple[Chart, ...]:
     if len(run.stages) > 1:
         stages = [(train_stages.TITLES[each.name], each.bill.cost) for each in run.stages]
         found.append(Bars("Rent by stage", tuple(stages), "USD"))
+    found.append(train_curves.days_chart(run.fleet, run.bill.hours, shelf))
     parts = tuple((part.name.removeprefix("memory."), part) for part in load.parts)
     found.append(Bars("Memory of one accelerator", parts, "GB/accelerator"))
     return tuple(found)

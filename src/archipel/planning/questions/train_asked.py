@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from archipel.planning.mistakes import Conflict, Impossible, nearest
-from archipel.planning.quantity import Quantity, given
+from archipel.planning.quantity import Quantity, Source, Stated, given, stated
 from archipel.planning.requests.train import DEFAULT_BUDGET, TrainRequest
 from archipel.planning.tables import Shelf
 from archipel.planning.units import amount, kind_of
@@ -85,6 +85,12 @@ def value_of(quantity: Quantity) -> float:
     return float(getattr(quantity.origin, "value"))  # noqa: B009  # stated by construction
 
 
+def defaulted(name: str, value: float, unit: str, option: str, about: str) -> Quantity:
+    """What the planner chose because nobody said otherwise."""
+    source = Source("default", f"chosen by the planner; say otherwise with {option}")
+    return stated(name, unit, Stated(float(value), "assumed", source), about)
+
+
 def share_given(text: str, name: str, option: str, about: str) -> Quantity:
     """A share in 0..1 that the person gave.
 
@@ -112,11 +118,12 @@ def _budget(request: TrainRequest) -> tuple[str, Quantity | None]:
     text = request.budget or ("" if any(fixed) or rl_only else DEFAULT_BUDGET)
     if not text:
         return "", None
-    option = "--budget" if request.budget else f"default budget, {DEFAULT_BUDGET}"
     kind, value = kind_of(text, BUDGETS, "--budget")
     if value <= 0:
         raise Impossible(f"--budget: got {text}, expected more than 0")
-    return kind, given("asked.budget", value, BUDGETS[kind], option, "budget")
+    if not request.budget:
+        return kind, defaulted("asked.budget", value, BUDGETS[kind], "--budget", "budget")
+    return kind, given("asked.budget", value, BUDGETS[kind], "--budget", "budget")
 
 
 _APART = (

@@ -3,14 +3,19 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from archipel.planning.laws.reliability import goodput, mtbf_hours, young_interval_h
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, nearest
 from archipel.planning.quantity import Quantity, derive, given
-from archipel.planning.questions.train_asked import share_given
+from archipel.planning.questions.train_asked import defaulted, share_given
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.units import amount
+
+LEAST_GOODPUT = 1e-3
+"""A run that keeps less of its time than this is taken to stand still."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class Fleet:
     mtbf: Quantity | None
     """Hours between failures; None where the person gave the goodput."""
     interval: Quantity | None
+    scope: str = ""
+    """What is put behind the names of a fleet that stands beside the plan's own."""
 
     @property
     def rate(self) -> Quantity:
         """Kept FLOP of one accelerator-hour."""
         return (self.speed * self.goodput).named(
-            "train.rate", "kept work of one accelerator-hour", "EFLOP/(accelerator*h)"
+            f"train.rate{self.scope}", "kept work of one accelerator-hour", "EFLOP/(accelerator*h)"
         )
 
 
@@ -60,7 +67,7 @@ def one(kind: str, request: TrainRequest, shelf: Shelf) -> Fleet:
     if f"accelerator.{chosen}.bf16" not in shelf:
         raise CannotPlan(f"--accelerator {chosen}: no bf16 rate is known; add one with --table")
     server = round(centre(shelf[f"accelerator.{chosen}.server_size"]))
-    count = given("train.accelerators", server, "accelerator", "default: one server")
+    count = defaulted("train.accelerators", server, "accelerator", "--count", "accelerators")
     return sized(
         Fleet(
             chosen,
@@ -148,10 +155,15 @@ def sized(fleet: Fleet, count: Quantity, request: TrainRequest, shelf: Shelf) ->
         "train.goodput",
         "1",
         [(between, "h"), (saving, "h"), (restart, "h"), (interval, "h")],
-        goodput,
+        lambda *times: np.maximum(goodput(*times), LEAST_GOODPUT),
         "time left after saving, restarts and work done again",
         "share of time that does kept work",
     )
+    if centre(useful) <= LEAST_GOODPUT:
+        raise Impossible(
+            f"--count {centre(count):,.0f}: a failure every {centre(between) * 60:.2g} minutes, sooner "
+            "than a restart takes; ask for fewer accelerators, or --goodput if yours recover faster"
+        )
     return replace(fleet, count=count, goodput=useful, mtbf=between, interval=interval)
 
 
@@ -160,13 +172,9 @@ def chosen_count(fleet: Fleet, hours: Quantity, least: float, shelf: Shelf) -> Q
     patience = centre(shelf["train.patience"].to("h"))
     wanted = max(centre(hours) / patience, least if math.isfinite(least) else 1.0, 1.0)
     servers = 2 ** max(0, math.ceil(math.log2(wanted / fleet.server) - 1e-9))
-    return given(
-        "train.accelerators",
-        servers * fleet.server,
-        "accelerator",
-        "default: whole servers for about a month; change with --count",
-        "accelerators",
-    )
+    about = "accelerators: whole servers for about a month that hold the model"
+    number = servers * fleet.server
+    return defaulted("train.accelerators", number, "accelerator", "--count", about)
 
 
 def asked_count(request: TrainRequest) -> Quantity | None:

@@ -1,6 +1,7 @@
 """Memory of one accelerator while training, part by part, and how many of each kind hold the run."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from archipel.planning.laws import memory
@@ -49,7 +50,7 @@ class Model:
 
 def load_of(model: Model, kind: str, count: Quantity, request: TrainRequest, shelf: Shelf) -> Load:
     """Memory by part on `count` accelerators of a kind."""
-    layout = layout_of(model, kind, request, shelf)
+    layout = layout_of(model, kind, request, shelf, most=centre(count))
     if centre(count) < layout.tensor:
         raise Conflict(
             f"--tensor-parallel {layout.tensor} and --count {centre(count):g}: a layer cannot be "
@@ -58,11 +59,16 @@ def load_of(model: Model, kind: str, count: Quantity, request: TrainRequest, she
     capacity = shelf[f"accelerator.{kind}.memory"]
     parts = _parts(model, count, layout, shelf)
     whole = total(parts).named("memory.total", "together", PER)
-    return Load(parts, whole, capacity, layout, _least(model, kind, layout, shelf))
+    return Load(parts, whole, capacity, layout, least_of(model, kind, layout, shelf))
 
 
-def layout_of(model: Model, kind: str, request: TrainRequest, shelf: Shelf) -> Layout:
-    """The layout asked for; where nothing was asked, the mildest whose activations fit in half."""
+def layout_of(
+    model: Model, kind: str, request: TrainRequest, shelf: Shelf, *, most: float = math.inf
+) -> Layout:
+    """The layout asked for; where nothing was asked, the mildest whose activations fit in half.
+
+    Layers are cut into at most `most` parts, and never across servers.
+    """
     sequence = _count(request.sequence, "token", "--sequence", "train.sequence")
     batch = _count(request.micro_batch, "1", "--micro-batch", "train.micro_batch")
     stage = _choice(request.zero, ("0", "1", "2", "3"), "--zero")
@@ -70,7 +76,7 @@ def layout_of(model: Model, kind: str, request: TrainRequest, shelf: Shelf) -> L
     if asked and asked not in RECOMPUTE:
         raise nearest(asked, RECOMPUTE, "recompute")
     server = round(centre(shelf[f"accelerator.{kind}.server_size"]))
-    tensors = [_tensor(request)] if request.tensor_parallel else _powers(min(server, 8))
+    tensors = [_tensor(request)] if request.tensor_parallel else _powers(int(min(server, 8, most)))
     modes = [mode for mode in RECOMPUTE if mode == asked] or list(RECOMPUTE[:2])
     room = centre(shelf[f"accelerator.{kind}.memory"].to("byte/accelerator")) / 2.0
     tried = [Layout(t, int(stage), mode, sequence, batch) for mode in modes for t in tensors]
@@ -196,18 +202,20 @@ def _state(index: int, params: Quantity, count: Quantity, layout: Layout, shelf:
     return derive(f"memory.{part}", PER, parents, law, formula, about)
 
 
-def _least(model: Model, kind: str, layout: Layout, shelf: Shelf) -> Quantity:
+def least_of(model: Model, kind: str, layout: Layout, shelf: Shelf) -> Quantity:
     """The fewest accelerators over which states can be sharded so that everything fits."""
     one = given("", layout.tensor, "accelerator", "layout")
     two = given("", 2 * layout.tensor, "accelerator", "layout")
-    alone = [_state(index, model.params, one, layout, shelf) for index in range(len(_STATES))]
+    alone = [
+        _unnamed(_state(index, model.params, one, layout, shelf)) for index in range(len(_STATES))
+    ]
     sharded = [part for index, part in enumerate(alone) if layout.stage >= 3 - index]
     held = [part for index, part in enumerate(alone) if layout.stage < 3 - index]
     fixed = [
         *held,
-        _gathered(model, two, layout, shelf),
-        _activations(model, layout, shelf),
-        _logits(layout, shelf),
+        _unnamed(_gathered(model, two, layout, shelf)),
+        _unnamed(_activations(model, layout, shelf)),
+        _unnamed(_logits(layout, shelf)),
         shelf["train.memory.reserve"],
     ]
     states = total(sharded) if sharded else 0.0 * total(held)
@@ -219,6 +227,11 @@ def _least(model: Model, kind: str, layout: Layout, shelf: Shelf) -> Quantity:
         "smallest number over which the sharded states and the rest fit",
         "fewest accelerators that hold the run",
     )
+
+
+def _unnamed(part: Quantity) -> Quantity:
+    """A step inside a formula: the same part in another layout must not take the plan's name."""
+    return replace(part, name="")
 
 
 def fits(load: Load) -> bool:

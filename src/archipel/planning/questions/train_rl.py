@@ -142,7 +142,7 @@ def _learning(
         "arithmetic of learning and generating",
     )
     share = derive(
-        "rl.generation_share", "percent", [(ratio, "1")],
+        "rl.generating_share", "percent", [(ratio, "1")],
         lambda r: 100.0 * rl_curve.generation_share(r), "ratio / (1 + ratio)", "share spent generating",
     )  # fmt: skip
     curve = curve_of(request, shelf)

@@ -137,8 +137,9 @@ def _pretrain_flop(
         whole = whole - fixed
     if setup.asked.budget_kind == "flop" and len(weights) == 1 and fixed is None:
         return setup.asked.budget
-    share = weights["pretrain"] / total(list(weights.values()))
-    flop = whole * share * setup.fleet.rate
+    flop = whole * setup.fleet.rate
+    if len(weights) > 1:
+        flop = flop * (weights["pretrain"] / total(list(weights.values())))
     return flop.named("train.flop_budget", "compute left to pre-training", "FLOP")
 
 

@@ -1,18 +1,19 @@
 """The tables of `plan train`: under each published fit, other rules, the fleet, kinds of accelerators."""
 
+import math
 from dataclasses import replace
 
 from archipel.planning.plan import Cell, Table
-from archipel.planning.quantity import Quantity, derive
+from archipel.planning.quantity import Quantity, derive, scoped
 from archipel.planning.questions import train_fit, train_memory
 from archipel.planning.questions.train_fit import FitQ, published
-from archipel.planning.questions.train_fleet import bill, centre, hours_of, one, sized
+from archipel.planning.questions.train_fleet import bill, centre, hours_of, one
 from archipel.planning.questions.train_size import Size
 from archipel.planning.questions.train_stages import Run
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
 
-KINDS = ("rtx4090", "l40s", "a100-80", "h100", "h200", "mi300x", "b200", "gb200")
+KINDS = ("rtx4090", "a100-80", "h100", "h200", "mi300x", "b200")
 """Node classes shown side by side; the one asked for comes first."""
 
 
@@ -38,15 +39,21 @@ def _column(size: Size, fit: FitQ, *, given: bool) -> list[Cell]:
     tokens = train_fit.best_tokens(fit, size.flop, f"{name}.tokens")
     ratio = (tokens / params).named(f"{name}.tokens_per_param", "tokens per parameter")
     best = train_fit.best_loss(fit, size.flop, f"{name}.loss")
-    here = train_fit.loss(fit, size.learner, size.tokens, f"{name}.plan_loss", "loss of this plan")
+    here = _plan_loss(size, fit, f"{name}.plan_loss")
     column: list[Cell] = [params, tokens, ratio, best, here]
-    if given:
+    if given and not size.mixture:
         column += [
             (here - best).named(f"{name}.penalty", "loss above the optimum"),
             train_fit.balance(fit, size.learner, size.tokens, f"{name}.balance"),
             train_fit.revealed(fit, size.learner, size.tokens, f"{name}.revealed_tokens"),
         ]
     return column
+
+
+def _plan_loss(size: Size, fit: FitQ, name: str) -> Quantity:
+    if size.data is not None:
+        return train_fit.repeated_loss(fit, size.learner, size.tokens, size.data, name)
+    return train_fit.loss(fit, size.learner, size.tokens, name, "loss of this plan")
 
 
 def other_rules(size: Size, shelf: Shelf) -> Table:
@@ -101,7 +108,7 @@ def _power_law(flop: Quantity, coefficient: Quantity, exponent: Quantity, name: 
 def other_sizes(size: Size, fit: FitQ) -> Table:
     """What a smaller or larger model would give for the same compute."""
     rows: list[tuple[Cell, ...]] = []
-    for factor, word in ((0.25, "quarter"), (0.5, "half"), (2.0, "double"), (4.0, "fourfold")):
+    for factor, word in ((0.5, "half"), (2.0, "double")):
         params = (size.params * factor).named(f"size.{word}.params", f"{word} the parameters")
         tokens = (size.tokens / factor).named(f"size.{word}.tokens", "tokens for the same compute")
         name = f"size.{word}.loss"
@@ -118,21 +125,49 @@ def other_sizes(size: Size, fit: FitQ) -> Table:
     )
 
 
+def published_runs(size: Size, shelf: Shelf) -> Table:
+    """The documented runs nearest in compute, to hold the plan against."""
+    goal = math.log(centre(size.flop))
+    found: list[tuple[float, str]] = []
+    for name in shelf.members("run"):
+        key = f"run.{name}"
+        active = f"{key}.active_params" if f"{key}.active_params" in shelf else f"{key}.params"
+        if active in shelf and f"{key}.tokens" in shelf and f"{key}.accelerator_hours" in shelf:
+            flop = 6.0 * centre(shelf[active]) * centre(shelf[f"{key}.tokens"])
+            found.append((abs(math.log(flop) - goal), key))
+    rows: list[tuple[Cell, ...]] = []
+    for _, key in sorted(found)[:_NEAREST]:
+        figures = (shelf[f"{key}.{part}"] for part in ("params", "tokens", "accelerator_hours"))
+        rows.append((shelf.fact(f"{key}.title"), *figures, shelf.fact(f"{key}.accelerator")))
+    columns = ("", "parameters", "tokens", "accelerator-hours", "kind")
+    return Table("Documented runs of similar compute", columns, tuple(rows))
+
+
+_NEAREST = 2
+
+
 def fleet_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
     """Time, failures, money and electricity."""
     fleet, whole = run.fleet, run.bill
-    shown = [fleet.speed, fleet.goodput]
+    shown = [*_ratio_of(run), fleet.speed, fleet.goodput]
     if fleet.mtbf is not None and fleet.interval is not None:
         failures = (whole.days / fleet.mtbf).named("train.failures", "failures to expect", "1")
         shown += [fleet.mtbf, failures, fleet.interval]
     project = (whole.cost * shelf["overhead.failed_runs"]).named(
         "train.project_cost", "rent with failed runs and experiments", "USD"
     )
-    shown += [whole.hours, whole.days, fleet.price, whole.cost, project, whole.energy]
+    shown += [fleet.price, whole.cost, project, whole.energy]
     shown += [*_electricity(run, request, shelf), whole.co2]
     rows: tuple[tuple[Cell, ...], ...] = tuple((each.about or each.name, each) for each in shown)
     title = f"On {centre(fleet.count):,.0f} × {fleet.title}, {request.precision}"
     return Table(title, ("", ""), rows)
+
+
+def _ratio_of(run: Run) -> list[Quantity]:
+    if run.size is None:
+        return []
+    ratio = run.size.tokens / run.size.active
+    return [ratio.named("train.tokens_per_param", "tokens per active parameter")]
 
 
 def _electricity(run: Run, request: TrainRequest, shelf: Shelf) -> list[Quantity]:
@@ -155,12 +190,15 @@ def kinds_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
 
 
 def _kind_row(kind: str, run: Run, request: TrainRequest, shelf: Shelf) -> tuple[Cell, ...]:
-    if kind == run.fleet.kind:
-        fleet, whole = run.fleet, run.bill
-    else:
+    whole = run.bill
+    if kind != run.fleet.kind:
         plain = replace(request, price="", precision="bf16")
-        fleet = sized(one(kind, plain, shelf), run.fleet.count, request, shelf)
+        (speed,) = scoped([one(kind, plain, shelf).speed], kind)
+        fleet = replace(
+            run.fleet, kind=kind, speed=speed, price=shelf[f"rental.{kind}"], scope=f"@{kind}"
+        )
         flop = (run.bill.hours * run.fleet.rate).to("FLOP")
         whole = bill(hours_of(flop, fleet), fleet, request, shelf, f"kind.{kind}")
-    load = train_memory.load_of(run.model, kind, run.fleet.count, request, shelf)
-    return (kind, load.least, whole.days, whole.cost)
+    layout = train_memory.layout_of(run.model, kind, request, shelf)
+    least = train_memory.least_of(run.model, kind, layout, shelf)
+    return (kind, least, whole.days, whole.cost)

@@ -52,7 +52,7 @@ def verdict(run: Run, load: Load, asked: Asked, fit: FitQ) -> str:
     size = run.size
     ratio = centre(size.tokens) / centre(size.active)
     return (
-        f"{say(size.params)}eters on {say(size.tokens)}s ({ratio:,.3g} per active parameter): "
+        f"{say(size.params)}eters on {say(size.tokens)}s ({ratio:,.0f} per active parameter): "
         f"{paid}; {_judged(size, asked, fit)}.{_room(run, load)}"
     )
 
@@ -138,6 +138,10 @@ def _about_learning(run: Run, shelf: Shelf) -> list[str]:
         "The pass-rate curve is that of an 8B model on its own tasks; C_mid and R0 are not printed and "
         "are assumed. Fit your own first hours instead of trusting it."
     ]
+    found.append(
+        "Memory is that of learning; generators hold the bf16 weights and a cache of their own, "
+        "usually on other accelerators."
+    )
     if learning is not None and centre(learning.hours) < centre(skipped):
         found.append(
             f"{say(learning.hours)} of reinforcement learning is below the {say(skipped)} "

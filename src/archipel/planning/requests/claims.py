@@ -10,3 +10,4 @@ class ClaimsRequest:
     """Public claims about labs: each under its possible readings, computed, with a verdict."""
 
     claim: str = option("", "one claim in full, or several after commas; default: all of them")
+    all: bool = option(False, "every reading of every claim; default: three of each")

@@ -1,0 +1,73 @@
+"""How fast a machine runs a model: whichever of memory and arithmetic is slower (Williams et al. 2009).
+
+One decoding step reads the weights once for the whole batch and every stream's keys and values, and does
+2 N FLOP per stream; a prompt does 2 N FLOP per token at once (Pope et al. 2022, arXiv 2211.05102). Keys and
+values take 2 x layers x heads x width x bytes per token (grouped heads: Ainslie et al. 2023). Bytes, FLOP,
+seconds throughout; shares of bandwidth and of peak arithmetic are what an engine reaches.
+"""
+
+from typing import Any
+
+import numpy as np
+
+Numbers = Any
+
+FLOP_PER_PARAM = 2.0
+"""Of a forward pass per token, attention scores left out."""
+
+
+def weight_bytes(params: Numbers, byte_per_param: Numbers) -> Numbers:
+    """What the weights take, in memory or when read once."""
+    return params * byte_per_param
+
+
+def kv_bytes_per_token(
+    layers: Numbers, kv_heads: Numbers, head_width: Numbers, byte_per_value: Numbers
+) -> Numbers:
+    """Keys and values of one token in all layers."""
+    return 2.0 * layers * kv_heads * head_width * byte_per_value
+
+
+def touched_share(active: Numbers, total: Numbers, streams: Numbers) -> Numbers:
+    """Share of a mixture's weights that at least one of `streams` needs in a step.
+
+    Every stream picks its experts independently; one stream reads the active share, many read all.
+    """
+    return 1.0 - np.power(1.0 - active / total, streams)
+
+
+def memory_seconds(read_bytes: Numbers, bytes_per_s: Numbers, share: Numbers) -> Numbers:
+    """Reading `read_bytes` at a share of the bandwidth."""
+    return read_bytes / (bytes_per_s * share)
+
+
+def compute_seconds(
+    params: Numbers, tokens: Numbers, flop_per_s: Numbers, share: Numbers
+) -> Numbers:
+    """A forward pass of `tokens` at a share of peak arithmetic."""
+    return FLOP_PER_PARAM * params * tokens / (flop_per_s * share)
+
+
+def step_seconds(
+    memory_s: Numbers, compute_s: Numbers, layers: Numbers = 0.0, layer_s: Numbers = 0.0
+) -> Numbers:
+    """One decoding step: the slower of the two, and a time per layer that neither explains.
+
+    Starting a layer's kernels takes time whatever its size: it decides small models on fast memory.
+    """
+    return np.maximum(memory_s, compute_s) + layers * layer_s
+
+
+def balanced_streams(byte_per_param: Numbers, flop_per_s: Numbers, bytes_per_s: Numbers) -> Numbers:
+    """Streams at which reading the weights takes as long as computing with them: the ridge."""
+    return byte_per_param * flop_per_s / (FLOP_PER_PARAM * bytes_per_s)
+
+
+def most_streams(free_bytes: Numbers, kv_bytes: Numbers, context: Numbers) -> Numbers:
+    """Streams whose keys and values fit into what the weights leave."""
+    return np.maximum(free_bytes, 0.0) / (kv_bytes * context)
+
+
+def largest_params(free_bytes: Numbers, byte_per_param: Numbers) -> Numbers:
+    """The largest model whose weights fit."""
+    return np.maximum(free_bytes, 0.0) / byte_per_param

@@ -1,0 +1,238 @@
+"""`plan serve`: tables, caveats, and the sentence that answers."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from archipel.planning.laws.cascade import router_cost, saving, skill_through
+from archipel.planning.plan import Cell, Table
+from archipel.planning.quantity import Quantity, derive, scoped
+from archipel.planning.questions.serve_asked import Model, Traffic, quant_of
+from archipel.planning.questions.serve_elsewhere import Elsewhere, elsewhere_table, measured
+from archipel.planning.questions.serve_machine import Machine
+from archipel.planning.questions.serve_money import (
+    Hosted,
+    Own,
+    classes,
+    of_class,
+    vintages,
+)
+from archipel.planning.questions.serve_together import Cascade, Specialists, specialists_of
+from archipel.planning.requests.serve import ServeRequest
+from archipel.planning.sampling import Draws
+from archipel.planning.tables import Shelf
+
+VERDICT_SAMPLES = 400
+COUNTS = (2, 4, 8, 16, 64)
+Row = tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Everything that one answer shows."""
+
+    model: Model
+    traffic: Traffic
+    machine: Machine
+    own: Own
+    hosted: Hosted
+    large: Hosted
+    even: Quantity
+    cascade: Cascade
+    specialists: Specialists
+    elsewhere: tuple[Elsewhere, ...]
+
+
+def tables(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[Table, ...]:
+    """Money first, then the machine, then several models."""
+    made = [
+        _prices(served, shelf),
+        _memory(served),
+        _speed(served),
+        elsewhere_table(served.elsewhere),
+        _cascade(served),
+        _published(shelf),
+        _specialists(served, request, shelf),
+    ]
+    checks = measured(served.machine.kind, shelf)
+    return tuple(made + ([checks] if checks.rows else []))
+
+
+def _prices(served: Served, shelf: Shelf) -> Table:
+    """Here and at every hosted class, for the same prompts and answers."""
+    own, traffic = served.own, served.traffic
+    rows: list[Row] = [
+        ("this machine, as busy as asked", own.cost, "now"),
+        ("this machine, busy all day", own.full, "now"),
+        ("this machine, electricity alone", own.marginal, "now"),
+    ]
+    if served.hosted.name in classes(shelf):
+        dated = vintages(served.hosted.name, traffic, shelf)
+        rows += [(served.hosted.title, price, date) for date, price in dated]
+    else:
+        rows.append((served.hosted.title, served.hosted.cost, "now"))
+    for name in ("open-70b", "closed-small", "closed-flagship"):
+        if name != served.hosted.name and name in classes(shelf):
+            each = of_class(name, f"hosted.{name}", traffic, shelf)
+            rows.append((each.title, each.cost, "now"))
+    return Table(
+        "A million tokens, prompts and answers as asked", ("", "cost", "as of"), tuple(rows)
+    )
+
+
+def _memory(served: Served) -> Table:
+    machine = served.machine
+    rows: tuple[Row, ...] = (
+        ("weights", served.model.weights),
+        ("keys and values, all streams at full context", machine.kv),
+        ("keys and values of one token", served.model.kv),
+        ("engine", machine.runtime),
+        ("needed", machine.needed),
+        ("usable" if machine.fits else "usable: it does not fit", machine.usable),
+        ("most streams at full context", machine.streams),
+        ("largest model at this quantisation", machine.largest),
+    )
+    return Table("Memory", ("", ""), rows)
+
+
+def _speed(served: Served) -> Table:
+    machine, own = served.machine, served.own
+    rows: tuple[Row, ...] = (
+        ("answers, one stream", machine.per_stream),
+        ("answers, all streams", machine.decode),
+        ("prompts", machine.prompt),
+        ("first token after", machine.first),
+        ("streams where arithmetic takes over, at peak", machine.ridge),
+        ("tokens in a mean day, as busy as asked", own.tokens),
+        ("most tokens in a day", own.capacity),
+        ("loss of value", own.wear),
+        ("electricity", own.energy),
+    )
+    return Table("Speed, and a year of it", ("", ""), rows)
+
+
+def _cascade(served: Served) -> Table:
+    made = served.cascade
+    rows: tuple[Row, ...] = (
+        (f"always the large one: {served.large.title}", served.large.cost, ""),
+        ("requests that need it", made.escalated, ""),
+        ("cascade: the small one first", made.cost, made.saved),
+        ("router: one of the two", made.routed, made.routed_saved),
+        ("gap in quality that routing keeps", made.recovered, ""),
+        ("escalation that makes a cascade pointless", made.largest, ""),
+    )
+    return Table("A cascade with a large model", ("", "a million tokens", "saved"), rows)
+
+
+def _published(shelf: Shelf) -> Table:
+    """RouteLLM's savings from its own calls and prices."""
+    strong, weak = shelf["serve.routellm.strong_price"], shelf["serve.routellm.weak_price"]
+    rows: list[Row] = []
+    for name, said in (("mtbench", "saving_mtbench"), ("mmlu", "saving_mmlu")):
+        calls = shelf[f"serve.routellm.calls_{name}"]
+        found = derive(
+            f"routellm.{said}", "percent", [(weak, "USD/token"), (strong, "USD/token"), (calls, "1")],
+            lambda small, large, sent: 100.0 * saving(router_cost(small, large, sent), large),
+            f"1 − (({calls.name}) × strong + (1 − {calls.name}) × weak) / strong", "saved, computed",
+        )  # fmt: skip
+        rows.append(
+            (
+                f"RouteLLM, {name}: calls, saved, printed",
+                calls,
+                found,
+                shelf[f"cascade.routellm.{said}"],
+            )
+        )
+    half = shelf["serve.routellm.half_gap_calls"]
+    skill = derive(
+        "routellm.skill", "1", [(half, "1")], lambda sent: skill_through(sent, 0.5),
+        f"ln(1/2) / ln(1 − {half.name})", "router skill through half the gap",
+    )  # fmt: skip
+    rows.append(
+        ("router skill through half the gap, MT-Bench", half, skill, shelf["serve.router_skill"])
+    )
+    rows.append(("UCCI, a calibrated 4B and 12B cascade", "", "", shelf["cascade.ucci.saving"]))
+    heads = ("", "calls", "computed", "printed or used")
+    return Table("Published cascades, computed again", heads, tuple(rows))
+
+
+def _specialists(served: Served, request: ServeRequest, shelf: Shelf) -> Table:
+    """Both ways for several k; the asked one first."""
+    made = served.specialists
+    rows: list[Row] = [("one generalist", made.generalist, made.generalist_loss, "", "")]
+    asked = int(float(Draws(count=1).centre(made.count)))
+    for count in sorted({*COUNTS, asked}):
+        if count == asked:
+            rows.append(
+                (f"{count} specialists, asked", made.size, made.loss, made.gain, made.worth)
+            )
+            continue
+        other = specialists_of(replace(request, specialists=str(count)), shelf)
+        cells = scoped([other.size, other.loss, other.gain, other.worth], f"k={count}")
+        rows.append((f"{count} specialists", *cells))
+    heads = ("", "parameters each", "loss", "below generalist", "worth × budget")
+    about = f"{made.fit.title}; training compute {request.training_budget}"
+    return Table(
+        "One training budget: a generalist, or specialists and a router", heads, tuple(rows), about
+    )
+
+
+def remarks(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[str, ...]:
+    """What a reader must not miss."""
+    centre = Draws(count=1).centre
+    machine, said = served.machine, []
+    if not machine.fits:
+        said.append(_unfit(served, request, shelf))
+    elif centre(served.traffic.streams) > centre(machine.streams) * 1.001:
+        said.append("Not all streams fit at full context.")
+    loss = shelf.entry(f"serving.bytes_per_param.{quant_of(request, shelf)}").figure.note
+    if loss:
+        said.append(f"What quantisation costs in quality: {loss}; not in the figures here.")
+    said += [
+        "A hosted model of the same class need not be the same model; providers quantise and batch too.",
+        "Speculative decoding, prefix caches and reading weights from disk are not modelled. Privacy and "
+        "independence have no price here.",
+        "Specialists: transfer between fields, the worth of specialising and the router are assumed, with "
+        "wide intervals; only the loss law is published. Measure on your own traffic.",
+        "An uncertain fit moves alpha and beta with their terms held at the centre of the fitted models.",
+    ]
+    return tuple(said)
+
+
+def _unfit(served: Served, request: ServeRequest, shelf: Shelf) -> str:
+    """What would fit."""
+    centre = Draws(count=1).centre
+    needed, usable = centre(served.machine.needed), centre(served.machine.usable)
+    count = centre(served.machine.count)
+    fixed = centre(served.model.weights) + centre(served.machine.kv)
+    each = (usable - centre(served.machine.runtime)) / count
+    more = f"{-(-fixed // each):.0f} of them" if each > 0 else "a larger machine"
+    return (
+        f"It does not fit: {needed:,.1f} GB needed, {usable:,.1f} GB usable. Take {more}, at most "
+        f"{centre(served.machine.largest) / 1e9:.3g}B parameters, fewer bits (--quant), or a shorter "
+        "--context. Speeds and costs are of a machine that would hold it."
+    )
+
+
+def verdict(served: Served) -> str:
+    """Own or hosted, cascade or not, specialists or not."""
+    centre = Draws(count=1).centre
+    own, hosted = centre(served.own.cost), centre(served.hosted.cost)
+    cheaper = "cheaper than" if own < hosted else "dearer than"
+    day, most = centre(served.even), centre(served.own.capacity)
+    when = (
+        "its electricity alone costs more than hosting" if day == float("inf")
+        else f"owning pays above {day:,.1f} million tokens a day"
+        + ("" if day <= most else ", more than it can make")
+    )  # fmt: skip
+    gain = centre(served.specialists.gain)
+    better = "beat" if gain > 0 else "lose to"
+    won = float(
+        np.mean(np.asarray(Draws(count=VERDICT_SAMPLES).samples(served.specialists.gain)) > 0)
+    )
+    fits = "" if served.machine.fits else "It does not fit. "
+    return (
+        f"{fits}A million tokens cost ${own:.3g} here, {cheaper} hosted at ${hosted:.3g}; {when}. "
+        f"{centre(served.specialists.count):.0f} specialists {better} one generalist of the same budget "
+        f"by {abs(gain):.3f} nat per token (better in {won:.0%} of sampled worlds)."
+    )
