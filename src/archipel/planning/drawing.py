@@ -4,6 +4,7 @@ matplotlib is loaded here and nowhere else in the room, and only when a picture 
 """
 
 import io
+import textwrap
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,9 @@ def picture(data: dict[str, Any], ending: str) -> bytes:
     columns = 2 if len(panels) > 1 else 1
     rows = -(-len(panels) // columns)
     figure = _figure(_PANEL[0] * columns, _PANEL[1] * rows + 0.5)
-    for index, panel in enumerate(panels):
-        panel(figure.add_subplot(rows, columns, index + 1))
+    places = figure.subfigures(rows, columns, squeeze=False).ravel()
+    for place, panel in zip(places, panels, strict=False):
+        panel(place.add_subplot())  # a figure of its own: long labels push no neighbour aside
     figure.suptitle(data["title"], color=INK, fontsize=12, wrap=True)
     return _bytes(figure, ending)
 
@@ -143,7 +145,7 @@ def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
 
 
 def _frame(axes: "Axes", title: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=10)
+    axes.set_title(textwrap.fill(title, 62), loc="left", color=INK, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=SOFT, lw=0.5)
     axes.set_axisbelow(True)

@@ -19,7 +19,7 @@ from archipel.planning.laws.scaling import Fit, loss
 Numbers = Any
 
 FLOP_PER_PARAM_AND_TOKEN = 6.0
-SIZES = np.geomspace(1e-2, 3.0, 161)
+SIZES = np.geomspace(1e-2, 3.0, 81)
 """Sizes tried, over the generalist's."""
 
 

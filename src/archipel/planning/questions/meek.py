@@ -30,14 +30,12 @@ def plan(request: MeekRequest, shelf: Shelf) -> Plan:
     """The frontier against a fixed budget."""
     of = race(request, shelf)
     laws = meek_published.every_law(of)
-    equal = next(each for each in laws if each.law.name == of.law.name)
+    equal = {each.law.name: each for each in laws}[of.law.name]
     now = meek_today.today(of)
     run = meek_running.running(of)
     found = meek_returns.marginal(request, of)
     split = meek_returns.split(request, of)
-    peak = equal.peak_time.named(
-        "meek.peak_time", f"gap is widest, years after equal budgets ({of.law.name})"
-    )
+    about = f"gap is widest, years after equal budgets ({of.law.name})"
     return Plan(
         question="meek",
         title=_title(of),
@@ -46,7 +44,7 @@ def plan(request: MeekRequest, shelf: Shelf) -> Plan:
             now.scaled_closed,
             now.gaps[0],
             now.points[0],
-            peak,
+            equal.peak_time.named("meek.peak_time", about),
             run.meets[0],
             found.stop_cost,
             split.share,
@@ -58,13 +56,11 @@ def plan(request: MeekRequest, shelf: Shelf) -> Plan:
             meek_today.metrics(of, now),
             meek_running.table(of, now, run),
             meek_running.observed(of),
-            meek_returns.table(found),
-            meek_returns.split_table(split),
+            *meek_returns.tables(found, split),
         ),
         charts=(
-            meek_today.chart(of),
+            *meek_today.charts(of),
             meek_published.chart(of, laws),
-            meek_today.metrics_chart(of),
             meek_running.chart(of, run),
             meek_returns.chart(of, found),
         ),

@@ -73,6 +73,14 @@ def from_equal(
         "start · [shared^(-α t*) − (shared·own)^(-α t*)]",
         "gap in loss at its widest",
     )
+    closed, halving = _afterwards(of, under, tag, path)
+    return Equal(under, start, peak, ratio, widest, closed, halving)
+
+
+def _afterwards(
+    of: Race, under: Law, tag: str, path: list[tuple[Quantity, str]]
+) -> tuple[Quantity, Quantity]:
+    """When the gap has closed, and how fast it halves; `path` is start, exponent, shared, own."""
     closed = derive(
         f"meek.closed{tag}",
         "year",
@@ -84,12 +92,12 @@ def from_equal(
     halving = derive(
         f"meek.halving{tag}",
         "year",
-        [(under.exponent, "1"), shared],
+        [(under.exponent, "1"), path[2]],
         frontier.halving_years,
         "ln 2 / (α ln shared)",
         "years in which the gap then halves",
     )
-    return Equal(under, start, peak, ratio, widest, closed, halving)
+    return closed, halving
 
 
 def every_law(of: Race) -> list[Equal]:

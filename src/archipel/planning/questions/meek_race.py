@@ -14,6 +14,7 @@ from archipel.planning.mistakes import Impossible
 from archipel.planning.quantity import Quantity, derive, given
 from archipel.planning.questions.meek_law import BENCHMARK_LAW, Law, laws
 from archipel.planning.requests.meek import MeekRequest
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.units import amount
 
@@ -63,12 +64,7 @@ def race(request: MeekRequest, shelf: Shelf) -> Race:
     hardware = _factor(request.g_hw, "frontier.meek.g_h", "--g-hw", shelf)
     lead = (spend / budget).named("meek.lead", "what the frontier spends, over the budget", "1")
     shared = (algorithms * hardware).named("meek.shared", "progress that both share, per year")
-    _check(budget, spend, own, shared)
-    threshold = amount(request.threshold, "nat/token", "--threshold")
-    if threshold <= 0:
-        raise Impossible(
-            "--threshold: got 0 or less, expected a gap such as 0.05 nat/token; it never is zero"
-        )
+    _check(budget, spend)
     known = laws(request.law, shelf)
     chosen = next(iter(known.values()))
     return Race(
@@ -85,7 +81,7 @@ def race(request: MeekRequest, shelf: Shelf) -> Race:
         hardware=hardware,
         shared=shared,
         start=starting_loss(chosen, now, "meek.start"),
-        threshold=given("meek.threshold", threshold, "nat/token", "--threshold", "gap to close"),
+        threshold=_threshold(request.threshold),
         years=_years(request.years),
         shelf=shelf,
     )
@@ -101,11 +97,6 @@ def starting_loss(of: Law, c0: Quantity, name: str) -> Quantity:
         "coefficient · C0^-exponent",
         f"reducible loss of the fixed budget at the start, {of.name}",
     )
-
-
-def scale_of(inputs: list[Any]) -> algorithmic.Scale:
-    """The last four magnitudes of `scale_inputs`."""
-    return algorithmic.Scale(*inputs)
 
 
 def scale_inputs(shelf: Shelf) -> list[tuple[Quantity, str]]:
@@ -152,7 +143,7 @@ def scaled_inputs(of: Race) -> list[tuple[Quantity, str]]:
 def scaled_gap(years: Any, *magnitudes: Any) -> Any:
     """The gap in loss when progress depends on scale; `years` may be a column."""
     c0, lead, hardware, own, coefficient, exponent, *rest = magnitudes
-    scale = scale_of(rest)
+    scale = algorithmic.Scale(*rest)
     fixed = algorithmic.effective_compute(c0, years, hardware, scale)
     led = algorithmic.effective_compute(c0 * lead, years, hardware * own, scale)
     return frontier.reducible_loss(fixed, coefficient, exponent) - frontier.reducible_loss(
@@ -230,10 +221,18 @@ def _factor(text: str, name: str, option: str, shelf: Shelf) -> Quantity:
     return given(name, value, "1", option, shelf[name].about)
 
 
-def _check(budget: Quantity, spend: Quantity, own: Quantity, shared: Quantity) -> None:
-    """The frontier must lead."""
-    from archipel.planning.sampling import Draws
+def _threshold(text: str) -> Quantity:
+    """The gap that no longer matters."""
+    value = amount(text, "nat/token", "--threshold")
+    if value <= 0:
+        raise Impossible(
+            "--threshold: got 0 or less, expected a gap such as 0.05 nat/token; it never is zero"
+        )
+    return given("meek.threshold", value, "nat/token", "--threshold", "gap that no longer matters")
 
+
+def _check(budget: Quantity, spend: Quantity) -> None:
+    """The frontier must lead."""
     centre = Draws(0, 1).centre
     if centre(spend) <= centre(budget):
         raise Impossible(

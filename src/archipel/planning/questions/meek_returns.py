@@ -76,7 +76,12 @@ def marginal(request: MeekRequest, of: Race) -> Returns:
     )
 
 
-def table(of: Returns) -> Table:
+def tables(found: Returns, split_up: Split) -> tuple[Table, Table]:
+    """The next doubling, then the split."""
+    return _doublings(found), _split_table(split_up)
+
+
+def _doublings(of: Returns) -> Table:
     """Cost, gain and price per point of a doubling."""
     return Table(
         "The next doubling of compute, today's methods and prices",
@@ -126,7 +131,7 @@ def split(request: MeekRequest, of: Race) -> Split:
     )
 
 
-def split_table(of: Split) -> Table:
+def _split_table(of: Split) -> Table:
     """The best split beside Thompson's rule."""
     return Table(
         "Better methods against compute, one budget (assumed elasticity: see remarks)",

@@ -143,7 +143,7 @@ def chart(of: Race, run: Running) -> Lines:
     return Lines(
         f"Size that {price:.0e} USD per token runs",
         "years from today",
-        "parameters",
+        "effective parameters",
         tuple(series),
         log_y=True,
     )

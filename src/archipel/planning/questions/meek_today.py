@@ -131,7 +131,12 @@ def _task_elasticity(of: Race) -> Quantity:
     )
 
 
-def chart(of: Race) -> Lines:
+def charts(of: Race) -> tuple[Lines, Lines]:
+    """The gap in loss, and the lead by measure."""
+    return _gap_chart(of), _metrics_chart(of)
+
+
+def _gap_chart(of: Race) -> Lines:
     """The gap from today, progress alike at every scale and not, each with its band."""
     years = np.linspace(0.0, of.years, 46)
     draws = Draws(0, 200)
@@ -147,7 +152,7 @@ def chart(of: Race) -> Lines:
     )
 
 
-def metrics_chart(of: Race) -> Lines:
+def _metrics_chart(of: Race) -> Lines:
     """Each lead as a multiple of what it is today."""
     years = np.linspace(0.0, of.years, 46)
     draws = Draws(0, 200)

@@ -81,7 +81,7 @@ def quant_of(request: ServeRequest, shelf: Shelf) -> str:
         return QUANTS[word]
     known = shelf.members("serving.bytes_per_param")
     if word not in known:
-        raise nearest(request.quant, [*QUANTS, *known], "quantisation")
+        raise nearest(request.quant, {*QUANTS, *known}, "quantisation")
     return word
 
 

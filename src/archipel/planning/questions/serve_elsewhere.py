@@ -14,7 +14,6 @@ from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.tables import Shelf
 
 OTHERS = (
-    "rtx3090",
     "rtx4090",
     "rtx5090",
     "m4-max",

@@ -10,6 +10,7 @@ from archipel.planning.quantity import Quantity, derive, given, stated
 from archipel.planning.questions.serve_asked import Model, Traffic, positive
 from archipel.planning.questions.serve_machine import Machine, price_of
 from archipel.planning.requests.serve import ServeRequest
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Entry, Shelf
 from archipel.planning.units import amount
 
@@ -74,12 +75,15 @@ def own_of(machine: Machine, traffic: Traffic, request: ServeRequest, shelf: She
 
 
 def _electricity(request: ServeRequest, shelf: Shelf) -> Quantity:
+    """Given, or a household's, or where none is known a business's in that country."""
     if request.electricity:
         return positive(
             request.electricity, "own.electricity", "USD/kWh", "--electricity", "electricity"
         )
-    country = shelf.choose("energy.household", request.country, "country")
-    return shelf[f"energy.household.{country}"]
+    if f"energy.household.{request.country.casefold()}" in shelf:
+        return shelf[f"energy.household.{request.country.casefold()}"]
+    country = shelf.choose("energy.price", request.country, "country")
+    return shelf[f"energy.price.{country}"]
 
 
 def break_even(own: Own, hosted: Hosted, machine: Machine, traffic: Traffic) -> Quantity:
@@ -164,8 +168,6 @@ def large_of(traffic: Traffic, request: ServeRequest, shelf: Shelf) -> Hosted:
 
 def _nearest_class(model: Model, shelf: Shelf) -> str:
     """The class whose size is nearest in ratio."""
-    from archipel.planning.sampling import Draws
-
     size = Draws(count=1).centre(model.params)
     sizes = {
         name: shelf.entry(f"serve.class.{name}").figure.value

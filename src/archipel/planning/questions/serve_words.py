@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from archipel.planning.laws.cascade import router_cost, saving, skill_through
+from archipel.planning.laws.cascade import router_cost
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, derive, scoped
 from archipel.planning.questions.serve_asked import Model, Traffic, quant_of
 from archipel.planning.questions.serve_elsewhere import Elsewhere, elsewhere_table, measured
 from archipel.planning.questions.serve_machine import Machine
 from archipel.planning.questions.serve_money import (
+    PER_MILLION,
     Hosted,
     Own,
     classes,
@@ -23,7 +24,7 @@ from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
 VERDICT_SAMPLES = 400
-COUNTS = (2, 4, 8, 16, 64)
+COUNTS = (2, 16, 64)
 Row = tuple[Cell, ...]
 
 
@@ -50,8 +51,7 @@ def tables(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[Table, 
         _memory(served),
         _speed(served),
         elsewhere_table(served.elsewhere),
-        _cascade(served),
-        _published(shelf),
+        _cascade(served, shelf),
         _specialists(served, request, shelf),
     ]
     checks = measured(served.machine.kind, shelf)
@@ -111,49 +111,38 @@ def _speed(served: Served) -> Table:
     return Table("Speed, and a year of it", ("", ""), rows)
 
 
-def _cascade(served: Served) -> Table:
+def _cascade(served: Served, shelf: Shelf) -> Table:
     made = served.cascade
-    rows: tuple[Row, ...] = (
+    rows: list[Row] = [
         (f"always the large one: {served.large.title}", served.large.cost, ""),
         ("requests that need it", made.escalated, ""),
         ("cascade: the small one first", made.cost, made.saved),
         ("router: one of the two", made.routed, made.routed_saved),
-        ("gap in quality that routing keeps", made.recovered, ""),
-        ("escalation that makes a cascade pointless", made.largest, ""),
-    )
-    return Table("A cascade with a large model", ("", "a million tokens", "saved"), rows)
+        ("gap in quality that routing keeps", "", made.recovered),
+        ("escalation that makes a cascade pointless", "", made.largest),
+    ]
+    rows += _published(shelf)
+    return Table("A cascade with a large model", ("", "a million tokens", "saved"), tuple(rows))
 
 
-def _published(shelf: Shelf) -> Table:
-    """RouteLLM's savings from its own calls and prices."""
+def _published(shelf: Shelf) -> list[Row]:
+    """RouteLLM's savings from its own calls and prices, and as printed."""
     strong, weak = shelf["serve.routellm.strong_price"], shelf["serve.routellm.weak_price"]
     rows: list[Row] = []
-    for name, said in (("mtbench", "saving_mtbench"), ("mmlu", "saving_mmlu")):
+    for name, title in (("mtbench", "MT-Bench"), ("mmlu", "MMLU")):
         calls = shelf[f"serve.routellm.calls_{name}"]
-        found = derive(
-            f"routellm.{said}", "percent", [(weak, "USD/token"), (strong, "USD/token"), (calls, "1")],
-            lambda small, large, sent: 100.0 * saving(router_cost(small, large, sent), large),
-            f"1 − (({calls.name}) × strong + (1 − {calls.name}) × weak) / strong", "saved, computed",
+        cost = derive(
+            f"routellm.cost_{name}", PER_MILLION,
+            [(weak, PER_MILLION), (strong, PER_MILLION), (calls, "1")], router_cost,
+            f"(1 − {calls.name}) × {weak.name} + {calls.name} × {strong.name}",
+            f"RouteLLM on {title}, a million tokens",
         )  # fmt: skip
-        rows.append(
-            (
-                f"RouteLLM, {name}: calls, saved, printed",
-                calls,
-                found,
-                shelf[f"cascade.routellm.{said}"],
-            )
-        )
-    half = shelf["serve.routellm.half_gap_calls"]
-    skill = derive(
-        "routellm.skill", "1", [(half, "1")], lambda sent: skill_through(sent, 0.5),
-        f"ln(1/2) / ln(1 − {half.name})", "router skill through half the gap",
-    )  # fmt: skip
-    rows.append(
-        ("router skill through half the gap, MT-Bench", half, skill, shelf["serve.router_skill"])
-    )
-    rows.append(("UCCI, a calibrated 4B and 12B cascade", "", "", shelf["cascade.ucci.saving"]))
-    heads = ("", "calls", "computed", "printed or used")
-    return Table("Published cascades, computed again", heads, tuple(rows))
+        saved = (1 - cost / strong).named(f"routellm.saving_{name}", "saved", "percent")
+        share = Draws(count=1).centre(calls)
+        rows.append((f"RouteLLM, {title}, {share:.0%} of calls, computed", cost, saved))
+        printed = shelf[f"cascade.routellm.saving_{name}"].to("percent")
+        rows.append((f"RouteLLM, {title}, as printed", "", printed))
+    return rows
 
 
 def _specialists(served: Served, request: ServeRequest, shelf: Shelf) -> Table:
@@ -189,8 +178,7 @@ def remarks(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[str, .
     if loss:
         said.append(f"What quantisation costs in quality: {loss}; not in the figures here.")
     said += [
-        "A hosted model of the same class need not be the same model; providers quantise and batch too.",
-        "Speculative decoding, prefix caches and reading weights from disk are not modelled. Privacy and "
+        "A hosted model of the same class need not be the same model. Speculative decoding, prefix caches and reading weights from disk are not modelled. Privacy and "
         "independence have no price here.",
         "Specialists: transfer between fields, the worth of specialising and the router are assumed, with "
         "wide intervals; only the loss law is published. Measure on your own traffic.",
