@@ -80,3 +80,11 @@ def test_what_llama_3_8b_on_15t_tokens_reveals(fit: Fit, ratio: float, trillions
     """Balance 2.52 and 69T tokens served under Hoffmann's rounded constants, 5.22 and 190T under the refit."""
     assert law.balance(8e9, 15e12, fit) == pytest.approx(ratio, rel=0.003)
     assert law.revealed_tokens(8e9, 15e12, fit) == pytest.approx(trillions * 1e12, rel=0.01)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(9, 12).map(lambda power: 10**power), SERVED)
+def test_size_and_data_for_a_use_reveal_that_use(params: float, served: float) -> None:
+    tokens = law.tokens_for_params_and_use(params, served, REFIT)
+    assert law.revealed_tokens(params, tokens, REFIT) == pytest.approx(served, rel=1e-4)
+    assert law.params_for_tokens_and_use(tokens, served, REFIT) == pytest.approx(params, rel=1e-6)

@@ -45,9 +45,17 @@ def test_four_epochs_are_worth_93_percent_of_fresh_data_and_forty_hardly_more_th
 @given(st.floats(8, 12).map(lambda p: 10**p), st.floats(0.01, 1.0))
 def test_tokens_seen_once_are_worth_themselves(tokens: float, share: float) -> None:
     assert law.effective_tokens(tokens * share, tokens, DECAY) == pytest.approx(tokens * share)
-    assert law.repeated_loss(1e9, tokens * share, tokens, C4, DECAY) == pytest.approx(
-        scaling.loss(1e9, tokens * share, C4)
+    fitting = law.params_of_unique(tokens * share, C4) * 0.999
+    assert law.repeated_loss(fitting, tokens * share, tokens, C4, DECAY) == pytest.approx(
+        scaling.loss(fitting, tokens * share, C4)
     )
+
+
+def test_loss_has_no_step_where_repetition_begins() -> None:
+    before, after = (
+        law.repeated_loss(9e9, 25e9 * passes, 25e9, C4, DECAY) for passes in (0.9999, 1.0001)
+    )
+    assert before == pytest.approx(after, abs=1e-4)
 
 
 @settings(max_examples=30, deadline=None)

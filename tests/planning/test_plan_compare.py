@@ -48,6 +48,7 @@ def test_the_second_is_put_with_the_seed_of_the_first() -> None:
     other = _ask("meek", setting=Setting(seed=7, samples=50))
     found = compared(("a", _ask("meek")), ("b", other))
     assert found["setting"] == {"seed": 0, "samples": 200}
+    assert found["second"]["ask"]["setting"] == found["first"]["ask"]["setting"]
     assert all(row["ratio"]["low"] == 1.0 for row in found["rows"])
 
 

@@ -53,6 +53,24 @@ def test_bits_saved_are_as_published(method, steps, reduction):
     assert found == pytest.approx(reduction)
 
 
+def test_covenant_72b_computes_for_the_share_of_time_it_published():
+    """Covenant-72B (2026): 20 sites of 8 B200, SparseLoCo, 70 s per exchange, computing 94.5%."""
+    found = data(
+        params="72B", tokens="1.1T", accelerator="b200", sites="20", method="sparseloco",
+        bandwidth="6 Gbit/s",
+    )  # fmt: skip
+    assert value(found, "run.flop") == pytest.approx(4.8e23, rel=0.02)
+    assert value(found, "sync.exchange") == pytest.approx(70, rel=0.05)
+    assert value(found, "sync.utilisation") == pytest.approx(94.5, rel=0.02)
+
+
+def test_asks_lie_around_their_median():
+    found = data()
+    low, middle, high = (value(found, n) for n in ("market.ask_10", "rental.h100", "market.ask_90"))
+    assert low < middle < high
+    assert low * high == pytest.approx(middle**2, rel=1e-6)
+
+
 def test_both_sources_of_the_penalty_stand_beside_each_other():
     found = data(sites="8")
     assert value(found, "penalty.epoch") == pytest.approx(1.5, rel=0.01)

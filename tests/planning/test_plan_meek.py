@@ -63,6 +63,8 @@ def test_falling_prices_bring_the_frontier_within_reach_only_if_they_outrun_it()
     found = data("meek")
     assert value(found, "meek.run.meets.epoch") < value(found, "meek.run.meets.cottier")
     assert math.isinf(value(found, "meek.run.meets.algorithmic"))
+    behind, rate = value(found, "meek.run.behind"), value(found, "frontier.meek.inference_growth")
+    assert rate ** value(found, "meek.run.reach.cottier") == pytest.approx(behind)
     assert value(found, "meek.run.gap.cottier") < value(found, "meek.run.training_gap")
 
 
@@ -108,6 +110,7 @@ def test_half_for_better_methods_is_best_at_elasticity_one_and_a_large_budget() 
         ({"years": "900"}, Impossible, ("--years", "60")),
         ({"threshold": "0"}, Impossible, ("--threshold",)),
         ({"value": "1 USD"}, Impossible, ("--value", "give at least")),
+        ({"value": "1e30 USD"}, Impossible, ("--value", "give less")),
         ({"spend": "0"}, Impossible, ("--spend",)),
         ({"c0": "3"}, Impossible, ("--c0", "1e6")),
     ],

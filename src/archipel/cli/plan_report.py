@@ -42,5 +42,9 @@ def command(plans: tuple[str, ...], out: Path, title: str) -> None:
     if len(plans) > MOST_PLANS:
         raise Mendable(f"got {len(plans)} plans, expected at most {MOST_PLANS} on one page")
     with mending(CannotPlan):
-        found = [put(text)[1].data() for text in plans or tuple(REQUESTS)]
+        found = []
+        for number, text in enumerate(asked := plans or tuple(REQUESTS), 1):
+            click.echo(f"{number}/{len(asked)}  {text}", err=True)
+            found.append(put(text)[1].data())
+        click.echo("drawing", err=True)
         write(out, page(found, title).encode())

@@ -45,7 +45,7 @@ def picture(data: dict[str, Any], ending: str) -> bytes:
     places = figure.subfigures(rows, columns, squeeze=False).ravel()
     for place, panel in zip(places, panels, strict=False):
         panel(place.add_subplot())  # a figure of its own: long labels push no neighbour aside
-    figure.suptitle(data["title"], color=INK, fontsize=12, wrap=True)
+    figure.suptitle(_plain(data["title"]), color=INK, fontsize=12, wrap=True)
     return _bytes(figure, ending)
 
 
@@ -87,8 +87,8 @@ def _panel(chart: dict[str, Any]) -> "Callable[[Axes], None]":
 
 def _lines(axes: "Axes", chart: dict[str, Any]) -> None:
     _frame(axes, chart["title"])
-    axes.set_xlabel(chart["x_label"])
-    axes.set_ylabel(chart["y_label"])
+    axes.set_xlabel(_plain(chart["x_label"]))
+    axes.set_ylabel(_plain(chart["y_label"]))
     if chart["log_x"]:
         axes.set_xscale("log")
     if chart["log_y"]:
@@ -96,7 +96,9 @@ def _lines(axes: "Axes", chart: dict[str, Any]) -> None:
     for index, line in enumerate(chart["series"]):
         colour = COLOURS[index % len(COLOURS)]
         form = {"line": "-", "dashed": "--", "points": "o"}[line["style"]]
-        axes.plot(line["x"], line["y"], form, color=colour, label=line["label"], markersize=4)
+        axes.plot(
+            line["x"], line["y"], form, color=colour, label=_plain(line["label"]), markersize=4
+        )
         if line["low"]:
             axes.fill_between(line["x"], line["low"], line["high"], color=colour, alpha=0.15, lw=0)
     for place, name in chart["mark_x"]:
@@ -119,7 +121,9 @@ def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
     axes.errorbar(
         values, range(len(parts)), xerr=[below, above], fmt="none", ecolor=INK, lw=1, capsize=2
     )
-    labels = [f"{part['label']}  {amount_text(part['value'], part['unit'], 3)}" for part in parts]
+    labels = [
+        _plain(f"{part['label']}  {amount_text(part['value'], part['unit'], 3)}") for part in parts
+    ]
     axes.set_yticks(range(len(parts)), labels)
     axes.set_xlabel(chart["unit"])
     if chart["log"]:
@@ -141,11 +145,18 @@ def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
             axes.barh(place, reach, left=centre, color=colour, height=0.62)
     axes.set_yticks(range(len(moved)), [swing["input"] for swing in moved])
     axes.axvline(centre, color=INK, lw=1)
-    axes.set_xlabel(f"{scale.before}{scale.after.strip()}   blue: input low, red: input high")
+    axes.set_xlabel(
+        _plain(f"{scale.before}{scale.after.strip()}   blue: input low, red: input high")
+    )
 
 
 def _frame(axes: "Axes", title: str) -> None:
-    axes.set_title(textwrap.fill(title, 62), loc="left", color=INK, fontsize=10)
+    axes.set_title(_plain(textwrap.fill(title, 62)), loc="left", color=INK, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=SOFT, lw=0.5)
     axes.set_axisbelow(True)
+
+
+def _plain(text: str) -> str:
+    """Dollars are money here, never mathematics."""
+    return text.replace("$", r"\$")

@@ -16,7 +16,9 @@ import numpy as np
 from archipel.planning.laws.scaling import (
     Fit,
     flop_for_loss,
+    flop_where_optimal,
     optimal_params,
+    optimal_tokens,
     params_term,
     tokens_for_loss,
     tokens_term,
@@ -73,6 +75,23 @@ def tokens_for_budget_and_use(flop: Numbers, params: Numbers, served: Numbers) -
     return np.maximum((flop / params - INFERENCE * served) / TRAINING, 1e-6)
 
 
+def tokens_for_params_and_use(params: Numbers, served: Numbers, fit: Fit) -> Numbers:
+    """D for which a size is the best choice when it will serve T: `revealed_tokens` read forwards."""
+    least = optimal_tokens(flop_where_optimal(params, fit), fit)
+
+    def lacking(log_tokens: Numbers) -> Numbers:
+        tokens = np.exp(log_tokens)
+        return 1.0 + served / (3.0 * tokens) - balance(params, tokens, fit)
+
+    return _highest(lacking, least * np.exp(_REACH))
+
+
+def params_for_tokens_and_use(tokens: Numbers, served: Numbers, fit: Fit) -> Numbers:
+    """N for which a number of tokens is the best choice when it will serve T; in closed form."""
+    wanted = fit.beta * tokens_term(tokens, fit) * (1.0 + served / (3.0 * tokens))
+    return np.power(fit.alpha * fit.A / wanted, 1.0 / fit.alpha)
+
+
 def _excess(params: Numbers, tokens: Numbers, served: Numbers, fit: Fit) -> Numbers:
     """Positive while the model should still grow; falls with `params` along a loss or a budget."""
     with np.errstate(all="ignore"):
@@ -81,7 +100,7 @@ def _excess(params: Numbers, tokens: Numbers, served: Numbers, fit: Fit) -> Numb
 
 
 def _highest(excess: Callable[[Numbers], Numbers], most: Numbers) -> Numbers:
-    """The size at which `excess` changes sign, by halving the logarithm; `most` is known to be enough."""
+    """Where `excess` of a logarithm falls through zero, by halving; `most` is known to be enough."""
     high = np.log(most)
     low = high - _REACH
     for _ in range(_HALVINGS):

@@ -56,9 +56,11 @@ def effective_params(params: Numbers, unique: Numbers, fit: Fit, decay: Decay) -
 def repeated_loss(
     params: Numbers, tokens: Numbers, unique: Numbers, fit: Fit, decay: Decay
 ) -> Numbers:
-    """Nat per token after `tokens` tokens of which `unique` differ; `loss` if all of them do."""
-    enough = tokens <= unique
-    size = np.where(enough, params, effective_params(params, unique, fit, decay))
+    """Nat per token after `tokens` tokens, of which at most `unique` differ.
+
+    As published, parameters beyond U_N count less even in a single pass; up to there one pass is `loss`.
+    """
+    size = effective_params(params, np.minimum(tokens, unique), fit, decay)
     return loss(size, effective_tokens(tokens, unique, decay), fit)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from archipel.planning.laws import frontier, returns, site_penalty
-from archipel.planning.quantity import Quantity, derive, scoped
+from archipel.planning.quantity import Numbers, Quantity, derive, scoped
 from archipel.planning.questions.lab_building import Computers, building
 from archipel.planning.questions.lab_running import Grid, running
 from archipel.planning.tables import Shelf
@@ -198,8 +198,8 @@ def _fade_unbounded(shelf: Shelf) -> Quantity:
 def _research(budget: str, shelf: Shelf) -> Quantity:
     """Research over training at the best split."""
 
-    def ratio(budget: object, threshold: object, elasticity: object) -> object:
-        share = returns.best_research_share(np.divide(budget, threshold), elasticity)  # type: ignore[arg-type]
+    def ratio(budget: Numbers, threshold: Numbers, elasticity: Numbers) -> Numbers:
+        share = returns.best_research_share(budget / threshold, elasticity)
         return share / (1.0 - share)
 
     size = "large" if budget == "claim.budget" else "small"

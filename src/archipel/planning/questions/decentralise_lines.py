@@ -11,6 +11,14 @@ from archipel.planning.questions.decentralise_run import METHODS, Run
 from archipel.planning.tables import Shelf
 
 Row = tuple[Cell, ...]
+PUBLISHED_COMPUTING = {
+    "diloco": (
+        ("intellect1_world", "published: INTELLECT-1 computing, three continents"),
+        ("intellect1_usa", "published: the same inside one country"),
+    ),
+    "sparseloco": (("covenant", "published: Covenant-72B computing"),),
+}
+"""Real runs of a method, to hold the computed share against."""
 
 
 def exchanges(run: Run, way: Way, shelf: Shelf) -> Table:
@@ -27,9 +35,8 @@ def exchanges(run: Run, way: Way, shelf: Shelf) -> Table:
         ("largest model in ten minutes, naive", _largest("naive", run, full, shelf)),
     ]
     if way.name in ("diloco", "streaming-diloco", "data-parallel"):
-        wire = shelf[f"method.{METHODS[way.name]}.wire"]
         rows.append(
-            (f"largest model in ten minutes, {way.name}", _largest("method", run, wire, shelf))
+            (f"largest model in ten minutes, {way.name}", _largest("method", run, way.wire, shelf))
         )
     rows += [
         ("one member sends, per exchange", way.payload),
@@ -38,6 +45,10 @@ def exchanges(run: Run, way: Way, shelf: Shelf) -> Table:
     ]
     if way.name == "sparseloco":
         rows += _kept(full, shelf)
+    rows += [
+        (text, shelf[f"decentral.utilisation.{run_name}"].to("percent"))
+        for run_name, text in PUBLISHED_COMPUTING.get(way.name, ())
+    ]
     return Table("Exchange", ("", ""), tuple(rows))
 
 
@@ -168,5 +179,7 @@ def activation(run: Run, prices: Prices, way: Way, shelf: Shelf) -> Table:
         ("the same without deltas", whole),
         ("rollouts wanted", wanted), ("accelerators to activate, cheapest first", active),
         ("learner busy with these sites", busy),
+        ("published: ECHO-2 saved, 4B", shelf["decentral.saving.echo2_4b"].to("percent")),
+        ("published: ECHO-2 saved, 8B", shelf["decentral.saving.echo2_8b"].to("percent")),
     )  # fmt: skip
     return Table("Rollouts: T_bcast + κR/Σμ ≤ κ T_train", ("", ""), rows)

@@ -11,7 +11,7 @@ from archipel.planning.quantity import Quantity, derive, given
 from archipel.planning.questions.decentralise_run import Run
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
+from archipel.planning.units import amount, kind_of
 
 HOURLY = "USD/(accelerator*h)"
 MOST_OF_MARKET = 0.99
@@ -143,7 +143,7 @@ def _subsidy(request: DecentraliseRequest) -> Quantity:
 
 
 def _given_price(text: str, name: str, option: str, about: str) -> Quantity:
-    value = amount(text, HOURLY, option)
+    _, value = kind_of(text, {"price": HOURLY, "price of an hour": "USD"}, option)
     if value <= 0:
         raise Impossible(f"{option}: got {value:g}, expected a price above zero")
     return given(name, value, HOURLY, option, about)

@@ -36,6 +36,7 @@ class Chain:
     title: str
     steps: Quantity
     """Between exchanges."""
+    wire: Quantity
     payload: Quantity
     """What one member sends."""
     exchange: Quantity
@@ -68,7 +69,8 @@ def way_of(
     asked = request if chosen else DecentraliseRequest(verification=request.verification)
     steps = _steps(method, asked, shelf)
     compute = _compute(method, run, steps, shelf)
-    payload, exchange = _exchange(method, run, shelf)
+    wire = wire_of(method, asked, shelf)
+    payload, exchange = _exchange(method, run, wire, shelf)
     used = _utilisation(method, compute, exchange, shelf)
     extra = derive(
         f"{method}.penalty", "1",
@@ -83,7 +85,7 @@ def way_of(
     )
     chain = Chain(
         method, shelf.fact(f"{_table(method)}.title", method),
-        steps, payload, exchange, compute, used, extra, kept, checked, factor,
+        steps, wire, payload, exchange, compute, used, extra, kept, checked, factor,
     )  # fmt: skip
     return _costed(chain, run, prices, shelf)
 
@@ -137,9 +139,20 @@ def _compute(method: str, run: Run, steps: Quantity, shelf: Shelf) -> Quantity:
     return (step * steps).named(f"{method}.compute", "computing between exchanges", "s")
 
 
-def _exchange(method: str, run: Run, shelf: Shelf) -> tuple[Quantity, Quantity]:
+def wire_of(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
+    """Bits per parameter that a member sends, asked for or as published."""
+    if not asked.bits:
+        return shelf[f"{_table(method)}.wire"]
+    value = amount(asked.bits, "bit/param", "--bits")
+    if value <= 0:
+        raise Impossible(f"--bits: got {value:g}, expected more than none")
+    return given(f"{method}.wire", value, "bit/param", "--bits", "bits per parameter sent")
+
+
+def _exchange(
+    method: str, run: Run, wire: Quantity, shelf: Shelf
+) -> tuple[Quantity, Quantity]:
     """What a member sends, and how long until all have everything."""
-    wire = shelf[f"{_table(method)}.wire"]
     payload = (run.params * wire).named(f"{method}.payload", "one member sends", "GB")
     name, about = f"{method}.exchange", "one exchange"
     if method == "rl-rollouts":

@@ -29,12 +29,14 @@ def methods(ways: Sequence[Way]) -> Table:
     return Table("Every method on these sites, at its published settings", heads, tuple(rows))
 
 
-def chain(prices: Prices, way: Way) -> Table:
+def chain(prices: Prices, way: Way, shelf: Shelf) -> Table:
     """From the price to the cost of a useful hour."""
     rows: list[Row] = []
     if prices.median is not None and prices.average is not None and prices.share is not None:
         rows += [
+            ("the cheapest tenth asks at most", _ask(prices.median, 0.1, shelf)),
             ("median ask", prices.median),
+            ("the dearest tenth asks at least", _ask(prices.median, 0.9, shelf)),
             ("share of the market hired", prices.share),
             ("mean ask of those hired", prices.average),
         ]
@@ -54,6 +56,16 @@ def chain(prices: Prices, way: Way) -> Table:
         ("a useful hour, one cluster", central),
     ]
     return Table("From price to cost", ("", ""), tuple(rows))
+
+
+def _ask(median: Quantity, share: float, shelf: Shelf) -> Quantity:
+    """The ask below which a share of the market lies."""
+    spread = shelf["decentralise.ask_spread"]
+    return derive(
+        f"market.ask_{100 * share:.0f}", HOURLY, [(median, HOURLY), (spread, "1")],
+        lambda middle, wide: clearing_price(middle, wide, share),
+        f"{median.name} × exp({spread.name} × z({share:g}))", f"{share:.0%} of all ask less",
+    )  # fmt: skip
 
 
 def subsidies(run: Run, prices: Prices, way: Way, shelf: Shelf) -> Table:

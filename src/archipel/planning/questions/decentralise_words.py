@@ -35,7 +35,7 @@ def tables(
     """Methods first; then where the chosen one's cost comes from."""
     made = [
         methods(ways),
-        chain(prices, chosen),
+        chain(prices, chosen, shelf),
         subsidies(run, prices, chosen, shelf),
         readings(run, prices, shelf),
         exchanges(run, chosen, shelf),
@@ -44,7 +44,7 @@ def tables(
     ]
     if chosen.name == "rl-rollouts":
         made.insert(2, activation(run, prices, chosen, shelf))
-    return tuple(made)
+    return tuple(table for table in made if table.rows)
 
 
 def remarks(run: Run, prices: Prices, way: Way, shelf: Shelf) -> tuple[str, ...]:
@@ -74,6 +74,11 @@ def remarks(run: Run, prices: Prices, way: Way, shelf: Shelf) -> tuple[str, ...]
     ]
     if way.name == "data-parallel":
         said.append("Data parallel stops every site at each departure.")
+    if way.name == "rl-rollouts":
+        said.append(
+            "Tokens are those the learner trains on; generating them takes rl.inference_per_training "
+            "times its compute, and only that part is bought on the market."
+        )
     return tuple(said)
 
 

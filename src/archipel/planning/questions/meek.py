@@ -54,8 +54,7 @@ def plan(request: MeekRequest, shelf: Shelf) -> Plan:
             meek_sides.table(of, now, run),
             meek_published.table(of, laws, meek_published.readings(of)),
             meek_today.metrics(of, now),
-            meek_running.table(of, now, run),
-            meek_running.observed(of),
+            *meek_running.tables(of, now, run),
             *meek_returns.tables(found, split),
         ),
         charts=(

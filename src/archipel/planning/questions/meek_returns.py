@@ -66,8 +66,7 @@ def marginal(request: MeekRequest, of: Race) -> Returns:
     worth = _worth(request, of)
     by_points = not request.nat_value
     stop = _stop_by_points(of, price, worth) if by_points else _stop_by_loss(of, price, worth)
-    if Draws(0, 1).centre(stop) <= 0:
-        raise Impossible(_too_little(of, price))
+    _check_stop(of, price, stop, by_points)
     cost = (stop * price).named(
         "meek.stop.cost", "run beyond which the next doubling costs more", "USD"
     )
@@ -253,6 +252,18 @@ def _stop_by_loss(of: Race, price: Quantity, worth: Quantity) -> Quantity:
         "[worth · A (1 − 2^-α) / price]^(1/(1+α))",
         "compute beyond which the next doubling costs more than it is worth",
     )
+
+
+def _check_stop(of: Race, price: Quantity, stop: Quantity, by_points: bool) -> None:
+    """Somewhere between the first doubling and the last one imaginable it must stop paying."""
+    at = Draws(0, 1).centre(stop)
+    if at <= 0:
+        raise Impossible(_too_little(of, price))
+    if by_points and at >= SEARCH[-1]:
+        raise Impossible(
+            f"--value: at this worth every doubling up to {SEARCH[-1]:.0e} FLOP pays; give less, "
+            "e.g. 10M USD a point"
+        )
 
 
 def _too_little(of: Race, price: Quantity) -> str:

@@ -67,7 +67,12 @@ def running(of: Race) -> Running:
     )
 
 
-def table(of: Race, now: Today, run: Running) -> Table:
+def tables(of: Race, now: Today, run: Running) -> tuple[Table, Table]:
+    """Training beside running, then what has been seen."""
+    return _table(of, now, run), _observed(of)
+
+
+def _table(of: Race, now: Today, run: Running) -> Table:
     """Training and running in the same columns, price by price."""
     rows: list[tuple[Cell, ...]] = [
         (
@@ -97,7 +102,7 @@ def table(of: Race, now: Today, run: Running) -> Table:
     )
 
 
-def observed(of: Race) -> Table:
+def _observed(of: Race) -> Table:
     """What has been seen to happen, earlier and later."""
     at = of.shelf
     pro = [

@@ -34,7 +34,7 @@ def _use(served: Served) -> Lines:
         "hours a day", "USD per million tokens",
         (
             Series(own.label, hours, own.y, own.low, own.high),
-            Series(served.hosted.title, ends, [centre(served.hosted.cost)] * 2, style="dashed"),
+            Series(f"hosted: {served.hosted.name}", ends, [centre(served.hosted.cost)] * 2, style="dashed"),
         ),
         log_x=True, log_y=True,
         mark_x=((HOURS * centre(served.traffic.busy), "asked"),),
@@ -66,7 +66,7 @@ def _escalation(served: Served) -> Lines:
         return Series(label, percent, list(ys))
 
     return Lines(
-        "Cost of a million tokens, by requests that need the large model",
+        "Cost of a million tokens, by share escalated",
         "requests that need it (%)", "USD per million tokens",
         (
             moved("cascade: small first", along(made.cost, made.escalated, places)),

@@ -139,9 +139,9 @@ def _published(shelf: Shelf) -> list[Row]:
         )  # fmt: skip
         saved = (1 - cost / strong).named(f"routellm.saving_{name}", "saved", "percent")
         share = Draws(count=1).centre(calls)
-        rows.append((f"RouteLLM, {title}, {share:.0%} of calls, computed", cost, saved))
-        printed = shelf[f"cascade.routellm.saving_{name}"].to("percent")
-        rows.append((f"RouteLLM, {title}, as printed", "", printed))
+        printed = Draws(count=1).centre(shelf[f"cascade.routellm.saving_{name}"])
+        label = f"RouteLLM, {title}, {share:.0%} of calls (printed: {printed:.0%} saved)"
+        rows.append((label, cost, saved))
     return rows
 
 
@@ -178,11 +178,10 @@ def remarks(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[str, .
     if loss:
         said.append(f"What quantisation costs in quality: {loss}; not in the figures here.")
     said += [
-        "A hosted model of the same class need not be the same model. Speculative decoding, prefix caches and reading weights from disk are not modelled. Privacy and "
-        "independence have no price here.",
-        "Specialists: transfer between fields, the worth of specialising and the router are assumed, with "
-        "wide intervals; only the loss law is published. Measure on your own traffic.",
-        "An uncertain fit moves alpha and beta with their terms held at the centre of the fitted models.",
+        "A hosted model of the same class need not be the same model. Speculative decoding, prefix "
+        "caches and reading weights from disk are not modelled. Privacy has no price here.",
+        "Specialists: transfer between fields, the worth of specialising and the router are assumed, "
+        "with wide intervals; only the loss law is published (A and B move with their exponents).",
     ]
     return tuple(said)
 

@@ -97,6 +97,8 @@ def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table
         found.append(train_tables.published_runs(run.size, shelf))
     if run.learning is not None:
         found.append(train_rl.table(run.learning, shelf))
+        found.append(train_rl.recipes_table(run.learning, shelf))
+        found.append(train_rl.published_table(shelf))
     found.append(train_tables.fleet_table(run, request, shelf))
     found.append(train_memory.table(load, run.fleet))
     found.append(train_tables.kinds_table(run, request, shelf))

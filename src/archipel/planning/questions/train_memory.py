@@ -242,14 +242,10 @@ def fits(load: Load) -> bool:
 def table(load: Load, fleet: Fleet) -> Table:
     """Memory of one accelerator by part."""
     rows: list[tuple[Cell, ...]] = [(part.about, part) for part in load.parts]
-    rows += [
-        ("together", load.whole),
-        (f"memory of {fleet.title}", load.capacity),
-        (load.least.about, load.least),
-    ]
+    rows += [("together", load.whole), (load.least.about, load.least)]
     layout = load.layout
     title = (
-        f"Memory of one accelerator: ZeRO stage {layout.stage}, tensor parallel {layout.tensor}, "
+        f"Memory of one {fleet.kind} ({centre(load.capacity):g} GB): ZeRO stage {layout.stage}, tensor parallel {layout.tensor}, "
         f"{centre(layout.micro_batch):g} × {centre(layout.sequence):,.0f} tokens"
     )
     return Table(title, ("", ""), tuple(rows))

@@ -49,8 +49,12 @@ class CurveQ:
 
 
 def curve_of(request: TrainRequest, shelf: Shelf) -> CurveQ:
-    """The published curve; a recipe without its own steepness takes ScaleRL's."""
-    recipe = shelf.choose("law.scalerl", request.rl_recipe, "recipe")
+    """The curve of the recipe asked for."""
+    return _curve(shelf.choose("law.scalerl", request.rl_recipe, "recipe"), shelf)
+
+
+def _curve(recipe: str, shelf: Shelf) -> CurveQ:
+    """A published curve; a recipe without its own steepness takes ScaleRL's."""
     own = f"law.scalerl.{recipe}.exponent"
     return CurveQ(
         recipe,
@@ -58,6 +62,17 @@ def curve_of(request: TrainRequest, shelf: Shelf) -> CurveQ:
         shelf[f"law.scalerl.{recipe}.asymptote"],
         shelf["law.rl_curve.midpoint"],
         shelf[own if own in shelf else "law.scalerl.scalerl.exponent"],
+    )
+
+
+def _rate(hours: Quantity, curve: CurveQ, name: str) -> Quantity:
+    return derive(
+        name,
+        "percent",
+        [(hours, _HOURS), *curve.parents],
+        lambda c, *of: 100.0 * rl_curve.pass_rate(c, rl_curve.Curve(*of)),
+        f"R0 + (A − R0)/(1 + (C_mid/rl.hours)^B), {curve.recipe}",
+        "pass rate at the end, if the published curve held",
     )
 
 
@@ -147,14 +162,7 @@ def _learning(
     )  # fmt: skip
     curve = curve_of(request, shelf)
     generating = (hours - busy).named("rl.generation_hours", "generating", _HOURS)
-    rate = derive(
-        "rl.pass_rate",
-        "percent",
-        [(hours, _HOURS), *curve.parents],
-        lambda c, *of: 100.0 * rl_curve.pass_rate(c, rl_curve.Curve(*of)),
-        f"R0 + (A − R0)/(1 + (C_mid/rl.hours)^B), {curve.recipe}",
-        "pass rate at the end, if the published curve held",
-    )
+    rate = _rate(hours, curve, "rl.pass_rate")
     return Learning(
         hours, generating, busy, share, inefficiency, tokens, rollouts, flop, curve, rate
     )
@@ -177,6 +185,26 @@ def table(of: Learning, shelf: Shelf) -> Table:
         (ceiling.about, ceiling),
     ]
     return Table("Reinforcement learning", ("", ""), tuple(rows))
+
+
+def recipes_table(of: Learning, shelf: Shelf) -> Table:
+    """The same hours under every published recipe's curve, from the same start."""
+    rows: list[tuple[Cell, ...]] = []
+    for recipe in shelf.members("law.scalerl"):
+        curve = _curve(recipe, shelf)
+        ceiling = curve.asymptote.to("percent").named(f"rl.{recipe}.ceiling", "ceiling")
+        title = shelf.fact(f"law.scalerl.{recipe}.title", curve.asymptote.about)
+        rows.append((recipe, ceiling, _rate(of.hours, curve, f"rl.{recipe}.pass_rate"), title))
+    columns = ("recipe", "ceiling", "pass rate at the end", "")
+    return Table("Pass rate under each published recipe (8B)", columns, tuple(rows))
+
+
+def published_table(shelf: Shelf) -> Table:
+    """Reinforcement-learning runs whose accelerator-hours are documented."""
+    group = "rl.accelerator_hours"
+    found = [(name, shelf[f"{group}.{name}"]) for name in shelf.members(group)]
+    rows = tuple((name, each, each.about) for name, each in found)
+    return Table("Documented reinforcement learning", ("", "hours", ""), rows)
 
 
 def chart(of: Learning) -> Lines:

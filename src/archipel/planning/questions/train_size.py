@@ -17,6 +17,7 @@ from archipel.planning.questions.train_asked import Asked
 from archipel.planning.questions.train_fit import FitQ, Repeats
 from archipel.planning.questions.train_fleet import centre
 from archipel.planning.tables import Shelf
+from archipel.planning.units import spell
 
 Model = tuple[Quantity, Quantity]
 """Active parameters, and the dense parameters that learn as much."""
@@ -56,7 +57,7 @@ def size_of(asked: Asked, fit: FitQ, flop: Quantity | None, shelf: Shelf) -> Siz
     active = asked.active or params
     learner = params if active is params else _learner(active, params, shelf)
     tokens = asked.tokens or _tokens(asked, fit, flop, target, (active, learner))
-    _check((params, tokens), asked, fit, shelf)
+    _check((params, tokens), asked, (fit, flop), shelf)
     flop = (shelf["law.flop.training"] * active * tokens).named(
         "train.flop", "training compute, 6ND", "FLOP"
     )
@@ -114,14 +115,7 @@ def _params(
     if flop is None:
         return _params_for_tokens(asked, fit)
     if asked.tokens is not None:
-        per_token = derive(
-            "",
-            "param",
-            [(flop, "FLOP"), (asked.tokens, "token")],
-            lambda c, d: c / (inference_aware.TRAINING * d),
-            "budget / (6 × train.tokens)",
-        )
-        return per_token.named("train.params", "parameters")
+        return _params_of_budget(asked, flop)
     if asked.served is not None:
         words = (f"N of least loss with 6·N·D + 2·N·T = budget, {fit.name}", "parameters")
         inputs = [(flop, "FLOP"), (asked.served, "token")]
@@ -133,16 +127,46 @@ def _params(
     return replace(best, about="parameters")
 
 
-def _params_for_tokens(asked: Asked, fit: FitQ) -> Quantity:
-    """The size for which the given tokens are the compute-optimal number."""
+def _params_of_budget(asked: Asked, flop: Quantity) -> Quantity:
+    """The parameters that a budget trains on the given tokens, and serves."""
+    inputs = [(flop, "FLOP"), (_needed(asked.tokens), "token")]
+    if asked.served is None:
+        law, formula = (lambda c, d: c / (6.0 * d)), "budget / (6 × train.tokens)"
+        return derive("train.params", "param", inputs, law, formula, "parameters")
+    inputs.append((asked.served, "token"))
+    return derive(
+        "train.params",
+        "param",
+        inputs,
+        lambda c, d, t: c / inference_aware.lifetime_flop(1.0, d, t),
+        "budget / (6 × train.tokens + 2 × asked.served)",
+        "parameters",
+    )
 
-    def law(tokens: Any, of: Fit) -> Any:
+
+def _needed(tokens: Quantity | None) -> Quantity:
+    if tokens is None:
+        raise Impossible("give a budget, a size or a loss to plan for")
+    return tokens
+
+
+def _params_for_tokens(asked: Asked, fit: FitQ) -> Quantity:
+    """The size for which the given tokens are the best number."""
+    inputs = [(_needed(asked.tokens), "token")]
+    if asked.served is not None:
+        inputs.append((asked.served, "token"))
+        law = inference_aware.params_for_tokens_and_use
+        words = (
+            f"size for which train.tokens are best with asked.served, {fit.name}",
+            "parameters",
+        )
+        return fit.apply("train.params", "param", inputs, law, words)
+
+    def plain(tokens: Any, of: Fit) -> Any:
         return scaling.optimal_params(scaling.flop_where_tokens_optimal(tokens, of), of)
 
-    if asked.tokens is None:
-        raise Impossible("give a budget, a size or a loss to plan for")
     words = (f"size for which train.tokens are compute-optimal, {fit.name}", "parameters")
-    return fit.apply("train.params", "param", [(asked.tokens, "token")], law, words)
+    return fit.apply("train.params", "param", inputs, plain, words)
 
 
 def _params_for_loss(asked: Asked, fit: FitQ, target: Quantity) -> Quantity:
@@ -175,7 +199,7 @@ def _tokens(
         inputs = [(target, "nat/token"), (learner, "param")]
         return fit.apply("train.tokens", "token", inputs, scaling.tokens_for_loss, words)
     if flop is None:
-        return _tokens_for_params(fit, learner)
+        return _tokens_for_params(asked, fit, learner)
     law, about = inference_aware.tokens_for_budget_and_use, "training tokens"
     inputs = [(flop, "FLOP"), (active, "param")]
     if asked.served is None:
@@ -186,22 +210,37 @@ def _tokens(
     return derive("train.tokens", "token", inputs, law, formula, about)
 
 
-def _tokens_for_params(fit: FitQ, learner: Quantity) -> Quantity:
-    """The tokens for which the given size is compute-optimal."""
+def _tokens_for_params(asked: Asked, fit: FitQ, learner: Quantity) -> Quantity:
+    """The tokens for which the given size is the best choice."""
+    inputs = [(learner, "param")]
+    if asked.served is not None:
+        inputs.append((asked.served, "token"))
+        law = inference_aware.tokens_for_params_and_use
+        words = (
+            f"tokens for which the size is best with asked.served, {fit.name}",
+            "training tokens",
+        )
+        return fit.apply("train.tokens", "token", inputs, law, words)
 
-    def law(params: Any, of: Fit) -> Any:
+    def plain(params: Any, of: Fit) -> Any:
         return scaling.optimal_tokens(scaling.flop_where_optimal(params, of), of)
 
     words = (f"tokens for which the size is compute-optimal, {fit.name}", "training tokens")
-    return fit.apply("train.tokens", "token", [(learner, "param")], law, words)
+    return fit.apply("train.tokens", "token", inputs, plain, words)
 
 
-def _check(size: tuple[Quantity, Quantity], asked: Asked, fit: FitQ, shelf: Shelf) -> None:
+def _check(
+    size: tuple[Quantity, Quantity],
+    asked: Asked,
+    means: tuple[FitQ, Quantity | None],
+    shelf: Shelf,
+) -> None:
     """Refuse what no run can meet, and say what could be met.
 
     Raises:
         Impossible: a loss out of reach of the size or the data given, or a budget too small.
     """
+    fit, flop = means
     params, tokens = (centre(each) for each in size)
     plain, least = fit.central(), centre(shelf["train.least_params"])
     if not (math.isfinite(params) and math.isfinite(tokens)):
@@ -212,7 +251,7 @@ def _check(size: tuple[Quantity, Quantity], asked: Asked, fit: FitQ, shelf: Shel
             smallest += inference_aware.INFERENCE * least * centre(asked.served)
         raise Impossible(
             f"the budget buys a model of {params:,.0f} parameters, fewer than {least:,.0f}; "
-            f"the smallest that works is about {smallest:.2g} FLOP"
+            f"the smallest that works is about {_as_budget(smallest, asked, flop)}"
         )
     if tokens < 1 and asked.served is not None:
         serving = inference_aware.INFERENCE * params * centre(asked.served)
@@ -220,6 +259,14 @@ def _check(size: tuple[Quantity, Quantity], asked: Asked, fit: FitQ, shelf: Shel
             f"--inference-tokens: serving alone takes {serving:.3g} FLOP, more than the budget; "
             "raise --budget, or lower --params or --inference-tokens"
         )
+
+
+def _as_budget(smallest: float, asked: Asked, flop: Quantity | None) -> str:
+    """A compute in the words of the budget that was given."""
+    if flop is None or asked.budget is None or asked.budget_kind == "flop":
+        return f"{smallest:.2g} FLOP"
+    amount = smallest / centre(flop) * centre(asked.budget)
+    return f"{amount:.2g} {spell(asked.budget.unit)}"
 
 
 def _out_of_reach(asked: Asked, fit: FitQ) -> Impossible:

@@ -60,49 +60,56 @@ def other_rules(size: Size, shelf: Shelf) -> Table:
     """Published allocations that come without a loss surface."""
     flop = size.flop
     rows: list[tuple[Cell, ...]] = []
-    for name, title in _POWERS:
-        coefficient, exponent = (
-            published(shelf[f"law.{name}.tokens_{part}"]) for part in ("coefficient", "exponent")
-        )
-        tokens = _power_law(flop, coefficient, exponent, name)
-        rows.append((title, *_by_rule(flop, tokens, name, shelf)))
+    for name, title, of in _POWERS:
+        constants = [published(shelf[f"law.{name}.{of}_{end}"]) for end in _ENDS]
+        rows.append((title, *_by_power(flop, constants, name, of)))
     for name, title, key in _RATIOS:
-        rows.append((title, *_by_rule(flop, _ratio(flop, shelf[key], name), name, shelf)))
+        tokens = derive(
+            f"rule.{name}.tokens",
+            "token",
+            [(flop, "FLOP"), (shelf[key], "token/param")],
+            lambda c, r: (c * r / 6.0) ** 0.5,
+            f"√(C × {key} / 6)",
+            "tokens by this rule",
+        )
+        rows.append((title, _partner(flop, tokens, f"rule.{name}.params", "param"), tokens))
     return Table("Other published rules, same compute", ("", "parameters", "tokens"), tuple(rows))
 
 
-_POWERS = (("llama3", "Llama 3, D = A·C^a"), ("deepseek", "DeepSeek LLM, D = A·C^a"))
+_ENDS = ("coefficient", "exponent")
+_POWERS = (
+    ("hoffmann-approach1", "Hoffmann, approach 1, N = A·C^a", "params"),
+    ("hoffmann-approach2", "Hoffmann, approach 2, N = A·C^a", "params"),
+    ("llama3", "Llama 3, D = A·C^a", "tokens"),
+    ("deepseek", "DeepSeek LLM, D = A·C^a", "tokens"),
+)
 _RATIOS = (
     ("twenty", "20 tokens per parameter", "law.tokens_per_param.rule"),
     ("minicpm", "MiniCPM, 192 tokens per parameter", "law.minicpm.tokens_per_param"),
 )
 
 
-def _by_rule(flop: Quantity, tokens: Quantity, name: str, shelf: Shelf) -> tuple[Cell, Cell]:
-    params = flop / (shelf["law.flop.training"] * tokens)
-    return params.named(f"rule.{name}.params", "parameters by this rule", "param"), tokens
-
-
-def _ratio(flop: Quantity, ratio: Quantity, name: str) -> Quantity:
-    return derive(
-        f"rule.{name}.tokens",
-        "token",
-        [(flop, "FLOP"), (ratio, "token/param")],
-        lambda c, r: (c * r / 6.0) ** 0.5,
-        f"√(C × {ratio.name} / 6)",
-        "tokens by this rule",
-    )
-
-
-def _power_law(flop: Quantity, coefficient: Quantity, exponent: Quantity, name: str) -> Quantity:
-    return derive(
-        f"rule.{name}.tokens",
-        "token",
-        [(flop, "FLOP"), (coefficient, "1"), (exponent, "1")],
+def _by_power(
+    flop: Quantity, constants: list[Quantity], name: str, of: str
+) -> tuple[Quantity, Quantity]:
+    """Parameters and tokens where one of them is a power of compute."""
+    unit, other = ("param", "tokens") if of == "params" else ("token", "params")
+    first = derive(
+        f"rule.{name}.{of}",
+        unit,
+        [(flop, "FLOP"), *((each, "1") for each in constants)],
         lambda c, a, x: a * c**x,
-        f"{coefficient.name} × C^{exponent.name}",
-        "tokens by this rule",
+        f"{constants[0].name} × C^{constants[1].name}",
+        f"{of} by this rule",
     )
+    second = _partner(flop, first, f"rule.{name}.{other}", other.removesuffix("s"))
+    return (first, second) if of == "params" else (second, first)
+
+
+def _partner(flop: Quantity, first: Quantity, name: str, unit: str) -> Quantity:
+    """The tokens that go with parameters, or the parameters that go with tokens: C = 6ND."""
+    parents = [(flop, "FLOP"), (first, str(first.unit))]
+    return derive(name, unit, parents, lambda c, x: c / 6.0 / x, f"C / 6 / {first.name}", unit)
 
 
 def other_sizes(size: Size, fit: FitQ) -> Table:
@@ -149,25 +156,28 @@ _NEAREST = 2
 def fleet_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
     """Time, failures, money and electricity."""
     fleet, whole = run.fleet, run.bill
-    shown = [*_ratio_of(run), fleet.speed, fleet.goodput]
+    shown = [*_ratio_of(run, shelf), fleet.speed, fleet.goodput]
     if fleet.mtbf is not None and fleet.interval is not None:
         failures = (whole.days / fleet.mtbf).named("train.failures", "failures to expect", "1")
         shown += [fleet.mtbf, failures, fleet.interval]
     project = (whole.cost * shelf["overhead.failed_runs"]).named(
         "train.project_cost", "rent with failed runs and experiments", "USD"
     )
-    shown += [fleet.price, whole.cost, project, whole.energy]
+    shown += [fleet.price, project, whole.energy]
     shown += [*_electricity(run, request, shelf), whole.co2]
     rows: tuple[tuple[Cell, ...], ...] = tuple((each.about or each.name, each) for each in shown)
     title = f"On {centre(fleet.count):,.0f} × {fleet.title}, {request.precision}"
     return Table(title, ("", ""), rows)
 
 
-def _ratio_of(run: Run) -> list[Quantity]:
+def _ratio_of(run: Run, shelf: Shelf) -> list[Quantity]:
+    """Tokens per parameter, and how many one accelerator trains on in a second."""
+    pace = run.fleet.rate / (shelf["law.flop.training"] * run.model.active)
+    pace = pace.named("train.pace", "training tokens a second", "token/(s*accelerator)")
     if run.size is None:
-        return []
+        return [pace]
     ratio = run.size.tokens / run.size.active
-    return [ratio.named("train.tokens_per_param", "tokens per active parameter")]
+    return [ratio.named("train.tokens_per_param", "tokens per active parameter"), pace]
 
 
 def _electricity(run: Run, request: TrainRequest, shelf: Shelf) -> list[Quantity]:

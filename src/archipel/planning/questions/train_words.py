@@ -34,6 +34,8 @@ def title(run: Run, asked: Asked, request: TrainRequest) -> str:
         (asked.unique, f"from {request.unique_tokens} distinct tokens"),
     ]
     what = "Training" if asked.stage == "all" else TITLES[asked.stage].capitalize()
+    if asked.stage in ("mid", "sft", "rl"):
+        what = f"{what} of"
     named = ", ".join(text for given, text in goals if given is not None)
     return f"{what} {named} on {centre(run.fleet.count):,.0f} × {run.fleet.title}"
 
@@ -157,9 +159,12 @@ def _about_fleet(run: Run, load: Load, setup: Setup) -> list[str]:
             f"Memory: {_room(run, load).strip()} Cut it further with pipeline parallelism."
         )
     if not setup.request.mfu:
+        shelf = setup.shelf
+        known = [shelf[f"mfu.{name}"] for name in shelf.members("mfu") if name != "default"]
+        least, most = min(known, key=centre), max(known, key=centre)
         found.append(
-            "MFU is Epoch's default; published runs lie between 21% (GPT-3) and 56% (TinyLlama). "
-            "Measure yours on one server and give it with --mfu."
+            f"MFU: {len(known)} documented runs lie between {centre(least):.0%} ({least.about}) and "
+            f"{centre(most):.0%} ({most.about}). Measure yours on one server and give it with --mfu."
         )
     found.append(
         "Not in the rent: failed runs and experiments (a line of its own), data, storage, staff, "

@@ -24,6 +24,7 @@ class DecentraliseRequest:
     )
     download: str = option("", "download of a site; default: as its upload")
     steps_per_sync: str = option("", "steps between exchanges; default: the method's published")
+    bits: str = option("", "bits per parameter a site sends; default: the method's published")
     staleness: str = option("", "rl-rollouts: versions a rollout may lag (kappa = S - 1)")
     batch: str = option("", "tokens per step; default: DeepSeek's law of the optimal batch")
     mfu: str = option("", "model FLOP utilisation within a site; default: published runs")

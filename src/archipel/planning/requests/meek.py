@@ -14,7 +14,7 @@ class MeekRequest:
     c0: str = option("", "compute at equal budgets, in FLOP; default: what the budget buys now")
     law: str = option("besiroglu", "loss law: meek (as published) or one of the Chinchilla fits")
     g_invest: str = option("", "growth of the frontier's investment, factor per year")
-    g_alg: str = option("", "algorithmic progress, factor per year")
+    g_alg: str = option("", "algorithmic progress alike at every scale, factor per year")
     g_hw: str = option("", "growth of compute per dollar, factor per year")
     years: str = option("15", "how many years ahead to look")
     threshold: str = option("0.05", "loss gap in nat per token that no longer matters")

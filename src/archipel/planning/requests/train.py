@@ -13,20 +13,24 @@ class TrainRequest:
     """Parameters and tokens for a budget, or what a given size costs."""
 
     budget: str = option(
-        "", f"money, FLOP or time on the fleet: 50k USD, 1e24 FLOP, 30 days [or {DEFAULT_BUDGET}]"
+        "",
+        "money, FLOP or time on the fleet: 50k USD, 1e24 FLOP, 30 days; "
+        f"default: {DEFAULT_BUDGET} unless a size or a quality is given",
     )
     params: str = option("", "parameters, e.g. 8B; of a mixture of experts, all of them")
     tokens: str = option("", "training tokens, e.g. 15T")
     active_params: str = option("", "parameters used per token, of a mixture of experts")
     loss: str = option("", "the loss to reach, nat per token, at least compute")
     like: str = option("", "reach the quality of the compute-optimal model of this size, e.g. 13B")
-    fit: str = option("besiroglu", "published scaling-law fit")
+    fit: str = option(
+        "besiroglu", "published scaling-law fit, or hoffmann, hoffmann-tex, muennighoff, sardana"
+    )
     inference_tokens: str = option(
         "", "tokens it will serve in its life: pay training and use together"
     )
     unique_tokens: str = option("", "distinct tokens there are: beyond them, data repeat")
     stage: str = option("pretrain", "pretrain, mid, sft, rl or all")
-    shares: str = option("", "compute of the stages, e.g. pretrain=70,mid=12,sft=3,rl=15")
+    shares: str = option("", "accelerator time of the stages, e.g. pretrain=70,mid=12,sft=3,rl=15")
     rl_hours: str = option("", "accelerator-hours of reinforcement learning")
     rollouts: str = option("", "rollouts of reinforcement learning, all steps together")
     rollout_tokens: str = option("", "mean generated tokens of one rollout")

@@ -1,0 +1,191 @@
+"""`plan serve`: published figures come out of it, and its trade-offs point the right way."""
+
+import math
+
+import pytest
+
+from archipel.planning.answering import Setting
+from archipel.planning.asking import Ask
+from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, UnitMismatch, UnknownName
+from archipel.planning.requests.serve import ServeRequest
+
+
+def data(**options):
+    return Ask("serve", ServeRequest(**options), Setting(samples=50)).data()
+
+
+def value(found, name):
+    return found["quantities"][name]["value"]
+
+
+def centre(name, **options):
+    return value(data(**options), name)
+
+
+def test_seventy_billion_in_half_precision_take_140_gigabytes():
+    assert centre("memory.weights", params="70B", quant="bf16") == pytest.approx(140, rel=1e-3)
+
+
+def test_llama_2_70b_keeps_320_kilobytes_per_token():
+    """Cursor (2023), PagedAttention arithmetic: 2 x 80 layers x 8 heads x 128 x 2 bytes."""
+    found = centre("memory.kv_per_token", model="llama-2-70b")
+    assert found == pytest.approx(320 * 1.024)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "quant", "model", "measured", "tolerance"),
+    [
+        # dai-gpu-benchmarks, llama.cpp, December 2023; short prompts
+        ("rtx4090", "f16", "llama-2-7b", 60.78, 0.05),
+        ("m2-ultra", "f16", "llama-2-7b", 40.68, 0.05),
+        ("m2-ultra", "q4", "llama-2-70b", 14.37, 0.15),  # q4_0 there, q4_k_m here: 10% larger
+        ("rtx3090", "f16", "llama-2-7b", 51.85, 0.1),
+        ("a100-80", "f16", "llama-2-7b", 73.83, 0.15),
+    ],
+)
+def test_one_stream_is_as_fast_as_measured(hardware, quant, model, measured, tolerance):
+    found = centre(
+        "speed.stream", hardware=hardware, quant=quant, model=model, prompt="64", answer="128",
+        price="5000",
+    )  # fmt: skip
+    assert found == pytest.approx(measured, rel=tolerance)
+
+
+def test_routellms_savings_follow_from_its_calls_and_prices():
+    found = data()
+    assert value(found, "routellm.saving_mtbench") == pytest.approx(85, rel=0.01)
+    assert value(found, "routellm.saving_mmlu") == pytest.approx(45, rel=0.02)
+
+
+def test_more_busy_hours_never_cost_more_per_token():
+    rare, often = (centre("own.cost", utilisation=hours) for hours in ("1 h/day", "20 h/day"))
+    assert often < rare
+    assert centre("own.full") == pytest.approx(centre("own.cost", utilisation="24 h/day"))
+
+
+def test_at_the_break_even_both_cost_the_same():
+    options = {"hosted": "0.5 USD/Mtoken"}
+    found = data(**options)
+    day, most = value(found, "break_even"), value(found, "own.capacity")
+    again = data(utilisation=f"{100 * day / most} percent", **options)
+    assert value(again, "own.cost") == pytest.approx(0.5, rel=1e-6)
+
+
+def test_electricity_dearer_than_hosting_never_breaks_even():
+    found = data(electricity="2 USD/kWh")
+    assert math.isinf(value(found, "break_even"))
+    assert "electricity alone" in found["verdict"]
+
+
+def test_wear_scales_with_price_and_inversely_with_life():
+    dear, cheap = (centre("own.wear", price=price) for price in ("3000", "1000"))
+    assert dear == pytest.approx(3 * cheap)
+    short, long_ = (centre("own.wear", life=life) for life in ("2 years", "4 years"))
+    assert short == pytest.approx(2 * long_)
+
+
+def test_every_expert_active_is_the_dense_model():
+    dense = data(params="8B")
+    sparse = data(params="8B", active_params="8B")
+    for name in ("speed.stream", "speed.throughput", "own.cost", "memory.needed"):
+        assert value(dense, name) == pytest.approx(value(sparse, name))
+
+
+def test_fewer_active_parameters_are_faster_in_the_same_memory():
+    dense, sparse = data(params="30B"), data(params="30B", active_params="3B")
+    assert value(sparse, "speed.stream") > 2 * value(dense, "speed.stream")
+    assert value(sparse, "memory.needed") == pytest.approx(value(dense, "memory.needed"))
+
+
+def test_fewer_bits_are_smaller_and_faster():
+    wide, narrow = data(quant="q8"), data(quant="q4")
+    assert value(narrow, "memory.weights") < value(wide, "memory.weights")
+    assert value(narrow, "speed.stream") > value(wide, "speed.stream")
+
+
+def test_more_streams_share_the_reading_of_weights():
+    one, eight = data(batch="1"), data(batch="8")
+    assert value(eight, "speed.decode") > 4 * value(one, "speed.decode")
+    assert value(eight, "speed.stream") < value(one, "speed.stream")
+    assert value(eight, "own.cost") < value(one, "own.cost")
+
+
+def test_two_machines_are_faster_than_one_but_not_twice():
+    one, two = data(), data(accelerators="2")
+    ratio = value(two, "speed.bandwidth") / value(one, "speed.bandwidth")
+    assert 1 < ratio < 2
+
+
+def test_a_model_that_does_not_fit_is_said_with_what_would():
+    found = data(params="70B", quant="bf16")
+    said = next(remark for remark in found["remarks"] if "does not fit" in remark)
+    assert "Take 7 of them" in said
+    assert "at most" in said
+    again = data(params="70B", quant="bf16", accelerators="7")
+    assert not any("does not fit" in remark for remark in again["remarks"])
+
+
+def test_hosted_prices_keep_their_dates_apart():
+    rows = data()["tables"][0]["rows"]
+    dates = [row[2] for row in rows if row[0].startswith("open model of about 8")]
+    assert len(dates) >= 3
+    assert dates == sorted(set(dates))
+
+
+def test_a_cascade_saves_what_it_does_not_send():
+    found = data(escalate="20 percent")
+    small, large = value(found, "own.cost"), value(found, "cascade.large")
+    assert value(found, "cascade.cost") == pytest.approx(small + 0.2 * large)
+    assert value(found, "router.cost") == pytest.approx(0.8 * small + 0.2 * large)
+    assert value(found, "cascade.saving") < value(found, "router.saving")
+
+
+def test_one_specialist_for_all_traffic_is_the_generalist():
+    found = data(specialists="1", domain_share="1")
+    assert value(found, "specialists.gain") == pytest.approx(0, abs=1e-4)
+    assert value(found, "specialists.worth") == pytest.approx(1, rel=1e-2)
+
+
+def test_traffic_outside_the_fields_is_where_specialists_lose():
+    inside, outside = (centre("specialists.gain", domain_share=s) for s in ("1", "0.2"))
+    assert outside < inside
+
+
+def test_the_generalist_is_the_published_optimum():
+    """Besiroglu et al. (2024): 18 tokens per parameter at Chinchilla's compute."""
+    params = centre("generalist.params", training_budget="5.76e23 FLOP")
+    assert 5.76e23 / 6 / params**2 == pytest.approx(18, rel=0.05)
+
+
+def test_money_buys_training_compute_in_proportion():
+    small, large = (centre("specialists.flop", training_budget=b) for b in ("$10k", "$40k"))
+    assert large == pytest.approx(4 * small)
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake", "words"),
+    [
+        ({"hardware": "rtx4091"}, UnknownName, "'rtx4090'"),
+        ({"quant": "q3"}, UnknownName, "q4"),
+        ({"model": "llama-3-8"}, UnknownName, "'llama-3-8b'"),
+        ({"hosted": "open-9b"}, UnknownName, "'open-8b'"),
+        ({"large": "closed-flag"}, UnknownName, "'closed-flagship'"),
+        ({"country": "usb"}, UnknownName, "usa"),
+        ({"fit": "besiroglou"}, UnknownName, "'besiroglu'"),
+        ({"hosted": "3 kW"}, UnitMismatch, "--hosted"),
+        ({"training_budget": "5 kW"}, UnitMismatch, "--training-budget"),
+        ({"price": "5 kW"}, UnitMismatch, "--price"),
+        ({"model": "llama-3-8b", "params": "8B"}, Conflict, "drop --model"),
+        ({"prompt": "10000"}, Conflict, "raise --context"),
+        ({"utilisation": "30 h/day"}, Impossible, "24 h/day"),
+        ({"batch": "0"}, Impossible, "--batch"),
+        ({"escalate": "2"}, Impossible, "0 to 1"),
+        ({"specialists": "2.5"}, Impossible, "whole number"),
+        ({"active_params": "9B"}, Impossible, "--params"),
+        ({"hardware": "a10g"}, CannotPlan, "give --price"),
+    ],
+)  # fmt: skip
+def test_bad_input_names_the_problem_and_the_way_out(options, mistake, words):
+    with pytest.raises(mistake) as caught:
+        Ask("serve", ServeRequest(**options)).plan()
+    assert words in str(caught.value)
