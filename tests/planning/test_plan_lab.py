@@ -123,3 +123,16 @@ def test_mistakes_say_what_was_got_and_what_was_expected(
 ) -> None:
     with pytest.raises(CannotPlan, match=expected):
         data("lab", **request_)
+
+
+def test_research_staff_costs_what_its_number_says() -> None:
+    none, some = data("lab", kind="h100"), data("lab", kind="h100", researchers="200")
+    added = value(some, "lab.running") - value(none, "lab.running")
+    assert added == pytest.approx(200 * constant("people.cost.researcher.usa", "USD/(person*year)"))
+
+
+def test_computers_lose_value_as_the_published_trend_says() -> None:
+    found = data("lab", kind="h100")
+    assert value(found, "worth.trend.1y", "1") == pytest.approx(10**-0.14)
+    assert value(found, "worth.trend.3y", "1") == pytest.approx(10**-0.42)
+    assert value(found, "worth.line.2y", "1") == pytest.approx(0.5)

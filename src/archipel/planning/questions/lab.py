@@ -11,7 +11,7 @@ from archipel.planning.mistakes import CannotPlan, Impossible
 from archipel.planning.plan import Bars, Cell, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity, given, scoped
 from archipel.planning.questions.lab_building import Building, Computers, building
-from archipel.planning.questions.lab_published import mtbf_table, otherwise_counted
+from archipel.planning.questions.lab_published import mtbf_table, otherwise_counted, worth_table
 from archipel.planning.questions.lab_running import (
     Grid,
     Reliability,
@@ -106,11 +106,19 @@ def _lab(kind: str, request: LabRequest, shelf: Shelf) -> Lab:
         shelf[f"accelerator.{kind}.server_power"],
     )
     built = building(computers, shelf)
-    year = running(computers, built, _grid(request, shelf), shelf)
+    year = running(computers, built, _grid(request, shelf), shelf, _researchers(request))
     failures = reliability(computers, shelf)
     return _over_its_life(
         Lab(computers, built, year, failures, *[built.purchase] * 5), request, shelf
     )
+
+
+def _researchers(request: LabRequest) -> Quantity:
+    """Research staff on the payroll, none unless asked for."""
+    people = amount(request.researchers, "person", "--researchers")
+    if not 0 <= people <= 1e5:
+        raise Impossible(f"--researchers: got {request.researchers!r}, expected 0 to 100,000")
+    return given("lab.researchers", people, "person", "--researchers", "research staff")
 
 
 def _over_its_life(lab: Lab, request: LabRequest, shelf: Shelf) -> Lab:
@@ -209,6 +217,7 @@ def _tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
             ("purchase written off, and running", lab.ownership),
             ("renting as many accelerators", lab.rent or "no price known"),
             ("colocation instead of a hall of its own", _colocation(lab, shelf)),
+            ("vendor's software at list price instead of open software", _vendor(lab, shelf)),
             ("CO2-equivalent", year.co2),
             ("water on site", year.water),
         ),
@@ -226,6 +235,7 @@ def _tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
         stops,
         mtbf_table(lab.computers, shelf),
         otherwise_counted(lab.computers, lab.built, shelf),
+        worth_table(shelf),
     )
 
 
@@ -233,6 +243,13 @@ def _colocation(lab: Lab, shelf: Shelf) -> Quantity:
     """Renting the hall: a price per kW and month that leaves out electricity."""
     return (lab.built.critical * shelf["facility.colocation"]).named(
         "colocation.year", "colocation without electricity", "USD/year"
+    )
+
+
+def _vendor(lab: Lab, shelf: Shelf) -> Quantity:
+    """Licences of NVIDIA AI Enterprise for every accelerator."""
+    return (lab.computers.count * shelf["facility.software.nvidia_ai_enterprise"]).named(
+        "lab.vendor_software_cost", "vendor's software at list price", "USD/year"
     )
 
 
@@ -273,7 +290,7 @@ def _remarks(kind: str) -> tuple[str, ...]:
     return (
         "The network is a fat tree of 400 Gbit/s ports at prices of 2024; faster ports cost more.",
         "Below about a megawatt nobody builds: rent space (colocation) and share the people on duty.",
-        "Research staff is not counted: with equity it is 29 to 49% of developing a frontier model.",
+        "Research staff counts only with --researchers: 29 to 49% of developing a frontier model.",
         "Land, permits and a grid connection take years that no price here shows.",
         f"Utilisation (MFU) is that of published runs, not of {kind} in your hands: measure yours.",
     )

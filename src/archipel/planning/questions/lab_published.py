@@ -3,8 +3,10 @@
 Each row implements one publication as it stands, so that a reader sees how far the ways of counting differ.
 """
 
-from archipel.planning.plan import Table
-from archipel.planning.quantity import Quantity
+import numpy as np
+
+from archipel.planning.plan import Cell, Table
+from archipel.planning.quantity import Quantity, derive
 from archipel.planning.questions.lab_building import Building, Computers
 from archipel.planning.tables import Shelf
 
@@ -58,3 +60,29 @@ def bill_of_materials(of: Computers, built: Building, shelf: Shelf) -> Quantity:
     return (servers * each + dict(built.parts)["optical network"]).named(
         "published.bom", "servers of 8 H100, network, building, operation (2024 sheet)", "USD"
     )
+
+
+def worth_table(shelf: Shelf) -> Table:
+    """What servers still bring after one, two and three years, by trend and by resale."""
+    rows: list[tuple[Cell, ...]] = []
+    for years in (1, 2, 3):
+        trend = derive(
+            f"worth.trend.{years}y",
+            "percent",
+            [(shelf["hardware.price_performance.orders"], "1/year")],
+            lambda orders, t=years: 100.0 * 10.0 ** (-orders * t),
+            f"10^(−hardware.price_performance.orders × {years} years)",
+            f"worth after {years} years, by the trend of price for speed",
+        )
+        line = derive(
+            f"worth.line.{years}y",
+            "percent",
+            [(shelf["lab.server_life"], "year")],
+            lambda life, t=years: 100.0 * np.maximum(0.0, 1.0 - t / life),
+            f"1 − {years} years / lab.server_life",
+            f"book value after {years} years",
+        )
+        resale = shelf[f"hardware.residual.after_{12 * years}_months"].to("percent")
+        rows.append((f"after {years} years", trend, line, resale))
+    columns = ("", "price of the same speed new", "written off in a line", "resale, H100")
+    return Table("What the computers are still worth", columns, tuple(rows))

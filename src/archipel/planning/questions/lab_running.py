@@ -45,7 +45,9 @@ class Reliability:
     goodput: Quantity
 
 
-def running(of: Computers, built: Building, grid: Grid, shelf: Shelf) -> Running:
+def running(
+    of: Computers, built: Building, grid: Grid, shelf: Shelf, researchers: Quantity | None = None
+) -> Running:
     """Power and yearly costs."""
     share = shelf["power.draw_share.tpu" if of.kind.startswith("tpu") else "power.draw_share.gpu"]
     drawn = (built.critical * share).named("power.it_average", "IT load, average", "MW")
@@ -62,7 +64,12 @@ def running(of: Computers, built: Building, grid: Grid, shelf: Shelf) -> Running
     water = (drawn * shelf["lab.year"] * shelf["power.wue.industry"]).named(
         "water.year", "water used on site in a year", "m3/year"
     )
-    parts = _yearly(of, built, grid, energy, shelf)
+    parts = _yearly(of, built, grid.price, energy, shelf)
+    if researchers is not None:
+        research = (researchers * shelf["people.cost.researcher.usa"]).named(
+            "lab.research_cost", "research staff", "USD/year"
+        )
+        parts.append((research.about, research))
     yearly = total([part for _, part in parts]).named(
         "lab.running", "to run the lab for a year", "USD/year"
     )
@@ -72,9 +79,9 @@ def running(of: Computers, built: Building, grid: Grid, shelf: Shelf) -> Running
 
 
 def _yearly(
-    of: Computers, built: Building, grid: Grid, energy: Quantity, shelf: Shelf
+    of: Computers, built: Building, price: Quantity, energy: Quantity, shelf: Shelf
 ) -> list[tuple[str, Quantity]]:
-    electricity = (energy * grid.price).named("energy.cost", "electricity", "USD/year")
+    electricity = (energy * price).named("energy.cost", "electricity", "USD/year")
     upkeep = (built.critical * shelf["facility.maintenance"]).named(
         "lab.maintenance_cost", "building upkeep, security, insurance", "USD/year"
     )

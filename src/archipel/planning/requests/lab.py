@@ -19,3 +19,4 @@ class LabRequest:
     pue: str = option("", "power usage effectiveness of the hall; default: new build")
     electricity: str = option("", "price of electricity; default: industry in the country")
     rent: str = option("", "rental price per accelerator-hour; default: the market's")
+    researchers: str = option("0", "research staff on the payroll")
