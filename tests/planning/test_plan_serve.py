@@ -7,7 +7,9 @@ import pytest
 from archipel.planning.answering import Setting
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, UnitMismatch, UnknownName
+from archipel.planning.quantity import Quantity, ancestry
 from archipel.planning.requests.serve import ServeRequest
+from archipel.planning.wording import plan_text
 
 
 def data(**options):
@@ -132,6 +134,12 @@ def test_hosted_prices_keep_their_dates_apart():
     assert dates == sorted(set(dates))
 
 
+def test_an_earlier_date_knows_no_later_price():
+    found = Ask("serve", ServeRequest(), Setting(samples=50, as_of="2025-01")).data()
+    dates = [row[2] for row in found["tables"][0]["rows"]]
+    assert set(dates) == {"2025-01", "2024-08"}
+
+
 def test_a_cascade_saves_what_it_does_not_send():
     found = data(escalate="20 percent")
     small, large = value(found, "own.cost"), value(found, "cascade.large")
@@ -160,6 +168,26 @@ def test_the_generalist_is_the_published_optimum():
 def test_money_buys_training_compute_in_proportion():
     small, large = (centre("specialists.flop", training_budget=b) for b in ("$10k", "$40k"))
     assert large == pytest.approx(4 * small)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"params": "70B"}, {"model": "gpt-oss-120b", "hardware": "dgx-spark"},
+        {"hosted": "0.3 USD/Mtoken"}, {"accelerators": "4"}, {"country": "rou"}, {"batch": "64"},
+        {"hardware": "cpu-epyc-9004", "price": "9000"}, {"training_budget": "$50k"},
+    ],
+)  # fmt: skip
+def test_every_answer_fits_a_screen_and_no_name_means_two_things(options):
+    plan = Ask("serve", ServeRequest(**options)).plan()
+    cells = [cell for table in plan.tables for row in table.rows for cell in row]
+    shown = [*plan.answers, *(cell for cell in cells if isinstance(cell, Quantity))]
+    derived = [each for each in ancestry(shown) if each.name and each.parents]
+    assert len({each.name for each in derived}) == len(derived)
+    lines = plan_text(data(**options)).splitlines()
+    assert len(lines) <= (110 if options else 100)
+    assert len(plan_text(data(**options), brief=True).splitlines()) <= 45
+    assert "million tokens cost" in lines[-1]
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def test_amounts_of_another_kind_say_what_was_expected(request_: dict[str, str])
         ({"params": "1B", "loss": "2"}, "never goes below 2.174"),
         ({"tokens": "1B", "loss": "2"}, "--tokens"),
         ({"params": "7B", "active_params": "8B", "tokens": "1B"}, "--active-params"),
+        ({"tokens": "1M"}, "more --tokens"),
         ({"mfu": "1.4"}, "at most 1"),
         ({"goodput": "0"}, "at most 1"),
         ({"budget": "-5 USD"}, "more than 0"),

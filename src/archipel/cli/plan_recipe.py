@@ -12,7 +12,7 @@ from archipel.cli.questions import SETTING, asked, read_text, with_options, writ
 if TYPE_CHECKING:
     from archipel.planning.recipe import Sizes
 
-ANSWERS = ("rl.rollouts", "rl.hours", "rl.generation_share", "train.cost", "train.days")
+ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "train.days")
 
 
 @click.command("recipe")

@@ -122,7 +122,7 @@ def kind_of(text: str, kinds: dict[str, str], what: str) -> tuple[str, float]:
             return name, amount(text, expected, what)
         except UnitMismatch:
             continue
-    choices = ", or ".join(f"{name} such as {example(given)}" for name, given in kinds.items())
+    choices = ", or ".join(example(expected) for expected in kinds.values())
     raise UnitMismatch(f"{what}: got {text!r}, expected {choices}")
 
 

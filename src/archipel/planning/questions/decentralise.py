@@ -54,7 +54,8 @@ def plan(request: DecentraliseRequest, shelf: Shelf) -> Plan:
     tokens = _bought_tokens(request, shelf) if request.budget else asked_tokens(request, shelf)
     made = _compared(request, shelf, tokens)
     run, way = made.run, made.chosen
-    where = f"{request.sites} sites × {request.per_site} {shelf.fact(f'accelerator.{run.kind}.title', run.kind)}"
+    kind = shelf.fact(f"accelerator.{run.kind}.title", run.kind)
+    where = f"{request.sites} sites × {request.per_site} {kind}"
     return Plan(
         question="decentralise",
         title=f"A run of {request.params} parameters from a market: {where}, {way.name}",

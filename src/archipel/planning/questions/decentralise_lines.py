@@ -6,8 +6,8 @@ from archipel.planning.laws.synchronisation import largest_params, naive_seconds
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, derive
 from archipel.planning.questions.decentralise_market import Prices
-from archipel.planning.questions.decentralise_method import Way, learner_accelerators, train_seconds
-from archipel.planning.questions.decentralise_run import METHODS, Run
+from archipel.planning.questions.decentralise_method import Way
+from archipel.planning.questions.decentralise_run import Run
 from archipel.planning.tables import Shelf
 
 Row = tuple[Cell, ...]
@@ -129,6 +129,9 @@ def site(run: Run, way: Way, shelf: Shelf) -> Table:
     moved = (way.payload * run.steps / way.steps).named(
         "site.sent", "one site sends over the run", "TB"
     )
+    together = (way.central_hours / run.fleet).named(
+        "central.time", "time on one cluster of as many", "day"
+    )
     what = "weights" if way.name == "rl-rollouts" else "weights, gradients and optimiser"
     rows: tuple[Row, ...] = (
         (f"{what}, whole at every site", needs),
@@ -137,10 +140,8 @@ def site(run: Run, way: Way, shelf: Shelf) -> Table:
         ("optimiser steps", run.steps),
         ("tokens per step", run.batch),
         ("training FLOP", run.flop),
-        (
-            "hours bought",
-            (run.fleet * way.time).named("market.hours", "hours bought", "accelerator*h"),
-        ),
+        ("hours bought", way.hours),
+        ("as many accelerators in one cluster take", together),
     )
     return Table("A site", ("", ""), rows)
 
@@ -150,8 +151,7 @@ def activation(run: Run, prices: Prices, way: Way, shelf: Shelf) -> Table:
     per_step = (run.batch / shelf["rl.tokens_per_rollout"]).named(
         "rl.rollouts_per_step", "rollouts of one step", "rollout"
     )
-    train = train_seconds(run, shelf)
-    learner = learner_accelerators(run, shelf)
+    train, learner = run.train_time, run.learner
     each = (per_step / (train * learner * shelf["rl.inference_per_training"])).named(
         "rl.rate", "one accelerator generates", "rollout/(s*accelerator)"
     )

@@ -7,8 +7,6 @@ reinforcement learning is bought from the market: the learner stays where it is,
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from archipel.planning.laws.churn import blocking_goodput, elastic_goodput
 from archipel.planning.laws.site_penalty import penalty
 from archipel.planning.laws.staleness import steps_between_versions
@@ -55,6 +53,9 @@ class Chain:
 class Way(Chain):
     """The same with its costs."""
 
+    hours: Quantity
+    """Bought on the market."""
+    central_hours: Quantity
     cost: Quantity
     central_cost: Quantity
     ratio: Quantity
@@ -68,7 +69,7 @@ def way_of(
     """A method's chain; options about the method count only for the chosen one."""
     asked = request if chosen else DecentraliseRequest(verification=request.verification)
     steps = _steps(method, asked, shelf)
-    compute = _compute(method, run, steps, shelf)
+    compute = _compute(method, run, steps)
     wire = wire_of(method, asked, shelf)
     payload, exchange = _exchange(method, run, wire, shelf)
     used = _utilisation(method, compute, exchange, shelf)
@@ -116,24 +117,10 @@ def _steps(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
     return shelf[f"{_table(method)}.steps_per_sync"]
 
 
-def learner_accelerators(run: Run, shelf: Shelf) -> Quantity:
-    """The learner that the sites' generation keeps busy."""
-    return (run.fleet / shelf["rl.inference_per_training"]).named(
-        "rl.learner.accelerators", "accelerators of the learner", "accelerator"
-    )
-
-
-def train_seconds(run: Run, shelf: Shelf) -> Quantity:
-    """One optimiser step of the learner alone."""
-    return (run.flop / run.steps / (learner_accelerators(run, shelf) * run.speed)).named(
-        "rl.train_time", "one step of the learner", "s"
-    )
-
-
-def _compute(method: str, run: Run, steps: Quantity, shelf: Shelf) -> Quantity:
+def _compute(method: str, run: Run, steps: Quantity) -> Quantity:
     """The computing between two exchanges: by the sites, or by the learner that they feed."""
     if method == "rl-rollouts":
-        step = train_seconds(run, shelf)
+        step = run.train_time
     else:
         step = run.flop / run.steps / (run.fleet * run.speed)
     return (step * steps).named(f"{method}.compute", "computing between exchanges", "s")
@@ -149,9 +136,7 @@ def wire_of(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
     return given(f"{method}.wire", value, "bit/param", "--bits", "bits per parameter sent")
 
 
-def _exchange(
-    method: str, run: Run, wire: Quantity, shelf: Shelf
-) -> tuple[Quantity, Quantity]:
+def _exchange(method: str, run: Run, wire: Quantity, shelf: Shelf) -> tuple[Quantity, Quantity]:
     """What a member sends, and how long until all have everything."""
     payload = (run.params * wire).named(f"{method}.payload", "one member sends", "GB")
     name, about = f"{method}.exchange", "one exchange"
@@ -172,15 +157,8 @@ def _exchange(
             f"{dense.name}) / {run.down.name})"
         )
         return payload, derive(name, "s", parents, gather_seconds, spoken, about)
-    slower = run.up
-    if run.down is not run.up:
-        both = [(run.up, "Mbit/s"), (run.down, "Mbit/s")]
-        slower = derive(
-            "site.line", "Mbit/s", both, np.minimum, "min(site.upload, site.download)",
-            "the slower direction of a site's line",
-        )  # fmt: skip
-    parents = [(payload, "bit"), (run.sites, "site"), (slower, "bit/s")]
-    spoken = f"2 × (1 − 1/decentral.sites) × {payload.name} / {slower.name}"
+    parents = [(payload, "bit"), (run.sites, "site"), (run.line, "bit/s")]
+    spoken = f"2 × (1 − 1/decentral.sites) × {payload.name} / {run.line.name}"
     return payload, derive(name, "s", parents, ring_seconds, spoken, about)
 
 
@@ -236,15 +214,14 @@ def _checked(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
 def _costed(chain: Chain, run: Run, prices: Prices, shelf: Shelf) -> Way:
     """Hours and money, on the market and on one cluster."""
     method = chain.name
-    training = (run.flop / run.speed).named("run.hours", "useful training hours", "accelerator*h")
-    outside, learning = training, None
+    outside, learning = run.hours, None
     if method == "rl-rollouts":
-        outside = training * shelf["rl.inference_per_training"]
-        learning = (training / chain.utilisation).named(
+        outside = run.hours * shelf["rl.inference_per_training"]
+        learning = (run.hours / chain.utilisation).named(
             "rl.learner.hours", "hours of the learner", "accelerator*h"
         )
     bought = (outside * chain.factor).named(f"{method}.hours", "hours bought", "accelerator*h")
-    useful = outside if learning is None else outside + training
+    useful = outside if learning is None else outside + run.hours
     central = (useful / prices.central_goodput).named(
         f"{method}.central_hours", "hours on one cluster", "accelerator*h"
     )
@@ -264,5 +241,12 @@ def _costed(chain: Chain, run: Run, prices: Prices, shelf: Shelf) -> Way:
     )
     ratio = (cost / alone).named(f"{method}.ratio", "cost over one cluster", "1")
     return Way(
-        **vars(chain), cost=cost, central_cost=alone, ratio=ratio, break_even=even, time=lasting
+        **vars(chain),
+        hours=bought,
+        central_hours=central,
+        cost=cost,
+        central_cost=alone,
+        ratio=ratio,
+        break_even=even,
+        time=lasting,
     )

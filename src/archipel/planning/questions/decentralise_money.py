@@ -139,9 +139,12 @@ def readings(run: Run, prices: Prices, shelf: Shelf) -> Table:
 def _by_tail(name: str, figure: Stated, cheapest: float) -> Quantity:
     """Spread from the two printed figures alone, each exact."""
     ends = [
-        stated(f"{name}.{part}", HOURLY, replace(figure, value=value, low=None, high=None, also=()))
+        stated(
+            f"{name}.{part}", HOURLY, replace(figure, value=value, low=None, high=None, also=()),
+            f"{part} of the posted prices",
+        )
         for part, value in (("middle", figure.value), ("cheapest", cheapest))
-    ]
+    ]  # fmt: skip
     return derive(
         "market.spread.tail", "1", [(end, HOURLY) for end in ends], log_spread_of_tail,
         f"ln({ends[0].name} / {ends[1].name}) / 1.645", "spread of log asks, by the cheapest 5%",

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from archipel.planning.laws.batch import batch_tokens
 from archipel.planning.mistakes import Conflict, Impossible, nearest
 from archipel.planning.quantity import Quantity, derive, given
@@ -43,8 +45,16 @@ class Run:
     """Useful FLOP/s of one accelerator."""
     up: Quantity
     down: Quantity
+    line: Quantity
+    """The slower direction."""
     churn: Quantity
     """How often one site leaves or fails."""
+    hours: Quantity
+    """Accelerator-hours of useful training."""
+    learner: Quantity
+    """Accelerators that learn from what all sites generate."""
+    train_time: Quantity
+    """One step of that learner."""
 
 
 def method_of(request: DecentraliseRequest) -> str:
@@ -99,11 +109,16 @@ def run_of(request: DecentraliseRequest, shelf: Shelf, tokens: Quantity) -> Run:
     flop = (shelf["law.flop.training"] * active * tokens).named("run.flop", "training FLOP", "FLOP")
     batch = _batch(request, shelf, flop, fleet)
     up, down = _lines(request, shelf)
+    steps = (tokens / batch).named("run.steps", "optimiser steps", "1")
+    learner = (fleet / shelf["rl.inference_per_training"]).named(
+        "rl.learner.accelerators", "accelerators of the learner", "accelerator"
+    )
     return Run(
-        params, active, tokens, batch, flop,
-        (tokens / batch).named("run.steps", "optimiser steps", "1"),
-        kind, sites, per_site, fleet, speed, up, down,
-        _churn(request, shelf, per_site),
+        params, active, tokens, batch, flop, steps, kind, sites, per_site, fleet, speed,
+        up, down, _slower(up, down), _churn(request, shelf, per_site),
+        (flop / speed).named("run.hours", "useful training hours", "accelerator*h"),
+        learner,
+        (flop / steps / (learner * speed)).named("rl.train_time", "one step of the learner", "s"),
     )  # fmt: skip
 
 
@@ -174,6 +189,15 @@ def _lines(request: DecentraliseRequest, shelf: Shelf) -> tuple[Quantity, Quanti
     if not request.download:
         return up, up
     return up, _line(request.download, "--download", "site.download", "download of a site")
+
+
+def _slower(up: Quantity, down: Quantity) -> Quantity:
+    if up is down:
+        return up
+    return derive(
+        "site.line", "Mbit/s", [(up, "Mbit/s"), (down, "Mbit/s")], np.minimum,
+        f"min({up.name}, {down.name})", "the slower direction of a site's line",
+    )  # fmt: skip
 
 
 def _line(text: str, option: str, name: str, about: str) -> Quantity:

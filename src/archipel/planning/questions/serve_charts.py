@@ -6,13 +6,12 @@ import numpy as np
 
 from archipel.planning.plan import Chart, Lines, Series
 from archipel.planning.questions.serve_elsewhere import elsewhere_bars
-from archipel.planning.questions.serve_words import Served
+from archipel.planning.questions.serve_words import MOST_FIELDS, Served
 from archipel.planning.sampling import Draws
 from archipel.planning.sweeping import along, curve, spaced
 
 HOURS = 24.0
 MOST_STREAMS = 256
-MOST_FIELDS = 256
 
 
 def charts(served: Served) -> tuple[Chart, ...]:

@@ -59,7 +59,13 @@ def machine_of(
 ) -> Machine:
     """The model on `accelerators` of a kind; names carry no kind, `scoped` adds one where several stand."""
     group = f"accelerator.{kind}"
-    count = positive(request.accelerators, "own.accelerators", "accelerator", "--accelerators", "")
+    count = positive(
+        request.accelerators,
+        "own.accelerators",
+        "accelerator",
+        "--accelerators",
+        "accelerators that share the model",
+    )
     memory = _memory(kind, model, traffic, count, shelf)
     together = _together(request, shelf)
     line = (shelf[f"{group}.bandwidth"] * count * together).named(

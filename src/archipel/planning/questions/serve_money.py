@@ -130,13 +130,15 @@ def classes(shelf: Shelf) -> list[str]:
 
 
 def vintages(name: str, traffic: Traffic, shelf: Shelf) -> Sequence[tuple[str, Quantity]]:
-    """The class's price at each date, for the same mix."""
+    """The class's price at each date not later than asked for, for the same mix."""
     ins, outs = (
         {entry.figure.vintage: entry for entry in shelf.vintages(f"serving.price.{name}.{way}")}
         for way in ("input", "output")
     )
+    dates = sorted(set(ins) & set(outs))
+    known = [date for date in dates if not shelf.as_of or date <= shelf.as_of] or dates[:1]
     found = []
-    for date in sorted(set(ins) & set(outs)):
+    for date in known:
         pair = [_dated(each[date]) for each in (ins, outs)]
         mixed = _mixed(pair[0], pair[1], traffic)
         about = f"a million tokens, {name}, {date}"
@@ -172,6 +174,7 @@ def _nearest_class(model: Model, shelf: Shelf) -> str:
     sizes = {
         name: shelf.entry(f"serve.class.{name}").figure.value
         for name in shelf.members("serve.class")
+        if f"serving.price.{name}.output" in shelf
     }
     sparse = model.active is not model.params
     alike = {n: s for n, s in sizes.items() if n.endswith("-moe") == sparse} or sizes

@@ -9,7 +9,7 @@ from archipel.planning.mistakes import Impossible
 from archipel.planning.quantity import Quantity, derive, given
 from archipel.planning.questions.serve_asked import share
 from archipel.planning.questions.serve_money import PER_MILLION, Hosted, Own
-from archipel.planning.questions.train_fit import FitQ, best_params, fit_of
+from archipel.planning.questions.train_fit import FitQ, best_loss, best_params, best_tokens, fit_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.tables import Shelf
 from archipel.planning.units import amount, kind_of
@@ -38,6 +38,7 @@ class Specialists:
     flop: Quantity
     fit: FitQ
     generalist: Quantity
+    generalist_tokens: Quantity
     generalist_loss: Quantity
     size: Quantity
     loss: Quantity
@@ -83,42 +84,41 @@ def cascade_of(own: Own, large: Hosted, request: ServeRequest, shelf: Shelf) -> 
 
 def specialists_of(request: ServeRequest, shelf: Shelf) -> Specialists:
     """One budget spent both ways, under one published fit."""
-    number = amount(request.specialists, "1", "--specialists")
-    if not 1 <= number <= MOST_SPECIALISTS or number != int(number):
-        raise Impossible(
-            f"--specialists: got {request.specialists}, expected a whole number from 1 to "
-            f"{MOST_SPECIALISTS:,}"
-        )
-    count = given("specialists.count", number, "1", "--specialists", "specialists")
+    count = _count(request)
     fit = fit_of(shelf.choose("law.chinchilla", request.fit, "fit"), shelf)
     flop = _budget(request, shelf)
     alone = best_params(fit, flop, "generalist.params")
-    alone_loss = fit.apply(
-        "generalist.loss", "nat/token", [(flop, "FLOP")], scaling.best_loss,
-        ("E + K (C/6)^−γ", "loss of the generalist"),
-    )  # fmt: skip
+    alone_loss = best_loss(fit, flop, "generalist.loss")
     fields = _fields(count, request, shelf)
-    inputs = [(alone, "param"), (flop, "FLOP"), *fields]
     size = fit.apply(
-        "specialists.params", "param", inputs, _best,
+        "specialists.params", "param", [(alone, "param"), (flop, "FLOP"), *fields], _best,
         ("argmin of the loss over sizes", "best size of one specialist"),
     )  # fmt: skip
     loss = fit.apply(
         "specialists.loss", "nat/token", [(size, "param"), (flop, "FLOP"), *fields], _loss,
         ("inside × expert + the rest × base", "loss over all requests, specialists and router"),
     )  # fmt: skip
-    gain = (alone_loss - loss).named("specialists.gain", "loss below the generalist", "nat/token")
     worth = fit.apply(
         "specialists.worth", "1", [(loss, "nat/token"), (flop, "FLOP")],
         lambda target, spent, constants: scaling.flop_for_loss(target, constants) / spent,
         ("C of a generalist of specialists.loss / C", "times the budget that a generalist needs"),
     )  # fmt: skip
-    stored = (size * (count + 1)).named(
-        "specialists.stored", "parameters stored, base too", "param"
-    )
+    gain = (alone_loss - loss).named("specialists.gain", "loss below the generalist", "nat/token")
+    stored = (size * (count + 1)).named("specialists.stored", "parameters of all", "param")
+    tokens = best_tokens(fit, flop, "generalist.tokens")
     return Specialists(
-        count, flop, fit, alone, alone_loss, size, loss, gain, worth, stored
+        count, flop, fit, alone, tokens, alone_loss, size, loss, gain, worth, stored
     )  # fmt: skip
+
+
+def _count(request: ServeRequest) -> Quantity:
+    number = amount(request.specialists, "1", "--specialists")
+    if not 1 <= number <= MOST_SPECIALISTS or number != int(number):
+        raise Impossible(
+            f"--specialists: got {request.specialists}, expected a whole number from 1 to "
+            f"{MOST_SPECIALISTS:,}"
+        )
+    return given("specialists.count", number, "1", "--specialists", "specialists")
 
 
 def _fields(count: Quantity, request: ServeRequest, shelf: Shelf) -> list[tuple[Quantity, str]]:

@@ -21,10 +21,12 @@ from archipel.planning.questions.serve_money import (
 from archipel.planning.questions.serve_together import Cascade, Specialists, specialists_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.sampling import Draws
+from archipel.planning.sweeping import along, spaced
 from archipel.planning.tables import Shelf
 
 VERDICT_SAMPLES = 400
-COUNTS = (2, 16, 64)
+MOST_FIELDS, FIELDS_TRIED = 256, 33
+COUNTS = (2, 64)
 Row = tuple[Cell, ...]
 
 
@@ -61,20 +63,21 @@ def tables(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[Table, 
 def _prices(served: Served, shelf: Shelf) -> Table:
     """Here and at every hosted class, for the same prompts and answers."""
     own, traffic = served.own, served.traffic
+    today = shelf.as_of or "now"
     rows: list[Row] = [
-        ("this machine, as busy as asked", own.cost, "now"),
-        ("this machine, busy all day", own.full, "now"),
-        ("this machine, electricity alone", own.marginal, "now"),
+        ("this machine, as busy as asked", own.cost, today),
+        ("this machine, busy all day", own.full, today),
+        ("this machine, electricity alone", own.marginal, today),
     ]
     if served.hosted.name in classes(shelf):
         dated = vintages(served.hosted.name, traffic, shelf)
         rows += [(served.hosted.title, price, date) for date, price in dated]
     else:
-        rows.append((served.hosted.title, served.hosted.cost, "now"))
+        rows.append((served.hosted.title, served.hosted.cost, today))
     for name in ("open-70b", "closed-small", "closed-flagship"):
         if name != served.hosted.name and name in classes(shelf):
             each = of_class(name, f"hosted.{name}", traffic, shelf)
-            rows.append((each.title, each.cost, "now"))
+            rows.append((each.title, each.cost, today))
     return Table(
         "A million tokens, prompts and answers as asked", ("", "cost", "as of"), tuple(rows)
     )
@@ -159,6 +162,10 @@ def _specialists(served: Served, request: ServeRequest, shelf: Shelf) -> Table:
         other = specialists_of(replace(request, specialists=str(count)), shelf)
         cells = scoped([other.size, other.loss, other.gain, other.worth], f"k={count}")
         rows.append((f"{count} specialists", *cells))
+    rows += [
+        ("tokens of the generalist", made.generalist_tokens, "", "", ""),
+        ("parameters of base and specialists", made.stored, "", "", ""),
+    ]
     heads = ("", "parameters each", "loss", "below generalist", "worth × budget")
     about = f"{made.fit.title}; training compute {request.training_budget}"
     return Table(
@@ -181,9 +188,22 @@ def remarks(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[str, .
         "A hosted model of the same class need not be the same model. Speculative decoding, prefix "
         "caches and reading weights from disk are not modelled. Privacy has no price here.",
         "Specialists: transfer between fields, the worth of specialising and the router are assumed, "
-        "with wide intervals; only the loss law is published (A and B move with their exponents).",
+        "with wide intervals; only the loss law is published (A and B move with their exponents). "
+        + _where_they_win(served.specialists),
     ]
     return tuple(said)
+
+
+def _where_they_win(made: Specialists) -> str:
+    """The best number of specialists, and where they stop paying, at central values."""
+    places = spaced(1.0, MOST_FIELDS, FIELDS_TRIED)
+    gains = np.array(along(made.gain, made.count, places))
+    best = places[int(np.argmax(gains))]
+    winning = [place for place, gain in zip(places, gains, strict=True) if gain > 0]
+    if not winning:
+        return "At central values no number of them beats the generalist."
+    last = f"up to {MOST_FIELDS}" if gains[-1] > 0 else f"up to about {winning[-1]:.0f}"
+    return f"At central values they win {last} fields, most at about {best:.0f}."
 
 
 def _unfit(served: Served, request: ServeRequest, shelf: Shelf) -> str:

@@ -101,7 +101,7 @@ def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table
         found.append(train_rl.published_table(shelf))
     found.append(train_tables.fleet_table(run, request, shelf))
     found.append(train_memory.table(load, run.fleet))
-    found.append(train_tables.kinds_table(run, request, shelf))
+    found.append(train_tables.kinds_table(run, load, request, shelf))
     return tuple(found)
 
 

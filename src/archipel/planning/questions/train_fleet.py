@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -38,7 +39,7 @@ class Fleet:
     scope: str = ""
     """What is put behind the names of a fleet that stands beside the plan's own."""
 
-    @property
+    @cached_property
     def rate(self) -> Quantity:
         """Kept FLOP of one accelerator-hour."""
         return (self.speed * self.goodput).named(
@@ -171,6 +172,7 @@ def chosen_count(fleet: Fleet, hours: Quantity, least: float, shelf: Shelf) -> Q
     """Whole servers, a power of two of them, that end in about a month and hold the model."""
     patience = centre(shelf["train.patience"].to("h"))
     wanted = max(centre(hours) / patience, least if math.isfinite(least) else 1.0, 1.0)
+    wanted = min(wanted, centre(shelf["train.most_accelerators"]))
     servers = 2 ** max(0, math.ceil(math.log2(wanted / fleet.server) - 1e-9))
     about = "accelerators: whole servers for about a month that hold the model"
     number = servers * fleet.server

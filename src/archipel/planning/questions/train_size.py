@@ -246,6 +246,11 @@ def _check(
     if not (math.isfinite(params) and math.isfinite(tokens)):
         raise _out_of_reach(asked, fit)
     if asked.params is None and params < least:
+        if asked.budget is None:
+            raise Impossible(
+                f"--tokens {tokens:,.0f}: that suits a model of {params:,.0f} parameters, fewer than "
+                f"{least:,.0f}; give more --tokens, or --params"
+            )
         smallest = scaling.flop_where_optimal(least, plain)
         if asked.served is not None:
             smallest += inference_aware.INFERENCE * least * centre(asked.served)

@@ -8,6 +8,7 @@ from archipel.planning.quantity import Quantity, derive, scoped
 from archipel.planning.questions import train_fit, train_memory
 from archipel.planning.questions.train_fit import FitQ, published
 from archipel.planning.questions.train_fleet import bill, centre, hours_of, one
+from archipel.planning.questions.train_memory import Load
 from archipel.planning.questions.train_size import Size
 from archipel.planning.questions.train_stages import Run
 from archipel.planning.requests.train import TrainRequest
@@ -188,27 +189,24 @@ def _electricity(run: Run, request: TrainRequest, shelf: Shelf) -> list[Quantity
     return [cost.named("train.energy_cost", "electricity, if you paid it (part of rent)", "USD")]
 
 
-def kinds_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:
+def kinds_table(run: Run, load: Load, request: TrainRequest, shelf: Shelf) -> Table:
     """The same run on other kinds of accelerators: what holds it, how long, how dear."""
-    rows: list[tuple[Cell, ...]] = []
-    for kind in dict.fromkeys((run.fleet.kind, *KINDS)):
-        if f"rental.{kind}" in shelf or kind == run.fleet.kind:
+    rows: list[tuple[Cell, ...]] = [(run.fleet.kind, load.least, run.bill.days, run.bill.cost)]
+    for kind in KINDS:
+        if kind != run.fleet.kind and f"rental.{kind}" in shelf:
             rows.append(_kind_row(kind, run, request, shelf))
     columns = ("kind", "held by at least", "days on as many", "rent")
-    title = "The same run on other accelerators"
-    return Table(title, columns, tuple(rows))
+    return Table("The same run on other accelerators", columns, tuple(rows))
 
 
 def _kind_row(kind: str, run: Run, request: TrainRequest, shelf: Shelf) -> tuple[Cell, ...]:
-    whole = run.bill
-    if kind != run.fleet.kind:
-        plain = replace(request, price="", precision="bf16")
-        (speed,) = scoped([one(kind, plain, shelf).speed], kind)
-        fleet = replace(
-            run.fleet, kind=kind, speed=speed, price=shelf[f"rental.{kind}"], scope=f"@{kind}"
-        )
-        flop = (run.bill.hours * run.fleet.rate).to("FLOP")
-        whole = bill(hours_of(flop, fleet), fleet, request, shelf, f"kind.{kind}")
+    plain = replace(request, price="", precision="bf16")
+    (speed,) = scoped([one(kind, plain, shelf).speed], kind)
+    fleet = replace(
+        run.fleet, kind=kind, speed=speed, price=shelf[f"rental.{kind}"], scope=f"@{kind}"
+    )
+    flop = (run.bill.hours * run.fleet.rate).to("FLOP")
+    whole = bill(hours_of(flop, fleet), fleet, request, shelf, f"kind.{kind}")
     layout = train_memory.layout_of(run.model, kind, request, shelf)
     least = train_memory.least_of(run.model, kind, layout, shelf)
     return (kind, least, whole.days, whole.cost)

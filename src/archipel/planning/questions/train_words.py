@@ -40,14 +40,14 @@ def title(run: Run, asked: Asked, request: TrainRequest) -> str:
     return f"{what} {named} on {centre(run.fleet.count):,.0f} × {run.fleet.title}"
 
 
-ALMOST = 1.1
-"""Sizes this close to the optimum count as optimal."""
+ALMOST = 1.25
+"""Sizes within this factor of the optimum count as optimal: loss is flat there."""
 
 
 def verdict(run: Run, load: Load, asked: Asked, fit: FitQ) -> str:
     """One sentence that answers the question."""
     fleet = f"{centre(run.fleet.count):,.0f} × {run.fleet.kind}"
-    paid = f"{say(run.bill.cost)} of rent and {centre(run.bill.days):,.3g} days on {fleet}"
+    paid = f"{say(run.bill.cost)} of rent and {_days(run)} on {fleet}"
     if run.size is None:
         stage = TITLES[asked.stage].capitalize()
         return f"{stage} on {say(run.stages[0].tokens)}s takes {paid}.{_room(run, load)}"
@@ -59,6 +59,11 @@ def verdict(run: Run, load: Load, asked: Asked, fit: FitQ) -> str:
     )
 
 
+def _days(run: Run) -> str:
+    days = centre(run.bill.days)
+    return f"{days:,.0f} days" if days >= 100 else f"{days:.3g} days"
+
+
 def _judged(size: Size, asked: Asked, fit: FitQ) -> str:
     loss = f"expected loss {centre(size.loss):.3f} nat per token under {asked.fit}"
     if asked.params is None or size.mixture or size.data is not None:
@@ -67,7 +72,7 @@ def _judged(size: Size, asked: Asked, fit: FitQ) -> str:
     best = scaling.optimal_params(flop, plain)
     more = centre(size.loss) - scaling.best_loss(flop, plain)
     if abs(math.log(centre(size.learner) / best)) < math.log(ALMOST):
-        return f"{loss}, compute-optimal within 10%"
+        return f"{loss}, compute-optimal within a quarter"
     word = "over-trained" if centre(size.learner) < best else "under-trained"
     return (
         f"{loss}, {word}: the optimum for this compute is {amount_text(float(best), 'param')}eters, "
