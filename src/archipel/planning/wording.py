@@ -83,6 +83,8 @@ def lined_up(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
     """Text columns, left-aligned, two spaces apart, headed when the columns have names."""
     body = [list(row) for row in rows]
     everything = [list(columns), *body] if any(columns) else body
+    if not everything:
+        return []
     widths = [max(len(row[i]) for row in everything) for i in range(len(everything[0]))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

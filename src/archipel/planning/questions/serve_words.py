@@ -26,7 +26,8 @@ from archipel.planning.tables import Shelf
 
 VERDICT_SAMPLES = 400
 MOST_FIELDS, FIELDS_TRIED = 256, 33
-COUNTS = (2, 64)
+COUNTS = (2,)
+FITS = ("besiroglu", "hoffmann-tex")
 Row = tuple[Cell, ...]
 
 
@@ -162,6 +163,10 @@ def _specialists(served: Served, request: ServeRequest, shelf: Shelf) -> Table:
         other = specialists_of(replace(request, specialists=str(count)), shelf)
         cells = scoped([other.size, other.loss, other.gain, other.worth], f"k={count}")
         rows.append((f"{count} specialists", *cells))
+    for fit in (name for name in FITS if name != made.fit.name):
+        other = specialists_of(replace(request, fit=fit), shelf)
+        cells = scoped([other.size, other.loss, other.gain, other.worth], fit)
+        rows.append((f"{asked} specialists, by {fit}", *cells))
     rows += [
         ("tokens of the generalist", made.generalist_tokens, "", "", ""),
         ("parameters of base and specialists", made.stored, "", "", ""),

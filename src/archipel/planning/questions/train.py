@@ -12,6 +12,7 @@ from archipel.planning.questions import (
     train_curves,
     train_fit,
     train_memory,
+    train_published,
     train_rl,
     train_stages,
     train_tables,
@@ -102,6 +103,7 @@ def _tables(run: Run, load: Load, fits: list[FitQ], setup: Setup) -> tuple[Table
     found.append(train_tables.fleet_table(run, request, shelf))
     found.append(train_memory.table(load, run.fleet))
     found.append(train_tables.kinds_table(run, load, request, shelf))
+    found.append(train_published.otherwise_counted(run, request, shelf))
     return tuple(found)
 
 
