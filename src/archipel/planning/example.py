@@ -28,7 +28,9 @@ def one_screen() -> str:
         titles[len(rows)] = f"{asked}  archipel plan {question}"
         rows += answer_rows(found)[:ANSWERS_EACH]
         verdicts[len(rows) - 1] = found["verdict"]
-    lines = ["Six questions before anything is paid for; every number has a source and an interval."]
+    lines = [
+        "Six questions before anything is paid for; every number has a source and an interval."
+    ]
     for index, line in enumerate(lined_up(("", "", "", ""), rows)):
         lines += ["", titles[index]] if index in titles else []
         lines.append(f"  {line}")
