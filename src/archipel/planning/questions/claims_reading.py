@@ -21,7 +21,7 @@ KEYS = (
     "says", "claimed", "compare", "unit", "source", "remark", "decides", "readings", "words",
 )  # fmt: skip
 RULE = Source(
-    "archipel-claims", "share of sampled worlds in which the comparison is true", year=2026
+    "archipel-judgement", "share of sampled worlds in which the comparison is true", year=2026
 )
 
 
@@ -45,7 +45,8 @@ class Reading:
         """The keys of every source below it."""
         figures = [each.origin for each in ancestry([self.computed])]
         return sorted(
-            {f.source.key for f in figures if isinstance(f, Stated)} - {"number", "archipel-claims"}
+            {f.source.key for f in figures if isinstance(f, Stated)}
+            - {"number", "archipel-judgement"}
         )
 
 
