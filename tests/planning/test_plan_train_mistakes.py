@@ -73,7 +73,7 @@ def test_options_that_exclude_each_other_are_both_named(
         ({"fit": "hofmann"}, "hoffmann"),
         ({"stage": "pretraining"}, "pretrain"),
         ({"precision": "fp16"}, "bf16"),
-        ({"country": "us"}, "usa"),
+        ({"country": "usaa"}, "usa"),
         ({"zero": "5"}, "3"),
         ({"recompute": "some"}, "none"),
         ({"stage": "rl", "params": "7B", "rl_hours": "9", "rl_recipe": "scalrl"}, "scalerl"),

@@ -127,3 +127,29 @@ def test_tables_are_small_enough_to_read() -> None:
         for path in resources.files("archipel.planning").joinpath(folder).iterdir():
             if path.name.endswith(".toml"):
                 assert tomllib.loads(path.read_text("utf-8")), path.name
+
+
+@pytest.mark.parametrize(
+    ("group", "word", "meant"),
+    [
+        ("accelerator", "A100", "a100-80"),
+        ("accelerator", "4090", "rtx4090"),
+        ("accelerator", "NVIDIA H100 SXM5 80 GB", "h100"),
+        ("energy.price", "uk", "gbr"),
+        ("energy.price", "Germany", "deu"),
+        ("law.chinchilla", "chinchilla", "hoffmann"),
+    ],
+)
+def test_names_are_found_by_title_and_by_what_people_type(
+    group: str, word: str, meant: str
+) -> None:
+    assert shelf().choose(group, word, "name") == meant
+
+
+def test_every_alias_leads_to_a_name_that_exists() -> None:
+    loaded = shelf()
+    groups = ("accelerator", "energy.price", "law.chinchilla")
+    known = {name for group in groups for name in loaded.members(group)}
+    aliases = {k: v for k, v in loaded.facts.items() if k.startswith("alias.")}
+    assert aliases
+    assert set(aliases.values()) <= known

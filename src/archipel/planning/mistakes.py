@@ -31,8 +31,11 @@ def nearest(word: str, choices: Iterable[str], what: str) -> UnknownName:
     """The error for an unknown `word`, naming the closest of `choices` and all of them if few."""
     known = sorted(choices)
     folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), list(folded), n=3, cutoff=0.5)
-    near = [folded[name] for name in close] or [name for name in known if word in name][:3]
+    sought = word.casefold()
+    begins = [folded[name] for name in folded if sought and name.startswith(sought)]
+    within = [folded[name] for name in folded if sought and (sought in name or name in sought)]
+    close = [folded[name] for name in difflib.get_close_matches(sought, list(folded), cutoff=0.5)]
+    near = list(dict.fromkeys([*begins, *within, *close]))[:3]
     hint = f"did you mean {', '.join(repr(name) for name in near)}?" if near else ""
     listed = f"known: {', '.join(known)}" if len(known) <= 60 else f"{len(known)} are known"
     return UnknownName(f"unknown {what} {word!r}; {hint + ' ' if hint else ''}({listed})")

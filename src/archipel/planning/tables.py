@@ -16,7 +16,7 @@ from typing import Any
 
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Alternative, Quantity, Source, Stated, stated
-from archipel.planning.units import amount, compatible, spell, unit
+from archipel.planning.units import amount, compatible, unit
 
 MAX_TABLE_BYTES = 1024 * 1024
 """A person's own table: some thousand constants."""
@@ -92,7 +92,7 @@ class Shelf:
         return list(dict.fromkeys(inside))
 
     def choose(self, group: str, word: str, what: str) -> str:
-        """The member of `group` that `word` means: its name or its title, whatever the case.
+        """The member of `group` that `word` means: its name, title or alias, whatever the case.
 
         Raises:
             UnknownName: none, with the nearest that exist.
@@ -103,9 +103,12 @@ class Shelf:
             name = fact.removesuffix(".title").rpartition(".")[2]
             if fact.endswith(".title") and name in known:
                 folded.setdefault(title.casefold(), name)
-        if word.casefold() not in folded:
+        spelled = self.facts.get(f"alias.{word.casefold()}", word).casefold()
+        if word.casefold() in folded or spelled not in folded:
+            spelled = word.casefold()
+        if spelled not in folded:
             raise nearest(word, known, what)
-        return folded[word.casefold()]
+        return folded[spelled]
 
     def put(self, entry: Entry) -> None:
         """Add a later word on a constant; its unit must fit the one it overrides."""
@@ -288,8 +291,3 @@ def _check_interval(name: str, figure: Stated, where: str) -> None:
         raise CannotPlan(f"{where}: {name}: spread {figure.spread!r}, expected factor or linear")
     if figure.spread == "factor" and figure.low <= 0:
         raise CannotPlan(f"{where}: {name}: an interval that reaches zero needs spread = 'linear'")
-
-
-def label(of: Quantity) -> str:
-    """Name and unit on one line, for lists of constants."""
-    return f"{of.name} [{spell(of.unit) or '1'}]"

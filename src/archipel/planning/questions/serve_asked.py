@@ -12,7 +12,7 @@ from archipel.planning.units import amount
 
 QUANTS = {
     "bf16": "f16", "fp16": "f16", "f16": "f16", "q8": "q8_0", "q6": "q6_k", "q5": "q5_k_m",
-    "q4": "q4_k_m", "mxfp4": "mxfp4", "q2": "iq2_xs",
+    "q4": "q4_k_m", "mxfp4": "mxfp4", "q2": "iq2_xs", "int8": "q8_0", "int4": "q4_k_m",
 }  # fmt: skip
 """What people say, and what the tables call it."""
 DEFAULT_PARAMS = "8B"
