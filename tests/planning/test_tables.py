@@ -5,9 +5,10 @@ from importlib import resources
 
 import pytest
 
+from archipel.planning.entries import KINDS
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.sampling import Draws
-from archipel.planning.tables import KINDS, bibliography, read_own, shelf
+from archipel.planning.tables import bibliography, read_own, shelf
 
 
 def test_every_constant_of_the_package_has_a_unit_a_kind_and_a_known_source() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from archipel.planning.mistakes import Impossible
+from archipel.planning.mistakes import CannotPlan, Impossible
 from archipel.planning.plan import Bars, Cell, Chart, Plan, Table
 from archipel.planning.quantity import Derived, Quantity, Stated, ancestry, named_parents
 from archipel.planning.sampling import DEFAULT_SAMPLES, MAX_SAMPLES, Draws
@@ -24,15 +24,17 @@ class Setting:
     samples: int = DEFAULT_SAMPLES
     as_of: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be computed with."""
+        whole = [isinstance(n, int) and not isinstance(n, bool) for n in (self.seed, self.samples)]
+        if not all(whole) or not isinstance(self.as_of, str):
+            raise CannotPlan("expected a whole number as seed and as samples, and a text as as_of")
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise Impossible(f"--samples: got {self.samples}, expected 1 to {MAX_SAMPLES}")
+
 
 def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
-    """The plan as plain data, ready for JSON.
-
-    Raises:
-        Impossible: a number of samples outside what can be drawn.
-    """
-    if not 1 <= setting.samples <= MAX_SAMPLES:
-        raise Impossible(f"--samples: got {setting.samples}, expected 1 to {MAX_SAMPLES}")
+    """The plan as plain data."""
     draws = Draws(setting.seed, setting.samples)
     shown = [*plan.answers, *_in_tables(plan.tables), *_in_charts(plan.charts)]
     return {
@@ -50,7 +52,8 @@ def answer(plan: Plan, setting: Setting) -> dict[str, Any]:
         "matters": {quantity.name: swings(quantity, draws) for quantity in plan.answers},
         "tables": [_table(table, draws) for table in plan.tables],
         "charts": [_chart(chart, draws) for chart in plan.charts],
-        "remarks": [*plan.remarks, *anachronisms(shown, setting.as_of)],
+        "remarks": list(plan.remarks),
+        "notices": anachronisms(shown, setting.as_of),
         "disagreements": disagreements(shown),
     }
 

@@ -4,16 +4,18 @@
 its options. Law: a question's file is imported only when it is asked.
 """
 
+import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from archipel.planning.answering import Setting, answer
+from archipel.planning.entries import rows
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Plan
 from archipel.planning.requests import REQUESTS, Request, as_dict, options_of
-from archipel.planning.tables import Shelf, shelf
+from archipel.planning.tables import MAX_OVERRIDES, OWN, Shelf, shelf
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,13 @@ class Ask:
     """`NAME=AMOUNT`, applied after the own table."""
 
     def shelf(self) -> Shelf:
-        """The constants this question sees."""
+        """The constants this question sees.
+
+        Raises:
+            CannotPlan: more overrides than anyone means, or one that cannot be.
+        """
+        if len(self.overrides) > MAX_OVERRIDES:
+            raise CannotPlan(f"--set: got {len(self.overrides)}, expected at most {MAX_OVERRIDES}")
         made = shelf(self.setting.as_of, self.own)
         for text in self.overrides:
             made.override(text)
@@ -43,8 +51,23 @@ class Ask:
 
     def data(self) -> dict[str, Any]:
         """The answer as plain data, with enough to ask again."""
-        asked = {"ask": self.saved()}
-        return answer(self.plan(), self.setting) | asked
+        found = answer(self.plan(), self.setting)
+        notices = [*found["notices"], *self._unused(found["quantities"])]
+        return found | {"notices": notices, "ask": self.saved()}
+
+    def _unused(self, used: Mapping[str, Any]) -> list[str]:
+        """What the person set and this plan does not use: perhaps a slip of the pen."""
+        packaged = shelf().entries
+        own = [name for name, row in rows(self.own or {}, OWN) if not isinstance(row, str)]
+        mine = [*own, *(text.partition("=")[0].strip() for text in self.overrides)]
+        notices = []
+        for name in dict.fromkeys(mine):
+            if name in used or name.startswith("claim."):
+                continue
+            near = difflib.get_close_matches(name, packaged, n=1) if name not in packaged else []
+            hint = f"; did you mean {near[0]}?" if near else ""
+            notices.append(f"{name} is set, and this plan does not use it{hint}")
+        return notices
 
     def saved(self) -> dict[str, Any]:
         """What `again` needs."""
@@ -64,18 +87,24 @@ def again(saved: Mapping[str, Any], where: str) -> Ask:
         CannotPlan: not a saved plan, or one of a question or option that no longer exists.
     """
     found = saved.get("ask", saved)
-    if not isinstance(found, Mapping) or not isinstance(found.get("request"), Mapping):
+    request = found.get("request") if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or not isinstance(request, Mapping):
         raise CannotPlan(f"{where}: expected a plan saved with --json or --save")
     question = str(found.get("question"))
     if question not in REQUESTS:
         raise nearest(question, REQUESTS, "question")
-    known = {each.name for each in options_of(REQUESTS[question])}
-    for name in found["request"]:
+    known = {each.name: each.default for each in options_of(REQUESTS[question])}
+    for name, value in request.items():
         if name not in known:
             raise nearest(str(name), known, f"option of plan {question}")
+        if type(value) is not type(known[name]):
+            raise CannotPlan(f"{where}: {name}: got {value!r:.60}, expected a text")
+    own, overrides = found.get("own"), found.get("overrides", [])
+    texts = isinstance(overrides, list) and all(isinstance(text, str) for text in overrides)
+    if not texts or not (own is None or isinstance(own, dict)):
+        raise CannotPlan(f"{where}: expected a list of texts as overrides and a table as own")
     try:
         setting = Setting(**found.get("setting", {}))
     except TypeError:
         raise CannotPlan(f"{where}: expected seed, samples and as_of as its setting") from None
-    request = REQUESTS[question](**found["request"])
-    return Ask(question, request, setting, found.get("own"), tuple(found.get("overrides", ())))
+    return Ask(question, REQUESTS[question](**request), setting, own, tuple(overrides))

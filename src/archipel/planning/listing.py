@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from archipel.planning.entries import Entry
 from archipel.planning.mistakes import nearest
-from archipel.planning.tables import Entry, Shelf
+from archipel.planning.tables import Shelf
 from archipel.planning.wording import lined_up, range_text
 
 MOST_LINES = 400

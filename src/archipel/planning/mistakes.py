@@ -6,6 +6,11 @@ Law: every message says what was got, what was expected and, where there is one,
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 100
+"""Choices that a message still lists."""
+MOST_ECHOED = 60
+"""Characters of somebody's word that a message says back."""
+
 
 class CannotPlan(ValueError):
     """The question cannot be answered as asked; the message says what to change."""
@@ -30,6 +35,7 @@ class Impossible(CannotPlan):
 def nearest(word: str, choices: Iterable[str], what: str) -> UnknownName:
     """The error for an unknown `word`, naming the closest of `choices` and all of them if few."""
     known = sorted(choices)
+    word = word if len(word) <= MOST_ECHOED else f"{word[:MOST_ECHOED]}…"
     folded = {name.casefold(): name for name in known}
     sought = word.casefold()
     begins = [folded[name] for name in folded if sought and name.startswith(sought)]
@@ -37,5 +43,7 @@ def nearest(word: str, choices: Iterable[str], what: str) -> UnknownName:
     close = [folded[name] for name in difflib.get_close_matches(sought, list(folded), cutoff=0.5)]
     near = list(dict.fromkeys([*begins, *within, *close]))[:3]
     hint = f"did you mean {', '.join(repr(name) for name in near)}?" if near else ""
-    listed = f"known: {', '.join(known)}" if len(known) <= 60 else f"{len(known)} are known"
+    listed = (
+        f"known: {', '.join(known)}" if len(known) <= MOST_LISTED else f"{len(known)} are known"
+    )
     return UnknownName(f"unknown {what} {word!r}; {hint + ' ' if hint else ''}({listed})")

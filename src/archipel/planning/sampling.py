@@ -18,6 +18,8 @@ Z90 = 1.6448536269514722
 """The 95th percentile of the standard normal distribution."""
 DEFAULT_SAMPLES = 2000
 MAX_SAMPLES = 200_000
+_FLOOR = 1e-3
+"""Of the 5th percentile: a speed that is never nothing is never drawn as nothing."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,20 @@ def spread(figure: Stated, normal: Numbers) -> Numbers:
     drawn = figure.value + reach * steps
     if low >= 0:
         top = 1.0 if high <= 1 else np.inf
-        return np.clip(drawn, 0.0, top)
+        return np.clip(drawn, _FLOOR * low, top)
     return drawn
 
 
 def interval(samples: Numbers) -> tuple[float, float]:
-    """The 5th and 95th percentile, each one of the draws: some of them may be infinite."""
-    low, high = np.percentile(samples, [5.0, 95.0], method="nearest")
+    """The 5th and 95th percentile, each one of the draws: some of them may be infinite.
+
+    Worlds in which the quantity means nothing (nothing times infinity) are left out.
+    """
+    drawn = np.asarray(samples, dtype=float)
+    defined = drawn[~np.isnan(drawn)] if drawn.ndim else drawn
+    if not defined.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(defined, [5.0, 95.0], method="nearest")
     return float(low), float(high)
 
 

@@ -8,33 +8,24 @@ Sources are keys into `bibliography/*.toml`. Law: a figure without unit, kind an
 import functools
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from archipel.planning.entries import Entry, check_range, entry, rows
 from archipel.planning.mistakes import CannotPlan, nearest
-from archipel.planning.quantity import Alternative, Quantity, Source, Stated, stated
+from archipel.planning.quantity import Quantity, Source, Stated, stated
 from archipel.planning.units import amount, compatible, unit
 
 MAX_TABLE_BYTES = 1024 * 1024
 """A person's own table: some thousand constants."""
-KINDS = ("measured", "published", "derived", "assumed")
-_KEYS = frozenset(
-    ("value", "low", "high", "unit", "kind", "source", "date", "about", "note", "spread", "also")
-)
+MAX_OVERRIDES = 500
+"""Constants that `--set` may replace at once."""
+OWN = "your table"
+_DATE = re.compile(r"[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?")
 _FILE = re.compile(r"^(?P<topic>[a-z0-9-]+)@(?P<vintage>\d{4}-\d{2})\.toml$")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One constant as one table states it."""
-
-    name: str
-    unit: str
-    figure: Stated
-    about: str
 
 
 @dataclass
@@ -110,15 +101,29 @@ class Shelf:
             raise nearest(word, known, what)
         return folded[spelled]
 
-    def put(self, entry: Entry) -> None:
-        """Add a later word on a constant; its unit must fit the one it overrides."""
-        before = self.entries.setdefault(entry.name, [])
-        if before and not compatible(unit(before[-1].unit), unit(entry.unit)):
+    def put(self, later: Entry) -> None:
+        """Add a later word on a constant; it must be of the same kind as the one it overrides.
+
+        Raises:
+            CannotPlan: another kind of unit, a sign or share that cannot be, a group's name.
+        """
+        name = later.name
+        before = self.entries.get(name, [])
+        if not before and (any(other.startswith(f"{name}.") for other in self.entries)):
             raise CannotPlan(
-                f"{entry.name}: got {entry.unit!r}, expected a unit like {before[-1].unit!r}"
+                f"{name} is a group of constants; set one of them, such as {self._one(name)}"
             )
-        before.append(entry)
-        self._made.pop(entry.name, None)
+        if before and not compatible(unit(before[-1].unit), unit(later.unit)):
+            raise CannotPlan(
+                f"{name}: got {later.unit!r}, expected a unit like {before[-1].unit!r}"
+            )
+        if before:
+            check_range(later, before[0])
+        self.entries[name] = [*before, later]
+        self._made.pop(name, None)
+
+    def _one(self, group: str) -> str:
+        return next(other for other in self.entries if other.startswith(f"{group}."))
 
     def override(self, text: str) -> None:
         """Apply `NAME=AMOUNT` from the command line.
@@ -128,7 +133,9 @@ class Shelf:
         """
         name, sign, written = (part.strip() for part in text.partition("="))
         if not sign:
-            raise CannotPlan(f"--set: got {text!r}, expected NAME=AMOUNT, e.g. pue.default=1.1")
+            raise CannotPlan(
+                f"--set: got {text!r}, expected NAME=AMOUNT, e.g. power.pue.colocation=1.1"
+            )
         old = self.entry(name)
         value = amount(written, old.unit, f"--set {name}")
         source = Source("you", f"given by you (--set {name})")
@@ -144,15 +151,15 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None) -> Shelf:
     Raises:
         CannotPlan: the date or the own table is not of the form described in its message.
     """
-    if as_of and not re.fullmatch(r"\d{4}(-\d{2}){0,2}", as_of):
-        raise CannotPlan(f"--as-of: got {as_of!r}, expected a date such as 2025-03")
+    if as_of and not _DATE.fullmatch(as_of):
+        raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
     made = Shelf(as_of, {name: list(found) for name, found in entries.items()}, dict(facts))
-    for name, found in _walk(own or {}, ()):
+    for name, found in rows(own or {}, OWN):
         if isinstance(found, str):
             made.facts[name] = found
         else:
-            made.put(_entry(name, found, bibliography(), "", "your table"))
+            made.put(entry(name, found, bibliography(), "", OWN))
     return made
 
 
@@ -165,9 +172,9 @@ def read_own(text: str, where: str) -> dict[str, Any]:
     if len(text) > MAX_TABLE_BYTES:
         raise CannotPlan(f"{where}: {len(text)} bytes, expected at most {MAX_TABLE_BYTES}")
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise CannotPlan(f"{where}: not TOML: {error}") from None
+        table = tomllib.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise CannotPlan(f"{where}: not TOML: {error!s:.200}") from None
     shelf(own=table)
     return table
 
@@ -193,11 +200,11 @@ def _packaged() -> tuple[dict[str, list[Entry]], dict[str, str]]:
         found = _FILE.match(path.name)
         if found is None:
             raise CannotPlan(f"table {path.name}: expected a name such as rental@2025-03.toml")
-        for name, row in _walk(tomllib.loads(path.read_text("utf-8")), ()):
+        for name, row in rows(tomllib.loads(path.read_text("utf-8")), path.name):
             if isinstance(row, str):
                 facts[name] = row
             else:
-                made = _entry(name, row, bibliography(), found["vintage"], path.name)
+                made = entry(name, row, bibliography(), found["vintage"], path.name)
                 entries.setdefault(name, []).append(made)
     return entries, facts
 
@@ -205,89 +212,3 @@ def _packaged() -> tuple[dict[str, list[Entry]], dict[str, str]]:
 def _files(folder: str) -> list[Path]:
     root = resources.files("archipel.planning").joinpath(folder)
     return [Path(str(path)) for path in root.iterdir() if path.name.endswith(".toml")]
-
-
-def _walk(
-    table: Mapping[str, Any], path: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Every constant (a table with a value) and fact (a text) below, with its dotted name."""
-    for key, value in table.items():
-        here = (*path, key)
-        if isinstance(value, str):
-            yield ".".join(here), value
-        elif not isinstance(value, dict):
-            raise CannotPlan(
-                f"{'.'.join(here)}: got {value!r}, expected a table with value, unit, kind, source"
-            )
-        elif "value" in value:
-            yield ".".join(here), value
-        else:
-            yield from _walk(value, here)
-
-
-def _entry(
-    name: str, row: dict[str, Any], books: Mapping[str, Source], vintage: str, where: str
-) -> Entry:
-    """One row as an entry, or the sentence that says what is wrong with it."""
-    unknown = sorted(set(row) - _KEYS)
-    if unknown:
-        raise CannotPlan(f"{where}: {name}: unknown key {unknown[0]!r}; keys are {sorted(_KEYS)}")
-    missing = [key for key in ("unit", "kind", "source") if not isinstance(row.get(key), str)]
-    if missing:
-        raise CannotPlan(f"{where}: {name}: {missing[0]!r} is missing (a text)")
-    if row["kind"] not in KINDS:
-        raise CannotPlan(f"{where}: {name}: kind {row['kind']!r}, expected one of {KINDS}")
-    unit(row["unit"])
-    also = tuple(
-        Alternative(
-            float(other["value"]),
-            _source(other["source"], books, vintage, where),
-            other.get("note", ""),
-        )
-        for other in row.get("also", ())
-    )
-    figure = Stated(
-        value=_number(row["value"], name, where),
-        kind=row["kind"],
-        source=_source(row["source"], books, vintage, f"{where}: {name}"),
-        low=None if "low" not in row else _number(row["low"], name, where),
-        high=None if "high" not in row else _number(row["high"], name, where),
-        spread=row.get("spread", "factor"),
-        date=str(row.get("date", vintage)),
-        vintage=vintage,
-        note=row.get("note", ""),
-        also=also,
-    )
-    _check_interval(name, figure, where)
-    return Entry(name, row["unit"], figure, row.get("about", ""))
-
-
-def _source(key: str, books: Mapping[str, Source], vintage: str, where: str) -> Source:
-    """The source of this key; in a person's own table, any text will do as a citation."""
-    if key in books:
-        return books[key]
-    if vintage:
-        raise CannotPlan(f"{where}: source {key!r} is not in the bibliography")
-    return Source("own", key)
-
-
-def _number(value: object, name: str, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CannotPlan(f"{where}: {name}: got {value!r}, expected a number")
-    return float(value)
-
-
-def _check_interval(name: str, figure: Stated, where: str) -> None:
-    if (figure.low is None) != (figure.high is None):
-        raise CannotPlan(f"{where}: {name}: low and high come together")
-    if figure.low is None or figure.high is None:
-        return
-    if not figure.low <= figure.value <= figure.high:
-        raise CannotPlan(
-            f"{where}: {name}: expected low <= value <= high, "
-            f"got {figure.low:g}, {figure.value:g}, {figure.high:g}"
-        )
-    if figure.spread not in ("factor", "linear"):
-        raise CannotPlan(f"{where}: {name}: spread {figure.spread!r}, expected factor or linear")
-    if figure.spread == "factor" and figure.low <= 0:
-        raise CannotPlan(f"{where}: {name}: an interval that reaches zero needs spread = 'linear'")

@@ -16,12 +16,29 @@ from archipel.planning.mistakes import Impossible, UnitMismatch
 
 MAX_AMOUNT_CHARS = 80
 """A number and a unit fit on half a line."""
+LARGEST = 1e60
+"""No amount of anything here comes near."""
 
 _SUFFIXES = {
     "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
-    "k": 1e3, "M": 1e6, "m": 1e6, "bn": 1e9, "B": 1e9, "b": 1e9, "T": 1e12, "t": 1e12,
+    "k": 1e3, "K": 1e3, "M": 1e6, "m": 1e6, "bn": 1e9, "B": 1e9, "b": 1e9, "T": 1e12, "t": 1e12,
 }  # fmt: skip
-_NUMBER = re.compile(r"^\s*(?P<number>[-+]?[\d_,]*\.?\d+(?:[eE][-+]?\d+)?)\s*(?P<rest>.*?)\s*$")
+_COUNTED = frozenset(
+    f"[{name}]"
+    for name in (
+        "currency", "parameter", "token", "accelerator", "computation", "rollout", "sample", "step",
+        "user", "site", "person", "server", "model",
+    )
+)  # fmt: skip
+"""What people count in thousands and millions; seconds and watts have prefixes instead."""
+_NUMBER = re.compile(
+    r"^\s*(?P<sign>[-+]?)(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?P<rest>(?:\.[0-9]+)?"
+    r"(?:[eE][-+]?[0-9]{1,3})?)\s*(?P<unit>.*?)\s*$"
+)
+_SPELLED = re.compile(
+    r"(?:\s|[A-Za-z%][A-Za-z0-9_%]*|\*\*\s?-?[0-9](?![0-9])|\^\s?-?[0-9](?![0-9])|[*/()·]|1(?=\s*/))*"
+)
+"""Names, products, quotients, brackets and one-digit powers: no arithmetic that could run away."""
 
 
 @functools.cache
@@ -40,13 +57,16 @@ def unit(text: str) -> Unit:
     Raises:
         UnitMismatch: no such unit.
     """
+    if len(text) > MAX_AMOUNT_CHARS or not _SPELLED.fullmatch(text if text.strip() != "1" else ""):
+        raise UnitMismatch(f"unknown unit {text[:MAX_AMOUNT_CHARS]!r}; {_UNITS_ARE}")
+    spelled = text.replace("^", "**").replace("·", "*")
     try:
-        return registry().parse_units("" if text.strip() == "1" else text.replace("^", "**"))
+        return registry().parse_units("" if text.strip() == "1" else spelled)
     except Exception as error:  # noqa: BLE001  # pint raises its own, the tokenizer's and ValueError
-        raise UnitMismatch(
-            f"unknown unit {text!r} ({error}); units are for instance USD, USD/h, kW, GWh, "
-            "TFLOP/s, token, param, day"
-        ) from None
+        raise UnitMismatch(f"unknown unit {text!r} ({error}); {_UNITS_ARE}") from None
+
+
+_UNITS_ARE = "units are for instance USD, USD/h, kW, GWh, TFLOP/s, Mbit/s, token, param, day"
 
 
 @functools.cache
@@ -80,19 +100,29 @@ def spell(of: Unit) -> str:
 def amount(text: str, expected: str, what: str) -> float:
     """The amount a person wrote, in units of `expected`: "50k USD", "$50,000", "70B", "3 weeks".
 
-    A bare number is taken to be in `expected`; k, M, B and T stand for thousand to trillion.
+    A bare number is taken to be in `expected`; k, M, B and T stand for thousand to trillion of what
+    is counted.
 
     Raises:
-        UnitMismatch: not a number, or of another kind than `expected`; names `what` it was for.
+        UnitMismatch: not a finite number, or of another kind than `expected`; names `what` it was for.
     """
-    wanted = unit(expected)
-    found = _NUMBER.match(text.replace("$", "").replace("USD", " USD")) if text else None
-    if found is None or len(text) > MAX_AMOUNT_CHARS:
-        raise UnitMismatch(f"{what}: got {text[:MAX_AMOUNT_CHARS]!r}, expected {example(expected)}")
-    number = float(found["number"].replace(",", "").replace("_", ""))
-    scale = _scale(found["rest"], wanted, money="$" in text and "USD" not in text)
+    money = "$" in text and "USD" not in text
+    written = re.sub(r"^\s*([-+]?)\s*(?:USD|\$)\s*(?=[0-9.])", r"\1", text) if text else text
+    if written != text and "USD" in text:
+        money = True
+    found = _NUMBER.match(written) if len(text) <= MAX_AMOUNT_CHARS else None
+    if found is None or not (found["whole"] or found["rest"].startswith(".")):
+        raise UnitMismatch(f"{what}: got {shortened(text)!r}, expected {example(expected)}")
+    if found["unit"].startswith(","):
+        raise UnitMismatch(
+            f"{what}: got {text!r}; write decimals with a point, thousands as 1,000: {example(expected)}"
+        )
+    number = float(f"{found['sign']}{found['whole'].replace(',', '') or '0'}{found['rest']}")
+    scale = _scale(found["unit"], unit(expected), money=money)
     if scale is None:
         raise UnitMismatch(f"{what}: got {text!r}, expected {example(expected)}")
+    if not abs(number * scale) < LARGEST:
+        raise UnitMismatch(f"{what}: got {text!r}, more than can be; expected {example(expected)}")
     return number * scale
 
 
@@ -129,9 +159,16 @@ def kind_of(text: str, kinds: dict[str, str], what: str) -> tuple[str, float]:
 def _scale(rest: str, wanted: Unit, *, money: bool) -> float | None:
     """What one of `rest` is in `wanted`; None if it is something else."""
     readings = [(1.0, rest)]
-    for suffix, scale in _SUFFIXES.items():
-        if rest.startswith(suffix):
-            readings.append((scale, rest[len(suffix) :].strip()))
+    counted = not wanted.dimensionality or any(
+        kind in _COUNTED and float(power) > 0  # type: ignore[arg-type]  # never complex
+        for kind, power in wanted.dimensionality.items()
+    )
+    if counted:
+        readings += [
+            (scale, rest[len(suffix) :].strip())
+            for suffix, scale in _SUFFIXES.items()
+            if rest.startswith(suffix)
+        ]
     for scale, name in readings:
         spelled = f"USD {name}".strip() if money else name
         if not spelled:
@@ -140,6 +177,11 @@ def _scale(rest: str, wanted: Unit, *, money: bool) -> float | None:
             with contextlib.suppress(UnitMismatch):
                 return scale * factor(unit(reading), wanted)
     return None
+
+
+def shortened(text: str) -> str:
+    """A word that somebody typed, short enough to be said back."""
+    return text if len(text) <= MAX_AMOUNT_CHARS else f"{text[: MAX_AMOUNT_CHARS - 1]}…"
 
 
 _EXAMPLES = {

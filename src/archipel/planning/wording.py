@@ -52,7 +52,7 @@ def scale_of(value: float, unit: str) -> Scale:
 def amount_text(value: float, unit: str, digits: int = 4) -> str:
     """A magnitude and its unit: `$492.5 M`, `12.75 MW`, `70 B param`."""
     if not math.isfinite(value):
-        return "never" if value > 0 and unit in _TIMES else "none"
+        return _beyond(value, unit)
     scale = scale_of(value, unit)
     sign = "-" if value < 0 else ""
     return f"{sign}{scale.before}{_digits(abs(value) / scale.divisor, digits)}{scale.after}"
@@ -67,15 +67,19 @@ def range_text(row: dict[str, Any]) -> str:
 
 def band_text(row: dict[str, Any]) -> str:
     """The interval of one row, in the scale of its value."""
-    ends = (row["low"], row["high"])
-    if not all(math.isfinite(end) for end in ends):
-        return " – ".join(amount_text(end, row["unit"], 3) for end in ends)
     divisor = scale_of(row["value"], row["unit"]).divisor
-    return " – ".join(_digits(end / divisor, 3) for end in ends)
+    ends = (row["low"], row["high"])
+    return " – ".join(
+        _digits(end / divisor, 3) if math.isfinite(end) else _beyond(end, row["unit"])
+        for end in ends
+    )
 
 
 def uncertain(row: dict[str, Any]) -> bool:
-    """Whether the interval is wider than rounding."""
+    """Whether the interval is wider than rounding; one that has no end is."""
+    ends = (row["low"], row["high"])
+    if not all(math.isfinite(end) for end in ends):
+        return bool(ends != (row["value"], row["value"]))
     return bool(abs(row["high"] - row["low"]) > 1e-9 * max(abs(row["high"]), abs(row["low"])))
 
 
@@ -100,7 +104,7 @@ def table_lines(table: dict[str, Any]) -> list[str]:
 
 def plan_text(data: dict[str, Any], *, brief: bool = False) -> str:
     """The whole plan for a terminal; `brief` leaves out the secondary tables."""
-    lines = [data["title"], ""]
+    lines = [data["title"], *(f"! {notice}" for notice in data["notices"]), ""]
     lines += _answer_lines(data)
     for table in data["tables"][:1] if brief else data["tables"]:
         lines += ["", *table_lines(table)]
@@ -207,6 +211,15 @@ def _citation(source: Source) -> str:
     parts = [source.title, source.authors, year, source.url]
     second = f"[{source.read}]" if source.read != "primary" else ""
     return ", ".join(part for part in parts if part) + (f" {second}" if second else "")
+
+
+def _beyond(value: float, unit: str) -> str:
+    """What is no number, in a word."""
+    if math.isnan(value):
+        return "undefined"
+    if value < 0:
+        return "−∞"
+    return "never" if unit in _TIMES or unit.endswith(("/d", "/day")) else "∞"
 
 
 def _digits(value: float, digits: int = 4) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from archipel.planning.mistakes import Conflict, Impossible
 from archipel.planning.plan import Plan
 from archipel.planning.quantity import Quantity, given
+from archipel.planning.questions.bounds import MONEY, bounded
 from archipel.planning.questions.decentralise_charts import charts
 from archipel.planning.questions.decentralise_market import Prices, prices_of
 from archipel.planning.questions.decentralise_method import Way, way_of
@@ -28,7 +29,6 @@ from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.requests.option import as_dict
 from archipel.planning.sweeping import along
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
 FEWEST_TOKENS_PER_PARAM, MOST_TOKENS_PER_PARAM = 1e-3, 1e6
 """Between these a budget is turned into tokens."""
@@ -81,12 +81,12 @@ def _compared(request: DecentraliseRequest, shelf: Shelf, tokens: Quantity) -> C
 def _answers(made: Comparison) -> tuple[Quantity, ...]:
     way = made.chosen
     return (
-        way.ratio.named("market.cost_ratio", "cost over one connected cluster"),
+        way.ratio.named("market.cost_ratio", "cost, times one connected cluster's"),
         way.cost.named("market.cost", "the run, bought on the market"),
         way.central_cost.named("central.cost", "the same run on one cluster"),
-        way.break_even.named("break_even", "price ratio below which the market is cheaper"),
+        way.break_even.named("break_even", "price, times the cluster's, below which it is cheaper"),
         (made.prices.paid / made.prices.central).named(
-            "market.price_ratio", "price ratio at hand, market over cluster", "1"
+            "market.price_ratio", "price at hand, times the cluster's", "1"
         ),
         way.time.named("market.time", "time on these sites"),
         way.utilisation.named("sync.utilisation", "share of time computing", "percent"),
@@ -100,7 +100,7 @@ def _bought_tokens(request: DecentraliseRequest, shelf: Shelf) -> Quantity:
     Raises:
         Impossible: less than the shortest run costs, or more than any run of this size.
     """
-    money = amount(request.budget, "USD", "--budget")
+    money = bounded(request.budget, MONEY, "--budget")
     size = sizes(request)[1]
     trial = given("run.tokens", size, "token", "--budget", "training tokens")
     cost = _compared(request, shelf, trial).chosen.cost.to("USD")

@@ -16,6 +16,8 @@ from archipel.planning.tables import Shelf
 from archipel.planning.units import factor, unit
 
 MOST_SHOWN = 10_000
+LEAST_PERCENT = 1e-9
+"""Of the market: nobody hires less."""
 SLOWEST_MBIT, FASTEST_MBIT = 10.0, 30_000.0
 DEAREST_SHOWN = 100.0
 """Beyond a hundred times one cluster's cost a method is out of the question."""
@@ -35,7 +37,7 @@ def _against_sites(run: Run, prices: Prices, ways: Sequence[Way], chosen: Way) -
     centre = Draws(count=1).centre
     most = float(MOST_SHOWN)
     if prices.share is not None:
-        most = min(most, 100.0 / centre(prices.share) * centre(run.sites))
+        most = min(most, 100.0 / max(centre(prices.share), LEAST_PERCENT) * centre(run.sites))
     places = [float(place) for place in np.unique(np.round(spaced(1.0, max(most, 2.0))))]
     return Lines(
         "Cost over one cluster, by number of sites",

@@ -8,6 +8,8 @@ from archipel.planning.laws.churn import blocking_goodput
 from archipel.planning.laws.clearing import average_price, clearing_price
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import HOURLY as HOURLY_PRICE
+from archipel.planning.questions.bounds import SUPPLY, bounded, checked
 from archipel.planning.questions.decentralise_run import Run
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.tables import Shelf
@@ -81,15 +83,17 @@ def _offered(
     kind = run.kind
     supply = shelf["decentralise.supply"]
     if request.supply:
-        value = amount(request.supply, "accelerator", "--supply")
+        value = bounded(request.supply, SUPPLY, "--supply")
         supply = given("market.supply", value, "accelerator", "--supply", "accelerators on offer")
-    wanted = amount(request.sites, "site", "") * amount(request.per_site, "accelerator", "")
+    each = amount(request.per_site, "accelerator", "--per-site")
+    wanted = amount(request.sites, "site", "--sites") * each
     offered = shelf.entry(supply.name).figure.value if not request.supply else value
     if wanted > offered:
+        most = int(offered // each)
+        fewer = f"take at most {most:,} sites" if most else f"take fewer than {each:,.0f} a site"
         raise Impossible(
-            f"{wanted:,.0f} accelerators are more than the {offered:,.0f} {kind} on offer; take at "
-            f"most {offered / amount(request.per_site, 'accelerator', ''):,.0f} sites, or say how "
-            "many there are with --supply"
+            f"{wanted:,.0f} accelerators are more than the {offered:,.0f} {kind} on offer; {fewer}, "
+            "or say how many there are with --supply"
         )
     share = derive(
         "market.share", "percent", [(run.fleet, "accelerator"), (supply, "accelerator")],
@@ -144,6 +148,4 @@ def _subsidy(request: DecentraliseRequest) -> Quantity:
 
 def _given_price(text: str, name: str, option: str, about: str) -> Quantity:
     _, value = kind_of(text, {"price": HOURLY, "price of an hour": "USD"}, option)
-    if value <= 0:
-        raise Impossible(f"{option}: got {value:g}, expected a price above zero")
-    return given(name, value, HOURLY, option, about)
+    return given(name, checked(value, HOURLY_PRICE, text, option), HOURLY, option, about)

@@ -17,13 +17,12 @@ from archipel.planning.laws.synchronisation import (
     ring_seconds,
     utilisation,
 )
-from archipel.planning.mistakes import Impossible
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import BITS, STEPS, bounded, share_of
 from archipel.planning.questions.decentralise_market import Prices
 from archipel.planning.questions.decentralise_run import METHODS, Run
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
 
 @dataclass(frozen=True)
@@ -99,16 +98,12 @@ def _steps(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
     """Optimiser steps between exchanges: asked for, by the staleness allowed, as published."""
     about = "steps between exchanges"
     if asked.steps_per_sync:
-        value = amount(asked.steps_per_sync, "1", "--steps-per-sync")
-        if value < 1:
-            raise Impossible(f"--steps-per-sync: got {value:g}, expected at least 1")
+        value = bounded(asked.steps_per_sync, STEPS, "--steps-per-sync")
         return given(f"{method}.steps_per_sync", value, "1", "--steps-per-sync", about)
     if method == "rl-rollouts":
         allowed = shelf["rl.staleness_safe"]
         if asked.staleness:
-            value = amount(asked.staleness, "1", "--staleness")
-            if value < 1:
-                raise Impossible(f"--staleness: got {value:g}, expected at least 1 version")
+            value = bounded(asked.staleness, STEPS, "--staleness")
             allowed = given("rl.staleness", value, "1", "--staleness", "versions allowed to lag")
         return derive(
             f"{method}.steps_per_sync", "1", [(allowed, "1")], steps_between_versions,
@@ -130,9 +125,7 @@ def wire_of(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
     """Bits per parameter that a member sends, asked for or as published."""
     if not asked.bits:
         return shelf[f"{_table(method)}.wire"]
-    value = amount(asked.bits, "bit/param", "--bits")
-    if value <= 0:
-        raise Impossible(f"--bits: got {value:g}, expected more than none")
+    value = bounded(asked.bits, BITS, "--bits")
     return given(f"{method}.wire", value, "bit/param", "--bits", "bits per parameter sent")
 
 
@@ -198,9 +191,7 @@ def _checked(method: str, asked: DecentraliseRequest, shelf: Shelf) -> Quantity:
     """Paid per kept: a share is checked at a price, and some is thrown away."""
     share = shelf["decentral.verify.share"]
     if asked.verification:
-        value = amount(asked.verification, "1", "--verification")
-        if not 0 <= value <= 1:
-            raise Impossible(f"--verification: got {value:g}, expected a share from 0 to 1")
+        value = share_of(asked.verification, "--verification")
         about = "share of delivered work that is checked"
         share = given("verification.share", value, "1", "--verification", about)
     generated = method == "rl-rollouts"

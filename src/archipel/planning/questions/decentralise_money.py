@@ -9,15 +9,18 @@ from archipel.planning.quantity import Quantity, Stated, derive, stated
 from archipel.planning.questions.decentralise_market import HOURLY, Prices
 from archipel.planning.questions.decentralise_method import Way
 from archipel.planning.questions.decentralise_run import Run
+from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 
 Row = tuple[Cell, ...]
+LEAST_LOST = 0.05
+"""Percent of paid time: below it churn is no row of its own."""
 
 
 def methods(ways: Sequence[Way]) -> Table:
     rows: list[Row] = [
         (
-            way.name + (" (learning by reward)" if way.name == "rl-rollouts" else ""),
+            way.name + (" (another run: learning by reward)" if way.name == "rl-rollouts" else ""),
             way.exchange,
             way.utilisation.to("percent"),
             way.ratio,
@@ -25,7 +28,7 @@ def methods(ways: Sequence[Way]) -> Table:
         )
         for way in ways
     ]
-    heads = ("method", "one exchange", "computing", "cost / one cluster", "break-even price ratio")
+    heads = ("method", "one exchange", "computing", "cost, × one cluster", "break-even price, ×")
     return Table("Every method on these sites, at its published settings", heads, tuple(rows))
 
 
@@ -50,12 +53,19 @@ def chain(prices: Prices, way: Way, shelf: Shelf) -> Table:
         ("price paid (clearing), no subsidy", prices.paid),
         ("× compute for equal loss", way.penalty),
         ("× checked and thrown away", way.checked),
-        ("/ kept through churn", way.goodput),
+        *_kept(way),
         ("/ computing, not waiting", way.utilisation),
         ("= a useful hour, market", useful),
         ("a useful hour, one cluster", central),
     ]
     return Table("From price to cost", ("", ""), tuple(rows))
+
+
+def _kept(way: Way) -> list[Row]:
+    """What churn takes, where it takes anything worth a row."""
+    lost = (1 - way.goodput).named(f"{way.name}.lost", "paid time lost to churn", "percent")
+    shown = Draws(count=1).centre(lost)
+    return [("/ kept through churn: 100% less", lost)] if shown >= LEAST_LOST else []
 
 
 def _ask(median: Quantity, share: float, shelf: Shelf) -> Quantity:

@@ -1,16 +1,29 @@
 """`plan decentralise`, what is asked: the run, the sites, their lines, and how their members come and go."""
 
+import math
 import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from archipel.planning.laws.batch import batch_tokens
-from archipel.planning.mistakes import Conflict, Impossible, nearest
+from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, nearest
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import (
+    BATCH,
+    LEAST_SHARE,
+    LINE,
+    PARAMS,
+    PER_SITE,
+    SITES,
+    TOKENS,
+    Bounds,
+    bounded,
+    share_of,
+)
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount, kind_of
+from archipel.planning.units import kind_of
 
 METHODS = {
     "data-parallel": "dp",
@@ -21,7 +34,8 @@ METHODS = {
 }
 """What people say, and what the tables call it."""
 LINES = ("home", "office", "datacentre")
-MOST_SITES = 1e7
+MOST_DEPARTURES = 1e4
+"""A day: a site that leaves every few seconds never works."""
 _BARE_RATE = re.compile(r"^\s*(?P<number>[\d.]+)\s*/")
 """`0.2/day`, which has a number and no unit before the stroke."""
 
@@ -95,10 +109,8 @@ def run_of(request: DecentraliseRequest, shelf: Shelf, tokens: Quantity) -> Run:
     if used < total:
         about = "parameters used per token"
         active = given("run.active_params", used, "param", "--active-params", about)
-    sites = _count(request.sites, "site", "--sites", "decentral.sites", "sites that work together")
-    per_site = _count(
-        request.per_site, "accelerator", "--per-site", "decentral.per_site", "at one site"
-    )
+    sites = _count(request.sites, SITES, "--sites", "decentral.sites", "sites that work together")
+    per_site = _count(request.per_site, PER_SITE, "--per-site", "decentral.per_site", "at one site")
     fleet = (sites * per_site).named(
         "market.accelerators", "accelerators of all sites", "accelerator"
     )
@@ -128,13 +140,11 @@ def sizes(request: DecentraliseRequest) -> tuple[float, float]:
     Raises:
         Impossible: none, or more per token than in all.
     """
-    total = amount(request.params, "param", "--params")
-    if total <= 0:
-        raise Impossible(f"--params: got {total:g}, expected more than none")
+    total = bounded(request.params, PARAMS, "--params")
     if not request.active_params:
         return total, total
-    used = amount(request.active_params, "param", "--active-params")
-    if not 0 < used <= total:
+    used = bounded(request.active_params, PARAMS, "--active-params")
+    if used > total:
         raise Impossible(
             f"--active-params: got {used:g}, expected more than 0 and at most --params {total:g}"
         )
@@ -145,9 +155,7 @@ def asked_tokens(request: DecentraliseRequest, shelf: Shelf) -> Quantity:
     """The tokens asked for, or as many as the rule of thumb gives the size."""
     about = "training tokens"
     if request.tokens:
-        value = amount(request.tokens, "token", "--tokens")
-        if value <= 0:
-            raise Impossible(f"--tokens: got {value:g}, expected more than none")
+        value = bounded(request.tokens, TOKENS, "--tokens")
         return given("run.tokens", value, "token", "--tokens", about)
     rule = shelf.entry("law.tokens_per_param.rule").figure.value
     default = f"default: {rule:g} tokens per parameter"
@@ -157,9 +165,7 @@ def asked_tokens(request: DecentraliseRequest, shelf: Shelf) -> Quantity:
 def _batch(request: DecentraliseRequest, shelf: Shelf, flop: Quantity, fleet: Quantity) -> Quantity:
     about = "tokens of one optimiser step"
     if request.batch:
-        value = amount(request.batch, "token", "--batch")
-        if value <= 0:
-            raise Impossible(f"--batch: got {value:g}, expected more than no tokens")
+        value = bounded(request.batch, BATCH, "--batch")
         return given("run.batch", value, "token", "--batch", about)
     if method_of(request) == "rl-rollouts":
         rollouts = shelf["rl.rollouts_per_step.intellect-2"] * shelf["rl.tokens_per_rollout"]
@@ -182,7 +188,7 @@ def _lines(request: DecentraliseRequest, shelf: Shelf) -> tuple[Quantity, Quanti
     word = request.bandwidth.strip().casefold()
     if word in LINES:
         up = shelf[f"decentral.upload.{word}"]
-    elif word.replace("-", "").isalpha():
+    elif word.replace("-", "").isalpha() or not word:
         raise nearest(request.bandwidth, LINES, "line (or an amount in Mbit/s)")
     else:
         up = _line(request.bandwidth, "--bandwidth", "site.upload", "upload of a site")
@@ -201,10 +207,20 @@ def _slower(up: Quantity, down: Quantity) -> Quantity:
 
 
 def _line(text: str, option: str, name: str, about: str) -> Quantity:
-    value = amount(text, "Mbit/s", option)
-    if value <= 0:
-        raise Impossible(f"{option}: got {value:g} Mbit/s, expected more than none")
+    try:
+        value = bounded(in_bits(text), LINE, option)
+    except UnitMismatch as error:
+        raise UnitMismatch(f"{error}, 1 Gbps, or {', '.join(LINES)}") from None
     return given(name, value, "Mbit/s", option, about)
+
+
+def in_bits(text: str) -> str:
+    """A line as advertised, `1Gbps`, in the spelling of units, `1 Gbit/s`."""
+    found = re.fullmatch(r"\s*([\d.,_eE+-]+)\s*([kKmMgGtT]?)(?:[bB][pP][sS]|b/s)\s*", text)
+    if found is None:
+        return text
+    scale = {"": "", "k": "k", "m": "M", "g": "G", "t": "T"}[found[2].casefold()]
+    return f"{found[1]} {scale}bit/s"
 
 
 def _churn(request: DecentraliseRequest, shelf: Shelf, per_site: Quantity) -> Quantity:
@@ -212,8 +228,12 @@ def _churn(request: DecentraliseRequest, shelf: Shelf, per_site: Quantity) -> Qu
     if request.churn:
         text = _BARE_RATE.sub(r"\g<number> 1/", request.churn)
         which, value = kind_of(text, {"rate": "1/day", "stay": "day"}, "--churn")
-        if value < 0 or (which == "stay" and value == 0):
-            raise Impossible(f"--churn: got {request.churn!r}, expected a rate from 0 or a stay")
+        least = 0.0 if which == "rate" else 1.0 / MOST_DEPARTURES
+        if not least <= value <= (MOST_DEPARTURES if which == "rate" else math.inf):
+            raise Impossible(
+                f"--churn: got {request.churn!r}, expected a rate from 0 to {MOST_DEPARTURES:g}/day, "
+                "or a mean stay such as 5 days"
+            )
         rate = value if which == "rate" else 1.0 / value
         leaving = given("churn.leaving", rate, "1/day", "--churn", "how often a site leaves")
     elif request.bandwidth.strip().casefold() == "home":
@@ -231,17 +251,12 @@ def _churn(request: DecentraliseRequest, shelf: Shelf, per_site: Quantity) -> Qu
     )  # fmt: skip
 
 
-def _count(text: str, unit: str, option: str, name: str, about: str) -> Quantity:
-    value = amount(text, unit, option)
-    if not 1 <= value <= MOST_SITES:
-        raise Impossible(f"{option}: got {value:g}, expected 1 to {MOST_SITES:g}")
-    return given(name, value, "accelerator/site" if unit == "accelerator" else unit, option, about)
+def _count(text: str, of: Bounds, option: str, name: str, about: str) -> Quantity:
+    value = bounded(text, of, option)
+    return given(name, value, "accelerator/site" if of is PER_SITE else of.unit, option, about)
 
 
 def _share(text: str, name: str, option: str, about: str) -> Quantity | None:
     if not text:
         return None
-    value = amount(text, "1", option)
-    if not 0 < value <= 1:
-        raise Impossible(f"{option}: got {value:g}, expected a share above 0 and at most 1")
-    return given(name, value, "1", option, about)
+    return given(name, share_of(text, option, least=LEAST_SHARE), "1", option, about)

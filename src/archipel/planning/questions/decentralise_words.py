@@ -3,8 +3,6 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from archipel.planning.plan import Table
 from archipel.planning.questions.decentralise_lines import (
     activation,
@@ -23,10 +21,9 @@ from archipel.planning.questions.decentralise_money import (
     subsidies,
 )
 from archipel.planning.questions.decentralise_run import Run
+from archipel.planning.questions.deciding import decided, share_of_worlds
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
-
-VERDICT_SAMPLES = 400
 
 
 def tables(
@@ -53,10 +50,13 @@ def remarks(run: Run, prices: Prices, way: Way, shelf: Shelf) -> tuple[str, ...]
     said = []
     if not fits(run, way, shelf):
         needs, has = (centre(each) for each in needed_memory(run, way, shelf))
-        least = math.ceil(needs / has * centre(run.per_site))
+        each = has / centre(run.per_site)
+        more = (
+            f"at least {math.ceil(needs / each):,} accelerators per site" if each > 0 else "others"
+        )
         said.append(
-            f"A site cannot hold the model: {needs:,.0f} GB needed, {has:,.0f} GB there; take at "
-            f"least {least} accelerators per site, or a smaller model."
+            f"A site cannot hold the model: {needs:,.0f} GB needed, {has:,.0f} GB there; take {more}, "
+            "or a smaller model."
         )
     if centre(prices.paid) < centre(floor_of(run, shelf)):
         said.append(
@@ -91,21 +91,21 @@ def fits(run: Run, way: Way, shelf: Shelf) -> bool:
 
 def verdict(prices: Prices, ways: Sequence[Way], way: Way, fits: bool) -> str:
     """When the market wins, and in how many of the sampled worlds it does."""
-    draws = Draws(count=VERDICT_SAMPLES)
-    at_hand = draws.centre(prices.paid) / draws.centre(prices.central)
+    draws = Draws(count=1)
+    at_hand = draws.centre(prices.paid / prices.central)
     even = draws.centre(way.break_even)
     alike = [each for each in ways if each.name != "rl-rollouts"]
     best = min(alike, key=lambda each: draws.centre(each.ratio))
     beside = ""
-    if way in alike and best is not way:
-        beside = f" Cheapest here: {best.name}, at {draws.centre(best.ratio):.2f} of one cluster."
     if not fits:
-        beside += " But a site cannot hold this model."
+        beside = " But a site cannot hold this model."
+    elif way in alike and best is not way:
+        beside = f" Cheapest here: {best.name}, at {draws.centre(best.ratio):.0%} of one cluster."
     if even <= 0:
         return f"With {way.name} no price makes the market cheaper: its learner waits too long.{beside}"
-    won = float(np.mean(np.asarray(draws.samples(way.ratio)) < 1.0))
-    wins = "wins" if at_hand < even else "loses"
+    won = share_of_worlds(way.ratio, lambda ratio: ratio < 1.0)
+    wins = decided(won, "the market wins", "the market loses", "it is undecided who wins")
     return (
-        f"With {way.name} the market {wins} (in {won:.0%} of sampled worlds): it must ask less than "
-        f"{even:.2f} of a cluster's price, and asks {at_hand:.2f}.{beside}"
+        f"With {way.name} {wins} (market cheaper in {won:.0%} of sampled worlds): it must ask less than "
+        f"{even:.0%} of a cluster's price, and asks {at_hand:.0%}.{beside}"
     )

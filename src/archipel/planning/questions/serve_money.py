@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from archipel.planning.entries import Entry
 from archipel.planning.mistakes import nearest
 from archipel.planning.quantity import Quantity, derive, given, stated
 from archipel.planning.questions.serve_asked import Model, Traffic, positive
 from archipel.planning.questions.serve_machine import Machine, price_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.sampling import Draws
-from archipel.planning.tables import Entry, Shelf
+from archipel.planning.tables import Shelf
 from archipel.planning.units import amount
 
 PER_MILLION = "USD/Mtoken"
