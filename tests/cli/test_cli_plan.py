@@ -91,6 +91,15 @@ def test_a_saved_plan_holds_what_was_asked(tmp_path: Path) -> None:
         (["lab", "--as-of", "spring"], "expected a date such as 2025-03"),
         (["lab", "--samples", "0"], "expected 1 to"),
         (["constants", "rentl"], "did you mean 'rental'"),
+        (["tran"], "Did you mean 'train'?"),
+        (["lab", "--table", "/dev/zero"], "not a file"),
+        (["lab", "--table", "."], "not a file"),
+        (["lab", "--explain", ""], "unknown quantity"),
+        (["lab", "--explain", "lab.purchase", "--plot", "x.png"], "drop --plot"),
+        (["lab", "--as-of", "2025-13"], "expected a date such as 2025-03"),
+        (["lab", "--kind", "x" * 10_000], "unknown accelerator"),
+        (["compare", "lab --help", "lab"], "No such option"),
+        (["compare", "lab --samples 0", "lab"], "expected 1 to"),
     ],
 )
 def test_mistakes_end_as_one_sentence(
@@ -102,7 +111,8 @@ def test_mistakes_end_as_one_sentence(
     assert ended.value.code != 0
     assert expected in text
     assert "Traceback" not in text
-    assert len(text.splitlines()) <= 3
+    assert len(text.splitlines()) <= 4
+    assert len(text) < 2000
 
 
 def test_constants_are_listed_in_every_vintage_with_their_source() -> None:
@@ -146,3 +156,20 @@ def test_a_recipe_that_cannot_be_planned_says_why(
     with pytest.raises(SystemExit):
         run(["plan", "recipe", *arguments])
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
+def test_output_fits_whatever_the_terminal_can_show(encoding: str) -> None:
+    code = "from archipel.cli.archipel import run; run(['plan', 'lab', '--samples', '50'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60,
+        env={"PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"to build the lab" in done.stdout
+
+
+def test_a_derivation_is_data_too() -> None:
+    found = json.loads(_plan("lab", "--explain", "power.average", "--json").output)
+    assert list(found)[-1] == "power.average"
+    assert "power.pue.colocation" in found

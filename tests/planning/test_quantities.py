@@ -19,9 +19,9 @@ from archipel.planning.quantity import (
     stated,
     total,
 )
-from archipel.planning.sampling import Draws, paired_ratio
+from archipel.planning.sampling import Draws, interval, paired_ratio
 from archipel.planning.units import amount, factor, kind_of, spell, unit
-from archipel.planning.wording import explained
+from archipel.planning.wording import amount_text, explained, range_text
 
 PAPER = Source("paper", "A paper", "Author", 2024, "https://arxiv.org/abs/0000.00000")
 
@@ -56,11 +56,30 @@ def test_amounts_are_read_as_people_write_them(text: str, expected: str, value: 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [("5 kW", "USD"), ("", "USD"), ("ten", "USD"), ("3 weeks", "param"), ("1e24 FLOP", "USD"),
-     ("nan", "USD"), ("1" * 200, "USD"), ("5 5", "USD")],
+     ("nan", "USD"), ("1" * 200, "USD"), ("5 5", "USD"), ("1e400", "USD"), ("inf", "USD"),
+     ("_1", "1"), ("\u0661\u0662", "1"), ("6 m", "year"), ("3T", "W"), ("50 000", "USD")],
 )  # fmt: skip
 def test_an_amount_of_another_kind_is_refused_with_an_example(text: str, expected: str) -> None:
     with pytest.raises(UnitMismatch, match=r"--x: got .*expected .*such as"):
         amount(text, expected, "--x")
+
+
+@pytest.mark.parametrize("text", ["2,10", "1,25", "10,00,000", ",1"])
+def test_a_decimal_comma_is_never_dropped(text: str) -> None:
+    """2,10 read as 210 would be a hundredfold price."""
+    with pytest.raises(UnitMismatch, match="got"):
+        amount(text, "USD/h", "--price")
+
+
+@pytest.mark.parametrize("text", ["9**9**9 USD", "USD**99", "USD*2", "(" * 500, "USD/9**9"])
+def test_a_unit_is_a_name_and_never_arithmetic_that_runs_away(text: str) -> None:
+    with pytest.raises(UnitMismatch, match="unknown unit"):
+        unit(text)
+
+
+def test_speeds_of_lines_are_read_as_they_are_sold() -> None:
+    assert amount("60 Mbps", "bit/s", "--bandwidth") == 60e6
+    assert amount("1 Gbps", "Mbit/s", "--bandwidth") == pytest.approx(1000.0)
 
 
 def test_a_budget_may_be_money_compute_or_time() -> None:
@@ -183,3 +202,21 @@ def test_a_scoped_graph_has_new_names_and_the_same_draws() -> None:
     (other,) = scoped([cost], "b")
     assert other.name == "cost@b"
     assert paired_ratio(Draws(), cost, other).high == pytest.approx(1.0)
+
+
+def test_an_interval_without_an_end_is_shown_as_such() -> None:
+    """A number that may never come is not exact."""
+    row = {"value": 5.0, "low": 2.0, "high": math.inf, "unit": "d"}
+    assert range_text(row) == "5 d [2 – never]"
+    assert range_text({**row, "unit": "USD"}) == "$5 [2 – ∞]"
+    assert amount_text(math.nan, "USD") == "undefined"
+
+
+def test_worlds_without_meaning_leave_the_interval_of_the_others() -> None:
+    assert interval(np.array([1.0, 2.0, 3.0, math.nan])) == (1.0, 3.0)
+    assert all(math.isnan(end) for end in interval(np.array([math.nan])))
+
+
+def test_what_is_never_nothing_is_never_drawn_as_nothing() -> None:
+    speed = stated("speed", "1", Stated(2.0, "assumed", PAPER, 0.1, 9.0, "linear"))
+    assert Draws(count=100_000).samples(speed).min() > 0.0

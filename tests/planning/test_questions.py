@@ -105,6 +105,17 @@ def test_every_option_has_words(question: str) -> None:
         ({"question": "lba", "request": {}}, "did you mean 'lab'"),
         ({"question": "lab", "request": {"knd": "h100"}}, "did you mean 'kind'"),
         ({"question": "lab", "request": {}, "setting": {"sed": 1}}, "seed, samples and as_of"),
+        ({"question": "lab", "request": {}, "setting": {"samples": 10**9}}, "expected 1 to"),
+        ({"question": "lab", "request": {}, "setting": {"samples": 0}}, "expected 1 to"),
+        ({"question": "lab", "request": {}, "setting": {"samples": "100"}}, "whole number"),
+        ({"question": "lab", "request": {}, "setting": {"samples": True}}, "whole number"),
+        ({"question": "lab", "request": {}, "setting": {"as_of": 2025}}, "text as as_of"),
+        ({"question": "lab", "request": {"kind": 5}}, "kind: got 5, expected a text"),
+        ({"question": "lab", "request": {"kind": None}}, "expected a text"),
+        ({"question": "lab", "request": [], "own": 5}, "expected a plan saved"),
+        ({"question": "lab", "request": {}, "own": 5}, "a table as own"),
+        ({"question": "lab", "request": {}, "overrides": [5]}, "list of texts as overrides"),
+        ({"question": "lab", "request": {}, "overrides": None}, "list of texts as overrides"),
     ],
 )
 def test_what_is_not_a_saved_plan_is_refused_by_name(saved: dict, expected: str) -> None:
@@ -115,3 +126,11 @@ def test_what_is_not_a_saved_plan_is_refused_by_name(saved: dict, expected: str)
 def test_more_samples_than_can_be_drawn_are_refused() -> None:
     with pytest.raises(CannotPlan, match="--samples: got 0"):
         _ask("lab", Setting(samples=0)).data()
+
+
+def test_what_is_set_and_not_used_is_said_with_the_nearest_name() -> None:
+    own = {"rentl": {"h100": {"value": 2, "unit": "USD/h", "kind": "measured", "source": "x"}}}
+    found = Ask("lab", REQUESTS["lab"](), FEW, own, ("rental.t4=1",)).data()
+    assert any("rentl.h100" in text and "rental.h100?" in text for text in found["notices"])
+    assert any("rental.t4 is set" in text for text in found["notices"])
+    assert "rentl.h100" in plan_text(found, brief=True), "notices stand in every form"

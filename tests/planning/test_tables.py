@@ -102,6 +102,15 @@ def test_a_wrong_setting_names_the_nearest_right_one(text: str, expected: str) -
         ('value = 1\nlow = 0\nhigh = 3\nunit = "USD"\nkind = "measured"\nsource = "x"', "reaches zero"),
         ('value = 1\nlow = 0\nunit = "USD"\nkind = "measured"\nsource = "x"', "come together"),
         ('value = 1\ncolour = 2\nunit = "USD"\nkind = "measured"\nsource = "x"', "unknown key"),
+        ('value = nan\nunit = "USD"\nkind = "measured"\nsource = "x"', "expected a finite number"),
+        ('value = inf\nunit = "USD"\nkind = "measured"\nsource = "x"', "expected a finite number"),
+        (f'value = {"9" * 401}\nunit = "USD"\nkind = "measured"\nsource = "x"', "finite number"),
+        ('value = 1\nabout = 5\nunit = "USD"\nkind = "measured"\nsource = "x"', "about: got 5"),
+        ('value = 1\nalso = 5\nunit = "USD"\nkind = "measured"\nsource = "x"', "expected a list"),
+        ('value = 1\nalso = [{value = 3}]\nunit = "USD"\nkind = "measured"\nsource = "x"', "a list"),
+        ('value = 1\nalso = [{value = "x", source = "y"}]\nunit = "USD"\nkind = "measured"\nsource = "x"',
+         "expected a number"),
+        ('value = 1\nunit = 5\nkind = "measured"\nsource = "x"', "unit: got 5"),
     ],
 )  # fmt: skip
 def test_an_entry_that_is_not_a_constant_is_refused_by_name(row: str, expected: str) -> None:
@@ -154,3 +163,50 @@ def test_every_alias_leads_to_a_name_that_exists() -> None:
     aliases = {k: v for k, v in loaded.facts.items() if k.startswith("alias.")}
     assert aliases
     assert set(aliases.values()) <= known
+
+
+def _row(value: str, unit: str = "USD/accelerator", more: str = "") -> str:
+    return f'value = {value}\nunit = "{unit}"\nkind = "measured"\nsource = "x"\n{more}'
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "expected"),
+    [
+        ("purchase.h100", _row("-5"), "expected more than 0"),
+        ("purchase.h100", _row("0"), "expected more than 0"),
+        ("mfu.default", _row("2", "1"), "expected a share of at most 1"),
+        ("rental", _row("2", "USD"), "rental is a group of constants"),
+        ("accelerator.h100", _row("2", "1"), "is a group of constants"),
+    ],
+)
+def test_what_overrides_a_constant_keeps_its_sign_and_its_meaning(
+    name: str, row: str, expected: str
+) -> None:
+    with pytest.raises(CannotPlan, match=expected):
+        read_own(f"[{name}]\n{row}", "mine.toml")
+
+
+@pytest.mark.parametrize("text", ["purchase.h100=-5", "purchase.h100=0", "mfu.default=2"])
+def test_a_setting_that_cannot_be_is_refused_as_a_table_would_be(text: str) -> None:
+    with pytest.raises(CannotPlan, match="expected"):
+        shelf().override(text)
+
+
+def test_texts_lose_what_a_terminal_would_obey() -> None:
+    row = _row("1", more='about = "red \\u001b[31m alert\\nforged: line"')
+    own = read_own(f"[purchase.h100]\n{row}", "mine.toml")
+    about = shelf(own=own).entry("purchase.h100").about
+    assert "\x1b" not in about
+    assert "\n" not in about
+
+
+@pytest.mark.parametrize(
+    "text", ["a." * 3000 + "b = 1", "a = " + "[" * 3000 + "]" * 3000, "x = " + "1" * 5001]
+)
+def test_a_table_of_absurd_form_ends_as_one_sentence(text: str) -> None:
+    with pytest.raises(CannotPlan, match=r"mine.toml"):
+        read_own(text, "mine.toml")
+
+
+def test_a_byte_order_mark_is_no_mistake() -> None:
+    assert read_own("\ufeff[purchase.h100]\n" + _row("1"), "mine.toml")

@@ -4,7 +4,10 @@ Law: nothing heavy is imported before a command runs, so `archipel --help` answe
 a person can mend end as one sentence and exit code 1, never as a traceback.
 """
 
+import difflib
+import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -46,6 +49,19 @@ class Lazy(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As always, and the nearest command's name when there is none of this one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self._files, n=1)
+            if not near or args[0].startswith("-"):
+                raise
+            hint = f"{error.message} Did you mean {near[0]!r}?"
+            raise click.UsageError(hint, ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, without importing anything."""
         with formatter.section("Commands"):
@@ -75,6 +91,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     for name, value in thread_environment(1).items():
         os.environ.setdefault(name, value)  # read once by the tensor library, when it loads
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a sign gets another one
     try:
         code = command.main(args=arguments, prog_name="archipel", standalone_mode=False)
     except click.ClickException as error:
@@ -85,6 +104,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except Mendable as error:
         click.echo(f"archipel: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        click.echo("archipel: no space left where the output goes", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -12,7 +12,11 @@ from archipel.planning.requests import REQUESTS, options_of
 
 if TYPE_CHECKING:
     from archipel.planning.asking import Ask
+    from archipel.planning.plan import Plan
+    from archipel.planning.quantity import Quantity
 
+MOST_READ = 16 * 1024 * 1024
+"""Bytes of a table or a saved plan."""
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 SETTING = (
@@ -91,12 +95,15 @@ def asked(question: str, given: dict[str, Any]) -> "Ask":
 
 def present(ask: "Ask", given: dict[str, Any]) -> None:
     """Show the answer in the way that was asked for."""
-    if given["explain"]:
-        click.echo(explanation(ask, given["explain"]))
-        return
     from archipel.planning.answering import for_json
+    from archipel.planning.wording import plan_text
 
+    if given["explain"] is not None:
+        _explain(ask, given)
+        return
     ending = _ending(given["plot"])
+    for place in (given["save"], given["plot"]):
+        check_place(place)
     data = ask.data()
     if given["save"]:
         write(given["save"], json.dumps(for_json(data), indent=2).encode())
@@ -104,41 +111,85 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
         from archipel.planning.drawing import picture
 
         write(given["plot"], picture(data, ending))
-    from archipel.planning.wording import plan_text
-
     shown = for_json(data) if given["as_json"] else data
     show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"]))
 
 
+def _explain(ask: "Ask", given: dict[str, Any]) -> None:
+    """One quantity's derivation, as a tree or as data."""
+    from archipel.planning.mistakes import Conflict
+
+    if given["plot"] or given["save"]:
+        raise Conflict("--explain prints a derivation; drop --plot and --save, or drop --explain")
+    if given["as_json"]:
+        show(derivation(ask, given["explain"]), True, str)
+    else:
+        click.echo(explanation(ask, given["explain"]))
+
+
+def derivation(ask: "Ask", name: str) -> dict[str, Any]:
+    """The quantities that the first one fitting `name` rests on, itself last."""
+    from archipel.planning.answering import for_json
+    from archipel.planning.quantity import ancestry
+
+    found = _found(ask, name)[1][0]
+    quantities = ask.data()["quantities"]
+    names = [each.name for each in ancestry([found]) if each.name in quantities]
+    explained: dict[str, Any] = for_json({name: quantities[name] for name in names})
+    return explained
+
+
 def explanation(ask: "Ask", name: str) -> str:
     """The derivation tree of every quantity that `name` fits, at most three."""
-    from archipel.planning.answering import find, names
-    from archipel.planning.mistakes import nearest
     from archipel.planning.sampling import Draws
     from archipel.planning.wording import explained
 
+    draws = Draws(ask.setting.seed, ask.setting.samples)
+    return "\n\n".join(explained(each, draws) for each in _found(ask, name)[1][:3])
+
+
+def _found(ask: "Ask", name: str) -> "tuple[Plan, list[Quantity]]":
+    """A plan and those of its quantities that `name` fits, at least one."""
+    from archipel.planning.answering import find, names
+    from archipel.planning.mistakes import nearest
+
     plan = ask.plan()
-    found = find(plan, name)
+    found = find(plan, name.strip()) if name.strip() else []
     if not found:
         raise nearest(name, names(plan), "quantity of this plan")
-    draws = Draws(ask.setting.seed, ask.setting.samples)
-    return "\n\n".join(explained(each, draws) for each in found[:3])
+    return plan, found
 
 
-def read_text(path: Path, most: int = 16 * 1024 * 1024) -> str:
+def read_text(path: Path, most: int = MOST_READ) -> str:
     """A file's text.
 
     Raises:
-        Mendable: missing, too large, unreadable or not UTF-8.
+        Mendable: missing, not a file, too large, unreadable or not UTF-8.
     """
     try:
-        if path.stat().st_size > most:
-            raise Mendable(f"{path}: larger than {most} bytes")
-        return path.read_text("utf-8")
+        if path.exists() and not path.is_file():
+            raise Mendable(f"cannot read {path}: not a file")
+        with path.open("rb") as opened:
+            content = opened.read(most + 1)
     except OSError as error:
         raise Mendable(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > most:
+        raise Mendable(f"{path}: larger than {most} bytes")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Mendable(f"{path}: not UTF-8 text") from None
+
+
+def check_place(path: Path | None) -> None:
+    """Refuse a place that cannot be written before anything is computed for it.
+
+    Raises:
+        Mendable: no such folder, or the name of one.
+    """
+    if path is not None and (not path.parent.is_dir() or path.is_dir()):
+        why = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise Mendable(f"cannot write {path}: {why}")
 
 
 def write(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ def put(text: str) -> "tuple[str, Ask]":
         Mendable: no such file, not JSON, or options that the question does not have.
         CannotPlan: not a saved plan, no such question.
     """
-    if text.endswith(".json"):
+    if text.endswith(".json") and (" " not in text or Path(text).is_file()):
         return _saved(Path(text))
     return text, _written(text)
 
@@ -32,7 +32,7 @@ def _saved(path: Path) -> "tuple[str, Ask]":
 
     try:
         found = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Mendable(f"{path}: not JSON: {error}") from None
     if not isinstance(found, dict):
         raise Mendable(f"{path}: expected a plan saved with --save or --json")
@@ -52,7 +52,8 @@ def _written(text: str) -> "Ask":
     if words[0] not in REQUESTS:
         raise nearest(words[0], REQUESTS, "question")
     try:
-        with question_command(words[0], "").make_context(words[0], words[1:]) as context:
+        put_by = question_command(words[0], "")
+        with put_by.make_context(words[0], words[1:], help_option_names=[]) as context:
             return asked(words[0], context.params)
     except click.UsageError as error:
         raise Mendable(f"{text!r}: {error.format_message()}") from None

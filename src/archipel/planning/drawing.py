@@ -143,7 +143,9 @@ def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
         for end, colour in (("at_low", COLOURS[0]), ("at_high", COLOURS[1])):
             reach = swing[end] / scale.divisor - centre
             axes.barh(place, reach, left=centre, color=colour, height=0.62)
-    axes.set_yticks(range(len(moved)), [swing["input"] for swing in moved])
+    labels = [data["quantities"][swing["input"]]["about"] or swing["input"] for swing in moved]
+    wrapped = [_plain(textwrap.fill(textwrap.shorten(each, 76), 38)) for each in labels]
+    axes.set_yticks(range(len(moved)), wrapped, fontsize=8)
     axes.axvline(centre, color=INK, lw=1)
     axes.set_xlabel(
         _plain(f"{scale.before}{scale.after.strip()}   blue: input low, red: input high")

@@ -1,12 +1,12 @@
 """What `archipel plan` alone prints: every question once, with its defaults, on one screen."""
 
-from archipel.planning.answering import Setting
+from archipel.planning.answering import Setting, headline
 from archipel.planning.asking import Ask
 from archipel.planning.requests import REQUESTS
-from archipel.planning.wording import answer_rows, lined_up
+from archipel.planning.wording import answer_rows, lined_up, wrapped
 
-SAMPLES = 400
-ANSWERS_EACH = 3
+ANSWERS_EACH = 2
+WIDTH = 96
 
 ASKED = {
     "train": "What does a budget train?",
@@ -19,22 +19,23 @@ ASKED = {
 
 
 def one_screen() -> str:
-    """A screen of text: the questions, three answers each with their intervals, and how to go on."""
-    rows: list[tuple[str, str, str, str]] = []
+    """A screen of text: the questions, two answers each with their intervals, and how to go on."""
+    rows: list[tuple[str, str, str]] = []
     titles: dict[int, str] = {}
     verdicts: dict[int, str] = {}
     for question, asked in ASKED.items():
-        found = Ask(question, REQUESTS[question](), Setting(samples=SAMPLES)).data()
+        plan = Ask(question, REQUESTS[question]()).plan()
+        found = headline(plan, Setting(), ANSWERS_EACH)
         titles[len(rows)] = f"{asked}  archipel plan {question}"
-        rows += answer_rows(found)[:ANSWERS_EACH]
+        rows += [row[:3] for row in answer_rows(found)]
         verdicts[len(rows) - 1] = found["verdict"]
     lines = [
-        "Six questions before anything is paid for; every number has a source and an interval."
+        "Six questions before anything is paid for; every number has a source and a 90% interval."
     ]
-    for index, line in enumerate(lined_up(("", "", "", ""), rows)):
+    for index, line in enumerate(lined_up(("", "", ""), rows)):
         lines += ["", titles[index]] if index in titles else []
         lines.append(f"  {line}")
-        lines += [f"  → {verdicts[index]}"] if verdicts.get(index) else []
+        lines += wrapped(verdicts.get(index, ""), WIDTH, "  → ", "    ")
     return "\n".join([*lines, "", *_how_to_go_on()])
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
+from archipel.planning.answering import Setting
 from archipel.planning.drawing import INK, SOFT, single, tornado
 from archipel.planning.quantity import Source
 from archipel.planning.wording import (
@@ -73,7 +74,7 @@ def _section(data: dict[str, Any], place: int) -> dict[str, Any]:
         "pictures": _pictures(data, f"p{place}"),
         "matters": _matters(data),
         "tables": [_table(table) for table in data["tables"]],
-        "remarks": data["remarks"],
+        "remarks": [*data["notices"], *data["remarks"]],
         "disagreements": _disagreements(data),
         "constants": constants,
         "grades": Counter(row["grade"] for row in constants),
@@ -88,6 +89,10 @@ def _command(ask: Mapping[str, Any]) -> str:
         words += [option] if value is True else [option, str(value)]
     setting = ask["setting"]
     words += ["--as-of", setting["as_of"]] if setting["as_of"] else []
+    usual = Setting()
+    words += ["--seed", str(setting["seed"])] if setting["seed"] != usual.seed else []
+    words += ["--samples", str(setting["samples"])] if setting["samples"] != usual.samples else []
+    words += ["--table", "YOUR-TABLE.toml"] if ask["own"] else []
     for override in ask["overrides"]:
         words += ["--set", override]
     return shlex.join(words)

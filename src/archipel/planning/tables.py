@@ -145,7 +145,7 @@ class Shelf:
         return not self.ahead(entry.figure)
 
 
-def shelf(as_of: str = "", own: Mapping[str, Any] | None = None) -> Shelf:
+def shelf(as_of: str = "", own: Mapping[str, Any] | None = None, where: str = OWN) -> Shelf:
     """The package's tables, as of a date, with a person's own table on top.
 
     Raises:
@@ -155,11 +155,11 @@ def shelf(as_of: str = "", own: Mapping[str, Any] | None = None) -> Shelf:
         raise CannotPlan(f"--as-of: got {as_of[:40]!r}, expected a date such as 2025-03")
     entries, facts = _packaged()
     made = Shelf(as_of, {name: list(found) for name, found in entries.items()}, dict(facts))
-    for name, found in rows(own or {}, OWN):
+    for name, found in rows(own or {}, where):
         if isinstance(found, str):
             made.facts[name] = found
         else:
-            made.put(entry(name, found, bibliography(), "", OWN))
+            made.put(entry(name, found, bibliography(), "", where))
     return made
 
 
@@ -175,7 +175,7 @@ def read_own(text: str, where: str) -> dict[str, Any]:
         table = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise CannotPlan(f"{where}: not TOML: {error!s:.200}") from None
-    shelf(own=table)
+    shelf(own=table, where=where)
     return table
 
 

@@ -1,6 +1,7 @@
 """A plan's data in words: amounts people can read, tables that line up, the derivation tree, all plain text."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ _SPOKEN = {
     "/accelerator/h": "/accelerator-hour",
     "/accelerator/s": "/s each",
 }
+WIDTH = 110
+"""Characters of a line of prose."""
 _TIMES = ("yr", "d", "h", "s", "min", "month")
 _COUNTED = (
     "token", "param", "accelerator", "server", "site", "person", "rollout", "step", "accelerator·h", ""
@@ -110,12 +113,20 @@ def plan_text(data: dict[str, Any], *, brief: bool = False) -> str:
         lines += ["", *table_lines(table)]
     lines += _matter_lines(data)
     if data["remarks"] and not brief:
-        lines += ["", "Remarks", *(f"  - {remark}" for remark in data["remarks"])]
+        remarks = [
+            line for each in data["remarks"] for line in wrapped(each, WIDTH, "  - ", "    ")
+        ]
+        lines += ["", "Remarks", *remarks]
     if data["disagreements"] and not brief:
         lines += ["", "Where sources disagree", *_disagreement_lines(data["disagreements"])]
     if data["verdict"]:
-        lines += ["", data["verdict"]]
+        lines += ["", *wrapped(data["verdict"])]
     return "\n".join(lines)
+
+
+def wrapped(text: str, width: int = WIDTH, first: str = "", then: str = "") -> list[str]:
+    """A sentence over as many lines as it needs; none if it is empty."""
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=then)
 
 
 def answer_rows(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
