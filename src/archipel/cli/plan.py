@@ -11,11 +11,12 @@ QUESTIONS = {
     "decentralise": ("plan_decentralise", "The same run bought from a market of providers"),
     "meek": ("plan_meek", "Will the frontier's advantage last, and when does scale stop paying?"),
     "serve": ("plan_serve", "Inference: own hardware against hosted prices, cascades, specialists"),
-    "recipe": ("plan_recipe", "A budget becomes a recipe that `archipel run open` accepts"),
-    "constants": ("plan_constants", "What the tables know: value, interval, vintage, source"),
     "claims": ("plan_claims", "Public claims about such labs, computed under each reading"),
     "compare": ("plan_compare", "Two plans side by side, world by world"),
     "report": ("plan_report", "Plans as one HTML page that a sponsor can read"),
+    "recipe": ("plan_recipe", "A budget becomes a recipe that `archipel run open` accepts"),
+    "constants": ("plan_constants", "What the tables know: value, interval, vintage, source"),
+    "check": ("plan_check", "What others published, recomputed here, difference by difference"),
 }
 
 

@@ -1,5 +1,6 @@
 """`archipel plan recipe`: a budget becomes a recipe that `archipel run open` accepts."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,18 +41,23 @@ def command(**given: Any) -> None:
     \b
     Examples:
       archipel plan recipe --budget "10k USD" --params 8B --groups 64 --max-new-tokens 4096
-      archipel plan recipe --base secret-order --budget "20 USD" --params 0.4M --accelerator t4
+      archipel plan recipe --base gsm8k --budget "20 USD" --params 0.5B --accelerator t4
     """
     from archipel.planning.mistakes import CannotPlan
+    from archipel.planning.questions.bounds import MONEY, bounded
     from archipel.planning.recipe import recipe_text, sizes_of, versions_for
     from archipel.records.recipe import InvalidRecipe, parse_recipe
 
     with mending(CannotPlan):
         base = _base(given["base"])
-        sizes = _sizes(given, sizes_of(base))
+        money = bounded(given["budget"], MONEY, "--budget")
+        before = sizes_of(base)
+        sizes = _sizes(given, before)
         data = _stage(given, sizes)
-        versions = versions_for(data["quantities"]["rl.rollouts"]["value"], sizes)
-        text = recipe_text(base, sizes, versions, _notes(given, sizes, data, versions))
+        rollouts = data["quantities"]["rl.rollouts"]["value"]
+        versions = versions_for(math.inf if rollouts is None else float(rollouts), sizes, money)
+        notes = [*_notes(given, sizes, data, versions), *_room_note(sizes, before)]
+        text = recipe_text(base, sizes, versions, notes)
     try:
         parse_recipe(text)
     except InvalidRecipe as error:
@@ -64,13 +70,15 @@ def command(**given: Any) -> None:
 
 def _sizes(given: dict[str, Any], base: "Sizes") -> "Sizes":
     """The base's sizes, with those that were given in their place."""
+    from archipel.planning.recipe import check_name
+
     wanted = {
-        "name": given["name"] or f"{base.name}-planned",
+        "name": check_name(given["name"] or f"{base.name}-planned"),
         "groups_per_update": given["groups"],
         "group_size": given["group_size"],
         "max_new_tokens": given["max_new_tokens"],
     }
-    return replace(base, **{key: value for key, value in wanted.items() if value})
+    return replace(base, **{key: value for key, value in wanted.items() if value}).with_room(base)
 
 
 def _base(name: str) -> str:
@@ -89,15 +97,30 @@ def _base(name: str) -> str:
 def _stage(given: dict[str, Any], sizes: "Sizes") -> dict[str, Any]:
     """The plan of the RL stage that this money pays for."""
     from archipel.planning.answering import for_json
+    from archipel.planning.questions.bounds import LENGTH, bounded
+    from archipel.planning.recipe import check_mean
     from archipel.planning.requests import REQUESTS, options_of
 
     defaults = {each.name: each.default for each in options_of(REQUESTS["train"])}
     wanted = {key: value for key, value in given.items() if key in defaults and value}
+    if given["rollout_tokens"]:
+        check_mean(bounded(given["rollout_tokens"], LENGTH, "--rollout-tokens"), sizes)
     tokens = given["rollout_tokens"] or str(max(1, sizes.max_new_tokens // 2))
     request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
     setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
     data: dict[str, Any] = for_json(asked("train", request | setting).data())
     return data
+
+
+def _room_note(sizes: "Sizes", before: "Sizes") -> list[str]:
+    """What was changed so that the longest rollout fits."""
+    if sizes.max_positions == before.max_positions:
+        return []
+    return [
+        f"model.max_position_embeddings is {sizes.max_positions:,} instead of {before.max_positions:,}:"
+        f" the base's room for prompts and rollouts of {sizes.max_new_tokens:,} tokens. Weights of your"
+        " own must hold as much.",
+    ]
 
 
 def _notes(given: dict[str, Any], sizes: "Sizes", data: dict[str, Any], versions: int) -> list[str]:

@@ -1,0 +1,40 @@
+"""`archipel plan check`: what others published, recomputed here, difference by difference."""
+
+import sys
+from dataclasses import asdict
+
+import click
+
+from archipel.cli.doors import mending, show
+
+
+@click.command("check")
+@click.argument("part", default="")
+@click.option("--json", "as_json", is_flag=True, help="Print data for machines.")
+def command(part: str, as_json: bool) -> None:
+    """Recompute published figures and show how far apart they are.
+
+    PART picks the figures whose name or request contains it; without it, all. Exit code 1 if one
+    differs by more than was allowed before.
+
+    \b
+    Examples:
+      archipel plan check
+      archipel plan check llama
+      archipel plan check serve --json
+    """
+    from archipel.planning.checking import check, checked_text, chosen
+    from archipel.planning.mistakes import CannotPlan
+
+    with mending(CannotPlan):
+        found = []
+        for number, name in enumerate(names := chosen(part), 1):
+            if sys.stderr.isatty():
+                click.echo(f"\r{number}/{len(names)}", nl=False, err=True)
+            found.append(check(name))
+        if sys.stderr.isatty():
+            click.echo("\r", nl=False, err=True)
+        data = [asdict(each) | {"apart": each.apart, "agrees": each.agrees} for each in found]
+        show(data, as_json, lambda: checked_text(found))
+    if not all(each.agrees for each in found):
+        sys.exit(1)
