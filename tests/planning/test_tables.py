@@ -174,7 +174,7 @@ def _row(value: str, unit: str = "USD/accelerator", more: str = "") -> str:
     [
         ("purchase.h100", _row("-5"), "expected more than 0"),
         ("purchase.h100", _row("0"), "expected more than 0"),
-        ("mfu.default", _row("2", "1"), "expected a share of at most 1"),
+        ("mfu.default", _row("2", "1"), "expected a share of 0 to 1"),
         ("rental", _row("2", "USD"), "rental is a group of constants"),
         ("accelerator.h100", _row("2", "1"), "is a group of constants"),
     ],

@@ -110,22 +110,22 @@ def _value(found: dict[str, Any], name: str, units: str = "") -> float:
 def _asked(words: str) -> dict[str, Any]:
     """The answer to `train --params 70B --set NAME=AMOUNT ...`."""
     question, *rest = shlex.split(words)
-    given = dict.fromkeys(each.name for each in options_of(REQUESTS[question]))
+    request: dict[str, Any] = {each.name: each.default for each in options_of(REQUESTS[question])}
     overrides: list[str] = []
     as_of = ""
-    for option, amount in zip(rest[::2], rest[1::2], strict=True):
+    typed = iter(rest)
+    for option in typed:
         name = option.removeprefix("--").replace("-", "_")
-        if name == "set":
-            overrides.append(amount)
+        if isinstance(request.get(name), bool):
+            request[name] = True
+        elif name == "set":
+            overrides.append(next(typed))
         elif name == "as_of":
-            as_of = amount
+            as_of = next(typed)
         else:
-            given[name] = amount  # type: ignore[assignment]  # a text for an option that is asked
-    request = REQUESTS[question](
-        **{key: value for key, value in given.items() if value is not None}
-    )
+            request[name] = next(typed)
     setting = Setting(samples=CENTRE.samples, as_of=as_of)
-    return Ask(question, request, setting, overrides=tuple(overrides)).data()
+    return Ask(question, REQUESTS[question](**request), setting, overrides=tuple(overrides)).data()
 
 
 def checked_text(found: Sequence[Checked]) -> str:

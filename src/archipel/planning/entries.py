@@ -95,14 +95,14 @@ def check_range(later: Entry, first: Entry) -> None:
     known, given = first.figure, later.figure
     ends = [given.value, *(end for end in (given.low, given.high) if end is not None)]
     least = known.value if known.low is None else known.low
-    if known.value > 0 and least > 0 and min(ends) <= 0:
-        raise CannotPlan(f"{later.name}: got {min(ends):g}, expected more than 0 {later.unit}")
-    if known.value >= 0 and least >= 0 and min(ends) < 0:
-        raise CannotPlan(f"{later.name}: got {min(ends):g}, expected 0 or more {later.unit}")
     most = known.value if known.high is None else known.high
-    share = known.spread == "linear" and first.unit == "1" and most <= 1
-    if share and max(ends) > 1:
-        raise CannotPlan(f"{later.name}: got {max(ends):g}, expected a share of at most 1")
+    if first.unit == "1" and 0 <= least <= most <= 1:
+        if not 0 <= min(ends) <= max(ends) <= 1:
+            raise CannotPlan(f"{later.name}: got {given.value:g}, expected a share of 0 to 1")
+    elif least > 0 and min(ends) <= 0:
+        raise CannotPlan(f"{later.name}: got {min(ends):g}, expected more than 0 {later.unit}")
+    elif least == 0 and min(ends) < 0:
+        raise CannotPlan(f"{later.name}: got {min(ends):g}, expected 0 or more {later.unit}")
 
 
 def plain(text: str) -> str:

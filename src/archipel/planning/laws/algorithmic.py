@@ -27,7 +27,8 @@ class Scale:
 
 def yearly_factor(flop: Numbers, scale: Scale) -> Numbers:
     """Algorithmic progress, factor per year, of runs of so much compute."""
-    place = np.log(flop / scale.small_flop) / np.log(scale.large_flop / scale.small_flop)
+    between = np.log(np.divide(scale.large_flop, scale.small_flop))
+    place = np.divide(np.log(np.divide(flop, scale.small_flop)), between)
     share = np.clip(place, 0.0, 1.0)
     return np.power(scale.small_factor, 1.0 - share) * np.power(scale.large_factor, share)
 

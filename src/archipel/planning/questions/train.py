@@ -6,6 +6,8 @@ Steps: read (`train_asked`) -> fleet (`train_fleet`) -> stages and size (`train_
 
 from dataclasses import replace
 
+import numpy as np
+
 from archipel.planning.plan import Bars, Chart, Plan, Table
 from archipel.planning.quantity import Quantity
 from archipel.planning.questions import (
@@ -32,8 +34,10 @@ TWINS = ("sardana",)
 """Other roundings of a fit that is shown anyway; shown only when asked for."""
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
 def plan(request: TrainRequest, shelf: Shelf) -> Plan:
     """One training run."""
+    request = _folded(request)
     asked = read(request, shelf)
     chosen = train_fit.fit_of(asked.fit, shelf)
     others = [name for name in shelf.members("law.chinchilla") if name not in (asked.fit, *TWINS)]
@@ -53,8 +57,16 @@ def plan(request: TrainRequest, shelf: Shelf) -> Plan:
     )
 
 
+def _folded(request: TrainRequest) -> TrainRequest:
+    """Words as they are known, whatever case they were written in."""
+    words = ("stage", "precision", "recompute")
+    folded = {name: getattr(request, name).strip().casefold() for name in words}
+    return replace(request, **folded)
+
+
 def _on_its_fleet(setup: Setup) -> Run:
     """The run on as many accelerators as were asked for, or as it needs."""
+    setup = _counting_attention(setup)
     asked, request, shelf = setup.asked, setup.request, setup.shelf
     count = asked_count(request)
     if count is None and asked.budget_kind != "time":
@@ -65,6 +77,15 @@ def _on_its_fleet(setup: Setup) -> Run:
         count = chosen_count(setup.fleet, rough.bill.hours, centre(load.least), shelf)
     fleet = setup.fleet if count is None else sized(setup.fleet, count, request, shelf)
     return run_of(replace(setup, fleet=fleet))
+
+
+def _counting_attention(setup: Setup) -> Setup:
+    """Hours for attention's arithmetic too, where the utilisation that was given counts it."""
+    if not setup.request.attention:
+        return setup
+    size = centre(run_of(setup).model.active)
+    added = train_memory.attention(size, setup.request, setup.shelf)
+    return replace(setup, fleet=replace(setup.fleet, attention=added))
 
 
 def _answers(run: Run, asked: Asked) -> tuple[Quantity, ...]:

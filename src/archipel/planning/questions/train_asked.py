@@ -4,12 +4,27 @@ from dataclasses import dataclass
 
 from archipel.planning.mistakes import Conflict, Impossible, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, given, stated
+from archipel.planning.questions.bounds import (
+    FLEET_TIME,
+    FLOP,
+    LEAST_SHARE,
+    LOSS,
+    MONEY,
+    PARAMS,
+    SERVED,
+    TOKENS,
+    Bounds,
+    bounded,
+    checked,
+    share_of,
+)
 from archipel.planning.requests.train import DEFAULT_BUDGET, TrainRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount, kind_of
+from archipel.planning.units import kind_of
 
 STAGES = ("pretrain", "mid", "sft", "rl")
 BUDGETS = {"money": "USD", "flop": "FLOP", "time": "day"}
+_BUDGET_BOUNDS = {"money": MONEY, "flop": FLOP, "time": FLEET_TIME}
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ def read(request: TrainRequest, shelf: Shelf) -> Asked:
     """
     if request.stage not in (*STAGES, "all"):
         raise nearest(request.stage, (*STAGES, "all"), "stage")
+    shelf.choose("law.scalerl", request.rl_recipe, "recipe (--rl-recipe)")
     _check_conflicts(request)
     kind, budget = _budget(request)
     asked = Asked(
@@ -56,21 +72,19 @@ def read(request: TrainRequest, shelf: Shelf) -> Asked:
         shelf.choose("law.chinchilla", request.fit, "scaling-law fit"),
         kind,
         budget,
-        _positive(request.params, "train.params", "param", "--params", "parameters"),
-        _positive(
-            request.active_params, "train.active_params", "param", "--active-params",
+        _given(request.params, "train.params", PARAMS, "--params", "parameters"),
+        _given(
+            request.active_params, "train.active_params", PARAMS, "--active-params",
             "parameters used per token",
         ),
-        _positive(request.tokens, "train.tokens", "token", "--tokens", "training tokens"),
-        _positive(request.loss, "asked.loss", "nat/token", "--loss", "loss to reach"),
-        _positive(request.like, "asked.like", "param", "--like", "size whose quality to reach"),
-        _positive(
-            request.inference_tokens, "asked.served", "token", "--inference-tokens",
+        _given(request.tokens, "train.tokens", TOKENS, "--tokens", "training tokens"),
+        _given(request.loss, "asked.loss", LOSS, "--loss", "loss to reach"),
+        _given(request.like, "asked.like", PARAMS, "--like", "size whose quality to reach"),
+        _given(
+            request.inference_tokens, "asked.served", SERVED, "--inference-tokens",
             "tokens served in its life",
         ),
-        _positive(
-            request.unique_tokens, "asked.unique", "token", "--unique-tokens", "distinct tokens"
-        ),
+        _given(request.unique_tokens, "asked.unique", TOKENS, "--unique-tokens", "distinct tokens"),
     )  # fmt: skip
     if asked.params and asked.active and value_of(asked.active) > value_of(asked.params):
         raise Impossible(
@@ -97,19 +111,13 @@ def share_given(text: str, name: str, option: str, about: str) -> Quantity:
     Raises:
         Impossible: outside.
     """
-    value = amount(text, "1", option)
-    if not 0 < value <= 1:
-        raise Impossible(f"{option}: got {text}, expected more than 0 and at most 1, e.g. 0.4")
-    return given(name, value, "1", option, about)
+    return given(name, share_of(text, option, least=LEAST_SHARE), "1", option, about)
 
 
-def _positive(text: str, name: str, unit: str, option: str, about: str) -> Quantity | None:
+def _given(text: str, name: str, of: Bounds, option: str, about: str) -> Quantity | None:
     if not text:
         return None
-    value = amount(text, unit, option)
-    if value <= 0:
-        raise Impossible(f"{option}: got {text}, expected more than 0")
-    return given(name, value, unit, option, about)
+    return given(name, bounded(text, of, option), of.unit, option, about)
 
 
 def _budget(request: TrainRequest) -> tuple[str, Quantity | None]:
@@ -119,8 +127,7 @@ def _budget(request: TrainRequest) -> tuple[str, Quantity | None]:
     if not text:
         return "", None
     kind, value = kind_of(text, BUDGETS, "--budget")
-    if value <= 0:
-        raise Impossible(f"--budget: got {text}, expected more than 0")
+    checked(value, _BUDGET_BOUNDS[kind], text, "--budget")
     if not request.budget:
         return kind, defaulted("asked.budget", value, BUDGETS[kind], "--budget", "budget")
     return kind, given("asked.budget", value, BUDGETS[kind], "--budget", "budget")
@@ -138,8 +145,8 @@ _APART = (
     (("unique_tokens", "like"), "with repeated data ask for a budget or a size; drop one"),
     (("rl_hours", "rollouts"), "hours decide the rollouts, or rollouts the hours; keep one"),
 )  # fmt: skip
-_NOT_AFTER_PRETRAINING = ("loss", "like", "inference_tokens", "unique_tokens")
-_RL_ONLY = ("rl_hours", "rollouts", "rollout_tokens")
+_NOT_AFTER_PRETRAINING = ("loss", "like", "inference_tokens", "unique_tokens", "fit")
+_RL_ONLY = ("rl_hours", "rollouts", "rollout_tokens", "rl_recipe")
 
 
 def _check_conflicts(request: TrainRequest) -> None:
@@ -162,14 +169,14 @@ def _check_stage(request: TrainRequest) -> None:
         )
     if later:
         for name in _NOT_AFTER_PRETRAINING:
-            if getattr(request, name):
+            if getattr(request, name) != getattr(TrainRequest, name):
                 raise Conflict(
                     f"{_spoken((name,))} with --stage {request.stage}: the scaling laws hold for "
                     "pre-training; drop it or use --stage all"
                 )
     if request.stage not in ("rl", "all"):
         for name in _RL_ONLY:
-            if getattr(request, name):
+            if getattr(request, name) != getattr(TrainRequest, name):
                 raise Conflict(f"{_spoken((name,))}: only with --stage rl or --stage all")
     if request.shares and request.stage != "all":
         raise Conflict("--shares: only with --stage all")

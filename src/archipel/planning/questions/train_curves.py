@@ -27,7 +27,7 @@ def band(constants: Sequence[Quantity], law: Callable[..., Any]) -> tuple[Any, A
     """
     draws = Draws(0, _WORLDS)
     columns = [np.broadcast_to(draws.samples(each), (_WORLDS,))[:, None] for each in constants]
-    low, high = np.percentile(law(*columns), [5.0, 95.0], axis=0)
+    low, high = np.percentile(law(*columns), [5.0, 95.0], axis=0, method="nearest")
     return low, high
 
 

@@ -9,12 +9,15 @@ import numpy as np
 from archipel.planning.laws.reliability import goodput, mtbf_hours, young_interval_h
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, nearest
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import ACCELERATORS, HOURLY, bounded
+from archipel.planning.questions.known import complete
 from archipel.planning.questions.train_asked import defaulted, share_given
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
+SOONEST_H = 1.0
+"""Nobody chooses a fleet for a run of less than an hour."""
 LEAST_GOODPUT = 1e-3
 """A run that keeps less of its time than this is taken to stand still."""
 
@@ -36,13 +39,16 @@ class Fleet:
     mtbf: Quantity | None
     """Hours between failures; None where the person gave the goodput."""
     interval: Quantity | None
+    attention: Quantity | None = None
+    """Arithmetic over 6ND, where the utilisation counts attention too; None where it does not."""
     scope: str = ""
     """What is put behind the names of a fleet that stands beside the plan's own."""
 
     @cached_property
     def rate(self) -> Quantity:
         """Kept FLOP of one accelerator-hour."""
-        return (self.speed * self.goodput).named(
+        kept = self.speed * self.goodput
+        return (kept / self.attention if self.attention else kept).named(
             f"train.rate{self.scope}", "kept work of one accelerator-hour", "EFLOP/(accelerator*h)"
         )
 
@@ -65,9 +71,8 @@ def one(kind: str, request: TrainRequest, shelf: Shelf) -> Fleet:
         CannotPlan: no arithmetic rate or no price of this kind is known.
     """
     chosen = shelf.choose("accelerator", kind, "accelerator")
-    if f"accelerator.{chosen}.bf16" not in shelf:
-        raise CannotPlan(f"--accelerator {chosen}: no bf16 rate is known; add one with --table")
-    server = round(centre(shelf[f"accelerator.{chosen}.server_size"]))
+    complete("--accelerator", chosen, NEEDED, shelf, "" if request.price else "rental")
+    server = server_size(chosen, shelf)
     count = defaulted("train.accelerators", server, "accelerator", "--count", "accelerators")
     return sized(
         Fleet(
@@ -85,6 +90,15 @@ def one(kind: str, request: TrainRequest, shelf: Shelf) -> Fleet:
         request,
         shelf,
     )
+
+
+NEEDED = ("bf16", "memory", "server_size", "server_power", "tdp")
+"""What a training plan has to know of an accelerator, its rent aside."""
+
+
+def server_size(kind: str, shelf: Shelf) -> int:
+    """Accelerators in one server, at least one."""
+    return max(1, round(centre(shelf[f"accelerator.{kind}.server_size"])))
 
 
 def centre(quantity: Quantity) -> float:
@@ -113,12 +127,9 @@ def _speed(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
 
 
 def _price(kind: str, request: TrainRequest, shelf: Shelf) -> Quantity:
-    unit = "USD/(accelerator*h)"
     if request.price:
-        value = amount(request.price, unit, "--price")
-        if value <= 0:
-            raise Impossible(f"--price: got {request.price}, expected more than 0")
-        return given("train.price", value, unit, "--price", "rent of one accelerator")
+        value = bounded(request.price, HOURLY, "--price")
+        return given("train.price", value, HOURLY.unit, "--price", "rent of one accelerator")
     if f"rental.{kind}" not in shelf:
         priced = [k for k in shelf.members("accelerator") if f"rental.{k}" in shelf]
         raise CannotPlan(
@@ -170,9 +181,9 @@ def sized(fleet: Fleet, count: Quantity, request: TrainRequest, shelf: Shelf) ->
 
 def chosen_count(fleet: Fleet, hours: Quantity, least: float, shelf: Shelf) -> Quantity:
     """Whole servers, a power of two of them, that end in about a month and hold the model."""
-    patience = centre(shelf["train.patience"].to("h"))
+    patience = max(centre(shelf["train.patience"].to("h")), SOONEST_H)
     wanted = max(centre(hours) / patience, least if math.isfinite(least) else 1.0, 1.0)
-    wanted = min(wanted, centre(shelf["train.most_accelerators"]))
+    wanted = max(1.0, min(wanted, centre(shelf["train.most_accelerators"]), ACCELERATORS.most))
     servers = 2 ** max(0, math.ceil(math.log2(wanted / fleet.server) - 1e-9))
     about = "accelerators: whole servers for about a month that hold the model"
     number = servers * fleet.server
@@ -183,9 +194,7 @@ def asked_count(request: TrainRequest) -> Quantity | None:
     """The number of accelerators that the person gave."""
     if not request.count:
         return None
-    value = amount(request.count, "accelerator", "--count")
-    if value < 1:
-        raise Impossible(f"--count: got {request.count}, expected 1 or more")
+    value = bounded(request.count, ACCELERATORS, "--count")
     return given("train.accelerators", value, "accelerator", "--count", "accelerators")
 
 

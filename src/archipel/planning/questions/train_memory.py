@@ -4,14 +4,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from archipel.planning.laws import attention as attending
 from archipel.planning.laws import memory
-from archipel.planning.mistakes import Conflict, Impossible, nearest
+from archipel.planning.mistakes import Conflict, nearest
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, derive, given, total
-from archipel.planning.questions.train_fleet import Fleet, centre
+from archipel.planning.questions.bounds import LENGTH, PARTS, STREAMS, Bounds, bounded
+from archipel.planning.questions.train_fleet import Fleet, centre, server_size
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
 RECOMPUTE: tuple[memory.Recompute, ...] = ("selective", "full", "none")
 PER = "GB/accelerator"
@@ -62,6 +63,23 @@ def load_of(model: Model, kind: str, count: Quantity, request: TrainRequest, she
     return Load(parts, whole, capacity, layout, least_of(model, kind, layout, shelf))
 
 
+def attention(size: float, request: TrainRequest, shelf: Shelf) -> Quantity:
+    """Arithmetic over 6ND of a usual shape with `size` active parameters, at the sequence asked for."""
+    sequence = _count(request.sequence, LENGTH, "--sequence", "train.sequence")
+
+    def law(tokens: Any, aspect: Any) -> Any:
+        return 1.0 + attending.share(tokens, memory.shape_of(size, aspect, 1.0, 1.0).width)
+
+    return derive(
+        "train.attention",
+        "1",
+        [(sequence, "token"), (shelf["train.shape.width_per_layer"], "1")],
+        law,
+        f"1 + sequence / (6 × width of a usual shape of {size:.3g} parameters)",
+        "arithmetic over 6ND, attention included",
+    )
+
+
 def layout_of(
     model: Model, kind: str, request: TrainRequest, shelf: Shelf, *, most: float = math.inf
 ) -> Layout:
@@ -69,13 +87,13 @@ def layout_of(
 
     Layers are cut into at most `most` parts, and never across servers.
     """
-    sequence = _count(request.sequence, "token", "--sequence", "train.sequence")
-    batch = _count(request.micro_batch, "1", "--micro-batch", "train.micro_batch")
+    sequence = _count(request.sequence, LENGTH, "--sequence", "train.sequence")
+    batch = _count(request.micro_batch, STREAMS, "--micro-batch", "train.micro_batch")
     stage = _choice(request.zero, ("0", "1", "2", "3"), "--zero")
     asked = request.recompute
     if asked and asked not in RECOMPUTE:
         raise nearest(asked, RECOMPUTE, "recompute")
-    server = round(centre(shelf[f"accelerator.{kind}.server_size"]))
+    server = server_size(kind, shelf)
     tensors = [_tensor(request)] if request.tensor_parallel else _powers(int(min(server, 8, most)))
     modes = [mode for mode in RECOMPUTE if mode == asked] or list(RECOMPUTE[:2])
     room = centre(shelf[f"accelerator.{kind}.memory"].to("byte/accelerator")) / 2.0
@@ -97,17 +115,12 @@ def _choice(text: str, choices: tuple[str, ...], option: str) -> str:
 
 
 def _tensor(request: TrainRequest) -> int:
-    value = amount(request.tensor_parallel, "1", "--tensor-parallel")
-    if value < 1 or value != int(value):
-        raise Impossible(f"--tensor-parallel: got {request.tensor_parallel}, expected 1, 2, 4, …")
-    return int(value)
+    return int(bounded(request.tensor_parallel, PARTS, "--tensor-parallel"))
 
 
-def _count(text: str, unit: str, option: str, name: str) -> Quantity:
-    value = amount(text, unit, option)
-    if value < 1:
-        raise Impossible(f"{option}: got {text}, expected 1 or more")
-    return given(name, value, unit, option, option.strip("-").replace("-", " "))
+def _count(text: str, of: Bounds, option: str, name: str) -> Quantity:
+    value = bounded(text, of, option)
+    return given(name, value, of.unit, option, option.strip("-").replace("-", " "))
 
 
 def _shape_parents(model: Model, shelf: Shelf) -> list[tuple[Quantity, str]]:

@@ -7,11 +7,11 @@ from archipel.planning.laws import rl_curve
 from archipel.planning.mistakes import Impossible
 from archipel.planning.plan import Cell, Lines, Series, Table
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import ACCELERATOR_HOURS, LENGTH, ROLLOUTS, bounded
 from archipel.planning.questions.train_curves import band, log_grid
 from archipel.planning.questions.train_fleet import Fleet, centre
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ def rollout_tokens(request: TrainRequest, shelf: Shelf) -> Quantity:
     """Mean tokens of one rollout."""
     if not request.rollout_tokens:
         return shelf["rl.tokens_per_rollout"]
-    value = amount(request.rollout_tokens, "token", "--rollout-tokens")
-    if value <= 0:
-        raise Impossible(f"--rollout-tokens: got {request.rollout_tokens}, expected more than 0")
+    value = bounded(request.rollout_tokens, LENGTH, "--rollout-tokens")
     about = "mean generated tokens of one rollout"
     return given("rl.rollout_tokens", value, "token/rollout", "--rollout-tokens", about)
 
@@ -91,9 +89,7 @@ def hours_asked(request: TrainRequest) -> Quantity | None:
     """The accelerator-hours that the person gave."""
     if not request.rl_hours:
         return None
-    value = amount(request.rl_hours, "h", "--rl-hours")
-    if value <= 0:
-        raise Impossible(f"--rl-hours: got {request.rl_hours}, expected more than 0")
+    value = bounded(request.rl_hours, ACCELERATOR_HOURS, "--rl-hours")
     about = "accelerator-hours of reinforcement learning"
     return given("rl.hours_asked", value, "accelerator*h", "--rl-hours", about)
 
@@ -102,9 +98,7 @@ def rollouts_asked(request: TrainRequest) -> Quantity | None:
     """The rollouts that the person gave."""
     if not request.rollouts:
         return None
-    value = amount(request.rollouts, "rollout", "--rollouts")
-    if value <= 0:
-        raise Impossible(f"--rollouts: got {request.rollouts}, expected more than 0")
+    value = bounded(request.rollouts, ROLLOUTS, "--rollouts")
     return given("rl.rollouts", value, "rollout", "--rollouts", "rollouts, all steps together")
 
 

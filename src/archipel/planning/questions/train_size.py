@@ -12,7 +12,7 @@ from archipel.planning.laws import inference_aware, scaling
 from archipel.planning.laws.scaling import Fit
 from archipel.planning.mistakes import Impossible
 from archipel.planning.quantity import Quantity, derive
-from archipel.planning.questions import train_fit
+from archipel.planning.questions import train_fit, train_refused
 from archipel.planning.questions.train_asked import Asked
 from archipel.planning.questions.train_fit import FitQ, Repeats
 from archipel.planning.questions.train_fleet import centre
@@ -244,13 +244,10 @@ def _check(
     params, tokens = (centre(each) for each in size)
     plain, least = fit.central(), centre(shelf["train.least_params"])
     if not (math.isfinite(params) and math.isfinite(tokens)):
-        raise _out_of_reach(asked, fit)
+        raise train_refused.out_of_reach(asked, fit, _target(asked, fit))
     if asked.params is None and params < least:
         if asked.budget is None:
-            raise Impossible(
-                f"--tokens {tokens:,.0f}: that suits a model of {params:,.0f} parameters, fewer than "
-                f"{least:,.0f}; give more --tokens, or --params"
-            )
+            raise train_refused.too_small(asked, fit, (params, least))
         smallest = scaling.flop_where_optimal(least, plain)
         if asked.served is not None:
             smallest += inference_aware.INFERENCE * least * centre(asked.served)
@@ -272,20 +269,3 @@ def _as_budget(smallest: float, asked: Asked, flop: Quantity | None) -> str:
         return f"{smallest:.2g} FLOP"
     amount = smallest / centre(flop) * centre(asked.budget)
     return f"{amount:.2g} {spell(asked.budget.unit)}"
-
-
-def _out_of_reach(asked: Asked, fit: FitQ) -> Impossible:
-    """The sentence for a loss that the given size, or the given data, never reaches."""
-    plain = fit.central()
-    if asked.params is not None:
-        best = plain.E + scaling.params_term(centre(asked.params), plain)
-        what = f"--params {centre(asked.params):g}"
-    else:
-        tokens = centre(asked.tokens) if asked.tokens is not None else math.inf
-        best, what = plain.E + scaling.tokens_term(tokens, plain), f"--tokens {tokens:g}"
-    goal = _target(asked, fit)
-    wanted = f"{centre(goal):.4g}" if goal is not None else "that"
-    return Impossible(
-        f"{what} and a loss of {wanted}: it never goes below {best:.4g} nat per token under "
-        f"{fit.name}; raise {what.partition(' ')[0]} or the loss"
-    )

@@ -10,6 +10,7 @@ from archipel.planning.mistakes import Conflict, Impossible, nearest
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, given, pure, total
 from archipel.planning.questions import train_rl
+from archipel.planning.questions.bounds import WEIGHT, bounded
 from archipel.planning.questions.train_asked import STAGES, Asked
 from archipel.planning.questions.train_fit import FitQ
 from archipel.planning.questions.train_fleet import Bill, Fleet, bill, centre, hours_of
@@ -18,7 +19,6 @@ from archipel.planning.questions.train_rl import Learning
 from archipel.planning.questions.train_size import Size, size_of
 from archipel.planning.requests.train import TrainRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
 TITLES = {
     "pretrain": "pre-training",
@@ -160,15 +160,18 @@ def _weights(setup: Setup) -> dict[str, Quantity]:
 
 def _shares_asked(text: str) -> dict[str, Quantity]:
     weights: dict[str, Quantity] = {}
+    seen: set[str] = set()
     for part in text.split(","):
         name, sign, number = (piece.strip() for piece in part.partition("="))
         if not sign:
             raise Impossible(f"--shares: got {part!r}, expected e.g. pretrain=80,mid=10,sft=2,rl=8")
+        name = name.casefold()
         if name not in STAGES:
             raise nearest(name, STAGES, "stage in --shares")
-        value = amount(number, "1", "--shares")
-        if value < 0:
-            raise Impossible(f"--shares: {name} has {number}, expected 0 or more")
+        if name in seen:
+            raise Conflict(f"--shares: {name} stands there twice; keep one")
+        seen.add(name)
+        value = bounded(number, WEIGHT, f"--shares {name}")
         if value:
             weights[name] = given(f"train.weight.{name}", value, "1", "--shares", TITLES[name])
     if "pretrain" not in weights:
@@ -177,6 +180,11 @@ def _shares_asked(text: str) -> dict[str, Quantity]:
             "mid, sft or rl with --params"
         )
     return {name: weights[name] for name in STAGES if name in weights}
+
+
+def shares_sum(text: str) -> float:
+    """What the shares asked for add up to."""
+    return sum(centre(weight) for weight in _shares_asked(text).values())
 
 
 def _stage(name: str, tokens: Quantity, flop: Quantity, hours: Quantity, setup: Setup) -> Stage:

@@ -135,14 +135,14 @@ def other_sizes(size: Size, fit: FitQ) -> Table:
 
 def published_runs(size: Size, shelf: Shelf) -> Table:
     """The documented runs nearest in compute, to hold the plan against."""
-    goal = math.log(centre(size.flop))
+    goal = _order(centre(size.flop))
     found: list[tuple[float, str]] = []
     for name in shelf.members("run"):
         key = f"run.{name}"
         active = f"{key}.active_params" if f"{key}.active_params" in shelf else f"{key}.params"
         if active in shelf and f"{key}.tokens" in shelf and f"{key}.accelerator_hours" in shelf:
             flop = 6.0 * centre(shelf[active]) * centre(shelf[f"{key}.tokens"])
-            found.append((abs(math.log(flop) - goal), key))
+            found.append((abs(_order(flop) - goal), key))
     rows: list[tuple[Cell, ...]] = []
     for _, key in sorted(found)[:_NEAREST]:
         figures = (shelf[f"{key}.{part}"] for part in ("params", "tokens", "accelerator_hours"))
@@ -152,6 +152,11 @@ def published_runs(size: Size, shelf: Shelf) -> Table:
 
 
 _NEAREST = 2
+
+
+def _order(flop: float) -> float:
+    """The logarithm, of nothing too: a constant may be put at zero."""
+    return math.log(max(flop, 1e-300))
 
 
 def fleet_table(run: Run, request: TrainRequest, shelf: Shelf) -> Table:

@@ -9,7 +9,7 @@ from archipel.planning.questions.train_fit import FitQ
 from archipel.planning.questions.train_fleet import centre
 from archipel.planning.questions.train_memory import Load, fits
 from archipel.planning.questions.train_size import Size
-from archipel.planning.questions.train_stages import TITLES, Run, Setup
+from archipel.planning.questions.train_stages import TITLES, Run, Setup, shares_sum
 from archipel.planning.requests.train import DEFAULT_BUDGET, TrainRequest
 from archipel.planning.tables import Shelf
 from archipel.planning.units import spell
@@ -35,8 +35,8 @@ def title(run: Run, asked: Asked, request: TrainRequest) -> str:
     ]
     what = "Training" if asked.stage == "all" else TITLES[asked.stage].capitalize()
     if asked.stage in ("mid", "sft", "rl"):
-        what = f"{what} of"
-    named = ", ".join(text for given, text in goals if given is not None)
+        what, goals = f"{what} of", [*goals[1:], goals[0]]
+    named = ", ".join(text for given, text in goals if given is not None).replace(", for ", " for ")
     return f"{what} {named} on {centre(run.fleet.count):,.0f} × {run.fleet.title}"
 
 
@@ -96,6 +96,8 @@ def remarks(run: Run, load: Load, setup: Setup) -> tuple[str, ...]:
         found += _about_laws(run.size, setup)
     if run.learning is not None:
         found += _about_learning(run, setup.shelf)
+    if setup.request.shares and (whole := shares_sum(setup.request.shares)) not in (1.0, 100.0):
+        found.append(f"--shares add up to {whole:g}: they are weights, each divided by that sum.")
     found += _about_fleet(run, load, setup)
     return tuple(found)
 
@@ -173,6 +175,6 @@ def _about_fleet(run: Run, load: Load, setup: Setup) -> list[str]:
         )
     found.append(
         "Not in the rent: failed runs and experiments (a line of its own), data, storage, staff, "
-        "evaluation, idle time between stages. Attention's own FLOP are left out of 6ND."
+        "evaluation, idle time between stages. 6ND leaves attention out: --attention."
     )
     return found

@@ -30,7 +30,9 @@ class TrainRequest:
     )
     unique_tokens: str = option("", "distinct tokens there are: beyond them, data repeat")
     stage: str = option("pretrain", "pretrain, mid, sft, rl or all")
-    shares: str = option("", "accelerator time of the stages, e.g. pretrain=70,mid=12,sft=3,rl=15")
+    shares: str = option(
+        "", "accelerator time of the stages, as weights: pretrain=70,mid=12,sft=3,rl=15"
+    )
     rl_hours: str = option("", "accelerator-hours of reinforcement learning")
     rollouts: str = option("", "rollouts of reinforcement learning, all steps together")
     rollout_tokens: str = option("", "mean generated tokens of one rollout")
@@ -38,6 +40,9 @@ class TrainRequest:
     accelerator: str = option("h100", "kind of accelerator")
     count: str = option("", "how many accelerators; default: whole servers for about a month")
     mfu: str = option("", "model FLOP utilisation of the bf16 peak; default: published runs")
+    attention: bool = option(
+        False, "the utilisation counts attention's arithmetic too, as PaLM and Llama 3 publish it"
+    )
     goodput: str = option(
         "", "share of time that does kept work; default: from failures and restarts"
     )
