@@ -210,3 +210,8 @@ def test_a_table_of_absurd_form_ends_as_one_sentence(text: str) -> None:
 
 def test_a_byte_order_mark_is_no_mistake() -> None:
     assert read_own("\ufeff[purchase.h100]\n" + _row("1"), "mine.toml")
+
+
+def test_a_price_an_hour_is_that_of_one_accelerator() -> None:
+    own = read_own("[rental.h100]\n" + _row("2", "USD/h"), "mine.toml")
+    assert shelf(own=own).entry("rental.h100").unit == "USD/(accelerator*h)"

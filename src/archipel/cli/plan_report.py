@@ -33,7 +33,7 @@ def command(plans: tuple[str, ...], out: Path, title: str) -> None:
       archipel plan report mine.json "meek --budget 1M"
     """
     from archipel.cli.doors import Mendable
-    from archipel.cli.questions import write
+    from archipel.cli.questions import check_place, write
     from archipel.cli.quoted import put
     from archipel.planning.mistakes import CannotPlan
     from archipel.planning.page import page
@@ -41,6 +41,7 @@ def command(plans: tuple[str, ...], out: Path, title: str) -> None:
 
     if len(plans) > MOST_PLANS:
         raise Mendable(f"got {len(plans)} plans, expected at most {MOST_PLANS} on one page")
+    check_place(out)
     with mending(CannotPlan):
         found = []
         for number, text in enumerate(asked := plans or tuple(REQUESTS), 1):

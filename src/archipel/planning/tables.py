@@ -9,7 +9,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from archipel.planning.entries import Entry, check_range, entry, rows
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, stated
-from archipel.planning.units import amount, compatible, unit
+from archipel.planning.units import amount, compatible, factor, unit
 
 MAX_TABLE_BYTES = 1024 * 1024
 """A person's own table: some thousand constants."""
@@ -113,6 +113,10 @@ class Shelf:
             raise CannotPlan(
                 f"{name} is a group of constants; set one of them, such as {self._one(name)}"
             )
+        each = f"({later.unit or '1'})/accelerator"  # people say USD/h of one
+        if before and compatible(unit(before[-1].unit), unit(each)):
+            same = factor(unit(each), unit(before[-1].unit)) == 1.0
+            later = replace(later, unit=before[-1].unit if same else each)
         if before and not compatible(unit(before[-1].unit), unit(later.unit)):
             raise CannotPlan(
                 f"{name}: got {later.unit!r}, expected a unit like {before[-1].unit!r}"
