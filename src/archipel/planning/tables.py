@@ -113,8 +113,8 @@ class Shelf:
             raise CannotPlan(
                 f"{name} is a group of constants; set one of them, such as {self._one(name)}"
             )
-        each = f"({later.unit or '1'})/accelerator"  # people say USD/h of one
-        if before and compatible(unit(before[-1].unit), unit(each)):
+        each = f"({later.unit})/accelerator"  # people say USD/h of one
+        if before and later.unit not in ("", "1") and compatible(unit(before[-1].unit), unit(each)):
             same = factor(unit(each), unit(before[-1].unit)) == 1.0
             later = replace(later, unit=before[-1].unit if same else each)
         if before and not compatible(unit(before[-1].unit), unit(later.unit)):
