@@ -338,3 +338,9 @@ def test_formulas_bind_as_on_paper() -> None:
     assert Draws().centre(found) == 4.0
     named = formula("purchase.a100-80 - purchase.a100-80", lambda name, _: known[name], "test")
     assert Draws().centre(named) == 0.0, "a hyphen belongs to the name, a minus has spaces"
+
+
+@pytest.mark.parametrize("formula", ["claim.budget / 0", "claim.budget / 0 - claim.budget / 0"])
+def test_a_reading_that_is_no_number_is_an_error_and_not_a_verdict(formula: str) -> None:
+    with pytest.raises(CannotPlan, match=r"claims\.mine\.readings\.\w+: .*expected a number"):
+        _own(formula)

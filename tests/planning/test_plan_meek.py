@@ -125,3 +125,11 @@ def test_a_mistake_names_the_option_and_what_would_do(
 
 def _table(found: dict, title: str) -> list:
     return next(table["rows"] for table in found["tables"] if table["title"].startswith(title))
+
+
+def test_points_are_points_and_the_verdict_is_short() -> None:
+    found = data("meek")
+    assert found["quantities"]["meek.points.0y"]["unit"] in ("", "1")
+    assert found["quantities"]["meek.observed.mmlu_start"]["value"] == pytest.approx(20)
+    assert found["quantities"]["meek.observed.mmlu_pro_2023"]["value"] == pytest.approx(20)
+    assert len(found["verdict"]) <= 220

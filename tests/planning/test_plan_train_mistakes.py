@@ -130,3 +130,41 @@ def test_an_accelerator_without_a_known_rent_asks_for_one() -> None:
 
     assert "--price" in _mistake(CannotPlan, accelerator="m3-ultra")
     Ask("train", TrainRequest(accelerator="m3-ultra", price="1 USD/h")).plan()
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"rl_recipe": "grpo"}, ("--rl-recipe", "--stage rl")),
+        ({"stage": "rl", "params": "8B", "budget": "1k USD", "fit": "hoffmann"}, ("--fit", "rl")),
+        ({"stage": "sft", "params": "8B", "budget": "1k USD", "fit": "hoffmann"}, ("--fit", "sft")),
+        ({"stage": "all", "shares": "pretrain=5,pretrain=6"}, ("--shares", "twice")),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    request_: dict[str, str], words: tuple[str, ...]
+) -> None:
+    message = _mistake(Conflict, **request_)
+    for word in words:
+        assert word in message
+
+
+def test_an_unknown_recipe_is_refused_at_any_stage() -> None:
+    assert "scalerl" in _mistake(UnknownName, rl_recipe="junk")
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"), [({"loss": "50"}, "--loss"), ({"like": "5000"}, "--like")]
+)
+def test_a_message_names_only_what_was_given(request_: dict[str, str], named: str) -> None:
+    message = _mistake(Impossible, **request_)
+    assert message.startswith(named)
+    assert "--tokens" not in message
+    assert "give at" in message
+
+
+def test_stages_are_known_in_any_case_and_shares_that_are_weights_say_so() -> None:
+    plan = Ask("train", TrainRequest(stage="RL", params="8B", budget="10k USD")).plan()
+    assert plan.title.startswith("Reinforcement learning of 8B parameters for 10k USD on ")
+    weights = Ask("train", TrainRequest(stage="All", shares="pretrain=50,mid=60")).plan()
+    assert any("add up to 110" in remark for remark in weights.remarks)

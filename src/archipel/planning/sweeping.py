@@ -30,7 +30,7 @@ def band(
     known = {id(moved): np.asarray(places, dtype=float)[:, None]}
     found = compute(of, known, Draws(seed, BAND_SAMPLES).draw)
     worlds = np.broadcast_to(found, (len(places), BAND_SAMPLES))
-    low, high = np.percentile(worlds, BAND, axis=1)
+    low, high = np.percentile(worlds, BAND, axis=1, method="nearest")  # some may be infinite
     return [float(each) for each in low], [float(each) for each in high]
 
 

@@ -1,7 +1,8 @@
 """How fast a machine runs a model: whichever of memory and arithmetic is slower (Williams et al. 2009).
 
 One decoding step reads the weights once for the whole batch and every stream's keys and values, and does
-2 N FLOP per stream; a prompt does 2 N FLOP per token at once (Pope et al. 2022, arXiv 2211.05102). Keys and
+2 N FLOP per stream; a prompt does 2 N FLOP per token at once, and causal attention 2 x layers x width x length
+more (Pope et al. 2022, arXiv 2211.05102; scores and values 4 x layers x width x length, halved by the mask). Keys and
 values take 2 x layers x heads x width x bytes per token (grouped heads: Ainslie et al. 2023). Bytes, FLOP,
 seconds throughout; shares of bandwidth and of peak arithmetic are what an engine reaches.
 """
@@ -14,6 +15,8 @@ Numbers = Any
 
 FLOP_PER_PARAM = 2.0
 """Of a forward pass per token, attention scores left out."""
+ATTENTION_FLOP = 2.0
+"""Per token, layer, width and token of the prompt: 4 for scores and values, half of them behind the mask."""
 
 
 def weight_bytes(params: Numbers, byte_per_param: Numbers) -> Numbers:
@@ -46,6 +49,17 @@ def compute_seconds(
 ) -> Numbers:
     """A forward pass of `tokens` at a share of peak arithmetic."""
     return FLOP_PER_PARAM * params * tokens / (flop_per_s * share)
+
+
+def prompt_seconds_per_token(
+    params: Numbers, attended: Numbers, length: Numbers, flop_per_s: Numbers, share: Numbers
+) -> Numbers:
+    """One token of a prompt of `length`, the mean over it: 2 N + 2 x layers x width x length FLOP.
+
+    `attended` is layers x query heads x width of a head, of the layers that see the whole prompt.
+    """
+    flop = FLOP_PER_PARAM * params + ATTENTION_FLOP * attended * length
+    return flop / (flop_per_s * share)
 
 
 def step_seconds(

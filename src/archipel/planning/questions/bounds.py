@@ -24,6 +24,7 @@ class Bounds:
 PARAMS = Bounds("param", 1e3, 1e16)
 TOKENS = Bounds("token", 1.0, 1e20)
 MONEY = Bounds("USD", 1e-6, 1e15)
+WORTH = Bounds("USD", 1e-9, 1e40)
 FLOP = Bounds("FLOP", 1e6, 1e40)
 FLEET_TIME = Bounds("day", 1e-4, 36_525.0)
 """Seconds to a century."""
@@ -33,8 +34,10 @@ SITES = Bounds("site", 1, 1e7, whole=True)
 PER_SITE = Bounds("accelerator", 1, 1e7, whole=True)
 STREAMS = Bounds("1", 1, 1e6, whole=True)
 STEPS = Bounds("1", 1, 1e9)
-LENGTH = Bounds("token", 1, 1e9)
+SERVED = Bounds("token", 1, 1e22)
+LENGTH = Bounds("token", 1, 1e9, whole=True)
 """Of one sequence, prompt or answer."""
+WEIGHT = Bounds("1", 0, 1e6)
 PARTS = Bounds("1", 1, 65_536, whole=True)
 BITS = Bounds("bit/param", 1e-4, 1024.0)
 BATCH = Bounds("token", 1, 1e13)
@@ -75,17 +78,19 @@ def checked(value: float, of: Bounds, text: str, option: str) -> float:
     if value == near:
         return value
     unit = "" if of.unit == "1" else f" {of.unit}"
-    sign = "more than 0, from" if value <= 0 < of.least else ""
-    what = " ".join(word for word in ("a whole number" if of.whole else "", sign) if word)
+    sign = "more than 0," if value <= 0 < of.least else ""
+    what = " ".join(word for word in ("a whole number" if of.whole else "", sign, "from") if word)
     raise Impossible(
-        f"{option}: got {text!r}, expected {what + ' ' if what else ''}{spoken(of.least)} to "
+        f"{option}: got {text!r}, expected {what} {spoken(of.least)} to "
         f"{spoken(of.most)}{unit}; the nearest that works is {spoken(near)}{unit}"
     )
 
 
 def spoken(number: float) -> str:
     """A bound as people may type it: `1000`, `1e16`."""
-    return f"{number:.15g}" if 1e-3 <= abs(number) < 1e7 or not number else f"{number:.3g}"
+    if not number or 1e-3 <= abs(number) < 1e7:
+        return f"{number:.15g}"
+    return f"{number:.3g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
 
 
 def share_of(text: str, option: str, *, least: float = 0.0) -> float:
@@ -96,7 +101,7 @@ def share_of(text: str, option: str, *, least: float = 0.0) -> float:
     """
     value = amount(text, "1", option)
     if not least <= value <= 1.0:
-        begin = "from 0 to 1" if least == 0 else f"from {spoken(least)} and at most 1"
+        begin = "from 0 to 1" if least == 0 else f"of at least {spoken(least)} and at most 1"
         raise Impossible(
             f"{option}: got {text!r}, expected a share {begin}, such as 0.4 or 40 percent"
         )

@@ -7,6 +7,8 @@ beyond arithmetic is in `claims_models`; the rule that decides is in `claims_ver
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Bars, Cell, Chart, Lines, Plan, Series, Table
 from archipel.planning.quantity import Quantity
@@ -32,6 +34,7 @@ BROAD = 30.0
 """From this ratio between readings on, a logarithmic axis shows more."""
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
 def plan(request: ClaimsRequest, shelf: Shelf) -> Plan:
     """Every claim, or those asked for in full."""
     wanted = _wanted(request, shelf)
@@ -152,7 +155,7 @@ def _every_reading(claims: Sequence[Claim]) -> Lines:
     for place, each in zip(numbers, claims, strict=True):
         for reading in each.readings:
             height = Draws().centre(reading.ratio)
-            if height > 0:
+            if 0 < height < np.inf:
                 points[reading.verdict].append((float(place), height))
     series = [
         Series(name, [x for x, _ in found], [y for _, y in found], style="points")
@@ -177,7 +180,7 @@ def _charts(claims: Sequence[Claim], *, full: bool) -> tuple[Chart, ...]:
     made = []
     for each in claims:
         parts = [(part.words, part.ratio) for part in each.readings]
-        shown = tuple(part for part in parts if Draws().centre(part[1]) > 0)
+        shown = tuple(part for part in parts if 0 < Draws().centre(part[1]) < np.inf)
         if shown:
             sizes = [Draws().centre(ratio) for _, ratio in shown]
             made.append(

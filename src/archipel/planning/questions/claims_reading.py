@@ -6,6 +6,8 @@ Facts and constants of one claim stand under `claims.<slug>`; the form is descri
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from archipel.planning.mistakes import CannotPlan, Impossible, UnitMismatch, UnknownName, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, ancestry, stated
 from archipel.planning.questions import claims_verdict as rule
@@ -15,6 +17,8 @@ from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf, bibliography
 from archipel.planning.units import factor, spell, unit
 
+MOSTLY_FINITE = 0.95
+"""Share of the worlds in which a reading must be a number."""
 WORLDS = 2000
 """Sampled for a verdict: a share is then known to about one percent."""
 KEYS = (
@@ -190,6 +194,7 @@ def _reading(of: Claim, claimed: Quantity, key: str, by: Court) -> Reading:
         computed = found.named(f"{of.slug}.{key}", words, spell(claimed.unit) or "1")
     except UnitMismatch as error:
         raise UnitMismatch(f"{where}: {error}") from None
+    _check_number(where, text, computed, by)
     ratio = (computed / claimed).named(
         f"{of.slug}.{key}.ratio", f"{words}: computed over claimed", "1"
     )
@@ -199,6 +204,17 @@ def _reading(of: Claim, claimed: Quantity, key: str, by: Court) -> Reading:
         f"{words}: sampled worlds in which the claim is true",
     )  # fmt: skip
     return Reading(key, words, text, computed, ratio, true, rule.verdict(share, by.likely))
+
+
+def _check_number(where: str, text: str, computed: Quantity, by: Court) -> None:
+    """A reading must come out as a number, at its centre and in most worlds: nothing compares with none."""
+    centre = by.draws.centre(computed)
+    finite = np.mean(np.isfinite(np.asarray(by.draws.samples(computed), dtype=float)))
+    if not np.isfinite(centre) or finite < MOSTLY_FINITE:
+        raise CannotPlan(
+            f"{where}: {text!r} comes out as {centre:g}, finite in {finite:.0%} of the sampled worlds; "
+            "expected a number: look for a division by nothing"
+        )
 
 
 def _share(of: Claim, claimed: Quantity, computed: Quantity, by: Court) -> float:

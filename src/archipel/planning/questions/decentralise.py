@@ -44,6 +44,7 @@ class Comparison:
     chosen: Way
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")  # as in sampled worlds
 def plan(request: DecentraliseRequest, shelf: Shelf) -> Plan:
     """The chosen method's run against one cluster, the other methods beside it."""
     if request.budget and request.tokens:

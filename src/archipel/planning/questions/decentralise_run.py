@@ -36,7 +36,7 @@ METHODS = {
 LINES = ("home", "office", "datacentre")
 MOST_DEPARTURES = 1e4
 """A day: a site that leaves every few seconds never works."""
-_BARE_RATE = re.compile(r"^\s*(?P<number>[\d.]+)\s*/")
+_BARE_RATE = re.compile(r"^\s*(?P<number>[\d.]+(?:[eE][-+]?\d+)?)\s*/")
 """`0.2/day`, which has a number and no unit before the stroke."""
 
 

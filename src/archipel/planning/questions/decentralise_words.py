@@ -51,9 +51,8 @@ def remarks(run: Run, prices: Prices, way: Way, shelf: Shelf) -> tuple[str, ...]
     if not fits(run, way, shelf):
         needs, has = (centre(each) for each in needed_memory(run, way, shelf))
         each = has / centre(run.per_site)
-        more = (
-            f"at least {math.ceil(needs / each):,} accelerators per site" if each > 0 else "others"
-        )
+        count = needs / each if each > 0 else math.inf
+        more = f"at least {math.ceil(count):,} accelerators per site" if count < 1e9 else "others"
         said.append(
             f"A site cannot hold the model: {needs:,.0f} GB needed, {has:,.0f} GB there; take {more}, "
             "or a smaller model."
@@ -95,12 +94,17 @@ def verdict(prices: Prices, ways: Sequence[Way], way: Way, fits: bool) -> str:
     at_hand = draws.centre(prices.paid / prices.central)
     even = draws.centre(way.break_even)
     alike = [each for each in ways if each.name != "rl-rollouts"]
-    best = min(alike, key=lambda each: draws.centre(each.ratio))
+    priced = [each for each in alike if math.isfinite(draws.centre(each.ratio))]
+    best = min(priced, key=lambda each: draws.centre(each.ratio), default=way)
     beside = ""
     if not fits:
         beside = " But a site cannot hold this model."
     elif way in alike and best is not way:
         beside = f" Cheapest here: {best.name}, at {draws.centre(best.ratio):.0%} of one cluster."
+    if not (math.isfinite(even) and math.isfinite(at_hand)):
+        return (
+            f"No cost comes out for {way.name} under these constants: look at what --set changed."
+        )
     if even <= 0:
         return f"With {way.name} no price makes the market cheaper: its learner waits too long.{beside}"
     won = share_of_worlds(way.ratio, lambda ratio: ratio < 1.0)

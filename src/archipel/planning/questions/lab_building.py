@@ -23,6 +23,8 @@ class Computers:
     """TFLOP/(s*accelerator), dense."""
     server_power: Quantity
     """W/accelerator, nameplate of the whole server."""
+    bought: Quantity | None = None
+    """The price of one as given; None for the tables'."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Building:
 def building(of: Computers, shelf: Shelf) -> Building:
     """The purchase of a lab, part by part."""
     critical = critical_load(of, shelf)
-    price = inside_server(of.kind, shelf)
+    price = inside_server(of.kind, shelf, of.bought)
     computing = _computing(of, price, shelf)
     hall = _hall(critical, shelf)
     bought = total([part for _, part in computing]).named(
@@ -68,9 +70,12 @@ def critical_load(of: Computers, shelf: Shelf) -> Quantity:
     )
 
 
-def inside_server(kind: str, shelf: Shelf) -> Quantity:
-    """The price of one accelerator with its share of a server, USD/accelerator."""
-    price = shelf[f"purchase.{kind}"]
+def inside_server(kind: str, shelf: Shelf, bought: Quantity | None = None) -> Quantity:
+    """The price of one accelerator with its share of a server, USD/accelerator.
+
+    `bought` stands in place of the tables' price and is taken as that is: in its server, or bare.
+    """
+    price = bought or shelf[f"purchase.{kind}"]
     if shelf.fact(f"purchase_form.{kind}") == "bare":
         price = price * shelf["facility.server_overhead.other"]
     return price.named("lab.price", "one accelerator with its part of a server")

@@ -214,11 +214,11 @@ def chart(of: Race, laws: Sequence[Equal]) -> Lines:
 def _line(of: Race, each: Equal, years: np.ndarray, draws: Draws, *, band: bool) -> Series:
     """One law's curve, with its 90% band if wanted."""
     inputs = (each.start, each.law.exponent, of.shared, of.own)
-    centre = frontier.loss_gap(years, *(draws.centre(q) for q in inputs))
+    centre = frontier.loss_gap(years, *(np.float64(draws.centre(q)) for q in inputs))
     made = Series(each.law.name, tuple(years), tuple(centre))
     if not band:
         return replace(made, style="dashed")
     worlds = frontier.loss_gap(years[:, None], *(draws.samples(q) for q in inputs))
     worlds = np.broadcast_to(worlds, (len(years), draws.count))
-    low, high = np.percentile(worlds, [5.0, 95.0], axis=1)
+    low, high = np.percentile(worlds, [5.0, 95.0], axis=1, method="nearest")
     return replace(made, low=tuple(low), high=tuple(high))

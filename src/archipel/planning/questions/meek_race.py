@@ -12,6 +12,7 @@ import numpy as np
 from archipel.planning.laws import algorithmic, frontier
 from archipel.planning.mistakes import Impossible
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import GAP, MONEY, bounded
 from archipel.planning.questions.meek_law import BENCHMARK_LAW, Law, laws
 from archipel.planning.requests.meek import MeekRequest
 from archipel.planning.sampling import Draws
@@ -204,30 +205,24 @@ def _common_start(text: str, now: Quantity) -> Quantity:
 def _chosen(text: str, name: str, unit: str, option: str, shelf: Shelf) -> Quantity:
     if not text:
         return shelf[name]
-    value = amount(text, unit, option)
-    if value <= 0:
-        raise Impossible(f"{option}: got {text!r}, expected more than nothing")
-    return given(name, value, unit, option, shelf[name].about)
+    return given(name, bounded(text, MONEY, option), unit, option, shelf[name].about)
 
 
 def _factor(text: str, name: str, option: str, shelf: Shelf) -> Quantity:
     if not text:
         return shelf[name]
     value = amount(text, "1", option)
-    if not 1.0 < value <= 1000.0:
+    if not 1.001 <= value <= 1000.0:
         raise Impossible(
-            f"{option}: got {value:g}, expected a factor per year above 1, e.g. 2.8 for 180% a year"
+            f"{option}: got {value:g}, expected a factor per year above 1, from 1.001 to 1000, "
+            "e.g. 2.8 for 180% a year"
         )
     return given(name, value, "1", option, shelf[name].about)
 
 
 def _threshold(text: str) -> Quantity:
     """The gap that no longer matters."""
-    value = amount(text, "nat/token", "--threshold")
-    if value <= 0:
-        raise Impossible(
-            "--threshold: got 0 or less, expected a gap such as 0.05 nat/token; it never is zero"
-        )
+    value = bounded(text, GAP, "--threshold")
     return given("meek.threshold", value, "nat/token", "--threshold", "gap that no longer matters")
 
 

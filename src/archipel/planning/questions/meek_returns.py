@@ -13,11 +13,11 @@ from archipel.planning.laws import bounded, frontier, returns
 from archipel.planning.mistakes import Conflict, Impossible
 from archipel.planning.plan import Lines, Series, Table
 from archipel.planning.quantity import Quantity, Source, Stated, derive, given, stated
+from archipel.planning.questions import bounds
 from archipel.planning.questions.meek_race import Race
 from archipel.planning.questions.meek_scores import score_inputs
 from archipel.planning.requests.meek import MeekRequest
 from archipel.planning.sampling import Draws
-from archipel.planning.units import amount
 
 DECADES = (22, 23, 24, 25, 26)
 SEARCH = np.logspace(19, 32, 131)
@@ -91,9 +91,7 @@ def _doublings(of: Returns) -> Table:
 
 def split(request: MeekRequest, of: Race) -> Split:
     """Research on better methods against compute, out of one budget."""
-    spend = amount(request.spend, "USD", "--spend")
-    if spend <= 0:
-        raise Impossible(f"--spend: got {request.spend!r}, expected more than nothing")
+    spend = bounds.bounded(request.spend, bounds.MONEY, "--spend")
     budget = given("meek.split.budget", spend, "USD", "--spend", "budget to split")
     threshold = of.shelf["meek.research_threshold"]
     scale = (budget / threshold).named("meek.split.scale", "budget over research threshold", "1")
@@ -154,7 +152,7 @@ def chart(of: Race, found: Returns) -> Lines:
     worlds = np.broadcast_to(
         prices / points_of_doubling(grid[:, None], *samples), (len(grid), draws.count)
     )
-    low, high = np.percentile(worlds, [5.0, 95.0], axis=1)
+    low, high = np.percentile(worlds, [5.0, 95.0], axis=1, method="nearest")
     lines = [Series("price of a point", tuple(grid), tuple(centre), tuple(low), tuple(high))]
     if found.by_points:
         worth = draws.centre(found.worth)
@@ -208,16 +206,12 @@ def _row(of: Race, price: Quantity, decade: int) -> tuple[Quantity, ...]:
 
 def _worth(request: MeekRequest, of: Race) -> Quantity:
     if request.nat_value:
-        worth = amount(request.nat_value, "USD", "--nat-value")
-        option, about = "--nat-value", "worth of 0.01 nat per token"
+        text, option, about = request.nat_value, "--nat-value", "worth of 0.01 nat per token"
     elif request.value:
-        worth = amount(request.value, "USD", "--value")
-        option, about = "--value", "worth of one benchmark point"
+        text, option, about = request.value, "--value", "worth of one benchmark point"
     else:
         return of.shelf["meek.point_worth"]
-    if worth <= 0:
-        raise Impossible(f"{option}: got {worth:g} USD, expected more than nothing")
-    return given("meek.worth", worth, "USD", option, about)
+    return given("meek.worth", bounds.bounded(text, bounds.WORTH, option), "USD", option, about)
 
 
 def _stop_by_points(of: Race, price: Quantity, worth: Quantity) -> Quantity:

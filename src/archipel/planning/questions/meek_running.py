@@ -106,15 +106,17 @@ def _observed(of: Race) -> Table:
     """What has been seen to happen, earlier and later."""
     at = of.shelf
     pro = [
-        (at[f"frontier.meek.mmlu_pro.best_{y}"] - at[f"frontier.meek.mmlu_pro.meek_{y}"]).named(
-            f"meek.observed.mmlu_pro_{y}", f"MMLU-Pro gap at a fixed price, {y}, in points"
+        (
+            100 * (at[f"frontier.meek.mmlu_pro.best_{y}"] - at[f"frontier.meek.mmlu_pro.meek_{y}"])
+        ).named(
+            f"meek.observed.mmlu_pro_{y}", f"MMLU-Pro gap at a fixed price, {y}, in points", "1"
         )
         for y in ("2023", "2024")
     ]
     example = [at["frontier.meek.mmlu_gap_start"], at["frontier.meek.mmlu_gap_after_5_years"]]
     shown = [
-        each.named(
-            f"meek.observed.mmlu_{when}", f"MMLU gap in the paper's example, {when}", "percent"
+        (100 * each).named(
+            f"meek.observed.mmlu_{when}", f"MMLU gap in the paper's example, {when}, in points", "1"
         )
         for each, when in zip(example, ("start", "5y"), strict=True)
     ]

@@ -28,7 +28,7 @@ def points_after(of: Race, years: float, name: str) -> Quantity:
 
     return derive(
         name,
-        "percent",
+        "1",
         [
             (of.now, "FLOP"),
             (of.lead, "1"),

@@ -157,7 +157,11 @@ def _metrics_chart(of: Race) -> Lines:
     years = np.linspace(0.0, of.years, 46)
     draws = Draws(0, 200)
     gap = frontier.loss_gap(
-        years, *(draws.centre(q) for q in (of.start, of.law.exponent, of.shared, of.own, of.lead))
+        years,
+        *(
+            np.float64(draws.centre(q))
+            for q in (of.start, of.law.exponent, of.shared, of.own, of.lead)
+        ),
     )
     score = np.array([draws.centre(points_after(of, float(t), "")) for t in years])
     lead, own = draws.centre(of.lead), draws.centre(of.own)
@@ -260,10 +264,10 @@ def _band(
     draws: Draws,
 ) -> Series:
     """A curve at central values with the 90% band of the samples."""
-    centre = path(years, *(draws.centre(q) for q, _ in inputs))
+    centre = path(years, *(np.float64(draws.centre(q)) for q, _ in inputs))
     worlds = path(years[:, None], *(draws.samples(q) for q, _ in inputs))
     low, high = np.percentile(
-        np.broadcast_to(worlds, (len(years), draws.count)), [5.0, 95.0], axis=1
+        np.broadcast_to(worlds, (len(years), draws.count)), [5.0, 95.0], axis=1, method="nearest"
     )
     made = Series(label, tuple(years), tuple(centre))
     return replace(made, low=tuple(low), high=tuple(high))

@@ -6,6 +6,15 @@ from archipel.planning.laws import memory
 from archipel.planning.laws.roofline import kv_bytes_per_token
 from archipel.planning.mistakes import Conflict, Impossible, nearest
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import (
+    LEAST_SHARE,
+    LENGTH,
+    PARAMS,
+    STREAMS,
+    Bounds,
+    bounded,
+    share_of,
+)
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.tables import Shelf
 from archipel.planning.units import amount
@@ -16,6 +25,7 @@ QUANTS = {
 }  # fmt: skip
 """What people say, and what the tables call it."""
 DEFAULT_PARAMS = "8B"
+HALF_BYTES = 2.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,23 @@ class Model:
     weights: Quantity
     kv: Quantity
     """Keys and values of one token."""
+    attended: Quantity
+    """Layers that see the whole prompt x query heads x their width."""
+    mixed: "Mixed | None" = None
+    """Weights in two formats, where a table knows them apart."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Experts in four bits, the rest in half precision."""
+
+    experts: Quantity
+    picked: Quantity
+    """Of the experts' parameters, those one token uses."""
+    routed: Quantity
+    """Bytes of all experts."""
+    always: Quantity
+    """Bytes that every token reads."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +86,26 @@ def model_of(request: ServeRequest, shelf: Shelf) -> Model:
     if request.model:
         return _known(request, shelf, each)
     text = request.params or DEFAULT_PARAMS
-    params = positive(text, "model.params", "param", "--params", "parameters")
+    params = positive(text, "model.params", PARAMS, "--params", "parameters")
     active = params
     if request.active_params:
         about = "parameters used per token"
         active = positive(
-            request.active_params, "model.active_params", "param", "--active-params", about
+            request.active_params, "model.active_params", PARAMS, "--active-params", about
         )
         if amount(request.active_params, "param", "") > amount(text, "param", ""):
             raise Impossible(
                 f"--active-params: got {request.active_params}, expected at most --params {text}"
             )
-    shape = _usual(params, shelf)
-    return _made(f"{text} parameters", (params, active), each, shape, shelf)
+    layers, heads, width = _usual(active, shelf)
+    kv = _kv((layers, heads, width), shelf)
+    attended = (layers * layers * shelf["train.shape.width_per_layer"]).named(
+        "model.attended", "layers × width", "1"
+    )
+    weights = (params * each).named("memory.weights", "weights", "GB")
+    return Model(
+        f"{text} parameters", params, active, each, layers, weights, kv, attended
+    )  # fmt: skip
 
 
 def quant_of(request: ServeRequest, shelf: Shelf) -> str:
@@ -92,55 +126,83 @@ def _known(request: ServeRequest, shelf: Shelf, each: Quantity) -> Model:
     params = shelf[f"{group}.params"]
     sparse = f"{group}.active" in shelf
     active = shelf[f"{group}.active"] if sparse else params
-    shape = tuple(shelf[f"{group}.{part}"] for part in ("layers", "kv_heads", "head_width"))
-    return _made(shelf.fact(f"{group}.title", name), (params, active), each, shape, shelf)
+    layers, width = shelf[f"{group}.layers"], shelf[f"{group}.head_width"]
+    part = "full_layers" if f"{group}.full_layers" in shelf else "layers"
+    full = shelf[f"{group}.{part}"]
+    if f"{group}.kv_bytes_per_token" in shelf:
+        kv = _kv_stated(f"{group}.kv_bytes_per_token", shelf)
+    else:
+        kv = _kv((full, shelf[f"{group}.kv_heads"], width), shelf)
+    attended = (full * shelf[f"{group}.heads"] * width).named(
+        "model.attended", "layers × width of all query heads", "1"
+    )
+    mixed, weights = None, params * each
+    if quant_of(request, shelf) == "mxfp4" and f"{group}.bytes" in shelf:
+        mixed, weights = _mixed(group, active, each, shelf), shelf[f"{group}.bytes"]
+    return Model(
+        shelf.fact(f"{group}.title", name), params, active, each, layers,
+        weights.named("memory.weights", "weights", "GB"), kv, attended, mixed,
+    )  # fmt: skip
 
 
-def _usual(params: Quantity, shelf: Shelf) -> tuple[Quantity, Quantity, Quantity]:
-    """The usual shape of this size: layers, key and value heads, their width."""
+def _mixed(group: str, active: Quantity, each: Quantity, shelf: Shelf) -> Mixed:
+    """Experts and the rest apart, as the model's table states them."""
+    experts, kept = shelf[f"{group}.experts"], shelf[f"{group}.kept"]
+    return Mixed(
+        experts,
+        (active - kept).named("model.picked", "parameters of the experts used per token", "param"),
+        (experts * each).named("memory.experts", "experts", "GB"),
+        (kept * shelf["serve.kept_bytes"]).named("memory.kept", "read by every token", "GB"),
+    )
+
+
+def _usual(active: Quantity, shelf: Shelf) -> tuple[Quantity, Quantity, Quantity]:
+    """The usual shape of this size: layers, key and value heads, their width.
+
+    A mixture has the depth of its active part: experts make its layers wide, not many.
+    """
     slim, width = shelf["train.shape.width_per_layer"], shelf["train.shape.head_width"]
     layers = derive(
-        "model.layers", "1", [(params, "param"), (slim, "1"), (width, "1")],
+        "model.layers", "1", [(active, "param"), (slim, "1"), (width, "1")],
         lambda size, aspect, head: memory.shape_of(size, aspect, head, 0.0).layers,
-        f"(model.params / (12 × {slim.name}²))^(1/3)", "layers of the usual shape",
+        f"({active.name} / (12 × {slim.name}²))^(1/3)", "layers of the usual shape",
     )  # fmt: skip
     return layers, shelf["serve.usual.kv_heads"], width
 
 
-def _made(
-    title: str,
-    sizes: tuple[Quantity, Quantity],
-    each: Quantity,
-    shape: tuple[Quantity, ...],
-    shelf: Shelf,
-) -> Model:
-    """Weights, and keys and values, from sizes and shape."""
-    params, active = sizes
+def _kv(shape: tuple[Quantity, Quantity, Quantity], shelf: Shelf) -> Quantity:
+    """Keys and values of one token, from layers, heads and their width."""
     layers, heads, width = shape
     stored = shelf["serve.kv_bytes"]
-    kv = derive(
+    return derive(
         "", "byte/token", [(layers, "1"), (heads, "1"), (width, "1"), (stored, "byte")],
         kv_bytes_per_token,
         f"2 × {layers.name} × {heads.name} × {width.name} × {stored.name}",
     ).named("memory.kv_per_token", "keys and values of one token", "kB/token")  # fmt: skip
-    weights = (params * each).named("memory.weights", "weights", "GB")
-    return Model(title, params, active, each, layers, weights, kv)
+
+
+def _kv_stated(name: str, shelf: Shelf) -> Quantity:
+    """Keys and values of one token as published in half precision, at the bytes stored here."""
+    half = given("", HALF_BYTES, "byte", "half precision", "bytes of one value")
+    return (shelf[name] * shelf["serve.kv_bytes"] / half).named(
+        "memory.kv_per_token", "keys and values of one token", "kB/token"
+    )
 
 
 def traffic_of(request: ServeRequest) -> Traffic:
     """Streams, lengths and busy hours."""
     busy = amount(request.utilisation, "1", "--utilisation")
-    if not 0 < busy <= 1:
+    if not LEAST_SHARE <= busy <= 1:
         raise Impossible(
-            f"--utilisation: got {request.utilisation}, expected more than nothing and at most "
-            "24 h/day; write it as 8 h/day or 30 percent"
+            f"--utilisation: got {request.utilisation}, expected at least {LEAST_SHARE:g} and at "
+            "most 24 h/day; write it as 8 h/day or 30 percent"
         )
     made = Traffic(
-        positive(request.batch, "traffic.streams", "1", "--batch", "streams served at once"),
-        positive(request.context, "traffic.context", "token", "--context", "tokens held"),
-        positive(request.prompt, "traffic.prompt", "token", "--prompt", "tokens read per request"),
+        positive(request.batch, "traffic.streams", STREAMS, "--batch", "streams served at once"),
+        positive(request.context, "traffic.context", LENGTH, "--context", "tokens held"),
+        positive(request.prompt, "traffic.prompt", LENGTH, "--prompt", "tokens read per request"),
         positive(
-            request.answer, "traffic.answer", "token", "--answer", "tokens written per request"
+            request.answer, "traffic.answer", LENGTH, "--answer", "tokens written per request"
         ),
         given("traffic.busy", busy, "1", "--utilisation", "share of all hours in use"),
     )
@@ -153,17 +215,11 @@ def traffic_of(request: ServeRequest) -> Traffic:
     return made
 
 
-def positive(text: str, name: str, unit: str, option: str, about: str) -> Quantity:
-    """An option's amount, above zero."""
-    value = amount(text, unit, option)
-    if value <= 0:
-        raise Impossible(f"{option}: got {value:g}, expected more than zero")
-    return given(name, value, unit, option, about)
+def positive(text: str, name: str, of: Bounds, option: str, about: str) -> Quantity:
+    """An option's amount, inside its bounds."""
+    return given(name, bounded(text, of, option), of.unit, option, about)
 
 
 def share(text: str, name: str, option: str, about: str) -> Quantity:
     """An option's share, 0 to 1."""
-    value = amount(text, "1", option)
-    if not 0 <= value <= 1:
-        raise Impossible(f"{option}: got {value:g}, expected a share from 0 to 1")
-    return given(name, value, "1", option, about)
+    return given(name, share_of(text, option), "1", option, about)

@@ -6,6 +6,8 @@ import numpy as np
 
 from archipel.planning.plan import Chart, Lines, Series
 from archipel.planning.questions.serve_elsewhere import elsewhere_bars
+from archipel.planning.questions.serve_money import Own
+from archipel.planning.questions.serve_together import Cascade
 from archipel.planning.questions.serve_words import MOST_FIELDS, Served
 from archipel.planning.sampling import Draws
 from archipel.planning.sweeping import along, curve, spaced
@@ -15,17 +17,21 @@ MOST_STREAMS = 256
 
 
 def charts(served: Served) -> tuple[Chart, ...]:
-    """Four curves, and one stream on every machine."""
+    """Four curves, and one stream on every machine; no cost of a machine that cannot hold the model."""
+    if not served.machine.fits:
+        return (elsewhere_bars(served.elsewhere), _fields(served))
+    if served.own is None or served.cascade is None:
+        return (_streams(served), elsewhere_bars(served.elsewhere), _fields(served))
     return (
-        _use(served), _streams(served), elsewhere_bars(served.elsewhere), _escalation(served),
-        _fields(served),
+        _use(served, served.own), _streams(served), elsewhere_bars(served.elsewhere),
+        _escalation(served, served.cascade), _fields(served),
     )  # fmt: skip
 
 
-def _use(served: Served) -> Lines:
+def _use(served: Served, here: Own) -> Lines:
     hours = spaced(0.25, HOURS)
     shares = [hour / HOURS for hour in hours]
-    own = curve("this machine", served.own.cost, served.traffic.busy, shares)
+    own = curve("this machine", here.cost, served.traffic.busy, shares)
     centre = Draws(count=1).centre
     ends = [hours[0], hours[-1]]
     return Lines(
@@ -56,8 +62,8 @@ def _streams(served: Served) -> Lines:
     )  # fmt: skip
 
 
-def _escalation(served: Served) -> Lines:
-    made, centre = served.cascade, Draws(count=1).centre
+def _escalation(served: Served, made: Cascade) -> Lines:
+    centre = Draws(count=1).centre
     places = [float(place) for place in np.linspace(0.0, 1.0, 30)]
     percent = [100.0 * place for place in places]
 

@@ -38,7 +38,7 @@ def elsewhere(
     model: Model, traffic: Traffic, request: ServeRequest, shelf: Shelf
 ) -> tuple[Elsewhere, ...]:
     """The model on one of each of the usual machines, bought at the market's price."""
-    alone = replace(request, accelerators="1", price="")
+    alone = replace(request, accelerators="1", split="", price="")
     made = []
     for kind in OTHERS:
         if f"accelerator.{kind}.memory" not in shelf or f"purchase.{kind}" not in shelf:

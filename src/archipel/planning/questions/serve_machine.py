@@ -8,17 +8,21 @@ from archipel.planning.laws.roofline import (
     largest_params,
     memory_seconds,
     most_streams,
+    prompt_seconds_per_token,
     step_seconds,
     touched_share,
 )
-from archipel.planning.mistakes import CannotPlan
 from archipel.planning.quantity import Quantity, derive, given, total
+from archipel.planning.questions.bounds import ACCELERATORS, PRICE
+from archipel.planning.questions.known import complete
 from archipel.planning.questions.serve_asked import Model, Traffic, positive
+from archipel.planning.questions.serve_split import prompt_gain, together_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
+NEEDED = ("bandwidth", "bf16", "memory", "server_power")
+"""What serving has to know of a machine, its price aside."""
 DECODE = ("consumer", "apple", "datacentre")
 """Classes whose decoding was measured; the rest are `other`."""
 
@@ -58,23 +62,25 @@ def machine_of(
     kind: str, model: Model, traffic: Traffic, request: ServeRequest, shelf: Shelf
 ) -> Machine:
     """The model on `accelerators` of a kind; names carry no kind, `scoped` adds one where several stand."""
+    complete("--hardware", kind, NEEDED, shelf, "" if request.price else "purchase")
     group = f"accelerator.{kind}"
     count = positive(
         request.accelerators,
         "own.accelerators",
-        "accelerator",
+        ACCELERATORS,
         "--accelerators",
         "accelerators that share the model",
     )
     memory = _memory(kind, model, traffic, count, shelf)
-    together = _together(request, shelf)
+    together = together_of(kind, count, request, shelf)
     line = (shelf[f"{group}.bandwidth"] * count * together).named(
-        "speed.bandwidth", "memory bandwidth of all", "TB/s"
+        "speed.bandwidth", "memory bandwidth at work at once", "TB/s"
     )
     peak = (shelf[f"{group}.bf16"] * count * together).named(
-        "speed.peak", "arithmetic of all", "TFLOP/s"
+        "speed.peak", "arithmetic at work at once", "TFLOP/s"
     )
-    speeds = _speeds(kind, model, traffic, (line, peak), shelf)
+    gain = prompt_gain(kind, request, shelf)
+    speeds = _speeds(kind, model, traffic, (line, peak, gain), shelf)
     ridge = derive(
         "speed.ridge", "1",
         [(model.bytes_each, "byte/param"), (peak, "FLOP/s"), (line, "byte/s")], balanced_streams,
@@ -83,12 +89,6 @@ def machine_of(
     )  # fmt: skip
     title = shelf.fact(f"{group}.title", kind)
     return Machine(kind, title, count, **memory, **speeds, ridge=ridge)
-
-
-def _together(request: ServeRequest, shelf: Shelf) -> Quantity:
-    if amount(request.accelerators, "accelerator", "--accelerators") > 1:
-        return shelf["serve.parallel_share"]
-    return given("own.alone", 1, "1", "one accelerator", "nothing is lost to working together")
 
 
 def _memory(
@@ -123,21 +123,16 @@ def _memory(
 
 
 def _speeds(
-    kind: str, model: Model, traffic: Traffic, machine: tuple[Quantity, Quantity], shelf: Shelf
+    kind: str, model: Model, traffic: Traffic, machine: tuple[Quantity, ...], shelf: Shelf
 ) -> dict[str, Quantity]:
-    """How fast, by the names of `Machine`."""
-    _, peak = machine
-    step = _step(kind, model, traffic, machine, shelf)
+    """How fast, by the names of `Machine`, from bandwidth, arithmetic and the gain of prompts."""
+    line, peak, gain = machine
+    step = _step(kind, model, traffic, (line, peak), shelf)
     all_streams = (traffic.streams * _one("token") / step).named(
         "speed.decode", "answers, all streams", "token/s"
     )
     each = (_one("token") / step).named("speed.stream", "answers, one stream", "token/s")
-    prompt = derive(
-        "speed.prompt", "token/s",
-        [(model.active, "param"), (peak, "FLOP/s"), (shelf["serving.prompt.mfu"], "1")],
-        lambda size, fast, used: 1.0 / compute_seconds(size, 1.0, fast, used),
-        "speed.peak × serving.prompt.mfu / (2 × parameters used)", "reading prompts",
-    )  # fmt: skip
+    prompt = _prompt(kind, model, traffic, peak * gain, shelf)
     first = (traffic.prompt / prompt + step).named("speed.first", "first token after", "s")
     request_time = traffic.prompt / prompt + traffic.answer / all_streams
     throughput = ((traffic.prompt + traffic.answer) / request_time).named(
@@ -149,18 +144,26 @@ def _speeds(
     }  # fmt: skip
 
 
+def _prompt(kind: str, model: Model, traffic: Traffic, fast: Quantity, shelf: Shelf) -> Quantity:
+    """Prompts read at once, attention over the whole prompt included."""
+    used = shelf[f"serving.prompt.{group_of(kind, shelf)}.mfu"]
+    return derive(
+        "speed.prompt", "token/s",
+        [(model.active, "param"), (model.attended, "1"), (traffic.prompt, "token"),
+         (fast, "FLOP/s"), (used, "1")],
+        lambda *parts: 1.0 / prompt_seconds_per_token(*parts),
+        f"speed.peak × {used.name} / (2 × parameters used + 2 × layers × width × traffic.prompt)",
+        "reading prompts",
+    )  # fmt: skip
+
+
 def _step(
     kind: str, model: Model, traffic: Traffic, machine: tuple[Quantity, Quantity], shelf: Shelf
 ) -> Quantity:
     """One decoding step of all streams, by memory and by arithmetic."""
     line, peak = machine
-    touched = derive(
-        "speed.touched", "1",
-        [(model.active, "param"), (model.params, "param"), (traffic.streams, "1")],
-        touched_share, "1 − (1 − active/all)^streams", "share of the weights a step reads",
-    )  # fmt: skip
     held = traffic.prompt + 0.5 * traffic.answer
-    read = (model.weights * touched + model.kv * held * traffic.streams).named(
+    read = (_weights_read(model, traffic) + model.kv * held * traffic.streams).named(
         "speed.read", "read in one step", "GB"
     )
     group = decode_group(kind, shelf)
@@ -185,31 +188,43 @@ def _step(
     )  # fmt: skip
 
 
+def _weights_read(model: Model, traffic: Traffic) -> Quantity:
+    """Weights of one step: the experts that some stream needs, and what every token reads."""
+    mixed = model.mixed
+    picked, among = (mixed.picked, mixed.experts) if mixed else (model.active, model.params)
+    touched = derive(
+        "speed.touched", "1", [(picked, "param"), (among, "param"), (traffic.streams, "1")],
+        touched_share, "1 − (1 − active/all)^streams",
+        "share of the experts a step reads" if mixed else "share of the weights a step reads",
+    )  # fmt: skip
+    return mixed.routed * touched + mixed.always if mixed else model.weights * touched
+
+
+def group_of(kind: str, shelf: Shelf) -> str:
+    """The class of this machine, or `other` if it was not measured."""
+    made = shelf.fact(f"accelerator.{kind}.class")
+    return made if made in DECODE else "other"
+
+
 def decode_group(kind: str, shelf: Shelf) -> str:
     """The constants of this machine's class."""
-    made = shelf.fact(f"accelerator.{kind}.class")
-    return f"serve.decode.{made if made in DECODE else 'other'}"
+    return f"serve.decode.{group_of(kind, shelf)}"
 
 
 def _one(unit: str) -> Quantity:
     return given("", 1, unit, "a unit")
 
 
-def price_of(kind: str, request: ServeRequest, shelf: Shelf) -> Quantity:
-    """What one accelerator with its share of the computer costs to buy.
+def priced(kind: str, request: ServeRequest, shelf: Shelf) -> bool:
+    """Whether anybody says what this machine costs to buy."""
+    return bool(request.price) or f"purchase.{kind}" in shelf
 
-    Raises:
-        CannotPlan: no table knows, and no --price is given.
-    """
+
+def price_of(kind: str, request: ServeRequest, shelf: Shelf) -> Quantity:
+    """What one accelerator with its share of the computer costs to buy, if it is `priced`."""
     if request.price:
         about = "price of one accelerator"
-        return positive(request.price, "own.price", "USD/accelerator", "--price", about)
-    if f"purchase.{kind}" not in shelf:
-        priced = [each for each in shelf.members("purchase") if f"purchase.{each}" in shelf]
-        raise CannotPlan(
-            f"no purchase price of {kind} is known; give --price, or choose one of "
-            f"{', '.join(priced)}"
-        )
+        return positive(request.price, "own.price", PRICE, "--price", about)
     bare = shelf.fact(f"accelerator.{kind}.class") == "consumer" and _is_card(kind, shelf)
     host = shelf["serve.host.consumer" if bare else "serve.host.other"]
     return (shelf[f"purchase.{kind}"] + host).named(

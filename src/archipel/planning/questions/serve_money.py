@@ -1,19 +1,19 @@
 """`plan serve`, money: a million tokens on one's own machine and hosted, and where the two meet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from archipel.planning.entries import Entry
 from archipel.planning.mistakes import nearest
 from archipel.planning.quantity import Quantity, derive, given, stated
+from archipel.planning.questions.bounds import ELECTRICITY, LIFE, PER_TOKEN, bounded
 from archipel.planning.questions.serve_asked import Model, Traffic, positive
 from archipel.planning.questions.serve_machine import Machine, price_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount
 
 PER_MILLION = "USD/Mtoken"
 
@@ -46,7 +46,7 @@ class Hosted:
 
 def own_of(machine: Machine, traffic: Traffic, request: ServeRequest, shelf: Shelf) -> Own:
     """A year of the machine, and what a million tokens take of it."""
-    life = positive(request.life, "own.life", "year", "--life", "years until it is written off")
+    life = positive(request.life, "own.life", LIFE, "--life", "years until it is written off")
     price = price_of(machine.kind, request, shelf)
     wear = (price * machine.count * (1 - shelf["serve.residual"]) / life).named(
         "own.wear", "loss of value in a year", "USD/year"
@@ -79,7 +79,7 @@ def _electricity(request: ServeRequest, shelf: Shelf) -> Quantity:
     """Given, or a household's, or where none is known a business's in that country."""
     if request.electricity:
         return positive(
-            request.electricity, "own.electricity", "USD/kWh", "--electricity", "electricity"
+            request.electricity, "own.electricity", ELECTRICITY, "--electricity", "electricity"
         )
     if f"energy.household.{request.country.casefold()}" in shelf:
         return shelf[f"energy.household.{request.country.casefold()}"]
@@ -98,18 +98,21 @@ def break_even(own: Own, hosted: Hosted, machine: Machine, traffic: Traffic) -> 
         safe = np.where(gain > 0, gain, 1.0)
         return np.where(gain > 0, np.asarray(per_day, dtype=float) / safe, np.inf)
 
-    return derive(
+    made = derive(
         "break_even", "Mtoken/day",
         [(fixed, "USD/day"), (hosted.cost, PER_MILLION), (own.marginal, PER_MILLION)], tokens,
         "own.fixed / (hosted.cost − own.marginal)", "tokens a day above which owning is cheaper",
     )  # fmt: skip
+    if np.isfinite(Draws(count=1).centre(made)):
+        return made
+    return replace(made, about="tokens a day above which owning is cheaper: never")
 
 
 def hosted_of(model: Model, traffic: Traffic, request: ServeRequest, shelf: Shelf) -> Hosted:
     """The hosted price asked for, or that of the class nearest in size."""
     text = request.hosted.strip()
     if text[:1].isdigit() or text[:1] in (".", "$"):
-        value = amount(text, PER_MILLION, "--hosted")
+        value = bounded(text, PER_TOKEN, "--hosted")
         cost = given("hosted.cost", value, PER_MILLION, "--hosted", "a million tokens, hosted")
         return Hosted("given", "the price given", cost)
     name = _class(text, "--hosted", shelf) if text else _nearest_class(model, shelf)

@@ -5,16 +5,14 @@ from typing import Any
 
 from archipel.planning.laws import cascade, scaling, specialists
 from archipel.planning.laws.specialists import Fields
-from archipel.planning.mistakes import Impossible
 from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.questions.bounds import FLOP, MONEY, SPECIALISTS, bounded, checked
 from archipel.planning.questions.serve_asked import share
 from archipel.planning.questions.serve_money import PER_MILLION, Hosted, Own
 from archipel.planning.questions.train_fit import FitQ, best_loss, best_params, best_tokens, fit_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.tables import Shelf
-from archipel.planning.units import amount, kind_of
-
-MOST_SPECIALISTS = 10_000
+from archipel.planning.units import kind_of
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,7 @@ def specialists_of(request: ServeRequest, shelf: Shelf) -> Specialists:
 
 
 def _count(request: ServeRequest) -> Quantity:
-    number = amount(request.specialists, "1", "--specialists")
-    if not 1 <= number <= MOST_SPECIALISTS or number != int(number):
-        raise Impossible(
-            f"--specialists: got {request.specialists}, expected a whole number from 1 to "
-            f"{MOST_SPECIALISTS:,}"
-        )
+    number = bounded(request.specialists, SPECIALISTS, "--specialists")
     return given("specialists.count", number, "1", "--specialists", "specialists")
 
 
@@ -158,8 +151,9 @@ def _budget(request: ServeRequest, shelf: Shelf) -> Quantity:
     """The training budget as compute, bought at the rental price of an H100 if it is money."""
     kinds = {"compute": "FLOP", "money": "USD"}
     which, value = kind_of(request.training_budget, kinds, "--training-budget")
-    if value <= 0:
-        raise Impossible(f"--training-budget: got {request.training_budget}, expected more than 0")
+    checked(
+        value, FLOP if which == "compute" else MONEY, request.training_budget, "--training-budget"
+    )
     about = "training compute of all together"
     if which == "compute":
         return given("specialists.flop", value, "FLOP", "--training-budget", about)

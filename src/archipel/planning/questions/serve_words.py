@@ -1,5 +1,6 @@
 """`plan serve`: tables, caveats, and the sentence that answers."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,7 +8,10 @@ import numpy as np
 from archipel.planning.laws.cascade import router_cost
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, derive, scoped
+from archipel.planning.questions.bounds import ACCELERATORS
+from archipel.planning.questions.deciding import decided, share_of_worlds
 from archipel.planning.questions.serve_asked import Model, Traffic, quant_of
+from archipel.planning.questions.serve_caveats import caveats, unpriced
 from archipel.planning.questions.serve_elsewhere import Elsewhere, elsewhere_table, measured
 from archipel.planning.questions.serve_machine import Machine
 from archipel.planning.questions.serve_money import (
@@ -24,7 +28,6 @@ from archipel.planning.sampling import Draws
 from archipel.planning.sweeping import along, spaced
 from archipel.planning.tables import Shelf
 
-VERDICT_SAMPLES = 400
 MOST_FIELDS, FIELDS_TRIED = 256, 33
 COUNTS = (2,)
 FITS = ("besiroglu", "hoffmann-tex")
@@ -38,25 +41,23 @@ class Served:
     model: Model
     traffic: Traffic
     machine: Machine
-    own: Own
+    own: Own | None
+    """None where no table knows what the machine costs."""
     hosted: Hosted
     large: Hosted
-    even: Quantity
-    cascade: Cascade
+    even: Quantity | None
+    cascade: Cascade | None
     specialists: Specialists
     elsewhere: tuple[Elsewhere, ...]
 
 
 def tables(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[Table, ...]:
     """Money first, then the machine, then several models."""
-    made = [
-        _prices(served, shelf),
-        _memory(served),
-        _speed(served),
-        elsewhere_table(served.elsewhere),
-        _cascade(served, shelf),
-        _specialists(served, request, shelf),
-    ]
+    made = [_prices(served, shelf), _memory(served), _speed(served)]
+    made += [elsewhere_table(served.elsewhere)]
+    if served.machine.fits and served.cascade:
+        made.append(_cascade(served.cascade, served.large, shelf))
+    made += [_specialists(served, request, shelf)]
     checks = measured(served.machine.kind, shelf)
     return tuple(made + ([checks] if checks.rows else []))
 
@@ -65,11 +66,15 @@ def _prices(served: Served, shelf: Shelf) -> Table:
     """Here and at every hosted class, for the same prompts and answers."""
     own, traffic = served.own, served.traffic
     today = shelf.as_of or "now"
-    rows: list[Row] = [
-        ("this machine, as busy as asked", own.cost, today),
-        ("this machine, busy all day", own.full, today),
-        ("this machine, electricity alone", own.marginal, today),
-    ]
+    rows: list[Row] = []
+    if own is None:
+        rows.append(("this machine: price unknown, give --price", "", today))
+    elif served.machine.fits:
+        rows += [
+            ("this machine, as busy as asked", own.cost, today),
+            ("this machine, busy all day", own.full, today),
+            ("this machine, electricity alone", own.marginal, today),
+        ]
     if served.hosted.name in classes(shelf):
         dated = vintages(served.hosted.name, traffic, shelf)
         rows += [(served.hosted.title, price, date) for date, price in dated]
@@ -107,18 +112,20 @@ def _speed(served: Served) -> Table:
         ("prompts", machine.prompt),
         ("first token after", machine.first),
         ("streams where arithmetic takes over, at peak", machine.ridge),
-        ("tokens in a mean day, as busy as asked", own.tokens),
-        ("most tokens in a day", own.capacity),
-        ("loss of value", own.wear),
-        ("electricity", own.energy),
     )
+    if own is not None:
+        rows += (
+            ("tokens in a mean day, as busy as asked", own.tokens),
+            ("most tokens in a day", own.capacity),
+            ("loss of value", own.wear),
+            ("electricity", own.energy),
+        )
     return Table("Speed, and a year of it", ("", ""), rows)
 
 
-def _cascade(served: Served, shelf: Shelf) -> Table:
-    made = served.cascade
+def _cascade(made: Cascade, large: Hosted, shelf: Shelf) -> Table:
     rows: list[Row] = [
-        (f"always the large one: {served.large.title}", served.large.cost, ""),
+        (f"always the large one: {large.title}", large.cost, ""),
         ("requests that need it", made.escalated, ""),
         ("cascade: the small one first", made.cost, made.saved),
         ("router: one of the two", made.routed, made.routed_saved),
@@ -186,6 +193,7 @@ def remarks(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[str, .
         said.append(_unfit(served, request, shelf))
     elif centre(served.traffic.streams) > centre(machine.streams) * 1.001:
         said.append("Not all streams fit at full context.")
+    said += caveats(served.model, machine, request, shelf, known=served.own is not None)
     loss = shelf.entry(f"serving.bytes_per_param.{quant_of(request, shelf)}").figure.note
     if loss:
         said.append(f"What quantisation costs in quality: {loss}; not in the figures here.")
@@ -195,6 +203,7 @@ def remarks(served: Served, request: ServeRequest, shelf: Shelf) -> tuple[str, .
         "Specialists: transfer between fields, the worth of specialising and the router are assumed, "
         "with wide intervals; only the loss law is published (A and B move with their exponents). "
         + _where_they_win(served.specialists),
+        _better(served.specialists),
     ]
     return tuple(said)
 
@@ -215,36 +224,69 @@ def _unfit(served: Served, request: ServeRequest, shelf: Shelf) -> str:
     """What would fit."""
     centre = Draws(count=1).centre
     needed, usable = centre(served.machine.needed), centre(served.machine.usable)
-    count = centre(served.machine.count)
-    fixed = centre(served.model.weights) + centre(served.machine.kv)
-    each = (usable - centre(served.machine.runtime)) / count
-    more = f"{-(-fixed // each):.0f} of them" if each > 0 else "a larger machine"
     return (
-        f"It does not fit: {needed:,.1f} GB needed, {usable:,.1f} GB usable. Take {more}, at most "
+        f"It does not fit: {needed:,.1f} GB needed, {usable:,.1f} GB usable. Take {_more(served)}, at most "
         f"{centre(served.machine.largest) / 1e9:.3g}B parameters, fewer bits (--quant), or a shorter "
-        "--context. Speeds and costs are of a machine that would hold it."
+        "--context. Speeds are of a machine that would hold it."
     )
 
 
-def verdict(served: Served) -> str:
-    """Own or hosted, cascade or not, specialists or not."""
+def _more(served: Served) -> str:
+    """How many of the machine hold the model."""
+    centre, machine = Draws(count=1).centre, served.machine
+    fixed = centre(served.model.weights) + centre(machine.kv)
+    each = (centre(machine.usable) - centre(machine.runtime)) / max(centre(machine.count), 1.0)
+    count = fixed / each if each > 0 else math.inf
+    return f"{math.ceil(count):,} of them" if count < ACCELERATORS.most else "a larger machine"
+
+
+def specialists_asked(request: ServeRequest) -> bool:
+    """Whether anything about specialists was asked for."""
+    names = ("specialists", "training_budget", "domain_share", "fit")
+    return any(getattr(request, name) != getattr(ServeRequest, name) for name in names)
+
+
+def verdict(served: Served, *, asked: bool) -> str:
+    """Does it fit; own or hosted; and specialists, if they were asked for."""
+    said = _own_or_hosted(served) if served.machine.fits else _cannot(served)
+    return f"{said} {_better(served.specialists)}" if asked else said
+
+
+def _own_or_hosted(served: Served) -> str:
     centre = Draws(count=1).centre
+    if served.own is None or served.even is None:
+        return unpriced(served.machine, centre(served.hosted.cost))
     own, hosted = centre(served.own.cost), centre(served.hosted.cost)
-    cheaper = "cheaper than" if own < hosted else "dearer than"
+    if not (math.isfinite(own) and math.isfinite(hosted)):
+        return "No cost comes out under these constants: look at what --set changed."
+    share = share_of_worlds(served.own.cost / served.hosted.cost, lambda ratio: ratio < 1.0)
+    cheaper = decided(share, "cheaper than", "dearer than", "about as dear as")
     day, most = centre(served.even), centre(served.own.capacity)
     when = (
-        "its electricity alone costs more than hosting" if day == float("inf")
+        "its electricity alone costs more" if day == float("inf")
         else f"owning pays above {day:,.1f} million tokens a day"
         + ("" if day <= most else ", more than it can make")
     )  # fmt: skip
-    gain = centre(served.specialists.gain)
-    better = "beat" if gain > 0 else "lose to"
-    won = float(
-        np.mean(np.asarray(Draws(count=VERDICT_SAMPLES).samples(served.specialists.gain)) > 0)
-    )
-    fits = "" if served.machine.fits else "It does not fit. "
+    return f"A million tokens cost ${own:.3g} here, {cheaper} hosted at ${hosted:.3g}; {when}."
+
+
+def _cannot(served: Served) -> str:
+    centre = Draws(count=1).centre
+    needed, usable = centre(served.machine.needed), centre(served.machine.usable)
     return (
-        f"{fits}A million tokens cost ${own:.3g} here, {cheaper} hosted at ${hosted:.3g}; {when}. "
-        f"{centre(served.specialists.count):.0f} specialists {better} one generalist of the same budget "
-        f"by {abs(gain):.3f} nat per token (better in {won:.0%} of sampled worlds)."
+        f"It does not fit: {needed:,.1f} GB needed, {usable:,.1f} GB usable; take {_more(served)}. "
+        f"Hosted, a million tokens cost ${centre(served.hosted.cost):.3g}."
+    )
+
+
+def _better(made: Specialists) -> str:
+    """Specialists against a generalist, by the share of worlds."""
+    gain = Draws(count=1).centre(made.gain)
+    if not math.isfinite(gain):
+        return "Specialists and generalist cannot be compared under these constants."
+    won = share_of_worlds(made.gain, lambda each: each > 0)
+    word = decided(won, "beat", "lose to", "neither beat nor lose to")
+    return (
+        f"{Draws(count=1).centre(made.count):.0f} specialists {word} one generalist of the same budget: "
+        f"{gain:+.3f} nat per token, better in {won:.0%} of sampled worlds."
     )

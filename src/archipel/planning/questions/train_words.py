@@ -48,13 +48,15 @@ def verdict(run: Run, load: Load, asked: Asked, fit: FitQ) -> str:
     """One sentence that answers the question."""
     fleet = f"{centre(run.fleet.count):,.0f} × {run.fleet.kind}"
     paid = f"{say(run.bill.cost)} of rent and {_days(run)} on {fleet}"
+    if not math.isfinite(centre(run.bill.hours)):
+        return "No number of hours comes out under these constants: look at what --set changed."
     if run.size is None:
         stage = TITLES[asked.stage].capitalize()
         return f"{stage} on {say(run.stages[0].tokens)}s takes {paid}.{_room(run, load)}"
     size = run.size
     ratio = centre(size.tokens) / centre(size.active)
     return (
-        f"{say(size.params)}eters on {say(size.tokens)}s ({ratio:,.0f} per active parameter): "
+        f"{say(size.params)}eters on {say(size.tokens)}s ({ratio:,.0f} each): "
         f"{paid}; {_judged(size, asked, fit)}.{_room(run, load)}"
     )
 
@@ -65,7 +67,7 @@ def _days(run: Run) -> str:
 
 
 def _judged(size: Size, asked: Asked, fit: FitQ) -> str:
-    loss = f"expected loss {centre(size.loss):.3f} nat per token under {asked.fit}"
+    loss = f"expected loss {centre(size.loss):.3f} under {asked.fit}"
     if asked.params is None or size.mixture or size.data is not None:
         return loss
     flop, plain = centre(size.flop), fit.central()
@@ -75,7 +77,7 @@ def _judged(size: Size, asked: Asked, fit: FitQ) -> str:
         return f"{loss}, compute-optimal within a quarter"
     word = "over-trained" if centre(size.learner) < best else "under-trained"
     return (
-        f"{loss}, {word}: the optimum for this compute is {amount_text(float(best), 'param')}eters, "
+        f"{loss}, {word}: the optimum is {amount_text(float(best), 'param')}eters, "
         f"{float(more):.3g} nat lower"
     )
 

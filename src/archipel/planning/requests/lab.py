@@ -18,5 +18,6 @@ class LabRequest:
     mfu: str = option("", "model FLOP utilisation while training; default: published runs")
     pue: str = option("", "power usage effectiveness of the hall; default: new build")
     electricity: str = option("", "price of electricity; default: industry in the country")
+    purchase: str = option("", "price of one accelerator of the first kind; default: the tables'")
     rent: str = option("", "rental price per accelerator-hour; default: the market's")
     researchers: str = option("0", "research staff on the payroll")

@@ -15,6 +15,7 @@ class ServeRequest:
     quant: str = option("q4", "weights as bf16, q8, q6, q5, q4, mxfp4 or q2")
     hardware: str = option("rtx4090", "the machine: rtx4090, m3-ultra, h100 ...")
     accelerators: str = option("1", "how many of them share the model")
+    split: str = option("", "how they share it, layers or tensor; default: by their link")
     price: str = option("", "price of one of them; default: the market's")
     context: str = option("8192", "tokens that memory must hold per stream")
     batch: str = option("1", "streams served at once")
