@@ -6,7 +6,7 @@ import pytest
 
 from archipel.planning.answering import Setting
 from archipel.planning.asking import Ask
-from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, UnitMismatch, UnknownName
+from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
 from archipel.planning.quantity import Quantity, ancestry
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.wording import plan_text
