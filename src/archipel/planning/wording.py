@@ -1,6 +1,7 @@
 """A plan's data in words: amounts people can read, tables that line up, the derivation tree, all plain text."""
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,11 @@ def amount_text(value: float, unit: str, digits: int = 4) -> str:
         return _beyond(value, unit)
     scale = scale_of(value, unit)
     sign = "-" if value < 0 else ""
-    return f"{sign}{scale.before}{_digits(abs(value) / scale.divisor, digits)}{scale.after}"
+    number = _digits(abs(value) / scale.divisor, digits)
+    cents = (
+        scale.before and scale.divisor == 1.0 and re.fullmatch(r"[0-9]+\.[0-9]", number)
+    )  # $1.90, not $1.9
+    return f"{sign}{scale.before}{number}{'0' if cents else ''}{scale.after}"
 
 
 def range_text(row: dict[str, Any]) -> str:
