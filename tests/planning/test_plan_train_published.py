@@ -95,3 +95,9 @@ def test_hoffmanns_first_two_approaches_at_gophers_budget() -> None:
     assert value(found, f"{first}.params", "param") == pytest.approx(67e9, rel=0.02)
     assert value(found, f"{first}.tokens", "token") == pytest.approx(1.5e12, rel=0.06)
     assert value(found, f"{second}.params", "param") == pytest.approx(63e9, rel=0.02)
+
+
+def test_kaplans_superseded_rule_counts_compute_in_petaflop_days() -> None:
+    """Kaplan et al. 2020: N* = 1.3e9 C^0.73 with C in petaFLOP/s-days."""
+    found = data("train", budget="8.64e19 FLOP")
+    assert value(found, "rule.kaplan.params", "param") == pytest.approx(1.3e9, rel=1e-6)

@@ -255,7 +255,8 @@ def fits(load: Load) -> bool:
 def table(load: Load, fleet: Fleet) -> Table:
     """Memory of one accelerator by part."""
     rows: list[tuple[Cell, ...]] = [(part.about, part) for part in load.parts]
-    rows += [("together", load.whole), (load.least.about, load.least)]
+    states = total(load.parts[:3]).named("memory.states", "of these, weights to optimiser", PER)
+    rows += [("together", load.whole), (states.about, states), (load.least.about, load.least)]
     layout = load.layout
     title = (
         f"Memory of one {fleet.kind} ({centre(load.capacity):g} GB): ZeRO stage {layout.stage}, tensor parallel {layout.tensor}, "

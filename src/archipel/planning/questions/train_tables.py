@@ -63,7 +63,9 @@ def other_rules(size: Size, shelf: Shelf) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for name, title, of in _POWERS:
         constants = [published(shelf[f"law.{name}.{of}_{end}"]) for end in _ENDS]
-        rows.append((title, *_by_power(flop, constants, name, of)))
+        unit = f"law.{name}.compute_unit"
+        counted_in = centre(shelf[unit]) if unit in shelf else 1.0
+        rows.append((title, *_by_power(flop, counted_in, constants, f"{name}.{of}")))
     for name, title, key in _RATIOS:
         tokens = derive(
             f"rule.{name}.tokens",
@@ -79,6 +81,7 @@ def other_rules(size: Size, shelf: Shelf) -> Table:
 
 _ENDS = ("coefficient", "exponent")
 _POWERS = (
+    ("kaplan", "Kaplan 2020 (superseded), N = A·C^a", "params"),
     ("hoffmann-approach1", "Hoffmann, approach 1, N = A·C^a", "params"),
     ("hoffmann-approach2", "Hoffmann, approach 2, N = A·C^a", "params"),
     ("llama3", "Llama 3, D = A·C^a", "tokens"),
@@ -91,15 +94,16 @@ _RATIOS = (
 
 
 def _by_power(
-    flop: Quantity, constants: list[Quantity], name: str, of: str
+    flop: Quantity, counted_in: float, constants: list[Quantity], rule: str
 ) -> tuple[Quantity, Quantity]:
-    """Parameters and tokens where one of them is a power of compute."""
+    """Parameters and tokens where one of them is a power of compute, counted in so many FLOP."""
+    name, of = rule.split(".")
     unit, other = ("param", "tokens") if of == "params" else ("token", "params")
     first = derive(
-        f"rule.{name}.{of}",
+        f"rule.{rule}",
         unit,
         [(flop, "FLOP"), *((each, "1") for each in constants)],
-        lambda c, a, x: a * c**x,
+        lambda c, a, x: a * (c / counted_in) ** x,
         f"{constants[0].name} × C^{constants[1].name}",
         f"{of} by this rule",
     )
