@@ -185,7 +185,7 @@ def test_a_larger_fleet_is_faster_but_fails_more_often() -> None:
 def test_a_frontier_run_is_planned_on_a_fleet_that_can_keep_running() -> None:
     found = train(params="1T", tokens="100T")
     assert value(found, "train.accelerators") == constant("train.most_accelerators")
-    assert 0.5 < value(found, "train.goodput") < 0.97
+    assert 0.9 < value(found, "train.goodput") < 0.97  # more than nine tenths, as published
 
 
 def test_fp8_is_faster_by_its_published_gain() -> None:
