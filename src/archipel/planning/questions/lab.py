@@ -12,9 +12,10 @@ from archipel.planning.plan import Bars, Plan
 from archipel.planning.quantity import Quantity, given
 from archipel.planning.questions import bounds
 from archipel.planning.questions.bounds import LEAST_SHARE, Bounds, bounded, share_of
+from archipel.planning.questions.failures import failures
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.lab_building import Computers, building
-from archipel.planning.questions.lab_running import Grid, reliability, running
+from archipel.planning.questions.lab_running import Grid, running
 from archipel.planning.questions.lab_words import (
     Lab,
     centre,
@@ -103,10 +104,8 @@ def _lab(kind: str, request: LabRequest, shelf: Shelf) -> Lab:
     )
     built = building(computers, shelf)
     year = running(computers, built, _grid(request, shelf), shelf, _researchers(request))
-    failures = reliability(computers, shelf)
-    return _over_its_life(
-        Lab(computers, built, year, failures, *[built.purchase] * 5), request, shelf
-    )
+    stops = failures(computers.count, shelf, "failures")
+    return _over_its_life(Lab(computers, built, year, stops, *[built.purchase] * 5), request, shelf)
 
 
 def _bought(kind: str, request: LabRequest) -> Quantity | None:
@@ -138,7 +137,7 @@ def _over_its_life(lab: Lab, request: LabRequest, shelf: Shelf) -> Lab:
         "lab.cost_per_hour", "an accelerator-hour, all costs", "USD/(accelerator*h)"
     )
     mfu = _mfu(request, shelf)
-    useful = (lab.computers.peak * mfu * lab.reliability.goodput).named(
+    useful = (lab.computers.peak * mfu * lab.failures.goodput).named(
         "lab.useful_speed", "useful speed of one accelerator", "TFLOP/(s*accelerator)"
     )
     per_flop = (per_hour / useful).named("lab.cost_per_flop", "10^18 useful FLOP", "USD/EFLOP")

@@ -1,14 +1,12 @@
-"""What a lab draws, costs and loses while it runs: power, energy, CO2, water, staff, upkeep, failures.
+"""What a lab draws and costs while it runs: power, energy, CO2, water, staff, upkeep.
 
 Average draw = nameplate of the IT load times a measured share, times the hall's PUE. Upkeep, staff and
-electricity make the yearly bill. Failures follow `laws/reliability`: one Poisson process over all
-accelerators, checkpoints at Young's interval.
+electricity make the yearly bill.
 """
 
 from dataclasses import dataclass
 
-from archipel.planning.laws.reliability import goodput, mtbf_hours, young_interval_h
-from archipel.planning.quantity import Quantity, derive, total
+from archipel.planning.quantity import Quantity, total
 from archipel.planning.questions.lab_building import Building, Computers
 from archipel.planning.tables import Shelf
 
@@ -34,15 +32,6 @@ class Running:
     co2: Quantity
     water: Quantity
     yearly: Quantity
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How often the whole lab stops as one job, and what share of its time counts."""
-
-    between: Quantity
-    interval: Quantity
-    goodput: Quantity
 
 
 def running(
@@ -100,33 +89,3 @@ def _yearly(
         "lab.staff_cost", "operating staff", "USD/year"
     )
     return [(part.about, part) for part in (electricity, upkeep, support, software, staff)]
-
-
-def reliability(of: Computers, shelf: Shelf) -> Reliability:
-    """Failures of a job over all accelerators."""
-    between = derive(
-        "failures.mtbf",
-        "h",
-        [(shelf["reliability.mtbf"], "accelerator*h/failure"), (of.count, "accelerator")],
-        mtbf_hours,
-        "reliability.mtbf / accelerators",
-        "between two failures of a job on all accelerators",
-    )
-    saving, restart = shelf["reliability.checkpoint.blocking"], shelf["reliability.restart"]
-    interval = derive(
-        "failures.checkpoint_interval",
-        "min",
-        [(saving, "h"), (between, "h")],
-        lambda save, mtbf: 60.0 * young_interval_h(save, mtbf),
-        "√(2 × reliability.checkpoint.blocking × failures.mtbf)",
-        "best interval between checkpoints (Young)",
-    )
-    useful = derive(
-        "failures.goodput",
-        "1",
-        [(between, "h"), (saving, "h"), (restart, "h"), (interval, "h")],
-        goodput,
-        "(1 − saving) × (1 − (restart + half an interval) / failures.mtbf)",
-        "share of time that counts",
-    )
-    return Reliability(between, interval, useful)

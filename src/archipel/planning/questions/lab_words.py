@@ -8,9 +8,10 @@ from archipel.planning.plan import Cell, Lines, Series, Table
 from archipel.planning.quantity import Quantity, scoped
 from archipel.planning.questions.bounds import LIFE
 from archipel.planning.questions.deciding import decided, share_of_worlds
+from archipel.planning.questions.failures import Failures
 from archipel.planning.questions.lab_building import Building, Computers
 from archipel.planning.questions.lab_published import mtbf_table, otherwise_counted, worth_table
-from archipel.planning.questions.lab_running import Reliability, Running
+from archipel.planning.questions.lab_running import Running
 from archipel.planning.sampling import Draws
 from archipel.planning.tables import Shelf
 from archipel.planning.units import spell
@@ -29,7 +30,7 @@ class Lab:
     computers: Computers
     built: Building
     running: Running
-    reliability: Reliability
+    failures: Failures
     purchase: Quantity
     ownership: Quantity
     """USD/year: purchase written off, and running."""
@@ -74,9 +75,9 @@ def _rented(lab: Lab, shelf: Shelf) -> str:
 
 def _one_job(lab: Lab) -> str:
     """Whether one job can run on everything."""
-    if centre(lab.reliability.goodput) > STANDS_STILL:
+    if centre(lab.failures.goodput) > STANDS_STILL:
         return ""
-    between = lab.reliability.between.to("min")
+    between = lab.failures.between.to("min")
     return f" One job cannot run on all of them: one fails every {centre(between):.2g} minutes."
 
 
@@ -98,7 +99,7 @@ def purchase_table(lab: Lab) -> Table:
 
 
 def tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
-    year, failures = lab.running, lab.reliability
+    year, failures = lab.running, lab.failures
     power = Table("Power", ("", "MW"), tuple((label, part) for label, part in year.power))
     bill = Table(
         "A year",

@@ -4,12 +4,10 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-
-from archipel.planning.laws.reliability import goodput, mtbf_hours, young_interval_h
 from archipel.planning.mistakes import CannotPlan, Conflict, Impossible, nearest
-from archipel.planning.quantity import Quantity, derive, given
+from archipel.planning.quantity import Quantity, given
 from archipel.planning.questions.bounds import ACCELERATORS, HOURLY, bounded
+from archipel.planning.questions.failures import failures
 from archipel.planning.questions.known import complete
 from archipel.planning.questions.train_asked import defaulted, share_given
 from archipel.planning.requests.train import TrainRequest
@@ -146,37 +144,15 @@ def sized(fleet: Fleet, count: Quantity, request: TrainRequest, shelf: Shelf) ->
             request.goodput, "train.goodput", "--goodput", "share of time that does kept work"
         )
         return replace(fleet, count=count, goodput=share, mtbf=None, interval=None)
-    between = derive(
-        "train.mtbf",
-        "h",
-        [(shelf["reliability.mtbf"], "accelerator*h/failure"), (count, "accelerator")],
-        mtbf_hours,
-        "reliability.mtbf / train.accelerators",
-        "between two failures of the run",
-    )
-    saving, restart = shelf["reliability.checkpoint.blocking"], shelf["reliability.restart"]
-    interval = derive(
-        "train.checkpoint_interval",
-        "min",
-        [(saving, "h"), (between, "h")],
-        lambda save, mtbf: 60.0 * young_interval_h(save, mtbf),
-        "√(2 × reliability.checkpoint.blocking × train.mtbf)",
-        "best interval between checkpoints (Young)",
-    )
-    useful = derive(
-        "train.goodput",
-        "1",
-        [(between, "h"), (saving, "h"), (restart, "h"), (interval, "h")],
-        lambda *times: np.maximum(goodput(*times), LEAST_GOODPUT),
-        "time left after saving, restarts and work done again",
-        "share of time that does kept work",
-    )
-    if centre(useful) <= LEAST_GOODPUT:
+    found = failures(count, shelf, "train", LEAST_GOODPUT)
+    if centre(found.goodput) <= LEAST_GOODPUT:
         raise Impossible(
-            f"--count {centre(count):,.0f}: a failure every {centre(between) * 60:.2g} minutes, sooner "
+            f"--count {centre(count):,.0f}: a failure every {centre(found.between) * 60:.2g} minutes, sooner "
             "than a restart takes; ask for fewer accelerators, or --goodput if yours recover faster"
         )
-    return replace(fleet, count=count, goodput=useful, mtbf=between, interval=interval)
+    return replace(
+        fleet, count=count, goodput=found.goodput, mtbf=found.between, interval=found.interval
+    )
 
 
 def chosen_count(fleet: Fleet, hours: Quantity, least: float, shelf: Shelf) -> Quantity:
