@@ -2,7 +2,11 @@
 
 from archipel.planning.laws.site_penalty import exponent_of_loss_fit, exponent_through, penalty
 from archipel.planning.laws.staleness import learner_share, required_rate
-from archipel.planning.laws.synchronisation import largest_params, naive_seconds
+from archipel.planning.laws.synchronisation import (
+    largest_params,
+    naive_seconds,
+    sparse_bits_per_param,
+)
 from archipel.planning.plan import Cell, Table
 from archipel.planning.quantity import Quantity, derive
 from archipel.planning.questions.decentralise_market import Prices
@@ -77,7 +81,7 @@ def _kept(full: Quantity, shelf: Shelf) -> list[Row]:
         times = derive(
             f"sparseloco.compression.{name}", "1",
             [(full, "bit/param"), (density, "1"), (kept, "bit")],
-            lambda all_, share, bits: all_ / (share * bits),
+            lambda all_, share, bits: all_ / sparse_bits_per_param(share, bits),
             f"{full.name} / ({density.name} × {kept.name})", f"times smaller than fp32, {text}",
         )  # fmt: skip
         rows.append((f"times smaller than fp32, {text}", times))

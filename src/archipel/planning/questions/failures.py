@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archipel.planning.laws.reliability import goodput, mtbf_hours, young_interval_h
+from archipel.planning.laws.reliability import (
+    daly_interval_h,
+    goodput,
+    mtbf_hours,
+    young_interval_h,
+)
 from archipel.planning.quantity import Quantity, derive
 from archipel.planning.tables import Shelf
 
@@ -19,7 +24,9 @@ class Failures:
     between: Quantity
     """Hours."""
     interval: Quantity
-    """Minutes between checkpoints."""
+    """Minutes between checkpoints, by Young."""
+    refined: Quantity
+    """The same by Daly."""
     goodput: Quantity
 
 
@@ -42,6 +49,14 @@ def failures(count: Quantity, shelf: Shelf, group: str, least: float = 0.0) -> F
         f"√(2 × reliability.checkpoint.blocking × {group}.mtbf)",
         "best interval between checkpoints (Young)",
     )
+    refined = derive(
+        f"{group}.checkpoint_interval_daly",
+        "min",
+        [(saving, "h"), (between, "h")],
+        lambda save, mtbf: 60.0 * daly_interval_h(save, mtbf),
+        f"Young's × (1 + √r / 3 + r / 9) − saving, r = saving / (2 × {group}.mtbf)",
+        "the same, refined (Daly)",
+    )
     useful = derive(
         f"{group}.goodput",
         "1",
@@ -50,4 +65,4 @@ def failures(count: Quantity, shelf: Shelf, group: str, least: float = 0.0) -> F
         f"(1 − saving) × (1 − (restart + half an interval) / {group}.mtbf)",
         "share of time that does kept work",
     )
-    return Failures(between, interval, useful)
+    return Failures(between, interval, refined, useful)

@@ -119,7 +119,8 @@ def tables(lab: Lab, shelf: Shelf) -> tuple[Table, ...]:
         "Failures of one job on all of them",
         ("", ""),
         tuple(
-            (each.about, each) for each in (failures.between, failures.interval, failures.goodput)
+            (each.about, each)
+            for each in (failures.between, failures.interval, failures.refined, failures.goodput)
         ),
     )
     return (

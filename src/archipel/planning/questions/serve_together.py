@@ -74,9 +74,12 @@ def cascade_of(own: Own, large: Hosted, request: ServeRequest, shelf: Shelf) -> 
         lambda calls, exponent: 100.0 * cascade.recovered(calls, exponent),
         f"1 − (1 − {escalated.name})^{skill.name}", "gap between small and large recovered",
     )  # fmt: skip
-    largest = (1 - own.cost / large.cost).named(
-        "cascade.largest", "escalated share above which the large one alone is cheaper", "percent"
-    )
+    largest = derive(
+        "cascade.largest", "percent", [(own.cost, PER_MILLION), (large.cost, PER_MILLION)],
+        lambda small, big: 100.0 * cascade.largest_escalation(small, big),
+        f"1 − {own.cost.name} / {large.cost.name}",
+        "escalated share above which the large one alone is cheaper",
+    )  # fmt: skip
     return Cascade(escalated, cost, routed, saved, routed_saved, kept, largest)
 
 
