@@ -10,6 +10,8 @@ MAX_GROUPS_PER_WORK = 2048
 """With the longest group numbers and names, a lease still fits a record."""
 MAX_GROUPS_PER_UPDATE = 65_536
 MAX_LEASES_PER_NODE = 8
+MAX_KINDS = 16
+MAX_FORGOTTEN = 500
 MAX_MODEL_FILES = 128
 MAX_TRUSTED_KEYS = 64
 MAX_METRICS = 64
@@ -25,6 +27,8 @@ Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 WorkId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}\.[0-9]{1,12}$")]
 """`<run>.<number>`; numbers are never used twice in a run."""
+KindName = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
+"""A kind of work; one that this software does not know is never leased."""
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Reason = Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]

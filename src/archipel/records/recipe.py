@@ -8,7 +8,7 @@ file's comments and layout do not matter.
 
 import json
 import tomllib
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -39,10 +39,17 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class RunSection(Section):
-    """How the run is paced."""
+class RunHeader(Section):
+    """What every recipe says of its run."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    programme: str
+
+
+class RunSection(RunHeader):
+    """How the run is paced."""
+
+    programme: Literal["rl"] = "rl"
     versions: Annotated[int, Field(ge=1, le=1_000_000)]
     """Number of updates; the last policy version has this number."""
     groups_per_update: Annotated[int, Field(ge=1, le=65_536)] = 32
@@ -55,6 +62,10 @@ class RunSection(Section):
     """Everything random in the run follows from it."""
     anchor_every: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Every K-th version is also published whole, so a late joiner replays at most K deltas."""
+    checkpoint_every: Annotated[int, Field(ge=0, le=1_000_000)] = 20
+    """Every K-th version also brings the learner's checkpoint; older rollouts may then go. 0: never."""
+    keep_versions: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """So many of the newest versions stay fetchable, with the anchor that leads to them."""
 
 
 class ModelSection(Section):
@@ -183,8 +194,28 @@ class LeaseSection(Section):
     """Micro-credits for one accepted group."""
 
 
-class Recipe(Section):
-    """A whole run."""
+class RecipeForm(Section):
+    """What every programme's recipe can do."""
+
+    run: RunHeader
+
+    def canonical_bytes(self) -> bytes:
+        """The recipe with every default filled in, as canonical JSON; floats as decimal strings."""
+        return canonical_json(_without_floats(self.model_dump(mode="json")))
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` over `canonical_bytes`."""
+        return sha256_digest(self.canonical_bytes())
+
+    @property
+    def secret_name(self) -> str | None:
+        """Name of the secret that only the trusted role holds, if the run has one."""
+        return None
+
+
+class Recipe(RecipeForm):
+    """A whole run of reinforcement learning."""
 
     run: RunSection
     environment: EnvironmentSection
@@ -226,45 +257,59 @@ class Recipe(Section):
         return canonical_json(_without_floats(sections))
 
     @property
-    def digest(self) -> str:
-        """`sha256:...` over `canonical_bytes`."""
-        return sha256_digest(self.canonical_bytes())
+    def secret_name(self) -> str | None:
+        """`environment.secret`."""
+        return self.environment.secret
+
+
+F = TypeVar("F", bound=RecipeForm)
 
 
 def parse_recipe(text: str) -> Recipe:
-    """Read a recipe from TOML text.
+    """Read a recipe of reinforcement learning from TOML text.
 
     Raises:
         InvalidRecipe: not TOML, an unknown key, a value out of bounds, or parts that do not fit.
     """
+    return read_toml(text, Recipe)
+
+
+def recipe_from_canonical(data: bytes) -> Recipe:
+    """Read back what `Recipe.canonical_bytes` wrote.
+
+    Raises:
+        InvalidRecipe: too large, not JSON, or not a recipe.
+    """
+    return read_canonical(data, Recipe)
+
+
+def read_toml(text: str, form: type[F]) -> F:
+    """Read a recipe of this form; raises InvalidRecipe."""
     if len(text.encode()) > MAX_RECIPE_BYTES:
         raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes; move data out of it")
     try:
-        return Recipe.model_validate(tomllib.loads(text))
+        return form.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidRecipe(f"not valid TOML: {error}") from None
     except ValidationError as error:
         raise InvalidRecipe(_explain(error)) from None
 
 
-def recipe_from_canonical(data: bytes) -> Recipe:
-    """Read back what `Recipe.canonical_bytes` wrote.
+def read_canonical(data: bytes, form: type[F]) -> F:
+    """Read back a recipe of this form; raises InvalidRecipe.
 
     Floats stand there as strings; among an environment's parameters, where a string may be meant,
     as `{"float": "0.5"}`.
-
-    Raises:
-        InvalidRecipe: too large, not JSON, or not a recipe.
     """
     if len(data) > MAX_CANONICAL_BYTES:
         raise InvalidRecipe(f"recipe is larger than {MAX_CANONICAL_BYTES} bytes")
     try:
         sections = json.loads(data)
-        parameters = sections["environment"]["parameters"]
+        parameters = sections.get("environment", {}).get("parameters", {})
         for key, value in parameters.items():
             if isinstance(value, dict):
                 parameters[key] = float(value["float"])
-        return Recipe.model_validate(sections)
+        return form.model_validate(sections)
     except ValidationError as error:
         raise InvalidRecipe(_explain(error)) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
-from archipel.records.statements import Pace
+from archipel.records.programmes.rl import RlPace
 
 MAX_PROMPT_TOKENS = 2**20
 LOGPROB_TOLERANCE = 1e-4
@@ -62,7 +62,7 @@ class RolloutBounds:
     stop_tokens: tuple[int, ...]
 
 
-def bounds_of(pace: Pace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
+def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
     """What a run's pace allows an answer to this work to hold."""
     return RolloutBounds(
         work=work,

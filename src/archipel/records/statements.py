@@ -4,41 +4,37 @@ A statement names the lab it is meant for, its author and the author's sequence 
 be replayed here or at another lab. Its bytes are canonical JSON; `decode` accepts nothing else.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.fields import (
-    MAX_GROUPS_PER_UPDATE,
-    MAX_GROUPS_PER_WORK,
+    MAX_FORGOTTEN,
+    MAX_KINDS,
     MAX_LEASES_PER_NODE,
     MAX_MODEL_FILES,
-    MAX_PROMPT_BATCHES,
     MAX_RECORD_BYTES,
     MAX_SEQ,
-    MAX_STOP_TOKENS,
     MAX_TRUSTED_KEYS,
     BlobRef,
     Closed,
     Count,
     Did,
-    Digest,
     FileName,
-    GroupIndex,
-    Metrics,
+    KindName,
     Millis,
     Reason,
     RunName,
-    TokenId,
-    VersionNumber,
     WorkId,
 )
+from archipel.records.kinds import Answer, Spec
+from archipel.records.programmes import Pace
+from archipel.records.terms import Terms
 
 RECORD_TYPE = "application/vnd.archipel.record.v1+json"
 """DSSE payload type of every statement."""
 
-WorkKind = Literal["rollout", "update", "evaluate"]
 Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 
 
@@ -67,27 +63,6 @@ class LabOpened(Statement):
 # --- run ----------------------------------------------------------------------------------------
 
 
-class Pace(Closed):
-    """What the lab must know of a recipe to pace a run; the recipe blob holds the rest."""
-
-    versions: Annotated[int, Field(ge=1, le=1_000_000)]
-    groups_per_update: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_UPDATE)]
-    group_size: Annotated[int, Field(ge=1, le=1024)]
-    max_staleness: Annotated[int, Field(ge=0, le=64)]
-    evaluate_every: Annotated[int, Field(ge=1)]
-    seed: Count
-    vocab_size: Annotated[int, Field(ge=1, le=2**24)]
-    max_new_tokens: Annotated[int, Field(ge=1, le=2**20)]
-    temperature_micro: Annotated[int, Field(ge=1, le=10_000_000)]
-    stop_tokens: Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_TOKENS)]
-    max_groups_per_lease: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_WORK)]
-    min_deadline_ms: Annotated[int, Field(ge=100)]
-    update_deadline_ms: Annotated[int, Field(ge=100)]
-    slack_milli: Annotated[int, Field(ge=1000)]
-    price_micro: Count
-    """Micro-credits for one accepted group."""
-
-
 class ModelFile(Closed):
     """One file of the initial model directory."""
 
@@ -96,15 +71,17 @@ class ModelFile(Closed):
 
 
 class RunOpened(Statement):
-    """An operator opens a run: recipe, pace, initial weights, and who may update."""
+    """An operator opens a run: recipe, terms, pace, initial weights, and whom it trusts."""
 
     kind: Literal["run.opened"] = "run.opened"
     run: RunName
     recipe: BlobRef
+    terms: Terms
     pace: Pace
+    """The programme's own; it names the programme."""
     model: Annotated[tuple[ModelFile, ...], Field(min_length=1, max_length=MAX_MODEL_FILES)]
     trusted: Annotated[tuple[Did, ...], Field(min_length=1, max_length=MAX_TRUSTED_KEYS)]
-    """Keys that may do `update` and `evaluate` work in this run."""
+    """Keys that may do trusted kinds of work in this run."""
 
 
 class RunStopped(Statement):
@@ -121,7 +98,7 @@ class RunStopped(Statement):
 class Capabilities(Closed):
     """What a node says of itself; believed only as a first guess."""
 
-    kinds: Annotated[tuple[WorkKind, ...], Field(min_length=1, max_length=8)]
+    kinds: Annotated[tuple[KindName, ...], Field(min_length=1, max_length=MAX_KINDS)]
     engine: Annotated[str, Field(max_length=64)]
     device: Annotated[str, Field(max_length=64)]
     software: Annotated[str, Field(max_length=64)]
@@ -146,63 +123,20 @@ class NodeLeft(Statement):
     kind: Literal["node.left"] = "node.left"
 
 
+class NodesForgotten(Statement):
+    """The lab forgets nodes that are gone, or that never did anything, to make room for others."""
+
+    kind: Literal["nodes.forgotten"] = "nodes.forgotten"
+    nodes: Annotated[tuple[Did, ...], Field(min_length=1, max_length=MAX_FORGOTTEN)]
+
+
 class LeaseRequested(Statement):
     """A node asks for work; never in the ledger by itself, the grant quotes its `seq`."""
 
     kind: Literal["lease.requested"] = "lease.requested"
-    kinds: Annotated[tuple[WorkKind, ...], Field(min_length=1, max_length=8)]
+    kinds: Annotated[tuple[KindName, ...], Field(min_length=1, max_length=MAX_KINDS)]
     holding: Annotated[tuple[WorkId, ...], Field(max_length=MAX_LEASES_PER_NODE)]
     """Leases it knows of; any other was lost on its way and returns to the pool."""
-
-
-class RolloutSpec(Closed):
-    """Sample `group_size` completions of each group's prompt from one policy version."""
-
-    kind: Literal["rollout"] = "rollout"
-    run: RunName
-    version: VersionNumber
-    policy: Digest
-    """State digest of the weights to sample from."""
-    groups: Annotated[tuple[GroupIndex, ...], Field(min_length=1, max_length=MAX_GROUPS_PER_WORK)]
-    prompts: Annotated[tuple[BlobRef, ...], Field(min_length=1, max_length=MAX_PROMPT_BATCHES)]
-    """Prompt batches that hold these groups, in ascending order of batch number."""
-
-
-class ResultInput(Closed):
-    """One accepted rollout result, as the lab describes it to whoever updates."""
-
-    work: WorkId
-    result: BlobRef
-    version: VersionNumber
-    """Policy version it was sampled from."""
-    policy: Digest
-    groups: Annotated[tuple[GroupIndex, ...], Field(min_length=1, max_length=MAX_GROUPS_PER_WORK)]
-    """All groups in the blob, in its order; the update takes those of its own batch."""
-
-
-class UpdateSpec(Closed):
-    """Make policy version `version` from the groups of batch `version - 1`; version 0 is the initial one.
-
-    Which results hold those groups follows from the ledger; a list here would outgrow a record.
-    """
-
-    kind: Literal["update"] = "update"
-    run: RunName
-    version: VersionNumber
-    parent: Digest | None
-    """State digest of version `version - 1`."""
-
-
-class EvaluateSpec(Closed):
-    """Answer the held-out tasks with one policy version."""
-
-    kind: Literal["evaluate"] = "evaluate"
-    run: RunName
-    version: VersionNumber
-    policy: Digest
-
-
-Spec = Annotated[RolloutSpec | UpdateSpec | EvaluateSpec, Field(discriminator="kind")]
 
 
 class LeaseGranted(Statement):
@@ -246,73 +180,47 @@ class BlobOffered(Statement):
     """The lease that it serves; None for an operator who opens a run."""
 
 
-# --- results ------------------------------------------------------------------------------------
+# --- answers ------------------------------------------------------------------------------------
 
 
-class RolloutSubmitted(Statement):
-    """A node's answer to rollout work; in the ledger only if every cheap check passed."""
+class WorkAnswered(Statement):
+    """A node's answer to its lease; in the ledger only if every cheap check passed."""
 
-    kind: Literal["rollout.submitted"] = "rollout.submitted"
+    kind: Literal["work.answered"] = "work.answered"
     work: WorkId
-    policy: Digest
-    """State digest of the weights that were really used."""
-    result: BlobRef
-    num_tokens: Count
-    busy_ms: Millis
-    """Time the node says it computed."""
+    answer: Answer
 
 
-class PromptBatch(Closed):
-    """The prompts of batch `batch`, published by the trusted role."""
+class SnapshotTaken(Statement):
+    """The lab's state after the first `size` entries, as a blob; whoever replays can check it."""
 
-    batch: Count
-    blob: BlobRef
-
-
-class VersionPublished(Statement):
-    """The trusted role's answer to update work: new weights and the next prompts."""
-
-    kind: Literal["version.published"] = "version.published"
-    work: WorkId
-    version: VersionNumber
-    parent: Digest | None
-    policy: Digest
-    """State digest of the new weights."""
-    manifest: BlobRef
-    anchor: BlobRef | None
-    delta: BlobRef | None
-    prompts: Annotated[tuple[PromptBatch, ...], Field(max_length=MAX_PROMPT_BATCHES)]
-    metrics: Metrics
+    kind: Literal["snapshot.taken"] = "snapshot.taken"
+    size: Count
+    state: BlobRef
 
 
-class EvaluationSubmitted(Statement):
-    """The trusted role's answer to evaluate work."""
-
-    kind: Literal["evaluation.submitted"] = "evaluation.submitted"
-    work: WorkId
-    version: VersionNumber
-    policy: Digest
-    report: BlobRef
-    metrics: Metrics
-
-
-AnyStatement = Annotated[
+Recorded: TypeAlias = (
     LabOpened
     | RunOpened
     | RunStopped
     | NodeJoined
     | NodeLeft
-    | LeaseRequested
+    | NodesForgotten
     | LeaseGranted
     | LeaseReturned
     | LeaseExpired
-    | BlobOffered
-    | RolloutSubmitted
-    | VersionPublished
-    | EvaluationSubmitted,
-    Field(discriminator="kind"),
-]
-_ANY: TypeAdapter[AnyStatement] = TypeAdapter(AnyStatement)
+    | WorkAnswered
+    | SnapshotTaken
+)
+"""What may stand in a ledger."""
+
+Asking: TypeAlias = LeaseRequested | BlobOffered
+"""What is only said."""
+
+AnyStatement: TypeAlias = Recorded | Asking
+_ANY: TypeAdapter[AnyStatement] = TypeAdapter(
+    Annotated[Recorded | Asking, Field(discriminator="kind")]
+)
 
 
 def encode(statement: Statement) -> bytes:

@@ -1,0 +1,256 @@
+"""What a lab shows outside its ledger, as both sides read it: one type per document.
+
+Law: what a node acts on is a sealed record (`Sealed`: a statement in its envelope, verified by whoever
+reads it) or is covered by a digest in one; the other documents are for people and their tools.
+A reader ignores fields that it does not know; what it knows has to fit.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.fields import (
+    MAX_REASON_CHARACTERS,
+    Closed,
+    Count,
+    Digest,
+    KindName,
+    RunName,
+    WorkId,
+)
+from archipel.records.kinds import Answer, Spec
+
+MAX_SEALED_CHARACTERS = 65_535
+"""An envelope is no larger (`identity.MAX_ENVELOPE_BYTES`)."""
+MAX_RUNS_TOLD = 64
+MAX_BLOBS_TOLD = 64
+MAX_VERSIONS_PER_PAGE = 1000
+BLOB_MARK_DIGITS = 16
+"""So many hexadecimal digits of a digest say which small blob is at hand."""
+
+Sealed = Annotated[str, Field(max_length=MAX_SEALED_CHARACTERS)]
+"""A signed statement: its envelope's canonical JSON."""
+BlobMark = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+
+
+class BadDocument(ValueError):
+    """An answer that is not what this path of a lab answers."""
+
+
+class Document(BaseModel):
+    """Frozen; unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class AcceptedWork(Closed):
+    """One accepted answer and what it answers, as the lab hands it to whoever works on from it."""
+
+    work: WorkId
+    spec: Spec
+    answer: Answer
+
+
+def inputs_digest(inputs: Sequence[AcceptedWork]) -> Digest:
+    """What a spec says of the answers that it builds on."""
+    return sha256_digest(canonical_json([each.model_dump(mode="json") for each in inputs]))
+
+
+# --- what a node acts on ------------------------------------------------------------------------
+
+
+class LabFacts(Document):
+    """`/lab`: who it is."""
+
+    lab: str
+    software: str
+    operators: tuple[str, ...]
+    ledger_key: str
+    """Verifier key of its tree heads (C2SP note)."""
+    ledger_size: Count
+    founding: Sealed
+    """`lab.opened`, by the lab: who may open runs."""
+
+
+class KeyFacts(Document):
+    """`/keys/<did>`: what a key must know before it speaks."""
+
+    did: str
+    last_seq: Count
+    """Its next number has to exceed this."""
+    now_ms: Count
+    """The lab's clock, which deadlines are measured by."""
+
+
+class Opening(Document):
+    """`/runs/<run>/opening`: how the run was opened, in its operator's own words."""
+
+    opening: Sealed
+    """`run.opened`."""
+
+
+class Inputs(Document):
+    """`/runs/<run>/updates/<version>`: what a version is made from."""
+
+    grant: Sealed
+    """`lease.granted`; its spec has the digest of `inputs`."""
+    inputs: tuple[AcceptedWork, ...]
+
+
+class HeldRun(Document):
+    """What a node has of one run already."""
+
+    opening: bool
+    version: Annotated[int, Field(ge=-1)]
+    """Newest version whose publication it has seen."""
+    weights: Annotated[int, Field(ge=-1)]
+    """Oldest version that its child holds weights of, among the kinds it does; -1 for none."""
+
+
+class Have(Document):
+    """What a node has, so that it need not be sent again; nothing depends on its being true."""
+
+    runs: Annotated[dict[RunName, HeldRun], Field(max_length=MAX_RUNS_TOLD)] = {}
+    blobs: Annotated[tuple[BlobMark, ...], Field(max_length=MAX_BLOBS_TOLD)] = ()
+    """Marks of the small blobs that came last."""
+
+
+class Asked(Document):
+    """Body of `/leases`: a request for work."""
+
+    request: Sealed
+    """`lease.requested`."""
+    have: Have = Have()
+
+
+class Submitted(Document):
+    """Body of `/records`: a statement, its small blobs beside it, and perhaps the next request."""
+
+    record: Sealed
+    next: Asked | None = None
+
+
+class Handout(Document):
+    """A lease, and the news that its node needs for it; small blobs come beside it."""
+
+    grant: Sealed
+    opening: Sealed | None = None
+    versions: tuple[Sealed, ...] = ()
+    """Publications (`work.answered`) after the version that the node knows."""
+    inputs: tuple[AcceptedWork, ...] | None = None
+    """Of the spec's digest."""
+
+
+class Receipt(Document):
+    """Where an accepted statement stands in the ledger."""
+
+    index: Count
+    head: str
+    """The signed tree head that covers it."""
+    handout: Handout | None = None
+    """The next lease, if it was asked for and there is one at once."""
+
+
+class UploadState(Document):
+    """`/blobs/<digest>/state`."""
+
+    complete: bool
+    offset: Count
+
+
+# --- what people look at ------------------------------------------------------------------------
+
+
+class RunView(Document):
+    """Where a run stands."""
+
+    run: str
+    programme: str
+    phase: str
+    version: int
+    versions: int
+    recipe: str
+    opened_at_ms: int
+    published_at_ms: tuple[int, ...]
+    """Of the first and the two newest versions."""
+    learner_utilisation: float
+    reward: float | None
+    """Mean reward of the newest batch."""
+    rewards: tuple[float, ...]
+    """Of each version from 1 on; thinned out in very long runs."""
+    evaluations: tuple[dict[str, int], ...]
+    spent_micro: int
+    """Micro-credits paid or promised."""
+    progress: dict[str, Any]
+    """What its programme counts."""
+
+
+class NodeView(Document):
+    """One node's totals."""
+
+    node: str
+    kinds: tuple[KindName, ...]
+    engine: str
+    device: str
+    batch_invariant: bool
+    protections: tuple[str, ...]
+    groups: int
+    """Units of work accepted, of every kind."""
+    tokens: int
+    groups_per_s: float
+    bytes_in: int
+    leases: tuple[str, ...]
+    expired: int
+    returned: int
+    present: bool
+    silent_s: float
+    credit_micro: int
+
+
+class LeaseView(Document):
+    """An open lease."""
+
+    work: str
+    kind: str
+    node: str
+    version: int
+    groups: int
+    """Units of work."""
+    age_s: float
+    left_s: float
+
+
+class Wait(Document):
+    """One thing that a run waits for."""
+
+    run: str
+    waiting_for: str
+    owner: str
+    """Who can end the wait: a node, the operator, or nobody."""
+    left_s: float | None
+    """Until the lab itself ends the wait (the deadline); None when only the owner can."""
+    advice: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def read_document(kind: type[D], data: bytes) -> D:
+    """One document.
+
+    Raises:
+        BadDocument: it is not one.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except (ValidationError, RecursionError) as error:
+        raise BadDocument(_first_fault(error)) from None
+
+
+def _first_fault(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return "nested too deeply"
+    fault: Any = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}"

@@ -1,0 +1,48 @@
+"""Evaluate: the trusted role answers the held-out tasks with one policy version."""
+
+from typing import Literal
+
+from archipel.records.fields import BlobRef, Digest, Metrics, VersionNumber
+from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec
+
+
+class EvaluateSpec(WorkSpec):
+    """Answer the held-out tasks with one policy version."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    version: VersionNumber
+    policy: Digest
+
+
+class EvaluateAnswer(WorkAnswer):
+    """How well it did."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    version: VersionNumber
+    policy: Digest
+    report: BlobRef
+    metrics: Metrics
+
+
+def _needs(spec: EvaluateSpec) -> Needs:
+    return Needs(weights=spec.version, recipe=True)
+
+
+def _answer(spec: EvaluateSpec, told: Told) -> EvaluateAnswer:
+    """From file `report`, values `policy` and `metrics`."""
+    return EvaluateAnswer(
+        version=spec.version,
+        policy=told.values["policy"],
+        report=told.blobs["report"],
+        metrics=told.values["metrics"],
+    )
+
+
+WORDS = Words(
+    spec=EvaluateSpec,
+    answer=EvaluateAnswer,
+    trusted=True,
+    needs=_needs,
+    answer_of=_answer,
+    blobs=lambda answer: (answer.report,),
+)

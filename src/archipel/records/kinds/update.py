@@ -1,0 +1,107 @@
+"""Update: the trusted role makes the next policy version from the accepted groups of one batch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from archipel.records.fields import (
+    MAX_PROMPT_BATCHES,
+    BlobRef,
+    Closed,
+    Count,
+    Digest,
+    Metrics,
+    VersionNumber,
+)
+from archipel.records.words import Memory, Needs, Told, Words, WorkAnswer, WorkSpec
+
+PROMPTS_ROLE = "prompts-"
+
+
+class SavedMemory(Closed):
+    """A learner's checkpoint, and the version it stands at."""
+
+    version: VersionNumber
+    blob: BlobRef
+
+
+class UpdateSpec(WorkSpec):
+    """Make policy version `version` from the groups of batch `version - 1`; version 0 is the initial one."""
+
+    kind: Literal["update"] = "update"
+    version: VersionNumber
+    parent: Digest | None
+    """State digest of version `version - 1`."""
+    inputs: Digest | None
+    """Of the list of results that hold the batch (it would outgrow a record); None for version 0."""
+    memory: SavedMemory | None
+    """The newest published checkpoint; a learner whose own memory is older starts from it."""
+
+
+class PromptBatch(Closed):
+    """The prompts of batch `batch`."""
+
+    batch: Count
+    blob: BlobRef
+
+
+class UpdateAnswer(WorkAnswer):
+    """New weights and the next prompts."""
+
+    kind: Literal["update"] = "update"
+    version: VersionNumber
+    parent: Digest | None
+    policy: Digest
+    """State digest of the new weights."""
+    manifest: BlobRef
+    anchor: BlobRef | None
+    delta: BlobRef | None
+    memory: BlobRef | None
+    """The learner's checkpoint at this version, at every K-th version."""
+    prompts: Annotated[tuple[PromptBatch, ...], Field(max_length=MAX_PROMPT_BATCHES)]
+    metrics: Metrics
+
+
+def _needs(spec: UpdateSpec) -> Needs:
+    memory = Memory(
+        version=spec.version - 1,
+        checkpoint=spec.memory.blob if spec.memory else None,
+        checkpoint_version=spec.memory.version if spec.memory else -1,
+    )
+    return Needs(recipe=True, inputs=spec.inputs, memory=memory)
+
+
+def _answer(spec: UpdateSpec, told: Told) -> UpdateAnswer:
+    """From files `manifest`, `anchor`, `delta`, `memory`, `prompts-<batch>`; values `policy`, `metrics`."""
+    batches = sorted(
+        (int(role.removeprefix(PROMPTS_ROLE)), blob)
+        for role, blob in told.blobs.items()
+        if role.startswith(PROMPTS_ROLE)
+    )
+    return UpdateAnswer(
+        version=spec.version,
+        parent=spec.parent,
+        policy=told.values["policy"],
+        manifest=told.blobs["manifest"],
+        anchor=told.blobs.get("anchor"),
+        delta=told.blobs.get("delta"),
+        memory=told.blobs.get("memory"),
+        prompts=tuple(PromptBatch(batch=batch, blob=blob) for batch, blob in batches),
+        metrics=told.values["metrics"],
+    )
+
+
+def _blobs(answer: UpdateAnswer) -> tuple[BlobRef, ...]:
+    optional = (answer.anchor, answer.delta, answer.memory)
+    named = (answer.manifest, *(blob for blob in optional if blob is not None))
+    return (*named, *(batch.blob for batch in answer.prompts))
+
+
+WORDS = Words(
+    spec=UpdateSpec,
+    answer=UpdateAnswer,
+    trusted=True,
+    needs=_needs,
+    answer_of=_answer,
+    blobs=_blobs,
+)

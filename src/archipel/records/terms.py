@@ -1,0 +1,65 @@
+"""What a lab must know of a run, whatever is trained in it: its terms, and the shape of a programme.
+
+A run is a header (`Terms`) and a programme, which owns the pace, its part of the state and its kinds of
+work. Law: pure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import Field
+
+from archipel.records.fields import Closed
+from archipel.records.recipe import RecipeForm
+
+
+class Terms(Closed):
+    """The header of a run; the recipe blob holds the rest."""
+
+    versions: Annotated[int, Field(ge=1, le=1_000_000)]
+    """The last policy version has this number."""
+    evaluate_every: Annotated[int, Field(ge=1)]
+    """Version 0, every K-th and the last are evaluated."""
+    checkpoint_every: Annotated[int, Field(ge=0, le=1_000_000)]
+    """Every K-th version brings the learner's checkpoint, and what is older may go; 0: never."""
+    keep_versions: Annotated[int, Field(ge=1, le=100_000)]
+    """So many of the newest versions can be fetched."""
+    trusted_deadline_ms: Annotated[int, Field(ge=100)]
+    """How long a trusted key may take before another may try."""
+
+
+class RunPace(Closed):
+    """What every pace says: the programme whose pace it is."""
+
+    programme: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What the lab must know of the tokenizer to check results."""
+
+    size: int
+    stop_tokens: tuple[int, ...]
+
+
+R = TypeVar("R", bound=RecipeForm)
+P = TypeVar("P", bound=RunPace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgrammeWords(Generic[R, P]):
+    """One programme, as every room knows it."""
+
+    recipe: type[R]
+    pace: type[P]
+    terms_of: Callable[[R], Terms]
+    pace_of: Callable[[R, Vocabulary], P]
+
+    @property
+    def name(self) -> str:
+        """The programme."""
+        return str(self.pace.model_fields["programme"].default)
+
+
+AnyProgramme = ProgrammeWords[Any, Any]

@@ -1,0 +1,97 @@
+"""What a kind of work says of itself: the shape that every row of `records.kinds` fills.
+
+A kind's words are its spec (what is asked), its answer (what comes back), what a machine needs before it
+can begin, and how a child's words become an answer. Law: pure; every field is required, so a kind that
+lacks one fails at import.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, TypeVar, Union
+
+from pydantic import Field
+
+from archipel.records.fields import BlobRef, Closed, Digest, RunName
+
+MAX_INPUTS = 65_536
+"""Answers that one work may be made from."""
+
+
+class WorkSpec(Closed):
+    """What every spec says."""
+
+    kind: str
+    run: RunName
+
+
+class WorkAnswer(Closed):
+    """What every answer says."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a trusted worker must have learned before it begins."""
+
+    version: int
+    """The version that its memory must stand at; what it missed is replayed."""
+    checkpoint: BlobRef | None
+    """A memory to start from if the worker's own is older or gone."""
+    checkpoint_version: int
+    """The version that `checkpoint` stands at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What must lie on a machine's disk before work can begin; what is not asked for is not given."""
+
+    weights: int | None = None
+    """Policy version that the child must hold."""
+    blobs: tuple[BlobRef, ...] = ()
+    recipe: bool = False
+    """The recipe and, if it names one, the verifier's secret: for trusted keys only."""
+    inputs: Digest | None = None
+    """Earlier answers, as the list with this digest (`records.documents.inputs_digest`)."""
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a child process said when it was done."""
+
+    values: Mapping[str, Any]
+    blobs: Mapping[str, BlobRef]
+    """Role -> the file it wrote for it."""
+    busy_ms: int
+
+
+S = TypeVar("S", bound=WorkSpec)
+A = TypeVar("A", bound=WorkAnswer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words(Generic[S, A]):
+    """One kind of work, as every room knows it."""
+
+    spec: type[S]
+    answer: type[A]
+    trusted: bool
+    """Only keys that the run trusts may do it."""
+    needs: Callable[[S], Needs]
+    answer_of: Callable[[S, Told], A]
+    """Raises KeyError or ValueError when something is missing."""
+    blobs: Callable[[A], tuple[BlobRef, ...]]
+    """Bytes that the answer names."""
+
+    @property
+    def name(self) -> str:
+        """The kind."""
+        return str(self.spec.model_fields["kind"].default)
+
+
+def one_of(types: tuple[type, ...], by: str) -> Any:
+    """The closed union of `types`, told apart by their field `by`."""
+    if len(types) == 1:
+        return types[0]  # a union of one is no union to pydantic
+    return Annotated[Union[types], Field(discriminator=by)]  # noqa: UP007  made from a table
