@@ -35,6 +35,6 @@ class Cache:
             if total <= limit_bytes:
                 return
             if digest not in self._needed:
-                self._store.delete(digest)
+                self._store.discard(digest)
                 del self._sizes[digest]
                 total -= size

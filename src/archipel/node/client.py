@@ -218,7 +218,7 @@ class LabClient:
     async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
         offset = store.partial_offset(blob.digest)
         if offset >= blob.size:
-            store.discard_partial(blob.digest)
+            store.discard(blob.digest)
             offset = 0
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
