@@ -11,7 +11,8 @@ import pytest
 
 from agents import at_a_lab, complete, learning, settings, until
 from archipel.blobs import BlobStore, StorageFull
-from archipel.cli.doors import child_environment, thread_environment
+from archipel.cli.agents import readable_folders
+from archipel.cli.doors import child_environment
 from archipel.node import operator as operator_module
 from archipel.node.agent import Agent
 from archipel.node.cache import PARTIAL_IDLE_S, Cache
@@ -117,7 +118,7 @@ def test_a_support_file_that_is_not_the_runs_is_fetched_again(
         async with live(world) as url:
             client = LabClient(url, identity("node"))
             await client.greet()
-            run = world.run().name
+            run = world.run().opened.run
             opening = await client.read(Opening, f"/runs/{run}/opening")
             model = made.home / "models" / opening.folder(client.lab)
             model.mkdir(parents=True)
@@ -270,8 +271,8 @@ def test_the_real_child_starts_and_measures_under_the_smallest_default_bound(fol
         folder,
         "http://lab",
         max_memory_bytes=MIN_MEMORY_BYTES,
-        environment=child_environment() | thread_environment(1),
-        readable=tuple(Path(path) for path in sys.path if Path(path).is_dir()),
+        environment=child_environment() | {"PYTHONPATH": str(readable_folders()[0])},
+        readable=readable_folders(),
     )
 
     async def story() -> None:
