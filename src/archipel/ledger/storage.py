@@ -7,9 +7,9 @@ so tiles can be cut from them at any later time without touching an entry.
 Law: `append` is atomic and durable when it returns; at most one writer holds a log.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class LedgerError(Exception):
@@ -32,6 +32,10 @@ class LedgerUnavailable(LedgerError):
     """The database cannot be reached, opened or written to."""
 
 
+class LedgerMissing(LedgerUnavailable):
+    """There is no log at this place."""
+
+
 @dataclass(frozen=True)
 class EntryRow:
     """One entry; its position is its place in the append order."""
@@ -39,6 +43,9 @@ class EntryRow:
     position: int
     leaf_hash: bytes
     data: bytes
+
+    def __post_init__(self) -> None:
+        _check_bytes((self.leaf_hash, self.data))
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,28 @@ class HeadRow:
     size: int
     note: bytes
 
+    def __post_init__(self) -> None:
+        _check_bytes((self.note,))
+
+
+def only_bytes(column: list[Any]) -> list[bytes]:
+    """A column of bytes as a database gave it.
+
+    Raises:
+        LedgerCorrupt: damage has turned a value into one of another type.
+    """
+    _check_bytes(column)
+    return column
+
 
 class Storage(Protocol):
     """The rows of one log. Every method raises LedgerError only."""
 
     def append(self, entries: Sequence[EntryRow], head: HeadRow) -> None:
         """Store these rows together or not at all; durable on return."""
+
+    def checkpoint(self) -> None:
+        """Gather what is durable into the main file, as far as readers allow; never fails."""
 
     def entries(self, start: int, limit: int) -> list[EntryRow]:
         """At most `limit` rows from position `start`, in order."""
@@ -68,7 +91,17 @@ class Storage(Protocol):
         """At most `limit` heads of more than `above` entries, by size."""
 
     def num_entries(self) -> int:
-        """How many entry rows there are."""
+        """One more than the highest position; 0 when there is none."""
 
     def close(self) -> None:
         """Give up the log; idempotent."""
+
+    def abandon(self) -> None:
+        """As `close`, but leave every byte as it is: a log that was refused is evidence."""
+
+
+def _check_bytes(values: Iterable[Any]) -> None:
+    kinds = set(map(type, values))
+    if kinds - {bytes}:
+        names = sorted(kind.__name__ for kind in kinds - {bytes})
+        raise LedgerCorrupt(f"a stored value is of type {', '.join(names)}; expected bytes")
