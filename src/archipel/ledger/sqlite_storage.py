@@ -52,7 +52,7 @@ class SqliteStorage:
         self._writable = writable
         self._connection: sqlite3.Connection | None = None
         self._entries_since_checkpoint = 0
-        if not path.exists() and not (writable and create):
+        if not (writable and create) and not _num_bytes(path):
             raise LedgerMissing(f"there is no ledger at {path}")
         self._lock_descriptor = _take_writer_lock(path) if writable else None
         try:
@@ -204,6 +204,16 @@ def _take_writer_lock(path: Path) -> int:
     return descriptor
 
 
+def _num_bytes(path: Path) -> int:
+    """The size of a file; 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise LedgerUnavailable(f"cannot read {path}: {error.strerror}") from None
+
+
 def _connect_writer(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "mode=rwc")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -220,11 +230,15 @@ def _connect_reader(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         connection.close()
         code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-        is_waiting = path.with_name(path.name + "-wal").exists()
-        if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or is_waiting:
+        if code not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             raise
         # A folder where nobody can write has no room for the index of a write-ahead file; without
         # such a file there is none to index, and nobody who could change the database.
+        if _num_bytes(path.with_name(path.name + "-wal")):
+            raise LedgerUnavailable(
+                f"{path} has a write-ahead file, which can be read only where an index can be made "
+                "beside it; copy both to a folder where you may write"
+            ) from None
         return _connect(path, "mode=ro&immutable=1")
     return connection
 

@@ -7,7 +7,7 @@ so tiles can be cut from them at any later time without touching an entry.
 Law: `append` is atomic and durable when it returns; at most one writer holds a log.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -45,7 +45,8 @@ class EntryRow:
     data: bytes
 
     def __post_init__(self) -> None:
-        _check_bytes((self.leaf_hash, self.data))
+        if type(self.leaf_hash) is not bytes or type(self.data) is not bytes:
+            only_bytes([self.leaf_hash, self.data])
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class HeadRow:
     note: bytes
 
     def __post_init__(self) -> None:
-        _check_bytes((self.note,))
+        only_bytes([self.note])
 
 
 def only_bytes(column: list[Any]) -> list[bytes]:
@@ -65,7 +66,10 @@ def only_bytes(column: list[Any]) -> list[bytes]:
     Raises:
         LedgerCorrupt: damage has turned a value into one of another type.
     """
-    _check_bytes(column)
+    wrong = set(map(type, column)) - {bytes}
+    if wrong:
+        names = ", ".join(sorted(kind.__name__ for kind in wrong))
+        raise LedgerCorrupt(f"a stored value is of type {names}; expected bytes")
     return column
 
 
@@ -99,9 +103,3 @@ class Storage(Protocol):
     def abandon(self) -> None:
         """As `close`, but leave every byte as it is: a log that was refused is evidence."""
 
-
-def _check_bytes(values: Iterable[Any]) -> None:
-    kinds = set(map(type, values))
-    if kinds - {bytes}:
-        names = sorted(kind.__name__ for kind in kinds - {bytes})
-        raise LedgerCorrupt(f"a stored value is of type {', '.join(names)}; expected bytes")
