@@ -1,7 +1,9 @@
 """Bits that flip, files that are older or gone: the same entries, or a refusal that says what it is."""
 
+import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,21 @@ import pytest
 from archipel.ledger.location import open_log, read_log
 from archipel.ledger.log import Log
 from archipel.ledger.storage import LedgerCorrupt, LedgerInUse, LedgerUnavailable
-from ledger_images import ENTRIES, KEY, LAB, NAME, ORIGIN, PARTS
-from ledger_images import abruptly_ended, contents, copy, fill, flip, open_at, properly_ended
+from ledger_images import (
+    ENTRIES,
+    KEY,
+    LAB,
+    NAME,
+    ORIGIN,
+    PARTS,
+    abruptly_ended,
+    contents,
+    copy,
+    fill,
+    flip,
+    open_at,
+    properly_ended,
+)
 
 FAST, SLOW = 36, 600
 HEAD = PARTS["head file"]
@@ -25,19 +40,20 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-def _entries_or_refusal(open_one: object) -> str:
+def _entries_or_refusal(open_one: Callable[[], Log]) -> str:
     """Open, read all; `whole`, or the kind of refusal. Anything else fails the test."""
     try:
-        log = open_one()  # type: ignore[operator]
+        log = open_one()
     except (LedgerCorrupt, LedgerUnavailable) as error:
         return type(error).__name__
     try:
-        assert list(log.entries()) == ENTRIES, "a silently different ledger"
-        return "whole"
+        found = list(log.entries())
     except LedgerCorrupt:
         return "LedgerCorrupt"
     finally:
         log.close()
+    assert found == ENTRIES, "a silently different ledger"
+    return "whole"
 
 
 def _campaign(image: Path, part: str, count: int, folder: Path) -> dict[str, int]:
@@ -118,7 +134,7 @@ def test_a_ledger_without_its_write_ahead_file_is_named(
     place = tmp_path / "place"
     copy(images["abruptly"], place)
     (place / PARTS["write-ahead file"]).unlink()
-    with pytest.raises(LedgerCorrupt, match="ends at entry 30, .* over 60 entries"):
+    with pytest.raises(LedgerCorrupt, match=r"ends at entry 30, .* over 60 entries"):
         open_at(place)
 
 
@@ -133,7 +149,7 @@ def test_an_older_backup_put_back_is_named_as_what_it_is(tmp_path: Path) -> None
     newer = contents(place)
     for name in (PARTS["database"], PARTS["write-ahead file"]):
         shutil.copy(backup / name, place / name)
-    with pytest.raises(LedgerCorrupt, match="ends at entry 30, .* older copy was put back"):
+    with pytest.raises(LedgerCorrupt, match=r"ends at entry 30, .* older copy was put back"):
         open_at(place)
     for path in place.iterdir():
         path.unlink()
@@ -172,7 +188,7 @@ def test_a_log_behind_its_head_file_is_refused_on_both_storages(
     other.close()
     shutil.copy(newer, head_file)
     for _ in range(2):
-        with pytest.raises(LedgerCorrupt, match="ends at entry 9, .* over 30 entries"):
+        with pytest.raises(LedgerCorrupt, match=r"ends at entry 9, .* over 30 entries"):
             _open_with_head(location, head_file)
     with pytest.raises(LedgerCorrupt, match="cut off"):
         read_log(location, KEY, head_file)
@@ -192,7 +208,7 @@ def test_another_history_is_refused_at_the_same_size_and_at_a_larger_one(
     fill(other, ENTRIES[30:39])
     other.close()
     shutil.copy(theirs, head_file)
-    with pytest.raises(LedgerCorrupt, match="first 9 entries .* different histories"):
+    with pytest.raises(LedgerCorrupt, match=r"first 9 entries .* different histories"):
         _open_with_head(location, head_file)
     with pytest.raises(LedgerCorrupt, match="different histories"):
         read_log(location, KEY, head_file)
@@ -287,12 +303,10 @@ def test_a_head_file_that_cannot_be_written_stops_the_log(tmp_path: Path) -> Non
     place.mkdir()
     log = open_at(place)
     fill(log, ENTRIES[:3])
-    import os
-
     read_only = os.open(place / HEAD, os.O_RDONLY)
     kept = log._head_file
     os.dup2(read_only, kept._descriptor)
-    with pytest.raises(LedgerUnavailable, match="cannot write .*head"):
+    with pytest.raises(LedgerUnavailable, match=r"cannot write .*head"):
         log.append([b"x"])
     with pytest.raises(LedgerUnavailable, match="open the log again"):
         log.append([b"y"])

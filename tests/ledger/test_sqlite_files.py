@@ -10,8 +10,18 @@ import pytest
 
 from archipel.ledger import formats, sqlite_storage
 from archipel.ledger.location import open_log, read_log
-from archipel.ledger.storage import LedgerUnavailable
-from ledger_images import ENTRIES, KEY, LAB, NAME, ORIGIN, abruptly_ended, fill, open_at, properly_ended
+from archipel.ledger.storage import LedgerCorrupt, LedgerUnavailable
+from ledger_images import (
+    ENTRIES,
+    KEY,
+    LAB,
+    NAME,
+    ORIGIN,
+    abruptly_ended,
+    fill,
+    open_at,
+    properly_ended,
+)
 
 WAL = f"{NAME}-wal"
 
@@ -148,3 +158,14 @@ def test_a_step_that_fails_leaves_the_older_format(
     with pytest.raises(LedgerUnavailable, match="half"):
         log._storage._rows("SELECT x FROM half")
     log.close()
+
+
+def test_a_schema_that_is_no_text_any_more_is_corrupt(tmp_path: Path) -> None:
+    place = properly_ended(tmp_path / "place")
+    data = bytearray((place / NAME).read_bytes())
+    data[data.index(b"UPDATE") + 2] ^= 0x80
+    (place / NAME).write_bytes(data)
+    for open_one in (open_at, lambda at: read_log(at / NAME, KEY)):
+        with pytest.raises(LedgerCorrupt, match="schema is damaged"):
+            open_one(place)
+    assert (place / NAME).read_bytes() == data

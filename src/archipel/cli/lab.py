@@ -75,9 +75,7 @@ def start(
         identity = Identity.load_or_create(folder / "lab.key")
         operator = Identity.load_or_create(folder / "operator.key")
         origin = lab_key(identity.did).name
-        log = open_log(
-            ledger or folder / "ledger.sqlite", origin, identity, folder / HEAD_FILE
-        )
+        log = open_log(ledger or folder / "ledger.sqlite", origin, identity, folder / HEAD_FILE)
         click.get_current_context().call_on_close(log.close)  # however this ends
         store = BlobStore(folder / "blobs", quota_bytes=int(max_store_gb * 2**30))
         lab = Lab(identity, log, store, clock_ms=lambda: time.time_ns() // 1_000_000)

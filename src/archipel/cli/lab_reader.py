@@ -108,7 +108,9 @@ class LabReader:
         try:
             return json.loads(self._get(path, query, limit))
         except (ValueError, RecursionError):
-            raise LabUnreadable(f"{self._url}{path} answered with something else than JSON") from None
+            raise LabUnreadable(
+                f"{self._url}{path} answered with something else than JSON"
+            ) from None
 
     def _get(self, path: str, query: dict[str, str], limit: int) -> bytes:
         deadline = time.monotonic() + ANSWER_LIMIT_S

@@ -145,7 +145,8 @@ def _fold(did: str, size: int, entries: Iterable[bytes]) -> "LabState":
     if _opened_by(first) != did:
         raise Mendable(f"entry 0 opens the ledger of another lab than {did}")
     try:
-        return fold(did, _Sequence(size, chain([first], told)))
+        sequence = _Sequence(size, chain([first], told))
+        return fold(did, sequence)  # type: ignore[arg-type]  # it takes size and read alone
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise Mendable(
             f"these entries are signed, but do not follow from one another: {error!r:.300}; "

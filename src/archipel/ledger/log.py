@@ -179,7 +179,9 @@ class Log:
                 raise LedgerCorrupt("there are entries but no signed tree head")
             return self._found(), Frontier()
         head = self._open_head(row)
-        kept = self._hashed(Frontier(), min(self._head_file.size, head.size) if self._head_file else 0)
+        kept = self._hashed(
+            Frontier(), min(self._head_file.size, head.size) if self._head_file else 0
+        )
         frontier = self._hashed(kept, head.size)
         _check_root(frontier, head)
         self._check_covered(head.size)

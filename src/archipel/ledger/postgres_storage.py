@@ -95,9 +95,7 @@ class PostgresStorage:
 
     def num_entries(self) -> int:
         """See `Storage.num_entries`."""
-        return int(
-            self._rows("SELECT coalesce(max(position) + 1, 0) FROM archipel_entry")[0][0]
-        )
+        return int(self._rows("SELECT coalesce(max(position) + 1, 0) FROM archipel_entry")[0][0])
 
     def close(self) -> None:
         """See `Storage.close`."""
@@ -167,9 +165,7 @@ def _take_writer_lock(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         )
 
 
-def _prepare(
-    connection: psycopg.Connection[tuple[Any, ...]], writable: bool, create: bool
-) -> None:
+def _prepare(connection: psycopg.Connection[tuple[Any, ...]], writable: bool, create: bool) -> None:
     row = connection.execute("SELECT to_regclass('archipel_ledger_format')").fetchone()
     if row == (None,):
         if not (writable and create):

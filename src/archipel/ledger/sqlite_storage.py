@@ -88,7 +88,9 @@ class SqliteStorage:
     def checkpoint(self) -> None:
         """See `Storage.checkpoint`."""
         connection = self._open()
-        with suppress(sqlite3.Error):  # what the write-ahead file keeps is durable as well
+        with suppress(
+            sqlite3.Error, UnicodeDecodeError
+        ):  # what the write-ahead file keeps is durable as well
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._entries_since_checkpoint = 0
@@ -135,7 +137,7 @@ class SqliteStorage:
             # The last connection to a database copies its write-ahead file and deletes it, and with
             # it what may be mended; one that may not write is there to be the last.
             with closing(_connect(self._path, "mode=ro")) as last:
-                with suppress(sqlite3.Error):
+                with suppress(sqlite3.Error, UnicodeDecodeError):
                     last.execute("SELECT count(*) FROM sqlite_schema").fetchone()
                 self._connection.close()
                 self._connection = None
@@ -185,6 +187,10 @@ class SqliteStorage:
             code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
             kind, advice = _ERRORS.get(code, (LedgerUnavailable, "nothing was appended"))
             raise kind(f"ledger {self._path}: {error}; {advice}") from error
+        except UnicodeDecodeError:  # SQLite's own message quotes what is damaged
+            raise LedgerCorrupt(
+                f"ledger {self._path}: its schema is damaged; restore it from a copy"
+            ) from None
 
 
 def _take_writer_lock(path: Path) -> int:

@@ -102,4 +102,3 @@ class Storage(Protocol):
 
     def abandon(self) -> None:
         """As `close`, but leave every byte as it is: a log that was refused is evidence."""
-
