@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from archipel.ledger.head_file import HeadFile
 from archipel.ledger.location import open_log, read_log
 from archipel.ledger.log import Log
 from archipel.ledger.storage import LedgerCorrupt, LedgerInUse, LedgerUnavailable
@@ -140,14 +141,15 @@ def test_garbage_in_the_head_file_is_refused_with_advice(tmp_path: Path, garbage
     assert log.head.note in (place / HEAD).read_bytes()
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 1, 100, 4096])
+@pytest.mark.parametrize("kept_bytes", [0, 1, 50, 100])
+@pytest.mark.parametrize("size", [0, 3, 6, 9])
 def test_a_torn_write_of_the_newest_head_leaves_the_one_before(
-    tmp_path: Path, kept_bytes: int
+    tmp_path: Path, size: int, kept_bytes: int
 ) -> None:
     log = open_at(tmp_path)
-    fill(log, ENTRIES[:6])
+    fill(log, ENTRIES[:size])
     before = (tmp_path / HEAD).read_bytes()
-    fill(log, ENTRIES[6:9])
+    fill(log, ENTRIES[size : size + 3])
     log.close()
     after = bytearray((tmp_path / HEAD).read_bytes())
     slots = [at for at in (0, 4096) if after[at : at + 4096] != before[at : at + 4096]]
@@ -155,9 +157,11 @@ def test_a_torn_write_of_the_newest_head_leaves_the_one_before(
     torn = slice(slots[0] + kept_bytes, slots[0] + 4096)
     after[torn] = before[torn]
     (tmp_path / HEAD).write_bytes(after)
+    assert HeadFile(tmp_path / HEAD, KEY, writable=False).size == size
     log = open_at(tmp_path)
-    assert list(log.entries()) == ENTRIES[:9]
+    assert list(log.entries()) == ENTRIES[: size + 3]
     log.close()
+    assert HeadFile(tmp_path / HEAD, KEY, writable=False).size == size + 3
 
 
 def test_two_ledgers_of_one_lab_cannot_grow_at_once(location: str, tmp_path: Path) -> None:
