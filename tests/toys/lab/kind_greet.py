@@ -1,0 +1,65 @@
+"""Greet work in the lab: once per run, whatever its programme. Pure."""
+
+from dataclasses import dataclass, replace
+
+from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
+from archipel.lab.state import Lease, Phase, Run
+from archipel.records.kinds.greet import WORDS, GreetAnswer, GreetSpec
+
+PRICE_MICRO = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Whether it was said."""
+
+    leased: bool = False
+    said: str = ""
+
+
+def greeting(run: Run) -> Greeting:
+    found = run.attached.get(WORDS.name, Greeting())
+    assert isinstance(found, Greeting)
+    return found
+
+
+def _with(run: Run, changed: Greeting) -> Run:
+    return replace(run, attached={**run.attached, WORDS.name: changed})
+
+
+def _due(run: Run) -> bool:
+    known = greeting(run)
+    return run.phase is not Phase.STOPPED and not known.leased and not known.said
+
+
+def _accepted(run: Run, lease: Lease, answer: GreetAnswer, moment: Moment) -> Run:
+    return _with(run, Greeting(leased=False, said=answer.said))
+
+
+def _nothing_more(run: Run, lease: Lease, answer: GreetAnswer, read: ReadBlob) -> None:
+    """Its words are all there is."""
+
+
+def _offer(asking: Asking) -> GreetSpec:
+    return GreetSpec(run=asking.run.name)
+
+
+RULES = Rules(
+    words=WORDS,
+    programme=None,
+    slice=Greeting,
+    due=_due,
+    offer=_offer,
+    patience_ms=lambda run, node, spec: 30_000,
+    price_micro=lambda run, spec: PRICE_MICRO,
+    upload_limit=lambda run, lease: 0,
+    check=lambda run, lease, answer: None,
+    inspect=_nothing_more,
+    granted=lambda run, spec, work: _with(run, Greeting(leased=True)),
+    given_up=lambda run, spec: _with(run, Greeting()),
+    accepted=_accepted,
+    effort=lambda lease, answer: Effort(units=1, tokens=0, bytes_in=0),
+    size=lambda spec: 1,
+    shows=lambda run: {"greeting": greeting(run).said},
+    keeps=lambda run: (),
+)

@@ -1,0 +1,45 @@
+"""Tally in the lab. Pure."""
+
+from dataclasses import dataclass, replace
+
+from archipel.lab.rules import ProgrammeRules
+from archipel.lab.state import Phase, Run
+from archipel.records.programmes.tally import WORDS, TallyPace
+
+
+@dataclass(frozen=True, slots=True)
+class TallySlice:
+    """What was added so far."""
+
+    total: int = 0
+    adding: int = 0
+    """Leases out."""
+
+
+def course(run: Run) -> TallySlice:
+    assert isinstance(run.course, TallySlice)
+    return run.course
+
+
+def pace(run: Run) -> TallyPace:
+    assert isinstance(run.opened.pace, TallyPace)
+    return run.opened.pace
+
+
+def with_course(run: Run, slice_: TallySlice) -> Run:
+    is_over = slice_.total >= pace(run).enough
+    return replace(run, course=slice_, phase=Phase.COMPLETE if is_over else run.phase)
+
+
+RULES = ProgrammeRules(
+    words=WORDS,
+    slice=TallySlice,
+    begin=lambda pace: TallySlice(),
+    load=lambda run: course(run).adding,
+    shows=lambda run: {"total": course(run).total},
+    busy_ms=lambda run: 0,
+    waits=lambda state, run, now_ms: [],
+    keeps=lambda run: (),
+    inputs=lambda run, version: None,
+    next_inputs=lambda run: None,
+)

@@ -1,0 +1,34 @@
+"""Greet: a stranger says hello to a run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec
+
+
+class GreetSpec(WorkSpec):
+    """Say hello to this run."""
+
+    kind: Literal["greet"] = "greet"
+
+
+class GreetAnswer(WorkAnswer):
+    """Hello."""
+
+    kind: Literal["greet"] = "greet"
+    said: Annotated[str, Field(max_length=100)]
+
+
+def _answer(spec: GreetSpec, told: Told) -> GreetAnswer:
+    return GreetAnswer(said=told.values["said"])
+
+
+WORDS = Words(
+    spec=GreetSpec,
+    answer=GreetAnswer,
+    trusted=False,
+    needs=lambda spec: Needs(),
+    answer_of=_answer,
+    blobs=lambda answer: (),
+)
