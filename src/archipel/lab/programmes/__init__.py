@@ -4,9 +4,7 @@ from archipel.lab.programmes import rl
 from archipel.lab.rules import ProgrammeRules
 from archipel.records import programmes
 
-RULES: tuple[ProgrammeRules, ...] = (
-    rl.RULES,
-)
+RULES: tuple[ProgrammeRules, ...] = (rl.RULES,)
 
 RULES_OF = {rules.name: rules for rules in RULES}
 if RULES_OF.keys() != programmes.WORDS_OF.keys():

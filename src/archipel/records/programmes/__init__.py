@@ -13,9 +13,7 @@ from archipel.records.recipe import InvalidRecipe, RecipeForm, read_canonical, r
 from archipel.records.terms import AnyProgramme, RunPace
 from archipel.records.words import one_of
 
-WORDS: tuple[AnyProgramme, ...] = (
-    rl.WORDS,
-)
+WORDS: tuple[AnyProgramme, ...] = (rl.WORDS,)
 
 WORDS_OF = {words.name: words for words in WORDS}
 if len(WORDS_OF) != len(WORDS):
