@@ -87,7 +87,7 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
         )
         shown = site.get("/runs/sums")
         assert shown["programme"] == "tally"
-        assert shown["progress"] == {"total": 60, "greeting": "hello sums"}
+        assert shown["progress"] == {"total": 78, "greeting": "hello sums"}
         assert shown["spent_micro"] == 3 * 3 * 7 + 11
         site.interrupt("node")
         site.interrupt("lab")
