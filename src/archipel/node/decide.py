@@ -53,6 +53,8 @@ class View:
     leased: bool = False
     sending: int = 0
     """Answers being uploaded while the next work runs."""
+    asking: bool = False
+    """One of them is small: its receipt may bring the next lease."""
     max_sending: int = 2
 
 
@@ -91,7 +93,8 @@ def _work(view: View) -> Act | None:
 
 
 def _drain(view: View) -> Act | None:
-    return Act.DRAIN if view.stopping or view.sending >= view.max_sending else None
+    must_wait = view.stopping or view.asking or view.sending >= view.max_sending
+    return Act.DRAIN if must_wait else None
 
 
 def backoff_s(attempt: int, draw: float) -> float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from archipel.records.statements import WorkKind
+from archipel.records.kinds import TRUSTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,7 @@ class NodeSettings:
     lab_url: str
     home: Path
     """Keys, cache and logs; mode 0700."""
-    kinds: tuple[WorkKind, ...] = ("rollout",)
+    kinds: tuple[str, ...] = ("rollout",)
     threads: int = 1
     ranks: int = 1
     """Processes of the trusted child, started by torchrun, that share one update (FSDP2)."""
@@ -35,6 +35,8 @@ class NodeSettings:
     """Fetched blobs are kept up to this size, beyond what the work at hand needs."""
     secrets: Path | None = None
     """Folder of the trusted role's secrets, one file each, mode 0600."""
+    any_recipe: bool = False
+    """The trusted role also does runs whose recipe its operator did not approve (`approvals`)."""
     environment: dict[str, str] = field(default_factory=dict)
     """The child's whole environment."""
     readable: tuple[Path, ...] = ()
@@ -43,4 +45,4 @@ class NodeSettings:
     @property
     def trusted(self) -> bool:
         """Does work that only authorised keys may do."""
-        return "update" in self.kinds or "evaluate" in self.kinds
+        return not TRUSTED.isdisjoint(self.kinds)
