@@ -16,6 +16,7 @@ from archipel.node.decide import Act, View, next_act
 from archipel.node.delivery import LAST_WORDS_S, Deliveries
 from archipel.node.errands import Errands, Unapproved, Unprepared
 from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.failures import Failures
 from archipel.node.home import alone_in, ready_home
 from archipel.node.introduction import introduce
 from archipel.node.lease import Lease, Wanted
@@ -31,8 +32,6 @@ logger = logging.getLogger("archipel.node")
 REFUSALS_TO_REJOIN = frozenset({"not-joined", "wrong-lab", "replayed-record"})
 REFUSALS_AT_JOINING = frozenset({"not-allowed", "malformed-record", "bad-signature"})
 """Joining again would be refused again."""
-MAX_CHILD_FAILURES = 5
-"""A child that fails this often in a row will not get better by itself."""
 REFUSED_PAUSE = 2
 """Back off as at the third attempt."""
 MIN_TRY_S = 1.0
@@ -54,7 +53,7 @@ class Agent:
         self._worker: Worker | None = None
         self._lease: Lease | None = None
         self._joined = False
-        self._child_failures = 0
+        self._failures = Failures(settings.home / "child.log")
         self._troubles = 0
         """Failures in a row that are neither the child's nor the lab's doing."""
 
@@ -107,10 +106,8 @@ class Agent:
 
     def _wanted(self) -> Wanted | None:
         """What to ask for beside an answer: nothing, unless the child could begin at once."""
-        ready = self._joined and self._worker is not None and self._worker.alive
-        if self._interrupt.stopping or not ready:
-            return None
-        return self._request()
+        is_ready = self._joined and self._worker is not None and self._worker.alive
+        return self._request() if is_ready and not self._interrupt.stopping else None
 
     def _request(self) -> Wanted:
         held = () if self._lease is None else (self._lease.grant.work,)
@@ -189,10 +186,9 @@ class Agent:
         try:
             done = await self._interrupt.unless_hurrying(self._carried_out(lease, worker))
         except (WorkerLost, WorkRefused, Unprepared) as error:
-            await self._lose(
-                lease, str(error), "lost" if isinstance(error, WorkerLost) else "returned"
-            )
-            await self._child_failed(str(error))
+            is_gone = isinstance(error, WorkerLost)
+            await self._lose(lease, str(error), "lost" if is_gone else "returned")
+            await self._child_failed(str(error), lease.grant.spec.run)
         except LabRefused as error:
             await self._lose(lease, str(error))
             await self._refused(error)
@@ -208,10 +204,11 @@ class Agent:
             else:
                 await self._deliver(lease, done, time.monotonic() - start)
         finally:
-            self.totals.tokens_at_hand = 0
+            self.totals.progressed(0)
 
     async def _deliver(self, lease: Lease, done: Done, busy_s: float) -> None:
-        self._child_failures = self._troubles = 0
+        self._failures.succeeded(lease.grant.spec.run)
+        self._troubles = 0
         self._errands.finished(lease.grant)
         await self._rest(busy_s)
         self._lease = None
@@ -232,10 +229,7 @@ class Agent:
         except TimeoutError:
             raise LabUnreachable("what the work needs did not come before its deadline") from None
         left_s = max(clock.left_s(deadline_ms), MIN_TRY_S)
-        return await worker.work(message, left_s, self._progressed)
-
-    def _progressed(self, tokens: int) -> None:
-        self.totals.tokens_at_hand = tokens
+        return await worker.work(message, left_s, self.totals.progressed)
 
     async def _wait_for_lab(self, lease: Lease, error: LabUnreachable) -> None:
         """The lease stays good until its deadline."""
@@ -287,14 +281,9 @@ class Agent:
         await self._patience.pause(self._troubles)
         self._troubles += 1
 
-    async def _child_failed(self, reason: str) -> None:
-        self._child_failures += 1
-        if self._child_failures >= MAX_CHILD_FAILURES:
-            raise NodeFailed(
-                f"work failed {self._child_failures} times in a row on this machine ({reason}); "
-                f"see {self.settings.home / 'child.log'}"
-            )
-        await self._patience.pause(self._child_failures)
+    async def _child_failed(self, reason: str, run: str | None = None) -> None:
+        self._failures.failed(reason, run)
+        await self._patience.pause(self._failures.in_a_row)
 
     async def _close(self) -> None:
         await self._deliveries.close()

@@ -167,7 +167,7 @@ class Deliveries:
 class Opened:
     """The files of one answer: small ones read, as far as a parcel holds them, the others open."""
 
-    def __init__(self, files: Mapping[str, str], roots: Sequence[Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], roots: Sequence[Path]) -> None:
         """Raises BadAnswer: too many, or one of them may not be sent."""
         if len(files) > MAX_PARCEL_BLOBS:
             raise BadAnswer(f"an answer of {len(files)} files; at most {MAX_PARCEL_BLOBS}")
@@ -179,7 +179,7 @@ class Opened:
         room = SMALL_BLOB_BYTES
         try:
             for role, path in files.items():
-                file = AnswerFile(Path(path), roots)
+                file = AnswerFile(path, roots)
                 self.blobs[role] = file.blob
                 if file.blob.size > room:
                     self.large.append(file)
@@ -224,6 +224,6 @@ def answer_from(spec: Spec, told: Told) -> Answer:
 def _size_of(done: Done) -> int:
     """Only a guess: the files are looked at closely when they are opened."""
     try:
-        return sum(Path(path).lstat().st_size for path in done.files.values())
+        return sum(path.lstat().st_size for path in done.files.values())
     except (OSError, ValueError):
         return 0

@@ -29,6 +29,10 @@ class Totals:
         """One more lease ended like this."""
         self.works[outcome] = self.works.get(outcome, 0) + 1
 
+    def progressed(self, tokens: int) -> None:
+        """The child says how many tokens it has sampled for the work at hand."""
+        self.tokens_at_hand = tokens
+
     def earned(self, grant: LeaseGranted, values: Mapping[str, Any]) -> None:
         """The answer to `grant` was accepted; `values` are its own words."""
         spec, num_tokens = grant.spec, values.get("num_tokens", 0)
