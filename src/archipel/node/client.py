@@ -63,9 +63,8 @@ class LabReader:
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
-        limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
+            base_url=self.url, timeout=_limits(), trust_env=False, headers=NO_COMPRESSION
         )
 
     async def __aenter__(self) -> Self:
@@ -116,10 +115,16 @@ class LabReader:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
     async def fetch(self, blob: BlobRef, store: BlobStore) -> Path:
-        """Bring a blob into `store`, resuming what an earlier attempt left; returns its path."""
+        """Bring a blob into `store`, resuming what an earlier attempt left; returns its path.
+
+        Raises:
+            StorageFull: it would not fit; nothing was asked of the lab.
+            LabUnreachable, LabRefused: from the lab.
+        """
         for attempt in range(MAX_TRANSFER_ATTEMPTS):
             if store.exists(blob.digest):
                 return store.path(blob.digest)
+            store.require_room(blob.size - store.partial_offset(blob.digest))
             try:
                 await self._fetch_rest(blob, store)
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
@@ -131,7 +136,7 @@ class LabReader:
     async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
         offset = store.partial_offset(blob.digest)
         if offset >= blob.size:
-            store.discard_partial(blob.digest)
+            store.discard(blob.digest)
             offset = 0
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
@@ -222,8 +227,7 @@ class LabClient(LabReader):
         """
         async with self._speaking:
             said = self._sealed(self._statement(WorkAnswered, {"work": work, "answer": answer}))
-            request = None if wanted is None else self._request(wanted)
-            asked = None if request is None or wanted is None else self._asked(request, wanted)
+            request, asked = (None, None) if wanted is None else self._asked(wanted)
             document = documents.Submitted(record=said.decode(), next=asked)
             data = await self._exchange(
                 "POST",
@@ -242,20 +246,18 @@ class LabClient(LabReader):
 
     async def lease(self, wanted: Wanted, wait_s: float) -> Lease | None:
         """Ask for work and wait for it up to `wait_s`."""
-        request = self._request(wanted)
+        request, asked = self._asked(wanted)
         data = await self._exchange(
             "POST",
             "/leases",
             limit_s=wait_s + READ_LIMIT_S,
             params={"wait_s": f"{wait_s:.3f}"},
-            content=self._asked(request, wanted).model_dump_json().encode(),
-            headers=JSON,
-            timeout=httpx.Timeout(wait_s + READ_LIMIT_S, connect=CONNECT_LIMIT_S),
+            content=pack_parcel(asked.model_dump_json().encode(), ()),
+            headers=PARCEL,
+            timeout=_limits(wait_s),
         )
-        if not data:
-            return None
-        handout, blobs = self._parcel(Handout, data)
-        return believed(lambda: lease_of(handout, blobs, request))
+        handout, blobs = self._parcel(Handout, data) if data else (None, [])
+        return None if handout is None else believed(lambda: lease_of(handout, blobs, request))
 
     def offer(self, blob: BlobRef, work: str | None) -> dict[str, str]:
         """The header that permits an upload."""
@@ -277,18 +279,21 @@ class LabClient(LabReader):
     def _sealed(self, statement: Statement) -> bytes:
         return sign(self.identity, encode(statement), RECORD_TYPE).to_json()
 
-    def _request(self, wanted: Wanted) -> LeaseRequested:
+    def _asked(self, wanted: Wanted) -> tuple[LeaseRequested, documents.Asked]:
         fields = {"kinds": wanted.kinds, "holding": wanted.holding}
-        return self._statement(LeaseRequested, fields)
-
-    def _asked(self, request: LeaseRequested, wanted: Wanted) -> documents.Asked:
-        return documents.Asked(request=self._sealed(request).decode(), have=wanted.have)
+        request = self._statement(LeaseRequested, fields)
+        sealed = self._sealed(request).decode()
+        return request, documents.Asked(request=sealed, have=wanted.have)
 
     def _parcel(self, kind: type[D], data: bytes) -> tuple[D, list[bytes]]:
         try:
             return read_parcel(kind, data)
         except BadDocument as error:
             raise LabRefused("unexpected-answer", f"no {kind.__name__}: {error}", 200) from None
+
+
+def _limits(wait_s: float = 0.0) -> httpx.Timeout:
+    return httpx.Timeout(wait_s + READ_LIMIT_S, connect=CONNECT_LIMIT_S)
 
 
 def _given_up(error: Exception) -> Exception:

@@ -15,7 +15,7 @@ from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
 from archipel.node.lease import Lease
-from archipel.node.operator import copy_file
+from archipel.node.operator import copy_file, is_copy_of
 from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
 from archipel.node.settings import NodeSettings
 from archipel.node.supply import Supply
@@ -132,8 +132,7 @@ class Errands:
         grant, news = lease.grant, lease.news
         spec, needs = grant.spec, _needs(grant.spec)
         self._supply.lay(lease.blobs)
-        run = await self._open(spec.run, news.opening)
-        self._check_approved(run, spec)
+        run = await self._open(spec, news.opening)
         await self._weights.learn(run.opened, news.versions)
         recipe, secret = await self._trusted_extras(run) if needs.recipe else (None, None)
         inputs = await self._inputs(run, needs, news)
@@ -159,23 +158,29 @@ class Errands:
         left_s = max(self._client.clock.left_s(grant.deadline_ms), 1.0)
         return int(left_s * CPU_LIMIT_FACTOR * self._settings.threads) + 10
 
-    async def _open(self, name: str, news: str | None) -> OpenRun:
-        if name not in self._runs:
-            sealed = news or (await self._client.read(Opening, f"/runs/{name}/opening")).opening
-            founding = Founding(self._client.lab, self._client.operators)
-            opened = believed(lambda: opening_of(sealed, founding, name))
-            folder = folder_of(opened)
-            model = self._settings.home / "models" / folder
-            for file in opened.model:
-                is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
-                if is_needed and not (model / file.name).exists():
-                    path = await self._supply.fetch(file.blob)
-                    await asyncio.to_thread(copy_file, path, model / file.name)
-            self._runs[name] = OpenRun(opened, folder, model)
-        return self._runs[name]
+    async def _open(self, spec: Spec, news: str | None) -> OpenRun:
+        run = self._runs.get(spec.run)
+        if run is not None:
+            self._check_approved(run.opened, spec)
+            return run
+        path = f"/runs/{spec.run}/opening"
+        sealed = news or (await self._client.read(Opening, path)).opening
+        founding = Founding(self._client.lab, self._client.operators)
+        opened = believed(lambda: opening_of(sealed, founding, spec.run))
+        self._check_approved(opened, spec)
+        folder = folder_of(opened)
+        model = self._settings.home / "models" / folder
+        for file in opened.model:
+            is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
+            copy = model / file.name
+            if is_needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
+                blob = await self._supply.fetch(file.blob)
+                await asyncio.to_thread(copy_file, blob, copy)
+        self._runs[spec.run] = OpenRun(opened, folder, model)
+        return self._runs[spec.run]
 
-    def _check_approved(self, run: OpenRun, spec: Spec) -> None:
-        recipe = run.opened.recipe.digest
+    def _check_approved(self, opened: RunOpened, spec: Spec) -> None:
+        recipe = opened.recipe.digest
         is_free = self._settings.any_recipe or not WORDS_OF[spec.kind].trusted
         if not is_free and not is_approved(self._settings.home, recipe):
             raise Unapproved(

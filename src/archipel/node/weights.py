@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from archipel.node.client import LabReader
-from archipel.node.decide import chain_to
 from archipel.node.exchange import LabRefused, believed
 from archipel.node.sealed import NotBelieved, Publication, publication_of
+from archipel.records.chain import chain_to
 from archipel.records.documents import MAX_VERSIONS_PER_PAGE
 from archipel.records.fields import BlobRef
 from archipel.records.statements import RunOpened
