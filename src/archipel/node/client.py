@@ -63,8 +63,9 @@ class LabReader:
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
+        limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=_limits(), trust_env=False, headers=NO_COMPRESSION
+            base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
         )
 
     async def __aenter__(self) -> Self:
@@ -254,7 +255,7 @@ class LabClient(LabReader):
             params={"wait_s": f"{wait_s:.3f}"},
             content=pack_parcel(asked.model_dump_json().encode(), ()),
             headers=PARCEL,
-            timeout=_limits(wait_s),
+            timeout=wait_s + READ_LIMIT_S,
         )
         handout, blobs = self._parcel(Handout, data) if data else (None, [])
         return None if handout is None else believed(lambda: lease_of(handout, blobs, request))
@@ -290,10 +291,6 @@ class LabClient(LabReader):
             return read_parcel(kind, data)
         except BadDocument as error:
             raise LabRefused("unexpected-answer", f"no {kind.__name__}: {error}", 200) from None
-
-
-def _limits(wait_s: float = 0.0) -> httpx.Timeout:
-    return httpx.Timeout(wait_s + READ_LIMIT_S, connect=CONNECT_LIMIT_S)
 
 
 def _given_up(error: Exception) -> Exception:
