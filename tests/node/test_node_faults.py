@@ -11,7 +11,7 @@ from archipel.blobs import StorageFull
 from archipel.node.agent import Agent
 from archipel.node.exchange import LabUnreachable
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeLeft, RolloutSubmitted
+from archipel.records.statements import NodeLeft
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity
@@ -70,7 +70,7 @@ def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
 
     world.await_(story())
     assert not world.state.leases
-    assert world.run().pool == (0, 1)
+    assert rl.course(world.run()).pool == (0, 1)
 
 
 def escape(worker: StubWorker, message: DoWork) -> Done:
@@ -141,21 +141,22 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
 def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(
     world: World, folder: Path
 ) -> None:
-    learner = world.started(**SLOW)
+    world.started(**SLOW)
+    learn = learning(world)
     StubWorker.pause_s = 0.05
 
     async def story() -> None:
         async with live(world) as url:
             port = int(url.rsplit(":", 1)[1])
             running = asyncio.create_task(agent_of(folder, url).run())
-            await until(lambda: world.run().num_groups >= 2)
+            await until(lambda: num_groups_of(world) >= 2)
         for _ in range(3):
             world.restart()
             async with live(world, port):
-                await until(more_than(world, world.run().num_groups), learner.work)
+                await until(more_than(world, num_groups_of(world)), learn)
         world.restart()
         async with live(world, port):
-            await until(complete(world), learner.work)
+            await until(complete(world), learn)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
@@ -185,12 +186,12 @@ def test_an_answer_whose_receipt_got_lost_counts_once_and_as_accepted(
     agent = at_a_lab(world, folder, story)
     assert lost
     assert agent.totals.works == {"accepted": len(StubWorker.done)}
-    assert agent.totals.credit_micro == world.state.balances[identity("node").did]
+    assert agent.totals.credit_micro == world.state.book[identity("node").did]
 
 
 def test_a_node_the_lab_forgot_joins_again_by_itself(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
-        await until(lambda: world.run().num_groups > 0)
+        await until(lambda: num_groups_of(world) > 0)
         world.speak(identity("node"), NodeLeft, seq=agent.client.next_seq())
         await until(complete(world), learning(world))
 
