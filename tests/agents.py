@@ -17,6 +17,8 @@ from world import World, granted_in
 
 LIMIT_S = 60.0
 SLOW = {"versions": 2, "groups_per_update": 4, "max_groups_per_lease": 2}
+MANY = {"versions": 4, "groups_per_update": 4, "max_groups_per_lease": 1, "max_staleness": 3}
+"""All of its leases can be had from version 0 on, one group each."""
 
 
 def settings(folder: Path, url: str, name: str = "node", **changed) -> NodeSettings:
