@@ -20,6 +20,8 @@ class Wire:
         """Method and path of each."""
         self.on_answer: Callable[[str, Any], Awaitable[Any]] | None = None
         """(method and path, document of the answer) -> what the agent gets to see instead."""
+        self.add_blobs: list[bytes] = []
+        """Beside every lease."""
 
     def attach(self, lab: LabReader) -> None:
         """From now on `lab` speaks over this wire."""
@@ -37,7 +39,7 @@ class _Transport(httpx.AsyncHTTPTransport):
         what = f"{request.method} {request.url.path}"
         self._wire.requests.append(what)
         answer = await super().handle_async_request(request)
-        if self._wire.on_answer is None or what.startswith(("GET /blobs", "PUT")):
+        if what.startswith(("GET /blobs", "PUT")):
             return answer
         data = await answer.aread()
         if answer.status_code == httpx.codes.OK and data:
@@ -48,9 +50,9 @@ class _Transport(httpx.AsyncHTTPTransport):
         blobs: list[bytes] | None = None
         if data.startswith(MAGIC):
             data, blobs = unpack_parcel(data)
-        assert self._wire.on_answer is not None
-        shown = json.dumps(await self._wire.on_answer(what, json.loads(data))).encode()
-        return shown if blobs is None else pack_parcel(shown, blobs)
+        if self._wire.on_answer is not None:
+            data = json.dumps(await self._wire.on_answer(what, json.loads(data))).encode()
+        return data if blobs is None else pack_parcel(data, [*self._wire.add_blobs, *blobs])
 
 
 def is_receipt_of_answer(what: str, document: Any) -> bool:
