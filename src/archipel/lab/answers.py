@@ -69,14 +69,14 @@ class Answers:
     def _keep(self, brought: Sequence[bytes], *, is_trusted: bool) -> None:
         try:
             for data in brought:
-                self._blobs.put_bytes(data)
+                self._blobs.put_bytes(data, privileged=is_trusted)
         except StorageFull as error:
             raise refusals.StorageExhausted(str(error)) from None
         except BlobError as error:
             raise refusals.TooLarge(str(error)) from None
 
     def _is_here(self, blob: BlobRef) -> bool:
-        return self._blobs.exists(blob.digest) and self._blobs.size(blob.digest) == blob.size
+        return self._blobs.keep(blob.digest) and self._blobs.size(blob.digest) == blob.size
 
     def _read(self, blob: BlobRef) -> bytes:
         try:

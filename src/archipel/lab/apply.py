@@ -56,7 +56,7 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
     return replace(state, sequences=sequences, size=state.size + 1)
 
 
-def _folded(  # noqa: C901, PLR0911, PLR0912  one case per statement: the match is the table
+def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
     state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:
     match statement:

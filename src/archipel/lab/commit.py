@@ -54,7 +54,8 @@ class Committer:
         in_thread: bool,
     ) -> None:
         """`on_durable` is told (position of the first, entries) of each group; `in_thread` False is for
-        ledgers in memory: nothing is waited for."""
+        ledgers in memory: nothing is waited for.
+        """
         self.log = log
         self.state = state
         self.ahead = state

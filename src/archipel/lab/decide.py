@@ -99,7 +99,7 @@ def grant(
     node = state.nodes.get(request.author)
     if node is None or not node.present or len(node.leases) >= _most_leases(node):
         return None
-    for opportunity, spec in _offers(node, request, found, crowds):
+    for opportunity, spec in _offers(node, request, found, crowds, _is_active(node, now_ms)):
         run, rules = opportunity.run, opportunity.rules
         return LeaseGranted(
             lab=state.lab,
@@ -116,12 +116,17 @@ def grant(
 
 
 def _offers(
-    node: Node, request: LeaseRequested, found: Iterable[Opportunity], crowds: Crowds
+    node: Node,
+    request: LeaseRequested,
+    found: Iterable[Opportunity],
+    crowds: Crowds,
+    is_counted: bool,
 ) -> Iterator[tuple[Opportunity, Spec]]:
     for opportunity in found:
         if may_take(node, request.kinds, opportunity):
             crowd = crowds.get(opportunity.rules.name, NOBODY)
-            spec = opportunity.rules.offer(Asking(opportunity.run, node, crowd))
+            asking = Asking(opportunity.run, node, crowd, is_counted)
+            spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
 
@@ -135,10 +140,14 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
     """How fast the active nodes are together, by kind of work. Looks at every node."""
     found: dict[str, Crowd] = {}
     for node in state.nodes.values():
-        if node.present and (node.leases or now_ms - node.last_seen_ms < ACTIVE_MS):
+        if _is_active(node, now_ms):
             for kind in node.capabilities.kinds:
                 found[kind] = _joined_by(found.get(kind, NOBODY), node, kind)
     return found
+
+
+def _is_active(node: Node, now_ms: int) -> bool:
+    return node.present and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
 def _joined_by(crowd: Crowd, node: Node, kind: str) -> Crowd:

@@ -45,7 +45,6 @@ from archipel.records.statements import (
     InvalidRecord,
     LabOpened,
     LeaseExpired,
-    LeaseGranted,
     LeaseRequested,
     LeaseReturned,
     NodeJoined,
@@ -298,7 +297,7 @@ class Lab:
     def _company(self, now_ms: int) -> Crowds:
         """How the nodes are together, not older than their number allows."""
         made_ms, known = self._crowds
-        if not known or not 0 <= now_ms - made_ms <= len(self.ahead.nodes) // NODES_PER_MS:
+        if not 0 <= now_ms - made_ms < len(self.ahead.nodes) // NODES_PER_MS:
             known = crowds(self.ahead, now_ms)
             self._crowds = (now_ms, known)
         return known
@@ -374,6 +373,14 @@ def open_record(data: bytes) -> tuple[Envelope, AnyStatement]:
         raise refusals.Malformed(str(error)) from None
     except IdentityError as error:
         raise refusals.WronglySigned(str(error)) from None
+
+
+def author_of(data: bytes) -> str:
+    """Whose statement an envelope says it is, unverified; empty if it is none."""
+    try:
+        return Envelope.from_json(data).keyid
+    except BadEnvelope:
+        return ""
 
 
 def event_fields(statement: Statement) -> dict[str, object]:

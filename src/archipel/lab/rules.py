@@ -41,6 +41,8 @@ class Asking:
     run: Run
     node: Node
     crowd: Crowd
+    is_counted: bool
+    """The crowd includes the node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.table import Table
 
 FORMAT = 1
 
@@ -33,7 +34,7 @@ _STATE = TypeAdapter(_Saved)
 
 def encode_state(state: LabState) -> bytes:
     """Canonical JSON."""
-    value = _STATE.dump_python(_Saved(FORMAT, state), mode="json")
+    value = _STATE.dump_python(_Saved(FORMAT, state), mode="json", fallback=_plain)
     operators = value["state"]["operators"]
     value["state"]["operators"] = sorted(operators)
     return canonical_json(value)
@@ -55,6 +56,13 @@ def decode_state(data: bytes) -> LabState:
     except (NotCanonical, ValidationError, KeyError, TypeError) as error:
         raise BadSnapshot(f"not a snapshot of a lab's state: {error!r:.200}") from None
     return replace(state, runs=runs)
+
+
+def _plain(value: Any) -> Any:
+    """What pydantic does not know inside a slice."""
+    if isinstance(value, Table):
+        return dict(value)
+    raise TypeError(f"a snapshot cannot hold {type(value).__name__}")
 
 
 def _typed(run: Run) -> Run:

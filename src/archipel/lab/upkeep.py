@@ -7,6 +7,7 @@ again later, and stops nothing.
 import asyncio
 import logging
 import time
+from functools import partial
 
 from archipel.blobs import BlobError
 from archipel.lab import refusals
@@ -81,18 +82,20 @@ class Upkeep:
         lab = self._lab
         live = needed(lab.ahead) | needed(lab.state) | lab.uploads.digests()
         try:
-            report = await asyncio.to_thread(lab.blobs.sweep, live, grace_s)
+            sweep = partial(lab.blobs.sweep, live, now_s=time.time(), older_than_s=grace_s)
+            report = await asyncio.to_thread(sweep, idle_s=grace_s)
         except (BlobError, OSError) as error:
             logger.warning("no sweep", extra={"reason": str(error)})
             return 0
-        if report.num_blobs:
-            logger.info("swept", extra={"blobs": report.num_blobs, "bytes": report.num_bytes})
+        if report.num_bytes:
+            logger.info("swept", extra={"blobs": report.num_whole, "bytes": report.num_bytes})
         return report.num_bytes
 
     def grace_s(self) -> float:
         """Shorter when the disk is nearly full."""
-        used = self._lab.blobs.used_bytes()
-        return SHORT_GRACE_S if used > NEARLY_FULL * self._lab.blobs.quota_bytes else GRACE_S
+        store = self._lab.blobs
+        used = store.used().total_bytes
+        return SHORT_GRACE_S if used > NEARLY_FULL * (used + store.room()) else GRACE_S
 
     def _is_snapshot_due(self, every: int) -> bool:
         state = self._lab.state

@@ -115,4 +115,3 @@ def waits(state: LabState, now_ms: int) -> list[Wait]:
     open_runs = [run for run in state.runs.values() if run.phase in OPEN_PHASES]
     open_runs.sort(key=lambda run: run.entry)
     return [wait for run in open_runs for wait in programme_of(run).waits(state, run, now_ms)]
-

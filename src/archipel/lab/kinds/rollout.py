@@ -5,7 +5,7 @@ from itertools import chain, islice
 
 from archipel.lab import refusals
 from archipel.lab.programmes import rl
-from archipel.lab.rules import Asking, Crowd, Effort, Moment, ReadBlob, Rules
+from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.market.capacity import fair_share
 from archipel.records import rollouts
@@ -36,7 +36,7 @@ def _offer(asking: Asking) -> RolloutSpec | None:
     run, slice_, pace = asking.run, rl.course(asking.run), rl.pace(asking.run)
     size = pace.groups_per_update
     own = groups_per_second_micro(run, asking.node)
-    share = fair_share(size, own, *_company(run, asking.crowd, own))
+    share = fair_share(size, own, *_company(asking, own))
     admitted = chain(slice_.pool, rl.fresh(run))
     ready = (group for group in admitted if group // size in slice_.prompts)
     groups = tuple(sorted(islice(ready, min(share, pace.max_groups_per_lease))))
@@ -67,12 +67,13 @@ def _claimed(run: Run, speed_milli: int) -> int:
     return speed_milli * 1000 // (rl.pace(run).group_size * rl.pace(run).max_new_tokens)
 
 
-def _company(run: Run, crowd: Crowd, own: int) -> tuple[int, int]:
-    """(total rate, slowest rate) of all who sample, the asking node at least."""
+def _company(asking: Asking, own: int) -> tuple[int, int]:
+    """(total rate, slowest rate) of all who sample, the asking node included."""
+    run, crowd = asking.run, asking.crowd
     known = [crowd.slowest, _claimed(run, crowd.slowest_claim_milli), own]
     slowest = min((rate for rate in known if rate > 0), default=1)
     total = crowd.measured + _claimed(run, crowd.claimed_milli) + crowd.unknown * slowest
-    return max(total, own, slowest), slowest
+    return total if asking.is_counted else total + (own or slowest), slowest
 
 
 def _patience_ms(run: Run, node: Node, spec: RolloutSpec) -> int:

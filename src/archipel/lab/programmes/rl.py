@@ -14,6 +14,7 @@ from archipel.lab.waits import absent_trainer, leased, nobody
 from archipel.market.capacity import admissible_groups
 from archipel.records.documents import AcceptedWork, Wait
 from archipel.records.fields import BlobRef
+from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.rollout import WORDS as ROLLOUT_WORDS
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import SavedMemory
@@ -228,7 +229,7 @@ def _keeps(run: Run) -> Iterable[BlobRef]:
     unconsumed = slice_.results.values()
     consumed = (each for made in slice_.made.values() for each in made.inputs)
     for work in (*unconsumed, *consumed):
-        yield from ROLLOUT_WORDS.blobs(work.answer)
+        yield from WORDS_OF[work.answer.kind].blobs(work.answer)
 
 
 def _inputs(run: Run, version: int) -> tuple[int, tuple[AcceptedWork, ...]] | None:
