@@ -11,6 +11,7 @@ import pytest
 
 from agents import LIMIT_S, MANY, agent_of, at_a_lab, complete, learning, settings, until
 from archipel.blobs import BlobStore
+from archipel.lab.programmes import rl
 from archipel.node.agent import Agent
 from archipel.node.approvals import approve
 from archipel.records.recipe import parse_recipe
@@ -116,13 +117,19 @@ def test_a_lease_that_comes_while_the_operator_stops_the_node_goes_back(
 
     async def story(agent: Agent) -> None:
         agents.append(agent)
-        await until(lambda: len(StubWorker.done) > 0)
+        await until(lambda: left(world, "node"))
 
     agent = at_a_lab(world, folder, story, wire, **MANY)
     assert len(StubWorker.begun) == 1, "nothing new was begun"
     assert not world.state.leases
+    assert rl.course(world.run()).num_groups == 1
     if presses == 1:
         assert agent.totals.works == {"accepted": 1, "returned": 1}
+
+
+def left(world: World, name: str) -> bool:
+    node = world.state.nodes.get(identity(name).did)
+    return node is not None and not node.present and node.works > 0
 
 
 Alter = Callable[[str], str]
