@@ -27,7 +27,7 @@ from archipel.node.patience import NodeFailed
 from archipel.records.statements import NodeLeft
 from archipel.work.messages import Done, DoWork
 from live import live
-from people import identity
+from people import identity, ref
 from stub_worker import StubWorker, crash, honest, refuse, written
 from wire import Wire, is_receipt_of_answer
 from world import World
@@ -130,6 +130,21 @@ def test_a_child_gone_mad_costs_its_lease_and_tells_the_lab_nothing(
     kept = [world.blobs.read_bytes(digest, 10**6) for digest in world.blobs.digests()]
     assert b"secret" not in kept
     assert Path(__file__).read_bytes() not in kept
+
+
+def talkative(worker: StubWorker, message: DoWork) -> Done:
+    """An honest answer, and a file that no answer of this kind names."""
+    done = honest(worker, message)
+    more = done.files["rollouts"].with_name("more")
+    more.write_bytes(b"not asked for")
+    return done.model_copy(update={"files": done.files | {"more": more}})
+
+
+def test_only_files_that_an_answer_names_are_sent(world: World, folder: Path) -> None:
+    StubWorker.script = [talkative]
+    agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    assert agent.totals.works == {"accepted": len(StubWorker.done)}
+    assert not world.blobs.exists(ref(b"not asked for").digest)
 
 
 def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(

@@ -92,7 +92,7 @@ class Agent:
             child_ready=self._worker is not None and self._worker.alive,
             joined=self._joined,
             leased=self._lease is not None,
-            sending=self._deliveries.sending,
+            sending=len(self._deliveries.works),
             asking=self._deliveries.asking,
         )
 

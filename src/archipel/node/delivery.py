@@ -59,13 +59,8 @@ class Deliveries:
 
     @property
     def works(self) -> tuple[str, ...]:
-        """Leases at hand here: their answers are on their way, or they came and wait to be taken."""
-        return (*self._tasks, *(lease.grant.work for lease in self._brought))
-
-    @property
-    def sending(self) -> int:
-        """Answers on their way."""
-        return len(self._tasks)
+        """Leases whose answers are on their way."""
+        return tuple(self._tasks)
 
     @property
     def asking(self) -> bool:
