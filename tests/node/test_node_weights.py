@@ -1,0 +1,144 @@
+"""The way to the weights: publications that hold, in a list that a lab may have made up."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archipel.node.exchange import LabRefused
+from archipel.node.weights import MAX_PAGES, Weights
+from archipel.records.fields import BlobRef
+from archipel.records.statements import RunOpened, WorkAnswered
+from people import envelope, identity, ref
+from specimens import ANSWERS, SMALL
+
+OPENED = SMALL["run.opened"]
+assert isinstance(OPENED, RunOpened)
+EVERY = 4
+"""Every so many versions there is an anchor."""
+
+
+def published(version: int, weights: str = "weights") -> str:
+    answer = ANSWERS["update"].model_copy(
+        update={
+            "version": version,
+            "policy": ref(f"{weights} {version}".encode()).digest,
+            "manifest": ref(b"manifest %d" % version),
+            "anchor": None if version % EVERY else ref(b"anchor %d" % version),
+            "delta": ref(b"delta %d" % version) if version else None,
+        }
+    )
+    node = identity("node")
+    fields = {"lab": OPENED.lab, "author": node.did, "seq": version + 1}
+    said = WorkAnswered(**fields, work=f"run.{version}", answer=answer)
+    return envelope(node, said).decode()
+
+
+class Lab:
+    """Answers `/versions` as a story wants, and counts the questions."""
+
+    def __init__(self, page: Callable[[int], Any]) -> None:
+        self.asked: list[int] = []
+        self._page = page
+
+    async def get(self, path: str, since: int) -> Any:
+        assert path == "/runs/run/versions"
+        self.asked.append(since)
+        return self._page(since)
+
+
+async def fetch(blob: BlobRef) -> Path:
+    return Path(blob.digest)
+
+
+def chains(lab: Lab, *wanted: tuple[int, int]) -> list[list[int]]:
+    """Versions that lead from what is held to each target."""
+    weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
+
+    async def story() -> list[list[int]]:
+        found = [await weights.chain(OPENED, held, target) for held, target in wanted]
+        return [[link.version for link in links] for links in found]
+
+    return asyncio.run(story())
+
+
+def honest(last: int, size: int = 1000, oldest: int = 0) -> Lab:
+    return Lab(lambda since: [published(n) for n in range(max(since, oldest), last + 1)][:size])
+
+
+def test_only_news_is_asked_for() -> None:
+    lab = honest(9)
+    assert chains(lab, (-1, 6), (6, 7), (-1, 5)) == [[4, 5, 6], [7], [4, 5]]
+    assert lab.asked == [0]
+
+
+def test_a_list_in_small_pages_is_read_to_its_end() -> None:
+    lab = honest(9, size=2)
+    assert chains(lab, (-1, 6)) == [[4, 5, 6]]
+    assert lab.asked == [0, 2, 4, 6]
+
+
+def test_a_lab_that_forgot_its_oldest_versions_still_leads_to_the_newest() -> None:
+    assert chains(honest(9, oldest=8), (-1, 9)) == [[8, 9]]
+
+
+def test_what_came_beside_a_lease_need_not_be_asked_for_and_a_gap_in_it_is_filled() -> None:
+    lab = honest(9)
+    weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
+
+    async def story() -> None:
+        await weights.learn(OPENED, [published(n) for n in (4, 5)])
+        assert [link.version for link in await weights.chain(OPENED, -1, 5)] == [4, 5]
+        assert lab.asked == []
+        await weights.learn(OPENED, [published(7)])
+        assert weights.newest("run") == 7
+        assert [link.version for link in await weights.chain(OPENED, 5, 7)] == [6, 7]
+        assert lab.asked == [0]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        lambda since: [published(since)],
+        lambda since: [published(n) for n in range(since, since + 3)],
+    ],
+)
+def test_a_list_without_end_is_given_up(page: Callable[[int], Any]) -> None:
+    lab = Lab(page)
+    with pytest.raises(LabRefused, match="broken-chain"):
+        chains(lab, (-1, 999_999))
+    assert len(lab.asked) == MAX_PAGES
+
+
+@pytest.mark.parametrize("page", [[], [published(0)]])
+def test_a_list_that_leads_nowhere_is_refused_after_it_stood_still(page: list[str]) -> None:
+    lab = Lab(lambda since: page)
+    with pytest.raises(LabRefused, match="broken-chain"):
+        chains(lab, (-1, 3))
+    assert len(lab.asked) <= 2
+
+
+@pytest.mark.parametrize("page", [None, 7, {}, [7], [None], [[]]])
+def test_a_list_of_other_things_is_refused(page: Any) -> None:
+    with pytest.raises(LabRefused, match="unexpected-answer"):
+        chains(Lab(lambda since: page), (-1, 3))
+
+
+@pytest.mark.parametrize("page", [["{}"], ["\ud800"], [published(0), ""]])
+def test_a_record_that_is_none_is_refused(page: list[str]) -> None:
+    with pytest.raises(LabRefused, match="bad-version"):
+        chains(Lab(lambda since: page), (-1, 3))
+
+
+def test_a_version_never_gets_other_weights() -> None:
+    """Not in one list, and not in a later one."""
+    both = [published(0), published(0, "other weights")]
+    with pytest.raises(LabRefused, match="bad-version"):
+        chains(Lab(lambda since: both), (-1, 0))
+    pages = iter([[published(0)], [published(0, "other weights"), published(1)]])
+    with pytest.raises(LabRefused, match="bad-version"):
+        chains(Lab(lambda since: next(pages)), (-1, 0), (0, 1))
