@@ -139,35 +139,6 @@ class Trainer:
             write_checkpoint(directory, self.version, {OPTIMISER_FILE: state}, facts)
         wait_for_all(self._site)
 
-    def pack(self, path: Path) -> None:
-        """SHIM until the training room's own."""
-        state = self._optimiser.state()
-        if self._site.is_first:
-            import safetensors.torch
-
-            facts = {
-                "version": str(self.version),
-                "steps": str(self._optimiser.steps),
-                "recipe": self._recipe.canonical_bytes().decode(),
-                "model": json.dumps(self._config.to_hf(), sort_keys=True),
-            }
-            safetensors.torch.save_file(state, path, facts)
-        wait_for_all(self._site)
-
-    @classmethod
-    def unpack(cls, path: Path) -> Self:
-        """SHIM."""
-        import safetensors
-
-        with safetensors.safe_open(path, "pt") as file:
-            facts = file.metadata()
-            config = DecoderConfig.from_hf(json.loads(facts["model"]))
-            trainer = cls(Decoder(config), recipe_from_canonical(facts["recipe"].encode()))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            trainer._optimiser.load(tensors, int(facts["steps"]))
-            trainer.version = int(facts["version"])
-        return trainer
-
     @classmethod
     def restore(cls, directory: Path) -> Self:
         """Continue from the newest checkpoint in `directory` that is whole.
