@@ -48,7 +48,7 @@ def test_what_is_put_comes_back_under_its_hash(store: BlobStore) -> None:
     as_port: Blobs = store
     assert as_port.put_bytes(DATA) == DIGEST == as_port.put_bytes(DATA)
     assert store.exists(DIGEST)
-    assert store.size(DIGEST) == len(DATA) == store.used_bytes()
+    assert store.size(DIGEST) == len(DATA) == store.used().total_bytes
     assert store.read_bytes(DIGEST, len(DATA)) == DATA
     assert store.digests() == [DIGEST]
     assert store.path(DIGEST).stat().st_mode & 0o777 == 0o444
@@ -136,9 +136,9 @@ def test_only_a_digest_names_a_blob(store: BlobStore, name: str) -> None:
         lambda: store.path(name),
         lambda: store.chunks(name),
         lambda: store.read_bytes(name, 10),
-        lambda: store.delete(name),
+        lambda: store.discard(name),
         lambda: store.partial_offset(name),
-        lambda: store.discard_partial(name),
+        lambda: store.discard(name),
         lambda: store.writer(name, 3),
     ]
     for call in calls:
@@ -154,7 +154,7 @@ def test_a_missing_blob_says_so(store: BlobStore) -> None:
         store.read_bytes(DIGEST, 10)
     assert not store.exists(DIGEST)
     assert store.partial_offset(DIGEST) == 0
-    store.delete(DIGEST)
+    store.discard(DIGEST)
 
 
 def test_other_bytes_than_named_are_refused_and_removed(store: BlobStore) -> None:
@@ -164,7 +164,7 @@ def test_other_bytes_than_named_are_refused_and_removed(store: BlobStore) -> Non
             with pytest.raises(DigestMismatch, match="dropped"):
                 writer.commit()
         assert not store.exists(DIGEST)
-        assert store.used_bytes() == 0
+        assert store.used().total_bytes == 0
         assert store.partial_offset(DIGEST) == 0
 
 
@@ -184,7 +184,7 @@ def test_a_partial_file_longer_than_announced_is_found_out(store: BlobStore) -> 
         writer.write(DATA)
     with store.writer(DIGEST, 10, len(DATA)) as writer, pytest.raises(DigestMismatch):
         writer.commit()
-    assert store.used_bytes() == 0
+    assert store.used().total_bytes == 0
 
 
 def test_too_few_bytes_are_kept_for_later(store: BlobStore) -> None:
@@ -193,8 +193,8 @@ def test_too_few_bytes_are_kept_for_later(store: BlobStore) -> None:
         with pytest.raises(BlobIncomplete, match="77 of"):
             writer.commit()
     assert store.partial_offset(DIGEST) == 77
-    store.discard_partial(DIGEST)
-    assert store.partial_offset(DIGEST) == store.used_bytes() == 0
+    store.discard(DIGEST)
+    assert store.partial_offset(DIGEST) == store.used().total_bytes == 0
 
 
 def test_more_bytes_than_announced_are_never_written(store: BlobStore) -> None:
@@ -202,7 +202,7 @@ def test_more_bytes_than_announced_are_never_written(store: BlobStore) -> None:
         writer.write(DATA[:100])
         with pytest.raises(BlobTooLarge, match="announced 100"):
             writer.write(DATA[100:])
-    assert store.used_bytes() == 0
+    assert store.used().total_bytes == 0
 
 
 @pytest.mark.parametrize("size", [-1, 100_001, 2**63])
@@ -215,7 +215,7 @@ def test_a_blob_over_the_cap_is_refused_before_its_first_byte(store: BlobStore, 
 def test_a_put_over_the_cap_leaves_nothing(store: BlobStore) -> None:
     with pytest.raises(BlobTooLarge):
         store.put_bytes(bytes(100_001))
-    assert store.used_bytes() == 0
+    assert store.used().total_bytes == 0
 
 
 @pytest.mark.parametrize("offset", [1, 49, 51, len(DATA)])
@@ -247,12 +247,12 @@ def test_the_quota_counts_what_is_announced_and_what_is_partial(store: BlobStore
     second.close()
     store.put_bytes(b"one more")
     first.close()
-    while store.used_bytes() <= 190_000:
-        store.put_bytes(b"%d" % store.used_bytes() * 1000)
+    while store.used().total_bytes <= 190_000:
+        store.put_bytes(b"%d" % store.used().total_bytes * 1000)
     with pytest.raises(StorageFull):
         store.put_bytes(b"x" * 10_000)
-    assert store.used_bytes() <= 200_000
-    store.discard_partial(DIGEST)
+    assert store.used().total_bytes <= 200_000
+    store.discard(DIGEST)
     store.put_bytes(b"x" * 10_000)
     assert sum(path.name.count(".") for path in partials(store)) == 0
 
@@ -261,7 +261,7 @@ def test_deleting_makes_room(store: BlobStore) -> None:
     digests = [store.put_bytes(bytes([index]) * 100_000) for index in range(2)]
     with pytest.raises(StorageFull):
         store.put_bytes(b"x")
-    store.delete(digests[0])
+    store.discard(digests[0])
     store.put_bytes(b"x")
 
 
@@ -315,7 +315,7 @@ def _race(root: Path, data: bytes, seed: int) -> None:
     store = BlobStore(root)
     step = 500 + seed * 37
     for _ in range(20):
-        store.delete(digest_of(data))
+        store.discard(digest_of(data))
         try:
             offset = store.partial_offset(digest_of(data)) if seed % 2 else 0
             with store.writer(digest_of(data), len(data), offset) as writer:
@@ -417,20 +417,24 @@ store = BlobStore(root)
 data = bytes(range(256)) * 3000
 digest = "sha256:" + hashlib.sha256(data).hexdigest()
 ballast.write_bytes(bytes(500_000))
-try:
-    store.put_bytes(data)
-    raise SystemExit("the disk was not full")
-except StorageFull:
-    pass
-assert list((root / "partial").iterdir()) == []
+for begin in (store.put_bytes, lambda data: store.writer(digest, len(data))):
+    try:
+        begin(data)
+        raise SystemExit("room was promised that is not there")
+    except StorageFull as error:
+        assert "768000 bytes do not fit" in str(error), error
+    assert list((root / "partial").iterdir()) == []
+ballast.unlink()
 try:
     with store.writer(digest, len(data)) as writer:
+        ballast.write_bytes(bytes(500_000))
         for start in range(0, len(data), 10_000):
             writer.write(data[start : start + 10_000])
         writer.commit()
     raise SystemExit("the disk was not full")
 except StorageFull as error:
     assert "disk is full" in str(error), error
+assert store.used().partial_bytes == (root / "partial" / digest[7:]).stat().st_size
 offset = store.partial_offset(digest)
 assert 0 < offset < len(data), offset
 assert not store.exists(digest)

@@ -88,9 +88,9 @@ def test_a_cache_keeps_what_the_work_needs_and_little_more(
         digests = [store.put_bytes(data[n]) for n in work]
         cache.use(digests)
         assert all(store.exists(digest) for digest in digests)
-        assert store.used_bytes() <= max(limit, 10 * len(work))
+        assert store.used().total_bytes <= max(limit, 10 * len(work))
     cache.clear()
-    assert store.used_bytes() == 0
+    assert store.used().total_bytes == 0
 
 
 def test_what_was_cached_before_a_restart_counts_too(tmp_path: Path) -> None:

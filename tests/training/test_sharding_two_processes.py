@@ -43,8 +43,8 @@ def test_two_processes_give_the_losses_and_gradients_of_one(runs):
 def test_two_processes_take_the_step_that_one_takes(runs):
     directory, _, _ = runs
     for version in range(1, VERSIONS + 1):
-        one = read_latest(directory / "one" / str(version)).tensors["optimiser"]
-        two = read_latest(directory / "two" / str(version)).tensors["optimiser"]
+        one = read_latest(directory / "one" / str(version)).tensors
+        two = read_latest(directory / "two" / str(version)).tensors
         assert one.keys() == two.keys()
         for name, tensor in one.items():
             # Adam divides by the gradient's size, which is rounding error where it is near zero.

@@ -1,8 +1,8 @@
 """Bytes named by their hash, never believed until hashed.
 
 `store` has the port (`Blobs`, which an object store may implement) and the local folder
-(`BlobStore`), `writer` takes a stream in, `layout` says which file is which and how much fits, and
-`errors` names what can go wrong.
+(`BlobStore`), `writer` takes a stream in, `sweep` removes what nobody needs, `account` says how much
+fits, `layout` which file is which, and `errors` names what can go wrong.
 """
 
 from archipel.blobs.errors import (

@@ -1,5 +1,9 @@
 """What can go wrong with a blob, each by its own name."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BlobError(Exception):
     """A blob cannot be kept or given."""
@@ -31,3 +35,39 @@ class BlobBusy(BlobError):
 
 class StorageFull(BlobError):
     """The disk or the store's quota is full."""
+
+
+class StorageFailed(BlobError, OSError):
+    """The store's folder is gone, read-only or broken: whoever runs it must mend it."""
+
+
+class TooManyOpenFiles(BlobError):
+    """No further file can be opened now; it passes when others are closed."""
+
+
+_KINDS: dict[int, tuple[type[BlobError], str]] = {
+    errno.ENOSPC: (StorageFull, "the disk is full; make room on it"),
+    errno.EDQUOT: (StorageFull, "this user's disk quota is full; make room or raise it"),
+    errno.EFBIG: (StorageFull, "the file is larger than this file system or user may have"),
+    errno.EMFILE: (TooManyOpenFiles, "too many open files; try again, or raise `ulimit -n`"),
+    errno.ENFILE: (TooManyOpenFiles, "this machine has too many open files; try again"),
+    errno.ENOENT: (StorageFailed, "the store's folder is gone; mount it again, or restart"),
+    errno.EROFS: (StorageFailed, "the disk is read-only; mount it for writing"),
+}
+
+
+@contextmanager
+def named_errors(doing: str) -> Iterator[None]:
+    """What the operating system says, as one of the kinds above.
+
+    Raises:
+        StorageFull, TooManyOpenFiles, StorageFailed: in place of an OSError.
+    """
+    try:
+        yield
+    except BlobError:
+        raise
+    except OSError as error:
+        unknown = (StorageFailed, f"{error.strerror or error}; see to the disk")
+        kind, reason = _KINDS.get(error.errno or 0, unknown)
+        raise kind(f"{doing}: {reason}") from error

@@ -1,19 +1,23 @@
-"""Which file of a store is which blob, and how many bytes still fit.
+"""Which file of a store is which blob.
 
 `ab/cdef...` is the blob sha256:abcdef..., mode 0444; `partial/<hex>` is one still arriving, and
-`partial/<hex>.<random>` one that cannot be resumed.
+`partial/<hex>.<random>` one that cannot be resumed. A blob's modification time says when it was last
+put or offered, a partial one's when its last bytes came.
 """
 
+import fcntl
+import os
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
-from archipel.blobs.errors import BadDigest, StorageFull
+from archipel.blobs.errors import BadDigest, BlobMissing, named_errors
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
+_FILE = re.compile(r"[0-9a-f]{62}")
 
 
 def hexadecimal(digest: str) -> str:
@@ -45,54 +49,62 @@ class Layout:
         """Where an interrupted blob waits to be resumed."""
         return self.partials / hexadecimal(digest)
 
-    def digests(self) -> list[str]:
-        """Every whole blob, sorted."""
-        files = (path for path, _ in self._files() if path.parent != self.partials)
-        return sorted(f"sha256:{path.parent.name}{path.name}" for path in files)
+    def whole_files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Digest and state of every whole blob; one that goes meanwhile is left out."""
+        with os.scandir(self.root) as folders:
+            names = [folder.path for folder in folders if _FOLDER.fullmatch(folder.name)]
+        for name in sorted(names):
+            for entry, state in _listed(name):
+                if _FILE.fullmatch(entry.name):
+                    yield f"sha256:{name[-2:]}{entry.name}", state
 
-    def used_bytes(self) -> int:
-        """Bytes of all files, partial ones included."""
-        return sum(size for _, size in self._files())
+    def partial_files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Path and state of every partial blob."""
+        for entry, state in _listed(self.partials):
+            yield Path(entry.path), state
 
-    def _files(self) -> Iterator[tuple[Path, int]]:
-        for folder in self.root.iterdir():
-            if folder == self.partials or _FOLDER.fullmatch(folder.name):
-                for path in folder.iterdir():
-                    with suppress(FileNotFoundError):  # moved or removed by another writer
-                        yield path, path.stat().st_size
-
-
-class Quota:
-    """How many bytes a store may hold, counting what its writers have announced."""
-
-    def __init__(self, limit_bytes: int, layout: Layout) -> None:
-        self._limit_bytes = limit_bytes
-        self._layout = layout
-        self._lock = threading.Lock()
-        self._announced = 0
-        """Bytes that writers of this process will still write."""
-        self._upper_bound = layout.used_bytes()
-        """At least what is used and announced; only a new look at the disk lowers it."""
-
-    def reserve(self, num_bytes: int) -> None:
-        """Announce bytes to come.
+    @contextmanager
+    def expecting(self, digest: str) -> Iterator[None]:
+        """No file means no blob, as long as the store itself is there.
 
         Raises:
-            StorageFull: they do not fit.
+            BlobMissing: accordingly. StorageFailed, TooManyOpenFiles: from the disk.
         """
-        with self._lock:
-            if self._upper_bound + num_bytes > self._limit_bytes:
-                self._upper_bound = self._layout.used_bytes() + self._announced
-            room = self._limit_bytes - self._upper_bound
-            if num_bytes > room:
-                raise StorageFull(
-                    f"{num_bytes} bytes do not fit: the store's quota of {self._limit_bytes} has "
-                    f"{max(0, room)} left; delete blobs or raise the quota"
-                )
-            self._announced += num_bytes
-            self._upper_bound += num_bytes
+        with named_errors(f"cannot read {digest}"):
+            try:
+                yield
+            except FileNotFoundError:
+                self.require()
+                raise BlobMissing(f"there is no blob {digest} here") from None
 
-    def release(self, num_bytes: int) -> None:
-        """These announced bytes have been written, or never will be."""
-        with self._lock:
-            self._announced -= num_bytes
+    def require(self) -> None:
+        """Raise FileNotFoundError when the folder is gone: an absent blob is another thing."""
+        self.partials.stat()
+
+
+def locked(path: Path, flags: int = 0) -> FileIO | None:
+    """The partial file at `path`, opened with `flags` and locked for us; None if another has it.
+
+    Raises:
+        FileNotFoundError: there is none, and `flags` do not say to create it.
+    """
+    while True:
+        file = FileIO(os.open(path, os.O_RDWR | os.O_CLOEXEC | flags, 0o600), "r+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        # Between open and lock its last owner may have committed or dropped it: ours may then be
+        # a finished blob under another name. Only the file that still has this name will do.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def _listed(folder: Path | str) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # moved or removed by another writer
+                yield entry, entry.stat(follow_symlinks=False)

@@ -2,14 +2,23 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from archipel.blobs.errors import BlobIncomplete, BlobMissing, BlobTooLarge, DigestMismatch
-from archipel.blobs.layout import Layout, Quota, hexadecimal
-from archipel.blobs.writer import BlobWriter, remove_abandoned
+from archipel.blobs.account import Account, Usage
+from archipel.blobs.errors import (
+    BlobIncomplete,
+    BlobMissing,
+    BlobTooLarge,
+    DigestMismatch,
+    StorageFull,
+    named_errors,
+)
+from archipel.blobs.layout import Layout, hexadecimal
+from archipel.blobs.sweep import Live, SweepReport, sweep
+from archipel.blobs.writer import BlobWriter
 from archipel.records.canonical import sha256_digest
 
 MAX_BLOB_BYTES = 64 * 2**30
@@ -28,7 +37,7 @@ class Blobs(Protocol):
     def size(self, digest: str) -> int:
         """Bytes of the blob; raises BlobMissing."""
 
-    def put_bytes(self, data: bytes) -> str:
+    def put_bytes(self, data: bytes, *, privileged: bool = False) -> str:
         """Keep `data`; return its digest."""
 
     def read_bytes(self, digest: str, max_bytes: int) -> bytes:
@@ -39,84 +48,157 @@ class Blobs(Protocol):
 
 
 class BlobStore:
-    """Blobs in the folder `root`, made if missing. Safe for several threads and processes."""
+    """Blobs in the folder `root`, made if missing. Safe for several threads and processes.
+
+    Quota and room are those of this process's view: one process should own a store's growth.
+    Every method may raise StorageFailed (the folder is gone, read-only or broken) and
+    TooManyOpenFiles.
+    """
 
     def __init__(
         self,
         root: Path,
         max_blob_bytes: int = MAX_BLOB_BYTES,
         quota_bytes: int = MAX_STORE_BYTES,
+        reserve_bytes: int = 0,
     ) -> None:
+        """Walk what is there and remove what killed writers left behind.
+
+        Args:
+            root: the folder.
+            max_blob_bytes: cap on one blob.
+            quota_bytes: cap on all files together.
+            reserve_bytes: the part of the quota that only privileged uploads may use.
+
+        Raises:
+            OSError: the folder cannot be made or read. ValueError: the reserve exceeds the quota.
+        """
         self._layout = Layout(root)
-        remove_abandoned(self._layout.partials)
+        self._account = Account(self._layout, quota_bytes, reserve_bytes)
+        for path, _ in self._layout.partial_files():
+            if "." in path.name:  # private, and no writer that lives will resume it
+                self._account.remove_partial(path)
         self._max_blob_bytes = max_blob_bytes
-        self._quota = Quota(quota_bytes, self._layout)
 
     def exists(self, digest: str) -> bool:
         """Whether the whole blob is here."""
-        return self._layout.final(digest).is_file()
+        with suppress(BlobMissing):
+            return self.size(digest) >= 0
+        return False
+
+    def keep(self, digest: str) -> bool:
+        """Whether the whole blob is here; if so, it is as young as one that was put just now.
+
+        For whoever is told not to send what is here already: a sweep must not take it away before
+        the record that names it has come.
+        """
+        with suppress(BlobMissing), self._layout.expecting(digest):
+            self._account.renew(self._layout.final(digest))
+            return True
+        return False
 
     def size(self, digest: str) -> int:
         """Bytes of the blob; raises BlobMissing."""
-        with _blob_expected(digest):
+        with self._layout.expecting(digest):
             return self._layout.final(digest).stat().st_size
 
     def path(self, digest: str) -> Path:
-        """The blob's file, to be read only; raises BlobMissing."""
+        """The blob's file, to be read only; raises BlobMissing. A sweep may remove it: see `open`."""
         self.size(digest)
         return self._layout.final(digest)
 
     def digests(self) -> list[str]:
         """Every whole blob here, sorted."""
-        return self._layout.digests()
+        with named_errors("cannot list the blobs"):
+            return sorted(digest for digest, _ in self._layout.whole_files())
 
-    def used_bytes(self) -> int:
-        """Bytes on the disk now, partial blobs included."""
-        return self._layout.used_bytes()
+    def used(self) -> Usage:
+        """Bytes on the disk now, of whole and of partial blobs; counted, not walked."""
+        return self._account.used()
 
-    def put_bytes(self, data: bytes) -> str:
-        """Keep `data`; return its digest.
+    def room(self, *, privileged: bool = False) -> int:
+        """Bytes that may come now: what quota, reserve and disk leave."""
+        with named_errors("cannot look for room"):
+            return self._account.room(privileged=privileged)
+
+    def require_room(self, num_bytes: int, *, privileged: bool = False) -> None:
+        """Raise StorageFull, with sizes, when so many bytes cannot come: ask before a transfer."""
+        room = self.room(privileged=privileged)
+        if num_bytes > room:
+            raise StorageFull(
+                f"{num_bytes} bytes are to come and {room} fit into {self._layout.root}; make room "
+                "on its disk or raise the quota"
+            )
+
+    def put_bytes(self, data: bytes, *, privileged: bool = False) -> str:
+        """Keep `data`; return its digest. A blob that is here is kept as `keep` does.
 
         Raises:
             BlobTooLarge: over the cap. StorageFull: no room; nothing is left behind.
         """
         digest = sha256_digest(data)
-        if not self.exists(digest):
+        if not self.keep(digest):
             self._check_size(digest, len(data))
-            with BlobWriter(self._layout, self._quota, digest, len(data), offset=None) as writer:
+            with self._writer(digest, len(data), None, privileged) as writer:
                 writer.write(data)
                 writer.commit()
         return digest
 
-    def writer(self, digest: str, size: int, offset: int = 0) -> BlobWriter:
+    def writer(
+        self, digest: str, size: int, offset: int = 0, *, privileged: bool = False
+    ) -> BlobWriter:
         """A stream for a blob of `size` bytes, from `offset` on.
 
         Args:
             digest: what the bytes must hash to.
             size: bytes of the whole blob as announced; more is refused, fewer is incomplete.
             offset: 0 to begin anew, or `partial_offset(digest)` to go on.
+            privileged: the sender may use the reserve.
 
         Raises:
             BadDigest: no digest. BlobTooLarge: announced over the cap. StorageFull: no room in the
-            quota. BlobBusy: the partial blob does not end at `offset`, or is being written.
+            quota or on the disk. BlobBusy: the partial blob does not end at `offset`, or is being
+            written.
         """
         self._check_size(digest, size)
-        return BlobWriter(self._layout, self._quota, digest, size, offset=offset)
+        return self._writer(digest, size, offset, privileged)
 
     def partial_offset(self, digest: str) -> int:
         """How many bytes of an interrupted blob are here: a resumed stream starts there."""
-        try:
+        with suppress(BlobMissing), self._layout.expecting(digest):
             return self._layout.partial(digest).stat().st_size
-        except FileNotFoundError:
-            return 0
+        return 0
 
-    def discard_partial(self, digest: str) -> None:
-        """Forget an interrupted blob and give its bytes back."""
-        self._layout.partial(digest).unlink(missing_ok=True)
+    def discard(self, digest: str) -> int:
+        """Remove a blob, whole or partial; returns the bytes freed.
+
+        A partial one that a writer is filling is left to it.
+        """
+        final, partial = self._layout.final(digest), self._layout.partial(digest)
+        with named_errors(f"cannot remove {digest}"):
+            whole = self._account.remove_whole(final) or 0
+            return whole + (self._account.remove_partial(partial) or 0)
+
+    def sweep(
+        self, live: Live, *, now_s: float, older_than_s: float, idle_s: float
+    ) -> SweepReport:
+        """Remove what nobody needs any more. Reads the whole folder: call it now and then, in a thread.
+
+        Args:
+            live: digests of whole blobs that must stay, or whether one must. What becomes live
+                after this was collected is safe as long as it is younger than the grace.
+            now_s: Unix time.
+            older_than_s: the grace; a whole blob put or offered since then stays.
+            idle_s: a partial blob that grew since then stays, and one that a writer holds.
+        """
+        with named_errors("cannot sweep the blobs"):
+            return sweep(
+                self._account, live, now_s=now_s, older_than_s=older_than_s, idle_s=idle_s
+            )
 
     def open(self, digest: str) -> FileIO:
         """The blob as a file, for whoever hashes what it reads; raises BlobMissing."""
-        with _blob_expected(digest):
+        with self._layout.expecting(digest):
             return FileIO(self._layout.final(digest))
 
     def chunks(self, digest: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -138,43 +220,35 @@ class BlobStore:
             BlobMissing: there is none. BlobTooLarge: over `max_bytes`.
             DigestMismatch: it rotted on the disk; it is removed.
         """
-        if self.size(digest) > max_bytes:
-            raise BlobTooLarge(f"{digest} has {self.size(digest)} bytes; the limit is {max_bytes}")
+        size = self.size(digest)
+        if size > max_bytes:
+            raise BlobTooLarge(f"{digest} has {size} bytes; the limit is {max_bytes}")
         data = b"".join(self.chunks(digest))
         if sha256_digest(data) != digest:
-            self.delete(digest)
+            self.discard(digest)
             raise DigestMismatch(f"{digest} rotted on the disk; it was removed, fetch it again")
         return data
-
-    def delete(self, digest: str) -> None:
-        """Remove the blob if it is here."""
-        self._layout.final(digest).unlink(missing_ok=True)
 
     def verify_all(self) -> list[str]:
         """Hash every blob; remove those that rotted and return their digests."""
         rotten = []
         for digest in self.digests():
-            with suppress(BlobMissing), self.open(digest) as file:  # else deleted meanwhile
+            with suppress(BlobMissing), self.open(digest) as file:  # else removed meanwhile
                 if hashlib.file_digest(file, "sha256").hexdigest() != hexadecimal(digest):
-                    self.delete(digest)
+                    self.discard(digest)
                     rotten.append(digest)
         return rotten
+
+    def _writer(self, digest: str, size: int, offset: int | None, privileged: bool) -> BlobWriter:
+        return BlobWriter(self._account, digest, size, offset=offset, privileged=privileged)
 
     def _check_size(self, digest: str, size: int) -> None:
         if not 0 <= size <= self._max_blob_bytes:
             raise BlobTooLarge(f"{digest} has {size} bytes; a blob has 0 to {self._max_blob_bytes}")
 
 
-@contextmanager
-def _blob_expected(digest: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise BlobMissing(f"there is no blob {digest} here") from None
-
-
 def _read_chunks(file: FileIO, start: int, end: int) -> Iterator[bytes]:
-    with file:
+    with file, named_errors("cannot read the blob"):
         file.seek(start)
         while start < end:
             chunk = file.read(min(CHUNK_BYTES, end - start))

@@ -5,57 +5,55 @@ Writers of one blob do not disturb each other: the first holds a lock on the par
 other starts a private file of its own, and whoever ends first gives the blob its name.
 """
 
-import errno
-import fcntl
 import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from archipel.blobs.account import Account
 from archipel.blobs.errors import (
     BlobBusy,
     BlobIncomplete,
     BlobTooLarge,
     DigestMismatch,
-    StorageFull,
+    named_errors,
 )
-from archipel.blobs.layout import Layout, Quota, hexadecimal
-
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from archipel.blobs.layout import hexadecimal, locked
 
 
 class BlobWriter:
     """`write` chunks, then `commit`; leaving the `with` block earlier keeps what arrived."""
 
     def __init__(
-        self, layout: Layout, quota: Quota, digest: str, size: int, *, offset: int | None
+        self, account: Account, digest: str, size: int, *, offset: int | None, privileged: bool
     ) -> None:
         """Start at `offset`; None writes a private file, which is dropped unless committed.
 
         Raises:
             BlobBusy: the partial blob does not end at `offset`, or is being written.
-            StorageFull: the quota has no room.
+            StorageFull: neither quota nor disk has room. StorageFailed, TooManyOpenFiles: the disk.
         """
         self._digest = digest
         self._size = size
-        self._final = layout.final(digest)
-        self._quota = quota
+        self._account = account
+        self._final = account.layout.final(digest)
         self._is_private = offset is None
-        self._file, self._path = self._open(layout.partial(digest), offset or 0)
-        self._announced = 0
-        try:
-            self._hash = hashlib.file_digest(self._file, "sha256")
-            self._offset = self._file.tell()
-            quota.reserve(max(0, size - self._offset))
-        except BaseException:
-            self.close()
-            raise
-        self._announced = max(0, size - self._offset)
+        self._is_named = False
+        self._offset = offset or 0
+        with named_errors(f"cannot keep {digest}"):
+            self._file, self._path = self._open(account.layout.partial(digest), self._offset)
+            try:
+                self._hash = hashlib.file_digest(self._file, "sha256")
+                self._announced = max(0, size - self._offset)
+                account.announce(self._announced, privileged=privileged)
+            except BaseException:
+                self._let_go()
+                raise
 
     @property
     def offset(self) -> int:
@@ -67,7 +65,7 @@ class BlobWriter:
 
         Raises:
             BlobTooLarge: more than announced; all of it is dropped.
-            StorageFull: the disk is full; what fitted is kept for a resumed stream.
+            StorageFull, StorageFailed: from the disk; what fitted is kept for a resumed stream.
         """
         if self._offset + len(data) > self._size:
             self._drop()
@@ -79,7 +77,7 @@ class BlobWriter:
             self._hash.update(rest[:num_written])
             self._offset += num_written
             self._announced -= num_written
-            self._quota.release(num_written)
+            self._account.arrived(num_written)
             rest = rest[num_written:]
 
     def commit(self) -> None:
@@ -88,7 +86,7 @@ class BlobWriter:
         Raises:
             BlobIncomplete: fewer bytes than announced; kept for a resumed stream.
             DigestMismatch: other bytes than named, or more; dropped.
-            StorageFull: the disk is full; kept.
+            StorageFull, StorageFailed: from the disk; kept.
         """
         if self._offset < self._size:
             self.close()
@@ -102,23 +100,23 @@ class BlobWriter:
             )
         with self._reported():
             os.fsync(self._file.fileno())
-            self._final.parent.mkdir(exist_ok=True, mode=0o700)
-            self._path.replace(self._final)
+            self._account.name(self._path, self._final, self._offset)
+            self._is_named = True
             # Only now: a crash before the rename must leave a partial file that can be written to.
             os.fchmod(self._file.fileno(), 0o444)
             _synchronise(self._final.parent)
             _synchronise(self._final.parent.parent)
-        self._is_private = False  # it has its name now: nothing is left to drop
         self.close()
 
     def close(self) -> None:
         """Stop here; what arrived stays for a resumed stream, except in a private file."""
         if self._file.closed:
             return
-        if self._is_private:
-            self._path.unlink(missing_ok=True)
-        self._file.close()  # lets go of the lock
-        self._quota.release(self._announced)
+        with named_errors(f"cannot put {self._digest} aside"):
+            try:
+                self._let_go()
+            finally:
+                self._account.release(self._announced)
 
     def __enter__(self) -> Self:
         return self
@@ -133,19 +131,20 @@ class BlobWriter:
 
     def _open(self, shared: Path, offset: int) -> tuple[FileIO, Path]:
         """The locked file, cut to `offset` with its start as position, and its path."""
-        file = None if self._is_private else _open_locked(shared)
+        file = None if self._is_private else locked(shared, os.O_CREAT)
         if file is not None:
             present = os.fstat(file.fileno()).st_size
             if offset not in (0, present):
                 file.close()
                 raise BlobBusy(f"{self._digest} ends at {present}, not {offset}; resume from there")
             file.truncate(offset)
+            self._account.dropped(present - offset)
             return file, shared
         if offset:
             raise BlobBusy(f"another writer is filling {self._digest}; ask again later")
         self._is_private = True
         path = shared.with_name(f"{shared.name}.{secrets.token_hex(8)}")
-        file = _open_locked(path)
+        file = locked(path, os.O_CREAT | os.O_EXCL)
         if file is None:
             raise BlobBusy(f"{path.name} is being removed as abandoned; try again")
         return file, path
@@ -154,44 +153,22 @@ class BlobWriter:
         self._is_private = True
         self.close()
 
+    def _let_go(self) -> None:
+        """Keep what a resumed stream can use, and nothing else."""
+        with self._file:  # its end lets go of the lock
+            if not self._is_named and (self._is_private or self._offset == 0):
+                self._path.unlink(missing_ok=True)
+                self._account.dropped(self._offset)
+
     @contextmanager
     def _reported(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            self.close()
-            if error.errno not in _FULL_DISK:
+        where = f"stopped after {self._offset} of {self._size} bytes of {self._digest}"
+        with named_errors(where):
+            try:
+                yield
+            except OSError:
+                self.close()
                 raise
-            raise StorageFull(
-                f"the disk is full after {self._offset} of {self._size} bytes of {self._digest}; "
-                "make room and resume"
-            ) from error
-
-
-def remove_abandoned(partials: Path) -> None:
-    """Remove the private files of writers that were killed: nobody holds their locks any more."""
-    for path in partials.glob("*.*"):
-        file = _open_locked(path)
-        if file is not None:
-            path.unlink()
-            file.close()
-
-
-def _open_locked(path: Path) -> FileIO | None:
-    """The file at `path`, created if missing and locked for us; None if another writer has it."""
-    while True:
-        file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        # Between open and lock its last owner may have committed or dropped it: ours may then be
-        # a finished blob under another name. Only the file that still has this name will do.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()
 
 
 def _synchronise(folder: Path) -> None:

@@ -38,7 +38,12 @@ def command() -> None:
     default=0.0,
     help="Extra seconds before each exchange: a far-away node, for experiments.",
 )
-@click.option("--max-memory-gb", type=float, help="Address space of the work process (CPU only).")
+@click.option(
+    "--max-memory-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Address space of the work process [on cpu three quarters of this machine's memory, at "
+    "least 4; elsewhere no bound].",
+)
 def join(
     lab_url: str,
     home: Path | None,

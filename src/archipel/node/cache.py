@@ -1,19 +1,32 @@
-"""The node's blobs are a cache: what has not been used for longest goes first when it grows too large."""
+"""The node's blobs are a cache: what has not been used for longest goes first when it grows too large.
 
-from collections.abc import Iterable
+Transfers that were cut count too. They can be resumed for a while; those of runs that are gone never
+will be, so an idle one is removed, and any other when nothing else makes room.
+"""
+
+import time
+from collections.abc import Callable, Iterable
 
 from archipel.blobs import BlobStore
+
+PARTIAL_IDLE_S = 3600.0
+"""A transfer that stood still this long is not resumed: leases are shorter."""
 
 
 class Cache:
     """Keeps a store of fetched blobs below a size, as far as the work at hand allows."""
 
-    def __init__(self, store: BlobStore, limit_bytes: int) -> None:
+    def __init__(
+        self, store: BlobStore, limit_bytes: int, clock_s: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._limit_bytes = limit_bytes
+        self._clock_s = clock_s
         self._sizes = {digest: store.size(digest) for digest in store.digests()}
         """Digest -> bytes, least recently used first."""
         self._needed: frozenset[str] = frozenset()
+        if store.room() == 0:
+            self.clear()
 
     def use(self, digests: Iterable[str]) -> None:
         """The work at hand needs these, and no others."""
@@ -22,6 +35,7 @@ class Cache:
             self._sizes.pop(digest, None)
             if self._store.exists(digest):
                 self._sizes[digest] = self._store.size(digest)
+        self._drop_partials(PARTIAL_IDLE_S)
         self._shrink(self._limit_bytes)
 
     def clear(self) -> None:
@@ -30,11 +44,19 @@ class Cache:
         self._shrink(0)
 
     def _shrink(self, limit_bytes: int) -> None:
-        total = sum(self._sizes.values())
+        total = sum(self._sizes.values()) + self._store.used().partial_bytes
         for digest, size in list(self._sizes.items()):
             if total <= limit_bytes:
                 return
             if digest not in self._needed:
-                self._store.delete(digest)
+                self._store.discard(digest)
                 del self._sizes[digest]
                 total -= size
+        if total > limit_bytes:
+            self._drop_partials(0.0)
+
+    def _drop_partials(self, idle_s: float) -> None:
+        if self._store.used().partial_bytes:
+            self._store.sweep(
+                lambda digest: True, now_s=self._clock_s(), older_than_s=0.0, idle_s=idle_s
+            )

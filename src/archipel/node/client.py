@@ -168,10 +168,16 @@ class LabClient:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
     async def fetch(self, blob: BlobRef, store: BlobStore) -> Path:
-        """Bring a blob into `store`, resuming what an earlier attempt left; returns its path."""
+        """Bring a blob into `store`, resuming what an earlier attempt left; returns its path.
+
+        Raises:
+            StorageFull: it would not fit; nothing was asked of the lab.
+            LabUnreachable, LabRefused: from the lab.
+        """
         for attempt in range(MAX_TRANSFER_ATTEMPTS):
             if store.exists(blob.digest):
                 return store.path(blob.digest)
+            store.require_room(blob.size - store.partial_offset(blob.digest))
             try:
                 await self._fetch_rest(blob, store)
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
@@ -218,7 +224,7 @@ class LabClient:
     async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
         offset = store.partial_offset(blob.digest)
         if offset >= blob.size:
-            store.discard_partial(blob.digest)
+            store.discard(blob.digest)
             offset = 0
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:

@@ -11,7 +11,7 @@ from archipel.blobs import BlobStore, StorageFull
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.documents import Opening
-from archipel.node.operator import copy_file
+from archipel.node.operator import copy_file, is_copy_of
 from archipel.node.settings import NodeSettings
 from archipel.node.weights import Weights
 from archipel.node.worker import Worker
@@ -134,9 +134,10 @@ class Errands:
             model = self._settings.home / "models" / folder
             for file in opening.model:
                 is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
-                if is_needed and not (model / file.name).exists():
+                copy = model / file.name
+                if is_needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
                     path = await self._client.fetch(file.blob, self._store)
-                    await asyncio.to_thread(copy_file, path, model / file.name)
+                    await asyncio.to_thread(copy_file, path, copy)
             self._runs[name] = OpenRun(opening, folder, model)
         return self._runs[name]
 

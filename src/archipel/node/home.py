@@ -14,6 +14,9 @@ from archipel.node.patience import NodeFailed
 from archipel.node.settings import NodeSettings
 from archipel.work.messages import Setup
 
+PROBE_BYTES = 4096
+"""A block: an empty file fits on a full disk."""
+
 
 @contextmanager
 def alone_in(home: Path) -> Iterator[None]:
@@ -42,7 +45,7 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
     The scratch folder is emptied of all but the answers to `sending`, which are on their way.
 
     Raises:
-        OSError: the disk is full, or the folder is not ours.
+        OSError: the disk is full, or the folder is not ours; one sentence says what to do.
     """
     scratch, memory, models = (settings.home / n for n in ("scratch", "memory", "models"))
     for folder in (scratch, models, *([memory] if settings.trusted else [])):
@@ -53,6 +56,7 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
                 shutil.rmtree(left)
         else:
             left.unlink()
+    _require_room_in(scratch)
     readable = (*settings.readable, settings.home / "blobs", models)
     return Setup(
         scratch=str(scratch),
@@ -62,6 +66,20 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         engine=settings.engine,
         dtype=settings.dtype,
         device=settings.device,
-        max_memory_bytes=settings.max_memory_bytes,
+        max_memory_bytes=settings.memory_bound(),
         trusted=settings.trusted,
     )
+
+
+def _require_room_in(scratch: Path) -> None:
+    """Libraries look for a folder that takes a temporary file, and end the child if there is none."""
+    probe = scratch / "probe"
+    try:
+        probe.write_bytes(bytes(PROBE_BYTES))
+    except OSError as error:
+        raise OSError(
+            f"no temporary file can be written into {scratch} ({error.strerror}); make room on its "
+            "disk, or mend it"
+        ) from None
+    finally:
+        probe.unlink(missing_ok=True)

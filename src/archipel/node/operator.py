@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,9 +110,21 @@ async def fetch_version(
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """A copy that may be changed without changing the blob."""
+    """A copy that may be changed without changing the blob; whole or absent, whatever interrupts it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(source.read_bytes())
+    aside = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copyfile(source, aside)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def is_copy_of(path: Path, blob: BlobRef) -> bool:
+    """Whether these very bytes are there: a file of that name may be another run's, or damaged."""
+    return path.is_file() and path.stat().st_size == blob.size and describe_file(path) == blob
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -1,10 +1,18 @@
 """How an agent runs on this machine; every field has a safe default."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from archipel.records.statements import WorkKind
+
+MEMORY_SHARE_PERCENT = 75
+"""Of the machine's memory that a child may fill by default; the rest is for the agent and its owner."""
+MIN_MEMORY_BYTES = 4 * 2**30
+"""Address space that the tensor library and its threads take before they hold any weights (0.7 GB
+with one thread, 1.9 GB with 16, more in builds for accelerators): a lower bound would only keep the
+child from starting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +34,7 @@ class NodeSettings:
     latency_s: float = 0.0
     """Extra wait before each exchange with the lab: a far-away node, for experiments."""
     max_memory_bytes: int | None = None
-    """Address space of the child on CPU; None leaves it to the machine."""
+    """Address space of the child; None is a share of this machine's memory, see `memory_bound`."""
     poll_s: float = 20.0
     """How long one request for work waits at the lab."""
     give_up_s: float | None = None
@@ -44,3 +52,20 @@ class NodeSettings:
     def trusted(self) -> bool:
         """Does work that only authorised keys may do."""
         return "update" in self.kinds or "evaluate" in self.kinds
+
+    def memory_bound(self) -> int | None:
+        """Bytes of address space that the child may map; None for no bound.
+
+        What a lab sends may swell as far as its manifest claims, so a child without a bound can
+        take the whole machine down. Address space counts what is mapped, used or not: on
+        accelerators, whose drivers reserve far more than they use, only a bound that was asked for
+        holds. Memory that a container allows may be less than the machine's: ask for a bound there.
+        """
+        if self.max_memory_bytes is not None or self.device != "cpu":
+            return self.max_memory_bytes
+        return default_memory_bound(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def default_memory_bound(machine_bytes: int) -> int:
+    """A share of the machine's memory, and never less than the tensor library needs to start."""
+    return max(machine_bytes * MEMORY_SHARE_PERCENT // 100, MIN_MEMORY_BYTES)

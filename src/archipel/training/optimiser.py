@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from archipel.training.sharding import fill, own_part, whole
 
+STATE_KEYS = ("master", "exp_avg", "exp_avg_sq")
+"""What is kept of every parameter, each in its shape and fp32."""
+
 
 class Diverged(ArithmeticError):
     """The gradient is not finite; no weight was changed."""
@@ -119,7 +122,7 @@ class MasterAdamW:
             KeyError: a tensor is missing. ValueError: one has another shape.
         """
         for name, master in self._masters.items():
-            for key in ("master", "exp_avg", "exp_avg_sq"):
+            for key in STATE_KEYS:
                 found, expected = state[f"{key}.{name}"].shape, master.shape
                 if found != expected:
                     raise ValueError(f"{key}.{name} has shape {found}, expected {expected}")

@@ -170,7 +170,7 @@ class _Learner:
             return Progress()
         checkpoint = read_latest(directory)
         facts = checkpoint.facts
-        self._optimiser.load(checkpoint.tensors["optimiser"], facts["step"])
+        self._optimiser.load(checkpoint.tensors, facts["step"])
         return Progress(
             step=facts["step"],
             smoothed_loss=float.fromhex(facts["smoothed_loss"]),
@@ -190,5 +190,5 @@ class _Learner:
                 "smoothed_loss": progress.smoothed_loss.hex(),
                 "decay_from": progress.decay_from,
             }
-            write_checkpoint(stage.checkpoints, progress.step, {"optimiser": state}, facts)
+            write_checkpoint(stage.checkpoints, progress.step, state, facts)
         wait_for_all(self._site)

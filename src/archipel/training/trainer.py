@@ -7,9 +7,9 @@ Law: an update is a pure function of (state, groups as a set); on one thread it 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,9 +19,16 @@ from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.training.algorithms import make_advantages
 from archipel.training.batch import Batch, Group, check_groups
-from archipel.training.checkpoint import read_latest, write_checkpoint
+from archipel.training.checkpoint import (
+    BadCheckpoint,
+    Checkpoint,
+    read_file,
+    read_latest,
+    write_checkpoint,
+    write_file,
+)
 from archipel.training.losses import make_objective
-from archipel.training.optimiser import AdamSettings, MasterAdamW
+from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
 from archipel.training.packing import (
     SHARED_ROW_TOKENS,
     Tree,
@@ -35,15 +42,13 @@ from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
 
-OPTIMISER_FILE = "optimiser"
-
 
 class Trainer:
     """Owns the model from here on: its parameters become what is published (bfloat16 values)."""
 
     def __init__(self, model: Decoder, recipe: Recipe) -> None:
         self.version = 0
-        self._recipe = recipe
+        self.recipe = recipe
         self._site = this_site()
         self._config = model.config
         self._scorer = Scorer(model, recipe.sampling.temperature, self._site)
@@ -74,7 +79,7 @@ class Trainer:
         scored = [(group, self._advantages(group.rewards)) for group in ordered]
         kept = [(group, advantages) for group, advantages in scored if any(advantages)]
         sums = TokenSums()
-        for part, minibatch in enumerate(_disjoint(kept, self._recipe.optimiser.minibatches)):
+        for part, minibatch in enumerate(_disjoint(kept, self.recipe.optimiser.minibatches)):
             trees = [
                 tree
                 for group, advantages in minibatch
@@ -97,14 +102,14 @@ class Trainer:
             return
         # FSDP2 averages gradients over ranks; the product with the rank count makes that a sum.
         scale = self._site.world / num_valid
-        budget = self._recipe.optimiser.micro_batch_tokens * self._site.world
+        budget = self.recipe.optimiser.micro_batch_tokens * self._site.world
         for rows in plan(trees, budget):
             self._accumulate(self._scorer.batch_of(rows), scale, sums)
-        minibatches = self._recipe.optimiser.minibatches
+        minibatches = self.recipe.optimiser.minibatches
         rate = learning_rate(
-            self._recipe.optimiser,
+            self.recipe.optimiser,
             self.version * minibatches + part,
-            self._recipe.run.versions * minibatches,
+            self.recipe.run.versions * minibatches,
         )
         sums.stepped(self._optimiser.step(rate), rate, num_valid)
 
@@ -123,20 +128,28 @@ class Trainer:
         }
 
     def save(self, directory: Path) -> None:
-        """Write a checkpoint that `restore` continues from bit for bit. A collective.
+        """Add a checkpoint that `restore` continues from bit for bit. A collective.
 
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
         """
         state = self._optimiser.state()
         if self._site.is_first:
-            facts = {
-                "version": self.version,
-                "optimiser_steps": self._optimiser.steps,
-                "recipe": self._recipe.canonical_bytes().decode(),
-                "model": json.dumps(self._config.to_hf(), sort_keys=True),
-            }
-            write_checkpoint(directory, self.version, {OPTIMISER_FILE: state}, facts)
+            write_checkpoint(directory, self.version, state, self._facts())
+        wait_for_all(self._site)
+
+    def pack(self, path: Path) -> None:
+        """Write all that `unpack` continues from, bit for bit, as one file. A collective.
+
+        It holds the fp32 masters and both fp32 moments, 12 bytes a parameter (published weights, the
+        masters' bf16 rounding, are 2), and the version, the optimiser's steps, recipe and model.
+
+        Raises:
+            OSError: it could not be written; a file that was there is untouched.
+        """
+        state = self._optimiser.state()
+        if self._site.is_first:
+            write_file(path, self.version, state, self._facts())
         wait_for_all(self._site)
 
     @classmethod
@@ -145,14 +158,57 @@ class Trainer:
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
+            BadCheckpoint: it is whole, and not a trainer's.
         """
-        checkpoint = read_latest(directory)
+        return cls._continued(read_latest(directory))
+
+    @classmethod
+    def unpack(cls, path: Path) -> Self:
+        """Continue from a packed file; who wrote it is for the caller to know, as is its `recipe`.
+
+        Raises:
+            BadCheckpoint: it is missing, altered, or not a trainer's.
+        """
+        return cls._continued(read_file(path))
+
+    @classmethod
+    def _continued(cls, checkpoint: Checkpoint) -> Self:
         facts = checkpoint.facts
-        config = DecoderConfig.from_hf(json.loads(facts["model"]))
-        trainer = cls(Decoder(config), recipe_from_canonical(facts["recipe"].encode()))
-        trainer._optimiser.load(checkpoint.tensors[OPTIMISER_FILE], facts["optimiser_steps"])
-        trainer.version = facts["version"]
+        try:
+            config = DecoderConfig.from_hf(json.loads(facts["model"]))
+            recipe = recipe_from_canonical(facts["recipe"].encode())
+            version, steps = int(facts["version"]), int(facts["optimiser_steps"])
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
+        _require_state_of(config, checkpoint.tensors)
+        trainer = cls(Decoder(config), recipe)
+        trainer._optimiser.load(checkpoint.tensors, steps)
+        trainer.version = version
         return trainer
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "optimiser_steps": self._optimiser.steps,
+            "recipe": self.recipe.canonical_bytes().decode(),
+            "model": json.dumps(self._config.to_hf(), sort_keys=True),
+        }
+
+
+def _require_state_of(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> None:
+    """A description must not make us allocate more than the tensors beside it: they have to fit.
+
+    Raises:
+        BadCheckpoint: a tensor is missing, or has another shape or type.
+    """
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in Decoder(config).named_parameters()}
+    for name, shape in shapes.items():
+        for key in STATE_KEYS:
+            found = tensors.get(f"{key}.{name}")
+            if found is None or found.shape != shape or found.dtype != torch.float32:
+                got = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
+                raise BadCheckpoint(f"{key}.{name} {got}; expected {shape}, torch.float32")
 
 
 def _disjoint(
