@@ -179,9 +179,7 @@ class BlobStore:
             whole = self._account.remove_whole(final) or 0
             return whole + (self._account.remove_partial(partial) or 0)
 
-    def sweep(
-        self, live: Live, *, now_s: float, older_than_s: float, idle_s: float
-    ) -> SweepReport:
+    def sweep(self, live: Live, *, now_s: float, older_than_s: float, idle_s: float) -> SweepReport:
         """Remove what nobody needs any more. Reads the whole folder: call it now and then, in a thread.
 
         Args:
@@ -192,9 +190,7 @@ class BlobStore:
             idle_s: a partial blob that grew since then stays, and one that a writer holds.
         """
         with named_errors("cannot sweep the blobs"):
-            return sweep(
-                self._account, live, now_s=now_s, older_than_s=older_than_s, idle_s=idle_s
-            )
+            return sweep(self._account, live, now_s=now_s, older_than_s=older_than_s, idle_s=idle_s)
 
     def open(self, digest: str) -> FileIO:
         """The blob as a file, for whoever hashes what it reads; raises BlobMissing."""

@@ -1,7 +1,7 @@
 """The trusted side of one run: environment, grader and trainer, and what they have published last.
 
 Parts: `Learner.make` grades a batch, updates and answers with the new version; `accepted` reads the
-results, `prompts` makes the tasks, `outbox` holds what was made, `memory` what must outlive the process.
+results, `prompts` makes the tasks, `memory` finds where to start, `outbox` holds what was made.
 Law: version v+1 is a pure function of version v and the accepted results of batch v, so a learner that
 lost its memory replays the results and comes out the same, bit for bit; rewards come from the
 environment here and from nowhere else.
@@ -14,22 +14,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from archipel.model.directory import read_model
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.documents import AcceptedWork
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Group
+from archipel.training.checkpoint import checkpoint_file
 from archipel.training.environments.environment import make_environment
 from archipel.training.grading import Grader, Submission
 from archipel.training.groups import make_group, submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
-from archipel.training.trainer import Trainer
 from archipel.work.accepted import batch_groups
 from archipel.work.kind import Answer, Context, WorkFailed
-from archipel.work.memory import Memory
+from archipel.work.memory import started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
 from archipel.work.prompts import Prompts
@@ -42,8 +41,11 @@ MICRO = 1_000_000
 class Learner:
     """One run in the hands of the trusted role."""
 
-    def __init__(self, context: Context, folder: Path, start: Path | None) -> None:
-        """Continue from the saved trainer `start`, or begin with version 0 of the run's model."""
+    def __init__(self, context: Context, folder: Path, told: int) -> None:
+        """Start where `memory.started_trainer` does.
+
+        folder: the run's own lasting folder. told: version of the context's checkpoint, -1 for none.
+        """
         self.recipe = context.recipe_as(Recipe)
         self.folder = folder
         self._site = this_site()
@@ -51,8 +53,8 @@ class Learner:
         section, seed = self.recipe.environment, self.recipe.run.seed
         environment = make_environment(section, seed, context.secret)
         self._prompts = Prompts(self.recipe, environment, self._tokenizer)
-        self._outbox, self._memory = Outbox(folder), Memory(folder)
-        self._trainer = _trainer(context.model, self.recipe, start)
+        self._outbox = Outbox(folder)
+        self._trainer = started_trainer(context, self.recipe, folder, told)
         self._grader = Grader(section, seed, context.secret)
         self._policy: Policy | None = None
 
@@ -91,7 +93,7 @@ class Learner:
         self._learn(accepted, context)
         self._policy = None
         if self._is_saved(self.version):
-            self._memory.save(self._trainer)
+            self._trainer.save(self.folder)
 
     def again(self, version: int) -> Answer:
         """The answer for a version that was made before, when its first telling got lost."""
@@ -113,13 +115,15 @@ class Learner:
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
         """Write down what was learned, then the answer."""
         version = self.version
-        saved = self._memory.save(self._trainer) if self._is_saved(version) else None
+        if self._is_saved(version):
+            self._trainer.save(self.folder)
         if self._site.is_first:
             files = self._outbox.begin(version)
             sizes = self._write_weights(files, parent, policy)
             self._prompts.write(version, files)
             values = {"policy": policy.manifest.state, "metrics": {**metrics, **sizes}}
-            beside = {"memory": saved} if saved and self._is_published(version) else {}
+            saved = checkpoint_file(self.folder, version)
+            beside = {"memory": saved} if self._is_published(version) else {}
             self._outbox.finish(version, values, beside)
         return self.again(version)
 
@@ -172,10 +176,6 @@ class Learner:
         if not told:
             raise WorkFailed("the first rank could not grade; its log says why")
         return [float(reward) for reward in json.loads(told)]
-
-
-def _trainer(model: Path, recipe: Recipe, start: Path | None) -> Trainer:
-    return Trainer(read_model(model), recipe) if start is None else Trainer.unpack(start)
 
 
 def _metrics(report: UpdateReport) -> dict[str, int]:

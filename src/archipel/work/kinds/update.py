@@ -6,9 +6,9 @@ from pathlib import Path
 
 from archipel.records.kinds.rollout import RolloutAnswer
 from archipel.records.kinds.update import UpdateSpec
+from archipel.training.checkpoint import latest_number
 from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
 from archipel.work.learner import Learner
-from archipel.work.memory import Memory
 from archipel.work.messages import ReplayMessage
 
 MAX_LEARNERS = 4
@@ -53,8 +53,7 @@ class UpdateKind(Kind[UpdateSpec]):
         """Version of the learner at hand, or of the newest one that was saved."""
         if memory in self._learners:
             return self._learners[memory].version
-        saved = Memory(memory).newest()
-        return saved.version if saved else -1
+        return latest_number(memory)
 
     def close(self) -> None:
         """Forget what is in memory; the next work starts from what is on disk."""
@@ -74,7 +73,7 @@ class UpdateKind(Kind[UpdateSpec]):
         self._learners[learner.folder] = learner
 
     def _held_or_started(self, spec: UpdateSpec, context: Context) -> Learner:
-        """Of the learner at hand, the saved one and the run's checkpoint, the newest."""
+        """The learner at hand, unless the run's checkpoint is newer; else one from disk."""
         folder = context.memory
         if folder is None:
             raise WorkFailed("update work needs a lasting folder of its own")
@@ -88,13 +87,7 @@ class UpdateKind(Kind[UpdateSpec]):
         for rests in list(self._learners)[: 1 - MAX_LEARNERS]:
             self._learners.pop(rests).close()
         folder.mkdir(parents=True, exist_ok=True)
-        saved = Memory(folder).newest()
-        if saved is not None and saved.version >= told:
-            return Learner(context, folder, saved.path)
-        learner = Learner(context, folder, context.checkpoint if told >= 0 else None)
-        if told >= 0 and learner.version != told:
-            raise WorkFailed(f"the checkpoint is of version {learner.version}, expected {told}")
-        return learner
+        return Learner(context, folder, told)
 
 
 def _check_parent(learner: Learner, spec: UpdateSpec) -> None:
