@@ -113,10 +113,8 @@ class Learner:
         }
 
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
-        """Write down what was learned, then the answer."""
+        """Write down the answer, then what was learned: a saved trainer has its answer beside it."""
         version = self.version
-        if self._is_saved(version):
-            self._trainer.save(self.folder)
         if self._site.is_first:
             files = self._outbox.begin(version)
             sizes = self._write_weights(files, parent, policy)
@@ -125,6 +123,8 @@ class Learner:
             saved = checkpoint_file(self.folder, version)
             beside = {"memory": saved} if self._is_published(version) else {}
             self._outbox.finish(version, values, beside)
+        if self._is_saved(version):
+            self._trainer.save(self.folder)
         return self.again(version)
 
     def _write_weights(self, files: Path, parent: Policy | None, policy: Policy) -> dict[str, int]:

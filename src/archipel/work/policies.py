@@ -66,11 +66,6 @@ class Policies:
     def __init__(self) -> None:
         self._held: dict[str, Policy] = {}
 
-    def version(self, run: str) -> int:
-        """Version held, -1 for none."""
-        held = self._held.get(run)
-        return held.manifest.version if held else -1
-
     def advance(self, context: Context, policy: str) -> Policy:
         """Apply the context's chain and return the policy with this state digest.
 
