@@ -31,7 +31,7 @@ def recipe_of(checkpoint_every: int, versions: int = 3) -> Recipe:
     return recipe.model_copy(update={"run": run})
 
 
-RECIPE = recipe_of(checkpoint_every=0)
+RECIPE = recipe_of(checkpoint_every=100)
 MakeKind = Callable[[], UpdateKind]
 
 
@@ -257,7 +257,7 @@ def _full_disk(*arguments: object) -> Path:
     raise OSError(28, "no space")
 
 
-def test_the_checkpoint_travels_at_every_k_th_version_and_never_at_none(
+def test_the_checkpoint_travels_at_every_k_th_version_but_not_the_first(
     trusted: Trusted, kinds: MakeKind, start: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "published").mkdir()
@@ -292,7 +292,6 @@ def test_a_machine_without_memory_continues_alike_from_the_checkpoint_and_later_
         expected = trusted.ask(kind, "memory")
         assert facts(trusted.ask(fresh, "new memory")) == facts(expected)
         trusted.accept(expected)
-    assert "memory" in expected.files or trusted.recipe.run.versions == 5
 
 
 def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(

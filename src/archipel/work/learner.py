@@ -141,8 +141,7 @@ class Learner:
         return sizes
 
     def _is_published(self, version: int) -> bool:
-        every = self.recipe.run.checkpoint_every
-        return every > 0 and version > 0 and version % every == 0
+        return version > 0 and version % self.recipe.run.checkpoint_every == 0
 
     def _is_saved(self, version: int) -> bool:
         is_due = version % SAVE_EVERY == 0 or version == self.recipe.run.versions
