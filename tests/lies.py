@@ -9,6 +9,8 @@ import httpx
 from archipel.identity import sign
 from archipel.ledger.log import MAX_ENTRY_BYTES
 from archipel.records.canonical import canonical_json
+from archipel.records.kinds.evaluate import EvaluateAnswer
+from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.rollouts import Sampled, pack_rollouts
 from archipel.records.statements import (
     RECORD_TYPE,
@@ -18,10 +20,11 @@ from archipel.records.statements import (
     LeaseReturned,
     ModelFile,
     NodeLeft,
-    RolloutSubmitted,
+    NodesForgotten,
     RunOpened,
     RunStopped,
-    VersionPublished,
+    SnapshotTaken,
+    WorkAnswered,
 )
 from people import EOS, VOCAB, Provider, envelope, identity, ref
 from scene import Scene
@@ -70,9 +73,9 @@ def short(scene: Scene) -> httpx.Response:
 
 
 def opened(scene: Scene, author: Provider | None = None, **lies: Any) -> httpx.Response:
-    fields = scene.world.run().opened.model_dump(exclude={"kind", "lab", "author", "seq"})
-    fields |= {"model": scene.world.run().opened.model, "pace": scene.world.run().opened.pace}
-    fields |= {"recipe": scene.world.run().opened.recipe}
+    said = scene.world.run().opened
+    fields = {name: getattr(said, name) for name in ("run", "recipe", "terms", "pace")}
+    fields |= {"model": said.model, "trusted": said.trusted}
     return scene.say(RunOpened, author, **(fields | lies))
 
 
@@ -103,11 +106,11 @@ LIES: dict[str, tuple[str, Lie]] = {
     "older number": ("replayed-record", lambda s: s.result(seq=1)),
     "duplicate": (
         "duplicate-result",
-        lambda s: s.say(RolloutSubmitted, **s.liar.answer_fields(s.answered)),
+        lambda s: s.say(WorkAnswered, **s.liar.answer_fields(s.answered)),
     ),
     "late": (
         "late-result",
-        lambda s: s.say(RolloutSubmitted, **s.liar.answer_fields(s.late)),
+        lambda s: s.say(WorkAnswered, **s.liar.answer_fields(s.late)),
     ),
     "unknown work": ("not-found", lambda s: s.result(work="run.999")),
     "another's lease": ("not-your-lease", lambda s: s.result(work=s.kept.work)),
@@ -171,17 +174,40 @@ LIES: dict[str, tuple[str, Lie]] = {
     "weights for rollout work": (
         "conflict",
         lambda s: s.say(
-            VersionPublished,
+            WorkAnswered,
             work=s.grant.work,
-            version=1,
-            parent=None,
-            policy=NOBODY,
-            manifest=ref(b"m"),
-            anchor=ref(b"a"),
-            delta=None,
-            prompts=(),
-            metrics={},
+            answer=UpdateAnswer(
+                version=1,
+                parent=None,
+                policy=NOBODY,
+                manifest=ref(b"m"),
+                anchor=ref(b"a"),
+                delta=None,
+                memory=None,
+                prompts=(),
+                metrics={},
+            ),
         ),
+    ),
+    "an evaluation for rollout work": (
+        "conflict",
+        lambda s: s.say(
+            WorkAnswered,
+            work=s.grant.work,
+            answer=EvaluateAnswer(version=0, policy=NOBODY, report=ref(b"r"), metrics={}),
+        ),
+    ),
+    "forgetting nodes": (
+        "not-allowed",
+        lambda s: s.say(NodesForgotten, nodes=(s.honest.did,)),
+    ),
+    "a snapshot of a stranger": (
+        "not-allowed",
+        lambda s: s.say(SnapshotTaken, size=1, state=ref(b"x")),
+    ),
+    "a number that leaves none to others": (
+        "malformed-record",
+        lambda s: s.result(seq=2**53 - 1),
     ),
     "run by no operator": ("not-allowed", lambda s: opened(s, run="mine")),
     "run of the same name": ("conflict", lambda s: opened(s, operator(s))),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from archipel.blobs.errors import BlobMissing
 from archipel.ledger.storage import EntryRow, HeadRow, LedgerFull
 from archipel.records.canonical import sha256_digest
 
@@ -52,10 +53,18 @@ class MemoryBlobs:
     def size(self, digest: str) -> int:
         return len(self._data[digest])
 
-    def put_bytes(self, data: bytes) -> str:
+    def keep(self, digest: str) -> bool:
+        return digest in self._data
+
+    def discard(self, digest: str) -> int:
+        return len(self._data.pop(digest, b""))
+
+    def put_bytes(self, data: bytes, *, privileged: bool = False) -> str:
         digest = sha256_digest(data)
         self._data[digest] = data
         return digest
 
     def read_bytes(self, digest: str, max_bytes: int) -> bytes:
+        if digest not in self._data:
+            raise BlobMissing(f"there is no blob {digest} here")
         return self._data[digest]

@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from archipel.identity import Identity, sign
 from archipel.lab.lab import Receipt
-from archipel.lab.state import Run, batch_results
+from archipel.lab.programmes import rl
+from archipel.lab.state import Run
 from archipel.records.canonical import sha256_digest
+from archipel.records.documents import inputs_digest
 from archipel.records.fields import BlobRef
+from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
+from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import Sampled, pack_prompts, pack_rollouts
 from archipel.records.statements import (
     RECORD_TYPE,
     Capabilities,
-    EvaluateSpec,
-    EvaluationSubmitted,
     LeaseGranted,
     LeaseRequested,
     LeaseReturned,
     NodeJoined,
     NodeLeft,
-    Pace,
-    PromptBatch,
-    RolloutSpec,
-    RolloutSubmitted,
     Statement,
-    UpdateSpec,
-    VersionPublished,
+    WorkAnswered,
     encode,
 )
+from archipel.records.words import WorkAnswer
 
 if TYPE_CHECKING:
     from world import World
@@ -101,15 +101,25 @@ class Provider:
         self.speak(LeaseReturned, work=work, reason="busy")
 
     def answer(self, grant: LeaseGranted, **lies: Any) -> Receipt:
+        """The honest answer, but for `lies`: `work`, `seq` ... or a field of the answer."""
         self.leases.pop(grant.work, None)
-        return self.speak(RolloutSubmitted, **(self.answer_fields(grant) | lies))
+        return self.speak(WorkAnswered, **self.answer_fields(grant, **lies))
 
-    def answer_fields(self, grant: LeaseGranted) -> dict[str, Any]:
+    def answer_fields(self, grant: LeaseGranted, **lies: Any) -> dict[str, Any]:
+        kind = self.answer_kind(grant)
+        words = {name: lies.pop(name) for name in list(lies) if name in kind.model_fields}
+        answer = kind(**(self.words(grant) | words))
+        return {"work": grant.work, "answer": answer} | lies
+
+    def answer_kind(self, grant: LeaseGranted) -> type[WorkAnswer]:
+        return RolloutAnswer
+
+    def words(self, grant: LeaseGranted) -> dict[str, Any]:
+        """The fields of an honest answer."""
         assert isinstance(grant.spec, RolloutSpec)
         groups = self.sampled(grant)
         data = pack_rollouts(groups, work=grant.work, policy=grant.spec.policy)
         return {
-            "work": grant.work,
             "policy": grant.spec.policy,
             "result": self.world.put(data),
             "num_tokens": sum(len(each.tokens) for group in groups for each in group),
@@ -120,14 +130,14 @@ class Provider:
         """What an honest engine might give: it depends on the group and the policy alone."""
         spec = grant.spec
         assert isinstance(spec, RolloutSpec)
-        pace = self.world.run(spec.run).opened.pace
+        pace = rl.pace(self.world.run(spec.run))
         return [
             [rollout(pace, f"{spec.policy}/{group}/{n}") for n in range(pace.group_size)]
             for group in spec.groups
         ]
 
 
-def rollout(pace: Pace, seed: str) -> Sampled:
+def rollout(pace: RlPace, seed: str) -> Sampled:
     """One possible completion."""
     rng = random.Random(seed)
     length = rng.randint(1, pace.max_new_tokens)
@@ -153,30 +163,34 @@ class Learner(Provider):
             self.answer(granted)
         return granted
 
-    def answer(self, grant: LeaseGranted, **lies: Any) -> Receipt:
-        self.leases.pop(grant.work, None)
-        if isinstance(grant.spec, EvaluateSpec):
-            fields = {"report": self.world.put(grant.work.encode()), "metrics": {"score_micro": 1}}
-            named = {"work": grant.work, "version": grant.spec.version, "policy": grant.spec.policy}
-            return self.speak(EvaluationSubmitted, **(named | fields | lies))
-        return self.speak(VersionPublished, **(self.version_fields(grant) | lies))
+    def answer_kind(self, grant: LeaseGranted) -> type[WorkAnswer]:
+        return EvaluateAnswer if isinstance(grant.spec, EvaluateSpec) else UpdateAnswer
+
+    def words(self, grant: LeaseGranted) -> dict[str, Any]:
+        spec = grant.spec
+        if isinstance(spec, EvaluateSpec):
+            report = self.world.put(grant.work.encode())
+            named = {"version": spec.version, "policy": spec.policy}
+            return named | {"report": report, "metrics": {"score_micro": 1}}
+        return self.version_fields(grant)
 
     def version_fields(self, grant: LeaseGranted) -> dict[str, Any]:
         spec = grant.spec
         assert isinstance(spec, UpdateSpec)
         run = self.world.run(spec.run)
-        pace = run.opened.pace
+        pace, terms = rl.pace(run), run.opened.terms
         first = 0 if spec.version == 0 else spec.version + pace.max_staleness
-        last = min(spec.version + pace.max_staleness + 1, pace.versions)
+        last = min(spec.version + pace.max_staleness + 1, terms.versions)
         weights = f"weights {spec.version} after {self._learned(run, spec)}".encode()
+        is_saved = spec.version > 0 and spec.version % terms.checkpoint_every == 0
         return {
-            "work": grant.work,
             "version": spec.version,
             "parent": spec.parent,
             "policy": sha256_digest(weights),
             "manifest": self.world.put(b"manifest of " + weights),
             "anchor": self.world.put(weights),
             "delta": None,
+            "memory": self.world.put(b"memory of " + weights) if is_saved else None,
             "prompts": tuple(self._prompts(pace, batch) for batch in range(first, last)),
             "metrics": {"reward_micro": 500_000},
         }
@@ -185,15 +199,14 @@ class Learner(Provider):
         """Digests of the batch's results; the batch has to be exactly its groups, each once."""
         if spec.version == 0:
             return []
-        size = run.opened.pace.groups_per_update
-        batch = range((spec.version - 1) * size, spec.version * size)
-        inputs = batch_results(run, spec.version)
-        found = [group for each in inputs for group in each.groups if group in batch]
+        batch, inputs = rl.next_batch(run), rl.batch_results(run)
+        assert spec.inputs == inputs_digest(inputs)
+        found = [group for each in inputs for group in each.spec.groups if group in batch]  # type: ignore[attr-defined]  # rollouts
         assert sorted(found) == list(batch)
         assert len(set(found)) == len(found)
         self.batches.append(sorted(found))
-        return [each.result.digest for each in inputs]
+        return [each.answer.result.digest for each in inputs]  # type: ignore[attr-defined]  # rollouts
 
-    def _prompts(self, pace: Pace, batch: int) -> PromptBatch:
+    def _prompts(self, pace: RlPace, batch: int) -> PromptBatch:
         prompts = [(1, 3 + batch % 8, 3 + row % 8) for row in range(pace.groups_per_update)]
         return PromptBatch(batch=batch, blob=self.world.put(pack_prompts(prompts, batch=batch)))

@@ -9,10 +9,10 @@ import httpx
 
 from archipel.records.payload import Payload, read_payload, write_payload
 from archipel.records.rollouts import Sampled, pack_rollouts
-from archipel.records.statements import LeaseGranted, RolloutSubmitted
+from archipel.records.statements import LeaseGranted, WorkAnswered
 from door import Door
 from people import Provider, envelope
-from world import PACE, World
+from world import TERMS, World
 
 TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
 
@@ -29,10 +29,10 @@ class Scene:
         self.honest = self.world.provider("honest")
         self.liar = self.world.provider("liar")
         self.late = self._granted(self.liar)
-        self.world.tick(PACE["update_deadline_ms"] + 1)
+        self.world.tick(TERMS["trusted_deadline_ms"] + 1)
         self.answered = self._granted(self.liar)
         fields = self.liar.answer_fields(self.answered)
-        statement = self.world.statement(self.liar.identity, RolloutSubmitted, **fields)
+        statement = self.world.statement(self.liar.identity, WorkAnswered, **fields)
         self.said = envelope(self.liar.identity, statement)
         self.world.say(self.said)
         self.liar.leases.clear()
@@ -51,7 +51,7 @@ class Scene:
 
     def result(self, **lies: Any) -> httpx.Response:
         """An honest answer to the liar's lease, but for `lies`."""
-        return self.say(RolloutSubmitted, **(self.liar.answer_fields(self.grant) | lies))
+        return self.say(WorkAnswered, **self.liar.answer_fields(self.grant, **lies))
 
     def payload(self, data: bytes, **lies: Any) -> httpx.Response:
         return self.result(result=self.world.put(data), **lies)

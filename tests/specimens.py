@@ -4,12 +4,15 @@ from typing import Any, get_args
 
 from archipel.records import fields as bounds
 from archipel.records.fields import BlobRef
+from archipel.records.kinds import WORDS_OF
+from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
+from archipel.records.programmes.rl import RlPace
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
     Capabilities,
-    EvaluateSpec,
-    EvaluationSubmitted,
     LabOpened,
     LeaseExpired,
     LeaseGranted,
@@ -18,27 +21,51 @@ from archipel.records.statements import (
     ModelFile,
     NodeJoined,
     NodeLeft,
-    Pace,
-    PromptBatch,
-    RolloutSpec,
-    RolloutSubmitted,
+    NodesForgotten,
     RunOpened,
     RunStopped,
+    SnapshotTaken,
     Statement,
-    UpdateSpec,
-    VersionPublished,
+    WorkAnswered,
 )
+from archipel.records.terms import Terms
+from archipel.records.words import WorkAnswer, WorkSpec
 from people import identity, ref
-from world import PACE
+from world import PACE, TERMS
 
 LAB, NODE, OPERATOR = (identity(name).did for name in ("lab", "node", "operator"))
 POLICY = ref(b"weights").digest
 
-SPECS = (
-    RolloutSpec(run="run", version=3, policy=POLICY, groups=(8, 9), prompts=(ref(b"prompts"),)),
-    UpdateSpec(run="run", version=4, parent=POLICY),
-    EvaluateSpec(run="run", version=4, policy=POLICY),
-)
+SPECS: dict[str, WorkSpec] = {
+    "rollout": RolloutSpec(
+        run="run", version=3, policy=POLICY, groups=(8, 9), prompts=(ref(b"prompts"),)
+    ),
+    "update": UpdateSpec(
+        run="run",
+        version=4,
+        parent=POLICY,
+        inputs=ref(b"inputs").digest,
+        memory=SavedMemory(version=3, blob=ref(b"memory")),
+    ),
+    "evaluate": EvaluateSpec(run="run", version=4, policy=POLICY),
+}
+ANSWERS: dict[str, WorkAnswer] = {
+    "rollout": RolloutAnswer(policy=POLICY, result=ref(b"r"), num_tokens=20, busy_ms=7),
+    "update": UpdateAnswer(
+        version=4,
+        parent=None,
+        policy=POLICY,
+        manifest=ref(b"manifest"),
+        anchor=None,
+        delta=ref(b"delta"),
+        memory=None,
+        prompts=(PromptBatch(batch=5, blob=ref(b"prompts")),),
+        metrics={"reward_micro": -5, "loss_micro": 12},
+    ),
+    "evaluate": EvaluateAnswer(
+        version=4, policy=POLICY, report=ref(b"report"), metrics={"greedy_micro": 990_000}
+    ),
+}
 
 
 def _granted(spec: Any) -> LeaseGranted:
@@ -73,43 +100,25 @@ SMALL: dict[str, Statement] = {
         **_by(OPERATOR, 1),
         run="run",
         recipe=ref(b"recipe"),
-        pace=Pace(**PACE),
+        terms=Terms(**TERMS),
+        pace=RlPace(**PACE),
         model=(ModelFile(name="config.json", blob=ref(b"{}")),),
         trusted=(NODE,),
     ),
     "run.stopped": RunStopped(**_by(OPERATOR, 2), run="run", reason="it learned é"),
     "node.joined": NodeJoined(**_by(NODE, 1), capabilities=CAPABILITIES),
     "node.left": NodeLeft(**_by(NODE, 9)),
+    "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
     "lease.requested": LeaseRequested(**_by(NODE, 2), kinds=("rollout",), holding=("run.1",)),
-    "lease.granted": _granted(SPECS[0]),
-    "lease.granted (update)": _granted(SPECS[1]),
-    "lease.granted (evaluate)": _granted(SPECS[2]),
+    **{f"lease.granted ({kind})": _granted(spec) for kind, spec in SPECS.items()},
     "lease.returned": LeaseReturned(**_by(NODE, 3), work="run.1", reason="stopping"),
     "lease.expired": LeaseExpired(**_by(LAB, 6), work="run.1", cause="deadline"),
     "blob.offered": BlobOffered(**_by(NODE, 4), blob=ref(b"bytes"), work=None),
-    "rollout.submitted": RolloutSubmitted(
-        **_by(NODE, 5), work="run.1", policy=POLICY, result=ref(b"r"), num_tokens=20, busy_ms=7
-    ),
-    "version.published": VersionPublished(
-        **_by(NODE, 6),
-        work="run.2",
-        version=4,
-        parent=None,
-        policy=POLICY,
-        manifest=ref(b"manifest"),
-        anchor=None,
-        delta=ref(b"delta"),
-        prompts=(PromptBatch(batch=5, blob=ref(b"prompts")),),
-        metrics={"reward_micro": -5, "loss_micro": 12},
-    ),
-    "evaluation.submitted": EvaluationSubmitted(
-        **_by(NODE, 7),
-        work="run.3",
-        version=4,
-        policy=POLICY,
-        report=ref(b"report"),
-        metrics={"greedy_micro": 990_000},
-    ),
+    **{
+        f"work.answered ({kind})": WorkAnswered(**_by(NODE, 5), work="run.1", answer=answer)
+        for kind, answer in ANSWERS.items()
+    },
+    "snapshot.taken": SnapshotTaken(**_by(LAB, 8), size=12, state=ref(b"state")),
 }
 
 _RUN = "r" * 63
@@ -126,7 +135,8 @@ LARGE: tuple[Statement, ...] = (
         **_MOST,
         run=_RUN,
         recipe=_BLOB,
-        pace=Pace(**(PACE | {"stop_tokens": (2**31 - 1,) * bounds.MAX_STOP_TOKENS})),
+        terms=Terms(**TERMS),
+        pace=RlPace(**(PACE | {"stop_tokens": (2**31 - 1,) * bounds.MAX_STOP_TOKENS})),
         model=(ModelFile(name="n" * 128, blob=_BLOB),) * bounds.MAX_MODEL_FILES,
         trusted=(NODE,) * bounds.MAX_TRUSTED_KEYS,
     ),
@@ -134,7 +144,7 @@ LARGE: tuple[Statement, ...] = (
     NodeJoined(
         **_MOST,
         capabilities=Capabilities(
-            kinds=("evaluate",) * 8,
+            kinds=("k" * 32,) * bounds.MAX_KINDS,
             engine="é" * 64,
             device="é" * 64,
             software="é" * 64,
@@ -143,7 +153,9 @@ LARGE: tuple[Statement, ...] = (
             protections=("é" * 32,) * 16,
         ),
     ),
-    LeaseRequested(**_MOST, kinds=("evaluate",) * 8, holding=(_WORK,) * bounds.MAX_LEASES_PER_NODE),
+    LeaseRequested(
+        **_MOST, kinds=("k" * 32,) * bounds.MAX_KINDS, holding=(_WORK,) * bounds.MAX_LEASES_PER_NODE
+    ),
     LeaseGranted(
         **_MOST,
         work=_WORK,
@@ -162,29 +174,30 @@ LARGE: tuple[Statement, ...] = (
     ),
     LeaseReturned(**_MOST, work=_WORK, reason=_TEXT),
     BlobOffered(**_MOST, blob=_BLOB, work=_WORK),
-    RolloutSubmitted(
-        **_MOST,
-        work=_WORK,
-        policy=POLICY,
-        result=_BLOB,
-        num_tokens=bounds.MAX_SEQ,
-        busy_ms=bounds.MAX_SEQ,
-    ),
-    VersionPublished(
-        **_MOST,
-        work=_WORK,
-        version=1_000_000,
-        parent=POLICY,
-        policy=POLICY,
-        manifest=_BLOB,
-        anchor=_BLOB,
-        delta=_BLOB,
-        prompts=(PromptBatch(batch=bounds.MAX_SEQ, blob=_BLOB),) * bounds.MAX_PROMPT_BATCHES,
-        metrics=_METRICS,
-    ),
-    EvaluationSubmitted(
-        **_MOST, work=_WORK, version=1_000_000, policy=POLICY, report=_BLOB, metrics=_METRICS
+    NodesForgotten(**_MOST, nodes=(NODE,) * bounds.MAX_FORGOTTEN),
+    SnapshotTaken(**_MOST, size=bounds.MAX_SEQ, state=_BLOB),
+    *(
+        WorkAnswered(**_MOST, work=_WORK, answer=answer)
+        for answer in (
+            RolloutAnswer(
+                policy=POLICY, result=_BLOB, num_tokens=bounds.MAX_SEQ, busy_ms=bounds.MAX_SEQ
+            ),
+            UpdateAnswer(
+                version=1_000_000,
+                parent=POLICY,
+                policy=POLICY,
+                manifest=_BLOB,
+                anchor=_BLOB,
+                delta=_BLOB,
+                memory=_BLOB,
+                prompts=(PromptBatch(batch=bounds.MAX_SEQ, blob=_BLOB),)
+                * bounds.MAX_PROMPT_BATCHES,
+                metrics=_METRICS,
+            ),
+            EvaluateAnswer(version=1_000_000, policy=POLICY, report=_BLOB, metrics=_METRICS),
+        )
     ),
 )
 
-KINDS = {each.model_fields["kind"].default for each in get_args(get_args(AnyStatement)[0])}
+KINDS = {each.model_fields["kind"].default for each in get_args(AnyStatement)}
+assert SPECS.keys() == ANSWERS.keys() == WORDS_OF.keys(), "every kind of work has an example"

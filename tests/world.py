@@ -11,22 +11,28 @@ from typing import Any, TypeVar
 
 from archipel.blobs import BlobStore
 from archipel.identity import Envelope, Identity
-from archipel.lab.lab import Lab, Receipt, replay
+from archipel.lab.entry import read_entry
+from archipel.lab.handouts import Outgoing
+from archipel.lab.lab import Lab, Receipt
+from archipel.lab.programmes import rl
+from archipel.lab.recovery import pages, replay
+from archipel.lab.snapshots import decode_state, encode_state
 from archipel.lab.state import LabState, Phase, Run
 from archipel.ledger.location import open_log
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
 from archipel.records.fields import BlobRef
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.programmes.rl import RlPace
 from archipel.records.statements import (
     LeaseGranted,
     ModelFile,
-    Pace,
-    RolloutSpec,
     RunOpened,
     RunStopped,
     Statement,
     decode,
 )
+from archipel.records.terms import Terms
 from memory import MemoryBlobs, MemoryStorage
 from people import EOS, VOCAB, Learner, Provider, envelope, identity, ref
 
@@ -34,12 +40,17 @@ T = TypeVar("T")
 
 ORIGIN = "archipel.test/lab"
 START_MS = 1_800_000_000_000
-PACE = {
+TERMS = {
     "versions": 4,
+    "evaluate_every": 2,
+    "checkpoint_every": 3,
+    "keep_versions": 64,
+    "trusted_deadline_ms": 120_000,
+}
+PACE = {
     "groups_per_update": 4,
     "group_size": 2,
     "max_staleness": 1,
-    "evaluate_every": 2,
     "seed": 7,
     "vocab_size": VOCAB,
     "max_new_tokens": 5,
@@ -47,7 +58,6 @@ PACE = {
     "stop_tokens": (EOS,),
     "max_groups_per_lease": 64,
     "min_deadline_ms": 30_000,
-    "update_deadline_ms": 120_000,
     "slack_milli": 4000,
     "price_micro": 1000,
 }
@@ -65,7 +75,7 @@ class World:
         self._runner = asyncio.Runner()
         self._seqs: dict[str, int] = {}
         self.lab = self._open_lab()
-        self.lab.found([self.operator.did])
+        self.await_(self.lab.found([self.operator.did]))
 
     def _open_lab(self) -> Lab:
         own = identity("lab")
@@ -73,7 +83,7 @@ class World:
             log = Log(self.storage, NoteKey(ORIGIN, own.public_key), own)
         else:
             log = open_log(self._ledger, ORIGIN, own)
-        return Lab(own, log, self.blobs, clock_ms=lambda: self.now_ms)
+        return Lab(own, log, self.blobs, clock_ms=lambda: self.now_ms, in_thread=False)
 
     def restart(self) -> None:
         """The lab is killed and comes back with what its disk holds."""
@@ -94,6 +104,9 @@ class World:
     def tick(self, ms: int) -> None:
         """Time passes, and the lab looks at its deadlines."""
         self.now_ms += ms
+        self.await_(self._expire())
+
+    async def _expire(self) -> None:
         self.lab.expire_leases()
 
     def await_(self, work: Coroutine[Any, Any, T]) -> T:
@@ -117,7 +130,7 @@ class World:
 
     def ask(self, data: bytes, wait_s: float = 0.0) -> LeaseGranted | None:
         answer = self.await_(self.lab.lease(data, wait_s))
-        return None if answer is None else self._granted(answer)
+        return None if answer is None else granted_in(answer)
 
     def statement(self, author: Identity, kind: type[Statement], **fields: Any) -> Statement:
         seq = self._seqs.get(author.did, 0) + 1
@@ -134,7 +147,8 @@ class World:
             RunOpened,
             run=name,
             recipe=self.put(f"recipe of {name}".encode()),
-            pace=Pace(**(PACE | pace)),
+            terms=Terms(**{key: pace.get(key, value) for key, value in TERMS.items()}),
+            pace=RlPace(**(PACE | {key: v for key, v in pace.items() if key not in TERMS})),
             model=(ModelFile(name="config.json", blob=self.put(b"{}")),),
             trusted=trusted or (identity("learner").did,),
         )
@@ -165,25 +179,33 @@ class World:
     def check(self) -> None:
         """What holds in every state of every lab."""
         state = self.state
-        assert sum(state.balances.values()) == 0
+        assert sum(state.book.values()) == 0
         for run in state.runs.values():
             check_groups(state, run)
         for did, node in state.nodes.items():
-            assert state.balances.get(did, 0) == node.groups * PACE["price_micro"]
+            units = sum(tally.units for tally in node.tallies.values())
+            assert state.book.get(did, 0) == units * PACE["price_micro"]
+            assert set(node.leases) == {w for w, each in state.leases.items() if each.node == did}
 
     def check_replay(self) -> None:
-        """The ledger from empty gives the live state, every signature verified on the way."""
-        assert replay(self.state.lab, self.lab.log) == self.state
+        """The ledger from empty gives the live state, every signature verified; so does a snapshot."""
+        assert replay(self.state.lab, pages(self.lab.log)) == self.state
+        assert decode_state(encode_state(self.state)) == self.state
 
-    def _granted(self, answer: Envelope) -> LeaseGranted:
-        statement = decode(answer.payload)
-        assert isinstance(statement, LeaseGranted)
-        return statement
+    def statements(self) -> list[Statement]:
+        """Everything in the ledger."""
+        return [read_entry(data).statement for data in pages(self.lab.log)]
+
+
+def granted_in(answer: Outgoing) -> LeaseGranted:
+    statement = decode(Envelope.from_json(answer.handout.grant.encode()).payload)
+    assert isinstance(statement, LeaseGranted)
+    return statement
 
 
 def check_groups(state: LabState, run: Run) -> None:
     """Every admitted group is in exactly one place, and no update is ever too stale."""
-    pace, name = run.opened.pace, run.opened.run
+    slice_, pace, name = rl.course(run), rl.pace(run), run.name
     learned = max(run.version, 0) * pace.groups_per_update
     leased = [
         group
@@ -191,17 +213,25 @@ def check_groups(state: LabState, run: Run) -> None:
         if isinstance(lease.spec, RolloutSpec) and lease.spec.run == name
         for group in lease.spec.groups
     ]
-    assert sorted([*range(learned), *run.accepted, *run.pool, *leased]) == list(
-        range(run.next_group)
+    assert sorted([*range(learned), *slice_.accepted, *slice_.pool, *leased]) == list(
+        range(slice_.next_group)
     )
-    assert run.next_group <= (pace.max_staleness + max(run.version, 0) + 1) * pace.groups_per_update
-    assert run.next_group <= pace.versions * pace.groups_per_update
-    assert max(run.staleness, default=0) <= pace.max_staleness
-    assert sum(run.staleness.values()) == learned
-    assert run.num_groups == learned + len(run.accepted)
-    for group, work in run.accepted.items():
-        assert group in run.results[work].groups
-        assert group // pace.groups_per_update - run.results[work].version <= pace.max_staleness
+    assert rl.in_flight(run) == len(leased)
+    assert slice_.owed == sum(group not in slice_.accepted for group in rl.next_batch(run))
+    ceiling = (pace.max_staleness + max(run.version, 0) + 1) * pace.groups_per_update
+    assert slice_.next_group <= ceiling
+    assert slice_.next_group <= run.opened.terms.versions * pace.groups_per_update
+    assert max(slice_.staleness, default=0) <= pace.max_staleness
+    assert sum(slice_.staleness.values()) == learned
+    assert slice_.num_groups == learned + len(slice_.accepted)
+    held = sum(each.price_micro for each in state.leases.values() if each.spec.run == name)
+    assert state.book.get(f"held:{name}", 0) == held
+    assert run.paid_micro == slice_.num_groups * pace.price_micro
+    for group, work in slice_.accepted.items():
+        spec = slice_.results[work].spec
+        assert isinstance(spec, RolloutSpec)
+        assert group in spec.groups
+        assert group // pace.groups_per_update - spec.version <= pace.max_staleness
 
 
 def finish(world: World, learner: Learner, providers: list[Provider], limit: int = 4000) -> None:

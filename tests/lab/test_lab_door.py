@@ -10,15 +10,14 @@ import httpx
 import pytest
 
 from archipel.blobs import BlobStore
-from archipel.identity import Envelope
 from archipel.lab.entry import read_entry
+from archipel.lab.handouts import Outgoing
 from archipel.lab.state import Phase
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.tree_head import verify_tree_head
-from archipel.records.statements import decode
 from door import Door, problem
 from people import identity, ref
-from world import PACE, World, finish
+from world import TERMS, World, finish, granted_in
 
 
 @pytest.fixture
@@ -53,6 +52,7 @@ def test_the_description_lists_every_route_and_every_reference_in_it_leads_somew
         "/lab",
         "/keys/{did}",
         "/nodes",
+        "/nodes/{did}",
         "/waits",
         "/healthz",
         "/metrics",
@@ -111,17 +111,17 @@ def test_a_waiting_request_is_answered_the_moment_there_is_work(polls: World) ->
     assert granted is not None
     request = waiter.request()
 
-    async def story() -> Envelope | None:
+    async def story() -> Outgoing | None:
         asking = asyncio.create_task(polls.lab.lease(request, 30.0))
         await asyncio.sleep(0.01)
         assert not asking.done()
-        polls.now_ms += 10 * PACE["update_deadline_ms"]
+        polls.now_ms += 10 * TERMS["trusted_deadline_ms"]
         polls.lab.expire_leases()
         return await asyncio.wait_for(asking, 5.0)
 
     answer = polls.await_(story())
     assert answer is not None
-    assert decode(answer.payload).node == waiter.did
+    assert granted_in(answer).node == waiter.did
 
 
 def test_many_waiters_and_one_piece_of_work_make_one_grant(polls: World) -> None:
@@ -131,10 +131,10 @@ def test_many_waiters_and_one_piece_of_work_make_one_grant(polls: World) -> None
     waiters = [polls.provider(f"waiter {n}") for n in range(8)]
     requests = [each.request() for each in waiters]
 
-    async def story() -> list[Envelope | None]:
+    async def story() -> list[Outgoing | None]:
         asking = [asyncio.create_task(polls.lab.lease(each, 0.3)) for each in requests]
         await asyncio.sleep(0.01)
-        polls.now_ms += 10 * PACE["update_deadline_ms"]
+        polls.now_ms += 10 * TERMS["trusted_deadline_ms"]
         polls.lab.expire_leases()
         return await asyncio.gather(*asking)
 
@@ -148,7 +148,7 @@ def test_a_newer_request_ends_the_wait_of_the_older_one(polls: World) -> None:
     holder.ask()
     older, newer = waiter.request(), waiter.request()
 
-    async def story() -> tuple[Envelope | None, bool]:
+    async def story() -> tuple[Outgoing | None, bool]:
         first = asyncio.create_task(polls.lab.lease(older, 30.0))
         await asyncio.sleep(0.01)
         second = asyncio.create_task(polls.lab.lease(newer, 30.0))
@@ -198,7 +198,7 @@ def test_a_node_that_hangs_up_while_it_waits_is_granted_nothing(polls: World) ->
         await asyncio.sleep(0.05)
         gone.set()
         await asyncio.wait_for(asking, 5.0)
-        polls.now_ms += 10 * PACE["update_deadline_ms"]
+        polls.now_ms += 10 * TERMS["trusted_deadline_ms"]
         polls.lab.expire_leases()
         await asyncio.sleep(0.05)
 

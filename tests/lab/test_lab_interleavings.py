@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.lab import refusals
+from archipel.lab.programmes import rl
 from archipel.lab.state import Phase
 from people import Learner, Provider, identity
 from world import World, finish
@@ -78,8 +79,8 @@ class Story:
         try:
             node.answer(granted) if what == "answer" else node.give_back(granted.work)
         except refusals.Late:
-            assert (
-                granted.deadline_ms < self.world.now_ms or granted.work in self.world.state.closed
+            assert granted.deadline_ms < self.world.now_ms or granted.work in dict(
+                self.world.state.nodes[node.did].ends
             )
 
     def end(self) -> None:
@@ -102,13 +103,13 @@ def test_no_order_of_events_breaks_staleness_admission_payment_or_replay(
     world.check()
     world.check_replay()
     run = world.run()
-    everything = list(range(run.opened.pace.versions * batch))
+    everything = list(range(run.opened.terms.versions * batch))
     learned = [group for each in story.learners for part in each.batches for group in part]
     assert run.phase is Phase.COMPLETE
     assert sorted(learned) == everything
-    assert run.num_groups == len(everything), "a group was generated and thrown away"
-    paid = sum(world.state.balances.get(node.did, 0) for node in story.nodes)
-    assert paid == len(everything) * run.opened.pace.price_micro
+    assert rl.course(run).num_groups == len(everything), "a group was generated and thrown away"
+    paid = sum(world.state.book.get(node.did, 0) for node in story.nodes)
+    assert paid == len(everything) * rl.pace(run).price_micro
     world.close()
 
 
@@ -140,11 +141,12 @@ def test_a_learner_that_stands_still_stops_admission_exactly_at_the_bound(
     while (granted := node.ask()) is not None:
         node.answer(granted)
         world.check()
-    assert world.run().next_group == (staleness + 1) * 3
+    assert rl.course(world.run()).next_group == (staleness + 1) * 3
 
 
 def test_at_staleness_zero_every_rollout_is_from_the_policy_it_trains(world: World) -> None:
     learner = world.started(max_staleness=0)
     finish(world, learner, [world.provider("a"), world.provider("b")])
     run = world.run()
-    assert run.staleness == {0: run.opened.pace.versions * run.opened.pace.groups_per_update}
+    everything = run.opened.terms.versions * rl.pace(run).groups_per_update
+    assert rl.course(run).staleness == {0: everything}

@@ -30,7 +30,7 @@ def test_a_lie_is_refused_by_its_name_and_changes_nothing(scene: Scene, lie: str
     assert 400 <= answer.status_code < 500
     assert (scene.world.state, scene.world.lab.log.head) == before
     scene.honest.answer(scene.kept)
-    assert scene.world.state.closed[scene.kept.work] == "accepted"
+    assert dict(scene.world.state.nodes[scene.honest.did].ends)[scene.kept.work] == "accepted"
 
 
 def test_after_every_lie_in_a_row_the_run_still_ends_as_it_should(scene: Scene) -> None:

@@ -3,13 +3,16 @@
 import pytest
 
 from archipel.lab import refusals
-from archipel.lab.explain import waits
+from archipel.lab.kinds.evaluate import exams
+from archipel.lab.programmes import rl
 from archipel.lab.state import Phase
+from archipel.lab.views import waits
 from archipel.records.fields import BlobRef
+from archipel.records.kinds.update import PromptBatch
 from archipel.records.rollouts import pack_prompts
-from archipel.records.statements import LeaseReturned, PromptBatch
+from archipel.records.statements import LeaseReturned
 from people import Learner, Provider, identity
-from world import PACE, World, finish
+from world import PACE, TERMS, World, finish
 
 
 def taken(node: Provider) -> tuple[int, ...]:
@@ -19,14 +22,21 @@ def taken(node: Provider) -> tuple[int, ...]:
     return granted.spec.groups
 
 
+def proven(node: Provider) -> None:
+    """From now on it may hold several leases."""
+    granted = node.ask()
+    assert granted is not None
+    node.answer(granted)
+
+
 def test_the_lease_of_a_silent_node_returns_to_the_pool_and_goes_out_first(world: World) -> None:
     world.started(max_groups_per_lease=2)
     silent, other = world.provider("silent"), world.provider("other")
     lost = taken(silent)
     world.tick(PACE["min_deadline_ms"])
-    assert world.run().pool == ()
-    world.tick(PACE["update_deadline_ms"])
-    assert world.run().pool == lost
+    assert rl.course(world.run()).pool == ()
+    world.tick(TERMS["trusted_deadline_ms"])
+    assert rl.course(world.run()).pool == lost
     assert taken(other) == lost
     assert world.state.nodes[silent.did].expired == 1
     world.check()
@@ -38,7 +48,7 @@ def test_a_node_that_rejoins_gives_its_leases_back(world: World) -> None:
     old = node.ask()
     assert old is not None
     node.join()
-    assert world.run().pool == old.spec.groups
+    assert rl.course(world.run()).pool == old.spec.groups
     assert taken(other) == old.spec.groups
     with pytest.raises(refusals.Late):
         node.answer(old)
@@ -61,6 +71,7 @@ def test_a_node_that_leaves_owes_nothing_gets_nothing_and_counts_no_more(world: 
 def test_a_grant_that_never_reached_its_node_returns_at_its_next_request(world: World) -> None:
     world.started(max_groups_per_lease=2)
     node = world.provider("node")
+    proven(node)
     lost, kept = node.ask(), node.ask()
     assert lost is not None
     assert kept is not None
@@ -68,7 +79,7 @@ def test_a_grant_that_never_reached_its_node_returns_at_its_next_request(world: 
     again = node.ask()
     assert again is not None
     assert again.spec.groups == lost.spec.groups
-    assert world.state.closed[lost.work] == "expired"
+    assert dict(world.state.nodes[node.did].ends)[lost.work] == "expired"
     node.answer(kept)
     world.check()
 
@@ -81,7 +92,7 @@ def test_shares_follow_measured_speed_within_rounding(world: World) -> None:
         assert granted is not None
         world.now_ms += 1000 * len(granted.spec.groups) // speed
         node.answer(granted)
-    rates = [world.state.nodes[node.did].rate_micro for node in (fast, slow)]
+    rates = [world.state.nodes[node.did].tallies["rollout"].rate_micro for node in (fast, slow)]
     shares = [len(taken(node)) for node in (fast, slow)]
     expected = [40 * rate / sum(rates) for rate in rates]
     assert all(abs(share - due) <= 1 for share, due in zip(shares, expected, strict=True))
@@ -93,7 +104,7 @@ def test_a_braggart_that_lets_its_lease_run_out_is_believed_no_more(world: World
     world.started(groups_per_update=16, max_staleness=4)
     braggart, honest = world.provider("braggart", 2**40), world.provider("honest", 1000)
     assert len(taken(braggart)) == 16
-    world.tick(PACE["update_deadline_ms"] + 1)
+    world.tick(TERMS["trusted_deadline_ms"] + 1)
     braggart.leases.clear()
     assert len(taken(honest)) >= 8
     assert len(taken(braggart)) <= 8
@@ -114,7 +125,9 @@ def test_several_runs_share_the_nodes_and_their_books_stay_apart(world: World) -
     finish(world, learner, nodes)
     for run in world.state.runs.values():
         assert run.phase is Phase.COMPLETE
-        assert run.num_groups == run.opened.pace.versions * run.opened.pace.groups_per_update
+        assert (
+            rl.course(run).num_groups == run.opened.terms.versions * rl.pace(run).groups_per_update
+        )
     world.check()
     world.check_replay()
 
@@ -123,9 +136,9 @@ def test_every_accepted_group_is_paid_once_by_the_operator(world: World) -> None
     learner = world.started()
     nodes = [world.provider("a"), world.provider("b")]
     finish(world, learner, nodes)
-    balances = world.state.balances
+    balances = world.state.book
     total = sum(balances[node.did] for node in nodes)
-    assert total == world.run().num_groups * PACE["price_micro"]
+    assert total == rl.course(world.run()).num_groups * PACE["price_micro"]
     assert balances[world.operator.did] == -total
     assert learner.did not in balances
 
@@ -141,7 +154,7 @@ def test_update_work_goes_to_one_trusted_key_at_a_time_and_to_the_other_after_si
     silent = learners[0].ask()
     assert silent is not None
     assert learners[1].ask() is None
-    world.tick(PACE["update_deadline_ms"] + 1)
+    world.tick(TERMS["trusted_deadline_ms"] + 1)
     granted = learners[1].work()
     assert granted is not None
     assert granted.spec.version == 0
@@ -192,7 +205,7 @@ def test_a_stopped_run_gives_no_work_and_still_pays_for_what_was_leased(world: W
     world.stop_run()
     assert node.ask() is None
     node.answer(granted)
-    assert world.state.balances[node.did] == len(granted.spec.groups) * PACE["price_micro"]
+    assert world.state.book[node.did] == len(granted.spec.groups) * PACE["price_micro"]
     assert world.run().phase is Phase.STOPPED
     with pytest.raises(refusals.Conflict):
         world.stop_run()
@@ -205,7 +218,7 @@ def test_evaluations_fall_due_at_every_kth_version_and_the_last_each_once(world:
     finish(world, learner, [node])
     while learner.work() is not None:
         pass
-    assert sorted(world.run().evaluations) == [0, 2, 4, 5]
+    assert sorted(exams(world.run()).done) == [0, 2, 4, 5]
 
 
 def test_giving_a_lease_back_buys_no_other_groups(world: World) -> None:
@@ -218,8 +231,9 @@ def test_giving_a_lease_back_buys_no_other_groups(world: World) -> None:
 
 
 def test_a_lab_out_of_ledger_space_says_so_changes_nothing_and_recovers(world: World) -> None:
-    learner = world.started()
+    learner = world.started(max_groups_per_lease=1)
     node = world.provider("node")
+    proven(node)
     granted = node.ask()
     assert granted is not None
     before = world.state
@@ -228,11 +242,11 @@ def test_a_lab_out_of_ledger_space_says_so_changes_nothing_and_recovers(world: W
         node.answer(granted)
     with pytest.raises(refusals.StorageExhausted):
         node.ask()
-    world.now_ms += 10 * PACE["update_deadline_ms"]
-    with pytest.raises(refusals.StorageExhausted):
-        world.lab.expire_leases()
+    world.now_ms += 10 * TERMS["trusted_deadline_ms"]
+    world.await_(world._expire())
     assert world.state == before
-    world.now_ms -= 10 * PACE["update_deadline_ms"]
+    assert world.lab.ahead == before
+    world.now_ms -= 10 * TERMS["trusted_deadline_ms"]
     world.storage.room = None
     node.answer(granted)
     finish(world, learner, [node])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archipel.node.operator import Vocabulary, make_pace
+from archipel.records.programmes import rl
 from archipel.records.recipe import (
     MAX_RECIPE_BYTES,
     InvalidRecipe,
@@ -15,6 +15,7 @@ from archipel.records.recipe import (
     parse_recipe,
     recipe_from_canonical,
 )
+from archipel.records.terms import Vocabulary
 
 SMALLEST = '[run]\nname = "r"\nversions = 2\n[environment]\nname = "e"\n'
 
@@ -102,8 +103,9 @@ def test_bytes_that_are_no_recipe_are_refused_by_one_name(data: bytes) -> None:
 @pytest.mark.parametrize("recipe", ["secret-order", "reasoning-gym", "gsm8k"])
 def test_every_shipped_recipe_can_pace_a_lab(recipe: str) -> None:
     text = files("archipel").joinpath(f"recipes/{recipe}.toml").read_text()
-    pace = make_pace(parse_recipe(text), Vocabulary(64, (2,)))
-    assert pace.versions >= 1
+    pace = rl.WORDS.pace_of(parse_recipe(text), Vocabulary(64, (2,)))
+    assert pace.group_size >= 2
+    assert rl.WORDS.terms_of(parse_recipe(text)).versions >= 1
 
 
 @given(
@@ -129,4 +131,4 @@ def test_every_valid_recipe_can_pace_a_lab(
             "sampling": {"temperature": temperature},
         }
     )
-    assert make_pace(recipe, Vocabulary(64, ())).min_deadline_ms >= 100
+    assert rl.WORDS.pace_of(recipe, Vocabulary(64, ())).min_deadline_ms >= 100

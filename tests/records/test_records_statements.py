@@ -12,7 +12,7 @@ from archipel.lab.entry import Entry, read_entry
 from archipel.ledger.log import MAX_ENTRY_BYTES
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical, sha256_digest
 from archipel.records.fields import MAX_RECORD_BYTES
-from archipel.records.statements import RECORD_TYPE, InvalidRecord, decode, encode
+from archipel.records.statements import RECORD_TYPE, Asking, InvalidRecord, decode, encode
 from people import identity
 from specimens import KINDS, LARGE, SMALL
 
@@ -48,9 +48,18 @@ def test_the_largest_statement_its_bounds_allow_fits_a_ledger_entry(statement) -
     assert len(data) <= MAX_RECORD_BYTES
     envelope = sign(identity("node"), data, RECORD_TYPE)
     assert Envelope.from_json(envelope.to_json()) == envelope
+    if isinstance(statement, Asking):
+        return
     entry = Entry(2**53 - 1, envelope, statement).to_bytes()
     assert len(entry) <= MAX_ENTRY_BYTES
     assert read_entry(entry).statement == statement
+
+
+@pytest.mark.parametrize("name", ["lease.requested", "blob.offered"])
+def test_what_only_asks_is_no_ledger_entry(name: str) -> None:
+    envelope = sign(identity("node"), encode(SMALL[name]), RECORD_TYPE)
+    with pytest.raises(InvalidRecord, match="only asks"):
+        read_entry(Entry(1, envelope, SMALL[name]).to_bytes())
 
 
 @given(st.sampled_from(sorted(SMALL)), st.integers(0, 10**6), st.integers(0, 255))

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from archipel.cli.doors import Mendable, home_folder, log_to, mending
+from archipel.cli.ledger import HEAD_FILE
 
 DEFAULT_PORT = 8440
 
@@ -65,14 +66,17 @@ def start(
     from archipel.lab.lab import Lab
     from archipel.ledger.location import open_log
     from archipel.ledger.storage import LedgerError
+    from archipel.ledger.verification import lab_key
 
     folder = home_folder("lab", home)
     log_to(log_file)
+    _end_in_order()
     with mending(IdentityError, LedgerError, OSError):
         identity = Identity.load_or_create(folder / "lab.key")
         operator = Identity.load_or_create(folder / "operator.key")
-        origin = f"archipel.lab/{identity.did.rsplit(':', 1)[-1]}"
-        log = open_log(ledger or folder / "ledger.sqlite", origin, identity)
+        origin = lab_key(identity.did).name
+        log = open_log(ledger or folder / "ledger.sqlite", origin, identity, folder / HEAD_FILE)
+        click.get_current_context().call_on_close(log.close)  # however this ends
         store = BlobStore(folder / "blobs", quota_bytes=int(max_store_gb * 2**30))
         lab = Lab(identity, log, store, clock_ms=lambda: time.time_ns() // 1_000_000)
         lab.found([operator.did, *operators])
@@ -97,10 +101,28 @@ def start(
         lifespan="on",
         timeout_graceful_shutdown=2,
     )
-    try:
-        Server(config).run(sockets=[listener])
-    finally:
-        log.close()
+    Server(config).run(sockets=[listener])
+
+
+def _end_in_order() -> None:
+    """Being told to end unwinds the stack, so that the ledger gets closed.
+
+    The server takes these signals for itself, ends, puts the handlers back that it found and raises
+    the signal again: by default the process would then end at once.
+    """
+    import signal
+    import sys
+    from types import FrameType
+
+    def end(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; its import is local

@@ -1,10 +1,20 @@
 """`archipel ledger`: replay and verify a lab's ledger."""
 
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import home_folder, mending, show
+from archipel.cli.doors import Mendable, home_folder, mending, show
+
+if TYPE_CHECKING:
+    from archipel.lab.state import LabState
+
+HEAD_FILE = "ledger.head"
+"""Beside the ledger, or in the lab's home: the newest head outside the database."""
+PROGRESS_INTERVAL_S = 2.0
 
 
 @click.group()
@@ -13,36 +23,39 @@ def command() -> None:
 
 
 @command.command()
+@click.option("--lab", "url", metavar="URL", help="A lab that runs: fetch its ledger over HTTP.")
+@click.option("--ledger", metavar="URL", help="A copy: a file or postgresql://...")
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
-@click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
+@click.option("--expect", metavar="DID", help="Refuse the ledger of any other lab.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def replay(home: Path | None, ledger: str | None, as_json: bool) -> None:
+def replay(
+    url: str | None, ledger: str | None, home: Path | None, expect: str | None, as_json: bool
+) -> None:
     """Recompute everything from the entries: tree heads, signatures, runs, balances.
 
     Shown: every entry is signed by its author, in the order the lab's tree heads cover, and adds up to
-    these balances. Not shown: that the lab showed everybody this same ledger.
+    these balances. Not shown: that the lab showed everybody this same ledger. No key is needed.
 
     \b
     Examples:
       archipel ledger replay
-      archipel ledger replay --home /srv/lab --json
+      archipel ledger replay --lab https://lab.example --expect did:key:z6Mk...
+      archipel ledger replay --ledger copy/ledger.sqlite --json
     """
-    from archipel.identity import Identity, IdentityError
-    from archipel.lab.lab import replay as fold
-    from archipel.ledger.location import read_log
-    from archipel.ledger.signed_note import NoteKey
+    from archipel.identity import IdentityError
     from archipel.ledger.storage import LedgerError
 
-    folder = home_folder("lab", home)
+    if url is not None and (ledger is not None or home is not None):
+        raise click.UsageError("--lab reads over HTTP; give it without --ledger and --home")
     with mending(IdentityError, LedgerError, OSError, ValueError):
-        identity = Identity.load(folder / "lab.key")
-        origin = f"archipel.lab/{identity.did.rsplit(':', 1)[-1]}"
-        log = read_log(ledger or folder / "ledger.sqlite", NoteKey(origin, identity.public_key))
-        heads = log.verify()
-        state = fold(identity.did, log)
+        if url is not None:
+            did, size, heads, state = _replay_remote(url, expect)
+        else:
+            did, size, heads, state = _replay_stored(ledger, home, expect)
     versions = {name: run.version for name, run in state.runs.items()}
     result = {
-        "entries": log.size,
+        "lab": did,
+        "entries": size,
         "tree_heads": heads,
         "runs": versions,
         "balances_micro": dict(state.balances),
@@ -50,7 +63,7 @@ def replay(home: Path | None, ledger: str | None, as_json: bool) -> None:
     }
 
     def text() -> str:
-        lines = [f"{log.size} entries under {heads} signed tree heads: all hold"]
+        lines = [f"ledger of {did}", f"{size} entries under {heads} signed tree heads: all hold"]
         lines += [f"run {name}: version {version}" for name, version in versions.items()]
         lines += [
             f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.balances.items())
@@ -58,3 +71,96 @@ def replay(home: Path | None, ledger: str | None, as_json: bool) -> None:
         return "\n".join([*lines, f"balances add up to {result['sum_micro']} micro-credits"])
 
     show(result, as_json, text)
+
+
+def _replay_remote(url: str, expect: str | None) -> "tuple[str, int, int, LabState]":
+    from archipel.cli.lab_reader import LabReader
+    from archipel.ledger.verification import entries_under
+
+    with LabReader(url) as lab:
+        did = _expected(lab.did(), expect)
+        head = lab.head(did)
+        entries = entries_under(head, lab.entries(head.size))
+        return did, head.size, 1, _fold(did, head.size, entries)
+
+
+def _replay_stored(
+    ledger: str | None, home: Path | None, expect: str | None
+) -> "tuple[str, int, int, LabState]":
+    from archipel.ledger.location import read_first_entry, read_log
+    from archipel.ledger.verification import lab_key
+
+    head_file = None
+    if ledger is None or home is not None:
+        head_file = home_folder("lab", home) / HEAD_FILE
+    elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
+        head_file = Path(ledger).parent / HEAD_FILE
+    place = ledger or home_folder("lab", home) / "ledger.sqlite"
+    did = _expected(_opened_by(read_first_entry(place)), expect)
+    log = read_log(place, lab_key(did), head_file)
+    try:
+        heads = log.verify()
+        return did, log.size, heads, _fold(did, log.size, log.entries())
+    finally:
+        log.close()
+
+
+def _opened_by(entry: bytes) -> str:
+    """The lab whose ledger begins with this entry."""
+    from archipel.lab.entry import read_entry
+    from archipel.records.statements import LabOpened
+
+    statement = read_entry(entry).statement
+    if not isinstance(statement, LabOpened):
+        raise Mendable(f"entry 0 is {statement.kind}, expected lab.opened: this is no lab's ledger")
+    return statement.author
+
+
+def _expected(did: str, expect: str | None) -> str:
+    if expect is not None and did != expect:
+        raise Mendable(f"this is the ledger of {did}; expected {expect}")
+    return did
+
+
+class _Sequence:
+    """Entries in order, in the form that a fold reads."""
+
+    def __init__(self, size: int, entries: Iterable[bytes]) -> None:
+        self.size = size
+        self._entries = iter(entries)
+
+    def read(self, start: int, limit: int) -> list[bytes]:
+        """The next `limit`; `start` only ever goes on."""
+        return list(islice(self._entries, limit))
+
+
+def _fold(did: str, size: int, entries: Iterable[bytes]) -> "LabState":
+    """What the entries amount to; the first must be the lab's own opening."""
+    from archipel.lab.lab import replay as fold
+
+    told = _told(size, entries)
+    first = next(told, None)
+    if first is None:
+        raise Mendable("this ledger has no entries yet")
+    if _opened_by(first) != did:
+        raise Mendable(f"entry 0 opens the ledger of another lab than {did}")
+    try:
+        sequence = _Sequence(size, chain([first], told))
+        return fold(did, sequence)  # type: ignore[arg-type]  # it takes size and read alone
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise Mendable(
+            f"these entries are signed, but do not follow from one another: {error!r:.300}; "
+            "no lab of this release wrote them"
+        ) from None
+
+
+def _told(size: int, entries: Iterable[bytes]) -> Iterator[bytes]:
+    """The same entries; says how far it is when that takes long."""
+    import time
+
+    next_word = time.monotonic() + PROGRESS_INTERVAL_S
+    for number, entry in enumerate(entries):
+        if time.monotonic() > next_word:
+            click.echo(f"{number} of {size} entries", err=True)
+            next_word += PROGRESS_INTERVAL_S
+        yield entry

@@ -3,7 +3,14 @@
 On x86, `F.linear` rearranges a plain weight on every call and fp32 goes to a slower library;
 oneDNN with a prepacked weight reads the weight at memory speed (2 to 3 times faster for few rows;
 `archipel bench engine` shows both). Elsewhere, and on GPUs, this is `F.linear`.
+Where oneDNN has no bf16 products for the processor (AVX2 alone), a bf16 weight is held as fp32, in
+twice the memory, and the result is rounded to bf16 once, after its epilogue. torch's own bf16
+product keeps the law there too, but is several times slower from 8 rows on; an fp32 `F.linear`
+does not keep it.
+Law: where weights are prepacked, a row's bits do not depend on the other rows, fp32 or bf16.
 """
+
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -21,6 +28,12 @@ def can_prepack(device: torch.device) -> bool:
     )
 
 
+@cache
+def has_bf16_products() -> bool:
+    """Whether oneDNN multiplies bf16 here: AVX-NE-CONVERT, or AVX-512 with BW, VL and DQ."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 FEW_ROWS = 8
 """Up to here the fixed cost of a prepacked product exceeds what it saves on a small weight."""
 _SMALL_INPUT = 192
@@ -30,12 +43,22 @@ _SMALL_INPUT = 192
 class Projection:
     """x (N, in) -> (N, out), optionally with what always follows it."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        self._weight = weight.contiguous()
-        self._bias = bias
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, bf16_products: bool | None = None
+    ) -> None:
+        """Rows come and go in the weight's dtype, however it is held.
+
+        `bf16_products` says whether oneDNN multiplies bf16; None asks `has_bf16_products`.
+        """
+        prepacks = can_prepack(weight.device)
+        self._widened = False
+        if prepacks and weight.dtype == torch.bfloat16:
+            self._widened = not (has_bf16_products() if bf16_products is None else bf16_products)
+        self._weight = self._widen(weight).contiguous()
+        self._bias = None if bias is None else self._widen(bias)
         self._packed: Tensor | None = None
         self._few_rows = 0
-        if can_prepack(weight.device):
+        if prepacks:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
             if self._plain_has_the_same_bits():
                 self._few_rows = FEW_ROWS
@@ -45,27 +68,37 @@ class Projection:
 
     def __call__(self, x: Tensor) -> Tensor:
         """X W^T + b."""
-        return self._product(x) if self._is_plain(x) else self._fused(x, "none")
+        x = self._widen(x)
+        return self._rounded(self._product(x) if self._is_plain(x) else self._fused(x, "none"))
 
     def silu(self, x: Tensor) -> Tensor:
         """Silu(x W^T + b)."""
+        x = self._widen(x)
         if self._packed is not None:
-            return self._fused(x, "swish")
+            return self._rounded(self._fused(x, "swish"))
         y = self._product(x)
         # `F.silu` rounds its vector lanes and its scalar tail differently; these operators do not.
         return y / (1 + torch.exp(-y))
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """X W^T + b + other."""
+        x, other = self._widen(x), self._widen(other)
         if self._is_plain(x):
-            return self._product(x).add_(other)
-        return self._fused_with(x, other, "add")
+            return self._rounded(self._product(x).add_(other))
+        return self._rounded(self._fused_with(x, other, "add"))
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """(x W^T + b) * other, elementwise."""
+        x, other = self._widen(x), self._widen(other)
         if self._is_plain(x):
-            return self._product(x).mul_(other)
-        return self._fused_with(x, other, "mul")
+            return self._rounded(self._product(x).mul_(other))
+        return self._rounded(self._fused_with(x, other, "mul"))
+
+    def _widen(self, x: Tensor) -> Tensor:
+        return x.float() if self._widened else x
+
+    def _rounded(self, y: Tensor) -> Tensor:
+        return y.bfloat16() if self._widened else y
 
     def _is_plain(self, x: Tensor) -> bool:
         return self._packed is None or x.shape[0] <= self._few_rows

@@ -1,89 +1,95 @@
-"""apply(state, statement, at_ms) -> state: the fold that turns a ledger into a lab. Pure and total.
+"""apply(state, statement, at_ms) -> state: the fold that turns a ledger into a lab. Pure.
 
 Every statement that reaches `apply` was admitted by `admission` (or written by the lab itself), so
-nothing is judged here; an impossible transition is a defect and raises `Contradiction`.
+nothing is judged here; an impossible transition is a defect and raises `Contradiction`. What a kind of
+work does to its run stands in `kinds`; nodes, leases and money are moved here, the same for all kinds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeVar
+from typing import assert_never
 
-from archipel.lab.state import (
-    MAX_CLOSED_REMEMBERED,
-    LabState,
-    Lease,
-    Node,
-    Phase,
-    Run,
-    batch_results,
-)
-from archipel.market.credits import transfer
-from archipel.records.fields import BlobRef
+from archipel.lab.kinds import RULES_OF
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.rules import Moment, Rules
+from archipel.lab.state import MAX_ENDS_REMEMBERED, LabState, Lease, Node, Phase, Run, Tally
+from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.statements import (
-    AnyStatement,
-    EvaluationSubmitted,
+    BlobOffered,
     LabOpened,
     LeaseExpired,
     LeaseGranted,
+    LeaseRequested,
     LeaseReturned,
     NodeJoined,
     NodeLeft,
-    ResultInput,
-    RolloutSpec,
-    RolloutSubmitted,
+    NodesForgotten,
+    Recorded,
     RunOpened,
     RunStopped,
-    UpdateSpec,
-    VersionPublished,
+    SnapshotTaken,
+    WorkAnswered,
 )
 
 RATE_SMOOTHING = 4
 """A node's rate moves a quarter of the way to each new measurement."""
-
-K = TypeVar("K")
-V = TypeVar("V")
+MAX_SNAPSHOT_LAG = 10_000
+"""A snapshot is announced within so many entries of the state it shows, so that a replay can check it."""
 
 
 class Contradiction(RuntimeError):
     """The ledger holds a statement that cannot follow what came before it."""
 
 
-def apply(  # noqa: C901  one case per statement: the match is the table
-    state: LabState, statement: AnyStatement, at_ms: int
+def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
+    """The state after one more ledger entry, received at `at_ms` (Unix milliseconds).
+
+    Raises:
+        Contradiction: it cannot follow; nothing changed.
+    """
+    try:
+        state = _folded(state, statement, at_ms)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Contradiction(f"{statement.kind} cannot follow entry {state.size}: {error}") from None
+    seen = max(state.sequences.get(statement.author, 0), statement.seq)
+    sequences = state.sequences.put(statement.author, seen)
+    return replace(state, sequences=sequences, size=state.size + 1)
+
+
+def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
+    state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:
-    """The state after one more ledger entry, received at `at_ms` (Unix milliseconds)."""
     match statement:
         case LabOpened():
-            state = _lab_opened(state, statement)
+            return _lab_opened(state, statement)
         case RunOpened():
-            state = _run_opened(state, statement, at_ms)
+            return _run_opened(state, statement, at_ms)
         case RunStopped():
-            run = state.runs[statement.run]
-            state = _with_run(state, replace(run, phase=Phase.STOPPED))
+            return _with_run(state, replace(state.runs[statement.run], phase=Phase.STOPPED))
         case NodeJoined():
-            state = _node_joined(state, statement, at_ms)
+            return _node_joined(state, statement, at_ms)
         case NodeLeft():
-            state = _node_left(state, statement, at_ms)
+            return _node_left(state, statement, at_ms)
+        case NodesForgotten():
+            return _nodes_forgotten(state, statement)
         case LeaseGranted():
-            state = _lease_granted(state, statement, at_ms)
+            return _lease_granted(state, statement, at_ms)
         case LeaseReturned():
-            state = _lease_given_up(state, statement.work, "returned", at_ms)
+            return _lease_given_up(state, statement.work, "returned", at_ms)
         case LeaseExpired():
-            state = _lease_given_up(state, statement.work, "expired", at_ms)
-        case RolloutSubmitted():
-            state = _rollout_accepted(state, statement, at_ms)
-        case VersionPublished():
-            state = _version_published(state, statement, at_ms)
-        case EvaluationSubmitted():
-            state = _evaluation_accepted(state, statement, at_ms)
-        case _:
+            return _lease_given_up(state, statement.work, "expired", at_ms)
+        case WorkAnswered():
+            return _work_accepted(state, statement, at_ms)
+        case SnapshotTaken():
+            return _snapshot_taken(state, statement)
+        case LeaseRequested() | BlobOffered():
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
-    seen = max(state.sequences.get(statement.author, 0), statement.seq)
-    return replace(state, sequences=_with(state.sequences, statement.author, seen))
+        case _:
+            assert_never(statement)
 
 
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
-    if state.operators or opened.author != state.lab:
+    if state.size or opened.author != state.lab:
         raise Contradiction("lab.opened stands once, first, signed by the lab itself")
     return replace(state, operators=frozenset(opened.operators))
 
@@ -91,7 +97,14 @@ def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
 def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
     if opened.run in state.runs:
         raise Contradiction(f"run {opened.run} was opened before")
-    return _with_run(state, Run(opened=opened, opened_at_ms=at_ms))
+    programme = PROGRAMME_OF[opened.pace.programme]
+    run = Run(
+        opened=opened,
+        opened_at_ms=at_ms,
+        entry=state.size,
+        course=programme.begin(opened.pace),
+    )
+    return _with_run(state, run)
 
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
@@ -103,159 +116,144 @@ def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
         if known
         else Node(joined.author, joined.capabilities, joined_at_ms=at_ms, last_seen_ms=at_ms)
     )
-    return replace(state, nodes=_with(state.nodes, node.did, node))
+    return _with_node(state, node)
 
 
 def _node_left(state: LabState, left: NodeLeft, at_ms: int) -> LabState:
     state = _all_given_up(state, left.author, at_ms)
     node = replace(state.nodes[left.author], last_seen_ms=at_ms, present=False)
-    return replace(state, nodes=_with(state.nodes, node.did, node))
+    return _with_node(state, node)
+
+
+def _nodes_forgotten(state: LabState, forgotten: NodesForgotten) -> LabState:
+    """Balances stay; of the numbers the highest does, so that nothing old can be said again."""
+    dids = forgotten.nodes
+    for did in dids:
+        if state.nodes[did].leases:
+            raise Contradiction(f"{did} holds work, it cannot be forgotten")
+    spoken = [did for did in dids if did in state.sequences]
+    asked = [did for did in dids if did in state.asked]
+    numbers = [state.sequences[did] for did in spoken] + [state.asked[did] for did in asked]
+    return replace(
+        state,
+        nodes=state.nodes.drop(*dids),
+        sequences=state.sequences.drop(*spoken),
+        asked=state.asked.drop(*asked),
+        forgotten_seq=max(state.forgotten_seq, *numbers),
+    )
 
 
 def _all_given_up(state: LabState, did: str, at_ms: int) -> LabState:
-    for work in [lease.work for lease in state.leases.values() if lease.node == did]:
+    node = state.nodes.get(did)
+    for work in node.leases if node else ():
         state = _lease_given_up(state, work, "returned", at_ms)
     return state
 
 
 def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState:
-    spec = grant.spec
+    spec, node = grant.spec, state.nodes[grant.node]
     run = state.runs[spec.run]
+    if grant.work != f"{run.name}.{run.next_work}":
+        raise Contradiction(f"{grant.work} is not the next work of {run.name}")
+    run = RULES_OF[spec.kind].granted(run, spec, grant.work)
     run = replace(run, next_work=run.next_work + 1)
-    if isinstance(spec, RolloutSpec):
-        taken = set(spec.groups)
-        run = replace(
-            run,
-            pool=tuple(group for group in run.pool if group not in taken),
-            next_group=max(run.next_group, max(taken) + 1),
-        )
-    lease = Lease(grant.work, grant.node, spec, at_ms, grant.deadline_ms, grant.price_micro)
-    state = _with_run(replace(state, leases=_with(state.leases, grant.work, lease)), run)
+    lease = Lease(
+        work=grant.work,
+        node=grant.node,
+        spec=spec,
+        granted_at_ms=at_ms,
+        deadline_ms=grant.deadline_ms,
+        price_micro=grant.price_micro,
+        entry=state.size,
+    )
+    hold = Posting(Move.HOLD, wallet(run.opened.author), held(run.name), grant.price_micro)
     asked = max(state.asked.get(grant.node, 0), grant.request_seq)
-    state = replace(state, asked=_with(state.asked, grant.node, asked))
-    return _seen(state, grant.node, at_ms)
+    node = replace(node, leases=(*node.leases, grant.work), last_seen_ms=at_ms)
+    return replace(
+        state,
+        runs=state.runs.put(run.name, run),
+        nodes=state.nodes.put(node.did, node),
+        leases=state.leases.put(grant.work, lease),
+        asked=state.asked.put(grant.node, asked),
+        book=post(state.book, (hold,)),
+    )
 
 
 def _lease_given_up(state: LabState, work: str, outcome: str, at_ms: int) -> LabState:
-    state, lease = _close(state, work, outcome)
+    state, lease, node = _closed(state, work, outcome)
     run = state.runs[lease.spec.run]
-    if isinstance(lease.spec, RolloutSpec):
-        run = replace(run, pool=tuple(sorted({*run.pool, *lease.spec.groups})))
-    state = _with_run(state, run)
-    node = state.nodes[lease.node]
+    run = RULES_OF[lease.spec.kind].given_up(run, lease.spec)
+    refund = Posting(Move.REFUND, held(run.name), wallet(run.opened.author), lease.price_micro)
     node = (
         replace(node, expired=node.expired + 1)
         if outcome == "expired"
         else replace(node, returned=node.returned + 1, last_seen_ms=at_ms)
     )
-    return replace(state, nodes=_with(state.nodes, node.did, node))
+    return _settled(state, run, node, (refund,))
 
 
-def _rollout_accepted(state: LabState, result: RolloutSubmitted, at_ms: int) -> LabState:
-    state, lease = _close(state, result.work, "accepted")
-    spec = lease.spec
-    if not isinstance(spec, RolloutSpec):
-        raise Contradiction(f"{result.work} is {spec.kind} work, answered by rollouts")
-    run = state.runs[spec.run]
-    held = ResultInput(
-        work=result.work,
-        result=result.result,
-        version=spec.version,
-        policy=spec.policy,
-        groups=spec.groups,
+def _work_accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
+    state, lease, node = _closed(state, answered.work, "accepted")
+    answer, run = answered.answer, state.runs[lease.spec.run]
+    if answer.kind != lease.spec.kind:
+        raise Contradiction(f"{lease.work} is {lease.spec.kind} work, answered as {answer.kind}")
+    rules = RULES_OF[answer.kind]
+    run = rules.accepted(run, lease, answer, Moment(at_ms, state.size))
+    run = replace(run, paid_micro=run.paid_micro + lease.price_micro)
+    pay = Posting(Move.PAY, held(run.name), wallet(node.did), lease.price_micro)
+    tallies = {**node.tallies, answer.kind: _tallied(rules, node, lease, answered, at_ms)}
+    return _settled(state, run, replace(node, tallies=tallies, last_seen_ms=at_ms), (pay,))
+
+
+def _tallied(rules: Rules, node: Node, lease: Lease, answered: WorkAnswered, at_ms: int) -> Tally:
+    effort = rules.effort(lease, answered.answer)
+    before = node.tallies.get(rules.name, Tally())
+    rate = effort.units * 1_000_000_000 // max(at_ms - lease.granted_at_ms, 1)
+    smoothed = before.rate_micro + (rate - before.rate_micro) // RATE_SMOOTHING
+    return Tally(
+        works=before.works + 1,
+        units=before.units + effort.units,
+        tokens=before.tokens + effort.tokens,
+        bytes_in=before.bytes_in + effort.bytes_in,
+        rate_micro=smoothed if before.rate_micro else rate,
     )
-    run = replace(
-        run,
-        accepted={**run.accepted, **dict.fromkeys(spec.groups, result.work)},
-        results=_with(run.results, result.work, held),
-        num_groups=run.num_groups + len(spec.groups),
-        num_tokens=run.num_tokens + result.num_tokens,
-        rollout_bytes=run.rollout_bytes + result.result.size,
-    )
-    node = state.nodes[lease.node]
-    elapsed_ms = max(at_ms - lease.granted_at_ms, 1)
-    rate = len(spec.groups) * 1_000_000_000 // elapsed_ms
-    smoothed = node.rate_micro + (rate - node.rate_micro) // RATE_SMOOTHING
-    node = replace(
-        node,
-        rate_micro=smoothed if node.rate_micro else rate,
-        groups=node.groups + len(spec.groups),
-        tokens=node.tokens + result.num_tokens,
-        bytes_in=node.bytes_in + result.result.size,
-        last_seen_ms=at_ms,
-    )
-    paid = transfer(state.balances, run.opened.author, lease.node, lease.price_micro)
-    return _with_run(replace(state, nodes=_with(state.nodes, node.did, node), balances=paid), run)
 
 
-def _version_published(state: LabState, published: VersionPublished, at_ms: int) -> LabState:
-    state, lease = _close(state, published.work, "accepted")
-    spec = lease.spec
-    run = state.runs[spec.run]
-    if not isinstance(spec, UpdateSpec) or published.version != run.version + 1:
-        raise Contradiction(f"version {published.version} cannot follow version {run.version}")
-    run = replace(
-        run,
-        versions=(*run.versions, published),
-        published_at_ms=(*run.published_at_ms, at_ms),
-        updates=(*run.updates, batch_results(run, spec.version)),
-        prompts={**run.prompts, **{batch.batch: batch.blob for batch in published.prompts}},
-    )
-    if spec.version > 0:
-        run = replace(run, learner_busy_ms=run.learner_busy_ms + at_ms - lease.granted_at_ms)
-        run = _consume(run, spec)
-    if run.phase is Phase.PREPARING:
-        run = replace(run, phase=Phase.RUNNING)
-    if run.phase is Phase.RUNNING and run.version == run.opened.pace.versions:
-        run = replace(run, phase=Phase.COMPLETE)
-    return _seen(_with_run(state, run), lease.node, at_ms)
+def _snapshot_taken(state: LabState, taken: SnapshotTaken) -> LabState:
+    if taken.author != state.lab or not 0 <= state.size - taken.size <= MAX_SNAPSHOT_LAG:
+        raise Contradiction(
+            f"a snapshot of {taken.size} entries is announced after {state.size}; "
+            f"expected one of at most {MAX_SNAPSHOT_LAG} entries ago, by the lab"
+        )
+    return replace(state, snapshot=(taken.size, taken.state))
 
 
-def _consume(run: Run, spec: UpdateSpec) -> Run:
-    """Forget the batch that an update has learned from, and count how stale it was."""
-    size = run.opened.pace.groups_per_update
-    batch = range((spec.version - 1) * size, spec.version * size)
-    staleness = dict(run.staleness)
-    for group in batch:
-        age = spec.version - 1 - run.results[run.accepted[group]].version
-        staleness[age] = staleness.get(age, 0) + 1
-    accepted = {group: work for group, work in run.accepted.items() if group not in batch}
-    needed = set(accepted.values())
-    results = {work: result for work, result in run.results.items() if work in needed}
-    prompts: dict[int, BlobRef] = {b: blob for b, blob in run.prompts.items() if b >= spec.version}
-    return replace(run, accepted=accepted, results=results, prompts=prompts, staleness=staleness)
-
-
-def _evaluation_accepted(state: LabState, done: EvaluationSubmitted, at_ms: int) -> LabState:
-    state, lease = _close(state, done.work, "accepted")
-    run = state.runs[lease.spec.run]
-    run = replace(run, evaluations=_with(run.evaluations, done.version, done))
-    return _seen(_with_run(state, run), lease.node, at_ms)
-
-
-def _close(state: LabState, work: str, outcome: str) -> tuple[LabState, Lease]:
+def _closed(state: LabState, work: str, outcome: str) -> tuple[LabState, Lease, Node]:
+    """The lease is over: it leaves the table and its node's hands."""
     lease = state.leases.get(work)
     if lease is None:
         raise Contradiction(f"{work} is not leased, so it cannot be {outcome}")
-    leases = {key: value for key, value in state.leases.items() if key != work}
-    closed = _with(state.closed, work, outcome)
-    for oldest in list(closed)[: max(0, len(closed) - MAX_CLOSED_REMEMBERED)]:
-        del closed[oldest]
-    return replace(state, leases=leases, closed=closed), lease
+    node = state.nodes[lease.node]
+    node = replace(
+        node,
+        leases=tuple(held_work for held_work in node.leases if held_work != work),
+        ends=(*node.ends, (work, outcome))[-MAX_ENDS_REMEMBERED:],
+    )
+    return replace(state, leases=state.leases.drop(work)), lease, node
 
 
-def _seen(state: LabState, did: str, at_ms: int) -> LabState:
-    node = state.nodes.get(did)
-    if node is None:
-        return state
-    return replace(state, nodes=_with(state.nodes, did, replace(node, last_seen_ms=at_ms)))
+def _settled(state: LabState, run: Run, node: Node, postings: Iterable[Posting]) -> LabState:
+    return replace(
+        state,
+        runs=state.runs.put(run.name, run),
+        nodes=state.nodes.put(node.did, node),
+        book=post(state.book, postings),
+    )
 
 
 def _with_run(state: LabState, run: Run) -> LabState:
-    return replace(state, runs=_with(state.runs, run.opened.run, run))
+    return replace(state, runs=state.runs.put(run.name, run))
 
 
-def _with(mapping: Mapping[K, V], key: K, value: V) -> dict[K, V]:
-    changed = dict(mapping)
-    changed[key] = value
-    return changed
+def _with_node(state: LabState, node: Node) -> LabState:
+    return replace(state, nodes=state.nodes.put(node.did, node))

@@ -7,14 +7,18 @@ are hashed on their way to the disk; what does not hash to its name is never kep
 import asyncio
 import base64
 import binascii
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
 
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import FileResponse, Response
 
-from archipel.blobs import BlobStore, errors
+from archipel.blobs import errors
+from archipel.blobs.writer import BlobWriter
 from archipel.lab import refusals
 from archipel.lab.lab import Lab, open_record
+from archipel.records.documents import UploadState
 from archipel.records.statements import BlobOffered
 
 MAX_OFFER_CHARACTERS = 8192
@@ -46,11 +50,11 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
         return FileResponse(path, media_type=OCTETS, headers=IMMUTABLE)
 
     @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
-    async def upload_state(digest: str, offer: Offer) -> dict[str, Any]:
-        offered = _offered(lab, digest, offer)
-        if lab.blobs.exists(digest):
-            return {"complete": True, "offset": offered.blob.size}
-        return {"complete": False, "offset": lab.blobs.partial_offset(digest)}
+    async def upload_state(digest: str, offer: Offer) -> UploadState:
+        offered, _ = _offered(lab, digest, offer)
+        if lab.blobs.keep(digest):
+            return UploadState(complete=True, offset=offered.blob.size)
+        return UploadState(complete=False, offset=lab.blobs.partial_offset(digest))
 
     @api.put(BLOB_PATH, summary="Upload a blob, or the rest of one", status_code=201)
     async def upload(
@@ -58,17 +62,19 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
         digest: str,
         offer: Offer,
         offset: Annotated[int, Header(alias="Upload-Offset", ge=0)] = 0,
-    ) -> dict[str, Any]:
-        offered = _offered(lab, digest, offer)
-        if not lab.blobs.exists(digest):
-            await _receive(request, lab.blobs, offered, offset)
-        return {"complete": True, "offset": offered.blob.size}
+    ) -> UploadState:
+        offered, is_trusted = _offered(lab, digest, offer)
+        if not lab.blobs.keep(digest):
+            writer = partial(
+                lab.blobs.writer, digest, offered.blob.size, offset, privileged=is_trusted
+            )
+            await _receive(request, writer)
+        return UploadState(complete=True, offset=offered.blob.size)
 
 
-async def _receive(request: Request, store: BlobStore, offered: BlobOffered, offset: int) -> None:
+async def _receive(request: Request, open_writer: Callable[[], BlobWriter]) -> None:
     try:
-        blob = offered.blob
-        with await asyncio.to_thread(store.writer, blob.digest, blob.size, offset) as writer:
+        with await asyncio.to_thread(open_writer) as writer:
             stream = request.stream()
             while True:
                 async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
@@ -89,9 +95,14 @@ async def _receive(request: Request, store: BlobStore, offered: BlobOffered, off
         raise refusals.StorageExhausted(str(error)) from None
     except (errors.BlobBusy, errors.BlobIncomplete) as error:
         raise refusals.Conflict(str(error)) from None
+    except errors.TooManyOpenFiles as error:
+        raise refusals.Busy(str(error)) from None
+    except (errors.StorageFailed, OSError) as error:
+        raise refusals.StorageExhausted(f"the lab's disk cannot take it: {error}") from None
 
 
-def _offered(lab: Lab, digest: str, header: str) -> BlobOffered:
+def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, bool]:
+    """The offer, permitted, and whether a trusted key made it."""
     try:
         data = base64.b64decode(header, validate=True)
     except binascii.Error:
@@ -103,5 +114,4 @@ def _offered(lab: Lab, digest: str, header: str) -> BlobOffered:
         raise refusals.WrongLab(f"addressed to lab {offer.lab}, this is {lab.identity.did}")
     if offer.blob.digest != digest:
         raise refusals.WrongDigest(f"the offer is for {offer.blob.digest}, the upload for {digest}")
-    lab.permit_upload(offer)
-    return offer
+    return offer, lab.permit_upload(offer)

@@ -1,43 +1,56 @@
 """What to do next, from what is known and the time: pure functions, priority is reading order.
 
-A node that asks is offered, in this order and over all runs: an update that is due, an evaluation
-that is due, rollouts that the staleness bound admits. Several runs share the nodes round-robin by
-how little each has in flight.
+A node that asks is offered the most urgent kind of work that is due, over all runs; several runs share
+the nodes by how little each has in flight. Nothing here looks at all nodes or all leases for one record:
+`crowds` and `forgettable` do, and are asked now and then.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from archipel.lab.kinds import RULES
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.rules import Asking, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run
-from archipel.market.capacity import admissible_groups, fair_share
+from archipel.lab.waits import ACTIVE_MS
+from archipel.records.kinds import TRUSTED, Spec
 from archipel.records.statements import (
-    EvaluateSpec,
     LeaseExpired,
     LeaseGranted,
     LeaseRequested,
-    RolloutSpec,
-    Spec,
-    UpdateSpec,
+    NodesForgotten,
 )
 
 MAX_OPEN_LEASES_PER_NODE = 4
-ACTIVE_MS = 60_000
-"""A node that was silent this long does not count when work is shared out."""
+MAX_OPEN_LEASES_UNPROVEN = 1
+"""A node none of whose answers was accepted yet holds one work at a time."""
+GONE_MS = 3_600_000
+"""A node that left, or was silent this long, is forgotten when the lab needs its place."""
+NOBODY = Crowd()
+
+Crowds = Mapping[str, Crowd]
+"""Kind of work -> the nodes that do it."""
 
 
-def expired_leases(state: LabState, now_ms: int) -> list[LeaseExpired]:
-    """A statement for every lease whose deadline has passed, oldest first."""
-    late = [lease for lease in state.leases.values() if lease.deadline_ms < now_ms]
-    return _taken_back(state, late, "deadline")
+@dataclass(frozen=True, slots=True)
+class Opportunity:
+    """A run that has work of a kind to hand out."""
+
+    run: Run
+    rules: Rules
+
+
+def expired_leases(state: LabState, works: Iterable[str], now_ms: int) -> list[LeaseExpired]:
+    """A statement for each of `works` whose deadline has passed, oldest first."""
+    leases = [lease for work in works if (lease := state.leases.get(work)) is not None]
+    return _taken_back(state, [each for each in leases if each.deadline_ms < now_ms], "deadline")
 
 
 def lost_leases(state: LabState, request: LeaseRequested) -> list[LeaseExpired]:
     """A statement for every lease that its own node does not know of: the grant got lost."""
-    lost = [
-        lease
-        for lease in state.leases.values()
-        if lease.node == request.author and lease.work not in request.holding
-    ]
+    node = state.nodes[request.author]
+    lost = [state.leases[work] for work in node.leases if work not in request.holding]
     return _taken_back(state, lost, "lost")
 
 
@@ -52,179 +65,127 @@ def _taken_back(
     ]
 
 
-def grant(state: LabState, request: LeaseRequested, now_ms: int) -> LeaseGranted | None:
-    """The best lease for the node that asks, or None when nothing is to be done now."""
-    node = state.nodes[request.author]
-    if not node.present:
-        return None
-    if sum(lease.node == node.did for lease in state.leases.values()) >= MAX_OPEN_LEASES_PER_NODE:
-        return None
-    spec = next(_work_for(state, node, frozenset(request.kinds), now_ms), None)
-    if spec is None:
-        return None
-    run = state.runs[spec.run]
-    return LeaseGranted(
-        lab=state.lab,
-        author=state.lab,
-        seq=next_seq(state),
-        work=f"{spec.run}.{run.next_work}",
-        node=node.did,
-        request_seq=request.seq,
-        deadline_ms=now_ms + _patience_ms(state, run, node, spec),
-        price_micro=_price_micro(run, spec),
-        spec=spec,
+def opportunities(state: LabState) -> list[Opportunity]:
+    """All that could be handed out now, most urgent first."""
+    runs = [run for run in state.runs.values() if run.phase is not Phase.STOPPED]
+    found = [
+        Opportunity(run, rules)
+        for rules in RULES
+        for run in runs
+        if rules.programme in (None, run.opened.pace.programme) and rules.due(run)
+    ]
+    if len(found) > 1:
+        order = {rules.name: place for place, rules in enumerate(RULES)}
+        found.sort(key=lambda each: (order[each.rules.name], _load(each.run), each.run.name))
+    return found
+
+
+def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bool:
+    """Whether this node could be given such work at all."""
+    name = opportunity.rules.name
+    return name in kinds and (
+        not opportunity.rules.words.trusted or node.did in opportunity.run.opened.trusted
     )
 
 
-def _work_for(state: LabState, node: Node, kinds: frozenset[str], now_ms: int) -> Iterator[Spec]:
-    """What there is for this node now, most urgent first: nothing moves until an update is made."""
-    open_runs = [run for run in state.runs.values() if run.phase is not Phase.STOPPED]
-    open_runs.sort(key=lambda run: (in_flight(state, run), run.opened.run))
-    trusted = [run for run in open_runs if node.did in run.opened.trusted]
-    due: list[Spec | None] = []
-    if "update" in kinds:
-        due += [due_update(state, run) for run in trusted]
-    if "evaluate" in kinds:
-        due += [due_evaluation(state, run) for run in trusted]
-    yield from (spec for spec in due if spec is not None)
-    if "rollout" in kinds:
-        specs = (admitted_rollouts(state, run, node, now_ms) for run in open_runs)
-        yield from (spec for spec in specs if spec is not None)
-
-
-def due_update(state: LabState, run: Run) -> UpdateSpec | None:
-    """The next version, once every group of its batch is accepted and nobody is making it."""
-    name, version = run.opened.run, run.version + 1
-    if run.phase not in (Phase.PREPARING, Phase.RUNNING) or _leased(state, name, "update"):
+def grant(
+    state: LabState,
+    request: LeaseRequested,
+    now_ms: int,
+    found: Iterable[Opportunity],
+    crowds: Crowds,
+) -> LeaseGranted | None:
+    """The best lease for the node that asks, of what `opportunities` found; None when there is none."""
+    node = state.nodes.get(request.author)
+    if node is None or not node.present or len(node.leases) >= _most_leases(node):
         return None
-    if version == 0:
-        return UpdateSpec(run=name, version=0, parent=None)
-    if missing_groups(run):
-        return None
-    return UpdateSpec(run=name, version=version, parent=run.versions[-1].policy)
-
-
-def missing_groups(run: Run) -> list[int]:
-    """Groups of the learner's next batch that are not accepted yet."""
-    size = run.opened.pace.groups_per_update
-    batch = max(run.version, 0)
-    return [group for group in range(batch * size, (batch + 1) * size) if group not in run.accepted]
-
-
-def due_evaluation(state: LabState, run: Run) -> EvaluateSpec | None:
-    """The oldest version that the recipe wants evaluated and nobody has evaluated or is evaluating."""
-    name = run.opened.run
-    taken = {s.version for s in _leased(state, name, "evaluate")} | set(run.evaluations)
-    for version in evaluated_versions(run):
-        if version <= run.version and version not in taken:
-            policy = run.versions[version].policy
-            return EvaluateSpec(run=name, version=version, policy=policy)
+    for opportunity, spec in _offers(node, request, found, crowds, _is_active(node, now_ms)):
+        run, rules = opportunity.run, opportunity.rules
+        return LeaseGranted(
+            lab=state.lab,
+            author=state.lab,
+            seq=next_seq(state),
+            work=f"{run.name}.{run.next_work}",
+            node=node.did,
+            request_seq=request.seq,
+            deadline_ms=now_ms + rules.patience_ms(run, node, spec),
+            price_micro=rules.price_micro(run, spec),
+            spec=spec,
+        )
     return None
 
 
-def evaluated_versions(run: Run) -> Iterator[int]:
-    """Version 0, every K-th, and the last."""
-    last = run.opened.pace.versions
-    yield from range(0, last, run.opened.pace.evaluate_every)
-    yield last
+def _offers(
+    node: Node,
+    request: LeaseRequested,
+    found: Iterable[Opportunity],
+    crowds: Crowds,
+    is_counted: bool,
+) -> Iterator[tuple[Opportunity, Spec]]:
+    for opportunity in found:
+        if may_take(node, request.kinds, opportunity):
+            crowd = crowds.get(opportunity.rules.name, NOBODY)
+            asking = Asking(opportunity.run, node, crowd, is_counted)
+            spec = opportunity.rules.offer(asking)
+            if spec is not None:
+                yield opportunity, spec
 
 
-def admitted_rollouts(state: LabState, run: Run, node: Node, now_ms: int) -> RolloutSpec | None:
-    """Returned groups first, then new ones as far as the staleness bound and the prompts reach."""
-    if run.phase is not Phase.RUNNING:
-        return None
-    pace = run.opened.pace
-    room = capacity(run)
-    fresh = range(
-        run.next_group, min(run.next_group + room, pace.versions * pace.groups_per_update)
-    )
-    ready = [
-        group for group in (*run.pool, *fresh) if group // pace.groups_per_update in run.prompts
-    ]
-    share = fair_share(pace.groups_per_update, *_rates(state, run, node, now_ms))
-    groups = tuple(sorted(ready[: min(share, pace.max_groups_per_lease)]))
-    if not groups:
-        return None
-    batches = sorted({group // pace.groups_per_update for group in groups})
-    return RolloutSpec(
-        run=run.opened.run,
-        version=run.version,
-        policy=run.versions[-1].policy,
-        groups=groups,
-        prompts=tuple(run.prompts[batch] for batch in batches),
-    )
+def _most_leases(node: Node) -> int:
+    is_proven = node.works > 0 or TRUSTED.intersection(node.capabilities.kinds)
+    return MAX_OPEN_LEASES_PER_NODE if is_proven else MAX_OPEN_LEASES_UNPROVEN
 
 
-def capacity(run: Run) -> int:
-    """New groups that may be admitted now without any update ever seeing staleness above S."""
-    accepted = run.num_accepted
-    return admissible_groups(
-        max_staleness=run.opened.pace.max_staleness,
-        version=max(run.version, 0),
-        groups_per_update=run.opened.pace.groups_per_update,
-        accepted=accepted,
-        in_flight=run.next_group - accepted,
-    )
+def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
+    """How fast the active nodes are together, by kind of work. Looks at every node."""
+    found: dict[str, Crowd] = {}
+    for node in state.nodes.values():
+        if _is_active(node, now_ms):
+            for kind in node.capabilities.kinds:
+                found[kind] = _joined_by(found.get(kind, NOBODY), node, kind)
+    return found
 
 
-def in_flight(state: LabState, run: Run) -> int:
-    """Groups in nodes' hands."""
-    return sum(
-        len(lease.spec.groups)
-        for lease in state.leases.values()
-        if isinstance(lease.spec, RolloutSpec) and lease.spec.run == run.opened.run
-    )
+def _is_active(node: Node, now_ms: int) -> bool:
+    return node.present and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
-def active_nodes(state: LabState, now_ms: int) -> list[Node]:
-    """Nodes that sample and were heard of lately, or hold a lease."""
-    holders = {lease.node for lease in state.leases.values()}
-    return [
-        node
-        for node in state.nodes.values()
-        if node.present
-        and "rollout" in node.capabilities.kinds
-        and (now_ms - node.last_seen_ms < ACTIVE_MS or node.did in holders)
-    ]
+def _joined_by(crowd: Crowd, node: Node, kind: str) -> Crowd:
+    tally = node.tallies.get(kind)
+    rate = tally.rate_micro if tally else 0
+    claim = 0 if node.expired else node.capabilities.speed_milli
+    crowd = replace(crowd, count=crowd.count + 1)
+    if rate:
+        slowest = min(crowd.slowest or rate, rate)
+        return replace(crowd, measured=crowd.measured + rate, slowest=slowest)
+    if claim:
+        slowest = min(crowd.slowest_claim_milli or claim, claim)
+        return replace(
+            crowd, claimed_milli=crowd.claimed_milli + claim, slowest_claim_milli=slowest
+        )
+    return replace(crowd, unknown=crowd.unknown + 1)
 
 
-def groups_per_second_micro(run: Run, node: Node) -> int:
-    """Measured rate; before the first result the node's own claim at full-length rollouts.
+def forgettable(state: LabState, now_ms: int, most: int) -> NodesForgotten | None:
+    """Nodes to forget so that a newcomer finds room, at most `most`; None when nobody may be.
 
-    0, and so the smallest share, for a node that claimed much and then let a lease run out.
+    First those that left or were silent for long; if there are none, those that joined first of all that
+    never had an answer accepted. Looks at every node.
     """
-    if node.rate_micro or node.expired:
-        return node.rate_micro
-    tokens_per_group = run.opened.pace.group_size * run.opened.pace.max_new_tokens
-    return node.capabilities.speed_milli * 1000 // tokens_per_group
+    idle = [node for node in state.nodes.values() if not node.leases]
+    gone = [node for node in idle if not node.present or now_ms - node.last_seen_ms > GONE_MS]
+    chosen = gone or [node for node in idle if not node.works]
+    chosen.sort(key=lambda node: (node.works > 0, node.last_seen_ms, node.did))
+    if not chosen:
+        return None
+    dids = tuple(node.did for node in chosen[:most])
+    return NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)
 
 
 def next_seq(state: LabState) -> int:
     """The lab's own next sequence number."""
-    return state.sequences.get(state.lab, 0) + 1
+    return int(state.sequences.get(state.lab, 0)) + 1
 
 
-def _rates(state: LabState, run: Run, node: Node, now_ms: int) -> tuple[int, list[int]]:
-    others = [n for n in active_nodes(state, now_ms) if n.did != node.did]
-    own = groups_per_second_micro(run, node)
-    return own, [own, *(groups_per_second_micro(run, other) for other in others)]
-
-
-def _patience_ms(state: LabState, run: Run, node: Node, spec: Spec) -> int:
-    pace = run.opened.pace
-    if not isinstance(spec, RolloutSpec):
-        return pace.update_deadline_ms
-    rate = groups_per_second_micro(run, node)
-    expected_ms = len(spec.groups) * 1_000_000_000 // rate if rate else 0
-    return min(
-        max(pace.min_deadline_ms, expected_ms * pace.slack_milli // 1000), pace.update_deadline_ms
-    )
-
-
-def _price_micro(run: Run, spec: Spec) -> int:
-    return run.opened.pace.price_micro * len(spec.groups) if isinstance(spec, RolloutSpec) else 0
-
-
-def _leased(state: LabState, run: str, kind: str) -> list[Spec]:
-    specs = (lease.spec for lease in state.leases.values())
-    return [spec for spec in specs if spec.run == run and spec.kind == kind]
+def _load(run: Run) -> int:
+    return PROGRAMME_OF[run.opened.pace.programme].load(run)

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from archipel.identity import BadSignature, Envelope, verify
 from archipel.records.canonical import canonical_json, parse_canonical
-from archipel.records.statements import RECORD_TYPE, AnyStatement, InvalidRecord, decode
+from archipel.records.statements import (
+    RECORD_TYPE,
+    AnyStatement,
+    Asking,
+    InvalidRecord,
+    Recorded,
+    decode,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +21,7 @@ class Entry:
 
     at_ms: int
     envelope: Envelope
-    statement: AnyStatement
+    statement: Recorded
 
     def to_bytes(self) -> bytes:
         """What the ledger's leaf hash is over."""
@@ -34,7 +41,10 @@ def read_entry(data: bytes) -> Entry:
     if type(value["at_ms"]) is not int:
         raise InvalidRecord(f"at_ms is {value['at_ms']!r:.30}, expected an integer")
     envelope = Envelope.from_json(canonical_json(value["record"]))
-    return Entry(value["at_ms"], envelope, open_envelope(envelope))
+    statement = open_envelope(envelope)
+    if isinstance(statement, Asking):
+        raise InvalidRecord(f"{statement.kind} only asks; it has no place in a ledger")
+    return Entry(value["at_ms"], envelope, statement)
 
 
 def open_envelope(envelope: Envelope) -> AnyStatement:

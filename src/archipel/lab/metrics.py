@@ -1,6 +1,7 @@
 """The lab's state as Prometheus metrics, computed when asked."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -8,6 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from archipel.lab import views
 from archipel.lab.state import LabState
 
+MAX_NODE_SERIES = 500
+"""Labs with more nodes show their sums only; `/nodes` has each."""
 _RUN_GAUGES = {
     "version": "Newest policy version",
     "groups_in_flight": "Groups in nodes' hands",
@@ -39,16 +42,25 @@ class StateCollector:
 
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
+        state = self._state
+        present = sum(node.present for node in state.nodes.values())
         yield GaugeMetricFamily(
             "archipel_ledger_entries", "Entries in the ledger", value=self._ledger_size
         )
         yield GaugeMetricFamily(
-            "archipel_open_leases", "Leases in nodes' hands", value=len(self._state.leases)
+            "archipel_open_leases", "Leases in nodes' hands", value=len(state.leases)
         )
-        runs = [views.run_view(self._state, r, self._now_ms) for r in self._state.runs.values()]
+        yield GaugeMetricFamily("archipel_nodes", "Nodes that are present", value=present)
+        shown = [views.run_view(state, run, self._now_ms) for run in state.runs.values()]
+        runs = [view.model_dump() | view.progress for view in shown]
         yield from _families(runs, "run", _RUN_GAUGES, GaugeMetricFamily)
         yield from _families(runs, "run", _RUN_COUNTERS, CounterMetricFamily)
-        nodes = [views.node_view(self._state, n, self._now_ms) for n in self._state.nodes.values()]
+        if len(state.nodes) <= MAX_NODE_SERIES:
+            yield from self._nodes()
+
+    def _nodes(self) -> Iterable[Metric]:
+        shown = [views.node_view(self._state, n, self._now_ms) for n in self._state.nodes.values()]
+        nodes = [view.model_dump() for view in shown]
         yield from _families(nodes, "node", _NODE_COUNTERS, CounterMetricFamily)
         silent = {"silent_s": "Seconds since the node was last heard of"}
         yield from _families(nodes, "node", silent, GaugeMetricFamily)
@@ -62,15 +74,15 @@ def prometheus_text(state: LabState, now_ms: int, ledger_size: int) -> str:
 
 
 def _families(
-    rows: list[dict[str, object]],
+    rows: Sequence[Mapping[str, Any]],
     label: str,
-    names: dict[str, str],
+    names: Mapping[str, str],
     family: type[GaugeMetricFamily] | type[CounterMetricFamily],
 ) -> Iterable[Metric]:
     for name, text in names.items():
         made = family(f"archipel_{label}_{name}", text, labels=[label])
         for row in rows:
-            value = row[name]
+            value = row.get(name)
             if isinstance(value, int | float):
                 made.add_metric([str(row[label])], float(value))
         yield made

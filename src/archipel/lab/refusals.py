@@ -137,3 +137,9 @@ class StorageExhausted(Refused):
     """The lab's disk or quota is full; nothing was recorded."""
 
     problem, status = "storage-full", 507
+
+
+class Busy(Refused):
+    """Too much at once, from one key, one address or all; trying again later may help."""
+
+    problem, status = "too-many-requests", 429

@@ -1,28 +1,26 @@
 """What a lab knows: frozen values, produced only by `apply` from ledger entries.
 
-A run goes through these phases:
-    PREPARING  opened; waiting for the trusted role to publish version 0 and the first prompts
-    RUNNING    rollouts and updates alternate
+A run is a header, the same for whatever is trained, and the slice of its programme; kinds of work that
+attach to any programme keep their own slice beside it. A run goes through these phases:
+    PREPARING  opened; waiting for the trusted role to publish version 0
+    RUNNING    work is handed out
     COMPLETE   the last version is published; evaluations may still be outstanding
     STOPPED    an operator ended it early
+Law: a copy with one change costs the same at ten nodes and at ten thousand (`records.table`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from archipel.market.journal import Book
 from archipel.records.fields import BlobRef
-from archipel.records.statements import (
-    Capabilities,
-    EvaluationSubmitted,
-    ResultInput,
-    RunOpened,
-    Spec,
-    VersionPublished,
-)
+from archipel.records.kinds import Spec
+from archipel.records.statements import Capabilities, RunOpened
+from archipel.records.table import Table
 
-MAX_CLOSED_REMEMBERED = 4096
-"""How many finished leases are remembered by outcome, so a late answer gets a precise refusal."""
+MAX_ENDS_REMEMBERED = 8
+"""How many of a node's ended leases are remembered by outcome, so a late answer gets a precise refusal."""
 
 
 class Phase(Enum):
@@ -32,6 +30,22 @@ class Phase(Enum):
     RUNNING = "running"
     COMPLETE = "complete"
     STOPPED = "stopped"
+
+
+OPEN_PHASES = (Phase.PREPARING, Phase.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one node did of one kind of work."""
+
+    works: int = 0
+    units: int = 0
+    """Groups, or whatever the kind counts and is paid by."""
+    tokens: int = 0
+    bytes_in: int = 0
+    rate_micro: int = 0
+    """Accepted units per second times 10^6, smoothed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +58,20 @@ class Node:
     last_seen_ms: int
     present: bool = True
     """Joined, and has not left since."""
-    rate_micro: int = 0
-    """Accepted groups per second times 10^6, smoothed; 0 until the first result."""
-    groups: int = 0
-    tokens: int = 0
-    bytes_in: int = 0
+    leases: tuple[str, ...] = ()
+    """Works in its hands, oldest first."""
+    ends: tuple[tuple[str, str], ...] = ()
+    """(work, outcome) of its newest ended leases: `accepted`, `expired`, `returned`."""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    """Kind -> what it did."""
     expired: int = 0
     """Leases that ran out in silence, or that it never received."""
     returned: int = 0
+
+    @property
+    def works(self) -> int:
+        """Accepted answers of every kind."""
+        return sum(tally.works for tally in self.tallies.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,60 +84,56 @@ class Lease:
     granted_at_ms: int
     deadline_ms: int
     price_micro: int
+    entry: int
+    """Position of its `lease.granted` in the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published policy version, as far as it can still be fetched."""
+
+    version: int
+    policy: str
+    entry: int
+    """Position of its publication in the ledger."""
+    at_ms: int
+    manifest: BlobRef
+    anchor: BlobRef | None
+    delta: BlobRef | None
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run."""
+    """One run: the header and its slices."""
 
     opened: RunOpened
     opened_at_ms: int
+    entry: int
+    """Position of its `run.opened` in the ledger."""
+    course: object
+    """The slice of its programme (`lab.programmes`)."""
     phase: Phase = Phase.PREPARING
     next_work: int = 1
-    next_group: int = 0
-    """Groups 0 .. next_group - 1 were admitted at least once."""
-    pool: tuple[int, ...] = ()
-    """Admitted groups whose lease came back, ascending; they go out first."""
-    accepted: Mapping[int, str] = field(default_factory=dict)
-    """Group -> work whose result holds it, for groups no update has consumed yet."""
-    results: Mapping[str, ResultInput] = field(default_factory=dict)
-    """Work -> its result, while a group of it is unconsumed."""
-    prompts: Mapping[int, BlobRef] = field(default_factory=dict)
-    """Batch -> prompts, for batches no update has consumed yet."""
-    versions: tuple[VersionPublished, ...] = ()
-    published_at_ms: tuple[int, ...] = ()
-    updates: tuple[tuple[ResultInput, ...], ...] = ()
-    """The results each version was made from: a new update process replays them."""
-    evaluations: Mapping[int, EvaluationSubmitted] = field(default_factory=dict)
-    staleness: Mapping[int, int] = field(default_factory=dict)
-    """Staleness -> consumed groups."""
-    learner_busy_ms: int = 0
-    """Time between an update's lease and its publication, summed from version 1 on."""
-    num_groups: int = 0
-    num_tokens: int = 0
-    rollout_bytes: int = 0
+    chain: tuple[Version, ...] = ()
+    """The newest versions, beginning with an anchor."""
+    version_0_at_ms: int = 0
+    rewards_micro: tuple[int, ...] = ()
+    """Mean reward of each version's batch from version 1 on; thinned out in long runs."""
+    reward_stride: int = 1
+    """Versions between two of `rewards_micro`."""
+    attached: Mapping[str, object] = field(default_factory=dict)
+    """Kind -> the slice of a kind that attaches to any programme."""
+    paid_micro: int = 0
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.opened.run
 
     @property
     def version(self) -> int:
         """Newest policy version; -1 before version 0."""
-        return len(self.versions) - 1
-
-    @property
-    def num_accepted(self) -> int:
-        """Groups accepted so far, consumed ones included."""
-        return max(self.version, 0) * self.opened.pace.groups_per_update + len(self.accepted)
-
-
-def batch_results(run: Run, version: int) -> tuple[ResultInput, ...]:
-    """The accepted results that version `version` is made from, by their first group in its batch.
-
-    Raises:
-        KeyError: not all of the batch is accepted, or it was consumed before.
-    """
-    size = run.opened.pace.groups_per_update
-    batch = range((version - 1) * size, version * size) if version else range(0)
-    works = dict.fromkeys(run.accepted[group] for group in batch)
-    return tuple(run.results[work] for work in works)
+        return self.chain[-1].version if self.chain else -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +142,21 @@ class LabState:
 
     lab: str
     """The lab's own did."""
+    size: int = 0
+    """Entries folded so far."""
     operators: frozenset[str] = frozenset()
     """Keys that may open and stop runs."""
-    runs: Mapping[str, Run] = field(default_factory=dict)
-    nodes: Mapping[str, Node] = field(default_factory=dict)
-    leases: Mapping[str, Lease] = field(default_factory=dict)
-    closed: Mapping[str, str] = field(default_factory=dict)
-    """Work -> outcome (`accepted`, `expired`, `returned`), the newest MAX_CLOSED_REMEMBERED."""
-    sequences: Mapping[str, int] = field(default_factory=dict)
+    runs: Table[str, Run] = field(default_factory=Table)
+    nodes: Table[str, Node] = field(default_factory=Table)
+    leases: Table[str, Lease] = field(default_factory=Table)
+    sequences: Table[str, int] = field(default_factory=Table)
     """Author -> highest `seq` of its statements in the ledger."""
-    asked: Mapping[str, int] = field(default_factory=dict)
+    asked: Table[str, int] = field(default_factory=Table)
     """Node -> highest `seq` of its granted requests. Numbered apart, so that a request and an answer
     that travel at the same time may arrive in either order."""
-    balances: Mapping[str, int] = field(default_factory=dict)
+    forgotten_seq: int = 0
+    """The highest `seq` of any author that was forgotten: a key unknown here must exceed it."""
+    book: Book = field(default_factory=Table)
     """Account -> micro-credits; they add up to zero."""
+    snapshot: tuple[int, BlobRef] | None = None
+    """Size and blob of the newest snapshot of this state."""

@@ -1,139 +1,117 @@
-"""What a lab shows of itself: plain values for JSON, computed from the state and the time. Pure."""
+"""What a lab shows of itself: documents computed from the state and the time. Pure."""
 
 from typing import Any
 
-from archipel.lab import decide
-from archipel.lab.state import LabState, Node, Run, batch_results
-from archipel.records.statements import ResultInput, RolloutSpec
+from archipel.lab.admission import last_seq
+from archipel.lab.kinds import RULES, RULES_OF
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.rules import ProgrammeRules
+from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
+from archipel.market.journal import held, wallet
+from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
 
-MAX_VERSIONS_PER_PAGE = 1000
 
-
-def run_view(state: LabState, run: Run, now_ms: int) -> dict[str, Any]:
+def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
     """Where a run stands."""
-    pace = run.opened.pace
+    programme = programme_of(run)
     elapsed_ms = learning_ms(run, now_ms)
-    return {
-        "run": run.opened.run,
-        "phase": run.phase.value,
-        "version": run.version,
-        "versions": pace.versions,
-        "recipe": run.opened.recipe.digest,
-        "groups_accepted": run.num_groups,
-        "groups_in_flight": decide.in_flight(state, run),
-        "groups_in_pool": len(run.pool),
-        "groups_admissible": decide.capacity(run),
-        "tokens": run.num_tokens,
-        "rollout_bytes": run.rollout_bytes,
-        "staleness": {str(age): count for age, count in sorted(run.staleness.items())},
-        "learner_utilisation": run.learner_busy_ms / elapsed_ms if elapsed_ms else 0.0,
-        "reward": _newest_metric(run, "reward_micro"),
-        "opened_at_ms": run.opened_at_ms,
-        "published_at_ms": list(run.published_at_ms[-2:]),
-        "evaluations": [
-            {"version": version, **dict(done.metrics)}
-            for version, done in sorted(run.evaluations.items())
-        ],
-        "rewards": rewards(run),
-        "spent_micro": sum(
-            lease.price_micro for lease in state.leases.values() if lease.spec.run == run.opened.run
-        )
-        + run.num_groups * pace.price_micro,
-    }
+    shown: dict[str, Any] = dict(programme.shows(run))
+    for rules in RULES:
+        if rules.programme in (None, programme.name):
+            shown |= rules.shows(run)
+    return RunView(
+        run=run.name,
+        programme=programme.name,
+        phase=run.phase.value,
+        version=run.version,
+        versions=run.opened.terms.versions,
+        recipe=run.opened.recipe.digest,
+        opened_at_ms=run.opened_at_ms,
+        published_at_ms=_published_at_ms(run),
+        learner_utilisation=programme.busy_ms(run) / elapsed_ms if elapsed_ms else 0.0,
+        reward=run.rewards_micro[-1] / 1e6 if run.rewards_micro else None,
+        rewards=tuple(micro / 1e6 for micro in run.rewards_micro),
+        evaluations=tuple(shown.pop("evaluations", ())),
+        spent_micro=run.paid_micro + state.book.get(held(run.name), 0),
+        progress=shown,
+    )
+
+
+def programme_of(run: Run) -> ProgrammeRules:
+    """The rules of the run's programme."""
+    return PROGRAMME_OF[run.opened.pace.programme]
 
 
 def learning_ms(run: Run, now_ms: int) -> int:
     """From version 0 to the newest version (or now, while more are to come)."""
-    if not run.published_at_ms:
+    if not run.chain:
         return 0
-    end = run.published_at_ms[-1] if run.version == run.opened.pace.versions else now_ms
-    return max(end - run.published_at_ms[0], 1)
+    end = run.chain[-1].at_ms if run.version == run.opened.terms.versions else now_ms
+    return max(end - run.version_0_at_ms, 1)
 
 
-def rewards(run: Run) -> list[float]:
-    """Mean reward of the batch that made each version, from version 1 on."""
-    return [
-        version.metrics["reward_micro"] / 1e6
-        for version in run.versions[1:]
-        if "reward_micro" in version.metrics
-    ]
+def _published_at_ms(run: Run) -> tuple[int, ...]:
+    if not run.chain:
+        return ()
+    return (run.version_0_at_ms, *(version.at_ms for version in run.chain[-2:] if version.version))
 
 
-def node_view(state: LabState, node: Node, now_ms: int) -> dict[str, Any]:
+def node_view(state: LabState, node: Node, now_ms: int) -> NodeView:
     """One node's totals."""
-    return {
-        "node": node.did,
-        "kinds": list(node.capabilities.kinds),
-        "engine": node.capabilities.engine,
-        "device": node.capabilities.device,
-        "batch_invariant": node.capabilities.batch_invariant,
-        "protections": list(node.capabilities.protections),
-        "groups": node.groups,
-        "tokens": node.tokens,
-        "groups_per_s": node.rate_micro / 1e6,
-        "bytes_in": node.bytes_in,
-        "leases": [lease.work for lease in state.leases.values() if lease.node == node.did],
-        "expired": node.expired,
-        "returned": node.returned,
-        "present": node.present,
-        "silent_s": max(now_ms - node.last_seen_ms, 0) / 1000,
-        "credit_micro": state.balances.get(node.did, 0),
-    }
+    tallies = node.tallies.values()
+    return NodeView(
+        node=node.did,
+        kinds=node.capabilities.kinds,
+        engine=node.capabilities.engine,
+        device=node.capabilities.device,
+        batch_invariant=node.capabilities.batch_invariant,
+        protections=node.capabilities.protections,
+        groups=sum(tally.units for tally in tallies),
+        tokens=sum(tally.tokens for tally in tallies),
+        groups_per_s=sum(tally.rate_micro for tally in tallies) / 1e6,
+        bytes_in=sum(tally.bytes_in for tally in tallies),
+        leases=node.leases,
+        expired=node.expired,
+        returned=node.returned,
+        present=node.present,
+        silent_s=max(now_ms - node.last_seen_ms, 0) / 1000,
+        credit_micro=state.book.get(wallet(node.did), 0),
+    )
 
 
-def run_opening_view(run: Run) -> dict[str, Any]:
-    """What a node or an update process needs to know of a run before it works."""
-    opened = run.opened
-    return {
-        "run": opened.run,
-        "recipe": opened.recipe.model_dump(mode="json"),
-        "pace": opened.pace.model_dump(mode="json"),
-        "model": [file.model_dump(mode="json") for file in opened.model],
-        "trusted": list(opened.trusted),
-        "opened_at_ms": run.opened_at_ms,
-    }
+def node_views(state: LabState, now_ms: int, start: int, limit: int) -> list[NodeView]:
+    """A page of nodes, in the order of their joining."""
+    nodes = sorted(state.nodes.values(), key=lambda node: (node.joined_at_ms, node.did))
+    return [node_view(state, node, now_ms) for node in nodes[start : start + limit]]
 
 
-def key_view(state: LabState, did: str) -> dict[str, Any]:
-    """What a key that speaks to this lab again must know: its next number has to exceed this."""
-    last = max(state.sequences.get(did, 0), state.asked.get(did, 0))
-    return {"did": did, "last_seq": last}
+def key_view(state: LabState, did: str, now_ms: int) -> KeyFacts:
+    """What a key that speaks to this lab again must know."""
+    known = [last_seq(state, did, is_request=flag) for flag in (False, True)]
+    return KeyFacts(did=did, last_seq=max(known), now_ms=now_ms)
 
 
-def versions_view(run: Run, since: int) -> list[dict[str, Any]]:
-    """The weight chain from version `since` on, one page."""
-    keep = {"version", "parent", "policy", "manifest", "anchor", "delta", "metrics"}
-    page = run.versions[since : since + MAX_VERSIONS_PER_PAGE]
-    return [version.model_dump(mode="json", include=keep) for version in page]
+def lease_view(lease: Lease, now_ms: int) -> LeaseView:
+    """An open lease and how long it still has."""
+    return LeaseView(
+        work=lease.work,
+        kind=lease.spec.kind,
+        node=lease.node,
+        version=int(getattr(lease.spec, "version", -1)),
+        groups=RULES_OF[lease.spec.kind].size(lease.spec),
+        age_s=(now_ms - lease.granted_at_ms) / 1000,
+        left_s=(lease.deadline_ms - now_ms) / 1000,
+    )
 
 
-def update_inputs(run: Run, version: int) -> tuple[ResultInput, ...] | None:
-    """The results version `version` is or will be made from; None while they are not all here."""
-    if 0 <= version <= run.version:
-        return run.updates[version]
-    if version != run.version + 1 or decide.missing_groups(run):
-        return None
-    return batch_results(run, version)
+def lease_views(state: LabState, now_ms: int, start: int, limit: int) -> list[LeaseView]:
+    """A page of open leases, oldest first."""
+    leases = sorted(state.leases.values(), key=lambda lease: lease.entry)
+    return [lease_view(lease, now_ms) for lease in leases[start : start + limit]]
 
 
-def lease_views(state: LabState, now_ms: int) -> list[dict[str, Any]]:
-    """Every open lease and how long it still has."""
-    return [
-        {
-            "work": lease.work,
-            "kind": lease.spec.kind,
-            "node": lease.node,
-            "version": lease.spec.version,
-            "groups": len(lease.spec.groups) if isinstance(lease.spec, RolloutSpec) else 0,
-            "age_s": (now_ms - lease.granted_at_ms) / 1000,
-            "left_s": (lease.deadline_ms - now_ms) / 1000,
-        }
-        for lease in state.leases.values()
-    ]
-
-
-def _newest_metric(run: Run, name: str) -> float | None:
-    for version in reversed(run.versions):
-        if name in version.metrics:
-            return version.metrics[name] / 1e6
-    return None
+def waits(state: LabState, now_ms: int) -> list[Wait]:
+    """The blocking wait of every run that is not finished, most upstream cause first."""
+    open_runs = [run for run in state.runs.values() if run.phase in OPEN_PHASES]
+    open_runs.sort(key=lambda run: run.entry)
+    return [wait for run in open_runs for wait in programme_of(run).waits(state, run, now_ms)]

@@ -4,51 +4,108 @@ import importlib
 from pathlib import Path
 
 from archipel.identity import Identity
+from archipel.ledger.head_file import HeadFile
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import BadNote, NoteKey
 from archipel.ledger.sqlite_storage import SqliteStorage
-from archipel.ledger.storage import LedgerError, LedgerUnavailable, Storage
+from archipel.ledger.storage import LedgerError, LedgerMissing, LedgerUnavailable, Storage
 
 _POSTGRES_SCHEMES = ("postgresql://", "postgres://")
 
 
-def open_log(location: str | Path, origin: str, signer: Identity) -> Log:
+def open_log(
+    location: str | Path, origin: str, signer: Identity, head_file: Path | None = None
+) -> Log:
     """Open the log at `location` for appending, as its one writer; create it when missing.
 
     Args:
         location: path of a SQLite file, or a `postgresql://` URL.
         origin: the log's public name, for instance `lab.example/archipel`; never changes.
         signer: whose key signs the tree heads.
+        head_file: where the newest head is kept outside the database. Default: `<file>.head` beside
+            a SQLite file; none for PostgreSQL.
 
     Raises:
-        LedgerInUse: another process writes to it. LedgerCorrupt: it does not verify, or belongs
-        to another origin or key. LedgerFull, LedgerUnavailable: it cannot be opened or created.
+        LedgerInUse: another process writes to it. LedgerCorrupt: it does not verify, belongs to
+        another origin or key, or is not all that the head file says was signed; nothing was changed.
+        LedgerFull, LedgerUnavailable: it cannot be opened or created.
     """
     try:
         key = NoteKey(origin, signer.public_key)
     except BadNote as error:
         raise LedgerUnavailable(f"a log cannot be called {origin!r:.80}: {error}") from None
-    return _open(_storage(location, writable=True), key, signer)
+    return _open(location, key, signer, head_file)
 
 
-def read_log(location: str | Path, key: NoteKey) -> Log:
+def read_log(location: str | Path, key: NoteKey, head_file: Path | None = None) -> Log:
     """Open the log at `location` for reading, next to its writer if there is one.
 
+    The head file, default as in `open_log`, is compared where there is one.
+
     Raises:
-        LedgerCorrupt: it does not verify under `key`. LedgerUnavailable: there is none.
+        LedgerCorrupt: it does not verify under `key`, or is not all that the head file says was
+        signed. LedgerUnavailable: there is none.
     """
-    return _open(_storage(location, writable=False), key, None)
+    return _open(location, key, None, head_file)
 
 
-def _open(storage: Storage, key: NoteKey, signer: Identity | None) -> Log:
+def read_first_entry(location: str | Path) -> bytes:
+    """Entry 0 of the log at `location`, not verified: it says whose log this claims to be.
+
+    Raises:
+        LedgerUnavailable: there is none. LedgerCorrupt: the database is damaged.
+    """
+    storage = _storage(location, writable=False, create=False)
     try:
-        return Log(storage, key, signer)
-    except LedgerError:
+        rows = storage.entries(0, 1)
+    finally:
         storage.close()
+    if not rows:
+        raise LedgerMissing("this ledger has no entries yet")
+    return rows[0].data
+
+
+def _open(
+    location: str | Path, key: NoteKey, signer: Identity | None, head_file: Path | None
+) -> Log:
+    path = head_file or _beside(location)
+    # Before the database: beside a live writer, which writes here last, the rows read later then
+    # hold at least what this file says.
+    kept = HeadFile(path, key, writable=signer is not None) if path else None
+    try:
+        return _open_rows(location, key, signer, kept)
+    except LedgerError as error:
+        if kept is not None:
+            kept.close()
+            if isinstance(error, LedgerMissing) and kept.size:
+                raise kept.missing(str(error)) from None
         raise
 
 
-def _storage(location: str | Path, *, writable: bool) -> Storage:
+def _open_rows(
+    location: str | Path, key: NoteKey, signer: Identity | None, kept: HeadFile | None
+) -> Log:
+    is_first = kept is None or kept.size == 0
+    storage = _storage(location, writable=signer is not None, create=is_first)
+    try:
+        log = Log(storage, key, signer, kept)
+    except LedgerError:
+        storage.abandon()
+        raise
+    if signer is not None:
+        storage.checkpoint()
+    return log
+
+
+def _beside(location: str | Path) -> Path | None:
+    """`<file>.head` for a file."""
+    if isinstance(location, str) and "://" in location:
+        return None
+    path = Path(location)
+    return path.with_name(path.name + ".head")
+
+
+def _storage(location: str | Path, *, writable: bool, create: bool) -> Storage:
     if isinstance(location, str) and location.startswith(_POSTGRES_SCHEMES):
         try:
             module = importlib.import_module("archipel.ledger.postgres_storage")
@@ -56,11 +113,11 @@ def _storage(location: str | Path, *, writable: bool) -> Storage:
             raise LedgerUnavailable(
                 f"a PostgreSQL ledger needs psycopg 3 ({error}); install archipel[postgres]"
             ) from None
-        storage: Storage = module.PostgresStorage(location, writable=writable)
+        storage: Storage = module.PostgresStorage(location, writable=writable, create=create)
         return storage
     if isinstance(location, str) and "://" in location:
         raise LedgerUnavailable(
             f"no ledger can live at {location.partition('://')[0]}://; "
             "expected a file path or a postgresql:// URL"
         )
-    return SqliteStorage(Path(location), writable=writable)
+    return SqliteStorage(Path(location), writable=writable, create=create)

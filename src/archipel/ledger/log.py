@@ -1,13 +1,15 @@
 """The ledger's door: append batches of entries, read them back, check all of it.
 
 Law: after each batch one signed tree head covers all entries; entries and head are stored in one
-transaction. What `append` returned is durable; what it raised for is not there.
+transaction, and then the head in a file of its own. What `append` returned is durable; what it
+raised for is not there, or the log refuses to go on.
 """
 
 import threading
 from collections.abc import Iterator, Sequence
 
 from archipel.identity import Identity
+from archipel.ledger.head_file import HeadFile
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
@@ -15,6 +17,7 @@ from archipel.ledger.storage import (
     HeadRow,
     LedgerCorrupt,
     LedgerError,
+    LedgerMissing,
     LedgerUnavailable,
     Storage,
 )
@@ -34,20 +37,29 @@ class BadEntry(ValueError):
 class Log:
     """One append-only log. Safe to share between threads; `open_log` and `read_log` make it."""
 
-    def __init__(self, storage: Storage, key: NoteKey, signer: Identity | None) -> None:
-        """Open what `storage` holds, checking its leaf hashes against its signed head.
+    def __init__(
+        self,
+        storage: Storage,
+        key: NoteKey,
+        signer: Identity | None,
+        head_file: HeadFile | None = None,
+    ) -> None:
+        """Open what `storage` holds, checking its leaf hashes against its signed heads.
 
         Args:
             storage: the rows; closed by `close`.
             key: who must have signed the heads, and the log's origin.
             signer: the private key of `key`; None opens the log for reading only.
+            head_file: the newest head outside `storage`, read before it; closed by `close`.
 
         Raises:
-            LedgerCorrupt: the hashes do not add up to the head, or the head is not by `key`.
+            LedgerCorrupt: the hashes do not add up to the head, the head is not by `key`, or the
+                head file's head is over other or more entries.
         """
         self._storage = storage
         self._key = key
         self._signer = signer
+        self._head_file = head_file
         self._lock = threading.Lock()
         self._failure: LedgerError | None = None
         self._head, self._frontier = self._load()
@@ -89,6 +101,7 @@ class Log:
             except LedgerError as error:
                 self._settle(error)
                 raise
+            self._keep_outside(head)
             self._head, self._frontier = head, frontier
             return head
 
@@ -118,7 +131,7 @@ class Log:
         """All leaf hashes, 32 bytes each: what proofs are made from."""
         with self._lock:
             self._check_usable()
-            return [leaf for page in self._hash_pages(self.size) for leaf in page]
+            return [leaf for page in self._hash_pages(0, self.size) for leaf in page]
 
     def heads(self, above: int = -1, limit: int = MAX_READ_ENTRIES) -> list[TreeHead]:
         """At most `limit` signed heads of more than `above` entries, oldest first.
@@ -156,6 +169,8 @@ class Log:
         with self._lock:
             self._failure = LedgerUnavailable("this log is closed")
             self._storage.close()
+            if self._head_file is not None:
+                self._head_file.close()
 
     def _load(self) -> tuple[TreeHead, Frontier]:
         row = self._storage.latest_head()
@@ -164,19 +179,39 @@ class Log:
                 raise LedgerCorrupt("there are entries but no signed tree head")
             return self._found(), Frontier()
         head = self._open_head(row)
-        frontier = Frontier()
-        for page in self._hash_pages(head.size):
-            frontier = frontier.extended(page)
+        kept = self._hashed(
+            Frontier(), min(self._head_file.size, head.size) if self._head_file else 0
+        )
+        frontier = self._hashed(kept, head.size)
         _check_root(frontier, head)
         self._check_covered(head.size)
+        if self._head_file is not None:
+            self._head_file.compare(head.size, kept.root())
+        if self._signer is not None:
+            self._keep_outside(head)
         return head, frontier
 
+    def _hashed(self, frontier: Frontier, size: int) -> Frontier:
+        for page in self._hash_pages(frontier.size, size):
+            frontier = frontier.extended(page)
+        return frontier
+
     def _found(self) -> TreeHead:
-        if self._signer is None:
-            raise LedgerUnavailable("there is no log here yet; its lab has to start first")
+        if self._signer is None or (self._head_file is not None and self._head_file.size):
+            raise LedgerMissing("there is no log here yet; its lab has to start first")
         head = sign_tree_head(self._signer, self._key.name, 0, EMPTY_ROOT)
         self._storage.append([], HeadRow(0, head.note))
+        self._keep_outside(head)
         return head
+
+    def _keep_outside(self, head: TreeHead) -> None:
+        """After the rows, so that they never hold less than the head file says."""
+        if self._head_file is not None:
+            try:
+                self._head_file.keep(head)
+            except LedgerError as error:
+                self._failure = error
+                raise
 
     def _settle(self, error: LedgerError) -> None:
         """After a failed append: go on if storage still ends where we do, else stop for good."""
@@ -211,8 +246,8 @@ class Log:
             raise LedgerCorrupt(f"the head stored for size {row.size} says {head.size}")
         return head
 
-    def _hash_pages(self, size: int) -> Iterator[list[bytes]]:
-        for start in range(0, size, _HASH_PAGE):
+    def _hash_pages(self, first: int, size: int) -> Iterator[list[bytes]]:
+        for start in range(first, size, _HASH_PAGE):
             wanted = min(_HASH_PAGE, size - start)
             page = self._storage.leaf_hashes(start, wanted)
             if len(page) != wanted:

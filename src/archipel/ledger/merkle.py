@@ -7,13 +7,13 @@ Law: pure. A node hash comes from a `NodeHashes` function, so that leaf hashes, 
 cache may stand behind it. Source: RFC 6962 section 2.1; RFC 9162 section 2.1 for verification.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
 
 HASH_BYTES = 32
 MAX_PROOF_HASHES = 63
 """Enough for 2^63 leaves, and the bound of the C2SP witness protocol."""
-EMPTY_ROOT = hashlib.sha256(b"").digest()
+EMPTY_ROOT = sha256(b"").digest()
 
 NodeHashes = Callable[[int, int], bytes]
 """(level, index) -> hash of the complete subtree over leaves [index << level, index + 1 << level)."""
@@ -25,12 +25,12 @@ class BadProof(ValueError):
 
 def leaf_hash(entry: bytes) -> bytes:
     """SHA-256 of 0x00 and the entry."""
-    return hashlib.sha256(b"\x00" + entry).digest()
+    return sha256(b"\x00" + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256 of 0x01 and the two children."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return sha256(b"\x01" + left + right).digest()
 
 
 class Frontier:
@@ -46,15 +46,19 @@ class Frontier:
 
     def extended(self, leaf_hashes: Iterable[bytes]) -> "Frontier":
         """The frontier after these leaves; this one stays as it was."""
-        size, hashes = self.size, list(self.hashes)
-        for leaf in leaf_hashes:
-            joined, height = leaf, size
-            while height & 1:  # every trailing one bit is a subtree of the same height to join
-                joined = node_hash(hashes.pop(), joined)
-                height >>= 1
-            hashes.append(joined)
-            size += 1
-        return Frontier(size, hashes)
+        nodes, waiting, odd = list(leaf_hashes), list(self.hashes), []
+        size, height = self.size + len(nodes), self.size
+        while nodes:  # a level at a time: the subtree that waits here comes first, an odd one stays
+            if height & 1:
+                nodes.insert(0, waiting.pop())
+            if len(nodes) & 1:
+                odd.append(nodes.pop())
+            nodes = [
+                sha256(b"\x01" + left + right).digest()
+                for left, right in zip(nodes[::2], nodes[1::2], strict=True)
+            ]
+            height >>= 1
+        return Frontier(size, waiting + odd[::-1])
 
     def root(self) -> bytes:
         """The Merkle tree hash of all leaves."""

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
+from archipel.ledger import formats
 from archipel.ledger.storage import (
     EntryRow,
     HeadRow,
@@ -20,10 +21,11 @@ from archipel.ledger.storage import (
     LedgerError,
     LedgerFull,
     LedgerInUse,
+    LedgerMissing,
     LedgerUnavailable,
+    only_bytes,
 )
 
-FORMAT_VERSION = 1
 CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_S = 60
 
@@ -37,16 +39,16 @@ _ERRORS: tuple[tuple[tuple[type[Exception], ...], type[LedgerError], str], ...] 
 
 
 class PostgresStorage:
-    """Rows of one log in the database at `url`; `writable` creates the tables when missing."""
+    """Rows of one log in the database at `url`; a writer may create its tables when missing."""
 
-    def __init__(self, url: str, *, writable: bool) -> None:
+    def __init__(self, url: str, *, writable: bool, create: bool = True) -> None:
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         try:
             with _reported():
                 self._connection = _connect(url, writable)
                 if writable:
                     _take_writer_lock(self._connection)
-                _prepare(self._connection, writable)
+                _prepare(self._connection, writable, create)
         except LedgerError:
             self.close()
             raise
@@ -63,6 +65,9 @@ class PostgresStorage:
                 (head.size, head.note),
             )
 
+    def checkpoint(self) -> None:
+        """See `Storage.checkpoint`: the server sees to it."""
+
     def entries(self, start: int, limit: int) -> list[EntryRow]:
         """See `Storage.entries`."""
         query = (
@@ -76,7 +81,7 @@ class PostgresStorage:
         query = (
             "SELECT leaf_hash FROM archipel_entry WHERE position >= %s ORDER BY position LIMIT %s"
         )
-        return [row[0] for row in self._rows(query, start, limit)]
+        return only_bytes([row[0] for row in self._rows(query, start, limit)])
 
     def latest_head(self) -> HeadRow | None:
         """See `Storage.latest_head`."""
@@ -90,13 +95,17 @@ class PostgresStorage:
 
     def num_entries(self) -> int:
         """See `Storage.num_entries`."""
-        return int(self._rows("SELECT count(*) FROM archipel_entry")[0][0])
+        return int(self._rows("SELECT coalesce(max(position) + 1, 0) FROM archipel_entry")[0][0])
 
     def close(self) -> None:
         """See `Storage.close`."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def abandon(self) -> None:
+        """See `Storage.abandon`."""
+        self.close()
 
     def _rows(self, query: Any, *parameters: int) -> list[tuple[Any, ...]]:
         with _reported():
@@ -156,19 +165,18 @@ def _take_writer_lock(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         )
 
 
-def _prepare(connection: psycopg.Connection[tuple[Any, ...]], writable: bool) -> None:
+def _prepare(connection: psycopg.Connection[tuple[Any, ...]], writable: bool, create: bool) -> None:
     row = connection.execute("SELECT to_regclass('archipel_ledger_format')").fetchone()
     if row == (None,):
-        if not writable:
-            raise LedgerUnavailable(
-                "there is no log in this database yet; its lab has to start first"
-            )
+        if not (writable and create):
+            raise LedgerMissing("there is no ledger in this PostgreSQL database")
         schema = resources.files("archipel.ledger").joinpath("postgres.sql").read_text()
         with connection.transaction():
             connection.execute(schema.encode())
-    version = connection.execute("SELECT version FROM archipel_ledger_format").fetchone()
-    if version != (FORMAT_VERSION,):
-        raise LedgerUnavailable(
-            f"this database holds a ledger of format {version}; expected {FORMAT_VERSION}; "
-            "use the matching release"
-        )
+    found = connection.execute("SELECT version FROM archipel_ledger_format").fetchone()
+    version = found[0] if found else 0
+    steps = formats.steps_from(version, formats.POSTGRES_STEPS, writable=writable)
+    for number, script in steps:
+        with connection.transaction():
+            connection.execute(script.encode())
+            connection.execute("UPDATE archipel_ledger_format SET version = %s", (number,))

@@ -9,7 +9,7 @@ Law: `append` is atomic and durable when it returns; at most one writer holds a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class LedgerError(Exception):
@@ -32,6 +32,10 @@ class LedgerUnavailable(LedgerError):
     """The database cannot be reached, opened or written to."""
 
 
+class LedgerMissing(LedgerUnavailable):
+    """There is no log at this place."""
+
+
 @dataclass(frozen=True)
 class EntryRow:
     """One entry; its position is its place in the append order."""
@@ -39,6 +43,10 @@ class EntryRow:
     position: int
     leaf_hash: bytes
     data: bytes
+
+    def __post_init__(self) -> None:
+        if type(self.leaf_hash) is not bytes or type(self.data) is not bytes:
+            only_bytes([self.leaf_hash, self.data])
 
 
 @dataclass(frozen=True)
@@ -48,12 +56,31 @@ class HeadRow:
     size: int
     note: bytes
 
+    def __post_init__(self) -> None:
+        only_bytes([self.note])
+
+
+def only_bytes(column: list[Any]) -> list[bytes]:
+    """A column of bytes as a database gave it.
+
+    Raises:
+        LedgerCorrupt: damage has turned a value into one of another type.
+    """
+    wrong = set(map(type, column)) - {bytes}
+    if wrong:
+        names = ", ".join(sorted(kind.__name__ for kind in wrong))
+        raise LedgerCorrupt(f"a stored value is of type {names}; expected bytes")
+    return column
+
 
 class Storage(Protocol):
     """The rows of one log. Every method raises LedgerError only."""
 
     def append(self, entries: Sequence[EntryRow], head: HeadRow) -> None:
         """Store these rows together or not at all; durable on return."""
+
+    def checkpoint(self) -> None:
+        """Gather what is durable into the main file, as far as readers allow; never fails."""
 
     def entries(self, start: int, limit: int) -> list[EntryRow]:
         """At most `limit` rows from position `start`, in order."""
@@ -68,7 +95,10 @@ class Storage(Protocol):
         """At most `limit` heads of more than `above` entries, by size."""
 
     def num_entries(self) -> int:
-        """How many entry rows there are."""
+        """One more than the highest position; 0 when there is none."""
 
     def close(self) -> None:
         """Give up the log; idempotent."""
+
+    def abandon(self) -> None:
+        """As `close`, but leave every byte as it is: a log that was refused is evidence."""

@@ -6,8 +6,6 @@ admitted while the learner stands at version v, no update sees a rollout older t
 (The capacity rule is AReaL's, arXiv 2505.24298; consuming in order makes its bound strict.)
 """
 
-from collections.abc import Sequence
-
 
 def admissible_groups(
     *, max_staleness: int, version: int, groups_per_update: int, accepted: int, in_flight: int
@@ -17,13 +15,16 @@ def admissible_groups(
     return max(0, ceiling - accepted - in_flight)
 
 
-def fair_share(batch: int, rate: int, all_rates: Sequence[int]) -> int:
-    """Part of `batch` groups for a node of speed `rate` among `all_rates`, rounded up, at least 1.
+def fair_share(batch: int, rate: int, total: int, slowest: int) -> int:
+    """Part of `batch` groups for a node of speed `rate`, rounded up, at least 1.
 
     Rates may be in any common unit. A node that nobody measured yet (rate 0) counts as the slowest.
+
+    Args:
+        batch: groups to be shared out.
+        rate: the node's own.
+        total: the sum over all nodes that share, this one included; who has no rate counts as slowest.
+        slowest: the smallest known rate, or 1 when none is known.
     """
-    known = [value for value in all_rates if value > 0]
-    slowest = min(known, default=1)
-    total = sum(value if value > 0 else slowest for value in all_rates)
-    own = rate if rate > 0 else slowest
-    return max(1, -(-batch * own // max(total, 1)))
+    own = rate or slowest
+    return max(1, -(-batch * own // max(total, own, 1)))

@@ -1,4 +1,4 @@
-"""A parcel: one JSON document and small blobs beside it, in one message.
+r"""A parcel: one JSON document and small blobs beside it, in one message.
 
     magic "APCL1\\n" · u32 number of blobs · u32 bytes of the document · u32 bytes of each blob
     the document · the blobs, one after the other          (little-endian)

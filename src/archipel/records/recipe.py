@@ -62,8 +62,8 @@ class RunSection(RunHeader):
     """Everything random in the run follows from it."""
     anchor_every: Annotated[int, Field(ge=1, le=10_000)] = 20
     """Every K-th version is also published whole, so a late joiner replays at most K deltas."""
-    checkpoint_every: Annotated[int, Field(ge=0, le=1_000_000)] = 20
-    """Every K-th version also brings the learner's checkpoint; older rollouts may then go. 0: never."""
+    checkpoint_every: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """Every K-th version also brings the learner's checkpoint; older rollouts may then go."""
     keep_versions: Annotated[int, Field(ge=1, le=100_000)] = 256
     """So many of the newest versions stay fetchable, with the anchor that leads to them."""
 

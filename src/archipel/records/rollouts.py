@@ -10,7 +10,7 @@ tokens were really sampled from the policy; that is what audits are for.
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
@@ -97,16 +97,28 @@ def pack_rollouts(groups: Sequence[Sequence[Sampled]], *, work: str, policy: str
     )
 
 
-def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Sampled]]:
-    """Check a result against what was asked and return its groups.
+def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
+    """Check a result against what was asked; returns how many tokens were sampled.
 
     1 the payload is well formed  2 it names this work and this policy  3 counts and lengths fit
-    4 every rollout ends where it must  5 tokens exist  6 log-probabilities are possible
+    4 tokens exist, log-probabilities are possible  5 every rollout ends where it must
     Not shown: that this policy gave these tokens these log-probabilities.
 
     Raises:
-        BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 4.  OutOfRange, NotFinite: 5, 6.
+        BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 5.  OutOfRange, NotFinite: 4.
     """
+    return len(_checked(data, bounds)["tokens"])
+
+
+def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Sampled]]:
+    """The groups of a result, checked as `check_rollouts` does, which says what is raised."""
+    parts = _checked(data, bounds)
+    rollouts = _cut(parts["tokens"], parts["logprobs"], parts["lengths"], parts["finished"])
+    size = bounds.group_size
+    return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
+
+
+def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, array]:
     # 1
     payload = read_payload(data, _ROLLOUT_TENSORS)
     tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
@@ -120,27 +132,24 @@ def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[lis
     expected = bounds.num_groups * bounds.group_size
     if len(lengths) != expected or len(finished) != expected:
         raise WrongShape(f"{len(lengths)} rollouts and {len(finished)} flags, expected {expected}")
-    if any(not 1 <= length <= bounds.max_new_tokens for length in lengths):
+    if min(lengths) < 1 or max(lengths) > bounds.max_new_tokens:
         raise WrongShape(f"a rollout's length is outside 1 .. {bounds.max_new_tokens}")
     if not sum(lengths) == len(tokens) == len(logprobs):
         raise WrongShape(
             f"lengths add up to {sum(lengths)}, but there are {len(tokens)} tokens "
             f"and {len(logprobs)} log-probabilities"
         )
-    # 5, 6
-    _check_values(tokens, logprobs, finished, bounds)
     # 4
-    rollouts = _cut(tokens, logprobs, lengths, finished)
-    for rollout in rollouts:
-        _check_ending(rollout, bounds)
-    size = bounds.group_size
-    return [rollouts[start : start + size] for start in range(0, expected, size)]
+    _check_values(tokens, logprobs, finished, bounds)
+    # 5
+    _check_endings(tokens, lengths, finished, bounds)
+    return payload.tensors
 
 
 def _check_values(tokens: array, logprobs: array, finished: array, bounds: RolloutBounds) -> None:
     if min(tokens) < 0 or max(tokens) >= bounds.vocab_size:
         raise OutOfRange(f"a token id is outside 0 .. {bounds.vocab_size - 1}")
-    if not all(map(math.isfinite, logprobs)):
+    if not math.isfinite(sum(logprobs)):  # any NaN or infinity survives a sum of float32 values
         raise NotFinite("a log-probability is NaN or infinite")
     if max(logprobs) > LOGPROB_TOLERANCE:
         raise OutOfRange(f"a log-probability is {max(logprobs):.6f}; none can exceed 0")
@@ -148,18 +157,23 @@ def _check_values(tokens: array, logprobs: array, finished: array, bounds: Rollo
         raise OutOfRange(f"a finished flag is {max(finished)}, expected 0 or 1")
 
 
-def _check_ending(rollout: Sampled, bounds: RolloutBounds) -> None:
+def _check_endings(tokens: array, lengths: array, finished: array, bounds: RolloutBounds) -> None:
     """A stop token ends a rollout, and nothing else does before the length limit."""
-    if any(token in bounds.stop_tokens for token in rollout.tokens[:-1]):
+    stops, num_stopped, end = frozenset(bounds.stop_tokens), 0, 0
+    for length, flag in zip(lengths, finished, strict=True):
+        end += length
+        stopped = tokens[end - 1] in stops
+        num_stopped += stopped
+        if stopped != bool(flag):
+            raise WrongShape(f"finished is {bool(flag)}, but the last token says {stopped}")
+        if not stopped and length != bounds.max_new_tokens:
+            raise WrongShape(
+                f"a rollout of {length} tokens has no stop token "
+                f"and is shorter than the limit of {bounds.max_new_tokens}"
+            )
+    # Every stop token is the last of its rollout if there are as many as stopped rollouts.
+    if sum(tokens.count(stop) for stop in stops) != num_stopped:
         raise WrongShape("a rollout goes on after a stop token")
-    stopped = rollout.tokens[-1] in bounds.stop_tokens
-    if stopped != rollout.finished:
-        raise WrongShape(f"finished is {rollout.finished}, but the last token says {stopped}")
-    if not stopped and len(rollout.tokens) != bounds.max_new_tokens:
-        raise WrongShape(
-            f"a rollout of {len(rollout.tokens)} tokens has no stop token "
-            f"and is shorter than the limit of {bounds.max_new_tokens}"
-        )
 
 
 def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Sampled]:

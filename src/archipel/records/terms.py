@@ -21,8 +21,8 @@ class Terms(Closed):
     """The last policy version has this number."""
     evaluate_every: Annotated[int, Field(ge=1)]
     """Version 0, every K-th and the last are evaluated."""
-    checkpoint_every: Annotated[int, Field(ge=0, le=1_000_000)]
-    """Every K-th version brings the learner's checkpoint, and what is older may go; 0: never."""
+    checkpoint_every: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Every K-th version brings the learner's checkpoint; what it was learned from may then go."""
     keep_versions: Annotated[int, Field(ge=1, le=100_000)]
     """So many of the newest versions can be fetched."""
     trusted_deadline_ms: Annotated[int, Field(ge=100)]

@@ -1,0 +1,141 @@
+"""Reading a lab's ledger over HTTP with no key and no belief: bounds and deadlines on every answer."""
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from archipel.identity import IdentityError
+from archipel.ledger.log import MAX_ENTRY_BYTES
+from archipel.ledger.signed_note import MAX_NOTE_BYTES
+from archipel.ledger.storage import LedgerCorrupt, LedgerError
+from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
+from archipel.ledger.verification import lab_key
+
+CONNECT_LIMIT_S = 10.0
+SILENCE_LIMIT_S = 20.0
+ANSWER_LIMIT_S = 120.0
+"""For one whole answer, however it drips."""
+MAX_FACTS_BYTES = 256 * 1024
+MAX_REMOTE_ENTRIES = 100_000_000
+"""No ledger of more entries is fetched."""
+PAGE_ENTRIES = 500
+_MAX_ENTRY_TEXT = 4 * ((MAX_ENTRY_BYTES + 2) // 3) + len('"",')
+_MAX_PAGE_BYTES = PAGE_ENTRIES * _MAX_ENTRY_TEXT + len("[]")
+
+
+class LabUnreadable(LedgerError):
+    """The lab gave no answer that could be used."""
+
+
+class LabReader:
+    """The lab at `url`, as far as anybody may read it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        try:
+            self._http = httpx.Client(
+                base_url=self._url,
+                timeout=httpx.Timeout(SILENCE_LIMIT_S, connect=CONNECT_LIMIT_S),
+                trust_env=False,
+                headers={"Accept-Encoding": "identity"},  # nothing swells on arrival
+            )
+        except (httpx.InvalidURL, ValueError) as error:
+            raise LabUnreadable(f"{url!r:.200} is no URL of a lab: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def did(self) -> str:
+        """Whose lab this says it is; its heads have to be signed by that key."""
+        facts = self._json("/lab", {}, MAX_FACTS_BYTES)
+        did = facts.get("lab") if isinstance(facts, dict) else None
+        if not isinstance(did, str):
+            raise LabUnreadable(f"{self._url}/lab names no lab")
+        try:
+            key = lab_key(did).to_text()
+        except IdentityError as error:
+            raise LabUnreadable(f"{self._url}/lab names {did!r:.100}, no key: {error}") from None
+        if facts.get("ledger_key") != key:
+            raise LedgerCorrupt(
+                f"the lab says that its heads are signed by {facts.get('ledger_key')!r:.200}; "
+                f"those of {did} are signed by {key}"
+            )
+        return did
+
+    def head(self, did: str) -> TreeHead:
+        """The newest tree head, signed by the lab `did`."""
+        note = self._get("/ledger/head", {}, MAX_NOTE_BYTES)
+        try:
+            head = verify_tree_head(note, lab_key(did))
+        except BadTreeHead as error:
+            raise LedgerCorrupt(f"the newest head is not signed by {did}: {error}") from None
+        if head.size > MAX_REMOTE_ENTRIES:
+            raise LabUnreadable(
+                f"the lab says {head.size} entries; at most {MAX_REMOTE_ENTRIES} are fetched"
+            )
+        return head
+
+    def entries(self, size: int) -> Iterator[bytes]:
+        """The first `size` entries, as the lab tells them."""
+        start = 0
+        while start < size:
+            limit = min(PAGE_ENTRIES, size - start)
+            query = {"start": str(start), "limit": str(limit)}
+            page = self._json("/ledger/entries", query, _MAX_PAGE_BYTES)
+            if not isinstance(page, list) or not 1 <= len(page) <= limit:
+                raise LabUnreadable(
+                    f"the lab gave no page of 1 to {limit} entries from entry {start} on"
+                )
+            for text in page:
+                yield _entry(text, start)
+                start += 1
+
+    def _json(self, path: str, query: dict[str, str], limit: int) -> Any:
+        try:
+            return json.loads(self._get(path, query, limit))
+        except (ValueError, RecursionError):
+            raise LabUnreadable(
+                f"{self._url}{path} answered with something else than JSON"
+            ) from None
+
+    def _get(self, path: str, query: dict[str, str], limit: int) -> bytes:
+        deadline = time.monotonic() + ANSWER_LIMIT_S
+        body = bytearray()
+        try:
+            with self._http.stream("GET", path, params=query) as answer:
+                if answer.status_code != httpx.codes.OK:
+                    raise LabUnreadable(f"{self._url}{path} answered {answer.status_code}")
+                for chunk in answer.iter_raw():
+                    body += chunk
+                    if len(body) > limit:
+                        raise LabUnreadable(f"{self._url}{path} sent more than {limit} bytes")
+                    if time.monotonic() > deadline:
+                        raise LabUnreadable(f"{self._url}{path} took over {ANSWER_LIMIT_S:.0f} s")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise LabUnreadable(
+                f"no answer from the lab at {self._url}: {error or type(error).__name__}; "
+                "check the URL and that it runs"
+            ) from None
+        return bytes(body)
+
+
+def _entry(text: Any, position: int) -> bytes:
+    try:
+        entry = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError, TypeError):
+        raise LabUnreadable(f"entry {position} came as something else than base64") from None
+    return entry

@@ -1,0 +1,85 @@
+"""The bytes that come with an answer: are they what was asked, and are they kept?
+
+Checks of large results and waiting for the disk happen in threads, beside the event loop.
+Law: the state may have moved on when they are done, so the caller judges the answer once more.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from archipel.blobs import BlobError, BlobStore, StorageFull
+from archipel.lab import refusals
+from archipel.lab.admission import HasBlob, answer_blobs, run_of
+from archipel.lab.kinds import RULES_OF
+from archipel.lab.state import LabState
+from archipel.records.canonical import sha256_digest
+from archipel.records.fields import BlobRef
+from archipel.records.statements import WorkAnswered
+
+INLINE_BYTES = 64 * 1024
+"""So much is checked faster than a thread is asked."""
+
+
+class Answers:
+    """Inspects answers over one store of blobs."""
+
+    def __init__(self, blobs: BlobStore, *, in_thread: bool) -> None:
+        self._blobs = blobs
+        self._in_thread = in_thread
+
+    def has_blob(self, brought: Sequence[bytes]) -> HasBlob:
+        """Whether a blob is here, or comes along."""
+        coming = {BlobRef(digest=sha256_digest(data), size=len(data)) for data in brought}
+        return lambda blob: blob in coming or self._is_here(blob)
+
+    def blobs_of(self, answered: WorkAnswered) -> tuple[BlobRef, ...]:
+        """The bytes that an answer names."""
+        return answer_blobs(answered.answer)
+
+    async def inspected(
+        self, state: LabState, answered: WorkAnswered, brought: Sequence[bytes]
+    ) -> bool:
+        """Inspect an admitted answer and keep what it brought; whether anything was waited for.
+
+        Raises:
+            Refused: the bytes are not what was asked, or there is no room for them.
+        """
+        lease = state.leases[answered.work]
+        run, rules = run_of(state, lease), RULES_OF[lease.spec.kind]
+        at_hand = {sha256_digest(data): data for data in brought}
+        named = self.blobs_of(answered)
+        unnamed = at_hand.keys() - {blob.digest for blob in named}
+        if unnamed:
+            raise refusals.Malformed(f"the answer does not name {sorted(unnamed)[:3]}")
+
+        def read(blob: BlobRef) -> bytes:
+            data = at_hand.get(blob.digest)
+            return self._read(blob) if data is None else data
+
+        def work() -> None:
+            rules.inspect(run, lease, answered.answer, read)
+            self._keep(brought, is_trusted=rules.words.trusted)
+
+        if self._in_thread and (brought or sum(blob.size for blob in named) > INLINE_BYTES):
+            await asyncio.to_thread(work)
+            return True
+        work()
+        return False
+
+    def _keep(self, brought: Sequence[bytes], *, is_trusted: bool) -> None:
+        try:
+            for data in brought:
+                self._blobs.put_bytes(data, privileged=is_trusted)
+        except StorageFull as error:
+            raise refusals.StorageExhausted(str(error)) from None
+        except BlobError as error:
+            raise refusals.TooLarge(str(error)) from None
+
+    def _is_here(self, blob: BlobRef) -> bool:
+        return self._blobs.keep(blob.digest) and self._blobs.size(blob.digest) == blob.size
+
+    def _read(self, blob: BlobRef) -> bytes:
+        try:
+            return self._blobs.read_bytes(blob.digest, blob.size)
+        except BlobError as error:
+            raise refusals.MissingBlob(str(error)) from None

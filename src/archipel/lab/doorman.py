@@ -1,0 +1,86 @@
+"""How much one key, one address and all together may ask of a lab: token buckets, bounded in number.
+
+Law: a stranger can use up its own share, never another's; what a bucket forgets, it forgets in the
+stranger's favour.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from archipel.lab.refusals import Busy
+
+MAX_BUCKETS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A bucket's size and how fast it fills."""
+
+    burst: float
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """What is let in."""
+
+    per_key: Rate = Rate(burst=200, per_s=50)
+    """Statements of one key."""
+    joins_per_address: Rate = Rate(burst=256, per_s=2)
+    """New keys from one address."""
+    waiting_per_address: int = 1024
+    """Requests for work that wait at the same time."""
+    connections_per_address: int = 2048
+
+
+class Buckets:
+    """One bucket per name; the ones that were not used for longest are forgotten."""
+
+    def __init__(self, rate: Rate, clock_s: Callable[[], float]) -> None:
+        self._rate = rate
+        self._clock_s = clock_s
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> bool:
+        """Whether there was one left."""
+        now_s = self._clock_s()
+        left, at_s = self._left.pop(name, (self._rate.burst, now_s))
+        left = min(self._rate.burst, left + (now_s - at_s) * self._rate.per_s)
+        is_let_in = left >= 1.0
+        self._left[name] = (left - 1.0 if is_let_in else left, now_s)
+        if len(self._left) > MAX_BUCKETS:
+            self._left.popitem(last=False)
+        return is_let_in
+
+
+class Doorman:
+    """Stands at the HTTP door."""
+
+    def __init__(self, limits: DoorLimits, clock_s: Callable[[], float]) -> None:
+        self.limits = limits
+        self._keys = Buckets(limits.per_key, clock_s)
+        self._joins = Buckets(limits.joins_per_address, clock_s)
+        self._waiting: dict[str, int] = {}
+
+    def statement(self, author: str, address: str, *, is_newcomer: bool) -> None:
+        """Raises Busy when this key, or new keys from this address, came too often."""
+        if is_newcomer and not self._joins.take(address):
+            raise Busy(f"too many new keys from {address}; try again in a minute")
+        if not self._keys.take(author):
+            raise Busy(f"more than {self.limits.per_key.per_s:.0f} statements a second; slow down")
+
+    def begin_waiting(self, address: str) -> None:
+        """Raises Busy when too many from this address wait already."""
+        waiting = self._waiting.get(address, 0)
+        if waiting >= self.limits.waiting_per_address:
+            raise Busy(f"{waiting} requests for work from {address} wait already")
+        self._waiting[address] = waiting + 1
+
+    def end_waiting(self, address: str) -> None:
+        """One of them is answered."""
+        left = self._waiting.get(address, 1) - 1
+        if left > 0:
+            self._waiting[address] = left
+        else:
+            self._waiting.pop(address, None)

@@ -1,0 +1,35 @@
+"""Which blobs a lab still needs: everything else may go. Pure.
+
+Needed are: recipe and initial model of every run, the versions that can still be fetched, and what the
+run's programme and the kinds attached to it keep (unconsumed results, the learner's checkpoint and what
+it would have to replay after it, reports); and the newest snapshot of the state.
+"""
+
+from collections.abc import Iterator
+
+from archipel.lab.kinds import RULES
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.state import LabState, Run
+from archipel.records.fields import BlobRef
+
+
+def needed(state: LabState) -> set[str]:
+    """Digests of all blobs that the lab or somebody in it may still ask for."""
+    digests = {blob.digest for run in state.runs.values() for blob in _needed(run)}
+    if state.snapshot is not None:
+        digests.add(state.snapshot[1].digest)
+    return digests
+
+
+def _needed(run: Run) -> Iterator[BlobRef]:
+    yield run.opened.recipe
+    for file in run.opened.model:
+        yield file.blob
+    for version in run.chain:
+        for blob in (version.manifest, version.anchor, version.delta):
+            if blob is not None:
+                yield blob
+    yield from PROGRAMME_OF[run.opened.pace.programme].keeps(run)
+    for rules in RULES:
+        if rules.programme in (None, run.opened.pace.programme):
+            yield from rules.keeps(run)

@@ -1,0 +1,152 @@
+"""What goes out with a lease: the news its node needs, in sealed records, and small blobs beside them.
+
+Law: nothing here is believed because the lab says it: openings and publications go out as their authors
+signed them, inputs under the digest in the grant's spec, blobs are hashed by whoever receives them.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from archipel.blobs.errors import BlobError
+from archipel.lab.chain import since
+from archipel.lab.entry import Entry, read_entry
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.recovery import Blobs
+from archipel.lab.state import LabState, Run
+from archipel.ledger.log import Log
+from archipel.records.chain import chain_to
+from archipel.records.documents import (
+    BLOB_MARK_DIGITS,
+    MAX_VERSIONS_PER_PAGE,
+    AcceptedWork,
+    Handout,
+    Have,
+    HeldRun,
+)
+from archipel.records.fields import BlobRef
+from archipel.records.kinds import WORDS_OF, Spec
+from archipel.records.parcel import MAX_PARCEL_BLOBS, SMALL_BLOB_BYTES
+from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered
+
+MAX_SEALED_REMEMBERED = 4096
+MAX_NEWS_BYTES = SMALL_BLOB_BYTES
+"""Blobs of one handout together."""
+NOTHING = HeldRun(opening=False, version=-1, weights=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A handout and the blobs beside it."""
+
+    handout: Handout
+    blobs: tuple[bytes, ...]
+
+
+class Records:
+    """Sealed records by their position in the ledger; the ones that nodes ask for are remembered."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._sealed: OrderedDict[int, str] = OrderedDict()
+
+    def remember(self, first: int, entries: Sequence[Entry]) -> None:
+        """New entries of the ledger; those that others will need are kept at hand."""
+        for position, entry in enumerate(entries, first):
+            statement = entry.statement
+            is_asked = isinstance(statement, RunOpened) or (
+                isinstance(statement, LeaseGranted | WorkAnswered) and _is_trusted(statement)
+            )
+            if is_asked:
+                self._keep(position, entry.envelope.to_json().decode())
+
+    async def at(self, position: int) -> str:
+        """The sealed record at a position of the ledger."""
+        sealed = self._sealed.get(position)
+        if sealed is None:
+            (data,) = await asyncio.to_thread(self._log.read, position, 1)
+            sealed = read_entry(data).envelope.to_json().decode()
+            self._keep(position, sealed)
+        return sealed
+
+    def _keep(self, position: int, sealed: str) -> None:
+        self._sealed[position] = sealed
+        if len(self._sealed) > MAX_SEALED_REMEMBERED:
+            self._sealed.popitem(last=False)
+
+
+def _is_trusted(statement: LeaseGranted | WorkAnswered) -> bool:
+    kind = statement.spec.kind if isinstance(statement, LeaseGranted) else statement.answer.kind
+    return WORDS_OF[kind].trusted
+
+
+async def publications(records: Records, run: Run, first: int) -> tuple[str, ...]:
+    """The sealed publications of the versions from `first` on, one page."""
+    page = since(run, first)[:MAX_VERSIONS_PER_PAGE]
+    return tuple([await records.at(version.entry) for version in page])
+
+
+async def handout(
+    records: Records, blobs: Blobs, state: LabState, entry: Entry, have: Have
+) -> Outgoing:
+    """The grant in `entry`, with what its node lacks as far as it says so."""
+    grant = entry.statement
+    if not isinstance(grant, LeaseGranted):
+        raise TypeError(f"{grant.kind} is no lease")
+    spec, run = grant.spec, state.runs[grant.spec.run]
+    needs, known = WORDS_OF[spec.kind].needs(spec), have.runs.get(run.name, NOTHING)
+    versions: tuple[str, ...] = ()
+    if needs.weights is not None:
+        versions = await publications(records, run, known.version + 1)
+    inputs = _inputs(state, spec) if needs.inputs is not None else None
+    document = Handout(
+        grant=entry.envelope.to_json().decode(),
+        opening=None if known.opening else await records.at(run.entry),
+        versions=versions,
+        inputs=inputs,
+    )
+    wanted = [*needs.blobs, *_weights(run, known.weights, needs.weights), *_results(inputs)]
+    if needs.recipe and not known.opening:
+        wanted.append(run.opened.recipe)
+    return Outgoing(document, tuple(_small(blobs, wanted, have)))
+
+
+def _inputs(state: LabState, spec: Spec) -> tuple[AcceptedWork, ...] | None:
+    """What the spec's digest covers: the version it makes is in the making."""
+    run = state.runs[spec.run]
+    return PROGRAMME_OF[run.opened.pace.programme].next_inputs(run)
+
+
+def _weights(run: Run, held: int, target: int | None) -> Iterator[BlobRef]:
+    if target is None:
+        return
+    try:
+        steps = chain_to(run.chain, held, target)
+    except ValueError:
+        return
+    for version, step in steps:
+        blob = version.anchor if step == "anchor" else version.delta
+        yield version.manifest
+        if blob is not None:
+            yield blob
+
+
+def _results(inputs: tuple[AcceptedWork, ...] | None) -> Iterator[BlobRef]:
+    for each in inputs or ():
+        yield from WORDS_OF[each.answer.kind].blobs(each.answer)
+
+
+def _small(blobs: Blobs, wanted: Sequence[BlobRef], have: Have) -> Iterator[bytes]:
+    """As many as one parcel may hold; the rest is fetched."""
+    marks, left = set(have.blobs), MAX_NEWS_BYTES
+    for blob in dict.fromkeys(wanted[:MAX_PARCEL_BLOBS]):
+        mark = blob.digest.removeprefix("sha256:")[:BLOB_MARK_DIGITS]
+        if mark in marks or blob.size > left:
+            continue
+        try:
+            data = blobs.read_bytes(blob.digest, blob.size)
+        except (BlobError, OSError):
+            continue
+        left -= blob.size
+        yield data

@@ -1,0 +1,172 @@
+"""Rollout work in the lab: admitted as far as staleness allows, checked byte by byte, paid by the group. Pure."""
+
+from dataclasses import replace
+from itertools import chain, islice
+
+from archipel.lab import refusals
+from archipel.lab.programmes import rl
+from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
+from archipel.lab.state import Lease, Node, Phase, Run
+from archipel.market.capacity import fair_share
+from archipel.records import rollouts
+from archipel.records.documents import AcceptedWork
+from archipel.records.kinds.rollout import WORDS, RolloutAnswer, RolloutSpec
+from archipel.records.payload import BadPayload
+
+CLAIM_PATIENCE = 10
+"""A node that nobody measured gets at most so many times the shortest deadline, whatever it claims."""
+
+_REFUSALS: tuple[tuple[type[BadPayload], type[refusals.BadResult]], ...] = (
+    (rollouts.WrongLabel, refusals.WrongLabel),
+    (rollouts.WrongShape, refusals.WrongShape),
+    (rollouts.NotFinite, refusals.NotFinite),
+    (rollouts.OutOfRange, refusals.OutOfRange),
+    (BadPayload, refusals.BadResult),
+)
+
+
+def _due(run: Run) -> bool:
+    if run.phase is not Phase.RUNNING:
+        return False
+    return bool(rl.course(run).pool) or len(rl.fresh(run)) > 0
+
+
+def _offer(asking: Asking) -> RolloutSpec | None:
+    """Returned groups first, then new ones as far as the staleness bound and the prompts reach."""
+    run, slice_, pace = asking.run, rl.course(asking.run), rl.pace(asking.run)
+    size = pace.groups_per_update
+    own = groups_per_second_micro(run, asking.node)
+    share = fair_share(size, own, *_company(asking, own))
+    admitted = chain(slice_.pool, rl.fresh(run))
+    ready = (group for group in admitted if group // size in slice_.prompts)
+    groups = tuple(sorted(islice(ready, min(share, pace.max_groups_per_lease))))
+    if not groups:
+        return None
+    batches = sorted({group // size for group in groups})
+    return RolloutSpec(
+        run=run.name,
+        version=run.version,
+        policy=run.chain[-1].policy,
+        groups=groups,
+        prompts=tuple(slice_.prompts[batch] for batch in batches),
+    )
+
+
+def groups_per_second_micro(run: Run, node: Node) -> int:
+    """Measured rate; before the first result the node's own claim at full-length rollouts.
+
+    0, and so the smallest share, for a node that claimed much and then let a lease run out.
+    """
+    tally = node.tallies.get(WORDS.name)
+    if tally is not None and tally.rate_micro:
+        return tally.rate_micro
+    return 0 if node.expired else _claimed(run, node.capabilities.speed_milli)
+
+
+def _claimed(run: Run, speed_milli: int) -> int:
+    return speed_milli * 1000 // (rl.pace(run).group_size * rl.pace(run).max_new_tokens)
+
+
+def _company(asking: Asking, own: int) -> tuple[int, int]:
+    """(total rate, slowest rate) of all who sample, the asking node included."""
+    run, crowd = asking.run, asking.crowd
+    known = [crowd.slowest, _claimed(run, crowd.slowest_claim_milli), own]
+    slowest = min((rate for rate in known if rate > 0), default=1)
+    total = crowd.measured + _claimed(run, crowd.claimed_milli) + crowd.unknown * slowest
+    return total if asking.is_counted else total + (own or slowest), slowest
+
+
+def _patience_ms(run: Run, node: Node, spec: RolloutSpec) -> int:
+    pace, longest = rl.pace(run), run.opened.terms.trusted_deadline_ms
+    rate = groups_per_second_micro(run, node)
+    expected_ms = len(spec.groups) * 1_000_000_000 // rate if rate else 0
+    wanted = max(pace.min_deadline_ms, expected_ms * pace.slack_milli // 1000)
+    if WORDS.name not in node.tallies:
+        wanted = min(wanted, CLAIM_PATIENCE * pace.min_deadline_ms)
+    return min(wanted, longest)
+
+
+def _bounds(run: Run, lease: Lease) -> rollouts.RolloutBounds:
+    spec = _spec(lease)
+    return rollouts.bounds_of(
+        rl.pace(run), work=lease.work, policy=spec.policy, num_groups=len(spec.groups)
+    )
+
+
+def _check(run: Run, lease: Lease, answer: RolloutAnswer) -> None:
+    bounds = _bounds(run, lease)
+    if answer.policy != bounds.policy:
+        raise refusals.WrongPolicy(f"sampled from {answer.policy}, the lease says {bounds.policy}")
+    if answer.result.size > rollouts.max_rollout_bytes(bounds):
+        raise refusals.TooLarge(
+            f"result of {answer.result.size} bytes is larger than any honest one"
+        )
+
+
+def _inspect(run: Run, lease: Lease, answer: RolloutAnswer, read: ReadBlob) -> None:
+    try:
+        counted = rollouts.check_rollouts(read(answer.result), _bounds(run, lease))
+    except BadPayload as error:
+        refusal = next(refusal for fault, refusal in _REFUSALS if isinstance(error, fault))
+        raise refusal(str(error)) from None
+    if answer.num_tokens != counted:
+        raise refusals.WrongShape(f"num_tokens says {answer.num_tokens}, the payload has {counted}")
+
+
+def _granted(run: Run, spec: RolloutSpec, work: str) -> Run:
+    slice_, taken = rl.course(run), set(spec.groups)
+    return rl.with_course(
+        run,
+        pool=tuple(group for group in slice_.pool if group not in taken),
+        next_group=max(slice_.next_group, max(taken) + 1),
+    )
+
+
+def _given_up(run: Run, spec: RolloutSpec) -> Run:
+    return rl.with_course(run, pool=tuple(sorted((*rl.course(run).pool, *spec.groups))))
+
+
+def _accepted(run: Run, lease: Lease, answer: RolloutAnswer, moment: Moment) -> Run:
+    slice_, spec, batch = rl.course(run), _spec(lease), rl.next_batch(run)
+    done = AcceptedWork(work=lease.work, spec=spec, answer=answer)
+    return replace(
+        run,
+        course=replace(
+            slice_,
+            accepted=slice_.accepted.put_all((group, lease.work) for group in spec.groups),
+            results=slice_.results.put(lease.work, done),
+            owed=slice_.owed - sum(group in batch for group in spec.groups),
+            num_groups=slice_.num_groups + len(spec.groups),
+            num_tokens=slice_.num_tokens + answer.num_tokens,
+            rollout_bytes=slice_.rollout_bytes + answer.result.size,
+        ),
+    )
+
+
+def _spec(lease: Lease) -> RolloutSpec:
+    if not isinstance(lease.spec, RolloutSpec):
+        raise TypeError(f"{lease.work} is {lease.spec.kind} work")
+    return lease.spec
+
+
+RULES = Rules(
+    words=WORDS,
+    programme="rl",
+    slice=None,
+    due=_due,
+    offer=_offer,
+    patience_ms=_patience_ms,
+    price_micro=lambda run, spec: rl.pace(run).price_micro * len(spec.groups),
+    upload_limit=lambda run, lease: rollouts.max_rollout_bytes(_bounds(run, lease)),
+    check=_check,
+    inspect=_inspect,
+    granted=_granted,
+    given_up=_given_up,
+    accepted=_accepted,
+    effort=lambda lease, answer: Effort(
+        len(_spec(lease).groups), answer.num_tokens, answer.result.size
+    ),
+    size=lambda spec: len(spec.groups),
+    shows=lambda run: {},
+    keeps=lambda run: (),
+)

@@ -1,0 +1,134 @@
+"""Update work in the lab: due when a batch is whole, made by one trusted key at a time. Pure."""
+
+from archipel.lab import refusals
+from archipel.lab.chain import published
+from archipel.lab.programmes import rl
+from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
+from archipel.lab.state import OPEN_PHASES, Lease, Run, Version
+from archipel.records import rollouts
+from archipel.records.documents import inputs_digest
+from archipel.records.fields import MAX_BLOB_BYTES
+from archipel.records.kinds.update import (
+    WORDS,
+    PromptBatch,
+    SavedMemory,
+    UpdateAnswer,
+    UpdateSpec,
+)
+from archipel.records.payload import BadPayload
+
+MAX_PROMPTS_BYTES = 256 * 1024 * 1024
+
+
+def _due(run: Run) -> bool:
+    """Every group of the next batch is accepted (version 0 needs none), and nobody makes the version."""
+    slice_ = rl.course(run)
+    is_ready = run.version < 0 or slice_.owed == 0
+    return run.phase in OPEN_PHASES and slice_.updating is None and is_ready
+
+
+def _offer(asking: Asking) -> UpdateSpec:
+    run, first = asking.run, asking.run.version < 0
+    return UpdateSpec(
+        run=run.name,
+        version=run.version + 1,
+        parent=None if first else run.chain[-1].policy,
+        inputs=None if first else inputs_digest(rl.batch_results(run)),
+        memory=rl.course(run).memory,
+    )
+
+
+def _check(run: Run, lease: Lease, answer: UpdateAnswer) -> None:
+    spec, every = _spec(lease), run.opened.terms.checkpoint_every
+    if (answer.version, answer.parent) != (spec.version, spec.parent):
+        raise refusals.Conflict(f"version {answer.version} was not asked; {spec.version} was")
+    if answer.anchor is None and (answer.delta is None or spec.version == 0):
+        raise refusals.MissingBlob("a version needs an anchor, or a delta to its parent")
+    if spec.version > 0 and spec.version % every == 0 and answer.memory is None:
+        raise refusals.MissingBlob(f"version {spec.version} needs the learner's checkpoint")
+    _check_batches(run, answer)
+
+
+def _check_batches(run: Run, answer: UpdateAnswer) -> None:
+    """Nodes must find every prompt that this version lets them sample."""
+    version, reach = answer.version, answer.version + rl.pace(run).max_staleness
+    due = list(range(0 if version == 0 else reach, min(reach + 1, run.opened.terms.versions)))
+    named = [each.batch for each in answer.prompts]
+    if named != due:
+        raise refusals.Conflict(f"version {version} brings prompt batches {named}, expected {due}")
+    for each in answer.prompts:
+        if each.blob.size > MAX_PROMPTS_BYTES:
+            raise refusals.TooLarge(
+                f"prompts of {each.blob.size} bytes; at most {MAX_PROMPTS_BYTES}"
+            )
+
+
+def _inspect(run: Run, lease: Lease, answer: UpdateAnswer, read: ReadBlob) -> None:
+    for each in answer.prompts:
+        _check_prompts(run, each, read(each.blob))
+
+
+def _check_prompts(run: Run, named: PromptBatch, data: bytes) -> None:
+    pace = rl.pace(run)
+    try:
+        batch, prompts = rollouts.unpack_prompts(data)
+    except BadPayload as error:
+        raise refusals.BadResult(f"prompts of batch {named.batch}: {error}") from None
+    if batch != named.batch or len(prompts) != pace.groups_per_update:
+        raise refusals.WrongShape(
+            f"{len(prompts)} prompts of batch {batch}, expected "
+            f"{pace.groups_per_update} of batch {named.batch}"
+        )
+    if not all(0 <= token < pace.vocab_size for prompt in prompts for token in prompt):
+        raise refusals.OutOfRange(f"a prompt of batch {batch} has a token not in the vocabulary")
+
+
+def _accepted(run: Run, lease: Lease, answer: UpdateAnswer, moment: Moment) -> Run:
+    if answer.version > 0:
+        made = rl.Made(lease.entry, rl.batch_results(run))
+        run = rl.consumed(run, answer.version, made, moment.at_ms - lease.granted_at_ms)
+    if answer.memory is not None:
+        memory = SavedMemory(version=answer.version, blob=answer.memory)
+        run = rl.with_course(run, made={}, memory=memory)
+    fresh = {each.batch: each.blob for each in answer.prompts}
+    run = rl.with_course(run, updating=None, prompts={**rl.course(run).prompts, **fresh})
+    return rl.counted(published(run, _version(answer, moment), answer.metrics))
+
+
+def _version(answer: UpdateAnswer, moment: Moment) -> Version:
+    return Version(
+        version=answer.version,
+        policy=answer.policy,
+        entry=moment.entry,
+        at_ms=moment.at_ms,
+        manifest=answer.manifest,
+        anchor=answer.anchor,
+        delta=answer.delta,
+    )
+
+
+def _spec(lease: Lease) -> UpdateSpec:
+    if not isinstance(lease.spec, UpdateSpec):
+        raise TypeError(f"{lease.work} is {lease.spec.kind} work")
+    return lease.spec
+
+
+RULES = Rules(
+    words=WORDS,
+    programme="rl",
+    slice=None,
+    due=_due,
+    offer=_offer,
+    patience_ms=lambda run, node, spec: run.opened.terms.trusted_deadline_ms,
+    price_micro=lambda run, spec: 0,
+    upload_limit=lambda run, lease: MAX_BLOB_BYTES,
+    check=_check,
+    inspect=_inspect,
+    granted=lambda run, spec, work: rl.with_course(run, updating=work),
+    given_up=lambda run, spec: rl.with_course(run, updating=None),
+    accepted=_accepted,
+    effort=lambda lease, answer: Effort(units=0, tokens=0, bytes_in=0),
+    size=lambda spec: 0,
+    shows=lambda run: {},
+    keeps=lambda run: (),
+)

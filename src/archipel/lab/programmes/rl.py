@@ -1,0 +1,251 @@
+"""Reinforcement learning in the lab: groups are numbered at admission, consumed in that order. Pure.
+
+Every admitted group is in exactly one place: in the pool (its lease came back), in a node's hands, accepted,
+or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from archipel.lab.rules import ProgrammeRules
+from archipel.lab.state import LabState, Lease, Phase, Run
+from archipel.lab.waits import absent_trainer, leased, nobody
+from archipel.market.capacity import admissible_groups
+from archipel.records.documents import AcceptedWork, Wait
+from archipel.records.fields import BlobRef
+from archipel.records.kinds import WORDS_OF
+from archipel.records.kinds.rollout import WORDS as ROLLOUT_WORDS
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import SavedMemory
+from archipel.records.programmes import rl as words
+from archipel.records.programmes.rl import RlPace
+from archipel.records.table import Table
+from archipel.records.words import WorkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a version was made from."""
+
+    grant: int
+    """Position of its update's grant in the ledger."""
+    inputs: tuple[AcceptedWork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RlSlice:
+    """What is known of a run of reinforcement learning besides its header."""
+
+    owed: int
+    """Groups of the learner's next batch that are not accepted yet."""
+    next_group: int = 0
+    """Groups 0 .. next_group - 1 were admitted at least once."""
+    pool: tuple[int, ...] = ()
+    """Admitted groups whose lease came back, ascending; they go out first."""
+    accepted: Table[int, str] = field(default_factory=Table)
+    """Group -> work whose result holds it, for groups no update has consumed yet."""
+    results: Table[str, AcceptedWork] = field(default_factory=Table)
+    """Work -> its result, while a group of it is unconsumed."""
+    prompts: Mapping[int, BlobRef] = field(default_factory=dict)
+    """Batch -> prompts, for batches no update has consumed yet."""
+    updating: str | None = None
+    """The update in somebody's hands."""
+    made: Mapping[int, Made] = field(default_factory=dict)
+    """Version -> what it was made from, since the newest checkpoint: a learner without memory replays it."""
+    memory: SavedMemory | None = None
+    """The learner's newest published checkpoint."""
+    staleness: Mapping[int, int] = field(default_factory=dict)
+    """Staleness -> consumed groups."""
+    busy_ms: int = 0
+    num_groups: int = 0
+    num_tokens: int = 0
+    rollout_bytes: int = 0
+
+
+def course(run: Run) -> RlSlice:
+    """The run's slice.
+
+    Raises:
+        TypeError: the run follows another programme; a defect.
+    """
+    if not isinstance(run.course, RlSlice):
+        raise TypeError(f"run {run.name} does not follow rl")
+    return run.course
+
+
+def pace(run: Run) -> RlPace:
+    """The run's pace; raises TypeError as `course` does."""
+    if not isinstance(run.opened.pace, RlPace):
+        raise TypeError(f"run {run.name} does not follow rl")
+    return run.opened.pace
+
+
+def with_course(run: Run, **changes: Any) -> Run:
+    """The run with some of its slice changed."""
+    return replace(run, course=replace(course(run), **changes))
+
+
+def num_accepted(run: Run) -> int:
+    """Groups accepted so far, consumed ones included."""
+    return max(run.version, 0) * pace(run).groups_per_update + len(course(run).accepted)
+
+
+def in_flight(run: Run) -> int:
+    """Groups in nodes' hands."""
+    return course(run).next_group - num_accepted(run) - len(course(run).pool)
+
+
+def capacity(run: Run) -> int:
+    """New groups that may be admitted now without any update ever seeing staleness above S."""
+    accepted = num_accepted(run)
+    return admissible_groups(
+        max_staleness=pace(run).max_staleness,
+        version=max(run.version, 0),
+        groups_per_update=pace(run).groups_per_update,
+        accepted=accepted,
+        in_flight=course(run).next_group - accepted,
+    )
+
+
+def fresh(run: Run) -> range:
+    """Groups that were never admitted and may be now."""
+    first = course(run).next_group
+    last = run.opened.terms.versions * pace(run).groups_per_update
+    return range(first, min(first + capacity(run), last))
+
+
+def next_batch(run: Run) -> range:
+    """The groups that the next update consumes."""
+    size, version = pace(run).groups_per_update, max(run.version, 0)
+    return range(version * size, (version + 1) * size)
+
+
+def batch_results(run: Run) -> tuple[AcceptedWork, ...]:
+    """The accepted results that hold the next batch, by their first group in it.
+
+    Raises:
+        KeyError: not all of the batch is accepted.
+    """
+    slice_ = course(run)
+    works = dict.fromkeys(slice_.accepted[group] for group in next_batch(run))
+    return tuple(slice_.results[work] for work in works)
+
+
+def consumed(run: Run, version: int, made: Made, busy_ms: int) -> Run:
+    """Forget the batch that `version` was made from, and count how stale it was."""
+    slice_, batch = course(run), next_batch(run)
+    staleness = dict(slice_.staleness)
+    works = [slice_.accepted[group] for group in batch]
+    for work in works:
+        age = version - 1 - _rollout(slice_.results[work].spec).version
+        staleness[age] = staleness.get(age, 0) + 1
+    accepted = slice_.accepted.drop(*batch)
+    done = [
+        work
+        for work in dict.fromkeys(works)
+        if not any(group in accepted for group in _rollout(slice_.results[work].spec).groups)
+    ]
+    return with_course(
+        run,
+        accepted=accepted,
+        results=slice_.results.drop(*done),
+        prompts={number: blob for number, blob in slice_.prompts.items() if number >= version},
+        made={**slice_.made, version: made},
+        staleness=staleness,
+        busy_ms=slice_.busy_ms + busy_ms,
+    )
+
+
+def counted(run: Run) -> Run:
+    """How much of the next batch is missing, counted anew: the batch has changed."""
+    accepted = course(run).accepted
+    return with_course(run, owed=sum(group not in accepted for group in next_batch(run)))
+
+
+def _rollout(spec: WorkSpec) -> RolloutSpec:
+    if not isinstance(spec, RolloutSpec):
+        raise TypeError(f"a batch holds {spec.kind} work")
+    return spec
+
+
+def _begin(given: RlPace) -> RlSlice:
+    return RlSlice(owed=given.groups_per_update)
+
+
+def _shows(run: Run) -> Mapping[str, Any]:
+    slice_ = course(run)
+    return {
+        "groups_accepted": slice_.num_groups,
+        "groups_in_flight": in_flight(run),
+        "groups_in_pool": len(slice_.pool),
+        "groups_admissible": capacity(run),
+        "tokens": slice_.num_tokens,
+        "rollout_bytes": slice_.rollout_bytes,
+        "staleness": {str(age): count for age, count in sorted(slice_.staleness.items())},
+    }
+
+
+def _waits(state: LabState, run: Run, now_ms: int) -> list[Wait]:
+    slice_ = course(run)
+    if slice_.updating is not None:
+        what = f"version {run.version + 1} is being made"
+        return [leased(run, state.leases[slice_.updating], what, now_ms)]
+    if run.phase is Phase.PREPARING or not slice_.owed:
+        what = f"nobody has taken the update to version {run.version + 1}"
+        return [absent_trainer(state, run, what, now_ms)]
+    return _rollout_waits(state, run, now_ms)
+
+
+def _rollout_waits(state: LabState, run: Run, now_ms: int) -> list[Wait]:
+    missing = {group for group in next_batch(run) if group not in course(run).accepted}
+    found = []
+    for lease in _rollouts(state, run):
+        owed = missing & set(_groups(lease))
+        missing -= owed
+        if owed:
+            what = f"{len(owed)} groups of the next batch are being sampled"
+            found.append(leased(run, lease, what, now_ms))
+    if missing:
+        what = f"{len(missing)} groups of the next batch are with nobody"
+        found.append(nobody(state, run, what, ROLLOUT_WORDS.name, now_ms))
+    return found
+
+
+def _rollouts(state: LabState, run: Run) -> list[Lease]:
+    leases = [each for each in state.leases.values() if each.spec.run == run.name and _groups(each)]
+    return sorted(leases, key=lambda lease: _groups(lease)[0])
+
+
+def _groups(lease: Lease) -> tuple[int, ...]:
+    return lease.spec.groups if isinstance(lease.spec, RolloutSpec) else ()
+
+
+def _keeps(run: Run) -> Iterable[BlobRef]:
+    slice_ = course(run)
+    yield from slice_.prompts.values()
+    if slice_.memory is not None:
+        yield slice_.memory.blob
+    unconsumed = slice_.results.values()
+    consumed = (each for made in slice_.made.values() for each in made.inputs)
+    for work in (*unconsumed, *consumed):
+        yield from WORDS_OF[work.answer.kind].blobs(work.answer)
+
+
+def _inputs(run: Run, version: int) -> tuple[int, tuple[AcceptedWork, ...]] | None:
+    made = course(run).made.get(version)
+    return None if made is None else (made.grant, made.inputs)
+
+
+RULES = ProgrammeRules(
+    words=words.WORDS,
+    slice=RlSlice,
+    begin=_begin,
+    load=in_flight,
+    shows=_shows,
+    busy_ms=lambda run: course(run).busy_ms,
+    waits=_waits,
+    keeps=_keeps,
+    inputs=_inputs,
+    next_inputs=lambda run: batch_results(run) if run.version >= 0 else (),
+)

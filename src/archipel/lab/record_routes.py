@@ -1,0 +1,108 @@
+"""Records in, leases out: the two routes that nodes live by.
+
+A body is an envelope by itself, or a parcel: a document and small blobs beside it (`records.parcel`).
+"""
+
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response
+
+from archipel.identity import MAX_ENVELOPE_BYTES
+from archipel.lab import refusals
+from archipel.lab.doorman import Doorman
+from archipel.lab.handouts import Outgoing
+from archipel.lab.lab import Lab, Receipt, author_of
+from archipel.lab.requests import address_of, bounded_body, while_connected
+from archipel.records import documents, parcel
+
+PARCEL_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {parcel.MEDIA_TYPE: {}}}}
+
+D = TypeVar("D", bound=documents.Document)
+
+
+def record_routes(api: FastAPI, lab: Lab, doorman: Doorman) -> None:
+    """Add them."""
+
+    @api.post(
+        "/records",
+        summary="Submit a signed statement, with the small blobs it names and the next request",
+        response_model=documents.Receipt,
+        responses=PARCEL_ANSWER,
+    )
+    async def submit(request: Request) -> Response:
+        document, blobs = await _body(request)
+        asked = _read(documents.Submitted, document) if blobs is not None else None
+        record = document if asked is None else asked.record.encode()
+        _let_in(lab, doorman, record, address_of(request))
+        following = None
+        if asked is not None and asked.next is not None:
+            following = (asked.next.request.encode(), asked.next.have)
+        return _receipt(await lab.submit(record, blobs or (), following))
+
+    @api.post(
+        "/leases",
+        summary="Ask for work (signed lease.requested); long poll",
+        response_model=documents.Handout,
+        responses=PARCEL_ANSWER | {204: {"description": "Nothing to do now"}},
+    )
+    async def lease(
+        request: Request, wait_s: Annotated[float, Query(ge=0, le=60)] = 20.0
+    ) -> Response:
+        document, blobs = await _body(request)
+        asked = _read(documents.Asked, document) if blobs is not None else None
+        record = document if asked is None else asked.request.encode()
+        address = address_of(request)
+        _let_in(lab, doorman, record, address)
+        doorman.begin_waiting(address)
+        try:
+            have = None if asked is None else asked.have
+            out = await while_connected(request, lab.lease(record, wait_s, have))
+        finally:
+            doorman.end_waiting(address)
+        if out is None:
+            return Response(status_code=204)
+        return _parcel(out.handout.model_dump_json().encode(), out)
+
+
+async def _body(request: Request) -> tuple[bytes, list[bytes] | None]:
+    """(document, blobs); blobs are None when the body is an envelope by itself."""
+    is_parcel = request.headers.get("content-type") == parcel.MEDIA_TYPE
+    limit = parcel.MAX_PARCEL_BYTES if is_parcel else MAX_ENVELOPE_BYTES
+    body = await bounded_body(request, limit)
+    if not is_parcel:
+        return body, None
+    try:
+        return parcel.unpack_parcel(body)
+    except parcel.BadParcel as error:
+        raise refusals.Malformed(str(error)) from None
+
+
+def _read(kind: type[D], data: bytes) -> D:
+    try:
+        return documents.read_document(kind, data)
+    except documents.BadDocument as error:
+        raise refusals.Malformed(str(error)) from None
+
+
+def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str) -> None:
+    """Cheap, before any signature is checked: a liar about its name uses up its own address."""
+    author = author_of(record)
+    is_known = author in lab.ahead.nodes or author in lab.ahead.operators
+    doorman.statement(author if is_known else address, address, is_newcomer=not is_known)
+
+
+def _receipt(receipt: Receipt) -> Response:
+    recorded, out = receipt.recorded, receipt.next
+    document = documents.Receipt(
+        index=recorded.last,
+        head=recorded.head.note.decode(),
+        handout=None if out is None else out.handout,
+    )
+    if out is None:
+        return Response(document.model_dump_json(), media_type="application/json")
+    return _parcel(document.model_dump_json().encode(), out)
+
+
+def _parcel(document: bytes, out: Outgoing) -> Response:
+    return Response(parcel.pack_parcel(document, out.blobs), media_type=parcel.MEDIA_TYPE)

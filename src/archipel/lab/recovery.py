@@ -1,0 +1,128 @@
+"""From a ledger to a state: from its beginning, or from the newest snapshot on.
+
+`replay` believes nothing but the entries, and checks every snapshot it meets; `recover` is how a lab
+starts: its own newest snapshot, then the entries after it.
+"""
+
+import base64
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from archipel.blobs.errors import BlobError
+from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
+from archipel.lab.entry import read_entry
+from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
+from archipel.lab.state import LabState
+from archipel.records.canonical import sha256_digest
+from archipel.records.fields import BlobRef
+from archipel.records.statements import Recorded, SnapshotTaken
+
+logger = logging.getLogger("archipel.lab")
+
+PAGE = 1000
+"""Entries read from the ledger at a time."""
+MAX_SEARCH = 200_000
+"""Newest entries among which a snapshot is looked for."""
+_MARK = b'"kind":"snapshot.taken"'
+
+
+class Entries(Protocol):
+    """What a ledger's log can do for a fold."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, start: int, limit: int) -> list[bytes]: ...
+
+
+class Blobs(Protocol):
+    """Where snapshots lie."""
+
+    def read_bytes(self, digest: str, max_bytes: int) -> bytes: ...
+
+
+def pages(log: Entries, start: int = 0) -> Iterator[bytes]:
+    """Entries from `start` on."""
+    while start < log.size and (page := log.read(start, PAGE)):
+        yield from page
+        start += len(page)
+
+
+def replay(lab: str, entries: Iterable[bytes]) -> LabState:
+    """The state that a ledger amounts to: every signature verified, every snapshot compared.
+
+    Raises:
+        Contradiction: an entry that cannot follow, or a snapshot of another state.
+        InvalidRecord, IdentityError: an entry that is none, or is not by its author.
+    """
+    state = LabState(lab=lab)
+    recent: OrderedDict[int, LabState] = OrderedDict()
+    for data in entries:
+        recent[state.size] = state
+        if len(recent) > MAX_SNAPSHOT_LAG + 1:
+            recent.popitem(last=False)
+        entry = read_entry(data)
+        following = apply(state, entry.statement, entry.at_ms)
+        if isinstance(entry.statement, SnapshotTaken):
+            _compare(entry.statement, recent.get(entry.statement.size))
+        state = following
+    return state
+
+
+def _compare(taken: SnapshotTaken, state: LabState | None) -> None:
+    found = None if state is None else sha256_digest(encode_state(state))
+    if found != taken.state.digest:
+        raise Contradiction(
+            f"the snapshot of {taken.size} entries is {taken.state.digest}; they amount to {found}"
+        )
+
+
+def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
+    """The state of a lab's own ledger, from its newest usable snapshot on.
+
+    Raises: as `replay`.
+    """
+    state = _from_snapshot(log, blobs)
+    if state is None or state.lab != lab:
+        state = LabState(lab=lab)
+    for data in pages(log, state.size):
+        entry = read_entry(data)
+        state = apply(state, entry.statement, entry.at_ms)
+    return state
+
+
+def _from_snapshot(log: Entries, blobs: Blobs) -> LabState | None:
+    for taken in _snapshots(log):
+        try:
+            state = decode_state(blobs.read_bytes(taken.state.digest, taken.state.size))
+        except (BlobError, BadSnapshot, OSError) as error:
+            logger.warning("snapshot unusable", extra={"reason": str(error)})
+            continue
+        if state.size == taken.size:
+            return state
+    return None
+
+
+def _snapshots(log: Entries) -> Iterator[SnapshotTaken]:
+    """Newest first."""
+    end = log.size
+    while end > max(0, log.size - MAX_SEARCH):
+        start = max(0, end - PAGE)
+        for data in reversed(log.read(start, end - start)):
+            if _MARK in _payload(data):
+                statement: Recorded = read_entry(data).statement
+                if isinstance(statement, SnapshotTaken):
+                    yield statement
+        end = start
+
+
+def _payload(entry: bytes) -> bytes:
+    return base64.b64decode(json.loads(entry)["record"]["payload"])
+
+
+def snapshot_ref(data: bytes) -> BlobRef:
+    """What a statement says of a snapshot's bytes."""
+    return BlobRef(digest=sha256_digest(data), size=len(data))

@@ -1,0 +1,131 @@
+"""What the lab knows of a kind of work and of a programme: the shapes that their tables hold.
+
+Law: pure; every field is required, so that a rule that is forgotten is an error at import, not a default
+that fails open. A rule about a kind sees its run, never another kind, nodes or money.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archipel.lab.state import LabState, Lease, Node, Run
+from archipel.records.documents import AcceptedWork, Wait
+from archipel.records.fields import BlobRef
+from archipel.records.terms import AnyProgramme
+from archipel.records.words import Words
+
+ReadBlob = Callable[[BlobRef], bytes]
+"""The bytes of a blob that an answer names; raises MissingBlob when they are not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """How fast the nodes that do a kind of work are together, at one moment."""
+
+    count: int = 0
+    measured: int = 0
+    """Sum of the measured rates, units per second times 10^6."""
+    slowest: int = 0
+    """Smallest measured rate; 0 when there is none."""
+    claimed_milli: int = 0
+    """Sum of the claimed speeds of nodes that were not measured, tokens per second times 1000."""
+    slowest_claim_milli: int = 0
+    unknown: int = 0
+    """Nodes with neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for work, in what company."""
+
+    run: Run
+    node: Node
+    crowd: Crowd
+    is_counted: bool
+    """The crowd includes the node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What an accepted answer counts for its node."""
+
+    units: int
+    tokens: int
+    bytes_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and where an entry was taken in."""
+
+    at_ms: int
+    entry: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """One kind of work, as the lab sees it."""
+
+    words: Words[Any, Any]
+    programme: str | None
+    """The programme that owns it; None for a kind that attaches to any."""
+    slice: type | None
+    """Its own part of a run's state; None when that lies in the programme's."""
+    due: Callable[[Run], bool]
+    """Whether there is any to hand out; cheap, as it is asked after every record."""
+    offer: Callable[[Asking], Any | None]
+    """The best spec for the node that asks."""
+    patience_ms: Callable[[Run, Node, Any], int]
+    price_micro: Callable[[Run, Any], int]
+    upload_limit: Callable[[Run, Lease], int]
+    """Bytes that an honest answer to this lease can need."""
+    check: Callable[[Run, Lease, Any], None]
+    """Refuse an answer by its own words alone."""
+    inspect: Callable[[Run, Lease, Any, ReadBlob], None]
+    """Refuse an answer by the bytes it names; may take long, and reads nothing but its arguments."""
+    granted: Callable[[Run, Any, str], Run]
+    """(run, spec, work)"""
+    given_up: Callable[[Run, Any], Run]
+    accepted: Callable[[Run, Lease, Any, Moment], Run]
+    effort: Callable[[Lease, Any], Effort]
+    size: Callable[[Any], int]
+    """Units of work in a spec."""
+    shows: Callable[[Run], Mapping[str, Any]]
+    """What a run's view says of it."""
+    keeps: Callable[[Run], Iterable[BlobRef]]
+    """Blobs of a run that are still needed because of it."""
+
+    @property
+    def name(self) -> str:
+        """The kind."""
+        return self.words.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgrammeRules:
+    """One programme, as the lab sees it."""
+
+    words: AnyProgramme
+    slice: type
+    """Its part of a run's state."""
+    begin: Callable[[Any], Any]
+    """The slice of a run that is just opened, from its pace."""
+    load: Callable[[Run], int]
+    """Units of work in nodes' hands: runs share the nodes by how little they have."""
+    shows: Callable[[Run], Mapping[str, Any]]
+    """What a run's view says of it (`RunView.progress`)."""
+    busy_ms: Callable[[Run], int]
+    """Time between an update's lease and its publication, summed from version 1 on."""
+    waits: Callable[[LabState, Run, int], list[Wait]]
+    """What the run waits for, most upstream cause first."""
+    keeps: Callable[[Run], Iterable[BlobRef]]
+    """Blobs that the run still needs besides its chain of versions."""
+    inputs: Callable[[Run, int], tuple[int, tuple[AcceptedWork, ...]] | None]
+    """(position of the grant, accepted works) that a version was made from; None when forgotten."""
+    next_inputs: Callable[[Run], tuple[AcceptedWork, ...] | None]
+    """The accepted works that the version in the making is made from."""
+
+    @property
+    def name(self) -> str:
+        """The programme."""
+        return self.words.name

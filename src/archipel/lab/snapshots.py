@@ -1,0 +1,85 @@
+"""A lab's state as canonical bytes, and back: equal states give equal bytes.
+
+The slices of programmes and attached kinds are read by the types that their rules name.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from archipel.lab.kinds import RULES_OF
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.state import LabState, Run
+from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.table import Table
+
+FORMAT = 1
+
+
+class BadSnapshot(ValueError):
+    """Bytes that are no snapshot of this format."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    format: int
+    state: LabState
+
+
+_STATE = TypeAdapter(_Saved)
+
+
+def encode_state(state: LabState) -> bytes:
+    """Canonical JSON."""
+    value = _STATE.dump_python(_Saved(FORMAT, state), mode="json", fallback=_plain)
+    operators = value["state"]["operators"]
+    value["state"]["operators"] = sorted(operators)
+    return canonical_json(value)
+
+
+def decode_state(data: bytes) -> LabState:
+    """The state that `encode_state` was given.
+
+    Raises:
+        BadSnapshot: it is none, or of another format.
+    """
+    try:
+        parse_canonical(data)
+        saved = _STATE.validate_json(data)
+        if saved.format != FORMAT:
+            raise BadSnapshot(f"a snapshot of format {saved.format}, expected {FORMAT}")
+        state = saved.state
+        runs = state.runs.put_all((name, _typed(run)) for name, run in state.runs.items())
+    except (NotCanonical, ValidationError, KeyError, TypeError) as error:
+        raise BadSnapshot(f"not a snapshot of a lab's state: {error!r:.200}") from None
+    return replace(state, runs=runs)
+
+
+def _plain(value: Any) -> Any:
+    """What pydantic does not know inside a slice."""
+    if isinstance(value, Table):
+        return dict(value)
+    raise TypeError(f"a snapshot cannot hold {type(value).__name__}")
+
+
+def _typed(run: Run) -> Run:
+    programme = PROGRAMME_OF[run.opened.pace.programme]
+    attached = {}
+    for kind, raw in run.attached.items():
+        kind_slice = RULES_OF[kind].slice
+        if kind_slice is None:
+            raise BadSnapshot(f"kind {kind} has no slice of its own")
+        attached[kind] = _read(kind_slice, raw)
+    return replace(run, course=_read(programme.slice, run.course), attached=attached)
+
+
+def _read(kind: type, raw: Any) -> Any:
+    return _adapter(kind).validate_json(json.dumps(raw))
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -1,0 +1,129 @@
+"""What anybody may read of a lab: who it is, its ledger, and how runs, nodes and leases stand.
+
+Law: views of thousands are pages, computed beside the event loop over a state that cannot change.
+"""
+
+import asyncio
+import base64
+from typing import Annotated
+
+from fastapi import FastAPI, Query
+from fastapi.responses import PlainTextResponse
+
+from archipel import __version__
+from archipel.lab import views
+from archipel.lab.handouts import publications
+from archipel.lab.lab import Lab
+from archipel.lab.metrics import prometheus_text
+from archipel.lab.refusals import Unknown
+from archipel.lab.state import Run
+from archipel.records import documents
+
+MAX_ENTRIES_PER_PAGE = 1000
+MAX_ROWS_PER_PAGE = 10_000
+RUN_PATH = "/runs/{name}"
+
+Start = Annotated[int, Query(ge=0)]
+Rows = Annotated[int, Query(ge=1, le=MAX_ROWS_PER_PAGE)]
+
+
+def view_routes(api: FastAPI, lab: Lab) -> None:
+    """Add them."""
+    _run_routes(api, lab)
+    _ledger_routes(api, lab)
+    _status_routes(api, lab)
+
+
+def _run_routes(api: FastAPI, lab: Lab) -> None:
+    @api.get("/runs", summary="All runs")
+    async def runs() -> list[documents.RunView]:
+        state, now_ms = lab.state, lab.clock_ms()
+        found = sorted(state.runs.values(), key=lambda run: run.entry)
+        return [views.run_view(state, run, now_ms) for run in found]
+
+    @api.get(RUN_PATH, summary="One run")
+    async def run(name: str) -> documents.RunView:
+        return views.run_view(lab.state, _run(lab, name), lab.clock_ms())
+
+    @api.get(RUN_PATH + "/opening", summary="How the run was opened, in its operator's words")
+    async def opening(name: str) -> documents.Opening:
+        return documents.Opening(opening=await lab.records.at(_run(lab, name).entry))
+
+    @api.get(RUN_PATH + "/versions", summary="Publications of policy versions from `since` on")
+    async def versions(name: str, since: Start = 0) -> list[documents.Sealed]:
+        return list(await publications(lab.records, _run(lab, name), since))
+
+    @api.get(RUN_PATH + "/updates/{version}", summary="What a version is made from")
+    async def update(name: str, version: int) -> documents.Inputs:
+        found = _run(lab, name)
+        made = views.programme_of(found).inputs(found, version)
+        if made is None:
+            raise Unknown(f"what version {version} of {name} was made from is not kept")
+        grant, inputs = made
+        return documents.Inputs(grant=await lab.records.at(grant), inputs=inputs)
+
+
+def _ledger_routes(api: FastAPI, lab: Lab) -> None:
+    @api.get("/ledger/head", summary="The newest signed tree head (C2SP signed note)")
+    async def head() -> PlainTextResponse:
+        return PlainTextResponse(lab.log.head.note)
+
+    @api.get("/ledger/entries", summary="Ledger entries, base64, a page from `start` on")
+    async def entries(
+        start: Start = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_ENTRIES_PER_PAGE)] = 100,
+    ) -> list[str]:
+        page = await asyncio.to_thread(lab.log.read, start, limit)
+        return [base64.b64encode(entry).decode() for entry in page]
+
+
+def _status_routes(api: FastAPI, lab: Lab) -> None:
+    @api.get("/lab", summary="Who this lab is")
+    async def who() -> documents.LabFacts:
+        return documents.LabFacts(
+            lab=lab.identity.did,
+            software=f"archipel {__version__}",
+            operators=tuple(sorted(lab.state.operators)),
+            ledger_key=lab.log.key.to_text(),
+            ledger_size=lab.log.size,
+            founding=await lab.records.at(0),
+        )
+
+    @api.get("/nodes", summary="Nodes' totals, a page from `start` on")
+    async def nodes(start: Start = 0, limit: Rows = 1000) -> list[documents.NodeView]:
+        return await asyncio.to_thread(views.node_views, lab.state, lab.clock_ms(), start, limit)
+
+    @api.get("/nodes/{did}", summary="One node's totals")
+    async def node(did: str) -> documents.NodeView:
+        found = lab.state.nodes.get(did)
+        if found is None:
+            raise Unknown(f"no node {did!r:.80}")
+        return views.node_view(lab.state, found, lab.clock_ms())
+
+    @api.get("/keys/{did}", summary="What a key must know before it speaks")
+    async def key(did: str) -> documents.KeyFacts:
+        return views.key_view(lab.ahead, did, lab.clock_ms())
+
+    @api.get("/leases", summary="Open leases, a page from `start` on")
+    async def leases(start: Start = 0, limit: Rows = 1000) -> list[documents.LeaseView]:
+        return await asyncio.to_thread(views.lease_views, lab.state, lab.clock_ms(), start, limit)
+
+    @api.get("/waits", summary="Which wait is blocking each run, and who owns it")
+    async def waits() -> list[documents.Wait]:
+        return await asyncio.to_thread(views.waits, lab.state, lab.clock_ms())
+
+    @api.get("/healthz", summary="Up", response_class=PlainTextResponse)
+    async def health() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        text = await asyncio.to_thread(prometheus_text, lab.state, lab.clock_ms(), lab.log.size)
+        return PlainTextResponse(text)
+
+
+def _run(lab: Lab, name: str) -> Run:
+    run: Run | None = lab.state.runs.get(name)
+    if run is None:
+        raise Unknown(f"no run {name!r:.80}; this lab has {sorted(lab.state.runs)[:8]}")
+    return run

@@ -1,0 +1,107 @@
+"""The journal: every movement of credits is a posting from one account to another.
+
+Integers only (micro-credits). Which movements there are, and between which accounts, is one table; since
+a posting takes from one account what it gives to another, all balances always add up to zero. A sponsor's
+negative balance is what its runs have cost so far.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from archipel.records.table import Table
+
+Book = Table[str, int]
+"""Account -> micro-credits; an account that is empty is not there."""
+
+TREASURY = "treasury"
+"""What is slashed goes here."""
+_WALLET, _ESCROW, _HELD, _STAKE = "wallet", "escrow", "held", "stake"
+
+
+class Move(Enum):
+    """Why credits move."""
+
+    ESCROW = "a sponsor sets credits aside for a run"
+    HOLD = "the price of a lease is set aside until its answer"
+    PAY = "an accepted answer is paid"
+    REFUND = "what was set aside goes back"
+    STAKE = "a provider vouches for its work"
+    UNSTAKE = "a provider takes its stake back"
+    SLASH = "a stake is lost"
+
+
+_LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
+    Move.ESCROW: ((_WALLET, _ESCROW),),
+    Move.HOLD: ((_ESCROW, _HELD), (_WALLET, _HELD)),
+    Move.PAY: ((_HELD, _WALLET),),
+    Move.REFUND: ((_HELD, _ESCROW), (_HELD, _WALLET), (_ESCROW, _WALLET)),
+    Move.STAKE: ((_WALLET, _STAKE),),
+    Move.UNSTAKE: ((_STAKE, _WALLET),),
+    Move.SLASH: ((_STAKE, TREASURY),),
+}
+
+
+def wallet(did: str) -> str:
+    """A party's own account: its name is its key."""
+    return did
+
+
+def escrow(run: str) -> str:
+    """What sponsors have set aside for a run."""
+    return f"{_ESCROW}:{run}"
+
+
+def held(run: str) -> str:
+    """The prices of a run's open leases."""
+    return f"{_HELD}:{run}"
+
+
+def stake(did: str) -> str:
+    """What a provider vouches with."""
+    return f"{_STAKE}:{did}"
+
+
+class BadPosting(ValueError):
+    """A posting that no rule allows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """`micro` micro-credits from `source` to `target`.
+
+    Raises:
+        BadPosting: a negative amount, or accounts that this move does not join.
+    """
+
+    move: Move
+    source: str
+    target: str
+    micro: int
+
+    def __post_init__(self) -> None:
+        if self.micro < 0:
+            raise BadPosting(f"{self.move.name} of {self.micro} micro-credits; expected 0 or more")
+        kinds = (_kind(self.source), _kind(self.target))
+        if kinds not in _LAWFUL[self.move]:
+            raise BadPosting(f"{self.move.name} from {kinds[0]} to {kinds[1]} is no rule")
+
+
+def post(book: Book, postings: Iterable[Posting]) -> Book:
+    """The book after these postings; the one given stays as it was."""
+    for each in postings:
+        if each.micro and each.source != each.target:
+            book = _moved(_moved(book, each.source, -each.micro), each.target, each.micro)
+    return book
+
+
+def _moved(book: Book, account: str, micro: int) -> Book:
+    balance = book.get(account, 0) + micro
+    return book.put(account, balance) if balance else book.drop(account)
+
+
+def _kind(account: str) -> str:
+    if account == TREASURY:
+        return TREASURY
+    kind = account.partition(":")[0]
+    return _WALLET if kind == "did" else kind
