@@ -15,9 +15,9 @@ CHUNK_BYTES = 16_384
 
 
 @asynccontextmanager
-async def live(world: World, port: int = 0) -> AsyncIterator[str]:
-    """The lab's URL while the block lasts; from now on its clock is the real one."""
-    world.lab.clock_ms = lambda: time.time_ns() // 1_000_000
+async def live(world: World, port: int = 0, skew_ms: int = 0) -> AsyncIterator[str]:
+    """The lab's URL while the block lasts; from now on its clock is this machine's, but for `skew_ms`."""
+    world.lab.clock_ms = lambda: time.time_ns() // 1_000_000 + skew_ms
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from archipel.node.worker import WorkerLost, WorkRefused
+from archipel.records.canonical import sha256_digest
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import UpdateSpec
 from archipel.records.payload import BadPayload, read_payload
-from archipel.records.rollouts import pack_rollouts
-from archipel.records.statements import RolloutSpec
+from archipel.records.programmes.rl import RlPace
+from archipel.records.rollouts import pack_prompts, pack_rollouts
 from archipel.work.messages import Done, DoWork, Setup
 from people import rollout
 
@@ -25,6 +28,11 @@ class StubWorker:
     started: ClassVar[int] = 0
     begun: ClassVar[list[str]] = []
     done: ClassVar[list[str]] = []
+    asked: ClassVar[list[DoWork]] = []
+    limits_s: ClassVar[list[float]] = []
+    """Time that each work was given."""
+    memories: ClassVar[dict[str, int]] = {}
+    """Run -> version that the learner's memory stands at."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -34,7 +42,8 @@ class StubWorker:
     @classmethod
     def reset(cls) -> None:
         cls.script, cls.pause_s, cls.started = [], 0.0, 0
-        cls.begun, cls.done = [], []
+        cls.begun, cls.done, cls.asked, cls.limits_s = [], [], [], []
+        cls.memories = {}
 
     @classmethod
     async def start(
@@ -47,9 +56,16 @@ class StubWorker:
     async def benchmark(self) -> Done:
         return Done(files={}, values={"tokens_per_s": 1000, "batch_invariant": True})
 
+    async def position(self, kind: str, run: str, folder: str) -> int:
+        assert kind in self.setup.kinds
+        return self.memories.get(run, -1)
+
     async def work(self, message: DoWork, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
         act = self.script.pop(0) if self.script else None
         self.begun.append(message.work)
+        self.asked.append(message)
+        self.limits_s.append(limit_s)
+        on_tokens(7)
         await asyncio.sleep(self.pause_s)
         answer = None if act is None else act(self, message)
         self.done.append(message.work)
@@ -63,23 +79,66 @@ class StubWorker:
 
 
 def honest(worker: StubWorker, message: DoWork) -> Done:
-    """The rollouts that `people.Provider` would give."""
+    """What `people.Provider` and `people.Learner` would answer."""
     spec = message.spec
-    assert isinstance(spec, RolloutSpec)
+    if isinstance(spec, RolloutSpec):
+        return sampled(worker, message, spec)
+    if isinstance(spec, UpdateSpec):
+        return learned(worker, message, spec)
+    values = {"policy": spec.policy, "metrics": {"score_micro": 1}}
+    return answered(worker, message, {"report": message.work.encode()}, values)
+
+
+def sampled(worker: StubWorker, message: DoWork, spec: RolloutSpec) -> Done:
+    pace = message.opened.pace
+    assert isinstance(pace, RlPace)
+    assert {each.digest for each in spec.prompts} == message.blobs.keys()
     groups = [
-        [rollout(message.pace, f"{spec.policy}/{g}/{n}") for n in range(message.pace.group_size)]
+        [rollout(pace, f"{spec.policy}/{g}/{n}") for n in range(pace.group_size)]
         for g in spec.groups
     ]
     return written(worker, message, pack_rollouts(groups, work=message.work, policy=spec.policy))
 
 
-def written(worker: StubWorker, message: DoWork, data: bytes) -> Done:
-    """An answer of these bytes."""
-    folder = Path(worker.setup.scratch) / message.work
+def learned(worker: StubWorker, message: DoWork, spec: UpdateSpec) -> Done:
+    """A version whose weights follow from all that its memory learned from."""
+    pace, terms = message.opened.pace, message.opened.terms
+    assert isinstance(pace, RlPace)
+    position = worker.memories.get(spec.run, -1)
+    if message.checkpoint is not None:
+        assert spec.memory is not None
+        position = spec.memory.version
+    assert [each.version for each in message.replay] == [*range(max(position, 0) + 1, spec.version)]
+    worker.memories[spec.run] = spec.version
+    results = [each.answer.result.digest for each in message.inputs]  # type: ignore[attr-defined]  # rollouts
+    assert all(message.blobs[digest].is_file() for digest in results)
+    weights = f"weights {spec.version} after {results}".encode()
+    files = {"manifest": b"manifest of " + weights, "anchor": weights}
+    if spec.version > 0 and spec.version % terms.checkpoint_every == 0:
+        files["memory"] = b"memory of " + weights
+    first = 0 if spec.version == 0 else spec.version + pace.max_staleness
+    for batch in range(first, min(spec.version + pace.max_staleness + 1, terms.versions)):
+        prompts = [(1, 3 + batch % 8, 3 + row % 8) for row in range(pace.groups_per_update)]
+        files[f"prompts-{batch}"] = pack_prompts(prompts, batch=batch)
+    values = {"policy": sha256_digest(weights), "metrics": {"reward_micro": 500_000}}
+    return answered(worker, message, files, values)
+
+
+def answered(
+    worker: StubWorker, message: DoWork, files: Mapping[str, bytes], values: dict[str, Any]
+) -> Done:
+    folder = worker.setup.scratch / message.work
     folder.mkdir(exist_ok=True)
-    (folder / "rollouts").write_bytes(data)
+    for role, data in files.items():
+        (folder / role).write_bytes(data)
+    return Done(files={role: folder / role for role in files}, values=values)
+
+
+def written(worker: StubWorker, message: DoWork, data: bytes) -> Done:
+    """An answer to a rollout work, of these bytes."""
+    assert isinstance(message.spec, RolloutSpec)
     values = {"policy": message.spec.policy, "num_tokens": _count(data)}
-    return Done(files={"rollouts": str(folder / "rollouts")}, values=values)
+    return answered(worker, message, {"rollouts": data}, values)
 
 
 def _count(data: bytes) -> int:

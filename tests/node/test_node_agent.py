@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from agents import LIMIT_S, agent_of, at_a_lab, complete, learning, settings, until
+from agents import (
+    LIMIT_S,
+    agent_of,
+    at_a_lab,
+    complete,
+    learning,
+    num_groups_of,
+    settings,
+    until,
+)
+from archipel.lab.programmes import rl
 from archipel.node.agent import Agent
 from archipel.node.home import alone_in, ready_home
 from archipel.node.patience import NodeFailed
@@ -25,8 +35,9 @@ def test_one_agent_carries_a_run_to_its_end_and_leaves_without_debts(
     node = world.state.nodes[identity("node").did]
     assert not world.state.leases
     assert not node.present
-    assert node.groups == agent.totals.groups == 8
-    assert agent.totals.credit_micro == world.state.balances[node.did]
+    assert node.tallies["rollout"].units == agent.totals.groups == 8
+    assert agent.totals.credit_micro == world.state.book[node.did]
+    assert agent.totals.tokens_at_hand == 0
     assert agent.totals.works == {"accepted": len(StubWorker.done)}
     assert StubWorker.started == 1
 
@@ -39,7 +50,7 @@ def test_ctrl_c_once_finishes_the_lease_and_delivers_it(world: World, folder: Pa
 
     agent = at_a_lab(world, folder, story)
     assert agent.totals.works == {"accepted": 1}
-    assert world.run().num_groups == 2
+    assert num_groups_of(world) == 2
     assert not world.state.leases
 
 
@@ -52,13 +63,13 @@ def test_ctrl_c_twice_gives_the_lease_back_at_once(world: World, folder: Path) -
 
     agent = at_a_lab(world, folder, story)
     assert agent.totals.works == {"returned": 1}
-    assert world.run().pool == (0, 1)
+    assert rl.course(world.run()).pool == (0, 1)
     assert not world.state.leases
 
 
 def test_ctrl_c_while_waiting_for_work_leaves_no_ghost_request(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
-        await until(lambda: world.run().num_groups == 8)
+        await until(lambda: num_groups_of(world) == 8)
         await asyncio.sleep(0.1)
 
     at_a_lab(world, folder, story)
@@ -119,7 +130,7 @@ def test_a_new_child_finds_an_empty_scratch_but_for_answers_on_their_way(folder:
         (made.home / "scratch" / name).mkdir(parents=True)
     (made.home / "scratch" / "loose").symlink_to(folder)
     setup = ready_home(made, ("run.2",))
-    assert [path.name for path in Path(setup.scratch).iterdir()] == ["run.2"]
+    assert [path.name for path in setup.scratch.iterdir()] == ["run.2"]
     assert folder.is_dir()
     assert setup.memory is None
     assert json.loads(setup.model_dump_json())["trusted"] is False

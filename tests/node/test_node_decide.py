@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archipel.node.decide import MAX_BACKOFF_S, Act, View, backoff_s, chain_to, next_act
+from archipel.node.decide import MAX_BACKOFF_S, Act, View, backoff_s, next_act
+from archipel.records.chain import chain_to
 
 READY = {"child_ready": True, "joined": True}
 
@@ -19,6 +20,9 @@ TABLE = [
     (READY | {"sending": 1}, Act.ASK),
     (READY | {"sending": 2}, Act.DRAIN),
     (READY | {"sending": 2, "leased": True}, Act.WORK),
+    # A small answer is on its way: its receipt may bring the next lease.
+    (READY | {"sending": 1, "asking": True}, Act.DRAIN),
+    (READY | {"sending": 1, "asking": True, "leased": True}, Act.WORK),
     ({"joined": True, "leased": True}, Act.START_CHILD),
     # Ctrl-C once: finish what is leased, wait for what is on its way, take nothing new.
     ({"stopping": True}, Act.LEAVE),
@@ -39,8 +43,16 @@ def test_the_next_act_follows_the_table(known: dict, act: Act) -> None:
 
 
 VIEWS = [
-    View(stopping=a, hurrying=a and b, child_ready=c, joined=d, leased=e, sending=f)
-    for a, b, c, d, e, f in product(*[[False, True]] * 5, range(3))
+    View(
+        stopping=a,
+        hurrying=a and b,
+        child_ready=c,
+        joined=d,
+        leased=e,
+        sending=f,
+        asking=g and f > 0,
+    )
+    for a, b, c, d, e, g, f in product(*[[False, True]] * 6, range(3))
 ]
 
 
@@ -58,6 +70,8 @@ def test_a_stopping_agent_takes_nothing_new_and_never_leaves_with_a_lease() -> N
             assert view.joined
         if act is Act.DRAIN:
             assert view.sending > 0
+        if act is Act.ASK:
+            assert not view.asking, "the same would be asked for twice"
 
 
 @given(st.integers(0, 10_000), st.floats(0.0, 1.0, exclude_max=True))

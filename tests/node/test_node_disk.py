@@ -17,15 +17,16 @@ from archipel.node import operator as operator_module
 from archipel.node.agent import Agent
 from archipel.node.cache import PARTIAL_IDLE_S, Cache
 from archipel.node.client import LabClient
-from archipel.node.documents import Opening
 from archipel.node.errands import Errands
 from archipel.node.home import ready_home
 from archipel.node.operator import copy_file
+from archipel.node.sealed import folder_of
 from archipel.node.settings import MIN_MEMORY_BYTES, default_memory_bound
 from archipel.node.worker import Worker
 from archipel.records.canonical import sha256_digest
 from live import BadNetwork, live
 from people import identity, ref
+from specimens import SPECS
 from world import World
 
 DATA = bytes(range(250)) * 400
@@ -118,17 +119,16 @@ def test_a_support_file_that_is_not_the_runs_is_fetched_again(
         async with live(world) as url:
             client = LabClient(url, identity("node"))
             await client.greet()
-            run = world.run().opened.run
-            opening = await client.read(Opening, f"/runs/{run}/opening")
-            model = made.home / "models" / opening.folder(client.lab)
+            opened = world.run().opened
+            model = made.home / "models" / folder_of(opened)
             model.mkdir(parents=True)
-            files = [file for file in opening.model if not file.name.endswith(".safetensors")]
+            files = [file for file in opened.model if not file.name.endswith(".safetensors")]
             assert files
             for file in files:
                 damaged = bytes(file.blob.size if damage == "flipped" else 0)
                 if damage != "absent":
                     (model / file.name).write_bytes(damaged)
-            await Errands(client, store, made)._open(run)
+            await Errands(client, store, made)._open(SPECS["rollout"], None)
             for file in files:
                 assert sha256_digest((model / file.name).read_bytes()) == file.blob.digest
             await client.close()
@@ -277,7 +277,7 @@ def test_the_real_child_starts_and_measures_under_the_smallest_default_bound(fol
 
     async def story() -> None:
         setup = ready_home(made, ())
-        environment = {**made.environment, "TMPDIR": setup.scratch}
+        environment = {**made.environment, "TMPDIR": str(setup.scratch)}
         worker = await Worker.start(setup, environment, folder / "child.log")
         try:
             assert "memory" in worker.protections or not sys.platform.startswith("linux")

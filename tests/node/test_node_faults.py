@@ -3,19 +3,33 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 import stub_worker
-from agents import LIMIT_S, SLOW, agent_of, at_a_lab, complete, learning, more_than, until
+from agents import (
+    LIMIT_S,
+    MANY,
+    SLOW,
+    agent_of,
+    at_a_lab,
+    complete,
+    learning,
+    more_than,
+    num_groups_of,
+    until,
+)
 from archipel.blobs import StorageFull
+from archipel.lab.programmes import rl
+from archipel.node import delivery
 from archipel.node.agent import Agent
-from archipel.node.exchange import LabUnreachable
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeLeft, RolloutSubmitted
+from archipel.records.statements import NodeLeft
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity
 from stub_worker import StubWorker, crash, honest, refuse, written
+from wire import Wire, is_receipt_of_answer
 from world import World
 
 pytestmark = pytest.mark.usefixtures("stub")
@@ -36,11 +50,14 @@ def test_a_child_that_cannot_work_costs_one_lease_and_lives_on(world: World, fol
     assert agent.totals.works["returned"] == 1
 
 
-def test_an_answer_on_its_way_survives_the_death_of_the_child(world: World, folder: Path) -> None:
+def test_an_answer_on_its_way_survives_the_death_of_the_child(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "SMALL_BLOB_BYTES", 0)  # every answer is a large one
+    monkeypatch.setattr(delivery, "send", slowly(delivery.send))
     StubWorker.script = [honest, crash]
 
     async def story(agent: Agent) -> None:
-        agent.client.send = slowly(agent.client.send)
         await until(complete(world), learning(world))
 
     agent = at_a_lab(world, folder, story)
@@ -70,21 +87,19 @@ def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
 
     world.await_(story())
     assert not world.state.leases
-    assert world.run().pool == (0, 1)
+    assert rl.course(world.run()).pool == (0, 1)
 
 
 def escape(worker: StubWorker, message: DoWork) -> Done:
     """Name the node's own key as the answer."""
-    (Path(worker.setup.scratch).parent / "node.key").write_bytes(b"secret")
-    return Done(
-        files={"rollouts": str(Path(worker.setup.scratch).parent / "node.key")},
-        values={"policy": message.spec.policy, "num_tokens": 1},
-    )
+    key = worker.setup.scratch.parent / "node.key"
+    key.write_bytes(b"secret")
+    return Done(files={"rollouts": key}, values={"policy": message.spec.policy, "num_tokens": 1})
 
 
 def linked(worker: StubWorker, message: DoWork) -> Done:
     done = honest(worker, message)
-    path = Path(done.files["rollouts"])
+    path = done.files["rollouts"]
     path.unlink()
     path.symlink_to(__file__)
     return done
@@ -123,14 +138,15 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
     full = [StorageFull("the disk is full")] * 2
 
     async def story(agent: Agent) -> None:
-        fetch = agent.client.fetch
+        supply = agent._errands._supply
+        fetch = supply.fetch
 
-        async def failing(blob, store) -> Path:
+        async def failing(blob) -> Path:
             if full:
                 raise full.pop()
-            return await fetch(blob, store)
+            return await fetch(blob)
 
-        agent.client.fetch = failing
+        supply.fetch = failing
         await until(complete(world), learning(world))
 
     agent = at_a_lab(world, folder, story)
@@ -141,21 +157,22 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
 def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(
     world: World, folder: Path
 ) -> None:
-    learner = world.started(**SLOW)
+    world.started(**SLOW)
+    learn = learning(world)
     StubWorker.pause_s = 0.05
 
     async def story() -> None:
         async with live(world) as url:
             port = int(url.rsplit(":", 1)[1])
             running = asyncio.create_task(agent_of(folder, url).run())
-            await until(lambda: world.run().num_groups >= 2)
+            await until(lambda: num_groups_of(world) >= 2)
         for _ in range(3):
             world.restart()
             async with live(world, port):
-                await until(more_than(world, world.run().num_groups), learner.work)
+                await until(more_than(world, num_groups_of(world)), learn)
         world.restart()
         async with live(world, port):
-            await until(complete(world), learner.work)
+            await until(complete(world), learn)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
@@ -167,30 +184,25 @@ def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(
 def test_an_answer_whose_receipt_got_lost_counts_once_and_as_accepted(
     world: World, folder: Path
 ) -> None:
-    lost: list[str] = []
+    lost, wire = [], Wire()
 
-    async def story(agent: Agent) -> None:
-        submit = agent.client.submit
+    async def without_receipt(what: str, document):
+        if is_receipt_of_answer(what, document) and len(lost) < 2:
+            lost.append(document)
+            raise httpx.ReadError("cut before the receipt came")
+        return document
 
-        async def without_receipt(kind, **fields):
-            receipt = await submit(kind, **fields)
-            if kind is RolloutSubmitted and not lost:
-                lost.append(fields["work"])
-                raise LabUnreachable("cut before the receipt came")
-            return receipt
-
-        agent.client.submit = without_receipt
-        await until(complete(world), learning(world))
-
-    agent = at_a_lab(world, folder, story)
-    assert lost
+    wire.on_answer = without_receipt
+    agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), wire, **MANY)
+    assert len(lost) == 2, "each of them had brought a lease"
     assert agent.totals.works == {"accepted": len(StubWorker.done)}
-    assert agent.totals.credit_micro == world.state.balances[identity("node").did]
+    assert agent.totals.credit_micro == world.state.book[identity("node").did]
+    assert world.state.nodes[identity("node").did].expired == 2, "taken back as lost, at once"
 
 
 def test_a_node_the_lab_forgot_joins_again_by_itself(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
-        await until(lambda: world.run().num_groups > 0)
+        await until(lambda: num_groups_of(world) > 0)
         world.speak(identity("node"), NodeLeft, seq=agent.client.next_seq())
         await until(complete(world), learning(world))
 

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from archipel.blobs import BlobStore
 from archipel.node.answer_files import AnswerFile, BadAnswer
+from archipel.node.approvals import approve, is_approved
 from archipel.node.cache import Cache
-from archipel.node.delivery import statement_of
-from archipel.records.statements import VersionPublished
+from archipel.node.delivery import Opened, answer_from
+from archipel.records.kinds.update import UpdateAnswer
+from archipel.records.parcel import MAX_PARCEL_BLOBS, SMALL_BLOB_BYTES
+from archipel.records.words import Told
 from people import ref
-from specimens import SMALL
+from specimens import POLICY, SPECS
 
 
 @pytest.fixture
@@ -104,21 +107,69 @@ def test_what_was_cached_before_a_restart_counts_too(tmp_path: Path) -> None:
 
 
 def test_prompt_batches_are_published_in_the_order_of_their_numbers() -> None:
-    granted = SMALL["lease.granted (update)"]
     blobs = {f"prompts-{n}": ref(b"%d" % n) for n in (10, 9, 2, 11)} | {"manifest": ref(b"m")}
-    kind, fields = statement_of(granted, {"policy": "p", "metrics": {}}, blobs, 1)
-    assert kind is VersionPublished
-    assert [each.batch for each in fields["prompts"]] == [2, 9, 10, 11]
+    values = {"policy": POLICY, "metrics": {}}
+    answer = answer_from(SPECS["update"], Told(values=values, blobs=blobs, busy_ms=1))
+    assert isinstance(answer, UpdateAnswer)
+    assert [each.batch for each in answer.prompts] == [2, 9, 10, 11]
 
 
 @pytest.mark.parametrize(
     ("values", "blobs"),
     [
         ({}, {"rollouts": ref(b"")}),
-        ({"policy": "p"}, {"rollouts": ref(b"")}),
-        ({"policy": "p", "num_tokens": 1}, {}),
+        ({"policy": POLICY}, {"rollouts": ref(b"")}),
+        ({"policy": POLICY, "num_tokens": 1}, {}),
+        ({"policy": "p", "num_tokens": 1}, {"rollouts": ref(b"")}),
+        ({"policy": POLICY, "num_tokens": "many"}, {"rollouts": ref(b"")}),
     ],
 )
 def test_an_answer_that_lacks_something_says_what(values: dict, blobs: dict) -> None:
     with pytest.raises(BadAnswer, match="lacks"):
-        statement_of(SMALL["lease.granted"], values, blobs, 1)
+        answer_from(SPECS["rollout"], Told(values=values, blobs=blobs, busy_ms=1))
+
+
+def test_small_files_of_an_answer_travel_together_as_far_as_a_parcel_holds_them(
+    scratch: Path,
+) -> None:
+    files = {}
+    for number, size in enumerate([400_000, 2 * SMALL_BLOB_BYTES, 500_000, 300_000]):
+        files[f"role-{number}"] = scratch / f"{number}"
+        files[f"role-{number}"].write_bytes(bytes([number]) * size)
+    with Opened(files, [scratch]) as opened:
+        assert opened.blobs == {role: ref(path.read_bytes()) for role, path in files.items()}
+        assert [len(data) for data in opened.small.values()] == [400_000, 500_000]
+        assert [file.blob.size for file in opened.large] == [2 * SMALL_BLOB_BYTES, 300_000]
+        assert read(opened.large[1]) == files["role-3"].read_bytes()
+
+
+def test_an_answer_of_countless_files_is_none(scratch: Path) -> None:
+    files = {f"role-{n}": scratch / "absent" for n in range(MAX_PARCEL_BLOBS + 1)}
+    with pytest.raises(BadAnswer, match="257 files"):
+        Opened(files, [scratch])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "update"
+
+
+def test_a_recipe_is_approved_by_its_digest_alone_and_by_nobody_else(home: Path) -> None:
+    digest, other = ref(b"recipe").digest, ref(b"other").digest
+    assert not is_approved(home, digest)
+    path = approve(home, digest)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert is_approved(home, digest)
+    assert not is_approved(home, other)
+    approve(home, digest)
+    path.chmod(0o666)
+    assert not is_approved(home, digest), "anybody may have written it"
+
+
+def test_a_link_approves_nothing(home: Path) -> None:
+    digest = ref(b"recipe").digest
+    target = approve(home, ref(b"other").digest)
+    link = target.with_name(digest.removeprefix("sha256:"))
+    link.symlink_to(target)
+    with pytest.raises(OSError):
+        approve(home, digest)

@@ -22,24 +22,31 @@ def command() -> None:
     type=click.IntRange(1, 64),
     help="Processes that share each update (torchrun + FSDP2).",
 )
-@click.option(
-    "--kinds", default="update,evaluate", show_default=True, help="Which trusted work to take."
-)
+@click.option("--kinds", metavar="KIND,...", help="Which trusted work to take [all].")
 @click.option(
     "--secrets", type=click.Path(path_type=Path), help="Folder of secrets [HOME/secrets]."
+)
+@click.option(
+    "--any-recipe",
+    is_flag=True,
+    help="Do runs whose recipe was not approved here; a recipe names files that this role reads.",
 )
 def join(
     lab_url: str,
     home: Path | None,
     threads: int,
     ranks: int,
-    kinds: str,
+    kinds: str | None,
     secrets: Path | None,
+    any_recipe: bool,
     give_up: float | None,
     metrics_port: int | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL as the trusted role; its key must be named when the run is opened.
+
+    It does only runs whose recipe was approved on this machine: by `archipel run open`, or by
+    `archipel update approve`.
 
     \b
     Examples:
@@ -50,20 +57,22 @@ def join(
     """
     from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
+    from archipel.records.kinds import TRUSTED
 
-    chosen = tuple(kind.strip() for kind in kinds.split(","))
-    if not set(chosen) <= {"update", "evaluate"}:
+    chosen = tuple(kind.strip() for kind in kinds.split(",")) if kinds else tuple(sorted(TRUSTED))
+    if not TRUSTED.issuperset(chosen):
         raise click.BadParameter(
-            f"{kinds!r}: expected update, evaluate or both", param_hint="--kinds"
+            f"{kinds!r}: expected some of {', '.join(sorted(TRUSTED))}", param_hint="--kinds"
         )
     settings = NodeSettings(
         lab_url=lab_url,
         home=home_folder("update", home),
-        kinds=chosen,  # type: ignore[arg-type]  # checked above
+        kinds=chosen,
         threads=threads,
         ranks=ranks,
         give_up_s=give_up,
         secrets=secrets,
+        any_recipe=any_recipe,
         environment=child_environment() | thread_environment(threads),
     )
     run_agent(settings, metrics_port, quiet)
@@ -83,3 +92,26 @@ def key(home: Path | None) -> None:
 
     with mending(IdentityError, OSError):
         click.echo(Identity.load_or_create(home_folder("update", home) / "node.key").did)
+
+
+@command.command()
+@click.argument("recipe_name", metavar="RECIPE")
+@click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/update]")
+def approve(recipe_name: str, home: Path | None) -> None:
+    """Let this machine's trusted role do runs of RECIPE (a TOML file, or the name of a shipped one).
+
+    Read it first: it names the files, environments and secrets that the role will use.
+
+    \b
+    Examples:
+      archipel update approve secret-order
+      archipel update approve from-a-colleague.toml
+    """
+    from archipel.cli.doors import mending
+    from archipel.cli.recipes import find_recipe
+    from archipel.node.approvals import approve as approve_digest
+
+    recipe = find_recipe(recipe_name)
+    with mending(OSError):
+        approve_digest(home_folder("update", home), recipe.digest)
+    click.echo(f"approved {recipe.run.name}, recipe {recipe.digest}")

@@ -9,20 +9,22 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from archipel import __version__
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity
 from archipel.node.client import LabClient
 from archipel.node.decide import Act, View, next_act
 from archipel.node.delivery import LAST_WORDS_S, Deliveries
-from archipel.node.errands import Errands, Unprepared
+from archipel.node.errands import Errands, Unapproved, Unprepared
 from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.failures import Failures
 from archipel.node.home import alone_in, ready_home
-from archipel.node.patience import Interrupt, NodeFailed, Patience, now_ms
+from archipel.node.introduction import introduce
+from archipel.node.lease import Lease, Wanted
+from archipel.node.patience import Interrupt, NodeFailed, Patience
 from archipel.node.settings import NodeSettings
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
-from archipel.records.statements import Capabilities, LeaseGranted, NodeJoined, NodeLeft
+from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft
 from archipel.work.messages import Done
 
 logger = logging.getLogger("archipel.node")
@@ -30,10 +32,11 @@ logger = logging.getLogger("archipel.node")
 REFUSALS_TO_REJOIN = frozenset({"not-joined", "wrong-lab", "replayed-record"})
 REFUSALS_AT_JOINING = frozenset({"not-allowed", "malformed-record", "bad-signature"})
 """Joining again would be refused again."""
-MAX_CHILD_FAILURES = 5
-"""A child that fails this often in a row will not get better by itself."""
 REFUSED_PAUSE = 2
 """Back off as at the third attempt."""
+MIN_TRY_S = 1.0
+"""A lease that is nearly over is still tried this long: clocks agree only so far."""
+STOPPED = "the operator stopped the node"
 
 
 class Agent:
@@ -48,9 +51,9 @@ class Agent:
         self._errands = Errands(self.client, store, settings)
         self._deliveries = Deliveries(self.client, self._patience, settings, self.totals)
         self._worker: Worker | None = None
-        self._grant: LeaseGranted | None = None
+        self._lease: Lease | None = None
         self._joined = False
-        self._child_failures = 0
+        self._failures = Failures(settings.home / "child.log")
         self._troubles = 0
         """Failures in a row that are neither the child's nor the lab's doing."""
 
@@ -75,21 +78,41 @@ class Agent:
         }
         with alone_in(self.settings.home):
             try:
-                while (act := next_act(self._view())) is not Act.LEAVE:
+                while (act := next_act(await self._view())) is not Act.LEAVE:
                     await steps[act]()
             finally:
                 await self._close()
         return self.totals
 
-    def _view(self) -> View:
+    async def _view(self) -> View:
+        await self._take_brought()
         return View(
             stopping=self._interrupt.stopping,
             hurrying=self._interrupt.hurrying,
             child_ready=self._worker is not None and self._worker.alive,
             joined=self._joined,
-            leased=self._grant is not None,
-            sending=len(self._deliveries.works),
+            leased=self._lease is not None,
+            sending=self._deliveries.sending,
+            asking=self._deliveries.asking,
         )
+
+    async def _take_brought(self) -> None:
+        """A receipt may bring a lease at any time; one that comes too late to be begun goes back."""
+        while self._lease is None and (lease := self._deliveries.take()) is not None:
+            if self._interrupt.stopping:
+                await self._return(lease.grant, STOPPED)
+            else:
+                self._lease = lease
+
+    def _wanted(self) -> Wanted | None:
+        """What to ask for beside an answer: nothing, unless the child could begin at once."""
+        is_ready = self._joined and self._worker is not None and self._worker.alive
+        return self._request() if is_ready and not self._interrupt.stopping else None
+
+    def _request(self) -> Wanted:
+        held = () if self._lease is None else (self._lease.grant.work,)
+        holding = (*self._deliveries.works, *held)
+        return Wanted(self.settings.kinds, holding, self._errands.have())
 
     async def _unless_stopping(self, step: Callable[[], Awaitable[None]]) -> None:
         await self._interrupt.unless_stopping(step())
@@ -114,20 +137,11 @@ class Agent:
         if self._worker is None:
             return
         try:
-            measured = {} if self.settings.trusted else (await self._worker.benchmark()).values
+            capabilities = await introduce(self.settings, self._worker)
         except (WorkerLost, WorkRefused) as error:
             await self._worker.kill()
             await self._child_failed(f"the benchmark at joining failed: {error}")
             return
-        capabilities = Capabilities(
-            kinds=self.settings.kinds,
-            engine=self.settings.engine,
-            device=self.settings.device,
-            software=f"archipel {__version__}",
-            speed_milli=int(measured.get("tokens_per_s", 0) * 1000 * self.settings.duty),
-            batch_invariant=bool(measured.get("batch_invariant", False)),
-            protections=self._worker.protections,
-        )
 
         async def join() -> None:
             await self.client.greet()
@@ -145,69 +159,86 @@ class Agent:
         self._errands.forget_lab()
         self._joined = True
         known = {"node": self.client.identity.did, "lab": self.client.lab}
-        logger.info("joined", extra={**known, **measured})
+        logger.info("joined", extra={**known, "speed_milli": capabilities.speed_milli})
 
     async def _ask(self) -> None:
         start = time.monotonic()
         await self._interrupt.unless_stopping(asyncio.sleep(self.settings.latency_s))
-        settings, holding = self.settings, self._deliveries.works
 
-        async def ask() -> LeaseGranted | None:
-            return await self.client.lease(settings.kinds, settings.poll_s, holding)
+        async def ask() -> Lease | None:
+            return await self.client.lease(self._request(), self.settings.poll_s)
 
         try:
             asking = self._patience.patiently(ask)
-            self._grant = await self._interrupt.unless_stopping(asking)
+            self._lease = await self._interrupt.unless_stopping(asking)
         except LabUnreachable:
-            self._grant = None
+            self._lease = None
         except LabRefused as error:
             await self._refused(error)
         self.totals.waiting_s += time.monotonic() - start
 
     async def _work(self) -> None:
-        grant, worker = self._grant, self._worker
-        if grant is None or worker is None or not worker.alive:
+        lease, worker = self._lease, self._worker
+        if lease is None or worker is None or not worker.alive:
             await self._give_back()
             return
         start = time.monotonic()
         try:
-            done = await self._interrupt.unless_hurrying(self._carried_out(grant, worker))
+            done = await self._interrupt.unless_hurrying(self._carried_out(lease, worker))
         except (WorkerLost, WorkRefused, Unprepared) as error:
-            await self._lose(grant, str(error), is_gone=isinstance(error, WorkerLost))
-            await self._child_failed(str(error))
-            return
+            is_gone = isinstance(error, WorkerLost)
+            await self._lose(lease, str(error), "lost" if is_gone else "returned")
+            await self._child_failed(str(error), lease.grant.spec.run)
         except LabRefused as error:
-            await self._lose(grant, str(error))
+            await self._lose(lease, str(error))
             await self._refused(error)
-            return
-        except (BlobError, OSError) as error:
-            await self._troubled(grant, f"this machine cannot hold the work: {error}")
-            return
         except LabUnreachable as error:
-            await self._wait_for_lab(grant, error)
-            return
-        if done is None:
-            await worker.kill()
-            return
-        self._child_failures = self._troubles = 0
-        self._errands.finished(grant)
-        busy_s = time.monotonic() - start
+            await self._wait_for_lab(lease, error)
+        except Unapproved as error:
+            await self._troubled(lease, str(error), "unapproved")
+        except (BlobError, OSError) as error:
+            await self._troubled(lease, f"this machine cannot hold the work: {error}")
+        else:
+            if done is None:
+                await worker.kill()
+            else:
+                await self._deliver(lease, done, time.monotonic() - start)
+        finally:
+            self.totals.progressed(0)
+
+    async def _deliver(self, lease: Lease, done: Done, busy_s: float) -> None:
+        self._failures.succeeded(lease.grant.spec.run)
+        self._troubles = 0
+        self._errands.finished(lease.grant)
         await self._rest(busy_s)
-        self._grant = None
-        self._deliveries.start(grant, done, busy_s, self.settings.latency_s)
+        self._lease = None
+        self._deliveries.start(lease.grant, done, busy_s, self._wanted)
 
-    async def _carried_out(self, grant: LeaseGranted, worker: Worker) -> Done:
-        message = await self._errands.prepare(grant, worker, now_ms())
-        left_s = (grant.deadline_ms - now_ms()) / 1000
-        return await worker.work(message, max(left_s, 1.0), lambda tokens: None)
+    async def _carried_out(self, lease: Lease, worker: Worker) -> Done:
+        """Both fetching and working end with the lease.
 
-    async def _wait_for_lab(self, grant: LeaseGranted, error: LabUnreachable) -> None:
+        Raises:
+            LabUnreachable: what it needs did not come in time.
+        """
+        clock, deadline_ms = self.client.clock, lease.grant.deadline_ms
+        if clock.is_stale or clock.left_s(deadline_ms) <= 0:
+            await self.client.set_clock()
+        try:
+            async with asyncio.timeout(max(clock.left_s(deadline_ms), MIN_TRY_S)):
+                message = await self._errands.prepare(lease, worker)
+        except TimeoutError:
+            raise LabUnreachable("what the work needs did not come before its deadline") from None
+        left_s = max(clock.left_s(deadline_ms), MIN_TRY_S)
+        return await worker.work(message, left_s, self.totals.progressed)
+
+    async def _wait_for_lab(self, lease: Lease, error: LabUnreachable) -> None:
         """The lease stays good until its deadline."""
-        logger.warning("lab unreachable", extra={"work": grant.work, "reason": str(error)})
+        logger.warning("lab unreachable", extra={"work": lease.grant.work, "reason": str(error)})
+        if self.client.clock.left_s(lease.grant.deadline_ms) <= 0:
+            self._lease = None
+            self.totals.count("lost")
         await self._patience.pause(self._troubles)
         self._troubles += 1
-        if now_ms() > grant.deadline_ms:
-            self._grant = None
 
     async def _rest(self, busy_s: float) -> None:
         """Stay within the share of time the operator allows."""
@@ -217,19 +248,24 @@ class Agent:
             await self._interrupt.unless_stopping(pause)
 
     async def _drain(self) -> None:
+        start = time.monotonic()
         await self._interrupt.unless_hurrying(self._deliveries.next_end())
+        self.totals.waiting_s += time.monotonic() - start
 
     async def _give_back(self) -> None:
-        grant, self._grant = self._grant, None
-        if grant is not None:
-            self.totals.count("returned")
-            await self._deliveries.give_back(grant, "the operator stopped the node")
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await self._return(lease.grant, STOPPED)
 
-    async def _lose(self, grant: LeaseGranted, reason: str, *, is_gone: bool = False) -> None:
-        self._grant = None
-        self.totals.count("lost" if is_gone else "returned")
-        logger.warning("work failed", extra={"work": grant.work, "reason": reason})
+    async def _return(self, grant: LeaseGranted, reason: str) -> None:
+        self.totals.count("returned")
         await self._deliveries.give_back(grant, reason)
+
+    async def _lose(self, lease: Lease, reason: str, outcome: str = "returned") -> None:
+        self._lease = None
+        self.totals.count(outcome)
+        logger.warning("work failed", extra={"work": lease.grant.work, "reason": reason})
+        await self._deliveries.give_back(lease.grant, reason)
 
     async def _refused(self, error: LabRefused) -> None:
         if error.problem in REFUSALS_TO_REJOIN:
@@ -237,25 +273,22 @@ class Agent:
         logger.warning("refused", extra={"reason": str(error)})
         await self._patience.pause(REFUSED_PAUSE)
 
-    async def _troubled(self, grant: LeaseGranted | None, reason: str) -> None:
+    async def _troubled(self, lease: Lease | None, reason: str, outcome: str = "returned") -> None:
         """A full disk and its like: nobody's work is at fault, so wait until it is mended."""
         logger.error("trouble", extra={"reason": reason})
-        if grant is not None:
-            await self._lose(grant, reason)
+        if lease is not None:
+            await self._lose(lease, reason, outcome)
         await self._patience.pause(self._troubles)
         self._troubles += 1
 
-    async def _child_failed(self, reason: str) -> None:
-        self._child_failures += 1
-        if self._child_failures >= MAX_CHILD_FAILURES:
-            raise NodeFailed(
-                f"work failed {self._child_failures} times in a row on this machine ({reason}); "
-                f"see {self.settings.home / 'child.log'}"
-            )
-        await self._patience.pause(self._child_failures)
+    async def _child_failed(self, reason: str, run: str | None = None) -> None:
+        self._failures.failed(reason, run)
+        await self._patience.pause(self._failures.in_a_row)
 
     async def _close(self) -> None:
         await self._deliveries.close()
+        while (lease := self._deliveries.take()) is not None:
+            await self._return(lease.grant, STOPPED)
         if self._joined:
             try:
                 async with asyncio.timeout(LAST_WORDS_S):

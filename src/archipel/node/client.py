@@ -1,144 +1,92 @@
 """Talking to a lab: every call has a deadline, every failure one of two names.
 
-`LabUnreachable` may pass and is retried by the caller; `LabRefused` is the lab's considered no. Bytes
-that arrive are hashed before anybody sees them; interrupted transfers go on where they stopped.
+`LabReader` only reads and needs no key; `LabClient` speaks for one. `LabUnreachable` may pass and is
+retried by the caller; `LabRefused` is the lab's considered no. Bytes that arrive are hashed before
+anybody sees them; interrupted transfers go on where they stopped.
 """
 
 import asyncio
 import base64
 import json
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
-from archipel.identity import Envelope, Identity, IdentityError, sign, verify
-from archipel.node import documents
-from archipel.node.exchange import LabRefused, LabUnreachable, bounded_body, refusal
+from archipel.identity import Identity, sign
+from archipel.node.clock import LabClock
+from archipel.node.exchange import LabRefused, LabUnreachable, believed, bounded_body, refusal
+from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
+from archipel.node.sealed import NotBelieved, founding_of
+from archipel.records import documents
+from archipel.records.documents import BadDocument, Handout, Receipt
 from archipel.records.fields import MAX_SEQ, BlobRef
+from archipel.records.kinds import Answer
+from archipel.records.parcel import MEDIA_TYPE, pack_parcel
 from archipel.records.statements import (
     RECORD_TYPE,
-    AnyStatement,
     BlobOffered,
-    InvalidRecord,
-    LeaseGranted,
     LeaseRequested,
     Statement,
-    WorkKind,
-    decode,
+    WorkAnswered,
     encode,
 )
 
 CONNECT_LIMIT_S = 10.0
 READ_LIMIT_S = 60.0
 """Silence on a connection that lasts longer counts as unreachable."""
-CHUNK_BYTES = 1024 * 1024
+ANSWER_LIMIT_S = 120.0
+"""A document that drips for longer counts as unreachable, too."""
 MAX_TRANSFER_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2
 """Between attempts at a transfer, doubling."""
 LAST_SEQ = MAX_SEQ - 2**32
 """A lab that claims to have heard this from us leaves us no numbers to speak with."""
-JUST_SEND_BYTES = 1024 * 1024
-"""Up to this size, asking what the lab has already costs more than sending it again."""
 NO_COMPRESSION = {"Accept-Encoding": "identity"}
 """Sizes are bounded as they travel; nothing swells on arrival."""
+JSON = {"Content-Type": "application/json"}
+PARCEL = {"Content-Type": MEDIA_TYPE}
 
-Rest = Callable[[int], bytes | AsyncIterator[bytes]]
-"""The bytes from an offset on."""
 D = TypeVar("D", bound=BaseModel)
+S = TypeVar("S", bound=Statement)
 
 
-class LabClient:
-    """One identity's connection to one lab."""
+class LabReader:
+    """Asks a lab; needs no key."""
 
-    def __init__(self, url: str, identity: Identity, clock_ns: Callable[[], int] = time.time_ns):
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self.identity = identity
         self.lab = ""
+        self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
-        self.bytes_up = 0
-        self._clock_ns = clock_ns
-        self._last_seq = 0
-        self._speaking = asyncio.Lock()
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
         self._http = httpx.AsyncClient(
             base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
         )
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """Drop the connections."""
         await self._http.aclose()
 
-    async def greet(self) -> None:
-        """Learn who the lab is and which number it heard last from us; must precede any statement."""
+    async def meet(self) -> None:
+        """Learn who the lab is and who may open runs at it.
+
+        Raises:
+            LabRefused: `bad-founding`, its own key does not say so.
+        """
         facts = await self.read(documents.LabFacts, "/lab")
-        spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
-        try:
-            self.lab = documents.lab_did(facts)
-        except documents.BadDocument as error:
-            raise LabRefused("unexpected-answer", str(error), 200) from None
-        if spoken.last_seq > LAST_SEQ:
-            raise LabRefused("unexpected-answer", f"last_seq is {spoken.last_seq}", 200)
-        self._last_seq = max(self._last_seq, spoken.last_seq)
-
-    def next_seq(self) -> int:
-        """Microseconds, or one more than the last: greater than any before, also after a restart."""
-        self._last_seq = max(self._last_seq + 1, self._clock_ns() // 1000)
-        return self._last_seq
-
-    def signed(self, statement: Statement) -> Envelope:
-        """The statement in its envelope."""
-        return sign(self.identity, encode(statement), RECORD_TYPE)
-
-    async def submit(self, kind: type[Statement], **fields: Any) -> dict[str, Any]:
-        """Say something that changes the lab's state; returns the receipt.
-
-        One at a time: statements must arrive in the order of their numbers.
-        """
-        async with self._speaking:
-            statement = self._statement(kind, fields)
-            content = self.signed(statement).to_json()
-            receipt: dict[str, Any] = await self._json("POST", "/records", content=content)
-            return receipt
-
-    async def lease(
-        self, kinds: tuple[WorkKind, ...], wait_s: float, holding: tuple[str, ...] = ()
-    ) -> LeaseGranted | None:
-        """Ask for work and wait for it up to `wait_s`.
-
-        `holding` names the leases at hand; the lab takes any other of ours back.
-        """
-        request = self._statement(LeaseRequested, {"kinds": kinds, "holding": holding})
-        answer = await self._exchange(
-            "POST",
-            "/leases",
-            params={"wait_s": f"{wait_s:.3f}"},
-            content=self.signed(request).to_json(),
-            timeout=httpx.Timeout(wait_s + READ_LIMIT_S, connect=CONNECT_LIMIT_S),
-        )
-        return self._grant(answer, request.seq) if answer else None
-
-    def _grant(self, data: bytes, request_seq: int) -> LeaseGranted:
-        """The lab's own word that this lease is ours, for this request."""
-        try:
-            envelope = Envelope.from_json(data)
-            signer = verify(envelope, RECORD_TYPE)
-            grant = decode(envelope.payload)
-        except (IdentityError, InvalidRecord) as error:
-            raise LabRefused("bad-grant", str(error), 200) from None
-        is_ours = (
-            isinstance(grant, LeaseGranted)
-            and (signer, grant.author, grant.lab) == (self.lab,) * 3
-            and (grant.node, grant.request_seq) == (self.identity.did, request_seq)
-        )
-        if not is_ours or not isinstance(grant, LeaseGranted):
-            raise LabRefused("bad-grant", f"{grant.kind} by {signer} is no lease for us", 200)
-        return grant
+        founding = believed(lambda: founding_of(facts))
+        self.lab, self.operators = founding.lab, founding.operators
 
     async def get(self, path: str, **params: Any) -> Any:
         """A JSON document as it came."""
@@ -151,8 +99,8 @@ class LabClient:
             LabRefused: it has another form.
         """
         try:
-            return documents.read(kind, await self._exchange("GET", path, **options))
-        except documents.BadDocument as error:
+            return documents.read_document(kind, await self._exchange("GET", path, **options))
+        except BadDocument as error:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
     async def read_all(self, kind: type[D], path: str, **params: Any) -> list[D]:
@@ -163,8 +111,8 @@ class LabClient:
         """
         listed = await self._json("GET", path, params=params)
         try:
-            return [documents.read(kind, json.dumps(each).encode()) for each in listed]
-        except (documents.BadDocument, TypeError) as error:
+            return [documents.read_document(kind, json.dumps(each).encode()) for each in listed]
+        except (BadDocument, TypeError) as error:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
     async def fetch(self, blob: BlobRef, store: BlobStore) -> Path:
@@ -185,41 +133,6 @@ class LabClient:
                     raise _given_up(error) from None
                 await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
         return store.path(blob.digest)
-
-    async def upload(self, path: Path, blob: BlobRef, work: str | None) -> None:
-        """Send a file, from where an interrupted upload stopped."""
-        await self.send(lambda offset: _chunks(path, offset), blob, work)
-
-    async def upload_bytes(self, data: bytes, blob: BlobRef, work: str | None) -> None:
-        """Send bytes at hand."""
-        await self.send(lambda offset: data[offset:], blob, work)
-
-    async def send(self, rest: Rest, blob: BlobRef, work: str | None) -> None:
-        """Upload `blob`; a large or interrupted one from where the lab says it stopped."""
-        offer = self._statement(BlobOffered, {"blob": blob, "work": work})
-        headers = {"Archipel-Offer": base64.b64encode(self.signed(offer).to_json()).decode()}
-        for attempt in range(MAX_TRANSFER_ATTEMPTS):
-            try:
-                offset = 0
-                if attempt or blob.size > JUST_SEND_BYTES:
-                    path = f"/blobs/{blob.digest}/state"
-                    state = await self.read(documents.UploadState, path, headers=headers)
-                    if state.complete:
-                        return
-                    offset = state.offset
-                await self._json(
-                    "PUT",
-                    f"/blobs/{blob.digest}",
-                    headers={**headers, "Upload-Offset": str(offset)},
-                    content=rest(offset),
-                )
-            except LabUnreachable:
-                if attempt == MAX_TRANSFER_ATTEMPTS - 1:
-                    raise
-                await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
-            else:
-                self.bytes_up += blob.size - offset
-                return
 
     async def _fetch_rest(self, blob: BlobRef, store: BlobStore) -> None:
         offset = store.partial_offset(blob.digest)
@@ -242,11 +155,6 @@ class LabClient:
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
             raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
 
-    def _statement(self, kind: type[Statement], fields: dict[str, Any]) -> AnyStatement:
-        if not self.lab:
-            raise RuntimeError("greet the lab before speaking to it")
-        return kind(lab=self.lab, author=self.identity.did, seq=self.next_seq(), **fields)  # type: ignore[return-value]  # every Statement subclass is in the union
-
     async def _json(self, method: str, path: str, **options: Any) -> Any:
         data = await self._exchange(method, path, **options)
         try:
@@ -254,15 +162,135 @@ class LabClient:
         except (ValueError, RecursionError):
             raise LabUnreachable(f"{self.url}: what answers there is no lab") from None
 
-    async def _exchange(self, method: str, path: str, **options: Any) -> bytes:
+    async def _exchange(
+        self, method: str, path: str, limit_s: float | None = ANSWER_LIMIT_S, **options: Any
+    ) -> bytes:
         try:
-            async with self._http.stream(method, path, **options) as answer:
-                body = await bounded_body(answer)
+            async with asyncio.timeout(limit_s):
+                async with self._http.stream(method, path, **options) as answer:
+                    body = await bounded_body(answer)
         except httpx.HTTPError as error:
             raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
+        except TimeoutError:
+            raise LabUnreachable(f"{self.url}: no whole answer within {limit_s:.0f} s") from None
         if answer.status_code >= 400:
             raise refusal(answer.status_code, body, self.url)
         return body
+
+
+class LabClient(LabReader):
+    """One identity's connection to one lab."""
+
+    def __init__(self, url: str, identity: Identity, clock: LabClock | None = None) -> None:
+        super().__init__(url)
+        self.identity = identity
+        self.clock = clock or LabClock()
+        self.bytes_up = 0
+        self._last_seq = 0
+        self._speaking = asyncio.Lock()
+
+    async def greet(self) -> None:
+        """Learn who the lab is and which number it heard last from us; must precede any statement."""
+        await self.meet()
+        await self.set_clock()
+
+    async def set_clock(self) -> None:
+        """Learn the lab's time, and the number that it heard last from us."""
+        before_ns = self.clock.ticks()
+        spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
+        if max(spoken.last_seq, spoken.now_ms * 1000) > LAST_SEQ:
+            told = f"last_seq is {spoken.last_seq}, now_ms {spoken.now_ms}"
+            raise LabRefused("unexpected-answer", told, 200)
+        self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
+        self._last_seq = max(self._last_seq, spoken.last_seq)
+
+    def next_seq(self) -> int:
+        """Microseconds by the lab's clock, or one more than the last: also after a restart greater."""
+        self._last_seq = max(self._last_seq + 1, self.clock.now_us())
+        return self._last_seq
+
+    async def submit(self, kind: type[Statement], **fields: Any) -> Receipt:
+        """Say something that changes the lab's state.
+
+        One at a time: statements must arrive in the order of their numbers.
+        """
+        async with self._speaking:
+            sealed = self._sealed(self._statement(kind, fields))
+            data = await self._exchange("POST", "/records", content=sealed, headers=JSON)
+        return self._parcel(Receipt, data)[0]
+
+    async def answer(
+        self, work: str, answer: Answer, blobs: Sequence[bytes], wanted: Wanted | None
+    ) -> tuple[Receipt, Lease | NotBelieved | None]:
+        """Answer a lease with small blobs beside it, and ask for the next one in the same breath.
+
+        The next lease is None if there was none at once; NotBelieved if the lab's grant is none.
+        """
+        async with self._speaking:
+            said = self._sealed(self._statement(WorkAnswered, {"work": work, "answer": answer}))
+            request, asked = (None, None) if wanted is None else self._asked(wanted)
+            document = documents.Submitted(record=said.decode(), next=asked)
+            data = await self._exchange(
+                "POST",
+                "/records",
+                content=pack_parcel(document.model_dump_json().encode(), blobs),
+                headers=PARCEL,
+            )
+        self.bytes_up += sum(map(len, blobs))
+        receipt, beside = self._parcel(Receipt, data)
+        if receipt.handout is None or request is None:
+            return receipt, None
+        try:
+            return receipt, lease_of(receipt.handout, beside, request)
+        except NotBelieved as error:
+            return receipt, error
+
+    async def lease(self, wanted: Wanted, wait_s: float) -> Lease | None:
+        """Ask for work and wait for it up to `wait_s`."""
+        request, asked = self._asked(wanted)
+        data = await self._exchange(
+            "POST",
+            "/leases",
+            limit_s=wait_s + READ_LIMIT_S,
+            params={"wait_s": f"{wait_s:.3f}"},
+            content=pack_parcel(asked.model_dump_json().encode(), ()),
+            headers=PARCEL,
+            timeout=wait_s + READ_LIMIT_S,
+        )
+        handout, blobs = self._parcel(Handout, data) if data else (None, [])
+        return None if handout is None else believed(lambda: lease_of(handout, blobs, request))
+
+    def offer(self, blob: BlobRef, work: str | None) -> dict[str, str]:
+        """The header that permits an upload."""
+        offer = self._sealed(self._statement(BlobOffered, {"blob": blob, "work": work}))
+        return {"Archipel-Offer": base64.b64encode(offer).decode()}
+
+    async def put(
+        self, blob: BlobRef, headers: dict[str, str], content: bytes | AsyncIterator[bytes]
+    ) -> None:
+        """Send the rest of a blob; as long as it takes, but no silence on the way."""
+        path = f"/blobs/{blob.digest}"
+        await self._exchange("PUT", path, limit_s=None, headers=headers, content=content)
+
+    def _statement(self, kind: type[S], fields: dict[str, Any]) -> S:
+        if not self.lab:
+            raise RuntimeError("greet the lab before speaking to it")
+        return kind(lab=self.lab, author=self.identity.did, seq=self.next_seq(), **fields)
+
+    def _sealed(self, statement: Statement) -> bytes:
+        return sign(self.identity, encode(statement), RECORD_TYPE).to_json()
+
+    def _asked(self, wanted: Wanted) -> tuple[LeaseRequested, documents.Asked]:
+        fields = {"kinds": wanted.kinds, "holding": wanted.holding}
+        request = self._statement(LeaseRequested, fields)
+        sealed = self._sealed(request).decode()
+        return request, documents.Asked(request=sealed, have=wanted.have)
+
+    def _parcel(self, kind: type[D], data: bytes) -> tuple[D, list[bytes]]:
+        try:
+            return read_parcel(kind, data)
+        except BadDocument as error:
+            raise LabRefused("unexpected-answer", f"no {kind.__name__}: {error}", 200) from None
 
 
 def _given_up(error: Exception) -> Exception:
@@ -270,10 +298,3 @@ def _given_up(error: Exception) -> Exception:
     if isinstance(error, LabUnreachable):
         return error
     return LabRefused("wrong-digest", str(error), 200)
-
-
-async def _chunks(path: Path, offset: int) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(offset)
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk

@@ -1,31 +1,10 @@
 """What an agent does next, from what it knows: pure, priority is reading order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar
 
 FIRST_BACKOFF_S = 0.25
 MAX_BACKOFF_S = 30.0
-
-
-class Version(Protocol):
-    """What a chain of weights is made of: a version and what was published for it."""
-
-    @property
-    def version(self) -> int:
-        """Its number."""
-
-    @property
-    def anchor(self) -> object | None:
-        """Full weights."""
-
-    @property
-    def delta(self) -> object | None:
-        """The change from the version before."""
-
-
-V = TypeVar("V", bound=Version)
 
 
 class Act(Enum):
@@ -53,6 +32,8 @@ class View:
     leased: bool = False
     sending: int = 0
     """Answers being uploaded while the next work runs."""
+    asking: bool = False
+    """One of them is small: its receipt may bring the next lease."""
     max_sending: int = 2
 
 
@@ -91,42 +72,10 @@ def _work(view: View) -> Act | None:
 
 
 def _drain(view: View) -> Act | None:
-    return Act.DRAIN if view.stopping or view.sending >= view.max_sending else None
+    must_wait = view.stopping or view.asking or view.sending >= view.max_sending
+    return Act.DRAIN if must_wait else None
 
 
 def backoff_s(attempt: int, draw: float) -> float:
     """Wait before retry number `attempt` (from 0): doubling, capped, and spread by `draw` in [0, 1)."""
     return min(FIRST_BACKOFF_S * 2.0 ** min(attempt, 16), MAX_BACKOFF_S) * (0.5 + draw / 2)
-
-
-def chain_to(versions: Sequence[V], held: int, target: int) -> list[tuple[V, str]]:
-    """Which files to fetch and apply, in order, to stand at `target`, holding `held` (-1: none).
-
-    Each step is (version, "anchor" | "delta"). Deltas from what is held where they lead there;
-    otherwise the newest anchor and the deltas after it.
-
-    Args:
-        versions: the lab's list.
-        held: version whose weights are at hand.
-        target: version the work names.
-
-    Raises:
-        ValueError: the list does not lead to `target`; it is incomplete.
-    """
-    by_number = {entry.version: entry for entry in versions}
-    if 0 <= held <= target:
-        deltas = [by_number.get(number) for number in range(held + 1, target + 1)]
-        steps = [(entry, "delta") for entry in deltas if entry is not None and entry.delta]
-        if len(steps) == target - held:
-            return steps
-    chain: list[tuple[V, str]] = []
-    for number in range(target, -1, -1):
-        entry = by_number.get(number)
-        if entry is None:
-            break
-        if entry.anchor is not None:
-            return [(entry, "anchor"), *reversed(chain)]
-        if entry.delta is None:
-            break
-        chain.append((entry, "delta"))
-    raise ValueError(f"no chain of weights leads from version {held} to {target}")

@@ -1,36 +1,33 @@
-"""Bringing answers to the lab, in the background, while the child already works on the next lease.
+"""Bringing answers to the lab: small ones with the request for the next lease in the same message.
 
-Parts: `Deliveries` holds the answers that are on their way; `statement_of` turns what a child said
-into the statement that goes into the ledger, and refuses what does not fit.
+Parts: `Deliveries` holds the answers that are on their way and the leases that receipts brought;
+`Opened` holds one answer's files; `answer_from` turns what a child said into the answer that goes into
+the ledger. Law: a large answer travels in the background while the child already works on; an answer
+whose receipt got lost is told again until its lease is over, and a lease that came is never dropped.
 """
 
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from types import TracebackType
+from typing import Self
 
 from archipel.node.answer_files import AnswerFile, BadAnswer
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import NodeFailed, Patience
+from archipel.node.sealed import NotBelieved
 from archipel.node.settings import NodeSettings
 from archipel.node.totals import Totals
+from archipel.node.uploads import send
 from archipel.records.fields import BlobRef
-from archipel.records.statements import (
-    EvaluateSpec,
-    EvaluationSubmitted,
-    LeaseGranted,
-    LeaseReturned,
-    PromptBatch,
-    RolloutSpec,
-    RolloutSubmitted,
-    Statement,
-    VersionPublished,
-)
+from archipel.records.kinds import WORDS_OF, Answer, Spec
+from archipel.records.parcel import MAX_PARCEL_BLOBS, SMALL_BLOB_BYTES
+from archipel.records.statements import LeaseGranted, LeaseReturned
+from archipel.records.words import Told
 from archipel.work.messages import Done
 
 logger = logging.getLogger("archipel.node")
@@ -38,11 +35,13 @@ logger = logging.getLogger("archipel.node")
 LAST_WORDS_S = 10.0
 """A lease is given back, or the lab left, within this time or in silence."""
 ALREADY_ACCEPTED = "duplicate-result"
-PROMPTS_ROLE = "prompts-"
+
+AskAlong = Callable[[], Wanted | None]
+"""What to ask for beside an answer that is about to leave; None: nothing."""
 
 
 class Deliveries:
-    """Answers on their way."""
+    """Answers on their way, and leases that came back for them."""
 
     def __init__(
         self, client: LabClient, patience: Patience, settings: NodeSettings, totals: Totals
@@ -50,21 +49,40 @@ class Deliveries:
         self._client = client
         self._patience = patience
         self._totals = totals
+        self._delay_s = settings.latency_s
         self._scratch = settings.home / "scratch"
         memory = [settings.home / "memory"] if settings.trusted else []
         self._roots = (self._scratch, *memory)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._small: set[str] = set()
+        self._brought: list[Lease] = []
 
     @property
     def works(self) -> tuple[str, ...]:
-        """Leases whose answers are on their way."""
-        return tuple(self._tasks)
+        """Leases at hand here: their answers are on their way, or they came and wait to be taken."""
+        return (*self._tasks, *(lease.grant.work for lease in self._brought))
 
-    def start(self, grant: LeaseGranted, done: Done, busy_s: float, delay_s: float) -> None:
-        """Deliver in the background, after `delay_s`."""
-        task = asyncio.create_task(self._deliver(grant, done, busy_s, delay_s), name=grant.work)
+    @property
+    def sending(self) -> int:
+        """Answers on their way."""
+        return len(self._tasks)
+
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is on its way whose receipt may bring the next lease."""
+        return not self._small.isdisjoint(self._tasks)
+
+    def take(self) -> Lease | None:
+        """A lease that a receipt brought."""
+        return self._brought.pop(0) if self._brought else None
+
+    def start(self, grant: LeaseGranted, done: Done, busy_s: float, ask_along: AskAlong) -> None:
+        """Deliver in the background."""
+        if _size_of(done) <= SMALL_BLOB_BYTES:
+            self._small.add(grant.work)
+        task = asyncio.create_task(self._deliver(grant, done, busy_s, ask_along), name=grant.work)
         self._tasks[grant.work] = task
-        task.add_done_callback(lambda _: self._tasks.pop(grant.work, None))
+        task.add_done_callback(lambda _: self._ended(grant.work))
 
     async def next_end(self) -> None:
         """Wait until one of them has ended."""
@@ -86,37 +104,39 @@ class Deliveries:
         except (LabRefused, LabUnreachable, TimeoutError) as error:
             logger.warning("lease not returned", extra={"work": grant.work, "reason": str(error)})
 
+    def _ended(self, work: str) -> None:
+        self._tasks.pop(work, None)
+        self._small.discard(work)
+
     async def _deliver(
-        self, grant: LeaseGranted, done: Done, busy_s: float, delay_s: float
+        self, grant: LeaseGranted, done: Done, busy_s: float, ask_along: AskAlong
     ) -> None:
-        await asyncio.sleep(delay_s)
-        outcome = await self._outcome(grant, done, busy_s)
+        await asyncio.sleep(self._delay_s)
+        told = Told(values=done.values, blobs={}, busy_ms=int(busy_s * 1000))
+        outcome = await self._outcome(grant, done, told, ask_along)
         shutil.rmtree(self._scratch / grant.work, ignore_errors=True)
         self._totals.count(outcome)
-        if outcome != "accepted":
-            return
-        spec = grant.spec
-        self._totals.version = max(self._totals.version, spec.version)
-        self._totals.tokens += int(done.values.get("num_tokens", 0))
-        self._totals.groups += len(getattr(spec, "groups", ()))
-        self._totals.credit_micro += grant.price_micro
-        logger.info(
-            "accepted", extra={"run": spec.run, "work": grant.work, "version": spec.version}
-        )
+        if outcome == "accepted":
+            self._totals.earned(grant, done.values)
+            logger.info("accepted", extra={"run": grant.spec.run, "work": grant.work})
 
-    async def _outcome(self, grant: LeaseGranted, done: Done, busy_s: float) -> str:
+    async def _outcome(
+        self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong
+    ) -> str:
         """Bring the answer to the lab; what became of it."""
+        left_s = self._client.clock.left_s(grant.deadline_ms)
         try:
-            await self._patience.patiently(
-                lambda: self._tell(grant, done, int(busy_s * 1000)), until_ms=grant.deadline_ms
-            )
+            async with asyncio.timeout(max(left_s, 0.0) + LAST_WORDS_S):
+                await self._patience.patiently(
+                    lambda: self._tell(grant, done, told, ask_along), left_s
+                )
         except LabRefused as error:
             if error.problem == ALREADY_ACCEPTED:
                 return "accepted"  # an earlier telling arrived, only its receipt was lost
             logger.warning("answer refused", extra={"work": grant.work, "reason": str(error)})
             await self.give_back(grant, f"the answer was refused: {error}")
             return "refused"
-        except (LabUnreachable, NodeFailed) as error:
+        except (LabUnreachable, NodeFailed, TimeoutError) as error:
             logger.warning("answer lost", extra={"work": grant.work, "reason": str(error)})
             return "lost"
         except (BadAnswer, OSError) as error:
@@ -125,54 +145,85 @@ class Deliveries:
             return "lost"
         return "accepted"
 
-    async def _tell(self, grant: LeaseGranted, done: Done, busy_ms: int) -> None:
-        blobs = {}
-        for role, path in done.files.items():
-            answer = await asyncio.to_thread(AnswerFile, Path(path), self._roots)
-            with answer:
-                await self._client.send(answer.rest, answer.blob, grant.work)
-            blobs[role] = answer.blob
-        kind, fields = statement_of(grant, done.values, blobs, busy_ms)
+    async def _tell(self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong) -> None:
+        opened = await asyncio.to_thread(Opened, done.files, self._roots)
+        with opened:
+            answer = answer_from(
+                grant.spec, Told(values=told.values, blobs=opened.blobs, busy_ms=told.busy_ms)
+            )
+            named = {blob.digest for blob in WORDS_OF[answer.kind].blobs(answer)}
+            large = [file for file in opened.large if file.blob.digest in named]
+            for file in large:
+                await send(self._client, file.rest, file.blob, grant.work)
+            small = [data for digest, data in opened.small.items() if digest in named]
+            wanted = None if large else ask_along()
+            _, lease = await self._client.answer(grant.work, answer, small, wanted)
+        if isinstance(lease, NotBelieved):
+            logger.warning("lease not believed", extra={"reason": f"{lease.problem}: {lease}"})
+        elif lease is not None:
+            self._brought.append(lease)
+
+
+class Opened:
+    """The files of one answer: small ones read, as far as a parcel holds them, the others open."""
+
+    def __init__(self, files: Mapping[str, Path], roots: Sequence[Path]) -> None:
+        """Raises BadAnswer: too many, or one of them may not be sent."""
+        if len(files) > MAX_PARCEL_BLOBS:
+            raise BadAnswer(f"an answer of {len(files)} files; at most {MAX_PARCEL_BLOBS}")
+        self.blobs: dict[str, BlobRef] = {}
+        """Role -> what the file holds."""
+        self.small: dict[str, bytes] = {}
+        """Digest -> bytes."""
+        self.large: list[AnswerFile] = []
+        room = SMALL_BLOB_BYTES
         try:
-            await self._client.submit(kind, **fields)
-        except ValidationError as error:
-            raise BadAnswer(f"the child's answer is no {kind.__name__}: {error}") from None
+            for role, path in files.items():
+                file = AnswerFile(path, roots)
+                self.blobs[role] = file.blob
+                if file.blob.size > room:
+                    self.large.append(file)
+                    continue
+                with file:
+                    self.small[file.blob.digest] = file.data()
+                room -= file.blob.size
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; idempotent."""
+        for file in self.large:
+            file.close()
 
 
-def statement_of(
-    grant: LeaseGranted, values: Mapping[str, Any], blobs: Mapping[str, BlobRef], busy_ms: int
-) -> tuple[type[Statement], dict[str, Any]]:
-    """The kind and fields of the statement that answers `grant`.
+def answer_from(spec: Spec, told: Told) -> Answer:
+    """What goes into the ledger.
 
     Raises:
-        BadAnswer: a value or a file is missing.
+        BadAnswer: a value or a file is missing, or of the wrong form.
     """
     try:
-        return _statement_of(grant, values, blobs, busy_ms)
+        answer: Answer = WORDS_OF[spec.kind].answer_of(spec, told)
     except (KeyError, ValueError) as error:
         raise BadAnswer(f"the child's answer lacks {error}") from None
+    return answer
 
 
-def _statement_of(
-    grant: LeaseGranted, values: Mapping[str, Any], blobs: Mapping[str, BlobRef], busy_ms: int
-) -> tuple[type[Statement], dict[str, Any]]:
-    spec = grant.spec
-    fields: dict[str, Any] = {"work": grant.work, "policy": values["policy"]}
-    if isinstance(spec, RolloutSpec):
-        fields |= {"result": blobs["rollouts"], "num_tokens": values["num_tokens"]}
-        return RolloutSubmitted, fields | {"busy_ms": busy_ms}
-    fields |= {"version": spec.version, "metrics": values["metrics"]}
-    if isinstance(spec, EvaluateSpec):
-        return EvaluationSubmitted, fields | {"report": blobs["report"]}
-    batches = sorted(
-        (int(role.removeprefix(PROMPTS_ROLE)), blob)
-        for role, blob in blobs.items()
-        if role.startswith(PROMPTS_ROLE)
-    )
-    return VersionPublished, fields | {
-        "parent": spec.parent,
-        "manifest": blobs["manifest"],
-        "anchor": blobs.get("anchor"),
-        "delta": blobs.get("delta"),
-        "prompts": tuple(PromptBatch(batch=batch, blob=blob) for batch, blob in batches),
-    }
+def _size_of(done: Done) -> int:
+    """Only a guess: the files are looked at closely when they are opened."""
+    try:
+        return sum(path.lstat().st_size for path in done.files.values())
+    except (OSError, ValueError):
+        return 0

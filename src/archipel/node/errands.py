@@ -1,29 +1,41 @@
 """What a lease needs before it can run: every file fetched, verified and on local disk.
 
-`prepare` turns a grant into a message for the child; `delivery` brings the answer back.
+`prepare` turns a lease into a message for the child; `delivery` brings the answer back. Law: what a kind
+of work needs is said by `records.kinds`; nothing here knows a kind.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from archipel.blobs import BlobStore, StorageFull
+from archipel.node.approvals import is_approved
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
-from archipel.node.documents import Opening
+from archipel.node.exchange import LabRefused, believed
+from archipel.node.lease import Lease
 from archipel.node.operator import copy_file, is_copy_of
+from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
 from archipel.node.settings import NodeSettings
+from archipel.node.supply import Supply
 from archipel.node.weights import Weights
 from archipel.node.worker import Worker
-from archipel.records.fields import BlobRef
-from archipel.records.recipe import InvalidRecipe, recipe_from_canonical
-from archipel.records.statements import (
-    LeaseGranted,
-    ResultInput,
-    RolloutSpec,
-    Spec,
-    UpdateSpec,
+from archipel.records.documents import (
+    MAX_RUNS_TOLD,
+    AcceptedWork,
+    Handout,
+    Have,
+    HeldRun,
+    Inputs,
+    Opening,
 )
+from archipel.records.fields import BlobRef
+from archipel.records.kinds import WORDS_OF, Spec
+from archipel.records.programmes import any_from_canonical
+from archipel.records.recipe import InvalidRecipe
+from archipel.records.statements import LeaseGranted, RunOpened
+from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage
 
 MAX_SECRET_BYTES = 4096
@@ -35,11 +47,15 @@ class Unprepared(Exception):
     """The machine lacks something that the work needs; the message says what to do."""
 
 
+class Unapproved(Exception):
+    """The work is of a run that this machine's operator did not approve; the message says how to."""
+
+
 @dataclass
 class OpenRun:
     """What an agent keeps of a run between works."""
 
-    opening: Opening
+    opened: RunOpened
     folder: str
     """The run's own folder name, never another run's."""
     model: Path
@@ -52,10 +68,10 @@ class Errands:
 
     def __init__(self, client: LabClient, store: BlobStore, settings: NodeSettings) -> None:
         self._client = client
-        self._store = store
         self._settings = settings
         self._runs: dict[str, OpenRun] = {}
-        self._weights = Weights(client, store)
+        self._supply = Supply(client, store)
+        self._weights = Weights(client, self._supply.fetch)
         self._cache = Cache(store, settings.cache_bytes)
 
     def forget_child(self) -> None:
@@ -67,92 +83,123 @@ class Errands:
         """The lab may be another one: what it said of its runs counts no more."""
         self._runs.clear()
         self._weights.forget()
+        self._supply.forget()
 
-    async def prepare(self, grant: LeaseGranted, worker: Worker, now_ms: int) -> DoWork:
+    def have(self) -> Have:
+        """What need not be sent beside the next lease."""
+        latest = list(self._runs)[-MAX_RUNS_TOLD:]
+        return Have(
+            runs={
+                name: HeldRun(
+                    opening=True,
+                    version=self._weights.newest(name),
+                    weights=min(self._runs[name].held.values(), default=-1),
+                )
+                for name in latest
+            },
+            blobs=self._supply.marks,
+        )
+
+    async def prepare(self, lease: Lease, worker: Worker) -> DoWork:
         """Everything the work needs, on local disk.
 
         Raises:
-            LabUnreachable, LabRefused: from the lab.
+            LabUnreachable, LabRefused: from the lab; also when it shows what does not hold.
             Unprepared: a secret is missing, or the recipe is none.
+            Unapproved: the operator of this machine does not know the recipe.
             StorageFull, OSError: this machine's disk; the cache was cleared to make room.
             WorkerLost: the child is gone.
         """
         try:
-            message = await self._prepared(grant, worker, now_ms)
+            message = await self._prepared(lease, worker)
         except (StorageFull, OSError):
             self._cache.clear()
             raise
-        names = [
+        files = [
             path for link in message.chain for path in (link.manifest, link.anchor, link.delta)
         ]
-        needed = [_digest_of(Path(name)) for name in names if name is not None]
+        needed = [_digest_of(path) for path in (*files, message.checkpoint) if path is not None]
         self._cache.use([*needed, *message.blobs])
         return message
 
     def finished(self, grant: LeaseGranted) -> None:
         """The child now holds the weights that this work named."""
-        run = self._runs.get(grant.spec.run)
-        if run is not None and not isinstance(grant.spec, UpdateSpec):
-            run.held[grant.spec.kind] = grant.spec.version
+        run, version = self._runs.get(grant.spec.run), _needs(grant.spec).weights
+        if run is not None and version is not None:
+            run.held[grant.spec.kind] = version
 
-    async def _prepared(self, grant: LeaseGranted, worker: Worker, now_ms: int) -> DoWork:
-        spec = grant.spec
-        run = await self._open(spec.run)
-        recipe, secret = await self._trusted_extras(run, spec)
-        chain: list[LinkMessage] = []
-        inputs: tuple[ResultInput, ...] = ()
-        replay: tuple[ReplayMessage, ...] = ()
-        wanted: list[BlobRef] = list(spec.prompts) if isinstance(spec, RolloutSpec) else []
-        if isinstance(spec, UpdateSpec):
-            inputs, replay = await self._update_inputs(spec, run.folder, worker)
-            past = [each for step in replay for each in step.inputs]
-            wanted = [each.result for each in (*inputs, *past)]
-        else:
-            held = run.held.get(spec.kind, -1)
-            chain = await self._weights.chain(spec.run, held, spec.version)
-        blobs = {blob.digest: str(await self._client.fetch(blob, self._store)) for blob in wanted}
-        left_s = max(grant.deadline_ms - now_ms, 1000) / 1000
+    async def _prepared(self, lease: Lease, worker: Worker) -> DoWork:
+        grant, news = lease.grant, lease.news
+        spec, needs = grant.spec, _needs(grant.spec)
+        self._supply.lay(lease.blobs)
+        run = await self._open(spec, news.opening)
+        await self._weights.learn(run.opened, news.versions)
+        recipe, secret = await self._trusted_extras(run) if needs.recipe else (None, None)
+        inputs = await self._inputs(run, needs, news)
+        replay, checkpoint = await self._catch_up(run, spec.kind, needs.memory, worker)
+        past = [each for step in replay for each in step.inputs]
         return DoWork(
             work=grant.work,
             spec=spec,
-            pace=run.opening.pace,
-            model=str(run.model),
-            chain=tuple(chain),
-            blobs=blobs,
+            opened=run.opened,
+            model=run.model,
+            chain=tuple(await self._chain(run, spec.kind, needs)),
+            blobs=await self._fetch_all((*needs.blobs, *_blobs_of((*inputs, *past)))),
             folder=run.folder,
             secret=secret,
             recipe=recipe,
             inputs=inputs,
             replay=replay,
-            cpu_limit_s=int(left_s * CPU_LIMIT_FACTOR * self._settings.threads) + 10,
+            checkpoint=checkpoint,
+            cpu_limit_s=self._cpu_limit_s(grant),
         )
 
-    async def _open(self, name: str) -> OpenRun:
-        if name not in self._runs:
-            opening = await self._client.read(Opening, f"/runs/{name}/opening")
-            folder = opening.folder(self._client.lab)
-            model = self._settings.home / "models" / folder
-            for file in opening.model:
-                is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
-                copy = model / file.name
-                if is_needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
-                    path = await self._client.fetch(file.blob, self._store)
-                    await asyncio.to_thread(copy_file, path, copy)
-            self._runs[name] = OpenRun(opening, folder, model)
-        return self._runs[name]
+    def _cpu_limit_s(self, grant: LeaseGranted) -> int:
+        left_s = max(self._client.clock.left_s(grant.deadline_ms), 1.0)
+        return int(left_s * CPU_LIMIT_FACTOR * self._settings.threads) + 10
 
-    async def _trusted_extras(self, run: OpenRun, spec: Spec) -> tuple[str | None, str | None]:
-        if isinstance(spec, RolloutSpec):
-            return None, None
-        path = await self._client.fetch(run.opening.recipe, self._store)
+    async def _open(self, spec: Spec, news: str | None) -> OpenRun:
+        run = self._runs.get(spec.run)
+        if run is not None:
+            self._check_approved(run.opened, spec)
+            return run
+        path = f"/runs/{spec.run}/opening"
+        sealed = news or (await self._client.read(Opening, path)).opening
+        founding = Founding(self._client.lab, self._client.operators)
+        opened = believed(lambda: opening_of(sealed, founding, spec.run))
+        self._check_approved(opened, spec)
+        folder = folder_of(opened)
+        model = self._settings.home / "models" / folder
+        for file in opened.model:
+            is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
+            copy = model / file.name
+            if is_needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
+                blob = await self._supply.fetch(file.blob)
+                await asyncio.to_thread(copy_file, blob, copy)
+        self._runs[spec.run] = OpenRun(opened, folder, model)
+        return self._runs[spec.run]
+
+    def _check_approved(self, opened: RunOpened, spec: Spec) -> None:
+        recipe = opened.recipe.digest
+        is_free = self._settings.any_recipe or not WORDS_OF[spec.kind].trusted
+        if not is_free and not is_approved(self._settings.home, recipe):
+            raise Unapproved(
+                f"run {spec.run} has recipe {recipe}, which this machine's operator did not approve; "
+                "to do it, run: archipel update approve RECIPE"
+            )
+
+    async def _trusted_extras(self, run: OpenRun) -> tuple[bytes, bytes | None]:
+        path = await self._supply.fetch(run.opened.recipe)
         data = await asyncio.to_thread(path.read_bytes)
         try:
-            secret = recipe_from_canonical(data).environment.secret
+            secret = any_from_canonical(data).secret_name
         except InvalidRecipe as error:
-            raise Unprepared(f"the recipe of {spec.run} cannot be used here: {error}") from None
-        return data.decode(), self._secret(secret)
+            raise Unprepared(
+                f"the recipe of {run.opened.run} cannot be used here: {error}"
+            ) from None
+        return data, self._secret(secret)
 
-    def _secret(self, name: str | None) -> str | None:
+    def _secret(self, name: str | None) -> bytes | None:
         if name is None:
             return None
         path = (self._settings.secrets or self._settings.home / "secrets") / name
@@ -161,23 +208,60 @@ class Errands:
         if path.stat().st_mode & 0o077:
             raise Unprepared(f"{path} may be read by others; run: chmod 600 {path}")
         with path.open("rb") as file:
-            return file.read(MAX_SECRET_BYTES).hex()
+            return file.read(MAX_SECRET_BYTES)
 
-    async def _update_inputs(
-        self, spec: UpdateSpec, folder: str, worker: Worker
-    ) -> tuple[tuple[ResultInput, ...], tuple[ReplayMessage, ...]]:
-        if spec.version == 0:
-            return (), ()
-        position = await worker.position(spec.run, folder)
+    async def _chain(self, run: OpenRun, kind: str, needs: Needs) -> list[LinkMessage]:
+        if needs.weights is None:
+            return []
+        return await self._weights.chain(run.opened, run.held.get(kind, -1), needs.weights)
+
+    async def _inputs(self, run: OpenRun, needs: Needs, news: Handout) -> tuple[AcceptedWork, ...]:
+        if needs.inputs is None:
+            return ()
+        if news.inputs is not None:
+            inputs = news.inputs
+            await asyncio.to_thread(believed, lambda: check_inputs(inputs, needs))
+            return inputs
+        if needs.memory is None:
+            raise LabRefused("bad-inputs", "the lease came without what it builds on", 200)
+        inputs = await self._inputs_of(run, needs.memory.version + 1)
+        believed(lambda: check_inputs(inputs, needs))
+        return inputs
+
+    async def _catch_up(
+        self, run: OpenRun, kind: str, memory: Memory | None, worker: Worker
+    ) -> tuple[tuple[ReplayMessage, ...], Path | None]:
+        """What the child's memory missed, and a checkpoint to start from if it needs one."""
+        if memory is None or memory.version < 0:
+            return (), None
+        position = await worker.position(kind, run.opened.run, run.folder)
+        checkpoint = None
+        if memory.checkpoint is not None and position < memory.checkpoint_version:
+            checkpoint = await self._supply.fetch(memory.checkpoint)
+            position = memory.checkpoint_version
+        missed = range(max(position, 0) + 1, memory.version + 1)
         replay = [
-            ReplayMessage(version=version, inputs=await self._inputs(spec.run, version))
-            for version in range(max(position, 0) + 1, spec.version)
+            ReplayMessage(version=version, inputs=await self._inputs_of(run, version))
+            for version in missed
         ]
-        return await self._inputs(spec.run, spec.version), tuple(replay)
+        return tuple(replay), checkpoint
 
-    async def _inputs(self, run: str, version: int) -> tuple[ResultInput, ...]:
-        path = f"/runs/{run}/updates/{version}"
-        return tuple(await self._client.read_all(ResultInput, path))
+    async def _inputs_of(self, run: OpenRun, version: int) -> tuple[AcceptedWork, ...]:
+        path = f"/runs/{run.opened.run}/updates/{version}"
+        document = await self._client.read(Inputs, path)
+        return await asyncio.to_thread(believed, lambda: inputs_of(document, run.opened, version))
+
+    async def _fetch_all(self, blobs: Iterable[BlobRef]) -> dict[str, Path]:
+        return {blob.digest: await self._supply.fetch(blob) for blob in blobs}
+
+
+def _needs(spec: Spec) -> Needs:
+    needs: Needs = WORDS_OF[spec.kind].needs(spec)
+    return needs
+
+
+def _blobs_of(works: Iterable[AcceptedWork]) -> list[BlobRef]:
+    return [blob for each in works for blob in WORDS_OF[each.answer.kind].blobs(each.answer)]
 
 
 def _digest_of(path: Path) -> str:

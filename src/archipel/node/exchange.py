@@ -1,13 +1,19 @@
 """What an HTTP answer means: a lab that may come back, or its considered no."""
 
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 import httpx
 
+from archipel.node.sealed import NotBelieved
+
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """No document of a lab is larger."""
-TROUBLE = frozenset({502, 503, 504, 507})
-"""Statuses that may pass: a gateway without its lab, a full disk."""
+TROUBLE = frozenset({429, 502, 503, 504, 507})
+"""Statuses that may pass: too many at once, a gateway without its lab, a full disk."""
+
+T = TypeVar("T")
 
 
 class LabUnreachable(Exception):
@@ -45,3 +51,15 @@ def refusal(status: int, body: bytes, url: str) -> Exception:
     if status in TROUBLE:
         return LabUnreachable(f"{kind}: {detail}")
     return LabRefused(kind, detail, status)
+
+
+def believed(check: Callable[[], T]) -> T:
+    """What `check` returns.
+
+    Raises:
+        LabRefused: what the lab showed does not hold; the problem names the document.
+    """
+    try:
+        return check()
+    except NotBelieved as error:
+        raise LabRefused(error.problem, str(error), 200) from None

@@ -59,9 +59,10 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
     _require_room_in(scratch)
     readable = (*settings.readable, settings.home / "blobs", models)
     return Setup(
-        scratch=str(scratch),
-        readable=tuple(str(path) for path in readable),
-        memory=str(memory) if settings.trusted else None,
+        scratch=scratch,
+        readable=readable,
+        kinds=settings.kinds,
+        memory=memory if settings.trusted else None,
         threads=settings.threads,
         engine=settings.engine,
         dtype=settings.dtype,

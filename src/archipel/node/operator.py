@@ -2,111 +2,130 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from archipel.blobs import BlobStore
-from archipel.node.client import LabClient
-from archipel.node.documents import Opening
+from archipel.identity import Identity
+from archipel.node.client import LabClient, LabReader
+from archipel.node.exchange import believed
+from archipel.node.sealed import Founding, opening_of
+from archipel.node.supply import Supply
+from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
+from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
-from archipel.records.recipe import Recipe
-from archipel.records.statements import ModelFile, Pace, RunOpened, RunStopped
+from archipel.records.programmes import WORDS_OF
+from archipel.records.recipe import RecipeForm
+from archipel.records.statements import ModelFile, RunOpened, RunStopped
+from archipel.records.terms import RunPace, Terms, Vocabulary
 from archipel.work.messages import LinkMessage
 
 HASH_CHUNK_BYTES = 1024 * 1024
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """What belongs to a model directory; anything else in it stays at home."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """What the lab must know of the tokenizer to check results."""
-
-    size: int
-    stop_tokens: tuple[int, ...]
+class InvalidModel(ValueError):
+    """The model directory does not say what a lab must know; the message says what is missing."""
 
 
-def make_pace(recipe: Recipe, vocabulary: Vocabulary) -> Pace:
-    """The part of a recipe that the lab acts on."""
-    run, sampling, lease = recipe.run, recipe.sampling, recipe.lease
-    return Pace(
-        versions=run.versions,
-        groups_per_update=run.groups_per_update,
-        group_size=run.group_size,
-        max_staleness=run.max_staleness,
-        evaluate_every=recipe.evaluation.every,
-        seed=run.seed,
-        vocab_size=vocabulary.size,
-        max_new_tokens=sampling.max_new_tokens,
-        temperature_micro=round(sampling.temperature * 1e6),
-        stop_tokens=vocabulary.stop_tokens,
-        max_groups_per_lease=lease.max_groups,
-        min_deadline_ms=round(lease.min_deadline_s * 1000),
-        update_deadline_ms=round(lease.update_deadline_s * 1000),
-        slack_milli=round(lease.slack * 1000),
-        price_micro=lease.price_micro,
-    )
+def vocabulary_of(weights: Path) -> Vocabulary:
+    """What a lab must know of the tokens that the model in directory `weights` may sample.
+
+    The size is that of the logits (`vocab_size` of config.json): a tokenizer may have fewer ids, and
+    the model may still sample the others. A completion ends at the tokenizer's end token.
+
+    Raises:
+        InvalidModel: config.json or the tokenizer is missing or malformed.
+    """
+    from archipel.model.tokenizer import InvalidTokenizer, Tokenizer  # agents never need it
+
+    path = weights / "config.json"
+    try:
+        with path.open("rb") as file:
+            size = json.loads(file.read(MAX_CONFIG_BYTES))["vocab_size"]
+        eos = Tokenizer.from_directory(weights).eos_id
+    except InvalidTokenizer as error:
+        raise InvalidModel(str(error)) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidModel(f"{path} with a vocab_size was expected: {error!r:.200}") from None
+    if type(size) is not int or size < 1 or (eos is not None and eos >= size):
+        raise InvalidModel(f"{path}: vocab_size is {size!r:.40}, the end token {eos}")
+    return Vocabulary(size, () if eos is None else (eos,))
+
+
+def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:
+    """The parts of a recipe that the lab acts on. Raises InvalidModel."""
+    words = WORDS_OF[recipe.run.programme]
+    return words.terms_of(recipe), words.pace_of(recipe, vocabulary_of(weights))
 
 
 async def open_run(
-    client: LabClient,
-    recipe: Recipe,
-    vocabulary: Vocabulary,
-    model: Path,
-    trusted: tuple[str, ...],
-) -> dict[str, Any]:
-    """Upload recipe and model directory and open the run; returns the lab's receipt.
+    url: str, identity: Identity, recipe: RecipeForm, weights: Path, trusted: Sequence[str]
+) -> Receipt:
+    """Upload recipe and model directory and open the run; `trusted` are the keys that may update.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
-        OSError: the model directory cannot be read.
+        InvalidModel, OSError: the model directory cannot be used.
     """
-    await client.greet()
-    paths = await asyncio.to_thread(model_files, model)
-    files = []
-    for path in paths:
-        blob = await asyncio.to_thread(describe_file, path)
-        await client.upload(path, blob, None)
-        files.append(ModelFile(name=path.name, blob=blob))
-    return await client.submit(
-        RunOpened,
-        run=recipe.run.name,
-        recipe=await _upload_recipe(client, recipe),
-        pace=make_pace(recipe, vocabulary),
-        model=tuple(files),
-        trusted=trusted,
-    )
+    terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights)
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        files = []
+        for path in await asyncio.to_thread(model_files, weights):
+            blob = await asyncio.to_thread(describe_file, path)
+            await send_file(client, path, blob)
+            files.append(ModelFile(name=path.name, blob=blob))
+        data = recipe.canonical_bytes()
+        recipe_blob = BlobRef(digest=recipe.digest, size=len(data))
+        await send_bytes(client, data, recipe_blob)
+        return await client.submit(
+            RunOpened,
+            run=recipe.run.name,
+            recipe=recipe_blob,
+            terms=terms,
+            pace=pace,
+            model=tuple(files),
+            trusted=tuple(trusted),
+        )
 
 
-async def stop_run(client: LabClient, run: str, reason: str) -> dict[str, Any]:
+async def stop_run(url: str, identity: Identity, run: str, reason: str) -> Receipt:
     """End a run early."""
-    await client.greet()
-    return await client.submit(RunStopped, run=run, reason=reason)
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        return await client.submit(RunStopped, run=run, reason=reason)
 
 
 async def fetch_version(
-    client: LabClient, store: BlobStore, run: str, version: int | None, support: Path
+    url: str, store: BlobStore, run: str, version: int | None, support: Path
 ) -> list[LinkMessage]:
     """Fetch the chain of policy version `version` (None: the newest), and config and tokenizer into `support`.
 
     Raises:
-        LabUnreachable, LabRefused: from the lab.
+        LabUnreachable, LabRefused: from the lab; also when it shows what its operator did not sign.
         ValueError: the run has no such version.
     """
-    newest = int((await client.get(f"/runs/{run}"))["version"])
-    target = newest if version is None else version
-    if not 0 <= target <= newest:
-        raise ValueError(f"{run} has versions 0 to {newest}, not {target}")
-    opening = await client.read(Opening, f"/runs/{run}/opening")
-    for file in opening.model:
-        if not file.name.endswith((".safetensors", ".index.json")):
-            path = await client.fetch(file.blob, store)
-            await asyncio.to_thread(copy_file, path, support / file.name)
-    return await Weights(client, store).chain(run, -1, target)
+    async with LabReader(url) as lab:
+        await lab.meet()
+        newest = (await lab.read(RunView, f"/runs/{run}")).version
+        target = newest if version is None else version
+        if not 0 <= target <= newest:
+            raise ValueError(f"{run} has versions 0 to {newest}, not {target}")
+        shown = await lab.read(Opening, f"/runs/{run}/opening")
+        founding = Founding(lab.lab, lab.operators)
+        opened = believed(lambda: opening_of(shown.opening, founding, run))
+        for file in opened.model:
+            if not file.name.endswith((".safetensors", ".index.json")):
+                path = await lab.fetch(file.blob, store)
+                await asyncio.to_thread(copy_file, path, support / file.name)
+        return await Weights(lab, Supply(lab, store).fetch).chain(opened, -1, target)
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -140,10 +159,3 @@ def describe_file(path: Path) -> BlobRef:
             hasher.update(chunk)
             size += len(chunk)
     return BlobRef(digest=f"sha256:{hasher.hexdigest()}", size=size)
-
-
-async def _upload_recipe(client: LabClient, recipe: Recipe) -> BlobRef:
-    data = recipe.canonical_bytes()
-    blob = BlobRef(digest=recipe.digest, size=len(data))
-    await client.upload_bytes(data, blob, None)
-    return blob

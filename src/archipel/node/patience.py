@@ -77,21 +77,22 @@ class Patience:
         self._interrupt = interrupt
         self._give_up_s = give_up_s
 
-    async def patiently(self, call: Callable[[], Awaitable[T]], until_ms: int | None = None) -> T:
+    async def patiently(self, call: Callable[[], Awaitable[T]], limit_s: float | None = None) -> T:
         """Repeat a call while the lab is unreachable, with growing waits.
 
         Raises:
             NodeFailed: it stayed away longer than the settings allow.
-            LabUnreachable: still so at `until_ms`, or when the operator stops the node.
+            LabUnreachable: still so after `limit_s`, or when the operator stops the node.
             LabRefused: the lab's answer.
         """
         start, attempt = time.monotonic(), 0
+        until_s = None if limit_s is None else start + limit_s
         while True:
             try:
                 return await call()
             except LabUnreachable as error:
                 self._check_given_up(time.monotonic() - start, error)
-                if self._is_over(until_ms):
+                if self._is_over(until_s):
                     raise
                 logger.warning("lab unreachable", extra={"attempt": attempt, "reason": str(error)})
                 await self.pause(attempt)
@@ -102,16 +103,11 @@ class Patience:
         wait = asyncio.sleep(backoff_s(attempt, random.random()))  # noqa: S311  jitter, not secrecy
         await self._interrupt.unless_hurrying(wait)
 
-    def _is_over(self, until_ms: int | None) -> bool:
-        if until_ms is None:
+    def _is_over(self, until_s: float | None) -> bool:
+        if until_s is None:
             return self._interrupt.stopping
-        return self._interrupt.hurrying or now_ms() > until_ms
+        return self._interrupt.hurrying or time.monotonic() > until_s
 
     def _check_given_up(self, away_s: float, error: LabUnreachable) -> None:
         if self._give_up_s is not None and away_s > self._give_up_s:
             raise NodeFailed(f"no lab at {self._url} for {away_s:.0f} s ({error})") from None
-
-
-def now_ms() -> int:
-    """Unix time."""
-    return time.time_ns() // 1_000_000

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from archipel.records.statements import WorkKind
+from archipel.records.kinds import TRUSTED
 
 MEMORY_SHARE_PERCENT = 75
 """Of the machine's memory that a child may fill by default; the rest is for the agent and its owner."""
@@ -22,7 +22,7 @@ class NodeSettings:
     lab_url: str
     home: Path
     """Keys, cache and logs; mode 0700."""
-    kinds: tuple[WorkKind, ...] = ("rollout",)
+    kinds: tuple[str, ...] = ("rollout",)
     threads: int = 1
     ranks: int = 1
     """Processes of the trusted child, started by torchrun, that share one update (FSDP2)."""
@@ -43,6 +43,8 @@ class NodeSettings:
     """Fetched blobs are kept up to this size, beyond what the work at hand needs."""
     secrets: Path | None = None
     """Folder of the trusted role's secrets, one file each, mode 0600."""
+    any_recipe: bool = False
+    """The trusted role also does runs whose recipe its operator did not approve (`approvals`)."""
     environment: dict[str, str] = field(default_factory=dict)
     """The child's whole environment."""
     readable: tuple[Path, ...] = ()
@@ -51,7 +53,7 @@ class NodeSettings:
     @property
     def trusted(self) -> bool:
         """Does work that only authorised keys may do."""
-        return "update" in self.kinds or "evaluate" in self.kinds
+        return not TRUSTED.isdisjoint(self.kinds)
 
     def memory_bound(self) -> int | None:
         """Bytes of address space that the child may map; None for no bound.

@@ -1,51 +1,91 @@
-"""Which weights to fetch, and fetching them: anchors and deltas, each verified on arrival."""
+"""Which weights to fetch, and fetching them: anchors and deltas, each verified on arrival.
 
-from archipel.blobs import BlobStore
-from archipel.node.client import LabClient
-from archipel.node.decide import chain_to
-from archipel.node.documents import VersionEntry
-from archipel.node.exchange import LabRefused
+What there is to fetch is said by publications, which a key that the run trusts has signed.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from archipel.node.client import LabReader
+from archipel.node.exchange import LabRefused, believed
+from archipel.node.sealed import NotBelieved, Publication, publication_of
+from archipel.records.chain import chain_to
+from archipel.records.documents import MAX_VERSIONS_PER_PAGE
+from archipel.records.fields import BlobRef
+from archipel.records.statements import RunOpened
 from archipel.work.messages import LinkMessage
+
+MAX_PAGES = 128
+"""Of publications: more than a run's longest keeping fills (100,000 versions)."""
+
+Fetch = Callable[[BlobRef], Awaitable[Path]]
 
 
 class Weights:
-    """Remembers what the lab said of each run's versions, so that only news is asked for."""
+    """Remembers what was published in each run, so that only news is asked for."""
 
-    def __init__(self, client: LabClient, store: BlobStore) -> None:
-        self._client = client
-        self._store = store
-        self._known: dict[str, dict[int, VersionEntry]] = {}
+    def __init__(self, lab: LabReader, fetch: Fetch) -> None:
+        self._lab = lab
+        self._fetch = fetch
+        self._known: dict[str, dict[int, Publication]] = {}
 
     def forget(self) -> None:
         """The lab is another one."""
         self._known.clear()
 
-    async def chain(self, run: str, held: int, target: int) -> list[LinkMessage]:
+    def newest(self, run: str) -> int:
+        """Newest version whose publication is known; -1 for none."""
+        return max(self._known.get(run, ()), default=-1)
+
+    async def learn(self, opened: RunOpened, sealed: Sequence[str]) -> int:
+        """Take note of publications; returns the newest version among them, -1 for none.
+
+        Raises:
+            LabRefused: `bad-version`, one of them does not hold, or contradicts what is known.
+        """
+        known = self._known.setdefault(opened.run, {})
+        found = await asyncio.to_thread(believed, lambda: _all_opened(sealed, opened, known))
+        known |= found
+        return max(found, default=-1)
+
+    async def chain(self, opened: RunOpened, held: int, target: int) -> list[LinkMessage]:
         """Files that lead from version `held` (-1: none) to `target`, in order.
 
         Raises:
             LabUnreachable, LabRefused: from the lab; also when its list does not lead there.
         """
-        known = self._known.setdefault(run, {})
-        while target not in known:
-            since = max(known, default=-1) + 1
-            page = await self._client.read_all(VersionEntry, f"/runs/{run}/versions", since=since)
-            fresh = {entry.version: entry for entry in page if entry.version >= since}
-            if not fresh:
-                break
-            known |= fresh
+        known = self._known.setdefault(opened.run, {})
         try:
             steps = chain_to(list(known.values()), held, target)
-        except ValueError as error:
-            raise LabRefused("broken-chain", str(error), 200) from None
+        except ValueError:
+            await self._read_on(
+                opened, 0 if target in known else self.newest(opened.run) + 1, target
+            )
+            try:
+                steps = chain_to(list(known.values()), held, target)
+            except ValueError as error:
+                raise LabRefused("broken-chain", str(error), 200) from None
         return [await self._fetched(entry, step) for entry, step in steps]
 
-    async def _fetched(self, entry: VersionEntry, step: str) -> LinkMessage:
+    async def _read_on(self, opened: RunOpened, since: int, target: int) -> None:
+        """The lab's list from version `since` on, until `target` is in it."""
+        path = f"/runs/{opened.run}/versions"
+        for _ in range(MAX_PAGES):
+            page = await self._lab.get(path, since=since)
+            if not isinstance(page, list) or not all(isinstance(each, str) for each in page):
+                raise LabRefused("unexpected-answer", f"{path} is no list of records", 200)
+            newest = await self.learn(opened, page[:MAX_VERSIONS_PER_PAGE])
+            if newest < since or newest >= target:
+                return
+            since = newest + 1
+
+    async def _fetched(self, entry: Publication, step: str) -> LinkMessage:
         blob = entry.anchor if step == "anchor" else entry.delta
         if blob is None:
             raise LabRefused("broken-chain", f"version {entry.version} has no {step}", 200)
-        manifest = str(await self._client.fetch(entry.manifest, self._store))
-        weights = str(await self._client.fetch(blob, self._store))
+        manifest = await self._fetch(entry.manifest)
+        weights = await self._fetch(blob)
         return LinkMessage(
             version=entry.version,
             policy=entry.policy,
@@ -53,3 +93,20 @@ class Weights:
             anchor=weights if step == "anchor" else None,
             delta=weights if step == "delta" else None,
         )
+
+
+def _all_opened(
+    sealed: Sequence[str], opened: RunOpened, known: Mapping[int, Publication]
+) -> dict[int, Publication]:
+    found: dict[int, Publication] = {}
+    for each in sealed:
+        made = publication_of(each, opened)
+        before = known.get(made.version) or found.get(made.version)
+        if before is not None and before.policy != made.policy:
+            raise NotBelieved(
+                "bad-version",
+                f"version {made.version} of {opened.run} has policy {made.policy}, "
+                f"and had {before.policy}",
+            )
+        found[made.version] = made
+    return found

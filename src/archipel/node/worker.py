@@ -109,9 +109,9 @@ class Worker:
         """Measure this machine."""
         return await self._ask(RunBenchmark(), BENCHMARK_LIMIT_S, lambda tokens: None)
 
-    async def position(self, run: str, folder: str) -> int:
-        """Version that the trainer's memory of `run` can continue from; -1 for none."""
-        question = AskPosition(run=run, folder=folder)
+    async def position(self, kind: str, run: str, folder: str) -> int:
+        """Version that the child's memory of `run` can continue from; -1 for none."""
+        question = AskPosition(kind=kind, run=run, folder=folder)
         done = await self._ask(question, POSITION_LIMIT_S, lambda tokens: None)
         version = done.values.get("version")
         if not isinstance(version, int):
@@ -143,8 +143,8 @@ class Worker:
             left_s = deadline - asyncio.get_running_loop().time()
             try:
                 answer = await self._receive(left_s)
-            except WorkerLost:
-                await self.kill()
+            except (WorkerLost, asyncio.CancelledError):
+                await self.kill()  # else its answer would be taken for that to the next question
                 raise
             if isinstance(answer, ProgressMessage):
                 on_tokens(answer.tokens)

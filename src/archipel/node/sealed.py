@@ -1,0 +1,161 @@
+"""What a node believes of a lab: statements in their envelopes, and what a digest in one covers.
+
+A lab answers over any wire, so each document that a node acts on is opened here: whose signature, for
+which lab, which run, which request. Law: pure, no I/O; whatever does not hold is `NotBelieved`, whose
+`problem` names the document.
+What it does not show: that a lab's own key tells everybody the same (`ledger` is for that).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from archipel.identity import Envelope, IdentityError, verify
+from archipel.records.canonical import sha256_digest
+from archipel.records.documents import AcceptedWork, Inputs, LabFacts, inputs_digest
+from archipel.records.fields import BlobRef
+from archipel.records.kinds import WORDS_OF
+from archipel.records.kinds.update import UpdateAnswer
+from archipel.records.statements import (
+    RECORD_TYPE,
+    InvalidRecord,
+    LabOpened,
+    LeaseGranted,
+    LeaseRequested,
+    RunOpened,
+    Statement,
+    WorkAnswered,
+    decode,
+    encode,
+)
+from archipel.records.words import Needs
+
+FOLDER_DIGITS = 12
+"""Hexadecimal digits of an opening's digest in the name of a run's folder."""
+
+S = TypeVar("S", bound=Statement)
+
+
+class NotBelieved(ValueError):
+    """A document that does not say what it should, or not in the right hand."""
+
+    def __init__(self, problem: str, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """Whose lab it is and who may open runs."""
+
+    lab: str
+    operators: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One policy version, as whoever the run trusts published it."""
+
+    version: int
+    policy: str
+    """State digest."""
+    manifest: BlobRef
+    anchor: BlobRef | None
+    delta: BlobRef | None
+
+
+def founding_of(facts: LabFacts) -> Founding:
+    """Raises NotBelieved: not signed by the key that the lab goes by."""
+    founded = _opened(facts.founding, LabOpened, "bad-founding")
+    if (founded.author, founded.lab) != (facts.lab, facts.lab):
+        raise NotBelieved(
+            "bad-founding", f"lab {facts.lab} was founded by {founded.author} as {founded.lab}"
+        )
+    return Founding(facts.lab, frozenset(founded.operators))
+
+
+def opening_of(sealed: str, founding: Founding, run: str) -> RunOpened:
+    """How `run` was opened. Raises NotBelieved: by nobody who may, for another run or lab."""
+    opened = _opened(sealed, RunOpened, "bad-opening")
+    if (opened.lab, opened.run) != (founding.lab, run):
+        raise NotBelieved(
+            "bad-opening", f"it opens {opened.run} at {opened.lab}, not {run} at {founding.lab}"
+        )
+    if opened.author not in founding.operators:
+        raise NotBelieved("bad-opening", f"{opened.author} is no operator of this lab")
+    return opened
+
+
+def folder_of(opened: RunOpened) -> str:
+    """A folder name that no other run of this name, here or at another lab, ever has."""
+    digest = sha256_digest(encode(opened)).removeprefix("sha256:")
+    return f"{opened.run}-{digest[:FOLDER_DIGITS]}"
+
+
+def grant_of(sealed: str, request: LeaseRequested) -> LeaseGranted:
+    """The lab's own word that this lease answers `request`. Raises NotBelieved."""
+    grant = _opened(sealed, LeaseGranted, "bad-grant")
+    if (grant.author, grant.lab) != (request.lab, request.lab):
+        raise NotBelieved("bad-grant", f"{grant.kind} by {grant.author}, not by the lab")
+    if (grant.node, grant.request_seq) != (request.author, request.seq):
+        raise NotBelieved(
+            "bad-grant", f"for request {grant.request_seq} of {grant.node}, not for ours"
+        )
+    if grant.spec.kind not in request.kinds:
+        raise NotBelieved("bad-grant", f"a lease of kind {grant.spec.kind} was not asked for")
+    if grant.work.rpartition(".")[0] != grant.spec.run:
+        raise NotBelieved("bad-grant", f"work {grant.work} is none of run {grant.spec.run}")
+    return grant
+
+
+def publication_of(sealed: str, opened: RunOpened) -> Publication:
+    """A version of this run. Raises NotBelieved: not by a key that the run trusts, or none of its."""
+    said = _opened(sealed, WorkAnswered, "bad-version")
+    if said.lab != opened.lab or said.work.rpartition(".")[0] != opened.run:
+        raise NotBelieved("bad-version", f"work {said.work} at {said.lab} is none of {opened.run}")
+    if said.author not in opened.trusted:
+        raise NotBelieved("bad-version", f"{said.author} is not trusted in run {opened.run}")
+    made = said.answer
+    if not isinstance(made, UpdateAnswer):
+        raise NotBelieved("bad-version", f"an answer of kind {made.kind} publishes nothing")
+    return Publication(made.version, made.policy, made.manifest, made.anchor, made.delta)
+
+
+def check_inputs(inputs: Sequence[AcceptedWork], needs: Needs) -> None:
+    """Raises NotBelieved: not the answers that the spec has the digest of."""
+    found = inputs_digest(inputs)
+    if found != needs.inputs:
+        raise NotBelieved(
+            "bad-inputs", f"{len(inputs)} answers of digest {found}, expected {needs.inputs}"
+        )
+
+
+def inputs_of(document: Inputs, opened: RunOpened, version: int) -> tuple[AcceptedWork, ...]:
+    """What `version` of the run is made from.
+
+    Raises:
+        NotBelieved: the grant is not the lab's, not for this version, or has another digest.
+    """
+    grant = _opened(document.grant, LeaseGranted, "bad-inputs")
+    needs: Needs = WORDS_OF[grant.spec.kind].needs(grant.spec)
+    if (grant.author, grant.lab, grant.spec.run) != (opened.lab, opened.lab, opened.run):
+        raise NotBelieved("bad-inputs", f"grant of {grant.work} by {grant.author} is not the lab's")
+    if needs.memory is None or needs.memory.version != version - 1:
+        raise NotBelieved("bad-inputs", f"{grant.work} does not make version {version}")
+    check_inputs(document.inputs, needs)
+    return document.inputs
+
+
+def _opened(sealed: str, kind: type[S], problem: str) -> S:
+    """The statement in an envelope, its author being its signer."""
+    try:
+        envelope = Envelope.from_json(sealed.encode())
+        signer = verify(envelope, RECORD_TYPE)
+        statement = decode(envelope.payload)
+    except (IdentityError, InvalidRecord, UnicodeEncodeError) as error:
+        raise NotBelieved(problem, str(error)) from None
+    if not isinstance(statement, kind):
+        raise NotBelieved(problem, f"it is a {statement.kind}")
+    if statement.author != signer:
+        raise NotBelieved(problem, f"signed by {signer} in the name of {statement.author}")
+    return statement

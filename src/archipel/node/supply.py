@@ -1,0 +1,61 @@
+"""Where the bytes that a work needs come from: from beside its lease, the cache, or the lab.
+
+Law: bytes are known by their hash alone. What came beside a lease and is not asked for is never written.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+from archipel.blobs import BlobStore
+from archipel.node.client import LabReader
+from archipel.records.canonical import sha256_digest
+from archipel.records.documents import BLOB_MARK_DIGITS, MAX_BLOBS_TOLD
+from archipel.records.fields import BlobRef
+from archipel.records.parcel import SMALL_BLOB_BYTES
+
+
+class Supply:
+    """Brings blobs into one store."""
+
+    def __init__(self, lab: LabReader, store: BlobStore) -> None:
+        self._lab = lab
+        self._store = store
+        self._beside: dict[str, bytes] = {}
+        self._latest: OrderedDict[str, None] = OrderedDict()
+        """Digests of the small blobs used last, oldest first."""
+
+    def lay(self, blobs: Iterable[bytes]) -> None:
+        """These came beside the lease at hand; those of the lease before are forgotten."""
+        self._beside = {sha256_digest(data): data for data in blobs}
+
+    def forget(self) -> None:
+        """The lab is another one: nothing of what lies here was its."""
+        self._beside.clear()
+        self._latest.clear()
+
+    async def fetch(self, blob: BlobRef) -> Path:
+        """The blob's file.
+
+        Raises:
+            LabUnreachable, LabRefused: from the lab.
+            StorageFull, OSError: from this machine's disk.
+        """
+        data = self._beside.pop(blob.digest, None)
+        if data is not None:
+            await asyncio.to_thread(self._store.put_bytes, data)
+            self._lab.bytes_down += len(data)
+        path = await self._lab.fetch(blob, self._store)
+        if blob.size <= SMALL_BLOB_BYTES:
+            self._latest[blob.digest] = None
+            self._latest.move_to_end(blob.digest)
+            while len(self._latest) > MAX_BLOBS_TOLD:
+                self._latest.popitem(last=False)
+        return path
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What to tell the lab of the small blobs at hand."""
+        there = (digest for digest in self._latest if self._store.exists(digest))
+        return tuple(digest.removeprefix("sha256:")[:BLOB_MARK_DIGITS] for digest in there)

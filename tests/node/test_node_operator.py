@@ -1,0 +1,165 @@
+"""What an operator does: open a run from a model directory, and fetch a version that it signed for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents import learning
+from archipel.blobs import BlobStore
+from archipel.model.tokenizer import character_tokenizer
+from archipel.node.client import LabReader
+from archipel.node.exchange import LabRefused
+from archipel.node.failures import MAX_IN_A_ROW, Failures
+from archipel.node.operator import (
+    InvalidModel,
+    fetch_version,
+    open_run,
+    stop_run,
+    terms_and_pace,
+    vocabulary_of,
+)
+from archipel.node.patience import NodeFailed
+from archipel.records.documents import Opening
+from archipel.records.recipe import parse_recipe
+from archipel.records.statements import NodeJoined
+from archipel.records.terms import Vocabulary
+from live import live
+from people import envelope, identity
+from specimens import CAPABILITIES
+from world import World
+
+RECIPE = parse_recipe(
+    '[run]\nname = "real"\nversions = 3\ncheckpoint_every = 2\n[environment]\nname = "secret_order"\n'
+)
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    """A model directory; its logits are wider than its tokenizer, as in many published models."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    character_tokenizer().write(folder)
+    (folder / "config.json").write_text(json.dumps({"vocab_size": 128}))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "notes.md").write_bytes(b"stays at home")
+    return folder
+
+
+def test_a_vocabulary_is_as_wide_as_the_logits_and_ends_at_the_tokenizers_end(
+    weights: Path,
+) -> None:
+    assert vocabulary_of(weights) == Vocabulary(128, (character_tokenizer().eos_id,))
+    _, pace = terms_and_pace(RECIPE, weights)
+    assert (pace.vocab_size, pace.stop_tokens) == (128, (character_tokenizer().eos_id,))
+
+
+@pytest.mark.parametrize("config", [None, "{", "[]", "{}", '{"vocab_size": "many"}'])
+def test_a_model_directory_that_lacks_something_says_what(
+    weights: Path, config: str | None
+) -> None:
+    if config is None:
+        (weights / "config.json").unlink()
+    else:
+        (weights / "config.json").write_text(config)
+    with pytest.raises(InvalidModel, match="vocab_size"):
+        vocabulary_of(weights)
+
+
+def test_a_model_whose_end_token_it_cannot_sample_is_refused(weights: Path) -> None:
+    (weights / "config.json").write_text('{"vocab_size": 2}')
+    with pytest.raises(InvalidModel, match="the end token 2"):
+        vocabulary_of(weights)
+
+
+def test_a_model_without_a_tokenizer_is_refused(weights: Path) -> None:
+    (weights / "tokenizer.json").unlink()
+    with pytest.raises(InvalidModel, match=r"tokenizer\.json"):
+        vocabulary_of(weights)
+
+
+def test_a_run_is_opened_fetched_and_stopped_with_one_call_each(
+    world: World, folder: Path, weights: Path
+) -> None:
+    trusted = (identity("learner").did,)
+
+    async def story() -> None:
+        async with live(world) as url:
+            receipt = await open_run(url, world.operator, RECIPE, weights, trusted)
+            assert receipt.index == world.lab.log.size - 1
+            await joined(world)
+            await learning(world)()
+            store, support = BlobStore(folder / "export"), folder / "support"
+            (link,) = await fetch_version(url, store, "real", None, support)
+            assert link.version == 0
+            assert link.anchor.read_bytes().startswith(b"weights 0")
+            assert sorted(path.name for path in support.iterdir()) == [
+                "config.json",
+                "tokenizer.json",
+                "tokenizer_config.json",
+            ]
+            with pytest.raises(ValueError, match="versions 0 to 0, not 1"):
+                await fetch_version(url, store, "real", 1, support)
+            with pytest.raises(LabRefused):
+                await open_run(url, identity("other"), RECIPE, weights, trusted)
+            await stop_run(url, world.operator, "real", "enough")
+
+    world.await_(story())
+    opened = world.run("real").opened
+    assert opened.recipe.digest == RECIPE.digest
+    assert [file.name for file in opened.model] == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert world.run("real").phase.value == "stopped"
+
+
+def test_a_version_is_fetched_only_if_the_labs_operator_opened_its_run(
+    world: World, folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.started()
+    read = LabReader.read
+
+    async def altered(self: LabReader, kind: type, path: str, **options: object) -> object:
+        document = await read(self, kind, path, **options)
+        if isinstance(document, Opening):
+            sealed = document.opening.replace(identity("operator").did, identity("other").did)
+            return Opening(opening=sealed)
+        return document
+
+    monkeypatch.setattr(LabReader, "read", altered)
+
+    async def story() -> None:
+        async with live(world) as url:
+            store = BlobStore(folder / "export")
+            with pytest.raises(LabRefused, match="bad-opening"):
+                await fetch_version(url, store, "run", None, folder / "support")
+
+    world.await_(story())
+
+
+async def joined(world: World) -> None:
+    learner = world.learner(join=False)
+    capabilities = CAPABILITIES.model_copy(update={"kinds": learner.kinds})
+    statement = world.statement(learner.identity, NodeJoined, capabilities=capabilities)
+    await world.lab.submit(envelope(learner.identity, statement))
+
+
+def test_one_bad_run_never_ends_a_node_that_can_do_another(tmp_path: Path) -> None:
+    failures = Failures(tmp_path / "child.log")
+    failures.succeeded("good")
+    for _ in range(2 * MAX_IN_A_ROW):
+        failures.failed("out of memory", "bad")
+    assert failures.in_a_row == 2 * MAX_IN_A_ROW
+    with pytest.raises(NodeFailed, match=r"times in a row on this machine \(out of memory\)"):
+        failures.failed("out of memory", "good")
+
+
+def test_a_machine_on_which_nothing_ever_worked_ends(tmp_path: Path) -> None:
+    failures = Failures(tmp_path / "child.log")
+    for number in range(MAX_IN_A_ROW - 1):
+        failures.failed("out of memory", f"run-{number}")
+    with pytest.raises(NodeFailed, match=r"5 times in a row .*child\.log"):
+        failures.failed("out of memory", "run")
