@@ -1,11 +1,10 @@
 """`archipel lab`: be the coordinator."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from archipel.cli.doors import Mendable, home_folder, log_to, mending
+from archipel.cli.doors import Mendable, home_folder, log_to, mending, show
 from archipel.cli.ledger import HEAD_FILE
 
 DEFAULT_PORT = 8440
@@ -37,6 +36,13 @@ def command() -> None:
 )
 @click.option("--max-store-gb", default=512.0, show_default=True, help="Quota of the blob store.")
 @click.option(
+    "--per-address",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="Nodes of one network address; raise it for a cluster behind one router.",
+)
+@click.option(
     "--log-file", type=click.Path(path_type=Path), help="Structured log [standard error]."
 )
 def start(
@@ -46,6 +52,7 @@ def start(
     ledger: str | None,
     operators: tuple[str, ...],
     max_store_gb: float,
+    per_address: int,
     log_file: Path | None,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
@@ -58,12 +65,13 @@ def start(
     """
     import time
 
-    import uvicorn
-
     from archipel.blobs import BlobStore
     from archipel.identity import Identity, IdentityError
     from archipel.lab.api import make_api
+    from archipel.lab.apply import Contradiction
+    from archipel.lab.doorman import DoorLimits
     from archipel.lab.lab import Lab
+    from archipel.lab.server import LabServer
     from archipel.ledger.location import open_log
     from archipel.ledger.storage import LedgerError
     from archipel.ledger.verification import lab_key
@@ -71,37 +79,73 @@ def start(
     folder = home_folder("lab", home)
     log_to(log_file)
     _end_in_order()
-    with mending(IdentityError, LedgerError, OSError):
+    with mending(IdentityError, LedgerError, OSError, Contradiction):
         identity = Identity.load_or_create(folder / "lab.key")
         operator = Identity.load_or_create(folder / "operator.key")
         origin = lab_key(identity.did).name
         log = open_log(ledger or folder / "ledger.sqlite", origin, identity, folder / HEAD_FILE)
         click.get_current_context().call_on_close(log.close)  # however this ends
-        store = BlobStore(folder / "blobs", quota_bytes=int(max_store_gb * 2**30))
+        quota = int(max_store_gb * 2**30)
+        store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
         lab = Lab(identity, log, store, clock_ms=lambda: time.time_ns() // 1_000_000)
-        lab.found([operator.did, *operators])
     listener = _listen(host, port)
     shown = f"http://{host}:{listener.getsockname()[1]}"
     click.echo(
         f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
     )
-    (folder / "url").write_text(shown)
+    partial = folder / "url.partial"
+    partial.write_text(shown)
+    partial.replace(folder / "url")  # whoever waits for the file never reads half of it
+    limits = DoorLimits.for_nodes(per_address)
+    api = make_api(lab, (operator.did, *operators), limits)
+    LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
 
-    class Server(uvicorn.Server):
-        """Lets waiting nodes go as soon as the end is asked for."""
 
-        async def shutdown(self, sockets: Any = None) -> None:
-            lab.close()
-            await super().shutdown(sockets)
+@command.command()
+@click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
+@click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
+@click.option(
+    "--grace",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(0.0),
+    metavar="SECONDS",
+    help="Keep what was touched since: whoever sent it may be about to name it.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_json: bool) -> None:
+    """Delete blobs that nothing in the ledger needs any more. A running lab does so by itself.
 
-    config = uvicorn.Config(
-        make_api(lab),
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=2,
-    )
-    Server(config).run(sockets=[listener])
+    Needed are: recipes and initial models, the versions that can still be fetched, unconsumed results
+    and what the learner would replay after its newest checkpoint, reports, the newest snapshot.
+
+    \b
+    Examples:
+      archipel lab gc --dry-run
+      archipel lab gc --home /srv/lab
+    """
+    import time
+
+    from archipel.blobs import BlobError, BlobStore
+    from archipel.cli.ledger import stored_state
+    from archipel.identity import IdentityError
+    from archipel.lab.garbage import needed
+    from archipel.ledger.storage import LedgerError
+
+    folder = home_folder("lab", home)
+    with mending(IdentityError, LedgerError, BlobError, OSError, ValueError):
+        _, _, _, state = stored_state(ledger, folder, None)
+        live, store = needed(state), BlobStore(folder / "blobs")
+        before = store.used().total_bytes
+        unneeded = [digest for digest in store.digests() if digest not in live]
+        freed, num = sum(store.size(digest) for digest in unneeded), len(unneeded)
+        if not dry_run:
+            report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace)
+            freed, num = report.num_bytes, report.num_whole + report.num_partial
+    result = {"blobs": num, "bytes": freed, "used_bytes_before": before, "needed": len(live)}
+    said = "would go" if dry_run else "are gone"
+    show(result, as_json, lambda: f"{num} blobs of {freed} bytes {said}; {before} were in use")
 
 
 def _end_in_order() -> None:

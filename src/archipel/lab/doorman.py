@@ -33,6 +33,15 @@ class DoorLimits:
     """Requests for work that wait at the same time."""
     connections_per_address: int = 2048
 
+    @classmethod
+    def for_nodes(cls, per_address: int) -> "DoorLimits":
+        """Room for so many nodes behind one address."""
+        return cls(
+            joins_per_address=Rate(burst=max(256, per_address), per_s=max(2, per_address / 60)),
+            waiting_per_address=per_address,
+            connections_per_address=2 * per_address,
+        )
+
 
 class Buckets:
     """One bucket per name; the ones that were not used for longest are forgotten."""

@@ -1,0 +1,144 @@
+"""The lab's HTTP server: uvicorn, with an end to connections that say nothing.
+
+Law: strangers cannot use up file descriptors: connections are bounded per address and in all, and a
+request whose head is not here in time is cut. A body's deadline is the route's (`requests`).
+"""
+
+import asyncio
+import resource
+from collections import Counter
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from archipel.lab.lab import Lab
+
+HEAD_LIMIT_S = 20.0
+"""A connection's first word, and the rest of a half-sent head, come within this."""
+KEEP_ALIVE_S = 75.0
+"""An idle connection stays open this long: a node that polls keeps it."""
+SPARE_DESCRIPTORS = 256
+"""For the ledger, blobs and uploads."""
+GRACEFUL_S = 2
+
+
+class Connections:
+    """Who is connected, and how many may be."""
+
+    def __init__(self, per_address: int, in_all: int) -> None:
+        self._per_address = per_address
+        self._in_all = in_all
+        self._open: Counter[str] = Counter()
+
+    def admit(self, address: str) -> bool:
+        """One more from this address, if there is room."""
+        if self._open.total() >= self._in_all or self._open[address] >= self._per_address:
+            return False
+        self._open[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """One less."""
+        self._open[address] -= 1
+        if self._open[address] <= 0:
+            del self._open[address]
+
+
+class Guarded(H11Protocol):
+    """HTTP/1.1 with a deadline for every request's head; `guarded` says whose connections count."""
+
+    connections = Connections(0, 0)
+    address = ""
+    watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Let in, if there is room."""
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]) if peer else "local"
+        super().connection_made(transport)
+        if not self.connections.admit(address):
+            transport.abort()
+            return
+        self.address = address
+        self.guard()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Counts no more."""
+        if self.address:
+            self.connections.leave(self.address)
+            self.address = ""
+        self.relax()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Watch a head until it is here whole."""
+        super().data_received(data)
+        if self.is_answering():
+            self.relax()
+        else:
+            self.guard()
+
+    def is_answering(self) -> bool:
+        """A request's head is here whole, and its answer is not finished."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def guard(self) -> None:
+        """Start the clock, if it does not run."""
+        if self.watch is None:
+            self.watch = self.loop.call_later(HEAD_LIMIT_S, self.cut)
+
+    def relax(self) -> None:
+        """Stop the clock."""
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+
+    def cut(self) -> None:
+        """Time is up."""
+        self.watch = None
+        if not self.is_answering() and not self.transport.is_closing():
+            self.transport.close()
+
+
+def guarded(connections: Connections) -> type[asyncio.Protocol]:
+    """The protocol of one server, with these bounds."""
+    return type("GuardedHere", (Guarded,), {"connections": connections})
+
+
+class LabServer(uvicorn.Server):
+    """Lets waiting nodes go as soon as the end is asked for."""
+
+    def __init__(self, api: FastAPI, lab: Lab, per_address: int) -> None:
+        """`per_address`: connections of one address."""
+        in_all = max(descriptors() - SPARE_DESCRIPTORS, SPARE_DESCRIPTORS // 2)
+        super().__init__(
+            uvicorn.Config(
+                api,
+                http=guarded(Connections(per_address, in_all)),
+                log_level="warning",
+                access_log=False,
+                lifespan="on",
+                backlog=4096,
+                timeout_keep_alive=int(KEEP_ALIVE_S),
+                timeout_graceful_shutdown=GRACEFUL_S,
+            )
+        )
+        self._lab = lab
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """As uvicorn does, after the waiting requests."""
+        self._lab.close()
+        await super().shutdown(sockets)
+
+
+def descriptors() -> int:
+    """How many files this process may have open, after asking for as many as are allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # some systems state more than they give
+            return soft
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
