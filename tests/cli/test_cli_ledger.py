@@ -63,10 +63,6 @@ def _refused(done: Done, *words: str) -> None:
         assert word in done.stderr, done.stderr
 
 
-def _lab_did(home: Path) -> str:
-    return Identity.load(home / "lab.key").did
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_lab_told_to_end_closes_its_ledger(site: Site, number: signal.Signals) -> None:
     site.start_lab()
@@ -107,7 +103,7 @@ def test_anybody_can_replay_a_lab_and_a_copy_and_gets_what_the_lab_gets(
 ) -> None:
     url = site.start_lab()
     home = site.home("lab")
-    did = _lab_did(home)
+    did = Identity.load(home / "lab.key").did
     remote = _replay("--lab", url, "--expect", did, "--json")
     own = _replay("--home", str(home), "--json")
     copy = tmp_path / "copy"

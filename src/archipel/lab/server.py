@@ -49,7 +49,7 @@ class Connections:
 class Guarded(H11Protocol):
     """HTTP/1.1 with a deadline for every request's head; `guarded` says whose connections count."""
 
-    connections = Connections(0, 0)
+    allowed = Connections(0, 0)
     address = ""
     watch: asyncio.TimerHandle | None = None
 
@@ -58,7 +58,7 @@ class Guarded(H11Protocol):
         peer = transport.get_extra_info("peername")
         address = str(peer[0]) if peer else "local"
         super().connection_made(transport)
-        if not self.connections.admit(address):
+        if not self.allowed.admit(address):
             transport.abort()
             return
         self.address = address
@@ -67,7 +67,7 @@ class Guarded(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Counts no more."""
         if self.address:
-            self.connections.leave(self.address)
+            self.allowed.leave(self.address)
             self.address = ""
         self.relax()
         super().connection_lost(exc)
@@ -104,7 +104,7 @@ class Guarded(H11Protocol):
 
 def guarded(connections: Connections) -> type[asyncio.Protocol]:
     """The protocol of one server, with these bounds."""
-    return type("GuardedHere", (Guarded,), {"connections": connections})
+    return type("GuardedHere", (Guarded,), {"allowed": connections})
 
 
 class LabServer(uvicorn.Server):

@@ -3,7 +3,7 @@
 The file's metadata holds canonical JSON: facts, a digest over all tensors, and a digest over both. So
 one file, named by its hash, can travel as a blob; a directory of them, `<number>.safetensors`, is
 what a killed run resumes from. A kill at any moment leaves the previous checkpoint and at worst a
-`.<name>.partial`, which the next write removes. Nothing is compressed: zstd takes 9% off fp32 masters
+`.<name>.partial`, which the next write removes. Nothing is compressed: zstd takes 7% off fp32 masters
 and moments, and a plain file's own size bounds what reading it allocates.
 Law: no pickle; nothing in a file is used before its digest agrees.
 """

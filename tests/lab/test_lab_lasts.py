@@ -1,0 +1,280 @@
+"""A lab that lasts: bounded memory, snapshots that anyone can check, blobs that go when nobody needs them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archipel.blobs import BlobStore
+from archipel.lab import refusals
+from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
+from archipel.lab.chain import MAX_REWARDS_REMEMBERED, since, version_of
+from archipel.lab.decide import GONE_MS, forgettable, next_seq
+from archipel.lab.garbage import needed
+from archipel.lab.programmes import rl
+from archipel.lab.recovery import pages, recover, replay, snapshot_ref
+from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
+from archipel.lab.state import Phase
+from archipel.lab.upkeep import Upkeep
+from archipel.records.kinds import WORDS_OF
+from archipel.records.statements import SnapshotTaken, WorkAnswered
+from door import Door
+from people import identity, ref
+from world import World, finish
+
+
+def whole_run(world: World, **pace) -> None:
+    learner = world.started(**pace)
+    finish(world, learner, [world.provider("a"), world.provider("b")])
+    while learner.work() is not None:
+        pass
+
+
+def taken(world: World, **lies) -> SnapshotTaken:
+    data = encode_state(world.state)
+    fields = {"size": world.state.size, "state": snapshot_ref(data)} | lies
+    world.put(data)
+    did = world.state.lab
+    return SnapshotTaken(lab=did, author=did, seq=next_seq(world.lab.ahead), **fields)
+
+
+def test_a_snapshot_and_what_follows_give_the_state_of_the_whole_ledger(world: World) -> None:
+    learner = world.started()
+    node = world.provider("node")
+    for _ in range(3):
+        granted = node.ask()
+        if granted is not None:
+            node.answer(granted)
+        world.await_(world.lab.say(taken(world)))
+    finish(world, learner, [node])
+    live = world.state
+    assert recover(live.lab, world.lab.log, world.blobs) == live  # type: ignore[arg-type]
+    assert replay(live.lab, pages(world.lab.log)) == live
+    world.restart()
+    assert world.state == live
+
+
+def test_a_lab_starts_from_its_newest_usable_snapshot_and_folds_only_the_rest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.started()
+    world.await_(world.lab.say(taken(world)))
+    usable = world.state.size
+    world.provider("node")
+    lost = taken(world)
+    world.await_(world.lab.say(lost))
+    world.blobs.discard(lost.state.digest)
+    folded = []
+    real = apply
+
+    def counting(state, statement, at_ms):
+        folded.append(state.size)
+        return real(state, statement, at_ms)
+
+    monkeypatch.setattr("archipel.lab.recovery.apply", counting)
+    before = world.state
+    world.restart()
+    assert world.state == before
+    assert folded[0] == usable - 1, "the state before the announcement of the usable one"
+
+
+def test_a_snapshot_of_another_state_is_found_by_whoever_replays(world: World) -> None:
+    world.started()
+    before = world.state
+    world.provider("richer")
+    forged = encode_state(replace(world.state, book=world.state.book.put("did:x", 5)))
+    lie = taken(world, state=snapshot_ref(forged))
+    world.await_(world.lab.say(lie))
+    with pytest.raises(Contradiction, match=str(lie.size)):
+        replay(before.lab, pages(world.lab.log))
+
+
+def test_a_snapshot_from_too_long_ago_or_from_the_future_cannot_be_announced(world: World) -> None:
+    world.started()
+    late = replace(world.state, size=world.state.size + MAX_SNAPSHOT_LAG + 1)
+    for state, lie in ((late, {}), (world.state, {"size": world.state.size + 1})):
+        with pytest.raises(Contradiction, match="snapshot"):
+            apply(state, taken(world, **lie), 1)
+    stranger = taken(world).model_copy(update={"author": identity("x").did})
+    with pytest.raises(Contradiction, match="by the lab"):
+        apply(world.state, stranger, 1)
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"format":1,"state":{}}', b"\xff", b"[1.5]"])
+def test_bytes_that_are_no_snapshot_are_refused_by_one_name(data: bytes) -> None:
+    with pytest.raises(BadSnapshot):
+        decode_state(data)
+
+
+def test_a_snapshot_of_another_format_is_refused(world: World) -> None:
+    data = encode_state(world.state).replace(b'"format":1', b'"format":2')
+    with pytest.raises(BadSnapshot, match="format 2"):
+        decode_state(data)
+
+
+def test_what_a_run_remembers_does_not_grow_with_its_versions(world: World) -> None:
+    whole_run(world, versions=40, keep_versions=5, checkpoint_every=4, groups_per_update=1)
+    run = world.run()
+    assert run.phase is Phase.COMPLETE
+    assert [each.version for each in run.chain] == list(range(36, 41))
+    slice_ = rl.course(run)
+    assert len(slice_.made) == 0
+    assert slice_.memory is not None
+    assert slice_.memory.version == 40
+    assert not slice_.results
+    assert not slice_.prompts
+    assert version_of(run, 35) is None
+    assert [each.version for each in since(run, 38)] == [38, 39, 40]
+    world.check_replay()
+
+
+def test_between_checkpoints_everything_that_a_learner_without_memory_replays_is_kept(
+    world: World,
+) -> None:
+    learner = world.started(versions=9, checkpoint_every=4, groups_per_update=2)
+    node = world.provider("node")
+    while world.run().version < 7:
+        learner.work()
+        granted = node.ask()
+        if granted is not None:
+            node.answer(granted)
+    slice_ = rl.course(world.run())
+    assert slice_.memory is not None
+    assert (slice_.memory.version, sorted(slice_.made)) == (4, [5, 6, 7])
+    live = needed(world.state)
+    for made in slice_.made.values():
+        for each in made.inputs:
+            assert {blob.digest for blob in WORDS_OF[each.answer.kind].blobs(each.answer)} <= live
+
+
+def test_the_reward_curve_of_a_long_run_is_thinned_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("archipel.lab.chain.MAX_REWARDS_REMEMBERED", 4)
+    world = World()
+    whole_run(world, versions=20, groups_per_update=1)
+    run = world.run()
+    assert run.reward_stride == 8
+    assert len(run.rewards_micro) == 2
+    assert MAX_REWARDS_REMEMBERED > 1000
+    world.close()
+
+
+def test_a_version_without_the_checkpoint_that_is_due_is_refused(world: World) -> None:
+    learner = world.started(versions=4, checkpoint_every=1)
+    node = world.provider("node")
+    node.answer(node.ask())
+    granted = learner.ask()
+    while granted is None or granted.spec.kind != "update":
+        if granted is not None:
+            learner.answer(granted)
+        granted = learner.ask()
+    with pytest.raises(refusals.MissingBlob, match="checkpoint"):
+        learner.answer(granted, memory=None)
+
+
+@pytest.fixture
+def disk_world(quick_folder: Path):
+    made = World(quick_folder)
+    yield made
+    made.close()
+
+
+def test_a_sweep_takes_what_nobody_needs_and_the_run_goes_on_to_its_end(disk_world: World) -> None:
+    world = disk_world
+    learner = world.started(versions=12, keep_versions=2, checkpoint_every=2, groups_per_update=2)
+    nodes, upkeep = [world.provider("a"), world.provider("b")], Upkeep(world.lab)
+    store = world.blobs
+    assert isinstance(store, BlobStore)
+    most = 0
+    while world.run().phase is not Phase.COMPLETE:
+        learner.work()
+        for node in nodes:
+            granted = node.ask()
+            if granted is not None:
+                node.answer(granted)
+        live = needed(world.state)
+        world.await_(upkeep.sweep(-1.0))
+        assert set(store.digests()) == live
+        most = max(most, len(live))
+    everything = {
+        blob.digest
+        for statement in world.statements()
+        if isinstance(statement, WorkAnswered)
+        for blob in WORDS_OF[statement.answer.kind].blobs(statement.answer)
+    }
+    assert most < len(everything) / 2
+    world.check()
+    world.check_replay()
+
+
+def test_a_blob_that_came_just_now_survives_a_sweep_with_grace(disk_world: World) -> None:
+    world = disk_world
+    young = world.put(b"about to be named")
+    assert world.await_(Upkeep(world.lab).sweep(60.0)) == 0
+    assert world.blobs.exists(young.digest)
+
+
+def test_bytes_of_a_lease_that_came_back_are_given_back_to_the_disk(disk_world: World) -> None:
+    world = disk_world
+    world.started(max_groups_per_lease=1)
+    node, door = world.provider("node"), Door(world)
+    granted = node.ask()
+    assert granted is not None
+    before = world.blobs.used()
+    uploaded = b"x" * 64
+    assert door.upload(node.identity, uploaded, granted.work).status_code == 201
+    kept = world.put(b"was here before")
+    assert door.upload(node.identity, b"was here before", granted.work).status_code == 201
+    node.give_back(granted.work)
+    assert not world.blobs.exists(ref(uploaded).digest)
+    assert world.blobs.exists(kept.digest), "it was here before the lease"
+    assert world.blobs.used().whole_bytes >= before.whole_bytes
+    door.close()
+
+
+def test_nodes_that_are_gone_make_room_first_and_then_those_that_never_did_anything(
+    world: World,
+) -> None:
+    world.started(max_groups_per_lease=1)
+    worker, idler, holder = (world.provider(name) for name in ("worker", "idler", "holder"))
+    worker.answer(worker.ask())
+    assert holder.ask() is not None
+    leaver = world.provider("leaver")
+    leaver.leave()
+    first = forgettable(world.state, world.now_ms, 10)
+    assert first is not None
+    assert first.nodes == (leaver.did,)
+    world.await_(world.lab.say(first))
+    second = forgettable(world.state, world.now_ms, 10)
+    assert second is not None
+    assert set(second.nodes) == {idler.did, identity("learner").did} - _proven(world)
+    world.now_ms += GONE_MS + 1
+    third = forgettable(world.state, world.now_ms, 10)
+    assert third is not None
+    assert holder.did not in third.nodes, "it holds work"
+    assert third.nodes[-1] == worker.did, "who did something goes last"
+
+
+def _proven(world: World) -> set[str]:
+    return {node.did for node in world.state.nodes.values() if node.works}
+
+
+def test_a_full_lab_still_takes_a_newcomer_and_old_words_of_the_forgotten_are_not_believed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.lab.lab.MAX_NODES", 3)
+    monkeypatch.setattr("archipel.lab.admission.MAX_NODES", 4)
+    monkeypatch.setattr("archipel.lab.lab.MAX_FORGOTTEN", 1)
+    world.open_run()
+    nodes = []
+    for number in range(6):
+        world.now_ms += 1
+        nodes.append(world.provider(f"node {number}"))
+    assert len(world.state.nodes) <= 4
+    assert nodes[-1].did in world.state.nodes
+    assert nodes[0].did not in world.state.nodes
+    said = nodes[0].request(seq=1)
+    with pytest.raises(refusals.Replayed):
+        world.ask(said)
+    with pytest.raises(refusals.NotJoined):
+        world.ask(nodes[0].request(seq=world.state.forgotten_seq + 1))
+    world.check_replay()
