@@ -4,85 +4,36 @@
 books must balance, and every group must have been paid once.
 """
 
-import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from archipel.bench.site import Site
+from archipel.cli.ledger import HEAD_FILE
 from archipel.identity import Identity
-from archipel.lab.lab import replay
+from archipel.lab.entry import read_entry
+from archipel.lab.programmes.rl import course
+from archipel.lab.recovery import pages, replay
 from archipel.lab.state import LabState, Phase, Run
 from archipel.ledger.location import read_log
-from archipel.ledger.signed_note import NoteKey
-from archipel.model.tokenizer import character_tokenizer
-from archipel.node.client import LabClient
-from archipel.node.operator import Vocabulary, open_run
-from archipel.records.recipe import Recipe
-from archipel.training.start import start_model
+from archipel.ledger.verification import lab_key
+from archipel.market.journal import wallet
+from archipel.records.documents import NodeView
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import UpdateAnswer
+from archipel.records.programmes.rl import RlPace
+from archipel.records.statements import LeaseGranted, Recorded, WorkAnswered
+from tiny import BATCH, NAME, SECRET, tiny_recipe
 
-NAME = "tiny"
-SECRET = b"only the verifier knows"
 LIMIT_S = 120.0
 """A hard end to every wait: a whole run takes a few seconds on an idle machine."""
-BATCH = 4
 EVERY_PROCESS = {
     "PATH": os.defpath,
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
 }
-
-
-def tiny_recipe(versions: int, staleness: int) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "run": {
-                "name": NAME,
-                "versions": versions,
-                "groups_per_update": BATCH,
-                "group_size": 8,
-                "max_staleness": staleness,
-                "seed": 11,
-                "anchor_every": 2,
-            },
-            "environment": {
-                "name": "secret_order",
-                "secret": "secret-order",
-                "parameters": {"length": 2, "alphabet": 8},
-            },
-            "model": {
-                "hidden_size": 32,
-                "num_layers": 1,
-                "num_heads": 2,
-                "num_kv_heads": 2,
-                "intermediate_size": 64,
-                "max_position_embeddings": 32,
-            },
-            "sampling": {"max_new_tokens": 6},
-            "supervised": {"steps": 300, "batch_size": 32, "decay_steps": 10},
-            "loss": {"name": "ppo_clip"},
-            "optimiser": {"learning_rate": 3e-3, "warmup_steps": 0},
-            "evaluation": {"every": 100, "num_tasks": 4},
-            "lease": {
-                "min_deadline_s": 6.0,
-                "slack": 1.0,
-                "update_deadline_s": 60.0,
-                "max_groups": 2,
-                "price_micro": 1000,
-            },
-        }
-    )
-
-
-def write_start(folder: Path) -> Path:
-    """Version 0: taught the form of an answer, so that some rollouts earn something."""
-    torch.set_num_threads(1)
-    start_model(tiny_recipe(1, 0), folder)
-    return folder
 
 
 class Stage:
@@ -102,20 +53,11 @@ class Stage:
     def open(self, *trusted: str) -> None:
         """Lab, update processes and run, in this order."""
         self.site.start_lab()
-        dids = []
-        for name in trusted or ("update",):
+        names = trusted or ("update",)
+        for name in names:
             self.site.keep_secret(name, "secret-order", SECRET)
-            dids.append(self.site.start_update(name))
-        asyncio.run(self._open_run(tuple(dids)))
-
-    async def _open_run(self, trusted: tuple[str, ...]) -> None:
-        client = LabClient(self.site.url, self.site.operator())
-        tokenizer = character_tokenizer()
-        vocabulary = Vocabulary(tokenizer.vocab_size, (tokenizer.eos_id,))
-        try:
-            await open_run(client, self.recipe, vocabulary, self._start, trusted)
-        finally:
-            await client.close()
+            self.site.start_update(name)
+        self.site.open_run(self.recipe, self._start, names)
 
     def restart_lab(self, *, while_down: Callable[[], None] = lambda: None) -> None:
         """Kill -9, then the same port and home again."""
@@ -125,22 +67,20 @@ class Stage:
         self.site.start_lab(port)
 
     def version(self) -> int:
-        run = self.site.get(f"/runs/{NAME}")
-        return -1 if run is None else int(run["version"])
+        run = self.site.run(NAME)
+        return -1 if run is None else run.version
 
     def leased(self, name: str, kind: str) -> bool:
         """Whether `name` holds work of this kind right now."""
         did = self.site.did(name)
-        leases = self.site.get("/leases") or []
-        return any(lease["node"] == did and lease["kind"] == kind for lease in leases)
+        return any(lease.node == did and lease.kind == kind for lease in self.site.leases())
 
     def wait_for_update(self, latest: int) -> None:
         """Until an update is in the making, or, if it is always over too soon, version `latest`."""
         self.wait(lambda: self.leased("update", "update") or self.version() >= latest, "an update")
 
-    def node(self, name: str) -> Mapping[str, object]:
-        did = self.site.did(name)
-        return next((each for each in self.site.get("/nodes") or [] if each["node"] == did), {})
+    def node(self, name: str) -> NodeView | None:
+        return self.site.nodes().get(self.site.did(name))
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         self.site.wait_until(condition, what, LIMIT_S)
@@ -170,42 +110,59 @@ class Outcome:
     """What the ledger says of a run that is over."""
 
     def __init__(self, home: Path, versions: int) -> None:
-        lab = Identity.load(home / "lab.key")
-        origin = f"archipel.lab/{lab.did.rsplit(':', 1)[-1]}"
-        log = read_log(home / "ledger.sqlite", NoteKey(origin, lab.public_key))
+        did = Identity.load(home / "lab.key").did
+        log = read_log(home / "ledger.sqlite", lab_key(did), home / HEAD_FILE)
         log.verify()
-        self.state: LabState = replay(lab.did, log)
+        entries = list(pages(log))
         log.close()
+        self.state: LabState = replay(did, entries)
         self.run: Run = self.state.runs[NAME]
+        self.history: list[Recorded] = [read_entry(each).statement for each in entries]
+        answers = [said.answer for said in self.history if isinstance(said, WorkAnswered)]
+        self.versions = [answer for answer in answers if isinstance(answer, UpdateAnswer)]
         self._check(versions)
 
+    @property
+    def staleness(self) -> dict[int, int]:
+        """Staleness -> groups that an update consumed."""
+        return dict(course(self.run).staleness)
+
     def _check(self, versions: int) -> None:
-        run, state = self.run, self.state
-        num_groups = versions * BATCH
+        run, num_groups = self.run, versions * BATCH
         assert run.phase is Phase.COMPLETE
         assert run.version == versions
-        assert run.num_groups == num_groups, "a group was lost or counted twice"
-        assert sum(run.staleness.values()) == num_groups
-        assert max(run.staleness) <= run.opened.pace.max_staleness
-        assert sum(state.balances.values()) == 0
-        assert state.balances[run.opened.author] == -num_groups * run.opened.pace.price_micro
-        policies = [version.policy for version in run.versions]
+        assert sum(self.staleness.values()) == num_groups
+        assert isinstance(run.opened.pace, RlPace)
+        assert max(self.staleness) <= run.opened.pace.max_staleness
+        groups = sorted(group for spec in self._accepted() for group in spec.groups)
+        assert groups == list(range(num_groups)), "a group was lost or counted twice"
+        book, price = self.state.book, run.opened.pace.price_micro
+        assert sum(book.values()) == 0
+        assert book[wallet(run.opened.author)] == -num_groups * price
+        self._check_learning(versions)
+
+    def _accepted(self) -> list[RolloutSpec]:
+        grants = {said.work: said.spec for said in self.history if isinstance(said, LeaseGranted)}
+        specs = [grants[said.work] for said in self.history if isinstance(said, WorkAnswered)]
+        return [spec for spec in specs if isinstance(spec, RolloutSpec)]
+
+    def _check_learning(self, versions: int) -> None:
         dull = 0
-        for parent, made in zip(run.versions, run.versions[1:], strict=False):
+        for parent, made in zip(self.versions, self.versions[1:], strict=False):
             is_dull = made.metrics["zero_advantage_groups"] == made.metrics["groups"]
             dull += is_dull
+            assert made.parent == parent.policy
             assert (made.policy == parent.policy) == is_dull, "equal rewards alone change nothing"
-        assert len(set(policies)) == versions + 1 - dull
+        assert [made.version for made in self.versions] == list(range(versions + 1))
+        assert len(set(self.policies)) == versions + 1 - dull
         assert dull <= versions // 8, "too little was learned: equal weights prove nothing"
-        learned = [(v, each.work) for v, used in enumerate(run.updates) for each in used]
-        assert len(learned) == len(set(learned))
 
     @property
     def weights(self) -> str:
         """Digest of the last version."""
-        return self.run.versions[-1].policy
+        return self.versions[-1].policy
 
     @property
     def policies(self) -> list[str]:
         """Digest of every version."""
-        return [version.policy for version in self.run.versions]
+        return [version.policy for version in self.versions]

@@ -3,13 +3,10 @@
 from archipel.demo.aftermath import accepted_groups, orphans_of, weight_traffic
 from archipel.identity import Identity
 from archipel.records.fields import BlobRef
-from archipel.records.statements import (
-    LeaseExpired,
-    LeaseGranted,
-    RolloutSpec,
-    RolloutSubmitted,
-    VersionPublished,
-)
+from archipel.records.kinds.evaluate import EvaluateAnswer
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.update import UpdateAnswer
+from archipel.records.statements import LeaseExpired, LeaseGranted, WorkAnswered
 
 LAB, DOOMED, FAST = (Identity.from_seed(bytes([n]) * 32).did for n in (1, 2, 3))
 BLOB = BlobRef(digest="sha256:" + "0" * 64, size=10)
@@ -31,17 +28,13 @@ def _granted(work: str, node: str, groups: tuple[int, ...]) -> LeaseGranted:
     )
 
 
-def _submitted(work: str, node: str) -> RolloutSubmitted:
-    return RolloutSubmitted(
-        lab=LAB,
-        author=node,
-        seq=1,
-        work=work,
-        policy=POLICY,
-        result=BLOB,
-        num_tokens=1,
-        busy_ms=1,
-    )
+def _answered(work: str, node: str, answer: RolloutAnswer | UpdateAnswer | EvaluateAnswer):
+    return WorkAnswered(lab=LAB, author=node, seq=1, work=work, answer=answer)
+
+
+def _submitted(work: str, node: str) -> WorkAnswered:
+    answer = RolloutAnswer(policy=POLICY, result=BLOB, num_tokens=1, busy_ms=1)
+    return _answered(work, node, answer)
 
 
 def _expired(work: str) -> LeaseExpired:
@@ -81,25 +74,29 @@ def test_work_that_nobody_redid_is_not_called_redone() -> None:
 
 
 def test_traffic_counts_deltas_and_anchors_apart() -> None:
-    def published(version: int, delta: int | None, anchor: int | None) -> VersionPublished:
+    def published(version: int, delta: int | None, anchor: int | None) -> WorkAnswered:
         ref = lambda size: None if size is None else BlobRef(digest=POLICY, size=size)  # noqa: E731
-        return VersionPublished(
-            lab=LAB,
-            author=FAST,
-            seq=1,
-            work=f"r.{version + 1}",
+        answer = UpdateAnswer(
             version=version,
             parent=None,
             policy=POLICY,
             manifest=BLOB,
             anchor=ref(anchor),
             delta=ref(delta),
+            memory=None,
             prompts=(),
             metrics={"full_bytes": 1000},
         )
+        return _answered(f"r.{version + 1}", FAST, answer)
 
+    exam = EvaluateAnswer(version=2, policy=POLICY, report=BLOB, metrics={"full_bytes": 9999})
     traffic = weight_traffic(
-        [(0, published(0, None, 800)), (1, published(1, 100, None)), (2, published(2, 200, 800))]
+        [
+            (0, published(0, None, 800)),
+            (1, published(1, 100, None)),
+            (2, published(2, 200, 800)),
+            (3, _answered("r.9", FAST, exam)),
+        ]
     )
     assert (traffic.versions, traffic.full_bytes, traffic.anchors) == (2, 1000, 2)
     assert (traffic.mean_delta_bytes, traffic.mean_anchor_bytes) == (150.0, 800.0)

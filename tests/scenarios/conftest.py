@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stage import Outcome, Stage, write_start
+from stage import Outcome, Stage
+from tiny import write_start
 
 VERSIONS = 6
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from archipel.blobs import BlobStore
-from archipel.records.statements import RolloutSpec
+from archipel.records.kinds.rollout import RolloutSpec
 from stage import Outcome, Stage
 
 MakeStage = Callable[..., Stage]
@@ -24,9 +24,9 @@ def test_a_late_joiner_starts_from_an_anchor_and_a_leaver_owes_nothing(
     outcome = stage.finished()
     assert outcome.state.nodes[leaver].expired == 0
     assert not outcome.state.nodes[leaver].present
-    assert outcome.state.nodes[late].groups > 0
+    assert outcome.state.nodes[late].works > 0
     fetched = set(BlobStore(stage.site.home("late") / "blobs").digests())
-    versions = outcome.run.versions
+    versions = outcome.versions
     anchors = {each.anchor.digest for each in versions if each.anchor}
     early = {each.delta.digest for each in versions[:3] if each.delta}
     assert len(fetched & anchors) == 1
@@ -56,7 +56,7 @@ def test_staleness_stays_within_its_bound_among_unequal_nodes(
     for name, options in (("fast", []), ("slow", ["--duty", "0.2"]), ("far", ["--latency", "0.3"])):
         stage.site.start_node(name, options)
     outcome = stage.finished()
-    assert max(outcome.run.staleness) <= staleness
+    assert max(outcome.staleness) <= staleness
     assert not any(isinstance(each.spec, RolloutSpec) for each in outcome.state.leases.values())
 
 

@@ -1,25 +1,37 @@
 """The trusted role may be killed between any two of its steps: the next version is the same, bit for bit."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from archipel.model.tokenizer import character_tokenizer
-from archipel.node.operator import Vocabulary, describe_file, make_pace
+from archipel.records.canonical import sha256_digest
+from archipel.records.documents import AcceptedWork, inputs_digest
+from archipel.records.fields import BlobRef
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.update import SavedMemory, UpdateSpec
+from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
-from archipel.records.statements import ResultInput, UpdateSpec
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
-from archipel.work import learner
+from archipel.work import learner, outbox
 from archipel.work.kind import Answer, Context, WorkFailed
-from archipel.work.update import UpdateKind
-from stage import NAME, SECRET, tiny_recipe, write_start
+from archipel.work.kinds.update import UpdateKind
+from archipel.work.messages import ReplayMessage
+from tiny import NAME, SECRET, tiny_recipe, write_start
+from work import asked
+from work.asked import NOTHING, TOKENIZER
 
-RECIPE = tiny_recipe(versions=3, staleness=0)
-TOKENIZER = character_tokenizer()
+
+def recipe_of(checkpoint_every: int, versions: int = 3) -> Recipe:
+    recipe = tiny_recipe(versions, staleness=0)
+    run = recipe.run.model_copy(update={"checkpoint_every": checkpoint_every})
+    return recipe.model_copy(update={"run": run})
+
+
+RECIPE = recipe_of(checkpoint_every=100)
 MakeKind = Callable[[], UpdateKind]
 
 
@@ -35,41 +47,51 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Trusted:
     """A lab's view of one trusted role: what it asked, what it accepted."""
 
-    def __init__(self, folder: Path, start: Path) -> None:
+    def __init__(self, folder: Path, start: Path, recipe: Recipe = RECIPE) -> None:
         self.folder = folder
         self.start = start
+        self.recipe = recipe
         self.policies: list[str] = []
-        self.inputs: list[tuple[ResultInput, ...]] = [()]
+        self.inputs: list[tuple[AcceptedWork, ...]] = [()]
         self.blobs: dict[str, Path] = {}
         self.prompts: dict[int, list[tuple[int, ...]]] = {}
+        self.memory: SavedMemory | None = None
 
     def context(self, memory: str, position: int) -> Context:
-        vocabulary = Vocabulary(TOKENIZER.vocab_size, (TOKENIZER.eos_id,))
-        return Context(
-            work="tiny.1",
-            run=NAME,
-            pace=make_pace(RECIPE, vocabulary),
-            model=self.start,
-            chain=(),
+        """As an agent lays it ready for a child that stands at `position`."""
+        told = self.memory is not None and position < self.memory.version
+        if self.memory is not None and told:
+            position = self.memory.version
+        return asked.context(
+            self.recipe,
+            self.start,
+            self.folder,
             blobs=self.blobs,
-            scratch=self.folder,
             memory=self.folder / memory,
             secret=SECRET,
-            recipe=RECIPE.canonical_bytes(),
+            recipe=self.recipe.canonical_bytes(),
             inputs=self.inputs[-1],
             replay=tuple(
-                (version, self.inputs[version])
+                ReplayMessage(version=version, inputs=self.inputs[version])
                 for version in range(max(position, 0) + 1, len(self.policies))
             ),
+            checkpoint=self.blobs[self.memory.blob.digest] if self.memory and told else None,
+        )
+
+    def spec(self) -> UpdateSpec:
+        version = len(self.policies)
+        return UpdateSpec(
+            run=NAME,
+            version=version,
+            parent=self.policies[-1] if version else None,
+            inputs=inputs_digest(self.inputs[-1]) if version else None,
+            memory=self.memory,
         )
 
     def ask(self, kind: UpdateKind, memory: str) -> Answer:
         """Ask `kind` for the next version."""
         position = kind.position(NAME, self.folder / memory)
-        version = len(self.policies)
-        parent = self.policies[-1] if self.policies else None
-        spec = UpdateSpec(run=NAME, version=version, parent=parent)
-        return kind.run(spec, self.context(memory, position), lambda values: None)
+        return kind.run(self.spec(), self.context(memory, position), lambda tokens: None)
 
     def accept(self, answer: Answer) -> None:
         """The version is published; nodes sample the next batch from it."""
@@ -79,24 +101,38 @@ class Trusted:
                 batch, prompts = unpack_prompts(path.read_bytes())
                 self.prompts[batch] = prompts
         version = len(self.policies) - 1
-        if version < RECIPE.run.versions:
+        if "memory" in answer.files:
+            blob = self._kept(f"memory-{version}", answer.files["memory"].read_bytes())
+            self.memory = SavedMemory(version=version, blob=blob)
+        if version < self.recipe.run.versions:
             self.inputs.append((self._sampled(version),))
 
-    def _sampled(self, batch: int) -> ResultInput:
+    def _kept(self, name: str, data: bytes) -> BlobRef:
+        path = self.folder / name
+        path.write_bytes(data)
+        blob = BlobRef(digest=sha256_digest(data), size=len(data))
+        self.blobs[blob.digest] = path
+        return blob
+
+    def _sampled(self, batch: int) -> AcceptedWork:
         """Both orders of each prompt's two letters: one of them earns something."""
-        work, policy, size = f"tiny.{batch + 2}", self.policies[-1], RECIPE.run.groups_per_update
+        work, policy, run = f"tiny.{batch + 2}", self.policies[-1], self.recipe.run
         groups = []
         for prompt in self.prompts[batch]:
             letters = prompt[-3:-1]
             ways = [(*letters, TOKENIZER.eos_id), (*letters[::-1], TOKENIZER.eos_id)]
             rollouts = [Sampled(tokens, (-0.7, -0.1, -0.1), True) for tokens in ways]
-            groups.append(rollouts * (RECIPE.run.group_size // 2))
-        path = self.folder / f"result-{batch}"
-        path.write_bytes(pack_rollouts(groups, work=work, policy=policy))
-        blob = describe_file(path)
-        self.blobs[blob.digest] = path
+            groups.append(rollouts * (run.group_size // 2))
+        blob = self._kept(f"result-{batch}", pack_rollouts(groups, work=work, policy=policy))
+        size = run.groups_per_update
         indices = tuple(range(batch * size, (batch + 1) * size))
-        return ResultInput(work=work, result=blob, version=batch, policy=policy, groups=indices)
+        spec = RolloutSpec(
+            run=NAME, version=batch, policy=policy, groups=indices, prompts=(NOTHING,)
+        )
+        answer = RolloutAnswer(
+            policy=policy, result=blob, num_tokens=3 * size * run.group_size, busy_ms=1
+        )
+        return AcceptedWork(work=work, spec=spec, answer=answer)
 
 
 def facts(answer: Answer) -> tuple[str, dict[str, bytes]]:
@@ -133,11 +169,11 @@ def test_weights_move_at_every_version_of_this_test(trusted: Trusted, kinds: Mak
 
 
 @pytest.mark.parametrize("every", [1, 10])
-@pytest.mark.parametrize("moment", ["learned", "half an outbox", "outbox", "checkpoint", "told"])
+@pytest.mark.parametrize("moment", ["learned", "half an outbox", "outbox", "saved", "told"])
 def test_an_update_killed_at_any_step_comes_out_the_same(
     trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch, moment: str, every: int
 ) -> None:
-    monkeypatch.setattr(learner, "CHECKPOINT_EVERY", every)
+    monkeypatch.setattr(learner, "SAVE_EVERY", every)
     calm = Trusted(trusted.folder / "calm", trusted.start)
     calm.folder.mkdir()
     kind = kinds()
@@ -147,7 +183,8 @@ def test_an_update_killed_at_any_step_comes_out_the_same(
     run_to(trusted, kind := kinds(), 2)
     with monkeypatch.context() as dying:
         _die(dying, moment)
-        with suppress(Killed):
+        lives = moment == "told" or (moment == "outbox" and every > 1)
+        with nullcontext() if lives else pytest.raises(Killed):
             trusted.ask(kind, "memory")
     assert facts(trusted.ask(kinds(), "memory")) == expected
 
@@ -157,13 +194,13 @@ def _die(dying: pytest.MonkeyPatch, moment: str) -> None:
         raise Killed
 
     if moment == "learned":
-        dying.setattr(learner.Learner, "publish", killed)
+        dying.setattr(learner.Learner, "_publish", killed)
     elif moment == "half an outbox":
-        dying.setattr(learner, "_write_whole", killed)
+        dying.setattr(outbox.Outbox, "finish", killed)
     elif moment == "outbox":
-        dying.setattr(learner.Learner, "_remember", killed)
-    elif moment == "checkpoint":
-        dying.setattr(learner.Learner, "outbox", killed)
+        dying.setattr(Trainer, "save", killed)
+    elif moment == "saved":
+        dying.setattr(outbox.Outbox, "answer", killed)
 
 
 def test_an_answer_asked_for_again_is_the_one_given_before(
@@ -186,15 +223,8 @@ def test_a_machine_that_computes_otherwise_is_stopped_before_it_publishes(
 ) -> None:
     run_to(trusted, kind := kinds(), 2)
     trusted.policies[-1] = "sha256:" + "0" * 64
-    trusted.inputs[-1] = tuple(
-        replace_policy(each, trusted.policies[-1]) for each in trusted.inputs[-1]
-    )
     with pytest.raises(WorkFailed, match="compute alike"):
         trusted.ask(kind, "memory")
-
-
-def replace_policy(each: ResultInput, policy: str) -> ResultInput:
-    return each.model_copy(update={"policy": policy})
 
 
 def test_training_that_diverged_says_so(
@@ -209,3 +239,103 @@ def test_training_that_diverged_says_so(
     monkeypatch.setattr(Trainer, "update", diverging)
     with pytest.raises(WorkFailed, match=r"grad_norm is nan .* diverged"):
         trusted.ask(kind, "memory")
+
+
+def test_an_update_that_failed_half_way_is_made_again_from_what_was_written_down(
+    trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_to(trusted, kind := kinds(), 2)
+    with monkeypatch.context() as failing:
+        failing.setattr(outbox.Outbox, "begin", _full_disk)
+        with pytest.raises(OSError, match="no space"):
+            trusted.ask(kind, "memory")
+    answer = trusted.ask(kind, "memory")
+    assert facts(answer) == facts(trusted.ask(kinds(), "new memory"))
+
+
+def _full_disk(*arguments: object) -> Path:
+    raise OSError(28, "no space")
+
+
+def test_the_checkpoint_travels_at_every_k_th_version_but_not_the_first(
+    trusted: Trusted, kinds: MakeKind, start: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "published").mkdir()
+    every_other = Trusted(tmp_path / "published", start, recipe_of(2, versions=4))
+    for lab, expected in ((trusted, []), (every_other, [2, 4])):
+        kind, told = kinds(), []
+        for version in range(lab.recipe.run.versions + 1):
+            answer = lab.ask(kind, "memory")
+            told += [version] if "memory" in answer.files else []
+            lab.accept(answer)
+        assert told == expected
+
+
+@pytest.fixture
+def published(tmp_path: Path, start: Path, kinds: MakeKind) -> tuple[Trusted, UpdateKind]:
+    """A run at version 3 whose checkpoint of version 2 is published, and who made it."""
+    trusted = Trusted(tmp_path, start, recipe_of(2, versions=5))
+    run_to(trusted, kind := kinds(), 4)
+    assert trusted.memory is not None
+    assert trusted.memory.version == 2
+    return trusted, kind
+
+
+def test_a_machine_without_memory_continues_alike_from_the_checkpoint_and_later_results_alone(
+    published: tuple[Trusted, UpdateKind], kinds: MakeKind
+) -> None:
+    trusted, kind = published
+    for each in trusted.inputs[1] + trusted.inputs[2]:
+        trusted.blobs.pop(each.answer.result.digest).unlink()
+    fresh = kinds()
+    for _ in range(2):
+        expected = trusted.ask(kind, "memory")
+        assert facts(trusted.ask(fresh, "new memory")) == facts(expected)
+        trusted.accept(expected)
+
+
+def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(
+    published: tuple[Trusted, UpdateKind], kinds: MakeKind, tmp_path: Path
+) -> None:
+    trusted, kind = published
+    late = kinds()
+    early = Trusted(tmp_path, trusted.start, trusted.recipe)
+    early.accept(early.ask(late, "late memory"))
+    assert late.position(NAME, tmp_path / "late memory") == 0
+    assert facts(trusted.ask(late, "late memory")) == facts(trusted.ask(kind, "memory"))
+
+
+def test_a_checkpoint_that_is_older_than_the_memory_is_left_alone(
+    published: tuple[Trusted, UpdateKind], kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted, kind = published
+    expected = facts(trusted.ask(kind, "memory"))
+    monkeypatch.setattr(Trainer, "unpack", _full_disk)
+    for worker in (kind, kinds()):
+        position = worker.position(NAME, trusted.folder / "memory")
+        context = trusted.context("memory", position)
+        with_it = context.model_copy(update={"checkpoint": trusted.folder / "memory-2"})
+        assert facts(worker.run(trusted.spec(), with_it, lambda tokens: None)) == expected
+
+
+def test_a_checkpoint_of_another_version_or_recipe_is_refused(
+    published: tuple[Trusted, UpdateKind], kinds: MakeKind
+) -> None:
+    trusted, _ = published
+    assert trusted.memory is not None
+    trusted.memory = trusted.memory.model_copy(update={"version": 1})
+    with pytest.raises(WorkFailed, match="is of version 2, expected 1"):
+        trusted.ask(kinds(), "new memory")
+    trusted.memory = trusted.memory.model_copy(update={"version": 2})
+    trusted.recipe = recipe_of(2, versions=6)
+    with pytest.raises(WorkFailed, match="follows recipe"):
+        trusted.ask(kinds(), "new memory")
+
+
+def test_replay_says_how_many_tokens_it_has_learned_from(trusted: Trusted, kinds: MakeKind) -> None:
+    run_to(trusted, kinds(), 3)
+    told: list[int] = []
+    context = trusted.context("new memory", -1)
+    kinds().run(trusted.spec(), context, told.append)
+    batch = trusted.inputs[1][0].answer.num_tokens
+    assert told == [batch, 2 * batch]

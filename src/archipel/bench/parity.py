@@ -7,7 +7,6 @@ of a seed. At S = 0 the weights must be equal bit for bit.
 What it does not show: one tiny model on one task; loopback with injected latency is no internet.
 """
 
-import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,17 +18,12 @@ from torch import Tensor
 
 from archipel.bench.central import Bench, Skill, prepare
 from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
-from archipel.bench.site import Site
-from archipel.blobs import BlobStore
+from archipel.bench.site import Site, SiteFailed
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import describe
-from archipel.node.client import LabClient
-from archipel.node.operator import Vocabulary, fetch_version, open_run
 from archipel.records.recipe import Recipe
-from archipel.training.groups import stop_ids
 from archipel.training.rl import reinforce
 from archipel.training.trainer import Trainer
-from archipel.work.export import write_version
 
 NODES: dict[str, list[str]] = {
     "near": [],
@@ -131,21 +125,17 @@ def _central(bench: Bench, start: Path, seed: int) -> Arm:
 
 def _distributed(site: Site, bench: Bench, recipe: Recipe, start: Path) -> Arm:
     name = recipe.run.name
-    vocabulary = Vocabulary(bench.config.vocab_size, stop_ids(bench.tokenizer))
-
-    async def opening() -> None:
-        client = LabClient(site.url, site.operator())
-        try:
-            await open_run(client, recipe, vocabulary, start, (site.did("update"),))
-        finally:
-            await client.close()
-
-    asyncio.run(opening())
+    site.open_run(recipe, start, ("update",))
     _churn(site, name, recipe.run.versions)
-    run = site.get(f"/runs/{name}")
-    state = asyncio.run(_final_state(site, name))
+    run = site.run(name)
+    if run is None:
+        raise SiteFailed("the lab does not answer after the run's end")
+    out = site.folder / f"final-{name}"
+    site.fetch_weights(name, None, out)
+    named = read_model(out).named_parameters()
+    state = {key: value.detach().to(torch.bfloat16) for key, value in named}
     arm = f"S={recipe.run.max_staleness}"
-    return _arm(bench, recipe.run.seed, arm, state, run["rewards"], run["staleness"])
+    return _arm(bench, recipe.run.seed, arm, state, run.rewards, run.progress["staleness"])
 
 
 def _churn(site: Site, name: str, versions: int) -> None:
@@ -159,22 +149,8 @@ def _churn(site: Site, name: str, versions: int) -> None:
 
 
 def _version(site: Site, name: str) -> int:
-    run = site.get(f"/runs/{name}")
-    return -1 if run is None else int(run["version"])
-
-
-async def _final_state(site: Site, name: str) -> dict[str, Tensor]:
-    client = LabClient(site.url, site.operator())
-    try:
-        support = site.folder / "export" / name
-        store = BlobStore(site.folder / "export" / "blobs")
-        links = await fetch_version(client, store, name, None, support)
-    finally:
-        await client.close()
-    out = site.folder / f"final-{name}"
-    write_version(links, support, out)
-    model = read_model(out)
-    return {key: value.detach().to(torch.bfloat16) for key, value in model.named_parameters()}
+    run = site.run(name)
+    return -1 if run is None else run.version
 
 
 def _arm(

@@ -5,8 +5,6 @@ time is that of its publication. Loading programs and making version 0 is set-up
 fetch of weights is not. Law: nothing but the run itself works while it is timed.
 """
 
-import asyncio
-import base64
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,22 +14,16 @@ from torch import Tensor
 from archipel.bench.peers_job import Result
 from archipel.bench.processor import tree_seconds
 from archipel.bench.site import Site, SiteFailed
-from archipel.blobs import BlobStore
-from archipel.lab.entry import read_entry
 from archipel.model.directory import read_model
-from archipel.model.tokenizer import Tokenizer
-from archipel.node.client import LabClient
-from archipel.node.operator import Vocabulary, fetch_version, open_run
+from archipel.records.documents import RunView
+from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.recipe import Recipe
-from archipel.records.statements import VersionPublished
-from archipel.training.groups import stop_ids
-from archipel.work.export import write_version
+from archipel.records.statements import WorkAnswered
 
 RUN_LIMIT_S = 3600.0
 JOIN_LIMIT_S = 120.0
 LOOK_S = 0.25
 """Between looks at the run: rare, because the lab that answers shares the cores."""
-PAGE = 1000
 UPDATE_ONLY = ("--kinds", "update")
 """No evaluations beside training: the judge comes afterwards, as for the other arms."""
 
@@ -54,11 +46,11 @@ def train(
         site.start_update(options=UPDATE_ONLY)
         for number in range(nodes):
             site.start_node(f"node-{number}")
-        joined = lambda: len(site.get("/nodes") or []) == nodes + 1  # noqa: E731  reads as a word
+        joined = lambda: len(site.nodes()) == nodes + 1  # noqa: E731  reads as a word
         site.wait_until(joined, "everybody to join", JOIN_LIMIT_S)
         started_s = time.perf_counter() - began
         opened = time.perf_counter()
-        asyncio.run(_open(site, recipe, start))
+        site.open_run(recipe, start, ("update",))
         _wait(site, name, 0)
         constructed_s = time.perf_counter() - opened
         cpu_s = tree_seconds()
@@ -67,8 +59,8 @@ def train(
         times = _published(site)
         every = recipe.evaluation.every
         judged = [version for version in times if version % every == 0 and version > 0]
-        states = {version: asyncio.run(_fetch(site, name, version)) for version in judged}
-        rewards = tuple(site.get(f"/runs/{name}")["rewards"])
+        states = {version: _fetch(site, name, version) for version in judged}
+        rewards = _wait(site, name, recipe.run.versions).rewards
     share = cpu_s / max(times[recipe.run.versions] - times[0], 1e-9)
     points = tuple(
         (version, at_s - times[0], (at_s - times[0]) * share)
@@ -78,46 +70,27 @@ def train(
     return Result("archipel, distributed", started_s, constructed_s, points, rewards), states
 
 
-async def _open(site: Site, recipe: Recipe, start: Path) -> None:
-    tokenizer = Tokenizer.from_directory(start)
-    vocabulary = Vocabulary(tokenizer.vocab_size, stop_ids(tokenizer))
-    client = LabClient(site.url, site.operator())
-    try:
-        await open_run(client, recipe, vocabulary, start, (site.did("update"),))
-    finally:
-        await client.close()
-
-
-def _wait(site: Site, name: str, version: int) -> None:
+def _wait(site: Site, name: str, version: int) -> RunView:
+    """The run, once it has reached `version`."""
     deadline = time.monotonic() + RUN_LIMIT_S
-    while (run := site.get(f"/runs/{name}")) is None or run["version"] < version:
+    while (run := site.run(name)) is None or run.version < version:
         site.check_alive()
         if time.monotonic() > deadline:
             raise SiteFailed(f"{name} is not at version {version} after {RUN_LIMIT_S:.0f} s")
         time.sleep(LOOK_S)
+    return run
 
 
 def _published(site: Site) -> dict[int, float]:
     """Version -> second at which the ledger took it in; the site has one run."""
-    times: dict[int, float] = {}
-    start = 0
-    while page := site.get(f"/ledger/entries?start={start}&limit={PAGE}"):
-        for entry in (read_entry(base64.b64decode(text)) for text in page):
-            said = entry.statement
-            if isinstance(said, VersionPublished):
-                times[said.version] = entry.at_ms / 1000
-        start += len(page)
-    return times
+    return {
+        said.answer.version: at_ms / 1000
+        for at_ms, said in site.history()
+        if isinstance(said, WorkAnswered) and isinstance(said.answer, UpdateAnswer)
+    }
 
 
-async def _fetch(site: Site, name: str, version: int) -> dict[str, Tensor]:
-    client = LabClient(site.url, site.operator())
-    try:
-        support = site.folder / "export" / "support"
-        store = BlobStore(site.folder / "export" / "blobs")
-        links = await fetch_version(client, store, name, version, support)
-    finally:
-        await client.close()
+def _fetch(site: Site, name: str, version: int) -> dict[str, Tensor]:
     out = site.folder / "export" / f"version-{version}"
-    write_version(links, support, out)
+    site.fetch_weights(name, version, out)
     return {key: value.detach() for key, value in read_model(out).named_parameters()}

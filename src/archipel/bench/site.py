@@ -4,6 +4,8 @@ The demo, the parity benchmark and the fault tests act on a `Site` as an operato
 interrupt, ask over HTTP. Law: leaving the block ends every process, also after an error.
 """
 
+import asyncio
+import base64
 import os
 import signal
 import subprocess
@@ -16,11 +18,20 @@ from typing import Any, Self
 
 import httpx
 
+from archipel.blobs import BlobStore
 from archipel.identity import Identity
+from archipel.lab.entry import read_entry
+from archipel.node.approvals import approve
+from archipel.node.operator import fetch_version, open_run
+from archipel.records.documents import LeaseView, NodeView, RunView
+from archipel.records.recipe import RecipeForm
+from archipel.records.statements import Recorded
+from archipel.work.export import write_version
 
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
 POLL_S = 0.05
+PAGE = 1000
 
 
 class SiteFailed(RuntimeError):
@@ -93,6 +104,35 @@ class Site:
         with os.fdopen(descriptor, "wb") as file:
             file.write(value)
 
+    def approve(self, holder: str, recipe: RecipeForm) -> None:
+        """Let a trusted role do runs of this recipe."""
+        approve(self.home(holder), recipe.digest)
+
+    def open_run(self, recipe: RecipeForm, weights: Path, trusted: Sequence[str]) -> None:
+        """Open a run that starts from the model directory `weights`, as the lab's operator would.
+
+        trusted: names of the processes that hold its trusted role.
+
+        Raises:
+            LabUnreachable, LabRefused: from the lab.
+            InvalidModel, OSError: the model directory cannot be used.
+        """
+        for name in trusted:
+            self.approve(name, recipe)
+        dids = [self.did(name) for name in trusted]
+        asyncio.run(open_run(self.url, self.operator(), recipe, weights, dids))
+
+    def fetch_weights(self, run: str, version: int | None, out: Path) -> str:
+        """Write a version (None: the newest) to the model directory `out`; returns its state digest.
+
+        Raises:
+            LabUnreachable, LabRefused: from the lab.
+            ExportFailed: what it gave does not verify.
+        """
+        support, store = self.folder / "export" / run, BlobStore(self.folder / "export" / "blobs")
+        links = asyncio.run(fetch_version(self.url, store, run, version, support))
+        return write_version(links, support, out)
+
     def kill(self, name: str) -> None:
         """SIGKILL, as a power cut would: the process and its work process get no last word."""
         process = self._processes.pop(name)
@@ -125,6 +165,28 @@ class Site:
             return None
         is_json = answer.headers["content-type"].startswith("application/json")
         return answer.json() if is_json else answer.text
+
+    def run(self, name: str) -> RunView | None:
+        """Where a run stands; None while the lab does not answer, or knows no such run."""
+        shown = self.get(f"/runs/{name}")
+        return None if shown is None else RunView.model_validate(shown, strict=False)
+
+    def nodes(self) -> dict[str, NodeView]:
+        """What the lab says of each node, by key."""
+        shown = [NodeView.model_validate(each, strict=False) for each in self.get("/nodes") or []]
+        return {view.node: view for view in shown}
+
+    def leases(self) -> list[LeaseView]:
+        """Every open lease."""
+        return [LeaseView.model_validate(each, strict=False) for each in self.get("/leases") or []]
+
+    def history(self) -> list[tuple[int, Recorded]]:
+        """The whole ledger: (received at, Unix milliseconds; statement), each signature verified."""
+        history: list[tuple[int, Recorded]] = []
+        while page := self.get(f"/ledger/entries?start={len(history)}&limit={PAGE}"):
+            entries = [read_entry(base64.b64decode(text)) for text in page]
+            history += [(entry.at_ms, entry.statement) for entry in entries]
+        return history
 
     def wait_until(self, condition: Callable[[], bool], what: str, limit_s: float) -> None:
         """Wait for a condition.

@@ -15,7 +15,10 @@ from collections.abc import Sequence
 import click
 
 COMMANDS = {
-    "demo": ("demo", "Train a tiny model with RL on four unequal machines, here, in three minutes"),
+    "demo": (
+        "demo",
+        "Train a tiny model with RL on four unequal machines, here, in about 90 seconds",
+    ),
     "lab": ("lab", "Run a lab: the coordinator of one or more runs"),
     "node": ("node", "Offer this machine to a lab"),
     "update": ("update", "Run the trusted role: update and evaluate"),

@@ -70,7 +70,7 @@ def command(
         title = (
             f"RL over four unequal nodes, staleness <= {recipe.run.max_staleness} (seed {chosen})"
         )
-        draw_curve(performance.run, performance.events, title, folder / "curve.png")
+        draw_curve(performance.ended, performance.events, title, folder / "curve.png")
         result = report(performance, arms) | {"seconds": time.monotonic() - began}
         (folder / "result.json").write_text(json.dumps(result, indent=2))
     if as_json:

@@ -47,9 +47,9 @@ def command(
 
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe, with_seed
-    from archipel.demo.judging import Trial, judge
     from archipel.model.directory import InvalidModel
     from archipel.training.environments.task import InvalidEnvironment
+    from archipel.work.judging import Trial, judge
 
     torch.set_num_threads(threads)
     recipe = with_seed(find_recipe(recipe_name), seed)

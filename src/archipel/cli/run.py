@@ -51,41 +51,43 @@ def open_(
       archipel run open secret-order --weights start --dry-run
       archipel run open my.toml --weights start --trust did:key:z6Mk...
     """
-    from archipel.cli.recipes import find_recipe
+    from archipel.cli.recipes import find_any_recipe
     from archipel.identity import Identity, IdentityError
-    from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
-    from archipel.node.client import LabClient
-    from archipel.node.operator import Vocabulary, make_pace, open_run
+    from archipel.node.operator import open_run, terms_and_pace
 
-    recipe = find_recipe(recipe_name)
-    with mending(IdentityError, InvalidTokenizer, OSError):
-        tokenizer = Tokenizer.from_directory(weights)
-        vocabulary = Vocabulary(_vocab_size(weights, tokenizer.vocab_size), _stop(tokenizer.eos_id))
-        if dry_run:
-            resolved = recipe.model_dump(mode="json")
-            pace = make_pace(recipe, vocabulary).model_dump(mode="json")
-            click.echo(
-                json.dumps({"digest": recipe.digest, "recipe": resolved, "pace": pace}, indent=2)
-            )
-            return
+    recipe = find_any_recipe(recipe_name)
+    if dry_run:
+        with mending(OSError, ValueError):
+            terms, pace = terms_and_pace(recipe, weights)
+        resolved = {"recipe": recipe, "terms": terms, "pace": pace}
+        shown = {name: part.model_dump(mode="json") for name, part in resolved.items()}
+        click.echo(json.dumps({"digest": recipe.digest, **shown}, indent=2))
+        return
+    with mending(IdentityError, OSError):
         identity = Identity.load(key or home_folder("lab", None) / "operator.key")
-        trusted = trust or (Identity.load_or_create(home_folder("update", None) / "node.key").did,)
-
-    async def opening() -> dict[str, Any]:
-        client = LabClient(lab_url, identity)
-        try:
-            return await open_run(client, recipe, vocabulary, weights, trusted)
-        finally:
-            await client.close()
-
-    receipt = ask_lab(opening())
+        trusted = _trusted(recipe.digest, trust)
+    with mending(OSError, ValueError):
+        receipt = ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
     show(
-        {"run": recipe.run.name, "recipe": recipe.digest, **receipt},
+        {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")},
         as_json,
         lambda: (
-            f"run {recipe.run.name} is open (ledger entry {receipt['index']}); recipe {recipe.digest}"
+            f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
         ),
     )
+
+
+def _trusted(recipe_digest: str, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys of the trusted role; if this machine's is among them, it may do this recipe."""
+    from archipel.identity import Identity
+    from archipel.node.approvals import approve
+
+    home = home_folder("update", None)
+    own = Identity.load_or_create(home / "node.key").did
+    trusted = named or (own,)
+    if own in trusted:
+        approve(home, recipe_digest)
+    return trusted
 
 
 @command.command("list")
@@ -114,7 +116,13 @@ def show_(name: str, lab_url: str, as_json: bool) -> None:
       archipel run show secret-order --json
     """
     run = ask_lab(_get(lab_url, f"/runs/{name}"))
-    show(run, as_json, lambda: "\n".join(f"{k:22} {v}" for k, v in run.items() if k != "rewards"))
+
+    def text() -> str:
+        long = ("rewards", "progress")
+        plain = {name: value for name, value in run.items() if name not in long}
+        return "\n".join(f"{k:22} {v}" for k, v in (plain | run["progress"]).items())
+
+    show(run, as_json, text)
 
 
 @command.command()
@@ -170,20 +178,11 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
       archipel run stop secret-order --reason "reward has converged"
     """
     from archipel.identity import Identity, IdentityError
-    from archipel.node.client import LabClient
     from archipel.node.operator import stop_run
 
     with mending(IdentityError, OSError):
         identity = Identity.load(key or home_folder("lab", None) / "operator.key")
-
-    async def stopping() -> None:
-        client = LabClient(lab_url, identity)
-        try:
-            await stop_run(client, name, reason)
-        finally:
-            await client.close()
-
-    ask_lab(stopping())
+    ask_lab(stop_run(lab_url, identity, name, reason))
     click.echo(f"run {name} is stopped")
 
 
@@ -204,23 +203,14 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
       archipel run export secret-order --version 40 --out trained-40
     """
     from archipel.blobs import BlobStore
-    from archipel.identity import Identity
-    from archipel.node.client import LabClient
     from archipel.node.operator import fetch_version
     from archipel.work.export import ExportFailed, write_version
 
     folder = home_folder("export", home)
-    store, support = BlobStore(folder / "blobs"), folder / "models" / name
-
-    async def fetching() -> Any:
-        client = LabClient(lab_url, Identity.from_seed(bytes(32)))  # reading needs no key
-        try:
-            return await fetch_version(client, store, name, version, support)
-        finally:
-            await client.close()
-
     with mending(ExportFailed, OSError, ValueError):
-        digest = write_version(ask_lab(fetching()), support, out)
+        store, support = BlobStore(folder / "blobs"), folder / "models" / name
+        links = ask_lab(fetch_version(lab_url, store, name, version, support))
+        digest = write_version(links, support, out)
     click.echo(f"{out}: weights {digest}")
 
 
@@ -237,25 +227,12 @@ def ask_lab(question: Coroutine[Any, Any, T]) -> T:
 
 
 async def _get(lab_url: str, path: str) -> Any:
-    from archipel.identity import Identity
-    from archipel.node.client import LabClient
+    from archipel.node.client import LabReader
 
-    client = LabClient(lab_url, Identity.from_seed(bytes(32)))  # asking needs no key
-    try:
-        return await client.get(path)
-    finally:
-        await client.close()
+    async with LabReader(lab_url) as lab:
+        return await lab.get(path)
 
 
 def _run_line(run: dict[str, Any]) -> str:
     reward = "" if run["reward"] is None else f" reward {run['reward']:.3f}"
     return f"{run['run']:24} {run['phase']:10} version {run['version']}/{run['versions']}{reward}"
-
-
-def _stop(eos: int | None) -> tuple[int, ...]:
-    return () if eos is None else (eos,)
-
-
-def _vocab_size(weights: Path, fallback: int) -> int:
-    config = json.loads((weights / "config.json").read_bytes())
-    return int(config.get("vocab_size", fallback))

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.statements import (
-    AnyStatement,
     LeaseExpired,
     LeaseGranted,
     LeaseReturned,
-    RolloutSpec,
-    RolloutSubmitted,
-    VersionPublished,
+    Recorded,
+    WorkAnswered,
 )
+
+History = Sequence[tuple[int, Recorded]]
+"""(received at, Unix milliseconds; statement) in ledger order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +31,16 @@ class Orphan:
     """From taking it back until the last of its groups was accepted."""
 
 
-def orphans_of(node: str, entries: Sequence[tuple[int, AnyStatement]]) -> list[Orphan]:
-    """Every lease that `node` let go, and who did the work instead.
-
-    `entries` are (received at, Unix milliseconds; statement) in ledger order.
-    """
+def orphans_of(node: str, history: History) -> list[Orphan]:
+    """Every lease that `node` let go, and who did the work instead."""
     grants = {
         statement.work: (at_ms, statement)
-        for at_ms, statement in entries
+        for at_ms, statement in history
         if isinstance(statement, LeaseGranted) and isinstance(statement.spec, RolloutSpec)
     }
-    accepted = accepted_groups(entries)
+    accepted = accepted_groups(history)
     orphans = []
-    for at_ms, statement in entries:
+    for at_ms, statement in history:
         if not isinstance(statement, LeaseExpired | LeaseReturned) or statement.work not in grants:
             continue
         granted_ms, grant = grants[statement.work]
@@ -61,17 +61,17 @@ def orphans_of(node: str, entries: Sequence[tuple[int, AnyStatement]]) -> list[O
     return orphans
 
 
-def accepted_groups(entries: Sequence[tuple[int, AnyStatement]]) -> dict[int, tuple[int, str]]:
+def accepted_groups(history: History) -> dict[int, tuple[int, str]]:
     """Group -> (accepted at, node)."""
     specs = {
         statement.work: statement.spec
-        for _, statement in entries
+        for _, statement in history
         if isinstance(statement, LeaseGranted) and isinstance(statement.spec, RolloutSpec)
     }
     return {
         group: (at_ms, statement.author)
-        for at_ms, statement in entries
-        if isinstance(statement, RolloutSubmitted)
+        for at_ms, statement in history
+        if isinstance(statement, WorkAnswered) and statement.work in specs
         for group in specs[statement.work].groups
     }
 
@@ -88,12 +88,13 @@ class Traffic:
     mean_anchor_bytes: float
 
 
-def weight_traffic(entries: Sequence[tuple[int, AnyStatement]]) -> Traffic:
+def weight_traffic(history: History) -> Traffic:
     """What the published versions weigh."""
-    published = [s for _, s in entries if isinstance(s, VersionPublished)]
-    deltas = [s.delta.size for s in published if s.delta is not None]
-    anchors = [s.anchor.size for s in published if s.anchor is not None]
-    full = max((s.metrics.get("full_bytes", 0) for s in published), default=0)
+    answers = [said.answer for _, said in history if isinstance(said, WorkAnswered)]
+    published = [answer for answer in answers if isinstance(answer, UpdateAnswer)]
+    deltas = [made.delta.size for made in published if made.delta is not None]
+    anchors = [made.anchor.size for made in published if made.anchor is not None]
+    full = max((made.metrics.get("full_bytes", 0) for made in published), default=0)
     return Traffic(
         versions=len(published) - 1,
         full_bytes=full,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from archipel.demo.aftermath import orphans_of, weight_traffic
-from archipel.demo.judging import Judgement, Trial, judge, sample_answers
+from archipel.work.judging import Judgement, Trial, judge, sample_answers
 from archipel.demo.plan import CAST, DOOMED
 from archipel.demo.story import Performance
 from archipel.records.recipe import Recipe
@@ -58,19 +58,19 @@ def _with_supervised(recipe: Recipe, section: Any) -> Recipe:
 
 def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
     """Everything the ending says, for machines."""
-    traffic = weight_traffic(show.entries)
+    traffic, run = weight_traffic(show.history), show.ended
     return {
         "seed": show.plan.seed,
         "test": {name: _figures(judgement) for name, judgement in arms.items()},
         "supervised_s": show.supervised_s,
         "learning_s": show.learning_s,
-        "nodes": show.nodes,
+        "nodes": {name: view.model_dump(mode="json") for name, view in show.nodes.items()},
         "weights": asdict(traffic),
-        "staleness": show.run["staleness"],
-        "learner_utilisation": show.run["learner_utilisation"],
-        "rewards": show.run["rewards"],
-        "evaluations": show.run["evaluations"],
-        "killed_node": [asdict(o) for o in orphans_of(show.dids[DOOMED], show.entries)],
+        "staleness": run.progress["staleness"],
+        "learner_utilisation": run.learner_utilisation,
+        "rewards": run.rewards,
+        "evaluations": run.evaluations,
+        "killed_node": [asdict(o) for o in orphans_of(show.dids[DOOMED], show.history)],
         "model": str(show.trained),
         "curve": str(show.plan.folder / "curve.png"),
     }
@@ -83,18 +83,18 @@ def tell_ending(
     _tell_accuracy(show, arms, tell)
     _tell_nodes(show, tell)
     _tell_killed(show, tell)
-    traffic = weight_traffic(show.entries)
+    traffic, run = weight_traffic(show.history), show.ended
     share = traffic.mean_delta_bytes / max(traffic.full_bytes, 1)
     tell(f"weights   {traffic.full_bytes} bytes whole (bf16); mean delta {traffic.mean_delta_bytes:.0f} "
          f"({share:.1%}); {traffic.anchors} anchors of {traffic.mean_anchor_bytes:.0f}; "
-         f"rollouts in: {show.run['rollout_bytes']} bytes")  # fmt: skip
-    total = sum(show.run["staleness"].values())
+         f"rollouts in: {run.progress['rollout_bytes']} bytes")  # fmt: skip
+    staleness = run.progress["staleness"]
+    total = sum(staleness.values())
     shares = "  ".join(
-        f"{age}: {'#' * round(30 * count / total)} {count}"
-        for age, count in show.run["staleness"].items()
+        f"{age}: {'#' * round(30 * count / total)} {count}" for age, count in staleness.items()
     )
     tell(f"staleness {shares}   (bound {show.recipe.run.max_staleness})")
-    tell(f"learner   busy {show.run['learner_utilisation']:.0%} of the time; "
+    tell(f"learner   busy {run.learner_utilisation:.0%} of the time; "
          f"RL took {show.learning_s:.1f} s, the supervised stage {show.supervised_s:.1f} s")  # fmt: skip
     tell("answers   " + "   ".join(
         f"{prompt}{answer} ({'right' if reward >= 1 else f'{reward:.2f}'})"
@@ -132,13 +132,13 @@ def _length(recipe: Recipe) -> int:
 
 def _tell_nodes(show: Performance, tell: Tell) -> None:
     for name, view in show.nodes.items():
-        tell(f"node      {name:7} {view['groups']:5} groups {view['tokens']:7} tokens "
-             f"{view['credit_micro'] / 1e6:.3f} credits   {CAST[name]}")  # fmt: skip
+        tell(f"node      {name:7} {view.groups:5} groups {view.tokens:7} tokens "
+             f"{view.credit_micro / 1e6:.3f} credits   {CAST[name]}")  # fmt: skip
 
 
 def _tell_killed(show: Performance, tell: Tell) -> None:
     names = {did: name for name, did in show.dids.items()}
-    for orphan in orphans_of(show.dids[DOOMED], show.entries):
+    for orphan in orphans_of(show.dids[DOOMED], show.history):
         who = ", ".join(names.get(did, did[-8:]) for did in orphan.redone_by)
         after = (
             "not yet redone"

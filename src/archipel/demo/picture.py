@@ -1,12 +1,13 @@
 """The demo's curve as a PNG."""
 
 from pathlib import Path
-from typing import Any
+
+from archipel.records.documents import RunView
 
 KILL_COLOUR, JOIN_COLOUR = "tab:red", "tab:green"
 
 
-def draw_curve(run: dict[str, Any], events: dict[str, int], title: str, path: Path) -> None:
+def draw_curve(run: RunView, events: dict[str, int], title: str, path: Path) -> None:
     """Reward per version, held-out accuracy with intervals, and who came and went.
 
     Args:
@@ -21,7 +22,7 @@ def draw_curve(run: dict[str, Any], events: dict[str, int], title: str, path: Pa
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=130)
-    rewards = run["rewards"]
+    rewards = run.rewards
     axes.plot(
         range(1, len(rewards) + 1),
         rewards,
@@ -29,7 +30,7 @@ def draw_curve(run: dict[str, Any], events: dict[str, int], title: str, path: Pa
         linewidth=1.2,
         label="mean reward of the batch",
     )
-    exams = run["evaluations"]
+    exams = run.evaluations
     at = [exam["version"] for exam in exams]
     value = [exam["greedy"] / 1e6 for exam in exams]
     below = [max(0.0, v - exam["greedy_low"] / 1e6) for v, exam in zip(value, exams, strict=True)]

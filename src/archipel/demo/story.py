@@ -4,32 +4,21 @@ Each act is a function; `perform` is the order. Progress goes to `tell`, results
 failure ends with a sentence and the place of the logs.
 """
 
-import asyncio
-import base64
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from archipel.bench.site import Site, SiteFailed
-from archipel.blobs import BlobStore
 from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, DemoPlan
-from archipel.identity import Identity
-from archipel.lab.entry import read_entry
-from archipel.model.tokenizer import Tokenizer
-from archipel.node.client import LabClient
-from archipel.node.operator import Vocabulary, fetch_version, open_run
+from archipel.records.documents import NodeView, RunView
 from archipel.records.recipe import Recipe
-from archipel.records.statements import AnyStatement
+from archipel.records.statements import Recorded
 from archipel.training.sft import Progress
 from archipel.training.start import start_model
-from archipel.work.export import write_version
 
 Tell = Callable[[str], None]
 POLL_S = 0.2
-PAGE = 1000
 SETTLE_LIMIT_S = 60.0
 
 
@@ -44,13 +33,26 @@ class Performance:
     supervised_s: float = 0.0
     supervised_cpu_s: float = 0.0
     learning_s: float = 0.0
-    run: dict[str, Any] = field(default_factory=dict)
-    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    run: RunView | None = None
+    """The lab's view of the run at its end."""
+    nodes: dict[str, NodeView] = field(default_factory=dict)
     """Name -> the lab's view of the node."""
     dids: dict[str, str] = field(default_factory=dict)
-    entries: list[tuple[int, AnyStatement]] = field(default_factory=list)
+    history: list[tuple[int, Recorded]] = field(default_factory=list)
+    """The whole ledger: (received at, Unix milliseconds; statement)."""
     events: dict[str, int] = field(default_factory=dict)
     """What happened at which version."""
+
+    @property
+    def ended(self) -> RunView:
+        """The run at its end.
+
+        Raises:
+            SiteFailed: it has not ended.
+        """
+        if self.run is None:
+            raise SiteFailed("the run has not ended")
+        return self.run
 
     @property
     def start(self) -> Path:
@@ -115,18 +117,7 @@ def supervised_start(show: Performance, tell: Tell) -> None:
 
 def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
     """The operator uploads version 0 and opens the run."""
-    tokenizer = Tokenizer.from_directory(show.start)
-    stop = () if tokenizer.eos_id is None else (tokenizer.eos_id,)
-    vocabulary = Vocabulary(tokenizer.vocab_size, stop)
-
-    async def opening() -> None:
-        client = LabClient(site.url, site.operator())
-        try:
-            await open_run(client, show.recipe, vocabulary, show.start, (show.dids["update"],))
-        finally:
-            await client.close()
-
-    asyncio.run(opening())
+    site.open_run(show.recipe, show.start, ("update",))
     tell(f"run {show.recipe.run.name} is open: {show.recipe.run.versions} versions, "
          f"staleness at most {show.recipe.run.max_staleness}")  # fmt: skip
 
@@ -135,83 +126,61 @@ def learn_together(show: Performance, site: Site, tell: Tell) -> None:
     """Reinforcement learning, with a death and a birth on the way."""
     plan, name, last = show.plan, show.recipe.run.name, show.recipe.run.versions
     deadline, told, began = time.monotonic() + plan.limit_s, -1, time.monotonic()
-    while True:
-        run = site.get(f"/runs/{name}")
+    while (run := site.run(name)) is None or run.phase != "complete":
         site.check_alive()
         if time.monotonic() > deadline:
             raise SiteFailed(f"no end after {plan.limit_s:.0f} s: {site.get('/waits')}")
         if run is not None:
-            if told < 0 <= run["version"]:
+            if told < 0 <= run.version:
                 began = time.monotonic()
-            if run["version"] >= told + max(last // 20, 1) or run["phase"] == "complete":
-                told = run["version"]
+            if run.version >= told + max(last // 20, 1):
+                told = run.version
                 tell(_progress_line(run))
             _events(show, site, run, tell)
-            if run["phase"] == "complete":
-                break
         time.sleep(POLL_S)
-    run = site.get(f"/runs/{name}")
-    published = run["published_at_ms"][-1]
-    opened = run["opened_at_ms"]
-    show.learning_s = min((published - opened) / 1000, time.monotonic() - began + 1.0)
+    tell(_progress_line(run))
+    _events(show, site, run, tell)
+    learning_ms = run.published_at_ms[-1] - run.opened_at_ms
+    show.learning_s = min(learning_ms / 1000, time.monotonic() - began + 1.0)
 
 
-def _events(show: Performance, site: Site, run: dict[str, Any], tell: Tell) -> None:
-    progress = run["version"] / run["versions"]
+def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
+    progress = run.version / run.versions
     if progress >= show.plan.kill_at and site.running(DOOMED):
-        leases = [
-            lease for lease in site.get("/leases") or [] if lease["node"] == show.dids[DOOMED]
-        ]
+        leases = [lease for lease in site.leases() if lease.node == show.dids[DOOMED]]
         if leases:
             site.kill(DOOMED)
-            show.events["kill -9"] = run["version"]
-            tell(
-                f"  kill -9 {DOOMED}, which held {leases[0]['work']} ({leases[0]['groups']} groups)"
-            )
+            show.events["kill -9"] = run.version
+            tell(f"  kill -9 {DOOMED}, which held {leases[0].work} ({leases[0].groups} groups)")
     if progress >= show.plan.join_at and LATE not in show.dids:
         show.dids[LATE] = site.start_node(LATE)
-        show.events["a node joins"] = run["version"]
+        show.events["a node joins"] = run.version
         tell(f"  node {LATE} joins")
 
 
-def _progress_line(run: dict[str, Any]) -> str:
-    reward = "  -  " if run["reward"] is None else f"{run['reward']:.3f}"
-    exams = run["evaluations"]
+def _progress_line(run: RunView) -> str:
+    reward = "  -  " if run.reward is None else f"{run.reward:.3f}"
+    exams = run.evaluations
     exam = (
         f"  dev greedy {exams[-1]['greedy'] / 1e6:.3f} at version {exams[-1]['version']}"
         if exams
         else ""
     )
-    return f"  version {run['version']:3}/{run['versions']}  reward {reward}{exam}"
+    return f"  version {run.version:3}/{run.versions}  reward {reward}{exam}"
 
 
 def collect(show: Performance, site: Site) -> None:
     """Wait for the last evaluation, fetch the weights and read the whole ledger."""
-    name = show.recipe.run.name
-    last = show.recipe.run.versions
-    site.wait_until(
-        lambda: any(e["version"] == last for e in site.get(f"/runs/{name}")["evaluations"]),
-        "the last evaluation",
-        SETTLE_LIMIT_S,
-    )
-    show.run = site.get(f"/runs/{name}")
-    views = {view["node"]: view for view in site.get("/nodes")}
+    name, last = show.recipe.run.name, show.recipe.run.versions
+
+    def judged() -> bool:
+        run = site.run(name)
+        return run is not None and any(exam["version"] == last for exam in run.evaluations)
+
+    site.wait_until(judged, "the last evaluation", SETTLE_LIMIT_S)
+    show.run = site.run(name)
+    views = site.nodes()
     show.nodes = {who: views[show.dids[who]] for who in CAST if show.dids.get(who) in views}
-
-    support = show.plan.folder / "export" / "model"
-
-    async def fetching() -> list[Any]:
-        client = LabClient(site.url, Identity.from_seed(bytes(32)))  # reading needs no key
-        try:
-            store = BlobStore(show.plan.folder / "export")
-            return await fetch_version(client, store, name, None, support)
-        finally:
-            await client.close()
-
-    write_version(asyncio.run(fetching()), support, show.trained)
-    start = 0
-    while page := site.get(f"/ledger/entries?start={start}&limit={PAGE}"):
-        entries = [read_entry(base64.b64decode(text)) for text in page]
-        show.entries += [(entry.at_ms, entry.statement) for entry in entries]
-        start += len(page)
-    (show.plan.folder / "run.json").write_text(json.dumps(show.run, indent=2))
+    site.fetch_weights(name, None, show.trained)
+    show.history = site.history()
+    (show.plan.folder / "run.json").write_text(show.ended.model_dump_json(indent=2))

@@ -65,11 +65,16 @@ def write_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     for leftover in directory.glob(".*.partial"):
         leftover.unlink()
-    path = directory / f"{number:0{_DIGITS}d}.safetensors"
+    path = checkpoint_file(directory, number)
     write_file(path, number, tensors, facts)
     for old in _numbered(directory)[:-KEPT]:
         old.unlink()
     return path
+
+
+def checkpoint_file(directory: Path, number: int) -> Path:
+    """Where `write_checkpoint` puts it."""
+    return directory / f"{number:0{_DIGITS}d}.safetensors"
 
 
 def write_file(

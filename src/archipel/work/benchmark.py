@@ -11,7 +11,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.recipe import ModelSection
-from archipel.work.engines import EngineChoice
+from archipel.work.kind import EngineChoice
 
 NUM_PROMPTS = 8
 ROLLOUTS = 8

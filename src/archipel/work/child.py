@@ -2,7 +2,7 @@
 
 It reads messages from standard input and answers on a private copy of standard output, so whatever a
 library prints lands in the log. It confines itself before it loads anything heavy. A crash here costs
-one lease, never the agent.
+one lease, never the agent; what a run's own data breaks is told and costs not even the child.
 """
 
 import logging
@@ -11,13 +11,11 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, Any
 
 from archipel.records.fields import Closed
-from archipel.records.statements import EvaluateSpec, RolloutSpec
-from archipel.work.kind import Answer, Context, Kind, Link, WorkFailed
+from archipel.work.kind import Answer, Context, EngineChoice, Kind, WorkFailed, context_of
+from archipel.work.kinds import make_kind
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AskPosition,
@@ -37,6 +35,7 @@ from archipel.work.sandbox import Limits, kernel, restrict
 logger = logging.getLogger("archipel.work.child")
 
 MAX_OPEN_FILES = 1024
+MAX_REASON_CHARACTERS = 2000
 PROGRESS_INTERVAL_S = 0.5
 """Between words about progress: one per token would cost as much as small work itself."""
 
@@ -47,8 +46,7 @@ class Child:
     def __init__(self, setup: Setup, answers: IO[bytes]) -> None:
         self._setup = setup
         self._answers = answers
-        self._scratch = Path(setup.scratch)
-        self._kinds: dict[str, Kind] = {}
+        self._kinds: dict[str, Kind[Any]] = {}
         self._last_progress_s = 0.0
 
     def say(self, message: Closed) -> None:
@@ -65,35 +63,31 @@ class Child:
                 return self._position(message)
             return self._benchmark()
         except WorkFailed as error:
-            return Failed(reason=str(error)[:2000])
+            return _failed(str(error))
         except OSError as error:
-            self._forget_learners()
-            return Failed(reason=f"{error}; make room on the disk, or mend it"[:2000])
+            return _failed(f"{error}; make room on the disk, or mend it")
         except MemoryError:
-            return Failed(reason="out of memory: lower the load or raise --max-memory")
+            return _failed("out of memory: lower the load or raise --max-memory")
+        except Exception as error:
+            logger.exception("work failed")
+            return _failed(f"{type(error).__name__}: {error}")
 
-    def _forget_learners(self) -> None:
-        """One may have learned what it could not write down."""
-        from archipel.work.update import UpdateKind
-
-        kind = self._kinds.pop("update", None)
-        if isinstance(kind, UpdateKind):
-            kind.close()
+    def is_shared(self, message: Closed) -> bool:
+        """Whether every rank of a site has to answer this message."""
+        if not isinstance(message, DoWork) or message.spec.kind not in self._setup.kinds:
+            return False
+        return self._kind(message.spec.kind).shared
 
     def _work(self, message: DoWork) -> Done:
-        (self._scratch / message.work).mkdir(exist_ok=True)
+        kind = self._kind(message.spec.kind)
+        context = self._context(message)
+        context.scratch.mkdir(exist_ok=True)
         _allow_cpu(message.cpu_limit_s)
-        answer = self._kind(message.spec.kind).run(
-            message.spec, self._context(message), self._progress
-        )
-        return _done(answer)
+        return _done(kind.run(message.spec, context, self._progress))
 
     def _position(self, message: AskPosition) -> Done:
-        from archipel.work.update import UpdateKind
-
-        kind = self._kind("update")
-        memory = Path(self._setup.memory or self._scratch) / message.folder
-        version = kind.position(message.run, memory) if isinstance(kind, UpdateKind) else -1
+        memory = (self._setup.memory or self._setup.scratch) / message.folder
+        version = self._kind(message.kind).position(message.run, memory)
         return Done(files={}, values={"version": version})
 
     def _benchmark(self) -> Done:
@@ -101,63 +95,26 @@ class Child:
 
         return Done(files={}, values=measure_engine(self._choice()))
 
-    def _progress(self, values: Mapping[str, Any]) -> None:
+    def _progress(self, tokens: int) -> None:
         now_s = time.monotonic()
         if now_s - self._last_progress_s < PROGRESS_INTERVAL_S:
             return
         self._last_progress_s = now_s
-        self.say(ProgressMessage(tokens=int(values.get("tokens", 0))))
+        self.say(ProgressMessage(tokens=tokens))
 
-    def _kind(self, name: str) -> Kind:
+    def _kind(self, name: str) -> Kind[Any]:
+        if name not in self._setup.kinds:
+            raise WorkFailed(f"asked for {name} work; this child does {self._setup.kinds}")
         if name not in self._kinds:
-            self._kinds[name] = self._make_kind(name)
+            self._kinds[name] = make_kind(name, self._choice())
         return self._kinds[name]
 
-    def _make_kind(self, name: str) -> Kind:
-        """Imports are here: a child that only samples never loads the trainer."""
-        if name == RolloutSpec.model_fields["kind"].default:
-            from archipel.work.rollout import RolloutKind
-
-            return RolloutKind(self._choice())
-        if name == EvaluateSpec.model_fields["kind"].default:
-            from archipel.work.evaluate import EvaluateKind
-
-            return EvaluateKind(self._choice())
-        from archipel.work.update import UpdateKind
-
-        return UpdateKind()
-
-    def _choice(self) -> Any:
-        from archipel.work.engines import EngineChoice
-
+    def _choice(self) -> EngineChoice:
         return EngineChoice(self._setup.engine, self._setup.dtype, self._setup.device)
 
     def _context(self, message: DoWork) -> Context:
-        run = message.spec.run
-        memory = Path(self._setup.memory) / message.folder if self._setup.memory else None
-        return Context(
-            work=message.work,
-            run=run,
-            pace=message.pace,
-            model=Path(message.model),
-            chain=tuple(
-                Link(
-                    link.version,
-                    link.policy,
-                    Path(link.manifest),
-                    Path(link.anchor) if link.anchor else None,
-                    Path(link.delta) if link.delta else None,
-                )
-                for link in message.chain
-            ),
-            blobs={digest: Path(path) for digest, path in message.blobs.items()},
-            scratch=self._scratch / message.work,
-            memory=memory,
-            secret=bytes.fromhex(message.secret) if message.secret else None,
-            recipe=message.recipe.encode() if message.recipe else None,
-            inputs=message.inputs,
-            replay=tuple((each.version, each.inputs) for each in message.replay),
-        )
+        memory = self._setup.memory / message.folder if self._setup.memory else None
+        return context_of(message, self._setup.scratch / message.work, memory)
 
 
 def serve() -> None:
@@ -195,8 +152,8 @@ def confine(setup: Setup) -> tuple[str, ...]:
     )
     report = restrict(
         limits,
-        readable=[Path(path) for path in setup.readable],
-        writable=[Path(setup.scratch)],
+        readable=list(setup.readable),
+        writable=[setup.scratch],
         network=is_vllm,
     )
     return tuple(report.holding())
@@ -217,9 +174,11 @@ def _allow_cpu(limit_s: int) -> None:
 
 
 def _done(answer: Answer) -> Done:
-    return Done(
-        files={role: str(path) for role, path in answer.files.items()}, values=dict(answer.values)
-    )
+    return Done(files=dict(answer.files), values=dict(answer.values))
+
+
+def _failed(reason: str) -> Failed:
+    return Failed(reason=reason[:MAX_REASON_CHARACTERS])
 
 
 if __name__ == "__main__":

@@ -1,25 +1,14 @@
 """Which engine samples, chosen by name where the work is done."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from archipel.engine.engine import Engine, LocalEngine
 from archipel.model.directory import read_config
-from archipel.work.kind import WorkFailed
-
-
-@dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """What the node's operator picked."""
-
-    name: Literal["archipel", "transformers", "vllm"] = "archipel"
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = "cpu"
+from archipel.work.kind import EngineChoice, WorkFailed
 
 
 def make_engine(model: Path, state: Mapping[str, Tensor], choice: EngineChoice) -> Engine:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
 from archipel.model.directory import read_config, write_model
-from archipel.model.manifest import BadWeights, Manifest
+from archipel.model.manifest import BadWeights
 from archipel.model.tokenizer import Tokenizer
-from archipel.model.versions import apply_delta, decode_anchor
+from archipel.work.kind import WorkFailed
 from archipel.work.messages import LinkMessage
+from archipel.work.policies import follow
 
 
 class ExportFailed(Exception):
@@ -24,21 +23,11 @@ def write_version(links: Sequence[LinkMessage], support: Path, out: Path) -> str
     Raises:
         ExportFailed: the chain is broken or does not end where the lab says.
     """
-    state: dict[str, Tensor] = {}
-    held: Manifest | None = None
+    if not links:
+        raise ExportFailed("there are no versions to export")
     try:
-        for link in links:
-            manifest = Manifest.from_bytes(Path(link.manifest).read_bytes())
-            if held is not None and link.delta is not None:
-                state = apply_delta(state, held, Path(link.delta).read_bytes(), manifest)
-            elif link.anchor is not None:
-                state = decode_anchor(Path(link.anchor).read_bytes(), manifest)
-            else:
-                raise ExportFailed(f"version {link.version} cannot be reached: no anchor before it")
-            held = manifest
-    except BadWeights as error:
+        policy = follow(links, None, links[-1].policy)
+    except (BadWeights, WorkFailed) as error:
         raise ExportFailed(str(error)) from None
-    if held is None or held.state != links[-1].policy:
-        raise ExportFailed("the chain of weights does not end at the digest that the lab published")
-    write_model(out, state, read_config(support), Tokenizer.from_directory(support))
-    return held.state
+    write_model(out, policy.state, read_config(support), Tokenizer.from_directory(support))
+    return policy.manifest.state

@@ -1,17 +1,26 @@
 """What every kind of work is: a function of a spec and of local files, run in a child process.
 
+Parts: `Context` (all that a run may use), `Answer`, `Kind`. The kinds themselves are `work.kinds`.
 Law: a kind reads only what its `Context` names and writes only into `scratch` (and, for the trusted
 role, `memory`); it has no network, no keys and no clock that matters to its result.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from archipel.records.statements import Pace, ResultInput, Spec
+from archipel.records.recipe import InvalidRecipe, RecipeForm, read_canonical
+from archipel.records.terms import RunPace
+from archipel.records.words import WorkSpec
+from archipel.work.messages import DoWork, LocalPath, Materials
 
-Progress = Callable[[Mapping[str, Any]], None]
+Progress = Callable[[int], None]
+"""Told how many tokens the work has sampled or learned from so far."""
+S = TypeVar("S", bound=WorkSpec)
+P = TypeVar("P", bound=RunPace)
+R = TypeVar("R", bound=RecipeForm)
 
 
 class WorkFailed(Exception):
@@ -19,42 +28,58 @@ class WorkFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """One policy version as files: how to get there from its parent, or from nothing."""
+class EngineChoice:
+    """What the node's operator picked to sample with."""
 
-    version: int
-    policy: str
-    """State digest."""
-    manifest: Path
-    anchor: Path | None
-    delta: Path | None
+    name: Literal["archipel", "transformers", "vllm"] = "archipel"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Materials):
     """Everything local that a piece of work may use."""
 
-    work: str
-    run: str
-    pace: Pace
-    model: Path
-    """Directory with config.json and the tokenizer (and the initial weights, for the trusted role)."""
-    chain: tuple[Link, ...]
-    """Versions to apply, in order, to reach the one that the spec names."""
-    blobs: Mapping[str, Path]
-    """Digest -> file, each verified by whoever fetched it."""
-    scratch: Path
+    scratch: LocalPath
     """Where answers are written; removed once they are delivered."""
-    memory: Path | None
+    memory: LocalPath | None
     """The trusted role's own lasting folder for this run."""
-    secret: bytes | None
-    """What only the trusted role knows."""
-    recipe: bytes | None
-    """Canonical bytes; only the trusted role needs them."""
-    inputs: tuple[ResultInput, ...]
-    """For an update: the accepted results that hold its batch."""
-    replay: tuple[tuple[int, tuple[ResultInput, ...]], ...]
-    """(version, results) of earlier updates, for an update process that has to catch up."""
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.opened.run
+
+    def pace_as(self, form: type[P]) -> P:
+        """The run's pace.
+
+        Raises:
+            WorkFailed: it is the pace of another programme.
+        """
+        pace = self.opened.pace
+        if not isinstance(pace, form):
+            raise WorkFailed(f"{self.run} is a run of {pace.programme}, not for this kind of work")
+        return pace
+
+    def recipe_as(self, form: type[R]) -> R:
+        """The run's recipe.
+
+        Raises:
+            WorkFailed: it was not given, or is none of this form.
+        """
+        if self.recipe is None:
+            raise WorkFailed(
+                f"work {self.work} needs the recipe, which only trusted keys are given"
+            )
+        try:
+            return read_canonical(self.recipe, form)
+        except InvalidRecipe as error:
+            raise WorkFailed(f"the recipe of {self.run} cannot be used: {error}") from None
+
+
+def context_of(message: DoWork, scratch: Path, memory: Path | None) -> Context:
+    """What the agent laid ready, with the folders that work may write to."""
+    materials = {name: getattr(message, name) for name in Materials.model_fields}
+    return Context(**materials, scratch=scratch, memory=memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +90,23 @@ class Answer:
     values: Mapping[str, Any]
 
 
-class Kind(Protocol):
+class Kind(ABC, Generic[S]):
     """One kind of work; an instance lives as long as its process and may remember weights."""
 
-    def run(self, spec: Spec, context: Context, progress: Progress) -> Answer:
+    shared: ClassVar[bool] = False
+    """All ranks of a site take part; of any other kind the first rank does all the work."""
+
+    @abstractmethod
+    def run(self, spec: S, context: Context, progress: Progress) -> Answer:
         """Do the work.
 
         Raises:
             WorkFailed: with a sentence for the operator.
         """
-        ...
+
+    def position(self, run: str, memory: Path) -> int:
+        """Version that work on `run` can continue from without replay; -1: it has no lasting memory."""
+        return -1
+
+    def close(self) -> None:
+        """End processes of its own; what is in memory is gone, what is on disk stays."""

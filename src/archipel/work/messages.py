@@ -7,15 +7,33 @@ Law: lines are bounded; a child's words are checked like a stranger's, because t
 stranger's lab asked for.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from archipel.records.fields import Closed, Digest
-from archipel.records.statements import Pace, ResultInput, Spec
+from archipel.records.documents import AcceptedWork
+from archipel.records.fields import Closed, Digest, KindName, RunName, WorkId
+from archipel.records.kinds import Spec
+from archipel.records.statements import RunOpened
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Bound on one message; a replay of many updates is the longest."""
+
+LocalPath = Annotated[Path, Field(strict=False)]
+FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
+Text = Annotated[bytes, Field(strict=False)]
+"""Bytes that are UTF-8."""
+
+
+def _from_hexadecimal(value: Any) -> Any:
+    return bytes.fromhex(value) if isinstance(value, str) else value
+
+
+Hexadecimal = Annotated[
+    bytes, BeforeValidator(_from_hexadecimal), PlainSerializer(bytes.hex, return_type=str)
+]
+"""Any bytes; hexadecimal on the pipe."""
 
 
 class BadMessage(ValueError):
@@ -25,11 +43,13 @@ class BadMessage(ValueError):
 class Setup(Closed):
     """How the child is to run."""
 
-    scratch: str
+    kinds: tuple[KindName, ...]
+    """Kinds of work that it may be asked for."""
+    scratch: LocalPath
     """The only folder it may write to, besides `memory`."""
-    readable: tuple[str, ...]
+    readable: tuple[LocalPath, ...]
     """Folders it may read."""
-    memory: str | None
+    memory: LocalPath | None
     threads: Annotated[int, Field(ge=1, le=1024)]
     engine: Literal["archipel", "transformers", "vllm"]
     dtype: Literal["float32", "bfloat16"]
@@ -40,49 +60,65 @@ class Setup(Closed):
 
 
 class LinkMessage(Closed):
-    """A policy version as files."""
+    """A policy version as files: how to get there from its parent, or from nothing."""
 
     version: int
     policy: Digest
-    manifest: str
-    anchor: str | None
-    delta: str | None
+    """State digest."""
+    manifest: LocalPath
+    anchor: LocalPath | None
+    delta: LocalPath | None
 
 
 class ReplayMessage(Closed):
     """An earlier update, for a trainer that has to catch up."""
 
     version: int
-    inputs: tuple[ResultInput, ...]
+    inputs: tuple[AcceptedWork, ...]
 
 
-class DoWork(Closed):
+class Materials(Closed):
+    """What lies ready on this machine for one piece of work."""
+
+    work: WorkId
+    opened: RunOpened
+    """How the run was opened: its terms and its pace."""
+    model: LocalPath
+    """Directory with config.json and the tokenizer (and the initial weights, for the trusted role)."""
+    chain: tuple[LinkMessage, ...]
+    """Versions to apply, in order, to reach the one that the spec names."""
+    blobs: dict[Digest, LocalPath]
+    """Digest -> file, each verified by whoever fetched it."""
+    secret: Hexadecimal | None
+    """What only the trusted role knows."""
+    recipe: Text | None
+    """Canonical bytes; only the trusted role needs them."""
+    inputs: tuple[AcceptedWork, ...]
+    """Accepted answers that the work is made from."""
+    replay: tuple[ReplayMessage, ...]
+    """Earlier updates, for a memory that has to catch up."""
+    checkpoint: LocalPath | None
+    """A memory to start from, when the worker's own is older or gone; the spec says its version."""
+
+
+class DoWork(Materials):
     """Do this work."""
 
     do: Literal["work"] = "work"
-    work: str
     spec: Spec
-    pace: Pace
-    model: str
-    chain: tuple[LinkMessage, ...]
-    blobs: dict[Digest, str]
-    folder: str
+    folder: FolderName
     """The run's own folder below `memory`."""
-    secret: str | None
-    """Hexadecimal."""
-    recipe: str | None
-    inputs: tuple[ResultInput, ...]
-    replay: tuple[ReplayMessage, ...]
     cpu_limit_s: int
     """Processor time it may take."""
 
 
 class AskPosition(Closed):
-    """Which version does the trainer of this run stand at?"""
+    """Which version does the lasting memory of this kind stand at in this run?"""
 
     do: Literal["position"] = "position"
-    run: str
-    folder: str
+    kind: KindName
+    run: RunName
+    folder: FolderName
     """The run's own folder below `memory`."""
 
 
@@ -100,17 +136,18 @@ class Ready(Closed):
 
 
 class ProgressMessage(Closed):
-    """Something moved."""
+    """The work at hand has come this far."""
 
     say: Literal["progress"] = "progress"
     tokens: int
+    """Sampled or learned from since it began."""
 
 
 class Done(Closed):
     """The answer: files by role, values for the record."""
 
     say: Literal["done"] = "done"
-    files: dict[str, str]
+    files: dict[str, LocalPath]
     values: dict[str, Any]
 
 

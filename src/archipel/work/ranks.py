@@ -1,17 +1,16 @@
 """The trusted child as one of several ranks of a site: `torchrun ... -m archipel.work.ranks`.
 
-The first rank talks to the agent and hands each message to the others; all take part in updates, and
-only the first grades, writes and answers. Law: every rank sees the same messages in the same order,
+The first rank talks to the agent and hands each message to the others; all take part in work of a kind
+that is shared, and only the first writes and answers. Law: every rank sees the same messages in the same order,
 and reaches the same collectives; one that fails alone is ended by its deadline.
 """
 
 import os
 import sys
 
-from archipel.records.statements import UpdateSpec
 from archipel.training.sharding import join_site, share_bytes
 from archipel.work.child import Child, confine, private_output
-from archipel.work.messages import MAX_LINE_BYTES, DoWork, Ready, read_setup, read_to_child
+from archipel.work.messages import MAX_LINE_BYTES, Ready, read_setup, read_to_child
 
 
 def serve() -> None:
@@ -34,8 +33,7 @@ def serve() -> None:
         child.say(Ready(protections=()))
         while line := next_line():
             message = read_to_child(line)
-            shared = isinstance(message, DoWork) and isinstance(message.spec, UpdateSpec)
-            if shared or site.is_first:
+            if site.is_first or child.is_shared(message):
                 child.say(child.answer(message))
 
 

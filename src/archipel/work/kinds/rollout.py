@@ -1,54 +1,58 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from archipel.engine.engine import Completion, Engine, Request
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
 from archipel.records.seeds import group_seed
-from archipel.records.statements import RolloutSpec, Spec
-from archipel.work.engines import EngineChoice, make_engine
-from archipel.work.kind import Answer, Context, Progress, WorkFailed
+from archipel.work.engines import make_engine
+from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
 from archipel.work.policies import Policies, Policy
 
 
-class RolloutKind:
+def make(choice: EngineChoice) -> "RolloutKind":
+    """A fresh one."""
+    return RolloutKind(choice)
+
+
+class RolloutKind(Kind[RolloutSpec]):
     """Keeps one engine per run, and its weights at the newest version asked for."""
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
         self._policies = Policies()
-        self._engines: dict[str, tuple[str, Engine]] = {}
+        self._engines: dict[Path, tuple[str, Engine]] = {}
 
-    def run(self, spec: Spec, context: Context, progress: Progress) -> Answer:
+    def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`."""
-        if not isinstance(spec, RolloutSpec):
-            raise WorkFailed(f"expected rollout work, got {spec.kind}")
         policy = self._policies.advance(context, spec.policy)
         engine = self._engine(context, policy)
         requests = rollout_requests(spec, context)
-        groups = engine.generate(requests, lambda tokens: progress({"tokens": tokens}))
+        groups = engine.generate(requests, progress)
         used = policy.manifest.state
         sampled = [[_sampled(completion) for completion in group] for group in groups]
         path = context.scratch / "rollouts.safetensors"
         path.write_bytes(pack_rollouts(sampled, work=context.work, policy=used))
         num_tokens = sum(len(rollout.tokens) for group in sampled for rollout in group)
-        values = {"policy": used, "num_tokens": num_tokens, "version": spec.version}
-        return Answer({"rollouts": path}, values)
+        return Answer({"rollouts": path}, {"policy": used, "num_tokens": num_tokens})
 
     def _engine(self, context: Context, policy: Policy) -> Engine:
-        loaded, engine = self._engines.get(context.run, ("", None))
+        loaded, engine = self._engines.get(context.model, ("", None))
         if engine is None:
             engine = make_engine(context.model, policy.state, self._choice)
         elif loaded != policy.manifest.state:
             engine.load(policy.state)
-        self._engines[context.run] = (policy.manifest.state, engine)
+        self._engines[context.model] = (policy.manifest.state, engine)
         return engine
 
 
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     """One request per group; seed and prompt depend on the group alone, never on who asks."""
-    prompts = _prompts(spec, context)
-    pace = context.pace
+    pace = context.pace_as(RlPace)
+    prompts = _prompts(spec, context, pace.groups_per_update)
     return [
         Request(
             key=str(group),
@@ -63,11 +67,13 @@ def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     ]
 
 
-def _prompts(spec: RolloutSpec, context: Context) -> Mapping[int, tuple[int, ...]]:
+def _prompts(
+    spec: RolloutSpec, context: Context, groups_per_batch: int
+) -> Mapping[int, tuple[int, ...]]:
     prompts: dict[int, tuple[int, ...]] = {}
     for blob in spec.prompts:
         batch, rows = unpack_prompts(context.blobs[blob.digest].read_bytes())
-        first = batch * context.pace.groups_per_update
+        first = batch * groups_per_batch
         prompts |= {first + row: prompt for row, prompt in enumerate(rows)}
     missing = [group for group in spec.groups if group not in prompts]
     if missing:

@@ -1,0 +1,166 @@
+"""How good is a policy on held-out tasks? Sampled here, graded in a process of its own, scored with intervals.
+
+Parts: `Examination` and `examine` (a policy in an engine), `judge` (a model directory, before and after a
+run). Law: `dev` is for curves; `test` stays untouched until a run is over.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from archipel.engine.engine import Completion, Engine, LocalEngine, Request
+from archipel.model.directory import read_config, read_model
+from archipel.model.tokenizer import Tokenizer
+from archipel.records.recipe import Recipe
+from archipel.records.seeds import evaluation_seed
+from archipel.training.environments.environment import Environment, make_environment
+from archipel.training.environments.task import Task
+from archipel.training.evaluation import Evaluation, evaluation_tasks, score
+from archipel.training.grading import Grader, Submission
+from archipel.training.groups import prompt_ids, stop_ids
+from archipel.work.kind import Progress
+
+DEV, TEST = "dev", "test"
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What an evaluation needs besides weights."""
+
+    recipe: Recipe
+    environment: Environment
+    tokenizer: Tokenizer
+    grader: Grader
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a model directory is judged."""
+
+    num_tasks: int
+    num_sampled_tasks: int = 0
+    samples_per_task: int = 0
+    split: str = TEST
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A model on held-out tasks."""
+
+    greedy: Evaluation
+    sampled: Evaluation | None
+    """pass@k on fewer tasks, many samples each; None when not asked."""
+
+
+def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examination:
+    """The examination that a recipe defines, with the tokenizer of the directory `model`.
+
+    Raises:
+        InvalidEnvironment: the environment cannot be made.
+    """
+    section, seed = recipe.environment, recipe.run.seed
+    return Examination(
+        recipe,
+        make_environment(section, seed, secret),
+        Tokenizer.from_directory(model),
+        Grader(section, seed, secret),
+    )
+
+
+def examine(
+    engine: Engine,
+    examination: Examination,
+    tasks: Sequence[Task],
+    version: int,
+    num_samples: int,
+    progress: Progress = lambda tokens: None,
+) -> Evaluation:
+    """Answer `tasks` greedily, and `num_samples` times at the recipe's temperature; grade; score."""
+    recipe = examination.recipe
+    greedy = engine.generate(_requests(examination, tasks, version, 1, 0.0), progress)
+    greedy_rewards = _grade(examination, tasks, greedy)
+    sampled_rewards: list[list[float]] = []
+    if num_samples:
+        before = sum(len(each.tokens) for (each,) in greedy)
+        requests = _requests(examination, tasks, version, num_samples, recipe.sampling.temperature)
+        sampled = engine.generate(requests, lambda tokens: progress(before + tokens))
+        sampled_rewards = _grade(examination, tasks, sampled)
+    return score(
+        version,
+        tasks[0].split,
+        [rewards[0] for rewards in greedy_rewards],
+        sampled_rewards,
+        seed=recipe.run.seed,
+    )
+
+
+def judge(model: Path, recipe: Recipe, secret: bytes | None, trial: Trial) -> Judgement:
+    """Score the directory `model` against the environment that `secret` defines."""
+    with _seated(model, recipe, secret) as (engine, examination):
+        tasks = evaluation_tasks(examination.environment, trial.split, trial.num_tasks)
+        greedy = examine(engine, examination, tasks, 0, 0)
+        sampled = None
+        if trial.samples_per_task:
+            few = tasks[: trial.num_sampled_tasks]
+            sampled = examine(engine, examination, few, 0, trial.samples_per_task)
+    return Judgement(greedy, sampled)
+
+
+def sample_answers(
+    model: Path, recipe: Recipe, secret: bytes, num_tasks: int
+) -> list[tuple[str, str, float]]:
+    """(prompt, greedy answer, reward) of the first test tasks."""
+    with _seated(model, recipe, secret) as (engine, examination):
+        tasks = evaluation_tasks(examination.environment, TEST, num_tasks)
+        answers = engine.generate(_requests(examination, tasks, 0, 1, 0.0))
+        rewards = _grade(examination, tasks, answers)
+        return [
+            (task.prompt, examination.tokenizer.decode(answer.tokens), reward)
+            for task, (answer,), (reward,) in zip(tasks, answers, rewards, strict=True)
+        ]
+
+
+@contextmanager
+def _seated(
+    model: Path, recipe: Recipe, secret: bytes | None
+) -> Iterator[tuple[LocalEngine, Examination]]:
+    """A model directory ready to be examined, until the block ends."""
+    engine = LocalEngine(read_config(model))
+    engine.load(dict(read_model(model, torch.bfloat16).named_parameters()))
+    examination = examination_of(recipe, model, secret)
+    with examination.grader:
+        yield engine, examination
+
+
+def _requests(
+    examination: Examination, tasks: Sequence[Task], version: int, rollouts: int, temperature: float
+) -> list[Request]:
+    recipe, tokenizer = examination.recipe, examination.tokenizer
+    return [
+        Request(
+            key=str(task.index),
+            prompt=prompt_ids(tokenizer, task.prompt),
+            seed=evaluation_seed(recipe.run.seed, version, task.index),
+            num_rollouts=rollouts,
+            max_new_tokens=recipe.sampling.max_new_tokens,
+            temperature=temperature,
+            stop_tokens=stop_ids(tokenizer),
+        )
+        for task in tasks
+    ]
+
+
+def _grade(
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Completion]]
+) -> list[list[float]]:
+    tokenizer = examination.tokenizer
+    shown = [
+        Submission(task.split, task.index, tokenizer.decode(each.tokens), each.finished)
+        for task, completions in zip(tasks, answers, strict=True)
+        for each in completions
+    ]
+    rewards = iter(examination.grader.grade(shown))
+    return [[next(rewards) for _ in completions] for completions in answers]

@@ -1,0 +1,109 @@
+"""Update work (trusted role): from accepted groups to the next policy version and the next prompts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archipel.records.kinds.rollout import RolloutAnswer
+from archipel.records.kinds.update import UpdateSpec
+from archipel.training.checkpoint import latest_number
+from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
+from archipel.work.learner import Learner
+from archipel.work.messages import ReplayMessage
+
+MAX_LEARNERS = 4
+"""Runs whose weights and optimiser stay in memory; another one continues from what is saved."""
+
+
+def make(choice: EngineChoice) -> "UpdateKind":
+    """A fresh one; it samples nothing."""
+    return UpdateKind()
+
+
+class UpdateKind(Kind[UpdateSpec]):
+    """Keeps the learners of the runs in work."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        self._learners: dict[Path, Learner] = {}
+
+    def run(self, spec: UpdateSpec, context: Context, progress: Progress) -> Answer:
+        """Answer: files `manifest`, `delta`, `anchor`, `memory`, `prompts-<batch>`; values `policy`, `metrics`.
+
+        1 load or restore the learner  2 replay what it missed  3 make the version, or, when an answer
+        got lost on its way, give the one made before.
+        """
+        # 1
+        with self._learner(spec, context) as learner:
+            # 2
+            tokens = 0
+            for step in context.replay:
+                if step.version == learner.version + 1:
+                    learner.replay(step.inputs, context)
+                    tokens += _tokens(step)
+                    progress(tokens)
+            # 3
+            if learner.version == spec.version:
+                return learner.first() if spec.version == 0 else learner.again(spec.version)
+            _check_parent(learner, spec)
+            return learner.make(context.inputs, context)
+
+    def position(self, run: str, memory: Path) -> int:
+        """Version of the learner at hand, or of the newest one that was saved."""
+        if memory in self._learners:
+            return self._learners[memory].version
+        return latest_number(memory)
+
+    def close(self) -> None:
+        """Forget what is in memory; the next work starts from what is on disk."""
+        for learner in self._learners.values():
+            learner.close()
+        self._learners.clear()
+
+    @contextmanager
+    def _learner(self, spec: UpdateSpec, context: Context) -> Iterator[Learner]:
+        """The run's learner; one that fails may have learned what it could not write down, and goes."""
+        learner = self._held_or_started(spec, context)
+        try:
+            yield learner
+        except BaseException:
+            learner.close()
+            raise
+        self._learners[learner.folder] = learner
+
+    def _held_or_started(self, spec: UpdateSpec, context: Context) -> Learner:
+        """The learner at hand, unless the run's checkpoint is newer; else one from disk."""
+        folder = context.memory
+        if folder is None:
+            raise WorkFailed("update work needs a lasting folder of its own")
+        told = spec.memory.version if spec.memory and context.checkpoint else -1
+        held = self._learners.pop(folder, None)
+        if held is not None and held.version >= told:
+            return held
+        if held is not None:
+            held.close()
+        del held  # two optimisers of one run at once may be more than the machine holds
+        for rests in list(self._learners)[: 1 - MAX_LEARNERS]:
+            self._learners.pop(rests).close()
+        folder.mkdir(parents=True, exist_ok=True)
+        return Learner(context, folder, told)
+
+
+def _check_parent(learner: Learner, spec: UpdateSpec) -> None:
+    if learner.version != spec.version - 1:
+        raise WorkFailed(
+            f"the trainer stands at version {learner.version}, version {spec.version} was asked; "
+            f"if {learner.folder} belongs to another run of this name, move it away"
+        )
+    policy = learner.policy.manifest.state
+    if policy != spec.parent:
+        raise WorkFailed(
+            f"version {learner.version} is {spec.parent} in the ledger, but this machine makes "
+            f"it {policy}: trusted machines of one run must compute alike"
+        )
+
+
+def _tokens(step: ReplayMessage) -> int:
+    answers = (each.answer for each in step.inputs)
+    return sum(answer.num_tokens for answer in answers if isinstance(answer, RolloutAnswer))
