@@ -80,8 +80,10 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
         )  # fmt: skip
         assert opened.returncode == 0, opened.stderr
         site.wait_until(
-            lambda: (site.get("/runs/sums") or {}).get("phase") == "complete"
-            and site.get("/runs/sums")["progress"]["greeting"] != "",
+            lambda: (
+                (site.get("/runs/sums") or {}).get("phase") == "complete"
+                and site.get("/runs/sums")["progress"]["greeting"] != ""
+            ),
             "the sums",
             LIMIT_S,
         )

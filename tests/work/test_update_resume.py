@@ -18,7 +18,7 @@ from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
 from archipel.work import learner, outbox
 from archipel.work.kind import Answer, Context, WorkFailed
-from archipel.work.kinds.update import UpdateKind
+from archipel.work.kinds.update import Updates
 from archipel.work.messages import ReplayMessage
 from tiny import NAME, SECRET, tiny_recipe, write_start
 from work import asked
@@ -32,7 +32,7 @@ def recipe_of(checkpoint_every: int, versions: int = 3) -> Recipe:
 
 
 RECIPE = recipe_of(checkpoint_every=100)
-MakeKind = Callable[[], UpdateKind]
+MakeKind = Callable[[], Updates]
 
 
 class Killed(BaseException):
@@ -88,7 +88,7 @@ class Trusted:
             memory=self.memory,
         )
 
-    def ask(self, kind: UpdateKind, memory: str) -> Answer:
+    def ask(self, kind: Updates, memory: str) -> Answer:
         """Ask `kind` for the next version."""
         position = kind.position(NAME, self.folder / memory)
         return kind.run(self.spec(), self.context(memory, position), lambda tokens: None)
@@ -142,10 +142,10 @@ def facts(answer: Answer) -> tuple[str, dict[str, bytes]]:
 @pytest.fixture
 def kinds() -> Iterator[MakeKind]:
     """Makes update kinds, each a process that may die; ends their graders."""
-    made: list[UpdateKind] = []
+    made: list[Updates] = []
 
-    def make() -> UpdateKind:
-        made.append(UpdateKind())
+    def make() -> Updates:
+        made.append(Updates())
         return made[-1]
 
     yield make
@@ -158,7 +158,7 @@ def trusted(tmp_path: Path, start: Path) -> Trusted:
     return Trusted(tmp_path, start)
 
 
-def run_to(trusted: Trusted, kind: UpdateKind, version: int) -> None:
+def run_to(trusted: Trusted, kind: Updates, version: int) -> None:
     for _ in range(version):
         trusted.accept(trusted.ask(kind, "memory"))
 
@@ -272,7 +272,7 @@ def test_the_checkpoint_travels_at_every_k_th_version_but_not_the_first(
 
 
 @pytest.fixture
-def published(tmp_path: Path, start: Path, kinds: MakeKind) -> tuple[Trusted, UpdateKind]:
+def published(tmp_path: Path, start: Path, kinds: MakeKind) -> tuple[Trusted, Updates]:
     """A run at version 3 whose checkpoint of version 2 is published, and who made it."""
     trusted = Trusted(tmp_path, start, recipe_of(2, versions=5))
     run_to(trusted, kind := kinds(), 4)
@@ -282,7 +282,7 @@ def published(tmp_path: Path, start: Path, kinds: MakeKind) -> tuple[Trusted, Up
 
 
 def test_a_machine_without_memory_continues_alike_from_the_checkpoint_and_later_results_alone(
-    published: tuple[Trusted, UpdateKind], kinds: MakeKind
+    published: tuple[Trusted, Updates], kinds: MakeKind
 ) -> None:
     trusted, kind = published
     for each in trusted.inputs[1] + trusted.inputs[2]:
@@ -295,7 +295,7 @@ def test_a_machine_without_memory_continues_alike_from_the_checkpoint_and_later_
 
 
 def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(
-    published: tuple[Trusted, UpdateKind], kinds: MakeKind, tmp_path: Path
+    published: tuple[Trusted, Updates], kinds: MakeKind, tmp_path: Path
 ) -> None:
     trusted, kind = published
     late = kinds()
@@ -306,7 +306,7 @@ def test_a_memory_that_is_behind_the_checkpoint_gives_way_to_it(
 
 
 def test_a_checkpoint_that_is_older_than_the_memory_is_left_alone(
-    published: tuple[Trusted, UpdateKind], kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
+    published: tuple[Trusted, Updates], kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted, kind = published
     expected = facts(trusted.ask(kind, "memory"))
@@ -319,7 +319,7 @@ def test_a_checkpoint_that_is_older_than_the_memory_is_left_alone(
 
 
 def test_a_checkpoint_of_another_version_or_recipe_is_refused(
-    published: tuple[Trusted, UpdateKind], kinds: MakeKind
+    published: tuple[Trusted, Updates], kinds: MakeKind
 ) -> None:
     trusted, _ = published
     assert trusted.memory is not None

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from archipel.demo.aftermath import orphans_of, weight_traffic
-from archipel.work.judging import Judgement, Trial, judge, sample_answers
 from archipel.demo.plan import CAST, DOOMED
 from archipel.demo.story import Performance
 from archipel.records.recipe import Recipe
 from archipel.training.evaluation import Estimate
 from archipel.training.start import start_model
+from archipel.work.judging import Judgement, Trial, judge, sample_answers
 
 OTHER_SECRET = b"another secret, which nothing was trained on"
 Tell = Callable[[str], None]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from archipel.records.kinds import TRUSTED
+from archipel.records.kinds import STRANGERS, TRUSTED
 
 MEMORY_SHARE_PERCENT = 75
 """Of the machine's memory that a child may fill by default; the rest is for the agent and its owner."""
@@ -22,7 +22,7 @@ class NodeSettings:
     lab_url: str
     home: Path
     """Keys, cache and logs; mode 0700."""
-    kinds: tuple[str, ...] = ("rollout",)
+    kinds: tuple[str, ...] = STRANGERS
     threads: int = 1
     ranks: int = 1
     """Processes of the trusted child, started by torchrun, that share one update (FSDP2)."""

@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import time
-from typing import IO, Any
+from typing import IO
 
 from archipel.records.fields import Closed
 from archipel.work.kind import Answer, Context, EngineChoice, Kind, WorkFailed, context_of
@@ -46,7 +46,7 @@ class Child:
     def __init__(self, setup: Setup, answers: IO[bytes]) -> None:
         self._setup = setup
         self._answers = answers
-        self._kinds: dict[str, Kind[Any]] = {}
+        self._kinds: dict[str, Kind] = {}
         self._last_progress_s = 0.0
 
     def say(self, message: Closed) -> None:
@@ -102,7 +102,7 @@ class Child:
         self._last_progress_s = now_s
         self.say(ProgressMessage(tokens=tokens))
 
-    def _kind(self, name: str) -> Kind[Any]:
+    def _kind(self, name: str) -> Kind:
         if name not in self._setup.kinds:
             raise WorkFailed(f"asked for {name} work; this child does {self._setup.kinds}")
         if name not in self._kinds:

@@ -5,20 +5,17 @@ Law: a kind reads only what its `Context` names and writes only into `scratch` (
 role, `memory`); it has no network, no keys and no clock that matters to its result.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from archipel.records.recipe import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
-from archipel.records.words import WorkSpec
 from archipel.work.messages import DoWork, LocalPath, Materials
 
 Progress = Callable[[int], None]
 """Told how many tokens the work has sampled or learned from so far."""
-S = TypeVar("S", bound=WorkSpec)
 P = TypeVar("P", bound=RunPace)
 R = TypeVar("R", bound=RecipeForm)
 
@@ -90,23 +87,24 @@ class Answer:
     values: Mapping[str, Any]
 
 
-class Kind(ABC, Generic[S]):
-    """One kind of work; an instance lives as long as its process and may remember weights."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of work, as a child process runs it; what its functions remember lives as long."""
 
-    shared: ClassVar[bool] = False
+    run: Callable[[Any, Context, Progress], Answer]
+    """(spec, context, progress); raises WorkFailed with a sentence for the operator."""
+    position: Callable[[str, Path], int]
+    """(run, memory): version that work can continue from without replay; -1: no lasting memory."""
+    close: Callable[[], None]
+    """End processes of its own; what is in memory is gone, what is on disk stays."""
+    shared: bool
     """All ranks of a site take part; of any other kind the first rank does all the work."""
 
-    @abstractmethod
-    def run(self, spec: S, context: Context, progress: Progress) -> Answer:
-        """Do the work.
 
-        Raises:
-            WorkFailed: with a sentence for the operator.
-        """
+def remembers_nothing(run: str, memory: Path) -> int:
+    """The position of a kind without a lasting memory."""
+    return -1
 
-    def position(self, run: str, memory: Path) -> int:
-        """Version that work on `run` can continue from without replay; -1: it has no lasting memory."""
-        return -1
 
-    def close(self) -> None:
-        """End processes of its own; what is in memory is gone, what is on disk stays."""
+def has_nothing_to_end() -> None:
+    """The end of a kind without processes of its own."""

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from archipel.records.kinds.add import WORDS, AddAnswer, AddSpec
+
 from archipel.lab import refusals
 from archipel.lab.programmes import tally
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import OPEN_PHASES, Lease, Run
-from archipel.records.kinds.add import WORDS, AddAnswer, AddSpec
 
 MAX_WORKING_BYTES = 4096
 

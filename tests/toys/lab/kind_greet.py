@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from archipel.records.kinds.greet import WORDS, GreetAnswer, GreetSpec
+
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Phase, Run
-from archipel.records.kinds.greet import WORDS, GreetAnswer, GreetSpec
 
 PRICE_MICRO = 11
 

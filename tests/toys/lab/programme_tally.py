@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+from archipel.records.programmes.tally import WORDS, TallyPace
+
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import Phase, Run
-from archipel.records.programmes.tally import WORDS, TallyPace
 
 
 @dataclass(frozen=True, slots=True)

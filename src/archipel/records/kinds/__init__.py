@@ -21,6 +21,8 @@ if len(WORDS_OF) != len(WORDS):
 
 TRUSTED = frozenset(words.name for words in WORDS if words.trusted)
 """Kinds that only keys named in a run may do."""
+STRANGERS = tuple(words.name for words in WORDS if not words.trusted)
+"""Kinds that anybody may do."""
 
 if TYPE_CHECKING:
     Spec: TypeAlias = WorkSpec

@@ -24,7 +24,7 @@ if set(RUNS) != set(WORDS_OF):
     )
 
 
-def make_kind(name: str, choice: EngineChoice) -> Kind[Any]:
+def make_kind(name: str, choice: EngineChoice) -> Kind:
     """A fresh instance of the kind `name`.
 
     Raises:
@@ -32,5 +32,5 @@ def make_kind(name: str, choice: EngineChoice) -> Kind[Any]:
     """
     if name not in RUNS:
         raise KeyError(name)
-    kind: Kind[Any] = import_module(f"archipel.work.kinds.{name}").make(choice)
+    kind: Kind = import_module(f"archipel.work.kinds.{name}").make(choice)
     return kind

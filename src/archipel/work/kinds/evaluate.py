@@ -8,16 +8,24 @@ from archipel.records.recipe import Recipe
 from archipel.training.evaluation import evaluation_tasks
 from archipel.work.engines import make_engine
 from archipel.work.judging import DEV, Examination, examination_of, examine
-from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress
+from archipel.work.kind import (
+    Answer,
+    Context,
+    EngineChoice,
+    Kind,
+    Progress,
+    remembers_nothing,
+)
 from archipel.work.policies import Policies
 
 
-def make(choice: EngineChoice) -> "EvaluateKind":
+def make(choice: EngineChoice) -> Kind:
     """A fresh one."""
-    return EvaluateKind(choice)
+    exams = Exams(choice)
+    return Kind(run=exams.run, position=remembers_nothing, close=exams.close, shared=False)
 
 
-class EvaluateKind(Kind[EvaluateSpec]):
+class Exams:
     """Keeps weights and graders between works."""
 
     def __init__(self, choice: EngineChoice) -> None:

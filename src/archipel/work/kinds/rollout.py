@@ -9,16 +9,30 @@ from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
 from archipel.records.seeds import group_seed
 from archipel.work.engines import make_engine
-from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
+from archipel.work.kind import (
+    Answer,
+    Context,
+    EngineChoice,
+    Kind,
+    Progress,
+    WorkFailed,
+    has_nothing_to_end,
+    remembers_nothing,
+)
 from archipel.work.policies import Policies, Policy
 
 
-def make(choice: EngineChoice) -> "RolloutKind":
+def make(choice: EngineChoice) -> Kind:
     """A fresh one."""
-    return RolloutKind(choice)
+    return Kind(
+        run=Rollouts(choice).run,
+        position=remembers_nothing,
+        close=has_nothing_to_end,
+        shared=False,
+    )
 
 
-class RolloutKind(Kind[RolloutSpec]):
+class Rollouts:
     """Keeps one engine per run, and its weights at the newest version asked for."""
 
     def __init__(self, choice: EngineChoice) -> None:

@@ -15,15 +15,14 @@ MAX_LEARNERS = 4
 """Runs whose weights and optimiser stay in memory; another one continues from what is saved."""
 
 
-def make(choice: EngineChoice) -> "UpdateKind":
+def make(choice: EngineChoice) -> Kind:
     """A fresh one; it samples nothing."""
-    return UpdateKind()
+    updates = Updates()
+    return Kind(run=updates.run, position=updates.position, close=updates.close, shared=True)
 
 
-class UpdateKind(Kind[UpdateSpec]):
+class Updates:
     """Keeps the learners of the runs in work."""
-
-    shared = True
 
     def __init__(self) -> None:
         self._learners: dict[Path, Learner] = {}
