@@ -1,7 +1,8 @@
 """A whole lab on this machine: lab, update process and nodes as real processes on 127.0.0.1.
 
 The demo, the parity benchmark and the fault tests act on a `Site` as an operator would: start, kill,
-interrupt, ask over HTTP. Law: leaving the block ends every process, also after an error.
+interrupt, ask over HTTP. Law: leaving the block ends every process, also after an error; every
+process runs the source tree that this module lies in.
 """
 
 import os
@@ -16,6 +17,7 @@ from typing import Any, Self
 
 import httpx
 
+from archipel import source_environment
 from archipel.identity import Identity
 
 START_LIMIT_S = 60.0
@@ -168,7 +170,7 @@ class Site:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env={**source_environment(), **self._environment},
             )
 
     def _output(self, name: str) -> Path:

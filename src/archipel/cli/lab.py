@@ -81,7 +81,7 @@ def start(
     click.echo(
         f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
     )
-    (folder / "url").write_text(shown)
+    publish_url(folder, shown)
 
     class Server(uvicorn.Server):
         """Lets waiting nodes go as soon as the end is asked for."""
@@ -101,6 +101,13 @@ def start(
         Server(config).run(sockets=[listener])
     finally:
         log.close()
+
+
+def publish_url(folder: Path, url: str) -> None:
+    """Say in `folder/url` where the lab listens; a reader finds it whole or not at all."""
+    partial = folder / "url.partial"
+    partial.write_text(url)
+    partial.replace(folder / "url")
 
 
 def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; its import is local

@@ -36,7 +36,7 @@ class NodeSettings:
     secrets: Path | None = None
     """Folder of the trusted role's secrets, one file each, mode 0600."""
     environment: dict[str, str] = field(default_factory=dict)
-    """The child's whole environment."""
+    """The child's whole environment, but for where its source lies."""
     readable: tuple[Path, ...] = ()
     """Folders the child may read besides Python itself and the cache."""
 
