@@ -43,6 +43,8 @@ PATIENCE = 4.0
 """A test, or a run, may take so many times its usual time, and at least the limit above."""
 TAIL = 2000
 NOTHING_COLLECTED = 5
+TIMED_OUT = "Failed: Timeout"
+"""What pytest-timeout says of a test that it ended."""
 
 
 class SuiteFailed(RuntimeError):
@@ -95,10 +97,10 @@ class Suite:
         with self._copy(f"mutant-{number}") as place:
             target = place / "src" / file
             target.write_text(mutated(target.read_text(), mutation))
-            code, _ = self._pytest(
+            code, said = self._pytest(
                 place, [each.path for each in chosen], run_s, f"--timeout={test_s}"
             )
-        if code is None:
+        if code is None or (code and TIMED_OUT in said):
             return "hung"
         return "killed" if code else "survived"
 
