@@ -127,8 +127,8 @@ def _changes(node: ast.AST, scope: str, is_condition: bool) -> Iterator[tuple[st
                 yield kind, f"({ast.unparse(changed)})"
         if is_condition and not isinstance(node, ast.UnaryOp):
             yield "negated", f"(not ({ast.unparse(node)}))"
-    elif isinstance(node, ast.Return):
-        yield from _changed_returns(ast.unparse(node.value) if node.value else "None")
+    elif isinstance(node, ast.Return) and node.value is not None:
+        yield from _changed_returns(ast.unparse(node.value))
     elif _may_be_dropped(node, scope):
         yield "dropped", "pass"
 

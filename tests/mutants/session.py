@@ -6,6 +6,7 @@ line that no test holds. Same seed, same source, same sample. Ctrl-C ends it wit
 
 import json
 import random
+import signal
 import sys
 import tempfile
 import tomllib
@@ -171,6 +172,8 @@ def command(
     is_json: bool,
 ) -> None:
     """Draw COUNT mutants of each room and say which ones the tests let live."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     root = root.resolve()
     (package,) = (each.parent.name for each in (root / "src").glob("*/__init__.py"))
     values = []

@@ -1,5 +1,6 @@
 """The loop in lock step: whose weights sample, which groups an update sees, and what a kill costs."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -125,3 +126,13 @@ def test_a_loop_killed_after_any_report_ends_with_the_same_weights(tmp_path):
     reinforce(again, Stage().rehearsal)
     expected = whole.published_state()
     assert all(torch.equal(expected[n], tensor) for n, tensor in again.published_state().items())
+
+
+def test_a_sampler_that_gives_another_number_of_groups_is_refused_before_anything_is_graded():
+    stage = Stage()
+    short = replace(
+        stage.rehearsal, sample=lambda state, requests: stage.sample(state, requests)[1:]
+    )
+    with pytest.raises(ValueError, match="shorter"):
+        reinforce(new_trainer(), short)
+    assert not stage.shown
