@@ -38,7 +38,7 @@ ROOMS = {
 }
 """Folders and files under `tests` that answer for a room."""
 TEST_LIMIT_S = 10.0
-RUN_LIMIT_S = 30.0
+RUN_LIMIT_S = 60.0
 PATIENCE = 4.0
 """A test, or a run, may take so many times its usual time, and at least the limit above."""
 TAIL = 2000
@@ -86,7 +86,11 @@ class Suite:
         """
         with ThreadPoolExecutor(jobs) as pool:
             measured = pool.map(self._measured, range(len(self.paths)), self.paths)
-            self._files = sorted(filter(None, measured), key=lambda file: file.all_s)
+            try:
+                self._files = sorted(filter(None, measured), key=lambda file: file.all_s)
+            except KeyboardInterrupt:
+                self.stop()
+                raise
         return sum(file.all_s for file in self._files)
 
     def fate(self, number: int, file: str, mutation: Mutation) -> str:

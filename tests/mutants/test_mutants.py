@@ -1,6 +1,7 @@
 """The mutant tool on a package of one file whose tests are known to be weak in one place."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,13 +54,19 @@ def islet(tmp_path: Path) -> Path:
     return root
 
 
+def _command(root: Path, *options: str) -> list[object]:
+    return [
+        sys.executable, "-m", "mutants.session", "room", "--root", root, *options,
+        "--equivalents", root / "equivalents.toml",
+    ]  # fmt: skip
+
+
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin"}
+
+
 def _session(root: Path, *options: str) -> tuple[dict, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "mutants.session", "room", "--root", root, "--json", *options,
-         "--equivalents", root / "equivalents.toml"],
-        env={"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
+    command = _command(root, "--json", *options)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)[0], done.stderr
 
@@ -144,3 +151,18 @@ def test_a_hang_ends_by_the_clock_and_counts_apart(islet: Path) -> None:
     found, _ = _session(islet, "--count", "9")
     fates = {each["kind"]: each["fate"] for each in found["mutants"]}
     assert fates == {"negated": "hung", "return": "killed"}
+
+
+def test_ctrl_c_ends_it_with_what_is_known(islet: Path) -> None:
+    process = subprocess.Popen(
+        _command(islet, "--count", "99", "--jobs", "1"),
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert any(line.startswith("[1/") for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    shown, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    row = dict(zip(*(line.split()[:5] for line in shown.splitlines()[-2:]), strict=True))
+    assert row["room"] == "room"
+    assert 1 <= sum(int(row[fate]) for fate in ("killed", "hung", "survived")) < 10, shown
