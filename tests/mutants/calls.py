@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,7 +22,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     phases = (Phase.explicit, Phase.generate)
-    settings.register_profile("mutants", derandomize=True, database=None, phases=phases)
+    settings.register_profile(
+        "mutants",
+        derandomize=True,
+        database=None,
+        phases=phases,
+        deadline=None,  # a busy machine is no fault of the mutant
+        suppress_health_check=list(HealthCheck),
+    )
     settings.load_profile("mutants")
     if config.getoption("--calls-to"):
         config.pluginmanager.register(

@@ -190,7 +190,7 @@ def _environment(place: Path) -> dict[str, str]:
         **os.environ,  # noqa: TID251  a program of its own, run by make
         "PYTHONPATH": os.pathsep.join((str(place / "src"), str(tool))),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(place / "hypothesis"),
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(place.parent / "hypothesis"),  # tables, not examples
     }
 
 
