@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from archipel.records import payload, rollouts
-from archipel.records import recipe as recipes
 from archipel.records.canonical import (
     MAX_DEPTH,
     MAX_SAFE_INTEGER,
@@ -17,7 +16,6 @@ from archipel.records.canonical import (
     sha256_digest,
 )
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
-from archipel.records.recipe import InvalidRecipe, Recipe, parse_recipe, recipe_from_canonical
 from archipel.records.rollouts import (
     NotFinite,
     OutOfRange,
@@ -157,9 +155,21 @@ def test_header_and_numbers_have_their_bounds(monkeypatch: pytest.MonkeyPatch) -
         read_payload(DATA[:8], FORM)
 
 
-def test_an_empty_payload_is_one() -> None:
+def test_an_empty_payload_is_one_and_a_header_that_is_cut_is_none() -> None:
     empty = (2).to_bytes(8, "little") + b"{}"
     assert read_payload(empty, {}) == Payload({}, {})
+    with pytest.raises(BadPayload, match="header of 3 bytes; at most 2 fit"):
+        read_payload((3).to_bytes(8, "little") + b"{}", {})
+
+
+def test_a_machine_of_the_other_byte_order_writes_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = array("i", [1, -2])
+    monkeypatch.setattr(payload.sys, "byteorder", "big")
+    swapped = payload._little_endian(values)
+    assert swapped.tolist() == [1 << 24, -(1 << 24) - 1]
+    assert values.tolist() == [1, -2]
 
 
 def nested(depth: int) -> object:
@@ -200,54 +210,3 @@ def test_seeds_are_the_first_63_bits_of_the_named_digest() -> None:
         digest = int(hashlib.sha256(text.encode()).hexdigest(), 16)
         assert seed == digest >> (256 - 63)
     assert len({group_seed(7, 3), group_seed(3, 7), evaluation_seed(7, 3, 0)}) == 3
-
-
-SMALLEST = '[run]\nname = "r"\nversions = 2\n[environment]\nname = "e"\n'
-
-
-def test_recipes_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = SMALLEST + "# é"
-    data = parse_recipe(text).canonical_bytes()
-    for name, size, read, given in (
-        ("MAX_RECIPE_BYTES", len(text.encode()), parse_recipe, text),
-        ("MAX_CANONICAL_BYTES", len(data), recipe_from_canonical, data),
-    ):
-        monkeypatch.setattr(recipes, name, size)
-        assert read(given).run.name == "r"
-        monkeypatch.setattr(recipes, name, size - 1)
-        with pytest.raises(InvalidRecipe, match=f"larger than {size - 1} bytes"):
-            read(given)
-
-
-def test_as_many_minibatches_as_groups_and_heads_that_divide_are_fit() -> None:
-    base = {
-        "run": {"name": "r", "versions": 1, "groups_per_update": 4},
-        "environment": {"name": "e"},
-    }
-    for section, values, is_fit in (
-        ("optimiser", {"minibatches": 4}, True),
-        ("optimiser", {"minibatches": 5}, False),
-        ("model", {"num_heads": 6, "num_kv_heads": 3}, True),
-        ("model", {"num_heads": 6, "num_kv_heads": 4}, False),
-    ):
-        try:
-            Recipe.model_validate(base | {section: values})
-        except ValueError:
-            assert not is_fit, (section, values)
-        else:
-            assert is_fit, (section, values)
-
-
-def test_a_digest_is_that_of_the_canonical_bytes_and_floats_stand_as_text() -> None:
-    recipe = Recipe.model_validate(
-        {
-            "run": {"name": "r", "versions": 2},
-            "environment": {"name": "e", "parameters": {"f": 0.5, "i": 1, "t": "0.5", "b": True}},
-        }
-    )
-    assert recipe.digest == sha256_digest(recipe.canonical_bytes())
-    values = parse_canonical(recipe.canonical_bytes())
-    assert values["environment"]["parameters"] == {
-        "f": {"float": "0.5"}, "i": 1, "t": "0.5", "b": True,
-    }  # fmt: skip
-    assert values["loss"]["clip_low"] == "0.2"
