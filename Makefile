@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow mutants check format clean
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
@@ -17,6 +17,14 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m "slow and not gpu" $(PYTEST_OPTIONS)
+
+# Which lines does no test hold? ROOM may be several; MUTANTS_OPTIONS: --without FILE.py, --json ...
+ROOM ?= identity
+COUNT ?= 20
+SEED ?= 1
+JOBS ?= 2
+mutants: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m mutants.session $(ROOM) --count $(COUNT) --seed $(SEED) --jobs $(JOBS) $(MUTANTS_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.identity import (
+    DID_CHARS,
     MAX_ENVELOPE_BYTES,
+    MAX_KEY_FILE_BYTES,
     MAX_PAYLOAD_BYTES,
     BadDid,
     BadEnvelope,
@@ -96,6 +98,9 @@ def test_every_accepted_name_has_one_spelling(public_key: bytes) -> None:
         lambda did: did.replace("did:key:z", "did:key:u"),
         lambda did: did.replace("did:key:z6Mk", "did:key:z1Mk"),
         lambda did: did[:-1] + "0",
+        lambda did: did.replace("z6Mk", "z0Mk"),
+        lambda did: 7,
+        lambda did: None,
         lambda did: did[:-1] + "é",
         lambda did: did + "\n",
         lambda did: did.upper(),
@@ -271,3 +276,97 @@ def test_processes_that_start_together_share_one_key(tmp_path: Path) -> None:
         process.stdin.write(b"go\n")
         process.stdin.flush()
     assert len({process.communicate()[0] for process in started}) == 1
+
+
+def test_an_envelope_fits_a_16_bit_length_to_the_last_byte() -> None:
+    assert MAX_ENVELOPE_BYTES == 2**16 - 1
+    good = sign(ALICE, b"payload", TYPE)
+    room = MAX_ENVELOPE_BYTES - len(Envelope(good.payload, TYPE, "", good.signature).to_json())
+    longest = Envelope(good.payload, TYPE, "k" * room, good.signature)
+    assert len(longest.to_json()) == MAX_ENVELOPE_BYTES
+    assert Envelope.from_json(longest.to_json()) == longest
+    longer = Envelope(good.payload, TYPE, "k" * (room + 1), good.signature).to_json()
+    with pytest.raises(BadEnvelope, match="65536 bytes; the limit is 65535"):
+        Envelope.from_json(longer)
+
+
+def test_a_payload_and_a_type_may_be_as_long_as_their_bounds_when_they_arrive() -> None:
+    signature = bytes(64)
+    longest = Envelope(bytes(MAX_PAYLOAD_BYTES), "~" * 127 + "!", ALICE.did, signature)
+    assert Envelope.from_json(longest.to_json()) == longest
+    for payload, kind in ((bytes(MAX_PAYLOAD_BYTES + 1), "t"), (b"", "t" * 129), (b"", "\x7f")):
+        with pytest.raises(BadEnvelope, match=r"limit is 48000|is not 1 to 128"):
+            Envelope.from_json(Envelope(payload, kind, ALICE.did, signature).to_json())
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_key_of_another_length_verifies_nothing(length: int) -> None:
+    with pytest.raises(BadSignature, match="low-order or non-canonical"):
+        verify_bytes((ALICE.public_key * 2)[:length], b"m", ALICE.sign_bytes(b"m"))
+
+
+@pytest.mark.parametrize("length", [0, 63, 65, 128])
+def test_a_signature_of_another_length_verifies_nothing(length: int) -> None:
+    with pytest.raises(BadSignature, match=f"has 64 bytes; got {length}"):
+        verify_bytes(ALICE.public_key, b"m", (ALICE.sign_bytes(b"m") * 2)[:length])
+
+
+def test_a_signature_whose_r_anyone_could_have_chosen_is_refused() -> None:
+    for point in LOW_ORDER_OR_NON_CANONICAL:
+        forged = bytes.fromhex(point) + ALICE.sign_bytes(b"m")[32:]
+        with pytest.raises(BadSignature, match="low-order or non-canonical"):
+            verify_bytes(ALICE.public_key, b"m", forged)
+
+
+def test_every_name_has_one_length() -> None:
+    names = [did_from_public_key(Identity.from_seed(bytes([n] * 32)).public_key) for n in range(9)]
+    assert {len(name) for name in names} == {DID_CHARS}
+    assert all(name.startswith("did:key:z6Mk") for name in names)
+
+
+def test_a_key_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    path = tmp_path / "node.key"
+    expected = Identity.load_or_create(path).did
+    pem = path.read_bytes()
+    for extra in (0, 1):
+        path.write_bytes(b"\n" * (MAX_KEY_FILE_BYTES - len(pem) + extra) + pem.rstrip() + b"\n")
+        assert Identity.load(path).did == expected, "a last newline may be cut"
+    path.write_bytes(b"\n" * (MAX_KEY_FILE_BYTES - len(pem) + 2) + pem.rstrip() + b"\n")
+    with pytest.raises(BadKeyFile):
+        Identity.load(path)
+
+
+def test_a_new_key_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "home" / "node.key"
+    flushed: list[tuple[int, bool]] = []
+    flush = os.fsync
+
+    def watched(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_size, path.exists()))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    Identity.load_or_create(path)
+    assert flushed == [(path.stat().st_size, False)]
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    path = tmp_path / "node.key"
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    path.write_bytes(X25519PrivateKey.generate().private_bytes(*form, serialization.NoEncryption()))
+    path.chmod(0o600)
+    with pytest.raises(BadKeyFile, match="expected an Ed25519 key"):
+        Identity.load(path)
+    path.write_bytes(
+        X25519PrivateKey.generate().private_bytes(
+            *form, serialization.BestAvailableEncryption(b"secret")
+        )
+    )
+    with pytest.raises(BadKeyFile, match="not an unencrypted"):
+        Identity.load(path)

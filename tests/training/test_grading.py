@@ -95,6 +95,12 @@ def test_large_batches_and_long_completions_never_block_both_pipes(monkeypatch):
         assert grader.faults == {"exception": 12}
 
 
+def test_both_pipes_may_be_full_at_once(monkeypatch):
+    with faulty_grader(monkeypatch) as grader:
+        assert grader.grade(submissions(*["no such deed " * 30] * 1000)) == (0.0,) * 1000
+    assert grader.faults == {"exception": 1000}
+
+
 def test_an_oversized_completion_is_not_sent(monkeypatch):
     monkeypatch.setattr(grading, "MAX_COMPLETION_CHARS", 4)
     with faulty_grader(monkeypatch) as grader:

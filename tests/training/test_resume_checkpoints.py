@@ -100,6 +100,7 @@ def _wait_for_version(directory, version, process):
         if any(int(path.stem) >= version for path in directory.glob("0*")):
             return
         time.sleep(0.002)
+    pytest.fail(f"the run ended or hung before version {version}: killing it would show nothing")
 
 
 def trained(tmp_path, updates):

@@ -242,3 +242,14 @@ def test_schedules_warm_up_and_end_where_they_say():
         assert rates[4] == 1.0
         assert rates[-1] == pytest.approx(1.0 if name == "constant" else 0.1)
         assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_the_schedule_runs_over_all_steps_of_all_updates():
+    changes = {"minibatches": 2, "schedule": "linear", "warmup_steps": 3}
+    trainer, _ = make_trainer(optimiser=changes)
+    section = tiny_recipe(optimiser=changes).optimiser
+    for version in range(8):
+        report = trainer.update(tiny_groups(tiny_model(9), version))
+        assert report.optimiser_steps == 2
+        assert report.learning_rate == learning_rate(section, 2 * version + 1, 16)
+    assert report.learning_rate == 0.0

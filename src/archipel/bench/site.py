@@ -1,7 +1,8 @@
 """A whole lab on this machine: lab, update process and nodes as real processes on 127.0.0.1.
 
 The demo, the parity benchmark and the fault tests act on a `Site` as an operator would: start, kill,
-interrupt, ask over HTTP. Law: leaving the block ends every process, also after an error.
+interrupt, ask over HTTP. Law: leaving the block ends every process, also after an error; every
+process runs the source tree that this module lies in.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Any, Self
 
 import httpx
 
+from archipel import source_environment
 from archipel.blobs import BlobStore
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
@@ -230,7 +232,7 @@ class Site:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env={**source_environment(), **self._environment},
             )
 
     def _output(self, name: str) -> Path:

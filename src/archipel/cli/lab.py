@@ -93,9 +93,7 @@ def start(
     click.echo(
         f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
     )
-    partial = folder / "url.partial"
-    partial.write_text(shown)
-    partial.replace(folder / "url")  # whoever waits for the file never reads half of it
+    publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
     LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
@@ -167,6 +165,13 @@ def _end_in_order() -> None:
     signal.signal(signal.SIGTERM, end)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, hang_up)
+
+
+def publish_url(folder: Path, url: str) -> None:
+    """Say in `folder/url` where the lab listens; a reader finds it whole or not at all."""
+    partial = folder / "url.partial"
+    partial.write_text(url)
+    partial.replace(folder / "url")
 
 
 def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; its import is local

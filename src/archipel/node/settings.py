@@ -46,7 +46,7 @@ class NodeSettings:
     any_recipe: bool = False
     """The trusted role also does runs whose recipe its operator did not approve (`approvals`)."""
     environment: dict[str, str] = field(default_factory=dict)
-    """The child's whole environment."""
+    """The child's whole environment, but for where its source lies."""
     readable: tuple[Path, ...] = ()
     """Folders the child may read besides Python itself and the cache."""
 

@@ -1,7 +1,8 @@
 """The child process in which work runs, seen from the agent.
 
 A crash, a hang or nonsense from the child is `WorkerLost`: it costs the lease at hand, never the
-agent. The child gets a scrubbed environment and no file descriptors but its three pipes.
+agent. The child gets a scrubbed environment, the agent's own source tree, and no file descriptors but
+its three pipes.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from archipel import source_environment
 from archipel.records.fields import Closed
 from archipel.work.messages import (
     MAX_LINE_BYTES,
@@ -71,7 +73,7 @@ class Worker:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
-                env=dict(environment),
+                env={**source_environment(), **environment},
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
             )

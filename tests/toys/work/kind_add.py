@@ -1,6 +1,7 @@
 """Add work: the sum, and how it came about."""
 
 from archipel.records.kinds.add import AddSpec
+
 from archipel.work.kind import (
     Answer,
     Context,

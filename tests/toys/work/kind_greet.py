@@ -1,6 +1,7 @@
 """Greet work: hello."""
 
 from archipel.records.kinds.greet import GreetSpec
+
 from archipel.work.kind import (
     Answer,
     Context,
