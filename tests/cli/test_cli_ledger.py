@@ -1,5 +1,6 @@
 """`archipel ledger replay` and the end of `archipel lab start`, by real processes."""
 
+import asyncio
 import base64
 import io
 import json
@@ -135,7 +136,8 @@ def _copy_of_ledger(folder: Path, num_entries: int = 1) -> tuple[Identity, Path]
     folder.mkdir()
     log = open_log(folder / "ledger.sqlite", lab_key(lab.did).name, lab, folder / "ledger.head")
     store = BlobStore(folder / "blobs", quota_bytes=2**20)
-    Lab(lab, log, store, clock_ms=lambda: 1_700_000_000_000).found([lab.did])
+    opening = Lab(lab, log, store, clock_ms=lambda: 1_700_000_000_000, in_thread=False)
+    asyncio.run(opening.found([lab.did]))
     for _ in range(num_entries - 1):
         log.append(log.read(0, 1))
     log.close()
