@@ -68,10 +68,12 @@ def join(
     """
     from archipel.cli.agents import readable_folders, run_agent
     from archipel.node.settings import NodeSettings
+    from archipel.records.kinds import TRUSTED, WORDS_OF
 
     settings = NodeSettings(
         lab_url=lab_url,
         home=home_folder("node", home),
+        kinds=tuple(kind for kind in WORDS_OF if kind not in TRUSTED),
         threads=threads,
         engine=engine,
         dtype=dtype,

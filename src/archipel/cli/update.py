@@ -108,10 +108,10 @@ def approve(recipe_name: str, home: Path | None) -> None:
       archipel update approve from-a-colleague.toml
     """
     from archipel.cli.doors import mending
-    from archipel.cli.recipes import find_recipe
+    from archipel.cli.recipes import find_any_recipe
     from archipel.node.approvals import approve as approve_digest
 
-    recipe = find_recipe(recipe_name)
+    recipe = find_any_recipe(recipe_name)
     with mending(OSError):
         approve_digest(home_folder("update", home), recipe.digest)
     click.echo(f"approved {recipe.run.name}, recipe {recipe.digest}")
