@@ -1,14 +1,16 @@
 """What an engine is asked and what it answers.
 
-Parts: `Request`, `Completion`, the `Engine` protocol, the errors that name who is to blame.
+Parts: `Request`, `Completion`, `Event` and `Events`; the protocols `Engine` (closed: a list in, a list out) and
+`OpenEngine` (requests come, stream and go while it runs); errors that name who is to blame.
+Open is `LocalEngine`; the transformers and vLLM engines are closed.
 Law: a completion is a pure function of (weights, prompt, seed, rollout index, settings of the
 request); which other requests were there, and in which order they came, changes nothing.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, NewType, Protocol
 
 from torch import Tensor
 
@@ -27,7 +29,11 @@ class WrongWeights(ValueError):
 
 
 class NotLoaded(RuntimeError):
-    """`generate` was called before `load`."""
+    """Something was asked of an engine before `load`."""
+
+
+class EngineBusy(RuntimeError):
+    """The call needs an engine in which nothing waits or runs."""
 
 
 class NonFiniteLogits(ArithmeticError):
@@ -87,6 +93,45 @@ class Completion:
     """Ended by a stop token, not by `max_new_tokens`."""
 
 
+Ticket = NewType("Ticket", int)
+"""An open engine's name for one request; never given twice."""
+
+
+class Event(NamedTuple):
+    """One sequence went one token further."""
+
+    ticket: Ticket
+    rollout: int
+    """Which of the request's rollouts."""
+    token: int
+    logprob: float
+    """Nats, as in `Completion.logprobs`."""
+    ended: Completion | None
+    """The whole of it, when this token was the last."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """What one step sampled, at most a token per sequence.
+
+    Kept as columns, because whoever wants completions alone never looks at single tokens.
+    """
+
+    owners: list[tuple[Ticket, int]] = field(default_factory=list)
+    """(ticket, rollout) of each sequence that got a token."""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ended: dict[tuple[Ticket, int], Completion] = field(default_factory=dict)
+    """Of those, the ones that are complete."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __iter__(self) -> Iterator[Event]:
+        for owner, token, logprob in zip(self.owners, self.tokens, self.logprobs, strict=True):
+            yield Event(*owner, token, logprob, self.ended.get(owner))
+
+
 class Engine(Protocol):
     """Tokens into tokens."""
 
@@ -101,4 +146,27 @@ class Engine(Protocol):
         """Serve every request; one tuple of `num_rollouts` completions each, in request order.
 
         `on_progress` is told the number of tokens sampled so far, after every step.
+        """
+
+
+class OpenEngine(Engine, Protocol):
+    """An engine that takes requests while it runs; one thread drives it.
+
+    `generate` is for callers who have the engine to themselves.
+    """
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits or runs."""
+
+    def add(self, request: Request) -> Ticket:
+        """Let a request wait for its turn; first come, first served."""
+
+    def step(self) -> Events:
+        """Advance: an event for every sequence that got a token; none without work."""
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Drop a request: no event of it follows, and its slots are free at once.
+
+        False if nothing of it was to come: it had ended, was cancelled, or never was.
         """

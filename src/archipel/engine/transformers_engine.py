@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from archipel.engine.fused import check_state
-from archipel.engine.protocol import Completion, NonFiniteLogits, NotLoaded, Request
+from archipel.engine.protocol import Completion, NonFiniteLogits, NotLoaded, Request, Ticket
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
@@ -73,8 +73,13 @@ class TransformersEngine:
         done: dict[tuple[int, int], Completion] = {}
         num_tokens = 0
         for batch in _batches(requests):
-            slots = Slots(requests, len(batch))
-            slots.admit([Admission(r, i, (row,)) for row, (r, i) in enumerate(batch)])
+            slots = Slots(len(batch))
+            slots.admit(
+                [
+                    (requests[request], Admission(Ticket(request), rollout, (row,)))
+                    for row, (request, rollout) in enumerate(batch)
+                ]
+            )
             prompts = [requests[request].prompt for request, _ in batch]
             for ended, sampled in self._steps(slots, prompts):
                 done |= ended
@@ -104,7 +109,7 @@ class TransformersEngine:
             if not np.isfinite(sampled).all():
                 raise NonFiniteLogits("a sampled log-probability is not finite; check the weights")
             ended = slots.record(rows[live], drawn.cpu().numpy()[live], sampled)
-            yield {owner: completion for _, owner, completion in ended}, int(live.sum())
+            yield {slots.owner[row]: done for row, done in ended.items()}, int(live.sum())
 
 
 def _batches(requests: Sequence[Request]) -> Iterator[list[tuple[int, int]]]:
