@@ -111,7 +111,7 @@ class LocalEngine:
         Raises:
             NonFiniteLogits: the weights are broken. Every request is dropped; load sound weights.
         """
-        return Events() if self._generation is None else self._generation.step()
+        return Events.joined(()) if self._generation is None else self._generation.step()
 
     def cancel(self, ticket: Ticket) -> bool:
         """See `OpenEngine.cancel`."""
@@ -139,16 +139,17 @@ class LocalEngine:
         try:
             for request in requests:
                 tickets.append(self.add(request))
-            while self.has_work:
-                events = self.step()
+            while self._generation is not None and self._generation.has_work:
+                events = self._generation.step()
                 done |= events.ended
                 num_tokens += len(events)
                 if on_progress is not None:
                     on_progress(num_tokens)
-        finally:
-            # An error must not leave half a batch waiting.
+        except BaseException:
+            # Half a batch must not stay behind and wait for steps of somebody else.
             for ticket in tickets:
                 self.cancel(ticket)
+            raise
         return [
             tuple(done[ticket, rollout] for rollout in range(request.num_rollouts))
             for ticket, request in zip(tickets, requests, strict=True)

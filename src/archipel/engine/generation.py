@@ -84,7 +84,7 @@ class Generation:
             NonFiniteLogits: the weights are broken; all requests are dropped.
         """
         if not self._open:
-            return Events()
+            return Events.joined(())
         try:
             machinery = self._fit()
             admissions = self._scheduler.admit(machinery.cache.shape.length)
@@ -131,12 +131,12 @@ class Generation:
         entering = [(self._open[each.ticket].request, each) for each in admissions]
         self._slots.admit(entering)
         prompts = [Prompt(request.prompt, each.slots) for request, each in entering]
-        events = Events()
+        parts = []
         for batch in prompt_batches(prompts, machinery.max_prefill_tokens):
             slots = np.array([slot for prompt in batch for slot in prompt.slots])
-            drawn, logprobs = self._sample(read_prompts(machinery, batch), slots)
-            self._collect(slots, drawn, logprobs, events)
-        return events
+            logits = read_prompts(machinery, batch)
+            parts.append(self._collect(slots, *self._sample(logits, slots)))
+        return Events.joined(parts)
 
     def _decode(self, machinery: Machinery) -> Events:
         rows = max(self._scheduler.num_rows, machinery.min_rows)
@@ -150,33 +150,30 @@ class Generation:
         logits = decode(machinery, tokens, positions, highest if lowest == highest else None)
         position[living] += 1
         drawn, logprobs = self._sample(logits, np.arange(rows))
-        events = Events()
-        self._collect(living, drawn[living], logprobs[living], events)
-        return events
+        return self._collect(living, drawn[living], logprobs[living])
 
     def _sample(self, logits: Tensor, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         tokens, logprobs = sample(logits, self._slots.draw(slots, self._device))
         return tokens.cpu().numpy(), logprobs.cpu().numpy()
 
-    def _collect(
-        self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, events: Events
-    ) -> None:
+    def _collect(self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> Events:
         # One sum instead of a test per element: any NaN or infinity survives it.
         if not math.isfinite(logprobs.sum()):
             raise NonFiniteLogits(
                 "a sampled log-probability is not finite; expected finite logits: "
                 "check the weights that were loaded"
             )
-        owner = self._slots.owner
-        events.owners.extend([owner[slot] for slot in slots.tolist()])
-        events.tokens.extend(tokens.tolist())
-        events.logprobs.extend(logprobs.tolist())
-        ended = self._slots.record(slots, tokens, logprobs)
+        owner, ended = self._slots.owner, self._slots.record(slots, tokens, logprobs)
         if ended:
             self._scheduler.finish(ended)
-            for slot, completion in ended.items():
-                events.ended[owner[slot]] = completion
+            for slot in ended:
                 self._end_one(owner[slot][0])
+        return Events(
+            [owner[slot] for slot in slots.tolist()],
+            tokens.tolist(),
+            logprobs.tolist(),
+            {owner[slot]: completion for slot, completion in ended.items()},
+        )
 
     def _end_one(self, ticket: Ticket) -> None:
         opened = self._open[ticket]

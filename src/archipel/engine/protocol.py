@@ -8,9 +8,9 @@ request); which other requests were there, and in which order they came, changes
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, NewType, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, NewType, Protocol, Self
 
 from torch import Tensor
 
@@ -110,19 +110,30 @@ class Event(NamedTuple):
     """The whole of it, when this token was the last."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Events:
     """What one step sampled, at most a token per sequence.
 
     Kept as columns, because whoever wants completions alone never looks at single tokens.
     """
 
-    owners: list[tuple[Ticket, int]] = field(default_factory=list)
+    owners: list[tuple[Ticket, int]]
     """(ticket, rollout) of each sequence that got a token."""
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    ended: dict[tuple[Ticket, int], Completion] = field(default_factory=dict)
+    tokens: list[int]
+    logprobs: list[float]
+    ended: dict[tuple[Ticket, int], Completion]
     """Of those, the ones that are complete."""
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """All of `parts` as one."""
+        whole = cls([], [], [], {})
+        for part in parts:
+            whole.owners.extend(part.owners)
+            whole.tokens.extend(part.tokens)
+            whole.logprobs.extend(part.logprobs)
+            whole.ended.update(part.ended)
+        return whole
 
     def __len__(self) -> int:
         return len(self.tokens)
