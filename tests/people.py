@@ -9,7 +9,7 @@ from archipel.lab.lab import Receipt
 from archipel.lab.state import Run, batch_results
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.rollouts import Sampled, pack_prompts, pack_rollouts
+from archipel.records.rollouts import Rollout, pack_prompts, pack_rollouts
 from archipel.records.statements import (
     RECORD_TYPE,
     Capabilities,
@@ -116,7 +116,7 @@ class Provider:
             "busy_ms": 5,
         }
 
-    def sampled(self, grant: LeaseGranted) -> list[list[Sampled]]:
+    def sampled(self, grant: LeaseGranted) -> list[list[Rollout]]:
         """What an honest engine might give: it depends on the group and the policy alone."""
         spec = grant.spec
         assert isinstance(spec, RolloutSpec)
@@ -127,7 +127,7 @@ class Provider:
         ]
 
 
-def rollout(pace: Pace, seed: str) -> Sampled:
+def rollout(pace: Pace, seed: str) -> Rollout:
     """One possible completion."""
     rng = random.Random(seed)
     length = rng.randint(1, pace.max_new_tokens)
@@ -135,7 +135,7 @@ def rollout(pace: Pace, seed: str) -> Sampled:
     finished = length < pace.max_new_tokens or rng.random() < 0.5
     if finished:
         tokens[-1] = EOS
-    return Sampled(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
+    return Rollout(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
 
 
 @dataclass

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.engine.engine import (
-    Completion,
     EngineBusy,
     EngineLimits,
     Event,
@@ -24,6 +23,7 @@ from archipel.engine.engine import (
     Request,
     Ticket,
 )
+from archipel.records.rollouts import Rollout
 from engine.engine_models import lively_state, small_config
 
 CONFIG = small_config(max_position_embeddings=400)
@@ -53,7 +53,7 @@ def loaded(limits: EngineLimits) -> LocalEngine:
 
 
 @cache
-def alone(request: Request) -> list[Completion]:
+def alone(request: Request) -> list[Rollout]:
     """The completions of a request that an engine of its own served."""
     return list(loaded(EngineLimits()).generate([request])[0])
 
@@ -108,7 +108,7 @@ class Play:
         self.engine = engine
         self.tickets: dict[Ticket, Visit] = {}
         self.streamed: dict[tuple[Ticket, int], list[tuple[int, float]]] = defaultdict(list)
-        self.ended: dict[tuple[Ticket, int], Completion] = {}
+        self.ended: dict[tuple[Ticket, int], Rollout] = {}
         self.gone: set[Ticket] = set()
         last = max(visit.arrives for visit in visits)
         for step in itertools.count():
@@ -136,7 +136,7 @@ class Play:
             self.ended[owner] = event.ended
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(limits=limits, visits=st.lists(visits, min_size=1, max_size=9))
 def test_whoever_comes_or_goes_beside_it_a_rollout_keeps_every_bit(
     limits: EngineLimits, visits: list[Visit]

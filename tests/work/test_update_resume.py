@@ -9,7 +9,7 @@ import pytest
 
 from archipel.model.tokenizer import character_tokenizer
 from archipel.node.operator import Vocabulary, describe_file, make_pace
-from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
+from archipel.records.rollouts import Rollout, pack_rollouts, unpack_prompts
 from archipel.records.statements import ResultInput, UpdateSpec
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
@@ -89,7 +89,7 @@ class Trusted:
         for prompt in self.prompts[batch]:
             letters = prompt[-3:-1]
             ways = [(*letters, TOKENIZER.eos_id), (*letters[::-1], TOKENIZER.eos_id)]
-            rollouts = [Sampled(tokens, (-0.7, -0.1, -0.1), True) for tokens in ways]
+            rollouts = [Rollout(tokens, (-0.7, -0.1, -0.1), True) for tokens in ways]
             groups.append(rollouts * (RECIPE.run.group_size // 2))
         path = self.folder / f"result-{batch}"
         path.write_bytes(pack_rollouts(groups, work=work, policy=policy))

@@ -12,8 +12,8 @@ import torch
 
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import CacheShape
-from archipel.engine.protocol import InvalidRequest, Request
 from archipel.model.config import DecoderConfig
+from archipel.records.requests import InvalidRequest, Request
 
 MIN_ROWS = 4
 """Fewer rows make BLAS choose kernels that sum in another order."""

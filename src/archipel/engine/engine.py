@@ -1,6 +1,6 @@
 """The default engine: this machine, our network, many sequences at once.
 
-Parts: `LocalEngine`; `EngineLimits` comes from `capacity`, the rest from `protocol`.
+Parts: `LocalEngine`; `EngineLimits` comes from `capacity`, `Request` from `records`, the rest from `protocol`.
 Law: on a CPU, tokens and log-probabilities are bitwise the same whatever runs beside them on the
 same machine with the same torch and number of threads; `selftest` checks it for loaded weights.
 """
@@ -14,23 +14,21 @@ from archipel.engine.capacity import Capacity, EngineLimits
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.generation import Generation
 from archipel.engine.protocol import (
-    Completion,
     Engine,
     EngineBusy,
     Event,
     Events,
-    InvalidRequest,
     NonFiniteLogits,
     NotLoaded,
     OpenEngine,
-    Request,
     Ticket,
     WrongWeights,
 )
 from archipel.model.config import DecoderConfig
+from archipel.records.requests import InvalidRequest, Request
+from archipel.records.rollouts import Rollout
 
 __all__ = [
-    "Completion",
     "Engine",
     "EngineBusy",
     "EngineLimits",
@@ -122,7 +120,7 @@ class LocalEngine:
         self,
         requests: Sequence[Request],
         on_progress: Callable[[int], None] | None = None,
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Rollout, ...]]:
         """See `Engine.generate`.
 
         Raises:
@@ -134,7 +132,7 @@ class LocalEngine:
                 "generate needs the engine to itself; use add and step beside other requests"
             )
         tickets: list[Ticket] = []
-        done: dict[tuple[Ticket, int], Completion] = {}
+        done: dict[tuple[Ticket, int], Rollout] = {}
         num_tokens = 0
         try:
             for request in requests:

@@ -19,10 +19,11 @@ from archipel.engine.decode import decode
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
-from archipel.engine.protocol import Events, NonFiniteLogits, Request, Ticket
+from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission, Scheduler
 from archipel.engine.slots import Slots
+from archipel.records.requests import Request
 
 
 @dataclass

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from archipel.engine.noise import uniforms
-from archipel.engine.protocol import Completion, Request, Ticket
+from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
 from archipel.engine.scheduler import Admission, Move
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 
 class Slots:
@@ -88,7 +90,7 @@ class Slots:
 
     def record(
         self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray
-    ) -> dict[int, Completion]:
+    ) -> dict[int, Rollout]:
         """Append one token to each of these live slots; what ended, by slot."""
         count = self._count[slots]
         self._tokens[slots, count], self._logprobs[slots, count] = tokens, logprobs
@@ -147,10 +149,10 @@ class Slots:
         if num_stops > self._stops.shape[1]:
             self._stops = _wider(self._stops, num_stops - self._stops.shape[1], -1)
 
-    def _completion(self, slot: int, finished: bool) -> Completion:
+    def _completion(self, slot: int, finished: bool) -> Rollout:
         length = int(self._count[slot])
         tokens = tuple(self._tokens[slot, :length].tolist())
-        return Completion(tokens, tuple(self._logprobs[slot, :length].tolist()), finished)
+        return Rollout(tokens, tuple(self._logprobs[slot, :length].tolist()), finished)
 
 
 def _wider(table: np.ndarray, columns: int, filler: float) -> np.ndarray:

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from archipel.engine.fused import check_state
-from archipel.engine.protocol import Completion, NonFiniteLogits, NotLoaded, Request, Ticket
+from archipel.engine.protocol import NonFiniteLogits, NotLoaded, Ticket
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
 from archipel.model.directory import read_config
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 MAX_ROWS = 128
 """Rollouts that are sampled together."""
@@ -61,7 +63,7 @@ class TransformersEngine:
         self,
         requests: Sequence[Request],
         on_progress: Callable[[int], None] | None = None,
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Rollout, ...]]:
         """See `Engine.generate`.
 
         Raises:
@@ -70,7 +72,7 @@ class TransformersEngine:
         """
         if not self._loaded:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
-        done: dict[tuple[int, int], Completion] = {}
+        done: dict[tuple[int, int], Rollout] = {}
         num_tokens = 0
         for batch in _batches(requests):
             slots = Slots(len(batch))
@@ -93,7 +95,7 @@ class TransformersEngine:
 
     def _steps(
         self, slots: Slots, prompts: list[tuple[int, ...]]
-    ) -> Iterator[tuple[dict[tuple[int, int], Completion], int]]:
+    ) -> Iterator[tuple[dict[tuple[int, int], Rollout], int]]:
         """Sample until every row has ended; finished rows run along, their samples dropped."""
         tokens, cache = torch.tensor(prompts, device=self._device), None
         rows = np.arange(len(prompts))

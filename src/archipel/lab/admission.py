@@ -161,7 +161,7 @@ def _admit_rollout(
         raise refusals.WrongShape(f"num_tokens says {result.num_tokens}, the payload has {counted}")
 
 
-def _unpack(data: bytes, bounds: rollouts.RolloutBounds) -> list[list[rollouts.Sampled]]:
+def _unpack(data: bytes, bounds: rollouts.RolloutBounds) -> list[list[rollouts.Rollout]]:
     try:
         return rollouts.unpack_rollouts(data, bounds)
     except rollouts.WrongLabel as error:

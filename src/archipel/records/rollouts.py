@@ -40,11 +40,13 @@ class WrongLabel(BadPayload):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """One rollout: the sampled tokens (stop token included) and what the policy gave each."""
+class Rollout:
+    """One sampled completion, from the engine to the loss."""
 
     tokens: tuple[int, ...]
+    """Rollout tokens; a stop token that ended the rollout is the last of them."""
     logprobs: tuple[float, ...]
+    """Nats, one per token, under the policy's full temperature-scaled distribution."""
     finished: bool
     """Ended by a stop token, not by the length limit."""
 
@@ -81,7 +83,7 @@ def max_rollout_bytes(bounds: RolloutBounds) -> int:
     return num_rollouts * (bounds.max_new_tokens * 8 + 5) + 4096
 
 
-def pack_rollouts(groups: Sequence[Sequence[Sampled]], *, work: str, policy: str) -> bytes:
+def pack_rollouts(groups: Sequence[Sequence[Rollout]], *, work: str, policy: str) -> bytes:
     """Payload bytes for the groups of one work, in the order of its spec."""
     rollouts = [rollout for group in groups for rollout in group]
     return write_payload(
@@ -97,7 +99,7 @@ def pack_rollouts(groups: Sequence[Sequence[Sampled]], *, work: str, policy: str
     )
 
 
-def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Sampled]]:
+def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Rollout]]:
     """Check a result against what was asked and return its groups.
 
     1 the payload is well formed  2 it names this work and this policy  3 counts and lengths fit
@@ -148,7 +150,7 @@ def _check_values(tokens: array, logprobs: array, finished: array, bounds: Rollo
         raise OutOfRange(f"a finished flag is {max(finished)}, expected 0 or 1")
 
 
-def _check_ending(rollout: Sampled, bounds: RolloutBounds) -> None:
+def _check_ending(rollout: Rollout, bounds: RolloutBounds) -> None:
     """A stop token ends a rollout, and nothing else does before the length limit."""
     if any(token in bounds.stop_tokens for token in rollout.tokens[:-1]):
         raise WrongShape("a rollout goes on after a stop token")
@@ -162,11 +164,11 @@ def _check_ending(rollout: Sampled, bounds: RolloutBounds) -> None:
         )
 
 
-def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Sampled]:
+def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Rollout]:
     rollouts, start = [], 0
     for length, flag in zip(lengths, finished, strict=True):
         end = start + length
-        rollouts.append(Sampled(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)))
+        rollouts.append(Rollout(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)))
         start = end
     return rollouts
 

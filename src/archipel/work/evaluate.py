@@ -4,9 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from archipel.engine.engine import Completion, Engine, Request
+from archipel.engine.engine import Engine, Request
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe, recipe_from_canonical
+from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
 from archipel.records.statements import EvaluateSpec, Spec
 from archipel.training.environments.environment import Environment, make_environment
@@ -111,13 +112,13 @@ def _requests(
 
 
 def _grade(
-    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Completion]]
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
 ) -> list[list[float]]:
     tokenizer = examination.tokenizer
     shown = [
         Submission(task.split, task.index, tokenizer.decode(each.tokens), each.finished)
-        for task, completions in zip(tasks, answers, strict=True)
-        for each in completions
+        for task, rollouts in zip(tasks, answers, strict=True)
+        for each in rollouts
     ]
     rewards = iter(examination.grader.grade(shown))
-    return [[next(rewards) for _ in completions] for completions in answers]
+    return [[next(rewards) for _ in rollouts] for rollouts in answers]

@@ -21,13 +21,13 @@ from archipel.model.manifest import Manifest, describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe, recipe_from_canonical
-from archipel.records.rollouts import Sampled, bounds_of, pack_prompts, unpack_rollouts
+from archipel.records.rollouts import Rollout, bounds_of, pack_prompts, unpack_rollouts
 from archipel.records.statements import ResultInput
 from archipel.training.batch import Group
 from archipel.training.checkpoint import NoCheckpoint
 from archipel.training.environments.environment import make_environment
 from archipel.training.grading import Grader, Submission
-from archipel.training.groups import group_request, make_group, submissions
+from archipel.training.groups import group_request, submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
 from archipel.training.trainer import Trainer
@@ -169,7 +169,13 @@ class Learner:
         ]
         rewards = iter(self._rewards(shown))
         return [
-            make_group(self._request(index), rollouts, [next(rewards) for _ in rollouts], version)
+            Group(
+                index,
+                self._request(index).prompt,
+                tuple(rollouts),
+                tuple(next(rewards) for _ in rollouts),
+                version,
+            )
             for index, (version, rollouts) in sorted(sampled.items())
         ]
 
@@ -199,14 +205,14 @@ def _trainer(model: Path, memory: Path, recipe: Recipe) -> Trainer:
 
 def batch_groups(
     inputs: tuple[ResultInput, ...], wanted: range, context: Context
-) -> dict[int, tuple[int, list[Sampled]]]:
+) -> dict[int, tuple[int, list[Rollout]]]:
     """Group -> (policy version, its rollouts) for the groups of one batch, each result checked again.
 
     Raises:
         WorkFailed: a group is missing.
         BadPayload: a result is not what was accepted.
     """
-    groups: dict[int, tuple[int, list[Sampled]]] = {}
+    groups: dict[int, tuple[int, list[Rollout]]] = {}
     for each in inputs:
         data = context.blobs[each.result.digest].read_bytes()
         bounds = bounds_of(

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from archipel.engine.engine import Completion, Engine, Request
-from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
+from archipel.engine.engine import Engine, Request
+from archipel.records.rollouts import pack_rollouts, unpack_prompts
 from archipel.records.seeds import group_seed
 from archipel.records.statements import RolloutSpec, Spec
 from archipel.work.engines import EngineChoice, make_engine
@@ -28,10 +28,9 @@ class RolloutKind:
         requests = rollout_requests(spec, context)
         groups = engine.generate(requests, lambda tokens: progress({"tokens": tokens}))
         used = policy.manifest.state
-        sampled = [[_sampled(completion) for completion in group] for group in groups]
         path = context.scratch / "rollouts.safetensors"
-        path.write_bytes(pack_rollouts(sampled, work=context.work, policy=used))
-        num_tokens = sum(len(rollout.tokens) for group in sampled for rollout in group)
+        path.write_bytes(pack_rollouts(groups, work=context.work, policy=used))
+        num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group)
         values = {"policy": used, "num_tokens": num_tokens, "version": spec.version}
         return Answer({"rollouts": path}, values)
 
@@ -73,7 +72,3 @@ def _prompts(spec: RolloutSpec, context: Context) -> Mapping[int, tuple[int, ...
     if missing:
         raise WorkFailed(f"the prompts of groups {missing[:5]} are in none of the named batches")
     return prompts
-
-
-def _sampled(completion: Completion) -> Sampled:
-    return Sampled(completion.tokens, completion.logprobs, completion.finished)
