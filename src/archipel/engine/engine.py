@@ -1,6 +1,7 @@
 """The default engine: this machine, our network, many sequences at once.
 
-Parts: `LocalEngine`; `EngineLimits` comes from `capacity`, `Request` from `records`, the rest from `protocol`.
+Parts: `LocalEngine`; `EngineLimits` comes from `capacity`, `Request` from `records`, all else from
+`protocol`.
 Law: on a CPU, tokens and log-probabilities are bitwise the same whatever runs beside them on the
 same machine with the same torch and number of threads; `selftest` checks it for loaded weights.
 """
