@@ -11,7 +11,7 @@ from archipel.ledger.log import MAX_ENTRY_BYTES
 from archipel.records.canonical import canonical_json
 from archipel.records.kinds.evaluate import EvaluateAnswer
 from archipel.records.kinds.update import UpdateAnswer
-from archipel.records.rollouts import Sampled, pack_rollouts
+from archipel.records.rollouts import Rollout, pack_rollouts
 from archipel.records.statements import (
     RECORD_TYPE,
     BlobOffered,
@@ -137,21 +137,21 @@ LIES: dict[str, tuple[str, Lie]] = {
     "other count of tokens": ("wrong-shape", lambda s: s.result(num_tokens=1)),
     "goes on after a stop": (
         "wrong-shape",
-        lambda s: s.one_rollout(lambda r: Sampled((EOS, 5, EOS), (-1.0, -1.0, -1.0), True)),
+        lambda s: s.one_rollout(lambda r: Rollout((EOS, 5, EOS), (-1.0, -1.0, -1.0), True)),
     ),
     "ends without reason": (
         "wrong-shape",
-        lambda s: s.one_rollout(lambda r: Sampled((5,), (-1.0,), False)),
+        lambda s: s.one_rollout(lambda r: Rollout((5,), (-1.0,), False)),
     ),
     "flag against tokens": (
         "wrong-shape",
-        lambda s: s.one_rollout(lambda r: Sampled((5, EOS), (-1.0, -1.0), False)),
+        lambda s: s.one_rollout(lambda r: Rollout((5, EOS), (-1.0, -1.0), False)),
     ),
     "too long": (
         "wrong-shape",
-        lambda s: s.one_rollout(lambda r: Sampled((5,) * 6, (-1.0,) * 6, False)),
+        lambda s: s.one_rollout(lambda r: Rollout((5,) * 6, (-1.0,) * 6, False)),
     ),
-    "empty rollout": ("wrong-shape", lambda s: s.one_rollout(lambda r: Sampled((), (), True))),
+    "empty rollout": ("wrong-shape", lambda s: s.one_rollout(lambda r: Rollout((), (), True))),
     "NaN": ("not-finite", lambda s: s.tensors(logprobs=first(float("nan")))),
     "infinity": ("not-finite", lambda s: s.tensors(logprobs=first(float("-inf")))),
     "probability above 1": ("out-of-range", lambda s: s.tensors(logprobs=first(0.5))),

@@ -15,7 +15,7 @@ from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Sampled, pack_prompts, pack_rollouts
+from archipel.records.rollouts import Rollout, pack_prompts, pack_rollouts
 from archipel.records.statements import (
     RECORD_TYPE,
     Capabilities,
@@ -126,7 +126,7 @@ class Provider:
             "busy_ms": 5,
         }
 
-    def sampled(self, grant: LeaseGranted) -> list[list[Sampled]]:
+    def sampled(self, grant: LeaseGranted) -> list[list[Rollout]]:
         """What an honest engine might give: it depends on the group and the policy alone."""
         spec = grant.spec
         assert isinstance(spec, RolloutSpec)
@@ -137,7 +137,7 @@ class Provider:
         ]
 
 
-def rollout(pace: RlPace, seed: str) -> Sampled:
+def rollout(pace: RlPace, seed: str) -> Rollout:
     """One possible completion."""
     rng = random.Random(seed)
     length = rng.randint(1, pace.max_new_tokens)
@@ -145,7 +145,7 @@ def rollout(pace: RlPace, seed: str) -> Sampled:
     finished = length < pace.max_new_tokens or rng.random() < 0.5
     if finished:
         tokens[-1] = EOS
-    return Sampled(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
+    return Rollout(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
 
 
 @dataclass

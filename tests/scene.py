@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from archipel.records.payload import Payload, read_payload, write_payload
-from archipel.records.rollouts import Sampled, pack_rollouts
+from archipel.records.rollouts import Rollout, pack_rollouts
 from archipel.records.statements import LeaseGranted, WorkAnswered
 from door import Door
 from people import Provider, envelope
@@ -66,7 +66,7 @@ class Scene:
         named = {"work": self.grant.work, "policy": self.grant.spec.policy} | labels
         return pack_rollouts(self.liar.sampled(self.grant), **named)
 
-    def one_rollout(self, changed: Callable[[Sampled], Sampled]) -> httpx.Response:
+    def one_rollout(self, changed: Callable[[Rollout], Rollout]) -> httpx.Response:
         groups = self.liar.sampled(self.grant)
         groups[0][0] = changed(groups[0][0])
         data = pack_rollouts(groups, work=self.grant.work, policy=self.grant.spec.policy)

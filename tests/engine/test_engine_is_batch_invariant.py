@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional as F
 
 from archipel.engine import attention
-from archipel.engine.engine import Completion, EngineLimits, LocalEngine, Request
+from archipel.engine.engine import EngineLimits, LocalEngine, Request
 from archipel.engine.selftest import self_test
 from archipel.model.config import DecoderConfig
+from archipel.records.rollouts import Rollout
 from engine.engine_models import lively_state, ragged_requests, small_config
 
 LENGTHS = (5, 8, 8, 17, 40, 300, 255, 256, 257, 100, 16)
@@ -104,13 +105,13 @@ class Broken:
         groups = self._engine.generate(requests)
         return [tuple(self._broken(c, len(requests)) for c in group) for group in groups]
 
-    def _broken(self, completion: Completion, size: int) -> Completion:
+    def _broken(self, completion: Rollout, size: int) -> Rollout:
         if size < 3:
             return completion
         if self._breaks_tokens:
-            return Completion((*completion.tokens[::-1], 0), completion.logprobs, False)
+            return Rollout((*completion.tokens[::-1], 0), completion.logprobs, False)
         nudged = tuple(logprob * (1 + 2e-7) for logprob in completion.logprobs)
-        return Completion(completion.tokens, nudged, completion.finished)
+        return Rollout(completion.tokens, nudged, completion.finished)
 
 
 @pytest.mark.parametrize("breaks_tokens", [False, True])

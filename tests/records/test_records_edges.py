@@ -19,8 +19,8 @@ from archipel.records.payload import BadPayload, Payload, read_payload, write_pa
 from archipel.records.rollouts import (
     NotFinite,
     OutOfRange,
+    Rollout,
     RolloutBounds,
-    Sampled,
     WrongLabel,
     WrongShape,
     bounds_of,
@@ -36,11 +36,11 @@ from world import PACE
 
 END = 7
 BOUNDS = RolloutBounds("run.1", "sha256:aa", 2, 1, 3, 10, (END,))
-STOPPED = Sampled((1, END), (-0.5, -0.25), True)
-CUT = Sampled((1, 2, 3), (-0.5, -0.25, 0.0), False)
+STOPPED = Rollout((1, END), (-0.5, -0.25), True)
+CUT = Rollout((1, 2, 3), (-0.5, -0.25, 0.0), False)
 
 
-def packed(first: Sampled = STOPPED, second: Sampled = CUT, **label: str) -> bytes:
+def packed(first: Rollout = STOPPED, second: Rollout = CUT, **label: str) -> bytes:
     names = {"work": BOUNDS.work, "policy": BOUNDS.policy} | label
     return pack_rollouts([[first], [second]], **names)
 
@@ -77,7 +77,7 @@ def test_each_fault_of_a_rollout_is_refused_by_its_own_name(changes: dict, refus
 
 
 def test_what_stands_at_a_bound_of_a_rollout_is_taken() -> None:
-    edge = Sampled((0, 9, END), (0.0, 9.9e-5, -1e30), True)
+    edge = Rollout((0, 9, END), (0.0, 9.9e-5, -1e30), True)
     (found,), _ = unpack_rollouts(packed(edge), BOUNDS)
     assert found.tokens == edge.tokens
     assert found.logprobs == pytest.approx(edge.logprobs, rel=1e-6)

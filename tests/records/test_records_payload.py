@@ -15,8 +15,8 @@ from archipel.records.payload import (
     write_payload,
 )
 from archipel.records.rollouts import (
+    Rollout,
     RolloutBounds,
-    Sampled,
     max_rollout_bytes,
     pack_prompts,
     pack_rollouts,
@@ -168,7 +168,7 @@ def test_a_hostile_header_is_refused(bomb: str) -> None:
 
 
 def test_no_honest_result_is_larger_than_the_bound_that_uploads_are_held_to() -> None:
-    longest = Sampled((5,) * BOUNDS.max_new_tokens, (-1.0,) * BOUNDS.max_new_tokens, False)
+    longest = Rollout((5,) * BOUNDS.max_new_tokens, (-1.0,) * BOUNDS.max_new_tokens, False)
     work = "r" * 63 + "." + "9" * 12
     data = pack_rollouts([[longest] * 2] * 2, work=work, policy=BOUNDS.policy)
     assert len(data) <= max_rollout_bytes(BOUNDS)

@@ -7,8 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archipel.training.batch import Group, Rollout
-from archipel.training.packing import Completion, Tree, build, count_valid, muted, plan, trees_of
+from archipel.records.rollouts import Rollout
+from archipel.training.batch import Group
+from archipel.training.packing import Branch, Tree, build, count_valid, muted, plan, trees_of
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import Site
 from training.tiny_learner import VOCAB, alone_logprobs, tiny_groups, tiny_model
@@ -21,20 +22,20 @@ def random_trees(seed, num_prompts=7, shared=3):
     trees = []
     for _ in range(num_prompts):
         prompt = tuple(rng.randrange(VOCAB) for _ in range(rng.randrange(1, 9)))
-        completions = []
+        branches = []
         for _ in range(rng.randrange(1, shared + 1)):
             tokens = tuple(rng.randrange(VOCAB) for _ in range(rng.randrange(1, 9)))
             logprobs = tuple(-rng.random() for _ in tokens)
-            completions.append(Completion(tokens, logprobs, rng.gauss(0, 1)))
-        trees.append(Tree(prompt, tuple(completions)))
+            branches.append(Branch(tokens, logprobs, rng.gauss(0, 1)))
+        trees.append(Tree(prompt, tuple(branches)))
     return trees
 
 
 def expected_of(model, row, temperature):
     parts = [
-        alone_logprobs(model, tree.prompt, completion.tokens, temperature)
+        alone_logprobs(model, tree.prompt, branch.tokens, temperature)
         for tree in row
-        for completion in tree.completions
+        for branch in tree.branches
     ]
     return torch.cat(parts)
 
@@ -71,23 +72,18 @@ def test_a_plan_places_every_tree_once_within_its_budget(seed, budget):
         assert len(rows) == 1 or len(rows) * max(lengths) <= budget
 
 
-def test_completions_share_their_prompt_only_while_the_row_is_short():
-    rollouts = tuple(Rollout((1,) * 10, (2,) * 11, (-1.0,) * 11) for _ in range(8))
-    group = Group(0, rollouts, (0.0,) * 8, 0)
+def test_rollouts_share_their_prompt_only_while_the_row_is_short():
+    rollouts = tuple(Rollout((2,) * 11, (-1.0,) * 11, False) for _ in range(8))
+    group = Group(0, (1,) * 10, rollouts, (0.0,) * 8, 0)
     advantages = (1.0,) * 8
     assert [tree.num_inputs for tree in trees_of(group, advantages, 90)] == [90]
     assert [tree.num_inputs for tree in trees_of(group, advantages, 40)] == [40, 40, 30]
     assert [tree.num_inputs for tree in trees_of(group, advantages, 20)] == [20] * 8
 
 
-def test_different_prompts_are_never_merged():
-    rollouts = (Rollout((1, 2), (3,), (-1.0,)), Rollout((2, 1), (3,), (-1.0,)))
-    assert len(trees_of(Group(0, rollouts, (0.0, 1.0), 0), (0.5, -0.5), 100)) == 2
-
-
 def test_tokens_without_a_usable_behaviour_logprob_carry_no_weight():
     logprobs = (-1.0, float("nan"), float("-inf"), float("inf"), 0.5, 0.0)
-    tree = Tree((1,), (Completion((2,) * 6, logprobs, 1.0),))
+    tree = Tree((1,), (Branch((2,) * 6, logprobs, 1.0),))
     batch = build([(tree,)])
     assert batch.mask_N.tolist() == [True, False, False, False, False, True]
     assert count_valid([tree]) == 2

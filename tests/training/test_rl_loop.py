@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from archipel.model.tokenizer import character_tokenizer
-from archipel.records.rollouts import Sampled
+from archipel.records.rollouts import Rollout
 from archipel.records.seeds import group_seed
 from archipel.training.environments.secret_order import SecretOrder
-from archipel.training.groups import group_request, make_group, prompt_ids, stop_ids, submissions
+from archipel.training.groups import group_request, prompt_ids, stop_ids, submissions
 from archipel.training.rl import Rehearsal, reinforce
 from archipel.training.trainer import Trainer
 from training.tiny_learner import tiny_model, tiny_recipe
@@ -40,7 +40,7 @@ class Stage:
         self.requests += requests
         return [
             [
-                Sampled((3 + (request.seed + n) % 60, TOKENIZER.eos_id), (-1.0, -0.5), n == 0)
+                Rollout((3 + (request.seed + n) % 60, TOKENIZER.eos_id), (-1.0, -0.5), n == 0)
                 for n in range(request.num_rollouts)
             ]
             for request in requests
@@ -55,7 +55,7 @@ def test_a_request_says_what_the_recipe_and_the_groups_number_say():
     request = group_request(RECIPE, ENVIRONMENT, TOKENIZER, 11)
     text = ENVIRONMENT.task("train", 11).prompt
     assert request.prompt == (TOKENIZER.bos_id, *TOKENIZER.encode(text))
-    assert (request.index, request.key) == (11, "11")
+    assert request.key == "11"
     assert request.seed == group_seed(9, 11) != group_seed(9, 12)
     assert (request.num_rollouts, request.max_new_tokens, request.temperature) == (2, 4, 0.5)
     assert request.stop_tokens == (TOKENIZER.eos_id,)
@@ -67,19 +67,13 @@ def test_a_vocabulary_without_begin_or_end_adds_none():
     assert stop_ids(bare) == ()
 
 
-def test_the_grader_is_shown_the_text_and_the_trainer_the_very_tokens():
-    completions = [Sampled((5, 6), (-1.0, -2.0), True), Sampled((7,), (-3.0,), False)]
+def test_the_grader_is_shown_the_text():
+    completions = [Rollout((5, 6), (-1.0, -2.0), True), Rollout((7,), (-3.0,), False)]
     shown = submissions(4, completions, TOKENIZER)
     assert [(each.split, each.index, each.finished) for each in shown] == [
         ("train", 4, True), ("train", 4, False),
     ]  # fmt: skip
     assert [each.completion for each in shown] == [TOKENIZER.decode((5, 6)), TOKENIZER.decode((7,))]
-    request = group_request(RECIPE, ENVIRONMENT, TOKENIZER, 4)
-    group = make_group(request, completions, [0.5, 1.0], 2)
-    assert (group.index, group.policy_version, group.rewards) == (4, 2, (0.5, 1.0))
-    assert [(each.prompt, each.tokens, each.logprobs) for each in group.rollouts] == [
-        (request.prompt, (5, 6), (-1.0, -2.0)), (request.prompt, (7,), (-3.0,)),
-    ]  # fmt: skip
 
 
 def test_each_version_learns_its_own_groups_sampled_from_its_own_weights(monkeypatch):
@@ -96,7 +90,7 @@ def test_each_version_learns_its_own_groups_sampled_from_its_own_weights(monkeyp
     reinforce(trainer, stage.rehearsal, reports.append)
     assert trainer.version == 3
     assert [report.version for report in reports] == [1, 2, 3]
-    assert [request.index for request in stage.requests] == list(range(6))
+    assert [request.key for request in stage.requests] == [str(n) for n in range(6)]
     assert [[group.index for group in groups] for groups in learned] == [[0, 1], [2, 3], [4, 5]]
     assert [{group.policy_version for group in groups} for groups in learned] == [{0}, {1}, {2}]
     for state, expected in zip(stage.states, published, strict=True):

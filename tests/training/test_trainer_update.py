@@ -42,7 +42,7 @@ def textbook_gradient(model, groups, recipe):
     for group in groups:
         advantages = advantages_of(group.rewards)
         for rollout, advantage in zip(group.rollouts, advantages, strict=True):
-            logprobs = alone_logprobs(model, rollout.prompt, rollout.tokens)
+            logprobs = alone_logprobs(model, group.prompt, rollout.tokens)
             behaviour = torch.tensor(rollout.logprobs)
             loss = objective(logprobs, behaviour, torch.full_like(behaviour, advantage))
             losses.append(loss.values_N.sum())
@@ -138,7 +138,7 @@ def test_every_loss_makes_rewarded_tokens_likelier(loss):
     group = replace(group, rewards=(1.0, 0.0, 0.0, 0.0))
     favoured = group.rollouts[0]
     trainer.update([group])
-    after = alone_logprobs(model, favoured.prompt, favoured.tokens).mean().item()
+    after = alone_logprobs(model, group.prompt, favoured.tokens).mean().item()
     assert after > sum(favoured.logprobs) / len(favoured.logprobs)
 
 
@@ -207,7 +207,7 @@ def test_an_unfit_group_is_refused_and_nothing_changes(change, message):
     trainer, _ = make_trainer()
     before = trainer._optimiser.state()
     first, *others = tiny_groups(tiny_model(), 0)
-    in_rollout = {key: value for key, value in change.items() if key in vars(first.rollouts[0])}
+    in_rollout = {key: value for key, value in change.items() if hasattr(first.rollouts[0], key)}
     if in_rollout:
         change = {"rollouts": (replace(first.rollouts[0], **in_rollout), *first.rollouts[1:])}
     with pytest.raises(BadGroup, match=message):

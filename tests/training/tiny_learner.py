@@ -7,7 +7,8 @@ import torch
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder, causal_attention, random_weights
 from archipel.records.recipe import Recipe
-from archipel.training.batch import Group, Rollout
+from archipel.records.rollouts import Rollout
+from archipel.training.batch import Group
 
 VOCAB = 24
 
@@ -90,8 +91,8 @@ def tiny_groups(
             tokens = tuple(rng.randrange(VOCAB) for _ in range(rng.randrange(1, 9)))
             with torch.no_grad():
                 logprobs = alone_logprobs(policy, prompt, tokens, temperature)
-            rollouts.append(Rollout(prompt, tokens, tuple(logprobs.tolist())))
+            rollouts.append(Rollout(tokens, tuple(logprobs.tolist()), True))
         rewards = tuple(rng.random() for _ in range(group_size))
         index = version * num_groups + number
-        groups.append(Group(index, tuple(rollouts), rewards, version))
+        groups.append(Group(index, prompt, tuple(rollouts), rewards, version))
     return groups

@@ -13,7 +13,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import SavedMemory, UpdateSpec
 from archipel.records.recipe import Recipe
-from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
+from archipel.records.rollouts import Rollout, pack_rollouts, unpack_prompts
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
 from archipel.work import learner, outbox
@@ -121,7 +121,7 @@ class Trusted:
         for prompt in self.prompts[batch]:
             letters = prompt[-3:-1]
             ways = [(*letters, TOKENIZER.eos_id), (*letters[::-1], TOKENIZER.eos_id)]
-            rollouts = [Sampled(tokens, (-0.7, -0.1, -0.1), True) for tokens in ways]
+            rollouts = [Rollout(tokens, (-0.7, -0.1, -0.1), True) for tokens in ways]
             groups.append(rollouts * (run.group_size // 2))
         blob = self._kept(f"result-{batch}", pack_rollouts(groups, work=work, policy=policy))
         size = run.groups_per_update

@@ -10,16 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from archipel.engine.engine import Completion, LocalEngine, Request
+from archipel.engine.engine import LocalEngine, Request
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
+from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import Environment, make_environment
 from archipel.training.evaluation import EXACT, evaluation_tasks
 from archipel.training.grading import Submission
-from archipel.training.groups import GroupRequest, prompt_ids, stop_ids
+from archipel.training.groups import prompt_ids, stop_ids
 from archipel.training.rl import Rehearsal
 from archipel.training.sft import Progress, supervise
 from archipel.training.start import initial_model, supervised_stage
@@ -62,11 +63,11 @@ class Bench:
         )
 
     def sample(
-        self, state: Mapping[str, Tensor], requests: Sequence[GroupRequest]
-    ) -> list[tuple[Completion, ...]]:
-        """Completions of each request under `state`."""
+        self, state: Mapping[str, Tensor], requests: Sequence[Request]
+    ) -> list[tuple[Rollout, ...]]:
+        """Rollouts of each request under `state`."""
         self.engine.load(state)
-        return self.engine.generate([_engine_request(request) for request in requests])
+        return self.engine.generate(requests)
 
     def grade(self, submissions: Sequence[Submission]) -> list[float]:
         """Rewards by the environment itself."""
@@ -119,9 +120,3 @@ def prepare(
         name: parameter.detach().to(torch.bfloat16) for name, parameter in model.named_parameters()
     }
     return Bench(recipe, environment, tokenizer, model.config, start, LocalEngine(model.config))
-
-
-def _engine_request(request: GroupRequest) -> Request:
-    fields = dict(vars(request))
-    del fields["index"]
-    return Request(**fields)

@@ -1,4 +1,4 @@
-"""Keys and values of every sequence that is being generated, allocated once.
+"""Keys and values of every sequence that is being generated.
 
 One slot is one sequence, contiguous; position p of a sequence is column p of its slot, so the
 order of every sum over keys follows from the sequence alone. Keys are stored transposed, because
@@ -35,18 +35,39 @@ class Cache:
     """Per layer, keys (slots, Hkv, D, length) and values (slots, Hkv, length, D)."""
 
     def __init__(self, shape: CacheShape, dtype: torch.dtype, device: torch.device) -> None:
-        self.shape = shape
+        self._dtype, self._device = dtype, device
+        layers = [self._blank(shape) for _ in range(shape.num_layers)]
+        self.keys = [keys for keys, _ in layers]
+        self.values = [values for _, values in layers]
+        self._take(shape)
+
+    def reshape(self, shape: CacheShape, rows: int) -> None:
+        """Have other slots and positions; slots 0 .. rows-1 keep what fits of their contents.
+
+        One layer after the other, so that never two whole caches exist.
+        """
+        length = min(shape.length, self.shape.length)
+        for layer in range(shape.num_layers):
+            keys, values = self._blank(shape)
+            keys[:rows, :, :, :length] = self.keys[layer][:rows, :, :, :length]
+            values[:rows, :, :length] = self.values[layer][:rows, :, :length]
+            self.keys[layer], self.values[layer] = keys, values
+        self._take(shape)
+
+    def _blank(self, shape: CacheShape) -> tuple[Tensor, Tensor]:
         slots, heads, dim = shape.num_slots, shape.num_kv_heads, shape.head_dim
-        # A power-of-two row stride makes the rows of one head evict each other from the L1 cache.
-        length = shape.length + (_LINE if shape.length % 256 == 0 else 0)
-        layers = range(shape.num_layers)
+        length = _padded(shape)
         # Zeros, not empty: masked positions are multiplied by 0, and 0 x NaN is NaN.
-        key_shape, value_shape = (slots, heads, dim, length), (slots, heads, length, dim)
-        self.keys = [torch.zeros(key_shape, dtype=dtype, device=device) for _ in layers]
-        self.values = [torch.zeros(value_shape, dtype=dtype, device=device) for _ in layers]
+        keys = torch.zeros((slots, heads, dim, length), dtype=self._dtype, device=self._device)
+        values = torch.zeros((slots, heads, length, dim), dtype=self._dtype, device=self._device)
+        return keys, values
+
+    def _take(self, shape: CacheShape) -> None:
+        self.shape = shape
         self._windows_of = (0, 0)
         self._windows: list[tuple[Tensor, Tensor]] = []
-        rows = torch.arange(slots * heads * dim, device=device) * length
+        slots, heads = shape.num_slots, shape.num_kv_heads
+        rows = torch.arange(slots * heads * shape.head_dim, device=self._device) * _padded(shape)
         self._key_rows_SHD = rows.view(slots, -1)
         self._value_rows_SH = rows[: slots * heads].view(slots, heads)
 
@@ -98,3 +119,9 @@ class Cache:
             live_keys, live_values = keys[:, :, :, :length], values[:, :, :length]
             live_keys.index_copy_(0, targets, live_keys.index_select(0, sources))
             live_values.index_copy_(0, targets, live_values.index_select(0, sources))
+
+
+def _padded(shape: CacheShape) -> int:
+    """Positions between the rows of one head."""
+    # A power-of-two row stride makes the rows of one head evict each other from the L1 cache.
+    return shape.length + (_LINE if shape.length % 256 == 0 else 0)

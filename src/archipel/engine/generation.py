@@ -1,64 +1,145 @@
-"""One call of `generate`: step() = schedule -> run -> collect, until nothing waits or runs.
+"""Everything that waits and runs in one engine: step() = schedule -> run -> collect.
 
 Law: everything a sequence's numbers depend on is a function of that sequence; see `prefill`,
-`decode` and `attention` for how products and sums are kept that way.
+`decode` and `attention` for how products and sums are kept that way. Who enters, leaves or is
+cancelled beside it, and when, changes nothing; nor does a cache that grows under it.
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.cache import Cache
+from archipel.engine.capacity import Capacity, Demand, smallest_batch
 from archipel.engine.decode import decode
-from archipel.engine.machinery import Machinery
+from archipel.engine.fused import FusedDecoder
+from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
-from archipel.engine.protocol import Completion, NonFiniteLogits, Request
+from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
 from archipel.engine.sampler import sample
-from archipel.engine.scheduler import Scheduler
+from archipel.engine.scheduler import Admission, Scheduler
 from archipel.engine.slots import Slots
+from archipel.records.requests import Request
+
+
+@dataclass
+class _Open:
+    """A request of which something waits or runs."""
+
+    request: Request
+    length: int
+    """Cache positions of each of its sequences."""
+    remaining: int
+    """Rollouts that have not ended."""
 
 
 class Generation:
-    """Serves a list of requests."""
+    """Serves requests by ticket, on one network at a time."""
 
-    def __init__(self, machinery: Machinery, requests: Sequence[Request], num_slots: int) -> None:
-        self._requests = requests
-        self._machinery = machinery
-        self._scheduler = Scheduler([r.num_rollouts for r in requests], num_slots)
-        self._slots = Slots(requests, num_slots)
-        self._done: list[dict[int, Completion]] = [{} for _ in requests]
-        self.num_tokens = 0
-        """Sampled so far."""
+    def __init__(self, capacity: Capacity, decoder: FusedDecoder, device: torch.device) -> None:
+        self._capacity, self._decoder, self._device = capacity, decoder, device
+        self._machinery: Machinery | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._scheduler = Scheduler()
+        self._slots = Slots(0)
+        self._open: dict[Ticket, _Open] = {}
+        self._lengths: Counter[int] = Counter()
 
     @property
     def has_work(self) -> bool:
         """Whether another step is needed."""
-        return self._scheduler.has_work
+        return bool(self._open)
 
-    def step(self) -> None:
-        """Read the prompts of whoever enters, or else sample one token of every sequence."""
-        admissions = self._scheduler.admit()
-        if not admissions:
-            self._compact()
-            self._decode()
-            return
-        self._slots.admit(admissions)
-        prompts = [Prompt(self._requests[a.request].prompt, a.slots) for a in admissions]
-        for batch in prompt_batches(prompts, self._machinery.max_prefill_tokens):
+    def use(self, decoder: FusedDecoder) -> None:
+        """Run on other weights; nothing may wait or run."""
+        self._decoder = decoder
+        if self._machinery is not None:
+            self._run_on(self._machinery.cache)
+
+    def add(self, ticket: Ticket, request: Request) -> None:
+        """Let a request wait that `Capacity.check` accepts."""
+        opened = _Open(request, self._capacity.length_of(request), request.num_rollouts)
+        self._open[ticket] = opened
+        self._lengths[opened.length] += 1
+        self._scheduler.add(ticket, request.num_rollouts, opened.length)
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Forget a request; its slots are free at once. Whether anything of it was still to come."""
+        if ticket not in self._open:
+            return False
+        self._scheduler.withdraw(ticket)
+        self._scheduler.finish(self._slots.cancel(ticket))
+        self._close(ticket)
+        return True
+
+    def step(self) -> Events:
+        """Read the prompts of whoever enters, or else sample one token of every sequence.
+
+        Raises:
+            NonFiniteLogits: the weights are broken; all requests are dropped.
+        """
+        if not self._open:
+            return Events.joined(())
+        try:
+            machinery = self._fit()
+            admissions = self._scheduler.admit(machinery.cache.shape.length)
+            if admissions:
+                return self._read(machinery, admissions)
+            self._compact(machinery)
+            return self._decode(machinery)
+        except BaseException:
+            # Half a step leaves slots and cache at odds, and a NaN that stayed in the cache would
+            # reach later sequences through masked positions.
+            self._machinery = None
+            self._begin()
+            raise
+
+    def _fit(self) -> Machinery:
+        """Give what waits the cache that it needs, as soon as what runs fits into it too."""
+        held, rows = self._machinery, self._scheduler.num_rows
+        if held is not None and not self._scheduler.num_waiting:
+            return held
+        demand = Demand(self._scheduler.num_sequences, max(self._lengths))
+        shape = self._capacity.shape(demand, None if held is None else held.cache.shape, rows)
+        if rows == 0:
+            self._slots = Slots(shape.num_slots)
+            self._scheduler.resize(shape.num_slots)
+        same_rows = held is not None and (rows > 0 or held.min_rows == smallest_batch())
+        if held is not None and same_rows and held.cache.shape == shape:
+            return held
+        if held is None or rows == 0:
+            self._machinery = held = None  # the old cache goes before the new one comes
+            cache = Cache(shape, self._capacity.dtype, self._device)
+        else:
+            cache = held.cache
+            cache.reshape(shape, rows)
+            self._slots = self._slots.resized(shape.num_slots, rows)
+            self._scheduler.resize(shape.num_slots)
+        return self._run_on(cache)
+
+    def _run_on(self, cache: Cache) -> Machinery:
+        limit = self._capacity.limits.max_prefill_tokens
+        self._machinery = assemble(self._decoder, cache, smallest_batch(), limit)
+        return self._machinery
+
+    def _read(self, machinery: Machinery, admissions: list[Admission]) -> Events:
+        entering = [(self._open[each.ticket].request, each) for each in admissions]
+        self._slots.admit(entering)
+        prompts = [Prompt(request.prompt, each.slots) for request, each in entering]
+        parts = []
+        for batch in prompt_batches(prompts, machinery.max_prefill_tokens):
             slots = np.array([slot for prompt in batch for slot in prompt.slots])
-            self._collect(slots, *self._sample(read_prompts(self._machinery, batch), slots))
+            logits = read_prompts(machinery, batch)
+            parts.append(self._collect(slots, *self._sample(logits, slots)))
+        return Events.joined(parts)
 
-    def completions(self) -> list[tuple[Completion, ...]]:
-        """All completions, in request and rollout order, once nothing is left to do."""
-        return [
-            tuple(done[rollout] for rollout in range(request.num_rollouts))
-            for request, done in zip(self._requests, self._done, strict=True)
-        ]
-
-    def _decode(self) -> None:
-        machinery = self._machinery
+    def _decode(self, machinery: Machinery) -> Events:
         rows = max(self._scheduler.num_rows, machinery.min_rows)
         live, position = self._slots.live[:rows], self._slots.position[:rows]
         living = np.flatnonzero(live)
@@ -70,31 +151,49 @@ class Generation:
         logits = decode(machinery, tokens, positions, highest if lowest == highest else None)
         position[living] += 1
         drawn, logprobs = self._sample(logits, np.arange(rows))
-        self._collect(living, drawn[living], logprobs[living])
+        return self._collect(living, drawn[living], logprobs[living])
 
     def _sample(self, logits: Tensor, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        tokens, logprobs = sample(logits, self._slots.draw(slots, self._machinery.device))
+        tokens, logprobs = sample(logits, self._slots.draw(slots, self._device))
         return tokens.cpu().numpy(), logprobs.cpu().numpy()
 
-    def _collect(self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> None:
+    def _collect(self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> Events:
         # One sum instead of a test per element: any NaN or infinity survives it.
         if not math.isfinite(logprobs.sum()):
             raise NonFiniteLogits(
                 "a sampled log-probability is not finite; expected finite logits: "
                 "check the weights that were loaded"
             )
-        self.num_tokens += len(slots)
-        ended = self._slots.record(slots, tokens, logprobs)
-        for _, (request, rollout), completion in ended:
-            self._done[request][rollout] = completion
-        self._scheduler.finish(slot for slot, _, _ in ended)
+        owner, ended = self._slots.owner, self._slots.record(slots, tokens, logprobs)
+        if ended:
+            self._scheduler.finish(ended)
+            for slot in ended:
+                self._end_one(owner[slot][0])
+        return Events(
+            [owner[slot] for slot in slots.tolist()],
+            tokens.tolist(),
+            logprobs.tolist(),
+            {owner[slot]: completion for slot, completion in ended.items()},
+        )
 
-    def _compact(self) -> None:
+    def _end_one(self, ticket: Ticket) -> None:
+        opened = self._open[ticket]
+        opened.remaining -= 1
+        if opened.remaining == 0:
+            self._close(ticket)
+
+    def _close(self, ticket: Ticket) -> None:
+        length = self._open.pop(ticket).length
+        self._lengths[length] -= 1
+        if self._lengths[length] == 0:
+            del self._lengths[length]
+
+    def _compact(self, machinery: Machinery) -> None:
         moves = self._scheduler.compact()
         if moves:
-            device = self._machinery.device
+            device = machinery.device
             sources = torch.tensor([m.source for m in moves], device=device)
             targets = torch.tensor([m.target for m in moves], device=device)
             length = int(self._slots.position[[m.source for m in moves]].max())
-            self._machinery.cache.move(sources, targets, length)
+            machinery.cache.move(sources, targets, length)
             self._slots.move(moves)

@@ -1,4 +1,7 @@
-"""What every step of a generation runs on: network, cache, rotary tables, and their geometry."""
+"""What every step of a generation runs on: network, cache, rotary tables, and their geometry.
+
+Parts: `Machinery`, and `assemble`, which derives the tables from a network and a cache.
+"""
 
 from dataclasses import dataclass
 
@@ -11,7 +14,7 @@ from archipel.engine.fused import FusedDecoder
 
 @dataclass(frozen=True)
 class Machinery:
-    """Held together for one call of `generate`."""
+    """Held together until the weights or the shape of the cache change."""
 
     decoder: FusedDecoder
     cache: Cache
@@ -58,3 +61,21 @@ class Machinery:
     def mask_row(self, last_seen: int, window: int) -> Tensor:
         """(window,): one row of `mask`, without computing anything."""
         return self.ramp.narrow(0, self.cache.shape.length - 1 - last_seen, window)
+
+
+def assemble(
+    decoder: FusedDecoder, cache: Cache, min_rows: int, max_prefill_tokens: int
+) -> Machinery:
+    """Tables for every position of the cache, beside what they belong to."""
+    length, device = cache.shape.length, cache.keys[0].device
+    ramp = torch.zeros(2 * length, dtype=decoder.dtype, device=device)
+    ramp[length:] = -torch.inf
+    return Machinery(
+        decoder=decoder,
+        cache=cache,
+        rotations=decoder.rotations(length),
+        columns=torch.arange(length, device=device),
+        ramp=ramp,
+        min_rows=min_rows,
+        max_prefill_tokens=max_prefill_tokens,
+    )

@@ -1,25 +1,21 @@
 """What an engine is asked and what it answers.
 
-Parts: `Request`, `Completion`, the `Engine` protocol, the errors that name who is to blame.
-Law: a completion is a pure function of (weights, prompt, seed, rollout index, settings of the
+A `Request` goes in and `Rollout`s come out; both are records, since training speaks of them too.
+Parts: `Event` and `Events`; the protocols `Engine` (closed: a list in, a list out) and
+`OpenEngine` (requests come, stream and go while it runs); errors that name who is to blame.
+Open is `LocalEngine`; the transformers and vLLM engines are closed.
+Law: a rollout is a pure function of (weights, prompt, seed, rollout index, settings of the
 request); which other requests were there, and in which order they came, changes nothing.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, NewType, Protocol, Self
 
 from torch import Tensor
 
-MAX_ROLLOUTS = 4096
-"""Completions of one prompt."""
-MAX_STOP_TOKENS = 64
-MAX_TEMPERATURE = 100.0
-
-
-class InvalidRequest(ValueError):
-    """The request cannot be served by this model and cache; nothing was generated."""
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 
 class WrongWeights(ValueError):
@@ -27,64 +23,65 @@ class WrongWeights(ValueError):
 
 
 class NotLoaded(RuntimeError):
-    """`generate` was called before `load`."""
+    """Something was asked of an engine before `load`."""
+
+
+class EngineBusy(RuntimeError):
+    """The call needs an engine in which nothing waits or runs."""
 
 
 class NonFiniteLogits(ArithmeticError):
     """The weights produce NaN or infinity; nothing sampled from them would mean anything."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """One group: rollouts of one prompt."""
-
-    key: str
-    """The caller's name for it; the engine never reads it."""
-    prompt: tuple[int, ...]
-    seed: int
-    """Work seed of the group, 64 bits; with rollout index and position it fixes all noise."""
-    num_rollouts: int
-    max_new_tokens: int
-    temperature: float = 1.0
-    """0 is greedy; log-probabilities are then those at temperature 1."""
-    stop_tokens: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        checks = (
-            (len(self.prompt) >= 1, "prompt is empty", "at least one token"),
-            (0 <= self.seed < 2**64, f"seed is {self.seed}", "an unsigned 64-bit integer"),
-            (
-                1 <= self.num_rollouts <= MAX_ROLLOUTS,
-                f"num_rollouts is {self.num_rollouts}",
-                f"1 to {MAX_ROLLOUTS}",
-            ),
-            (self.max_new_tokens >= 1, f"max_new_tokens is {self.max_new_tokens}", "at least 1"),
-            (
-                math.isfinite(self.temperature) and 0 <= self.temperature <= MAX_TEMPERATURE,
-                f"temperature is {self.temperature}",
-                f"0 to {MAX_TEMPERATURE}",
-            ),
-            (
-                len(self.stop_tokens) <= MAX_STOP_TOKENS,
-                f"{len(self.stop_tokens)} stop tokens",
-                f"at most {MAX_STOP_TOKENS}",
-            ),
-        )
-        for holds, got, expected in checks:
-            if not holds:
-                raise InvalidRequest(f"request {self.key!r:.80}: {got}; expected {expected}")
+Ticket = NewType("Ticket", int)
+"""An open engine's name for one request; never given twice."""
 
 
-@dataclass(frozen=True)
-class Completion:
-    """One rollout."""
+class Event(NamedTuple):
+    """One sequence went one token further."""
 
-    tokens: tuple[int, ...]
-    """Sampled tokens; a stop token that ended the rollout is the last of them."""
-    logprobs: tuple[float, ...]
-    """Nats, one per token, under the full temperature-scaled distribution."""
-    finished: bool
-    """Ended by a stop token, not by `max_new_tokens`."""
+    ticket: Ticket
+    rollout: int
+    """Which of the request's rollouts."""
+    token: int
+    logprob: float
+    """Nats, as in `Rollout.logprobs`."""
+    ended: Rollout | None
+    """The whole of it, when this token was the last."""
+
+
+@dataclass
+class Events:
+    """What one step sampled, at most a token per sequence.
+
+    Kept as columns, because whoever wants completions alone never looks at single tokens.
+    """
+
+    owners: list[tuple[Ticket, int]]
+    """(ticket, rollout) of each sequence that got a token."""
+    tokens: list[int]
+    logprobs: list[float]
+    ended: dict[tuple[Ticket, int], Rollout]
+    """Of those, the ones that are complete."""
+
+    @classmethod
+    def joined(cls, parts: Iterable[Self]) -> Self:
+        """All of `parts` as one."""
+        whole = cls([], [], [], {})
+        for part in parts:
+            whole.owners.extend(part.owners)
+            whole.tokens.extend(part.tokens)
+            whole.logprobs.extend(part.logprobs)
+            whole.ended.update(part.ended)
+        return whole
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __iter__(self) -> Iterator[Event]:
+        for owner, token, logprob in zip(self.owners, self.tokens, self.logprobs, strict=True):
+            yield Event(*owner, token, logprob, self.ended.get(owner))
 
 
 class Engine(Protocol):
@@ -97,8 +94,31 @@ class Engine(Protocol):
         self,
         requests: Sequence[Request],
         on_progress: Callable[[int], None] | None = None,
-    ) -> list[tuple[Completion, ...]]:
-        """Serve every request; one tuple of `num_rollouts` completions each, in request order.
+    ) -> list[tuple[Rollout, ...]]:
+        """Serve every request; one tuple of `num_rollouts` each, in request order.
 
         `on_progress` is told the number of tokens sampled so far, after every step.
+        """
+
+
+class OpenEngine(Engine, Protocol):
+    """An engine that takes requests while it runs; one thread drives it.
+
+    `generate` is for callers who have the engine to themselves.
+    """
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything waits or runs."""
+
+    def add(self, request: Request) -> Ticket:
+        """Let a request wait for its turn; first come, first served."""
+
+    def step(self) -> Events:
+        """Advance: an event for every sequence that got a token; none without work."""
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Drop a request: no event of it follows, and its slots are free at once.
+
+        False if nothing of it was to come: it had ended, was cancelled, or never was.
         """

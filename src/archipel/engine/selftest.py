@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from archipel.engine.noise import random_tokens
-from archipel.engine.protocol import Completion, Engine, Request
+from archipel.engine.protocol import Engine
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 _PROMPT_LENGTHS = (3, 8, 21, 150, 220)
 _NEW_TOKENS = (6, 24, 5, 60, 24)
@@ -73,5 +75,5 @@ def _orders(count: int) -> Sequence[tuple[int, ...]]:
     return [everything, everything[::-1], *pairs]
 
 
-def _same_tokens_other_logprobs(one: Completion, other: Completion) -> bool:
+def _same_tokens_other_logprobs(one: Rollout, other: Rollout) -> bool:
     return one.tokens == other.tokens and one.logprobs != other.logprobs

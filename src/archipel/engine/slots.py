@@ -1,7 +1,8 @@
 """What is known of each running sequence beside its keys and values: one row per slot.
 
 Plain arrays on the host, because the questions a step asks (who is done? where does everybody
-stand?) are a microsecond each here and several on tensors.
+stand?) are a microsecond each here and several on tensors. Rows follow the slots of the cache;
+columns grow to the longest sequence that entered.
 """
 
 from collections.abc import Sequence
@@ -11,61 +12,67 @@ import torch
 from torch import Tensor
 
 from archipel.engine.noise import uniforms
-from archipel.engine.protocol import Completion, Request
+from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
 from archipel.engine.scheduler import Admission, Move
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 
 class Slots:
     """State of `num_slots` sequences; a slot's row means something while it is live."""
 
-    def __init__(self, requests: Sequence[Request], num_slots: int) -> None:
-        self._requests = requests
-        num_new = max(request.max_new_tokens for request in requests)
-        num_stops = max(len(request.stop_tokens) for request in requests)
+    def __init__(self, num_slots: int) -> None:
         self.live = np.zeros(num_slots, dtype=bool)
         self.position = np.zeros(num_slots, dtype=np.int64)
         """Cache position that the last sampled token will take."""
         self.last_token = np.zeros(num_slots, dtype=np.int64)
-        self._owner = [(0, 0)] * num_slots
+        self.owner = [(Ticket(-1), 0)] * num_slots
+        """(ticket, rollout) of each slot."""
         self._count = np.zeros(num_slots, dtype=np.int64)
         self._limit = np.zeros(num_slots, dtype=np.int64)
-        self._stops = np.full((num_slots, num_stops), -1, dtype=np.int64)
+        self._stops = np.full((num_slots, 0), -1, dtype=np.int64)
         self._temperature = np.ones(num_slots, dtype=np.float32)
         self._greedy = np.zeros(num_slots, dtype=bool)
-        self._uniform = np.full((num_slots, num_new), 0.5)
-        self._tokens = np.zeros((num_slots, num_new), dtype=np.int64)
-        self._logprobs = np.zeros((num_slots, num_new), dtype=np.float32)
-        self._all_plain = all(request.temperature == 1.0 for request in requests)
-        self._any_greedy = any(request.temperature == 0.0 for request in requests)
+        self._uniform = np.full((num_slots, 1), 0.5)
+        self._tokens = np.zeros((num_slots, 1), dtype=np.int64)
+        self._logprobs = np.zeros((num_slots, 1), dtype=np.float32)
+        self._all_plain = True
+        self._any_greedy = False
 
-    def admit(self, admissions: Sequence[Admission]) -> None:
+    def admit(self, admissions: Sequence[tuple[Request, Admission]]) -> None:
         """Begin sequences; their prompts are about to be read."""
-        sizes = [len(admission.slots) for admission in admissions]
-        slots = np.concatenate([np.array(admission.slots) for admission in admissions])
-        requests = [self._requests[admission.request] for admission in admissions]
-        owners = [(a.request, a.first_rollout + i) for a in admissions for i in range(len(a.slots))]
+        sizes = [len(admission.slots) for _, admission in admissions]
+        slots = np.concatenate([np.array(admission.slots) for _, admission in admissions])
+        requests = [request for request, _ in admissions]
+        owners = [
+            (a.ticket, a.first_rollout + i) for _, a in admissions for i in range(len(a.slots))
+        ]
         for slot, owner in zip(slots.tolist(), owners, strict=True):
-            self._owner[slot] = owner
+            self.owner[slot] = owner
 
         def each(values: list[float] | list[int], dtype: type) -> np.ndarray:
             """One value per admission, repeated for its slots."""
             return np.repeat(np.array(values, dtype=dtype), sizes)
 
+        num_new = max(request.max_new_tokens for request in requests)
+        self._widen(num_new, max(len(request.stop_tokens) for request in requests))
         self.position[slots] = each([len(r.prompt) for r in requests], np.int64)
         self._limit[slots] = each([r.max_new_tokens for r in requests], np.int64)
         temperature = each([r.temperature for r in requests], np.float32)
         self._greedy[slots] = temperature == 0.0
         self._temperature[slots] = np.where(temperature == 0.0, 1.0, temperature)
+        self._all_plain &= all(request.temperature in (0.0, 1.0) for request in requests)
+        self._any_greedy |= any(request.temperature == 0.0 for request in requests)
         self._count[slots], self.live[slots], self._stops[slots] = 0, True, -1
-        for admission, request in zip(admissions, requests, strict=True):
+        for request, admission in admissions:
             if request.stop_tokens:
                 at = np.array(admission.slots)
                 self._stops[at, : len(request.stop_tokens)] = request.stop_tokens
-        self._uniform[slots] = uniforms(
+        self._uniform[slots, :num_new] = uniforms(
             each([r.seed for r in requests], np.uint64),
             np.array([rollout for _, rollout in owners], dtype=np.uint64),
-            self._uniform.shape[1],
+            num_new,
         )
 
     def draw(self, slots: np.ndarray, device: torch.device) -> Draw:
@@ -83,11 +90,8 @@ class Slots:
 
     def record(
         self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray
-    ) -> list[tuple[int, tuple[int, int], Completion]]:
-        """Append one token to each of these live slots.
-
-        Returns, for every sequence that ended: its slot, (request, rollout) and completion.
-        """
+    ) -> dict[int, Rollout]:
+        """Append one token to each of these live slots; what ended, by slot."""
         count = self._count[slots]
         self._tokens[slots, count], self._logprobs[slots, count] = tokens, logprobs
         self.last_token[slots] = tokens
@@ -95,26 +99,62 @@ class Slots:
         stopped = (tokens[:, None] == self._stops[slots]).any(axis=1)
         ended = stopped | (count >= self._limit[slots])
         if not ended.any():
-            return []
-        done = []
-        for slot, by_stop in zip(slots[ended].tolist(), stopped[ended].tolist(), strict=True):
-            self.live[slot] = False
-            done.append((slot, self._owner[slot], self._completion(slot, by_stop)))
-        return done
+            return {}
+        self.live[slots[ended]] = False
+        return {
+            slot: self._completion(slot, by_stop)
+            for slot, by_stop in zip(slots[ended].tolist(), stopped[ended].tolist(), strict=True)
+        }
+
+    def cancel(self, ticket: Ticket) -> list[int]:
+        """End the sequences of one request where they stand; the slots that they leave."""
+        slots = [
+            slot for slot in np.flatnonzero(self.live).tolist() if self.owner[slot][0] == ticket
+        ]
+        self.live[slots] = False
+        return slots
 
     def move(self, moves: Sequence[Move]) -> None:
         """Follow the sequences into their new slots."""
         sources, targets = [m.source for m in moves], [m.target for m in moves]
-        for column in (
-            self.position, self.last_token, self._count, self._limit, self._stops,
-            self._temperature, self._greedy, self._uniform, self._tokens, self._logprobs,
-        ):  # fmt: skip
+        for column in self._columns():
             column[targets] = column[sources]
-        self.live[sources], self.live[targets] = False, True
+        self.live[sources] = False
         for source, target in zip(sources, targets, strict=True):
-            self._owner[target] = self._owner[source]
+            self.owner[target] = self.owner[source]
 
-    def _completion(self, slot: int, finished: bool) -> Completion:
+    def resized(self, num_slots: int, rows: int) -> "Slots":
+        """A table of `num_slots` whose first `rows` are those of this one."""
+        other = Slots(num_slots)
+        other._widen(self._tokens.shape[1], self._stops.shape[1])
+        for new, old in zip(other._columns(), self._columns(), strict=True):
+            new[:rows] = old[:rows]
+        other.owner[:rows] = self.owner[:rows]
+        other._all_plain, other._any_greedy = self._all_plain, self._any_greedy
+        return other
+
+    def _columns(self) -> tuple[np.ndarray, ...]:
+        return (
+            self.live, self.position, self.last_token, self._count, self._limit, self._stops,
+            self._temperature, self._greedy, self._uniform, self._tokens, self._logprobs,
+        )  # fmt: skip
+
+    def _widen(self, num_new: int, num_stops: int) -> None:
+        """Make room for this many tokens and stop tokens in every row."""
+        more = num_new - self._tokens.shape[1]
+        if more > 0:
+            self._uniform = _wider(self._uniform, more, 0.5)
+            self._tokens = _wider(self._tokens, more, 0)
+            self._logprobs = _wider(self._logprobs, more, 0)
+        if num_stops > self._stops.shape[1]:
+            self._stops = _wider(self._stops, num_stops - self._stops.shape[1], -1)
+
+    def _completion(self, slot: int, finished: bool) -> Rollout:
         length = int(self._count[slot])
         tokens = tuple(self._tokens[slot, :length].tolist())
-        return Completion(tokens, tuple(self._logprobs[slot, :length].tolist()), finished)
+        return Rollout(tokens, tuple(self._logprobs[slot, :length].tolist()), finished)
+
+
+def _wider(table: np.ndarray, columns: int, filler: float) -> np.ndarray:
+    added = np.full((len(table), columns), filler, dtype=table.dtype)
+    return np.concatenate((table, added), axis=1)

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from archipel.engine.fused import check_state
-from archipel.engine.protocol import Completion, NonFiniteLogits, NotLoaded, Request
+from archipel.engine.protocol import NonFiniteLogits, NotLoaded, Ticket
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
 from archipel.model.directory import read_config
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 MAX_ROWS = 128
 """Rollouts that are sampled together."""
@@ -61,7 +63,7 @@ class TransformersEngine:
         self,
         requests: Sequence[Request],
         on_progress: Callable[[int], None] | None = None,
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Rollout, ...]]:
         """See `Engine.generate`.
 
         Raises:
@@ -70,11 +72,16 @@ class TransformersEngine:
         """
         if not self._loaded:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
-        done: dict[tuple[int, int], Completion] = {}
+        done: dict[tuple[int, int], Rollout] = {}
         num_tokens = 0
         for batch in _batches(requests):
-            slots = Slots(requests, len(batch))
-            slots.admit([Admission(r, i, (row,)) for row, (r, i) in enumerate(batch)])
+            slots = Slots(len(batch))
+            slots.admit(
+                [
+                    (requests[request], Admission(Ticket(request), rollout, (row,)))
+                    for row, (request, rollout) in enumerate(batch)
+                ]
+            )
             prompts = [requests[request].prompt for request, _ in batch]
             for ended, sampled in self._steps(slots, prompts):
                 done |= ended
@@ -88,7 +95,7 @@ class TransformersEngine:
 
     def _steps(
         self, slots: Slots, prompts: list[tuple[int, ...]]
-    ) -> Iterator[tuple[dict[tuple[int, int], Completion], int]]:
+    ) -> Iterator[tuple[dict[tuple[int, int], Rollout], int]]:
         """Sample until every row has ended; finished rows run along, their samples dropped."""
         tokens, cache = torch.tensor(prompts, device=self._device), None
         rows = np.arange(len(prompts))
@@ -104,7 +111,7 @@ class TransformersEngine:
             if not np.isfinite(sampled).all():
                 raise NonFiniteLogits("a sampled log-probability is not finite; check the weights")
             ended = slots.record(rows[live], drawn.cpu().numpy()[live], sampled)
-            yield {owner: completion for _, owner, completion in ended}, int(live.sum())
+            yield {slots.owner[row]: done for row, done in ended.items()}, int(live.sum())
 
 
 def _batches(requests: Sequence[Request]) -> Iterator[list[tuple[int, int]]]:

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
-from archipel.engine.protocol import Completion, NotLoaded, Request
+from archipel.engine.protocol import NotLoaded
 from archipel.model.directory import read_config
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
 
@@ -71,7 +73,7 @@ class VllmEngine:
         self,
         requests: Sequence[Request],
         on_progress: Callable[[int], None] | None = None,
-    ) -> list[tuple[Completion, ...]]:
+    ) -> list[tuple[Rollout, ...]]:
         """See `Engine.generate`; progress is told once, at the end.
 
         Raises:
@@ -116,13 +118,13 @@ def rollout_seed(seed: int, rollout: int) -> int:
     return (int(high[0]) << 32 | int(low[0])) >> 1
 
 
-def _completion(answer: Any) -> Completion:
+def _completion(answer: Any) -> Rollout:
     output = answer.outputs[0]
     tokens = tuple(int(token) for token in output.token_ids)
     logprobs = tuple(
         float(step[token].logprob) for step, token in zip(output.logprobs, tokens, strict=True)
     )
-    return Completion(tokens, logprobs, output.finish_reason == "stop")
+    return Rollout(tokens, logprobs, output.finish_reason == "stop")
 
 
 def _tensors(path: str) -> Iterator[tuple[str, Tensor]]:

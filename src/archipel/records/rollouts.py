@@ -40,11 +40,13 @@ class WrongLabel(BadPayload):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """One rollout: the sampled tokens (stop token included) and what the policy gave each."""
+class Rollout:
+    """One sampled completion, from the engine to the loss."""
 
     tokens: tuple[int, ...]
+    """Rollout tokens; a stop token that ended the rollout is the last of them."""
     logprobs: tuple[float, ...]
+    """Nats, one per token, under the policy's full temperature-scaled distribution."""
     finished: bool
     """Ended by a stop token, not by the length limit."""
 
@@ -81,7 +83,7 @@ def max_rollout_bytes(bounds: RolloutBounds) -> int:
     return num_rollouts * (bounds.max_new_tokens * 8 + 5) + 4096
 
 
-def pack_rollouts(groups: Sequence[Sequence[Sampled]], *, work: str, policy: str) -> bytes:
+def pack_rollouts(groups: Sequence[Sequence[Rollout]], *, work: str, policy: str) -> bytes:
     """Payload bytes for the groups of one work, in the order of its spec."""
     rollouts = [rollout for group in groups for rollout in group]
     return write_payload(
@@ -110,7 +112,7 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
     return len(_checked(data, bounds)["tokens"])
 
 
-def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Sampled]]:
+def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Rollout]]:
     """The groups of a result, checked as `check_rollouts` does, which says what is raised."""
     parts = _checked(data, bounds)
     rollouts = _cut(parts["tokens"], parts["logprobs"], parts["lengths"], parts["finished"])
@@ -176,11 +178,11 @@ def _check_endings(tokens: array, lengths: array, finished: array, bounds: Rollo
         raise WrongShape("a rollout goes on after a stop token")
 
 
-def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Sampled]:
+def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Rollout]:
     rollouts, start = [], 0
     for length, flag in zip(lengths, finished, strict=True):
         end = start + length
-        rollouts.append(Sampled(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)))
+        rollouts.append(Rollout(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)))
         start = end
     return rollouts
 

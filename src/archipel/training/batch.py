@@ -1,7 +1,7 @@
-"""What the trainer learns from: rollouts, groups, and the batch of tensors made of them.
+"""What the trainer learns from: groups of rollouts, and the batch of tensors made of them.
 
-Parts: `Rollout` and `Group` are plain values that cross rooms; `Batch` is what one pass through the
-network consumes. The trainer sees nothing of tasks, texts or graders.
+Parts: `Group` is a plain value that crosses rooms; `Batch` is what one pass through the network
+consumes. The trainer sees nothing of tasks, texts or graders.
 Law: a sampled token is never decoded and encoded again; its behaviour log-probability stays with it.
 """
 # ruff: noqa: N815 - shape suffixes: tokens_BT
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from archipel.records.rollouts import Rollout
 
 MAX_SEQUENCE_TOKENS = 1_048_576
 """Longest prompt plus completion that the trainer will look at."""
@@ -24,21 +26,11 @@ class BadGroup(ValueError):
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """One sampled completion."""
-
-    prompt: tuple[int, ...]
-    tokens: tuple[int, ...]
-    """Sampled tokens, the stop token included where one was sampled."""
-    logprobs: tuple[float, ...]
-    """Natural log-probability of each sampled token under the policy that sampled it."""
-
-
-@dataclass(frozen=True)
 class Group:
-    """All completions of one prompt, with the reward of each."""
+    """All rollouts of one prompt, with the reward of each."""
 
     index: int
+    prompt: tuple[int, ...]
     rollouts: tuple[Rollout, ...]
     rewards: tuple[float, ...]
     policy_version: int
@@ -114,15 +106,15 @@ def check_group(group: Group, version: int, vocab_size: int) -> None:
     if not all(math.isfinite(reward) for reward in group.rewards):
         raise BadGroup(f"{where} has a reward that is not finite; grade it again")
     for number, rollout in enumerate(group.rollouts):
-        check_rollout(rollout, vocab_size, f"{where}, rollout {number}")
+        check_rollout(group.prompt, rollout, vocab_size, f"{where}, rollout {number}")
 
 
-def check_rollout(rollout: Rollout, vocab_size: int, where: str) -> None:
+def check_rollout(prompt: tuple[int, ...], rollout: Rollout, vocab_size: int, where: str) -> None:
     """Refuse an empty or uneven rollout and token ids outside [0, vocab_size)."""
-    length = len(rollout.prompt) + len(rollout.tokens)
-    if not rollout.prompt or not rollout.tokens or length > MAX_SEQUENCE_TOKENS:
+    length = len(prompt) + len(rollout.tokens)
+    if not prompt or not rollout.tokens or length > MAX_SEQUENCE_TOKENS:
         raise BadGroup(
-            f"{where} has {len(rollout.prompt)} prompt and {len(rollout.tokens)} sampled tokens; "
+            f"{where} has {len(prompt)} prompt and {len(rollout.tokens)} sampled tokens; "
             f"expected at least one of each and at most {MAX_SEQUENCE_TOKENS} together"
         )
     if len(rollout.logprobs) != len(rollout.tokens):
@@ -130,6 +122,6 @@ def check_rollout(rollout: Rollout, vocab_size: int, where: str) -> None:
             f"{where} has {len(rollout.logprobs)} log-probabilities for "
             f"{len(rollout.tokens)} tokens; expected one each"
         )
-    ids = (*rollout.prompt, *rollout.tokens)
+    ids = (*prompt, *rollout.tokens)
     if min(ids) < 0 or max(ids) >= vocab_size:
         raise BadGroup(f"{where} has a token id outside [0, {vocab_size})")

@@ -1,4 +1,4 @@
-"""From a group's number to what is sampled, and from what was sampled to a `Group`.
+"""From a group's number to what is sampled, and from what was sampled to what is graded.
 
 The central loop and the distributed run both go through these functions, which is why they can be
 bitwise equal: which task a group has, its noise and its limits follow from (recipe, group index).
@@ -6,44 +6,16 @@ Law: nothing here depends on who samples, or when.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 from archipel.records.seeds import group_seed
-from archipel.training.batch import Group, Rollout
 from archipel.training.environments.task import Environment
 from archipel.training.grading import Submission
 
 SPLIT = "train"
-
-
-class Sampled(Protocol):
-    """A completion as an engine gives it."""
-
-    @property
-    def tokens(self) -> tuple[int, ...]: ...
-
-    @property
-    def logprobs(self) -> tuple[float, ...]: ...
-
-    @property
-    def finished(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class GroupRequest:
-    """All an engine must know to sample one group; field for field an engine's request."""
-
-    index: int
-    key: str
-    prompt: tuple[int, ...]
-    seed: int
-    num_rollouts: int
-    max_new_tokens: int
-    temperature: float
-    stop_tokens: tuple[int, ...]
 
 
 def prompt_ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
@@ -59,10 +31,9 @@ def stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 def group_request(
     recipe: Recipe, environment: Environment, tokenizer: Tokenizer, index: int
-) -> GroupRequest:
+) -> Request:
     """What to sample for group `index` of a run."""
-    return GroupRequest(
-        index=index,
+    return Request(
         key=str(index),
         prompt=prompt_ids(tokenizer, environment.task(SPLIT, index).prompt),
         seed=group_seed(recipe.run.seed, index),
@@ -73,24 +44,8 @@ def group_request(
     )
 
 
-def submissions(
-    index: int, completions: Sequence[Sampled], tokenizer: Tokenizer
-) -> list[Submission]:
+def submissions(index: int, rollouts: Sequence[Rollout], tokenizer: Tokenizer) -> list[Submission]:
     """What the grader is shown of group `index`: text for the grader alone, never for training."""
     return [
-        Submission(SPLIT, index, tokenizer.decode(each.tokens), each.finished)
-        for each in completions
+        Submission(SPLIT, index, tokenizer.decode(each.tokens), each.finished) for each in rollouts
     ]
-
-
-def make_group(
-    request: GroupRequest,
-    completions: Sequence[Sampled],
-    rewards: Sequence[float],
-    policy_version: int,
-) -> Group:
-    """A graded group, ready for `Trainer.update`."""
-    rollouts = tuple(
-        Rollout(request.prompt, tuple(each.tokens), tuple(each.logprobs)) for each in completions
-    )
-    return Group(request.index, rollouts, tuple(rewards), policy_version)

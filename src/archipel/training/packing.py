@@ -1,6 +1,6 @@
 """Sequences of unequal length into rows of tensors, with little padding and no repeated prompt.
 
-Parts: `Tree` (a prompt and completions of it), `plan` (trees into rows, rows into micro-batches),
+Parts: `Tree` (a prompt and its `Branch`es), `plan` (trees into rows, rows into micro-batches),
 `build` (rows into a `Batch`), `row_attention` (who may see whom).
 Completions of one prompt share it: the prompt goes through the network once, and each completion
 attends to it and to itself. For 8 short answers to one question this halves the work. Long
@@ -28,43 +28,42 @@ MAX_LOGPROB = 1e-3
 
 
 @dataclass(frozen=True)
-class Completion:
+class Branch:
     """Tokens to be scored after a prompt, with what the loss wants to know of them."""
 
     tokens: tuple[int, ...]
     behaviour_logprobs: tuple[float, ...]
     advantage: float
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class Tree:
-    """One prompt and the completions that are laid out after it."""
+    """One prompt and the branches that are laid out after it."""
 
     prompt: tuple[int, ...]
-    completions: tuple[Completion, ...]
+    branches: tuple[Branch, ...]
 
     @property
     def num_inputs(self) -> int:
-        """Places it takes in a row: a completion's last token is a target only."""
-        return len(self.prompt) + sum(len(each.tokens) - 1 for each in self.completions)
+        """Places it takes in a row: a branch's last token is a target only."""
+        return len(self.prompt) + sum(len(each.tokens) - 1 for each in self.branches)
 
 
 Row = tuple[Tree, ...]
 
 
 def trees_of(group: Group, advantages: Sequence[float], longest_row: int) -> list[Tree]:
-    """The group's completions, sharing their prompt while a row holds at most `longest_row`."""
+    """The group's rollouts, sharing their prompt while a row holds at most `longest_row`."""
     trees: list[Tree] = []
     room = 0
     for rollout, advantage in zip(group.rollouts, advantages, strict=True):
-        completion = Completion(rollout.tokens, rollout.logprobs, advantage)
+        branch = Branch(rollout.tokens, rollout.logprobs, advantage)
         needed = len(rollout.tokens) - 1
-        if trees and trees[-1].prompt == rollout.prompt and needed <= room:
-            trees[-1] = Tree(rollout.prompt, (*trees[-1].completions, completion))
+        if trees and needed <= room:
+            trees[-1] = Tree(group.prompt, (*trees[-1].branches, branch))
         else:
-            trees.append(Tree(rollout.prompt, (completion,)))
-            room = longest_row - len(rollout.prompt)
+            trees.append(Tree(group.prompt, (branch,)))
+            room = longest_row - len(group.prompt)
         room -= needed
     return trees
 
@@ -115,7 +114,7 @@ def usable(logprob: float) -> bool:
 
 def count_sampled(trees: Sequence[Tree]) -> int:
     """Sampled tokens, usable or not."""
-    return sum(len(completion.tokens) for tree in trees for completion in tree.completions)
+    return sum(len(branch.tokens) for tree in trees for branch in tree.branches)
 
 
 def count_valid(trees: Sequence[Tree]) -> int:
@@ -123,8 +122,8 @@ def count_valid(trees: Sequence[Tree]) -> int:
     return sum(
         usable(logprob)
         for tree in trees
-        for completion in tree.completions
-        for logprob in completion.behaviour_logprobs
+        for branch in tree.branches
+        for logprob in branch.behaviour_logprobs
     )
 
 
@@ -140,7 +139,6 @@ class _Streams:
     targets: list[int] = field(default_factory=list)
     behaviour: list[float] = field(default_factory=list)
     advantages: list[float] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
 
     def open_row(self) -> None:
         for column in (self.tokens, self.positions, self.segments, self.parents):
@@ -155,12 +153,11 @@ class _Streams:
         self.parents[-1].extend([segment if parent is None else parent] * len(tokens))
         return segment
 
-    def add_targets(self, completion: Completion, places: list[int]) -> None:
+    def add_targets(self, branch: Branch, places: list[int]) -> None:
         self.predictors.extend(places)
-        self.targets.extend(completion.tokens)
-        self.behaviour.extend(completion.behaviour_logprobs)
-        self.advantages.extend([completion.advantage] * len(places))
-        self.weights.extend([completion.weight] * len(places))
+        self.targets.extend(branch.tokens)
+        self.behaviour.extend(branch.behaviour_logprobs)
+        self.advantages.extend([branch.advantage] * len(places))
 
 
 def build(rows: Sequence[Row]) -> Batch:
@@ -178,12 +175,12 @@ def build(rows: Sequence[Row]) -> Batch:
         positions_BT=_padded(streams.positions, width, 0),
         segments_BT=_padded(streams.segments, width, -1),
         parents_BT=_padded(streams.parents, width, -1),
-        chains=all(len(row) == 1 and len(row[0].completions) == 1 for row in rows),
+        chains=all(len(row) == 1 and len(row[0].branches) == 1 for row in rows),
         predictors_N=torch.tensor(streams.predictors),
         targets_N=torch.tensor(streams.targets),
         behaviour_logprobs_N=behaviour_N.masked_fill(~mask_N, 0.0),
         advantages_N=torch.tensor(streams.advantages, dtype=torch.float32),
-        weights_N=torch.tensor(streams.weights, dtype=torch.float32).masked_fill(~mask_N, 0.0),
+        weights_N=mask_N.float(),
         mask_N=mask_N,
     )
 
@@ -211,12 +208,12 @@ def _lay_out(tree: Tree, row_start: int, streams: _Streams) -> None:
     prompt_end = len(tree.prompt)
     prompt = streams.add_stretch(tree.prompt, 0, None)
     last_of_prompt = row_start + len(row) - 1
-    for completion in tree.completions:
+    for branch in tree.branches:
         first = row_start + len(row)
-        num_inputs = len(completion.tokens) - 1
+        num_inputs = len(branch.tokens) - 1
         if num_inputs:
-            streams.add_stretch(completion.tokens[:-1], prompt_end, prompt)
-        streams.add_targets(completion, [last_of_prompt, *range(first, first + num_inputs)])
+            streams.add_stretch(branch.tokens[:-1], prompt_end, prompt)
+        streams.add_targets(branch, [last_of_prompt, *range(first, first + num_inputs)])
 
 
 def _padded(rows: list[list[int]], width: int, filler: int) -> Tensor:

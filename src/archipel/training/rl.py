@@ -13,15 +13,17 @@ from torch import Tensor
 
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 from archipel.training.batch import Group
 from archipel.training.environments.task import Environment
 from archipel.training.grading import Submission
-from archipel.training.groups import GroupRequest, Sampled, group_request, make_group, submissions
+from archipel.training.groups import group_request, submissions
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
 
-Sample = Callable[[Mapping[str, Tensor], Sequence[GroupRequest]], Sequence[Sequence[Sampled]]]
-"""(published state, requests) -> per request, its completions in order."""
+Sample = Callable[[Mapping[str, Tensor], Sequence[Request]], Sequence[Sequence[Rollout]]]
+"""(published state, requests) -> per request, its rollouts in order."""
 Grade = Callable[[Sequence[Submission]], Sequence[float]]
 
 
@@ -43,13 +45,19 @@ class Rehearsal:
         sampled = self.sample(state, requests)
         shown = [
             submission
-            for request, completions in zip(requests, sampled, strict=True)
-            for submission in submissions(request.index, completions, self.tokenizer)
+            for index, rollouts in zip(indices, sampled, strict=True)
+            for submission in submissions(index, rollouts, self.tokenizer)
         ]
         rewards = iter(self.grade(shown))
         return [
-            make_group(request, completions, [next(rewards) for _ in completions], version)
-            for request, completions in zip(requests, sampled, strict=True)
+            Group(
+                index,
+                request.prompt,
+                tuple(rollouts),
+                tuple(next(rewards) for _ in rollouts),
+                version,
+            )
+            for index, request, rollouts in zip(indices, requests, sampled, strict=True)
         ]
 
 

@@ -17,7 +17,7 @@ from archipel.training.checkpoint import has_checkpoint, read_latest, write_chec
 from archipel.training.environments.task import Environment
 from archipel.training.groups import prompt_ids, stop_ids
 from archipel.training.optimiser import AdamSettings, MasterAdamW
-from archipel.training.packing import Completion, Tree, plan
+from archipel.training.packing import Branch, Tree, plan
 from archipel.training.schedule import warmed_up
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
@@ -151,7 +151,7 @@ class _Learner:
         """One optimiser step; returns (nats per answer token, gradient norm before clipping)."""
         num_tokens = sum(len(answer) for _, answer in examples)
         trees = [
-            Tree(prompt, (Completion(answer, (0.0,) * len(answer), 0.0),))
+            Tree(prompt, (Branch(answer, (0.0,) * len(answer), 0.0),))
             for prompt, answer in examples
         ]
         loss = 0.0

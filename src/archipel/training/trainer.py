@@ -91,7 +91,7 @@ class Trainer:
         return report
 
     def _longest_row(self, group: Group) -> int:
-        longest = max(len(each.prompt) + len(each.tokens) - 1 for each in group.rollouts)
+        longest = len(group.prompt) + max(len(each.tokens) for each in group.rollouts) - 1
         return max(longest, SHARED_ROW_TOKENS)
 
     def _step(self, trees: list[Tree], part: int, sums: TokenSums) -> None:

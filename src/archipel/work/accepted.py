@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Sampled, bounds_of, unpack_rollouts
+from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 from archipel.work.kind import Context, WorkFailed
 
-SampledGroup = tuple[int, list[Sampled]]
+SampledGroup = tuple[int, list[Rollout]]
 """Version that a group was sampled from, and its rollouts."""
 
 

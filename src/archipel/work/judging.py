@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from archipel.engine.engine import Completion, Engine, LocalEngine, Request
+from archipel.engine.engine import Engine, LocalEngine, Request
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
+from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import Environment, make_environment
 from archipel.training.environments.task import Task
@@ -154,7 +155,7 @@ def _requests(
 
 
 def _grade(
-    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Completion]]
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
 ) -> list[list[float]]:
     tokenizer = examination.tokenizer
     shown = [

@@ -23,7 +23,7 @@ from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.environments.environment import make_environment
 from archipel.training.grading import Grader, Submission
-from archipel.training.groups import make_group, submissions
+from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import batch_groups
@@ -156,8 +156,12 @@ class Learner:
         ]
         rewards = iter(self._rewards(shown))
         return [
-            make_group(
-                self._prompts.request(index), rollouts, [next(rewards) for _ in rollouts], version
+            Group(
+                index,
+                self._prompts.request(index).prompt,
+                tuple(rollouts),
+                tuple(next(rewards) for _ in rollouts),
+                version,
             )
             for index, (version, rollouts) in sampled.items()
         ]

@@ -6,9 +6,10 @@ from pathlib import Path
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.kinds.update import PROMPTS_ROLE
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Request
 from archipel.records.rollouts import pack_prompts
 from archipel.training.environments.task import Environment
-from archipel.training.groups import GroupRequest, group_request
+from archipel.training.groups import group_request
 
 MAX_KEPT = 1024
 """Requests kept: a prompt is published some versions before its answers are graded."""
@@ -21,7 +22,7 @@ class Prompts:
         self._run = recipe.run
 
         @lru_cache(MAX_KEPT)
-        def request(index: int) -> GroupRequest:
+        def request(index: int) -> Request:
             return group_request(recipe, environment, tokenizer, index)
 
         self.request = request

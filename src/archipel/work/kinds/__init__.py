@@ -5,7 +5,6 @@ the trainer; every kind of `records.kinds` has a run here, and no other.
 """
 
 from importlib import import_module
-from typing import Any
 
 from archipel.records.kinds import WORDS_OF
 from archipel.work.kind import EngineChoice, Kind

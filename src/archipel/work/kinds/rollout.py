@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from archipel.engine.engine import Completion, Engine, Request
+from archipel.engine.engine import Engine, Request
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Sampled, pack_rollouts, unpack_prompts
+from archipel.records.rollouts import pack_rollouts, unpack_prompts
 from archipel.records.seeds import group_seed
 from archipel.work.engines import make_engine
 from archipel.work.kind import (
@@ -47,10 +47,9 @@ class Rollouts:
         requests = rollout_requests(spec, context)
         groups = engine.generate(requests, progress)
         used = policy.manifest.state
-        sampled = [[_sampled(completion) for completion in group] for group in groups]
         path = context.scratch / "rollouts.safetensors"
-        path.write_bytes(pack_rollouts(sampled, work=context.work, policy=used))
-        num_tokens = sum(len(rollout.tokens) for group in sampled for rollout in group)
+        path.write_bytes(pack_rollouts(groups, work=context.work, policy=used))
+        num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group)
         return Answer({"rollouts": path}, {"policy": used, "num_tokens": num_tokens})
 
     def _engine(self, context: Context, policy: Policy) -> Engine:
@@ -93,7 +92,3 @@ def _prompts(
     if missing:
         raise WorkFailed(f"the prompts of groups {missing[:5]} are in none of the named batches")
     return prompts
-
-
-def _sampled(completion: Completion) -> Sampled:
-    return Sampled(completion.tokens, completion.logprobs, completion.finished)

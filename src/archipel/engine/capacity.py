@@ -1,0 +1,133 @@
+"""How much cache an engine may have: slots and positions, from its limits and what is asked of it.
+
+Parts: `EngineLimits`, `Demand` (what waits and runs), `Capacity`. One more sequence or position is
+paid for by the others: slots times positions is what `max_cache_bytes` holds.
+Law: pure; what is sampled never depends on the shape chosen here.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from archipel.engine.attention import round_up, window_granule
+from archipel.engine.cache import CacheShape
+from archipel.model.config import DecoderConfig
+from archipel.records.requests import InvalidRequest, Request
+
+MIN_ROWS = 4
+"""Fewer rows make BLAS choose kernels that sum in another order."""
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What one engine may take of its machine."""
+
+    max_slots: int = 256
+    """Sequences at once."""
+    max_cache_bytes: int = 4 * 1024**3
+    max_prefill_tokens: int = 2048
+    """Padded prompt tokens that go through the network together."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What waits and runs at one moment."""
+
+    num_sequences: int
+    length: int
+    """Positions of the longest of them."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What cache can be had for one architecture."""
+
+    config: DecoderConfig
+    dtype: torch.dtype
+    limits: EngineLimits
+
+    def check(self, request: Request) -> None:
+        """Refuse what this model and cache can never serve.
+
+        Raises:
+            InvalidRequest: a token outside the vocabulary, or longer than model or cache allow.
+        """
+        limit, vocabulary = self.config.max_position_embeddings, self.config.vocab_size
+        total = len(request.prompt) + request.max_new_tokens
+        if total > limit:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: prompt and new tokens are {total} together; "
+                f"expected at most {limit} (max_position_embeddings)"
+            )
+        if min(request.prompt) < 0 or max(request.prompt) >= vocabulary:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: prompt has a token outside 0..{vocabulary - 1}; "
+                "encode it with this model's tokenizer"
+            )
+        affordable, least = self._affordable(self.length_of(request)), smallest_batch()
+        if affordable < least:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: {total} positions leave room for {affordable} sequences in "
+                f"{self.limits.max_cache_bytes} bytes of cache; expected at least "
+                f"{least}: shorten prompt or max_new_tokens, or raise max_cache_bytes"
+            )
+
+    def length_of(self, request: Request) -> int:
+        """Positions that each sequence of the request takes in the cache."""
+        return self._rounded(len(request.prompt) + request.max_new_tokens)
+
+    def shape(self, demand: Demand, held: CacheShape | None, rows: int) -> CacheShape:
+        """The cache to have now, when slots 0 .. `rows` - 1 of `held` are in use.
+
+        `held` itself while it serves, or while what runs would not fit into what is wanted. With
+        nothing running, exactly what is asked for; else twice what there was, where that can be
+        had, so that the copying stays small beside the work.
+        """
+        length, slots = demand.length, self._slots(demand)
+        if held is None:
+            return self._geometry(slots, length)
+        if held.length >= length and held.num_slots >= slots:
+            return held
+        if rows == 0:
+            return self._geometry(slots, length)
+        roomy = held.length
+        if length > roomy:
+            roomy = max(length, min(2 * roomy, self._rounded(self.config.max_position_embeddings)))
+        if self._most_slots(roomy) >= slots:
+            length = roomy
+        spare = held.num_slots if held.num_slots >= slots else 2 * held.num_slots
+        slots = max(slots, min(spare, self._most_slots(length)))
+        return self._geometry(slots, length) if slots >= rows else held
+
+    def _slots(self, demand: Demand) -> int:
+        wanted = min(demand.num_sequences, self._most_slots(demand.length))
+        return max(smallest_batch(), wanted)
+
+    def _most_slots(self, length: int) -> int:
+        return min(max(smallest_batch(), self.limits.max_slots), self._affordable(length))
+
+    def _affordable(self, length: int) -> int:
+        return self.limits.max_cache_bytes // (length * self._bytes_per_position)
+
+    def _rounded(self, length: int) -> int:
+        return round_up(length, self._granule)
+
+    @cached_property
+    def _bytes_per_position(self) -> int:
+        return self._geometry(1, 1).bytes_per_slot(self.dtype)
+
+    @cached_property
+    def _granule(self) -> int:
+        config = self.config
+        return window_granule(config.head_dim, config.num_heads // config.num_kv_heads)
+
+    def _geometry(self, slots: int, length: int) -> CacheShape:
+        config = self.config
+        return CacheShape(config.num_layers, slots, config.num_kv_heads, config.head_dim, length)
+
+
+def smallest_batch() -> int:
+    """Fewest rows that a product may have on this machine."""
+    # With fewer matrices than threads, BLAS would split one of them into too few rows.
+    return max(MIN_ROWS, torch.get_num_threads())

@@ -1,0 +1,57 @@
+"""What an engine is asked to sample: one prompt, how often, and the noise to use.
+
+Law: with the weights, a request fixes its rollouts; nothing else about the moment enters.
+"""
+
+import math
+from dataclasses import dataclass
+
+MAX_ROLLOUTS = 4096
+"""Completions of one prompt."""
+MAX_STOPS = 64
+MAX_TEMPERATURE = 100.0
+
+
+class InvalidRequest(ValueError):
+    """The request makes no sense, or this model and cache cannot serve it; nothing was generated."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to sample for one group: rollouts of one prompt."""
+
+    key: str
+    """The caller's name for it; an engine never reads it."""
+    prompt: tuple[int, ...]
+    seed: int
+    """Work seed of the group, 64 bits; with rollout index and position it fixes all noise."""
+    num_rollouts: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    """0 is greedy; log-probabilities are then those at temperature 1."""
+    stop_tokens: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks = (
+            (len(self.prompt) >= 1, "prompt is empty", "at least one token"),
+            (0 <= self.seed < 2**64, f"seed is {self.seed}", "an unsigned 64-bit integer"),
+            (
+                1 <= self.num_rollouts <= MAX_ROLLOUTS,
+                f"num_rollouts is {self.num_rollouts}",
+                f"1 to {MAX_ROLLOUTS}",
+            ),
+            (self.max_new_tokens >= 1, f"max_new_tokens is {self.max_new_tokens}", "at least 1"),
+            (
+                math.isfinite(self.temperature) and 0 <= self.temperature <= MAX_TEMPERATURE,
+                f"temperature is {self.temperature}",
+                f"0 to {MAX_TEMPERATURE}",
+            ),
+            (
+                len(self.stop_tokens) <= MAX_STOPS,
+                f"{len(self.stop_tokens)} stop tokens",
+                f"at most {MAX_STOPS}",
+            ),
+        )
+        for holds, got, expected in checks:
+            if not holds:
+                raise InvalidRequest(f"request {self.key!r:.80}: {got}; expected {expected}")
