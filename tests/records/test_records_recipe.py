@@ -8,13 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archipel.records.programmes import rl
-from archipel.records.recipe import (
-    MAX_RECIPE_BYTES,
-    InvalidRecipe,
-    Recipe,
-    parse_recipe,
-    recipe_from_canonical,
-)
+from archipel.records.recipe import Recipe, parse_recipe, recipe_from_canonical
+from archipel.records.recipe_form import MAX_RECIPE_BYTES, InvalidRecipe
 from archipel.records.terms import Vocabulary
 
 SMALLEST = '[run]\nname = "r"\nversions = 2\n[environment]\nname = "e"\n'

@@ -5,7 +5,8 @@ import pytest
 from archipel.records import recipe as recipes
 from archipel.records import rollouts
 from archipel.records.canonical import parse_canonical, sha256_digest
-from archipel.records.recipe import InvalidRecipe, Recipe, parse_recipe, recipe_from_canonical
+from archipel.records.recipe import Recipe, parse_recipe, recipe_from_canonical
+from archipel.records.recipe_form import InvalidRecipe
 
 SMALLEST = '[run]\nname = "r"\nversions = 2\n[environment]\nname = "e"\n'
 

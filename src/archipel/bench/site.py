@@ -26,7 +26,7 @@ from archipel.lab.entry import read_entry
 from archipel.node.approvals import approve
 from archipel.node.operator import fetch_version, open_run
 from archipel.records.documents import LeaseView, NodeView, RunView
-from archipel.records.recipe import RecipeForm
+from archipel.records.recipe_form import RecipeForm
 from archipel.records.statements import Recorded
 from archipel.work.export import write_version
 

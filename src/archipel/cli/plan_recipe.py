@@ -46,7 +46,8 @@ def command(**given: Any) -> None:
     from archipel.planning.mistakes import CannotPlan
     from archipel.planning.questions.bounds import MONEY, bounded
     from archipel.planning.recipe import recipe_text, sizes_of, versions_for
-    from archipel.records.recipe import InvalidRecipe, parse_recipe
+    from archipel.records.recipe import parse_recipe
+    from archipel.records.recipe_form import InvalidRecipe
 
     with mending(CannotPlan):
         base = _base(given["base"])

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from archipel.cli.doors import Mendable
 from archipel.records.programmes import parse_any
-from archipel.records.recipe import InvalidRecipe, Recipe, RecipeForm, parse_recipe
+from archipel.records.recipe import Recipe, parse_recipe
+from archipel.records.recipe_form import InvalidRecipe, RecipeForm
 
 R = TypeVar("R", bound=RecipeForm)
 

@@ -33,7 +33,7 @@ from archipel.records.documents import (
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
 from archipel.records.programmes import any_from_canonical
-from archipel.records.recipe import InvalidRecipe
+from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.statements import LeaseGranted, RunOpened
 from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage

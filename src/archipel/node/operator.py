@@ -19,7 +19,7 @@ from archipel.node.weights import Weights
 from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
 from archipel.records.programmes import WORDS_OF
-from archipel.records.recipe import RecipeForm
+from archipel.records.recipe_form import RecipeForm
 from archipel.records.statements import ModelFile, RunOpened, RunStopped
 from archipel.records.terms import RunPace, Terms, Vocabulary
 from archipel.work.messages import LinkMessage

@@ -1,4 +1,4 @@
-"""A recipe: the TOML file that defines a run, closed and total.
+"""The recipe of reinforcement learning: a TOML file that defines a run, closed and total.
 
 Every section is frozen and refuses unknown keys, so a typo is an error and not a silent default.
 The lab, the update role and the planner read the same recipe; nodes never need it.
@@ -6,44 +6,23 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
-import json
-import tomllib
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from archipel.records.canonical import (
-    MAX_SAFE_INTEGER,
-    NotCanonical,
-    canonical_json,
-    sha256_digest,
-)
+from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.fields import MAX_GROUPS_PER_WORK
-
-MAX_RECIPE_BYTES = 64 * 1024
-"""A recipe is a page of settings, never a data file."""
-MAX_CANONICAL_BYTES = 4 * MAX_RECIPE_BYTES
-"""Defaults filled in and floats spelled out make it longer."""
+from archipel.records.recipe_form import (
+    RecipeForm,
+    RunHeader,
+    Section,
+    read_canonical,
+    read_toml,
+    without_floats,
+)
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-
-
-class InvalidRecipe(ValueError):
-    """The recipe cannot be used as it stands; the message lists every fault with its key."""
-
-
-class Section(BaseModel):
-    """Frozen, closed: an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class RunHeader(Section):
-    """What every recipe says of its run."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-    programme: str
 
 
 class RunSection(RunHeader):
@@ -91,7 +70,7 @@ class EnvironmentSection(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     """`secret_order`, `reasoning_gym`, `jsonl`, `verifiers`."""
-    parameters: dict[str, str | int | float | bool] = {}
+    parameters: dict[str, str | int | float | bool] = Field(default={})
     """The environment's own settings; it refuses those it does not know."""
     secret: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
     """Name of a secret that only the trusted role holds; never its value."""
@@ -194,26 +173,6 @@ class LeaseSection(Section):
     """Micro-credits for one accepted group."""
 
 
-class RecipeForm(Section):
-    """What every programme's recipe can do."""
-
-    run: RunHeader
-
-    def canonical_bytes(self) -> bytes:
-        """The recipe with every default filled in, as canonical JSON; floats as decimal strings."""
-        return canonical_json(_without_floats(self.model_dump(mode="json")))
-
-    @property
-    def digest(self) -> str:
-        """`sha256:...` over `canonical_bytes`."""
-        return sha256_digest(self.canonical_bytes())
-
-    @property
-    def secret_name(self) -> str | None:
-        """Name of the secret that only the trusted role holds, if the run has one."""
-        return None
-
-
 class Recipe(RecipeForm):
     """A whole run of reinforcement learning."""
 
@@ -254,15 +213,12 @@ class Recipe(RecipeForm):
             for key, value in sections["environment"]["parameters"].items()
         }
         sections["environment"]["parameters"] = parameters
-        return canonical_json(_without_floats(sections))
+        return canonical_json(without_floats(sections))
 
     @property
     def secret_name(self) -> str | None:
         """`environment.secret`."""
         return self.environment.secret
-
-
-F = TypeVar("F", bound=RecipeForm)
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -281,58 +237,3 @@ def recipe_from_canonical(data: bytes) -> Recipe:
         InvalidRecipe: too large, not JSON, or not a recipe.
     """
     return read_canonical(data, Recipe)
-
-
-def read_toml(text: str, form: type[F]) -> F:
-    """Read a recipe of this form; raises InvalidRecipe."""
-    if len(text.encode()) > MAX_RECIPE_BYTES:
-        raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes; move data out of it")
-    try:
-        return form.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidRecipe(f"not valid TOML: {error}") from None
-    except ValidationError as error:
-        raise InvalidRecipe(_explain(error)) from None
-
-
-def read_canonical(data: bytes, form: type[F]) -> F:
-    """Read back a recipe of this form; raises InvalidRecipe.
-
-    Floats stand there as strings; among an environment's parameters, where a string may be meant,
-    as `{"float": "0.5"}`.
-    """
-    if len(data) > MAX_CANONICAL_BYTES:
-        raise InvalidRecipe(f"recipe is larger than {MAX_CANONICAL_BYTES} bytes")
-    try:
-        sections = json.loads(data)
-        parameters = sections.get("environment", {}).get("parameters", {})
-        for key, value in parameters.items():
-            if isinstance(value, dict):
-                parameters[key] = float(value["float"])
-        return form.model_validate(sections)
-    except ValidationError as error:
-        raise InvalidRecipe(_explain(error)) from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise InvalidRecipe(f"not a canonical recipe: {error!r:.200}") from None
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"]) or "recipe"
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key; remove it or check its spelling")
-        else:
-            lines.append(f"{where}: {fault['msg']} (got {fault.get('input')!r:.80})")
-    return "; ".join(lines)
-
-
-def _without_floats(value: Any) -> Any:
-    """Floats become their shortest exact decimal string: canonical JSON holds no floats."""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, dict):
-        return {key: _without_floats(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_floats(item) for item in value]
-    return value

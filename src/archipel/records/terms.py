@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field
 
 from archipel.records.fields import Closed
-from archipel.records.recipe import RecipeForm
+from archipel.records.recipe_form import RecipeForm
 
 
 class Terms(Closed):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from archipel.records.recipe import InvalidRecipe, RecipeForm, read_canonical
+from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
 from archipel.work.messages import DoWork, LocalPath, Materials
 

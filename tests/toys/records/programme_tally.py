@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from archipel.records.fields import Count
-from archipel.records.recipe import RecipeForm, RunHeader
+from archipel.records.recipe_form import RecipeForm, RunHeader
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
 

@@ -9,7 +9,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from archipel.records.programmes import rl
-from archipel.records.recipe import InvalidRecipe, RecipeForm, read_canonical, read_toml
+from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical, read_toml
 from archipel.records.terms import AnyProgramme, RunPace
 from archipel.records.words import one_of
 

@@ -1,0 +1,113 @@
+"""What every programme's recipe is: closed sections in TOML, one canonical encoding, one digest.
+
+Laws: no I/O here; a recipe's digest is over its canonical JSON, so that the file's comments and layout do
+not matter; floats stand there as their shortest decimal strings, because canonical JSON holds none.
+"""
+
+import json
+import tomllib
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from archipel.records.canonical import canonical_json, sha256_digest
+
+MAX_RECIPE_BYTES = 64 * 1024
+"""A recipe is a page of settings, never a data file."""
+MAX_CANONICAL_BYTES = 4 * MAX_RECIPE_BYTES
+"""Defaults filled in and floats spelled out make it longer."""
+
+
+class InvalidRecipe(ValueError):
+    """The recipe cannot be used as it stands; the message lists every fault with its key."""
+
+
+class Section(BaseModel):
+    """Frozen, closed: an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RunHeader(Section):
+    """What every recipe says of its run."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    programme: str
+
+
+class RecipeForm(Section):
+    """What every programme's recipe can do."""
+
+    run: RunHeader
+
+    def canonical_bytes(self) -> bytes:
+        """The recipe with every default filled in, as canonical JSON; floats as decimal strings."""
+        return canonical_json(without_floats(self.model_dump(mode="json")))
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` over `canonical_bytes`."""
+        return sha256_digest(self.canonical_bytes())
+
+    @property
+    def secret_name(self) -> str | None:
+        """Name of the secret that only the trusted role holds, if the run has one."""
+        return None
+
+
+F = TypeVar("F", bound=RecipeForm)
+
+
+def read_toml(text: str, form: type[F]) -> F:
+    """Read a recipe of this form; raises InvalidRecipe."""
+    if len(text.encode()) > MAX_RECIPE_BYTES:
+        raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes; move data out of it")
+    try:
+        return form.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRecipe(f"not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise InvalidRecipe(_explain(error)) from None
+
+
+def read_canonical(data: bytes, form: type[F]) -> F:
+    """Read back a recipe of this form; raises InvalidRecipe.
+
+    Floats stand there as strings; among an environment's parameters, where a string may be meant,
+    as `{"float": "0.5"}`.
+    """
+    if len(data) > MAX_CANONICAL_BYTES:
+        raise InvalidRecipe(f"recipe is larger than {MAX_CANONICAL_BYTES} bytes")
+    try:
+        sections = json.loads(data)
+        parameters = sections.get("environment", {}).get("parameters", {})
+        for key, value in parameters.items():
+            if isinstance(value, dict):
+                parameters[key] = float(value["float"])
+        return form.model_validate(sections)
+    except ValidationError as error:
+        raise InvalidRecipe(_explain(error)) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InvalidRecipe(f"not a canonical recipe: {error!r:.200}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "recipe"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key; remove it or check its spelling")
+        else:
+            lines.append(f"{where}: {fault['msg']} (got {fault.get('input')!r:.80})")
+    return "; ".join(lines)
+
+
+def without_floats(value: Any) -> Any:
+    """Floats become their shortest exact decimal string: canonical JSON holds no floats."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, dict):
+        return {key: without_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_floats(item) for item in value]
+    return value
