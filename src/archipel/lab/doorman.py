@@ -55,7 +55,8 @@ class Buckets:
         """Whether there was one left."""
         now_s = self._clock_s()
         left, at_s = self._left.pop(name, (self._rate.burst, now_s))
-        left = min(self._rate.burst, left + (now_s - at_s) * self._rate.per_s)
+        passed_s = max(now_s - at_s, 0.0)  # a clock that was set back takes nothing away
+        left = min(self._rate.burst, left + passed_s * self._rate.per_s)
         is_let_in = left >= 1.0
         self._left[name] = (left - 1.0 if is_let_in else left, now_s)
         if len(self._left) > MAX_BUCKETS:
