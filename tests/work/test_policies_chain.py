@@ -108,11 +108,17 @@ def test_a_broken_or_corrupt_chain_is_refused_and_what_was_held_stays(
         ([bad], chain[2].policy),
         ([link(2, sha256_digest(b"other"), chain[2].manifest, None, chain[2].delta)], "x"),
         ([delta(chain[2])], chain[5].policy),
+        ([_mislabelled(chain[2]), delta(chain[3])], chain[3].policy),
     ):
         with pytest.raises(WorkFailed):
             policies.advance(context(tmp_path, links), policy)
         policies.advance(context(tmp_path, []), chain[1].policy)
     policies.advance(context(tmp_path, [delta(chain[2])]), chain[2].policy)
+
+
+def _mislabelled(given: LinkMessage) -> LinkMessage:
+    """Said to be another policy than its manifest's."""
+    return delta(given).model_copy(update={"policy": sha256_digest(b"other")})
 
 
 def test_an_export_of_a_chain_that_leads_nowhere_writes_nothing(

@@ -218,6 +218,17 @@ def test_a_machine_without_memory_replays_and_continues_alike(
     assert facts(trusted.ask(kinds(), "new memory")) == facts(trusted.ask(kind, "memory"))
 
 
+def test_a_machine_that_others_have_overtaken_replays_and_continues_alike(
+    trusted: Trusted, kinds: MakeKind
+) -> None:
+    overtaken, kind = kinds(), kinds()
+    for _ in range(2):
+        trusted.ask(overtaken, "other memory")
+        trusted.accept(trusted.ask(kind, "memory"))
+    trusted.accept(trusted.ask(kind, "memory"))
+    assert facts(trusted.ask(overtaken, "other memory")) == facts(trusted.ask(kind, "memory"))
+
+
 def test_a_machine_that_computes_otherwise_is_stopped_before_it_publishes(
     trusted: Trusted, kinds: MakeKind
 ) -> None:
