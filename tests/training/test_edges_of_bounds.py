@@ -4,12 +4,13 @@ import json
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from archipel.training import products
+from archipel.training import grading, grading_child, products
 from archipel.training.batch import Group, Rollout
 from archipel.training.checkpoint import (
     BadCheckpoint,
@@ -65,6 +66,45 @@ def test_a_batch_on_another_device_is_the_same_batch():
         other = getattr(there, name)
         assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
     assert moved(batch, torch.device("meta")).tokens_BT.device.type == "meta"
+
+
+def test_padding_is_what_a_batch_says_it_is():
+    def tree(prompt):
+        return trees_of(Group(0, (Rollout(prompt, (3,), (-1.0,)),), (0.0,), 0), (1.0,), 64)[0]
+
+    batch = build([(tree((5, 6, 7)),), (tree((8,)),)])
+    assert batch.tokens_BT.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert batch.positions_BT.tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert batch.segments_BT.tolist() == [[0, 0, 0], [0, -1, -1]]
+    assert batch.parents_BT.tolist() == [[0, 0, 0], [0, -1, -1]]
+    assert batch.predictors_N.tolist() == [2, 3]
+    assert batch.chains
+
+
+@pytest.mark.parametrize("lacking", ["library", "processor", "operator"])
+def test_without_the_library_the_processor_or_the_operator_there_is_no_fast_product(
+    monkeypatch, lacking
+):
+    there = {"library": True, "processor": True, "operator": True, lacking: False}
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there["library"])
+    capability = "AVX2" if there["processor"] else "DEFAULT"
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    ops = SimpleNamespace(mkldnn=SimpleNamespace())
+    if there["operator"]:
+        ops.mkldnn._linear_pointwise = None
+    monkeypatch.setattr(products.torch, "ops", ops)
+    assert not products.has_onednn()
+    there[lacking] = True
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    ops.mkldnn._linear_pointwise = None
+    assert products.has_onednn()
+
+
+def test_an_exceptions_words_are_cut_so_that_any_reply_fits_its_line():
+    words = grading_child._describe(ValueError("\u2028" * 9999))
+    assert len(words) == 500
+    reply = grading_child.json_line({"fault": "exception", "detail": words})
+    assert len(reply) <= grading.MAX_REPLY_BYTES
 
 
 @pytest.mark.skipif(not products.has_onednn(), reason="this processor has no such product")
