@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.records import recipe as recipes
+from archipel.records import recipe_form as recipes
 from archipel.records import rollouts
 from archipel.records.canonical import parse_canonical, sha256_digest
 from archipel.records.recipe import Recipe, parse_recipe, recipe_from_canonical
