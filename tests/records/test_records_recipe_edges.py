@@ -5,7 +5,12 @@ import pytest
 from archipel.records import recipe_form as recipes
 from archipel.records import rollouts
 from archipel.records.canonical import parse_canonical, sha256_digest
-from archipel.records.recipe import Recipe, parse_recipe, recipe_from_canonical
+from archipel.records.recipe import (
+    Recipe,
+    SamplingSection,
+    parse_recipe,
+    recipe_from_canonical,
+)
 from archipel.records.recipe_form import InvalidRecipe
 
 SMALLEST = '[run]\nname = "r"\nversions = 2\n[environment]\nname = "e"\n'
@@ -75,9 +80,9 @@ def test_a_canonical_recipe_with_a_fault_names_its_key() -> None:
 
 def test_a_prompt_may_be_as_long_as_a_completion() -> None:
     sampling = {"max_new_tokens": rollouts.MAX_PROMPT_TOKENS}
-    assert recipes.SamplingSection.model_validate(sampling)
+    assert SamplingSection.model_validate(sampling)
     with pytest.raises(ValueError, match="max_new_tokens"):
-        recipes.SamplingSection.model_validate({"max_new_tokens": rollouts.MAX_PROMPT_TOKENS + 1})
+        SamplingSection.model_validate({"max_new_tokens": rollouts.MAX_PROMPT_TOKENS + 1})
 
 
 DEFAULTS = {

@@ -122,13 +122,19 @@ def _offers(
     crowds: Crowds,
     is_counted: bool,
 ) -> Iterator[tuple[Opportunity, Spec]]:
-    for opportunity in found:
+    for opportunity in _willing(node, found):
         if may_take(node, request.kinds, opportunity):
             crowd = crowds.get(opportunity.rules.name, NOBODY)
             asking = Asking(opportunity.run, node, crowd, is_counted)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
+
+
+def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
+    """A run whose work the node just failed to do comes last: it may be able to do another's."""
+    failed = {work.rpartition(".")[0] for work, outcome in node.ends[-1:] if outcome != "accepted"}
+    return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 
 def _most_leases(node: Node) -> int:

@@ -14,7 +14,7 @@ from archipel.lab.chain import since
 from archipel.lab.entry import Entry, read_entry
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.recovery import Blobs
-from archipel.lab.state import LabState, Run
+from archipel.lab.state import LabState, Run, Version
 from archipel.ledger.log import Log
 from archipel.records.chain import chain_to
 from archipel.records.documents import (
@@ -33,6 +33,9 @@ from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered
 MAX_SEALED_REMEMBERED = 4096
 MAX_NEWS_BYTES = SMALL_BLOB_BYTES
 """Blobs of one handout together."""
+MAX_DOCUMENT_CHARACTERS = 512 * 1024
+"""Of publications in one handout."""
+MAX_INPUTS_BESIDE = 256
 NOTHING = HeldRun(opening=False, version=-1, weights=-1)
 
 
@@ -90,26 +93,47 @@ async def publications(records: Records, run: Run, first: int) -> tuple[str, ...
 async def handout(
     records: Records, blobs: Blobs, state: LabState, entry: Entry, have: Have
 ) -> Outgoing:
-    """The grant in `entry`, with what its node lacks as far as it says so."""
+    """The grant in `entry`, with what its node lacks as far as it says so, and as far as it fits.
+
+    What does not fit the node asks for by itself.
+    """
     grant = entry.statement
     if not isinstance(grant, LeaseGranted):
         raise TypeError(f"{grant.kind} is no lease")
     spec, run = grant.spec, state.runs[grant.spec.run]
     needs, known = WORDS_OF[spec.kind].needs(spec), have.runs.get(run.name, NOTHING)
-    versions: tuple[str, ...] = ()
-    if needs.weights is not None:
-        versions = await publications(records, run, known.version + 1)
-    inputs = _inputs(state, spec) if needs.inputs is not None else None
+    steps = _steps(run, known.weights, needs.weights)
+    inputs = _fitting(_inputs(state, spec)) if needs.inputs is not None else None
     document = Handout(
         grant=entry.envelope.to_json().decode(),
         opening=None if known.opening else await records.at(run.entry),
-        versions=versions,
+        versions=await _news(records, steps, known.version),
         inputs=inputs,
     )
-    wanted = [*needs.blobs, *_weights(run, known.weights, needs.weights), *_results(inputs)]
+    wanted = [*needs.blobs, *_weights(steps), *_results(inputs)]
     if needs.recipe and not known.opening:
         wanted.append(run.opened.recipe)
     return Outgoing(document, tuple(_small(blobs, wanted, have)))
+
+
+async def _news(
+    records: Records, steps: Sequence[tuple[Version, str]], known: int
+) -> tuple[str, ...]:
+    """Publications of the steps that the node has not seen, as many as fit."""
+    news, left = [], MAX_DOCUMENT_CHARACTERS
+    for version, _ in steps:
+        if version.version > known:
+            sealed = await records.at(version.entry)
+            left -= len(sealed)
+            if left < 0:
+                break
+            news.append(sealed)
+    return tuple(news)
+
+
+def _fitting(inputs: tuple[AcceptedWork, ...] | None) -> tuple[AcceptedWork, ...] | None:
+    """All of them or none: their digest covers all."""
+    return inputs if inputs is not None and len(inputs) <= MAX_INPUTS_BESIDE else None
 
 
 def _inputs(state: LabState, spec: Spec) -> tuple[AcceptedWork, ...] | None:
@@ -118,13 +142,17 @@ def _inputs(state: LabState, spec: Spec) -> tuple[AcceptedWork, ...] | None:
     return PROGRAMME_OF[run.opened.pace.programme].next_inputs(run)
 
 
-def _weights(run: Run, held: int, target: int | None) -> Iterator[BlobRef]:
+def _steps(run: Run, held: int, target: int | None) -> Sequence[tuple[Version, str]]:
+    """The way from the weights held to those that the work names."""
     if target is None:
-        return
+        return ()
     try:
-        steps = chain_to(run.chain, held, target)
+        return chain_to(run.chain, held, target)
     except ValueError:
-        return
+        return ()
+
+
+def _weights(steps: Sequence[tuple[Version, str]]) -> Iterator[BlobRef]:
     for version, step in steps:
         blob = version.anchor if step == "anchor" else version.delta
         yield version.manifest
