@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from archipel.records import recipe
+from archipel.records.rollouts import Rollout
 from archipel.training import batch
-from archipel.training.batch import BadGroup, Group, Rollout, check_groups
+from archipel.training.batch import BadGroup, Group, check_groups
 
 VOCAB = 10
-GOOD = Group(3, (Rollout((1,), (2, 3), (-0.5, -0.5)),) * 2, (0.0, 1.0), 0)
+GOOD = Group(3, (1,), (Rollout((2, 3), (-0.5, -0.5), True),) * 2, (0.0, 1.0), 0)
 
 
 def with_rollout(**changes) -> Group:
@@ -42,7 +43,8 @@ def test_a_group_is_of_a_version_that_was_published(version, is_fit):
 @pytest.mark.parametrize("place", ["prompt", "tokens"])
 def test_token_ids_are_those_of_the_vocabulary(place, token, is_fit):
     ids = (token,) if place == "prompt" else (2, token)
-    assert accepted(with_rollout(**{place: ids})) == is_fit
+    group = replace(GOOD, prompt=ids) if place == "prompt" else with_rollout(tokens=ids)
+    assert accepted(group) == is_fit
 
 
 def test_every_rollout_of_every_group_is_looked_at():

@@ -16,7 +16,7 @@ from archipel.training.checkpoint import (
     BadCheckpoint,
     has_checkpoint,
     latest_number,
-    read_checkpoint,
+    read_file,
     write_checkpoint,
 )
 from archipel.training.environments import jsonl, secret_order
@@ -36,7 +36,7 @@ def test_a_logprob_may_exceed_zero_by_rounding_alone():
 
 
 def test_completions_share_a_row_up_to_the_last_place():
-    group = Group(0, (Rollout((1, 2), (3, 4, 5), (-1.0,) * 3),) * 3, (0.0, 1.0, 1.0), 0)
+    group = Group(0, (1, 2), (Rollout((3, 4, 5), (-1.0,) * 3, True),) * 3, (0.0, 1.0, 1.0), 0)
     for longest, expected in ((8, [8]), (7, [6, 4]), (6, [6, 4]), (5, [4, 4, 4])):
         trees = trees_of(group, (1.0,) * 3, longest)
         assert [tree.num_inputs for tree in trees] == expected
@@ -45,7 +45,7 @@ def test_completions_share_a_row_up_to_the_last_place():
 
 def test_rows_fill_a_micro_batch_up_to_its_budget():
     def tree(length: int):
-        group = Group(0, (Rollout((1,) * length, (2,), (-1.0,)),), (0.0,), 0)
+        group = Group(0, (1,) * length, (Rollout((2,), (-1.0,), True),), (0.0,), 0)
         return trees_of(group, (1.0,), 100)[0]
 
     def shape(trees, budget):
@@ -59,7 +59,7 @@ def test_rows_fill_a_micro_batch_up_to_its_budget():
 
 
 def test_a_batch_on_another_device_is_the_same_batch():
-    group = Group(0, (Rollout((1, 2), (3, 4), (-1.0,) * 2),) * 2, (0.0, 1.0), 0)
+    group = Group(0, (1, 2), (Rollout((3, 4), (-1.0,) * 2, True),) * 2, (0.0, 1.0), 0)
     batch = build([tuple(trees_of(group, (1.0, -1.0), 64))])
     there = moved(batch, torch.device("cpu"))
     for name, value in vars(batch).items():
@@ -70,7 +70,8 @@ def test_a_batch_on_another_device_is_the_same_batch():
 
 def test_padding_is_what_a_batch_says_it_is():
     def tree(prompt):
-        return trees_of(Group(0, (Rollout(prompt, (3,), (-1.0,)),), (0.0,), 0), (1.0,), 64)[0]
+        group = Group(0, prompt, (Rollout((3,), (-1.0,), True),), (0.0,), 0)
+        return trees_of(group, (1.0,), 64)[0]
 
     batch = build([(tree((5, 6, 7)),), (tree((8,)),)])
     assert batch.tokens_BT.tolist() == [[5, 6, 7], [8, 0, 0]]
@@ -123,25 +124,25 @@ def test_the_fast_product_begins_at_its_number_of_rows(monkeypatch, rows, is_fas
 def test_a_checkpoint_of_another_format_or_too_large_is_refused(tmp_path, monkeypatch):
     assert not has_checkpoint(tmp_path / "absent")
     assert latest_number(tmp_path) == -1
-    place = write_checkpoint(tmp_path, 7, {"part": {"x": torch.ones(2)}}, {"a": 1})
+    place = write_checkpoint(tmp_path, 7, {"x": torch.ones(2)}, {"a": 1})
     assert has_checkpoint(tmp_path)
     assert latest_number(tmp_path) == 7
-    size = (place / "checkpoint.json").stat().st_size
+    size = int.from_bytes(place.read_bytes()[:8], "little")
     with monkeypatch.context() as patch:
-        patch.setattr("archipel.training.checkpoint.MAX_FACTS_BYTES", size)
-        assert read_checkpoint(place).number == 7
-        patch.setattr("archipel.training.checkpoint.MAX_FACTS_BYTES", size - 1)
-        with pytest.raises(BadCheckpoint, match="larger than"):
-            read_checkpoint(place)
-    monkeypatch.setattr("archipel.training.checkpoint.FORMAT", 2)
-    with pytest.raises(BadCheckpoint, match="has format 1, this version reads 2"):
-        read_checkpoint(place)
+        patch.setattr("archipel.training.checkpoint.MAX_HEADER_BYTES", size)
+        assert read_file(place).number == 7
+        patch.setattr("archipel.training.checkpoint.MAX_HEADER_BYTES", size - 1)
+        with pytest.raises(BadCheckpoint):
+            read_file(place)
+    monkeypatch.setattr("archipel.training.checkpoint.FORMAT", 3)
+    with pytest.raises(BadCheckpoint, match="has format 2, this version reads 3"):
+        read_file(place)
 
 
 def test_a_checkpoint_written_again_takes_the_place_of_the_old_one(tmp_path):
     for value in (1.0, 2.0):
-        place = write_checkpoint(tmp_path, 3, {"part": {"x": torch.full((2,), value)}}, {})
-    assert read_checkpoint(place).tensors["part"]["x"].tolist() == [2.0, 2.0]
+        place = write_checkpoint(tmp_path, 3, {"x": torch.full((2,), value)}, {})
+    assert read_file(place).tensors["x"].tolist() == [2.0, 2.0]
 
 
 def test_the_longest_number_is_read_and_a_longer_one_is_none():

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from archipel.training.batch import Group, Rollout
+from archipel.records.rollouts import Rollout
+from archipel.training.batch import Group
 from archipel.training.losses import TokenLoss
-from archipel.training.packing import Completion, Tree, build, muted
+from archipel.training.packing import Branch, Tree, build, muted
 from archipel.training.report import TokenSums, make_report
 from archipel.training.sharding import Site
 
@@ -17,7 +18,7 @@ GAPS = (0.0, 0.4, -0.3)
 
 def some_batch():
     logprobs = (-1.0, -2.0, -1.5, float("nan"))
-    return build([(Tree((1,), (Completion((2, 3, 4, 5), logprobs, 1.0, 0.5),)),)])
+    return build([(Tree((1,), (Branch((2, 3, 4, 5), logprobs, 1.0),)),)])
 
 
 def one_step() -> TokenSums:
@@ -31,7 +32,7 @@ def one_step() -> TokenSums:
 
 
 def group(version: int, rewards: tuple[float, ...]) -> Group:
-    return Group(version, (Rollout((1,), (2,), (-1.0,)),) * len(rewards), rewards, version)
+    return Group(version, (1,), (Rollout((2,), (-1.0,), True),) * len(rewards), rewards, version)
 
 
 def test_every_figure_is_the_mean_over_valid_tokens_or_the_count_by_hand():
@@ -42,7 +43,7 @@ def test_every_figure_is_the_mean_over_valid_tokens_or_the_count_by_hand():
     assert report.reward_mean == pytest.approx(4 / 6)
     assert (report.tokens, report.invalid_tokens, report.optimiser_steps) == (3, 1, 1)
     assert (report.learning_rate, report.grad_norm) == (0.1, 2.5)
-    assert report.loss == pytest.approx(0.5 * (1 + 2 + 4) / 3)
+    assert report.loss == pytest.approx((1 + 2 + 4) / 3)
     assert report.ratio_mean == pytest.approx(sum(ratios) / 3)
     assert report.ratio_max == pytest.approx(max(ratios))
     kl = sum(ratio - 1 - gap for ratio, gap in zip(ratios, GAPS, strict=True)) / 3
@@ -61,7 +62,7 @@ def test_several_steps_give_the_largest_norm_the_last_rate_and_the_mean_loss():
     sums.stepped(1.5, 0.2, 3)
     report = make_report(0, [group(0, (0.0, 1.0))], 1, sums, Site())
     assert (report.optimiser_steps, report.grad_norm, report.learning_rate) == (2, 2.5, 0.2)
-    assert report.loss == pytest.approx((0.5 * 7 / 3 + 0.5 * 18 / 3) / 2)
+    assert report.loss == pytest.approx((7 / 3 + 18 / 3) / 2)
     assert (report.tokens, report.invalid_tokens) == (6, 1)
 
 
