@@ -1,0 +1,102 @@
+"""How a golden ledger is made: one story with every kind of statement, told once and then kept.
+
+`python tests/golden.py FILE` writes a new one; an old one is never written again, because what it shows is
+that this release folds what an earlier one wrote.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from archipel.lab.decide import forgettable, next_seq
+from archipel.lab.recovery import pages, snapshot_ref
+from archipel.lab.snapshots import encode_state
+from archipel.records.canonical import sha256_digest
+from archipel.records.statements import SnapshotTaken
+from people import Provider
+from world import TERMS, World
+
+
+def story() -> World:
+    """Two runs, one stopped; leases answered, returned, expired, lost; nodes that leave and are forgotten."""
+    world = World()
+    learner = world.started(versions=3, checkpoint_every=2)
+    quick, slow = world.provider("quick", 40_000), world.provider("slow", 400)
+    _answered(world, quick)
+    world.open_run("second", versions=2, max_staleness=0)
+    learner.work()
+    _kept(slow)
+    world.tick(TERMS["trusted_deadline_ms"] + 1)
+    slow.leases.clear()
+    quick.give_back(_kept(quick).work)
+    _kept(quick)
+    quick.leases.clear()
+    _answered(world, quick)
+    _snapshot(world)
+    leaver = world.provider("leaver")
+    leaver.leave()
+    forgotten = forgettable(world.state, world.now_ms, 1)
+    assert forgotten is not None
+    world.await_(world.lab.say(forgotten))
+    slow.join()
+    world.stop_run("second")
+    finish_first(world, learner, [quick, slow])
+    while learner.work() is not None:
+        pass
+    _snapshot(world)
+    world.check()
+    world.check_replay()
+    return world
+
+
+def finish_first(world: World, learner: Provider, providers: list[Provider]) -> None:
+    while world.run().version < world.run().opened.terms.versions:
+        learner.work()  # type: ignore[attr-defined]  # a learner
+        for provider in providers:
+            granted = provider.ask()
+            if granted is not None:
+                world.tick(10)
+                provider.answer(granted)
+
+
+def _kept(provider: Provider):
+    granted = provider.ask()
+    assert granted is not None
+    return granted
+
+
+def _answered(world: World, provider: Provider) -> None:
+    granted = _kept(provider)
+    world.tick(250)
+    provider.answer(granted)
+
+
+def _snapshot(world: World) -> None:
+    data = encode_state(world.state)
+    world.put(data)
+    did = world.state.lab
+    taken = SnapshotTaken(
+        lab=did, author=did, seq=next_seq(world.lab.ahead), size=world.state.size,
+        state=snapshot_ref(data),
+    )  # fmt: skip
+    world.await_(world.lab.say(taken))
+
+
+def golden(world: World) -> dict[str, object]:
+    """What is kept."""
+    return {
+        "lab": world.state.lab,
+        "ledger_key": world.lab.log.key.to_text(),
+        "entries": [data.decode() for data in pages(world.lab.log)],
+        "head": world.lab.log.head.note.decode(),
+        "state": sha256_digest(encode_state(world.state)),
+        "balances": dict(sorted(world.state.book.items())),
+        "versions": {name: run.version for name, run in sorted(world.state.runs.items())},
+    }
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    if place.exists():
+        raise SystemExit(f"{place} is kept as it is; give another name")
+    place.write_text(json.dumps(golden(story()), indent=1, ensure_ascii=False) + "\n")
