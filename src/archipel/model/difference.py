@@ -53,7 +53,8 @@ UNCHANGED = Block(0, GAPS, 0, 0, b"", b"")
 def encode_block(old: np.ndarray, new: np.ndarray) -> Block:
     """Code `new` against `old`, both flat uint16 of the same length, at most BLOCK_WEIGHTS."""
     units = _zigzag(_ordered(new) - _ordered(old))[_by_exponent(old)]
-    places = np.flatnonzero(units)
+    changed = units != 0
+    places = np.flatnonzero(changed)
     if not len(places):
         return UNCHANGED
     amounts = units[places] - np.uint16(1)
@@ -61,7 +62,7 @@ def encode_block(old: np.ndarray, new: np.ndarray) -> Block:
     gaps = np.diff(places, prepend=-1) - 1
     gap_planes = _planes_needed(gaps)
     as_gaps = _compress(_split(gaps, gap_planes))
-    as_bitmap = _compress(np.packbits(units != 0))
+    as_bitmap = _compress(np.packbits(changed))
     amount = _compress(_split(amounts, unit_planes))
     if len(as_gaps) <= len(as_bitmap):
         return Block(len(places), GAPS, gap_planes, unit_planes, as_gaps, amount)
