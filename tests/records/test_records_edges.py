@@ -149,6 +149,8 @@ def test_header_and_numbers_have_their_bounds(monkeypatch: pytest.MonkeyPatch) -
             patch.setattr(payload, name, value - 1)
             with pytest.raises(BadPayload):
                 read_payload(DATA, FORM)
+    with pytest.raises(BadPayload, match="header of"):
+        read_payload(DATA[:7] + b"\1" + DATA[8:], FORM)
     with pytest.raises(BadPayload, match="7 bytes are too few"):
         read_payload(DATA[:7], FORM)
     with pytest.raises(BadPayload, match="header of"):

@@ -9,7 +9,7 @@ import torch
 from archipel.model.network import Decoder
 from archipel.records.recipe import OptimiserSection
 from archipel.training.algorithms import make_advantages
-from archipel.training.batch import BadGroup
+from archipel.training.batch import BadGroup, Group, Rollout
 from archipel.training.losses import make_objective
 from archipel.training.optimiser import Diverged
 from archipel.training.schedule import learning_rate
@@ -253,3 +253,11 @@ def test_the_schedule_runs_over_all_steps_of_all_updates():
         assert report.optimiser_steps == 2
         assert report.learning_rate == learning_rate(section, 2 * version + 1, 16)
     assert report.learning_rate == 0.0
+
+
+@pytest.mark.parametrize(("num_prompt", "num_tokens", "row"), [(200, 100, 299), (2, 3, 256)])
+def test_a_row_holds_the_longest_rollout_and_short_ones_share(num_prompt, num_tokens, row):
+    trainer, _ = make_trainer()
+    short = Rollout((1,), (2,), (-1.0,))
+    longest = Rollout((1,) * num_prompt, (2,) * num_tokens, (-1.0,) * num_tokens)
+    assert trainer._longest_row(Group(0, (short, longest, short), (0.0, 1.0, 1.0), 0)) == row
