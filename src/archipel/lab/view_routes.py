@@ -31,6 +31,7 @@ def view_routes(api: FastAPI, lab: Lab) -> None:
     """Add them."""
     _run_routes(api, lab)
     _ledger_routes(api, lab)
+    _crowd_routes(api, lab)
     _status_routes(api, lab)
 
 
@@ -77,18 +78,7 @@ def _ledger_routes(api: FastAPI, lab: Lab) -> None:
         return [base64.b64encode(entry).decode() for entry in page]
 
 
-def _status_routes(api: FastAPI, lab: Lab) -> None:
-    @api.get("/lab", summary="Who this lab is")
-    async def who() -> documents.LabFacts:
-        return documents.LabFacts(
-            lab=lab.identity.did,
-            software=f"archipel {__version__}",
-            operators=tuple(sorted(lab.state.operators)),
-            ledger_key=lab.log.key.to_text(),
-            ledger_size=lab.log.size,
-            founding=await lab.records.at(0),
-        )
-
+def _crowd_routes(api: FastAPI, lab: Lab) -> None:
     @api.get("/nodes", summary="Nodes' totals, a page from `start` on")
     async def nodes(start: Start = 0, limit: Rows = 1000) -> list[documents.NodeView]:
         return await asyncio.to_thread(views.node_views, lab.state, lab.clock_ms(), start, limit)
@@ -111,6 +101,19 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
     @api.get("/waits", summary="Which wait is blocking each run, and who owns it")
     async def waits() -> list[documents.Wait]:
         return await asyncio.to_thread(views.waits, lab.state, lab.clock_ms())
+
+
+def _status_routes(api: FastAPI, lab: Lab) -> None:
+    @api.get("/lab", summary="Who this lab is")
+    async def who() -> documents.LabFacts:
+        return documents.LabFacts(
+            lab=lab.identity.did,
+            software=f"archipel {__version__}",
+            operators=tuple(sorted(lab.state.operators)),
+            ledger_key=lab.log.key.to_text(),
+            ledger_size=lab.log.size,
+            founding=await lab.records.at(0),
+        )
 
     @api.get("/healthz", summary="Up", response_class=PlainTextResponse)
     async def health() -> PlainTextResponse:

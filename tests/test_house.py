@@ -1,0 +1,37 @@
+"""The limits that CONTRIBUTING states: short files, short functions, names that say something."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import archipel
+
+SOURCE = Path(archipel.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+MAX_FILE_LINES = 300
+MAX_BODY_LINES = 40
+NAMES_OF_NOTHING = {"utils", "common", "helpers", "misc", "core", "base", "main", "manager"}
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines after signature and docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    if not body:
+        return 0
+    return (function.end_lineno or 0) - body[0].lineno + 1
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    tree = ast.parse(path.read_text())
+    return [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_fits_on_a_few_screens_and_its_functions_on_one(path: Path) -> None:
+    assert path.read_text().count("\n") <= MAX_FILE_LINES
+    long = {each.name: n for each in functions(path) if (n := body_lines(each)) > MAX_BODY_LINES}
+    assert not long
+    assert path.stem not in NAMES_OF_NOTHING
