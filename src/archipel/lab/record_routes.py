@@ -89,7 +89,7 @@ def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str) -> None:
     """Cheap, before any signature is checked: a liar about its name uses up its own address."""
     author = author_of(record)
     is_known = author in lab.ahead.nodes or author in lab.ahead.operators
-    doorman.statement(author if is_known else address, address, is_newcomer=not is_known)
+    doorman.statement(author, address, is_newcomer=not is_known)
 
 
 def _receipt(receipt: Receipt) -> Response:
