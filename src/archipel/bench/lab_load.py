@@ -234,10 +234,6 @@ class _Measuring:
         """(figures, places of all counted answers)."""
         plan, rss_start = self._plan, memory_bytes(self._pid)[0]
         place, lab = urlsplit(self._site.url), self._site.get("/lab")["lab"]
-        wires = [await Wire.connect(str(place.hostname), int(place.port or 0)) for _ in range(3)]
-        groups = groups_of(plan, self._nodes)
-        learner = Learner(Voice(lab, Identity.from_seed(b"learner".ljust(32))), wires[1], groups, 1.0)
-        operator = Voice(lab, self._site.operator())
         async with asyncio.timeout(JOIN_LIMIT_S):
             await asyncio.to_thread(self._crowds.wait)
         self._tell(f"{self._nodes} nodes wait")
@@ -245,6 +241,10 @@ class _Measuring:
         await asyncio.sleep(plan.idle_s)
         idle.append(self._now())
         rss_waiting = memory_bytes(self._pid)[0]
+        wires = [await Wire.connect(str(place.hostname), int(place.port or 0)) for _ in range(3)]
+        groups = groups_of(plan, self._nodes)
+        learner = Learner(Voice(lab, Identity.from_seed(b"learner".ljust(32))), wires[1], groups, 1.0)
+        operator = Voice(lab, self._site.operator())
         await open_run(wires[0], operator, groups, learner.voice.did)
         async with asyncio.TaskGroup() as tasks:
             working = tasks.create_task(learner.live())

@@ -11,12 +11,14 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archipel.lab.lab import Lab
 
 HEAD_LIMIT_S = 20.0
 """A connection's first word, and the rest of a half-sent head, come within this."""
+MAX_HEAD_BYTES = 65_536
+"""Of a head, with whatever else came since the last part of a body."""
 KEEP_ALIVE_S = 75.0
 """An idle connection stays open this long: a node that polls keeps it."""
 SPARE_DESCRIPTORS = 256
@@ -46,12 +48,18 @@ class Connections:
             del self._open[address]
 
 
-class Guarded(H11Protocol):
-    """HTTP/1.1 with a deadline for every request's head; `guarded` says whose connections count."""
+class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types here
+    """HTTP/1.1 with bounds on every request's head; `guarded` says whose connections count.
+
+    The parser is in C and keeps what it is sent until a head, a trailer or a chunk's extension is whole,
+    however long it is; `unfinished_bytes` bounds that.
+    """
 
     allowed = Connections(0, 0)
     address = ""
     watch: asyncio.TimerHandle | None = None
+    unfinished_bytes = 0
+    """Received since a head was whole or a part of a body came."""
 
     def connection_made(self, transport: Any) -> None:
         """Let in, if there is room."""
@@ -74,11 +82,24 @@ class Guarded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Watch a head until it is here whole."""
+        self.unfinished_bytes += len(data)
         super().data_received(data)
         if self.is_answering():
             self.relax()
         else:
             self.guard()
+        if self.unfinished_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self.unfinished_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body came."""
+        self.unfinished_bytes = 0
+        super().on_body(body)
 
     def is_answering(self) -> bool:
         """A request's head is here whole, and its answer is not finished."""
