@@ -18,9 +18,10 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import mkstemp
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
 
 from archipel.records.canonical import canonical_json
 
@@ -149,7 +150,8 @@ def verify_bytes(public_key: bytes, message: bytes, signature: bytes) -> None:
     """Check an Ed25519 signature by the strict rule, so that no second signature can be derived.
 
     1. 64 bytes. 2. The key and R are canonical and not of low order. 3. S < L and the RFC 8032
-    equation without cofactor, by OpenSSL.
+    equation without cofactor, by libsodium: half of OpenSSL's time, and verifying is most of what a
+    record costs a lab.
 
     Raises:
         BadSignature: any of these fails.
@@ -160,8 +162,8 @@ def verify_bytes(public_key: bytes, message: bytes, signature: bytes) -> None:
         if not _is_canonical_and_of_high_order(point):
             raise BadSignature("the key or R is a low-order or non-canonical point")
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
-    except InvalidSignature:
+        crypto_sign_open(signature + message, public_key)
+    except BadSignatureError:
         raise BadSignature("the signature does not belong to these bytes and this key") from None
 
 
