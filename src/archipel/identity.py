@@ -185,9 +185,11 @@ class Envelope:
             text.encode() if _PLAIN.fullmatch(text) else canonical_json(text)[1:-1]
             for text in (self.payload_type, self.keyid)
         )
-        return (
-            b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}'
-            % (payload, kind, keyid, signature)
+        return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+            payload,
+            kind,
+            keyid,
+            signature,
         )
 
     @classmethod

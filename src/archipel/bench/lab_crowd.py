@@ -93,7 +93,7 @@ class LightNode:
         reply = await (await self._connected()).send(
             "POST /records", record, media_type=ENVELOPE_TYPE
         )
-        if reply.status != 200:  # noqa: PLR2004
+        if reply.status != 200:
             raise Unexpected(f"{reply.status}: {reply.body[:200].decode(errors='replace')}")
         now = time.monotonic()
         self._seen.joins.append((now, now - sent))
@@ -154,7 +154,7 @@ class LightNode:
         wire = await self._connected()
         reply = await wire.send("POST /records", body, media_type=MEDIA_TYPE, limit_s=GRACE_S)
         now = time.monotonic()
-        if reply.status != 200:  # noqa: PLR2004
+        if reply.status != 200:
             raise Unexpected(f"{reply.status}: {reply.body[:200].decode(errors='replace')}")
         document = unpack_parcel(reply.body)[0] if reply.media_type == MEDIA_TYPE else reply.body
         receipt = read_document(Receipt, document)

@@ -56,9 +56,7 @@ class Filler:
         self.state = LabState(lab=identity.did)
         self.people = {
             each.did: each
-            for each in (
-                Identity.from_seed(b"node %-27d" % number) for number in range(nodes)
-            )
+            for each in (Identity.from_seed(b"node %-27d" % number) for number in range(nodes))
         }
         self.learner = Identity.from_seed(b"learner".ljust(32))
         self._operator = Identity.from_seed(b"operator".ljust(32))

@@ -243,7 +243,9 @@ class _Measuring:
         rss_waiting = memory_bytes(self._pid)[0]
         wires = [await Wire.connect(str(place.hostname), int(place.port or 0)) for _ in range(3)]
         groups = groups_of(plan, self._nodes)
-        learner = Learner(Voice(lab, Identity.from_seed(b"learner".ljust(32))), wires[1], groups, 1.0)
+        learner = Learner(
+            Voice(lab, Identity.from_seed(b"learner".ljust(32))), wires[1], groups, 1.0
+        )
         operator = Voice(lab, self._site.operator())
         await open_run(wires[0], operator, groups, learner.voice.did)
         async with asyncio.TaskGroup() as tasks:
@@ -274,7 +276,7 @@ class _Measuring:
             for page in PAGES:
                 began = time.monotonic()
                 reply = await wire.send(f"GET {page}")
-                shown = page if reply.status == 200 else f"{page} {reply.status}"  # noqa: PLR2004
+                shown = page if reply.status == 200 else f"{page} {reply.status}"
                 self._pages.append((began, shown, time.monotonic() - began))
                 await asyncio.sleep(PROBE_S)
 

@@ -103,9 +103,9 @@ def granted(handout: Handout) -> LeaseGranted:
 
 def read_handout(reply: Reply) -> Handout | None:
     """The lease that an answer to a request brings."""
-    if reply.status == 204:  # noqa: PLR2004  nothing to do
+    if reply.status == 204:
         return None
-    if reply.status != 200:  # noqa: PLR2004
+    if reply.status != 200:
         raise Unexpected(f"{reply.status}: {reply.body[:200].decode(errors='replace')}")
     return read_document(Handout, unpack_parcel(reply.body)[0])
 
@@ -127,8 +127,9 @@ def submission(record: bytes, blobs: tuple[bytes, ...], following: Asked | None)
 
 async def open_run(wire: Wire, operator: Voice, groups: int, learner: str) -> None:
     """Upload what a run needs and open it."""
-    recipe, config = await _upload(wire, operator, b"no recipe"), await _upload(
-        wire, operator, b"{}"
+    recipe, config = (
+        await _upload(wire, operator, b"no recipe"),
+        await _upload(wire, operator, b"{}"),
     )
     await say(
         wire,
@@ -145,10 +146,8 @@ async def open_run(wire: Wire, operator: Voice, groups: int, learner: str) -> No
 
 async def say(wire: Wire, voice: Voice, kind: type[Statement], **fields: Any) -> Reply:
     """One statement by itself."""
-    reply = await wire.send(
-        "POST /records", voice.say(kind, **fields), media_type=ENVELOPE_TYPE
-    )
-    if reply.status != 200:  # noqa: PLR2004
+    reply = await wire.send("POST /records", voice.say(kind, **fields), media_type=ENVELOPE_TYPE)
+    if reply.status != 200:
         raise Unexpected(f"{reply.status}: {reply.body[:200].decode(errors='replace')}")
     return reply
 
@@ -204,7 +203,9 @@ class Learner:
         is_saved = version > 0 and version % TERMS.checkpoint_every == 0
         batches = range(0 if version == 0 else version + 1, version + 2)
         prompts = [
-            pack_prompts([(1, 3 + batch % 60, 3 + row % 60) for row in range(self.groups)], batch=batch)
+            pack_prompts(
+                [(1, 3 + batch % 60, 3 + row % 60) for row in range(self.groups)], batch=batch
+            )
             for batch in batches
         ]
         answer = UpdateAnswer(
@@ -239,5 +240,5 @@ class Learner:
         record = self.voice.say(WorkAnswered, work=work, answer=answer)
         body = submission(record, blobs, None)
         reply = await self.wire.send("POST /records", body, media_type=MEDIA_TYPE)
-        if reply.status != 200:  # noqa: PLR2004
+        if reply.status != 200:
             raise Unexpected(f"{reply.status}: {reply.body[:200].decode(errors='replace')}")

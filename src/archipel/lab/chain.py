@@ -1,6 +1,5 @@
 """The chain of policy versions of a run, whatever programme makes them. Pure."""
 
-
 from archipel.lab.state import Phase, Run, Version
 from archipel.records.changed import changed
 

@@ -14,7 +14,6 @@ from archipel.records.statements import (
     decode,
 )
 
-
 _ENTRY = re.compile(rb'\{"at_ms":(0|-?[1-9][0-9]{0,15}),"record":(\{.*\})\}', re.DOTALL)
 """Canonical if its record is, which `Envelope.from_json` sees to."""
 

@@ -47,7 +47,9 @@ class Lanes:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive, send)
-        named: dict[str, Any] = {key: value.decode() for key, value in usual.groupdict().items() if value}
+        named: dict[str, Any] = {
+            key: value.decode() for key, value in usual.groupdict().items() if value
+        }
         try:
             response = await lane[1](request, named)
         except Refused as error:

@@ -59,4 +59,3 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T |
 def address_of(request: Request) -> str:
     """Where a request comes from, as far as the connection tells."""
     return request.client.host if request.client is not None else "nowhere"
-

@@ -33,7 +33,9 @@ def changed(value: T, **changes: Any) -> T:
 
 
 @cache
-def _shape(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], Mapping[str, Setter]]:
+def _shape(
+    kind: type,
+) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], Mapping[str, Setter]]:
     """(fields, all of their values, who sets each) of a class with slots."""
     names = tuple(each.name for each in fields(kind))
     return names, attrgetter(*names), {name: kind.__dict__[name].__set__ for name in names}
