@@ -139,11 +139,12 @@ class LightNode:
     async def _work(self, grant: LeaseGranted) -> Handout | None:
         await asyncio.sleep(self._chance.uniform(0.5, 1.5) * self._job.work_s)
         self._count += 1
-        payload, num_tokens = rollouts(
-            grant.work, grant.spec.policy, len(grant.spec.groups), self._count
-        )
+        spec = grant.spec
+        if not isinstance(spec, RolloutSpec):
+            raise Unexpected(f"asked for rollouts, got {spec.kind}")
+        payload, num_tokens = rollouts(grant.work, spec.policy, len(spec.groups), self._count)
         answer = RolloutAnswer(
-            policy=grant.spec.policy, result=refer(payload), num_tokens=num_tokens, busy_ms=1000
+            policy=spec.policy, result=refer(payload), num_tokens=num_tokens, busy_ms=1000
         )
         record = self._voice.say(WorkAnswered, work=grant.work, answer=answer)
         following = None
@@ -190,7 +191,7 @@ async def crowd(job: CrowdJob) -> Seen:
         await light.live()
 
     tasks = [asyncio.create_task(node(number)) for number in range(job.nodes)]
-    over = asyncio.create_task(ended.wait())
+    over = asyncio.create_task(_until(ended))
     first = await asyncio.wait(
         {over, *tasks}, timeout=MAX_LIFE_S, return_when=asyncio.FIRST_COMPLETED
     )
@@ -201,6 +202,10 @@ async def crowd(job: CrowdJob) -> Seen:
     for task in first[0] - {over}:
         task.result()  # a node that could not join ends it all
     return seen
+
+
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from archipel.ledger.log import Log
 from archipel.ledger.verification import lab_key
 from archipel.records.kinds import Answer
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
-from archipel.records.kinds.rollout import RolloutAnswer
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.statements import (
     RECORD_TYPE,
@@ -169,8 +169,10 @@ class Filler:
             return EvaluateAnswer(
                 version=spec.version, policy=spec.policy, report=_BLOB, metrics={}
             )
-        if not isinstance(spec, UpdateSpec):
+        if isinstance(spec, RolloutSpec):
             return RolloutAnswer(policy=spec.policy, result=_BLOB, num_tokens=16, busy_ms=1)
+        if not isinstance(spec, UpdateSpec):
+            raise TypeError(f"nobody here answers {spec.kind} work")
         version = spec.version
         is_saved = version > 0 and version % TERMS.checkpoint_every == 0
         return UpdateAnswer(

@@ -5,6 +5,7 @@ request whose head is not here in time is cut. A body's deadline is the route's 
 """
 
 import asyncio
+import gc
 import resource
 from collections import Counter
 from typing import Any
@@ -24,6 +25,13 @@ KEEP_ALIVE_S = 75.0
 SPARE_DESCRIPTORS = 256
 """For the ledger, blobs and uploads."""
 GRACEFUL_S = 2
+YOUNG_OBJECTS = 20_000
+"""Python looks for cycles among so many new objects at a time."""
+WHOLE_HEAP_S = 600.0
+"""Between two looks at everything. By itself Python looks again for every quarter that the heap has grown
+since, which ten thousand waiting requests do every few seconds; each look stops the lab for a second."""
+TICK_S = 0.1
+"""uvicorn's."""
 
 
 class Connections:
@@ -147,6 +155,19 @@ class LabServer(uvicorn.Server):
             )
         )
         self._lab = lab
+
+    async def startup(self, sockets: Any = None) -> None:
+        """As uvicorn does; what the lab began with is not looked at for garbage again."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, 10, 1_000_000)
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % round(WHOLE_HEAP_S / TICK_S) == 0 and counter:
+            gc.collect()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
         """As uvicorn does, after the waiting requests."""
