@@ -152,6 +152,10 @@ class Site:
             process.wait()
             raise SiteFailed(f"{name} did not end within {STOP_LIMIT_S:.0f} s of Ctrl-C") from None
 
+    def pid(self, name: str) -> int:
+        """Process id of a running process."""
+        return self._processes[name].pid
+
     def running(self, name: str) -> bool:
         """Whether the process is still there."""
         process = self._processes.get(name)

@@ -7,6 +7,7 @@ BENCHMARKS = {
     "sync": ("bench_sync", "Bytes per policy version against whole weights"),
     "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
+    "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

@@ -57,22 +57,25 @@ def thread_environment(threads: int) -> dict[str, str]:
     }
 
 
+_OWN_FIELDS = logging.LogRecord("", 0, "", 0, "", None, None).__dict__.keys() | {
+    "message",
+    "taskName",
+}
+"""What every log record has; the rest are ids that an event carries."""
+
+
 class JsonLines(logging.Formatter):
     """One JSON object per event, with whatever ids the event carries."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        known = logging.LogRecord("", 0, "", 0, "", None, None).__dict__.keys() | {
-            "message",
-            "taskName",
-        }
         event: dict[str, Any] = {
             "at_ms": int(record.created * 1000),
             "room": record.name.removeprefix("archipel."),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
-        event |= {k: v for k, v in record.__dict__.items() if k not in known}
+        event |= {k: v for k, v in record.__dict__.items() if k not in _OWN_FIELDS}
         if record.exc_info:
             event["error"] = self.formatException(record.exc_info)
         return json.dumps(event, default=str)

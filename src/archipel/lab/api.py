@@ -17,6 +17,7 @@ from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
 from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
+from archipel.lab.lanes import Lanes
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import Busy, Refused
 from archipel.lab.upkeep import Upkeep
@@ -60,7 +61,8 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(ClientDisconnect, _hung_up)
     doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
-    record_routes(api, lab, doorman)
+    lanes = record_routes(api, lab, doorman)
+    api.add_middleware(Lanes, lanes=lanes, errors={Refused: _refused, ClientDisconnect: _hung_up})
     view_routes(api, lab)
     blob_routes(api, lab)
     return api

@@ -5,15 +5,14 @@ nothing is judged here; an impossible transition is a defect and raises `Contrad
 work does to its run stands in `kinds`; nodes, leases and money are moved here, the same for all kinds.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Moment, Rules
 from archipel.lab.state import MAX_ENDS_REMEMBERED, LabState, Lease, Node, Phase, Run, Tally
 from archipel.market.journal import Move, Posting, held, post, wallet
+from archipel.records.changed import changed
 from archipel.records.statements import (
     BlobOffered,
     LabOpened,
@@ -53,7 +52,7 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
         raise Contradiction(f"{statement.kind} cannot follow entry {state.size}: {error}") from None
     seen = max(state.sequences.get(statement.author, 0), statement.seq)
     sequences = state.sequences.put(statement.author, seen)
-    return replace(state, sequences=sequences, size=state.size + 1)
+    return changed(state, sequences=sequences, size=state.size + 1)
 
 
 def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
@@ -65,7 +64,7 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case RunOpened():
             return _run_opened(state, statement, at_ms)
         case RunStopped():
-            return _with_run(state, replace(state.runs[statement.run], phase=Phase.STOPPED))
+            return _with_run(state, changed(state.runs[statement.run], phase=Phase.STOPPED))
         case NodeJoined():
             return _node_joined(state, statement, at_ms)
         case NodeLeft():
@@ -91,7 +90,7 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
     if state.size or opened.author != state.lab:
         raise Contradiction("lab.opened stands once, first, signed by the lab itself")
-    return replace(state, operators=frozenset(opened.operators))
+    return changed(state, operators=frozenset(opened.operators))
 
 
 def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
@@ -112,7 +111,7 @@ def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
     state = _all_given_up(state, joined.author, at_ms)
     known = state.nodes.get(joined.author)
     node = (
-        replace(known, capabilities=joined.capabilities, last_seen_ms=at_ms, present=True)
+        changed(known, capabilities=joined.capabilities, last_seen_ms=at_ms, present=True)
         if known
         else Node(joined.author, joined.capabilities, joined_at_ms=at_ms, last_seen_ms=at_ms)
     )
@@ -121,7 +120,7 @@ def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
 
 def _node_left(state: LabState, left: NodeLeft, at_ms: int) -> LabState:
     state = _all_given_up(state, left.author, at_ms)
-    node = replace(state.nodes[left.author], last_seen_ms=at_ms, present=False)
+    node = changed(state.nodes[left.author], last_seen_ms=at_ms, present=False)
     return _with_node(state, node)
 
 
@@ -134,7 +133,7 @@ def _nodes_forgotten(state: LabState, forgotten: NodesForgotten) -> LabState:
     spoken = [did for did in dids if did in state.sequences]
     asked = [did for did in dids if did in state.asked]
     numbers = [state.sequences[did] for did in spoken] + [state.asked[did] for did in asked]
-    return replace(
+    return changed(
         state,
         nodes=state.nodes.drop(*dids),
         sequences=state.sequences.drop(*spoken),
@@ -156,7 +155,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
     run = RULES_OF[spec.kind].granted(run, spec, grant.work)
-    run = replace(run, next_work=run.next_work + 1)
+    run = changed(run, next_work=run.next_work + 1)
     lease = Lease(
         work=grant.work,
         node=grant.node,
@@ -168,8 +167,8 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     )
     hold = Posting(Move.HOLD, wallet(run.opened.author), held(run.name), grant.price_micro)
     asked = max(state.asked.get(grant.node, 0), grant.request_seq)
-    node = replace(node, leases=(*node.leases, grant.work), last_seen_ms=at_ms)
-    return replace(
+    node = changed(node, leases=(*node.leases, grant.work), last_seen_ms=at_ms)
+    return changed(
         state,
         runs=state.runs.put(run.name, run),
         nodes=state.nodes.put(node.did, node),
@@ -180,29 +179,31 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
 
 
 def _lease_given_up(state: LabState, work: str, outcome: str, at_ms: int) -> LabState:
-    state, lease, node = _closed(state, work, outcome)
+    lease, node = _ending(state, work, outcome)
     run = state.runs[lease.spec.run]
     run = RULES_OF[lease.spec.kind].given_up(run, lease.spec)
     refund = Posting(Move.REFUND, held(run.name), wallet(run.opened.author), lease.price_micro)
-    node = (
-        replace(node, expired=node.expired + 1)
+    more = (
+        {"expired": node.expired + 1}
         if outcome == "expired"
-        else replace(node, returned=node.returned + 1, last_seen_ms=at_ms)
+        else {"returned": node.returned + 1, "last_seen_ms": at_ms}
     )
-    return _settled(state, run, node, (refund,))
+    return _settled(state, run, _without(node, work, outcome, **more), work, refund)
 
 
 def _work_accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
-    state, lease, node = _closed(state, answered.work, "accepted")
-    answer, run = answered.answer, state.runs[lease.spec.run]
+    work, answer = answered.work, answered.answer
+    lease, node = _ending(state, work, "accepted")
+    run = state.runs[lease.spec.run]
     if answer.kind != lease.spec.kind:
-        raise Contradiction(f"{lease.work} is {lease.spec.kind} work, answered as {answer.kind}")
+        raise Contradiction(f"{work} is {lease.spec.kind} work, answered as {answer.kind}")
     rules = RULES_OF[answer.kind]
     run = rules.accepted(run, lease, answer, Moment(at_ms, state.size))
-    run = replace(run, paid_micro=run.paid_micro + lease.price_micro)
+    run = changed(run, paid_micro=run.paid_micro + lease.price_micro)
     pay = Posting(Move.PAY, held(run.name), wallet(node.did), lease.price_micro)
     tallies = {**node.tallies, answer.kind: _tallied(rules, node, lease, answered, at_ms)}
-    return _settled(state, run, replace(node, tallies=tallies, last_seen_ms=at_ms), (pay,))
+    node = _without(node, work, "accepted", tallies=tallies, last_seen_ms=at_ms)
+    return _settled(state, run, node, work, pay)
 
 
 def _tallied(rules: Rules, node: Node, lease: Lease, answered: WorkAnswered, at_ms: int) -> Tally:
@@ -225,35 +226,40 @@ def _snapshot_taken(state: LabState, taken: SnapshotTaken) -> LabState:
             f"a snapshot of {taken.size} entries is announced after {state.size}; "
             f"expected one of at most {MAX_SNAPSHOT_LAG} entries ago, by the lab"
         )
-    return replace(state, snapshot=(taken.size, taken.state))
+    return changed(state, snapshot=(taken.size, taken.state))
 
 
-def _closed(state: LabState, work: str, outcome: str) -> tuple[LabState, Lease, Node]:
-    """The lease is over: it leaves the table and its node's hands."""
+def _ending(state: LabState, work: str, outcome: str) -> tuple[Lease, Node]:
+    """The lease that is over now, and who held it."""
     lease = state.leases.get(work)
     if lease is None:
         raise Contradiction(f"{work} is not leased, so it cannot be {outcome}")
-    node = state.nodes[lease.node]
-    node = replace(
+    return lease, state.nodes[lease.node]
+
+
+def _without(node: Node, work: str, outcome: str, **more: Any) -> Node:
+    """The node whose lease is over; `more` of it is other as well."""
+    return changed(
         node,
         leases=tuple(held_work for held_work in node.leases if held_work != work),
         ends=(*node.ends, (work, outcome))[-MAX_ENDS_REMEMBERED:],
+        **more,
     )
-    return replace(state, leases=state.leases.drop(work)), lease, node
 
 
-def _settled(state: LabState, run: Run, node: Node, postings: Iterable[Posting]) -> LabState:
-    return replace(
+def _settled(state: LabState, run: Run, node: Node, work: str, posting: Posting) -> LabState:
+    return changed(
         state,
         runs=state.runs.put(run.name, run),
         nodes=state.nodes.put(node.did, node),
-        book=post(state.book, postings),
+        leases=state.leases.drop(work),
+        book=post(state.book, (posting,)),
     )
 
 
 def _with_run(state: LabState, run: Run) -> LabState:
-    return replace(state, runs=state.runs.put(run.name, run))
+    return changed(state, runs=state.runs.put(run.name, run))
 
 
 def _with_node(state: LabState, node: Node) -> LabState:
-    return replace(state, nodes=state.nodes.put(node.did, node))
+    return changed(state, nodes=state.nodes.put(node.did, node))

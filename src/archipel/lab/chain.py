@@ -1,8 +1,7 @@
 """The chain of policy versions of a run, whatever programme makes them. Pure."""
 
-from dataclasses import replace
-
 from archipel.lab.state import Phase, Run, Version
+from archipel.records.changed import changed
 
 MAX_REWARDS_REMEMBERED = 2048
 """Points of a run's reward curve; beyond, every second one goes."""
@@ -11,23 +10,23 @@ REWARD = "reward_micro"
 
 def published(run: Run, version: Version, metrics: dict[str, int]) -> Run:
     """The run with one more version; what can no longer be fetched is dropped."""
-    run = replace(run, chain=_kept((*run.chain, version), run.opened.terms.keep_versions))
+    run = changed(run, chain=_kept((*run.chain, version), run.opened.terms.keep_versions))
     if version.version == 0:
-        run = replace(run, version_0_at_ms=version.at_ms)
+        run = changed(run, version_0_at_ms=version.at_ms)
     elif REWARD in metrics and version.version % run.reward_stride == 0:
         run = _with_reward(run, metrics[REWARD])
     if run.phase is Phase.PREPARING:
-        run = replace(run, phase=Phase.RUNNING)
+        run = changed(run, phase=Phase.RUNNING)
     if run.phase is Phase.RUNNING and run.version == run.opened.terms.versions:
-        run = replace(run, phase=Phase.COMPLETE)
+        run = changed(run, phase=Phase.COMPLETE)
     return run
 
 
 def _with_reward(run: Run, reward_micro: int) -> Run:
     rewards = (*run.rewards_micro, reward_micro)
     if len(rewards) <= MAX_REWARDS_REMEMBERED:
-        return replace(run, rewards_micro=rewards)
-    return replace(run, rewards_micro=rewards[1::2], reward_stride=run.reward_stride * 2)
+        return changed(run, rewards_micro=rewards)
+    return changed(run, rewards_micro=rewards[1::2], reward_stride=run.reward_stride * 2)
 
 
 def _kept(chain: tuple[Version, ...], keep: int) -> tuple[Version, ...]:

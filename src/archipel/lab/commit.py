@@ -9,7 +9,9 @@ Law: when an append fails, `ahead` falls back to `state`, and everybody who wait
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from archipel.lab import refusals
@@ -61,9 +63,11 @@ class Committer:
         self.ahead = state
         self._on_durable = on_durable
         self._in_thread = in_thread
-        self._pending: list[_Pending] = []
+        self._pending: deque[_Pending] = deque()
         self._num_pending = 0
         self._flushing: asyncio.Task[None] | None = None
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        """Its own thread: behind uploads and views, every answer would wait for theirs."""
 
     def record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
         """Fold entries into `ahead`; the future ends when they are durable.
@@ -100,7 +104,8 @@ class Committer:
             while self._pending:
                 group, data = self._group()
                 try:
-                    head = await asyncio.to_thread(self.log.append, data)
+                    append = self._writer.submit(self.log.append, data)
+                    head = await asyncio.wrap_future(append)
                 except LedgerError as error:
                     self._fall_back(group, error)
                 else:
@@ -123,7 +128,7 @@ class Committer:
             each = self._pending[0]
             if data and len(data) + len(each.entries) > MAX_BATCH_ENTRIES:
                 break
-            group.append(self._pending.pop(0))
+            group.append(self._pending.popleft())
             data += [entry.to_bytes() for entry in each.entries]
         return group, data
 
@@ -142,7 +147,7 @@ class Committer:
     def _fall_back(self, group: list[_Pending], error: LedgerError) -> None:
         """What was folded on top of what failed goes with it."""
         logger.error("append failed", extra={"reason": str(error)})
-        failed, self._pending, self._num_pending = [*group, *self._pending], [], 0
+        failed, self._pending, self._num_pending = [*group, *self._pending], deque(), 0
         self.ahead = self.state
         for each in failed:
             if not each.done.done():

@@ -6,7 +6,7 @@ the nodes by how little each has in flight. Nothing here looks at all nodes or a
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from archipel.lab.kinds import RULES
@@ -144,32 +144,36 @@ def _most_leases(node: Node) -> int:
 
 def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
     """How fast the active nodes are together, by kind of work. Looks at every node."""
-    found: dict[str, Crowd] = {}
+    active: dict[str, list[Node]] = {}
     for node in state.nodes.values():
         if _is_active(node, now_ms):
             for kind in node.capabilities.kinds:
-                found[kind] = _joined_by(found.get(kind, NOBODY), node, kind)
-    return found
+                active.setdefault(kind, []).append(node)
+    return {kind: _crowd(nodes, kind) for kind, nodes in active.items()}
 
 
 def _is_active(node: Node, now_ms: int) -> bool:
     return node.present and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
-def _joined_by(crowd: Crowd, node: Node, kind: str) -> Crowd:
-    tally = node.tallies.get(kind)
-    rate = tally.rate_micro if tally else 0
-    claim = 0 if node.expired else node.capabilities.speed_milli
-    crowd = replace(crowd, count=crowd.count + 1)
-    if rate:
-        slowest = min(crowd.slowest or rate, rate)
-        return replace(crowd, measured=crowd.measured + rate, slowest=slowest)
-    if claim:
-        slowest = min(crowd.slowest_claim_milli or claim, claim)
-        return replace(
-            crowd, claimed_milli=crowd.claimed_milli + claim, slowest_claim_milli=slowest
-        )
-    return replace(crowd, unknown=crowd.unknown + 1)
+def _crowd(nodes: list[Node], kind: str) -> Crowd:
+    rates, claims, unknown = [], [], 0
+    for node in nodes:
+        tally = node.tallies.get(kind)
+        if tally is not None and tally.rate_micro:
+            rates.append(tally.rate_micro)
+        elif node.capabilities.speed_milli and not node.expired:
+            claims.append(node.capabilities.speed_milli)
+        else:
+            unknown += 1
+    return Crowd(
+        count=len(nodes),
+        measured=sum(rates),
+        slowest=min(rates, default=0),
+        claimed_milli=sum(claims),
+        slowest_claim_milli=min(claims, default=0),
+        unknown=unknown,
+    )
 
 
 def forgettable(state: LabState, now_ms: int, most: int) -> NodesForgotten | None:

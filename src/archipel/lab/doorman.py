@@ -74,10 +74,15 @@ class Doorman:
         self._waiting: dict[str, int] = {}
 
     def statement(self, author: str, address: str, *, is_newcomer: bool) -> None:
-        """Raises Busy when this key, or new keys from this address, came too often."""
-        if is_newcomer and not self._joins.take(address):
-            raise Busy(f"too many new keys from {address}; try again in a minute")
-        if not self._keys.take(author):
+        """Raises Busy when this key, or new keys from this address, came too often.
+
+        Nothing is verified yet: a key is counted by address, so that nobody who only claims it uses it
+        up for its owner elsewhere.
+        """
+        if is_newcomer:
+            if not self._joins.take(address):
+                raise Busy(f"too many new keys from {address}; try again in a minute")
+        elif not self._keys.take(f"{author} {address}"):
             raise Busy(f"more than {self.limits.per_key.per_s:.0f} statements a second; slow down")
 
     def begin_waiting(self, address: str) -> None:

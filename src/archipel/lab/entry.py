@@ -1,10 +1,10 @@
 """A ledger entry: an envelope as it arrived and when the lab received it, in canonical bytes."""
 
-import json
+import re
 from dataclasses import dataclass
 
 from archipel.identity import BadSignature, Envelope, verify
-from archipel.records.canonical import canonical_json, parse_canonical
+from archipel.records.canonical import MAX_SAFE_INTEGER
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
@@ -13,6 +13,9 @@ from archipel.records.statements import (
     Recorded,
     decode,
 )
+
+_ENTRY = re.compile(rb'\{"at_ms":(0|-?[1-9][0-9]{0,15}),"record":(\{.*\})\}', re.DOTALL)
+"""Canonical if its record is, which `Envelope.from_json` sees to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Entry:
 
     def to_bytes(self) -> bytes:
         """What the ledger's leaf hash is over."""
-        return canonical_json({"at_ms": self.at_ms, "record": json.loads(self.envelope.to_json())})
+        return b'{"at_ms":%d,"record":%b}' % (self.at_ms, self.envelope.to_json())
 
 
 def read_entry(data: bytes) -> Entry:
@@ -35,16 +38,20 @@ def read_entry(data: bytes) -> Entry:
         InvalidRecord: the entry or its record is malformed.
         BadEnvelope, BadSignature, BadDid: the envelope does not hold.
     """
-    value = parse_canonical(data)
-    if not isinstance(value, dict) or set(value) != {"at_ms", "record"}:
-        raise InvalidRecord("a ledger entry has at_ms and record, nothing else")
-    if type(value["at_ms"]) is not int:
-        raise InvalidRecord(f"at_ms is {value['at_ms']!r:.30}, expected an integer")
-    envelope = Envelope.from_json(canonical_json(value["record"]))
+    parts = _ENTRY.fullmatch(data)
+    if parts is None:
+        raise InvalidRecord(
+            f"{data[:40]!r} does not begin a ledger entry: the canonical JSON of an integer at_ms, a "
+            "record and nothing else"
+        )
+    at_ms = int(parts[1])
+    if abs(at_ms) > MAX_SAFE_INTEGER:
+        raise InvalidRecord(f"at_ms is {at_ms}, beyond +-(2^53 - 1)")
+    envelope = Envelope.from_json(parts[2])
     statement = open_envelope(envelope)
     if isinstance(statement, Asking):
         raise InvalidRecord(f"{statement.kind} only asks; it has no place in a ledger")
-    return Entry(value["at_ms"], envelope, statement)
+    return Entry(at_ms, envelope, statement)
 
 
 def open_envelope(envelope: Envelope) -> AnyStatement:

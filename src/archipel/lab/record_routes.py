@@ -3,6 +3,8 @@
 A body is an envelope by itself, or a parcel: a document and small blobs beside it (`records.parcel`).
 """
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Request
@@ -13,6 +15,7 @@ from archipel.lab import refusals
 from archipel.lab.doorman import Doorman
 from archipel.lab.handouts import Outgoing
 from archipel.lab.lab import Lab, Receipt, author_of
+from archipel.lab.lanes import Lane
 from archipel.lab.requests import address_of, bounded_body, while_connected
 from archipel.records import documents, parcel
 
@@ -21,8 +24,16 @@ PARCEL_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {parcel.MEDIA
 D = TypeVar("D", bound=documents.Document)
 
 
-def record_routes(api: FastAPI, lab: Lab, doorman: Doorman) -> None:
-    """Add them."""
+_NO_QUERY = re.compile(rb"")
+_WAIT_QUERY = re.compile(rb"(?:wait_s=(?P<wait_s>(?:[0-5]?[0-9])(?:\.[0-9]{1,6})?))?")
+MAX_WAIT_S = 60.0
+DEFAULT_WAIT_S = 20.0
+
+
+def record_routes(
+    api: FastAPI, lab: Lab, doorman: Doorman
+) -> Mapping[str, tuple[re.Pattern[bytes], Lane]]:
+    """Add them; returns their short ways (`lanes`)."""
 
     @api.post(
         "/records",
@@ -47,7 +58,7 @@ def record_routes(api: FastAPI, lab: Lab, doorman: Doorman) -> None:
         responses=PARCEL_ANSWER | {204: {"description": "Nothing to do now"}},
     )
     async def lease(
-        request: Request, wait_s: Annotated[float, Query(ge=0, le=60)] = 20.0
+        request: Request, wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
     ) -> Response:
         document, blobs = await _body(request)
         asked = _read(documents.Asked, document) if blobs is not None else None
@@ -63,6 +74,14 @@ def record_routes(api: FastAPI, lab: Lab, doorman: Doorman) -> None:
         if out is None:
             return Response(status_code=204)
         return _parcel(out.handout.model_dump_json().encode(), out)
+
+    async def submit_lane(request: Request, _: Mapping[str, str]) -> Response:
+        return await submit(request)
+
+    async def lease_lane(request: Request, query: Mapping[str, str]) -> Response:
+        return await lease(request, float(query.get("wait_s", DEFAULT_WAIT_S)))
+
+    return {"/records": (_NO_QUERY, submit_lane), "/leases": (_WAIT_QUERY, lease_lane)}
 
 
 async def _body(request: Request) -> tuple[bytes, list[bytes] | None]:
@@ -89,7 +108,7 @@ def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str) -> None:
     """Cheap, before any signature is checked: a liar about its name uses up its own address."""
     author = author_of(record)
     is_known = author in lab.ahead.nodes or author in lab.ahead.operators
-    doorman.statement(author if is_known else address, address, is_newcomer=not is_known)
+    doorman.statement(author, address, is_newcomer=not is_known)
 
 
 def _receipt(receipt: Receipt) -> Response:

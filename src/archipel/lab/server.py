@@ -5,23 +5,33 @@ request whose head is not here in time is cut. A body's deadline is the route's 
 """
 
 import asyncio
+import gc
 import resource
 from collections import Counter
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from archipel.lab.lab import Lab
 
 HEAD_LIMIT_S = 20.0
 """A connection's first word, and the rest of a half-sent head, come within this."""
+MAX_HEAD_BYTES = 65_536
+"""Of a head, with whatever else came since the last part of a body."""
 KEEP_ALIVE_S = 75.0
 """An idle connection stays open this long: a node that polls keeps it."""
 SPARE_DESCRIPTORS = 256
 """For the ledger, blobs and uploads."""
 GRACEFUL_S = 2
+YOUNG_OBJECTS = 20_000
+"""Python looks for cycles among so many new objects at a time."""
+WHOLE_HEAP_S = 600.0
+"""Between two looks at everything. By itself Python looks again for every quarter that the heap has grown
+since, which ten thousand waiting requests do every few seconds; each look stops the lab for a second."""
+TICK_S = 0.1
+"""uvicorn's."""
 
 
 class Connections:
@@ -46,12 +56,18 @@ class Connections:
             del self._open[address]
 
 
-class Guarded(H11Protocol):
-    """HTTP/1.1 with a deadline for every request's head; `guarded` says whose connections count."""
+class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types here
+    """HTTP/1.1 with bounds on every request's head; `guarded` says whose connections count.
+
+    The parser is in C and keeps what it is sent until a head, a trailer or a chunk's extension is whole,
+    however long it is; `unfinished_bytes` bounds that.
+    """
 
     allowed = Connections(0, 0)
     address = ""
     watch: asyncio.TimerHandle | None = None
+    unfinished_bytes = 0
+    """Received since a head was whole or a part of a body came."""
 
     def connection_made(self, transport: Any) -> None:
         """Let in, if there is room."""
@@ -74,11 +90,24 @@ class Guarded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Watch a head until it is here whole."""
+        self.unfinished_bytes += len(data)
         super().data_received(data)
         if self.is_answering():
             self.relax()
         else:
             self.guard()
+        if self.unfinished_bytes > MAX_HEAD_BYTES:
+            self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self.unfinished_bytes = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body came."""
+        self.unfinished_bytes = 0
+        super().on_body(body)
 
     def is_answering(self) -> bool:
         """A request's head is here whole, and its answer is not finished."""
@@ -126,6 +155,19 @@ class LabServer(uvicorn.Server):
             )
         )
         self._lab = lab
+
+    async def startup(self, sockets: Any = None) -> None:
+        """As uvicorn does; what the lab began with is not looked at for garbage again."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, 10, 1_000_000)
+        await super().startup(sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % round(WHOLE_HEAP_S / TICK_S) == 0 and counter:
+            gc.collect()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: Any = None) -> None:
         """As uvicorn does, after the waiting requests."""

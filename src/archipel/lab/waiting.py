@@ -26,30 +26,32 @@ class Waiting:
 
     def __init__(self) -> None:
         self._queues: dict[frozenset[str], dict[str, Waiter]] = {}
+        self._of: dict[str, Waiter] = {}
 
     def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+        return len(self._of)
 
     def join(self, waiter: Waiter) -> None:
-        """Stand at the end of the queue."""
-        kinds = frozenset(waiter.request.kinds)
-        self._queues.setdefault(kinds, {})[waiter.request.author] = waiter
+        """Stand at the end of the queue; an older request of the same node leaves."""
+        author = waiter.request.author
+        older = self._of.get(author)
+        if older is not None:
+            self.leave(older)
+        self._of[author] = waiter
+        self._queues.setdefault(frozenset(waiter.request.kinds), {})[author] = waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no more."""
-        kinds = frozenset(waiter.request.kinds)
-        queue = self._queues.get(kinds, {})
-        if queue.get(waiter.request.author) is waiter:
-            del queue[waiter.request.author]
-            if not queue:
+        author, kinds = waiter.request.author, frozenset(waiter.request.kinds)
+        if self._of.get(author) is waiter:
+            del self._of[author]
+            del self._queues[kinds][author]
+            if not self._queues[kinds]:
                 del self._queues[kinds]
 
     def of(self, author: str) -> Waiter | None:
         """A node's request."""
-        for queue in self._queues.values():
-            if author in queue:
-                return queue[author]
-        return None
+        return self._of.get(author)
 
     def able(self, kinds: Collection[str]) -> Iterator[Waiter]:
         """Who does any of these kinds, each queue in its order."""
@@ -58,4 +60,4 @@ class Waiting:
 
     def all(self) -> list[Waiter]:
         """Everybody."""
-        return [waiter for queue in self._queues.values() for waiter in queue.values()]
+        return list(self._of.values())

@@ -12,6 +12,7 @@ from typing import Any
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader keeps exact (RFC 8785 section 3.2.2.3)."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 MAX_DEPTH = 32
 """Levels of nesting; the same bound on every machine, whatever its stack allows."""
 
@@ -29,8 +30,7 @@ def canonical_json(value: Any) -> bytes:
     """
     try:
         _check(value, MAX_DEPTH)
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return text.encode()
+        return _ENCODER.encode(value).encode()
     except UnicodeEncodeError as error:
         raise NotCanonical(f"half of a surrogate pair is no text: {error.reason}") from None
 
@@ -56,7 +56,8 @@ def sha256_digest(data: bytes | memoryview) -> str:
 
 
 def _check(value: Any, depth: int) -> None:
-    if value is None or isinstance(value, bool | str):
+    kind = type(value)
+    if kind is str or kind is bool or value is None or isinstance(value, str):
         return
     if isinstance(value, int):
         if abs(value) > MAX_SAFE_INTEGER:

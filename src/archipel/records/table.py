@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-NUM_SHARDS = 256
+NUM_SHARDS = 128
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,7 +35,12 @@ class Table(Mapping[K, V]):
 
     def put(self, key: K, value: V) -> "Table[K, V]":
         """A copy in which `key` has `value`."""
-        return self.put_all(((key, value),))
+        shards, place = list(self._shards), hash(key) % NUM_SHARDS
+        shard = shards[place].copy()
+        shard[key] = value
+        size = self._size + len(shard) - len(shards[place])
+        shards[place] = shard
+        return _made(tuple(shards), size)
 
     def put_all(self, items: Iterable[tuple[K, V]]) -> "Table[K, V]":
         """A copy with all of `items`; of equal keys the last one counts."""

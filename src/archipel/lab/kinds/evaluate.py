@@ -1,13 +1,14 @@
 """Evaluate work in the lab: version 0, every K-th and the last, each once. Attaches to any programme. Pure."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from archipel.lab import refusals
 from archipel.lab.chain import version_of
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Phase, Run
+from archipel.records.changed import changed
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.evaluate import WORDS, EvaluateAnswer, EvaluateSpec
 
@@ -87,12 +88,12 @@ def _check(run: Run, lease: Lease, answer: EvaluateAnswer) -> None:
 def _granted(run: Run, spec: EvaluateSpec, work: str) -> Run:
     known = exams(run)
     returned = tuple(version for version in known.returned if version != spec.version)
-    return _with(run, replace(known, next=max(known.next, spec.version + 1), returned=returned))
+    return _with(run, changed(known, next=max(known.next, spec.version + 1), returned=returned))
 
 
 def _given_up(run: Run, spec: EvaluateSpec) -> Run:
     known = exams(run)
-    return _with(run, replace(known, returned=tuple(sorted((*known.returned, spec.version)))))
+    return _with(run, changed(known, returned=tuple(sorted((*known.returned, spec.version)))))
 
 
 def _accepted(run: Run, lease: Lease, answer: EvaluateAnswer, moment: Moment) -> Run:
@@ -100,11 +101,11 @@ def _accepted(run: Run, lease: Lease, answer: EvaluateAnswer, moment: Moment) ->
     done = {**known.done, answer.version: Exam(answer.metrics, answer.report)}
     for oldest in sorted(done)[: max(0, len(done) - MAX_EXAMS_REMEMBERED)]:
         del done[oldest]
-    return _with(run, replace(known, done=done))
+    return _with(run, changed(known, done=done))
 
 
-def _with(run: Run, changed: Exams) -> Run:
-    return replace(run, attached={**run.attached, WORDS.name: changed})
+def _with(run: Run, known: Exams) -> Run:
+    return changed(run, attached={**run.attached, WORDS.name: known})
 
 
 def _shows(run: Run) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """Rollout work in the lab: admitted as far as staleness allows, checked byte by byte, paid by the group. Pure."""
 
-from dataclasses import replace
 from itertools import chain, islice
 
 from archipel.lab import refusals
@@ -9,6 +8,7 @@ from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.market.capacity import fair_share
 from archipel.records import rollouts
+from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import WORDS, RolloutAnswer, RolloutSpec
 from archipel.records.payload import BadPayload
@@ -129,9 +129,9 @@ def _given_up(run: Run, spec: RolloutSpec) -> Run:
 def _accepted(run: Run, lease: Lease, answer: RolloutAnswer, moment: Moment) -> Run:
     slice_, spec, batch = rl.course(run), _spec(lease), rl.next_batch(run)
     done = AcceptedWork(work=lease.work, spec=spec, answer=answer)
-    return replace(
+    return changed(
         run,
-        course=replace(
+        course=changed(
             slice_,
             accepted=slice_.accepted.put_all((group, lease.work) for group in spec.groups),
             results=slice_.results.put(lease.work, done),

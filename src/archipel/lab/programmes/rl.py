@@ -5,13 +5,14 @@ or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import LabState, Lease, Phase, Run
 from archipel.lab.waits import absent_trainer, leased, nobody
 from archipel.market.capacity import admissible_groups
+from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork, Wait
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
@@ -83,7 +84,7 @@ def pace(run: Run) -> RlPace:
 
 def with_course(run: Run, **changes: Any) -> Run:
     """The run with some of its slice changed."""
-    return replace(run, course=replace(course(run), **changes))
+    return changed(run, course=changed(course(run), **changes))
 
 
 def num_accepted(run: Run) -> int:

@@ -1,0 +1,79 @@
+"""`archipel bench lab`: how many nodes, records and entries a lab bears."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+PARTS = ("load", "restart", "flow", "costs")
+
+
+@click.command("lab")
+@click.option(
+    "--nodes",
+    type=click.IntRange(1, 15_000),
+    multiple=True,
+    help="Nodes that wait at the same time [100, 1000, 10000; quick: 20, 200].",
+)
+@click.option(
+    "--rate", type=click.IntRange(2, 10_000), help="Ledger entries a second to aim at [300; 100]."
+)
+@click.option("--seconds", type=click.FloatRange(1.0, 600.0), help="Length of the window [60; 10].")
+@click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this part.")
+@click.option("--quick", is_flag=True, help="Fewer nodes, entries and seconds: about two minutes.")
+@click.option("--png", type=click.Path(path_type=Path), help="Draw the growth curves here.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(
+    nodes: tuple[int, ...],
+    rate: int | None,
+    seconds: float | None,
+    parts: tuple[str, ...],
+    quick: bool,
+    png: Path | None,
+    as_json: bool,
+) -> None:
+    """Press a real lab on 127.0.0.1 with thousands of light nodes, restart it, and say what it costs.
+
+    Every node has its own key and connection; two processes stand for all of them. Answers that got a
+    receipt are looked up in the ledger afterwards. The whole takes about half an hour, most of it to
+    make a ledger of a million signed entries; leave the machine alone meanwhile.
+
+    \b
+    Examples:
+      archipel bench lab --quick
+      archipel bench lab --part load --nodes 10000
+      archipel bench lab --png lab.png
+    """
+    import os
+    import time
+
+    from archipel.bench.lab import QUICK, Plan, measure
+    from archipel.bench.lab_load import Lost
+    from archipel.bench.lab_report import draw, table, to_json
+    from archipel.bench.site import SiteFailed
+    from archipel.cli.doors import mending, show
+
+    plan = QUICK if quick else Plan()
+    load = replace(
+        plan.load,
+        entries_per_s=rate or plan.load.entries_per_s,
+        measured_s=seconds or plan.load.measured_s,
+    )
+    chosen = parts or PARTS
+    plan = Plan(
+        nodes=(nodes or plan.nodes) if "load" in chosen else (),
+        load=load,
+        restarts=plan.restarts if "restart" in chosen else (),
+        flow=plan.flow if "flow" in chosen else 0,
+        costs=plan.costs if "costs" in chosen else (),
+    )
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        click.echo(f"{time.monotonic() - began:6.0f}s  {text}", err=True)
+
+    with mending(SiteFailed, Lost, OSError, TimeoutError):
+        measured = measure(plan, dict(os.environ), tell)
+    if png is not None:
+        draw(measured, png)
+    show(to_json(measured), as_json, lambda: table(measured))
