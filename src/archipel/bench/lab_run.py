@@ -18,7 +18,7 @@ from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel, unpack_parcel
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Sampled, pack_prompts, pack_rollouts
+from archipel.records.rollouts import Rollout, pack_prompts, pack_rollouts
 from archipel.records.statements import (
     BlobOffered,
     Capabilities,
@@ -87,7 +87,7 @@ def capabilities(kinds: tuple[str, ...]) -> Capabilities:
 def rollouts(work: str, policy: str, num_groups: int, salt: int) -> tuple[bytes, int]:
     """(payload, tokens) of an answer that a lab accepts; another for each `salt`."""
     tokens = tuple(3 + (salt + step) % 60 for step in range(NEW_TOKENS))
-    one = Sampled(tokens, tuple(-0.5 - 0.01 * step for step in range(NEW_TOKENS)), finished=False)
+    one = Rollout(tokens, tuple(-0.5 - 0.01 * step for step in range(NEW_TOKENS)), finished=False)
     groups = [[one] * GROUP_SIZE] * num_groups
     payload = pack_rollouts(groups, work=work, policy=policy)
     return payload, num_groups * GROUP_SIZE * NEW_TOKENS

@@ -21,7 +21,7 @@ def changed(value: T, **changes: Any) -> T:
         TypeError: it has no such field.
     """
     kind: type[Any] = type(value)
-    names, read, setters = _shape(kind)
+    names, read, setters = _shape(kind)  # type: ignore[arg-type]  # a class is hashable
     copy: T = object.__new__(kind)
     for set_field, old in zip(setters.values(), read(value), strict=True):
         set_field(copy, old)
