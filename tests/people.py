@@ -100,6 +100,10 @@ class Provider:
         self.leases.pop(work, None)
         self.speak(LeaseReturned, work=work, reason="busy")
 
+    def put(self, data: bytes) -> BlobRef:
+        """Bytes that an answer will name."""
+        return self.world.put(data)
+
     def answer(self, grant: LeaseGranted, **lies: Any) -> Receipt:
         """The honest answer, but for `lies`: `work`, `seq` ... or a field of the answer."""
         self.leases.pop(grant.work, None)
@@ -121,7 +125,7 @@ class Provider:
         data = pack_rollouts(groups, work=grant.work, policy=grant.spec.policy)
         return {
             "policy": grant.spec.policy,
-            "result": self.world.put(data),
+            "result": self.put(data),
             "num_tokens": sum(len(each.tokens) for group in groups for each in group),
             "busy_ms": 5,
         }
@@ -163,13 +167,16 @@ class Learner(Provider):
             self.answer(granted)
         return granted
 
+    def put(self, data: bytes) -> BlobRef:
+        return self.world.put(data, privileged=True)
+
     def answer_kind(self, grant: LeaseGranted) -> type[WorkAnswer]:
         return EvaluateAnswer if isinstance(grant.spec, EvaluateSpec) else UpdateAnswer
 
     def words(self, grant: LeaseGranted) -> dict[str, Any]:
         spec = grant.spec
         if isinstance(spec, EvaluateSpec):
-            report = self.world.put(grant.work.encode())
+            report = self.put(grant.work.encode())
             named = {"version": spec.version, "policy": spec.policy}
             return named | {"report": report, "metrics": {"score_micro": 1}}
         return self.version_fields(grant)
@@ -187,10 +194,10 @@ class Learner(Provider):
             "version": spec.version,
             "parent": spec.parent,
             "policy": sha256_digest(weights),
-            "manifest": self.world.put(b"manifest of " + weights),
-            "anchor": self.world.put(weights),
+            "manifest": self.put(b"manifest of " + weights),
+            "anchor": self.put(weights),
             "delta": None,
-            "memory": self.world.put(b"memory of " + weights) if is_saved else None,
+            "memory": self.put(b"memory of " + weights) if is_saved else None,
             "prompts": tuple(self._prompts(pace, batch) for batch in range(first, last)),
             "metrics": {"reward_micro": 500_000},
         }
@@ -209,4 +216,4 @@ class Learner(Provider):
 
     def _prompts(self, pace: RlPace, batch: int) -> PromptBatch:
         prompts = [(1, 3 + batch % 8, 3 + row % 8) for row in range(pace.groups_per_update)]
-        return PromptBatch(batch=batch, blob=self.world.put(pack_prompts(prompts, batch=batch)))
+        return PromptBatch(batch=batch, blob=self.put(pack_prompts(prompts, batch=batch)))

@@ -137,8 +137,8 @@ class World:
         seq = self._last_seq
         return kind(**({"lab": self.state.lab, "author": author.did, "seq": seq} | fields))
 
-    def put(self, data: bytes) -> BlobRef:
-        self.blobs.put_bytes(data)
+    def put(self, data: bytes, *, privileged: bool = False) -> BlobRef:
+        self.blobs.put_bytes(data, privileged=privileged)
         return ref(data)
 
     def open_run(self, name: str = "run", trusted: tuple[str, ...] = (), **pace: Any) -> Run:

@@ -22,8 +22,8 @@ import pytest
 
 import archipel
 from archipel.bench.site import Site
-from archipel.cli import lab_reader
 from archipel.cli import ledger as ledger_command
+from archipel.cli import ledger_reader
 from archipel.cli.archipel import run
 from archipel.identity import Identity
 from archipel.ledger.location import open_log, read_log
@@ -280,7 +280,7 @@ def test_what_a_lab_says_over_http_is_bounded_and_has_to_match_its_head(
 def test_an_answer_that_drips_is_cut(
     lying_lab: Callable[[Answers], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_reader, "ANSWER_LIMIT_S", 0.0)
+    monkeypatch.setattr(ledger_reader, "ANSWER_LIMIT_S", 0.0)
     _refused(_replay("--lab", lying_lab({})), "/lab took over 0 s")
 
 

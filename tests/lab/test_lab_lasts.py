@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from archipel.blobs import BlobStore
+from archipel.blobs import BlobStore, StorageFull
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.chain import MAX_REWARDS_REMEMBERED, since, version_of
@@ -278,3 +278,42 @@ def test_a_full_lab_still_takes_a_newcomer_and_old_words_of_the_forgotten_are_no
     with pytest.raises(refusals.NotJoined):
         world.ask(nodes[0].request(seq=world.state.forgotten_seq + 1))
     world.check_replay()
+
+
+def test_a_full_store_stops_strangers_but_never_the_learner_that_empties_it(
+    quick_folder: Path,
+) -> None:
+    """Junk fills what strangers may use; the trusted role goes on, a sweep makes room, the run ends."""
+    world = World(quick_folder)
+    store = BlobStore(quick_folder / "small", quota_bytes=60_000, reserve_bytes=30_000)
+    world.lab.close()
+    world.blobs = store
+    world.restart()
+    learner = world.started(versions=6, keep_versions=1, checkpoint_every=1, groups_per_update=2)
+    node, upkeep, door = world.provider("node"), Upkeep(world.lab), Door(world)
+    granted = node.ask()
+    assert granted is not None
+    while store.room() > 1000:
+        store.put_bytes(bytes([store.room() % 251]) * 999)
+    assert door.upload(node.identity, b"x" * 600, granted.work).status_code in (413, 507)
+    with pytest.raises(StorageFull):
+        node.words(granted)
+    node.give_back(granted.work)
+    examined = learner.work()
+    assert examined is not None, "what the trusted role brings still fits"
+    junk = store.used().total_bytes
+    world.await_(upkeep.sweep(-1.0))
+    assert store.used().total_bytes < junk / 2
+    for _ in range(200):
+        if world.run().phase is Phase.COMPLETE:
+            break
+        learner.work()
+        granted = node.ask()
+        if granted is not None:
+            node.answer(granted)
+        world.await_(upkeep.sweep(-1.0))
+    assert world.run().phase is Phase.COMPLETE
+    assert store.used().total_bytes <= 60_000
+    world.check()
+    door.close()
+    world.close()

@@ -72,10 +72,10 @@ def replay(
 
 
 def _replay_remote(url: str, expect: str | None) -> "tuple[str, int, int, LabState]":
-    from archipel.cli.lab_reader import LabReader
+    from archipel.cli.ledger_reader import LedgerReader
     from archipel.ledger.verification import entries_under
 
-    with LabReader(url) as lab:
+    with LedgerReader(url) as lab:
         did = _expected(lab.did(), expect)
         head = lab.head(did)
         entries = entries_under(head, lab.entries(head.size))

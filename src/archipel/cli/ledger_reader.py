@@ -33,7 +33,7 @@ class LabUnreadable(LedgerError):
     """The lab gave no answer that could be used."""
 
 
-class LabReader:
+class LedgerReader:
     """The lab at `url`, as far as anybody may read it."""
 
     def __init__(self, url: str) -> None:
