@@ -66,7 +66,9 @@ def joining(number: int) -> Entry:
 
 def committer(storage: MemoryStorage) -> Committer:
     log = Log(storage, NoteKey(ORIGIN, LAB.public_key), LAB)
-    return Committer(log, LabState(LAB.did), lambda first, entries: None, in_thread=True)
+    return Committer(
+        log, LabState(LAB.did), lambda first, entries: None, lambda: None, in_thread=True
+    )
 
 
 def test_what_comes_while_the_disk_is_busy_goes_out_in_one_group_and_is_seen_only_then() -> None:

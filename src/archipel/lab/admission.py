@@ -23,6 +23,7 @@ from archipel.records.statements import (
     NodeJoined,
     NodeLeft,
     NodesForgotten,
+    Recorded,
     RunOpened,
     RunStopped,
     SnapshotTaken,
@@ -122,6 +123,18 @@ def answer_blobs(answer: Answer) -> tuple[BlobRef, ...]:
     return RULES_OF[answer.kind].words.blobs(answer)
 
 
+def named_blobs(statement: Recorded) -> tuple[BlobRef, ...]:
+    """The bytes that a recorded statement names."""
+    match statement:
+        case WorkAnswered():
+            return answer_blobs(statement.answer)
+        case RunOpened():
+            return (statement.recipe, *(file.blob for file in statement.model))
+        case SnapshotTaken():
+            return (statement.state,)
+    return ()
+
+
 def held_lease(state: LabState, work: str, author: str) -> Lease:
     """The lease on `work`, if `author` holds it; otherwise refuse, saying what became of it."""
     joined(state, author)
@@ -161,7 +174,7 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
         raise refusals.Conflict(f"run {opened.run} exists; choose another run.name")
     if len(state.runs) >= MAX_RUNS:
         raise refusals.NotAllowed(f"this lab has {MAX_RUNS} runs already")
-    for blob in (opened.recipe, *(file.blob for file in opened.model)):
+    for blob in named_blobs(opened):
         _require(has_blob, blob)
 
 

@@ -32,10 +32,6 @@ class Answers:
         coming = {BlobRef(digest=sha256_digest(data), size=len(data)) for data in brought}
         return lambda blob: blob in coming or self._is_here(blob)
 
-    def blobs_of(self, answered: WorkAnswered) -> tuple[BlobRef, ...]:
-        """The bytes that an answer names."""
-        return answer_blobs(answered.answer)
-
     async def inspected(
         self, state: LabState, answered: WorkAnswered, brought: Sequence[bytes]
     ) -> bool:
@@ -47,7 +43,7 @@ class Answers:
         lease = state.leases[answered.work]
         run, rules = run_of(state, lease), RULES_OF[lease.spec.kind]
         at_hand = {sha256_digest(data): data for data in brought}
-        named = self.blobs_of(answered)
+        named = answer_blobs(answered.answer)
         unnamed = at_hand.keys() - {blob.digest for blob in named}
         if unnamed:
             raise refusals.Malformed(f"the answer does not name {sorted(unnamed)[:3]}")

@@ -3,6 +3,7 @@
 Law: nothing is decided here; see `requests` for how a body is read.
 """
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,15 +14,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from archipel import __version__
+from archipel.blobs import BlobError
 from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
 from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes
 from archipel.lab.record_routes import record_routes
-from archipel.lab.refusals import Busy, Refused
+from archipel.lab.refusals import Busy, Refused, StorageExhausted
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.view_routes import view_routes
+from archipel.ledger.storage import LedgerError
+
+logger = logging.getLogger("archipel.lab")
 
 PROBLEM_TYPE = "https://archipel.invalid/problems/"
 """Problem types are names, not pages; `.invalid` promises that nobody will ever fetch one."""
@@ -60,6 +65,8 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(ClientDisconnect, _hung_up)
+    for trouble in (BlobError, LedgerError):
+        api.add_exception_handler(trouble, _disk_trouble)
     doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
     lanes = record_routes(api, lab, doorman)
     api.add_middleware(Lanes, lanes=lanes, errors={Refused: _refused, ClientDisconnect: _hung_up})
@@ -100,6 +107,13 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
     headers = dict(error.headers) if error.headers else None
     return problem("http-error", error.status_code, str(error.detail), headers)
+
+
+async def _disk_trouble(_: Request, error: Exception) -> JSONResponse:
+    """A disk that fails is no riddle: a word for whoever asked, and one line in the log."""
+    logger.error("disk trouble", extra={"reason": str(error)})
+    failed = StorageExhausted(f"the lab's disk cannot serve this now: {error}")
+    return problem(failed.problem, failed.status, str(failed))
 
 
 async def _hung_up(_: Request, error: Exception) -> JSONResponse:

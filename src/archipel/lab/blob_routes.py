@@ -6,9 +6,9 @@ are hashed on their way to the disk; what does not hash to its name is never kep
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Request
@@ -17,7 +17,7 @@ from fastapi.responses import FileResponse, Response
 from archipel.blobs import errors
 from archipel.blobs.writer import BlobWriter
 from archipel.lab import refusals
-from archipel.lab.lab import Lab, open_record
+from archipel.lab.lab import Lab, Permit, open_record
 from archipel.records.documents import UploadState
 from archipel.records.statements import BlobOffered
 
@@ -46,7 +46,7 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
         except errors.BlobError as error:
             raise refusals.Unknown(str(error)) from None
         if is_small and request.method == "GET" and "range" not in request.headers:
-            return Response(path.read_bytes(), media_type=OCTETS, headers=IMMUTABLE)
+            return Response(_at_once(path), media_type=OCTETS, headers=IMMUTABLE)
         return FileResponse(path, media_type=OCTETS, headers=IMMUTABLE)
 
     @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
@@ -63,29 +63,35 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
         offer: Offer,
         offset: Annotated[int, Header(alias="Upload-Offset", ge=0)] = 0,
     ) -> UploadState:
-        offered, is_trusted = _offered(lab, digest, offer)
+        offered, permit = _offered(lab, digest, offer)
         if not lab.blobs.keep(digest):
             writer = partial(
-                lab.blobs.writer, digest, offered.blob.size, offset, privileged=is_trusted
+                lab.blobs.writer, digest, offered.blob.size, offset, privileged=permit.is_trusted
             )
-            await _receive(request, writer)
+            with lab.uploads.streaming(offered.work):
+                await _receive(request, writer, permit.left_s)
         return UploadState(complete=True, offset=offered.blob.size)
 
 
-async def _receive(request: Request, open_writer: Callable[[], BlobWriter]) -> None:
+def _at_once(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise refusals.Unknown(f"the blob {path.parent.name}{path.name} is gone") from None
+
+
+async def _receive(
+    request: Request, open_writer: Callable[[], BlobWriter], left_s: float | None
+) -> None:
+    """Until it is whole, silent for too long, or of no use any more: its lease is over in `left_s`."""
     try:
         with await asyncio.to_thread(open_writer) as writer:
-            stream = request.stream()
-            while True:
-                async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
-                    chunk = await anext(stream, None)
-                if chunk is None:
-                    break
-                writer.write(chunk)
+            async with asyncio.timeout(left_s):
+                await _fill(request, writer)
             await asyncio.to_thread(writer.commit)
     except TimeoutError:
         raise refusals.Refused(
-            f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s; resume later"
+            f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s, or the lease is over; resume later"
         ) from None
     except errors.DigestMismatch as error:
         raise refusals.WrongDigest(str(error)) from None
@@ -101,11 +107,21 @@ async def _receive(request: Request, open_writer: Callable[[], BlobWriter]) -> N
         raise refusals.StorageExhausted(f"the lab's disk cannot take it: {error}") from None
 
 
-def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, bool]:
-    """The offer, permitted, and whether a trusted key made it."""
+async def _fill(request: Request, writer: BlobWriter) -> None:
+    stream = request.stream()
+    while True:
+        async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
+            chunk = await anext(stream, None)
+        if chunk is None:
+            return
+        writer.write(chunk)
+
+
+def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, Permit]:
+    """The offer, and what it permits."""
     try:
         data = base64.b64decode(header, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, and a plain one for characters beyond ASCII
         raise refusals.Malformed("Archipel-Offer is not base64") from None
     _, offer = open_record(data)
     if not isinstance(offer, BlobOffered):

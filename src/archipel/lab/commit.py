@@ -19,7 +19,6 @@ from archipel.lab.apply import Contradiction, apply
 from archipel.lab.entry import Entry
 from archipel.lab.state import LabState
 from archipel.ledger.log import MAX_BATCH_ENTRIES, Log
-from archipel.ledger.storage import LedgerError
 from archipel.ledger.tree_head import TreeHead
 
 logger = logging.getLogger("archipel.lab")
@@ -52,16 +51,18 @@ class Committer:
         log: Log,
         state: LabState,
         on_durable: Callable[[int, Sequence[Entry]], None],
+        on_fallen_back: Callable[[], None],
         *,
         in_thread: bool,
     ) -> None:
-        """`on_durable` is told (position of the first, entries) of each group; `in_thread` False is for
-        ledgers in memory: nothing is waited for.
+        """`on_durable` is told (position of the first, entries) of each group, `on_fallen_back` that
+        `ahead` is `state` again; `in_thread` False is for ledgers in memory: nothing is waited for.
         """
         self.log = log
         self.state = state
         self.ahead = state
         self._on_durable = on_durable
+        self._on_fallen_back = on_fallen_back
         self._in_thread = in_thread
         self._pending: deque[_Pending] = deque()
         self._num_pending = 0
@@ -106,7 +107,7 @@ class Committer:
                 try:
                     append = self._writer.submit(self.log.append, data)
                     head = await asyncio.wrap_future(append)
-                except LedgerError as error:
+                except Exception as error:  # noqa: BLE001  see `_fall_back`
                     self._fall_back(group, error)
                 else:
                     self._make_visible(group, head)
@@ -116,7 +117,7 @@ class Committer:
     def _take_in(self, group: list[_Pending], data: list[bytes]) -> None:
         try:
             head = self.log.append(data)
-        except LedgerError as error:
+        except Exception as error:  # noqa: BLE001  see `_fall_back`
             self._fall_back(group, error)
         else:
             self._make_visible(group, head)
@@ -144,11 +145,14 @@ class Committer:
             if not each.done.done():
                 each.done.set_result(recorded)
 
-    def _fall_back(self, group: list[_Pending], error: LedgerError) -> None:
-        """What was folded on top of what failed goes with it."""
-        logger.error("append failed", extra={"reason": str(error)})
+    def _fall_back(self, group: list[_Pending], error: Exception) -> None:
+        """What was folded on top of what failed goes with it, whatever it failed of: an entry that is
+        in `ahead` and not in the ledger would bend every one that follows it.
+        """
+        logger.error("append failed", extra={"reason": f"{type(error).__name__}: {error}"})
         failed, self._pending, self._num_pending = [*group, *self._pending], deque(), 0
         self.ahead = self.state
+        self._on_fallen_back()
         for each in failed:
             if not each.done.done():
                 each.done.set_exception(

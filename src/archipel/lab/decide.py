@@ -14,7 +14,7 @@ from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run
 from archipel.lab.waits import ACTIVE_MS
-from archipel.records.kinds import TRUSTED, Spec
+from archipel.records.kinds import Spec
 from archipel.records.statements import (
     LeaseExpired,
     LeaseGranted,
@@ -97,7 +97,7 @@ def grant(
 ) -> LeaseGranted | None:
     """The best lease for the node that asks, of what `opportunities` found; None when there is none."""
     node = state.nodes.get(request.author)
-    if node is None or not node.present or len(node.leases) >= _most_leases(node):
+    if node is None or not node.present:
         return None
     for opportunity, spec in _offers(node, request, found, crowds, _is_active(node, now_ms)):
         run, rules = opportunity.run, opportunity.rules
@@ -123,7 +123,7 @@ def _offers(
     is_counted: bool,
 ) -> Iterator[tuple[Opportunity, Spec]]:
     for opportunity in _willing(node, found):
-        if may_take(node, request.kinds, opportunity):
+        if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.rules.name, NOBODY)
             asking = Asking(opportunity.run, node, crowd, is_counted)
             spec = opportunity.rules.offer(asking)
@@ -137,9 +137,10 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
     return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 
-def _most_leases(node: Node) -> int:
-    is_proven = node.works > 0 or TRUSTED.intersection(node.capabilities.kinds)
-    return MAX_OPEN_LEASES_PER_NODE if is_proven else MAX_OPEN_LEASES_UNPROVEN
+def _has_room(node: Node, rules: Rules) -> bool:
+    """Whoever may take trusted work was named by an operator; what a node says of itself proves nothing."""
+    is_proven = rules.words.trusted or node.works > 0
+    return len(node.leases) < (MAX_OPEN_LEASES_PER_NODE if is_proven else MAX_OPEN_LEASES_UNPROVEN)
 
 
 def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
@@ -147,7 +148,7 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
     active: dict[str, list[Node]] = {}
     for node in state.nodes.values():
         if _is_active(node, now_ms):
-            for kind in node.capabilities.kinds:
+            for kind in set(node.capabilities.kinds):
                 active.setdefault(kind, []).append(node)
     return {kind: _crowd(nodes, kind) for kind, nodes in active.items()}
 

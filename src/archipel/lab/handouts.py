@@ -34,7 +34,7 @@ MAX_SEALED_REMEMBERED = 4096
 MAX_NEWS_BYTES = SMALL_BLOB_BYTES
 """Blobs of one handout together."""
 MAX_DOCUMENT_CHARACTERS = 512 * 1024
-"""Of publications in one handout."""
+"""Of publications and inputs in one handout: with grant, opening and blobs it still fits a parcel."""
 MAX_INPUTS_BESIDE = 256
 NOTHING = HeldRun(opening=False, version=-1, weights=-1)
 
@@ -103,11 +103,13 @@ async def handout(
     spec, run = grant.spec, state.runs[grant.spec.run]
     needs, known = WORDS_OF[spec.kind].needs(spec), have.runs.get(run.name, NOTHING)
     steps = _steps(run, known.weights, needs.weights)
-    inputs = _fitting(_inputs(state, spec)) if needs.inputs is not None else None
+    versions = await _news(records, steps, known.version)
+    left = MAX_DOCUMENT_CHARACTERS - sum(map(len, versions))
+    inputs = _fitting(_inputs(state, spec), left) if needs.inputs is not None else None
     document = Handout(
         grant=entry.envelope.to_json().decode(),
         opening=None if known.opening else await records.at(run.entry),
-        versions=await _news(records, steps, known.version),
+        versions=versions,
         inputs=inputs,
     )
     wanted = [*needs.blobs, *_weights(steps), *_results(inputs)]
@@ -131,9 +133,11 @@ async def _news(
     return tuple(news)
 
 
-def _fitting(inputs: tuple[AcceptedWork, ...] | None) -> tuple[AcceptedWork, ...] | None:
+def _fitting(inputs: tuple[AcceptedWork, ...] | None, left: int) -> tuple[AcceptedWork, ...] | None:
     """All of them or none: their digest covers all."""
-    return inputs if inputs is not None and len(inputs) <= MAX_INPUTS_BESIDE else None
+    if inputs is None or len(inputs) > MAX_INPUTS_BESIDE:
+        return None
+    return inputs if sum(len(each.model_dump_json()) for each in inputs) <= left else None
 
 
 def _inputs(state: LabState, spec: Spec) -> tuple[AcceptedWork, ...] | None:

@@ -8,18 +8,18 @@ ledger ends; nothing is awaited between judging a statement and folding it.
 
 import asyncio
 import contextlib
-import heapq
 import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from archipel.blobs import BlobStore
+from archipel.blobs import BlobError, BlobStore
 from archipel.identity import BadEnvelope, Envelope, Identity, IdentityError, sign
 from archipel.lab import refusals
-from archipel.lab.admission import MAX_NODES, admit, admit_upload, is_trusted
+from archipel.lab.admission import MAX_NODES, admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
 from archipel.lab.commit import Committer, Recorded
+from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
     Crowds,
     Opportunity,
@@ -37,6 +37,7 @@ from archipel.lab.state import LabState
 from archipel.lab.uploads import Uploads
 from archipel.lab.waiting import Waiter, Waiting
 from archipel.ledger.log import Log
+from archipel.ledger.storage import LedgerError
 from archipel.records.documents import Have
 from archipel.records.fields import MAX_FORGOTTEN
 from archipel.records.statements import (
@@ -68,6 +69,15 @@ NODES_PER_MS = 10
 
 
 @dataclass(frozen=True, slots=True)
+class Permit:
+    """An upload that may start."""
+
+    is_trusted: bool
+    left_s: float | None = None
+    """Until its lease ends, and with it the use of these bytes; None for an operator's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """Where an accepted statement stands in the ledger, and the lease that was asked for with it."""
 
@@ -95,13 +105,14 @@ class Lab:
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
         self.uploads = Uploads(blobs.exists)
-        self._committer = Committer(log, state, self._on_durable, in_thread=in_thread)
+        self._committer = Committer(
+            log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
+        )
         self._answers = Answers(blobs, in_thread=in_thread)
         self._waiting = Waiting()
         self._asked: dict[str, int] = {}
         """Node -> its newest request, granted or not."""
-        self._deadlines = [(lease.deadline_ms, lease.work) for lease in state.leases.values()]
-        heapq.heapify(self._deadlines)
+        self._deadlines = Deadlines(state.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
         self._closing = False
 
@@ -139,7 +150,7 @@ class Lab:
             raise refusals.NotAllowed(f"{statement.kind} has no place in a ledger")
         if isinstance(statement, WorkAnswered):
             if await self._answers.inspected(self.ahead, statement, blobs):
-                admit(self.ahead, statement, self.clock_ms(), has_blob)
+                admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(()))
         elif blobs:
             raise refusals.Malformed(f"{statement.kind} brings no blobs")
         if isinstance(statement, NodeJoined):
@@ -169,17 +180,20 @@ class Lab:
             return None
         return await handout(self.records, self.blobs, self.state, entry, have or Have())
 
-    def permit_upload(self, offer: BlobOffered) -> bool:
-        """Take note of an upload that is about to start; whether it is a trusted one.
+    def permit_upload(self, offer: BlobOffered) -> Permit:
+        """Take note of an upload that is about to start.
 
         Raises:
             Refused: nobody needs these bytes, or not that many.
         """
         work, digest = offer.work, offer.blob.digest
         admit_upload(self.ahead, offer, self.uploads.others(work, digest) if work else 0)
-        if work is not None:
-            self.uploads.note(work, digest, offer.blob.size)
-        return is_trusted(self.ahead, offer)
+        if work is None:
+            self.uploads.note_lasting(digest)
+            return Permit(is_trusted=True)
+        self.uploads.note(work, digest, offer.blob.size)
+        left_ms = self.ahead.leases[work].deadline_ms - self.clock_ms()
+        return Permit(is_trusted(self.ahead, offer), max(left_ms, 0) / 1000)
 
     def close(self) -> None:
         """Let every waiting request go, empty-handed: the lab is about to end."""
@@ -198,15 +212,11 @@ class Lab:
 
     def expire_leases(self) -> None:
         """Return every overdue lease to the pool."""
-        now_ms, due = self.clock_ms(), []
-        while self._deadlines and self._deadlines[0][0] < now_ms:
-            due.append(heapq.heappop(self._deadlines))
+        now_ms = self.clock_ms()
         try:
-            expired = expired_leases(self.ahead, [work for _, work in due], now_ms)
-            self._say_all(expired)
+            self._say_all(expired_leases(self.ahead, self._deadlines.due(now_ms), now_ms))
         except refusals.Refused:
-            for each in due:
-                heapq.heappush(self._deadlines, each)
+            self._deadlines.begin_anew(self.ahead.leases.values())
             raise
         self._offer()
 
@@ -247,11 +257,11 @@ class Lab:
     async def _handed_out(self, waiter: Waiter, have: Have) -> Outgoing | None:
         try:
             entry = await waiter.granted
-        except refusals.Refused:
+            if entry is None:
+                return None
+            return await handout(self.records, self.blobs, self.state, entry, have)
+        except (refusals.Refused, LedgerError):  # the answer is in the ledger: its receipt goes out
             return None
-        if entry is None:
-            return None
-        return await handout(self.records, self.blobs, self.state, entry, have)
 
     async def _answered_in(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         if self._closing:
@@ -294,7 +304,7 @@ class Lab:
             return True
         finally:
             self._waiting.leave(waiter)
-        heapq.heappush(self._deadlines, (granted.deadline_ms, granted.work))
+        self._deadlines.add(granted.deadline_ms, granted.work)
         _when_durable(recording, waiter.granted, entry)
         return True
 
@@ -322,18 +332,20 @@ class Lab:
     def _record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
         recording = self._committer.record(entries)
         for entry in entries:
-            self._lease_ended(entry.statement)
+            self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
+            if isinstance(entry.statement, WorkAnswered | LeaseExpired | LeaseReturned):
+                self._lease_ended(entry.statement.work)
         self._offer()
         return recording
 
-    def _lease_ended(self, statement: RecordedStatement) -> None:
-        kept: tuple[str, ...] = ()
-        if isinstance(statement, WorkAnswered):
-            kept = tuple(blob.digest for blob in self._answers.blobs_of(statement))
-        elif not isinstance(statement, LeaseExpired | LeaseReturned):
-            return
-        for digest in self.uploads.ended(statement.work, kept):
-            self.blobs.discard(digest)
+    def _lease_ended(self, work: str) -> None:
+        for digest in self.uploads.ended(work):
+            with contextlib.suppress(BlobError):  # a sweep finds it later
+                self.blobs.discard(digest)
+
+    def _on_fallen_back(self) -> None:
+        """Leases that had ended, as it seemed, are open again."""
+        self._deadlines.begin_anew(self.state.leases.values())
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
         self.records.remember(first, entries)

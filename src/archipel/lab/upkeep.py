@@ -17,6 +17,7 @@ from archipel.lab.garbage import needed
 from archipel.lab.lab import Lab
 from archipel.lab.recovery import snapshot_ref
 from archipel.lab.snapshots import encode_state
+from archipel.records.canonical import NotCanonical
 from archipel.records.statements import SnapshotTaken
 
 logger = logging.getLogger("archipel.lab")
@@ -40,15 +41,17 @@ class Upkeep:
         self._lab = lab
         self._snapshot_every = snapshot_every
         self._next_sweep_s = 0.0
+        self._next_try_s = 0.0
 
     async def go_on(self) -> None:
         """Until cancelled."""
         while True:
             await asyncio.sleep(1.0)
-            if self._is_snapshot_due(self._snapshot_every):
-                await self.take_snapshot()
+            is_due = self._is_snapshot_due(self._snapshot_every)
+            if is_due and time.monotonic() >= self._next_try_s and not await self.take_snapshot():
+                self._next_try_s = time.monotonic() + SWEEP_INTERVAL_S
             if time.monotonic() >= self._next_sweep_s:
-                await self.sweep(self.grace_s())
+                await self.sweep()
                 self._next_sweep_s = time.monotonic() + SWEEP_INTERVAL_S
 
     async def end(self) -> None:
@@ -72,16 +75,17 @@ class Upkeep:
                 state=snapshot_ref(data),
             )
             await lab.say(taken)
-        except (BlobError, OSError, refusals.Refused) as error:
+        except (BlobError, OSError, NotCanonical, refusals.Refused) as error:
             logger.warning("no snapshot", extra={"reason": str(error)})
             return False
         return True
 
-    async def sweep(self, grace_s: float) -> int:
+    async def sweep(self, grace_s: float | None = None) -> int:
         """Delete what nobody needs and nobody touched for `grace_s`; returns the bytes."""
         lab = self._lab
         live = needed(lab.ahead) | needed(lab.state) | lab.uploads.digests()
         try:
+            grace_s = self.grace_s() if grace_s is None else grace_s
             sweep = partial(lab.blobs.sweep, live, now_s=time.time(), older_than_s=grace_s)
             report = await asyncio.to_thread(sweep, idle_s=grace_s)
         except (BlobError, OSError) as error:

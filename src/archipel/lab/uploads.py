@@ -1,10 +1,22 @@
 """Uploads for open leases: how much each was permitted, and what nobody wants any more.
 
 Law: bytes that came for a lease which ended without an accepted answer are given back to the disk, unless
-they were here before or another lease offered them as well.
+they were here before, another open lease offered them as well, a record names them, or an operator sends
+them. Whoever offers a blob first does not own it.
 """
 
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from archipel.lab import refusals
+
+MAX_OFFERS_PER_LEASE = 256
+"""Different blobs; no honest answer names so many."""
+MAX_STREAMS_PER_LEASE = 4
+"""Uploads at the same time: each keeps room on the disk for all that it announced."""
+MAX_LASTING = 65_536
+"""Operators' blobs that are remembered."""
 
 
 class Uploads:
@@ -16,6 +28,9 @@ class Uploads:
         """Work -> digest -> size."""
         self._ours: dict[str, int] = {}
         """Digest -> open leases that offered it, for blobs that were not here before."""
+        self._lasting: OrderedDict[str, None] = OrderedDict()
+        """What operators offered last: a run that is yet to be opened will name it."""
+        self._streams: dict[str, int] = {}
 
     def others(self, work: str, digest: str) -> int:
         """Bytes of the other blobs that were offered for this lease."""
@@ -23,24 +38,67 @@ class Uploads:
         return sum(size for other, size in sizes.items() if other != digest)
 
     def note(self, work: str, digest: str, size: int) -> None:
-        """An upload is about to start."""
+        """An upload is about to start.
+
+        Raises:
+            TooLarge: of more blobs than any answer to this lease can name.
+        """
         sizes = self._sizes.setdefault(work, {})
-        if digest not in sizes and (digest in self._ours or not self._is_here(digest)):
+        if digest not in sizes and len(sizes) >= MAX_OFFERS_PER_LEASE:
+            raise refusals.TooLarge(
+                f"{len(sizes)} blobs were offered for {work} already; at most that many are taken"
+            )
+        is_new = digest in self._ours or not self._is_here(digest)
+        if digest not in sizes and digest not in self._lasting and is_new:
             self._ours[digest] = self._ours.get(digest, 0) + 1
         sizes[digest] = size
 
-    def digests(self) -> set[str]:
-        """Everything that an open lease may still name."""
-        return {digest for sizes in self._sizes.values() for digest in sizes}
+    def note_lasting(self, digest: str) -> None:
+        """An operator's upload is about to start."""
+        self._ours.pop(digest, None)
+        self._lasting[digest] = None
+        self._lasting.move_to_end(digest)
+        if len(self._lasting) > MAX_LASTING:
+            self._lasting.popitem(last=False)
 
-    def ended(self, work: str, kept: Iterable[str]) -> list[str]:
-        """The lease is over; blobs to discard: those that are not `kept` and that nobody else offered."""
+    def named(self, digests: Iterable[str]) -> None:
+        """A record names them: no lease's end takes them away."""
+        for digest in digests:
+            self._ours.pop(digest, None)
+            self._lasting.pop(digest, None)
+
+    def digests(self) -> set[str]:
+        """Everything that an open lease, or a run yet to be opened, may still name."""
+        leased = {digest for sizes in self._sizes.values() for digest in sizes}
+        return leased | self._lasting.keys()
+
+    def ended(self, work: str) -> list[str]:
+        """The lease is over; blobs to discard: those that no record names and nobody else offered."""
         unwanted = []
-        wanted = set(kept)
         for digest in self._sizes.pop(work, {}):
             left = self._ours.pop(digest, 0) - 1
             if left > 0:
                 self._ours[digest] = left
-            elif left == 0 and digest not in wanted:
+            elif left == 0:
                 unwanted.append(digest)
         return unwanted
+
+    @contextmanager
+    def streaming(self, work: str | None) -> Iterator[None]:
+        """While the bytes of one upload come.
+
+        Raises:
+            Busy: too many of this lease's are on their way.
+        """
+        if work is None:
+            yield
+            return
+        if self._streams.get(work, 0) >= MAX_STREAMS_PER_LEASE:
+            raise refusals.Busy(f"{MAX_STREAMS_PER_LEASE} uploads for {work} are under way already")
+        self._streams[work] = self._streams.get(work, 0) + 1
+        try:
+            yield
+        finally:
+            self._streams[work] -= 1
+            if not self._streams[work]:
+                del self._streams[work]

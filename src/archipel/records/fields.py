@@ -21,6 +21,10 @@ MAX_REASON_CHARACTERS = 500
 MAX_BLOB_BYTES = 2**43
 """8 TiB: a trillion parameters in bf16, with room."""
 MAX_SEQ = 2**53 - 1
+MAX_WAIT_MS = 86_400_000
+"""A day: no deadline is longer, and no sum of a time and a deadline leaves what a record may hold."""
+MAX_PRICE_MICRO = 10**12
+"""Of one unit of work: the price of the largest lease is still a `Count`."""
 
 Did = Annotated[str, Field(pattern=r"^did:key:z6Mk[1-9A-HJ-NP-Za-km-z]{44}$")]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -32,6 +36,8 @@ KindName = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Reason = Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
+Wait = Annotated[int, Field(ge=100, le=MAX_WAIT_MS)]
+"""Milliseconds between a lease and its deadline."""
 Millis = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 VersionNumber = Annotated[int, Field(ge=0, le=1_000_000)]
 GroupIndex = Annotated[int, Field(ge=0, le=2**40)]

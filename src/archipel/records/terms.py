@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
-from archipel.records.fields import Closed
+from archipel.records.fields import Closed, Wait
 from archipel.records.recipe_form import RecipeForm
 
 
@@ -25,7 +25,7 @@ class Terms(Closed):
     """Every K-th version brings the learner's checkpoint; what it was learned from may then go."""
     keep_versions: Annotated[int, Field(ge=1, le=100_000)]
     """So many of the newest versions can be fetched."""
-    trusted_deadline_ms: Annotated[int, Field(ge=100)]
+    trusted_deadline_ms: Wait
     """How long a trusted key may take before another may try."""
 
 

@@ -7,9 +7,11 @@ from pydantic import Field
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
+    MAX_PRICE_MICRO,
     MAX_STOP_TOKENS,
     Count,
     TokenId,
+    Wait,
 )
 from archipel.records.recipe import Recipe
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
@@ -28,9 +30,9 @@ class RlPace(RunPace):
     temperature_micro: Annotated[int, Field(ge=1, le=10_000_000)]
     stop_tokens: Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_TOKENS)]
     max_groups_per_lease: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_WORK)]
-    min_deadline_ms: Annotated[int, Field(ge=100)]
+    min_deadline_ms: Wait
     slack_milli: Annotated[int, Field(ge=1000)]
-    price_micro: Count
+    price_micro: Annotated[int, Field(ge=0, le=MAX_PRICE_MICRO)]
     """Micro-credits for one accepted group."""
 
 
