@@ -31,7 +31,7 @@ from archipel.lab.decide import (
     opportunities,
 )
 from archipel.lab.entry import Entry, open_envelope
-from archipel.lab.handouts import Outgoing, Records, handout
+from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
 from archipel.lab.uploads import Uploads
@@ -94,6 +94,7 @@ class Lab:
         self.clock_ms = clock_ms
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
+        self._shelf = Shelf(blobs)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(log, state, self._on_durable, in_thread=in_thread)
         self._answers = Answers(blobs, in_thread=in_thread)
@@ -167,7 +168,7 @@ class Lab:
             self._waiting.leave(waiter)
         if entry is None:
             return None
-        return await handout(self.records, self.blobs, self.state, entry, have or Have())
+        return await handout(self.records, self._shelf, self.state, entry, have or Have())
 
     def permit_upload(self, offer: BlobOffered) -> bool:
         """Take note of an upload that is about to start; whether it is a trusted one.
@@ -251,7 +252,7 @@ class Lab:
             return None
         if entry is None:
             return None
-        return await handout(self.records, self.blobs, self.state, entry, have)
+        return await handout(self.records, self._shelf, self.state, entry, have)
 
     async def _answered_in(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         if self._closing:
