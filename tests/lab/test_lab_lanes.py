@@ -82,15 +82,19 @@ def test_a_head_that_never_ends_is_cut_and_a_long_body_is_not() -> None:
         assert (await asyncio.wait_for(reader.readuntil(b"%d" % size), 10)).endswith(b"%d" % size)
         writer.write(b"GET / HTTP/1.1\r\nX-Endless: ")
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            for _ in range(40):
-                writer.write(b"x" * server.MAX_HEAD_BYTES)
-                await writer.drain()
-                await asyncio.sleep(0)
-            await asyncio.wait_for(reader.readexactly(1), 10)
+            await pour_until_cut(reader, writer)
         writer.close()
         listening.close()
 
     asyncio.run(story())
+
+
+async def pour_until_cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    for _ in range(40):
+        writer.write(b"x" * server.MAX_HEAD_BYTES)
+        await writer.drain()
+        await asyncio.sleep(0)
+    await asyncio.wait_for(reader.readexactly(1), 10)
 
 
 def test_who_claims_another_s_key_uses_up_nothing_of_its_owner_s() -> None:

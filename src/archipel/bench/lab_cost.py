@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.bench.lab_filler import Filler, fill
-from archipel.bench.lab_load import process_seconds
+from archipel.bench.lab_load import process_seconds, with_sources
 from archipel.bench.lab_run import RUN
 from archipel.bench.site import Site
 from archipel.blobs import BlobStore
@@ -68,7 +68,7 @@ def measure_restarts(
 
     def at_size(size: int) -> None:
         open_cpu_s, recover_cpu_s = _parts(home)
-        with Site(folder, environment) as site:
+        with Site(folder, with_sources(environment)) as site:
             began = time.monotonic()
             site.start_lab()
             answer_s = time.monotonic() - began

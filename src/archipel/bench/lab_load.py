@@ -97,6 +97,11 @@ class Load:
         return (self.lab_cores - polls) / self.entries_per_s if self.entries_per_s else float("nan")
 
 
+def with_sources(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a process runs this very program, wherever it lies."""
+    return {**environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 def groups_of(plan: LoadPlan, nodes: int) -> int:
     """Leases a second: as planned, or what so few nodes can do at ease."""
     return max(1, min(plan.entries_per_s // 2, int(nodes / plan.work_s / 2)))
@@ -115,6 +120,7 @@ def measure_load(
         SiteFailed: the lab or a crowd ended or did not come in time.
         Lost: an answer has a receipt and is not in the ledger.
     """
+    environment = with_sources(environment)
     with Site(folder, environment) as site:
         site.start_lab(options=("--per-address", str(PER_ADDRESS)))
         crowds = Crowds(site, nodes, plan, environment)
