@@ -10,7 +10,8 @@ from click.testing import CliRunner
 from archipel.bench import lab_report
 from archipel.bench.lab import Measured
 from archipel.bench.lab_cost import measure_costs, measure_flow, measure_restarts
-from archipel.bench.lab_load import Load, LoadPlan, Lost, check_counted, measure_load
+from archipel.bench.lab_crowds import LoadPlan, Lost, check_counted
+from archipel.bench.lab_load import Load, measure_load
 from archipel.cli.bench_lab import command
 from archipel.cli.doors import child_environment
 from archipel.identity import Identity

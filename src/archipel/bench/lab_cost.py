@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.bench.lab_filler import Filler, fill
-from archipel.bench.lab_load import process_seconds, with_sources
+from archipel.bench.lab_load import with_sources
 from archipel.bench.lab_run import RUN
+from archipel.bench.processor import process_seconds
 from archipel.bench.site import Site
 from archipel.blobs import BlobStore
 from archipel.identity import Envelope, Identity, did_to_public_key, sign, verify

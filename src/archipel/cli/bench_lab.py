@@ -47,7 +47,7 @@ def command(
     import time
 
     from archipel.bench.lab import QUICK, Plan, measure
-    from archipel.bench.lab_load import Lost
+    from archipel.bench.lab_crowds import Lost
     from archipel.bench.lab_report import draw, table, to_json
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
