@@ -9,7 +9,6 @@ Sources: RFC 8032 (Ed25519), W3C CCG did:key (multicodec 0xed01, base58btc), DSS
 """
 
 import base64
-import json
 import os
 import re
 import stat
@@ -22,8 +21,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
-
-from archipel.records.canonical import canonical_json
 
 MAX_ENVELOPE_BYTES = 65_535
 """An envelope fits one ledger entry, which fits a C2SP tile (16-bit length)."""
@@ -38,13 +35,13 @@ _MULTICODEC_ED25519 = b"\xed\x01"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _FIELD_PRIME = 2**255 - 19
 _CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
-_PAYLOAD_TYPE = re.compile(f"[!-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
-_PLAIN = re.compile(r"[ !#-\[\]-~]*")
-"""Text that is its own JSON string: no quote, backslash, control or non-ASCII character."""
-_PLAIN_ENVELOPE = re.compile(
-    rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"([ !#-\[\]-~]*)",'
-    rb'"signatures":\[\{"keyid":"([ !#-\[\]-~]*)","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
+_PAYLOAD_TYPE = re.compile(rf"[!#-\[\]-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
+"""Printable ASCII that is its own JSON string: neither quote nor backslash."""
+_ENVELOPE = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"([!#-\[\]-~]*)",'
+    rb'"signatures":\[\{"keyid":"([!#-\[\]-~]*)","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
 )
+"""Canonical JSON of nothing but these fields, except that base64 has more than one spelling."""
 _KEYS_REMEMBERED = 16_384
 
 
@@ -179,17 +176,11 @@ class Envelope:
 
     def to_json(self) -> bytes:
         """Canonical JSON, the only form `from_json` takes."""
-        payload = base64.b64encode(self.payload)
-        signature = base64.b64encode(self.signature)
-        kind, keyid = (
-            text.encode() if _PLAIN.fullmatch(text) else canonical_json(text)[1:-1]
-            for text in (self.payload_type, self.keyid)
-        )
         return b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
-            payload,
-            kind,
-            keyid,
-            signature,
+            base64.b64encode(self.payload),
+            self.payload_type.encode(),
+            self.keyid.encode(),
+            base64.b64encode(self.signature),
         )
 
     @classmethod
@@ -201,36 +192,25 @@ class Envelope:
         """
         if len(data) > MAX_ENVELOPE_BYTES:
             raise BadEnvelope(f"{len(data)} bytes; the limit is {MAX_ENVELOPE_BYTES}")
+        parts = _ENVELOPE.fullmatch(data)
+        if parts is None:
+            raise BadEnvelope(
+                f"{data[:60]!r} is not the canonical JSON of a DSSE envelope with one signature: "
+                "other or repeated fields, spaces, or another order"
+            )
         try:
-            envelope = cls(*_parts(data))
-            is_exact = envelope.to_json() == data
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise BadEnvelope(f"not a DSSE envelope with one signature: {error!r:.200}") from None
-        if not is_exact:  # closes the schema, the JSON form and the base64 spelling at once
-            raise BadEnvelope("not canonical: unknown or repeated fields, spaces, order or base64")
+            envelope = cls(
+                payload=base64.b64decode(parts[1], validate=True),
+                payload_type=parts[2].decode(),
+                keyid=parts[3].decode(),
+                signature=base64.b64decode(parts[4], validate=True),
+            )
+        except ValueError as error:
+            raise BadEnvelope(f"not base64: {error}") from None
+        if envelope.to_json() != data:
+            raise BadEnvelope("base64 that is not in its one spelling")
         _check_bounds(envelope.payload, envelope.payload_type)
         return envelope
-
-
-def _parts(data: bytes) -> tuple[bytes, str, str, bytes]:
-    """(payload, type, name, signature) as the JSON has them; whether it is canonical is not looked at."""
-    plain = _PLAIN_ENVELOPE.fullmatch(data)
-    if plain is not None:
-        payload, kind, keyid, signature = plain.groups()
-        return (
-            base64.b64decode(payload, validate=True),
-            kind.decode(),
-            keyid.decode(),
-            base64.b64decode(signature, validate=True),
-        )
-    fields = json.loads(data)
-    (signed,) = fields["signatures"]
-    return (
-        base64.b64decode(fields["payload"], validate=True),
-        fields["payloadType"],
-        signed["keyid"],
-        base64.b64decode(signed["sig"], validate=True),
-    )
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -325,5 +305,5 @@ def _check_bounds(payload: bytes, payload_type: str) -> None:
     if not isinstance(payload_type, str) or not _PAYLOAD_TYPE.fullmatch(payload_type):
         raise BadEnvelope(
             f"payload type {payload_type!r:.140} is not 1 to {MAX_PAYLOAD_TYPE_CHARS} "
-            "printable ASCII characters"
+            "printable ASCII characters without quotes and backslashes"
         )

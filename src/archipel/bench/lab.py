@@ -17,7 +17,8 @@ from archipel.bench.lab_cost import (
     measure_flow,
     measure_restarts,
 )
-from archipel.bench.lab_load import Load, LoadPlan, measure_load
+from archipel.bench.lab_crowds import LoadPlan
+from archipel.bench.lab_load import Load, measure_load
 
 Tell = Callable[[str], None]
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.bench.lab_filler import Filler, fill
-from archipel.bench.lab_load import process_seconds
+from archipel.bench.lab_load import with_sources
 from archipel.bench.lab_run import RUN
+from archipel.bench.processor import process_seconds
 from archipel.bench.site import Site
 from archipel.blobs import BlobStore
 from archipel.identity import Envelope, Identity, did_to_public_key, sign, verify
@@ -68,7 +69,7 @@ def measure_restarts(
 
     def at_size(size: int) -> None:
         open_cpu_s, recover_cpu_s = _parts(home)
-        with Site(folder, environment) as site:
+        with Site(folder, with_sources(environment)) as site:
             began = time.monotonic()
             site.start_lab()
             answer_s = time.monotonic() - began
@@ -122,7 +123,9 @@ def measure_flow(statements: int, folder: Path) -> Flow:
     try:
         parts = _flow_parts(state, said)
         wall, cpu = time.monotonic(), time.process_time()
-        asyncio.run(_pour(Committer(log, state, lambda *_: None, in_thread=True), said))
+        asyncio.run(
+            _pour(Committer(log, state, lambda *_: None, lambda: None, in_thread=True), said)
+        )
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         entries = [Entry(0, *_opened(data)).to_bytes() for data in said]
         with _timed(parts, "append", len(said)):

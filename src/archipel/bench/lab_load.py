@@ -6,49 +6,27 @@ Law: bounded in number and time, and it ends by itself; what was counted has to 
 """
 
 import asyncio
-import json
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from archipel.bench.lab_crowd import CrowdJob
+from archipel.bench.lab_crowds import Crowds, LoadPlan, check_counted
 from archipel.bench.lab_run import RUN, Learner, open_run
 from archipel.bench.lab_wire import Voice, Wire
+from archipel.bench.processor import memory_bytes, process_seconds
 from archipel.bench.site import Site
 from archipel.identity import Identity
-from archipel.ledger.location import read_log
-from archipel.ledger.verification import lab_key
 
 PER_ADDRESS = 30_000
 JOIN_LIMIT_S = 600.0
-END_LIMIT_S = 120.0
 PROBE_S = 0.1
 """Between two pages that a visitor looks at."""
 PAGES = ("/healthz", f"/runs/{RUN}", "/nodes?limit=100")
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class LoadPlan:
-    """How hard a lab is pressed."""
-
-    entries_per_s: int = 300
-    """Aim; half of them are grants, half are answers. Few nodes cannot reach it."""
-    idle_s: float = 15.0
-    warm_s: float = 10.0
-    measured_s: float = 60.0
-    wait_s: float = 30.0
-    """Of a long poll."""
-    work_s: float = 1.0
-    crowds: int = 2
-    is_next_asked: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,6 +75,11 @@ class Load:
         return (self.lab_cores - polls) / self.entries_per_s if self.entries_per_s else float("nan")
 
 
+def with_sources(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a process runs this very program, wherever it lies."""
+    return {**environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
 def groups_of(plan: LoadPlan, nodes: int) -> int:
     """Leases a second: as planned, or what so few nodes can do at ease."""
     return max(1, min(plan.entries_per_s // 2, int(nodes / plan.work_s / 2)))
@@ -113,8 +96,9 @@ def measure_load(
 
     Raises:
         SiteFailed: the lab or a crowd ended or did not come in time.
-        Lost: an answer has a receipt and is not in the ledger.
+        lab_crowds.Lost: an answer has a receipt and is not in the ledger.
     """
+    environment = with_sources(environment)
     with Site(folder, environment) as site:
         site.start_lab(options=("--per-address", str(PER_ADDRESS)))
         crowds = Crowds(site, nodes, plan, environment)
@@ -126,86 +110,6 @@ def measure_load(
         site.interrupt("lab")
     check_counted(folder / "lab", counted)
     return load
-
-
-class Lost(RuntimeError):
-    """The lab gave a receipt for what its ledger does not hold."""
-
-
-def check_counted(home: Path, indices: list[int]) -> None:
-    """Every index is that of an answer in the ledger, and none was given twice."""
-    if len(set(indices)) != len(indices):
-        raise Lost("two answers have the same place in the ledger")
-    key = lab_key(Identity.load(home / "lab.key").did)
-    log = read_log(home / "ledger.sqlite", key, home / "ledger.head")
-    try:
-        wanted = set(indices)
-        for index, entry in enumerate(log.entries()):
-            if index in wanted and _kind(entry) == "work.answered":
-                wanted.discard(index)
-    finally:
-        log.close()
-    if wanted:
-        raise Lost(f"{len(wanted)} receipts name no answer, for instance entry {min(wanted)}")
-
-
-def _kind(entry: bytes) -> str:
-    import base64
-
-    return str(json.loads(base64.b64decode(json.loads(entry)["record"]["payload"]))["kind"])
-
-
-class Crowds:
-    """The processes that stand for the nodes."""
-
-    def __init__(
-        self, site: Site, nodes: int, plan: LoadPlan, environment: Mapping[str, str]
-    ) -> None:
-        place, lab = urlsplit(site.url), site.get("/lab")["lab"]
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._outs: list[Path] = []
-        for number in range(min(plan.crowds, nodes)):
-            out = site.folder / f"crowd-{number}.json"
-            share = len(range(number, nodes, min(plan.crowds, nodes)))
-            job = CrowdJob(
-                str(place.hostname), int(place.port or 0), lab, share, number, plan.wait_s,
-                plan.work_s, plan.is_next_asked, str(out),
-            )  # fmt: skip
-            path = out.with_suffix(".job.json")
-            path.write_text(json.dumps(asdict(job)))
-            self._outs.append(out)
-            self._processes.append(
-                subprocess.Popen(  # noqa: S603  our own program, no shell
-                    [sys.executable, "-m", "archipel.bench.lab_crowd", str(path)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env=dict(environment),
-                )
-            )
-
-    def wait(self) -> None:
-        """Until every node waits for work."""
-        for process in self._processes:
-            if process.stdout is None or process.stdout.readline() != b"waiting\n":
-                raise Lost("a crowd ended before its nodes had joined")
-
-    def end(self) -> list[dict[str, Any]]:
-        """What each crowd saw."""
-        for process in self._processes:
-            if process.stdin is not None:
-                process.stdin.close()
-        for process in self._processes:
-            process.wait(END_LIMIT_S)
-        return [json.loads(out.read_bytes()) for out in self._outs]
-
-    def kill(self) -> None:
-        """Whatever is left of them."""
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
 
 
 @dataclass(frozen=True)
@@ -351,17 +255,3 @@ class _Figures:
 
 def _count(times: list[float], start_s: float, end_s: float) -> int:
     return sum(start_s <= at_s < end_s for at_s in times)
-
-
-def process_seconds(pid: int) -> float:
-    """Processor seconds that a process has used (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def memory_bytes(pid: int) -> tuple[int, int]:
-    """(resident now, highest so far), in bytes (Linux)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    named = dict(line.split(":", 1) for line in lines if line.startswith(("VmRSS", "VmHWM")))
-    now, most = (int(named[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, most

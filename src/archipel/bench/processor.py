@@ -36,6 +36,20 @@ def tree_seconds(root: int | None = None) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
+def process_seconds(pid: int) -> float:
+    """Processor seconds that a process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[_USER]) + int(fields[_SYSTEM])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_bytes(pid: int) -> tuple[int, int]:
+    """(resident now, highest so far), in bytes (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    named = dict(line.split(":", 1) for line in lines if line.startswith(("VmRSS", "VmHWM")))
+    now, most = (int(named[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
+
+
 def _stat(process: Path) -> tuple[int, int] | None:
     """(parent, ticks used); None when the process ended meanwhile."""
     try:

@@ -44,14 +44,13 @@ def command(
       archipel bench lab --part load --nodes 10000
       archipel bench lab --png lab.png
     """
-    import os
     import time
 
     from archipel.bench.lab import QUICK, Plan, measure
-    from archipel.bench.lab_load import Lost
+    from archipel.bench.lab_crowds import Lost
     from archipel.bench.lab_report import draw, table, to_json
     from archipel.bench.site import SiteFailed
-    from archipel.cli.doors import mending, show
+    from archipel.cli.doors import child_environment, mending, show
 
     plan = QUICK if quick else Plan()
     load = replace(
@@ -73,7 +72,7 @@ def command(
         click.echo(f"{time.monotonic() - began:6.0f}s  {text}", err=True)
 
     with mending(SiteFailed, Lost, OSError, TimeoutError):
-        measured = measure(plan, dict(os.environ), tell)
+        measured = measure(plan, child_environment(), tell)
     if png is not None:
         draw(measured, png)
     show(to_json(measured), as_json, lambda: table(measured))

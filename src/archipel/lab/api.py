@@ -19,7 +19,7 @@ from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
 from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
-from archipel.lab.lanes import Lanes
+from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import Busy, Refused, StorageExhausted
 from archipel.lab.upkeep import Upkeep
@@ -61,15 +61,19 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
         summary="Records in, leases out, blobs both ways; state is a fold over the ledger.",
         lifespan=lifespan,
     )
-    api.add_exception_handler(Refused, _refused)
+    errors: dict[type[Exception], OnError] = {
+        Refused: _refused,
+        ClientDisconnect: _hung_up,
+        BlobError: _disk_trouble,
+        LedgerError: _disk_trouble,
+    }
+    for kind, answer in errors.items():
+        api.add_exception_handler(kind, answer)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http_error)
-    api.add_exception_handler(ClientDisconnect, _hung_up)
-    for trouble in (BlobError, LedgerError):
-        api.add_exception_handler(trouble, _disk_trouble)
     doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
     lanes = record_routes(api, lab, doorman)
-    api.add_middleware(Lanes, lanes=lanes, errors={Refused: _refused, ClientDisconnect: _hung_up})
+    api.add_middleware(Lanes, lanes=lanes, errors=errors)
     view_routes(api, lab)
     blob_routes(api, lab)
     return api

@@ -31,6 +31,7 @@ from archipel.records.parcel import MAX_PARCEL_BLOBS, SMALL_BLOB_BYTES
 from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered
 
 MAX_SEALED_REMEMBERED = 4096
+MAX_SHELF_BYTES = 32 * 1024 * 1024
 MAX_NEWS_BYTES = SMALL_BLOB_BYTES
 """Blobs of one handout together."""
 MAX_DOCUMENT_CHARACTERS = 512 * 1024
@@ -77,6 +78,29 @@ class Records:
         self._sealed[position] = sealed
         if len(self._sealed) > MAX_SEALED_REMEMBERED:
             self._sealed.popitem(last=False)
+
+
+class Shelf:
+    """The small blobs that go out again and again (every node needs a version's), read and hashed once."""
+
+    def __init__(self, blobs: Blobs, max_bytes: int = MAX_SHELF_BYTES) -> None:
+        self._blobs = blobs
+        self._left = max_bytes
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    def read_bytes(self, digest: str, max_bytes: int) -> bytes:
+        """As a store does; what was not asked for longest makes room."""
+        data = self._kept.get(digest)
+        if data is not None:
+            self._kept.move_to_end(digest)
+            return data
+        data = self._blobs.read_bytes(digest, max_bytes)
+        self._kept[digest] = data
+        self._left -= len(data)
+        while self._left < 0:
+            _, gone = self._kept.popitem(last=False)
+            self._left += len(gone)
+        return data
 
 
 def _is_trusted(statement: LeaseGranted | WorkAnswered) -> bool:

@@ -31,7 +31,7 @@ from archipel.lab.decide import (
     opportunities,
 )
 from archipel.lab.entry import Entry, open_envelope
-from archipel.lab.handouts import Outgoing, Records, handout
+from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
 from archipel.lab.uploads import Uploads
@@ -104,6 +104,7 @@ class Lab:
         self.clock_ms = clock_ms
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
+        self._shelf = Shelf(blobs)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
@@ -178,7 +179,7 @@ class Lab:
             self._waiting.leave(waiter)
         if entry is None:
             return None
-        return await handout(self.records, self.blobs, self.state, entry, have or Have())
+        return await handout(self.records, self._shelf, self.state, entry, have or Have())
 
     def permit_upload(self, offer: BlobOffered) -> Permit:
         """Take note of an upload that is about to start.
@@ -259,7 +260,7 @@ class Lab:
             entry = await waiter.granted
             if entry is None:
                 return None
-            return await handout(self.records, self.blobs, self.state, entry, have)
+            return await handout(self.records, self._shelf, self.state, entry, have)
         except (refusals.Refused, LedgerError):  # the answer is in the ledger: its receipt goes out
             return None
 

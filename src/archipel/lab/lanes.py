@@ -12,10 +12,7 @@ from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
-
-from archipel.lab.refusals import Refused
 
 Lane = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 """(request, the named groups of its query)."""
@@ -34,8 +31,8 @@ class Lanes:
         """`lanes`: path -> (the usual queries, what answers); `errors`: what becomes of what it raises."""
         self._app = app
         self._lanes = lanes
-        self._refused = errors[Refused]
-        self._hung_up = errors[ClientDisconnect]
+        self._errors = dict(errors)
+        self._kinds = tuple(errors)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -52,8 +49,7 @@ class Lanes:
         }
         try:
             response = await lane[1](request, named)
-        except Refused as error:
-            response = await self._refused(request, error)
-        except ClientDisconnect as error:
-            response = await self._hung_up(request, error)
+        except self._kinds as error:
+            kind = next(kind for kind in self._kinds if isinstance(error, kind))
+            response = await self._errors[kind](request, error)
         await response(scope, receive, send)

@@ -20,9 +20,9 @@ def changed(value: T, **changes: Any) -> T:
     Raises:
         TypeError: it has no such field.
     """
-    kind: type[Any] = type(value)
-    names, read, setters = _shape(kind)  # type: ignore[arg-type]  # a class is hashable
-    copy: T = object.__new__(kind)
+    kind = type(value)
+    names, read, setters = _shape(kind)  # type: ignore[arg-type]  # every class can be hashed
+    copy = object.__new__(kind)
     for set_field, old in zip(setters.values(), read(value), strict=True):
         set_field(copy, old)
     for name, new in changes.items():
