@@ -9,8 +9,9 @@ ledger ends; nothing is awaited between judging a statement and folding it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import BadEnvelope, Envelope, Identity, IdentityError, sign
@@ -21,6 +22,7 @@ from archipel.lab.commit import Committer, Recorded
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
     Crowds,
+    Opportunity,
     crowds,
     expired_leases,
     forgettable,
@@ -277,11 +279,18 @@ class Lab:
         """Hand out what there is to those who wait, first come, first served."""
         if not self._closing and len(self._waiting):
             found = opportunities(self.ahead)
-            while found:
-                kinds = {each.rules.name for each in found}
-                if not any(self._grant(waiter) for waiter in self._waiting.able(kinds)):
-                    return
+            while found and any(self._grant(waiter) for waiter in self._candidates(found)):
                 found = opportunities(self.ahead)
+
+    def _candidates(self, found: Sequence[Opportunity]) -> Iterator[Waiter]:
+        """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
+        that they do it are not looked at.
+        """
+        trusted = [each.run.opened.trusted for each in found if each.rules.words.trusted]
+        named = map(self._waiting.of, dict.fromkeys(chain.from_iterable(trusted)))
+        yield from (waiter for waiter in named if waiter is not None)
+        free = {each.rules.name for each in found if not each.rules.words.trusted}
+        yield from self._waiting.able(free)
 
     def _grant(self, waiter: Waiter) -> bool:
         """Whether there was a lease for this node; then it waits no more."""
