@@ -1,7 +1,9 @@
 """What strangers, careless operators and failing disks tried on a lab, and must not get."""
 
+import asyncio
 import json
 import shutil
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +14,10 @@ import pytest
 from pydantic import ValidationError
 
 from archipel.lab import refusals
+from archipel.lab.answers import Answers
 from archipel.lab.decide import crowds
 from archipel.lab.handouts import MAX_DOCUMENT_CHARACTERS, _fitting
+from archipel.lab.requests import Arriving
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.uploads import MAX_OFFERS_PER_LEASE, MAX_STREAMS_PER_LEASE, Uploads
 from archipel.ledger.storage import LedgerUnavailable
@@ -23,7 +27,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
 from archipel.records.rollouts import pack_rollouts
-from archipel.records.statements import BlobOffered, LeaseGranted, WorkAnswered
+from archipel.records.statements import BlobOffered, LeaseGranted, LeaseRequested, WorkAnswered
 from door import Door, problem
 from people import Provider, envelope, identity, ref
 from world import World
@@ -315,3 +319,61 @@ def test_inputs_that_would_outgrow_a_parcel_are_fetched_by_themselves() -> None:
     assert _fitting(works, MAX_DOCUMENT_CHARACTERS) is None
     assert _fitting(works[:10], MAX_DOCUMENT_CHARACTERS) == works[:10]
     assert _fitting(works[:10], 1000) is None
+
+
+def test_strangers_who_say_they_do_trusted_work_are_not_looked_at_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.started()  # the evaluation of version 0 is due
+    strangers = []
+    for number in range(20):
+        stranger = world.provider(f"stranger {number}", join=False)
+        stranger.kinds = ("update", "evaluate")
+        stranger.join()
+        strangers.append(stranger)
+    tried: list[str] = []
+    grant = world.lab._grant
+    monkeypatch.setattr(
+        world.lab, "_grant", lambda waiter: tried.append(waiter.request.author) or grant(waiter)
+    )
+
+    async def story() -> None:
+        waiting = [asyncio.ensure_future(world.lab.lease(s.request(), 5.0)) for s in strangers]
+        await asyncio.sleep(0)
+        world.lab._offer()
+        learner = identity("learner")
+        request = world.statement(learner, LeaseRequested, kinds=("update", "evaluate"), holding=())
+        given = await world.lab.lease(envelope(learner, request), 5.0)
+        assert given is not None
+        world.lab.close()
+        await asyncio.gather(*waiting)
+
+    world.await_(story())
+    assert set(tried) == {identity("learner").did}
+
+
+def test_half_bodies_get_no_more_memory_than_their_address_may_have() -> None:
+    arriving = Arriving(in_all=10, per_address=6)
+    arriving.take("a", 6)
+    for address, num_bytes in (("a", 1), ("b", 5)):
+        with pytest.raises(refusals.Busy):
+            arriving.take(address, num_bytes)
+    arriving.take("b", 4)
+    arriving.give_back("a", 6)
+    arriving.take("c", 6)
+
+
+def test_one_key_cannot_fill_all_threads_with_answers_to_be_checked(world: World) -> None:
+    held = threading.Event()
+    answers = Answers(world.blobs, in_thread=True)
+
+    async def story() -> None:
+        first = [asyncio.ensure_future(answers._beside("key", held.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(refusals.Busy):
+            await answers._beside("key", held.wait)
+        held.set()
+        await asyncio.gather(*first)
+        await answers._beside("key", held.wait)
+
+    world.await_(story())

@@ -5,7 +5,10 @@ Law: the state may have moved on when they are done, so the caller judges the an
 """
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from archipel.blobs import BlobError, BlobStore, StorageFull
 from archipel.lab import refusals
@@ -18,6 +21,10 @@ from archipel.records.statements import WorkAnswered
 
 INLINE_BYTES = 64 * 1024
 """So much is checked faster than a thread is asked."""
+THREADS = 2
+"""Their own: behind checks of large results, the ledger and everybody's uploads would wait."""
+MAX_AT_ONCE_PER_KEY = 2
+"""A node sends no more at a time; one that repeats a bad result must not fill all threads."""
 
 
 class Answers:
@@ -26,6 +33,10 @@ class Answers:
     def __init__(self, blobs: BlobStore, *, in_thread: bool) -> None:
         self._blobs = blobs
         self._in_thread = in_thread
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="answers")
+        self._at_work: Counter[str] = Counter()
+        """Author -> answers that are being inspected."""
+        self._counting = threading.Lock()
 
     def has_blob(self, brought: Sequence[bytes]) -> HasBlob:
         """Whether a blob is here, or comes along."""
@@ -38,7 +49,7 @@ class Answers:
         """Inspect an admitted answer and keep what it brought; whether anything was waited for.
 
         Raises:
-            Refused: the bytes are not what was asked, or there is no room for them.
+            Refused: the bytes are not what was asked, there is no room for them, or too many come at once.
         """
         lease = state.leases[answered.work]
         run, rules = run_of(state, lease), RULES_OF[lease.spec.kind]
@@ -57,10 +68,26 @@ class Answers:
             self._keep(brought, is_trusted=rules.words.trusted)
 
         if self._in_thread and (brought or sum(blob.size for blob in named) > INLINE_BYTES):
-            await asyncio.to_thread(work)
+            await self._beside(answered.author, work)
             return True
         work()
         return False
+
+    async def _beside(self, author: str, work: Callable[[], None]) -> None:
+        """In a thread; whoever asked may go, the thread's end is what counts."""
+        with self._counting:
+            if self._at_work.get(author, 0) >= MAX_AT_ONCE_PER_KEY:
+                raise refusals.Busy(f"{MAX_AT_ONCE_PER_KEY} answers of this key are being checked")
+            self._at_work[author] += 1
+        done = self._threads.submit(work)
+        done.add_done_callback(lambda _: self._ended(author))
+        await asyncio.wrap_future(done)
+
+    def _ended(self, author: str) -> None:
+        with self._counting:
+            self._at_work[author] -= 1
+            if not self._at_work[author]:
+                del self._at_work[author]
 
     def _keep(self, brought: Sequence[bytes], *, is_trusted: bool) -> None:
         try:

@@ -1,30 +1,65 @@
 """What the routes share: bodies with a bound and a deadline, and an end to work nobody waits for."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from archipel.lab.refusals import Refused, TooLarge
+from archipel.lab.refusals import Busy, Refused, TooLarge
 
 BODY_LIMIT_S = 30.0
 """A body that is not here by then is cut off; a record's is small."""
 
+MAX_ARRIVING_BYTES = 512 * 1024 * 1024
+"""Of all bodies that are on their way, in memory."""
+MAX_ARRIVING_PER_ADDRESS = 64 * 1024 * 1024
+
 T = TypeVar("T")
+
+
+class Arriving:
+    """Bytes of bodies that are not here whole, by address: who sends half of many gets no more room."""
+
+    def __init__(self, in_all: int, per_address: int) -> None:
+        self._in_all = in_all
+        self._per_address = per_address
+        self._held: Counter[str] = Counter()
+
+    def take(self, address: str, num_bytes: int) -> None:
+        """Raises Busy when this address, or all together, hold too much."""
+        held = self._held[address] + num_bytes
+        if held > self._per_address or self._held.total() + num_bytes > self._in_all:
+            raise Busy(
+                f"{held} bytes from {address} are on their way already; send them again later"
+            )
+        self._held[address] = held
+
+    def give_back(self, address: str, num_bytes: int) -> None:
+        """They are here, or will never be."""
+        self._held[address] -= num_bytes
+        if not self._held[address]:
+            del self._held[address]
+
+
+_arriving = Arriving(MAX_ARRIVING_BYTES, MAX_ARRIVING_PER_ADDRESS)
 
 
 async def bounded_body(request: Request, limit: int) -> bytes:
     """The body, or a refusal as soon as it exceeds `limit` bytes or BODY_LIMIT_S seconds."""
-    body = bytearray()
+    body, address = bytearray(), address_of(request)
     try:
         async with asyncio.timeout(BODY_LIMIT_S):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
+                if len(body) + len(chunk) > limit:
                     raise TooLarge(f"the body is larger than {limit} bytes")
+                _arriving.take(address, len(chunk))
+                body += chunk
     except TimeoutError:
         raise Refused(f"the body was not here within {BODY_LIMIT_S:.0f} s; send it again") from None
+    finally:
+        _arriving.give_back(address, len(body))
     return bytes(body)
 
 

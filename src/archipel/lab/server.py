@@ -142,6 +142,7 @@ class LabServer(uvicorn.Server):
     def __init__(self, api: FastAPI, lab: Lab, per_address: int) -> None:
         """`per_address`: connections of one address."""
         in_all = max(descriptors() - SPARE_DESCRIPTORS, SPARE_DESCRIPTORS // 2)
+        per_address = min(per_address, in_all // 2)  # one alone never locks out all others
         super().__init__(
             uvicorn.Config(
                 api,
