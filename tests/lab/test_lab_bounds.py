@@ -1,32 +1,22 @@
 """The bounds of a lab hold exactly: what stands at one is taken, what stands beyond it is refused."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from archipel.lab import admission, refusals
-from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
-from archipel.lab.decide import next_seq
-from archipel.lab.entry import read_entry
+from archipel.lab.apply import MAX_SNAPSHOT_LAG
 from archipel.lab.lab import author_of, event_fields
-from archipel.lab.recovery import pages, replay
-from archipel.lab.state import MAX_ENDS_REMEMBERED, LabState, Phase
-from archipel.records.canonical import canonical_json
+from archipel.lab.state import MAX_ENDS_REMEMBERED, Phase
 from archipel.records.statements import (
-    InvalidRecord,
     LabOpened,
-    LeaseExpired,
-    LeaseRequested,
     LeaseReturned,
     NodeJoined,
-    NodesForgotten,
     RunOpened,
     RunStopped,
-    SnapshotTaken,
 )
 from people import Provider, envelope, identity, ref
-from world import PACE, START_MS, World
+from world import PACE, World
 
 
 def test_the_bounds_are_the_documented_ones() -> None:
@@ -64,17 +54,17 @@ def test_requests_are_numbered_apart_from_statements_and_each_is_granted_once(wo
     world.started(max_groups_per_lease=1)
     node = world.provider("node")
     statement_seq = world.state.sequences[node.did]
-    request = node.request(seq=1)
+    request = node.request(seq=2)
     granted = world.ask(request)
     assert granted is not None
-    assert granted.request_seq == world.state.asked[node.did] == 1
+    assert granted.request_seq == world.state.asked[node.did] == 2
     assert world.state.sequences[node.did] == statement_seq
-    for seq in (0, 1):
+    for seq in (1, 2):
         with pytest.raises(refusals.Replayed):
             world.ask(node.request(seq=seq))
     node.leases[granted.work] = granted
     node.answer(granted)
-    assert world.ask(node.request(seq=2)) is not None
+    assert world.ask(node.request(seq=3)) is not None
 
 
 def test_a_request_that_got_nothing_is_not_heard_again(world: World) -> None:
@@ -173,125 +163,6 @@ def test_how_the_newest_leases_of_a_node_ended_is_remembered(world: World) -> No
         node.answer(grants[1])
 
 
-def snapshot(world: World, size: int, **lies: Any) -> SnapshotTaken:
-    did = world.state.lab
-    fields = {"author": did, "seq": next_seq(world.state), "size": size, "state": ref(b"s")} | lies
-    return SnapshotTaken(lab=did, **fields)
-
-
-def test_a_snapshot_is_announced_within_the_lag_and_not_before_its_time(world: World) -> None:
-    state = LabState(lab=identity("lab").did, size=MAX_SNAPSHOT_LAG + 7)
-    for size in (7, MAX_SNAPSHOT_LAG, state.size):
-        told = apply(state, snapshot(world, size), 1)
-        assert told.snapshot == (size, ref(b"s"))
-        assert told.size == state.size + 1
-    for size in (6, state.size + 1):
-        with pytest.raises(Contradiction, match="entries ago"):
-            apply(state, snapshot(world, size), 1)
-
-
-def test_a_replay_can_check_a_snapshot_as_old_as_one_may_be(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for place in ("archipel.lab.recovery", "archipel.lab.apply"):
-        monkeypatch.setattr(f"{place}.MAX_SNAPSHOT_LAG", 3)
-    from archipel.lab.recovery import snapshot_ref
-    from archipel.lab.snapshots import encode_state
-
-    size, data = world.state.size, encode_state(world.state)
-    for number in range(3):
-        world.provider(f"node {number}")
-    world.await_(world.lab.say(snapshot(world, size, state=snapshot_ref(data))))
-    assert replay(world.state.lab, pages(world.lab.log)) == world.state
-
-
-IMPOSSIBLE: dict[str, Callable[[World], Any]] = {
-    "a second founding": lambda w: w.statement(identity("lab"), LabOpened, operators=("did:x",)),
-    "the same run again": lambda w: w.run().opened,
-    "the end of no lease": lambda w: w.statement(
-        identity("lab"), LeaseExpired, work="run.99", cause="lost"
-    ),
-    "an unknown node forgotten": lambda w: w.statement(
-        identity("lab"), NodesForgotten, nodes=(identity("nobody").did,)
-    ),
-    "the stop of no run": lambda w: w.statement(w.operator, RunStopped, run="none", reason=""),
-    "a request": lambda w: w.statement(
-        identity("learner"), LeaseRequested, kinds=("rollout",), holding=()
-    ),
-}
-
-
-@pytest.mark.parametrize("what", IMPOSSIBLE)
-def test_a_ledger_in_which_something_impossible_stands_is_not_folded(
-    world: World, what: str
-) -> None:
-    world.started()
-    with pytest.raises(Contradiction):
-        apply(world.state, IMPOSSIBLE[what](world), 1)
-
-
-def test_a_lab_is_founded_by_itself_alone_and_first() -> None:
-    lab, other = identity("lab"), identity("other")
-    empty = LabState(lab=lab.did)
-    founded = LabOpened(lab=lab.did, author=lab.did, seq=1, operators=(other.did,))
-    assert apply(empty, founded, 1).operators == {other.did}
-    with pytest.raises(Contradiction, match="signed by the lab itself"):
-        apply(empty, founded.model_copy(update={"author": other.did}), 1)
-    with pytest.raises(Contradiction, match="once, first"):
-        apply(apply(empty, founded, 1), founded, 1)
-
-
-def test_a_node_that_holds_work_cannot_be_forgotten(world: World) -> None:
-    world.started(max_groups_per_lease=1)
-    node = world.provider("node")
-    assert node.ask() is not None
-    forgotten = world.statement(identity("lab"), NodesForgotten, nodes=(node.did,))
-    with pytest.raises(Contradiction, match="holds work"):
-        apply(world.state, forgotten, 1)  # type: ignore[arg-type]  # recorded
-
-
-def test_a_grant_of_another_number_than_the_next_cannot_follow(world: World) -> None:
-    world.started(max_groups_per_lease=1)
-    node = world.provider("node")
-    before = world.state
-    granted = node.ask()
-    assert granted is not None
-    assert apply(before, granted, world.now_ms).leases.keys() == {granted.work}
-    for lie in ({"work": "run.99"}, {"work": "run.1"}, {"node": identity("nobody").did}):
-        with pytest.raises(Contradiction):
-            apply(before, granted.model_copy(update=lie), 1)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda v: v | {"more": 1},
-        lambda v: {"record": v["record"]},
-        lambda v: {"at_ms": v["at_ms"]},
-        lambda v: v | {"at_ms": "1"},
-        lambda v: v | {"at_ms": True},
-        lambda v: v | {"at_ms": None},
-        lambda v: [v["at_ms"], v["record"]],
-    ],
-)
-def test_an_entry_has_a_time_and_a_record_and_nothing_else(world: World, change: Any) -> None:
-    import json
-
-    (data,) = world.lab.log.read(0, 1)
-    assert read_entry(data).to_bytes() == data
-    with pytest.raises(InvalidRecord):
-        read_entry(canonical_json(change(json.loads(data))))
-
-
-def test_an_entry_that_only_asks_is_none(world: World) -> None:
-    import json
-
-    node = Provider(world, identity("node"))
-    record = json.loads(node.request())
-    with pytest.raises(InvalidRecord, match="only asks"):
-        read_entry(canonical_json({"at_ms": START_MS, "record": record}))
-
-
 def test_whose_statement_an_envelope_is_can_be_told_before_it_is_verified(world: World) -> None:
     node = Provider(world, identity("node"))
     assert author_of(node.request()) == node.did
@@ -345,7 +216,7 @@ def test_prices_are_by_the_group_and_held_until_the_answer(world: World) -> None
     assert granted is not None
     price = 3 * PACE["price_micro"]
     assert granted.price_micro == price
-    assert world.state.book[f"held:{'run'}"] == price
+    assert world.state.book["held:run"] == price
     assert world.state.book[world.operator.did] == -price
     node.give_back(granted.work)
     assert dict(world.state.book) == {}
