@@ -6,7 +6,6 @@ are hashed on their way to the disk; what does not hash to its name is never kep
 
 import asyncio
 import base64
-import binascii
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
@@ -105,7 +104,7 @@ def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, bool]:
     """The offer, permitted, and whether a trusted key made it."""
     try:
         data = base64.b64decode(header, validate=True)
-    except binascii.Error:
+    except ValueError:  # other letters than ASCII included
         raise refusals.Malformed("Archipel-Offer is not base64") from None
     _, offer = open_record(data)
     if not isinstance(offer, BlobOffered):
