@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -18,16 +18,24 @@ LIMIT_S = 10.0
 
 
 @asynccontextmanager
-async def serving(world: World, per_address: int = 9) -> AsyncIterator[tuple[LabServer, int]]:
+async def serving(world: World, per_address: int = 9) -> AsyncIterator[tuple[LabServer, "Call"]]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = LabServer(make_api(world.lab), world.lab, per_address)
         running = asyncio.create_task(server._serve([listener]))
         while not server.started:  # noqa: ASYNC110  uvicorn offers no event for it
             await asyncio.sleep(0.005)
+        calls: list[Caller] = []
+
+        async def call() -> Caller:
+            calls.append(await Caller.call(listener.getsockname()[1]))
+            return calls[-1]
+
         try:
-            yield server, listener.getsockname()[1]
+            yield server, call
         finally:
+            for each in calls:
+                await each.close()
             server.should_exit = True
             await running
 
@@ -60,8 +68,13 @@ class Caller:
         except ConnectionError:
             return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+
+Call = Callable[[], Awaitable[Caller]]
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HTT", ASK[:-2]])
@@ -71,8 +84,8 @@ def test_a_head_that_is_never_finished_ends_the_connection(
     monkeypatch.setattr(server_module, "HEAD_LIMIT_S", 0.05)
 
     async def story() -> bool:
-        async with serving(world) as (_, port):
-            caller = await Caller.call(port)
+        async with serving(world) as (_, call):
+            caller = await call()
             caller.writer.write(said)
             return await caller.ended()
 
@@ -81,13 +94,12 @@ def test_a_head_that_is_never_finished_ends_the_connection(
 
 def test_a_head_in_pieces_is_answered_and_the_connection_serves_again(world: World) -> None:
     async def story() -> list[bytes]:
-        async with serving(world) as (_, port):
-            caller = await Caller.call(port)
+        async with serving(world) as (_, call):
+            caller = await call()
             caller.writer.write(ASK[:9])
             await caller.writer.drain()
             await asyncio.sleep(0.01)
             answers = [await caller.ask(ASK[9:]), await caller.ask()]
-            caller.close()
             return answers
 
     for answer in world.await_(story()):
@@ -106,12 +118,11 @@ def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
     )
 
     async def story() -> bytes:
-        async with serving(world) as (_, port):
-            caller = await Caller.call(port)
+        async with serving(world) as (_, call):
+            caller = await call()
             caller.writer.write(ask + request)
             async with asyncio.timeout(LIMIT_S):
                 head = await caller.reader.readuntil(b"\r\n\r\n")
-            caller.close()
             return head
 
     assert world.await_(story()).startswith(b"HTTP/1.1 204")
@@ -119,19 +130,17 @@ def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
 
 def test_an_address_has_so_many_connections_and_one_that_ends_makes_room(world: World) -> None:
     async def story() -> None:
-        async with serving(world, per_address=2) as (_, port):
-            first, second = await Caller.call(port), await Caller.call(port)
+        async with serving(world, per_address=2) as (_, call):
+            first, second = await call(), await call()
             assert (await first.ask()).endswith(b"ok\n")
             assert (await second.ask()).endswith(b"ok\n")
-            third = await Caller.call(port)
+            third = await call()
             assert await third.ask() == b""
             assert (await first.ask()).endswith(b"ok\n"), "the others go on"
-            first.close()
+            await first.close()
             async with asyncio.timeout(LIMIT_S):
-                while not (await (fourth := await Caller.call(port)).ask()).endswith(b"ok\n"):
+                while not (await (await call()).ask()).endswith(b"ok\n"):  # noqa: ASYNC110  it ends by itself
                     await asyncio.sleep(0.01)
-            second.close()
-            fourth.close()
 
     world.await_(story())
 
@@ -142,15 +151,14 @@ def test_an_end_lets_waiting_nodes_go_with_an_answer(world: World) -> None:
     ask = b"POST /leases?wait_s=60 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(request)
 
     async def story() -> bytes:
-        async with serving(world) as (server, port):
-            caller = await Caller.call(port)
+        async with serving(world) as (server, call):
+            caller = await call()
             caller.writer.write(ask + request)
             async with asyncio.timeout(LIMIT_S):
                 while not len(world.lab._waiting):  # noqa: ASYNC110  a request on its way
                     await asyncio.sleep(0.005)
                 server.should_exit = True
                 head = await caller.reader.readuntil(b"\r\n\r\n")
-            caller.close()
             return head
 
     assert world.await_(story()).startswith(b"HTTP/1.1 204")
@@ -163,12 +171,11 @@ def test_a_body_that_never_comes_is_cut_off_with_an_answer(
     ask = b"POST /records HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc"
 
     async def story() -> bytes:
-        async with serving(world) as (_, port):
-            caller = await Caller.call(port)
+        async with serving(world) as (_, call):
+            caller = await call()
             caller.writer.write(ask)
             async with asyncio.timeout(LIMIT_S):
                 head = await caller.reader.readuntil(b"}")
-            caller.close()
             return head
 
     answer = world.await_(story())
@@ -189,14 +196,13 @@ def test_an_upload_that_falls_silent_is_cut_off_and_may_be_resumed(
     path = f"/blobs/{ref(data).digest}"
 
     async def story() -> bytes:
-        async with serving(world) as (_, port):
-            caller = await Caller.call(port)
+        async with serving(world) as (_, call):
+            caller = await call()
             head = f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
             head += f"Archipel-Offer: {headers['Archipel-Offer']}\r\n\r\n"
             caller.writer.write(head.encode() + data[:4])
             async with asyncio.timeout(LIMIT_S):
                 answer = await caller.reader.readuntil(b"}")
-            caller.close()
             return answer
 
     answer = world.await_(story())
