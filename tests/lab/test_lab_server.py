@@ -99,8 +99,7 @@ def test_a_head_in_pieces_is_answered_and_the_connection_serves_again(world: Wor
             caller.writer.write(ASK[:9])
             await caller.writer.drain()
             await asyncio.sleep(0.01)
-            answers = [await caller.ask(ASK[9:]), await caller.ask()]
-            return answers
+            return [await caller.ask(ASK[9:]), await caller.ask()]
 
     for answer in world.await_(story()):
         assert answer.startswith(b"HTTP/1.1 200")
@@ -122,8 +121,7 @@ def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
             caller = await call()
             caller.writer.write(ask + request)
             async with asyncio.timeout(LIMIT_S):
-                head = await caller.reader.readuntil(b"\r\n\r\n")
-            return head
+                return await caller.reader.readuntil(b"\r\n\r\n")
 
     assert world.await_(story()).startswith(b"HTTP/1.1 204")
 
@@ -158,8 +156,7 @@ def test_an_end_lets_waiting_nodes_go_with_an_answer(world: World) -> None:
                 while not len(world.lab._waiting):  # noqa: ASYNC110  a request on its way
                     await asyncio.sleep(0.005)
                 server.should_exit = True
-                head = await caller.reader.readuntil(b"\r\n\r\n")
-            return head
+                return await caller.reader.readuntil(b"\r\n\r\n")
 
     assert world.await_(story()).startswith(b"HTTP/1.1 204")
 
@@ -175,8 +172,7 @@ def test_a_body_that_never_comes_is_cut_off_with_an_answer(
             caller = await call()
             caller.writer.write(ask)
             async with asyncio.timeout(LIMIT_S):
-                head = await caller.reader.readuntil(b"}")
-            return head
+                return await caller.reader.readuntil(b"}")
 
     answer = world.await_(story())
     assert answer.startswith(b"HTTP/1.1 400")
@@ -202,8 +198,7 @@ def test_an_upload_that_falls_silent_is_cut_off_and_may_be_resumed(
             head += f"Archipel-Offer: {headers['Archipel-Offer']}\r\n\r\n"
             caller.writer.write(head.encode() + data[:4])
             async with asyncio.timeout(LIMIT_S):
-                answer = await caller.reader.readuntil(b"}")
-            return answer
+                return await caller.reader.readuntil(b"}")
 
     answer = world.await_(story())
     assert b"resume later" in answer
