@@ -1,0 +1,264 @@
+"""Who is offered what: urgency, little in flight, trust, shares, and no run twice in a row after a failure."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from archipel.lab import refusals
+from archipel.lab.decide import crowds, grant, opportunities
+from archipel.lab.kinds import RULES_OF
+from archipel.lab.kinds.rollout import groups_per_second_micro
+from archipel.lab.programmes import rl
+from archipel.lab.state import Lease
+from archipel.records.statements import LeaseRequested
+from people import Learner, Provider, identity
+from specimens import ANSWERS, SPECS
+from world import PACE, START_MS, World
+
+
+def names(world: World) -> list[tuple[str, str]]:
+    return [(each.rules.name, each.run.name) for each in opportunities(world.state)]
+
+
+def next_run(node: Provider) -> str:
+    granted = node.ask()
+    assert granted is not None
+    return granted.spec.run
+
+
+def test_updates_come_before_exams_and_exams_before_rollouts(world: World) -> None:
+    world.open_run("b")
+    world.open_run("a")
+    assert names(world) == [("update", "a"), ("update", "b")]
+    world.learner().work()
+    assert names(world) == [("update", "b"), ("evaluate", "a"), ("rollout", "a")]
+
+
+def test_of_several_runs_the_one_with_the_least_in_flight_comes_first(world: World) -> None:
+    learner = world.learner()
+    for name in ("a", "b", "c"):
+        world.open_run(name, max_groups_per_lease=1, groups_per_update=8)
+    while learner.work() is not None:
+        pass
+    taken = [next_run(world.provider(f"node {n}")) for n in range(6)]
+    assert taken == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_a_stopped_run_and_one_that_is_complete_give_no_rollouts(world: World) -> None:
+    world.started(versions=1, groups_per_update=1)
+    node = world.provider("node")
+    first = node.ask()
+    assert first is not None
+    node.answer(first)
+    assert node.ask() is None, "one group is all there is"
+    world.learner().work()
+    while Learner(world, identity("learner")).work() is not None:
+        pass
+    assert names(world) == []
+    world.open_run("second")
+    world.stop_run("second")
+    assert names(world) == []
+
+
+def test_who_failed_a_run_s_work_is_offered_another_run_first(world: World) -> None:
+    learner = world.learner()
+    for name in ("a", "b"):
+        world.open_run(name, max_groups_per_lease=1, groups_per_update=8)
+    while learner.work() is not None:
+        pass
+    node = world.provider("node")
+    first = node.ask()
+    assert first is not None
+    assert first.spec.run == "a"
+    node.give_back(first.work)
+    second = node.ask()
+    assert second is not None
+    assert second.spec.run == "b"
+    node.answer(second)
+    assert next_run(node) == "a", "an accepted answer is no failure"
+
+
+def test_who_failed_the_only_run_is_offered_it_again(world: World) -> None:
+    world.started(max_groups_per_lease=1)
+    node = world.provider("node")
+    first = node.ask()
+    assert first is not None
+    node.give_back(first.work)
+    assert next_run(node) == "run"
+
+
+def test_a_node_is_offered_only_the_kinds_that_it_asks_for(world: World) -> None:
+    world.started()
+    node = world.provider("node")
+    for kinds in (("update",), ("evaluate",), ("something",)):
+        assert world.ask(node.request(kinds=kinds)) is None
+    assert world.ask(node.request(kinds=("something", "rollout"))) is not None
+    learner = Learner(world, identity("learner"))
+    assert world.ask(learner.request(kinds=("update",))) is None
+    assert world.ask(learner.request(kinds=("evaluate",))) is not None
+
+
+def test_trust_is_by_the_run(world: World) -> None:
+    world.open_run("a", trusted=(identity("one").did,))
+    world.open_run("b", trusted=(identity("two").did,))
+    one, two = world.learner("one"), world.learner("two")
+    assert next_run(two) == "b"
+    assert next_run(one) == "a"
+
+
+def test_nothing_is_granted_to_who_is_unknown_or_has_left(world: World) -> None:
+    world.started()
+    node = world.provider("node")
+    request = world.statement(node.identity, LeaseRequested, kinds=("rollout",), holding=())
+    assert isinstance(request, LeaseRequested)
+    found, company = opportunities(world.state), crowds(world.state, world.now_ms)
+    assert grant(world.state, request, world.now_ms, found, company) is not None
+    stranger = request.model_copy(update={"author": identity("stranger").did})
+    assert grant(world.state, stranger, world.now_ms, found, company) is None
+    node.leave()
+    assert grant(world.state, request, world.now_ms, found, company) is None
+
+
+def test_a_grant_says_who_what_until_when_and_for_how_much(world: World) -> None:
+    world.started(max_groups_per_lease=2)
+    node = world.provider("node")
+    request = node.request()
+    seq = world.state.sequences[world.state.lab]
+    granted = world.ask(request)
+    assert granted is not None
+    assert (granted.lab, granted.author) == (world.state.lab, world.state.lab)
+    assert granted.seq == seq + 1
+    assert (granted.work, granted.node) == ("run.2", node.did)
+    spec: Any = granted.spec
+    assert (spec.version, spec.policy) == (0, world.run().chain[0].policy)
+    assert spec.groups == (0, 1)
+    assert spec.prompts == (rl.course(world.run()).prompts[0],)
+    lease = world.state.leases["run.2"]
+    assert (lease.granted_at_ms, lease.deadline_ms) == (world.now_ms, granted.deadline_ms)
+    assert lease.entry == world.lab.log.size - 1
+
+
+def test_a_lease_over_two_batches_names_the_prompts_of_both_in_order(world: World) -> None:
+    world.started(groups_per_update=2, max_groups_per_lease=3, max_staleness=1)
+    alone = world.provider("alone", 10**9)
+    first = alone.ask()
+    assert first is not None
+    assert len(first.spec.groups) == 2, "a share is at most a batch"  # type: ignore[union-attr]  # rollouts
+    alone.give_back(first.work)
+    one = world.provider("one")
+    granted = one.ask()
+    assert granted is not None
+    world.tick(1)
+    spec: Any = granted.spec
+    prompts = rl.course(world.run()).prompts
+    assert spec.prompts == tuple(prompts[batch] for batch in sorted({g // 2 for g in spec.groups}))
+
+
+def test_no_group_is_offered_whose_prompts_are_not_here(world: World) -> None:
+    learner, node = world.started(max_staleness=1, groups_per_update=1), world.provider("node")
+    for _ in range(2):
+        granted = node.ask()
+        assert granted is not None
+        node.answer(granted)
+    assert node.ask() is None
+    learner.work()
+    assert node.ask() is not None
+
+
+@pytest.mark.parametrize(("claims", "share"), [((0,), 8), ((0, 0), 4), ((3000, 1000), 6)])
+def test_a_batch_is_shared_by_claim_until_speeds_are_known(
+    world: World, claims: tuple[int, ...], share: int
+) -> None:
+    world.started(groups_per_update=8, max_staleness=3)
+    nodes = [world.provider(f"node {n}", claim * 1000) for n, claim in enumerate(claims)]
+    granted = nodes[0].ask()
+    assert granted is not None
+    assert len(granted.spec.groups) == share  # type: ignore[union-attr]  # rollouts
+
+
+def test_an_unknown_node_counts_as_the_slowest_known_one(world: World) -> None:
+    world.started(groups_per_update=12, max_staleness=3)
+    world.provider("fast", 4_000_000)
+    world.provider("slow", 1_000_000)
+    unknown = world.provider("unknown")
+    granted = unknown.ask()
+    assert granted is not None
+    assert len(granted.spec.groups) == 12 // 6  # type: ignore[union-attr]  # rollouts
+
+
+def test_a_node_that_was_silent_shares_again_once_it_asks(world: World) -> None:
+    world.started(groups_per_update=8, max_staleness=3)
+    one, two = world.provider("one", 1_000_000), world.provider("two", 1_000_000)
+    world.tick(60_000)
+    first = one.ask()
+    assert first is not None
+    assert len(first.spec.groups) == 8, "the other has been silent for a minute"  # type: ignore[union-attr]  # rollouts
+    second = two.ask()
+    assert second is not None
+    assert len(second.spec.groups) == 4, "it counts itself and who holds work"  # type: ignore[union-attr]  # rollouts
+
+
+def test_a_claim_is_in_tokens_and_a_rate_in_groups_of_full_length(world: World) -> None:
+    world.started()
+    node = world.provider("node", 7_000_000)
+    found = groups_per_second_micro(world.run(), world.state.nodes[node.did])
+    assert found == 7_000_000 * 1000 // (PACE["group_size"] * PACE["max_new_tokens"])
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_the_rules_of_a_kind_do_not_take_the_leases_of_another(world: World, kind: str) -> None:
+    run = world.open_run()
+    for other, spec in SPECS.items():
+        lease = Lease("run.1", identity("n").did, spec, START_MS, START_MS, 0, 1)
+        if other != kind:
+            with pytest.raises((TypeError, refusals.Refused)):
+                RULES_OF[kind].check(run, lease, ANSWERS[kind])
+
+
+def test_the_pool_goes_out_before_new_groups_and_in_order(world: World) -> None:
+    world.started(groups_per_update=8, max_groups_per_lease=2, max_staleness=0)
+    nodes = [world.provider(f"node {n}") for n in range(3)]
+    grants = [node.ask() for node in nodes]
+    works = [each.work for each in grants if each is not None]
+    nodes[2].give_back(works[2])
+    nodes[0].give_back(works[0])
+    slice_ = rl.course(world.run())
+    assert slice_.pool == (0, 1, 4, 5)
+    assert rl.in_flight(world.run()) == 2
+    assert list(rl.fresh(world.run())) == [6, 7]
+    again = nodes[2].ask()
+    assert again is not None
+    assert again.spec.groups == (0, 1)  # type: ignore[union-attr]  # rollouts
+    assert rl.course(world.run()).pool == (4, 5)
+
+
+def test_requests_of_trusted_and_of_strangers_wait_in_their_own_queues(world: World) -> None:
+    world.open_run(groups_per_update=1, max_staleness=0)
+    learner, node = world.learner(), world.provider("node")
+    node_request, learner_request = node.request(), learner.request()
+
+    async def story() -> list[Any]:
+        waiting = [
+            asyncio.create_task(world.lab.lease(each, 30.0))
+            for each in (node_request, learner_request)
+        ]
+        await asyncio.sleep(0)
+        done = await asyncio.wait_for(waiting[1], 5.0)
+        assert not waiting[0].done()
+        world.lab.close()
+        return [done, await asyncio.wait_for(waiting[0], 5.0)]
+
+    done, empty = world.await_(story())
+    assert done is not None
+    assert empty is None
+
+
+def test_a_lab_that_ends_lets_nobody_wait_and_gives_nothing(world: World) -> None:
+    world.open_run()
+    node = world.provider("node")
+    world.lab.close()
+    assert world.await_(world.lab.lease(node.request(), 60.0)) is None
+    learner = world.learner()
+    assert world.await_(world.lab.lease(learner.request(), 60.0)) is None
+    assert not world.state.leases
