@@ -2,7 +2,6 @@
 
 import asyncio
 import types
-from collections.abc import Callable
 
 import pytest
 
@@ -105,7 +104,8 @@ def test_a_long_pause_ends_when_the_operator_is_in_a_hurry(
     async def story() -> None:
         interrupt = Interrupt()
         pausing = asyncio.create_task(Patience(URL, interrupt, None).pause(3))
-        await passed(lambda: bool(begun))
+        await some_turns()
+        assert begun == [3]
         interrupt.press()
         await some_turns()
         assert not pausing.done(), "what is leased is still to be finished"
@@ -113,12 +113,6 @@ def test_a_long_pause_ends_when_the_operator_is_in_a_hurry(
         await asyncio.wait_for(pausing, 30.0)
 
     asyncio.run(story())
-    assert begun == [3]
-
-
-async def passed(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 async def some_turns() -> None:
