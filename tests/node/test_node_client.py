@@ -21,7 +21,12 @@ from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.lease import Wanted
 from archipel.node.patience import Interrupt, Patience
 from archipel.node.uploads import send_file
-from archipel.records.documents import Handout, RunView
+from archipel.records.documents import (
+    MAX_SEALED_CHARACTERS,
+    MAX_VERSIONS_PER_PAGE,
+    Handout,
+    RunView,
+)
 from archipel.records.fields import MAX_SEQ
 from archipel.records.parcel import unpack_parcel
 from archipel.records.statements import (
@@ -240,6 +245,16 @@ def test_an_answer_without_end_is_cut_off(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(exchange, "MAX_JSON_BYTES", 1000)
     with pytest.raises(LabRefused, match="oversized-answer"):
         asked(world, said(b"[" + b"1," * 600 + b"1]"), lambda c: c.get("/x"))
+
+
+def test_the_largest_page_of_a_lab_is_read_whole(world: World) -> None:
+    page = [b"x" * MAX_SEALED_CHARACTERS] * MAX_VERSIONS_PER_PAGE
+    data = b'["' + b'","'.join(page) + b'"]'
+
+    async def get(client: LabClient) -> None:
+        assert len(await client.get("/x")) == MAX_VERSIONS_PER_PAGE
+
+    asked(world, said(data), get)
 
 
 def test_a_small_answer_never_swells(world: World) -> None:

@@ -23,8 +23,9 @@ from archipel.blobs import StorageFull
 from archipel.lab.programmes import rl
 from archipel.node import delivery
 from archipel.node.agent import Agent
+from archipel.node.exchange import LabRefused
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeLeft
+from archipel.records.statements import NodeJoined, NodeLeft, Statement
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity, ref
@@ -92,6 +93,84 @@ def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
     assert rl.course(world.run()).pool == (0, 1)
 
 
+def waits_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of each attempt that an agent waits before, as it waits."""
+    waits: list[int] = []
+
+    def backoff_s(attempt: int, draw: float) -> float:
+        waits.append(attempt)
+        return 0.001
+
+    monkeypatch.setattr("archipel.node.patience.backoff_s", backoff_s)
+    return waits
+
+
+def test_after_each_failure_of_its_child_a_node_waits_longer_until_one_does_work(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = waits_of(monkeypatch)
+    StubWorker.script = [crash, refuse, crash, honest, refuse]
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    first, second, third, after_success = waits
+    assert first < second < third
+    assert after_success == first
+
+
+def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, folder: Path) -> None:
+    StubWorker.script = [honest, honest, crash]
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), **MANY)
+    chains = [[link.anchor is not None for link in each.chain] for each in StubWorker.asked]
+    assert chains[:4] == [[True], [], [], [True]], "from an anchor, nothing, nothing, again"
+
+
+def test_a_lab_that_does_not_take_a_node_ends_it_with_a_sentence(
+    world: World, folder: Path
+) -> None:
+    world.started(**SLOW)
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = agent_of(folder, url)
+            submit = agent.client.submit
+
+            async def refused(kind: type[Statement], **fields: object) -> object:
+                if kind is NodeJoined:
+                    raise LabRefused("not-allowed", "this lab is for invited nodes", 403)
+                return await submit(kind, **fields)
+
+            agent.client.submit = refused
+            with pytest.raises(NodeFailed, match=r"does not take this node: .*invited nodes"):
+                await asyncio.wait_for(agent.run(), LIMIT_S)
+
+    world.await_(story())
+
+
+def test_a_node_refused_at_joining_for_what_may_pass_tries_again(
+    world: World, folder: Path
+) -> None:
+    world.started(**SLOW)
+    full = [LabRefused("conflict", "another statement came first", 409)] * 2
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = agent_of(folder, url)
+            submit = agent.client.submit
+
+            async def late(kind: type[Statement], **fields: object) -> object:
+                if kind is NodeJoined and full:
+                    raise full.pop()
+                return await submit(kind, **fields)
+
+            agent.client.submit = late
+            running = asyncio.create_task(agent.run())
+            await until(lambda: num_groups_of(world) > 0)
+            agent.stop()
+            await asyncio.wait_for(running, LIMIT_S)
+
+    world.await_(story())
+    assert not full
+
+
 def escape(worker: StubWorker, message: DoWork) -> Done:
     """Name the node's own key as the answer."""
     key = worker.setup.scratch.parent / "node.key"
@@ -150,9 +229,9 @@ def test_only_files_that_an_answer_names_are_sent(world: World, folder: Path) ->
 
 
 def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
-    world: World, folder: Path
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = [StorageFull("the disk is full")] * 2
+    waits, full = waits_of(monkeypatch), [StorageFull("the disk is full")] * 2
 
     async def story(agent: Agent) -> None:
         supply = agent._errands._supply
@@ -169,6 +248,7 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
     agent = at_a_lab(world, folder, story)
     assert agent.totals.works["returned"] == 2
     assert StubWorker.started == 1
+    assert waits[0] < waits[1], "nobody's work is at fault: it waits until the disk is mended"
 
 
 def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(
