@@ -20,6 +20,10 @@ class Wire:
         """Method and path of each."""
         self.on_answer: Callable[[str, Any], Awaitable[Any]] | None = None
         """(method and path, document of the answer) -> what the agent gets to see instead."""
+        self.before: Callable[[], None] | None = None
+        """Called as a question leaves,"""
+        self.after: Callable[[], None] | None = None
+        """and as its answer comes."""
         self.add_blobs: list[bytes] = []
         """Beside every lease."""
 
@@ -38,7 +42,11 @@ class _Transport(httpx.AsyncHTTPTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         what = f"{request.method} {request.url.path}"
         self._wire.requests.append(what)
+        if self._wire.before is not None:
+            self._wire.before()
         answer = await super().handle_async_request(request)
+        if self._wire.after is not None:
+            self._wire.after()
         if what.startswith(("GET /blobs", "PUT")):
             return answer
         data = await answer.aread()

@@ -234,6 +234,17 @@ def test_a_proof_of_another_shape_is_refused_even_if_its_hashes_add_up() -> None
         verify_inclusion(LEAVES[3], 1, 2, proof, bytes.fromhex(ROOTS[4]))
 
 
+def test_hashes_of_other_lengths_are_refused_even_if_their_bytes_add_up() -> None:
+    """A byte of one child moved to the other gives the same bytes to hash."""
+    left, right, root = LEAVES[0], LEAVES[1], bytes.fromhex(ROOTS[2])
+    verify_inclusion(left, 0, 2, [right], root)
+    with pytest.raises(BadProof, match="32 bytes; got 33"):
+        verify_inclusion(left + right[:1], 0, 2, [right[1:]], root)
+    verify_consistency(1, 2, left, root, [right])
+    with pytest.raises(BadProof, match="32 bytes; got 33"):
+        verify_consistency(1, 2, left + right[:1], root, [right[1:]])
+
+
 def test_a_node_cannot_pass_for_a_leaf() -> None:
     pair = LEAVES[0] + LEAVES[1]
     assert leaf_hash(pair) != bytes.fromhex(ROOTS[2])

@@ -1,5 +1,7 @@
 """Entries from elsewhere: all of them, as signed, or a refusal before the last one."""
 
+import tracemalloc
+
 import pytest
 
 from archipel.identity import BadDid, Identity
@@ -42,6 +44,19 @@ def test_nobody_gets_as_many_entries_as_were_signed_unless_they_are_those(
     with pytest.raises(LedgerCorrupt):
         got.extend(entries_under(_signed(entries), iter(told)))
     assert len(got) < size
+
+
+def test_entries_are_verified_in_the_memory_of_a_few_however_many_they_are() -> None:
+    size = 40_000
+    head = _signed([b"%d" % number for number in range(size)])
+    tracemalloc.start()
+    try:
+        for _ in entries_under(head, (b"%d" % number for number in range(size))):
+            pass
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 32 * size, "not even their hashes are all at hand at once"
 
 
 def test_a_labs_key_follows_from_its_name() -> None:

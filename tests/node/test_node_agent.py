@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents import (
     LIMIT_S,
+    SLOW,
     agent_of,
     at_a_lab,
     complete,
@@ -23,6 +26,7 @@ from archipel.node.patience import NodeFailed
 from live import live
 from people import identity
 from stub_worker import StubWorker
+from wire import Wire
 from world import World
 
 pytestmark = pytest.mark.usefixtures("stub")
@@ -42,13 +46,30 @@ def test_one_agent_carries_a_run_to_its_end_and_leaves_without_debts(
     assert StubWorker.started == 1
 
 
+def to_its_end(
+    world: World, folder: Path, prepare: Callable[[Agent], None], **changed: Any
+) -> Agent:
+    """An agent at a lab until it leaves by itself."""
+    world.started(**SLOW)
+    agents: list[Agent] = []
+
+    async def whole() -> None:
+        async with live(world) as url:
+            agents.append(agent_of(folder, url, **changed))
+            prepare(agents[0])
+            await asyncio.wait_for(agents[0].run(), LIMIT_S)
+
+    world.await_(whole())
+    world.check()
+    world.check_replay()
+    return agents[0]
+
+
 def test_ctrl_c_once_finishes_the_lease_and_delivers_it(world: World, folder: Path) -> None:
-    StubWorker.pause_s = 0.3
+    def press_at_work(agent: Agent) -> None:
+        StubWorker.script = [lambda worker, message: agent.stop()]
 
-    async def story(agent: Agent) -> None:
-        await until(lambda: bool(StubWorker.begun))
-
-    agent = at_a_lab(world, folder, story)
+    agent = to_its_end(world, folder, press_at_work)
     assert agent.totals.works == {"accepted": 1}
     assert num_groups_of(world) == 2
     assert not world.state.leases
@@ -70,26 +91,39 @@ def test_ctrl_c_twice_gives_the_lease_back_at_once(world: World, folder: Path) -
 def test_ctrl_c_while_waiting_for_work_leaves_no_ghost_request(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
         await until(lambda: num_groups_of(world) == 8)
-        await asyncio.sleep(0.1)
+        await until(lambda: len(world.lab._waiting) == 1)
 
     at_a_lab(world, folder, story)
+    assert len(world.lab._waiting) == 0
     world.learner(join=False).work()
     assert not world.state.leases
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.002, 0.005, 0.01, 0.02, 0.05])
-def test_ctrl_c_at_any_moment_leaves_no_lease_behind(
-    world: World, folder: Path, delay_s: float
+@pytest.mark.parametrize("moment", range(8))
+@pytest.mark.parametrize("is_before", [True, False], ids=["before", "after"])
+def test_ctrl_c_at_any_exchange_leaves_no_lease_behind(
+    world: World, folder: Path, moment: int, is_before: bool
 ) -> None:
-    StubWorker.pause_s = 0.01
+    """Pressed as the question leaves, or as its answer comes; all of joining and three works."""
+    wire = Wire()
 
-    async def story(agent: Agent) -> None:
-        await until(lambda: identity("node").did in world.state.nodes)
-        await asyncio.sleep(delay_s)
+    def press_then(agent: Agent) -> None:
+        def pressed() -> None:
+            if len(wire.requests) == moment + 1:
+                agent.stop()
 
-    agent = at_a_lab(world, folder, story)
+        wire.attach(agent.client)
+        if is_before:
+            wire.before = pressed
+        else:
+            wire.after = pressed
+
+    agent = to_its_end(world, folder, press_then)
+    assert len(wire.requests) > moment
     assert not world.state.leases
     assert agent.totals.works.get("accepted", 0) == len(StubWorker.begun)
+    node = world.state.nodes.get(identity("node").did)
+    assert node is None or not node.present
 
 
 def test_a_node_gives_up_after_the_time_its_operator_set(world: World, folder: Path) -> None:
@@ -102,24 +136,39 @@ def test_a_node_gives_up_after_the_time_its_operator_set(world: World, folder: P
     world.await_(story())
 
 
-def test_ctrl_c_ends_a_node_that_waits_for_an_absent_lab(world: World, folder: Path) -> None:
+def test_ctrl_c_ends_a_node_that_waits_for_an_absent_lab(
+    world: World,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("archipel.node.patience.backoff_s", lambda attempt, draw: 10 * LIMIT_S)
+
     async def story() -> None:
         async with live(world) as url:
             pass
         agent = agent_of(folder, url)
         running = asyncio.create_task(agent.run())
-        await asyncio.sleep(0.3)
+        await until(lambda: "lab unreachable" in caplog.messages)
         agent.stop()
-        await asyncio.wait_for(running, 5.0)
+        await asyncio.wait_for(running, LIMIT_S)
 
-    world.await_(story())
+    with caplog.at_level("WARNING", "archipel.node"):
+        world.await_(story())
+
+
+def num_open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_two_agents_never_work_from_one_home(world: World, folder: Path) -> None:
     home = folder / "node"
     home.mkdir()
-    with alone_in(home), pytest.raises(NodeFailed, match="another node runs from"):
-        alone_in(home).__enter__()
+    with alone_in(home):
+        before = num_open_files()
+        with pytest.raises(NodeFailed, match="another node runs from"):
+            alone_in(home).__enter__()
+        assert num_open_files() == before, "who was refused holds nothing"
     with alone_in(home):
         pass
 

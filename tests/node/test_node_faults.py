@@ -23,8 +23,9 @@ from archipel.blobs import StorageFull
 from archipel.lab.programmes import rl
 from archipel.node import delivery
 from archipel.node.agent import Agent
+from archipel.node.exchange import LabRefused
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeLeft
+from archipel.records.statements import NodeJoined, NodeLeft, Statement
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity, ref
@@ -54,23 +55,25 @@ def test_an_answer_on_its_way_survives_the_death_of_the_child(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery, "SMALL_BLOB_BYTES", 0)  # every answer is a large one
-    monkeypatch.setattr(delivery, "send", slowly(delivery.send))
-    StubWorker.script = [honest, crash]
+    monkeypatch.setattr(delivery, "send", once_a_new_child_came(delivery.send))
+    StubWorker.script = [honest, honest, crash]  # the first proves the node: it may hold two
 
     async def story(agent: Agent) -> None:
         await until(complete(world), learning(world))
 
-    agent = at_a_lab(world, folder, story)
+    agent = at_a_lab(world, folder, story, **MANY)
     assert agent.totals.works["lost"] == 1
-    assert world.state.nodes[identity("node").did].returned == 1
+    node = world.state.nodes[identity("node").did]
+    assert (node.returned, node.expired) == (1, 0), "what is on its way is still held"
 
 
-def slowly(send):
-    async def slow(*arguments) -> None:
-        await asyncio.sleep(0.3)
+def once_a_new_child_came(send):
+    async def late(*arguments) -> None:
+        if len(StubWorker.done) > 1:
+            await until(lambda: StubWorker.started == 2)
         await send(*arguments)
 
-    return slow
+    return late
 
 
 def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
@@ -88,6 +91,84 @@ def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
     world.await_(story())
     assert not world.state.leases
     assert rl.course(world.run()).pool == (0, 1)
+
+
+def waits_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of each attempt that an agent waits before, as it waits."""
+    waits: list[int] = []
+
+    def backoff_s(attempt: int, draw: float) -> float:
+        waits.append(attempt)
+        return 0.001
+
+    monkeypatch.setattr("archipel.node.patience.backoff_s", backoff_s)
+    return waits
+
+
+def test_after_each_failure_of_its_child_a_node_waits_longer_until_one_does_work(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = waits_of(monkeypatch)
+    StubWorker.script = [crash, refuse, crash, honest, refuse]
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    first, second, third, after_success = waits
+    assert first < second < third
+    assert after_success == first
+
+
+def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, folder: Path) -> None:
+    StubWorker.script = [honest, honest, crash]
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), **MANY)
+    chains = [[link.anchor is not None for link in each.chain] for each in StubWorker.asked]
+    assert chains[:4] == [[True], [], [], [True]], "from an anchor, nothing, nothing, again"
+
+
+def test_a_lab_that_does_not_take_a_node_ends_it_with_a_sentence(
+    world: World, folder: Path
+) -> None:
+    world.started(**SLOW)
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = agent_of(folder, url)
+            submit = agent.client.submit
+
+            async def refused(kind: type[Statement], **fields: object) -> object:
+                if kind is NodeJoined:
+                    raise LabRefused("not-allowed", "this lab is for invited nodes", 403)
+                return await submit(kind, **fields)
+
+            agent.client.submit = refused
+            with pytest.raises(NodeFailed, match=r"does not take this node: .*invited nodes"):
+                await asyncio.wait_for(agent.run(), LIMIT_S)
+
+    world.await_(story())
+
+
+def test_a_node_refused_at_joining_for_what_may_pass_tries_again(
+    world: World, folder: Path
+) -> None:
+    world.started(**SLOW)
+    full = [LabRefused("conflict", "another statement came first", 409)] * 2
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = agent_of(folder, url)
+            submit = agent.client.submit
+
+            async def late(kind: type[Statement], **fields: object) -> object:
+                if kind is NodeJoined and full:
+                    raise full.pop()
+                return await submit(kind, **fields)
+
+            agent.client.submit = late
+            running = asyncio.create_task(agent.run())
+            await until(lambda: num_groups_of(world) > 0)
+            agent.stop()
+            await asyncio.wait_for(running, LIMIT_S)
+
+    world.await_(story())
+    assert not full
 
 
 def escape(worker: StubWorker, message: DoWork) -> Done:
@@ -125,7 +206,7 @@ def test_a_child_gone_mad_costs_its_lease_and_tells_the_lab_nothing(
     StubWorker.script = [act]
     agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
     assert agent.totals.works.pop("accepted") == len(StubWorker.done) - 1
-    assert sum(agent.totals.works.values()) == 1
+    assert agent.totals.works in ({"lost": 1}, {"refused": 1})
     assert world.state.nodes[identity("node").did].returned == 1
     kept = [world.blobs.read_bytes(digest, 10**6) for digest in world.blobs.digests()]
     assert b"secret" not in kept
@@ -148,9 +229,9 @@ def test_only_files_that_an_answer_names_are_sent(world: World, folder: Path) ->
 
 
 def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
-    world: World, folder: Path
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = [StorageFull("the disk is full")] * 2
+    waits, full = waits_of(monkeypatch), [StorageFull("the disk is full")] * 2
 
     async def story(agent: Agent) -> None:
         supply = agent._errands._supply
@@ -167,6 +248,7 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
     agent = at_a_lab(world, folder, story)
     assert agent.totals.works["returned"] == 2
     assert StubWorker.started == 1
+    assert waits[0] < waits[1], "nobody's work is at fault: it waits until the disk is mended"
 
 
 def test_a_lab_that_restarts_while_answers_travel_loses_none_and_pays_each_once(

@@ -173,3 +173,52 @@ def test_a_link_approves_nothing(home: Path) -> None:
     link.symlink_to(target)
     with pytest.raises(OSError):
         approve(home, digest)
+
+
+@pytest.mark.parametrize("others", [0o001, 0o002, 0o004, 0o010, 0o020, 0o040, 0o777])
+def test_an_approval_that_others_may_touch_is_none(home: Path, others: int) -> None:
+    digest = ref(b"recipe").digest
+    path = approve(home, digest)
+    path.chmod(0o600 | others)
+    assert not is_approved(home, digest)
+    path.chmod(0o600)
+    assert is_approved(home, digest)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away")
+def test_an_approval_by_somebody_else_is_none(home: Path) -> None:
+    digest = ref(b"recipe").digest
+    os.chown(approve(home, digest), 1, 1)
+    assert not is_approved(home, digest)
+
+
+def test_approvals_lie_where_nobody_else_can_put_one(home: Path) -> None:
+    path = approve(home, ref(b"recipe").digest)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_may_be_exactly_full_and_then_loses_what_was_unused_for_longest(
+    tmp_path: Path,
+) -> None:
+    store = BlobStore(tmp_path)
+    cache = Cache(store, 30)
+    first, second, third, fourth = (store.put_bytes(bytes([n]) * 10) for n in range(4))
+    for digest in (first, second, third, first):
+        cache.use([digest])
+    assert set(store.digests()) == {first, second, third, fourth}, "30 bytes were used"
+    cache.use([fourth])
+    assert set(store.digests()) == {first, third, fourth}
+    cache.use([])
+    assert set(store.digests()) == {first, third, fourth}, "30 bytes may stay"
+
+
+def test_a_cache_on_a_store_without_room_is_emptied_at_the_start_and_another_is_kept(
+    tmp_path: Path,
+) -> None:
+    store = BlobStore(tmp_path, quota_bytes=20)
+    store.put_bytes(b"x" * 10)
+    Cache(store, 100)
+    assert store.used().total_bytes == 10
+    store.put_bytes(b"y" * 10)
+    Cache(store, 100)
+    assert store.used().total_bytes == 0

@@ -30,6 +30,9 @@ NUM_VERSIONS = 12
 RECIPE = parse_recipe(
     '[run]\nname = "real"\nversions = 6\n[environment]\nname = "secret_order"\n',
 )
+SECRET = parse_recipe(
+    '[run]\nname = "real"\nversions = 6\n[environment]\nname = "secret_order"\nsecret = "mine"\n',
+)
 
 
 def done(world: World) -> Callable[[], bool]:
@@ -279,6 +282,46 @@ def test_a_trusted_role_does_no_run_whose_recipe_its_operator_does_not_know(
     reasons = [each.reason for each in caplog.records if each.message == "trouble"]
     assert all(RECIPE.digest in each and "update approve" in each for each in reasons)
     assert agents[0].totals.works["accepted"] >= 1
+    assert not world.state.leases
+
+
+@pytest.mark.parametrize(
+    ("secret", "mode", "recipe", "reason"),
+    [
+        (None, None, SECRET.canonical_bytes(), "needs secret 'mine'; put it into"),
+        (b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
+        (b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
+    ],
+    ids=["no secret", "an open secret", "no recipe"],
+)
+def test_a_trusted_role_that_lacks_something_gives_its_lease_back_and_says_what(
+    world: World,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+    secret: bytes | None,
+    mode: int | None,
+    recipe: bytes,
+    reason: str,
+) -> None:
+    opened_with(world, recipe, versions=2)
+    place = folder / "secrets"
+    place.mkdir()
+    if secret is not None and mode is not None:
+        (place / "mine").write_bytes(secret)
+        (place / "mine").chmod(mode)
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = learner_of(folder, url, any_recipe=True, secrets=place)
+            running = asyncio.create_task(agent.run())
+            await until(lambda: agent.totals.works.get("returned", 0) >= 1)
+            agent.stop()
+            await asyncio.wait_for(running, LIMIT_S)
+
+    with caplog.at_level("WARNING", "archipel.node"):
+        world.await_(story())
+    assert any(reason in getattr(each, "reason", "") for each in caplog.records)
+    assert StubWorker.begun == []
     assert not world.state.leases
 
 

@@ -100,6 +100,20 @@ def test_what_came_beside_a_lease_need_not_be_asked_for_and_a_gap_in_it_is_fille
     asyncio.run(story())
 
 
+def test_at_another_lab_nothing_that_the_first_one_said_counts() -> None:
+    lab = honest(9)
+    weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
+
+    async def story() -> None:
+        await weights.chain(OPENED, -1, 5)
+        assert weights.newest("run") == 9
+        weights.forget()
+        assert weights.newest("run") == -1
+        await weights.learn(OPENED, [published(0, "the other lab's weights")])
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -1,24 +1,45 @@
 """The child from outside: whatever it does, its answer never counts for another question."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from agents import settings
+from agents import settings, until
+from archipel.node import worker as worker_module
 from archipel.node.home import ready_home
-from archipel.node.worker import Worker, WorkerLost
+from archipel.node.worker import Worker, WorkerLost, WorkRefused
+from archipel.work.messages import Done, Failed, ProgressMessage, Ready, to_line
 
-READY = (
-    'import sys; sys.stdin.readline(); print(\'{"say": "ready", "protections": []}\', flush=True)'
-)
+FOREVER_S = 60.0
+"""Longer than any test."""
+
+
+def say(*messages: Done | Failed | ProgressMessage | Ready) -> str:
+    """A program's statement that says these."""
+    return f"sys.stdout.buffer.write({b''.join(map(to_line, messages))!r}); sys.stdout.flush()"
+
+
+HEAR = "sys.stdin.readline()"
+READY = f"import sys, time; {HEAR}; {say(Ready(protections=()))}"
 SILENT = f"{READY}; sys.stdin.read()"
-LATE = f"{READY}; sys.stdin.readline(); import time; time.sleep(60)"
+LATE = f"{READY}; {HEAR}; time.sleep({FOREVER_S})"
+DONE = Done(files={}, values={"version": 3})
+REFUSED = Failed(reason="out of memory")
 
 
 async def started(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> Worker:
     monkeypatch.setattr("archipel.node.worker._program", lambda ranks: ["-c", program])
     return await Worker.start(ready_home(settings(folder, "http://lab"), ()), {}, folder / "log")
+
+
+def is_gone(pid: int) -> bool:
+    """Ended, whether or not its parent has noticed yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def test_a_question_that_was_dropped_ends_the_child(
@@ -36,15 +57,215 @@ def test_a_question_that_was_dropped_ends_the_child(
     asyncio.run(story())
 
 
-def test_a_question_whose_time_is_up_ends_the_child(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+FLOOD = f"{READY}\nwhile True: {say(ProgressMessage(tokens=1))}"
+DRIP = f"{FLOOD}; time.sleep(0.005)"
+
+
+@pytest.mark.parametrize("program", [SILENT, DRIP, FLOOD], ids=["silent", "drip", "flood"])
+def test_a_question_whose_time_is_up_ends_the_child_whatever_it_says_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     monkeypatch.setattr("archipel.node.worker.POSITION_LIMIT_S", 0.05)
 
     async def story() -> None:
-        worker = await started(tmp_path, monkeypatch, SILENT)
+        worker = await started(tmp_path, monkeypatch, program)
         with pytest.raises(WorkerLost, match="time is up"):
             await worker.position("update", "run", "run-0")
         assert not worker.alive
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (say(Ready(protections=())), "started over"),
+        ("print('nonsense', flush=True)", "."),
+        ("print('x' * 5000, flush=True)", "a line of more than 1000 bytes"),
+        ("sys.exit(3)", "ended with code 3"),
+        (say(Done(files={}, values={"version": "three"})), "stands at version 'three'"),
+        (say(Done(files={}, values={})), "stands at version None"),
+    ],
+    ids=["ready again", "nonsense", "no end of a line", "gone", "no number", "no version"],
+)
+def test_a_child_that_makes_no_sense_is_lost_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, problem: str
+) -> None:
+    monkeypatch.setattr("archipel.node.worker.MAX_LINE_BYTES", 1000)
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, f"{READY}; {HEAR}; {words}; sys.stdin.read()")
+        with pytest.raises(WorkerLost, match=problem):
+            await worker.position("update", "run", "run-0")
+        await worker.kill()
+        assert not worker.alive
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("words", [say(Ready(protections=())), "print('x', flush=True)"])
+def test_a_child_that_lost_the_thread_is_ended_before_the_next_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    program = f"{READY}; {HEAR}; {words}; {say(DONE)}; sys.stdin.read()"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, program)
+        with pytest.raises(WorkerLost):
+            await worker.position("update", "run", "run-0")
+        assert not worker.alive, "its answer would be taken for that to the next question"
+
+    asyncio.run(story())
+
+
+def test_a_child_that_refused_one_question_answers_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"{READY}; {HEAR}; {say(REFUSED)}; {HEAR}; {say(DONE)}; sys.stdin.read()"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, program)
+        with pytest.raises(WorkRefused, match="out of memory"):
+            await worker.position("update", "run", "run-0")
+        assert worker.alive
+        assert await worker.position("update", "run", "run-0") == 3
+        await worker.close()
+
+    asyncio.run(story())
+
+
+def test_a_child_is_ready_with_the_protections_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"import sys; {HEAR}; {say(Ready(protections=('network', 'files')))}"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, f"{program}; sys.stdin.read()")
+        assert worker.protections == ("network", "files")
+        await worker.close()
+        assert not worker.alive
+
+    asyncio.run(story())
+
+
+def noting_its_number(folder: Path) -> str:
+    """A program's statement, and the file that then holds its process number."""
+    place = str(folder / "number")
+    aside = f"{place}.partial"
+    write = f"open({aside!r}, 'w').write(str(os.getpid())); os.rename({aside!r}, {place!r})"
+    return f"import os, sys, time; {write}"
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("sys.exit(3)", r"did not start \(the child ended with code 3\); see .*log"),
+        (say(ProgressMessage(tokens=1)), "said progress before it was ready"),
+        ("print('nonsense', flush=True)", "did not start"),
+        ("pass", r"did not start \(time is up\)"),
+    ],
+)
+def test_a_child_that_does_not_come_up_is_ended_and_its_log_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, problem: str
+) -> None:
+    limit_s = 1.0 if words == "pass" else FOREVER_S
+    monkeypatch.setattr("archipel.node.worker.START_LIMIT_S", limit_s)
+    program = f"{noting_its_number(tmp_path)}; {words}; time.sleep({FOREVER_S})"
+
+    async def story() -> None:
+        with pytest.raises(WorkerLost, match=problem):
+            await started(tmp_path, monkeypatch, program)
+        number = tmp_path / "number"  # absent if even the interpreter did not come up in time
+        assert not number.exists() or is_gone(int(number.read_text()))
+
+    asyncio.run(story())
+
+
+def test_a_start_that_was_dropped_leaves_no_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = f"{noting_its_number(tmp_path)}; time.sleep({FOREVER_S})"
+
+    async def story() -> None:
+        starting = asyncio.create_task(started(tmp_path, monkeypatch, program))
+        await until((tmp_path / "number").exists)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert is_gone(int((tmp_path / "number").read_text()))
+
+    asyncio.run(story())
+
+
+def test_whatever_a_child_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nested = f"{noting_its_number(tmp_path)}; time.sleep({FOREVER_S})"
+    start = f"import subprocess; subprocess.Popen([sys.executable, '-c', {nested!r}])"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, f"{READY}; {start}; sys.stdin.read()")
+        await until((tmp_path / "number").exists)
+        await worker.kill()
+        await until(lambda: is_gone(int((tmp_path / "number").read_text())))
+
+    asyncio.run(story())
+
+
+def test_a_child_may_end_by_itself_and_is_ended_if_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farewell = tmp_path / "farewell"
+    polite = f"{READY}; sys.stdin.read(); open({str(farewell)!r}, 'w').close()"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, polite)
+        await worker.close()
+        assert farewell.exists()
+        assert not worker.alive
+        monkeypatch.setattr(worker_module, "TERM_LIMIT_S", 0.05)
+        deaf = await started(tmp_path, monkeypatch, f"{READY}; time.sleep({FOREVER_S})")
+        await deaf.close()
+        monkeypatch.setattr(worker_module, "TERM_LIMIT_S", FOREVER_S)
+        await deaf.kill()
+        assert not deaf.alive
+
+    asyncio.run(story())
+
+
+def test_a_child_knows_nothing_of_its_owners_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWNERS_SECRET", "hunter2")
+    seen = tmp_path / "seen"
+    tell = f"import os; open({str(seen)!r}, 'w').write(repr(dict(os.environ)))"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, f"{tell}; {SILENT}")
+        await worker.close()
+
+    asyncio.run(story())
+    assert "hunter2" not in seen.read_text()
+
+
+@pytest.mark.parametrize(("ranks", "starter"), [(1, None), (3, "torch.distributed.run")])
+def test_one_child_is_started_as_it_is_and_several_ranks_by_torchrun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranks: int, starter: str | None
+) -> None:
+    python, told = tmp_path / "python", tmp_path / "told"
+    ready = to_line(Ready(protections=())).decode().strip()
+    python.write_text(f"#!/bin/sh\necho \"$@\" > '{told}'\nread line\necho '{ready}'\ncat\n")
+    python.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(python))
+    setup = ready_home(settings(tmp_path, "http://lab"), ())
+
+    async def story() -> None:
+        path = {"PATH": os.defpath}
+        worker = await Worker.start(setup, path, tmp_path / "log", ranks)
+        await worker.close()
+
+    asyncio.run(story())
+    words = told.read_text().split()
+    assert (starter in words) == (ranks > 1)
+    assert ("--nproc-per-node=3" in words) == (ranks == 3)
+    assert words[-1].startswith("archipel.work.")

@@ -52,7 +52,7 @@ class Agent:
         self._deliveries = Deliveries(self.client, self._patience, settings, self.totals)
         self._worker: Worker | None = None
         self._lease: Lease | None = None
-        self._joined = False
+        self._joined = self._introduced = False
         self._failures = Failures(settings.home / "child.log")
         self._troubles = 0
         """Failures in a row that are neither the child's nor the lab's doing."""
@@ -118,13 +118,11 @@ class Agent:
         await self._interrupt.unless_stopping(step())
 
     async def _start_child(self) -> None:
-        settings = self.settings
+        settings, log = self.settings, self.settings.home / "child.log"
         environment = {**settings.environment, "TMPDIR": str(settings.home / "scratch")}
         try:
             setup = ready_home(settings, self._deliveries.works)
-            self._worker = await Worker.start(
-                setup, environment, settings.home / "child.log", settings.ranks
-            )
+            self._worker = await Worker.start(setup, environment, log, settings.ranks)
         except WorkerLost as error:
             await self._child_failed(str(error))
             return
@@ -145,6 +143,7 @@ class Agent:
 
         async def join() -> None:
             await self.client.greet()
+            self._introduced = True  # the lab may know us, even if its receipt does not come
             await self.client.submit(NodeJoined, capabilities=capabilities)
 
         try:
@@ -159,7 +158,7 @@ class Agent:
         self._errands.forget_lab()
         self._joined = True
         known = {"node": self.client.identity.did, "lab": self.client.lab}
-        logger.info("joined", extra={**known, "speed_milli": capabilities.speed_milli})
+        logger.info("joined", extra=known | {"speed_milli": capabilities.speed_milli})
 
     async def _ask(self) -> None:
         start = time.monotonic()
@@ -289,7 +288,7 @@ class Agent:
         await self._deliveries.close()
         while (lease := self._deliveries.take()) is not None:
             await self._return(lease.grant, STOPPED)
-        if self._joined:
+        if self._introduced:
             try:
                 async with asyncio.timeout(LAST_WORDS_S):
                     await self.client.submit(NodeLeft)
