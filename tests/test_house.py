@@ -15,11 +15,10 @@ NAMES_OF_NOTHING = {"utils", "common", "helpers", "misc", "core", "base", "main"
 
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines after signature and docstring."""
+    """Lines after signature, docstring and a command's imports."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-    if not body:
-        return 0
-    return (function.end_lineno or 0) - body[0].lineno + 1
+    body = [each for each in body if not isinstance(each, ast.Import | ast.ImportFrom)]
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
 def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
+from archipel.records.base58 import BadBase58, base58_decode, base58_encode
+
 MAX_ENVELOPE_BYTES = 65_535
 """An envelope fits one ledger entry, which fits a C2SP tile (16-bit length)."""
 MAX_PAYLOAD_BYTES = 48_000
@@ -32,7 +34,6 @@ DID_CHARS = 56
 
 _DID_PREFIX = "did:key:z"
 _MULTICODEC_ED25519 = b"\xed\x01"
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _FIELD_PRIME = 2**255 - 19
 _CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
 _PAYLOAD_TYPE = re.compile(rf"[!#-\[\]-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
@@ -123,7 +124,7 @@ class Identity:
 
 def did_from_public_key(public_key: bytes) -> str:
     """`did:key` name of a 32-byte Ed25519 public key."""
-    return _DID_PREFIX + _base58_encode(_MULTICODEC_ED25519 + public_key)
+    return _DID_PREFIX + base58_encode(_MULTICODEC_ED25519 + public_key)
 
 
 @lru_cache(_KEYS_REMEMBERED)
@@ -135,7 +136,11 @@ def did_to_public_key(did: str) -> bytes:
     """
     if not isinstance(did, str) or len(did) != DID_CHARS or not did.startswith(_DID_PREFIX):
         raise BadDid(f"got {did!r:.80}; expected {_DID_PREFIX}6Mk... of {DID_CHARS} characters")
-    public_key = _base58_decode(did.removeprefix(_DID_PREFIX)).removeprefix(_MULTICODEC_ED25519)
+    try:
+        key = base58_decode(did.removeprefix(_DID_PREFIX))
+    except BadBase58 as error:
+        raise BadDid(str(error)) from None
+    public_key = key.removeprefix(_MULTICODEC_ED25519)
     if len(public_key) != 32 or did_from_public_key(public_key) != did:
         raise BadDid(f"{did} does not hold a 32-byte Ed25519 key (multicodec 0xed01)")
     if not _is_canonical_and_of_high_order(public_key):
@@ -279,24 +284,6 @@ def _is_canonical_and_of_high_order(point: bytes) -> bool:
     if y in (0, 1, _FIELD_PRIME - 1):
         return False
     return (_CURVE_D * pow(y, 4, _FIELD_PRIME) + 2 * y * y - 1) % _FIELD_PRIME != 0
-
-
-def _base58_encode(data: bytes) -> str:
-    number, digits = int.from_bytes(data, "big"), ""  # the multicodec leaves no leading zero byte
-    while number:
-        number, digit = divmod(number, 58)
-        digits = _BASE58[digit] + digits
-    return digits
-
-
-def _base58_decode(text: str) -> bytes:
-    number = 0
-    for character in text:
-        digit = _BASE58.find(character)
-        if digit < 0:
-            raise BadDid(f"{character!r} is no base58 digit")
-        number = number * 58 + digit
-    return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def _check_bounds(payload: bytes, payload_type: str) -> None:

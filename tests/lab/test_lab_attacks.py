@@ -332,15 +332,19 @@ def test_strangers_who_say_they_do_trusted_work_are_not_looked_at_for_it(
         stranger.join()
         strangers.append(stranger)
     tried: list[str] = []
-    grant = world.lab._grant
-    monkeypatch.setattr(
-        world.lab, "_grant", lambda waiter: tried.append(waiter.request.author) or grant(waiter)
-    )
+    leasing = world.lab._leasing
+    grant = leasing._grant
+
+    def trying(waiter, found):
+        tried.append(waiter.request.author)
+        return grant(waiter, found)
+
+    monkeypatch.setattr(leasing, "_grant", trying)
 
     async def story() -> None:
         waiting = [asyncio.ensure_future(world.lab.lease(s.request(), 5.0)) for s in strangers]
         await asyncio.sleep(0)
-        world.lab._offer()
+        leasing.offer()
         learner = identity("learner")
         request = world.statement(learner, LeaseRequested, kinds=("update", "evaluate"), holding=())
         given = await world.lab.lease(envelope(learner, request), 5.0)

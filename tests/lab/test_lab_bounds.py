@@ -6,7 +6,7 @@ import pytest
 
 from archipel.lab import admission, refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG
-from archipel.lab.lab import author_of, event_fields
+from archipel.lab.arrivals import author_of, event_fields
 from archipel.lab.state import MAX_ENDS_REMEMBERED, Phase
 from archipel.records.statements import (
     LabOpened,

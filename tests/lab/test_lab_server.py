@@ -153,7 +153,7 @@ def test_an_end_lets_waiting_nodes_go_with_an_answer(world: World) -> None:
             caller = await call()
             caller.writer.write(ask + request)
             async with asyncio.timeout(LIMIT_S):
-                while not len(world.lab._waiting):  # noqa: ASYNC110  a request on its way
+                while not len(world.lab._leasing._waiting):  # noqa: ASYNC110  a request on its way
                     await asyncio.sleep(0.005)
                 server.should_exit = True
                 return await caller.reader.readuntil(b"\r\n\r\n")

@@ -49,16 +49,17 @@ def test_what_is_not_kept_goes_when_the_lease_ends_and_is_told_once() -> None:
     notes = uploads()
     notes.note("w", "a", 1)
     notes.note("w", "b", 1)
-    assert notes.ended("w", ["b"]) == ["a"]
-    assert notes.ended("w", []) == []
+    notes.named(["b"])
+    assert notes.ended("w") == ["a"]
+    assert notes.ended("w") == []
     assert notes.digests() == set()
-    assert notes.ended("unheard of", []) == []
+    assert notes.ended("unheard of") == []
 
 
 def test_what_was_here_before_stays() -> None:
     notes = uploads("a")
     notes.note("w", "a", 1)
-    assert notes.ended("w", []) == []
+    assert notes.ended("w") == []
 
 
 def test_what_two_leases_offered_goes_with_the_last_of_them() -> None:
@@ -68,17 +69,17 @@ def test_what_two_leases_offered_goes_with_the_last_of_them() -> None:
     here.add("a")
     notes.note("v", "a", 1)
     notes.note("v", "a", 1)
-    assert notes.ended("w", []) == []
+    assert notes.ended("w") == []
     assert notes.digests() == {"a"}
-    assert notes.ended("v", []) == ["a"]
+    assert notes.ended("v") == ["a"]
 
 
 def test_a_blob_that_was_given_back_can_come_again() -> None:
     notes = uploads()
     notes.note("w", "a", 1)
-    assert notes.ended("w", []) == ["a"]
+    assert notes.ended("w") == ["a"]
     notes.note("v", "a", 1)
-    assert notes.ended("v", []) == ["a"]
+    assert notes.ended("v") == ["a"]
 
 
 def held(world: World) -> tuple[Provider, LeaseGranted]:

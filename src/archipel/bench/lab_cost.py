@@ -20,10 +20,10 @@ from archipel.blobs import BlobStore
 from archipel.identity import Envelope, Identity, did_to_public_key, sign, verify
 from archipel.lab.admission import admit
 from archipel.lab.apply import apply
+from archipel.lab.arrivals import open_record
 from archipel.lab.commit import Committer
 from archipel.lab.decide import crowds, grant, opportunities
 from archipel.lab.entry import Entry
-from archipel.lab.lab import open_record
 from archipel.lab.recovery import recover
 from archipel.lab.snapshots import decode_state, encode_state
 from archipel.lab.state import LabState

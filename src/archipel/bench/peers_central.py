@@ -19,7 +19,6 @@ def train(job: Job) -> Result:
     import torch
     from safetensors.torch import save_file
 
-    from archipel import __version__
     from archipel.bench.central import Bench
     from archipel.engine.engine import LocalEngine
     from archipel.model.directory import read_model
@@ -51,6 +50,14 @@ def train(job: Job) -> Result:
     constructed_s = time.perf_counter() - began - imported_s
     diary.begin()
     reinforce(trainer, bench.rehearsal(), note)
+    return _result(diary, imported_s, constructed_s)
+
+
+def _result(diary: Diary, imported_s: float, constructed_s: float) -> Result:
+    import torch
+
+    from archipel import __version__
+
     return Result(
         software=f"archipel {__version__}, torch {torch.__version__}",
         import_s=imported_s,

@@ -17,7 +17,8 @@ from fastapi.responses import FileResponse, Response
 from archipel.blobs import errors
 from archipel.blobs.writer import BlobWriter
 from archipel.lab import refusals
-from archipel.lab.lab import Lab, Permit, open_record
+from archipel.lab.arrivals import open_record
+from archipel.lab.lab import Lab, Permit
 from archipel.records.documents import UploadState
 from archipel.records.statements import BlobOffered
 

@@ -9,50 +9,40 @@ ledger ends; nothing is awaited between judging a statement and folding it.
 import asyncio
 import contextlib
 import logging
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from archipel.blobs import BlobError, BlobStore
-from archipel.identity import BadEnvelope, Envelope, Identity, IdentityError, sign
+from archipel.identity import Identity, sign
 from archipel.lab import refusals
 from archipel.lab.admission import MAX_NODES, admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
+from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
-from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
-    Crowds,
-    Opportunity,
-    crowds,
-    expired_leases,
     forgettable,
-    grant,
     lost_leases,
-    opportunities,
 )
-from archipel.lab.entry import Entry, open_envelope
+from archipel.lab.entry import Entry
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
+from archipel.lab.leasing import Leasing
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
 from archipel.lab.uploads import Uploads
-from archipel.lab.waiting import Waiter, Waiting
+from archipel.lab.waiting import Waiter
 from archipel.ledger.log import Log
 from archipel.ledger.storage import LedgerError
 from archipel.records.documents import Have
 from archipel.records.fields import MAX_FORGOTTEN
 from archipel.records.statements import (
     RECORD_TYPE,
-    AnyStatement,
     Asking,
     BlobOffered,
-    InvalidRecord,
     LabOpened,
     LeaseExpired,
     LeaseRequested,
     LeaseReturned,
     NodeJoined,
-    Statement,
     WorkAnswered,
     encode,
 )
@@ -64,9 +54,6 @@ EXPIRY_INTERVAL_S = 0.2
 """How often deadlines are looked at."""
 MAX_WAIT_S = 60.0
 """A long poll never lasts longer."""
-_AUTHOR = re.compile(rb'"keyid":"(did:key:z[1-9A-Za-z]{1,64})"')
-NODES_PER_MS = 10
-"""How the nodes are together is computed again after one millisecond per so many nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +98,7 @@ class Lab:
             log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
-        self._waiting = Waiting()
-        self._asked: dict[str, int] = {}
-        """Node -> its newest request, granted or not."""
-        self._deadlines = Deadlines(state.leases.values())
-        self._crowds: tuple[int, Crowds] = (0, {})
-        self._closing = False
+        self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
 
     @property
     def state(self) -> LabState:
@@ -170,14 +152,8 @@ class Lab:
         Raises:
             Refused: the request is not acceptable.
         """
-        waiter = self._asks(data)
-        self._waiting.join(waiter)
-        self._offer()
         timeout_s = min(max(wait_s, 0.0), MAX_WAIT_S)
-        try:
-            entry = await self._answered_in(waiter, timeout_s)
-        finally:
-            self._waiting.leave(waiter)
+        entry = await self._leasing.wait(self._asks(data), timeout_s)
         if entry is None:
             return None
         return await handout(self.records, self._shelf, self.state, entry, have or Have())
@@ -199,10 +175,7 @@ class Lab:
 
     def close(self) -> None:
         """Let every waiting request go, empty-handed: the lab is about to end."""
-        self._closing = True
-        for waiter in self._waiting.all():
-            if not waiter.granted.done():
-                waiter.granted.set_result(None)
+        self._leasing.close()
 
     async def settled(self) -> None:
         """Wait until everything accepted is durable."""
@@ -214,13 +187,12 @@ class Lab:
 
     def expire_leases(self) -> None:
         """Return every overdue lease to the pool."""
-        now_ms = self.clock_ms()
         try:
-            self._say_all(expired_leases(self.ahead, self._deadlines.due(now_ms), now_ms))
+            self._say_all(self._leasing.overdue())
         except refusals.Refused:
-            self._deadlines.begin_anew(self.ahead.leases.values())
+            self._leasing.begin_anew()
             raise
-        self._offer()
+        self._leasing.offer()
 
     async def watch_deadlines(self) -> None:
         """Look at the deadlines until cancelled; a full disk is retried, not fatal."""
@@ -235,24 +207,19 @@ class Lab:
         if not isinstance(request, LeaseRequested):
             raise refusals.Malformed(f"expected lease.requested, got {request.kind}")
         admit(self.ahead, request, self.clock_ms(), self._answers.has_blob(()))
-        if request.seq <= self._asked.get(request.author, 0):
-            raise refusals.Replayed(f"lease request {request.seq} was made before")
-        older = self._waiting.of(request.author)
-        if older is not None and not older.granted.done():
-            older.granted.set_result(None)
-        self._asked[request.author] = request.seq
+        waiter = self._leasing.asks(request)
         self._say_all(lost_leases(self.ahead, request))
-        return Waiter(request, asyncio.get_running_loop().create_future())
+        return waiter
 
     def _granted_at_once(self, data: bytes, have: Have) -> "asyncio.Future[Outgoing | None] | None":
         """The lease that a receipt brings along; whoever gets none asks again, and waits."""
-        if not opportunities(self.ahead):
+        if not self._leasing.has_any():
             return None
         try:
             waiter = self._asks(data)
         except refusals.Refused:
             return None
-        if not self._grant(waiter, opportunities(self.ahead)):
+        if not self._leasing.at_once(waiter):
             return None
         return asyncio.ensure_future(self._handed_out(waiter, have))
 
@@ -265,76 +232,12 @@ class Lab:
         except (refusals.Refused, LedgerError):  # the answer is in the ledger: its receipt goes out
             return None
 
-    async def _answered_in(self, waiter: Waiter, timeout_s: float) -> Entry | None:
-        if self._closing:
-            return None
-        await asyncio.wait({waiter.granted}, timeout=timeout_s)
-        if not waiter.granted.done() and not self._is_granted(waiter):
-            return None
-        return await waiter.granted
-
-    def _is_granted(self, waiter: Waiter) -> bool:
-        """Granted already, and only on its way to the disk."""
-        return self._waiting.of(waiter.request.author) is not waiter
-
-    def _offer(self) -> None:
-        """Hand out what there is to those who wait, first come, first served."""
-        if self._closing or not len(self._waiting):
-            return
-        found, is_going_on = opportunities(self.ahead), True
-        while found and is_going_on:
-            kinds, is_going_on = {each.rules.name for each in found}, False
-            for waiter in self._candidates(found):
-                if self._grant(waiter, found):
-                    found, is_going_on = opportunities(self.ahead), True
-                    if {each.rules.name for each in found} != kinds:
-                        break
-
-    def _candidates(self, found: Sequence[Opportunity]) -> Iterator[Waiter]:
-        """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
-        that they do it are not looked at.
-        """
-        trusted = [each.run.opened.trusted for each in found if each.rules.words.trusted]
-        named = map(self._waiting.of, dict.fromkeys(chain.from_iterable(trusted)))
-        yield from (waiter for waiter in named if waiter is not None)
-        free = {each.rules.name for each in found if not each.rules.words.trusted}
-        yield from self._waiting.able(free)
-
-    def _grant(self, waiter: Waiter, found: Sequence[Opportunity]) -> bool:
-        """Whether there was a lease for this node; then it waits no more."""
-        if waiter.granted.done():
-            return False
-        now_ms = self.clock_ms()
-        granted = grant(self.ahead, waiter.request, now_ms, found, self._company(now_ms))
-        if granted is None:
-            return False
-        entry = self._signed(granted)
-        try:
-            recording = self._committer.record([entry])
-        except refusals.Refused as error:
-            waiter.granted.set_exception(error)
-            return True
-        finally:
-            self._waiting.leave(waiter)
-        self._deadlines.add(granted.deadline_ms, granted.work)
-        _when_durable(recording, waiter.granted, entry)
-        return True
-
-    def _company(self, now_ms: int) -> Crowds:
-        """How the nodes are together, not older than their number allows."""
-        made_ms, known = self._crowds
-        if not 0 <= now_ms - made_ms < len(self.ahead.nodes) // NODES_PER_MS:
-            known = crowds(self.ahead, now_ms)
-            self._crowds = (now_ms, known)
-        return known
-
     def _make_room(self, author: str) -> None:
         if author not in self.ahead.nodes and len(self.ahead.nodes) >= MAX_NODES:
             forgotten = forgettable(self.ahead, self.clock_ms(), MAX_FORGOTTEN)
             if forgotten is not None:
                 self._say_all([forgotten])
-                for did in forgotten.nodes:
-                    self._asked.pop(did, None)
+                self._leasing.forget(forgotten.nodes)
 
     def _say_all(self, statements: Sequence[RecordedStatement]) -> None:
         """Record statements of the lab's own; nobody waits for the disk."""
@@ -347,7 +250,7 @@ class Lab:
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
             if isinstance(entry.statement, WorkAnswered | LeaseExpired | LeaseReturned):
                 self._lease_ended(entry.statement.work)
-        self._offer()
+        self._leasing.offer()
         return recording
 
     def _lease_ended(self, work: str) -> None:
@@ -356,8 +259,7 @@ class Lab:
                 self.blobs.discard(digest)
 
     def _on_fallen_back(self) -> None:
-        """Leases that had ended, as it seemed, are open again."""
-        self._deadlines.begin_anew(self.state.leases.values())
+        self._leasing.begin_anew()
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
         self.records.remember(first, entries)
@@ -368,59 +270,3 @@ class Lab:
     def _signed(self, statement: RecordedStatement) -> Entry:
         envelope = sign(self.identity, encode(statement), RECORD_TYPE)
         return Entry(self.clock_ms(), envelope, statement)
-
-
-def _when_durable(
-    recording: "asyncio.Future[Recorded]", granted: "asyncio.Future[Entry | None]", entry: Entry
-) -> None:
-    def tell(done: "asyncio.Future[Recorded]") -> None:
-        error = done.exception()
-        if granted.done():
-            return
-        if error is None:
-            granted.set_result(entry)
-        else:
-            granted.set_exception(error)
-            granted.exception()  # who asked may be gone
-
-    if recording.done():
-        tell(recording)
-    else:
-        recording.add_done_callback(tell)
-
-
-def open_record(data: bytes) -> tuple[Envelope, AnyStatement]:
-    """Parse and verify what a stranger sent.
-
-    Raises:
-        Malformed, WronglySigned: accordingly.
-    """
-    try:
-        envelope = Envelope.from_json(data)
-        return envelope, open_envelope(envelope)
-    except (InvalidRecord, BadEnvelope) as error:
-        raise refusals.Malformed(str(error)) from None
-    except IdentityError as error:
-        raise refusals.WronglySigned(str(error)) from None
-
-
-def author_of(data: bytes) -> str:
-    """Whose statement an envelope says it is, unverified and hardly parsed; empty if it does not say."""
-    said = _AUTHOR.search(data)
-    return said[1].decode() if said else ""
-
-
-def event_fields(statement: Statement) -> dict[str, object]:
-    """Who and what, for one log line: run, work and node ids where the statement has them."""
-    fields: dict[str, object] = {"node": statement.author}
-    for name in ("run", "work", "node", "deadline_ms", "reason"):
-        if hasattr(statement, name):
-            fields[name] = getattr(statement, name)
-    for part in (getattr(statement, "spec", None), getattr(statement, "answer", None)):
-        if part is not None:
-            fields |= {
-                "work_kind" if name == "kind" else name: getattr(part, name)
-                for name in ("kind", "run", "version", "num_tokens")
-                if hasattr(part, name)
-            }
-    return fields

@@ -12,9 +12,10 @@ from fastapi.responses import Response
 
 from archipel.identity import MAX_ENVELOPE_BYTES
 from archipel.lab import refusals
+from archipel.lab.arrivals import author_of
 from archipel.lab.doorman import Doorman
 from archipel.lab.handouts import Outgoing
-from archipel.lab.lab import Lab, Receipt, author_of
+from archipel.lab.lab import Lab, Receipt
 from archipel.lab.lanes import Lane
 from archipel.lab.requests import address_of, bounded_body, while_connected
 from archipel.records import documents, parcel
@@ -42,14 +43,7 @@ def record_routes(
         responses=PARCEL_ANSWER,
     )
     async def submit(request: Request) -> Response:
-        document, blobs = await _body(request)
-        asked = _read(documents.Submitted, document) if blobs is not None else None
-        record = document if asked is None else asked.record.encode()
-        _let_in(lab, doorman, record, address_of(request))
-        following = None
-        if asked is not None and asked.next is not None:
-            following = (asked.next.request.encode(), asked.next.have)
-        return _receipt(await lab.submit(record, blobs or (), following))
+        return await _submitted(lab, doorman, request)
 
     @api.post(
         "/leases",
@@ -60,20 +54,7 @@ def record_routes(
     async def lease(
         request: Request, wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S
     ) -> Response:
-        document, blobs = await _body(request)
-        asked = _read(documents.Asked, document) if blobs is not None else None
-        record = document if asked is None else asked.request.encode()
-        address = address_of(request)
-        _let_in(lab, doorman, record, address)
-        doorman.begin_waiting(address)
-        try:
-            have = None if asked is None else asked.have
-            out = await while_connected(request, lab.lease(record, wait_s, have))
-        finally:
-            doorman.end_waiting(address)
-        if out is None:
-            return Response(status_code=204)
-        return _parcel(out.handout.model_dump_json().encode(), out)
+        return await _leased(lab, doorman, request, wait_s)
 
     async def submit_lane(request: Request, _: Mapping[str, str]) -> Response:
         return await submit(request)
@@ -82,6 +63,34 @@ def record_routes(
         return await lease(request, float(query.get("wait_s", DEFAULT_WAIT_S)))
 
     return {"/records": (_NO_QUERY, submit_lane), "/leases": (_WAIT_QUERY, lease_lane)}
+
+
+async def _submitted(lab: Lab, doorman: Doorman, request: Request) -> Response:
+    document, blobs = await _body(request)
+    asked = _read(documents.Submitted, document) if blobs is not None else None
+    record = document if asked is None else asked.record.encode()
+    _let_in(lab, doorman, record, address_of(request))
+    following = None
+    if asked is not None and asked.next is not None:
+        following = (asked.next.request.encode(), asked.next.have)
+    return _receipt(await lab.submit(record, blobs or (), following))
+
+
+async def _leased(lab: Lab, doorman: Doorman, request: Request, wait_s: float) -> Response:
+    document, blobs = await _body(request)
+    asked = _read(documents.Asked, document) if blobs is not None else None
+    record = document if asked is None else asked.request.encode()
+    address = address_of(request)
+    _let_in(lab, doorman, record, address)
+    doorman.begin_waiting(address)
+    try:
+        have = None if asked is None else asked.have
+        out = await while_connected(request, lab.lease(record, wait_s, have))
+    finally:
+        doorman.end_waiting(address)
+    if out is None:
+        return Response(status_code=204)
+    return _parcel(out.handout.model_dump_json().encode(), out)
 
 
 async def _body(request: Request) -> tuple[bytes, list[bytes] | None]:

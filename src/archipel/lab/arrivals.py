@@ -1,0 +1,47 @@
+"""What strangers send, parsed and verified, and how one log line shows it."""
+
+import re
+
+from archipel.identity import BadEnvelope, Envelope, IdentityError
+from archipel.lab import refusals
+from archipel.lab.entry import open_envelope
+from archipel.records.statements import AnyStatement, InvalidRecord, Statement
+
+_AUTHOR = re.compile(rb'"keyid":"(did:key:z[1-9A-Za-z]{1,64})"')
+
+
+def open_record(data: bytes) -> tuple[Envelope, AnyStatement]:
+    """Parse and verify what a stranger sent.
+
+    Raises:
+        Malformed, WronglySigned: accordingly.
+    """
+    try:
+        envelope = Envelope.from_json(data)
+        return envelope, open_envelope(envelope)
+    except (InvalidRecord, BadEnvelope) as error:
+        raise refusals.Malformed(str(error)) from None
+    except IdentityError as error:
+        raise refusals.WronglySigned(str(error)) from None
+
+
+def author_of(data: bytes) -> str:
+    """Whose statement an envelope says it is, unverified and hardly parsed; empty if it does not say."""
+    said = _AUTHOR.search(data)
+    return said[1].decode() if said else ""
+
+
+def event_fields(statement: Statement) -> dict[str, object]:
+    """Who and what, for one log line: run, work and node ids where the statement has them."""
+    fields: dict[str, object] = {"node": statement.author}
+    for name in ("run", "work", "node", "deadline_ms", "reason"):
+        if hasattr(statement, name):
+            fields[name] = getattr(statement, name)
+    for part in (getattr(statement, "spec", None), getattr(statement, "answer", None)):
+        if part is not None:
+            fields |= {
+                "work_kind" if name == "kind" else name: getattr(part, name)
+                for name in ("kind", "run", "version", "num_tokens")
+                if hasattr(part, name)
+            }
+    return fields

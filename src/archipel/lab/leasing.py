@@ -1,0 +1,187 @@
+"""Handing out leases: who waits, what there is, and when which lease runs out.
+
+Law: first come, first served; nobody is looked at in vain; nothing is awaited between deciding on a lease
+and folding it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+
+from archipel.lab import refusals
+from archipel.lab.commit import Committer, Recorded
+from archipel.lab.deadlines import Deadlines
+from archipel.lab.decide import (
+    Crowds,
+    Opportunity,
+    crowds,
+    expired_leases,
+    grant,
+    opportunities,
+)
+from archipel.lab.entry import Entry
+from archipel.lab.waiting import Waiter, Waiting
+from archipel.records.statements import LeaseExpired, LeaseRequested
+from archipel.records.statements import Recorded as RecordedStatement
+
+NODES_PER_MS = 10
+"""How the nodes are together is computed again after one millisecond per so many nodes."""
+
+
+class Leasing:
+    """Of one lab, over what its committer has accepted."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        signed: Callable[[RecordedStatement], Entry],
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """`signed` makes an entry of a statement of the lab's own."""
+        self._committer = committer
+        self._signed = signed
+        self._clock_ms = clock_ms
+        self._waiting = Waiting()
+        self._asked: dict[str, int] = {}
+        """Node -> its newest request, granted or not."""
+        self._deadlines = Deadlines(committer.state.leases.values())
+        self._crowds: tuple[int, Crowds] = (0, {})
+        self._closing = False
+
+    def asks(self, request: LeaseRequested) -> Waiter:
+        """An admitted request; its node's older one ends.
+
+        Raises:
+            Replayed: it was made before.
+        """
+        if request.seq <= self._asked.get(request.author, 0):
+            raise refusals.Replayed(f"lease request {request.seq} was made before")
+        older = self._waiting.of(request.author)
+        if older is not None and not older.granted.done():
+            older.granted.set_result(None)
+        self._asked[request.author] = request.seq
+        return Waiter(request, asyncio.get_running_loop().create_future())
+
+    async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
+        """The grant, once there is one and it is durable; None when the time is up.
+
+        Raises:
+            Refused: the disk has no room for the grant.
+        """
+        self._waiting.join(waiter)
+        try:
+            self.offer()
+            return await self._answered_in(waiter, timeout_s)
+        finally:
+            self._waiting.leave(waiter)
+
+    def at_once(self, waiter: Waiter) -> bool:
+        """Whether there is a lease for this node now; `waiter.granted` then ends with it."""
+        return self._grant(waiter, opportunities(self._committer.ahead))
+
+    def has_any(self) -> bool:
+        """Whether there is anything to hand out."""
+        return bool(opportunities(self._committer.ahead))
+
+    def overdue(self) -> list[LeaseExpired]:
+        """Statements for the leases that ran out; whoever cannot record them calls `begin_anew`."""
+        now_ms = self._clock_ms()
+        return expired_leases(self._committer.ahead, self._deadlines.due(now_ms), now_ms)
+
+    def begin_anew(self) -> None:
+        """Leases that had ended, as it seemed, are open again."""
+        self._deadlines.begin_anew(self._committer.ahead.leases.values())
+
+    def forget(self, dids: Iterable[str]) -> None:
+        """These nodes are gone."""
+        for did in dids:
+            self._asked.pop(did, None)
+
+    def close(self) -> None:
+        """Let everybody who waits go, empty-handed."""
+        self._closing = True
+        for waiter in self._waiting.all():
+            if not waiter.granted.done():
+                waiter.granted.set_result(None)
+
+    def offer(self) -> None:
+        """Hand out what there is to those who wait, first come, first served."""
+        if self._closing or not len(self._waiting):
+            return
+        found, is_going_on = opportunities(self._committer.ahead), True
+        while found and is_going_on:
+            kinds, is_going_on = {each.rules.name for each in found}, False
+            for waiter in self._candidates(found):
+                if self._grant(waiter, found):
+                    found, is_going_on = opportunities(self._committer.ahead), True
+                    if {each.rules.name for each in found} != kinds:
+                        break
+
+    def _candidates(self, found: Sequence[Opportunity]) -> Iterator[Waiter]:
+        """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
+        that they do it are not looked at.
+        """
+        trusted = [each.run.opened.trusted for each in found if each.rules.words.trusted]
+        named = map(self._waiting.of, dict.fromkeys(chain.from_iterable(trusted)))
+        yield from (waiter for waiter in named if waiter is not None)
+        free = {each.rules.name for each in found if not each.rules.words.trusted}
+        yield from self._waiting.able(free)
+
+    def _grant(self, waiter: Waiter, found: Sequence[Opportunity]) -> bool:
+        """Whether there was a lease for this node; then it waits no more."""
+        if waiter.granted.done():
+            return False
+        now_ms = self._clock_ms()
+        granted = grant(self._committer.ahead, waiter.request, now_ms, found, self._company(now_ms))
+        if granted is None:
+            return False
+        entry = self._signed(granted)
+        try:
+            recording = self._committer.record([entry])
+        except refusals.Refused as error:
+            waiter.granted.set_exception(error)
+            return True
+        finally:
+            self._waiting.leave(waiter)
+        self._deadlines.add(granted.deadline_ms, granted.work)
+        _when_durable(recording, waiter.granted, entry)
+        return True
+
+    def _company(self, now_ms: int) -> Crowds:
+        """How the nodes are together, not older than their number allows."""
+        made_ms, known = self._crowds
+        if not 0 <= now_ms - made_ms < len(self._committer.ahead.nodes) // NODES_PER_MS:
+            known = crowds(self._committer.ahead, now_ms)
+            self._crowds = (now_ms, known)
+        return known
+
+    async def _answered_in(self, waiter: Waiter, timeout_s: float) -> Entry | None:
+        if self._closing:
+            return None
+        await asyncio.wait({waiter.granted}, timeout=timeout_s)
+        if not waiter.granted.done() and not self._is_granted(waiter):
+            return None
+        return await waiter.granted
+
+    def _is_granted(self, waiter: Waiter) -> bool:
+        """Granted already, and only on its way to the disk."""
+        return self._waiting.of(waiter.request.author) is not waiter
+
+
+def _when_durable(
+    recording: "asyncio.Future[Recorded]", granted: "asyncio.Future[Entry | None]", entry: Entry
+) -> None:
+    def tell(done: "asyncio.Future[Recorded]") -> None:
+        error = done.exception()
+        if granted.done():
+            return
+        if error is None:
+            granted.set_result(entry)
+        else:
+            granted.set_exception(error)
+            granted.exception()  # who asked may be gone
+
+    if recording.done():
+        tell(recording)
+    else:
+        recording.add_done_callback(tell)
