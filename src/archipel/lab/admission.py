@@ -78,7 +78,7 @@ def check_fresh(state: LabState, statement: AnyStatement, now_ms: int) -> None:
         )
     limit = now_ms * 1000 + MAX_SEQ_AHEAD
     if statement.seq > limit:
-        raise refusals.Malformed(
+        raise refusals.Replayed(
             f"sequence number {statement.seq} is beyond {limit}; count microseconds by the lab's clock"
         )
 
