@@ -377,3 +377,18 @@ def test_one_key_cannot_fill_all_threads_with_answers_to_be_checked(world: World
         await answers._beside("key", held.wait)
 
     world.await_(story())
+
+
+def test_a_lab_in_which_everybody_is_at_work_takes_nobody_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.started(max_groups_per_lease=1)
+    holders = [world.provider("one"), world.provider("two")]
+    assert all(holder.ask() is not None for holder in holders)
+    world.learner(join=False).leave()
+    monkeypatch.setattr("archipel.lab.lab.MAX_NODES", 3)
+    world.provider("takes the learner's place").ask()
+    with pytest.raises(refusals.Busy):
+        world.provider("finds no place")
+    assert len(world.state.nodes) == 3
+    world.check_replay()
