@@ -381,3 +381,43 @@ def test_one_key_cannot_fill_all_threads_with_answers_to_be_checked(world: World
         await answers._beside("key", held.wait)
 
     world.await_(story())
+
+
+def test_a_lab_in_which_everybody_is_at_work_takes_nobody_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.started(max_groups_per_lease=1)
+    holders = [world.provider("one"), world.provider("two")]
+    assert all(holder.ask() is not None for holder in holders)
+    world.learner(join=False).leave()
+    monkeypatch.setattr("archipel.lab.lab.MAX_NODES", 3)
+    world.provider("takes the learner's place").ask()
+    with pytest.raises(refusals.Busy):
+        world.provider("finds no place")
+    assert len(world.state.nodes) == 3
+    world.check_replay()
+
+
+def test_claims_of_many_strangers_leave_a_measured_node_half_of_its_share(world: World) -> None:
+    world.started(groups_per_update=32, max_staleness=2, max_groups_per_lease=32)
+    node = world.provider("node")
+    first = granted_to(node)
+    world.tick(100)
+    node.answer(first)
+    for number in range(20):
+        world.provider(f"fast talker {number}", speed_milli=2**53 - 1)
+    world.now_ms += 100
+    second = granted_to(node)
+    assert len(second.spec.groups) >= 16  # type: ignore[attr-defined]  # a rollout
+
+
+def test_a_claim_gets_a_newcomer_no_more_than_the_slowest_measured_node_gets(world: World) -> None:
+    world.started(groups_per_update=32, max_staleness=2, max_groups_per_lease=32)
+    fast, slow = world.provider("fast"), world.provider("slow")
+    for node, busy_ms in ((fast, 10), (slow, 1000)):
+        granted = granted_to(node)
+        world.tick(busy_ms)
+        node.answer(granted)
+    world.now_ms += 100
+    liar = granted_to(world.provider("liar", speed_milli=2**53 - 1))
+    assert len(liar.spec.groups) <= len(granted_to(slow).spec.groups)  # type: ignore[attr-defined]

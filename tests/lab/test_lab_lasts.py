@@ -261,8 +261,7 @@ def _proven(world: World) -> set[str]:
 def test_a_full_lab_still_takes_a_newcomer_and_old_words_of_the_forgotten_are_not_believed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archipel.lab.lab.MAX_NODES", 3)
-    monkeypatch.setattr("archipel.lab.admission.MAX_NODES", 4)
+    monkeypatch.setattr("archipel.lab.lab.MAX_NODES", 4)
     monkeypatch.setattr("archipel.lab.lab.MAX_FORGOTTEN", 1)
     world.open_run()
     nodes = []

@@ -30,7 +30,6 @@ from archipel.records.statements import (
     WorkAnswered,
 )
 
-MAX_NODES = 100_000
 MAX_RUNS = 1000
 MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 """A number may be this far beyond the lab's clock in microseconds: no author can use all numbers up."""
@@ -56,7 +55,7 @@ def admit(state: LabState, statement: AnyStatement, now_ms: int, has_blob: HasBl
         case RunStopped():
             _admit_stop(state, statement)
         case NodeJoined():
-            _admit_node(state, statement)
+            pass  # anybody may
         case LeaseRequested() | NodeLeft():
             joined(state, statement.author)
         case LeaseReturned():
@@ -78,7 +77,7 @@ def check_fresh(state: LabState, statement: AnyStatement, now_ms: int) -> None:
         )
     limit = now_ms * 1000 + MAX_SEQ_AHEAD
     if statement.seq > limit:
-        raise refusals.Malformed(
+        raise refusals.Replayed(
             f"sequence number {statement.seq} is beyond {limit}; count microseconds by the lab's clock"
         )
 
@@ -160,11 +159,6 @@ def joined(state: LabState, author: str) -> None:
 def run_of(state: LabState, lease: Lease) -> Run:
     """The run of a lease."""
     return state.runs[lease.spec.run]
-
-
-def _admit_node(state: LabState, joined_: NodeJoined) -> None:
-    if joined_.author not in state.nodes and len(state.nodes) >= MAX_NODES:
-        raise refusals.Busy(f"this lab has {MAX_NODES} nodes at work already; try again later")
 
 
 def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:

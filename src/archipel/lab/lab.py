@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity, sign
 from archipel.lab import refusals
-from archipel.lab.admission import MAX_NODES, admit, admit_upload, is_trusted, named_blobs
+from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
@@ -50,6 +50,8 @@ from archipel.records.statements import Recorded as RecordedStatement
 
 logger = logging.getLogger("archipel.lab")
 
+MAX_NODES = 100_000
+"""Beyond, a newcomer takes the place of whoever is gone or never did anything."""
 EXPIRY_INTERVAL_S = 0.2
 """How often deadlines are looked at."""
 MAX_WAIT_S = 60.0
@@ -233,11 +235,14 @@ class Lab:
             return None
 
     def _make_room(self, author: str) -> None:
-        if author not in self.ahead.nodes and len(self.ahead.nodes) >= MAX_NODES:
-            forgotten = forgettable(self.ahead, self.clock_ms(), MAX_FORGOTTEN)
-            if forgotten is not None:
-                self._say_all([forgotten])
-                self._leasing.forget(forgotten.nodes)
+        """Raises Busy when everybody who is here is at work."""
+        if author in self.ahead.nodes or len(self.ahead.nodes) < MAX_NODES:
+            return
+        forgotten = forgettable(self.ahead, self.clock_ms(), MAX_FORGOTTEN)
+        if forgotten is None:
+            raise refusals.Busy(f"this lab has {MAX_NODES} nodes at work already; try again later")
+        self._say_all([forgotten])
+        self._leasing.forget(forgotten.nodes)
 
     def _say_all(self, statements: Sequence[RecordedStatement]) -> None:
         """Record statements of the lab's own; nobody waits for the disk."""

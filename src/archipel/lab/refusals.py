@@ -32,7 +32,7 @@ class WrongLab(Refused):
 
 
 class Replayed(Refused):
-    """A sequence number that was used before."""
+    """A sequence number that was used before, or that is far ahead: ask which was heard last."""
 
     problem, status = "replayed-record", 409
 

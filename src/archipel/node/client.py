@@ -190,8 +190,12 @@ class LabClient(LabReader):
         self._speaking = asyncio.Lock()
 
     async def greet(self) -> None:
-        """Learn who the lab is and which number it heard last from us; must precede any statement."""
+        """Learn who the lab is and which number it heard last from us; must precede any statement.
+
+        Nobody signs its clock and that number, so what was believed of them before is forgotten.
+        """
         await self.meet()
+        self._last_seq = 0
         await self.set_clock()
 
     async def set_clock(self) -> None:

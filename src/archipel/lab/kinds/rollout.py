@@ -35,7 +35,7 @@ def _offer(asking: Asking) -> RolloutSpec | None:
     """Returned groups first, then new ones as far as the staleness bound and the prompts reach."""
     run, slice_, pace = asking.run, rl.course(asking.run), rl.pace(asking.run)
     size = pace.groups_per_update
-    own = groups_per_second_micro(run, asking.node)
+    own = _weight(asking)
     share = fair_share(size, own, *_company(asking, own))
     admitted = chain(slice_.pool, rl.fresh(run))
     ready = (group for group in admitted if group // size in slice_.prompts)
@@ -67,12 +67,22 @@ def _claimed(run: Run, speed_milli: int) -> int:
     return speed_milli * 1000 // (rl.pace(run).group_size * rl.pace(run).max_new_tokens)
 
 
+def _weight(asking: Asking) -> int:
+    """What a node counts for when work is shared out: a claim, no more than the slowest who proved theirs."""
+    rate, slowest = groups_per_second_micro(asking.run, asking.node), asking.crowd.slowest
+    return min(rate, slowest) if slowest and WORDS.name not in asking.node.tallies else rate
+
+
 def _company(asking: Asking, own: int) -> tuple[int, int]:
-    """(total rate, slowest rate) of all who sample, the asking node included."""
+    """(total rate, slowest rate) of all who sample, the asking node included.
+
+    Those whom nobody measured count, together, no more than those who were: joining costs nothing.
+    """
     run, crowd = asking.run, asking.crowd
     known = [crowd.slowest, _claimed(run, crowd.slowest_claim_milli), own]
     slowest = min((rate for rate in known if rate > 0), default=1)
-    total = crowd.measured + _claimed(run, crowd.claimed_milli) + crowd.unknown * slowest
+    unmeasured = _claimed(run, crowd.claimed_milli) + crowd.unknown * slowest
+    total = crowd.measured + min(unmeasured, crowd.measured or unmeasured)
     return total if asking.is_counted else total + (own or slowest), slowest
 
 
