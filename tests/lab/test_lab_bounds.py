@@ -110,6 +110,8 @@ def test_a_lab_takes_so_many_runs(world: World, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(refusals.NotAllowed, match="2 runs"):
         world.open_run("third")
     assert set(world.state.runs) == {"first", "second"}
+    with pytest.raises(refusals.Conflict, match=r"choose another run\.name"):
+        world.open_run("first")
 
 
 @pytest.mark.parametrize("missing", ["recipe", "model"])

@@ -14,7 +14,7 @@ from archipel.lab.state import Lease
 from archipel.records.statements import LeaseRequested
 from people import Learner, Provider, identity
 from specimens import ANSWERS, SPECS
-from world import PACE, START_MS, World
+from world import PACE, START_MS, World, granted_in
 
 
 def names(world: World) -> list[tuple[str, str]]:
@@ -262,3 +262,26 @@ def test_a_lab_that_ends_lets_nobody_wait_and_gives_nothing(world: World) -> Non
     learner = world.learner()
     assert world.await_(world.lab.lease(learner.request(), 60.0)) is None
     assert not world.state.leases
+
+
+def test_a_newer_request_that_gives_up_a_lost_lease_gets_its_groups_again(world: World) -> None:
+    world.started(groups_per_update=2, max_groups_per_lease=1, max_staleness=0)
+    node = world.provider("node")
+    first = node.ask()
+    assert first is not None
+    node.answer(first)
+    lost = node.ask()
+    assert lost is not None
+    waiting, newer = node.request(), node.request(holding=())
+
+    async def story() -> tuple[Any, Any]:
+        older = asyncio.create_task(world.lab.lease(waiting, 30.0))
+        await asyncio.sleep(0)
+        assert not older.done()
+        again = await asyncio.wait_for(world.lab.lease(newer, 30.0), 10.0)
+        return await asyncio.wait_for(older, 10.0), again
+
+    empty, again = world.await_(story())
+    assert empty is None
+    assert granted_in(again).spec.groups == lost.spec.groups  # type: ignore[union-attr]  # rollouts
+    assert lost.work not in world.state.leases

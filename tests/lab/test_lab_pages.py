@@ -142,3 +142,26 @@ def test_a_run_s_documents_are_the_records_themselves(world: World, door: Door) 
     for bad in ("/runs/run/updates/0", "/runs/run/updates/3", "/runs/none/versions"):
         assert problem(door.get(bad)) == "not-found"
     assert {each["run"] for each in door.get("/waits").json()} == {"another"}
+
+
+def test_the_description_says_what_a_page_is_when_nobody_says_so(door: Door) -> None:
+    paths = door.get("/openapi.json").json()["paths"]
+    found = {
+        (path, each["name"]): each["schema"].get("default")
+        for path, method in (
+            ("/nodes", "get"), ("/leases", "get"), ("/ledger/entries", "get"),
+            ("/runs/{name}/versions", "get"), ("/leases", "post"),
+        )
+        for each in paths[path][method]["parameters"]
+    }  # fmt: skip
+    assert found == {
+        ("/nodes", "start"): 0,
+        ("/nodes", "limit"): 1000,
+        ("/leases", "start"): 0,
+        ("/leases", "limit"): 1000,
+        ("/leases", "wait_s"): 20.0,
+        ("/ledger/entries", "start"): 0,
+        ("/ledger/entries", "limit"): 100,
+        ("/runs/{name}/versions", "name"): None,
+        ("/runs/{name}/versions", "since"): 0,
+    }

@@ -129,6 +129,56 @@ def test_deadlines_are_watched_while_the_door_is_open_and_its_end_lets_everybody
     assert second is None
 
 
+def test_a_state_that_is_far_behind_is_not_announced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upkeep, before = Upkeep(world.lab), world.state
+    monkeypatch.setattr(upkeep_module, "MAX_SNAPSHOT_LAG", -1)
+    assert not world.await_(upkeep.take_snapshot())
+    assert world.state == before
+    monkeypatch.setattr(upkeep_module, "MAX_SNAPSHOT_LAG", 0)
+    assert world.await_(upkeep.take_snapshot())
+
+
+class Time:
+    """Goes on only where somebody sleeps; `naps` are how long each slept."""
+
+    def __init__(self, most: int) -> None:
+        self.naps: list[float] = []
+        self._most = most
+
+    def monotonic(self) -> float:
+        return 1000.0 + sum(self.naps)
+
+    def time(self) -> float:
+        return self.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        if len(self.naps) == self._most:
+            raise asyncio.CancelledError
+        self.naps.append(seconds)
+
+
+def test_a_lab_sweeps_at_once_and_every_minute_and_takes_snapshots_when_they_are_due(
+    disk_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, clock, swept = disk_world, Time(most=130), []
+    world.started()
+    upkeep = Upkeep(world.lab, snapshot_every=world.state.size)
+
+    async def sweep(grace_s: float) -> int:
+        swept.append((clock.monotonic(), grace_s))
+        return 0
+
+    monkeypatch.setattr(upkeep, "sweep", sweep)
+    monkeypatch.setattr(upkeep_module, "time", clock)
+    monkeypatch.setattr(upkeep_module.asyncio, "sleep", clock.sleep)
+    with pytest.raises(asyncio.CancelledError):
+        world.await_(upkeep.go_on())
+    assert swept == [(1001.0 + 60 * n, GRACE_S) for n in range(3)]
+    assert len(announced(world)) == 1
+
+
 def test_a_new_lab_is_founded_when_its_door_opens_and_an_old_one_keeps_its_operators(
     world: World,
 ) -> None:

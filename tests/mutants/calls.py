@@ -20,6 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--calls-to", help="File that the notes go to.")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before any conftest: what it imports runs module and class bodies, and every test depends on them."""
+    options = early_config.known_args_namespace
+    if options.calls_to:
+        early_config.pluginmanager.register(Notes(options.calls_of, Path(options.calls_to)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     phases = (Phase.explicit, Phase.generate)
     settings.register_profile(
@@ -31,10 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=list(HealthCheck),
     )
     settings.load_profile("mutants")
-    if config.getoption("--calls-to"):
-        config.pluginmanager.register(
-            Notes(config.getoption("--calls-of"), Path(config.getoption("--calls-to")))
-        )
 
 
 class Notes:

@@ -141,6 +141,22 @@ def test_a_mutant_that_breaks_everything_is_killed_although_another_tree_would_p
     assert [each["fate"] for each in found["mutants"]] == ["killed"]
 
 
+def test_a_mutant_meets_the_tests_whose_conftest_alone_imports_its_module(islet: Path) -> None:
+    (islet / "src/islet/room.py").write_text("SIZE = 3\n")
+    (islet / "tests/room/test_room.py").write_text(
+        "import islet.room\ndef test_something_else():\n    assert islet.room\n"
+    )
+    deep = islet / "tests/room/deep"
+    deep.mkdir()
+    (deep / "conftest.py").write_text(
+        "import pytest\nfrom islet.room import SIZE\n"
+        "@pytest.fixture\ndef size():\n    return SIZE\n"
+    )
+    (deep / "test_deep.py").write_text("def test_size(size):\n    assert size == 3\n")
+    found, _ = _session(islet, "--count", "1")
+    assert [each["fate"] for each in found["mutants"]] == ["killed"]
+
+
 def test_a_hang_ends_by_the_clock_and_counts_apart(islet: Path) -> None:
     (islet / "src/islet/room.py").write_text(
         "def spin(flag):\n    while flag:\n        pass\n    return 'done'\n"
