@@ -49,4 +49,6 @@ def joining(number: int) -> Entry:
 
 def committer(storage: MemoryStorage) -> Committer:
     log = Log(storage, NoteKey(ORIGIN, LAB.public_key), LAB)
-    return Committer(log, LabState(LAB.did), lambda first, entries: None, in_thread=True)
+    return Committer(
+        log, LabState(LAB.did), lambda first, entries: None, lambda: None, in_thread=True
+    )

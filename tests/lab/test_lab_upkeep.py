@@ -166,8 +166,8 @@ def test_a_lab_sweeps_at_once_and_every_minute_and_takes_snapshots_when_they_are
     world.started()
     upkeep = Upkeep(world.lab, snapshot_every=world.state.size)
 
-    async def sweep(grace_s: float) -> int:
-        swept.append((clock.monotonic(), grace_s))
+    async def sweep() -> int:
+        swept.append(clock.monotonic())
         return 0
 
     monkeypatch.setattr(upkeep, "sweep", sweep)
@@ -175,7 +175,7 @@ def test_a_lab_sweeps_at_once_and_every_minute_and_takes_snapshots_when_they_are
     monkeypatch.setattr(upkeep_module.asyncio, "sleep", clock.sleep)
     with pytest.raises(asyncio.CancelledError):
         world.await_(upkeep.go_on())
-    assert swept == [(1001.0 + 60 * n, GRACE_S) for n in range(3)]
+    assert swept == [1001.0 + 60 * n for n in range(3)]
     assert len(announced(world)) == 1
 
 

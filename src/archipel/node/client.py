@@ -19,7 +19,14 @@ from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
 from archipel.node.clock import LabClock
-from archipel.node.exchange import LabRefused, LabUnreachable, believed, bounded_body, refusal
+from archipel.node.exchange import (
+    LabRefused,
+    LabUnreachable,
+    believed,
+    bounded_body,
+    given_up,
+    refusal,
+)
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
 from archipel.records import documents
@@ -130,7 +137,7 @@ class LabReader:
                 await self._fetch_rest(blob, store)
             except (LabUnreachable, DigestMismatch, BlobTooLarge) as error:
                 if attempt == MAX_TRANSFER_ATTEMPTS - 1:
-                    raise _given_up(error) from None
+                    raise given_up(error) from None
                 await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
         return store.path(blob.digest)
 
@@ -295,10 +302,3 @@ class LabClient(LabReader):
             return read_parcel(kind, data)
         except BadDocument as error:
             raise LabRefused("unexpected-answer", f"no {kind.__name__}: {error}", 200) from None
-
-
-def _given_up(error: Exception) -> Exception:
-    """Bytes that do not hash to their name time after time are no accident of the network."""
-    if isinstance(error, LabUnreachable):
-        return error
-    return LabRefused("wrong-digest", str(error), 200)
