@@ -18,8 +18,11 @@ from pydantic import BaseModel
 from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
-from archipel.node.clock import LabClock
+from archipel.node.clock import LAST_SEQ, LabClock
 from archipel.node.exchange import (
+    ANSWER_LIMIT_S,
+    CONNECT_LIMIT_S,
+    READ_LIMIT_S,
     LabRefused,
     LabUnreachable,
     believed,
@@ -31,7 +34,7 @@ from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
 from archipel.records import documents
 from archipel.records.documents import BadDocument, Handout, Receipt
-from archipel.records.fields import MAX_SEQ, BlobRef
+from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
 from archipel.records.statements import (
@@ -43,16 +46,9 @@ from archipel.records.statements import (
     encode,
 )
 
-CONNECT_LIMIT_S = 10.0
-READ_LIMIT_S = 60.0
-"""Silence on a connection that lasts longer counts as unreachable."""
-ANSWER_LIMIT_S = 120.0
-"""A document that drips for longer counts as unreachable, too."""
 MAX_TRANSFER_ATTEMPTS = 5
 FIRST_PAUSE_S = 0.2
 """Between attempts at a transfer, doubling."""
-LAST_SEQ = MAX_SEQ - 2**32
-"""A lab that claims to have heard this from us leaves us no numbers to speak with."""
 NO_COMPRESSION = {"Accept-Encoding": "identity"}
 """Sizes are bounded as they travel; nothing swells on arrival."""
 JSON = {"Content-Type": "application/json"}

@@ -7,8 +7,12 @@ time says what was counted before and after the question; its answer is taken fo
 import time
 from collections.abc import Callable
 
+from archipel.records.fields import MAX_SEQ
+
 STALE_S = 600.0
 """Two clocks drift apart, and a lab's may be set: so old a reading is taken anew."""
+LAST_SEQ = MAX_SEQ - 2**32
+"""A lab that claims to have heard this from us leaves us no numbers to speak with."""
 
 
 def ticks_ns() -> int:

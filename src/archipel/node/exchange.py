@@ -8,6 +8,11 @@ import httpx
 
 from archipel.node.sealed import NotBelieved
 
+CONNECT_LIMIT_S = 10.0
+READ_LIMIT_S = 60.0
+"""Silence on a connection that lasts longer counts as unreachable."""
+ANSWER_LIMIT_S = 120.0
+"""A document that drips for longer counts as unreachable, too."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """No document of a lab is larger."""
 TROUBLE = frozenset({429, 502, 503, 504, 507})
