@@ -25,6 +25,7 @@ from archipel.lab.commit import Committer
 from archipel.lab.decide import crowds, grant, opportunities
 from archipel.lab.entry import Entry
 from archipel.lab.recovery import recover
+from archipel.lab.server import collect_seldom
 from archipel.lab.snapshots import decode_state, encode_state
 from archipel.lab.state import LabState
 from archipel.lab.views import node_views, run_view
@@ -122,6 +123,7 @@ def measure_flow(statements: int, folder: Path) -> Flow:
     log = open_log(folder / "flow.sqlite", lab_key(identity.did).name, identity)
     try:
         parts = _flow_parts(state, said)
+        collect_seldom()  # as a lab does
         wall, cpu = time.monotonic(), time.process_time()
         asyncio.run(
             _pour(Committer(log, state, lambda *_: None, lambda: None, in_thread=True), said)

@@ -12,7 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from archipel.lab import refusals
 from archipel.lab.apply import Contradiction, apply
@@ -38,9 +38,19 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    entries: tuple[Entry, ...]
-    after: LabState
+    entries: Sequence[Entry]
     done: "asyncio.Future[Recorded]"
+
+
+@dataclass(slots=True)
+class _Group:
+    """What is appended together. Only the state after all of it is kept: one between would hold on to
+    some ten kilobytes that no other state shares.
+    """
+
+    after: LabState
+    pending: list[_Pending] = field(default_factory=list)
+    num_entries: int = 0
 
 
 class Committer:
@@ -64,7 +74,7 @@ class Committer:
         self._on_durable = on_durable
         self._on_fallen_back = on_fallen_back
         self._in_thread = in_thread
-        self._pending: deque[_Pending] = deque()
+        self._groups: deque[_Group] = deque()
         self._num_pending = 0
         self._flushing: asyncio.Task[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -86,26 +96,36 @@ class Committer:
             logger.exception("contradiction")
             raise refusals.Conflict(f"it cannot follow what the ledger holds: {error}") from None
         self.ahead = after
-        pending = _Pending(tuple(entries), after, asyncio.get_running_loop().create_future())
-        self._pending.append(pending)
-        self._num_pending += len(entries)
+        done = asyncio.get_running_loop().create_future()
+        self._join(_Pending(entries, done), after)
         if not self._in_thread:
-            self._take_in(*self._group())
+            self._take_in(self._groups.popleft())
         elif self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
-        return pending.done
+        return done
 
     async def settled(self) -> None:
         """Wait until nothing waits for the disk any more."""
         while self._flushing is not None:
             await asyncio.shield(self._flushing)
 
+    def _join(self, pending: _Pending, after: LabState) -> None:
+        """Into the newest group, if there is room."""
+        num = len(pending.entries)
+        if not self._groups or self._groups[-1].num_entries + num > MAX_BATCH_ENTRIES:
+            self._groups.append(_Group(after))
+        group = self._groups[-1]
+        group.pending.append(pending)
+        group.num_entries += num
+        group.after = after
+        self._num_pending += num
+
     async def _flush(self) -> None:
         try:
-            while self._pending:
-                group, data = self._group()
+            while self._groups:
+                group = self._groups.popleft()
                 try:
-                    append = self._writer.submit(self.log.append, data)
+                    append = self._writer.submit(self.log.append, _data(group))
                     head = await asyncio.wrap_future(append)
                 except Exception as error:  # noqa: BLE001  see `_fall_back`
                     self._fall_back(group, error)
@@ -114,43 +134,34 @@ class Committer:
         finally:
             self._flushing = None
 
-    def _take_in(self, group: list[_Pending], data: list[bytes]) -> None:
+    def _take_in(self, group: _Group) -> None:
         try:
-            head = self.log.append(data)
+            head = self.log.append(_data(group))
         except Exception as error:  # noqa: BLE001  see `_fall_back`
             self._fall_back(group, error)
         else:
             self._make_visible(group, head)
 
-    def _group(self) -> tuple[list[_Pending], list[bytes]]:
-        group: list[_Pending] = []
-        data: list[bytes] = []
-        while self._pending:
-            each = self._pending[0]
-            if data and len(data) + len(each.entries) > MAX_BATCH_ENTRIES:
-                break
-            group.append(self._pending.popleft())
-            data += [entry.to_bytes() for entry in each.entries]
-        return group, data
-
-    def _make_visible(self, group: list[_Pending], head: TreeHead) -> None:
+    def _make_visible(self, group: _Group, head: TreeHead) -> None:
         position = first = self.state.size
-        self.state = group[-1].after
-        entries = [entry for each in group for entry in each.entries]
+        self.state = group.after
+        entries = [entry for each in group.pending for entry in each.entries]
         self._num_pending -= len(entries)
         self._on_durable(first, entries)
-        for each in group:
+        for each in group.pending:
             recorded = Recorded(position, position + len(each.entries) - 1, head)
             position += len(each.entries)
             if not each.done.done():
                 each.done.set_result(recorded)
 
-    def _fall_back(self, group: list[_Pending], error: Exception) -> None:
+    def _fall_back(self, group: _Group, error: Exception) -> None:
         """What was folded on top of what failed goes with it, whatever it failed of: an entry that is
         in `ahead` and not in the ledger would bend every one that follows it.
         """
         logger.error("append failed", extra={"reason": f"{type(error).__name__}: {error}"})
-        failed, self._pending, self._num_pending = [*group, *self._pending], deque(), 0
+        failed = [each for lost in (group, *self._groups) for each in lost.pending]
+        self._groups.clear()
+        self._num_pending = 0
         self.ahead = self.state
         self._on_fallen_back()
         for each in failed:
@@ -159,3 +170,7 @@ class Committer:
                     refusals.StorageExhausted(f"the ledger cannot grow: {error}")
                 )
                 each.done.exception()  # who asked may be gone; then nobody else looks at it
+
+
+def _data(group: _Group) -> list[bytes]:
+    return [entry.to_bytes() for each in group.pending for entry in each.entries]

@@ -159,9 +159,7 @@ class LabServer(uvicorn.Server):
 
     async def startup(self, sockets: Any = None) -> None:
         """As uvicorn does; what the lab began with is not looked at for garbage again."""
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS, 10, 1_000_000)
+        collect_seldom()
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
@@ -174,6 +172,13 @@ class LabServer(uvicorn.Server):
         """As uvicorn does, after the waiting requests."""
         self._lab.close()
         await super().shutdown(sockets)
+
+
+def collect_seldom() -> None:
+    """From now on this process looks for garbage in what is new, and at everything only when told to."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 1_000_000)
 
 
 def descriptors() -> int:
