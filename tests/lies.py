@@ -206,7 +206,7 @@ LIES: dict[str, tuple[str, Lie]] = {
         lambda s: s.say(SnapshotTaken, size=1, state=ref(b"x")),
     ),
     "a number that leaves none to others": (
-        "malformed-record",
+        "replayed-record",
         lambda s: s.result(seq=2**53 - 1),
     ),
     "run by no operator": ("not-allowed", lambda s: opened(s, run="mine")),
