@@ -5,7 +5,7 @@ import json
 import shutil
 import threading
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -421,3 +421,22 @@ def test_a_claim_gets_a_newcomer_no_more_than_the_slowest_measured_node_gets(wor
     world.now_ms += 100
     liar = granted_to(world.provider("liar", speed_milli=2**53 - 1))
     assert len(liar.spec.groups) <= len(granted_to(slow).spec.groups)  # type: ignore[attr-defined]
+
+
+def test_an_upload_that_never_ends_is_cut_when_its_lease_is_over(kept: World) -> None:
+    kept.started()
+    node, door = kept.provider("node"), Door(kept)
+    granted = granted_to(node)
+    offer = door.offer(node.identity, b"never whole", granted.work)
+    kept.now_ms = granted.deadline_ms
+    silent = asyncio.Event()
+
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"never"
+        await silent.wait()
+
+    path = f"/blobs/{ref(b'never whole').digest}"
+    assert problem(door.request("PUT", path, headers=offer, content=drip())) == "refused"
+    kept.tick(1)
+    assert kept.blobs.used().partial_bytes == 0
+    door.close()
