@@ -1,72 +1,22 @@
 """Fold first, append in groups, then make it visible; what fails takes nothing with it but itself."""
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from archipel.identity import sign
 from archipel.lab import refusals
-from archipel.lab.commit import Committer
-from archipel.lab.entry import Entry
 from archipel.lab.lab import Lab
 from archipel.lab.recovery import pages, replay
-from archipel.lab.state import LabState
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import EntryRow, HeadRow, LedgerFull
 from archipel.records.kinds.evaluate import EvaluateAnswer
-from archipel.records.statements import (
-    RECORD_TYPE,
-    Capabilities,
-    LabOpened,
-    LeaseExpired,
-    NodeJoined,
-    Statement,
-    WorkAnswered,
-    encode,
-)
+from archipel.records.statements import LabOpened, LeaseExpired, WorkAnswered
 from memory import MemoryBlobs, MemoryStorage
-from people import identity
+from slow_disk import LAB, SlowStorage, committer, entry, joining
 from world import ORIGIN, START_MS, World
-
-LAB = identity("lab")
-CAPABILITIES = Capabilities(
-    kinds=("rollout",), engine="e", device="d", software="s", speed_milli=1, batch_invariant=True,
-    protections=(),
-)  # fmt: skip
-
-
-class SlowStorage(MemoryStorage):
-    """Appends when it is allowed to; counts how often it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.allowed = threading.Event()
-        self.batches: list[int] = []
-
-    def append(self, entries: Sequence[EntryRow], head: HeadRow) -> None:
-        rows = list(entries)
-        if rows:
-            assert self.allowed.wait(10.0)
-            self.batches.append(len(rows))
-        super().append(rows, head)
-
-
-def entry(author, kind: type[Statement], seq: int, **fields) -> Entry:
-    statement = kind(lab=LAB.did, author=author.did, seq=seq, **fields)
-    return Entry(START_MS, sign(author, encode(statement), RECORD_TYPE), statement)  # type: ignore[arg-type]
-
-
-def joining(number: int) -> Entry:
-    return entry(identity(f"node {number}"), NodeJoined, 1, capabilities=CAPABILITIES)
-
-
-def committer(storage: MemoryStorage) -> Committer:
-    log = Log(storage, NoteKey(ORIGIN, LAB.public_key), LAB)
-    return Committer(log, LabState(LAB.did), lambda first, entries: None, in_thread=True)
 
 
 def test_what_comes_while_the_disk_is_busy_goes_out_in_one_group_and_is_seen_only_then() -> None:
