@@ -243,7 +243,7 @@ def test_requests_of_trusted_and_of_strangers_wait_in_their_own_queues(world: Wo
             asyncio.create_task(world.lab.lease(each, 30.0))
             for each in (node_request, learner_request)
         ]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         done = await asyncio.wait_for(waiting[1], 5.0)
         assert not waiting[0].done()
         world.lab.close()
@@ -276,7 +276,7 @@ def test_a_newer_request_that_gives_up_a_lost_lease_gets_its_groups_again(world:
 
     async def story() -> tuple[Any, Any]:
         older = asyncio.create_task(world.lab.lease(waiting, 30.0))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         assert not older.done()
         again = await asyncio.wait_for(world.lab.lease(newer, 30.0), 10.0)
         return await asyncio.wait_for(older, 10.0), again

@@ -13,11 +13,7 @@ from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import EntryRow, HeadRow, LedgerFull
 from archipel.records.kinds.evaluate import EvaluateAnswer
-from archipel.records.statements import (
-    LabOpened,
-    LeaseExpired,
-    WorkAnswered,
-)
+from archipel.records.statements import LabOpened, LeaseExpired, WorkAnswered
 from memory import MemoryBlobs, MemoryStorage
 from slow_disk import LAB, SlowStorage, committer, entry, joining
 from world import ORIGIN, START_MS, World

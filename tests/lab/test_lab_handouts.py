@@ -152,7 +152,6 @@ def test_blobs_go_along_as_far_as_they_fit_and_the_rest_is_fetched(
     monkeypatch.setattr(handouts, "MAX_NEWS_BYTES", 10**6)
     monkeypatch.setattr(handouts, "MAX_PARCEL_BLOBS", 2)
     assert len(asked(world, world.provider("b")).blobs) == 2
-    assert handouts.MAX_SEALED_REMEMBERED == 4096
 
 
 def test_a_blob_that_is_not_here_any_more_stays_away_and_the_lease_goes_out(world: World) -> None:

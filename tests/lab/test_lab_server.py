@@ -109,10 +109,10 @@ def test_a_head_in_pieces_is_answered_and_the_connection_serves_again(world: Wor
 def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "HEAD_LIMIT_S", 0.05)
+    monkeypatch.setattr(server_module, "HEAD_LIMIT_S", 0.4)
     world.open_run()
     request = world.provider("node").request()
-    ask = b"POST /leases?wait_s=0.3 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(
+    ask = b"POST /leases?wait_s=0.8 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(
         request
     )
 
