@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from archipel.identity import Identity
+from archipel.ledger import log as log_module
 from archipel.ledger.location import open_log, read_first_entry, read_log
 from archipel.ledger.log import MAX_BATCH_ENTRIES, MAX_ENTRY_BYTES, MAX_READ_ENTRIES, BadEntry, Log
 from archipel.ledger.merkle import (
@@ -151,6 +152,37 @@ def test_reading_is_bounded(tmp_path: Path, start: int, limit: int) -> None:
     log = _open(str(tmp_path / "log"))
     with pytest.raises(BadEntry):
         log.read(start, limit)
+    log.close()
+
+
+@pytest.mark.parametrize("page", [1, 3, 4, 5])
+def test_a_log_is_the_same_however_it_is_paged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    path = str(tmp_path / "log")
+    log = _open(path)
+    for start in (0, 5, 10):
+        log.append(ENTRIES[start : start + 5])
+    head = log.head
+    log.close()
+    monkeypatch.setattr(log_module, "_HASH_PAGE", page)
+    monkeypatch.setattr(log_module, "MAX_READ_ENTRIES", page)
+    log = _open(path)
+    assert log.head == head
+    assert log.verify() == 4
+    assert log.leaf_hashes() == [leaf_hash(entry) for entry in ENTRIES[:15]]
+    assert [log.read(start, page) for start in range(15)] == [
+        ENTRIES[start : min(start + page, 15)] for start in range(15)
+    ]
+    log.append(ENTRIES[15:16])
+    assert log.head.root == root_of(ENTRIES[:16])
+    log.close()
+
+
+def test_the_largest_batch_is_taken_whole(tmp_path: Path) -> None:
+    log = _open(str(tmp_path / "log"))
+    log.append([b"x"] * MAX_BATCH_ENTRIES)
+    assert log.read(0, MAX_READ_ENTRIES) == [b"x"] * MAX_BATCH_ENTRIES
     log.close()
 
 
