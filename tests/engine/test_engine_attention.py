@@ -47,6 +47,13 @@ def test_attention_is_softmax_of_scaled_scores_times_values() -> None:
     torch.testing.assert_close(attend(q, k, v, bias, 0.25).double(), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("dim", [1, 8, 16, 25, 64, 128])
+@pytest.mark.parametrize("queries", [1, 2, 3, 6])
+def test_key_windows_grow_by_no_more_than_a_product_needs(dim: int, queries: int) -> None:
+    granules = [g for g in (16, 32, 64, 128) if g * dim * queries >= 400]
+    assert window_granule(dim, queries) == min(granules, default=128)
+
+
 @pytest.mark.parametrize("heads", [1, 3])
 def test_a_rotated_row_does_not_depend_on_where_it_lies(heads: int) -> None:
     torch.manual_seed(0)

@@ -1,11 +1,13 @@
 """A cache is never larger than allowed, never too small for what runs, and grows to what is asked."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.engine.cache import CacheShape
 from archipel.engine.capacity import Capacity, Demand, EngineLimits, smallest_batch
+from archipel.records.requests import InvalidRequest, Request
 from engine.engine_models import small_config
 
 CONFIG = small_config(max_position_embeddings=512)
@@ -50,6 +52,59 @@ def test_a_cache_in_use_doubles() -> None:
     longer = capacity.shape(Demand(9, 96), more, 9)
     assert (more.num_slots, more.length) == (16, 64)
     assert (longer.num_slots, longer.length) == (16, 128)
+
+
+def test_a_cache_stays_as_it_is_while_it_just_serves() -> None:
+    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    held = capacity.shape(Demand(8, 64), None, 0)
+    for demand in (Demand(8, 64), Demand(5, 64), Demand(8, 32), Demand(1, 32)):
+        for rows in (0, 1, 8):
+            assert capacity.shape(demand, held, rows) is held
+
+
+def test_what_suffices_is_not_doubled() -> None:
+    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    held = capacity.shape(Demand(8, 64), None, 0)
+    longer = capacity.shape(Demand(8, 96), held, 8)
+    assert (longer.num_slots, longer.length) == (8, 128), "only positions were wanting"
+    more = capacity.shape(Demand(9, 64), held, 8)
+    assert (more.num_slots, more.length) == (16, 64), "only slots were wanting"
+
+
+def test_a_cache_never_doubles_beyond_the_models_last_position() -> None:
+    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    held = capacity.shape(Demand(8, 320), None, 0)
+    assert capacity.shape(Demand(8, 352), held, 8).length == 512
+
+
+def test_an_idle_cache_is_made_exactly_as_asked() -> None:
+    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    held = capacity.shape(Demand(8, 64), None, 0)
+    shape = capacity.shape(Demand(9, 96), held, 0)
+    assert (shape.num_slots, shape.length) == (9, 96)
+
+
+def request_of(num_prompt: int, num_new: int, token: int = 0) -> Request:
+    return Request("r", (token,) * num_prompt, 0, 1, num_new)
+
+
+def test_exactly_what_fits_is_accepted_and_one_more_is_refused() -> None:
+    least = smallest_batch()
+    roomy = Capacity(CONFIG, torch.float32, EngineLimits())
+    roomy.check(request_of(500, 12))
+    roomy.check(request_of(1, 511, CONFIG.vocab_size - 1))
+    for num_new, token in ((512, 0), (5, CONFIG.vocab_size), (5, -1)):
+        with pytest.raises(InvalidRequest):
+            roomy.check(request_of(1, num_new, token))
+    length = roomy.length_of(request_of(500, 12))
+    for short_by, is_refused in ((0, False), (1, True)):
+        limits = EngineLimits(max_cache_bytes=least * length * ONE - short_by)
+        tight = Capacity(CONFIG, torch.float32, limits)
+        if is_refused:
+            with pytest.raises(InvalidRequest, match=f"expected at least {least}"):
+                tight.check(request_of(500, 12))
+        else:
+            tight.check(request_of(500, 12))
 
 
 def test_a_long_request_waits_until_few_enough_run() -> None:

@@ -188,6 +188,30 @@ def test_cancelling_what_waits_ended_or_never_was_disturbs_nobody() -> None:
     assert len(engine.step()) == 0
 
 
+def test_a_group_that_is_cancelled_while_half_of_it_waits_leaves_nothing_of_itself() -> None:
+    engine = loaded(EngineLimits(max_slots=4))
+    large = engine.add(replace(REQUEST, num_rollouts=10))
+    assert len(engine.step()) == 4
+    assert engine.cancel(large)
+    assert not engine.has_work
+    assert len(engine.step()) == 0
+    after = replace(REQUEST, num_rollouts=4)
+    assert engine.generate([after])[0] == tuple(alone(after))
+
+
+def test_who_was_cancelled_asks_for_no_cache() -> None:
+    """Longer sequences leave room for fewer; those of a request that is gone count no more."""
+    engine = loaded(EngineLimits(max_cache_bytes=4 * 336 * BYTES_PER_POSITION))
+    long, many = replace(REQUEST, max_new_tokens=300), replace(REQUEST, num_rollouts=20)
+    engine.cancel(engine.add(long))
+    first, second = engine.add(long), engine.add(long)
+    engine.cancel(first)
+    assert len(engine.step()) == 2, "the other one is as long"
+    engine.cancel(second)
+    engine.add(many)
+    assert len(engine.step()) == 20
+
+
 def test_a_request_longer_than_any_cache_is_refused_where_it_is_added(engine: LocalEngine) -> None:
     with pytest.raises(InvalidRequest, match="expected at most 400"):
         engine.add(replace(REQUEST, max_new_tokens=398))

@@ -39,10 +39,16 @@ def test_rows_do_not_change_with_the_batch(
             assert torch.equal(everything(rows), full[:, :rows])
 
 
-def test_epilogues_are_what_they_are_called() -> None:
+@pytest.mark.parametrize("rows", [1, 5, 20])
+@pytest.mark.parametrize("is_plain", [False, True], ids=["this machine", "a plain one"])
+def test_epilogues_are_what_they_are_called(
+    rows: int, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_plain:
+        monkeypatch.setattr(projection, "can_prepack", lambda device: False)
     torch.manual_seed(0)
-    weight, bias, x = torch.randn(9, 30), torch.randn(9), torch.randn(20, 30)
-    product, other, y = Projection(weight, bias), torch.randn(20, 9), F.linear(x, weight, bias)
+    weight, bias, x = torch.randn(9, 30), torch.randn(9), torch.randn(rows, 30)
+    product, other, y = Projection(weight, bias), torch.randn(rows, 9), F.linear(x, weight, bias)
     with torch.inference_mode():
         torch.testing.assert_close(product(x), y)
         torch.testing.assert_close(product.silu(x), F.silu(y))

@@ -2,10 +2,12 @@
 
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from archipel.ledger import head_file as head_file_module
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.location import open_log, read_log
 from archipel.ledger.log import Log
@@ -192,6 +194,49 @@ def test_a_head_file_that_cannot_be_written_stops_the_log(tmp_path: Path) -> Non
     again = open_at(place)
     assert again.read(3) == [b"x"], "it was durable before the head file failed"
     again.close()
+
+
+@pytest.mark.parametrize("is_closed_next", [False, True], ids=["by the next head", "at the end"])
+def test_a_flush_that_failed_behind_the_writers_back_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_closed_next: bool
+) -> None:
+    log = open_at(tmp_path)
+    fill(log, ENTRIES[:3])
+
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(head_file_module, "_synchronise", broken)
+    log.append(ENTRIES[3:4])
+    if not is_closed_next:
+        with pytest.raises(LedgerUnavailable, match=r"cannot write .*head: Input/output error"):
+            log.append(ENTRIES[4:5])
+        with pytest.raises(LedgerUnavailable, match="open the log again"):
+            log.append(ENTRIES[5:6])
+        log.close()
+    else:
+        with pytest.raises(LedgerUnavailable, match=r"cannot write .*head: Input/output error"):
+            log.close()
+    monkeypatch.undo()
+    again = open_at(tmp_path)
+    assert list(again.entries()) == ENTRIES[: again.size]
+    assert again.size == (4 if is_closed_next else 5), "the rows come first"
+    assert HeadFile(tmp_path / HEAD, KEY, writable=False).size == again.size
+    again.close()
+
+
+def test_heads_go_to_the_two_slots_in_turn_also_after_opening_again(tmp_path: Path) -> None:
+    changed: list[list[int]] = []
+    before = bytes(8192)
+    for size in range(1, 7):
+        log = open_at(tmp_path)
+        fill(log, ENTRIES[size - 1 : size])
+        log.close()
+        after = (tmp_path / HEAD).read_bytes()
+        changed.append([at for at in (0, 4096) if before[at : at + 4096] != after[at : at + 4096]])
+        before = after
+    assert all(len(slots) == 1 for slots in changed[1:]), changed
+    assert all(one != two for one, two in pairwise(changed[1:])), changed
 
 
 def test_reading_beside_a_writer_that_is_between_its_two_writes(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from archipel.identity import Identity
-from archipel.ledger.location import open_log, read_first_entry, read_log
+from archipel.ledger.location import open_log, read_log
 from archipel.ledger.log import MAX_BATCH_ENTRIES, MAX_ENTRY_BYTES, MAX_READ_ENTRIES, BadEntry, Log
 from archipel.ledger.merkle import (
     EMPTY_ROOT,
@@ -26,16 +25,12 @@ from archipel.ledger.merkle import (
 )
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
-    EntryRow,
-    HeadRow,
     LedgerCorrupt,
     LedgerFull,
     LedgerInUse,
-    LedgerMissing,
     LedgerUnavailable,
 )
 from archipel.ledger.tree_head import verify_tree_head
-from memory import MemoryStorage
 
 LAB = Identity.from_seed(bytes(31) + b"\x01")
 ORIGIN = "lab.example/archipel"
@@ -193,80 +188,6 @@ def test_a_closed_log_says_so(location: str) -> None:
     ):
         with pytest.raises(LedgerUnavailable, match="this log is closed"):
             call()
-
-
-class Mute(MemoryStorage):
-    """A database that stores what it is given, and then says that it could not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_mute = False
-
-    def append(self, entries: Iterable[EntryRow], head: HeadRow) -> None:
-        super().append(entries, head)
-        if self.is_mute:
-            raise LedgerUnavailable("the connection broke as the commit was acknowledged")
-
-
-def test_a_log_that_does_not_know_whether_it_grew_refuses_all_further_work() -> None:
-    storage = Mute()
-    log = Log(storage, KEY, LAB)
-    log.append(ENTRIES[:3])
-    storage.is_mute = True
-    with pytest.raises(LedgerUnavailable, match="acknowledged"):
-        log.append(ENTRIES[3:5])
-    storage.is_mute = False
-    for call in (
-        lambda: log.append([b"x"]),
-        lambda: log.read(0),
-        log.verify,
-        log.leaf_hashes,
-        log.heads,
-    ):
-        with pytest.raises(LedgerUnavailable, match="open the log again and replay it"):
-            call()
-    assert list(Log(storage, KEY, LAB).entries()) == ENTRIES[:5]
-
-
-def num_open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def test_the_first_entry_can_be_read_without_a_key_and_leaves_nothing_open(tmp_path: Path) -> None:
-    path = tmp_path / "log"
-    with pytest.raises(LedgerMissing):
-        read_first_entry(path)
-    _open(str(path)).close()
-    with pytest.raises(LedgerMissing, match="no entries yet"):
-        read_first_entry(path)
-    log = _open(str(path))
-    log.append(ENTRIES[:3])
-    assert read_first_entry(path) == ENTRIES[0]
-    log.close()
-    before = num_open_files()
-    assert read_first_entry(path) == ENTRIES[0]
-    assert num_open_files() == before
-
-
-def test_a_writer_that_was_refused_leaves_nothing_open(tmp_path: Path) -> None:
-    path = str(tmp_path / "log")
-    log = _open(path)
-    before = num_open_files()
-    for head_file in (None, tmp_path / "another.head"):
-        with pytest.raises(LedgerInUse, match="another process"):
-            open_log(path, ORIGIN, LAB, head_file)
-    assert num_open_files() == before
-    log.close()
-
-
-def test_a_ledger_makes_the_folder_that_it_is_to_live_in(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "log"
-    log = _open(str(path))
-    log.append(ENTRIES[:3])
-    log.close()
-    log = _open(str(path))
-    assert list(log.entries()) == ENTRIES[:3]
-    log.close()
 
 
 def test_another_key_or_another_name_cannot_take_over_a_log(location: str) -> None:

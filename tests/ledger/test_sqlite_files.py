@@ -39,6 +39,7 @@ def test_nothing_waits_in_a_write_ahead_file_after_opening_closing_and_so_many_e
     fill(log, ENTRIES[9:12])
     assert (place / WAL).stat().st_size == 0
     fill(log, ENTRIES[12:15])
+    assert (place / WAL).stat().st_size > 0, "and the count begins anew"
     log.close()
     assert not (place / WAL).exists()
     log.close()
@@ -69,6 +70,8 @@ def test_commits_reach_the_platter_on_every_system(tmp_path: Path) -> None:
         for name in ("synchronous", "fullfsync", "checkpoint_fullfsync", "journal_mode")
     ]
     assert settings == [2, 1, 1, "wal"]
+    waits = log._storage._connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    assert waits == 1000 * sqlite_storage.BUSY_TIMEOUT_S, "a checkpoint alone waits for nobody"
     log.close()
 
 

@@ -23,9 +23,8 @@ from archipel.blobs import StorageFull
 from archipel.lab.programmes import rl
 from archipel.node import delivery
 from archipel.node.agent import Agent
-from archipel.node.exchange import LabRefused
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeJoined, NodeLeft, Statement
+from archipel.records.statements import NodeLeft
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity, ref
@@ -121,54 +120,6 @@ def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, fold
     at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), **MANY)
     chains = [[link.anchor is not None for link in each.chain] for each in StubWorker.asked]
     assert chains[:4] == [[True], [], [], [True]], "from an anchor, nothing, nothing, again"
-
-
-def test_a_lab_that_does_not_take_a_node_ends_it_with_a_sentence(
-    world: World, folder: Path
-) -> None:
-    world.started(**SLOW)
-
-    async def story() -> None:
-        async with live(world) as url:
-            agent = agent_of(folder, url)
-            submit = agent.client.submit
-
-            async def refused(kind: type[Statement], **fields: object) -> object:
-                if kind is NodeJoined:
-                    raise LabRefused("not-allowed", "this lab is for invited nodes", 403)
-                return await submit(kind, **fields)
-
-            agent.client.submit = refused
-            with pytest.raises(NodeFailed, match=r"does not take this node: .*invited nodes"):
-                await asyncio.wait_for(agent.run(), LIMIT_S)
-
-    world.await_(story())
-
-
-def test_a_node_refused_at_joining_for_what_may_pass_tries_again(
-    world: World, folder: Path
-) -> None:
-    world.started(**SLOW)
-    full = [LabRefused("conflict", "another statement came first", 409)] * 2
-
-    async def story() -> None:
-        async with live(world) as url:
-            agent = agent_of(folder, url)
-            submit = agent.client.submit
-
-            async def late(kind: type[Statement], **fields: object) -> object:
-                if kind is NodeJoined and full:
-                    raise full.pop()
-                return await submit(kind, **fields)
-
-            agent.client.submit = late
-            running = asyncio.create_task(agent.run())
-            await until(lambda: num_groups_of(world) > 0)
-            agent.stop()
-            await asyncio.wait_for(running, LIMIT_S)
-
-    world.await_(story())
-    assert not full
 
 
 def escape(worker: StubWorker, message: DoWork) -> Done:

@@ -10,7 +10,7 @@ from agents import settings, until
 from archipel.node import worker as worker_module
 from archipel.node.home import ready_home
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
-from archipel.work.messages import Done, Failed, ProgressMessage, Ready, to_line
+from archipel.work.messages import AskPosition, Done, Failed, ProgressMessage, Ready, to_line
 
 FOREVER_S = 60.0
 """Longer than any test."""
@@ -134,6 +134,25 @@ def test_a_child_that_refused_one_question_answers_the_next(
     asyncio.run(story())
 
 
+def test_a_childs_progress_is_handed_on_and_a_closed_one_is_asked_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = say(ProgressMessage(tokens=3), ProgressMessage(tokens=8), DONE)
+    question = AskPosition(kind="update", run="run", folder="run-0")
+    seen: list[int] = []
+
+    async def story() -> None:
+        program = f"{READY}; {HEAR}; {progress}; sys.stdin.read()"
+        worker = await started(tmp_path, monkeypatch, program)
+        assert await worker.work(question, FOREVER_S, seen.append) == DONE
+        await worker.close()
+        with pytest.raises(WorkerLost, match="input is closed"):
+            await worker.work(question, FOREVER_S, seen.append)
+
+    asyncio.run(story())
+    assert seen == [3, 8]
+
+
 def test_a_child_is_ready_with_the_protections_that_it_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,9 +245,7 @@ def test_a_child_may_end_by_itself_and_is_ended_if_it_does_not(
         monkeypatch.setattr(worker_module, "TERM_LIMIT_S", 0.05)
         deaf = await started(tmp_path, monkeypatch, f"{READY}; time.sleep({FOREVER_S})")
         await deaf.close()
-        monkeypatch.setattr(worker_module, "TERM_LIMIT_S", FOREVER_S)
-        await deaf.kill()
-        assert not deaf.alive
+        await until(lambda: not deaf.alive)
 
     asyncio.run(story())
 

@@ -1,0 +1,63 @@
+"""A lab that does not take a node in: for good, or for now."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agents import LIMIT_S, SLOW, agent_of, num_groups_of, until
+from archipel.node.exchange import LabRefused
+from archipel.node.patience import NodeFailed
+from archipel.records.statements import NodeJoined, Statement
+from live import live
+from world import World
+
+pytestmark = pytest.mark.usefixtures("stub")
+
+
+def test_a_lab_that_does_not_take_a_node_ends_it_with_a_sentence(
+    world: World, folder: Path
+) -> None:
+    world.started(**SLOW)
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = agent_of(folder, url)
+            submit = agent.client.submit
+
+            async def refused(kind: type[Statement], **fields: object) -> object:
+                if kind is NodeJoined:
+                    raise LabRefused("not-allowed", "this lab is for invited nodes", 403)
+                return await submit(kind, **fields)
+
+            agent.client.submit = refused
+            with pytest.raises(NodeFailed, match=r"does not take this node: .*invited nodes"):
+                await asyncio.wait_for(agent.run(), LIMIT_S)
+
+    world.await_(story())
+
+
+def test_a_node_refused_at_joining_for_what_may_pass_tries_again(
+    world: World, folder: Path
+) -> None:
+    world.started(**SLOW)
+    full = [LabRefused("conflict", "another statement came first", 409)] * 2
+
+    async def story() -> None:
+        async with live(world) as url:
+            agent = agent_of(folder, url)
+            submit = agent.client.submit
+
+            async def late(kind: type[Statement], **fields: object) -> object:
+                if kind is NodeJoined and full:
+                    raise full.pop()
+                return await submit(kind, **fields)
+
+            agent.client.submit = late
+            running = asyncio.create_task(agent.run())
+            await until(lambda: num_groups_of(world) > 0)
+            agent.stop()
+            await asyncio.wait_for(running, LIMIT_S)
+
+    world.await_(story())
+    assert not full
