@@ -36,6 +36,7 @@ from archipel.records.statements import LeaseGranted, NodeJoined, WorkAnswered
 KINDS = ("rollout",)
 MAX_JOINING = 16
 """Nodes of one crowd that connect and join at the same time."""
+JOIN_LIMIT_S = 300.0
 GRACE_S = 30.0
 """An answer that is later than this after it was due counts as lost."""
 MAX_LIFE_S = 3600.0
@@ -91,7 +92,7 @@ class LightNode:
         record = self._voice.say(NodeJoined, capabilities=capabilities(KINDS))
         sent = time.monotonic()
         reply = await (await self._connected()).send(
-            "POST /records", record, media_type=ENVELOPE_TYPE
+            "POST /records", record, media_type=ENVELOPE_TYPE, limit_s=JOIN_LIMIT_S
         )
         if reply.status != 200:
             raise Unexpected(f"{reply.status}: {reply.body[:200].decode(errors='replace')}")

@@ -23,7 +23,7 @@ from archipel.bench.site import Site
 from archipel.identity import Identity
 
 PER_ADDRESS = 30_000
-JOIN_LIMIT_S = 600.0
+JOIN_LIMIT_S = 900.0
 PROBE_S = 0.1
 """Between two pages that a visitor looks at."""
 PAGES = ("/healthz", f"/runs/{RUN}", "/nodes?limit=100")

@@ -19,6 +19,13 @@ PARTS = ("load", "restart", "flow", "costs")
     "--rate", type=click.IntRange(2, 10_000), help="Ledger entries a second to aim at [300; 100]."
 )
 @click.option("--seconds", type=click.FloatRange(1.0, 600.0), help="Length of the window [60; 10].")
+@click.option(
+    "--wait",
+    type=click.FloatRange(1.0, 59.0),
+    default=30.0,
+    show_default=True,
+    help="Seconds that a request for work may wait.",
+)
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this part.")
 @click.option("--quick", is_flag=True, help="Fewer nodes, entries and seconds: about two minutes.")
 @click.option("--png", type=click.Path(path_type=Path), help="Draw the growth curves here.")
@@ -27,6 +34,7 @@ def command(
     nodes: tuple[int, ...],
     rate: int | None,
     seconds: float | None,
+    wait: float,
     parts: tuple[str, ...],
     quick: bool,
     png: Path | None,
@@ -57,6 +65,7 @@ def command(
         plan.load,
         entries_per_s=rate or plan.load.entries_per_s,
         measured_s=seconds or plan.load.measured_s,
+        wait_s=wait,
     )
     chosen = parts or PARTS
     plan = Plan(
