@@ -2,7 +2,7 @@
 
 from archipel.lab.decide import GONE_MS
 from archipel.lab.programmes import rl
-from archipel.lab.views import node_views, run_view
+from archipel.lab.views import node_views, run_view, waits
 from archipel.records.parcel import MEDIA_TYPE
 from door import Door
 from world import World, finish
@@ -65,3 +65,15 @@ def test_a_version_s_inputs_are_kept_until_the_next_checkpoint_and_named_by_its_
     assert inputs(world.run(), 3) is None
     finish(world, learner, [node])
     assert [inputs(world.run(), version) for version in (1, 2, 3)] == [None] * 3
+
+
+def test_leases_are_waited_for_in_the_order_of_their_groups(world: World) -> None:
+    world.started(groups_per_update=3, max_groups_per_lease=1, max_staleness=0)
+    first, second, third = (world.provider(name) for name in "abc")
+    granted = first.ask()
+    assert granted is not None
+    assert second.ask() is not None
+    first.give_back(granted.work)
+    assert third.ask() is not None
+    found = waits(world.state, world.now_ms)
+    assert [each.owner for each in found] == [third.did, second.did, "the lab"]
