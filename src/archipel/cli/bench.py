@@ -7,6 +7,7 @@ BENCHMARKS = {
     "sync": ("bench_sync", "Bytes per policy version against whole weights"),
     "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
+    "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

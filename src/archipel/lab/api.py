@@ -19,6 +19,7 @@ from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import Busy, Refused
+from archipel.lab.traffic import CountingDoor, Traffic
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.view_routes import view_routes
 
@@ -59,9 +60,11 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http_error)
     api.add_exception_handler(ClientDisconnect, _hung_up)
+    traffic = Traffic()
+    api.add_middleware(CountingDoor, traffic=traffic)
     doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
     record_routes(api, lab, doorman)
-    view_routes(api, lab)
+    view_routes(api, lab, traffic)
     blob_routes(api, lab)
     return api
 
