@@ -198,6 +198,8 @@ class Lab:
         now_ms, due = self.clock_ms(), []
         while self._deadlines and self._deadlines[0][0] < now_ms:
             due.append(heapq.heappop(self._deadlines))
+        if not due:
+            return
         try:
             expired = expired_leases(self.ahead, [work for _, work in due], now_ms)
             self._say_all(expired)
