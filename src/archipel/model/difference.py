@@ -53,7 +53,8 @@ UNCHANGED = Block(0, GAPS, 0, 0, b"", b"")
 def encode_block(old: np.ndarray, new: np.ndarray) -> Block:
     """Code `new` against `old`, both flat uint16 of the same length, at most BLOCK_WEIGHTS."""
     units = _zigzag(_ordered(new) - _ordered(old))[_by_exponent(old)]
-    places = np.flatnonzero(units)
+    is_changed = units != 0
+    places = np.flatnonzero(is_changed)
     if not len(places):
         return UNCHANGED
     amounts = units[places] - np.uint16(1)
@@ -61,7 +62,7 @@ def encode_block(old: np.ndarray, new: np.ndarray) -> Block:
     gaps = np.diff(places, prepend=-1) - 1
     gap_planes = _planes_needed(gaps)
     as_gaps = _compress(_split(gaps, gap_planes))
-    as_bitmap = _compress(np.packbits(units != 0))
+    as_bitmap = _compress(np.packbits(is_changed))
     amount = _compress(_split(amounts, unit_planes))
     if len(as_gaps) <= len(as_bitmap):
         return Block(len(places), GAPS, gap_planes, unit_planes, as_gaps, amount)
@@ -98,7 +99,7 @@ def _places(block: Block, num_weights: int) -> np.ndarray:
         flags = np.unpackbits(bits)
         if flags[num_weights:].any():
             raise BadDifference("the bitmap marks weights beyond the last")
-        places = np.flatnonzero(flags)
+        places = np.flatnonzero(flags.view(np.bool_))
     else:
         raw = _decompress(block.where, block.num_changed, block.gap_planes, _MAX_GAP_PLANES)
         places = np.cumsum(_join(raw, block.gap_planes).astype(np.int64) + 1) - 1

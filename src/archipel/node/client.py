@@ -22,6 +22,7 @@ from archipel.node.clock import LabClock
 from archipel.node.exchange import LabRefused, LabUnreachable, believed, bounded_body, refusal
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
+from archipel.node.transport import Transport
 from archipel.records import documents
 from archipel.records.documents import BadDocument, Handout, Receipt
 from archipel.records.fields import MAX_SEQ, BlobRef
@@ -65,7 +66,11 @@ class LabReader:
         self.bytes_down = 0
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
         self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
+            base_url=self.url,
+            timeout=limits,
+            trust_env=False,
+            headers=NO_COMPRESSION,
+            transport=Transport(),
         )
 
     async def __aenter__(self) -> Self:
