@@ -20,20 +20,29 @@ def tree_seconds(root: int | None = None) -> float:
 
     What a descendant's ended children used is not counted.
     """
+    used = seconds_by_depth(os.getpid() if root is None else root)
+    return math.fsum(seconds for depth, seconds in used.items() if depth > 0) if used else math.nan
+
+
+def seconds_by_depth(root: int) -> dict[int, float]:
+    """Generation below `root` (0: itself) -> processor seconds of its living members.
+
+    Empty when nobody can tell, or `root` is gone.
+    """
     if not _PROC.is_dir():
-        return math.nan
+        return {}
     children: dict[int, list[int]] = defaultdict(list)
     ticks: dict[int, int] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdecimal() and (found := _stat(entry)) is not None:
             parent, ticks[int(entry.name)] = found
             children[parent].append(int(entry.name))
-    total, waiting = 0, list(children[root or os.getpid()])
-    while waiting:
-        pid = waiting.pop()
-        total += ticks[pid]
-        waiting += children[pid]
-    return total / os.sysconf("SC_CLK_TCK")
+    used: dict[int, float] = {}
+    generation = [root] if root in ticks else []
+    while generation:
+        used[len(used)] = sum(ticks[pid] for pid in generation) / os.sysconf("SC_CLK_TCK")
+        generation = [child for pid in generation for child in children[pid]]
+    return used
 
 
 def process_seconds(pid: int) -> float:

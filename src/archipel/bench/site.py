@@ -161,6 +161,10 @@ class Site:
         process = self._processes.get(name)
         return process is not None and process.poll() is None
 
+    def pids(self) -> dict[str, int]:
+        """Process identifiers by name."""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def get(self, path: str) -> Any:
         """A JSON document (or text) from the lab; None while it does not answer."""
         try:

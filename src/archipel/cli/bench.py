@@ -8,6 +8,7 @@ BENCHMARKS = {
     "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),
+    "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

@@ -60,7 +60,9 @@ class Projection:
         self._few_rows = 0
         if prepacks:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight, None)
-            if self._plain_has_the_same_bits():
+            if self._weight.dtype == torch.float32 and plain_has_the_same_bits(
+                *self._weight.shape, bias is not None, torch.get_num_threads()
+            ):
                 self._few_rows = FEW_ROWS
             else:
                 # Only the prepacked copy is used from here on.
@@ -107,28 +109,40 @@ class Projection:
         return F.linear(x, self._weight, self._bias)
 
     def _fused(self, x: Tensor, epilogue: str) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.default(
-            x, self._packed, self._bias, epilogue, [], ""
-        )
+        return _linear(x, self._packed, self._bias, epilogue)
 
     def _fused_with(self, x: Tensor, other: Tensor, epilogue: str) -> Tensor:
-        return torch.ops.mkldnn._linear_pointwise.binary(
-            x, other, self._packed, self._bias, epilogue
-        )
+        return _linear_with(x, other, self._packed, self._bias, epilogue)
 
-    def _plain_has_the_same_bits(self) -> bool:
-        """Probe both libraries: rows must not change when the batch grows beyond `FEW_ROWS`."""
-        outputs, inputs = self._weight.shape
-        if self._weight.dtype != torch.float32 or inputs > _SMALL_INPUT:
-            return False
-        generator = torch.Generator().manual_seed(0)
-        x = torch.randn(FEW_ROWS, inputs, generator=generator)
-        other = torch.randn(FEW_ROWS, outputs, generator=generator)
-        return all(
-            torch.equal(self._product(x[:rows]), self._fused(x, "none")[:rows])
-            and torch.equal(
-                self._product(x[:rows]).add_(other[:rows]),
-                self._fused_with(x, other, "add")[:rows],
-            )
-            for rows in (4, 5, FEW_ROWS)
+
+@cache
+def plain_has_the_same_bits(outputs: int, inputs: int, has_bias: bool, threads: int) -> bool:
+    """Probe both libraries, once for each form: rows must not change when the batch grows beyond
+    `FEW_ROWS`. In which order a library adds up depends on the form and `threads`, never on the values.
+    """
+    if inputs > _SMALL_INPUT:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(outputs, inputs, generator=generator)
+    bias = torch.randn(outputs, generator=generator) if has_bias else None
+    x = torch.randn(FEW_ROWS, inputs, generator=generator)
+    other = torch.randn(FEW_ROWS, outputs, generator=generator)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+    return all(
+        torch.equal(F.linear(x[:rows], weight, bias), _linear(x, packed, bias, "none")[:rows])
+        and torch.equal(
+            F.linear(x[:rows], weight, bias).add_(other[:rows]),
+            _linear_with(x, other, packed, bias, "add")[:rows],
         )
+        for rows in (4, 5, FEW_ROWS)
+    )
+
+
+def _linear(x: Tensor, packed: Tensor | None, bias: Tensor | None, epilogue: str) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, epilogue, [], "")
+
+
+def _linear_with(
+    x: Tensor, other: Tensor, packed: Tensor | None, bias: Tensor | None, epilogue: str
+) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.binary(x, other, packed, bias, epilogue)

@@ -22,6 +22,7 @@ from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import Busy, Refused, StorageExhausted
+from archipel.lab.traffic import CountingDoor, Traffic
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.view_routes import view_routes
 from archipel.ledger.storage import LedgerError
@@ -73,8 +74,10 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     api.add_exception_handler(HTTPException, _http_error)
     doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
     lanes = record_routes(api, lab, doorman)
+    traffic = Traffic()
     api.add_middleware(Lanes, lanes=lanes, errors=errors)
-    view_routes(api, lab)
+    api.add_middleware(CountingDoor, traffic=traffic)
+    view_routes(api, lab, traffic)
     blob_routes(api, lab)
     return api
 

@@ -14,6 +14,8 @@ from fastapi import Request
 from fastapi.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+TAKEN = "archipel.lane"
+"""Where a request's scope says which lane took it: (path, method)."""
 Lane = Callable[[Request, Mapping[str, str]], Awaitable[Response]]
 """(request, the named groups of its query)."""
 OnError = Callable[[Request, Exception], Awaitable[Response]]
@@ -43,6 +45,7 @@ class Lanes:
         if lane is None or usual is None:
             await self._app(scope, receive, send)
             return
+        scope[TAKEN] = (scope["path"], scope["method"])
         request = Request(scope, receive, send)
         named: dict[str, Any] = {
             key: value.decode() for key, value in usual.groupdict().items() if value

@@ -1,6 +1,7 @@
-"""The lab's state as Prometheus metrics, computed when asked."""
+"""The lab's state and traffic as Prometheus metrics, computed when asked."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -8,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from archipel.lab import views
 from archipel.lab.state import LabState
+from archipel.lab.traffic import Traffic
 
 MAX_NODE_SERIES = 500
 """Labs with more nodes show their sums only; `/nodes` has each."""
@@ -29,6 +31,11 @@ _NODE_COUNTERS = {
     "tokens": "Tokens accepted from the node",
     "expired": "Leases the node let run out",
     "returned": "Leases the node gave back",
+}
+_TRAFFIC_COUNTERS = {
+    "requests": ("requests", "Requests answered"),
+    "request_body_bytes": ("bytes_in", "Bytes of the bodies that came"),
+    "response_body_bytes": ("bytes_out", "Bytes of the bodies that went"),
 }
 
 
@@ -66,10 +73,26 @@ class StateCollector:
         yield from _families(nodes, "node", silent, GaugeMetricFamily)
 
 
-def prometheus_text(state: LabState, now_ms: int, ledger_size: int) -> str:
+class TrafficCollector:
+    """Turns the door's counts into metric families."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._rows = [(list(place), replace(passed)) for place, passed in traffic.rows()]
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families."""
+        for name, (field, text) in _TRAFFIC_COUNTERS.items():
+            made = CounterMetricFamily(f"archipel_{name}", text, labels=["route", "method"])
+            for place, passed in self._rows:
+                made.add_metric(place, float(getattr(passed, field)))
+            yield made
+
+
+def prometheus_text(*collectors: StateCollector | TrafficCollector) -> str:
     """The exposition format."""
     registry = CollectorRegistry()
-    registry.register(StateCollector(state, now_ms, ledger_size))  # type: ignore[arg-type]  # a collector by shape
+    for collector in collectors:
+        registry.register(collector)  # type: ignore[arg-type]  # a collector by shape
     return generate_latest(registry).decode()
 
 

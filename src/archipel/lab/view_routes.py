@@ -14,9 +14,10 @@ from archipel import __version__
 from archipel.lab import views
 from archipel.lab.handouts import publications
 from archipel.lab.lab import Lab
-from archipel.lab.metrics import prometheus_text
+from archipel.lab.metrics import StateCollector, TrafficCollector, prometheus_text
 from archipel.lab.refusals import Unknown
 from archipel.lab.state import Run
+from archipel.lab.traffic import Traffic
 from archipel.records import documents
 
 MAX_ENTRIES_PER_PAGE = 1000
@@ -27,12 +28,13 @@ Start = Annotated[int, Query(ge=0)]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS_PER_PAGE)]
 
 
-def view_routes(api: FastAPI, lab: Lab) -> None:
+def view_routes(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     """Add them."""
     _run_routes(api, lab)
     _ledger_routes(api, lab)
     _crowd_routes(api, lab)
     _status_routes(api, lab)
+    _metrics_route(api, lab, traffic)
 
 
 def _run_routes(api: FastAPI, lab: Lab) -> None:
@@ -119,9 +121,12 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
     async def health() -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
+
+def _metrics_route(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
-        text = await asyncio.to_thread(prometheus_text, lab.state, lab.clock_ms(), lab.log.size)
+        state = StateCollector(lab.state, lab.clock_ms(), lab.log.size)
+        text = await asyncio.to_thread(prometheus_text, state, TrafficCollector(traffic))
         return PlainTextResponse(text)
 
 

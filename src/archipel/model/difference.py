@@ -99,7 +99,7 @@ def _places(block: Block, num_weights: int) -> np.ndarray:
         flags = np.unpackbits(bits)
         if flags[num_weights:].any():
             raise BadDifference("the bitmap marks weights beyond the last")
-        places = np.flatnonzero(flags)
+        places = np.flatnonzero(flags.view(np.bool_))
     else:
         raw = _decompress(block.where, block.num_changed, block.gap_planes, _MAX_GAP_PLANES)
         places = np.cumsum(_join(raw, block.gap_planes).astype(np.int64) + 1) - 1

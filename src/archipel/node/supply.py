@@ -56,6 +56,5 @@ class Supply:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What to tell the lab of the small blobs at hand."""
-        there = (digest for digest in self._latest if self._store.exists(digest))
-        return tuple(digest.removeprefix("sha256:")[:BLOB_MARK_DIGITS] for digest in there)
+        """What to tell the lab of the small blobs that came last; one that is gone is fetched again."""
+        return tuple(digest.removeprefix("sha256:")[:BLOB_MARK_DIGITS] for digest in self._latest)

@@ -32,11 +32,16 @@ def _due(run: Run) -> bool:
 
 
 def _offer(asking: Asking) -> RolloutSpec | None:
-    """Returned groups first, then new ones as far as the staleness bound and the prompts reach."""
+    """Returned groups first, then new ones as far as the staleness bound and the prompts reach.
+
+    A node gets its share of one batch, or of as many as the learner has at hand: while the learner is
+    behind nobody waits for the answer, and fewer, larger leases cost everybody less.
+    """
     run, slice_, pace = asking.run, rl.course(asking.run), rl.pace(asking.run)
     size = pace.groups_per_update
     own = _weight(asking)
-    share = fair_share(size, own, *_company(asking, own))
+    part = size * max(1, rl.batches_at_hand(run))
+    share = fair_share(part, own, *_company(asking, own))
     admitted = chain(slice_.pool, rl.fresh(run))
     ready = (group for group in admitted if group // size in slice_.prompts)
     groups = tuple(sorted(islice(ready, min(share, pace.max_groups_per_lease))))

@@ -122,6 +122,11 @@ def next_batch(run: Run) -> range:
     return range(version * size, (version + 1) * size)
 
 
+def batches_at_hand(run: Run) -> int:
+    """As many groups as so many updates consume are accepted: so long the learner waits for nobody."""
+    return len(course(run).accepted) // pace(run).groups_per_update
+
+
 def batch_results(run: Run) -> tuple[AcceptedWork, ...]:
     """The accepted results that hold the next batch, by their first group in it.
 
