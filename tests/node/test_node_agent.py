@@ -91,10 +91,10 @@ def test_ctrl_c_twice_gives_the_lease_back_at_once(world: World, folder: Path) -
 def test_ctrl_c_while_waiting_for_work_leaves_no_ghost_request(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
         await until(lambda: num_groups_of(world) == 8)
-        await until(lambda: len(world.lab._waiting) == 1)
+        await until(lambda: len(world.lab._leasing._waiting) == 1)
 
     at_a_lab(world, folder, story)
-    assert len(world.lab._waiting) == 0
+    assert len(world.lab._leasing._waiting) == 0
     world.learner(join=False).work()
     assert not world.state.leases
 
