@@ -42,6 +42,8 @@ class Account:
                 f"a reserve of {reserve_bytes} bytes is not inside a quota of {limit_bytes}"
             )
         self.layout = layout
+        self.lasting_folders: set[Path] = set()
+        """Folders of blobs whose own names this process has made to survive a power cut; none goes."""
         self._limit_bytes = limit_bytes
         self._reserve_bytes = reserve_bytes
         self._naming = threading.Lock()

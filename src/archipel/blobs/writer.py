@@ -105,7 +105,9 @@ class BlobWriter:
             # Only now: a crash before the rename must leave a partial file that can be written to.
             os.fchmod(self._file.fileno(), 0o444)
             _synchronise(self._final.parent)
-            _synchronise(self._final.parent.parent)
+            if self._final.parent not in self._account.lasting_folders:
+                _synchronise(self._final.parent.parent)
+                self._account.lasting_folders.add(self._final.parent)
         self.close()
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ request whose head is not here in time is cut. A body's deadline is the route's 
 import asyncio
 import gc
 import resource
+import sys
 from collections import Counter
 from typing import Any
 
@@ -25,6 +26,9 @@ KEEP_ALIVE_S = 75.0
 SPARE_DESCRIPTORS = 256
 """For the ledger, blobs and uploads."""
 GRACEFUL_S = 2
+SWITCH_S = 0.0005
+"""A thread that comes back from the disk waits so long for the interpreter while the event loop is busy, and
+an upload comes back a dozen times; by default ten times as long."""
 YOUNG_OBJECTS = 20_000
 """Python looks for cycles among so many new objects at a time."""
 WHOLE_HEAP_S = 600.0
@@ -160,6 +164,7 @@ class LabServer(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         """As uvicorn does; what the lab began with is not looked at for garbage again."""
         collect_seldom()
+        sys.setswitchinterval(SWITCH_S)
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
