@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.lab.metrics import prometheus_text
+from archipel.lab.metrics import StateCollector, prometheus_text
 from archipel.lab.views import key_view, learning_ms, lease_views, node_views, run_view, waits
 from archipel.lab.waits import ACTIVE_MS
 from archipel.records.documents import NodeView
@@ -313,7 +313,7 @@ def test_the_metrics_are_the_figures_of_the_views(
     assert held is not None
     left.leave()
     world.now_ms += 2500
-    text = prometheus_text(world.state, world.now_ms, 99)
+    text = prometheus_text(StateCollector(world.state, world.now_ms, 99))
     found = values(text)
     one = f'{{node="{node.did}"}}'
     view = run_view(world.state, world.run(), world.now_ms)
@@ -342,8 +342,8 @@ def test_the_metrics_are_the_figures_of_the_views(
     assert "# TYPE archipel_run_tokens_total counter" in text
     assert "# TYPE archipel_node_groups_total counter" in text
     monkeypatch.setattr("archipel.lab.metrics.MAX_NODE_SERIES", len(world.state.nodes))
-    assert "archipel_node_groups" in prometheus_text(world.state, world.now_ms, 1)
+    assert "archipel_node_groups" in prometheus_text(StateCollector(world.state, world.now_ms, 1))
     monkeypatch.setattr("archipel.lab.metrics.MAX_NODE_SERIES", len(world.state.nodes) - 1)
-    few = values(prometheus_text(world.state, world.now_ms, 1))
+    few = values(prometheus_text(StateCollector(world.state, world.now_ms, 1)))
     assert not any(name.startswith("archipel_node_") for name in few)
     assert few["archipel_nodes"] == 2

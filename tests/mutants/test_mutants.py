@@ -109,6 +109,7 @@ def test_the_same_seed_draws_the_same_sample(islet: Path) -> None:
     assert len({each.mutation.place for each in sample(every, 99, 1)}) > 8
 
 
+@pytest.mark.slow
 def test_survivors_are_the_lines_that_no_test_holds_and_the_source_is_untouched(
     islet: Path,
 ) -> None:

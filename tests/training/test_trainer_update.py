@@ -258,6 +258,7 @@ def test_the_schedule_runs_over_all_steps_of_all_updates():
 @pytest.mark.parametrize(("num_prompt", "num_tokens", "row"), [(200, 100, 299), (2, 3, 256)])
 def test_a_row_holds_the_longest_rollout_and_short_ones_share(num_prompt, num_tokens, row):
     trainer, _ = make_trainer()
-    short = Rollout((1,), (2,), (-1.0,))
-    longest = Rollout((1,) * num_prompt, (2,) * num_tokens, (-1.0,) * num_tokens)
-    assert trainer._longest_row(Group(0, (short, longest, short), (0.0, 1.0, 1.0), 0)) == row
+    short = Rollout((2,), (-1.0,), True)
+    longest = Rollout((2,) * num_tokens, (-1.0,) * num_tokens, True)
+    group = Group(0, (1,) * num_prompt, (short, longest, short), (0.0, 1.0, 1.0), 0)
+    assert trainer._longest_row(group) == row

@@ -61,8 +61,8 @@ class OverheadPlan:
 
 
 QUICK = OverheadPlan(seeds=(0, 1), updates=60, warm_up=10)
-LARGE = OverheadPlan(seeds=(0, 1, 2), updates=14, warm_up=4)
-LARGE_QUICK = OverheadPlan(seeds=(0,), updates=8, warm_up=3)
+LARGE = OverheadPlan(seeds=(0, 1, 2), updates=10, warm_up=4)
+LARGE_QUICK = OverheadPlan(seeds=(0,), updates=7, warm_up=3)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Arm:
 
 def of_size(recipe: Recipe, size: str) -> Recipe:
     """The recipe as it is, or with a model of about 30M parameters and a task that one learns the form of
-    in few supervised steps, so that most groups have an advantage.
+    in few supervised steps, so that most groups have an advantage; four times the groups, so that an
+    update takes seconds.
     """
     if size == "demo":
         return recipe
@@ -107,6 +108,7 @@ def of_size(recipe: Recipe, size: str) -> Recipe:
     supervised = {"steps": 30, "batch_size": 32, "learning_rate": 3e-4, "decay_steps": 5}
     return recipe.model_copy(
         update={
+            "run": recipe.run.model_copy(update={"groups_per_update": 128}),
             "model": recipe.model.model_copy(update=model),
             "environment": recipe.environment.model_copy(update={"parameters": task}),
             "supervised": recipe.supervised.model_copy(update={**supervised, "gate": None}),
