@@ -37,12 +37,11 @@ _MULTICODEC_ED25519 = b"\xed\x01"
 _FIELD_PRIME = 2**255 - 19
 _CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
 _PAYLOAD_TYPE = re.compile(rf"[!#-\[\]-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
-"""Printable ASCII that is its own JSON string: neither quote nor backslash."""
 _ENVELOPE = re.compile(
     rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"([!#-\[\]-~]*)",'
     rb'"signatures":\[\{"keyid":"([!#-\[\]-~]*)","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
 )
-"""Canonical JSON of nothing but these fields, except that base64 has more than one spelling."""
+"""Canonical JSON of these fields alone, whose text needs no escape; base64 has more than one spelling."""
 _KEYS_REMEMBERED = 16_384
 
 
@@ -152,8 +151,7 @@ def verify_bytes(public_key: bytes, message: bytes, signature: bytes) -> None:
     """Check an Ed25519 signature by the strict rule, so that no second signature can be derived.
 
     1. 64 bytes. 2. The key and R are canonical and not of low order. 3. S < L and the RFC 8032
-    equation without cofactor, by libsodium: half of OpenSSL's time, and verifying is most of what a
-    record costs a lab.
+    equation without cofactor, by libsodium, in half of OpenSSL's time.
 
     Raises:
         BadSignature: any of these fails.
@@ -198,20 +196,14 @@ class Envelope:
         if len(data) > MAX_ENVELOPE_BYTES:
             raise BadEnvelope(f"{len(data)} bytes; the limit is {MAX_ENVELOPE_BYTES}")
         parts = _ENVELOPE.fullmatch(data)
-        if parts is None:
-            raise BadEnvelope(
-                f"{data[:60]!r} is not the canonical JSON of a DSSE envelope with one signature: "
-                "other or repeated fields, spaces, or another order"
-            )
+        if parts is None:  # unknown or repeated fields, spaces, another order
+            raise BadEnvelope(f"{data[:60]!r} is no canonical DSSE envelope with one signature")
+        payload, kind, keyid, signature = parts.groups()
         try:
-            envelope = cls(
-                payload=base64.b64decode(parts[1], validate=True),
-                payload_type=parts[2].decode(),
-                keyid=parts[3].decode(),
-                signature=base64.b64decode(parts[4], validate=True),
-            )
+            payload, signature = (base64.b64decode(d, validate=True) for d in (payload, signature))
         except ValueError as error:
             raise BadEnvelope(f"not base64: {error}") from None
+        envelope = cls(payload, kind.decode(), keyid.decode(), signature)
         if envelope.to_json() != data:
             raise BadEnvelope("base64 that is not in its one spelling")
         _check_bounds(envelope.payload, envelope.payload_type)
