@@ -100,6 +100,20 @@ def test_shares_follow_measured_speed_within_rounding(world: World) -> None:
     assert learner.batches == []
 
 
+def test_a_lease_grows_with_the_batches_that_the_learner_has_at_hand(world: World) -> None:
+    world.started(groups_per_update=8, max_staleness=3, versions=9)
+    nodes = [world.provider("one"), world.provider("two")]
+    sizes: list[list[int]] = []
+    for _ in range(3):
+        granted = [node.ask() for node in nodes]
+        world.now_ms += 1000
+        for node, grant in zip(nodes, granted, strict=True):
+            node.answer(grant)
+        sizes.append([len(grant.spec.groups) for grant in granted])
+    assert sizes[:2] == [[4, 4], [4, 4]], "with at most one batch at hand, each gets its share of one"
+    assert sizes[2] == [8, 8], "nobody waits for these: two batches are at hand"
+
+
 def test_a_braggart_that_lets_its_lease_run_out_is_believed_no_more(world: World) -> None:
     world.started(groups_per_update=16, max_staleness=4)
     braggart, honest = world.provider("braggart", 2**40), world.provider("honest", 1000)
