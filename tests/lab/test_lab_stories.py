@@ -110,7 +110,9 @@ def test_a_lease_grows_with_the_batches_that_the_learner_has_at_hand(world: Worl
         for node, grant in zip(nodes, granted, strict=True):
             node.answer(grant)
         sizes.append([len(grant.spec.groups) for grant in granted])
-    assert sizes[:2] == [[4, 4], [4, 4]], "with at most one batch at hand, each gets its share of one"
+    assert sizes[:2] == [[4, 4], [4, 4]], (
+        "with at most one batch at hand, each gets its share of one"
+    )
     assert sizes[2] == [8, 8], "nobody waits for these: two batches are at hand"
 
 

@@ -188,10 +188,10 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
         supply = agent._errands._supply
         fetch = supply.fetch
 
-        async def failing(blob) -> Path:
+        async def failing(*blobs) -> list[Path]:
             if full:
                 raise full.pop()
-            return await fetch(blob)
+            return await fetch(*blobs)
 
         supply.fetch = failing
         await until(complete(world), learning(world))

@@ -361,11 +361,11 @@ def test_a_lab_whose_files_never_come_does_not_hold_a_node_past_its_lease(
         supply = agent._errands._supply
         fetch = supply.fetch
 
-        async def never(blob: Any) -> Path:
-            if not held:
-                held.append(blob.digest)
+        async def never(*blobs: Any) -> list[Path]:
+            if not held and blobs:
+                held.append(blobs[0].digest)
                 await asyncio.sleep(LIMIT_S)
-            return await fetch(blob)
+            return await fetch(*blobs)
 
         supply.fetch = never
         await until(complete(world), learning(world))

@@ -49,8 +49,8 @@ class Lab:
         return self._page(since)
 
 
-async def fetch(blob: BlobRef) -> Path:
-    return Path(blob.digest)
+async def fetch(*blobs: BlobRef) -> list[Path]:
+    return [Path(blob.digest) for blob in blobs]
 
 
 def chains(lab: Lab, *wanted: tuple[int, int]) -> list[list[int]]:

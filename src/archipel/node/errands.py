@@ -61,6 +61,8 @@ class OpenRun:
     model: Path
     held: dict[str, int] = field(default_factory=dict)
     """Kind of work -> version of the weights that the child holds for it."""
+    recipe: tuple[bytes, str | None] | None = None
+    """Its canonical bytes and the name of its secret, once they were needed."""
 
 
 class Errands:
@@ -174,7 +176,7 @@ class Errands:
             is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
             copy = model / file.name
             if is_needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
-                blob = await self._supply.fetch(file.blob)
+                (blob,) = await self._supply.fetch(file.blob)
                 await asyncio.to_thread(copy_file, blob, copy)
         self._runs[spec.run] = OpenRun(opened, folder, model)
         return self._runs[spec.run]
@@ -189,14 +191,16 @@ class Errands:
             )
 
     async def _trusted_extras(self, run: OpenRun) -> tuple[bytes, bytes | None]:
-        path = await self._supply.fetch(run.opened.recipe)
-        data = await asyncio.to_thread(path.read_bytes)
-        try:
-            secret = any_from_canonical(data).secret_name
-        except InvalidRecipe as error:
-            raise Unprepared(
-                f"the recipe of {run.opened.run} cannot be used here: {error}"
-            ) from None
+        if run.recipe is None:
+            (path,) = await self._supply.fetch(run.opened.recipe)
+            data = await asyncio.to_thread(path.read_bytes)
+            try:
+                run.recipe = data, any_from_canonical(data).secret_name
+            except InvalidRecipe as error:
+                raise Unprepared(
+                    f"the recipe of {run.opened.run} cannot be used here: {error}"
+                ) from None
+        data, secret = run.recipe
         return data, self._secret(secret)
 
     def _secret(self, name: str | None) -> bytes | None:
@@ -237,7 +241,7 @@ class Errands:
         position = await worker.position(kind, run.opened.run, run.folder)
         checkpoint = None
         if memory.checkpoint is not None and position < memory.checkpoint_version:
-            checkpoint = await self._supply.fetch(memory.checkpoint)
+            (checkpoint,) = await self._supply.fetch(memory.checkpoint)
             position = memory.checkpoint_version
         missed = range(max(position, 0) + 1, memory.version + 1)
         replay = [
@@ -252,7 +256,9 @@ class Errands:
         return await asyncio.to_thread(believed, lambda: inputs_of(document, run.opened, version))
 
     async def _fetch_all(self, blobs: Iterable[BlobRef]) -> dict[str, Path]:
-        return {blob.digest: await self._supply.fetch(blob) for blob in blobs}
+        wanted = list(blobs)
+        paths = await self._supply.fetch(*wanted)
+        return {blob.digest: path for blob, path in zip(wanted, paths, strict=True)}
 
 
 def _needs(spec: Spec) -> Needs:

@@ -35,17 +35,26 @@ class Supply:
         self._beside.clear()
         self._latest.clear()
 
-    async def fetch(self, blob: BlobRef) -> Path:
-        """The blob's file.
+    async def fetch(self, *blobs: BlobRef) -> list[Path]:
+        """The blobs' files, in order; what came beside the lease is written in one go.
 
         Raises:
             LabUnreachable, LabRefused: from the lab.
             StorageFull, OSError: from this machine's disk.
         """
-        data = self._beside.pop(blob.digest, None)
-        if data is not None:
-            await asyncio.to_thread(self._store.put_bytes, data)
-            self._lab.bytes_down += len(data)
+        beside = [
+            data for blob in blobs if (data := self._beside.pop(blob.digest, None)) is not None
+        ]
+        if beside:
+            await asyncio.to_thread(self._keep, beside)
+            self._lab.bytes_down += sum(map(len, beside))
+        return [await self._fetched(blob) for blob in blobs]
+
+    def _keep(self, beside: Iterable[bytes]) -> None:
+        for data in beside:
+            self._store.put_bytes(data)
+
+    async def _fetched(self, blob: BlobRef) -> Path:
         path = await self._lab.fetch(blob, self._store)
         if blob.size <= SMALL_BLOB_BYTES:
             self._latest[blob.digest] = None

@@ -21,7 +21,7 @@ MAX_PAGES = 128
 FEW = 4
 """So many publications are verified faster than a thread is asked to."""
 
-Fetch = Callable[[BlobRef], Awaitable[Path]]
+Fetch = Callable[[BlobRef, BlobRef], Awaitable[list[Path]]]
 
 
 class Weights:
@@ -89,8 +89,7 @@ class Weights:
         blob = entry.anchor if step == "anchor" else entry.delta
         if blob is None:
             raise LabRefused("broken-chain", f"version {entry.version} has no {step}", 200)
-        manifest = await self._fetch(entry.manifest)
-        weights = await self._fetch(blob)
+        manifest, weights = await self._fetch(entry.manifest, blob)
         return LinkMessage(
             version=entry.version,
             policy=entry.policy,
