@@ -33,8 +33,9 @@ def run(folder: Path, plan: OverheadPlan) -> list[Arm]:
     return expense.measure(lambda arm: None)
 
 
+@pytest.mark.slow
 def test_a_run_over_a_lab_needs_few_requests_an_update(tmp_path: Path) -> None:
-    plan = OverheadPlan(seeds=(0,), updates=24, warm_up=6)
+    plan = OverheadPlan(seeds=(0,), updates=80, warm_up=6)
     central, distributed = run(tmp_path, plan)
     assert (central.arm, distributed.arm) == (CENTRAL, DISTRIBUTED)
     assert central.updates == plan.updates - plan.warm_up >= distributed.updates > 0
@@ -48,7 +49,7 @@ def test_a_run_over_a_lab_needs_few_requests_an_update(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_without_staleness_both_ways_end_at_the_same_weights(tmp_path: Path) -> None:
-    plan = OverheadPlan(seeds=(3,), updates=5, warm_up=1, staleness=0, with_weights=True)
+    plan = OverheadPlan(seeds=(3,), updates=30, warm_up=1, staleness=0, with_weights=True)
     arms = run(tmp_path, plan)
     assert summarise(arms).equal_weights == 1
     assert "equal final weights in 1 of 1" in table(arms)

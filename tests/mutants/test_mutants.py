@@ -158,6 +158,7 @@ def test_a_mutant_meets_the_tests_whose_conftest_alone_imports_its_module(islet:
     assert [each["fate"] for each in found["mutants"]] == ["killed"]
 
 
+@pytest.mark.slow
 def test_a_hang_ends_by_the_clock_and_counts_apart(islet: Path) -> None:
     (islet / "src/islet/room.py").write_text(
         "def spin(flag):\n    while flag:\n        pass\n    return 'done'\n"

@@ -186,6 +186,8 @@ class Expense:
             self._staffed(site, recipe)
             site.open_run(recipe, start, ("update",))
             first = _wait(site, name, plan.warm_up)
+            if first.version >= plan.updates:
+                raise SiteFailed(f"{name} ended before it could be measured; ask for more updates")
             before = _Reading.of(site)
             _wait(site, name, plan.updates)
             after = _Reading.of(site)
