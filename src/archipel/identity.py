@@ -196,8 +196,11 @@ class Envelope:
         if len(data) > MAX_ENVELOPE_BYTES:
             raise BadEnvelope(f"{len(data)} bytes; the limit is {MAX_ENVELOPE_BYTES}")
         parts = _ENVELOPE.fullmatch(data)
-        if parts is None:  # unknown or repeated fields, spaces, another order
-            raise BadEnvelope(f"{data[:60]!r} is no canonical DSSE envelope with one signature")
+        if parts is None:
+            raise BadEnvelope(
+                f"{data[:60]!r} is not the canonical JSON of a DSSE envelope with one signature: "
+                "other or repeated fields, spaces, or another order"
+            )
         payload, kind, keyid, signature = parts.groups()
         try:
             payload, signature = (base64.b64decode(d, validate=True) for d in (payload, signature))
