@@ -86,4 +86,6 @@ def test_the_large_size_has_about_thirty_million_weights(shipped: Recipe) -> Non
     num_weights = sum(each.numel() for each in random_weights(config, 0).parameters())
     assert 27e6 < num_weights < 33e6
     assert of_size(shipped, "demo") is shipped
+    assert of_size(shipped, "demo", 7).run.groups_per_update == 7
+    assert of_size(shipped, "30m", 512).run.groups_per_update == 512
     Recipe.model_validate(large.model_dump(mode="json"), strict=False)

@@ -1,6 +1,6 @@
 """What the demo says of a killed node is read from the ledger, not remembered by the demo."""
 
-from archipel.demo.aftermath import accepted_groups, orphans_of, weight_traffic
+from archipel.demo.aftermath import accepted_groups, orphans_of, was_answered, weight_traffic
 from archipel.identity import Identity
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.evaluate import EvaluateAnswer
@@ -60,6 +60,13 @@ def test_a_killed_nodes_groups_are_followed_to_whoever_redid_them() -> None:
         2: FAST,
         3: FAST,
     }
+
+
+def test_an_answer_that_came_before_the_kill_leaves_no_orphan() -> None:
+    entries = [(0, _granted("r.1", DOOMED, (0, 1))), (900, _submitted("r.1", DOOMED))]
+    assert orphans_of(DOOMED, entries) == []
+    assert was_answered("r.1", entries)
+    assert not was_answered("r.1", entries[:1])
 
 
 def test_work_that_nobody_redid_is_not_called_redone() -> None:

@@ -11,6 +11,7 @@ import click
 @click.option("--size", type=click.Choice(["demo", "30m"]), default="demo", show_default=True)
 @click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [demo: 5; 30m: 3; quick: 2; 1].")
 @click.option("--updates", type=click.IntRange(5, 100_000), help="Updates per arm.")
+@click.option("--groups", type=click.IntRange(1, 65_536), help="Groups an update [30m: 128].")
 @click.option("--nodes", type=click.IntRange(1, 16), help="Nodes of the distributed arm [2].")
 @click.option("--staleness", type=click.IntRange(0, 64), help="Bound of the distributed arm [2].")
 @click.option(
@@ -23,6 +24,7 @@ def command(
     size: str,
     seeds: int | None,
     updates: int | None,
+    groups: int | None,
     nodes: int | None,
     staleness: int | None,
     quick: bool,
@@ -34,7 +36,7 @@ def command(
     \b
     Examples:
       archipel bench overhead --quick
-      archipel bench overhead --size 30m
+      archipel bench overhead --size 30m --groups 512
       archipel bench overhead --staleness 0 --seeds 1 --json
     """
     import sys
@@ -78,7 +80,7 @@ def command(
         )
 
     with mending(PeerFailed, SiteFailed, OSError, ValueError):
-        recipe = of_size(find_recipe(recipe_name), size)
+        recipe = of_size(find_recipe(recipe_name), size, groups)
         arms = Expense(recipe, plan, folder, Path(sys.executable), child_environment()).measure(
             on_arm
         )

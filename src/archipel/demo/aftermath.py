@@ -61,6 +61,11 @@ def orphans_of(node: str, history: History) -> list[Orphan]:
     return orphans
 
 
+def was_answered(work: str, history: History) -> bool:
+    """Whether an answer to this work was accepted."""
+    return any(isinstance(said, WorkAnswered) and said.work == work for _, said in history)
+
+
 def accepted_groups(history: History) -> dict[int, tuple[int, str]]:
     """Group -> (accepted at, node)."""
     specs = {

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from archipel.demo.aftermath import orphans_of, weight_traffic
+from archipel.demo.aftermath import orphans_of, was_answered, weight_traffic
 from archipel.demo.plan import CAST, DOOMED
 from archipel.demo.story import Performance
 from archipel.records.recipe import Recipe
@@ -138,7 +138,15 @@ def _tell_nodes(show: Performance, tell: Tell) -> None:
 
 def _tell_killed(show: Performance, tell: Tell) -> None:
     names = {did: name for name, did in show.dids.items()}
-    for orphan in orphans_of(show.dids[DOOMED], show.history):
+    work, orphans = show.interrupted, orphans_of(show.dids[DOOMED], show.history)
+    if work is not None and work not in {orphan.work for orphan in orphans}:
+        what = (
+            "its answer had arrived just before the kill"
+            if was_answered(work, show.history)
+            else "it was still on lease when the ledger was read"
+        )
+        tell(f"killed    {work}: {what}; nothing lost, nothing paid twice")
+    for orphan in orphans:
         who = ", ".join(names.get(did, did[-8:]) for did in orphan.redone_by)
         after = (
             "not yet redone"

@@ -42,6 +42,8 @@ class Performance:
     """The whole ledger: (received at, Unix milliseconds; statement)."""
     events: dict[str, int] = field(default_factory=dict)
     """What happened at which version."""
+    interrupted: str | None = None
+    """Work that the killed node held when it was last looked at."""
 
     @property
     def ended(self) -> RunView:
@@ -150,6 +152,7 @@ def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
         leases = [lease for lease in site.leases() if lease.node == show.dids[DOOMED]]
         if leases:
             site.kill(DOOMED)
+            show.interrupted = leases[0].work
             show.events["kill -9"] = run.version
             tell(f"  kill -9 {DOOMED}, which held {leases[0].work} ({leases[0].groups} groups)")
     if progress >= show.plan.join_at and LATE not in show.dids:
