@@ -57,6 +57,8 @@ class CrowdJob:
     is_next_asked: bool
     """Every answer asks for the next lease as well."""
     out: str
+    source: str = ""
+    """Address that its nodes connect from; a lab bounds what one address may hold."""
 
 
 @dataclass
@@ -169,7 +171,7 @@ class LightNode:
         if self._wire is None or not self._wire.is_open:
             if self._wire is not None:
                 self._seen.faults["reconnected"] += 1
-            self._wire = await Wire.connect(self._job.host, self._job.port)
+            self._wire = await Wire.connect(self._job.host, self._job.port, self._job.source)
         return self._wire
 
 

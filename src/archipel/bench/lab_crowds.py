@@ -59,6 +59,11 @@ def check_counted(home: Path, indices: list[int]) -> None:
         raise Lost(f"{len(wanted)} receipts name no answer, for instance entry {min(wanted)}")
 
 
+def _source(number: int) -> str:
+    """An address of its own for each crowd, where the loopback network has more than one."""
+    return f"127.0.0.{2 + number}" if sys.platform.startswith("linux") else ""
+
+
 def _kind(entry: bytes) -> str:
     return str(json.loads(base64.b64decode(json.loads(entry)["record"]["payload"]))["kind"])
 
@@ -77,7 +82,7 @@ class Crowds:
             share = len(range(number, nodes, min(plan.crowds, nodes)))
             job = CrowdJob(
                 str(place.hostname), int(place.port or 0), lab, share, number, plan.wait_s,
-                plan.work_s, plan.is_next_asked, str(out),
+                plan.work_s, plan.is_next_asked, str(out), _source(number),
             )  # fmt: skip
             path = out.with_suffix(".job.json")
             path.write_text(json.dumps(asdict(job)))

@@ -42,11 +42,12 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     @classmethod
-    async def connect(cls, host: str, port: int) -> "Wire":
-        """A new connection; raises OSError or TimeoutError."""
+    async def connect(cls, host: str, port: int, source: str = "") -> "Wire":
+        """A new connection, from `source` if one is given; raises OSError or TimeoutError."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_LIMIT_S):
-            _, wire = await loop.create_connection(cls, host, port)
+            local = (source, 0) if source else None
+            _, wire = await loop.create_connection(cls, host, port, local_addr=local)
         return wire
 
     @property
