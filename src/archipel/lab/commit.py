@@ -85,7 +85,12 @@ class Committer:
 
         Raises:
             Conflict: they cannot follow; nothing changed. Busy: too many wait for the disk.
+            TooLarge: more than the ledger takes in at once; they would be appended together or not.
         """
+        if len(entries) > MAX_BATCH_ENTRIES:
+            raise refusals.TooLarge(
+                f"{len(entries)} entries in one record; at most {MAX_BATCH_ENTRIES} enter together"
+            )
         if self._num_pending + len(entries) > MAX_PENDING:
             raise refusals.Busy("the ledger's disk is behind; try again in a second")
         after = self.ahead

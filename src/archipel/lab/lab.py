@@ -188,7 +188,7 @@ class Lab:
         return await self._record([self._signed(statement)])
 
     def expire_leases(self) -> None:
-        """Return every overdue lease to the pool."""
+        """Return overdue leases to the pool, those that ran out first; a great many take several calls."""
         try:
             self._say_all(self._leasing.overdue())
         except refusals.Refused:
