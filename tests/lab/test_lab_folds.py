@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
+from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply, ended_leases
 from archipel.lab.decide import next_seq
 from archipel.lab.entry import read_entry
 from archipel.lab.recovery import pages, replay, snapshot_ref
@@ -22,6 +22,7 @@ from archipel.records.statements import (
     RunStopped,
     SnapshotTaken,
 )
+from golden import story
 from people import Provider, identity, ref
 from world import START_MS, World
 
@@ -138,3 +139,16 @@ def test_an_entry_that_only_asks_is_none(world: World) -> None:
     record = json.loads(node.request())
     with pytest.raises(InvalidRecord, match="only asks"):
         read_entry(canonical_json({"at_ms": START_MS, "record": record}))
+
+
+def test_which_leases_a_statement_ends_is_known_before_it_is_folded() -> None:
+    told = story()
+    state, ended = LabState(told.state.lab), 0
+    for data in pages(told.lab.log):
+        entry = read_entry(data)
+        ending = ended_leases(state, entry.statement)
+        after = apply(state, entry.statement, entry.at_ms)
+        assert {each.work for each in ending} == state.leases.keys() - after.leases.keys()
+        state, ended = after, ended + len(ending)
+    assert ended > 3
+    told.close()

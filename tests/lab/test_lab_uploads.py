@@ -150,7 +150,7 @@ def test_only_an_operator_uploads_without_a_lease_and_only_a_holder_with_one(wor
         admit_upload(world.state, offer(world, identity("stranger"), granted.work, 1), 0)
 
 
-@pytest.mark.parametrize("end", ["answered", "returned", "expired"])
+@pytest.mark.parametrize("end", ["answered", "returned", "expired", "joined", "left"])
 def test_only_an_accepted_answer_keeps_what_was_uploaded(disk_world: World, end: str) -> None:
     world = disk_world
     world.started(max_groups_per_lease=1)
@@ -166,10 +166,15 @@ def test_only_an_accepted_answer_keeps_what_was_uploaded(disk_world: World, end:
         node.answer(granted)
     elif end == "returned":
         node.give_back(granted.work)
+    elif end == "joined":
+        node.join()
+    elif end == "left":
+        node.leave()
     else:
         world.tick(10**9)
     assert world.blobs.exists(result.digest) == (end == "answered")
     assert not world.blobs.exists(ref(stray).digest)
+    assert not world.lab.uploads.digests(), "of no open lease: a sweep may take them"
     door.close()
 
 

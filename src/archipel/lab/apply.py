@@ -55,6 +55,19 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
     return changed(state, sequences=sequences, size=state.size + 1)
 
 
+def ended_leases(state: LabState, statement: Recorded) -> tuple[Lease, ...]:
+    """The open leases that this statement ends when it is applied to `state`."""
+    match statement:
+        case WorkAnswered() | LeaseExpired() | LeaseReturned():
+            works: tuple[str, ...] = (statement.work,)
+        case NodeJoined() | NodeLeft():
+            node = state.nodes.get(statement.author)
+            works = node.leases if node else ()
+        case _:
+            works = ()
+    return tuple(state.leases[work] for work in works if work in state.leases)
+
+
 def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
     state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:

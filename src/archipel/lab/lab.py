@@ -17,6 +17,7 @@ from archipel.identity import Identity, sign
 from archipel.lab import refusals
 from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
+from archipel.lab.apply import ended_leases
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
 from archipel.lab.decide import (
@@ -39,9 +40,7 @@ from archipel.records.statements import (
     Asking,
     BlobOffered,
     LabOpened,
-    LeaseExpired,
     LeaseRequested,
-    LeaseReturned,
     NodeJoined,
     WorkAnswered,
     encode,
@@ -250,11 +249,12 @@ class Lab:
             self._record([self._signed(statement) for statement in statements])
 
     def _record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
+        before = self.ahead
         recording = self._committer.record(entries)
         for entry in entries:
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            if isinstance(entry.statement, WorkAnswered | LeaseExpired | LeaseReturned):
-                self._lease_ended(entry.statement.work)
+            for lease in ended_leases(before, entry.statement):
+                self._lease_ended(lease.work)
         self._leasing.offer()
         return recording
 
