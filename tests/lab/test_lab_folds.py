@@ -10,7 +10,7 @@ from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply, ended_lea
 from archipel.lab.decide import next_seq
 from archipel.lab.entry import read_entry
 from archipel.lab.recovery import pages, replay, snapshot_ref
-from archipel.lab.snapshots import encode_state
+from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.lab.state import LabState
 from archipel.records.canonical import canonical_json
 from archipel.records.statements import (
@@ -29,7 +29,13 @@ from world import START_MS, World
 
 def snapshot(world: World, size: int, **lies: Any) -> SnapshotTaken:
     did = world.state.lab
-    fields = {"author": did, "seq": next_seq(world.state), "size": size, "state": ref(b"s")} | lies
+    fields = {
+        "format": FORMAT,
+        "author": did,
+        "seq": next_seq(world.state),
+        "size": size,
+        "state": ref(b"s"),
+    } | lies
     return SnapshotTaken(lab=did, **fields)
 
 

@@ -12,8 +12,8 @@ from archipel.lab.chain import MAX_REWARDS_REMEMBERED, since, version_of
 from archipel.lab.decide import GONE_MS, forgettable, next_seq
 from archipel.lab.garbage import needed
 from archipel.lab.programmes import rl
-from archipel.lab.recovery import pages, recover, replay, snapshot_ref
-from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
+from archipel.lab.recovery import pages, recover, replay, replayed, snapshot_ref
+from archipel.lab.snapshots import FORMAT, BadSnapshot, decode_state, encode_state
 from archipel.lab.state import Phase
 from archipel.lab.upkeep import Upkeep
 from archipel.records.kinds import WORDS_OF
@@ -32,7 +32,7 @@ def whole_run(world: World, **pace) -> None:
 
 def taken(world: World, **lies) -> SnapshotTaken:
     data = encode_state(world.state)
-    fields = {"size": world.state.size, "state": snapshot_ref(data)} | lies
+    fields = {"format": FORMAT, "size": world.state.size, "state": snapshot_ref(data)} | lies
     world.put(data)
     did = world.state.lab
     return SnapshotTaken(lab=did, author=did, seq=next_seq(world.lab.ahead), **fields)
@@ -87,6 +87,18 @@ def test_a_snapshot_of_another_state_is_found_by_whoever_replays(world: World) -
     world.await_(world.lab.say(lie))
     with pytest.raises(Contradiction, match=str(lie.size)):
         replay(before.lab, pages(world.lab.log))
+
+
+def test_a_snapshot_of_another_form_is_not_begun_from_and_counted_apart(world: World) -> None:
+    world.started()
+    world.await_(world.lab.say(taken(world)))
+    later = taken(world, format=FORMAT + 1, state=world.put(b"what a later release writes"))
+    world.await_(world.lab.say(later))
+    before = world.state
+    found = replayed(before.lab, pages(world.lab.log))
+    assert (found.state, found.compared, found.passed_over) == (before, 1, 1)
+    world.restart()
+    assert world.state == before
 
 
 def test_a_snapshot_from_too_long_ago_or_from_the_future_cannot_be_announced(world: World) -> None:

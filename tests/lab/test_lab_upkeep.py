@@ -286,7 +286,9 @@ def test_a_snapshot_of_another_size_or_lab_is_not_begun_from(world: World, lie: 
     world.put(data)
     did = world.state.lab
     seq = next_seq(world.state)
-    taken = SnapshotTaken(lab=did, author=did, seq=seq, size=size, state=snapshot_ref(data))
+    taken = SnapshotTaken(
+        lab=did, author=did, seq=seq, format=FORMAT, size=size, state=snapshot_ref(data)
+    )
     world.await_(world.lab.say(taken))
     before = world.state
     world.restart()

@@ -133,8 +133,8 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
 
     folder = home_folder("lab", home)
     with mending(IdentityError, LedgerError, BlobError, OSError, ValueError):
-        _, _, _, state = stored_state(ledger, folder, None)
-        live, store = needed(state), BlobStore(folder / "blobs")
+        _, _, _, found = stored_state(ledger, folder, None)
+        live, store = needed(found.state), BlobStore(folder / "blobs")
         before = store.used().total_bytes
         unneeded = [digest for digest in store.digests() if digest not in live]
         freed, num = sum(store.size(digest) for digest in unneeded), len(unneeded)

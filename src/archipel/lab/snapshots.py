@@ -1,9 +1,14 @@
 """A lab's state as canonical bytes, and back: equal states give equal bytes.
 
+Law: a form once written stays what it is. Whatever changes the bytes of an equal state (a field more in
+`Node`, `Run` or a slice) is another FORMAT; who still writes an earlier one beside it names both in ENCODERS,
+and a replay compares the snapshots of these and no others.
+
 The slices of programmes and attached kinds are read by the types that their rules name.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -17,6 +22,7 @@ from archipel.records.canonical import NotCanonical, canonical_json, parse_canon
 from archipel.records.table import Table
 
 FORMAT = 1
+"""Of what `encode_state` writes and `decode_state` reads."""
 
 
 class BadSnapshot(ValueError):
@@ -38,6 +44,10 @@ def encode_state(state: LabState) -> bytes:
     operators = value["state"]["operators"]
     value["state"]["operators"] = sorted(operators)
     return canonical_json(value)
+
+
+ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {FORMAT: encode_state}
+"""The forms in which this release can still write a state."""
 
 
 def decode_state(data: bytes) -> LabState:

@@ -16,7 +16,7 @@ from archipel.lab.decide import next_seq
 from archipel.lab.garbage import needed
 from archipel.lab.lab import Lab
 from archipel.lab.recovery import snapshot_ref
-from archipel.lab.snapshots import encode_state
+from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.canonical import NotCanonical
 from archipel.records.statements import SnapshotTaken
 
@@ -71,6 +71,7 @@ class Upkeep:
                 lab=state.lab,
                 author=state.lab,
                 seq=next_seq(lab.ahead),
+                format=FORMAT,
                 size=state.size,
                 state=snapshot_ref(data),
             )
