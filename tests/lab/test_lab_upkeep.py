@@ -206,11 +206,13 @@ def test_a_background_task_ends_with_its_block_and_its_failure_is_heard() -> Non
         raise ValueError("heard")
 
     async def story() -> None:
-        async with background(forever()):
+        heard: list[BaseException] = []
+        async with background(forever(), heard.append):
             await asyncio.sleep(0)
-        assert ended == [True]
-        async with background(fails()):
-            await asyncio.sleep(0)
+        assert (ended, heard) == ([True], [])
+        async with background(fails(), heard.append):
+            await asyncio.sleep(0.01)
+            assert [str(each) for each in heard] == ["heard"], "at once, not at the end"
 
     with pytest.raises(ValueError, match="heard"):
         asyncio.run(story())

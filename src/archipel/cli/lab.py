@@ -97,6 +97,8 @@ def start(
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
     LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
+    if lab.failure is not None:
+        raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
 
 
 @command.command()

@@ -99,6 +99,7 @@ class Lab:
             log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
+        self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
 
     @property
@@ -110,6 +111,15 @@ class Lab:
     def ahead(self) -> LabState:
         """What is accepted."""
         return self._committer.ahead
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What keeps this lab from going on; its process has to end, and a new one starts from the ledger."""
+        return self._failure or self.log.failure
+
+    def fail(self, error: BaseException) -> None:
+        """Something that the lab cannot do without has ended."""
+        self._failure = self._failure or error
 
     async def found(self, operators: Sequence[str]) -> None:
         """Write the first entry of a new ledger; an existing one keeps its own operators."""

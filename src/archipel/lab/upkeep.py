@@ -56,7 +56,7 @@ class Upkeep:
 
     async def end(self) -> None:
         """The last snapshot of a lab that ends in good order."""
-        if self._is_snapshot_due(SNAPSHOT_AT_END):
+        if self._lab.failure is None and self._is_snapshot_due(SNAPSHOT_AT_END):
             await self.take_snapshot()
 
     async def take_snapshot(self) -> bool:
