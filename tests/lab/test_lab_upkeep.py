@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from archipel.lab import upkeep as upkeep_module
 from archipel.lab.api import make_api
 from archipel.lab.background import background
 from archipel.lab.decide import next_seq
+from archipel.lab.garbage import needed
 from archipel.lab.recovery import pages, recover, snapshot_ref
 from archipel.lab.snapshots import FORMAT, BadSnapshot, decode_state, encode_state
+from archipel.lab.state import LabState
 from archipel.lab.upkeep import GRACE_S, NEARLY_FULL, SHORT_GRACE_S, Upkeep
 from archipel.records.canonical import canonical_json, parse_canonical
 from archipel.records.statements import LeaseReturned, SnapshotTaken
@@ -103,6 +106,32 @@ def test_what_an_open_lease_uploaded_survives_a_sweep(disk_world: World) -> None
     assert not world.blobs.exists(stray.digest)
     assert world.blobs.size(node.answer_fields(granted)["answer"].result.digest)
     door.close()
+
+
+def test_what_is_needed_is_computed_beside_the_event_loop(
+    disk_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[tuple[int, int]] = []
+
+    def watched(*states: LabState) -> set[str]:
+        computed.append((threading.get_ident(), len(states)))
+        return needed(*states)
+
+    monkeypatch.setattr(upkeep_module, "needed", watched)
+    disk_world.started()
+    disk_world.await_(Upkeep(disk_world.lab).sweep())
+    ((thread, _),) = computed
+    assert thread != threading.get_ident()
+
+
+def test_what_any_of_several_states_needs_is_needed(world: World) -> None:
+    world.started()
+    before = world.state
+    world.open_run("second")
+    world.await_(Upkeep(world.lab).take_snapshot())
+    after = world.state
+    assert needed(before, after) == needed(after, before) == needed(before) | needed(after)
+    assert needed(before) != needed(after)
 
 
 def test_deadlines_are_watched_while_the_door_is_open_and_its_end_lets_everybody_go(

@@ -93,7 +93,7 @@ class Lab:
         self.clock_ms = clock_ms
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
-        self._shelf = Shelf(blobs)
+        self._shelf = Shelf(blobs, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
