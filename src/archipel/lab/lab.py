@@ -263,8 +263,10 @@ class Lab:
         recording = self._committer.record(entries)
         for entry in entries:
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            for lease in ended_leases(before, entry.statement):
+            ended = ended_leases(before, entry.statement)
+            for lease in ended:
                 self._lease_ended(lease.work)
+            self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])
         self._leasing.offer()
         return recording
 

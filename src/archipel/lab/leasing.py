@@ -1,7 +1,7 @@
 """Handing out leases: who waits, what there is, and when which lease runs out.
 
-Law: first come, first served; nobody is looked at in vain; nothing is awaited between deciding on a lease
-and folding it.
+Law: first come, first served, among those who have room for more work; whoever has none is not looked at
+again before one of its leases ends. Nothing is awaited between deciding on a lease and folding it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from archipel.lab.decide import (
     crowds,
     expired_leases,
     grant,
+    has_room,
     opportunities,
 )
 from archipel.lab.entry import Entry
@@ -95,6 +96,12 @@ class Leasing:
     def begin_anew(self) -> None:
         """Leases that had ended, as it seemed, are open again."""
         self._deadlines.begin_anew(self._committer.ahead.leases.values())
+        self._waiting.take_back_all()
+
+    def make_room(self, dids: Iterable[str]) -> None:
+        """A lease of each of these nodes has ended, or it came back: those that wait may get more."""
+        for did in dids:
+            self._waiting.take_back(did)
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -120,6 +127,8 @@ class Leasing:
                     found, is_going_on = opportunities(self._committer.ahead), True
                     if {each.rules.name for each in found} != kinds:
                         break
+                elif not has_room(self._committer.ahead, waiter.request.author):
+                    self._waiting.set_aside(waiter)
 
     def _candidates(self, found: Sequence[Opportunity]) -> Iterator[Waiter]:
         """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
