@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from archipel.blobs import BlobStore
+from archipel.lab import snapshots
 from archipel.lab import upkeep as upkeep_module
 from archipel.lab.api import make_api
 from archipel.lab.background import background
@@ -22,6 +23,7 @@ from archipel.lab.upkeep import GRACE_S, NEARLY_FULL, SHORT_GRACE_S, Upkeep
 from archipel.records.canonical import canonical_json, parse_canonical
 from archipel.records.statements import LeaseReturned, SnapshotTaken
 from door import Door
+from golden import story
 from memory import MemoryBlobs
 from people import identity
 from world import TERMS, World
@@ -346,6 +348,30 @@ def test_equal_states_have_equal_bytes_and_operators_are_sorted(world: World) ->
     assert value["format"] == FORMAT == 1
     assert value["state"]["operators"] == sorted(many)
     assert encode_state(decode_state(data)) == data
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1000])
+def test_a_state_has_the_same_bytes_in_whatever_pieces_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    told = story()
+    for number in range(7):
+        told.provider(f"newcomer {number}")
+    whole = snapshots._STATE.dump_python(
+        snapshots._Saved(FORMAT, told.state), mode="json", fallback=snapshots._plain
+    )
+    whole["state"]["operators"] = sorted(whole["state"]["operators"])
+    expected, pieces = canonical_json(whole), []
+
+    def watched(value: Any) -> bytes:
+        pieces.append(len(value) if isinstance(value, dict) else 0)
+        return canonical_json(value)
+
+    monkeypatch.setattr(snapshots, "canonical_json", watched)
+    monkeypatch.setattr(snapshots, "ROWS_AT_ONCE", rows)
+    assert encode_state(told.state) == expected
+    assert max(pieces) <= max(rows, 2) or rows == 1000
+    told.close()
 
 
 @pytest.mark.parametrize(
