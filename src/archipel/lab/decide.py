@@ -67,7 +67,7 @@ def _taken_back(
 
 def opportunities(state: LabState) -> list[Opportunity]:
     """All that could be handed out now, most urgent first."""
-    runs = [run for run in state.runs.values() if run.phase is not Phase.STOPPED]
+    runs = [run for name in state.live if (run := state.runs[name]).phase is not Phase.STOPPED]
     found = [
         Opportunity(run, rules)
         for rules in RULES
