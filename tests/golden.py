@@ -10,7 +10,7 @@ from pathlib import Path
 
 from archipel.lab.decide import forgettable, next_seq
 from archipel.lab.recovery import pages, snapshot_ref
-from archipel.lab.snapshots import encode_state
+from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.canonical import sha256_digest
 from archipel.records.statements import SnapshotTaken
 from people import Provider
@@ -76,8 +76,8 @@ def _snapshot(world: World) -> None:
     world.put(data)
     did = world.state.lab
     taken = SnapshotTaken(
-        lab=did, author=did, seq=next_seq(world.lab.ahead), size=world.state.size,
-        state=snapshot_ref(data),
+        lab=did, author=did, seq=next_seq(world.lab.ahead), format=FORMAT,
+        size=world.state.size, state=snapshot_ref(data),
     )  # fmt: skip
     world.await_(world.lab.say(taken))
 
@@ -89,6 +89,7 @@ def golden(world: World) -> dict[str, object]:
         "ledger_key": world.lab.log.key.to_text(),
         "entries": [data.decode() for data in pages(world.lab.log)],
         "head": world.lab.log.head.note.decode(),
+        "state_format": FORMAT,
         "state": sha256_digest(encode_state(world.state)),
         "balances": dict(sorted(world.state.book.items())),
         "versions": {name: run.version for name, run in sorted(world.state.runs.items())},

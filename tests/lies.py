@@ -203,7 +203,7 @@ LIES: dict[str, tuple[str, Lie]] = {
     ),
     "a snapshot of a stranger": (
         "not-allowed",
-        lambda s: s.say(SnapshotTaken, size=1, state=ref(b"x")),
+        lambda s: s.say(SnapshotTaken, format=1, size=1, state=ref(b"x")),
     ),
     "a number that leaves none to others": (
         "replayed-record",

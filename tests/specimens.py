@@ -118,7 +118,7 @@ SMALL: dict[str, Statement] = {
         f"work.answered ({kind})": WorkAnswered(**_by(NODE, 5), work="run.1", answer=answer)
         for kind, answer in ANSWERS.items()
     },
-    "snapshot.taken": SnapshotTaken(**_by(LAB, 8), size=12, state=ref(b"state")),
+    "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
 _RUN = "r" * 63
@@ -175,7 +175,7 @@ LARGE: tuple[Statement, ...] = (
     LeaseReturned(**_MOST, work=_WORK, reason=_TEXT),
     BlobOffered(**_MOST, blob=_BLOB, work=_WORK),
     NodesForgotten(**_MOST, nodes=(NODE,) * bounds.MAX_FORGOTTEN),
-    SnapshotTaken(**_MOST, size=bounds.MAX_SEQ, state=_BLOB),
+    SnapshotTaken(**_MOST, format=bounds.MAX_SEQ, size=bounds.MAX_SEQ, state=_BLOB),
     *(
         WorkAnswered(**_MOST, work=_WORK, answer=answer)
         for answer in (

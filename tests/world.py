@@ -17,7 +17,7 @@ from archipel.lab.lab import Lab, Receipt
 from archipel.lab.programmes import rl
 from archipel.lab.recovery import pages, replay
 from archipel.lab.snapshots import decode_state, encode_state
-from archipel.lab.state import LabState, Phase, Run
+from archipel.lab.state import OPEN_PHASES, LabState, Phase, Run
 from archipel.ledger.location import open_log
 from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
@@ -205,6 +205,11 @@ def granted_in(answer: Outgoing) -> LeaseGranted:
 
 def check_groups(state: LabState, run: Run) -> None:
     """Every admitted group is in exactly one place, and no update is ever too stale."""
+    works = [work for work, lease in state.leases.items() if lease.spec.run == run.name]
+    assert set(run.leases) == set(works)
+    assert {work: state.leases[work].entry for work in works} == run.leases
+    is_closed = run.phase not in OPEN_PHASES and not works
+    assert run.name in state.live or is_closed
     slice_, pace, name = rl.course(run), rl.pace(run), run.name
     learned = max(run.version, 0) * pace.groups_per_update
     leased = [
@@ -223,7 +228,13 @@ def check_groups(state: LabState, run: Run) -> None:
     assert slice_.next_group <= run.opened.terms.versions * pace.groups_per_update
     assert max(slice_.staleness, default=0) <= pace.max_staleness
     assert sum(slice_.staleness.values()) == learned
-    assert slice_.num_groups == learned + len(slice_.accepted)
+    if is_closed:
+        assert not any(
+            (slice_.accepted, slice_.results, slice_.prompts, slice_.made, slice_.memory)
+        )
+        assert slice_.num_groups >= learned
+    else:
+        assert slice_.num_groups == learned + len(slice_.accepted)
     held = sum(each.price_micro for each in state.leases.values() if each.spec.run == name)
     assert state.book.get(f"held:{name}", 0) == held
     assert run.paid_micro == slice_.num_groups * pace.price_micro

@@ -189,3 +189,23 @@ def test_a_trusted_kind_may_hold_four_from_the_start(world: World) -> None:
     learner = world.learner()
     held = [learner.ask() for _ in range(5)]
     assert [each is not None for each in held] == [True] * 4 + [False]
+
+
+def test_however_many_leases_run_out_at_once_they_all_end_and_the_ledger_takes_them_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a night in which a lab of thousands of nodes was down."""
+    for bound in ("archipel.lab.commit.MAX_BATCH_ENTRIES", "archipel.ledger.log.MAX_BATCH_ENTRIES"):
+        monkeypatch.setattr(bound, 3)
+    monkeypatch.setattr("archipel.lab.leasing.MAX_EXPIRED_AT_ONCE", 2)
+    world.started(max_groups_per_lease=1, groups_per_update=8)
+    nodes = [world.provider(f"node {n}") for n in range(7)]
+    assert None not in [node.ask() for node in nodes]
+    world.restart()
+    left = []
+    for _ in range(4):
+        world.tick(FLOOR + 1)
+        left.append(len(world.state.leases))
+    assert left == [5, 3, 1, 0]
+    world.check()
+    world.check_replay()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
+from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply, ended_leases
 from archipel.lab.decide import next_seq
 from archipel.lab.entry import read_entry
 from archipel.lab.recovery import pages, replay, snapshot_ref
-from archipel.lab.snapshots import encode_state
+from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.lab.state import LabState
 from archipel.records.canonical import canonical_json
 from archipel.records.statements import (
@@ -22,13 +22,20 @@ from archipel.records.statements import (
     RunStopped,
     SnapshotTaken,
 )
+from golden import story
 from people import Provider, identity, ref
 from world import START_MS, World
 
 
 def snapshot(world: World, size: int, **lies: Any) -> SnapshotTaken:
     did = world.state.lab
-    fields = {"author": did, "seq": next_seq(world.state), "size": size, "state": ref(b"s")} | lies
+    fields = {
+        "format": FORMAT,
+        "author": did,
+        "seq": next_seq(world.state),
+        "size": size,
+        "state": ref(b"s"),
+    } | lies
     return SnapshotTaken(lab=did, **fields)
 
 
@@ -138,3 +145,16 @@ def test_an_entry_that_only_asks_is_none(world: World) -> None:
     record = json.loads(node.request())
     with pytest.raises(InvalidRecord, match="only asks"):
         read_entry(canonical_json({"at_ms": START_MS, "record": record}))
+
+
+def test_which_leases_a_statement_ends_is_known_before_it_is_folded() -> None:
+    told = story()
+    state, ended = LabState(told.state.lab), 0
+    for data in pages(told.lab.log):
+        entry = read_entry(data)
+        ending = ended_leases(state, entry.statement)
+        after = apply(state, entry.statement, entry.at_ms)
+        assert {each.work for each in ending} == state.leases.keys() - after.leases.keys()
+        state, ended = after, ended + len(ending)
+    assert ended > 3
+    told.close()

@@ -26,18 +26,20 @@ def test_a_group_is_no_larger_than_the_ledger_takes_at_once_and_nothing_is_lost(
     async def story() -> list[tuple[int, int]]:
         made = committer(storage)
         parts = [[founded()], [joining(1)], [joining(2), joining(3)], [joining(4)]]
-        parts.append([joining(n) for n in range(5, 10)])
+        parts.append([joining(n) for n in range(5, 8)])
         waiting = [made.record(part) for part in parts]  # type: ignore[arg-type]  # entries
+        with pytest.raises(refusals.TooLarge, match="4 entries in one record; at most 3"):
+            made.record([joining(n) for n in range(8, 12)])
         storage.allowed.set()
         recorded = await asyncio.gather(*waiting)
         await made.settled()
         assert made.state == made.ahead
-        assert made.state.size == 10
+        assert made.state.size == 8
         assert replay(LAB.did, pages(made.log)) == made.state
         return [(each.first, each.last) for each in recorded]
 
-    assert asyncio.run(story()) == [(0, 0), (1, 1), (2, 3), (4, 4), (5, 9)]
-    assert storage.batches == [2, 3, 5], "one record is never cut, however long"
+    assert asyncio.run(story()) == [(0, 0), (1, 1), (2, 3), (4, 4), (5, 7)]
+    assert storage.batches == [2, 3, 3], "one record is never cut, and none is longer than a group"
 
 
 def test_who_is_told_of_durable_entries_hears_of_each_once_and_where_it_stands() -> None:

@@ -1,6 +1,7 @@
 """The short way through the door is the same door: same answers, same refusals, and bounds on what waits."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +15,10 @@ from archipel.lab.handouts import Shelf
 from archipel.lab.refusals import Busy
 from archipel.lab.server import Connections, guarded
 from archipel.lab.waiting import Waiter, Waiting
-from archipel.records.canonical import sha256_digest
 from archipel.records.statements import LeaseRequested
 from door import Door, problem
 from memory import MemoryBlobs
-from people import identity
+from people import identity, ref
 from world import World
 
 
@@ -140,13 +140,33 @@ def test_the_shelf_gives_the_store_s_bytes_and_keeps_no_more_than_it_may() -> No
     store = MemoryBlobs()
     all_data = [bytes([number]) * 100 for number in range(5)]
     digests = [store.put_bytes(data) for data in all_data]
+    blobs = [ref(data) for data in all_data]
     shelf = Shelf(store, max_bytes=250)  # type: ignore[arg-type]  # enough of a store
-    for digest, data in zip(digests, all_data, strict=True):
-        assert shelf.read_bytes(digest, 100) == data
+    for blob, data in zip(blobs, all_data, strict=True):
+        assert asyncio.run(shelf.read([blob])) == (data,)
     for digest in digests:
         store.discard(digest)
-    assert shelf.read_bytes(digests[4], 100) == all_data[4]
-    assert shelf.read_bytes(digests[3], 100) == all_data[3]
-    with pytest.raises(Exception, match=digests[0][:20]):
-        shelf.read_bytes(digests[0], 100)
-    assert sha256_digest(all_data[4]) == digests[4]
+    assert asyncio.run(shelf.read([blobs[4], blobs[0], blobs[3]])) == (all_data[4], all_data[3])
+
+
+def test_the_shelf_reads_all_that_it_lacks_in_one_go_and_beside_the_event_loop() -> None:
+    class Watched(MemoryBlobs):
+        def __init__(self) -> None:
+            super().__init__()
+            self.threads: list[int] = []
+
+        def read_bytes(self, digest: str, max_bytes: int) -> bytes:
+            self.threads.append(threading.get_ident())
+            return super().read_bytes(digest, max_bytes)
+
+    store = Watched()
+    blobs = [ref(data) for data in (b"one", b"two", b"three")]
+    for data in (b"one", b"two", b"three"):
+        store.put_bytes(data)
+    shelf = Shelf(store)  # type: ignore[arg-type]  # enough of a store
+    assert asyncio.run(shelf.read(blobs)) == (b"one", b"two", b"three")
+    assert len(store.threads) == 3
+    assert len(set(store.threads)) == 1
+    assert threading.get_ident() not in store.threads
+    assert asyncio.run(shelf.read(blobs[1:])) == (b"two", b"three")
+    assert len(store.threads) == 3, "now they are on the shelf"

@@ -1,5 +1,6 @@
 """A lab that lasts: bounded memory, snapshots that anyone can check, blobs that go when nobody needs them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from archipel.blobs import BlobStore, StorageFull
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.chain import MAX_REWARDS_REMEMBERED, since, version_of
-from archipel.lab.decide import GONE_MS, forgettable, next_seq
+from archipel.lab.decide import GONE_MS, forgettable, next_seq, opportunities
 from archipel.lab.garbage import needed
 from archipel.lab.programmes import rl
-from archipel.lab.recovery import pages, recover, replay, snapshot_ref
-from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
+from archipel.lab.recovery import pages, recover, replay, replayed, snapshot_ref
+from archipel.lab.snapshots import FORMAT, BadSnapshot, decode_state, encode_state
 from archipel.lab.state import Phase
 from archipel.lab.upkeep import Upkeep
 from archipel.records.kinds import WORDS_OF
@@ -21,6 +22,13 @@ from archipel.records.statements import SnapshotTaken, WorkAnswered
 from door import Door
 from people import identity, ref
 from world import World, finish
+
+
+@pytest.fixture
+def disk_world(quick_folder: Path) -> Iterator[World]:
+    made = World(quick_folder)
+    yield made
+    made.close()
 
 
 def whole_run(world: World, **pace) -> None:
@@ -32,7 +40,7 @@ def whole_run(world: World, **pace) -> None:
 
 def taken(world: World, **lies) -> SnapshotTaken:
     data = encode_state(world.state)
-    fields = {"size": world.state.size, "state": snapshot_ref(data)} | lies
+    fields = {"format": FORMAT, "size": world.state.size, "state": snapshot_ref(data)} | lies
     world.put(data)
     did = world.state.lab
     return SnapshotTaken(lab=did, author=did, seq=next_seq(world.lab.ahead), **fields)
@@ -89,6 +97,18 @@ def test_a_snapshot_of_another_state_is_found_by_whoever_replays(world: World) -
         replay(before.lab, pages(world.lab.log))
 
 
+def test_a_snapshot_of_another_form_is_not_begun_from_and_counted_apart(world: World) -> None:
+    world.started()
+    world.await_(world.lab.say(taken(world)))
+    later = taken(world, format=FORMAT + 1, state=world.put(b"what a later release writes"))
+    world.await_(world.lab.say(later))
+    before = world.state
+    found = replayed(before.lab, pages(world.lab.log))
+    assert (found.state, found.compared, found.passed_over) == (before, 1, 1)
+    world.restart()
+    assert world.state == before
+
+
 def test_a_snapshot_from_too_long_ago_or_from_the_future_cannot_be_announced(world: World) -> None:
     world.started()
     late = replace(world.state, size=world.state.size + MAX_SNAPSHOT_LAG + 1)
@@ -118,13 +138,88 @@ def test_what_a_run_remembers_does_not_grow_with_its_versions(world: World) -> N
     assert run.phase is Phase.COMPLETE
     assert [each.version for each in run.chain] == list(range(36, 41))
     slice_ = rl.course(run)
-    assert len(slice_.made) == 0
-    assert slice_.memory is not None
-    assert slice_.memory.version == 40
     assert not slice_.results
     assert not slice_.prompts
     assert version_of(run, 35) is None
     assert [each.version for each in since(run, 38)] == [38, 39, 40]
+    world.check_replay()
+
+
+@pytest.mark.parametrize("end", ["complete", "stopped"])
+def test_what_only_a_run_s_work_needed_goes_when_it_is_over_and_nobody_holds_any(
+    disk_world: World, end: str
+) -> None:
+    world = disk_world
+    learner = world.started(versions=3, checkpoint_every=2, groups_per_update=1, max_staleness=1)
+    node = world.provider("node")
+    while world.run().version < 2:
+        granted = node.ask()
+        if granted is not None:
+            node.answer(granted)
+        learner.work()
+    held = node.ask()
+    assert held is not None
+    slice_ = rl.course(world.run())
+    assert slice_.memory is not None
+    memory, prompts = slice_.memory.blob, set(slice_.prompts.values())
+    if end == "stopped":
+        world.stop_run()
+        assert rl.course(world.run()).memory == slice_.memory, "the answer may still come"
+        node.answer(held)
+    else:
+        node.answer(held)
+        while learner.work() is not None:
+            pass
+        assert world.run().phase is Phase.COMPLETE
+    run = world.run()
+    gone = {memory.digest, *(blob.digest for blob in prompts)}
+    assert not gone & needed(world.state)
+    assert (rl.course(run).results, rl.in_flight(run)) == ({}, 0)
+    assert (world.state.live, run.leases) == ((), {})
+    newest = run.chain[-1]
+    assert newest.anchor is not None
+    assert {newest.manifest.digest, newest.anchor.digest} <= needed(world.state)
+    world.await_(Upkeep(world.lab).sweep(-1.0))
+    assert not any(world.blobs.exists(digest) for digest in gone)
+    assert world.blobs.exists(newest.anchor.digest), "a release needs it"
+    world.check()
+    world.check_replay()
+
+
+def test_runs_that_are_over_leave_room_for_others_and_are_not_looked_at_any_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.lab.admission.MAX_RUNS", 2)
+    monkeypatch.setattr("archipel.lab.admission.MAX_RUNS_KEPT", 4)
+    for number in range(3):
+        world.open_run(f"over-{number}")
+        world.stop_run(f"over-{number}")
+    assert world.state.live == ()
+    world.open_run("open")
+    assert {each.run.name for each in opportunities(world.state)} == {"open"}
+    assert world.state.live == ("open",)
+    with pytest.raises(refusals.NotAllowed, match="keeps 4 runs already"):
+        world.open_run("another")
+    monkeypatch.setattr("archipel.lab.admission.MAX_RUNS_KEPT", 9)
+    world.open_run("another")
+    with pytest.raises(refusals.NotAllowed, match="2 runs of this lab are not over yet"):
+        world.open_run("third")
+    world.check_replay()
+
+
+def test_a_complete_run_is_live_until_its_versions_are_evaluated(world: World) -> None:
+    learner = world.started(versions=1, groups_per_update=1, evaluate_every=1)
+    finish(world, learner, [world.provider("node")])
+    assert world.run().phase is Phase.COMPLETE
+    evaluated = 0
+    while world.state.live:
+        granted = learner.ask()
+        assert granted is not None
+        assert world.run().leases == {granted.work: world.state.leases[granted.work].entry}
+        learner.give_back(granted.work) if not evaluated else learner.answer(granted)
+        evaluated += 1
+    assert evaluated > 1
+    assert learner.ask() is None
     world.check_replay()
 
 
@@ -169,13 +264,6 @@ def test_a_version_without_the_checkpoint_that_is_due_is_refused(world: World) -
         granted = learner.ask()
     with pytest.raises(refusals.MissingBlob, match="checkpoint"):
         learner.answer(granted, memory=None)
-
-
-@pytest.fixture
-def disk_world(quick_folder: Path):
-    made = World(quick_folder)
-    yield made
-    made.close()
 
 
 def test_a_sweep_takes_what_nobody_needs_and_the_run_goes_on_to_its_end(disk_world: World) -> None:

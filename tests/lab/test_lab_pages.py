@@ -12,7 +12,7 @@ from archipel.lab import refusals
 from archipel.records.statements import LeaseGranted, decode
 from door import Door, problem
 from people import identity
-from world import World, finish
+from world import World
 
 
 @pytest.fixture
@@ -126,8 +126,12 @@ def test_a_lab_says_who_it_is(world: World, door: Door) -> None:
 
 
 def test_a_run_s_documents_are_the_records_themselves(world: World, door: Door) -> None:
-    learner = world.started(versions=2, checkpoint_every=9)
-    finish(world, learner, [world.provider("node")])
+    learner, node = world.started(versions=3, checkpoint_every=9), world.provider("node")
+    while world.run().version < 2:
+        sampled = node.ask()
+        if sampled is not None:
+            node.answer(sampled)
+        learner.work()
     world.open_run("another")
     assert [each["run"] for each in door.get("/runs").json()] == ["run", "another"]
     assert door.get("/runs/run").json() == door.get("/runs").json()[0]
@@ -141,6 +145,8 @@ def test_a_run_s_documents_are_the_records_themselves(world: World, door: Door) 
     assert sorted(group for each in made["inputs"] for group in each["spec"]["groups"]) >= [0, 1]
     for bad in ("/runs/run/updates/0", "/runs/run/updates/3", "/runs/none/versions"):
         assert problem(door.get(bad)) == "not-found"
+    world.stop_run()
+    assert problem(door.get("/runs/run/updates/1")) == "not-found", "nobody makes it again"
     assert {each["run"] for each in door.get("/waits").json()} == {"another"}
 
 

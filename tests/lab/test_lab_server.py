@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from archipel.lab import refusals
 from archipel.lab import server as server_module
 from archipel.lab.api import make_api
 from archipel.lab.requests import address_of
 from archipel.lab.server import LabServer, descriptors
+from archipel.ledger.storage import EntryRow, HeadRow, LedgerStopped, LedgerUnavailable
+from door import Door, problem
 from world import World
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: lab.test\r\n\r\n"
@@ -231,3 +234,64 @@ def test_a_request_from_nowhere_has_a_name_for_its_address() -> None:
 
     assert address_of(Request({"type": "http", "client": ("10.0.0.1", 5)})) == "10.0.0.1"
     assert address_of(Request({"type": "http", "client": None})) == "nowhere"
+
+
+class Doubtful:
+    """In place of a database's `append`: stores what it is given, and then says that it could not."""
+
+    def __init__(self, world: World) -> None:
+        self._append = world.storage.append
+
+    def __call__(self, entries: list[EntryRow], head: HeadRow) -> None:
+        self._append(entries, head)
+        raise LedgerUnavailable("the connection broke")
+
+
+def test_a_lab_whose_ledger_stopped_says_so_to_all_and_ends(world: World) -> None:
+    world.started()
+    node, door = world.provider("node"), Door(world)
+    world.storage.append = Doubtful(world)  # type: ignore[method-assign]  # the database fails
+    with pytest.raises(refusals.LedgerStopped, match="not known whether this was recorded"):
+        node.leave()
+    assert isinstance(world.lab.failure, LedgerStopped)
+    assert door.get("/healthz").status_code == 503
+    assert problem(door.get("/ledger/entries")) == "ledger-stopped"
+    door.close()
+
+    async def story() -> None:
+        async with serving(world) as (server, _):
+            async with asyncio.timeout(LIMIT_S):
+                while not server.lifespan.shutdown_event.is_set():  # noqa: ASYNC110  it ends by itself
+                    await asyncio.sleep(0.01)
+            assert not server.should_exit, "nobody asked it to end"
+
+    world.await_(story())
+
+
+@pytest.mark.parametrize("which", ["watch_deadlines", "go_on"])
+def test_a_lab_ends_in_good_order_when_something_it_cannot_do_without_has_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    async def fails(_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    place = {"watch_deadlines": "archipel.lab.lab.Lab", "go_on": "archipel.lab.upkeep.Upkeep"}[
+        which
+    ]
+    monkeypatch.setattr(f"{place}.{which}", fails)
+    ended: list[str] = []
+
+    async def end(_: object) -> None:
+        ended.append("upkeep")
+
+    monkeypatch.setattr("archipel.lab.upkeep.Upkeep.end", end)
+
+    async def story() -> None:
+        async with serving(world) as (server, _), asyncio.timeout(LIMIT_S):
+            while not server.lifespan.shutdown_event.is_set():  # noqa: ASYNC110  it ends by itself
+                await asyncio.sleep(0.01)
+
+    world.await_(story())
+    assert isinstance(world.lab.failure, ZeroDivisionError)
+    assert ended == ["upkeep"], "the failure does not skip the rest of an end"
+    assert world.lab._leasing._closing

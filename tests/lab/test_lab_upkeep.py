@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,20 @@ from typing import Any
 import pytest
 
 from archipel.blobs import BlobStore
+from archipel.lab import snapshots
 from archipel.lab import upkeep as upkeep_module
 from archipel.lab.api import make_api
 from archipel.lab.background import background
 from archipel.lab.decide import next_seq
+from archipel.lab.garbage import needed
 from archipel.lab.recovery import pages, recover, snapshot_ref
 from archipel.lab.snapshots import FORMAT, BadSnapshot, decode_state, encode_state
+from archipel.lab.state import LabState
 from archipel.lab.upkeep import GRACE_S, NEARLY_FULL, SHORT_GRACE_S, Upkeep
 from archipel.records.canonical import canonical_json, parse_canonical
 from archipel.records.statements import LeaseReturned, SnapshotTaken
 from door import Door
+from golden import story
 from memory import MemoryBlobs
 from people import identity
 from world import TERMS, World
@@ -103,6 +108,32 @@ def test_what_an_open_lease_uploaded_survives_a_sweep(disk_world: World) -> None
     assert not world.blobs.exists(stray.digest)
     assert world.blobs.size(node.answer_fields(granted)["answer"].result.digest)
     door.close()
+
+
+def test_what_is_needed_is_computed_beside_the_event_loop(
+    disk_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[tuple[int, int]] = []
+
+    def watched(*states: LabState) -> set[str]:
+        computed.append((threading.get_ident(), len(states)))
+        return needed(*states)
+
+    monkeypatch.setattr(upkeep_module, "needed", watched)
+    disk_world.started()
+    disk_world.await_(Upkeep(disk_world.lab).sweep())
+    ((thread, _),) = computed
+    assert thread != threading.get_ident()
+
+
+def test_what_any_of_several_states_needs_is_needed(world: World) -> None:
+    world.started()
+    before = world.state
+    world.open_run("second")
+    world.await_(Upkeep(world.lab).take_snapshot())
+    after = world.state
+    assert needed(before, after) == needed(after, before) == needed(before) | needed(after)
+    assert needed(before) != needed(after)
 
 
 def test_deadlines_are_watched_while_the_door_is_open_and_its_end_lets_everybody_go(
@@ -206,11 +237,13 @@ def test_a_background_task_ends_with_its_block_and_its_failure_is_heard() -> Non
         raise ValueError("heard")
 
     async def story() -> None:
-        async with background(forever()):
+        heard: list[BaseException] = []
+        async with background(forever(), heard.append):
             await asyncio.sleep(0)
-        assert ended == [True]
-        async with background(fails()):
-            await asyncio.sleep(0)
+        assert (ended, heard) == ([True], [])
+        async with background(fails(), heard.append):
+            await asyncio.sleep(0.01)
+            assert [str(each) for each in heard] == ["heard"], "at once, not at the end"
 
     with pytest.raises(ValueError, match="heard"):
         asyncio.run(story())
@@ -286,7 +319,9 @@ def test_a_snapshot_of_another_size_or_lab_is_not_begun_from(world: World, lie: 
     world.put(data)
     did = world.state.lab
     seq = next_seq(world.state)
-    taken = SnapshotTaken(lab=did, author=did, seq=seq, size=size, state=snapshot_ref(data))
+    taken = SnapshotTaken(
+        lab=did, author=did, seq=seq, format=FORMAT, size=size, state=snapshot_ref(data)
+    )
     world.await_(world.lab.say(taken))
     before = world.state
     world.restart()
@@ -313,6 +348,30 @@ def test_equal_states_have_equal_bytes_and_operators_are_sorted(world: World) ->
     assert value["format"] == FORMAT == 1
     assert value["state"]["operators"] == sorted(many)
     assert encode_state(decode_state(data)) == data
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 1000])
+def test_a_state_has_the_same_bytes_in_whatever_pieces_they_are_made(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    told = story()
+    for number in range(7):
+        told.provider(f"newcomer {number}")
+    whole = snapshots._STATE.dump_python(
+        snapshots._Saved(FORMAT, told.state), mode="json", fallback=snapshots._plain
+    )
+    whole["state"]["operators"] = sorted(whole["state"]["operators"])
+    expected, pieces = canonical_json(whole), []
+
+    def watched(value: Any) -> bytes:
+        pieces.append(len(value) if isinstance(value, dict) else 0)
+        return canonical_json(value)
+
+    monkeypatch.setattr(snapshots, "canonical_json", watched)
+    monkeypatch.setattr(snapshots, "ROWS_AT_ONCE", rows)
+    assert encode_state(told.state) == expected
+    assert max(pieces) <= max(rows, 2) or rows == 1000
+    told.close()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """Uploads: how much an open lease may bring, what is given back to the disk, what nobody needs."""
 
+import asyncio
 import base64
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archipel.lab import refusals
+from archipel.blobs.writer import BlobWriter
+from archipel.lab import blob_routes, refusals
 from archipel.lab.admission import admit_upload, check_size, is_trusted
 from archipel.lab.garbage import needed
 from archipel.lab.kinds.evaluate import MAX_REPORT_BYTES
@@ -18,7 +21,7 @@ from archipel.records.rollouts import bounds_of, max_rollout_bytes
 from archipel.records.statements import BlobOffered, LeaseGranted
 from door import Door, problem
 from people import Provider, identity, ref
-from world import World, finish
+from world import World
 
 
 @pytest.fixture
@@ -150,7 +153,7 @@ def test_only_an_operator_uploads_without_a_lease_and_only_a_holder_with_one(wor
         admit_upload(world.state, offer(world, identity("stranger"), granted.work, 1), 0)
 
 
-@pytest.mark.parametrize("end", ["answered", "returned", "expired"])
+@pytest.mark.parametrize("end", ["answered", "returned", "expired", "joined", "left"])
 def test_only_an_accepted_answer_keeps_what_was_uploaded(disk_world: World, end: str) -> None:
     world = disk_world
     world.started(max_groups_per_lease=1)
@@ -166,10 +169,15 @@ def test_only_an_accepted_answer_keeps_what_was_uploaded(disk_world: World, end:
         node.answer(granted)
     elif end == "returned":
         node.give_back(granted.work)
+    elif end == "joined":
+        node.join()
+    elif end == "left":
+        node.leave()
     else:
         world.tick(10**9)
     assert world.blobs.exists(result.digest) == (end == "answered")
     assert not world.blobs.exists(ref(stray).digest)
+    assert not world.lab.uploads.digests(), "of no open lease: a sweep may take them"
     door.close()
 
 
@@ -183,6 +191,56 @@ def test_an_upload_that_is_here_already_is_complete_at_once(disk_world: World) -
     answer = door.request("PUT", path, headers=headers, content=b"")
     assert (answer.status_code, answer.json()) == (201, {"complete": True, "offset": 4})
     door.close()
+
+
+def test_an_upload_is_hashed_and_written_beside_the_event_loop_much_at_a_time(
+    disk_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_routes, "WRITE_AT_ONCE_BYTES", 10)
+    written: list[tuple[int, bytes]] = []
+    write = BlobWriter.write
+
+    def watched(writer: BlobWriter, data: bytes) -> None:
+        written.append((threading.get_ident(), data))
+        write(writer, data)
+
+    monkeypatch.setattr(BlobWriter, "write", watched)
+    data, parts = b"0123456789abcdefghij!", [b"0123", b"4567", b"89ab", b"cdefghij", b"!"]
+
+    async def body() -> AsyncIterator[bytes]:
+        for part in parts:
+            yield part
+
+    door = Door(disk_world)
+    headers = door.offer(disk_world.operator, data, None)
+    path = f"/blobs/{ref(data).digest}"
+    assert door.request("PUT", path, headers=headers, content=body()).status_code == 201
+    assert [part for _, part in written] == [b"0123456789ab", b"cdefghij!"]
+    assert threading.get_ident() not in {thread for thread, _ in written}
+    assert door.get(path).content == data
+    door.close()
+
+
+def test_who_hangs_up_waits_for_the_disk_before_the_file_is_closed() -> None:
+    may_go_on, ended = threading.Event(), []
+
+    def write() -> None:
+        assert may_go_on.wait(10.0)
+        ended.append(True)
+
+    async def story() -> None:
+        writing = asyncio.create_task(blob_routes.to_its_end(write))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            writing.cancel()
+            await asyncio.sleep(0.01)
+            assert not writing.done()
+        may_go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        assert ended == [True]
+
+    asyncio.run(story())
 
 
 def test_an_offer_is_for_this_lab_and_in_base64(disk_world: World) -> None:
@@ -248,9 +306,11 @@ def test_what_a_run_needs_is_its_opening_its_chain_its_prompts_its_results_and_i
         report = ref(exam.work.encode())
     assert report.digest in needed(world.state)
     assert result.digest in needed(world.state), "a learner without memory would replay it"
-    finish(world, learner, [node])
-    memory = rl.course(world.run()).memory
-    assert memory is not None
+    while (memory := rl.course(world.run()).memory) is None:
+        sampled = node.ask()
+        if sampled is not None:
+            node.answer(sampled)
+        learner.work()
     assert memory.blob.digest in needed(world.state)
     assert result.digest not in needed(world.state), "the checkpoint of version 2 came after it"
 

@@ -11,7 +11,7 @@ from archipel.ledger import head_file as head_file_module
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.location import open_log, read_log
 from archipel.ledger.log import Log
-from archipel.ledger.storage import LedgerCorrupt, LedgerInUse, LedgerUnavailable
+from archipel.ledger.storage import LedgerCorrupt, LedgerInUse, LedgerStopped, LedgerUnavailable
 from ledger_images import (
     ENTRIES,
     KEY,
@@ -185,9 +185,10 @@ def test_a_head_file_that_cannot_be_written_stops_the_log(tmp_path: Path) -> Non
     read_only = os.open(place / HEAD, os.O_RDONLY)
     kept = log._head_file
     os.dup2(read_only, kept._descriptor)
-    with pytest.raises(LedgerUnavailable, match=r"cannot write .*head"):
+    with pytest.raises(LedgerStopped, match=r"cannot write .*head"):
         log.append([b"x"])
-    with pytest.raises(LedgerUnavailable, match="open the log again"):
+    assert log.failure is not None
+    with pytest.raises(LedgerStopped, match="open the log again"):
         log.append([b"y"])
     log.close()
     os.close(read_only)

@@ -14,6 +14,7 @@ from archipel.ledger.storage import (
     HeadRow,
     LedgerInUse,
     LedgerMissing,
+    LedgerStopped,
     LedgerUnavailable,
 )
 from ledger_images import ENTRIES, KEY, LAB, ORIGIN
@@ -68,6 +69,7 @@ def test_a_log_that_does_not_know_whether_it_grew_refuses_all_further_work() -> 
     storage = Mute()
     log = Log(storage, KEY, LAB)
     log.append(ENTRIES[:3])
+    assert log.failure is None
     storage.is_mute = True
     with pytest.raises(LedgerUnavailable, match="acknowledged"):
         log.append(ENTRIES[3:5])
@@ -79,8 +81,9 @@ def test_a_log_that_does_not_know_whether_it_grew_refuses_all_further_work() -> 
         log.leaf_hashes,
         log.heads,
     ):
-        with pytest.raises(LedgerUnavailable, match="open the log again and replay it"):
+        with pytest.raises(LedgerStopped, match="open the log again and replay it"):
             call()
+    assert isinstance(log.failure, LedgerStopped)
     assert list(Log(storage, KEY, LAB).entries()) == ENTRIES[:5]
 
 

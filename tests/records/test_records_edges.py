@@ -1,5 +1,6 @@
 """What stands exactly at a bound of a record is read, and what stands just beyond it is refused."""
 
+import builtins
 import hashlib
 from array import array
 from dataclasses import replace
@@ -51,6 +52,7 @@ def test_a_stopped_and_a_cut_rollout_come_back_group_by_group() -> None:
     assert unpack_rollouts(packed(), pairs) == [[STOPPED, CUT]]
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 65_536])
 @pytest.mark.parametrize(
     ("changes", "refusal"),
     [
@@ -70,10 +72,35 @@ def test_a_stopped_and_a_cut_rollout_come_back_group_by_group() -> None:
         ({"finished": 2}, OutOfRange),
     ],
 )
-def test_each_fault_of_a_rollout_is_refused_by_its_own_name(changes: dict, refusal: type) -> None:
+def test_each_fault_of_a_rollout_is_refused_by_its_own_name_in_whatever_pieces_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, changes: dict, refusal: type, at_once: int
+) -> None:
+    monkeypatch.setattr(rollouts, "AT_ONCE", at_once)
     with pytest.raises(refusal) as refused:
         unpack_rollouts(packed(replace(STOPPED, **changes)), BOUNDS)
     assert refused.type is refusal
+
+
+def test_no_call_looks_at_all_of_a_large_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep every other thread of the lab from running."""
+    looked_at: list[int] = []
+
+    def watched(name: str):
+        def look(values, *more):
+            looked_at.append(len(values) if isinstance(values, array) else 0)
+            return getattr(builtins, name)(values, *more)
+
+        return look
+
+    for name in ("min", "max", "sum"):
+        monkeypatch.setattr(rollouts, name, watched(name), raising=False)
+    monkeypatch.setattr(rollouts, "AT_ONCE", 10)
+    many = replace(BOUNDS, num_groups=25)
+    groups = [[STOPPED if n % 2 else CUT] for n in range(25)]
+    data = pack_rollouts(groups, work=BOUNDS.work, policy=BOUNDS.policy)
+    assert unpack_rollouts(data, many) == groups
+    assert max(looked_at) == 10
+    assert sum(looked_at) > 200
 
 
 def test_what_stands_at_a_bound_of_a_rollout_is_taken() -> None:

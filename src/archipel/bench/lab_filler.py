@@ -17,7 +17,7 @@ from archipel.lab.apply import apply
 from archipel.lab.decide import grant, next_seq, opportunities
 from archipel.lab.entry import Entry
 from archipel.lab.recovery import snapshot_ref
-from archipel.lab.snapshots import encode_state
+from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.lab.state import LabState
 from archipel.lab.upkeep import SNAPSHOT_EVERY
 from archipel.ledger.location import open_log
@@ -133,6 +133,7 @@ class Filler:
             lab=self.state.lab,
             author=self.state.lab,
             seq=next_seq(self.state),
+            format=FORMAT,
             size=size,
             state=snapshot_ref(data),
         )

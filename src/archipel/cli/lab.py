@@ -97,6 +97,8 @@ def start(
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
     LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
+    if lab.failure is not None:
+        raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
 
 
 @command.command()
@@ -133,8 +135,8 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
 
     folder = home_folder("lab", home)
     with mending(IdentityError, LedgerError, BlobError, OSError, ValueError):
-        _, _, _, state = stored_state(ledger, folder, None)
-        live, store = needed(state), BlobStore(folder / "blobs")
+        _, _, _, found = stored_state(ledger, folder, None)
+        live, store = needed(found.state), BlobStore(folder / "blobs")
         before = store.used().total_bytes
         unneeded = [digest for digest in store.digests() if digest not in live]
         freed, num = sum(store.size(digest) for digest in unneeded), len(unneeded)

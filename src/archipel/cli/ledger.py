@@ -10,7 +10,7 @@ import click
 from archipel.cli.doors import Mendable, home_folder, mending, show
 
 if TYPE_CHECKING:
-    from archipel.lab.state import LabState
+    from archipel.lab.recovery import Replayed
 
 HEAD_FILE = "ledger.head"
 """Beside the ledger, or in the lab's home: the newest head outside the database."""
@@ -49,14 +49,17 @@ def replay(
         raise click.UsageError("--lab reads over HTTP; give it without --ledger and --home")
     with mending(IdentityError, LedgerError, OSError, ValueError):
         if url is not None:
-            did, size, heads, state = _replay_remote(url, expect)
+            did, size, heads, found = _replay_remote(url, expect)
         else:
-            did, size, heads, state = stored_state(ledger, home, expect)
+            did, size, heads, found = stored_state(ledger, home, expect)
+    state = found.state
     versions = {name: run.version for name, run in state.runs.items()}
     result = {
         "lab": did,
         "entries": size,
         "tree_heads": heads,
+        "snapshots_compared": found.compared,
+        "snapshots_of_other_formats": found.passed_over,
         "runs": versions,
         "balances_micro": dict(state.book),
         "sum_micro": sum(state.book.values()),
@@ -64,6 +67,9 @@ def replay(
 
     def text() -> str:
         lines = [f"ledger of {did}", f"{size} entries under {heads} signed tree heads: all hold"]
+        lines += [f"{found.compared} snapshots of the state were compared: all hold"]
+        if found.passed_over:
+            lines += [f"{found.passed_over} snapshots of another release were not compared"]
         lines += [f"run {name}: version {version}" for name, version in versions.items()]
         lines += [f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.book.items())]
         return "\n".join([*lines, f"balances add up to {result['sum_micro']} micro-credits"])
@@ -71,7 +77,7 @@ def replay(
     show(result, as_json, text)
 
 
-def _replay_remote(url: str, expect: str | None) -> "tuple[str, int, int, LabState]":
+def _replay_remote(url: str, expect: str | None) -> "tuple[str, int, int, Replayed]":
     from archipel.cli.ledger_reader import LedgerReader
     from archipel.ledger.verification import entries_under
 
@@ -84,7 +90,7 @@ def _replay_remote(url: str, expect: str | None) -> "tuple[str, int, int, LabSta
 
 def stored_state(
     ledger: str | None, home: Path | None, expect: str | None
-) -> "tuple[str, int, int, LabState]":
+) -> "tuple[str, int, int, Replayed]":
     """(lab, entries, tree heads, state) of a ledger on disk or in a database, all of it checked."""
     from archipel.ledger.location import read_first_entry, read_log
     from archipel.ledger.verification import lab_key
@@ -121,10 +127,10 @@ def _expected(did: str, expect: str | None) -> str:
     return did
 
 
-def _fold(did: str, size: int, entries: Iterable[bytes]) -> "LabState":
+def _fold(did: str, size: int, entries: Iterable[bytes]) -> "Replayed":
     """What the entries amount to; the first must be the lab's own opening."""
     from archipel.lab.apply import Contradiction
-    from archipel.lab.recovery import replay as fold
+    from archipel.lab.recovery import replayed
 
     told = _told(size, entries)
     first = next(told, None)
@@ -133,7 +139,7 @@ def _fold(did: str, size: int, entries: Iterable[bytes]) -> "LabState":
     if _opened_by(first) != did:
         raise Mendable(f"entry 0 opens the ledger of another lab than {did}")
     try:
-        return fold(did, chain([first], told))
+        return replayed(did, chain([first], told))
     except Contradiction as error:
         raise Mendable(
             f"these entries are signed, but do not follow from one another: {error}; "

@@ -31,6 +31,9 @@ from archipel.records.statements import (
 )
 
 MAX_RUNS = 1000
+"""That are not at rest: what is asked for every record looks at all of them."""
+MAX_RUNS_KEPT = 10_000
+"""At rest or not: their openings and newest versions stay in the state and can be fetched."""
 MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 """A number may be this far beyond the lab's clock in microseconds: no author can use all numbers up."""
 
@@ -166,8 +169,13 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
         raise refusals.NotAllowed(f"{opened.author} is no operator of this lab")
     if opened.run in state.runs:
         raise refusals.Conflict(f"run {opened.run} exists; choose another run.name")
-    if len(state.runs) >= MAX_RUNS:
-        raise refusals.NotAllowed(f"this lab has {MAX_RUNS} runs already")
+    if len(state.live) >= MAX_RUNS:
+        raise refusals.NotAllowed(
+            f"{MAX_RUNS} runs of this lab are not over yet; stop some, or wait until their versions "
+            "are made and evaluated"
+        )
+    if len(state.runs) >= MAX_RUNS_KEPT:
+        raise refusals.NotAllowed(f"this lab keeps {MAX_RUNS_KEPT} runs already; start another lab")
     for blob in named_blobs(opened):
         _require(has_blob, blob)
 

@@ -21,11 +21,11 @@ from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.record_routes import record_routes
-from archipel.lab.refusals import Busy, Refused, StorageExhausted
+from archipel.lab.refusals import Busy, LedgerStopped, Refused, StorageExhausted
 from archipel.lab.traffic import CountingDoor, Traffic
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.view_routes import view_routes
-from archipel.ledger.storage import LedgerError
+from archipel.ledger import storage as ledger
 
 logger = logging.getLogger("archipel.lab")
 
@@ -46,15 +46,15 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as tasks:
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(lab.settled)
+            ending.push_async_callback(upkeep.end)
+            ending.callback(lab.close)
             if operators:
                 await lab.found(operators)
-            await tasks.enter_async_context(background(lab.watch_deadlines()))
-            await tasks.enter_async_context(background(upkeep.go_on()))
+            for work in (lab.watch_deadlines(), upkeep.go_on()):
+                await ending.enter_async_context(background(work, lab.fail))
             yield
-        lab.close()
-        await upkeep.end()
-        await lab.settled()
 
     api = FastAPI(
         title="Archipel lab",
@@ -66,7 +66,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
         Refused: _refused,
         ClientDisconnect: _hung_up,
         BlobError: _disk_trouble,
-        LedgerError: _disk_trouble,
+        ledger.LedgerError: _disk_trouble,
     }
     for kind, answer in errors.items():
         api.add_exception_handler(kind, answer)
@@ -119,7 +119,9 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
 async def _disk_trouble(_: Request, error: Exception) -> JSONResponse:
     """A disk that fails is no riddle: a word for whoever asked, and one line in the log."""
     logger.error("disk trouble", extra={"reason": str(error)})
-    failed = StorageExhausted(f"the lab's disk cannot serve this now: {error}")
+    failed: Refused = StorageExhausted(f"the lab's disk cannot serve this now: {error}")
+    if isinstance(error, ledger.LedgerStopped):
+        failed = LedgerStopped(f"nothing can be read before the lab's next start: {error}")
     return problem(failed.problem, failed.status, str(failed))
 
 

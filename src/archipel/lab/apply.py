@@ -7,10 +7,19 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import Any, assert_never
 
-from archipel.lab.kinds import RULES_OF
+from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Moment, Rules
-from archipel.lab.state import MAX_ENDS_REMEMBERED, LabState, Lease, Node, Phase, Run, Tally
+from archipel.lab.state import (
+    MAX_ENDS_REMEMBERED,
+    OPEN_PHASES,
+    LabState,
+    Lease,
+    Node,
+    Phase,
+    Run,
+    Tally,
+)
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.changed import changed
 from archipel.records.statements import (
@@ -53,6 +62,19 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
     seen = max(state.sequences.get(statement.author, 0), statement.seq)
     sequences = state.sequences.put(statement.author, seen)
     return changed(state, sequences=sequences, size=state.size + 1)
+
+
+def ended_leases(state: LabState, statement: Recorded) -> tuple[Lease, ...]:
+    """The open leases that this statement ends when it is applied to `state`."""
+    match statement:
+        case WorkAnswered() | LeaseExpired() | LeaseReturned():
+            works: tuple[str, ...] = (statement.work,)
+        case NodeJoined() | NodeLeft():
+            node = state.nodes.get(statement.author)
+            works = node.leases if node else ()
+        case _:
+            works = ()
+    return tuple(state.leases[work] for work in works if work in state.leases)
 
 
 def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
@@ -103,7 +125,7 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
         entry=state.size,
         course=programme.begin(opened.pace),
     )
-    return _with_run(state, run)
+    return changed(_with_run(state, run), live=(*state.live, run.name))
 
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
@@ -155,7 +177,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
     run = RULES_OF[spec.kind].granted(run, spec, grant.work)
-    run = changed(run, next_work=run.next_work + 1)
+    run = changed(run, next_work=run.next_work + 1, leases=run.leases.put(grant.work, state.size))
     lease = Lease(
         work=grant.work,
         node=grant.node,
@@ -248,17 +270,25 @@ def _without(node: Node, work: str, outcome: str, **more: Any) -> Node:
 
 
 def _settled(state: LabState, run: Run, node: Node, work: str, posting: Posting) -> LabState:
-    return changed(
+    state = changed(
         state,
-        runs=state.runs.put(run.name, run),
         nodes=state.nodes.put(node.did, node),
         leases=state.leases.drop(work),
         book=post(state.book, (posting,)),
     )
+    return _with_run(state, changed(run, leases=run.leases.drop(work)))
 
 
 def _with_run(state: LabState, run: Run) -> LabState:
-    return changed(state, runs=state.runs.put(run.name, run))
+    """With the run as it is now; what only its work needed goes when that is over."""
+    if run.phase in OPEN_PHASES or run.leases:
+        return changed(state, runs=state.runs.put(run.name, run))
+    programme = PROGRAMME_OF[run.opened.pace.programme]
+    run = programme.closed(run)
+    live = state.live
+    if not any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name)):
+        live = tuple(name for name in live if name != run.name)
+    return changed(state, runs=state.runs.put(run.name, run), live=live)
 
 
 def _with_node(state: LabState, node: Node) -> LabState:

@@ -6,6 +6,7 @@ are hashed on their way to the disk; what does not hash to its name is never kep
 
 import asyncio
 import base64
+import contextlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from archipel.records.statements import BlobOffered
 
 MAX_OFFER_CHARACTERS = 8192
 OCTETS = "application/octet-stream"
+WRITE_AT_ONCE_BYTES = 256 * 1024
+"""Of an upload, before they are hashed and written in a thread."""
 READ_AT_ONCE_BYTES = 1024 * 1024
 """A file of this size is read faster than it is streamed through threads."""
 BLOB_PATH = "/blobs/{digest}"
@@ -89,7 +92,7 @@ async def _receive(
         with await asyncio.to_thread(open_writer) as writer:
             async with asyncio.timeout(left_s):
                 await _fill(request, writer)
-            await asyncio.to_thread(writer.commit)
+            await to_its_end(writer.commit)
     except TimeoutError:
         raise refusals.Refused(
             f"nothing came for {UPLOAD_IDLE_LIMIT_S:.0f} s, or the lease is over; resume later"
@@ -109,13 +112,34 @@ async def _receive(
 
 
 async def _fill(request: Request, writer: BlobWriter) -> None:
-    stream = request.stream()
-    while True:
-        async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
-            chunk = await anext(stream, None)
-        if chunk is None:
-            return
-        writer.write(chunk)
+    """Hashed and written beside the event loop, much at a time; what came is kept, however this ends."""
+    stream, came = request.stream(), bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(UPLOAD_IDLE_LIMIT_S):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            came += chunk
+            if len(came) >= WRITE_AT_ONCE_BYTES:
+                data, came = bytes(came), bytearray()
+                await to_its_end(partial(writer.write, data))
+    finally:
+        if came:
+            await to_its_end(partial(writer.write, bytes(came)))
+
+
+async def to_its_end(work: Callable[[], None]) -> None:
+    """Run in a thread, and wait for it even if nobody wants it any more: what it works on is closed next."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        running.exception()  # nobody else looks at it
+        raise
 
 
 def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, Permit]:

@@ -85,7 +85,12 @@ class Committer:
 
         Raises:
             Conflict: they cannot follow; nothing changed. Busy: too many wait for the disk.
+            TooLarge: more than the ledger takes in at once; they would be appended together or not.
         """
+        if len(entries) > MAX_BATCH_ENTRIES:
+            raise refusals.TooLarge(
+                f"{len(entries)} entries in one record; at most {MAX_BATCH_ENTRIES} enter together"
+            )
         if self._num_pending + len(entries) > MAX_PENDING:
             raise refusals.Busy("the ledger's disk is behind; try again in a second")
         after = self.ahead
@@ -166,10 +171,16 @@ class Committer:
         self._on_fallen_back()
         for each in failed:
             if not each.done.done():
-                each.done.set_exception(
-                    refusals.StorageExhausted(f"the ledger cannot grow: {error}")
-                )
+                each.done.set_exception(self._refusal(error))
                 each.done.exception()  # who asked may be gone; then nobody else looks at it
+
+    def _refusal(self, error: Exception) -> refusals.Refused:
+        stopped = self.log.failure
+        if stopped is None:
+            return refusals.StorageExhausted(f"the ledger cannot grow: {error}")
+        return refusals.LedgerStopped(
+            f"it is not known whether this was recorded: {stopped}; ask again after the lab's next start"
+        )
 
 
 def _data(group: _Group) -> list[bytes]:

@@ -26,9 +26,9 @@ class Deadlines:
         """A lease was granted."""
         heapq.heappush(self._heap, (deadline_ms, work))
 
-    def due(self, now_ms: int) -> list[str]:
-        """Works whose deadline has passed, oldest first."""
-        works = []
-        while self._heap and self._heap[0][0] < now_ms:
+    def due(self, now_ms: int, most: int) -> list[str]:
+        """At most so many works whose deadline has passed, oldest first."""
+        works: list[str] = []
+        while len(works) < most and self._heap and self._heap[0][0] < now_ms:
             works.append(heapq.heappop(self._heap)[1])
         return works

@@ -67,7 +67,7 @@ def _taken_back(
 
 def opportunities(state: LabState) -> list[Opportunity]:
     """All that could be handed out now, most urgent first."""
-    runs = [run for run in state.runs.values() if run.phase is not Phase.STOPPED]
+    runs = [run for name in state.live if (run := state.runs[name]).phase is not Phase.STOPPED]
     found = [
         Opportunity(run, rules)
         for rules in RULES
@@ -137,10 +137,21 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
     return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 
+def has_room(state: LabState, did: str) -> bool:
+    """Whether a node could be given work of a stranger's kind at all; until one of its leases ends, no."""
+    node = state.nodes.get(did)
+    return node is not None and node.present and len(node.leases) < _most_leases(node)
+
+
 def _has_room(node: Node, rules: Rules) -> bool:
     """Whoever may take trusted work was named by an operator; what a node says of itself proves nothing."""
-    is_proven = rules.words.trusted or node.works > 0
-    return len(node.leases) < (MAX_OPEN_LEASES_PER_NODE if is_proven else MAX_OPEN_LEASES_UNPROVEN)
+    return len(node.leases) < (
+        MAX_OPEN_LEASES_PER_NODE if rules.words.trusted else _most_leases(node)
+    )
+
+
+def _most_leases(node: Node) -> int:
+    return MAX_OPEN_LEASES_PER_NODE if node.works > 0 else MAX_OPEN_LEASES_UNPROVEN
 
 
 def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:

@@ -13,12 +13,13 @@ from archipel.lab.state import LabState, Run
 from archipel.records.fields import BlobRef
 
 
-def needed(state: LabState) -> set[str]:
-    """Digests of all blobs that the lab or somebody in it may still ask for."""
-    digests = {blob.digest for run in state.runs.values() for blob in _needed(run)}
-    if state.snapshot is not None:
-        digests.add(state.snapshot[1].digest)
-    return digests
+def needed(*states: LabState) -> set[str]:
+    """Digests of all blobs that the lab or somebody in it may still ask for, in any of these states."""
+    runs = {
+        id(run): run for state in states for run in state.runs.values()
+    }  # most are in all of them
+    digests = {blob.digest for run in runs.values() for blob in _needed(run)}
+    return digests | {state.snapshot[1].digest for state in states if state.snapshot is not None}
 
 
 def _needed(run: Run) -> Iterator[BlobRef]:

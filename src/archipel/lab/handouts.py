@@ -5,9 +5,11 @@ signed them, inputs under the digest in the grant's spec, blobs are hashed by wh
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from archipel.blobs.errors import BlobError
 from archipel.lab.chain import since
@@ -83,24 +85,49 @@ class Records:
 class Shelf:
     """The small blobs that go out again and again (every node needs a version's), read and hashed once."""
 
-    def __init__(self, blobs: Blobs, max_bytes: int = MAX_SHELF_BYTES) -> None:
+    def __init__(
+        self, blobs: Blobs, max_bytes: int = MAX_SHELF_BYTES, *, in_thread: bool = True
+    ) -> None:
+        """`in_thread`: read beside the event loop; False for blobs in memory."""
         self._blobs = blobs
         self._left = max_bytes
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._in_thread = in_thread
 
-    def read_bytes(self, digest: str, max_bytes: int) -> bytes:
-        """As a store does; what was not asked for longest makes room."""
+    async def read(self, wanted: Sequence[BlobRef]) -> tuple[bytes, ...]:
+        """The bytes of each that the store still has; what was not asked for longest makes room here."""
+        found = {blob.digest: self._taken(blob.digest) for blob in wanted}
+        missing = [blob for blob in wanted if found[blob.digest] is None]
+        if missing:
+            stored = partial(_stored, self._blobs, missing)
+            read = await asyncio.to_thread(stored) if self._in_thread else stored()
+            for digest, data in read.items():
+                self._keep(digest, data)
+            found.update(read)
+        return tuple(each for blob in wanted if (each := found[blob.digest]) is not None)
+
+    def _taken(self, digest: str) -> bytes | None:
         data = self._kept.get(digest)
         if data is not None:
             self._kept.move_to_end(digest)
-            return data
-        data = self._blobs.read_bytes(digest, max_bytes)
+        return data
+
+    def _keep(self, digest: str, data: bytes) -> None:
+        if digest in self._kept:  # read twice at the same time
+            return
         self._kept[digest] = data
         self._left -= len(data)
         while self._left < 0:
             _, gone = self._kept.popitem(last=False)
             self._left += len(gone)
-        return data
+
+
+def _stored(blobs: Blobs, wanted: Sequence[BlobRef]) -> dict[str, bytes]:
+    read = {}
+    for blob in wanted:
+        with contextlib.suppress(BlobError, OSError):
+            read[blob.digest] = blobs.read_bytes(blob.digest, blob.size)
+    return read
 
 
 def _is_trusted(statement: LeaseGranted | WorkAnswered) -> bool:
@@ -115,7 +142,7 @@ async def publications(records: Records, run: Run, first: int) -> tuple[str, ...
 
 
 async def handout(
-    records: Records, blobs: Blobs, state: LabState, entry: Entry, have: Have
+    records: Records, shelf: Shelf, state: LabState, entry: Entry, have: Have
 ) -> Outgoing:
     """The grant in `entry`, with what its node lacks as far as it says so, and as far as it fits.
 
@@ -139,7 +166,7 @@ async def handout(
     wanted = [*needs.blobs, *_weights(steps), *_results(inputs)]
     if needs.recipe and not known.opening:
         wanted.append(run.opened.recipe)
-    return Outgoing(document, tuple(_small(blobs, wanted, have)))
+    return Outgoing(document, await shelf.read(_small(wanted, have)))
 
 
 async def _news(
@@ -193,16 +220,12 @@ def _results(inputs: tuple[AcceptedWork, ...] | None) -> Iterator[BlobRef]:
         yield from WORDS_OF[each.answer.kind].blobs(each.answer)
 
 
-def _small(blobs: Blobs, wanted: Sequence[BlobRef], have: Have) -> Iterator[bytes]:
+def _small(wanted: Sequence[BlobRef], have: Have) -> list[BlobRef]:
     """As many as one parcel may hold; the rest is fetched."""
-    marks, left = set(have.blobs), MAX_NEWS_BYTES
+    small, marks, left = [], set(have.blobs), MAX_NEWS_BYTES
     for blob in dict.fromkeys(wanted[:MAX_PARCEL_BLOBS]):
         mark = blob.digest.removeprefix("sha256:")[:BLOB_MARK_DIGITS]
-        if mark in marks or blob.size > left:
-            continue
-        try:
-            data = blobs.read_bytes(blob.digest, blob.size)
-        except (BlobError, OSError):
-            continue
-        left -= blob.size
-        yield data
+        if mark not in marks and blob.size <= left:
+            left -= blob.size
+            small.append(blob)
+    return small

@@ -17,6 +17,7 @@ from archipel.identity import Identity, sign
 from archipel.lab import refusals
 from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
+from archipel.lab.apply import ended_leases
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
 from archipel.lab.decide import (
@@ -39,9 +40,7 @@ from archipel.records.statements import (
     Asking,
     BlobOffered,
     LabOpened,
-    LeaseExpired,
     LeaseRequested,
-    LeaseReturned,
     NodeJoined,
     WorkAnswered,
     encode,
@@ -94,12 +93,13 @@ class Lab:
         self.clock_ms = clock_ms
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
-        self._shelf = Shelf(blobs)
+        self._shelf = Shelf(blobs, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
+        self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
 
     @property
@@ -111,6 +111,15 @@ class Lab:
     def ahead(self) -> LabState:
         """What is accepted."""
         return self._committer.ahead
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What keeps this lab from going on; its process has to end, and a new one starts from the ledger."""
+        return self._failure or self.log.failure
+
+    def fail(self, error: BaseException) -> None:
+        """Something that the lab cannot do without has ended."""
+        self._failure = self._failure or error
 
     async def found(self, operators: Sequence[str]) -> None:
         """Write the first entry of a new ledger; an existing one keeps its own operators."""
@@ -188,7 +197,7 @@ class Lab:
         return await self._record([self._signed(statement)])
 
     def expire_leases(self) -> None:
-        """Return every overdue lease to the pool."""
+        """Return overdue leases to the pool, those that ran out first; a great many take several calls."""
         try:
             self._say_all(self._leasing.overdue())
         except refusals.Refused:
@@ -250,11 +259,14 @@ class Lab:
             self._record([self._signed(statement) for statement in statements])
 
     def _record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
+        before = self.ahead
         recording = self._committer.record(entries)
         for entry in entries:
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            if isinstance(entry.statement, WorkAnswered | LeaseExpired | LeaseReturned):
-                self._lease_ended(entry.statement.work)
+            ended = ended_leases(before, entry.statement)
+            for lease in ended:
+                self._lease_ended(lease.work)
+            self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])
         self._leasing.offer()
         return recording
 

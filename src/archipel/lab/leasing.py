@@ -1,7 +1,7 @@
 """Handing out leases: who waits, what there is, and when which lease runs out.
 
-Law: first come, first served; nobody is looked at in vain; nothing is awaited between deciding on a lease
-and folding it.
+Law: first come, first served, among those who have room for more work; whoever has none is not looked at
+again before one of its leases ends. Nothing is awaited between deciding on a lease and folding it.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from archipel.lab.decide import (
     crowds,
     expired_leases,
     grant,
+    has_room,
     opportunities,
 )
 from archipel.lab.entry import Entry
@@ -24,6 +25,9 @@ from archipel.lab.waiting import Waiter, Waiting
 from archipel.records.statements import LeaseExpired, LeaseRequested
 from archipel.records.statements import Recorded as RecordedStatement
 
+MAX_EXPIRED_AT_ONCE = 1000
+"""Leases that one look at the deadlines takes back: one record of the lab's own, far below what the ledger
+takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
 
@@ -84,13 +88,20 @@ class Leasing:
         return bool(opportunities(self._committer.ahead))
 
     def overdue(self) -> list[LeaseExpired]:
-        """Statements for the leases that ran out; whoever cannot record them calls `begin_anew`."""
+        """Statements for the leases that ran out first; whoever cannot record them calls `begin_anew`."""
         now_ms = self._clock_ms()
-        return expired_leases(self._committer.ahead, self._deadlines.due(now_ms), now_ms)
+        due = self._deadlines.due(now_ms, MAX_EXPIRED_AT_ONCE)
+        return expired_leases(self._committer.ahead, due, now_ms)
 
     def begin_anew(self) -> None:
         """Leases that had ended, as it seemed, are open again."""
         self._deadlines.begin_anew(self._committer.ahead.leases.values())
+        self._waiting.take_back_all()
+
+    def make_room(self, dids: Iterable[str]) -> None:
+        """A lease of each of these nodes has ended, or it came back: those that wait may get more."""
+        for did in dids:
+            self._waiting.take_back(did)
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -116,6 +127,8 @@ class Leasing:
                     found, is_going_on = opportunities(self._committer.ahead), True
                     if {each.rules.name for each in found} != kinds:
                         break
+                elif not has_room(self._committer.ahead, waiter.request.author):
+                    self._waiting.set_aside(waiter)
 
     def _candidates(self, found: Sequence[Opportunity]) -> Iterator[Waiter]:
         """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say

@@ -1,6 +1,6 @@
 """From a ledger to a state: from its beginning, or from the newest snapshot on.
 
-`replay` believes nothing but the entries, and checks every snapshot it meets; `recover` is how a lab
+`replayed` believes nothing but the entries, and checks every snapshot whose form it knows; `recover` is how a lab
 starts: its own newest snapshot, then the entries after it.
 """
 
@@ -9,12 +9,13 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from archipel.blobs.errors import BlobError
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.entry import read_entry
-from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
+from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
@@ -51,14 +52,30 @@ def pages(log: Entries, start: int = 0) -> Iterator[bytes]:
         start += len(page)
 
 
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a ledger amounts to, and what of it was looked at."""
+
+    state: LabState
+    compared: int
+    """Snapshots that show the state which the entries before them amount to."""
+    passed_over: int
+    """Snapshots in a form that this release does not write: nothing was shown of them."""
+
+
 def replay(lab: str, entries: Iterable[bytes]) -> LabState:
-    """The state that a ledger amounts to: every signature verified, every snapshot compared.
+    """The state that a ledger amounts to; raises as `replayed`."""
+    return replayed(lab, entries).state
+
+
+def replayed(lab: str, entries: Iterable[bytes]) -> Replayed:
+    """Fold a ledger from its beginning: every signature verified, every snapshot compared that can be.
 
     Raises:
         Contradiction: an entry that cannot follow, or a snapshot of another state.
         InvalidRecord, IdentityError: an entry that is none, or is not by its author.
     """
-    state = LabState(lab=lab)
+    state, compared, passed_over = LabState(lab=lab), 0, 0
     recent: OrderedDict[int, LabState] = OrderedDict()
     for data in entries:
         recent[state.size] = state
@@ -67,17 +84,23 @@ def replay(lab: str, entries: Iterable[bytes]) -> LabState:
         entry = read_entry(data)
         following = apply(state, entry.statement, entry.at_ms)
         if isinstance(entry.statement, SnapshotTaken):
-            _compare(entry.statement, recent.get(entry.statement.size))
+            is_compared = _compare(entry.statement, recent.get(entry.statement.size))
+            compared, passed_over = compared + is_compared, passed_over + (not is_compared)
         state = following
-    return state
+    return Replayed(state, compared, passed_over)
 
 
-def _compare(taken: SnapshotTaken, state: LabState | None) -> None:
-    found = None if state is None else sha256_digest(encode_state(state))
+def _compare(taken: SnapshotTaken, state: LabState | None) -> bool:
+    """Whether it could be compared; a snapshot of another state raises Contradiction."""
+    encoder = ENCODERS.get(taken.format)
+    if encoder is None:
+        return False
+    found = None if state is None else sha256_digest(encoder(state))
     if found != taken.state.digest:
         raise Contradiction(
             f"the snapshot of {taken.size} entries is {taken.state.digest}; they amount to {found}"
         )
+    return True
 
 
 def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
@@ -96,6 +119,9 @@ def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
 
 def _from_snapshot(log: Entries, blobs: Blobs) -> LabState | None:
     for taken in _snapshots(log):
+        if taken.format != FORMAT:
+            logger.warning("snapshot unusable", extra={"reason": f"of format {taken.format}"})
+            continue
         try:
             state = decode_state(blobs.read_bytes(taken.state.digest, taken.state.size))
         except (BlobError, BadSnapshot, OSError) as error:

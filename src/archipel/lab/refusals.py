@@ -139,6 +139,12 @@ class StorageExhausted(Refused):
     problem, status = "storage-full", 507
 
 
+class LedgerStopped(Refused):
+    """The ledger goes on no more before the lab's next start, and only then it is known what it took in."""
+
+    problem, status = "ledger-stopped", 503
+
+
 class Busy(Refused):
     """Too much at once, from one key, one address or all; trying again later may help."""
 

@@ -110,6 +110,8 @@ class ProgrammeRules:
     """Its part of a run's state."""
     begin: Callable[[Any], Any]
     """The slice of a run that is just opened, from its pace."""
+    closed: Callable[[Run], Run]
+    """The run without what only its work needed: it is complete or stopped, and nobody holds any."""
     load: Callable[[Run], int]
     """Units of work in nodes' hands: runs share the nodes by how little they have."""
     shows: Callable[[Run], Mapping[str, Any]]

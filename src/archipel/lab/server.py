@@ -141,7 +141,7 @@ def guarded(connections: Connections) -> type[asyncio.Protocol]:
 
 
 class LabServer(uvicorn.Server):
-    """Lets waiting nodes go as soon as the end is asked for."""
+    """Lets waiting nodes go as soon as the end is asked for; ends with a lab that cannot go on."""
 
     def __init__(self, api: FastAPI, lab: Lab, per_address: int) -> None:
         """`per_address`: connections of one address."""
@@ -168,10 +168,10 @@ class LabServer(uvicorn.Server):
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second."""
+        """Ten times a second; whether to end: on request, or because the lab cannot go on."""
         if counter % round(WHOLE_HEAP_S / TICK_S) == 0 and counter:
             gc.collect()
-        return await super().on_tick(counter)
+        return await super().on_tick(counter) or self._lab.failure is not None
 
     async def shutdown(self, sockets: Any = None) -> None:
         """As uvicorn does, after the waiting requests."""

@@ -1,10 +1,15 @@
 """A lab's state as canonical bytes, and back: equal states give equal bytes.
 
+Law: a form once written stays what it is. Whatever changes the bytes of an equal state (a field more in
+`Node`, `Run` or a slice) is another FORMAT; who still writes an earlier one beside it names both in ENCODERS,
+and a replay compares the snapshots of these and no others.
+
 The slices of programmes and attached kinds are read by the types that their rules name.
 """
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +22,10 @@ from archipel.records.canonical import NotCanonical, canonical_json, parse_canon
 from archipel.records.table import Table
 
 FORMAT = 1
+"""Of what `encode_state` writes and `decode_state` reads."""
+ROWS_AT_ONCE = 200
+"""Rows of a table that are encoded in one call: some milliseconds."""
+_NOTHING = LabState(lab="")
 
 
 class BadSnapshot(ValueError):
@@ -33,11 +42,40 @@ _STATE = TypeAdapter(_Saved)
 
 
 def encode_state(state: LabState) -> bytes:
-    """Canonical JSON."""
+    """Canonical JSON, made in pieces: one call for all of it would keep the interpreter from every other
+    thread, for seconds in a large lab.
+    """
+    found = {each.name: getattr(state, each.name) for each in fields(LabState)}
+    tables = {name: value for name, value in found.items() if isinstance(value, Table)}
+    empty: dict[str, Any] = dict.fromkeys(tables, Table())
+    rest = _dumped(replace(state, **empty))
+    rest["operators"] = sorted(rest["operators"])
+    members = {name: _table(name, tables[name]) for name in tables}
+    members |= {name: canonical_json(rest[name]) for name in rest.keys() - members.keys()}
+    body = b",".join(canonical_json(name) + b":" + members[name] for name in sorted(members))
+    return b'{"format":%d,"state":{%b}}' % (FORMAT, body)
+
+
+def _table(name: str, table: Table[str, Any]) -> bytes:
+    """A table of the state; a run by itself may be large, the rows of the others are small."""
+    keys, step = sorted(table), 1 if name == "runs" else ROWS_AT_ONCE
+    parts = []
+    for start in range(0, len(keys), step):
+        rows = Table({key: table[key] for key in keys[start : start + step]})
+        piece: dict[str, Any] = {name: rows}
+        dumped = _dumped(replace(_NOTHING, **piece))
+        parts.append(canonical_json(dumped[name])[1:-1])
+    return b"{" + b",".join(parts) + b"}"
+
+
+def _dumped(state: LabState) -> dict[str, Any]:
     value = _STATE.dump_python(_Saved(FORMAT, state), mode="json", fallback=_plain)
-    operators = value["state"]["operators"]
-    value["state"]["operators"] = sorted(operators)
-    return canonical_json(value)
+    dumped: dict[str, Any] = value["state"]
+    return dumped
+
+
+ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {FORMAT: encode_state}
+"""The forms in which this release can still write a state."""
 
 
 def decode_state(data: bytes) -> LabState:

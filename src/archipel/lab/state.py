@@ -6,6 +6,8 @@ attach to any programme keep their own slice beside it. A run goes through these
     RUNNING    work is handed out
     COMPLETE   the last version is published; evaluations may still be outstanding
     STOPPED    an operator ended it early
+Complete or stopped, and with nothing in anybody's hands, it keeps its chain of versions and what it shows;
+what only its work needed is gone (`ProgrammeRules.closed`). With nothing due either it is at rest, for good.
 Law: a copy with one change costs the same at ten nodes and at ten thousand (`records.table`).
 """
 
@@ -114,6 +116,8 @@ class Run:
     """The slice of its programme (`lab.programmes`)."""
     phase: Phase = Phase.PREPARING
     next_work: int = 1
+    leases: Table[str, int] = field(default_factory=Table)
+    """Its works in nodes' hands -> position of their `lease.granted` in the ledger."""
     chain: tuple[Version, ...] = ()
     """The newest versions, beginning with an anchor."""
     version_0_at_ms: int = 0
@@ -147,6 +151,8 @@ class LabState:
     operators: frozenset[str] = frozenset()
     """Keys that may open and stop runs."""
     runs: Table[str, Run] = field(default_factory=Table)
+    live: tuple[str, ...] = ()
+    """Runs that are not at rest, by their opening: what is asked for every record looks at no others."""
     nodes: Table[str, Node] = field(default_factory=Table)
     leases: Table[str, Lease] = field(default_factory=Table)
     sequences: Table[str, int] = field(default_factory=Table)

@@ -7,16 +7,17 @@ again later, and stops nothing.
 import asyncio
 import logging
 import time
-from functools import partial
 
 from archipel.blobs import BlobError
+from archipel.blobs.sweep import SweepReport
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG
 from archipel.lab.decide import next_seq
 from archipel.lab.garbage import needed
 from archipel.lab.lab import Lab
 from archipel.lab.recovery import snapshot_ref
-from archipel.lab.snapshots import encode_state
+from archipel.lab.snapshots import FORMAT, encode_state
+from archipel.lab.state import LabState
 from archipel.records.canonical import NotCanonical
 from archipel.records.statements import SnapshotTaken
 
@@ -56,7 +57,7 @@ class Upkeep:
 
     async def end(self) -> None:
         """The last snapshot of a lab that ends in good order."""
-        if self._is_snapshot_due(SNAPSHOT_AT_END):
+        if self._lab.failure is None and self._is_snapshot_due(SNAPSHOT_AT_END):
             await self.take_snapshot()
 
     async def take_snapshot(self) -> bool:
@@ -71,6 +72,7 @@ class Upkeep:
                 lab=state.lab,
                 author=state.lab,
                 seq=next_seq(lab.ahead),
+                format=FORMAT,
                 size=state.size,
                 state=snapshot_ref(data),
             )
@@ -83,17 +85,24 @@ class Upkeep:
     async def sweep(self, grace_s: float | None = None) -> int:
         """Delete what nobody needs and nobody touched for `grace_s`; returns the bytes."""
         lab = self._lab
-        live = needed(lab.ahead) | needed(lab.state) | lab.uploads.digests()
+        at_this_moment = (lab.ahead, lab.state), lab.uploads.digests()
         try:
-            grace_s = self.grace_s() if grace_s is None else grace_s
-            sweep = partial(lab.blobs.sweep, live, now_s=time.time(), older_than_s=grace_s)
-            report = await asyncio.to_thread(sweep, idle_s=grace_s)
+            report = await asyncio.to_thread(self._swept, *at_this_moment, grace_s)
         except (BlobError, OSError) as error:
             logger.warning("no sweep", extra={"reason": str(error)})
             return 0
         if report.num_bytes:
             logger.info("swept", extra={"blobs": report.num_whole, "bytes": report.num_bytes})
         return report.num_bytes
+
+    def _swept(
+        self, states: tuple[LabState, ...], offered: set[str], grace_s: float | None
+    ) -> SweepReport:
+        """In a thread: states cannot change."""
+        grace_s = self.grace_s() if grace_s is None else grace_s
+        return self._lab.blobs.sweep(
+            needed(*states) | offered, now_s=time.time(), older_than_s=grace_s, idle_s=grace_s
+        )
 
     def grace_s(self) -> float:
         """Shorter when the disk is nearly full."""

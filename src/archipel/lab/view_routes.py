@@ -117,8 +117,10 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
             founding=await lab.records.at(0),
         )
 
-    @api.get("/healthz", summary="Up", response_class=PlainTextResponse)
+    @api.get("/healthz", summary="Up, and able to go on", response_class=PlainTextResponse)
     async def health() -> PlainTextResponse:
+        if lab.failure is not None:
+            return PlainTextResponse("the lab cannot go on; start it again\n", status_code=503)
         return PlainTextResponse("ok\n")
 
 

@@ -112,6 +112,5 @@ def lease_views(state: LabState, now_ms: int, start: int, limit: int) -> list[Le
 
 def waits(state: LabState, now_ms: int) -> list[Wait]:
     """The blocking wait of every run that is not finished, most upstream cause first."""
-    open_runs = [run for run in state.runs.values() if run.phase in OPEN_PHASES]
-    open_runs.sort(key=lambda run: run.entry)
+    open_runs = [run for name in state.live if (run := state.runs[name]).phase in OPEN_PHASES]
     return [wait for run in open_runs for wait in programme_of(run).waits(state, run, now_ms)]

@@ -1,15 +1,21 @@
-"""Nodes that wait for work: first come, first served, and nobody is looked at in vain.
+"""Nodes that wait for work, in the order in which they came.
 
 They stand in one queue per set of kinds they do, so that a due update does not make the lab look at ten
-thousand nodes that only sample.
+thousand nodes that only sample; whoever has no room for more work stands aside until one of its leases
+ends, and comes anew then.
 """
 
 import asyncio
+import heapq
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from archipel.lab.entry import Entry
 from archipel.records.statements import LeaseRequested
+
+LOOKED_AT_ONCE = 64
+"""Places that are copied from a queue at a time: it changes while it is gone through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +27,25 @@ class Waiter:
     """Ends with the grant once it is durable; None when there is nothing and no more waiting."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    number: int
+    """Of its arrival, over all queues."""
+    waiter: Waiter
+
+
+_Queue = dict[str, _Place]
+"""Author -> place, by arrival."""
+
+
 class Waiting:
     """All that wait; at most one request per node."""
 
     def __init__(self) -> None:
-        self._queues: dict[frozenset[str], dict[str, Waiter]] = {}
+        self._queues: dict[frozenset[str], _Queue] = {}
+        self._aside: dict[str, Waiter] = {}
         self._of: dict[str, Waiter] = {}
+        self._num_came = 0
 
     def __len__(self) -> int:
         return len(self._of)
@@ -38,26 +57,69 @@ class Waiting:
         if older is not None:
             self.leave(older)
         self._of[author] = waiter
-        self._queues.setdefault(frozenset(waiter.request.kinds), {})[author] = waiter
+        self._stand(waiter)
 
     def leave(self, waiter: Waiter) -> None:
         """Wait no more."""
-        author, kinds = waiter.request.author, frozenset(waiter.request.kinds)
+        author = waiter.request.author
         if self._of.get(author) is waiter:
             del self._of[author]
-            del self._queues[kinds][author]
-            if not self._queues[kinds]:
-                del self._queues[kinds]
+            if self._aside.pop(author, None) is None:
+                self._step_out(waiter)
+
+    def set_aside(self, waiter: Waiter) -> None:
+        """It has no room for more work: `able` does not name it until `take_back`."""
+        author = waiter.request.author
+        if self._of.get(author) is waiter and author not in self._aside:
+            self._step_out(waiter)
+            self._aside[author] = waiter
+
+    def take_back(self, author: str) -> None:
+        """It may have room again: it stands at the end of its queue."""
+        waiter = self._aside.pop(author, None)
+        if waiter is not None:
+            self._stand(waiter)
+
+    def take_back_all(self) -> None:
+        """Everybody may have room again."""
+        for author in list(self._aside):
+            self.take_back(author)
 
     def of(self, author: str) -> Waiter | None:
         """A node's request."""
         return self._of.get(author)
 
     def able(self, kinds: Collection[str]) -> Iterator[Waiter]:
-        """Who does any of these kinds, each queue in its order."""
-        for able in [key for key in self._queues if not key.isdisjoint(kinds)]:
-            yield from list(self._queues.get(able, {}).values())
+        """Who does any of these kinds and may have room, first come, first named, over all queues."""
+        queues = [queue for key, queue in self._queues.items() if not key.isdisjoint(kinds)]
+        places = heapq.merge(*map(_in_order, queues), key=lambda place: place.number)
+        for place in places:
+            if self._of.get(place.waiter.request.author) is place.waiter:
+                yield place.waiter
 
     def all(self) -> list[Waiter]:
         """Everybody."""
         return list(self._of.values())
+
+    def _stand(self, waiter: Waiter) -> None:
+        self._num_came += 1
+        queue = self._queues.setdefault(frozenset(waiter.request.kinds), {})
+        queue[waiter.request.author] = _Place(self._num_came, waiter)
+
+    def _step_out(self, waiter: Waiter) -> None:
+        kinds = frozenset(waiter.request.kinds)
+        del self._queues[kinds][waiter.request.author]
+        if not self._queues[kinds]:
+            del self._queues[kinds]
+
+
+def _in_order(queue: _Queue) -> Iterator[_Place]:
+    """Also while places are given up behind the one that was named last."""
+    last = 0
+    while places := list(islice(_later(queue, last), LOOKED_AT_ONCE)):
+        yield from places
+        last = places[-1].number
+
+
+def _later(queue: _Queue, number: int) -> Iterator[_Place]:
+    return (place for place in queue.values() if place.number > number)

@@ -18,6 +18,7 @@ from archipel.ledger.storage import (
     LedgerCorrupt,
     LedgerError,
     LedgerMissing,
+    LedgerStopped,
     LedgerUnavailable,
     Storage,
 )
@@ -61,7 +62,8 @@ class Log:
         self._signer = signer
         self._head_file = head_file
         self._lock = threading.Lock()
-        self._failure: LedgerError | None = None
+        self._failure: LedgerStopped | None = None
+        self._is_closed = False
         self._head, self._frontier = self._load()
 
     @property
@@ -73,6 +75,11 @@ class Log:
     def size(self) -> int:
         """The number of entries."""
         return self._head.size
+
+    @property
+    def failure(self) -> LedgerStopped | None:
+        """Why this log refuses all further work, for good; None while it goes on."""
+        return self._failure
 
     @property
     def key(self) -> NoteKey:
@@ -167,7 +174,7 @@ class Log:
     def close(self) -> None:
         """Give up the log so that another process may write to it; idempotent."""
         with self._lock:
-            self._failure = LedgerUnavailable("this log is closed")
+            self._is_closed = True
             self._storage.close()
             if self._head_file is not None:
                 self._head_file.close()
@@ -210,8 +217,11 @@ class Log:
             try:
                 self._head_file.keep(head)
             except LedgerError as error:
-                self._failure = error
-                raise
+                self._failure = LedgerStopped(
+                    f"the entries are stored, but not the head outside the database: {error}; "
+                    "open the log again, which writes it"
+                )
+                raise self._failure from error
 
     def _settle(self, error: LedgerError) -> None:
         """After a failed append: go on if storage still ends where we do, else stop for good."""
@@ -220,12 +230,14 @@ class Log:
         except LedgerError:
             row = None
         if row is None or row.note != self._head.note:
-            self._failure = LedgerUnavailable(
+            self._failure = LedgerStopped(
                 f"an append failed ({error}) and it is unknown whether it took effect; "
                 "open the log again and replay it"
             )
 
     def _check_usable(self) -> None:
+        if self._is_closed:
+            raise LedgerUnavailable("this log is closed")
         if self._failure is not None:
             raise self._failure
 

@@ -32,6 +32,10 @@ class LedgerUnavailable(LedgerError):
     """The database cannot be reached, opened or written to."""
 
 
+class LedgerStopped(LedgerUnavailable):
+    """The log refuses all further work: whether its last batch is there shows when it is opened again."""
+
+
 class LedgerMissing(LedgerUnavailable):
     """There is no log at this place."""
 

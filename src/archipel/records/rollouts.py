@@ -10,7 +10,7 @@ tokens were really sampled from the policy; that is what audits are for.
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
@@ -19,6 +19,8 @@ from archipel.records.programmes.rl import RlPace
 MAX_PROMPT_TOKENS = 2**20
 LOGPROB_TOLERANCE = 1e-4
 """A log-probability may exceed 0 by this much through rounding."""
+AT_ONCE = 65_536
+"""Values that one call looks at: a millisecond."""
 _ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
 _PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
 
@@ -134,11 +136,12 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
     expected = bounds.num_groups * bounds.group_size
     if len(lengths) != expected or len(finished) != expected:
         raise WrongShape(f"{len(lengths)} rollouts and {len(finished)} flags, expected {expected}")
-    if min(lengths) < 1 or max(lengths) > bounds.max_new_tokens:
+    if any(min(each) < 1 or max(each) > bounds.max_new_tokens for each in _pieces(lengths)):
         raise WrongShape(f"a rollout's length is outside 1 .. {bounds.max_new_tokens}")
-    if not sum(lengths) == len(tokens) == len(logprobs):
+    total = sum(map(sum, _pieces(lengths)))
+    if not total == len(tokens) == len(logprobs):
         raise WrongShape(
-            f"lengths add up to {sum(lengths)}, but there are {len(tokens)} tokens "
+            f"lengths add up to {total}, but there are {len(tokens)} tokens "
             f"and {len(logprobs)} log-probabilities"
         )
     # 4
@@ -149,14 +152,17 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
 
 
 def _check_values(tokens: array, logprobs: array, finished: array, bounds: RolloutBounds) -> None:
-    if min(tokens) < 0 or max(tokens) >= bounds.vocab_size:
+    if any(min(each) < 0 or max(each) >= bounds.vocab_size for each in _pieces(tokens)):
         raise OutOfRange(f"a token id is outside 0 .. {bounds.vocab_size - 1}")
-    if not math.isfinite(sum(logprobs)):  # any NaN or infinity survives a sum of float32 values
+    # Any NaN or infinity survives a sum of float32 values.
+    if not all(math.isfinite(sum(each)) for each in _pieces(logprobs)):
         raise NotFinite("a log-probability is NaN or infinite")
-    if max(logprobs) > LOGPROB_TOLERANCE:
-        raise OutOfRange(f"a log-probability is {max(logprobs):.6f}; none can exceed 0")
-    if max(finished) > 1:
-        raise OutOfRange(f"a finished flag is {max(finished)}, expected 0 or 1")
+    most = max(map(max, _pieces(logprobs)))
+    if most > LOGPROB_TOLERANCE:
+        raise OutOfRange(f"a log-probability is {most:.6f}; none can exceed 0")
+    flag = max(map(max, _pieces(finished)))
+    if flag > 1:
+        raise OutOfRange(f"a finished flag is {flag}, expected 0 or 1")
 
 
 def _check_endings(tokens: array, lengths: array, finished: array, bounds: RolloutBounds) -> None:
@@ -174,8 +180,14 @@ def _check_endings(tokens: array, lengths: array, finished: array, bounds: Rollo
                 f"and is shorter than the limit of {bounds.max_new_tokens}"
             )
     # Every stop token is the last of its rollout if there are as many as stopped rollouts.
-    if sum(tokens.count(stop) for stop in stops) != num_stopped:
+    if sum(each.count(stop) for each in _pieces(tokens) for stop in stops) != num_stopped:
         raise WrongShape("a rollout goes on after a stop token")
+
+
+def _pieces(values: array) -> Iterator[array]:
+    """One call over all of a large result would keep the interpreter from every other thread."""
+    for start in range(0, len(values), AT_ONCE):
+        yield values[start : start + AT_ONCE]
 
 
 def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Rollout]:

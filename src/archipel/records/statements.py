@@ -192,9 +192,13 @@ class WorkAnswered(Statement):
 
 
 class SnapshotTaken(Statement):
-    """The lab's state after the first `size` entries, as a blob; whoever replays can check it."""
+    """The lab's state after the first `size` entries, as a blob; whoever replays and knows the form of these
+    bytes can check it.
+    """
 
     kind: Literal["snapshot.taken"] = "snapshot.taken"
+    format: Count
+    """Of the bytes: what a later release knows of a state, this one does not."""
     size: Count
     state: BlobRef
 

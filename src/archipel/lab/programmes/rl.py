@@ -179,6 +179,19 @@ def _begin(given: RlPace) -> RlSlice:
     return RlSlice(owed=given.groups_per_update)
 
 
+def _closed(run: Run) -> Run:
+    """No group is anywhere but in the updates that were made."""
+    learned = max(run.version, 0) * pace(run).groups_per_update
+    none: dict[str, Any] = {
+        "accepted": Table(),
+        "results": Table(),
+        "prompts": {},
+        "made": {},
+        "memory": None,
+    }
+    return counted(with_course(run, next_group=learned, pool=(), **none))
+
+
 def _shows(run: Run) -> Mapping[str, Any]:
     slice_ = course(run)
     return {
@@ -219,8 +232,8 @@ def _rollout_waits(state: LabState, run: Run, now_ms: int) -> list[Wait]:
 
 
 def _rollouts(state: LabState, run: Run) -> list[Lease]:
-    leases = [each for each in state.leases.values() if each.spec.run == run.name and _groups(each)]
-    return sorted(leases, key=lambda lease: _groups(lease)[0])
+    leases = [state.leases[work] for work in run.leases]
+    return sorted(filter(_groups, leases), key=lambda lease: _groups(lease)[0])
 
 
 def _groups(lease: Lease) -> tuple[int, ...]:
@@ -247,6 +260,7 @@ RULES = ProgrammeRules(
     words=words.WORDS,
     slice=RlSlice,
     begin=_begin,
+    closed=_closed,
     load=in_flight,
     shows=_shows,
     busy_ms=lambda run: course(run).busy_ms,
