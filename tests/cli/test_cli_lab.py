@@ -1,8 +1,24 @@
-"""`archipel lab`: what it leaves in its home for others to read."""
+"""`archipel lab`: what it leaves in its home for others to read, and what it deletes there."""
 
+import asyncio
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import pytest
+
+from archipel.blobs import BlobStore
+from archipel.cli.archipel import run
 from archipel.cli.lab import publish_url
+from archipel.cli.ledger import HEAD_FILE
+from archipel.identity import Identity
+from archipel.lab.lab import Lab
+from archipel.ledger.location import open_log
+from archipel.ledger.verification import lab_key
 
 
 def test_the_url_is_replaced_whole_and_never_written_under_a_reader(tmp_path: Path) -> None:
@@ -13,3 +29,60 @@ def test_the_url_is_replaced_whole_and_never_written_under_a_reader(tmp_path: Pa
     assert (tmp_path / "url").read_text() == "http://127.0.0.1:22"
     assert held.read_text() == "http://127.0.0.1:1", "the file was written in place"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["held", "url"]
+
+
+@contextmanager
+def running(home: Path) -> Iterator[BlobStore]:
+    """A lab that holds its ledger."""
+    own = Identity.load_or_create(home / "lab.key")
+    log = open_log(home / "ledger.sqlite", lab_key(own.did).name, own, home / HEAD_FILE)
+    blobs = BlobStore(home / "blobs")
+    try:
+        lab = Lab(own, log, blobs, clock_ms=lambda: time.time_ns() // 1_000_000, in_thread=False)
+        asyncio.run(lab.found([own.did]))
+        yield blobs
+    finally:
+        log.close()
+
+
+def gc(home: Path, *more: str) -> tuple[int, str]:
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out), pytest.raises(SystemExit) as ended:
+        run(["lab", "gc", "--home", str(home), *more])
+    return int(ended.value.code or 0), out.getvalue()
+
+
+def test_a_lab_s_blobs_are_not_swept_beside_it_and_a_dry_run_says_what_would_go(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as blobs:
+        coming = blobs.put_bytes(b"an upload of a lease that is open")
+        code, said = gc(tmp_path, "--grace", "0")
+        assert code != 0
+        assert "stop it first" in said
+        assert blobs.exists(coming)
+        code, said = gc(tmp_path, "--dry-run", "--json")
+        assert (code, json.loads(said)["blobs"]) == (0, 0), "it is younger than the grace"
+        half = blobs.writer("sha256:" + "0" * 64, 9)
+        half.write(b"half")
+        half.close()
+        for path in (tmp_path / "blobs").rglob("*"):
+            os.utime(path, (1.0, 1.0))
+        code, said = gc(tmp_path, "--dry-run", "--json")
+        found = json.loads(said)
+        assert (found["blobs"], found["bytes"]) == (2, 33 + 4), "the half that came as well"
+        assert blobs.exists(coming)
+    code, said = gc(tmp_path, "--json")
+    assert code == 0
+    assert json.loads(said) == found
+    assert not blobs.exists(coming)
+    with running(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_home_without_a_ledger_is_left_as_it_is(tmp_path: Path, is_dry: bool) -> None:
+    code, said = gc(tmp_path, *(["--dry-run"] if is_dry else []))
+    assert code != 0
+    assert "no ledger" in said
+    assert list(tmp_path.iterdir()) == []
