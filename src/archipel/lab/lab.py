@@ -28,6 +28,7 @@ from archipel.lab.doorman import Buckets, Rate
 from archipel.lab.entry import Entry
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
+from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
 from archipel.lab.uploads import Uploads
@@ -96,6 +97,7 @@ class Lab:
         self.clock_ms = clock_ms
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
+        self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
@@ -286,6 +288,8 @@ class Lab:
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
         self.records.remember(first, entries)
+        for entry in entries:
+            self.orders.follow(entry.statement)
         if logger.isEnabledFor(logging.INFO):
             for entry in entries:
                 logger.info(entry.statement.kind, extra=event_fields(entry.statement))
