@@ -1,5 +1,7 @@
 """What a lab shows of itself, against stories whose figures were computed by hand."""
 
+import dataclasses
+
 import pytest
 
 from archipel.lab.metrics import StateCollector, prometheus_text
@@ -7,6 +9,7 @@ from archipel.lab.orders import page
 from archipel.lab.views import key_view, learning_ms, lease_views, node_views, run_view, waits
 from archipel.lab.waits import ACTIVE_MS
 from archipel.records.documents import LeaseView, NodeView
+from archipel.records.table import Table
 from people import Learner, Provider, identity
 from world import PACE, TERMS, World
 
@@ -362,3 +365,24 @@ def test_the_metrics_are_the_figures_of_the_views(
     few = values(prometheus_text(StateCollector(world.state, world.now_ms, 1)))
     assert not any(name.startswith("archipel_node_") for name in few)
     assert few["archipel_nodes"] == 2
+
+
+def test_however_many_runs_wait_the_nodes_are_looked_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        world.open_run(f"run-{number}")
+    learner = world.learner()
+    while learner.work() is not None:
+        pass
+    world.provider("node")
+    looks: list[int] = []
+
+    class Watched(Table):  # type: ignore[type-arg]  # as the state's
+        def values(self):  # type: ignore[no-untyped-def]  # as a mapping's
+            looks.append(1)
+            return super().values()
+
+    state = dataclasses.replace(world.state, nodes=Watched(dict(world.state.nodes)))
+    assert [wait.owner for wait in waits(state, world.now_ms)] == ["the lab"] * 3
+    assert len(looks) == 1

@@ -8,6 +8,7 @@ from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
+from archipel.lab.waits import Sight
 from archipel.market.journal import held, wallet
 from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
 
@@ -116,5 +117,6 @@ def lease_views(state: LabState, now_ms: int, works: Iterable[str]) -> list[Leas
 
 def waits(state: LabState, now_ms: int) -> list[Wait]:
     """The blocking wait of every run that is not finished, most upstream cause first."""
+    sight = Sight(state, now_ms)
     open_runs = [run for name in state.live if (run := state.runs[name]).phase in OPEN_PHASES]
-    return [wait for run in open_runs for wait in programme_of(run).waits(state, run, now_ms)]
+    return [wait for run in open_runs for wait in programme_of(run).waits(sight, run)]
