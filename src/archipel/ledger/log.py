@@ -6,7 +6,8 @@ raised for is not there, or the log refuses to go on.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
@@ -44,6 +45,7 @@ class Log:
         key: NoteKey,
         signer: Identity | None,
         head_file: HeadFile | None = None,
+        open_reader: Callable[[], Storage] | None = None,
     ) -> None:
         """Open what `storage` holds, checking its leaf hashes against its signed heads.
 
@@ -52,6 +54,8 @@ class Log:
             key: who must have signed the heads, and the log's origin.
             signer: the private key of `key`; None opens the log for reading only.
             head_file: the newest head outside `storage`, read before it; closed by `close`.
+            open_reader: the same rows once more, for `read`, which then waits for no append and no
+                append for it; without, both take turns.
 
         Raises:
             LedgerCorrupt: the hashes do not add up to the head, the head is not by `key`, or the
@@ -62,6 +66,9 @@ class Log:
         self._signer = signer
         self._head_file = head_file
         self._lock = threading.Lock()
+        self._open_reader = open_reader
+        self._reader: Storage | None = None
+        self._reading = threading.Lock()
         self._failure: LedgerStopped | None = None
         self._is_closed = False
         self._head, self._frontier = self._load()
@@ -123,10 +130,10 @@ class Log:
             raise BadEntry(
                 f"start {start}, limit {limit}: expected start >= 0 and a limit of 1 to {MAX_READ_ENTRIES}"
             )
-        with self._lock:
+        with self._rows_to_read() as storage:
             self._check_usable()
             wanted = max(0, min(limit, self.size - start))
-            return [row.data for row in self._checked_rows(start, wanted)]
+            return [row.data for row in _checked_rows(storage, start, wanted)]
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
         """All entries from `start` on, a page at a time: the input of a fold."""
@@ -173,11 +180,33 @@ class Log:
 
     def close(self) -> None:
         """Give up the log so that another process may write to it; idempotent."""
-        with self._lock:
+        with self._reading, self._lock:
             self._is_closed = True
+            self._forget_reader()  # first: the last one to close a database tidies it up
             self._storage.close()
             if self._head_file is not None:
                 self._head_file.close()
+
+    @contextmanager
+    def _rows_to_read(self) -> Iterator[Storage]:
+        if self._open_reader is None:
+            with self._lock:
+                yield self._storage
+            return
+        with self._reading:
+            self._check_usable()
+            try:
+                if self._reader is None:
+                    self._reader = self._open_reader()
+                yield self._reader
+            except LedgerError:
+                self._forget_reader()  # the next one may find it mended
+                raise
+
+    def _forget_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def _load(self) -> tuple[TreeHead, Frontier]:
         row = self._storage.latest_head()
@@ -266,20 +295,10 @@ class Log:
                 raise LedgerCorrupt(f"an entry between {start} and {start + wanted} is missing")
             yield page
 
-    def _checked_rows(self, start: int, wanted: int) -> list[EntryRow]:
-        rows = self._storage.entries(start, wanted) if wanted else []
-        for position in range(start, start + wanted):
-            offset = position - start
-            if offset >= len(rows) or rows[offset].position != position:
-                raise LedgerCorrupt(f"entry {position} is missing")
-            if leaf_hash(rows[offset].data) != rows[offset].leaf_hash:
-                raise LedgerCorrupt(f"entry {position} is not the one that was appended")
-        return rows
-
     def _grow(self, frontier: Frontier, size: int) -> Frontier:
         while frontier.size < size:
             wanted = min(MAX_READ_ENTRIES, size - frontier.size)
-            rows = self._checked_rows(frontier.size, wanted)
+            rows = _checked_rows(self._storage, frontier.size, wanted)
             frontier = frontier.extended(row.leaf_hash for row in rows)
         return frontier
 
@@ -288,6 +307,17 @@ class Log:
         is_growing = self._signer is None and stored > size  # beside a writer that is at work
         if stored != size and not is_growing:
             raise LedgerCorrupt(f"{stored} entries are stored, the signed head covers {size}")
+
+
+def _checked_rows(storage: Storage, start: int, wanted: int) -> list[EntryRow]:
+    rows = storage.entries(start, wanted) if wanted else []
+    for position in range(start, start + wanted):
+        offset = position - start
+        if offset >= len(rows) or rows[offset].position != position:
+            raise LedgerCorrupt(f"entry {position} is missing")
+        if leaf_hash(rows[offset].data) != rows[offset].leaf_hash:
+            raise LedgerCorrupt(f"entry {position} is not the one that was appended")
+    return rows
 
 
 def _check_batch(entries: Sequence[bytes]) -> None:
