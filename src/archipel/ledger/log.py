@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from archipel.ledger.reader import Reader, checked_head, checked_rows
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
     EntryRow,
@@ -23,7 +24,7 @@ from archipel.ledger.storage import (
     LedgerUnavailable,
     Storage,
 )
-from archipel.ledger.tree_head import BadTreeHead, TreeHead, sign_tree_head, verify_tree_head
+from archipel.ledger.tree_head import TreeHead, sign_tree_head
 
 MAX_ENTRY_BYTES = 65_535
 """A C2SP entry bundle has 16-bit lengths: log digests of large things, not the things."""
@@ -66,9 +67,7 @@ class Log:
         self._signer = signer
         self._head_file = head_file
         self._lock = threading.Lock()
-        self._open_reader = open_reader
-        self._reader: Storage | None = None
-        self._reading = threading.Lock()
+        self._reader = Reader(open_reader) if open_reader is not None else None
         self._failure: LedgerStopped | None = None
         self._is_closed = False
         self._head, self._frontier = self._load()
@@ -130,10 +129,10 @@ class Log:
             raise BadEntry(
                 f"start {start}, limit {limit}: expected start >= 0 and a limit of 1 to {MAX_READ_ENTRIES}"
             )
-        with self._rows_to_read() as storage:
+        with self._reader.turn() if self._reader else self._own_turn() as storage:
             self._check_usable()
             wanted = max(0, min(limit, self.size - start))
-            return [row.data for row in _checked_rows(storage, start, wanted)]
+            return [row.data for row in checked_rows(storage, start, wanted)]
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
         """All entries from `start` on, a page at a time: the input of a fold."""
@@ -155,7 +154,7 @@ class Log:
         """
         with self._lock:
             self._check_usable()
-            return [self._open_head(row) for row in self._storage.heads(above, limit)]
+            return [checked_head(row, self._key) for row in self._storage.heads(above, limit)]
 
     def verify(self) -> int:
         """Recompute the whole tree from the entries; return how many heads it confirmed.
@@ -171,7 +170,7 @@ class Log:
             self._check_usable()
             frontier, confirmed, above = Frontier(), 0, -1
             while heads := self._storage.heads(above, MAX_READ_ENTRIES):
-                for head in map(self._open_head, heads):
+                for head in [checked_head(row, self._key) for row in heads]:
                     frontier = self._grow(frontier, head.size)
                     _check_root(frontier, head)
                     confirmed, above = confirmed + 1, head.size
@@ -180,33 +179,18 @@ class Log:
 
     def close(self) -> None:
         """Give up the log so that another process may write to it; idempotent."""
-        with self._reading, self._lock:
+        if self._reader is not None:
+            self._reader.close()  # first: the last one to close a database tidies it up
+        with self._lock:
             self._is_closed = True
-            self._forget_reader()  # first: the last one to close a database tidies it up
             self._storage.close()
             if self._head_file is not None:
                 self._head_file.close()
 
     @contextmanager
-    def _rows_to_read(self) -> Iterator[Storage]:
-        if self._open_reader is None:
-            with self._lock:
-                yield self._storage
-            return
-        with self._reading:
-            self._check_usable()
-            try:
-                if self._reader is None:
-                    self._reader = self._open_reader()
-                yield self._reader
-            except LedgerError:
-                self._forget_reader()  # the next one may find it mended
-                raise
-
-    def _forget_reader(self) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
+    def _own_turn(self) -> Iterator[Storage]:
+        with self._lock:
+            yield self._storage
 
     def _load(self) -> tuple[TreeHead, Frontier]:
         row = self._storage.latest_head()
@@ -214,7 +198,7 @@ class Log:
             if self._storage.num_entries():
                 raise LedgerCorrupt("there are entries but no signed tree head")
             return self._found(), Frontier()
-        head = self._open_head(row)
+        head = checked_head(row, self._key)
         kept = self._hashed(
             Frontier(), min(self._head_file.size, head.size) if self._head_file else 0
         )
@@ -276,17 +260,6 @@ class Log:
             raise LedgerUnavailable("this log was opened for reading only")
         return self._signer
 
-    def _open_head(self, row: HeadRow) -> TreeHead:
-        try:
-            head = verify_tree_head(row.note, self._key)
-        except BadTreeHead as error:
-            raise LedgerCorrupt(
-                f"the stored tree head of size {row.size} is not by {self._key.to_text()}: {error}"
-            ) from None
-        if head.size != row.size:
-            raise LedgerCorrupt(f"the head stored for size {row.size} says {head.size}")
-        return head
-
     def _hash_pages(self, first: int, size: int) -> Iterator[list[bytes]]:
         for start in range(first, size, _HASH_PAGE):
             wanted = min(_HASH_PAGE, size - start)
@@ -298,7 +271,7 @@ class Log:
     def _grow(self, frontier: Frontier, size: int) -> Frontier:
         while frontier.size < size:
             wanted = min(MAX_READ_ENTRIES, size - frontier.size)
-            rows = _checked_rows(self._storage, frontier.size, wanted)
+            rows = checked_rows(self._storage, frontier.size, wanted)
             frontier = frontier.extended(row.leaf_hash for row in rows)
         return frontier
 
@@ -307,17 +280,6 @@ class Log:
         is_growing = self._signer is None and stored > size  # beside a writer that is at work
         if stored != size and not is_growing:
             raise LedgerCorrupt(f"{stored} entries are stored, the signed head covers {size}")
-
-
-def _checked_rows(storage: Storage, start: int, wanted: int) -> list[EntryRow]:
-    rows = storage.entries(start, wanted) if wanted else []
-    for position in range(start, start + wanted):
-        offset = position - start
-        if offset >= len(rows) or rows[offset].position != position:
-            raise LedgerCorrupt(f"entry {position} is missing")
-        if leaf_hash(rows[offset].data) != rows[offset].leaf_hash:
-            raise LedgerCorrupt(f"entry {position} is not the one that was appended")
-    return rows
 
 
 def _check_batch(entries: Sequence[bytes]) -> None:
