@@ -103,6 +103,22 @@ def test_a_child_that_makes_no_sense_is_lost_with_a_sentence(
     asyncio.run(story())
 
 
+def test_a_child_that_closes_its_output_and_lives_on_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "TERM_LIMIT_S", 0.1)
+    program = f"import os; {READY}; {HEAR}; os.close(1); time.sleep({FOREVER_S})"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, program)
+        async with asyncio.timeout(FOREVER_S / 2):
+            with pytest.raises(WorkerLost, match="closed its output and lived on"):
+                await worker.position("update", "run", "run-0")
+        assert not worker.alive
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("words", [say(Ready(protections=())), "print('x', flush=True)"])
 def test_a_child_that_lost_the_thread_is_ended_before_the_next_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
