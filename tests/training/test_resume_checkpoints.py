@@ -1,5 +1,6 @@
 """A run killed at any moment and resumed gives bitwise the same curve."""
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from archipel.model.manifest import describe
 from archipel.training.checkpoint import (
     BadCheckpoint,
     NoCheckpoint,
+    latest_number,
     read_file,
     read_latest,
     write_checkpoint,
@@ -138,7 +140,33 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(tmp_path, da
     place = data.index(b"optimiser_steps") + 20 if damage == "facts" else half
     data[place] ^= 1
     newest.write_bytes({"truncate": data[:half], "empty": b""}.get(damage, data))
+    if damage != "tensors":
+        assert latest_number(tmp_path) == 2, "what has no whole description is passed over unread"
     assert Trainer.restore(tmp_path).version == 2
+    assert latest_number(tmp_path) == 2, "else a learner would be told to stand where it cannot"
+    write_checkpoint(tmp_path, 3, {"x": torch.ones(2)}, {})
+    assert len(list(tmp_path.iterdir())) == 2, "what was set aside goes with the next write"
+
+
+def test_where_a_memory_stands_is_answered_without_reading_a_tensor(tmp_path, monkeypatch):
+    """Hashing a large model takes longer than an agent waits for the answer."""
+    trained(tmp_path, 2)
+    monkeypatch.setattr(safetensors.torch, "load_file", None)
+    monkeypatch.setattr("archipel.training.checkpoint._tensor_digest", None)
+    assert latest_number(tmp_path) == 2
+
+
+def test_a_checkpoint_that_cannot_be_opened_now_stays_where_it_is(tmp_path, monkeypatch):
+    trained(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", _without_descriptors)
+        with pytest.raises(NoCheckpoint, match="Too many open files"):
+            Trainer.restore(tmp_path)
+    assert Trainer.restore(tmp_path).version == 2
+
+
+def _without_descriptors(path, mode):
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_with_no_whole_checkpoint_the_error_says_what_was_wrong_with_each(tmp_path):

@@ -264,6 +264,21 @@ def test_an_update_that_failed_half_way_is_made_again_from_what_was_written_down
     assert facts(answer) == facts(trusted.ask(kinds(), "new memory"))
 
 
+def test_a_memory_whose_newest_tensors_are_damaged_costs_one_work_and_then_goes_on_alike(
+    trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "SAVE_EVERY", 1)
+    run_to(trusted, kind := kinds(), 3)
+    newest = max((trusted.folder / "memory").glob("*.safetensors"))
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    again = kinds()
+    with pytest.raises(WorkFailed, match="stands at version 1, version 3 was asked"):
+        trusted.ask(again, "memory")
+    assert facts(trusted.ask(again, "memory")) == facts(trusted.ask(kind, "memory"))
+
+
 def _full_disk(*arguments: object) -> Path:
     raise OSError(28, "no space")
 
