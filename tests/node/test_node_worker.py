@@ -150,6 +150,21 @@ def test_a_child_that_refused_one_question_answers_the_next(
     asyncio.run(story())
 
 
+def test_work_that_takes_too_long_to_say_is_refused_and_the_child_works_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        program = f"{READY}; {HEAR}; {say(DONE)}; sys.stdin.read()"
+        worker = await started(tmp_path, monkeypatch, program)
+        monkeypatch.setattr(worker_module, "MAX_LINE_BYTES", 100)
+        with pytest.raises(WorkRefused, match=r"takes \d+ bytes to say; .* 100 at most"):
+            await worker.position("update", "run" * 20, "run-0")
+        assert await worker.position("update", "run", "run-0") == 3
+        await worker.close()
+
+    asyncio.run(story())
+
+
 def test_a_childs_progress_is_handed_on_and_a_closed_one_is_asked_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from archipel.training.trainer import Trainer
 from archipel.work import learner, outbox
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.kinds.update import Updates
-from archipel.work.messages import ReplayMessage
+from archipel.work.messages import ReplayMessage, ReplayStep, write_step
 from tiny import NAME, SECRET, tiny_recipe, write_start
 from work import asked
 from work.asked import NOTHING, TOKENIZER
@@ -72,11 +72,15 @@ class Trusted:
             recipe=self.recipe.canonical_bytes(),
             inputs=self.inputs[-1],
             replay=tuple(
-                ReplayMessage(version=version, inputs=self.inputs[version])
-                for version in range(max(position, 0) + 1, len(self.policies))
+                self._step(version) for version in range(max(position, 0) + 1, len(self.policies))
             ),
             checkpoint=self.blobs[self.memory.blob.digest] if self.memory and told else None,
         )
+
+    def _step(self, version: int) -> ReplayMessage:
+        file = self.folder / f"step-{version}"
+        write_step(file, ReplayStep(inputs=self.inputs[version], blobs=self.blobs))
+        return ReplayMessage(version=version, file=file)
 
     def spec(self) -> UpdateSpec:
         version = len(self.policies)

@@ -1,6 +1,7 @@
 """A node's home folder: one agent at a time, and what its child may read and write there.
 
-`scratch` (answers), `memory` (the trusted role's checkpoints), `models`, `blobs` (the cache).
+`scratch` (answers), `memory` (the trusted role's checkpoints), `replay` (updates that it has to catch up
+with), `models`, `blobs` (the cache).
 """
 
 import fcntl

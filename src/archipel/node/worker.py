@@ -161,7 +161,12 @@ class Worker:
     def _send(self, message: Closed) -> None:
         if self._process.stdin is None or self._process.stdin.is_closing():
             raise WorkerLost("the child's input is closed")
-        self._process.stdin.write(to_line(message))
+        line = to_line(message)
+        if len(line) > MAX_LINE_BYTES:
+            raise WorkRefused(
+                f"what the work needs takes {len(line)} bytes to say; a child reads {MAX_LINE_BYTES} at most"
+            )
+        self._process.stdin.write(line)
 
     async def _receive(self, limit_s: float) -> Ready | ProgressMessage | Done | Failed:
         if self._process.stdout is None:

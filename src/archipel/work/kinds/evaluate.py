@@ -17,6 +17,7 @@ from archipel.work.kind import (
     remembers_nothing,
 )
 from archipel.work.policies import Policies
+from archipel.work.recent import Recent
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -31,7 +32,9 @@ class Exams:
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
         self._policies = Policies()
-        self._examinations: dict[Path, Examination] = {}
+        self._examinations: Recent[Path, Examination] = Recent(
+            drop=lambda each: each.grader.close()
+        )
 
     def run(self, spec: EvaluateSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `report`; values `policy`, `metrics`."""
@@ -49,13 +52,13 @@ class Exams:
 
     def close(self) -> None:
         """End the graders."""
-        for examination in self._examinations.values():
-            examination.grader.close()
         self._examinations.clear()
 
     def _examination(self, context: Context) -> Examination:
         model = context.model
-        if model not in self._examinations:
-            recipe = context.recipe_as(Recipe)
-            self._examinations[model] = examination_of(recipe, model, context.secret)
-        return self._examinations[model]
+        examination = self._examinations.get(model)
+        if examination is None:
+            self._examinations.make_room(model)
+            examination = examination_of(context.recipe_as(Recipe), model, context.secret)
+            self._examinations.put(model, examination)
+        return examination
