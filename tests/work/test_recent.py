@@ -66,8 +66,7 @@ def links(folder: Path) -> tuple[LinkMessage, str]:
 def context_of(run: str, folder: Path, link: LinkMessage) -> Any:
     recipe = tiny_recipe(1, 0)
     named = recipe.model_copy(update={"run": recipe.run.model_copy(update={"name": run})})
-    recipe_bytes = named.canonical_bytes()
-    return asked.context(named, folder / run, folder, chain=(link,), recipe=recipe_bytes)
+    return asked.context(named, folder / run, folder, chain=(link,))
 
 
 class Engine:
@@ -103,14 +102,12 @@ class Examiner:
 def test_examiners_of_many_runs_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Examiner] = []
     monkeypatch.setattr(
-        evaluate,
-        "examination_of",
-        lambda *_: made.append(Examiner()) or SimpleNamespace(grader=made[-1]),
+        evaluate, "examiner_of", lambda context: made.append(Examiner()) or made[-1]
     )
     link, _ = links(tmp_path)
     kind = evaluate.Exams(EngineChoice())
     for run in RUNS:
-        kind._examination(context_of(run, tmp_path, link))
+        kind._examiner(context_of(run, tmp_path, link))
     assert [each.closed for each in made] == [True, True, *[False] * MAX_RUNS_HELD]
     kind.close()
     assert all(each.closed for each in made)

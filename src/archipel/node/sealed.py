@@ -12,10 +12,9 @@ from typing import TypeVar
 
 from archipel.identity import Envelope, IdentityError, verify
 from archipel.records.canonical import sha256_digest
+from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork, Inputs, LabFacts, inputs_digest
-from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.statements import (
     RECORD_TYPE,
     InvalidRecord,
@@ -50,18 +49,6 @@ class Founding:
 
     lab: str
     operators: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One policy version, as whoever the run trusts published it."""
-
-    version: int
-    policy: str
-    """State digest."""
-    manifest: BlobRef
-    anchor: BlobRef | None
-    delta: BlobRef | None
 
 
 def founding_of(facts: LabFacts) -> Founding:
@@ -115,10 +102,10 @@ def publication_of(sealed: str, opened: RunOpened) -> Publication:
         raise NotBelieved("bad-version", f"work {said.work} at {said.lab} is none of {opened.run}")
     if said.author not in opened.trusted:
         raise NotBelieved("bad-version", f"{said.author} is not trusted in run {opened.run}")
-    made = said.answer
-    if not isinstance(made, UpdateAnswer):
-        raise NotBelieved("bad-version", f"an answer of kind {made.kind} publishes nothing")
-    return Publication(made.version, made.policy, made.manifest, made.anchor, made.delta)
+    made: Publication | None = WORDS_OF[said.answer.kind].publishes(said.answer)
+    if made is None:
+        raise NotBelieved("bad-version", f"an answer of kind {said.answer.kind} publishes nothing")
+    return made
 
 
 def check_inputs(inputs: Sequence[AcceptedWork], needs: Needs) -> None:

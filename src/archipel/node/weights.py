@@ -10,8 +10,8 @@ from pathlib import Path
 
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, believed
-from archipel.node.sealed import NotBelieved, Publication, publication_of
-from archipel.records.chain import chain_to
+from archipel.node.sealed import NotBelieved, publication_of
+from archipel.records.chain import Publication, chain_to
 from archipel.records.documents import MAX_VERSIONS_PER_PAGE
 from archipel.records.fields import BlobRef
 from archipel.records.statements import RunOpened

@@ -1,7 +1,22 @@
-"""Which files lead to a policy version: pure, the same for a lab that sends them and a node that asks."""
+"""A published policy version, and which files lead to one: pure, the same for a lab and a node."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from archipel.records.fields import BlobRef, Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One policy version, as whoever the run trusts published it."""
+
+    version: int
+    policy: Digest
+    """State digest."""
+    manifest: BlobRef
+    anchor: BlobRef | None
+    delta: BlobRef | None
 
 
 class Link(Protocol):
