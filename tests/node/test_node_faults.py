@@ -124,6 +124,14 @@ def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, fold
     assert chains[:4] == [[True], [], [], [True]], "from an anchor, nothing, nothing, again"
 
 
+def test_a_child_that_failed_half_way_gets_the_weights_anew(world: World, folder: Path) -> None:
+    """Nobody knows how far it came."""
+    StubWorker.script = [honest, honest, refuse]
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), **MANY)
+    chains = [[link.anchor is not None for link in each.chain] for each in StubWorker.asked]
+    assert chains[:4] == [[True], [], [], [True]]
+
+
 def escape(worker: StubWorker, message: DoWork) -> Done:
     """Name the node's own key as the answer."""
     key = worker.setup.scratch.parent / "node.key"

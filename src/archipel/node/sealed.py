@@ -21,10 +21,11 @@ from archipel.records.statements import (
     LabOpened,
     LeaseGranted,
     LeaseRequested,
+    NotTheAuthor,
     RunOpened,
     Statement,
     WorkAnswered,
-    decode,
+    decode_said,
     encode,
 )
 from archipel.records.words import Needs
@@ -137,12 +138,9 @@ def _opened(sealed: str, kind: type[S], problem: str) -> S:
     """The statement in an envelope, its author being its signer."""
     try:
         envelope = Envelope.from_json(sealed.encode())
-        signer = verify(envelope, RECORD_TYPE)
-        statement = decode(envelope.payload)
-    except (IdentityError, InvalidRecord, UnicodeEncodeError) as error:
+        statement = decode_said(envelope.payload, verify(envelope, RECORD_TYPE))
+    except (IdentityError, InvalidRecord, NotTheAuthor, UnicodeEncodeError) as error:
         raise NotBelieved(problem, str(error)) from None
     if not isinstance(statement, kind):
         raise NotBelieved(problem, f"it is a {statement.kind}")
-    if statement.author != signer:
-        raise NotBelieved(problem, f"signed by {signer} in the name of {statement.author}")
     return statement
