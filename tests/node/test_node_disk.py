@@ -18,7 +18,7 @@ from archipel.node.agent import Agent
 from archipel.node.cache import PARTIAL_IDLE_S, Cache
 from archipel.node.client import LabClient
 from archipel.node.errands import Errands, Unprepared
-from archipel.node.home import ready_home
+from archipel.node.home import MAX_IDLE_MODELS, ready_home
 from archipel.node.operator import copy_file
 from archipel.node.sealed import folder_of
 from archipel.node.settings import MIN_MEMORY_BYTES, default_memory_bound
@@ -175,6 +175,30 @@ def nothing_needed(errands: Errands):
         errands._supply.lay([])
 
     return prepared
+
+
+def test_model_directories_of_runs_long_gone_make_room(world: World, folder: Path) -> None:
+    world.started()
+    made = settings(folder, "http://lab")
+    models = made.home / "models"
+    for number in range(MAX_IDLE_MODELS + 3):
+        (models / f"old-{number}").mkdir(parents=True)
+        (models / f"old-{number}" / "config.json").write_bytes(b"{}")
+        os.utime(models / f"old-{number}", (number, number))
+
+    async def story() -> str:
+        async with live(world) as url:
+            client = LabClient(url, identity("node"))
+            await client.greet()
+            errands = Errands(client, BlobStore(made.home / "blobs"), made)
+            run = await errands._open(SPECS["rollout"], None)
+            await client.close()
+            return run.folder
+
+    used = world.await_(story())
+    assert (models / used).is_dir()
+    left = {each.name for each in models.iterdir()} - {used}
+    assert left == {f"old-{number}" for number in range(3, MAX_IDLE_MODELS + 3)}
 
 
 class Killed(BaseException):

@@ -5,7 +5,6 @@ of work needs is said by `records.kinds`; nothing here knows a kind.
 """
 
 import asyncio
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from archipel.node.approvals import is_approved
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make_empty
 from archipel.node.lease import Lease
 from archipel.node.operator import copy_file, is_copy_of
 from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
@@ -42,7 +42,6 @@ from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplaySte
 from archipel.work.recent import Recent
 
 MAX_SECRET_BYTES = 4096
-REPLAY_FOLDER = "replay"
 CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
 
@@ -176,7 +175,7 @@ class Errands:
         opened = believed(lambda: opening_of(sealed, founding, spec.run))
         self._check_approved(opened, spec)
         folder = folder_of(opened)
-        model = self._settings.home / "models" / folder
+        model = self._settings.home / MODELS_FOLDER / folder
         for file in opened.model:
             is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
             copy = model / file.name
@@ -184,6 +183,9 @@ class Errands:
                 (blob,) = await self._supply.fetch(file.blob)
                 await asyncio.to_thread(copy_file, blob, copy)
         self._runs[spec.run] = OpenRun(opened, folder, model)
+        await asyncio.to_thread(
+            forget_models, model.parent, {r.folder for r in self._runs.values()}
+        )
         return self._runs[spec.run]
 
     def _check_approved(self, opened: RunOpened, spec: Spec) -> None:
@@ -259,7 +261,7 @@ class Errands:
             position = memory.checkpoint_version
         missed = range(max(position, 0) + 1, memory.version + 1)
         folder = self._settings.home / REPLAY_FOLDER
-        await asyncio.to_thread(_emptied, folder)
+        await asyncio.to_thread(make_empty, folder)
         return tuple([await self._step(run, version, folder) for version in missed]), checkpoint
 
     async def _step(self, run: OpenRun, version: int, folder: Path) -> ReplayMessage:
@@ -288,8 +290,3 @@ def _needs(spec: Spec) -> Needs:
 
 def _blobs_of(works: Iterable[AcceptedWork]) -> list[BlobRef]:
     return [blob for each in works for blob in WORDS_OF[each.answer.kind].blobs(each.answer)]
-
-
-def _emptied(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
