@@ -15,7 +15,7 @@ from archipel.lab import refusals
 from archipel.lab.arrivals import author_of, is_work
 from archipel.lab.doorman import Doorman
 from archipel.lab.handouts import Outgoing
-from archipel.lab.lab import Lab, Receipt
+from archipel.lab.lab import MAX_WAIT_S, Lab, Receipt
 from archipel.lab.lanes import Lane
 from archipel.lab.requests import address_of, bounded_body, while_connected
 from archipel.records import documents, parcel
@@ -27,7 +27,6 @@ D = TypeVar("D", bound=documents.Document)
 
 _NO_QUERY = re.compile(rb"")
 _WAIT_QUERY = re.compile(rb"(?:wait_s=(?P<wait_s>(?:[0-5]?[0-9])(?:\.[0-9]{1,6})?))?")
-MAX_WAIT_S = 60.0
 DEFAULT_WAIT_S = 20.0
 
 

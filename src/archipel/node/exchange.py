@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -21,6 +22,19 @@ TROUBLE = frozenset({429, 502, 503, 504, 507})
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one whole answer."""
+
+    limit_s: float | None = ANSWER_LIMIT_S
+    """None: as long as it takes."""
+    max_bytes: int = MAX_JSON_BYTES
+
+
+DOCUMENT = Bounds()
+NO_HURRY = Bounds(limit_s=None)
+
+
 class LabUnreachable(Exception):
     """No answer: the network, or the lab is down. Trying again later may help."""
 
@@ -35,12 +49,12 @@ class LabRefused(Exception):
         self.status = status
 
 
-async def bounded_body(answer: httpx.Response) -> bytes:
+async def bounded_body(answer: httpx.Response, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     body = bytearray()
     async for chunk in answer.aiter_raw():
         body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise LabRefused("oversized-answer", f"more than {MAX_JSON_BYTES} bytes", 200)
+        if len(body) > max_bytes:
+            raise LabRefused("oversized-answer", f"more than {max_bytes} bytes", 200)
     return bytes(body)
 
 

@@ -15,6 +15,8 @@ class TallySlice:
     total: int = 0
     adding: int = 0
     """Leases out."""
+    founding: bool = False
+    """Whether somebody publishes version 0."""
 
 
 def course(run: Run) -> TallySlice:
