@@ -1,0 +1,104 @@
+"""Which files of a model directory hold its weights, and what to say of a directory that has none.
+
+Law: loads no tensor library; a name in an index cannot lead out of the directory.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from archipel.model.config_files import InvalidModel
+from archipel.model.json_files import BadJsonFile, read_json_object
+
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+MAX_INDEX_BYTES = 16 * 1024 * 1024
+"""Largest model.safetensors.index.json that is read."""
+MAX_SHARDS = 1024
+MAX_HEADER_BYTES = 100 * 1024 * 1024
+"""Largest table of contents of a safetensors file, as its own library bounds it."""
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
+_NAMES_OF_KINDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a model directory; where both stand, the single file counts.
+
+    Raises:
+        InvalidModel: there are none, or the index is malformed or names other places.
+    """
+    if (path / SINGLE_FILE).is_file():
+        return [path / SINGLE_FILE]
+    index = path / INDEX_FILE
+    if not index.is_file():
+        raise InvalidModel(f"{path} has no {SINGLE_FILE}: {_what_is_there(path)}")
+    try:
+        weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
+    except BadJsonFile as error:
+        raise InvalidModel(str(error)) from None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise InvalidModel(f"{index} has no weight_map")
+    names = sorted({str(name) for name in weight_map.values()})
+    if len(names) > MAX_SHARDS:
+        raise InvalidModel(f"{index} names {len(names)} files; the limit is {MAX_SHARDS}")
+    for name in names:
+        # The index comes from outside: a name with a separator would leave the directory.
+        if not _SHARD_NAME.fullmatch(name):
+            raise InvalidModel(f"{index} names {name!r:.80}; expected a plain .safetensors name")
+    if missing := [name for name in names if not (path / name).is_file()]:
+        raise InvalidModel(
+            f"{index} names {len(names)} files, of which {len(missing)} are missing, first "
+            f"{missing[0]}; fetch them too"
+        )
+    return [path / name for name in names]
+
+
+def stored_kinds(path: Path) -> set[str]:
+    """The kinds of numbers that the weights of a model directory are stored as, such as "float32".
+
+    Raises:
+        InvalidModel: there are no weights, or a file is not safetensors.
+    """
+    kinds: set[str] = set()
+    for file in weight_files(path):
+        tensors = _header(file).items()
+        kinds |= {
+            str(entry.get("dtype"))
+            for name, entry in tensors
+            if name != "__metadata__" and isinstance(entry, dict)
+        }
+    return {_NAMES_OF_KINDS.get(kind, kind) for kind in kinds}
+
+
+def _header(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as data:
+            size = int.from_bytes(data.read(8), "little")
+            if size > MAX_HEADER_BYTES:
+                raise ValueError(f"a header of {size} bytes")
+            header = json.loads(data.read(size))
+        if not isinstance(header, dict):
+            raise TypeError("the header is no object")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InvalidModel(f"{file}: not readable as safetensors: {error!s:.200}") from None
+    return header
+
+
+def _what_is_there(path: Path) -> str:
+    """What a directory without our weight files holds instead, and what to do."""
+    names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
+    if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
+        return (
+            "it holds an adapter only (adapter_config.json or adapter_model.*); merge it into its "
+            "base model and save that"
+        )
+    if pickled := [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]:
+        return (
+            f"it holds {pickled[0]}, a pickle, which is never loaded; convert it to safetensors "
+            "(save_pretrained of transformers does)"
+        )
+    if others := [
+        name for name in names if name.endswith((".safetensors", ".gguf", ".npz", ".h5"))
+    ]:
+        return f"it holds {others[0]}; expected {SINGLE_FILE} or {INDEX_FILE} with its files"
+    return f"it holds {', '.join(names[:8]) or 'nothing'}; expected weights beside config.json"
