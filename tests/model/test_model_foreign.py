@@ -469,8 +469,20 @@ def test_missing_shards_are_counted_and_a_single_file_comes_first(tmp_path: Path
     write_model(tmp_path / "one", random_weights(config, 4), config, dtype=torch.float16)
     (tmp_path / "one" / "model.safetensors").rename(tmp_path / "m" / "model.safetensors")
     assert stored_kinds(tmp_path / "m") == {"float16"}
+    assert stored_kinds(write_folder(tmp_path / "b")) == {"bfloat16"}
     whole = read_model(tmp_path / "m").state_dict()
     stock = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m", local_files_only=True)
     assert torch.equal(whole["model.norm.weight"], stock.state_dict()["model.norm.weight"].float())
     embedding = stock.state_dict()["model.embed_tokens.weight"].float()
     assert torch.equal(whole["model.embed_tokens.weight"], embedding)
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[:-1], lambda data: data + b"x", lambda data: b"x" * 64,
+                                   lambda data: b"", lambda data: data[:8] + b"[" + data[9:]])  # fmt: skip
+def test_weights_that_are_not_whole_are_found_without_reading_them(
+    folder: Path, spoil: Any
+) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(InvalidModel, match=r"model\.safetensors"):
+        stored_kinds(folder)

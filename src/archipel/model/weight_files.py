@@ -57,16 +57,11 @@ def stored_kinds(path: Path) -> set[str]:
     """The kinds of numbers that the weights of a model directory are stored as, such as "float32".
 
     Raises:
-        InvalidModel: there are no weights, or a file is not safetensors.
+        InvalidModel: there are no weights, or a file is not safetensors or is cut short.
     """
     kinds: set[str] = set()
     for file in weight_files(path):
-        tensors = _header(file).items()
-        kinds |= {
-            str(entry.get("dtype"))
-            for name, entry in tensors
-            if name != "__metadata__" and isinstance(entry, dict)
-        }
+        kinds |= {str(entry.get("dtype")) for entry in _entries(_header(file))}
     return {_NAMES_OF_KINDS.get(kind, kind) for kind in kinds}
 
 
@@ -77,11 +72,17 @@ def _header(file: Path) -> dict[str, Any]:
             if size > MAX_HEADER_BYTES:
                 raise ValueError(f"a header of {size} bytes")
             header = json.loads(data.read(size))
-        if not isinstance(header, dict):
-            raise TypeError("the header is no object")
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        end = max((entry["data_offsets"][1] for entry in _entries(header)), default=0)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise InvalidModel(f"{file}: not readable as safetensors: {error!s:.200}") from None
+    if (expected := 8 + size + end) != (got := file.stat().st_size):
+        raise InvalidModel(f"{file} has {got} bytes; expected {expected}: fetch it again")
     return header
+
+
+def _entries(header: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the header says of each tensor."""
+    return [entry for name, entry in header.items() if name != "__metadata__"]
 
 
 def _what_is_there(path: Path) -> str:
