@@ -385,6 +385,7 @@ def test_words_that_are_control_tokens_are_refused_rather_than_obeyed(folder: Pa
     ("key", "value"),
     [
         ("is_causal", False),
+        ("is_causal", None),
         ("layer_types", ["sliding_attention"]),
         ("compression_config", {"bits": 4}),
         ("quantization_config", {}),

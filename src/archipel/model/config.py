@@ -229,7 +229,9 @@ class DecoderConfig:
 
 def _refuse_other_networks(fields: Mapping[str, Any]) -> None:
     for key, allowed in _ONLY_VALUES.items():
-        if fields.get(key) is not None and fields[key] not in allowed:
+        # Null is the default everywhere but here, where it reads as false.
+        is_silent = fields.get(key) is None and not (key == "is_causal" and key in fields)
+        if not is_silent and fields[key] not in allowed:
             only = f"only {allowed[0]!r}" if allowed else "models without it"
             raise InvalidConfig(f"{key} is {fields[key]!r:.60}; this network implements {only}")
     kinds = fields.get("layer_types") or []

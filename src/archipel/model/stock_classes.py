@@ -7,6 +7,7 @@ Law: such a class is followed here or refused by name; other readers must see th
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import tokenizers
@@ -26,10 +27,20 @@ class UnlikeStock(ValueError):
     """Other readers would make other ids of the same files."""
 
 
+@dataclass(frozen=True)
+class StockClass:
+    """What a class adds of its own to the files it reads."""
+
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    """Special tokens by name, where the files are silent."""
+    drops_flags: bool = False
+    """Whether special tokens are found bare: blanks beside them stay text, whatever the files say."""
+
+
 def as_stock_readers_do(
     backend: tokenizers.Tokenizer, settings: Mapping[str, Any], config: Mapping[str, Any]
-) -> None:
-    """Give `backend`, read from tokenizer.json, the pipeline that its declared class has.
+) -> StockClass:
+    """Give `backend`, read from tokenizer.json, the pipeline of its declared class; say what that adds.
 
     settings: tokenizer_config.json. config: config.json; {} where there is none.
 
@@ -40,7 +51,7 @@ def as_stock_readers_do(
         raise UnlikeStock("tokenizer.json has dropout, which makes ids random; remove it")
     name = _stock_class(backend, settings, config)
     if name in _PLAIN:
-        return
+        return StockClass()
     pipeline = _PIPELINES.get(name)
     if pipeline is None:
         raise UnlikeStock(
@@ -53,6 +64,13 @@ def as_stock_readers_do(
             f"{type(backend.model).__name__} vocabulary for byte pairs; {_MEND} or choose another family"
         )
     pipeline(backend, settings)
+    return _CLASSES[name]
+
+
+def puts_a_blank_before(backend: tokenizers.Tokenizer) -> bool:
+    """Whether byte-level words begin with a blank: a class that has its own pipeline must be told."""
+    state = b"" if backend.pre_tokenizer is None else backend.pre_tokenizer.__getstate__()
+    return b'"add_prefix_space":true' in state
 
 
 def _stock_class(
@@ -76,7 +94,6 @@ def _stock_class(
 def _qwen2(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
     spaced = bool(settings.get("add_prefix_space"))
     _set_flags(backend.model, fuse_unk=False, byte_fallback=False)
-    backend.model.unk_token = None
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -92,7 +109,6 @@ def _llama(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
     spaced = True if spaced is None else bool(spaced)
     scheme = "never" if not spaced else "always" if settings.get("legacy", False) else "first"
     _set_flags(backend.model, fuse_unk=True, byte_fallback=True)
-    backend.model.unk_token = None
     backend.normalizer = None
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
     ends = [decoders.Strip(content=" ", left=1)] if spaced else []
@@ -109,6 +125,8 @@ def _gpt2(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
             "tokenizer_class is 'GPT2Tokenizer', for which other readers leave out the normalizer and "
             f"pre-tokenizer that tokenizer.json has; {_MEND}"
         )
+    _set_flags(backend.model, fuse_unk=False, byte_fallback=False)
+    backend.decoder = decoders.ByteLevel()
 
 
 _PIPELINES: dict[str, Callable[[tokenizers.Tokenizer, Mapping[str, Any]], None]] = {
@@ -118,7 +136,22 @@ _PIPELINES: dict[str, Callable[[tokenizers.Tokenizer, Mapping[str, Any]], None]]
 }
 
 
+_END_OF_TEXT = "<|endoftext|>"
+_CLASSES = {
+    "Qwen2Tokenizer": StockClass(
+        {"eos_token": _END_OF_TEXT, "unk_token": _END_OF_TEXT, "pad_token": _END_OF_TEXT}, True
+    ),
+    "LlamaTokenizer": StockClass(
+        {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}, False
+    ),
+    "GPT2Tokenizer": StockClass(
+        {"bos_token": _END_OF_TEXT, "eos_token": _END_OF_TEXT, "unk_token": _END_OF_TEXT}, False
+    ),
+}
+
+
 def _set_flags(model: models.BPE, *, fuse_unk: bool, byte_fallback: bool) -> None:
+    model.unk_token = None
     model.fuse_unk, model.byte_fallback, model.ignore_merges = fuse_unk, byte_fallback, False
 
 

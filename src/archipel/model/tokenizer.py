@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
+from archipel.model.stock_classes import puts_a_blank_before
 from archipel.model.tokenizer_files import InvalidTokenizer, read_tokenizer_files
 
 __all__ = [
@@ -150,9 +151,12 @@ class Tokenizer:
             "clean_up_tokenization_spaces": False,
             # For readers that do not look at the post-processor.
             "add_bos_token": self.encode_prompt("")[:1] == [self.bos_id],
+            "add_prefix_space": puts_a_blank_before(self.backend),
             "bos_token": self.bos_token,
             "eos_token": self.eos_token,
             "pad_token": self.pad_token,
+            # Said even where there is none: some classes would add one of their own.
+            "unk_token": None,
         } | dict(self.other_tokens)
         (path / "tokenizer.json").write_text(self.backend.to_str(pretty=True), encoding="utf-8")
         (path / "tokenizer_config.json").write_text(
@@ -178,8 +182,9 @@ class Tokenizer:
 
     def _refuse_control(self, text: str, ids: Sequence[int], frame_mask: Sequence[int]) -> None:
         """Some vocabularies hold their control tokens as words, and find them in plain text."""
+        unknown = self._id(getattr(self.backend.model, "unk_token", None))
         for index, is_frame in zip(ids, frame_mask, strict=True):
-            if not is_frame and index in self.special_ids:
+            if not is_frame and index in self.special_ids and index != unknown:
                 token = self.special_ids[index].content
                 raise UnknownText(
                     f"cannot encode {text!r:.60}: {token!r:.40} in it would become a control token; "

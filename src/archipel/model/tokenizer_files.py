@@ -16,12 +16,22 @@ from tokenizers import AddedToken
 
 from archipel.model.endings import CONFIG_FILE, read_end_ids
 from archipel.model.json_files import BadJsonFile, read_json_object
-from archipel.model.stock_classes import UnlikeStock, as_stock_readers_do
+from archipel.model.stock_classes import StockClass, UnlikeStock, as_stock_readers_do
 
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 """Largest tokenizer.json that is read; the largest published ones are near 35 MB."""
 MAX_SETTINGS_BYTES = 4 * 1024 * 1024
 """Largest of the other files that is read."""
+_NAMES = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+"""Special tokens that every tokenizer can have, in the order in which other readers add them."""
 _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 
 
@@ -60,8 +70,9 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
     backend.no_truncation()
     backend.no_padding()
     try:
-        as_stock_readers_do(backend, settings, config)
-        _add_tokens(backend, settings)
+        stock = as_stock_readers_do(backend, settings, config)
+        settings = {**stock.defaults, **settings}
+        _add_tokens(backend, settings, stock)
         end_ids = read_end_ids(path, config)
     except (UnlikeStock, BadJsonFile) as error:
         raise InvalidTokenizer(f"{path}: {error}") from None
@@ -92,7 +103,9 @@ def _settings(path: Path) -> dict[str, Any]:
     return settings | {"added_tokens_decoder": listed}
 
 
-def _add_tokens(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
+def _add_tokens(
+    backend: tokenizers.Tokenizer, settings: Mapping[str, Any], stock: StockClass
+) -> None:
     """Let the tokens that only the other files name be found in text, with the flags given there."""
     known = {token.content: (index, token) for index, token in _added(backend)}
     tokens: dict[str, AddedToken] = {}
@@ -109,14 +122,20 @@ def _add_tokens(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> N
                 continue
         tokens[token.content] = token
     named = _named(settings)
-    for content in (*named.values(), *(str(_text(each)) for each in _extra(settings))):
+    values = [*(settings[name] for name in named), *_extra(settings)]
+    special = [str(_text(value)) for value in values]
+    for content, value in zip(special, values, strict=True):
         if content in known or content in tokens:
             continue
-        if content in named.values() and backend.token_to_id(content) is None:
+        is_meant = content in named.values() and content not in stock.defaults.values()
+        if is_meant and backend.token_to_id(content) is None:
             raise UnlikeStock(f"special token {content!r:.60} is not in the vocabulary")
-        tokens[content] = AddedToken(content, special=True)
+        flags = _flags(value) if isinstance(value, dict) else {}
+        tokens[content] = AddedToken(content, **(flags | {"special": True}))
     if tokens:
         backend.add_tokens(list(tokens.values()))
+    if stock.drops_flags:
+        backend.add_tokens([AddedToken(content, special=True) for content in special])
 
 
 def _added(backend: tokenizers.Tokenizer) -> list[tuple[int, AddedToken]]:
@@ -136,18 +155,23 @@ def _added_token(entry: Any) -> AddedToken:
     content = _text(entry)
     if content is None or not isinstance(entry, dict):
         raise UnlikeStock(f"an added token is {entry!r:.60}; expected an object with content")
+    return AddedToken(content, **_flags(entry))
+
+
+def _flags(entry: Mapping[str, Any]) -> dict[str, bool]:
     flags = {flag: entry[flag] for flag in _FLAGS if flag in entry}
     if not all(isinstance(flag, bool) for flag in flags.values()):
-        raise UnlikeStock(f"added token {content!r:.60} has flags {flags!r:.80}; expected booleans")
-    return AddedToken(content, **flags)
+        raise UnlikeStock(f"an added token has flags {flags!r:.80}; expected booleans")
+    return flags
 
 
 def _named(settings: Mapping[str, Any]) -> dict[str, str]:
     """Special tokens by name; a name is any key that ends in `_token` and holds text."""
+    keys = [key for key in settings if key.endswith("_token") and key not in _NAMES]
     found = {
-        key: _text(value)
-        for key, value in settings.items()
-        if key.endswith("_token") and not isinstance(value, bool)
+        key: _text(settings[key])
+        for key in (*_NAMES, *keys)
+        if key in settings and not isinstance(settings[key], bool)
     }
     return {key: text for key, text in found.items() if text is not None}
 
