@@ -23,7 +23,7 @@ from archipel.model.tokenizer import (
     byte_tokenizer,
     character_tokenizer,
 )
-from archipel.model.weight_files import stored_kinds
+from archipel.model.weight_files import rounding_note, stored_kinds
 
 torch.set_num_threads(1)
 TEXTS = (
@@ -470,7 +470,9 @@ def test_missing_shards_are_counted_and_a_single_file_comes_first(tmp_path: Path
     write_model(tmp_path / "one", random_weights(config, 4), config, dtype=torch.float16)
     (tmp_path / "one" / "model.safetensors").rename(tmp_path / "m" / "model.safetensors")
     assert stored_kinds(tmp_path / "m") == {"float16"}
+    assert "holds float16" in str(rounding_note(tmp_path / "m"))
     assert stored_kinds(write_folder(tmp_path / "b")) == {"bfloat16"}
+    assert rounding_note(tmp_path / "b") is None
     whole = read_model(tmp_path / "m").state_dict()
     stock = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m", local_files_only=True)
     assert torch.equal(whole["model.norm.weight"], stock.state_dict()["model.norm.weight"].float())

@@ -55,10 +55,14 @@ def open_(
     """
     from archipel.cli.recipes import find_any_recipe
     from archipel.identity import Identity, IdentityError
+    from archipel.model.weight_files import rounding_note
     from archipel.node.operator import open_run, terms_and_pace
 
     recipe = find_any_recipe(recipe_name)
-    _say_rounding(weights)
+    with mending(ValueError, OSError):
+        note = rounding_note(weights)
+    if note:
+        click.echo(note, err=True)
     if dry_run:
         with mending(OSError, ValueError):
             terms, pace = terms_and_pace(recipe, weights)
@@ -78,21 +82,6 @@ def open_(
             f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
         ),
     )
-
-
-def _say_rounding(weights: Path) -> None:
-    """What a run publishes is bfloat16, whatever it starts from: nobody should find that out later."""
-    from archipel.model.config_files import InvalidModel
-    from archipel.model.weight_files import stored_kinds
-
-    with mending(InvalidModel, OSError):
-        kinds = stored_kinds(weights) - {"bfloat16"}
-    if kinds:
-        click.echo(
-            f"{weights} holds {' and '.join(sorted(kinds))}; version 0 rounds it to bfloat16, and so is "
-            "all that the run publishes and exports",
-            err=True,
-        )
 
 
 def _trusted(recipe_digest: str, named: tuple[str, ...]) -> tuple[str, ...]:

@@ -65,6 +65,21 @@ def stored_kinds(path: Path) -> set[str]:
     return {_NAMES_OF_KINDS.get(kind, kind) for kind in kinds}
 
 
+def rounding_note(path: Path) -> str | None:
+    """What to tell somebody who opens a run with weights that its first version will round; None: nothing.
+
+    Raises:
+        InvalidModel: as `stored_kinds`.
+    """
+    kinds = stored_kinds(path) - {"bfloat16"}
+    if not kinds:
+        return None
+    return (
+        f"{path} holds {' and '.join(sorted(kinds))}; version 0 rounds it to bfloat16, and so is all "
+        "that the run publishes and exports"
+    )
+
+
 def _header(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as data:
