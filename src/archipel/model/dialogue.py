@@ -9,7 +9,9 @@ a control token.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import tokenizers
@@ -83,18 +85,44 @@ def _parted(value: Any, control: re.Pattern[str], mark: str) -> Any:
 def _with_text_as_text(
     tokenizer: Tokenizer, text: str, control: re.Pattern[str], marks: tuple[str, str]
 ) -> list[int]:
-    """Ids of `text`: its control tokens as such, those with a mark inside as the text they are.
+    """Ids of `text`: its control tokens as such, those with a mark inside as the text they are."""
+    renamed = _renamed(tokenizer, marks[0])
+    pieces = []
+    end = 0
+    for found in control.finditer(text):
+        pieces += [_unmarked(text[end : found.start()], marks), renamed.names[found[0]]]
+        end = found.end()
+    pieces.append(_unmarked(text[end:], marks))
+    encoded = renamed.backend.encode("".join(pieces), add_special_tokens=False).ids
+    if stray := [index for index in encoded if index in tokenizer.control_ids]:
+        word = tokenizer.special_ids[stray[0]].content
+        raise UnknownText(
+            f"a message holds {word!r:.40}, which would become a control token; take it out"
+        )
+    return [renamed.ids.get(index, index) for index in encoded]
 
-    The template's control tokens go by other names into a copy of the tokenizer that does not know
-    the old ones as control.
-    """
+
+@dataclass(frozen=True)
+class _Renamed:
+    """A copy of a tokenizer that knows control tokens by other names, and the old ones as text."""
+
+    backend: tokenizers.Tokenizer
+    names: Mapping[str, str]
+    """Old name -> new name."""
+    ids: Mapping[int, int]
+    """Id of the new name -> id of the token."""
+
+
+@lru_cache(maxsize=2)
+def _renamed(tokenizer: Tokenizer, mark: str) -> _Renamed:
+    """Costs a second for a large vocabulary."""
     copy = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
     copy.encode_special_tokens = True
     names: dict[str, str] = {}
     ids: dict[int, int] = {}
     first = copy.get_vocab_size(with_added_tokens=True)
     for number, (index, token) in enumerate(sorted(tokenizer.special_ids.items())):
-        name = f"{marks[0]}{number}{marks[0]}"
+        name = f"{mark}{number}{mark}"
         # Not special: those that are would be taken for text too.
         alias = AddedToken(
             name, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False, special=False
@@ -102,19 +130,7 @@ def _with_text_as_text(
         copy.add_tokens([alias])
         names[token.content] = name
         ids[first + number] = index
-    renamed = []
-    end = 0
-    for found in control.finditer(text):
-        renamed += [_unmarked(text[end : found.start()], marks), names[found[0]]]
-        end = found.end()
-    renamed.append(_unmarked(text[end:], marks))
-    encoded = copy.encode("".join(renamed), add_special_tokens=False).ids
-    if stray := [index for index in encoded if index in tokenizer.special_ids]:
-        word = tokenizer.special_ids[stray[0]].content
-        raise UnknownText(
-            f"a message holds {word!r:.40}, which would become a control token; take it out"
-        )
-    return [ids.get(index, index) for index in encoded]
+    return _Renamed(copy, names, ids)
 
 
 def _unmarked(text: str, marks: tuple[str, str]) -> str:

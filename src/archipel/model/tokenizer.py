@@ -96,6 +96,12 @@ class Tokenizer:
         added = self.backend.get_added_tokens_decoder()
         return {index: token for index, token in added.items() if token.special}
 
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Those of `special_ids` that no text may make: all but the one for what is unknown."""
+        unknown = self._id(getattr(self.backend.model, "unk_token", None))
+        return frozenset(self.special_ids) - {unknown}
+
     def encode(self, text: str, *, parse_special: bool = True) -> list[int]:
         """Ids of `text`, with nothing added before or after.
 
@@ -182,9 +188,8 @@ class Tokenizer:
 
     def _refuse_control(self, text: str, ids: Sequence[int], frame_mask: Sequence[int]) -> None:
         """Some vocabularies hold their control tokens as words, and find them in plain text."""
-        unknown = self._id(getattr(self.backend.model, "unk_token", None))
         for index, is_frame in zip(ids, frame_mask, strict=True):
-            if not is_frame and index in self.special_ids and index != unknown:
+            if not is_frame and index in self.control_ids:
                 token = self.special_ids[index].content
                 raise UnknownText(
                     f"cannot encode {text!r:.60}: {token!r:.40} in it would become a control token; "
