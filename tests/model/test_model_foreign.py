@@ -457,6 +457,9 @@ def test_a_folder_without_our_weights_says_what_it_holds(
         (folder / name).write_bytes(b"x")
     with pytest.raises(InvalidModel, match=words):
         read_model(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(InvalidModel, match=words.replace("holds config.json", "holds generation")):
+        read_config(folder)
 
 
 def test_missing_shards_are_counted_and_a_single_file_comes_first(tmp_path: Path) -> None:

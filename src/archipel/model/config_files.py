@@ -10,6 +10,8 @@ from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.endings import CONFIG_FILE, read_end_ids
 from archipel.model.json_files import BadJsonFile, read_json_object
 
+EXPECTED = "config.json and model.safetensors, or its index with the files that it names"
+
 
 class InvalidModel(ValueError):
     """The directory is not a model that this network can load."""
@@ -22,6 +24,8 @@ def read_config(path: Path) -> DecoderConfig:
         InvalidModel: no such file, too large, not JSON, or not one of our architectures.
     """
     file = path / CONFIG_FILE
+    if not file.is_file():
+        raise InvalidModel(f"{path} has no {CONFIG_FILE}: {what_is_there(path)}")
     try:
         fields = read_json_object(file)
         config = DecoderConfig.from_hf(fields)
@@ -34,3 +38,27 @@ def read_config(path: Path) -> DecoderConfig:
 
 def _with_place(path: Path, fault: str) -> str:
     return fault if fault.startswith(str(path)) else f"{path}: {fault}"
+
+
+def what_is_there(path: Path) -> str:
+    """What a directory that is no model of ours holds instead, and what to do."""
+    names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
+    if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
+        return (
+            "it holds an adapter only (adapter_config.json or adapter_model.*); merge it into its "
+            "base model and save that"
+        )
+    pickles = (".bin", ".pt", ".pth", ".ckpt")
+    if pickled := sorted(
+        (name for name in names if name.endswith(pickles)),
+        key=lambda name: not name.startswith("pytorch_model"),
+    ):
+        return (
+            f"it holds {pickled[0]}, a pickle, which is never loaded; convert it to safetensors "
+            "(save_pretrained of transformers does)"
+        )
+    if others := [
+        name for name in names if name.endswith((".safetensors", ".gguf", ".npz", ".h5"))
+    ]:
+        return f"it holds {others[0]}; expected {EXPECTED}"
+    return f"it holds {', '.join(names[:8]) or 'nothing'}; expected {EXPECTED}"

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from archipel.model.config_files import InvalidModel
+from archipel.model.config_files import InvalidModel, what_is_there
 from archipel.model.json_files import BadJsonFile, read_json_object
 
 SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
@@ -31,7 +31,7 @@ def weight_files(path: Path) -> list[Path]:
         return [path / SINGLE_FILE]
     index = path / INDEX_FILE
     if not index.is_file():
-        raise InvalidModel(f"{path} has no {SINGLE_FILE}: {_what_is_there(path)}")
+        raise InvalidModel(f"{path} has no {SINGLE_FILE}: {what_is_there(path)}")
     try:
         weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
     except BadJsonFile as error:
@@ -98,23 +98,3 @@ def _header(file: Path) -> dict[str, Any]:
 def _entries(header: dict[str, Any]) -> list[dict[str, Any]]:
     """What the header says of each tensor."""
     return [entry for name, entry in header.items() if name != "__metadata__"]
-
-
-def _what_is_there(path: Path) -> str:
-    """What a directory without our weight files holds instead, and what to do."""
-    names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
-    if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
-        return (
-            "it holds an adapter only (adapter_config.json or adapter_model.*); merge it into its "
-            "base model and save that"
-        )
-    if pickled := [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]:
-        return (
-            f"it holds {pickled[0]}, a pickle, which is never loaded; convert it to safetensors "
-            "(save_pretrained of transformers does)"
-        )
-    if others := [
-        name for name in names if name.endswith((".safetensors", ".gguf", ".npz", ".h5"))
-    ]:
-        return f"it holds {others[0]}; expected {SINGLE_FILE} or {INDEX_FILE} with its files"
-    return f"it holds {', '.join(names[:8]) or 'nothing'}; expected weights beside config.json"
