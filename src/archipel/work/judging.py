@@ -143,7 +143,7 @@ def _requests(
     return [
         Request(
             key=str(task.index),
-            prompt=prompt_ids(tokenizer, task.prompt),
+            prompt=prompt_ids(tokenizer, task.prompt, recipe.prompt),
             seed=evaluation_seed(recipe.run.seed, version, task.index),
             num_rollouts=rollouts,
             max_new_tokens=recipe.sampling.max_new_tokens,
