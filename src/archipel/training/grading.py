@@ -1,9 +1,10 @@
-"""Rewards from a separate trusted process, so that no completion can stall or crash the learner.
+"""Rewards from a separate confined process, so that no completion can touch the learner or another's reward.
 
-Parts: `Submission`, `Grader`. The other side of the pipe is `grading_child`.
-Laws: one deadline per grading; whatever goes wrong with one (hang, crash, exception, a reward that
-is no number in [0, 1]) gives reward 0, is counted by cause, and the rest of the batch goes on with
-a fresh child. The secret travels in the pipe, never in arguments or the environment. POSIX only.
+Parts: `Submission`, `Grader`. The other side of the pipe is `work.grading`, which says what confines it.
+Laws: each grading has a time of its own and each batch a budget; whatever goes wrong with one (hang, crash,
+exception, a reward that is no number in [0, 1]) gives reward 0, is counted by cause, and the rest of the
+batch goes on. What one completion does, no other's reward shows. The secret travels in the pipe, never in
+arguments or the environment. POSIX only.
 """
 
 import contextlib
@@ -24,12 +25,15 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from archipel.records.recipe import EnvironmentSection
-from archipel.training.grading_child import json_line
 
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 120.0
 """Importing an environment's package may be slow on a busy machine."""
+BUDGET_S = 60.0
+"""A batch takes no longer, unless more was given."""
+GRACE_S = 10.0
+"""Beyond the budget, for what is no grading: making tasks, forking, a busy machine."""
 MAX_COMPLETION_CHARS = 1_000_000
 """A longer completion is not graded."""
 MAX_REPLY_BYTES = 4096
@@ -37,6 +41,9 @@ MAX_REPLY_BYTES = 4096
 READ_BYTES = 65_536
 
 DEFAULT_FACTORY = "archipel.training.environments.environment:make_environment"
+CAUSES = frozenset({"timeout", "crash", "exception", "out_of_range", "garbled", "oversized"})
+PROGRAM = "archipel.work.grading.process"
+"""A process like that of work; named, not imported: its room lies above this one."""
 
 
 class GraderUnavailable(RuntimeError):
@@ -44,7 +51,7 @@ class GraderUnavailable(RuntimeError):
 
 
 class _ChildLost(Exception):
-    """The child cannot answer the grading at hand; the message is the cause that is counted."""
+    """The child cannot answer the gradings at hand; the message is the cause that is counted."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ class Grader:
     """Grades batches in a child process; a context manager that closes it.
 
     Safe to use from several threads: batches queue. `faults` counts rewards of 0 that no grader
-    gave, by cause: timeout, crash, exception, out_of_range, garbled, oversized.
+    gave, by cause: timeout, crash, exception, out_of_range, garbled, oversized. `protections` names
+    what holds where completions are graded.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class Grader:
         seed: int,
         secret: bytes | None = None,
         factory: str = DEFAULT_FACTORY,
+        budget_s: float = BUDGET_S,
     ) -> None:
         """Prepare; the child starts on entering the context or with the first batch.
 
@@ -78,9 +87,12 @@ class Grader:
             seed: the run's seed, as for `make_environment`.
             secret: as for `make_environment`.
             factory: "module:function" with the signature of `make_environment`.
+            budget_s: a batch takes no longer; well below the lease that it is graded under.
         """
         self.faults: Counter[str] = Counter()
+        self.protections: tuple[str, ...] = ()
         self._limit_s = section.time_limit_s
+        self._budget_s = budget_s
         self._lock = threading.Lock()
         self._child: _Child | None = None
         setup = {
@@ -89,7 +101,7 @@ class Grader:
             "seed": seed,
             "secret": None if secret is None else secret.hex(),
         }
-        self._setup = json_line(setup)
+        self._setup = _json_line(setup)
 
     def __enter__(self) -> Self:
         with self._lock:
@@ -103,31 +115,49 @@ class Grader:
         """Rewards in [0, 1], in order.
 
         Raises:
-            GraderUnavailable: the child does not start.
+            GraderUnavailable: the child does not start, or the machine cannot confine it.
         """
         with self._lock:
-            rewards: list[float] = []
-            while len(rewards) < len(submissions):
-                rewards += self._grade_until_lost(submissions[len(rewards) :])
-            return tuple(rewards)
+            rewards: dict[int, float] = {}
+            for number, submission in enumerate(submissions):
+                if len(submission.completion) > MAX_COMPLETION_CHARS:
+                    rewards[number] = self._zero("oversized", "completion too long")
+            self._running()
+            ends_s = time.monotonic() + self._budget_s
+            while missing := [n for n in range(len(submissions)) if n not in rewards]:
+                found = len(rewards)
+                try:
+                    self._ask({n: submissions[n] for n in missing}, ends_s, rewards)
+                except _ChildLost as lost:
+                    self._drop()
+                    if len(rewards) == found or time.monotonic() >= ends_s:
+                        self._give_up(set(missing) - set(rewards), str(lost), rewards)
+            return tuple(rewards[number] for number in range(len(submissions)))
 
     def close(self) -> None:
         """End the child; a later batch would start a new one."""
         with self._lock:
             self._drop()
 
-    def _grade_until_lost(self, submissions: Sequence[Submission]) -> list[float]:
-        """Rewards of the first submissions: all, or those up to one that loses the child."""
-        rewards: list[float] = []
+    def _ask(
+        self, submissions: dict[int, Submission], ends_s: float, rewards: dict[int, float]
+    ) -> None:
+        """Put a reward beside each number, as they come."""
         child = self._running()
-        child.send(b"".join(_request(submission) for submission in submissions))
-        try:
-            for _ in submissions:
-                rewards.append(self._judge(child.receive(self._limit_s)))
-        except _ChildLost as lost:
-            rewards.append(self._zero(str(lost), f"on grading {len(rewards) + 1} of its batch"))
-            self._drop()
-        return rewards
+        left_s = max(0.0, ends_s - time.monotonic())
+        child.send(_batch(submissions, self._limit_s, left_s))
+        last_s = time.monotonic() + left_s + GRACE_S
+        for _ in range(len(submissions)):
+            reply = child.receive(last_s - time.monotonic())
+            number = reply.get("number")
+            if not isinstance(number, int) or number not in submissions or number in rewards:
+                raise _ChildLost("garbled")
+            rewards[number] = self._judge(reply)
+
+    def _give_up(self, numbers: set[int], cause: str, rewards: dict[int, float]) -> None:
+        """Neither time nor a new child helps."""
+        for number in sorted(numbers):
+            rewards[number] = self._zero(cause, f"the grading process was lost at {number}")
 
     def _judge(self, reply: dict[str, Any]) -> float:
         if "fault" in reply:
@@ -138,13 +168,17 @@ class Grader:
         return reward
 
     def _zero(self, cause: str, detail: str) -> float:
+        cause = cause if cause in CAUSES else "garbled"  # a cell may say what it likes
         self.faults[cause] += 1
-        log.warning("grading fault: %s: %s", cause, detail)
+        log.warning("grading fault: %s: %.500r", cause, detail)
         return 0.0
 
     def _running(self) -> "_Child":
         if self._child is None:
             self._child = _Child(self._setup)
+            self.protections = self._child.protections
+            if not self.protections:
+                log.warning("graders are not confined on %s", sys.platform)
         return self._child
 
     def _drop(self) -> None:
@@ -158,7 +192,7 @@ class _Child:
 
     def __init__(self, setup: bytes) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "archipel.training.grading_child"],
+            [sys.executable, "-P", "-m", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=_scrubbed_environment(),
@@ -178,7 +212,8 @@ class _Child:
             raise GraderUnavailable(f"the grading process did not start: {lost}") from None
         if "ready" not in reply:
             self.kill()
-            raise GraderUnavailable(f"the environment cannot be made: {reply.get('detail')}")
+            raise GraderUnavailable(f"nothing can be graded: {reply.get('detail')}")
+        self.protections = tuple(map(str, reply.get("protections", ())))
 
     def send(self, data: bytes) -> None:
         """Queue `data`; it leaves while `receive` waits."""
@@ -190,7 +225,7 @@ class _Child:
 
     def receive(self, limit_s: float) -> dict[str, Any]:
         """The next reply, at most `limit_s` seconds from now."""
-        deadline = time.monotonic() + limit_s
+        deadline = time.monotonic() + max(0.0, limit_s)
         while (line := next(self._lines, None)) is None:
             ready = self._selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -238,10 +273,17 @@ class _Child:
             self._selector.unregister(self._requests)
 
 
-def _request(submission: Submission) -> bytes:
-    fits = len(submission.completion) <= MAX_COMPLETION_CHARS
-    completion = submission.completion if fits else None
-    return json_line([submission.split, submission.index, completion, submission.finished])
+def _batch(submissions: dict[int, Submission], limit_s: float, budget_s: float) -> bytes:
+    header = {"count": len(submissions), "limit_s": limit_s, "budget_s": budget_s}
+    lines = [
+        [number, each.split, each.index, each.completion, each.finished]
+        for number, each in submissions.items()
+    ]
+    return b"".join(map(_json_line, (header, *lines)))
+
+
+def _json_line(value: Any) -> bytes:
+    return json.dumps(value).encode() + b"\n"
 
 
 def _pipe(stream: IO[bytes] | None) -> int:
