@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+from archipel import SAME_HASHES
 from archipel.records.recipe import EnvironmentSection
 
 log = logging.getLogger(__name__)
@@ -299,7 +300,7 @@ def _scrubbed_environment() -> dict[str, str]:
     return {
         "PATH": os.defpath,
         "PYTHONPATH": paths,
-        "PYTHONHASHSEED": "0",
+        **SAME_HASHES,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
     }
