@@ -42,6 +42,28 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def test_data_of_a_new_recipe_takes_a_new_child_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "questions.jsonl"
+    data.write_text("x")
+
+    async def story() -> list[bool]:
+        worker = await started(tmp_path, monkeypatch, SILENT)
+        first = worker._process.pid
+        try:
+            seen = [
+                await worker.let_read([tmp_path / "gone.jsonl"]),
+                await worker.let_read([data]),
+                await worker.let_read([data, *worker._start.setup.readable]),
+            ]
+            return [*seen, worker.alive, is_gone(first), data in worker._start.setup.readable]
+        finally:
+            await worker.close()
+
+    assert asyncio.run(story()) == [False, True, False, True, True, True]
+
+
 def test_a_question_that_was_dropped_ends_the_child(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

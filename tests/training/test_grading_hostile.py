@@ -70,7 +70,7 @@ INSIDE = {
     "patch what is built in": "import builtins\nbuiltins.float = lambda *_: 1.0\njson.dumps = str",
     "leave a thread": "threading.Thread(target=time.sleep, args=(99,)).start()",
     "leave a handler": "import atexit\natexit.register(lambda: open(FOLDER + '/late', 'w'))",
-    "print": "print('{\"number\": 1, \"reward\": 1.0}' * 99, flush=True)",
+    "print": 'print(\'{"number": 1, "reward": 1.0}\' * 99, flush=True)',
     "complain": "sys.stderr.write('x' * 99)",
 }
 LOSING = {
@@ -80,7 +80,7 @@ LOSING = {
     "crash": "ctypes.string_at(0)",
     "close": "os.closerange(0, 999)",
     "flood": "[os.write(3, b'x' * 4096) for _ in range(99)]",
-    "speak for others": "[os.write(fd, b'{\"number\": 1, \"reward\": 1.0}\\n' * 3) for fd in range(3, 4)]",
+    "speak for others": '[os.write(fd, b\'{"number": 1, "reward": 1.0}\\n\' * 3) for fd in range(3, 4)]',
     "speak nonsense": "os.write(3, b'[' * 100_000 + b'\\n')",
     "say too much": "reward = 7.0",
     "hang": "time.sleep(99)",
@@ -190,7 +190,7 @@ def test_the_grader_may_be_started_by_a_thread_that_ends(hostile: Any) -> None:
 def test_a_machine_that_cannot_confine_grades_no_text_that_may_be_evaluated(
     hostile: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archipel.training.grading.PROGRAM", "grading_without_landlock")
+    monkeypatch.setattr("archipel.training.grading_pipe.PROGRAM", "grading_without_landlock")
     with pytest.raises(GraderUnavailable, match=r"does not confine them \(file_reads, .* missing"):
         hostile().__enter__()
     with Grader(EnvironmentSection(name="secret_order"), 0, b"secret") as grader:

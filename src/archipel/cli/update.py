@@ -31,6 +31,13 @@ def command() -> None:
     is_flag=True,
     help="Do runs whose recipe was not approved here; a recipe names files that this role reads.",
 )
+@click.option(
+    "--readable",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, resolve_path=True),
+    metavar="PATH",
+    help="A file or folder that environments may read besides what recipes name; repeatable.",
+)
 def join(
     lab_url: str,
     home: Path | None,
@@ -39,6 +46,7 @@ def join(
     kinds: str | None,
     secrets: Path | None,
     any_recipe: bool,
+    readable: tuple[Path, ...],
     give_up: float | None,
     metrics_port: int | None,
     quiet: bool,
@@ -55,7 +63,7 @@ def join(
       archipel update join http://lab.example:8440 --kinds evaluate
       archipel update join http://lab.example:8440 --ranks 2
     """
-    from archipel.cli.agents import run_agent
+    from archipel.cli.agents import readable_folders, run_agent
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED
 
@@ -74,6 +82,7 @@ def join(
         secrets=secrets,
         any_recipe=any_recipe,
         environment=child_environment() | thread_environment(threads),
+        readable=(*readable_folders(), *readable),
     )
     run_agent(settings, metrics_port, quiet)
 

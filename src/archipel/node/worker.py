@@ -10,7 +10,8 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from archipel import source_environment
@@ -41,6 +42,20 @@ class WorkerLost(Exception):
     """The child is gone or does not make sense any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """How a child was started."""
+
+    setup: Setup
+    environment: Mapping[str, str]
+    log: Path
+    ranks: int
+
+
+def _covers(setup: Setup, path: Path) -> bool:
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in setup.readable)
+
+
 def _program(ranks: int) -> list[str]:
     """Arguments to Python; several ranks are torchrun's business."""
     if ranks == 1:
@@ -52,9 +67,10 @@ def _program(ranks: int) -> list[str]:
 class Worker:
     """One child process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, protections: tuple[str, ...]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, start: "_Start") -> None:
         self._process = process
-        self.protections = protections
+        self._start = start
+        self.protections: tuple[str, ...] = ()
 
     @classmethod
     async def start(
@@ -77,7 +93,7 @@ class Worker:
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
             )
-        worker = cls(process, ())
+        worker = cls(process, _Start(setup, environment, log, ranks))
         try:
             worker._send(setup)
             ready = await worker._receive(START_LIMIT_S)
@@ -97,6 +113,25 @@ class Worker:
     def alive(self) -> bool:
         """Still running."""
         return self._process.returncode is None
+
+    async def let_read(self, paths: Sequence[Path]) -> bool:
+        """See that the child may read these files; True when a new one had to start for it.
+
+        A fence cannot be moved, so the child that knew nothing of the files ends.
+
+        Raises:
+            WorkerLost: the new one did not come up.
+        """
+        start = self._start
+        fresh = [path for path in paths if path.exists() and not _covers(start.setup, path)]
+        if not fresh:
+            return False
+        await self.kill()
+        setup = start.setup.model_copy(update={"readable": (*start.setup.readable, *fresh)})
+        worker = await Worker.start(setup, start.environment, start.log, start.ranks)
+        self._process, self._start = worker._process, worker._start
+        self.protections = worker.protections
+        return True
 
     async def work(self, message: DoWork, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
         """Run one piece of work.

@@ -7,52 +7,34 @@ batch goes on. What one completion does, no other's reward shows. The secret tra
 arguments or the environment. POSIX only.
 """
 
-import contextlib
-import json
 import logging
 import math
-import os
-import selectors
-import signal
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from archipel import SAME_HASHES
-from archipel.records.recipe import EnvironmentSection
+from archipel.records.recipe import EnvironmentSection, Recipe
+from archipel.training.grading_pipe import Child, ChildLost, GraderUnavailable, json_line
+
+__all__ = ["Grader", "GraderUnavailable", "Submission", "grader_of"]
 
 log = logging.getLogger(__name__)
 
-START_LIMIT_S = 120.0
-"""Importing an environment's package may be slow on a busy machine."""
 BUDGET_S = 60.0
 """A batch takes no longer, unless more was given."""
+LEASE_SHARE = 0.2
+"""Of the time that an update or an evaluation may take, for grading one batch."""
 GRACE_S = 10.0
 """Beyond the budget, for what is no grading: making tasks, forking, a busy machine."""
 MAX_COMPLETION_CHARS = 1_000_000
 """A longer completion is not graded."""
-MAX_REPLY_BYTES = 4096
-"""A child that sends a longer line is broken."""
-READ_BYTES = 65_536
 
 DEFAULT_FACTORY = "archipel.training.environments.environment:make_environment"
 CAUSES = frozenset({"timeout", "crash", "exception", "out_of_range", "garbled", "oversized"})
-PROGRAM = "archipel.work.grading.process"
-"""A process like that of work; named, not imported: its room lies above this one."""
-
-
-class GraderUnavailable(RuntimeError):
-    """The grading process does not start; the message carries what it said."""
-
-
-class _ChildLost(Exception):
-    """The child cannot answer the gradings at hand; the message is the cause that is counted."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +77,14 @@ class Grader:
         self._limit_s = section.time_limit_s
         self._budget_s = budget_s
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self._child: Child | None = None
         setup = {
             "factory": factory,
             "section": section.model_dump(mode="json"),
             "seed": seed,
             "secret": None if secret is None else secret.hex(),
         }
-        self._setup = _json_line(setup)
+        self._setup = json_line(setup)
 
     def __enter__(self) -> Self:
         with self._lock:
@@ -129,7 +111,7 @@ class Grader:
                 found = len(rewards)
                 try:
                     self._ask({n: submissions[n] for n in missing}, ends_s, rewards)
-                except _ChildLost as lost:
+                except ChildLost as lost:
                     self._drop()
                     if len(rewards) == found or time.monotonic() >= ends_s:
                         self._give_up(set(missing) - set(rewards), str(lost), rewards)
@@ -152,7 +134,7 @@ class Grader:
             reply = child.receive(last_s - time.monotonic())
             number = reply.get("number")
             if not isinstance(number, int) or number not in submissions or number in rewards:
-                raise _ChildLost("garbled")
+                raise ChildLost("garbled")
             rewards[number] = self._judge(reply)
 
     def _give_up(self, numbers: set[int], cause: str, rewards: dict[int, float]) -> None:
@@ -174,9 +156,9 @@ class Grader:
         log.warning("grading fault: %s: %.500r", cause, detail)
         return 0.0
 
-    def _running(self) -> "_Child":
+    def _running(self) -> Child:
         if self._child is None:
-            self._child = _Child(self._setup)
+            self._child = Child(self._setup)
             self.protections = self._child.protections
             if not self.protections:
                 log.warning("graders are not confined on %s", sys.platform)
@@ -188,90 +170,10 @@ class Grader:
             self._child = None
 
 
-class _Child:
-    """One grading process: bytes out and lines in without ever blocking on both pipes."""
-
-    def __init__(self, setup: bytes) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_scrubbed_environment(),
-            start_new_session=True,  # its own group: killed whole, and deaf to our Ctrl-C
-        )
-        self._requests, self._replies = _pipe(self._process.stdin), _pipe(self._process.stdout)
-        self._outgoing = memoryview(b"")
-        self._incoming = b""
-        self._lines: Iterator[bytes] = iter(())
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._replies, selectors.EVENT_READ)
-        self.send(setup)
-        try:
-            reply = self.receive(START_LIMIT_S)
-        except _ChildLost as lost:
-            self.kill()
-            raise GraderUnavailable(f"the grading process did not start: {lost}") from None
-        if "ready" not in reply:
-            self.kill()
-            raise GraderUnavailable(f"nothing can be graded: {reply.get('detail')}")
-        self.protections = tuple(map(str, reply.get("protections", ())))
-
-    def send(self, data: bytes) -> None:
-        """Queue `data`; it leaves while `receive` waits."""
-        self._outgoing = memoryview(bytes(self._outgoing) + data)
-        if self._outgoing:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(self._requests)
-            self._selector.register(self._requests, selectors.EVENT_WRITE)
-
-    def receive(self, limit_s: float) -> dict[str, Any]:
-        """The next reply, at most `limit_s` seconds from now."""
-        deadline = time.monotonic() + max(0.0, limit_s)
-        while (line := next(self._lines, None)) is None:
-            ready = self._selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise _ChildLost("timeout")
-            for key, _ in ready:
-                if key.fd == self._replies:
-                    self._read()
-                else:
-                    self._write()
-        try:
-            reply = json.loads(line)
-        except ValueError:
-            raise _ChildLost("garbled") from None
-        if not isinstance(reply, dict):
-            raise _ChildLost("garbled")
-        return reply
-
-    def kill(self) -> None:
-        """End the process and everything it started."""
-        self._selector.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-        self._process.wait()
-
-    def _read(self) -> None:
-        data = os.read(self._replies, READ_BYTES)
-        if not data:
-            raise _ChildLost("crash")
-        *lines, self._incoming = (self._incoming + data).split(b"\n")
-        if len(self._incoming) > MAX_REPLY_BYTES:
-            raise _ChildLost("garbled")
-        self._lines = iter(lines)
-
-    def _write(self) -> None:
-        try:
-            sent = os.write(self._requests, self._outgoing)
-        except BrokenPipeError:
-            sent = len(self._outgoing)  # its end shows as end of file on the replies
-        self._outgoing = self._outgoing[sent:]
-        if not self._outgoing:
-            self._selector.unregister(self._requests)
+def grader_of(recipe: Recipe, secret: bytes | None) -> Grader:
+    """The grader of a run, whose batches take a small part of the lease that they are graded under."""
+    budget_s = recipe.lease.update_deadline_s * LEASE_SHARE
+    return Grader(recipe.environment, recipe.run.seed, secret, budget_s=budget_s)
 
 
 def _batch(submissions: dict[int, Submission], limit_s: float, budget_s: float) -> bytes:
@@ -280,27 +182,4 @@ def _batch(submissions: dict[int, Submission], limit_s: float, budget_s: float) 
         [number, each.split, each.index, each.completion, each.finished]
         for number, each in submissions.items()
     ]
-    return b"".join(map(_json_line, (header, *lines)))
-
-
-def _json_line(value: Any) -> bytes:
-    return json.dumps(value).encode() + b"\n"
-
-
-def _pipe(stream: IO[bytes] | None) -> int:
-    if stream is None:
-        raise GraderUnavailable("the grading process has no pipe")
-    os.set_blocking(stream.fileno(), False)
-    return stream.fileno()
-
-
-def _scrubbed_environment() -> dict[str, str]:
-    """Nothing of the parent's but where its modules are."""
-    paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    return {
-        "PATH": os.defpath,
-        "PYTHONPATH": paths,
-        **SAME_HASHES,
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-    }
+    return b"".join(map(json_line, (header, *lines)))

@@ -22,7 +22,7 @@ from archipel.records.recipe import Recipe
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.environments.environment import make_environment
-from archipel.training.grading import Grader, Submission
+from archipel.training.grading import Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
@@ -55,7 +55,7 @@ class Learner:
         self._prompts = Prompts(self.recipe, environment, self._tokenizer)
         self._outbox = Outbox(folder)
         self._trainer = started_trainer(context, self.recipe, folder, told)
-        self._grader = Grader(section, seed, context.secret)
+        self._grader = grader_of(self.recipe, context.secret)
         self._policy: Policy | None = None
 
     @property

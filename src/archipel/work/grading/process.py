@@ -57,7 +57,7 @@ computes at first use is there already in every cell."""
 
 
 class CannotConfine(RuntimeError):
-    """This machine does not offer what grading a text that may be evaluated takes."""
+    """Grading a text that may be evaluated takes more than this machine offers."""
 
 
 class Grading:
