@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,27 @@ def test_data_of_a_new_recipe_takes_a_new_child_once(
             await worker.close()
 
     assert asyncio.run(story()) == [False, True, False, True, True, True]
+
+
+def test_a_child_that_fills_the_disk_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        made = replace(settings(tmp_path, "http://lab"), max_scratch_bytes=100_000)
+        setup = ready_home(made, ())
+        many = (
+            f"{READY}\n"
+            "for number in range(9):\n"
+            f"    open({str(setup.scratch)!r} + f'/{{number}}', 'wb').write(bytes(20_000))\n"
+            f"time.sleep({FOREVER_S})"
+        )
+        monkeypatch.setattr("archipel.node.worker._program", lambda ranks: ["-c", many])
+        worker = await Worker.start(setup, {}, tmp_path / "log")
+        with pytest.raises(WorkerLost, match="at most 100000 are allowed"):
+            await worker.benchmark()
+        assert not worker.alive
+
+    asyncio.run(story())
 
 
 def test_a_question_that_was_dropped_ends_the_child(

@@ -32,6 +32,11 @@ def command() -> None:
     help="Do runs whose recipe was not approved here; a recipe names files that this role reads.",
 )
 @click.option(
+    "--max-memory-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Address space of the work process [three quarters of this machine's memory, at least 4].",
+)
+@click.option(
     "--readable",
     multiple=True,
     type=click.Path(path_type=Path, exists=True, resolve_path=True),
@@ -46,6 +51,7 @@ def join(
     kinds: str | None,
     secrets: Path | None,
     any_recipe: bool,
+    max_memory_gb: float | None,
     readable: tuple[Path, ...],
     give_up: float | None,
     metrics_port: int | None,
@@ -81,6 +87,7 @@ def join(
         give_up_s=give_up,
         secrets=secrets,
         any_recipe=any_recipe,
+        max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         environment=child_environment() | thread_environment(threads),
         readable=(*readable_folders(), *readable),
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel import source_environment
+from archipel.node.scratch import used_bytes
 from archipel.records.fields import Closed
 from archipel.work.messages import (
     MAX_LINE_BYTES,
@@ -36,6 +37,8 @@ START_LIMIT_S = 120.0
 POSITION_LIMIT_S = 60.0
 BENCHMARK_LIMIT_S = 120.0
 TERM_LIMIT_S = 3.0
+WATCH_S = 0.5
+"""Between looks at what the child has written; a disk takes a gigabyte in that time at most."""
 
 
 class WorkerLost(Exception):
@@ -70,6 +73,7 @@ class Worker:
     def __init__(self, process: asyncio.subprocess.Process, start: "_Start") -> None:
         self._process = process
         self._start = start
+        self._ended_for = ""
         self.protections: tuple[str, ...] = ()
 
     @classmethod
@@ -174,6 +178,33 @@ class Worker:
         await self.kill()
 
     async def _ask(self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
+        watch = asyncio.create_task(self._watch_scratch())
+        try:
+            return await self._answered(message, limit_s, on_tokens)
+        except WorkerLost:
+            if self._ended_for:
+                raise WorkerLost(self._ended_for) from None
+            raise
+        finally:
+            watch.cancel()
+
+    async def _watch_scratch(self) -> None:
+        """Ends a child that fills the disk."""
+        scratch, bound = self._start.setup.scratch, self._start.setup.max_file_bytes
+        if bound is None:
+            return
+        used = 0
+        while used <= bound:
+            await asyncio.sleep(WATCH_S)
+            used = await asyncio.to_thread(used_bytes, scratch)
+        self._ended_for = (
+            f"the child wrote {used} bytes into {scratch}, at most {bound} are allowed"
+        )
+        await self.kill()
+
+    async def _answered(
+        self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]
+    ) -> Done:
         self._send(message)
         deadline = asyncio.get_running_loop().time() + limit_s
         while True:

@@ -56,7 +56,7 @@ class Setup(Closed):
     device: str
     max_memory_bytes: int | None
     max_file_bytes: int | None = None
-    """Largest file it may write."""
+    """Largest file it may write; all that it writes together is no more either."""
     trusted: bool
     """A trusted role's child may start graders and ranks."""
 
