@@ -100,5 +100,5 @@ def _serve_metrics(agent: "Agent", port: int) -> None:
 
 
 def readable_folders() -> tuple[Path, ...]:
-    """Where this package's own code lies, which the work process must be able to read."""
+    """Where this package's own code lies, which work processes must be able to read."""
     return (Path(__file__).resolve().parents[2],)

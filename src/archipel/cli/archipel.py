@@ -90,8 +90,10 @@ def command() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Entry point: the one place where errors become exit codes."""
-    from archipel.cli.doors import Mendable, thread_environment
+    from archipel.cli.doors import Mendable, start_over_with_same_hashes, thread_environment
 
+    if arguments is None:
+        start_over_with_same_hashes()
     for name, value in thread_environment(1).items():
         os.environ.setdefault(name, value)  # read once by the tensor library, when it loads
     for stream in (sys.stdout, sys.stderr):

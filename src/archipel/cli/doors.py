@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from archipel import SAME_HASHES
+
 DEFAULT_LAB_URL = "http://127.0.0.1:8440"
 
 
@@ -44,7 +46,19 @@ def child_environment() -> dict[str, str]:
     """What a work process may know of this machine: where programs are, and how to count threads."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
     gpu = {name: value for name, value in os.environ.items() if name.startswith(("CUDA_", "HIP_"))}
-    return kept | gpu | thread_environment(1) | KEEP_MEMORY
+    return kept | gpu | thread_environment(1) | KEEP_MEMORY | SAME_HASHES
+
+
+def start_over_with_same_hashes() -> None:
+    """Replace this process by one that makes the same tasks as every other (`SAME_HASHES`), if it may not.
+
+    Python reads the variable once, before any of our code runs.
+    """
+    is_same = all(os.environ.get(name) == value for name, value in SAME_HASHES.items())
+    if is_same or os.name != "posix" or not sys.executable:
+        return
+    os.environ.update(SAME_HASHES)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -97,7 +97,8 @@ class EnvironmentSection(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     """`secret_order`, `reasoning_gym`, `jsonl`, `verifiers`."""
     parameters: dict[str, str | int | float | bool] = Field(default={})
-    """The environment's own settings; it refuses those it does not know."""
+    """The environment's own settings; it refuses those it does not know. A file that one names is read
+    by the trusted role if the parameter is called `path` or `..._path`."""
     secret: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
     """Name of a secret that only the trusted role holds; never its value."""
     time_limit_s: Positive = 5.0
@@ -249,6 +250,15 @@ class Recipe(RecipeForm):
     def secret_name(self) -> str | None:
         """`environment.secret`."""
         return self.environment.secret
+
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """Parameters of the environment that are called `path` or `..._path`."""
+        return tuple(
+            value
+            for key, value in self.environment.parameters.items()
+            if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
+        )
 
 
 def parse_recipe(text: str) -> Recipe:
