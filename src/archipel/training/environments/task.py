@@ -62,6 +62,11 @@ def check_place(split: str, index: int) -> None:
         raise ValueError(f"got task index {index}, expected 0 or more")
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written down: JSON can carry half a surrogate pair, UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def split_of(content: str) -> str:
     """The split that owns `content`: a tenth is dev, a tenth is test, for ever.
 
