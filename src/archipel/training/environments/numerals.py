@@ -19,7 +19,7 @@ _NUMBER = re.compile(
     r"\\[dt]?frac\{(?P<above>\d+)\}\{(?P<below>\d+)\}?|(?P<whole>\d+) (?P<part>\d+)/(?P<of>\d+)|"
     # thousands as they are grouped in most places or in South Asia, plain digits, or only decimals
     r"(?P<value>(?:\d{1,3}(?:,\d{3})+|\d{1,2}(?:,\d{2})+,\d{3}|\d+)(?:\.\d+)?|\.\d+)(?:"
-    rf"(?:[eE]| ?(?:[x×*]|\\times|\\cdot) ?10 ?(?:\^|\*\*) ?)(?P<tens>{_EXPONENT})|"
+    rf"(?:[eE]| ?(?:[x\u00d7*]|\\times|\\cdot) ?10 ?(?:\^|\*\*) ?)(?P<tens>{_EXPONENT})|"
     rf" ?(?:\^|\*\*) ?(?P<power>{_EXPONENT})| ?/ ?(?P<divisor>\d+))?)",
     re.ASCII,
 )
@@ -34,7 +34,7 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 """May be glued to a number; other letters may be part of it, as in 5k or 2x."""
-_OPERATOR = re.compile(r"[-+*/^=×÷·~±<>≤≥≠≈\u2212–—:x|\\]+|\\(?:times|cdot|div)|\*\*")
+_OPERATOR = re.compile(r"[-+*/^=\u00d7÷·~±<>≤≥≠≈\u2212\u2013—:x|\\]+|\\(?:times|cdot|div)|\*\*")
 _ENLARGES = re.compile(
     r"(?:hundred|thousand|million|billion|trillion|dozen|score|lakh|crore|half|halve|third|quarter|fourth|"
     r"fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth|k|m|b|bn|mn|mln|mil|tn|e|pi|point)s?\b|"
