@@ -6,14 +6,16 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_form import (
+    InvalidRecipe,
     RecipeForm,
     RunHeader,
     Section,
@@ -21,6 +23,10 @@ from archipel.records.recipe_form import (
     read_toml,
     without_floats,
 )
+
+MICRO = 1_000_000
+FILES_OF = {"jsonl": ("path", "test_path")}
+"""Parameters of an environment that name a file."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -109,7 +115,14 @@ class SamplingSection(Section):
     """How rollouts are sampled."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
-    temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
+    """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
+    exactly the distribution that the trainer scores with."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _as_it_travels(cls, value: float) -> float:
+        return round(value * MICRO) / MICRO
 
 
 class AlgorithmSection(Section):
@@ -245,6 +258,28 @@ class Recipe(RecipeForm):
             # Recipes older than this section keep their digests.
             del sections["prompt"]
         return canonical_json(without_floats(sections))
+
+    def with_files(self, place: Callable[[str], str]) -> Self:
+        """The recipe with every file of its environment where `place` finds it by its name.
+
+        Raises:
+            InvalidRecipe: that place has no place in a record.
+        """
+        section = self.environment
+        placed = {
+            key: place(value)
+            for key in FILES_OF.get(section.name, ())
+            if isinstance(value := section.parameters.get(key), str) and value
+        }
+        if not placed:
+            return self
+        environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
+        moved = self.model_copy(update={"environment": environment})
+        try:
+            moved.canonical_bytes()
+        except NotCanonical as error:
+            raise InvalidRecipe(f"{placed!r:.200} cannot stand in a recipe: {error}") from None
+        return moved
 
     @property
     def secret_name(self) -> str | None:
