@@ -10,6 +10,7 @@ by descriptions, tensors are hashed once, when they are loaded, and a file that 
 is set aside, so that the next answer is another.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -119,6 +120,18 @@ def write_file(
 def has_checkpoint(directory: Path) -> bool:
     """Whether anything was ever saved here, whole or not."""
     return bool(_numbered(directory))
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Remove what was saved here, and the folder if nothing else is in it.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    for path in _numbered(directory):
+        path.unlink()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def read_latest(directory: Path) -> Checkpoint:
