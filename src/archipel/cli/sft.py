@@ -50,7 +50,7 @@ def command(
     import torch
 
     from archipel.training.checkpoint import remove_checkpoints
-    from archipel.training.environments.task import InvalidEnvironment
+    from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.sft import Progress
     from archipel.training.start import NoSupervisedStage, start_model
 
@@ -65,7 +65,7 @@ def command(
 
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
-    with mending(InvalidEnvironment, NoSupervisedStage, OSError, ValueError, ArithmeticError):
+    with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
         progress = start_model(recipe, out, on_step, saved, weights)
         remove_checkpoints(saved)
     seconds = time.monotonic() - began

@@ -1,11 +1,13 @@
 """Environments by name: from a recipe's section to tasks and rewards.
 
-Law: a new environment is one file and one line here.
+Laws: a new environment is one file and one line here; those of foreign packages are made apart, so that
+their tasks are the same in every process.
 """
 
 from collections.abc import Callable
 
 from archipel.records.recipe import EnvironmentSection
+from archipel.training.environments.apart import made_apart
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.parameters import Scalar, nearest
 from archipel.training.environments.reasoning_gym import ReasoningGym
@@ -27,6 +29,9 @@ _ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Enviro
     "verifiers": lambda values, seed, secret: Verifiers(values),
 }
 
+_FOREIGN = ("reasoning_gym", "verifiers")
+"""Packages that may make other tasks under another hash seed, or after another task."""
+
 
 def make_environment(section: EnvironmentSection, seed: int, secret: bytes | None) -> Environment:
     """Build the environment that a recipe names.
@@ -38,6 +43,7 @@ def make_environment(section: EnvironmentSection, seed: int, secret: bytes | Non
 
     Raises:
         InvalidEnvironment: unknown name or parameter, a value out of bounds, a missing extra.
+        TaskProcessLost: the process that would make its tasks does not start.
     """
     make = _ENVIRONMENTS.get(section.name)
     if make is None:
@@ -45,4 +51,7 @@ def make_environment(section: EnvironmentSection, seed: int, secret: bytes | Non
             f"environment.name: no environment {section.name!r}; "
             f"{nearest(section.name, _ENVIRONMENTS)}"
         )
-    return make(dict(section.parameters), seed, secret)
+    values = dict(section.parameters)
+    if section.name in _FOREIGN:
+        return made_apart(section, seed, lambda: make(values, seed, secret))
+    return make(values, seed, secret)

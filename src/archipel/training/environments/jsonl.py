@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.training.environments.answers import KINDS, Reader, make_reader
-from archipel.training.environments.parameters import Parameters, Scalar
+from archipel.training.environments.parameters import Parameters, Scalar, read_template
 from archipel.training.environments.task import (
     InvalidEnvironment,
     Task,
@@ -59,11 +59,9 @@ class Jsonl:
     def __init__(self, values: dict[str, Scalar], seed: int) -> None:
         settings = Parameters("jsonl", values)
         path, test_path = settings.text("path"), settings.text("test_path", "")
-        self._template = settings.text("template", DEFAULT_TEMPLATE)
+        self._template = read_template(settings, DEFAULT_TEMPLATE)
         self._read = _reader_of(settings)
         settings.finish()
-        if "{question}" not in self._template:
-            raise InvalidEnvironment("environment.parameters.template must hold {question}")
         test = read_problems(Path(test_path), self._read) if test_path else None
         self._parts = _split(read_problems(Path(path), self._read), test, seed)
 
