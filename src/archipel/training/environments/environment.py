@@ -20,7 +20,14 @@ from archipel.training.environments.task import (
 )
 from archipel.training.environments.verifiers import Verifiers
 
-__all__ = ["Environment", "InvalidEnvironment", "MissingSecret", "Task", "make_environment"]
+__all__ = [
+    "Environment",
+    "InvalidEnvironment",
+    "MissingSecret",
+    "Task",
+    "make_environment",
+    "require_gradable",
+]
 
 _ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Environment]] = {
     "secret_order": SecretOrder,
@@ -31,6 +38,22 @@ _ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Enviro
 
 _FOREIGN = ("reasoning_gym", "verifiers")
 """Packages that may make other tasks under another hash seed, or after another task."""
+
+_SECRETIVE = ("secret_order",)
+"""Environments that grade by something which only the trusted role knows."""
+
+
+def require_gradable(section: EnvironmentSection, secret: bytes | None) -> None:
+    """Refuse to grade without what grading needs: every reward would be a fault that looks like 0.
+
+    Raises:
+        MissingSecret: the environment needs a secret and there is none.
+    """
+    if section.name in _SECRETIVE and secret is None:
+        named = f"secret {section.secret!r}" if section.secret else "its secret"
+        raise MissingSecret(
+            f"{section.name} cannot grade without {named}; give the file that holds it (--secret-file)"
+        )
 
 
 def make_environment(section: EnvironmentSection, seed: int, secret: bytes | None) -> Environment:
