@@ -53,6 +53,12 @@ def command(
         versions=versions or plan.versions,
     )
 
+    click.echo(
+        f"whatever the recipe says: learning rate {plan.learning_rate}, {plan.minibatches} optimiser "
+        f"steps an update, {plan.versions} versions, each loss in turn",
+        err=True,
+    )
+
     def on_arm(arm: Arm) -> None:
         click.echo(
             f"seed {arm.seed}  {arm.loss:<12}  age {arm.age:>2}  reward {arm.reward:.3f}  "

@@ -123,13 +123,16 @@ def supervise(
 ) -> Progress:
     """Train `model` in place (it ends as bfloat16 values) and say how it went.
 
-    With checkpoints, a stage that was killed continues where it was last saved.
+    With checkpoints, a stage that was killed continues where it was last saved. Examples longer than the
+    model's context are left out.
 
     Raises:
+        InvalidEnvironment: too many examples in a row are left out.
         Diverged: the gradient is not finite.
         NoCheckpoint: there are checkpoints, and none of them is whole.
         AnothersCheckpoint: there is a checkpoint, and it is another stage's.
     """
+    stage = replace(stage, examples=fitting(stage.examples, model.config.max_position_embeddings))
     learner = _Learner(model, stage)
     progress = learner.resume()
     size = stage.section.batch_size

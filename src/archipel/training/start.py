@@ -21,7 +21,6 @@ from archipel.training.sft import (
     Stamp,
     SupervisedStage,
     environment_examples,
-    fitting,
     supervise,
 )
 
@@ -69,7 +68,6 @@ def start_model(
         tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     stage = supervised_stage(recipe, environment, tokenizer, checkpoints)
-    stage = replace(stage, examples=fitting(stage.examples, model.config.max_position_embeddings))
     stamp = Stamp(recipe.run.name, recipe.run.seed, _digest_of(recipe, stage.examples, model))
     progress = supervise(model, replace(stage, stamp=stamp), on_step)
     write_model(out, model, model.config, tokenizer)
