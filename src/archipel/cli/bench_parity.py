@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.outputs import PICTURE
+
 
 @click.command("parity")
 @click.option(
@@ -22,7 +24,7 @@ import click
     "--quick", is_flag=True, help="Two seeds, S = 0 and 2, 40 versions: about three minutes."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/parity-TIME].")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw the curves here.")
+@click.option("--png", type=PICTURE, help="Draw the curves here.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
 def command(
     recipe_name: str | None,
