@@ -25,8 +25,6 @@ from archipel.records.recipe_form import (
 )
 
 MICRO = 1_000_000
-FILES_OF = {"jsonl": ("path", "test_path")}
-"""Parameters of an environment that name a file."""
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -260,7 +258,8 @@ class Recipe(RecipeForm):
         return canonical_json(without_floats(sections))
 
     def with_files(self, place: Callable[[str], str]) -> Self:
-        """The recipe with every file of its environment where `place` finds it by its name.
+        """The recipe with every file of its environment where `place` finds it by its name: what a
+        parameter says that is called `path` or `..._path`.
 
         Raises:
             InvalidRecipe: that place has no place in a record.
@@ -268,8 +267,8 @@ class Recipe(RecipeForm):
         section = self.environment
         placed = {
             key: place(value)
-            for key in FILES_OF.get(section.name, ())
-            if isinstance(value := section.parameters.get(key), str) and value
+            for key, value in section.parameters.items()
+            if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
         }
         if not placed:
             return self

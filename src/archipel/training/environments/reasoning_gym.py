@@ -5,6 +5,7 @@ so no question is in two splits. Scores are the dataset's own `score_answer`.
 Law: the package is imported when an environment is made, not before (over a second).
 """
 
+import copy
 import hashlib
 from typing import Any
 
@@ -20,6 +21,8 @@ from archipel.training.environments.task import (
 
 MAX_ATTEMPTS = 1000
 """Entries drawn for one task before its split counts as empty."""
+
+MAX_KEPT_ENTRIES = 4096
 
 
 class ReasoningGym:
@@ -39,6 +42,7 @@ class ReasoningGym:
         self._template = read_template(settings, "{question}")
         self._entries = Entries(name, settings.rest())
         self._seed = seed
+        self._kept: dict[tuple[str, int, str], dict[str, Any]] = {}
         for split in SPLITS:
             self._entry(split, 0)  # what cannot be made is told now, not in the middle of a run
 
@@ -71,6 +75,15 @@ class ReasoningGym:
         return self._template.replace("{question}", entry["question"])
 
     def _entry(self, split: str, index: int, purpose: str = "task") -> dict[str, Any]:
+        """Kept, and copied: making one may take ten times as long as grading an answer to it."""
+        place = (split, index, purpose)
+        if place not in self._kept:
+            if len(self._kept) >= MAX_KEPT_ENTRIES:
+                self._kept.clear()
+            self._kept[place] = self._made(split, index, purpose)
+        return copy.deepcopy(self._kept[place])
+
+    def _made(self, split: str, index: int, purpose: str) -> dict[str, Any]:
         refused: Exception | None = None
         for attempt in range(MAX_ATTEMPTS):
             key = f"{self._seed}/{purpose}/{split}/{index}/{attempt}".encode()
