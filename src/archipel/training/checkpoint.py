@@ -73,7 +73,7 @@ def write_checkpoint(
         OSError: the disk is full or not writable; earlier checkpoints are untouched.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in (*directory.glob(".*.partial"), *directory.glob(f"*{DAMAGED}")):
+    for leftover in _leftovers(directory):
         leftover.unlink()
     path = checkpoint_file(directory, number)
     write_file(path, number, tensors, facts)
@@ -123,12 +123,12 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def remove_checkpoints(directory: Path) -> None:
-    """Remove what was saved here, and the folder if nothing else is in it.
+    """Remove what was saved here, leftovers included, and the folder if nothing else is in it.
 
     Raises:
         OSError: a file cannot be removed.
     """
-    for path in _numbered(directory):
+    for path in (*_numbered(directory), *_leftovers(directory)):
         path.unlink()
     with contextlib.suppress(OSError):
         directory.rmdir()
@@ -244,6 +244,11 @@ def _numbered(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+
+
+def _leftovers(directory: Path) -> list[Path]:
+    """Files of writes that were cut short, and of checkpoints that turned out damaged."""
+    return [*directory.glob(".*.partial"), *directory.glob(f"*{DAMAGED}")]
 
 
 def _flush(path: Path) -> None:
