@@ -12,7 +12,7 @@ from archipel.training.environments import jsonl
 from archipel.training.environments.answers import final_number
 from archipel.training.environments.jsonl import BadProblemFile, Jsonl, read_problems
 from archipel.training.environments.numerals import MAX_NUMBER_CHARS
-from archipel.training.environments.task import InvalidEnvironment
+from archipel.training.environments.task import InvalidEnvironment, split_of
 
 EXCERPT = Path(__file__).parents[1] / "vectors" / "gsm8k_excerpt.jsonl"
 """Five problems of GSM8K (Cobbe et al. 2021), MIT, github.com/openai/grade-school-math."""
@@ -173,3 +173,8 @@ def test_a_template_without_the_question_is_refused(tmp_path):
     path = str(write(tmp_path / "sums.jsonl", problems(60)))
     with pytest.raises(InvalidEnvironment, match="question"):
         Jsonl({"path": path, "template": "Answer:"}, 0)
+
+
+def test_a_question_that_cannot_be_written_down_belongs_to_no_split():
+    with pytest.raises(InvalidEnvironment, match="surrogate"):
+        split_of("cut \ud83d")
