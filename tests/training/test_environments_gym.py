@@ -123,6 +123,18 @@ def test_an_entry_that_draws_from_global_chance_is_the_same_and_leaves_it_alone(
     assert again.task("train", 3) == first
 
 
+def test_a_dataset_that_seeds_numpy_is_given_numbers_that_fit(monkeypatch):
+    class Seeding(Shrinking):
+        def __getitem__(self, number):
+            np.random.seed(number)
+            return {"question": f"{np.random.rand()}?", "answer": None}
+
+    monkeypatch.setattr(gym_entries, "_make_dataset", lambda name, values, size: Seeding())
+    environment = gym(task="any")
+    assert len({environment.task("train", index).prompt for index in range(50)}) == 50
+    assert environment.supervised(0) is None, "it gives no answers, and `None` is not one"
+
+
 def test_a_dataset_whose_every_entry_fails_is_refused_when_the_recipe_is_read(monkeypatch):
     class Empty(Shrinking):
         def __getitem__(self, number):

@@ -20,6 +20,8 @@ from archipel.training.environments.task import InvalidEnvironment
 COUNTED_ENTRIES = 5_000
 """Entries of a dataset that has to be told how many it has; further numbers begin again."""
 
+NUMPY_SEEDS = 2**32
+
 ENTRY_FAULTS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 """How generators fail on an unlucky number; the next number is tried."""
 
@@ -39,21 +41,21 @@ class Entries:
         """Raises InvalidEnvironment: no such dataset, unknown or refused settings, a missing extra."""
         self._size = 1
         self._dataset = _make_dataset(name, values, self._size)
-        self._is_counted = False
+        self._period: int | None = None
+        """Further numbers begin again from 0."""
         try:
             self[_FAR]
         except IndexError:
-            self._is_counted, self._size = True, COUNTED_ENTRIES
+            self._period = self._size = COUNTED_ENTRIES
             self._dataset = _make_dataset(name, values, self._size)
-        except ENTRY_FAULTS:
-            pass  # an unlucky number: the caller tries others
+        except ENTRY_FAULTS:  # an unlucky number, or one too large to seed NumPy with
+            self._period = NUMPY_SEEDS
 
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The entry of this number. Raises one of ENTRY_FAULTS when there is none."""
         self._dataset.size = self._size
         with _global_chance(number):
-            place = number % self._size if self._is_counted else number
-            entry: dict[str, Any] = self._dataset[place]
+            entry: dict[str, Any] = self._dataset[number % self._period if self._period else number]
         if _ASKS_ELSEWHERE.search(entry["question"]):
             raise LookupError(f"entry {number} asks the clock or the machine for its answer")
         return entry
@@ -71,7 +73,7 @@ def _global_chance(seed: int) -> Iterator[None]:
     theirs = numpy.random.get_state() if numpy else None
     random.seed(seed)
     if numpy:
-        numpy.random.seed(seed % 2**32)
+        numpy.random.seed(seed % NUMPY_SEEDS)
     try:
         yield
     finally:

@@ -65,11 +65,14 @@ class ReasoningGym:
             return 1.0
         return float(self._entries.score(answer, entry))
 
-    def supervised(self, index: int) -> tuple[str, str]:
-        """A training question with its answer, or with one that says nothing about it."""
+    def supervised(self, index: int) -> tuple[str, str] | None:
+        """A training question with its answer, or with one that says nothing about it.
+
+        None where the dataset scores answers without giving one.
+        """
         entry = self._entry("train", index)
         told = entry if self._own_labels else self._entry("train", index, purpose="label")
-        return self._prompt(entry), str(told["answer"])
+        return None if told["answer"] is None else (self._prompt(entry), str(told["answer"]))
 
     def _prompt(self, entry: dict[str, Any]) -> str:
         return self._template.replace("{question}", entry["question"])
