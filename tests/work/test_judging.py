@@ -57,7 +57,7 @@ def test_without_the_secret_nothing_is_sampled_and_no_score_is_given(model: Path
 def test_a_score_is_given_only_if_some_answer_could_be_graded(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "Grader", Failing)
+    monkeypatch.setattr(judging, "grader_of", Failing)
     monkeypatch.setattr(Failing, "count", 2)
     with pytest.raises(NothingGraded, match=r"none of 2 answers could be graded \(timeout: 2\)"):
         judge(model, RECIPE, SECRET, Trial(4))

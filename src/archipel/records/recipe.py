@@ -258,18 +258,13 @@ class Recipe(RecipeForm):
         return canonical_json(without_floats(sections))
 
     def with_files(self, place: Callable[[str], str]) -> Self:
-        """The recipe with every file of its environment where `place` finds it by its name: what a
-        parameter says that is called `path` or `..._path`.
+        """The recipe with every one of its `data_paths` where `place` finds it.
 
         Raises:
             InvalidRecipe: that place has no place in a record.
         """
         section = self.environment
-        placed = {
-            key: place(value)
-            for key, value in section.parameters.items()
-            if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
-        }
+        placed = {key: place(value) for key, value in self._named_files.items()}
         if not placed:
             return self
         environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
@@ -288,11 +283,15 @@ class Recipe(RecipeForm):
     @property
     def data_paths(self) -> tuple[str, ...]:
         """Parameters of the environment that are called `path` or `..._path`."""
-        return tuple(
-            value
+        return tuple(self._named_files.values())
+
+    @property
+    def _named_files(self) -> dict[str, str]:
+        return {
+            key: value
             for key, value in self.environment.parameters.items()
             if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
-        )
+        }
 
 
 def parse_recipe(text: str) -> Recipe:
