@@ -210,11 +210,13 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
       archipel run export secret-order --version 40 --out trained-40
     """
     from archipel.blobs import BlobStore
+    from archipel.model.new_directory import require_free
     from archipel.node.operator import fetch_version
     from archipel.work.export import ExportFailed, write_version
 
     folder = home_folder("export", home)
     with mending(ExportFailed, OSError, ValueError):
+        require_free(out)
         store, support = BlobStore(folder / "blobs"), folder / "models" / name
         links = ask_lab(fetch_version(lab_url, store, name, version, support))
         digest = write_version(links, support, out)

@@ -22,6 +22,7 @@ from torch import Tensor
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.network import Decoder
+from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import INDEX_FILE, SINGLE_FILE, weight_files
 
@@ -93,10 +94,9 @@ def write_model(
     """
     state = weights.state_dict() if isinstance(weights, Decoder) else dict(weights)
     _check_state(state, config)
-    if path.exists() and any(path.iterdir()):
-        raise FileExistsError(f"{path} is not empty; name a new directory")
+    require_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     _write_json(
