@@ -15,6 +15,7 @@ from archipel.node.approvals import is_approved
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.failures import WorkFailure
 from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make_empty
 from archipel.node.lease import Lease
 from archipel.node.operator import copy_file, is_copy_of
@@ -46,12 +47,14 @@ CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
 
 
-class Unprepared(Exception):
+class Unprepared(WorkFailure):
     """The machine lacks something that the work needs; the message says what to do."""
 
 
-class Unapproved(Exception):
+class Unapproved(WorkFailure):
     """The work is of a run that this machine's operator did not approve; the message says how to."""
+
+    outcome = "unapproved"
 
 
 @dataclass
@@ -221,7 +224,10 @@ class Errands:
             return None
         path = (self._settings.secrets or self._settings.home / "secrets") / name
         if not path.is_file():
-            raise Unprepared(f"the run needs secret {name!r}; put it into {path} (mode 0600)")
+            raise Unprepared(
+                f"the run needs secret {name!r}: make one with `archipel update secret {name}`, or put "
+                f"yours into {path} (mode 0600)"
+            )
         if path.stat().st_mode & 0o077:
             raise Unprepared(f"{path} may be read by others; run: chmod 600 {path}")
         with path.open("rb") as file:
