@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from archipel.training.environments.jsonl import read_problems
 from archipel.work.child import Child
@@ -51,6 +52,7 @@ FAULTS = {
     ],
     None: [
         (raising(OSError(errno.ENOSPC, "No space left on device")), "make room on the disk"),
+        (raising(SafetensorError("Error: No space left on device (os error 28)")), "make room"),
         (raising(OSError("cannot write 1.safetensors: I/O error")), "make room on the disk"),
     ],
 }

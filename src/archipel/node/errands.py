@@ -20,6 +20,7 @@ from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make
 from archipel.node.lease import Lease
 from archipel.node.operator import copy_file, is_copy_of
 from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
+from archipel.node.secrets import NoSecret, read_secret
 from archipel.node.settings import NodeSettings
 from archipel.node.supply import Supply
 from archipel.node.weights import Weights
@@ -42,7 +43,6 @@ from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
 from archipel.work.recent import Recent
 
-MAX_SECRET_BYTES = 4096
 CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
 
@@ -222,16 +222,11 @@ class Errands:
     def _secret(self, name: str | None) -> bytes | None:
         if name is None:
             return None
-        path = (self._settings.secrets or self._settings.home / "secrets") / name
-        if not path.is_file():
-            raise Unprepared(
-                f"the run needs secret {name!r}: make one with `archipel update secret {name}`, or put "
-                f"yours into {path} (mode 0600)"
-            )
-        if path.stat().st_mode & 0o077:
-            raise Unprepared(f"{path} may be read by others; run: chmod 600 {path}")
-        with path.open("rb") as file:
-            return file.read(MAX_SECRET_BYTES)
+        folder = self._settings.secrets or self._settings.home / "secrets"
+        try:
+            return read_secret(folder, name)
+        except NoSecret as error:
+            raise Unprepared(str(error)) from None
 
     async def _chain(self, run: OpenRun, kind: str, needs: Needs) -> list[LinkMessage]:
         if needs.weights is None:

@@ -5,6 +5,7 @@ its memory and its disk refuse. A full disk is nobody's: the same work goes on w
 """
 
 import errno
+import os
 
 from archipel.work.kind import WorkFailed
 from archipel.work.messages import Failed
@@ -12,6 +13,8 @@ from archipel.work.messages import Failed
 MAX_REASON_CHARACTERS = 2000
 DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, None})
 """None: a library that reports a full disk in words of its own (`safetensors`)."""
+NO_ROOM = os.strerror(errno.ENOSPC)
+"""In whatever class of error a library wraps it."""
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 """What tensor libraries say that raise RuntimeError for it."""
 
@@ -24,7 +27,7 @@ def failed(error: BaseException) -> Failed:
         return Failed(
             reason="out of memory: lower the load or raise --max-memory-gb", fault="machine"
         )
-    if isinstance(error, OSError) and error.errno in DISK:
+    if (isinstance(error, OSError) and error.errno in DISK) or NO_ROOM in str(error):
         return Failed(reason=_text(f"{error}; make room on the disk, or mend it"), fault=None)
     if isinstance(error, SystemExit):
         return _failed(f"what the run uses ended its own process: {error}")
