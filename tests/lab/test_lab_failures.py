@@ -2,11 +2,12 @@
 
 import pytest
 
+from archipel.lab import refusals
 from archipel.lab.failures import ASIDE_AFTER, FIRST_REST_MS, LONGEST_REST_MS, MAX_FAILING
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.views import run_view, waits
 from archipel.records.canonical import canonical_json
-from archipel.records.statements import InvalidRecord, decode, encode
+from archipel.records.statements import InvalidRecord, RunRetried, decode, encode
 from people import Learner, Provider
 from specimens import SMALL
 from world import World, finish
@@ -124,7 +125,7 @@ def test_the_trusted_role_does_other_runs_and_why_stuck_repeats_what_it_said(wor
     assert "set aside: update work failed" in bad.waiting_for
     assert bad.waiting_for.endswith("last: cannot read gone.jsonl: no such file [2J")
     assert bad.owner == learner.did
-    assert "start that process again" in bad.advice
+    assert "archipel run retry bad" in bad.advice
     assert run_view(world.state, world.run("bad"), world.now_ms).troubles[0] in bad.waiting_for
     learner.join()
     finish(world, learner, [world.provider("node")])
@@ -165,3 +166,37 @@ def test_a_fault_is_written_only_if_there_is_one_and_never_as_null() -> None:
     null = canonical_json({**plain.model_dump(mode="json"), "fault": None})
     with pytest.raises(InvalidRecord, match="instead of writing null"):
         decode(null)
+
+
+def test_an_operator_s_word_brings_back_what_rests_on_every_node(world: World) -> None:
+    learner = started(world, "run")
+    nodes = [world.provider(f"node {number}") for number in range(3)]
+    for node in nodes:
+        while node.fail() is not None:
+            pass
+    assert [node.ask() for node in nodes] == [None] * 3
+    world.tick(1)
+    world.retry_run("run")
+    assert world.run("run").troubles == ()
+    assert [works_at(node) for node in nodes] == ["run"] * 3
+    world.tick(1)
+    assert nodes[0].fail() == "run"
+    assert nodes[0].ask() is not None, "what failed before is forgotten: this was a first failure"
+    nodes[0].leases.clear()
+    finish(world, learner, nodes)
+    world.check_replay()
+
+
+def test_only_an_operator_or_a_trusted_role_retries_a_run_that_has_work(world: World) -> None:
+    learner = started(world, "run")
+    node = world.provider("node")
+    with pytest.raises(refusals.NotAllowed, match="neither an operator"):
+        node.speak(RunRetried, run="run")
+    learner.speak(RunRetried, run="run")
+    with pytest.raises(refusals.Unknown, match="no run other"):
+        world.retry_run("other")
+    finish(world, learner, [node])
+    while learner.work() is not None:
+        pass
+    with pytest.raises(refusals.Conflict, match="is complete and has no work"):
+        world.retry_run("run")

@@ -35,6 +35,7 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
+    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -88,6 +89,9 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _run_opened(state, statement, at_ms)
         case RunStopped():
             return _with_run(state, changed(state.runs[statement.run], phase=Phase.STOPPED))
+        case RunRetried():
+            run = failures.retried(state.runs[statement.run], at_ms)
+            return changed(state, runs=state.runs.put(run.name, run))
         case NodeJoined():
             return _node_joined(state, statement, at_ms)
         case NodeLeft():

@@ -27,9 +27,9 @@ def failed(
     """Both after the node gave this work back. What is nobody's fault, or only took too long, is no failure."""
     if returned.fault not in ("work", "machine"):
         return run, node
-    before = _failing(node, run.name, kind)
+    before = _failing(node, run, kind)
     again = Failing(kind, run.name, 1 + (before.times if before else 0), at_ms)
-    others = tuple(each for each in node.failing if each is not before)
+    others = _others(node, run, kind)
     node = changed(node, failing=(*others, again)[-MAX_FAILING:])
     if returned.fault == "machine" and node.did not in run.opened.trusted:
         return run, node
@@ -47,16 +47,21 @@ def failed(
 
 def went_well(run: Run, node: Node, kind: str) -> tuple[Run, Node]:
     """Both after the node did such work."""
-    if (before := _failing(node, run.name, kind)) is not None:
-        node = changed(node, failing=tuple(each for each in node.failing if each is not before))
+    if node.failing:
+        node = changed(node, failing=_others(node, run, kind))
     if run.troubles:
         run = changed(run, troubles=_but(run, kind))
     return run, node
 
 
+def retried(run: Run, at_ms: int) -> Run:
+    """The run as if none of its work had failed."""
+    return changed(run, troubles=(), retried_at_ms=at_ms)
+
+
 def rest_ms(node: Node, run: Run, kind: str, now_ms: int) -> int:
     """Until the node is offered such work again; 0 or less: now."""
-    known = _failing(node, run.name, kind)
+    known = _failing(node, run, kind)
     if known is None or known.times <= FREE_TRIES:
         return 0
     rest = min(FIRST_REST_MS << min(known.times - FREE_TRIES - 1, 16), LONGEST_REST_MS)
@@ -80,8 +85,13 @@ def _many(number: int) -> str:
     return f"{number} or more" if number == MAX_NODES_NAMED else str(number)
 
 
-def _failing(node: Node, run: str, kind: str) -> Failing | None:
-    return next((each for each in node.failing if (each.run, each.kind) == (run, kind)), None)
+def _failing(node: Node, run: Run, kind: str) -> Failing | None:
+    named = (each for each in node.failing if (each.run, each.kind) == (run.name, kind))
+    return next((each for each in named if each.at_ms > run.retried_at_ms), None)
+
+
+def _others(node: Node, run: Run, kind: str) -> tuple[Failing, ...]:
+    return tuple(each for each in node.failing if (each.run, each.kind) != (run.name, kind))
 
 
 def _but(run: Run, kind: str) -> tuple[Trouble, ...]:

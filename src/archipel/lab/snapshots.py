@@ -23,7 +23,7 @@ from archipel.records.table import Table
 
 FORMAT = 1
 """Of what `encode_state` writes and `decode_state` reads."""
-LATER = {"nodes": ("failing",), "runs": ("troubles",)}
+LATER = {"nodes": ("failing",), "runs": ("troubles", "retried_at_ms")}
 """Table -> fields of its rows that were added to this form: not written while they are empty, so the bytes
 of a state that an earlier release could have are what that release wrote."""
 ROWS_AT_ONCE = 200

@@ -153,6 +153,8 @@ class Run:
     paid_micro: int = 0
     troubles: tuple[Trouble, ...] = ()
     """Kinds of work that fail."""
+    retried_at_ms: int = 0
+    """Failures up to then count no more: somebody who may say so said that they are mended."""
 
     @property
     def name(self) -> str:

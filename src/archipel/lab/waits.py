@@ -92,8 +92,8 @@ def failing(run: Run, known: Trouble, what: str, able: list[Node], now_ms: int) 
         waiting_for=f"{what}; {failures.words(known)}",
         owner=known.nodes[-1],
         left_s=max(left_ms, 0) / 1000,
-        advice="it is tried again then; mend what it says and start that process again to try at once, or "
-        f"end the run: `archipel run stop {run.name}`",
+        advice="it is tried again then; mend what it says and try at once with `archipel run retry "
+        f"{run.name}`, or end the run with `archipel run stop {run.name}`",
     )
 
 

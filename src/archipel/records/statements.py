@@ -104,6 +104,13 @@ class RunStopped(Statement):
     reason: Reason
 
 
+class RunRetried(Statement):
+    """An operator, or a trusted role, says that work of a run which failed and rests may be tried again at once."""
+
+    kind: Literal["run.retried"] = "run.retried"
+    run: RunName
+
+
 # --- nodes and leases ---------------------------------------------------------------------------
 
 
@@ -236,6 +243,7 @@ Recorded: TypeAlias = (
     LabOpened
     | RunOpened
     | RunStopped
+    | RunRetried
     | NodeJoined
     | NodeLeft
     | NodesForgotten
