@@ -319,7 +319,7 @@ class Agent:
 
     async def _child_failed(self, reason: str, run: str | None = None) -> None:
         self._failures.failed(reason, run)
-        await self._patience.pause(self._failures.in_a_row)
+        await self._patience.pause(self._failures.in_a_row - 1)
 
     async def _close(self) -> None:
         await self._deliveries.close()

@@ -1,8 +1,9 @@
 """Why a lease brought nothing, and when that is this machine's own fault.
 
 Parts: `WorkFailure`, which every such error is; `Failures`, how many in a row.
-Law: what others ask for never ends a node: it gives the work back, says why, and waits a little; the lab
-keeps such work from it. A machine whose work process cannot even start ends with a sentence.
+Law: what others ask for never ends a node: it gives the work back, says why, and waits, longer each time
+the same run fails, so that one bad run costs the others little. A machine whose work process cannot
+even start ends with a sentence.
 """
 
 from pathlib import Path
@@ -13,6 +14,8 @@ from archipel.records.fields import Fault
 
 MAX_IN_A_ROW = 5
 """A work process that fails to start this often will not get better by itself."""
+MAX_RUNS = 1000
+"""Remembered; a lab may open runs without end."""
 
 
 class WorkFailure(Exception):
@@ -29,13 +32,16 @@ class Failures:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._unready = 0
-        """Failures in a row of a child that had no work yet."""
+        self._of: dict[str | None, int] = {}
+        """Run -> its failures in a row; None -> those of a child that had no work yet."""
         self.in_a_row = 0
+        """Of the run that failed last."""
 
     def succeeded(self, run: str) -> None:
         """Work of `run` was done."""
-        self.in_a_row = self._unready = 0
+        self._of.pop(run, None)
+        self._of.pop(None, None)
+        self.in_a_row = 0
 
     def failed(self, reason: str, run: str | None = None) -> None:
         """Work of `run` failed, or the child did before it had any.
@@ -43,10 +49,14 @@ class Failures:
         Raises:
             NodeFailed: the child failed without work, time after time.
         """
-        self.in_a_row += 1
-        self._unready = self._unready + 1 if run is None else 0
-        if self._unready >= MAX_IN_A_ROW:
+        if run is not None:
+            self._of.pop(None, None)  # a child that had work did start
+        self.in_a_row = self._of.pop(run, 0) + 1
+        self._of[run] = self.in_a_row
+        for oldest in list(self._of)[:-MAX_RUNS]:
+            del self._of[oldest]
+        if run is None and self.in_a_row >= MAX_IN_A_ROW:
             raise NodeFailed(
-                f"the work process failed to start {self._unready} times in a row on this machine "
+                f"the work process failed to start {self.in_a_row} times in a row on this machine "
                 f"({reason}); see {self._log}"
             )
