@@ -67,9 +67,11 @@ def join(
       archipel node join http://lab.example:8440 --engine vllm --device cuda
     """
     from archipel.cli.agents import readable_folders, run_agent
+    from archipel.cli.engines import require_engine
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
+    require_engine(engine)
     settings = NodeSettings(
         lab_url=lab_url,
         home=home_folder("node", home),

@@ -91,6 +91,7 @@ def write_model(
     Raises:
         InvalidModel: the weights are not those of `config`.
         FileExistsError: something is already there.
+        OSError: the disk is full or not writable.
     """
     state = weights.state_dict() if isinstance(weights, Decoder) else dict(weights)
     _check_state(state, config)
@@ -166,15 +167,23 @@ def _write_weights(path: Path, state: dict[str, Tensor], shard_bytes: int) -> No
         shards[-1][name] = tensor.contiguous()
         used += tensor.nbytes
     if len(shards) == 1:
-        save_file(shards[0], path / SINGLE_FILE, metadata={"format": "pt"})
+        _save(shards[0], path / SINGLE_FILE)
         return
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, path / file, metadata={"format": "pt"})
+        _save(shard, path / file)
         weight_map |= dict.fromkeys(shard, file)
     total = sum(tensor.nbytes for tensor in state.values())
     _write_json(path / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raises OSError: also for what the library calls a full disk."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}; make room on its disk") from None
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -14,9 +14,9 @@ from archipel.identity import Identity
 from archipel.node.client import LabClient
 from archipel.node.decide import Act, View, next_act
 from archipel.node.delivery import LAST_WORDS_S, Deliveries
-from archipel.node.errands import Errands, Unapproved, Unprepared
+from archipel.node.errands import Errands
 from archipel.node.exchange import LabRefused, LabUnreachable
-from archipel.node.failures import Failures
+from archipel.node.failures import Failures, WorkFailure
 from archipel.node.home import alone_in, ready_home
 from archipel.node.introduction import introduce
 from archipel.node.lease import Lease, Wanted
@@ -24,6 +24,7 @@ from archipel.node.patience import Interrupt, NodeFailed, Patience
 from archipel.node.settings import NodeSettings
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
+from archipel.records.fields import Fault
 from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft
 from archipel.work.messages import Done
 
@@ -161,6 +162,7 @@ class Agent:
         logger.info("joined", extra=known | {"speed_milli": capabilities.speed_milli})
 
     async def _ask(self) -> None:
+        await self._check_alone()
         start = time.monotonic()
         await self._interrupt.unless_stopping(asyncio.sleep(self.settings.latency_s))
 
@@ -176,6 +178,26 @@ class Agent:
             await self._refused(error)
         self.totals.waiting_s += time.monotonic() - start
 
+    async def _check_alone(self) -> None:
+        """Two machines with one key take each other's leases back, without end.
+
+        Raises:
+            NodeFailed: there is another; the lease that it may hold is left to it.
+        """
+        if not self._deliveries.disowned:
+            return
+        self._deliveries.disowned = False
+        try:
+            is_alone = not await self.client.hears_another()
+        except (LabRefused, LabUnreachable):
+            return
+        if not is_alone:
+            self._introduced = False  # leaving would take the other's work back, too
+            raise NodeFailed(
+                f"another machine works with this node's key, {self.client.identity.did}, and each takes "
+                "the other's work back; if this home is a copy, remove its node.key and start it again"
+            )
+
     async def _work(self) -> None:
         lease, worker = self._lease, self._worker
         if lease is None or worker is None or not worker.alive:
@@ -184,19 +206,20 @@ class Agent:
         start = time.monotonic()
         try:
             done = await self._interrupt.unless_hurrying(self._carried_out(lease, worker))
-        except (WorkerLost, WorkRefused, Unprepared) as error:
-            is_gone = isinstance(error, WorkerLost)
-            await self._lose(lease, str(error), "lost" if is_gone else "returned")
-            await self._child_failed(str(error), lease.grant.spec.run)
+        except WorkFailure as error:
+            await self._failed(lease, error)
         except LabRefused as error:
-            await self._lose(lease, str(error))
+            fault: Fault | None = None if error.problem in REFUSALS_TO_REJOIN else "work"
+            await self._lose(lease, str(error), fault=fault)
             await self._refused(error)
         except LabUnreachable as error:
             await self._wait_for_lab(lease, error)
-        except Unapproved as error:
-            await self._troubled(lease, str(error), "unapproved")
         except (BlobError, OSError) as error:
             await self._troubled(lease, f"this machine cannot hold the work: {error}")
+        except Exception as error:  # whatever others sent, it costs this lease and no more
+            logger.exception("work failed", extra={"work": lease.grant.work})
+            await worker.kill()
+            await self._failed(lease, WorkFailure(f"{type(error).__name__}: {error}"))
         else:
             if done is None:
                 await worker.kill()
@@ -261,11 +284,24 @@ class Agent:
         self.totals.count("returned")
         await self._deliveries.give_back(grant, reason)
 
-    async def _lose(self, lease: Lease, reason: str, outcome: str = "returned") -> None:
+    async def _failed(self, lease: Lease, error: WorkFailure) -> None:
+        """The next lease may be of another run; only a disk has to be mended first."""
+        if error.fault is None:
+            await self._troubled(lease, str(error))
+            return
+        await self._lose(lease, str(error), error.outcome, error.fault)
+        if error.fault == "time":
+            await self._patience.pause(0)
+        else:
+            await self._child_failed(str(error), lease.grant.spec.run)
+
+    async def _lose(
+        self, lease: Lease, reason: str, outcome: str = "returned", fault: Fault | None = None
+    ) -> None:
         self._lease = None
         self.totals.count(outcome)
         logger.warning("work failed", extra={"work": lease.grant.work, "reason": reason})
-        await self._deliveries.give_back(lease.grant, reason)
+        await self._deliveries.give_back(lease.grant, reason, fault)
 
     async def _refused(self, error: LabRefused) -> None:
         if error.problem in REFUSALS_TO_REJOIN:
@@ -273,17 +309,17 @@ class Agent:
         logger.warning("refused", extra={"reason": str(error)})
         await self._patience.pause(REFUSED_PAUSE)
 
-    async def _troubled(self, lease: Lease | None, reason: str, outcome: str = "returned") -> None:
+    async def _troubled(self, lease: Lease | None, reason: str) -> None:
         """A full disk and its like: nobody's work is at fault, so wait until it is mended."""
         logger.error("trouble", extra={"reason": reason})
         if lease is not None:
-            await self._lose(lease, reason, outcome)
+            await self._lose(lease, reason)
         await self._patience.pause(self._troubles)
         self._troubles += 1
 
     async def _child_failed(self, reason: str, run: str | None = None) -> None:
         self._failures.failed(reason, run)
-        await self._patience.pause(self._failures.in_a_row)
+        await self._patience.pause(self._failures.in_a_row - 1)
 
     async def _close(self) -> None:
         await self._deliveries.close()

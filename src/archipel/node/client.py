@@ -8,6 +8,7 @@ anybody sees them; interrupted transfers go on where they stopped.
 import asyncio
 import base64
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -49,6 +50,8 @@ from archipel.records.statements import (
 )
 
 MAX_TRANSFER_ATTEMPTS = 5
+MAX_SPOKEN = 4096
+"""Numbers of our own that are remembered; an older one is not told from another's."""
 FIRST_PAUSE_S = 0.2
 """Between attempts at a transfer, doubling."""
 NO_COMPRESSION = {"Accept-Encoding": "identity"}
@@ -193,6 +196,9 @@ class LabClient(LabReader):
         self.clock = clock or LabClock()
         self.bytes_up = 0
         self._last_seq = 0
+        self._heard_before = 0
+        """What the lab had heard from this key before this process spoke."""
+        self._spoken: deque[int] = deque(maxlen=MAX_SPOKEN)
         self._speaking = asyncio.Lock()
 
     async def greet(self) -> None:
@@ -203,6 +209,7 @@ class LabClient(LabReader):
         await self.meet()
         self._last_seq = 0
         await self.set_clock()
+        self._heard_before = self._last_seq
 
     async def set_clock(self) -> None:
         """Learn the lab's time, and the number that it heard last from us."""
@@ -217,7 +224,14 @@ class LabClient(LabReader):
     def next_seq(self) -> int:
         """Microseconds by the lab's clock, or one more than the last: also after a restart greater."""
         self._last_seq = max(self._last_seq + 1, self.clock.now_us())
+        self._spoken.append(self._last_seq)
         return self._last_seq
+
+    async def hears_another(self) -> bool:
+        """Whether the lab heard a number from this key, since we met it, that we did not say."""
+        facts = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
+        since = max(self._heard_before, self._spoken[0] if self._spoken else 0)
+        return facts.last_seq > since and facts.last_seq not in self._spoken
 
     async def submit(self, kind: type[Statement], **fields: Any) -> Receipt:
         """Say something that changes the lab's state.
