@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import Mendable, log_to, mending
+from archipel.cli.doors import LabUrl, Mendable, log_to, mending
 
 if TYPE_CHECKING:
     from archipel.node.agent import Agent
@@ -22,7 +22,7 @@ Command = Callable[..., None]
 def agent_options(function: Command) -> Command:
     """What every agent's command takes: the lab, a home, threads, patience, metrics, quiet."""
     options = (
-        click.argument("lab_url"),
+        click.argument("lab_url", type=LabUrl()),
         click.option(
             "--home",
             type=click.Path(path_type=Path),
@@ -97,8 +97,3 @@ def _serve_metrics(agent: "Agent", port: int) -> None:
     registry.register(TotalsCollector(agent.totals))  # type: ignore[arg-type]  # a collector by shape
     with mending(OSError):
         start_http_server(port, addr="127.0.0.1", registry=registry)
-
-
-def readable_folders() -> tuple[Path, ...]:
-    """Where this package's own code lies, which the work process must be able to read."""
-    return (Path(__file__).resolve().parents[2],)

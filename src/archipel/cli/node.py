@@ -6,7 +6,12 @@ from typing import Any
 import click
 
 from archipel.cli.agents import agent_options
-from archipel.cli.doors import child_environment, home_folder, thread_environment
+from archipel.cli.doors import (
+    child_environment,
+    home_folder,
+    readable_folders,
+    thread_environment,
+)
 
 
 @click.group()
@@ -66,13 +71,14 @@ def join(
       archipel node join http://lab.example:8440 --duty 0.5 --threads 4
       archipel node join http://lab.example:8440 --engine vllm --device cuda
     """
-    from archipel.cli.agents import readable_folders, run_agent
+    from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
+    folder = home_folder("node", home)
     settings = NodeSettings(
         lab_url=lab_url,
-        home=home_folder("node", home),
+        home=folder,
         kinds=tuple(kind for kind in WORDS_OF if kind not in TRUSTED),
         threads=threads,
         engine=engine,
@@ -83,6 +89,6 @@ def join(
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         give_up_s=give_up,
         environment=child_environment() | thread_environment(threads),
-        readable=readable_folders(),
+        readable=readable_folders(folder),
     )
     run_agent(settings, metrics_port, quiet)

@@ -11,6 +11,8 @@ from archipel.records.programmes import parse_any
 from archipel.records.recipe import Recipe, parse_recipe
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm
 
+MAX_RECIPE_BYTES = 1024 * 1024
+
 R = TypeVar("R", bound=RecipeForm)
 
 
@@ -18,7 +20,7 @@ def shipped_recipes() -> dict[str, str]:
     """Name -> TOML text of the recipes in the package."""
     folder = resources.files("archipel") / "recipes"
     return {
-        entry.name.removesuffix(".toml"): entry.read_text()
+        entry.name.removesuffix(".toml"): entry.read_text("utf-8")
         for entry in folder.iterdir()
         if entry.name.endswith(".toml")
     }
@@ -46,16 +48,42 @@ def _read(name: str, parse: Callable[[str], R]) -> R:
 
 
 def _text(name: str) -> str:
-    path = Path(name)
     shipped = shipped_recipes()
-    if path.is_file():
-        return path.read_text()
+    data = _bytes_of_file(name)
+    if data is not None:
+        return _decoded(name, data)
     if name in shipped:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=1)
     known = f"shipped ones are {', '.join(sorted(shipped))}"
     hint = f"did you mean {near[0]!r}?" if near else known
     raise Mendable(f"no recipe file or shipped recipe {name!r}; {hint}")
+
+
+def _bytes_of_file(name: str) -> bytes | None:
+    """What the file holds; None if there is none."""
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(MAX_RECIPE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise Mendable(f"{name!r:.200} cannot be read as a recipe: {said}") from None
+    if len(data) > MAX_RECIPE_BYTES:
+        raise Mendable(f"{name}: more than {MAX_RECIPE_BYTES} bytes; this is no recipe")
+    return data
+
+
+def _decoded(name: str, data: bytes) -> str:
+    """UTF-8 whatever the locale, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise Mendable(
+            f"{name}: line {line} is not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from None
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:

@@ -8,10 +8,20 @@ from typing import Any, TypeVar
 
 import click
 
-from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
+from archipel.cli.doors import (
+    DEFAULT_LAB_URL,
+    KeyName,
+    LabUrl,
+    Mendable,
+    home_folder,
+    mending,
+    show,
+)
 
 T = TypeVar("T")
-LAB = click.option("--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL")
+LAB = click.option(
+    "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -28,7 +38,13 @@ def command() -> None:
     required=True,
     help="Model directory of version 0 (see `archipel sft`).",
 )
-@click.option("--trust", multiple=True, metavar="DID", help="Trusted role's key [this machine's].")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="DID",
+    type=KeyName(),
+    help="Trusted role's key [this machine's].",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @click.option(
     "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
@@ -64,7 +80,7 @@ def open_(
         click.echo(json.dumps({"digest": recipe.digest, **shown}, indent=2))
         return
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
         trusted = _trusted(recipe.digest, trust)
     with mending(OSError, ValueError):
         receipt = ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
@@ -181,7 +197,7 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
     from archipel.node.operator import stop_run
 
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
     ask_lab(stop_run(lab_url, identity, name, reason))
     click.echo(f"run {name} is stopped")
 

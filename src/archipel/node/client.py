@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
+from archipel.node.address import lab_address
 from archipel.node.clock import LAST_SEQ, LabClock
 from archipel.node.exchange import (
     ANSWER_LIMIT_S,
@@ -28,7 +29,9 @@ from archipel.node.exchange import (
     believed,
     bounded_body,
     given_up,
+    moved,
     refusal,
+    unreachable,
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
@@ -62,7 +65,8 @@ class LabReader:
     """Asks a lab; needs no key."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        """Raises BadAddress: no lab can be at `url`."""
+        self.url = lab_address(url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
@@ -145,6 +149,8 @@ class LabReader:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
             async with self._http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
+                if answer.is_redirect:
+                    raise moved(answer, self.url)
                 if answer.status_code >= 400:
                     body = await bounded_body(answer)
                     raise refusal(answer.status_code, body, self.url)
@@ -156,7 +162,7 @@ class LabReader:
                         self.bytes_down += len(chunk)
                     await asyncio.to_thread(writer.commit)
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
-            raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
+            raise unreachable(self.url, error) from None
 
     async def _json(self, method: str, path: str, **options: Any) -> Any:
         data = await self._exchange(method, path, **options)
@@ -173,9 +179,11 @@ class LabReader:
                 async with self._http.stream(method, path, **options) as answer:
                     body = await bounded_body(answer)
         except httpx.HTTPError as error:
-            raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
+            raise unreachable(self.url, error) from None
         except TimeoutError:
             raise LabUnreachable(f"{self.url}: no whole answer within {limit_s:.0f} s") from None
+        if answer.is_redirect:
+            raise moved(answer, self.url)
         if answer.status_code >= 400:
             raise refusal(answer.status_code, body, self.url)
         return body

@@ -1,6 +1,7 @@
 """What an HTTP answer means: a lab that may come back, or its considered no."""
 
 import json
+import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -35,6 +36,36 @@ class LabRefused(Exception):
         self.status = status
 
 
+def unreachable(url: str, error: Exception) -> LabUnreachable:
+    """No answer from `url`, and why in words that people know."""
+    return LabUnreachable(f"{url}: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """The words of the innermost error; libraries wrap it in others that say less."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {CONNECT_LIMIT_S:.0f} s"
+    if isinstance(error, httpx.TimeoutException):
+        return f"silent for {READ_LIMIT_S:.0f} s"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return f"what answers there does not speak HTTP as expected ({_plain(error)})"
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return f"its TLS certificate does not hold: {inner.verify_message}"
+        if isinstance(inner, ssl.SSLError):
+            return f"no TLS there ({_plain(inner)}); is it http:// instead?"
+        error, inner = inner, inner.__cause__ or inner.__context__
+    return _plain(error)
+
+
+def _plain(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    text = str(getattr(error, "strerror", None) or error).strip().rstrip(".")
+    return text or type(error).__name__
+
+
 async def bounded_body(answer: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in answer.aiter_raw():
@@ -52,10 +83,20 @@ def refusal(status: int, body: bytes, url: str) -> Exception:
     except (ValueError, KeyError, TypeError, RecursionError):
         if status >= 500:
             return LabUnreachable(f"status {status} from {url}")
-        return LabRefused("unexpected-answer", f"status {status}", status)
+        told = f"what answers at {url} is no lab (status {status})"
+        return LabRefused("unexpected-answer", told, status)
     if status in TROUBLE:
         return LabUnreachable(f"{kind}: {detail}")
     return LabRefused(kind, detail, status)
+
+
+def moved(answer: httpx.Response, url: str) -> LabUnreachable:
+    """Another address in answer: a proxy, or a network that wants a login first; nobody follows it."""
+    target = answer.headers.get("location", "elsewhere")
+    return LabUnreachable(
+        f"{url} sends us to {target!a:.200} (status {answer.status_code}), where nobody is followed; "
+        "if the lab is there, give that address"
+    )
 
 
 def believed(check: Callable[[], T]) -> T:
