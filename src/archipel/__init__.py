@@ -3,8 +3,6 @@
 The rooms, their order and their laws stand in ARCHITECTURE.md.
 """
 
-from pathlib import Path
-
 __version__ = "0.1.0"
 
 
@@ -14,6 +12,8 @@ def source_environment() -> dict[str, str]:
     Empty for an installed package, which every process finds by itself: naming its folder would put
     all that is installed beside it before the standard library.
     """
+    from pathlib import Path  # the program hears Ctrl-C in order only once this module is loaded
+
     folder = Path(__file__).resolve().parents[1]
     if folder.name in ("site-packages", "dist-packages"):
         return {}

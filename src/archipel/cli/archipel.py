@@ -103,11 +103,27 @@ def run(arguments: Sequence[str] | None = None) -> None:
         return
     sys.unraisablehook = _pass_on
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         _run(None)
     except KeyboardInterrupt:  # before the command, or in the middle of its last words
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
+        _let_go()
+
+
+def _let_go() -> None:
+    """Python would complain at its end that nobody reads any more: a closed window, a full disk."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
+        except AttributeError:  # there never was one
+            continue
 
 
 def _pass_on(lost: "sys.UnraisableHookArgs") -> None:
@@ -135,10 +151,10 @@ def _run(arguments: Sequence[str] | None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        _say("stopped")
         sys.exit(INTERRUPTED)
     except Mendable as error:
-        click.echo(f"archipel: {printable(str(error))}", err=True)
+        _say(f"archipel: {printable(str(error))}")
         sys.exit(1)
     except OSError as error:
         sys.exit(_ended_by(error))
@@ -153,9 +169,14 @@ def _ended_by(error: OSError) -> int:
         raise error
     else:
         said = f"{error.filename}: {error.strerror}"
-    with contextlib.suppress(OSError):
-        click.echo(f"archipel: {said}", err=True)
+    _say(f"archipel: {said}")
     return 1
+
+
+def _say(text: str) -> None:
+    """To whoever still reads."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 if __name__ == "__main__":

@@ -118,14 +118,15 @@ def child_environment() -> dict[str, str]:
     return kept | modules | thread_environment(1) | KEEP_MEMORY
 
 
-def readable_folders(private: Path) -> tuple[Path, ...]:
+def readable_folders(private: Path | None = None) -> tuple[Path, ...]:
     """Folders that a confined work process must read: where its modules and libraries lie.
 
     private: the agent's home; what contains it, or the user's own home, stays closed.
     """
     named = (os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH"))
     asked = [Path(part) for value in named for part in value.split(os.pathsep)]
-    closed = [private.resolve(), Path(os.environ.get("HOME") or "/nobody").resolve()]
+    homes = (private, Path(os.environ.get("HOME") or "/nobody"))
+    closed = [home.resolve() for home in homes if home is not None]
     opened = [
         folder.resolve()
         for folder in asked

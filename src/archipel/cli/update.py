@@ -41,6 +41,7 @@ def join(
     any_recipe: bool,
     give_up: float | None,
     metrics_port: int | None,
+    lab_key: str | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL as the trusted role; its key must be named when the run is opened.
@@ -71,6 +72,7 @@ def join(
         threads=threads,
         ranks=ranks,
         give_up_s=give_up,
+        lab_key=lab_key,
         secrets=secrets,
         any_recipe=any_recipe,
         environment=child_environment() | thread_environment(threads),

@@ -23,13 +23,13 @@ from archipel.node.clock import LAST_SEQ, LabClock
 from archipel.node.exchange import (
     ANSWER_LIMIT_S,
     CONNECT_LIMIT_S,
+    NO_ANSWER_FROM,
     READ_LIMIT_S,
     LabRefused,
     LabUnreachable,
     believed,
     bounded_body,
     given_up,
-    moved,
     refusal,
     unreachable,
 )
@@ -62,10 +62,9 @@ S = TypeVar("S", bound=Statement)
 
 
 class LabReader:
-    """Asks a lab; needs no key."""
+    """Asks a lab; needs no key. An address that no lab can have is `BadAddress`."""
 
     def __init__(self, url: str) -> None:
-        """Raises BadAddress: no lab can be at `url`."""
         self.url = lab_address(url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
@@ -149,11 +148,8 @@ class LabReader:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
             async with self._http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
-                if answer.is_redirect:
-                    raise moved(answer, self.url)
-                if answer.status_code >= 400:
-                    body = await bounded_body(answer)
-                    raise refusal(answer.status_code, body, self.url)
+                if answer.status_code >= NO_ANSWER_FROM:
+                    raise refusal(answer, await bounded_body(answer), self.url)
                 resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
                 writer = await asyncio.to_thread(store.writer, blob.digest, blob.size, resumed)
                 with writer:
@@ -178,14 +174,10 @@ class LabReader:
             async with asyncio.timeout(limit_s):
                 async with self._http.stream(method, path, **options) as answer:
                     body = await bounded_body(answer)
-        except httpx.HTTPError as error:
-            raise unreachable(self.url, error) from None
-        except TimeoutError:
-            raise LabUnreachable(f"{self.url}: no whole answer within {limit_s:.0f} s") from None
-        if answer.is_redirect:
-            raise moved(answer, self.url)
-        if answer.status_code >= 400:
-            raise refusal(answer.status_code, body, self.url)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise unreachable(self.url, error, limit_s) from None
+        if answer.status_code >= NO_ANSWER_FROM:
+            raise refusal(answer, body, self.url)
         return body
 
 

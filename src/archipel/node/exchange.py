@@ -16,6 +16,8 @@ ANSWER_LIMIT_S = 120.0
 """A document that drips for longer counts as unreachable, too."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """No document of a lab is larger."""
+NO_ANSWER_FROM = 300
+"""Statuses from here on carry no document."""
 TROUBLE = frozenset({429, 502, 503, 504, 507})
 """Statuses that may pass: too many at once, a gateway without its lab, a full disk."""
 
@@ -36,8 +38,10 @@ class LabRefused(Exception):
         self.status = status
 
 
-def unreachable(url: str, error: Exception) -> LabUnreachable:
-    """No answer from `url`, and why in words that people know."""
+def unreachable(url: str, error: Exception, limit_s: float | None = None) -> LabUnreachable:
+    """No answer from `url`, or no whole one in `limit_s`; why, in words that people know."""
+    if isinstance(error, TimeoutError):
+        return LabUnreachable(f"{url}: no whole answer within {limit_s or 0:.0f} s")
     return LabUnreachable(f"{url}: {_reason(error)}")
 
 
@@ -75,8 +79,11 @@ async def bounded_body(answer: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def refusal(status: int, body: bytes, url: str) -> Exception:
+def refusal(answer: httpx.Response, body: bytes, url: str) -> Exception:
     """A lab in trouble may recover; everything else is a considered no."""
+    status = answer.status_code
+    if answer.is_redirect:
+        return _moved(answer, url)
     try:
         problem = json.loads(body)
         kind, detail = str(problem["type"]).rsplit("/", 1)[-1], str(problem["detail"])
@@ -90,7 +97,7 @@ def refusal(status: int, body: bytes, url: str) -> Exception:
     return LabRefused(kind, detail, status)
 
 
-def moved(answer: httpx.Response, url: str) -> LabUnreachable:
+def _moved(answer: httpx.Response, url: str) -> LabUnreachable:
     """Another address in answer: a proxy, or a network that wants a login first; nobody follows it."""
     target = answer.headers.get("location", "elsewhere")
     return LabUnreachable(

@@ -39,6 +39,21 @@ def alone_in(home: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_taken(home: Path) -> bool:
+    """Whether an agent runs from there now. Raises OSError."""
+    try:
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
     """Make the folders and describe them to a new child.
 
