@@ -61,6 +61,22 @@ def test_an_absent_lab_is_said_with_the_reason_and_the_next_try_until_it_answers
     ]
 
 
+def test_work_that_goes_on_while_the_lab_is_away_is_said_beside_it() -> None:
+    standing, totals = Standing(), Totals()
+    standing.works_on(GRANT, 388.0)
+    standing.troubled("no answer", "connection refused", 12.0)
+    said = doing(standing, totals, 110.0)
+    assert said.startswith(f"working on {GRANT.work}")
+    assert said.endswith("378 s left; no answer, trying again in 2 s: connection refused")
+    standing.troubled("work failed", "time is up", 12.0)
+    assert doing(standing, totals, 110.0).startswith("work failed, trying again in 2 s")
+    assert waits_for(standing, 110.0).startswith("leaving")
+    standing.works_on(GRANT, 388.0)
+    assert doing(standing, totals, 110.0).endswith("378 s left"), "old trouble is over"
+    standing.without_work()
+    assert doing(standing, totals, 110.0) == "bringing the answer to the lab"
+
+
 def test_waiting_pausing_and_resting_are_told_apart() -> None:
     standing, totals = Standing(), Totals()
     standing.at(Doing.WAITING)

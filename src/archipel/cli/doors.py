@@ -183,6 +183,15 @@ def log_to(path: Path | None, level: str = "info") -> None:
 
 
 @contextlib.contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """For what runs until Ctrl-C: that is its proper end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+
+
+@contextlib.contextmanager
 def mending(*errors: type[Exception]) -> Iterator[None]:
     """Let these errors end as one sentence."""
     try:

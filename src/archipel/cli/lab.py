@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show
+from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
 from archipel.cli.ledger import HEAD_FILE
 
 DEFAULT_PORT = 8440
@@ -98,7 +98,8 @@ def start(
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
-    LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
+    with until_ctrl_c():
+        LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
 

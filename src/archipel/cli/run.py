@@ -16,6 +16,7 @@ from archipel.cli.doors import (
     home_folder,
     mending,
     show,
+    until_ctrl_c,
 )
 
 T = TypeVar("T")
@@ -155,7 +156,8 @@ def watch(name: str | None, every: float, lab_url: str) -> None:
     """
     from archipel.cli.watching import watch_runs
 
-    ask_lab(watch_runs(lab_url, name, every))
+    with until_ctrl_c():
+        ask_lab(watch_runs(lab_url, name, every))
 
 
 @command.command("why-stuck")

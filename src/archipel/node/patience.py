@@ -12,11 +12,9 @@ from typing import TypeVar
 
 from archipel.node.decide import backoff_s
 from archipel.node.exchange import LabUnreachable
-from archipel.node.standing import Standing
+from archipel.node.standing import NO_ANSWER, Standing
 
 logger = logging.getLogger("archipel.node")
-
-NO_ANSWER = "no answer"
 
 T = TypeVar("T")
 

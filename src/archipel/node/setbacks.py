@@ -9,7 +9,8 @@ import logging
 from archipel.node.delivery import Deliveries
 from archipel.node.exchange import LabRefused
 from archipel.node.failures import Failures
-from archipel.node.patience import NO_ANSWER, Patience
+from archipel.node.patience import Patience
+from archipel.node.standing import NO_ANSWER
 from archipel.node.totals import Totals
 from archipel.records.statements import LeaseGranted
 

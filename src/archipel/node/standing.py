@@ -23,6 +23,8 @@ PROTECTIONS = {
     "memory": "bounded memory",
 }
 """What a provider wants to know of `work.sandbox.Report`, in people's words."""
+NO_ANSWER = "no answer"
+"""The trouble that is the lab's or the network's."""
 MAX_NEWS = 50
 """Whoever does not look for so long misses the oldest."""
 
@@ -94,6 +96,8 @@ class Standing:
         if doing is not self.doing:
             self.since_s = time.monotonic()
         self.doing, self.until_s = doing, until_s
+        if doing is not Doing.WORKING:
+            self.work, self.task = None, ""
 
     def paused(self, why: str) -> None:
         """The operator's rules leave the machine to others (empty: they do not)."""
@@ -103,7 +107,7 @@ class Standing:
 
     def works_on(self, grant: LeaseGranted, left_s: float) -> None:
         """A lease came, and is good for this long."""
-        self.work, self.task = grant.work, task_of(grant.spec)
+        self.work, self.task, self.trouble = grant.work, task_of(grant.spec), None
         self.at(Doing.WORKING, time.monotonic() + left_s)
 
     def without_work(self) -> None:
@@ -114,6 +118,8 @@ class Standing:
         """Something failed; it is tried again after `wait_s`."""
         if self.trouble is None or self.trouble.what != what:
             self.news.append(f"{what}: {reason}")
+        if what != NO_ANSWER:  # else the lease stays good
+            self.without_work()
         self.trouble = Trouble(what, reason, time.monotonic() + wait_s)
 
     def well(self) -> None:

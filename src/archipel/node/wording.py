@@ -18,10 +18,14 @@ def line_of(standing: Standing, totals: Totals, now_s: float) -> tuple[str, ...]
 
 def doing(standing: Standing, totals: Totals, now_s: float) -> str:
     """What the agent is at, in words."""
+    if standing.doing is Doing.WORKING and standing.work is not None:
+        working = _working(standing, totals.tokens_at_hand, now_s)
+        trouble = standing.trouble
+        return working if trouble is None else f"{working}; {_troubled(trouble, now_s)}"
     if standing.trouble is not None and standing.doing is not Doing.PAUSED:
         return _troubled(standing.trouble, now_s)
     if standing.doing is Doing.WORKING:
-        return _working(standing, totals.tokens_at_hand, now_s)
+        return "bringing the answer to the lab"
     if standing.doing is Doing.PAUSED:
         return f"paused: {standing.why_paused}"
     if standing.doing is Doing.RESTING:
