@@ -28,8 +28,12 @@ def alone_in(home: Path) -> Iterator[None]:
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
+        if not isinstance(error, BlockingIOError):  # some network disks know no locks
+            raise NodeFailed(
+                f"{home} cannot be locked: {error.strerror}; choose a --home on a local disk"
+            ) from None
         raise NodeFailed(
             f"another node runs from {home}; stop it, or give this one another --home"
         ) from None
