@@ -134,7 +134,7 @@ def readable_folders(private: Path | None = None) -> tuple[Path, ...]:
         and folder.is_dir()
         and not any(home.is_relative_to(folder.resolve()) for home in closed)
     ]
-    return (Path(__file__).resolve().parents[2], *opened)
+    return tuple(dict.fromkeys((Path(__file__).resolve().parents[2], *opened)))
 
 
 def thread_environment(threads: int) -> dict[str, str]:
