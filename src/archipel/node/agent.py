@@ -75,10 +75,11 @@ class Agent:
         Raises:
             NodeFailed: this machine cannot do the work, or the lab stayed away too long.
         """
+        unless = self._interrupt.unless_stopping
         steps: dict[Act, Callable[[], Awaitable[None]]] = {
-            Act.START_CHILD: lambda: self._unless_stopping(self._start_child),
-            Act.JOIN: lambda: self._unless_stopping(self._join),
-            Act.PAUSE: lambda: self._unless_stopping(self._watch.sit_out),
+            Act.START_CHILD: lambda: unless(self._start_child()),
+            Act.JOIN: lambda: unless(self._join()),
+            Act.PAUSE: lambda: unless(self._watch.sit_out()),
             Act.ASK: self._ask,
             Act.WORK: self._work,
             Act.DRAIN: self._drain,
@@ -128,9 +129,6 @@ class Agent:
         held = () if self._lease is None else (self._lease.grant.work,)
         holding = (*self._deliveries.works, *held)
         return Wanted(self.settings.kinds, holding, self._errands.have())
-
-    async def _unless_stopping(self, step: Callable[[], Awaitable[None]]) -> None:
-        await self._interrupt.unless_stopping(step())
 
     async def _start_child(self) -> None:
         settings, log = self.settings, self.settings.home / "child.log"

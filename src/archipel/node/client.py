@@ -19,7 +19,7 @@ from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
 from archipel.node.address import lab_address
-from archipel.node.clock import LAST_SEQ, LabClock
+from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
     ANSWER_LIMIT_S,
     CONNECT_LIMIT_S,
@@ -189,7 +189,7 @@ class LabClient(LabReader):
         self.identity = identity
         self.clock = clock or LabClock()
         self.bytes_up = 0
-        self._last_seq = 0
+        self.numbers = Numbers(self.clock)
         self._speaking = asyncio.Lock()
 
     async def greet(self) -> None:
@@ -198,23 +198,15 @@ class LabClient(LabReader):
         Nobody signs its clock and that number, so what was believed of them before is forgotten.
         """
         await self.meet()
-        self._last_seq = 0
+        self.numbers.forget()
         await self.set_clock()
 
     async def set_clock(self) -> None:
         """Learn the lab's time, and the number that it heard last from us."""
         before_ns = self.clock.ticks()
         spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
-        if max(spoken.last_seq, spoken.now_ms * 1000) > LAST_SEQ:
-            told = f"last_seq is {spoken.last_seq}, now_ms {spoken.now_ms}"
-            raise LabRefused("unexpected-answer", told, 200)
+        believed(lambda: self.numbers.heard(spoken))
         self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
-        self._last_seq = max(self._last_seq, spoken.last_seq)
-
-    def next_seq(self) -> int:
-        """Microseconds by the lab's clock, or one more than the last: also after a restart greater."""
-        self._last_seq = max(self._last_seq + 1, self.clock.now_us())
-        return self._last_seq
 
     async def submit(self, kind: type[Statement], **fields: Any) -> Receipt:
         """Say something that changes the lab's state.
@@ -282,7 +274,7 @@ class LabClient(LabReader):
     def _statement(self, kind: type[S], fields: dict[str, Any]) -> S:
         if not self.lab:
             raise RuntimeError("greet the lab before speaking to it")
-        return kind(lab=self.lab, author=self.identity.did, seq=self.next_seq(), **fields)
+        return kind(lab=self.lab, author=self.identity.did, seq=self.numbers.next(), **fields)
 
     def _sealed(self, statement: Statement) -> bytes:
         return sign(self.identity, encode(statement), RECORD_TYPE).to_json()

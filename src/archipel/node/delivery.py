@@ -16,6 +16,7 @@ from typing import Self
 
 from archipel.node.answer_files import AnswerFile, BadAnswer
 from archipel.node.client import LabClient
+from archipel.node.clock import KEY_IN_USE
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import NodeFailed, Patience
@@ -35,6 +36,9 @@ logger = logging.getLogger("archipel.node")
 LAST_WORDS_S = 10.0
 """A lease is given back, or the lab left, within this time or in silence."""
 ALREADY_ACCEPTED = "duplicate-result"
+TOO_LATE = "late-result"
+EARLY_S = 1.0
+"""A lab takes no lease back before its deadline, unless somebody with our key asks without holding it."""
 
 AskAlong = Callable[[], Wanted | None]
 """What to ask for beside an answer that is about to leave; None: nothing."""
@@ -129,6 +133,9 @@ class Deliveries:
             if error.problem == ALREADY_ACCEPTED:
                 return ACCEPTED, ""  # an earlier telling arrived, only its receipt was lost
             logger.warning("answer refused", extra={"work": grant.work, "reason": str(error)})
+            is_early = self._client.clock.left_s(grant.deadline_ms) > EARLY_S
+            if error.problem == TOO_LATE and is_early:
+                return "lost", f"{KEY_IN_USE} (taken back before its deadline)"
             await self.give_back(grant, f"the answer was refused: {error}")
             return "refused", str(error)
         except (LabUnreachable, NodeFailed, TimeoutError) as error:
