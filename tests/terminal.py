@@ -4,7 +4,6 @@ import fcntl
 import os
 import pty
 import re
-import signal
 import struct
 import subprocess
 import sys
@@ -100,10 +99,6 @@ class Terminal:
         if self._master >= 0:
             master, self._master = self._master, -1
             os.close(master)
-
-    def hang_up(self) -> None:
-        """As a connection that drops: the leader of the session is told."""
-        self.process.send_signal(signal.SIGHUP)
 
     def wait_for(self, text: str, after: int = 0) -> str:
         """Until `text` was shown; returns all that was."""
