@@ -191,3 +191,22 @@ def test_a_session_at_a_terminal_from_joining_to_the_second_ctrl_c(
     assert "credits here, 0.000000 in all" in shown
     assert not world.state.leases
     assert "Traceback" not in shown
+
+
+def test_an_engine_that_is_not_installed_is_said_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    arguments = ["node", "join", "http://127.0.0.1:9", "--engine", "vllm", "--home"]
+    shown = CliRunner().invoke(command, [*arguments, str(tmp_path / "node")])
+    assert "pip install 'archipel[vllm]'" in str(shown.exception)
+    assert not (tmp_path / "node").exists()
+
+
+def test_a_rule_that_this_machine_cannot_check_is_said_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.node.pausing.Machine.on_battery", lambda self: None)
+    arguments = ["node", "join", "http://127.0.0.1:9", "--not-on-battery", "--home"]
+    shown = CliRunner().invoke(command, [*arguments, str(tmp_path / "node")])
+    assert "does not tell whether it runs on battery" in str(shown.exception)

@@ -156,6 +156,14 @@ def test_a_paused_node_starts_nothing_until_its_hours_come(
             assert StubWorker.started == 0
             battery[0] = False
             await until(lambda: bool(agent.totals.works))
+            assert StubWorker.started == 1
+            battery[0] = True
+            await until(lambda: agent.standing.doing is Doing.PAUSED)
+            assert agent._worker.alive
+            monkeypatch.setattr("archipel.node.pausing.LONG_S", 0.1)
+            await until(lambda: not agent._worker.alive)
+            battery[0] = False
+            await until(lambda: StubWorker.started == 2)
             agent.stop()
             await asyncio.wait_for(running, 30.0)
 

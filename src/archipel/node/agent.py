@@ -17,7 +17,6 @@ from archipel.node.delivery import Deliveries
 from archipel.node.earnings import Earnings
 from archipel.node.errands import Errands, Unapproved, Unprepared
 from archipel.node.exchange import LabRefused, LabUnreachable
-from archipel.node.failures import Failures
 from archipel.node.home import alone_in, ready_home
 from archipel.node.introduction import greet, introduce, take_leave
 from archipel.node.lease import Lease, Wanted
@@ -60,8 +59,7 @@ class Agent:
         self._worker: Worker | None = None
         self._lease: Lease | None = None
         self._joined = self._introduced = False
-        failures = Failures(settings.home / "child.log")
-        self._setbacks = Setbacks(self._deliveries, self._patience, failures, self.totals)
+        self._setbacks = Setbacks(self._deliveries, self._patience, settings, self.totals)
 
     def stop(self) -> None:
         """First call: finish what is leased, then leave. Second: give it back now."""
@@ -79,7 +77,7 @@ class Agent:
         steps: dict[Act, Callable[[], Awaitable[None]]] = {
             Act.START_CHILD: lambda: unless(self._start_child()),
             Act.JOIN: lambda: unless(self._join()),
-            Act.PAUSE: lambda: unless(self._watch.sit_out()),
+            Act.PAUSE: lambda: unless(self._pause()),
             Act.ASK: self._ask,
             Act.WORK: self._work,
             Act.DRAIN: self._drain,
@@ -95,8 +93,7 @@ class Agent:
 
     async def _view(self) -> View:
         await self._take_brought()
-        if self._earnings.is_due():
-            await asyncio.to_thread(self._earnings.save, self.totals)
+        await self._earnings.save_if_due(self.totals)
         return View(
             stopping=self._interrupt.stopping,
             hurrying=self._interrupt.hurrying,
@@ -124,6 +121,11 @@ class Agent:
 
     def _is_paused(self) -> bool:
         return self._watch.is_paused(None if self._worker is None else self._worker.pid)
+
+    async def _pause(self) -> None:
+        await self._watch.sit_out()
+        if self._worker is not None and self._watch.is_long:
+            await self._worker.close()  # it would only keep memory from others
 
     def _request(self) -> Wanted:
         held = () if self._lease is None else (self._lease.grant.work,)
@@ -185,13 +187,12 @@ class Agent:
     async def _ask(self) -> None:
         self.standing.at(Doing.WAITING)
         await self._interrupt.unless_stopping(asyncio.sleep(self.settings.latency_s))
-
-        async def ask() -> Lease | None:
-            return await self.client.lease(self._request(), self.settings.poll_s)
-
+        poll_s = self.settings.poll_s
         try:
             with self.totals.waiting():
-                asking = self._patience.patiently(ask)
+                asking = self._patience.patiently(
+                    lambda: self.client.lease(self._request(), poll_s)
+                )
                 self._lease = await self._interrupt.unless_stopping(asking)
         except LabUnreachable:
             self._lease = None

@@ -4,6 +4,7 @@ These are the node's own counts, and what the lab last said the balance is; the 
 damaged or unwritable file costs history, never work.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import asdict, dataclass, field
@@ -66,10 +67,11 @@ class Earnings:
         self._account, self._saved_at_s = account, time.monotonic()
         self._write(totals)
 
-    def is_due(self) -> bool:
-        """Whether the last saving was long ago."""
-        late = time.monotonic() - self._saved_at_s > SAVE_EVERY_S
-        return self._account is not None and late
+    async def save_if_due(self, totals: Totals) -> None:
+        """Beside the event loop, when the last saving was long ago."""
+        is_late = time.monotonic() - self._saved_at_s > SAVE_EVERY_S
+        if self._account is not None and is_late:
+            await asyncio.to_thread(self.save, totals)
 
     def save(self, totals: Totals) -> None:
         """Add what came since the last time to today."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from archipel.node.standing import Doing, Standing
 
 MIN_SLEEP_S = 0.1
+LONG_S = 60.0
+"""After a pause of so long the work process ends, which then starts anew: it keeps no memory from others."""
 LOOK_S = 10.0
 """How often the machine is looked at; its load is a mean over so long."""
 DAY_MINUTES = 24 * 60
@@ -119,6 +121,12 @@ class Watch:
             self._next_s = now_s + LOOK_S
             self._standing.paused(why_paused(self._rules, self._machine.now(worker)))
         return bool(self._standing.why_paused)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether this pause is no short one any more."""
+        is_pause = self._standing.doing is Doing.PAUSED and bool(self._standing.why_paused)
+        return is_pause and time.monotonic() - self._standing.since_s >= LONG_S
 
     async def sit_out(self) -> None:
         """Until it is time to look again."""

@@ -10,6 +10,7 @@ from archipel.node.delivery import Deliveries
 from archipel.node.exchange import LabRefused
 from archipel.node.failures import Failures
 from archipel.node.patience import Patience
+from archipel.node.settings import NodeSettings
 from archipel.node.standing import NO_ANSWER
 from archipel.node.totals import Totals
 from archipel.records.statements import LeaseGranted
@@ -24,11 +25,11 @@ class Setbacks:
     """One agent's."""
 
     def __init__(
-        self, deliveries: Deliveries, patience: Patience, failures: Failures, totals: Totals
+        self, deliveries: Deliveries, patience: Patience, settings: NodeSettings, totals: Totals
     ) -> None:
         self._deliveries = deliveries
         self._patience = patience
-        self._failures = failures
+        self._failures = Failures(settings.home / "child.log")
         self._totals = totals
         self._troubles = 0
         """Failures in a row that are neither the child's nor the lab's doing."""
