@@ -110,6 +110,11 @@ class Patience:
                 self._standing.well()
                 return result
 
+    def suffers(self, what: str) -> bool:
+        """Whether nothing went well since this trouble."""
+        trouble = self._standing.trouble
+        return trouble is not None and trouble.what == what
+
     async def pause(self, attempt: int, what: str, reason: str) -> None:
         """Back off after this trouble, unless the operator is in a hurry."""
         wait_s = backoff_s(attempt, random.random())  # noqa: S311  jitter, not secrecy

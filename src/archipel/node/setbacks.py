@@ -17,8 +17,9 @@ from archipel.records.statements import LeaseGranted
 
 logger = logging.getLogger("archipel.node")
 
+REFUSED = "refused"
 REFUSED_PAUSE = 2
-"""Back off as at the third attempt."""
+"""Back off as at the third attempt, and longer while nothing else comes: it may be no lab at all."""
 
 
 class Setbacks:
@@ -31,6 +32,7 @@ class Setbacks:
         self._patience = patience
         self._failures = Failures(settings.home / "child.log")
         self._totals = totals
+        self._refusals = REFUSED_PAUSE
         self._troubles = 0
         """Failures in a row that are neither the child's nor the lab's doing."""
 
@@ -53,7 +55,8 @@ class Setbacks:
     async def refused(self, error: LabRefused) -> None:
         """The lab said no."""
         logger.warning("refused", extra={"reason": str(error)})
-        await self._patience.pause(REFUSED_PAUSE, "refused", str(error))
+        self._refusals = self._refusals + 1 if self._patience.suffers(REFUSED) else REFUSED_PAUSE
+        await self._patience.pause(self._refusals, REFUSED, str(error))
 
     async def absent(self, grant: LeaseGranted, reason: str, is_over: bool) -> None:
         """The lab is away in the middle of work; its lease stays good until its deadline."""
