@@ -190,6 +190,7 @@ def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; 
     try:
         listener.bind((host, port))
     except (OSError, UnicodeError) as error:
+        listener.close()
         said = getattr(error, "strerror", None) or error
         raise Mendable(
             f"cannot listen on {host} port {port}: {said}; choose another --host or --port"
