@@ -32,6 +32,7 @@ def _has_ipv6() -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 def test_a_lab_on_ipv6_says_an_address_that_its_readers_can_use(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -170,6 +170,7 @@ def test_a_node_without_a_lab_says_so_within_forty_columns_and_leaves_at_ctrl_c(
         assert "credits" not in terminal.shown.rsplit(CLEAR, 1)[1], "no last words without a lab"
 
 
+@pytest.mark.slow
 def test_a_window_that_is_closed_ends_the_node_in_order(tmp_path: Path) -> None:
     with Terminal(_join(tmp_path / "node")) as terminal:
         terminal.wait_for("connection refused")
@@ -180,6 +181,7 @@ def test_a_window_that_is_closed_ends_the_node_in_order(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_into_a_file_a_node_writes_few_whole_lines(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file:
