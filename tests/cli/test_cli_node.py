@@ -59,7 +59,7 @@ def test_status_offline_says_what_was_last_heard(tmp_path: Path) -> None:
     assert "no node runs here now" in text
     assert "lab did:key:zLab at http://127.0.0.1:9" in text
     assert "balance 1.750000 credits, as of 20" in text
-    assert "0.250000 credits · 1 accepted, 1 lost · 8 groups, 99 tokens, 2.00 h of work" in text
+    assert "0.250000 credits · 1 accepted, 1 lost · 8 groups, 99 tokens in 2 h 0 min" in text
     with alone_in(tmp_path):
         assert "a node runs here now" in _status(tmp_path, "--offline", "--days", "0")
     told = json.loads(_status(tmp_path, "--offline", "--json"))

@@ -57,7 +57,7 @@ def test_an_absent_lab_is_said_with_the_reason_and_the_next_try_until_it_answers
     assert doing(standing, totals, 110.0) == "connecting"
     assert list(standing.news) == [
         "no answer: http://lab: connection refused",
-        "no more trouble (no answer)",
+        "the lab answers again",
     ]
 
 

@@ -106,10 +106,11 @@ def _balance(account: "Account", heard: dict[str, Any]) -> str:
 
 def _counts(day: dict[str, int]) -> str:
     from archipel.node.earnings import COUNTS
+    from archipel.node.wording import duration
 
     outcomes = ", ".join(f"{n} {name}" for name, n in sorted(day.items()) if name not in COUNTS)
-    busy_h = day.get("busy_ms", 0) / 3_600_000
     return (
         f"{day.get('credit_micro', 0) / 1e6:.6f} credits · {outcomes or 'no leases'} · "
-        f"{day.get('groups', 0)} groups, {day.get('tokens', 0)} tokens, {busy_h:.2f} h of work"
+        f"{day.get('groups', 0)} groups, {day.get('tokens', 0)} tokens in "
+        f"{duration(day.get('busy_ms', 0) / 1000)}"
     )

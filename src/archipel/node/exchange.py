@@ -51,6 +51,8 @@ def _reason(error: BaseException) -> str:
         return f"no connection within {CONNECT_LIMIT_S:.0f} s"
     if isinstance(error, httpx.TimeoutException):
         return f"silent for {READ_LIMIT_S:.0f} s"
+    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" in str(error):
+        return "it broke off the connection"
     if isinstance(error, httpx.RemoteProtocolError):
         return f"what answers there does not speak HTTP as expected ({_plain(error)})"
     inner: BaseException | None = error

@@ -38,7 +38,7 @@ class Doing(Enum):
     WAITING = "waiting for work"
     WORKING = "working"
     RESTING = "resting"
-    DELIVERING = "bringing the last answers to the lab"
+    DELIVERING = "bringing answers to the lab"
     PAUSED = "paused"
     LEAVING = "leaving"
 
@@ -125,7 +125,9 @@ class Standing:
     def well(self) -> None:
         """It went well after all."""
         if self.trouble is not None:
-            self.news.append(f"no more trouble ({self.trouble.what})")
+            is_lab = self.trouble.what == NO_ANSWER
+            again = "the lab answers again" if is_lab else f"no more trouble ({self.trouble.what})"
+            self.news.append(again)
         self.trouble = None
 
 
