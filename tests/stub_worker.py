@@ -12,7 +12,7 @@ from archipel.records.kinds.update import UpdateSpec
 from archipel.records.payload import BadPayload, read_payload
 from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import pack_prompts, pack_rollouts
-from archipel.work.messages import Done, DoWork, Setup
+from archipel.work.messages import Done, DoWork, Setup, read_step
 from people import rollout
 
 Act = Callable[["StubWorker", DoWork], Done | None]
@@ -110,6 +110,11 @@ def learned(worker: StubWorker, message: DoWork, spec: UpdateSpec) -> Done:
         assert spec.memory is not None
         position = spec.memory.version
     assert [each.version for each in message.replay] == [*range(max(position, 0) + 1, spec.version)]
+    for each in message.replay:
+        step = read_step(each.file)
+        named = {done.answer.result.digest for done in step.inputs}  # type: ignore[attr-defined]  # rollouts
+        assert named == step.blobs.keys()
+        assert all(path.is_file() for path in step.blobs.values())
     worker.memories[spec.run] = spec.version
     results = [each.answer.result.digest for each in message.inputs]  # type: ignore[attr-defined]  # rollouts
     assert all(message.blobs[digest].is_file() for digest in results)

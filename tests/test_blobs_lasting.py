@@ -58,7 +58,11 @@ def test_a_sweep_takes_what_is_old_and_not_live_and_nothing_else(store: BlobStor
     aged(store)
     young = store.put_bytes(b"young")
     half(store, b"still coming").close()
+    before = on_disk(store._layout.root), store.used()
+    would_go = store.sweep([live], now_s=time.time(), older_than_s=HOUR, idle_s=HOUR, dry=True)
+    assert (on_disk(store._layout.root), store.used()) == before
     report = sweep(store, live)
+    assert would_go == report
     assert (report.num_whole, report.num_partial) == (1, 1)
     assert report.num_bytes == len(b"old") + len(DATA) // 2
     assert store.digests() == sorted([live, young])
@@ -92,6 +96,8 @@ def test_what_a_writer_holds_is_neither_swept_nor_discarded(store: BlobStore) ->
     shared, private = half(store), half(store)
     aged(store)
     assert sweep(store).num_partial == 0
+    dry = store.sweep((), now_s=time.time(), older_than_s=HOUR, idle_s=HOUR, dry=True)
+    assert dry.num_partial == 0
     assert store.discard(DIGEST) == 0
     private.write(DATA[len(DATA) // 2 :])
     private.commit()

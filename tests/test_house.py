@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 import archipel
+from archipel.records.kinds import WORDS_OF
 
 SOURCE = Path(archipel.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
+ROOMS = ("records", "lab", "work")
+"""Each has a file for every kind of work."""
 MAX_FILE_LINES = 300
 MAX_BODY_LINES = 40
 NAMES_OF_NOTHING = {"utils", "common", "helpers", "misc", "core", "base", "main", "manager"}
@@ -34,3 +37,25 @@ def test_a_file_fits_on_a_few_screens_and_its_functions_on_one(path: Path) -> No
     long = {each.name: n for each in functions(path) if (n := body_lines(each)) > MAX_BODY_LINES}
     assert not long
     assert path.stem not in NAMES_OF_NOTHING
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file names in its imports, `from package import module` included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.add(node.module)
+            names.update(f"{node.module}.{each.name}" for each in node.names)
+    return names
+
+
+@pytest.mark.parametrize("kind", WORDS_OF)
+def test_kinds_of_work_do_not_know_each_other_in_any_room(kind: str) -> None:
+    """Contracts of import-linter compare the kinds of one room; this compares each with all of all rooms."""
+    others = {
+        f"archipel.{room}.kinds.{name}" for room in ROOMS for name in WORDS_OF if name != kind
+    }
+    for room in ROOMS:
+        assert not imported(SOURCE / room / "kinds" / f"{kind}.py") & others

@@ -180,6 +180,12 @@ class World:
         """What holds in every state of every lab."""
         state = self.state
         assert sum(state.book.values()) == 0
+        orders = self.lab.orders
+        assert orders.nodes.keys() == state.nodes.keys()
+        assert list(orders.runs) == sorted(state.runs, key=lambda name: state.runs[name].entry)
+        assert list(orders.leases) == sorted(
+            state.leases, key=lambda work: state.leases[work].entry
+        )
         for run in state.runs.values():
             check_groups(state, run)
         for did, node in state.nodes.items():

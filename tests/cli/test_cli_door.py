@@ -1,5 +1,7 @@
 """The command line: light until a command runs, an example in every help, errors as one sentence."""
 
+import json
+import math
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from archipel.cli.archipel import command, run
+from archipel.cli.doors import show
 
 HEAVY = ("torch", "numpy", "pydantic", "httpx", "fastapi", "rich", "matplotlib", "tokenizers")
 
@@ -74,3 +77,12 @@ def test_completion_script_is_a_script() -> None:
     shown = CliRunner().invoke(command, ["completion", "bash"])
     assert shown.exit_code == 0
     assert "_ARCHIPEL_COMPLETE" in shown.output
+
+
+def test_a_figure_that_is_not_known_is_null_to_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    show({"ratio": math.nan, "parts": [(1.5, math.inf)], "seeds": 1}, True, lambda: "")
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "ratio": None,
+        "parts": [[1.5, None]],
+        "seeds": 1,
+    }

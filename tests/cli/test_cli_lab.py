@@ -1,16 +1,24 @@
-"""`archipel lab`: what it leaves in its home for others to read."""
+"""`archipel lab`: what it leaves in its home for others to read, and what it deletes there."""
 
-import socket
+import asyncio
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from archipel.bench.site import Site
+from archipel.blobs import BlobStore
 from archipel.cli.archipel import run
-from archipel.cli.doors import Mendable
-from archipel.cli.lab import _listen, publish_url
-from archipel.node.address import lab_address
-from terminal import environment
+from archipel.cli.lab import publish_url
+from archipel.cli.ledger import HEAD_FILE
+from archipel.identity import Identity
+from archipel.lab.lab import Lab
+from archipel.ledger.location import open_log
+from archipel.ledger.verification import lab_key
 
 
 def test_the_url_is_replaced_whole_and_never_written_under_a_reader(tmp_path: Path) -> None:
@@ -23,31 +31,58 @@ def test_the_url_is_replaced_whole_and_never_written_under_a_reader(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["held", "url"]
 
 
-def _has_ipv6() -> bool:
+@contextmanager
+def running(home: Path) -> Iterator[BlobStore]:
+    """A lab that holds its ledger."""
+    own = Identity.load_or_create(home / "lab.key")
+    log = open_log(home / "ledger.sqlite", lab_key(own.did).name, own, home / HEAD_FILE)
+    blobs = BlobStore(home / "blobs")
     try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
+        lab = Lab(own, log, blobs, clock_ms=lambda: time.time_ns() // 1_000_000, in_thread=False)
+        asyncio.run(lab.found([own.did]))
+        yield blobs
+    finally:
+        log.close()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
-def test_a_lab_on_ipv6_says_an_address_that_its_readers_can_use(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def gc(home: Path, *more: str) -> tuple[int, str]:
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out), pytest.raises(SystemExit) as ended:
+        run(["lab", "gc", "--home", str(home), *more])
+    return int(ended.value.code or 0), out.getvalue()
+
+
+def test_a_lab_s_blobs_are_not_swept_beside_it_and_a_dry_run_says_what_would_go(
+    tmp_path: Path,
 ) -> None:
-    with Site(tmp_path, environment()) as site:
-        url = site.start_lab(options=["--host", "::1"])
-        assert url.startswith("http://[::1]:")
-        assert lab_address(url) == url
-        with pytest.raises(SystemExit) as ended:
-            run(["run", "list", "--lab", url])
-        assert ended.value.code == 0
-        assert capsys.readouterr().out == "no runs\n"
+    with running(tmp_path) as blobs:
+        coming = blobs.put_bytes(b"an upload of a lease that is open")
+        code, said = gc(tmp_path, "--grace", "0")
+        assert code != 0
+        assert "stop it first" in said
+        assert blobs.exists(coming)
+        code, said = gc(tmp_path, "--dry-run", "--json")
+        assert (code, json.loads(said)["blobs"]) == (0, 0), "it is younger than the grace"
+        half = blobs.writer("sha256:" + "0" * 64, 9)
+        half.write(b"half")
+        half.close()
+        for path in (tmp_path / "blobs").rglob("*"):
+            os.utime(path, (1.0, 1.0))
+        code, said = gc(tmp_path, "--dry-run", "--json")
+        found = json.loads(said)
+        assert (found["blobs"], found["bytes"]) == (2, 33 + 4), "the half that came as well"
+        assert blobs.exists(coming)
+    code, said = gc(tmp_path, "--json")
+    assert code == 0
+    assert json.loads(said) == found
+    assert not blobs.exists(coming)
+    with running(tmp_path):
+        pass
 
 
-@pytest.mark.parametrize("host", ["no such host", "..", "192.0.2.1"])
-def test_an_address_that_cannot_be_listened_on_is_one_sentence(host: str) -> None:
-    with pytest.raises(Mendable, match="cannot listen on"):
-        _listen(host, 0)
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_home_without_a_ledger_is_left_as_it_is(tmp_path: Path, is_dry: bool) -> None:
+    code, said = gc(tmp_path, *(["--dry-run"] if is_dry else []))
+    assert code != 0
+    assert "no ledger" in said
+    assert list(tmp_path.iterdir()) == []

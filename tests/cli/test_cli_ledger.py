@@ -281,7 +281,7 @@ def test_an_answer_that_drips_is_cut(
     lying_lab: Callable[[Answers], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger_reader, "ANSWER_LIMIT_S", 0.0)
-    _refused(_replay("--lab", lying_lab({})), "/lab took over 0 s")
+    _refused(_replay("--lab", lying_lab({})), "no whole answer in 0 s")
 
 
 def test_a_long_replay_says_how_far_it_is_on_standard_error(

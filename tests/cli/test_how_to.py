@@ -10,11 +10,13 @@ from click.testing import CliRunner
 from archipel.cli.archipel import command
 from archipel.cli.recipes import find_recipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "plan-a-run.md"
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
+PAGE = PAGES / "plan-a-run.md"
+MACHINES = PAGES / "several-machines.md"
 
 
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
+def _blocks(language: str, page: Path = PAGE) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
 
 
 def test_plan_a_run_goes_from_a_budget_to_a_recipe_and_a_page(
@@ -35,3 +37,16 @@ def test_plan_a_run_goes_from_a_budget_to_a_recipe_and_a_page(
     assert recipe.sampling.max_new_tokens == 4096
     assert Path("report.html").read_text().count("<svg") >= 4
     assert f"archipel run open {'planned.toml'}" in PAGE.read_text("utf-8")
+
+
+def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_must_approve_is_said() -> (
+    None
+):
+    lines = [line for block in _blocks("sh", MACHINES) for line in block.splitlines()]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("archipel ")]
+    assert ["archipel", "update", "approve"] in [words[:3] for words in commands]
+    for words in commands:
+        shown = CliRunner().invoke(command, [*words[1:3], "--help"])
+        assert shown.exit_code == 0, f"{words}\n{shown.output}"
+        missing = [word for word in words if word.startswith("--") and word not in shown.output]
+        assert not missing, f"{words} has no {missing}"

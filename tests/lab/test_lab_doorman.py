@@ -75,22 +75,39 @@ def doorman(clock: Clock, **limits: object) -> Doorman:
 def test_a_key_that_speaks_too_often_is_busy_and_others_are_not(clock: Clock) -> None:
     door = doorman(clock, per_key=Rate(burst=2, per_s=1))
     for _ in range(2):
-        door.statement("did:a", "here", is_newcomer=False)
+        door.statement("did:a", "here", is_newcomer=False, is_idle=False)
     with pytest.raises(Busy, match="1 statements a second"):
-        door.statement("did:a", "here", is_newcomer=False)
-    door.statement("did:b", "here", is_newcomer=False)
+        door.statement("did:a", "here", is_newcomer=False, is_idle=False)
+    door.statement("did:b", "here", is_newcomer=False, is_idle=False)
     clock.now_s += 1
-    door.statement("did:a", "here", is_newcomer=False)
+    door.statement("did:a", "here", is_newcomer=False, is_idle=False)
 
 
 def test_new_keys_use_up_their_address_and_known_ones_do_not(clock: Clock) -> None:
     door = doorman(clock, joins_per_address=Rate(burst=2, per_s=1))
     for number in range(2):
-        door.statement(f"did:{number}", "here", is_newcomer=True)
+        door.statement(f"did:{number}", "here", is_newcomer=True, is_idle=False)
     with pytest.raises(Busy, match="new keys from here"):
-        door.statement("did:9", "here", is_newcomer=True)
-    door.statement("did:9", "there", is_newcomer=True)
-    door.statement("did:0", "here", is_newcomer=False)
+        door.statement("did:9", "here", is_newcomer=True, is_idle=False)
+    door.statement("did:9", "there", is_newcomer=True, is_idle=False)
+    door.statement("did:0", "here", is_newcomer=False, is_idle=False)
+
+
+def test_what_brings_no_work_is_taken_seldom_from_one_key_and_from_one_address(
+    clock: Clock,
+) -> None:
+    door = doorman(clock, idle_per_key=Rate(2, 0.1), idle_per_address=Rate(3, 0.1))
+    for _ in range(2):
+        door.statement("did:a", "here", is_newcomer=False, is_idle=True)
+    with pytest.raises(Busy, match="gave work back too often"):
+        door.statement("did:a", "here", is_newcomer=False, is_idle=True)
+    door.statement("did:a", "here", is_newcomer=False, is_idle=False)
+    door.statement("did:b", "here", is_newcomer=False, is_idle=True)
+    with pytest.raises(Busy, match="gave work back too often"):
+        door.statement("did:c", "here", is_newcomer=True, is_idle=True)
+    door.statement("did:c", "there", is_newcomer=True, is_idle=True)
+    clock.now_s += 10
+    door.statement("did:a", "here", is_newcomer=False, is_idle=True)
 
 
 def test_so_many_may_wait_from_one_address_and_who_leaves_makes_room(clock: Clock) -> None:
@@ -117,11 +134,15 @@ def test_limits_for_so_many_nodes_behind_one_address() -> None:
     usual = DoorLimits()
     assert usual.per_key == Rate(burst=200, per_s=50)
     assert usual.joins_per_address == Rate(burst=256, per_s=2)
+    assert usual.idle_per_key == Rate(burst=60, per_s=0.2)
+    assert usual.idle_per_address == Rate(burst=4096, per_s=17)
     assert (usual.waiting_per_address, usual.connections_per_address) == (1024, 2048)
     few = DoorLimits.for_nodes(60)
+    assert few.idle_per_address == Rate(burst=256, per_s=2)
     assert few.joins_per_address == Rate(burst=256, per_s=2)
     assert (few.waiting_per_address, few.connections_per_address) == (60, 120)
     many = DoorLimits.for_nodes(6000)
+    assert many.idle_per_address == Rate(burst=24_000, per_s=100)
     assert many.joins_per_address == Rate(burst=6000, per_s=100)
     assert (many.waiting_per_address, many.connections_per_address) == (6000, 12_000)
 

@@ -101,14 +101,14 @@ def test_who_claims_another_s_key_uses_up_nothing_of_its_owner_s() -> None:
     limits = DoorLimits(per_key=Rate(2, 0), joins_per_address=Rate(3, 0))
     doorman = Doorman(limits, lambda: 0.0)
     for _ in range(2):
-        doorman.statement("did:owner", "liar's address", is_newcomer=False)
+        doorman.statement("did:owner", "liar's address", is_newcomer=False, is_idle=False)
     with pytest.raises(Busy):
-        doorman.statement("did:owner", "liar's address", is_newcomer=False)
-    doorman.statement("did:owner", "its own address", is_newcomer=False)
+        doorman.statement("did:owner", "liar's address", is_newcomer=False, is_idle=False)
+    doorman.statement("did:owner", "its own address", is_newcomer=False, is_idle=False)
     for _ in range(3):
-        doorman.statement("did:new", "an address", is_newcomer=True)
+        doorman.statement("did:new", "an address", is_newcomer=True, is_idle=False)
     with pytest.raises(Busy):
-        doorman.statement("did:newer", "an address", is_newcomer=True)
+        doorman.statement("did:newer", "an address", is_newcomer=True, is_idle=False)
 
 
 def test_a_node_waits_once_whatever_kinds_it_asks_for() -> None:

@@ -135,6 +135,8 @@ def test_a_run_s_documents_are_the_records_themselves(world: World, door: Door) 
     world.open_run("another")
     assert [each["run"] for each in door.get("/runs").json()] == ["run", "another"]
     assert door.get("/runs/run").json() == door.get("/runs").json()[0]
+    assert door.get("/runs", params={"start": 1, "limit": 1}).json() == door.get("/runs").json()[1:]
+    assert problem(door.get("/runs", params={"limit": 1001})) == "invalid-request"
     opening = door.get("/runs/run/opening").json()["opening"]
     assert decode(Envelope.from_json(opening.encode()).payload) == world.run().opened
     news = door.get("/runs/run/versions").json()
@@ -155,12 +157,14 @@ def test_the_description_says_what_a_page_is_when_nobody_says_so(door: Door) -> 
     found = {
         (path, each["name"]): each["schema"].get("default")
         for path, method in (
-            ("/nodes", "get"), ("/leases", "get"), ("/ledger/entries", "get"),
+            ("/runs", "get"), ("/nodes", "get"), ("/leases", "get"), ("/ledger/entries", "get"),
             ("/runs/{name}/versions", "get"), ("/leases", "post"),
         )
         for each in paths[path][method]["parameters"]
     }  # fmt: skip
     assert found == {
+        ("/runs", "start"): 0,
+        ("/runs", "limit"): 1000,
         ("/nodes", "start"): 0,
         ("/nodes", "limit"): 1000,
         ("/leases", "start"): 0,

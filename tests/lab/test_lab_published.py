@@ -13,7 +13,7 @@ def test_trusted_work_counts_no_groups_no_tokens_no_bytes_and_no_money(world: Wo
     finish(world, learner, [world.provider("node")])
     while learner.work() is not None:
         pass
-    shown = {each.node: each for each in node_views(world.state, world.now_ms, 0, 9)}
+    shown = {each.node: each for each in node_views(world.state, world.now_ms, world.state.nodes)}
     mine = shown[learner.did]
     assert (mine.groups, mine.tokens, mine.bytes_in, mine.credit_micro) == (0, 0, 0, 0)
     assert mine.groups_per_s == 0.0

@@ -13,7 +13,15 @@ from archipel.lab.doorman import DoorLimits, Rate
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.tree_head import verify_tree_head
 from archipel.records.parcel import MAX_PARCEL_BYTES, MEDIA_TYPE, pack_parcel, unpack_parcel
-from archipel.records.statements import LeaseGranted, LeaseReturned, WorkAnswered, decode
+from archipel.records.statements import (
+    LeaseExpired,
+    LeaseGranted,
+    LeaseReturned,
+    NodeLeft,
+    RunStopped,
+    WorkAnswered,
+    decode,
+)
 from door import Door, problem
 from people import Provider, envelope, identity, ref
 from world import World
@@ -246,3 +254,50 @@ def test_no_more_may_wait_from_one_address_than_are_let_in(world: World) -> None
     for name in "abc":
         assert door.ask(world.provider(name).request()).status_code in (200, 204)
     door.close()
+
+
+def test_one_key_cannot_fill_the_ledger_with_words_and_its_work_is_taken_all_the_same(
+    world: World,
+) -> None:
+    world.started(max_groups_per_lease=1)
+    door, node = limited(world, idle_per_key=Rate(2, 0)), world.provider("node")
+
+    def returned() -> httpx.Response:
+        grant = node.ask()
+        assert grant is not None
+        node.leases.clear()
+        said = world.statement(node.identity, LeaseReturned, work=grant.work, reason="x")
+        return door.say(envelope(node.identity, said))
+
+    assert [returned().status_code for _ in range(2)] == [200, 200]
+    size = world.lab.log.size
+    held = node.ask()
+    assert held is not None
+    left = envelope(node.identity, world.statement(node.identity, NodeLeft))
+    assert problem(door.say(left)) == "too-many-requests"
+    assert world.lab.log.size == size + 1, "the grant alone"
+    answer = world.statement(node.identity, WorkAnswered, **node.answer_fields(held))
+    assert door.say(envelope(node.identity, answer)).status_code == 200
+    for number in range(3):
+        opened = world.statement(world.operator, RunStopped, run=f"no-{number}", reason="")
+        assert problem(door.say(envelope(world.operator, opened))) == "not-found"
+    door.close()
+
+
+def test_whoever_loses_lease_after_lease_has_to_wait_for_the_deadline(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.lab.lab.LOSSES_PER_KEY", Rate(2, 0))
+    world.restart()
+    world.started(max_groups_per_lease=1)
+    node = world.provider("node")
+    granted = []
+    for _ in range(4):
+        node.leases.clear()
+        granted.append(node.ask())
+    assert [each is not None for each in granted] == [True, True, True, False]
+    lost = [each for each in world.statements() if isinstance(each, LeaseExpired)]
+    assert [each.cause for each in lost] == ["lost", "lost"]
+    world.tick(10**9)
+    assert node.ask() is not None
+    world.check_replay()

@@ -1,11 +1,15 @@
 """What a lab shows of itself, against stories whose figures were computed by hand."""
 
+import dataclasses
+
 import pytest
 
 from archipel.lab.metrics import StateCollector, prometheus_text
+from archipel.lab.orders import page
 from archipel.lab.views import key_view, learning_ms, lease_views, node_views, run_view, waits
 from archipel.lab.waits import ACTIVE_MS
-from archipel.records.documents import NodeView
+from archipel.records.documents import LeaseView, NodeView
+from archipel.records.table import Table
 from people import Learner, Provider, identity
 from world import PACE, TERMS, World
 
@@ -21,10 +25,16 @@ def sampled(world: World, node: Provider, ms: int) -> int:
 
 
 def shown(world: World, node: Provider) -> NodeView:
-    (found,) = [
-        each for each in node_views(world.state, world.now_ms, 0, 99) if each.node == node.did
-    ]
+    (found,) = node_views(world.state, world.now_ms, [node.did])
     return found
+
+
+def nodes_page(world: World, start: int, limit: int, now_ms: int) -> list[NodeView]:
+    return node_views(world.state, now_ms, page(world.lab.orders.nodes, start, limit))
+
+
+def leases_page(world: World, start: int, limit: int) -> list[LeaseView]:
+    return lease_views(world.state, world.now_ms, page(world.lab.orders.leases, start, limit))
 
 
 def updated(world: World, learner: Learner, ms: int, reward: int = 500_000) -> None:
@@ -155,7 +165,7 @@ def test_a_node_s_figures_are_those_of_its_story(world: World) -> None:
     node.leave()
     assert not shown(world, node).present
     assert shown(world, node).silent_s == 0
-    (early,) = node_views(world.state, world.now_ms - 50, 1, 1)
+    (early,) = nodes_page(world, 1, 1, world.now_ms - 50)
     assert early.silent_s == 0, "a clock that was set back shows no time before now"
 
 
@@ -164,10 +174,18 @@ def test_nodes_come_in_the_order_of_their_joining_by_pages(world: World) -> None
     for name in ("c", "a", "b", "d"):
         nodes.append(world.provider(name).did)
         world.now_ms += 1
-    pages = [node_views(world.state, world.now_ms, start, 3) for start in (0, 1, 3, 4)]
-    assert [[each.node for each in page] for page in pages] == [nodes[:3], nodes[1:], nodes[3:], []]
-    same = sorted(world.provider(name).did for name in "wxyz")
-    assert [each.node for each in node_views(world.state, world.now_ms, 4, 9)] == same
+    pages = [nodes_page(world, start, 3, world.now_ms) for start in (0, 1, 3, 4)]
+    assert [[each.node for each in each_page] for each_page in pages] == [
+        nodes[:3],
+        nodes[1:],
+        nodes[3:],
+        [],
+    ]
+    same = [world.provider(name).did for name in "wxyz"]
+    assert [each.node for each in nodes_page(world, 4, 9, world.now_ms)] == same
+    world.restart()
+    assert [each.node for each in nodes_page(world, 0, 4, world.now_ms)] == nodes
+    assert [each.node for each in nodes_page(world, 4, 9, world.now_ms)] == sorted(same)
 
 
 def test_a_lease_s_figures_are_those_of_its_story_and_leases_come_oldest_first(
@@ -181,21 +199,21 @@ def test_a_lease_s_figures_are_those_of_its_story_and_leases_come_oldest_first(
     assert granted is not None
     assert exam is not None
     world.now_ms += 500
-    first, second = lease_views(world.state, world.now_ms, 0, 9)
+    first, second = leases_page(world, 0, 9)
     assert (first.work, first.kind, first.node) == (granted.work, "rollout", node.did)
     assert (first.version, first.groups) == (0, 3)
     assert (first.age_s, first.left_s) == (2.0, (PACE["min_deadline_ms"] - 2000) / 1000)
     assert (second.work, second.kind, second.groups) == (exam.work, "evaluate", 0)
     assert second.age_s == 0.5
-    assert lease_views(world.state, world.now_ms, 1, 9) == [second]
-    assert lease_views(world.state, world.now_ms, 0, 1) == [first]
-    assert lease_views(world.state, world.now_ms, 2, 1) == []
+    assert leases_page(world, 1, 9) == [second]
+    assert leases_page(world, 0, 1) == [first]
+    assert leases_page(world, 2, 1) == []
 
 
 def test_an_update_counts_no_groups_and_shows_the_version_in_the_making(world: World) -> None:
     world.open_run()
     world.learner().ask()
-    (view,) = lease_views(world.state, world.now_ms, 0, 9)
+    (view,) = leases_page(world, 0, 9)
     assert (view.kind, view.version, view.groups) == ("update", 0, 0)
 
 
@@ -347,3 +365,24 @@ def test_the_metrics_are_the_figures_of_the_views(
     few = values(prometheus_text(StateCollector(world.state, world.now_ms, 1)))
     assert not any(name.startswith("archipel_node_") for name in few)
     assert few["archipel_nodes"] == 2
+
+
+def test_however_many_runs_wait_the_nodes_are_looked_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        world.open_run(f"run-{number}")
+    learner = world.learner()
+    while learner.work() is not None:
+        pass
+    world.provider("node")
+    looks: list[int] = []
+
+    class Watched(Table):  # type: ignore[type-arg]  # as the state's
+        def values(self):  # type: ignore[no-untyped-def]  # as a mapping's
+            looks.append(1)
+            return super().values()
+
+    state = dataclasses.replace(world.state, nodes=Watched(dict(world.state.nodes)))
+    assert [wait.owner for wait in waits(state, world.now_ms)] == ["the lab"] * 3
+    assert len(looks) == 1

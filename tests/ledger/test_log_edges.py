@@ -1,5 +1,6 @@
 """A log at its edges: page by page, as full as may be, in doubt, and with nothing left open."""
 
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -126,3 +127,64 @@ def test_a_ledger_makes_the_folder_that_it_is_to_live_in(tmp_path: Path) -> None
     log = open_log(path, ORIGIN, LAB)
     assert list(log.entries()) == ENTRIES[:3]
     log.close()
+
+
+class Waiting(MemoryStorage):
+    """A database that answers a reader when it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.allowed = threading.Event(), threading.Event()
+
+    def entries(self, start: int, limit: int) -> list[EntryRow]:
+        self.asked.set()
+        assert self.allowed.wait(10.0)
+        return super().entries(start, limit)
+
+
+def test_who_reads_keeps_nobody_from_appending() -> None:
+    rows, slow = MemoryStorage(), Waiting()
+    log = Log(rows, KEY, LAB, open_reader=lambda: slow)
+    log.append(ENTRIES[:3])
+    slow._entries = rows._entries
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.extend(log.read(0)))
+    reader.start()
+    assert slow.asked.wait(10.0)
+    appender = threading.Thread(target=log.append, args=(ENTRIES[3:5],))
+    appender.start()
+    appender.join(10.0)
+    assert not appender.is_alive(), "the append waits for the reader"
+    assert log.size == 5
+    slow.allowed.set()
+    reader.join(10.0)
+    assert found == ENTRIES[:3], "what the head covered when it was asked"
+    assert log.read(0) == ENTRIES[:5]
+
+
+def test_a_reader_that_failed_is_opened_anew() -> None:
+    class Broken(MemoryStorage):
+        def entries(self, start: int, limit: int) -> list[EntryRow]:
+            raise LedgerUnavailable("the connection broke")
+
+    rows = MemoryStorage()
+    opened: list[MemoryStorage] = [rows, Broken()]
+    log = Log(rows, KEY, LAB, open_reader=lambda: opened.pop())
+    log.append(ENTRIES[:3])
+    with pytest.raises(LedgerUnavailable, match="broke"):
+        log.read(0)
+    assert log.read(0) == ENTRIES[:3]
+    assert opened == []
+
+
+def test_a_writer_reads_what_it_appended_through_a_connection_of_its_own(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", ORIGIN, LAB)
+    before = num_open_files()
+    for number, entry in enumerate(ENTRIES[:20]):
+        log.append([entry])
+        assert log.read(number, 1) == [entry]
+    assert num_open_files() > before
+    log.close()
+    assert not (tmp_path / "log-wal").exists(), "the writer was the last to close"
+    with pytest.raises(LedgerUnavailable, match="this log is closed"):
+        log.read(0)

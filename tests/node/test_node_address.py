@@ -120,7 +120,7 @@ ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found"
         (MOVED, "http", "sends us to"),
         (ABSENT, "http", "is no lab (status 404)"),
         (PAGE, "http", "/lab"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "http", "does not speak HTTP"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "http", "does not speak HTTP"),
         (b"", "http", "broke off the connection"),
         (PAGE, "https", "no TLS there"),
     ],

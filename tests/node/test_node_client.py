@@ -17,7 +17,7 @@ from archipel.identity import sign
 from archipel.node import exchange
 from archipel.node.client import LabClient, LabReader
 from archipel.node.clock import STALE_S, LabClock
-from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.exchange import Bounds, LabRefused, LabUnreachable
 from archipel.node.lease import Wanted
 from archipel.node.patience import Interrupt, Patience
 from archipel.node.uploads import send_file
@@ -241,10 +241,26 @@ def test_whatever_answers_the_error_has_one_of_two_names(
         asked(world, answer, lambda c: c.get("/x"))
 
 
-def test_an_answer_without_end_is_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "MAX_JSON_BYTES", 1000)
+def test_an_answer_without_end_is_cut_off(world: World) -> None:
+    few = Bounds(max_bytes=1000)
+    asked(world, said(b"x" * 1000), lambda c: c.get_bytes("/x", few))
     with pytest.raises(LabRefused, match="oversized-answer"):
-        asked(world, said(b"[" + b"1," * 600 + b"1]"), lambda c: c.get("/x"))
+        asked(world, said(b"x" * 1001), lambda c: c.get_bytes("/x", few))
+
+
+def test_a_document_that_is_asked_for_without_bounds_has_some(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    async def body(answer: httpx.Response, max_bytes: int) -> bytes:
+        told.append(max_bytes)
+        return b"[]"
+
+    monkeypatch.setattr("archipel.node.client.bounded_body", body)
+    asked(world, said(b"[]"), lambda c: c.get("/x"))
+    assert told[-1] == exchange.MAX_JSON_BYTES
+    assert exchange.DOCUMENT.limit_s == exchange.ANSWER_LIMIT_S
 
 
 def test_the_largest_page_of_a_lab_is_read_whole(world: World) -> None:
@@ -273,9 +289,9 @@ def test_an_answer_that_drips_without_end_is_cut_off_and_may_be_asked_for_again(
                 await asyncio.sleep(0.001)
 
     async def ask(client: LabClient) -> None:
-        await client._exchange("GET", "/x", limit_s=0.05)
+        await client.get_bytes("/x", Bounds(limit_s=0.05))
 
-    with pytest.raises(LabUnreachable, match="no whole answer within"):
+    with pytest.raises(LabUnreachable, match="no whole answer in"):
         asked(world, lambda _: httpx.Response(200, stream=Drip()), ask)
 
 

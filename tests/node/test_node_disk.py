@@ -16,8 +16,8 @@ from archipel.node import operator as operator_module
 from archipel.node.agent import Agent
 from archipel.node.cache import PARTIAL_IDLE_S, Cache
 from archipel.node.client import LabClient
-from archipel.node.errands import Errands
-from archipel.node.home import ready_home
+from archipel.node.errands import Errands, Unprepared
+from archipel.node.home import MAX_IDLE_MODELS, ready_home
 from archipel.node.operator import copy_file
 from archipel.node.sealed import folder_of
 from archipel.node.settings import MIN_MEMORY_BYTES, default_memory_bound
@@ -133,6 +133,71 @@ def test_a_support_file_that_is_not_the_runs_is_fetched_again(
             await client.close()
 
     world.await_(story())
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_what_a_preparation_that_failed_has_fetched_makes_room_like_all_the_rest(
+    world: World, folder: Path, is_full: bool
+) -> None:
+    world.started()
+    world.blobs.put_bytes(DATA)
+    made = settings(folder, "http://lab", cache_bytes=0)
+    store = BlobStore(made.home / "blobs")
+
+    async def story() -> None:
+        async with live(world) as url:
+            client = LabClient(url, identity("node"))
+            await client.greet()
+            errands = Errands(client, store, made)
+
+            async def failing(*_: object) -> None:
+                """After the model's support files and a blob, beside which another lies."""
+                errands._supply.lay([b"beside", b"not asked for"])
+                await errands._open(SPECS["rollout"], None)
+                await errands._supply.fetch(ref(DATA), ref(b"beside"))
+                raise StorageFull("full") if is_full else Unprepared("no secret")
+
+            errands._prepared = failing  # type: ignore[assignment,method-assign]  # fails after all it fetched
+            with pytest.raises((StorageFull, Unprepared)):
+                await errands.prepare(None, None)  # type: ignore[arg-type]  # see above
+            assert (store.used().total_bytes == 0) == is_full
+            errands._prepared = nothing_needed(errands)  # type: ignore[method-assign]
+            await errands.prepare(None, None)  # type: ignore[arg-type]
+            assert store.used().total_bytes == 0
+            await client.close()
+
+    world.await_(story())
+
+
+def nothing_needed(errands: Errands):
+    async def prepared(*_: object) -> None:
+        errands._supply.lay([])
+
+    return prepared
+
+
+def test_model_directories_of_runs_long_gone_make_room(world: World, folder: Path) -> None:
+    world.started()
+    made = settings(folder, "http://lab")
+    models = made.home / "models"
+    for number in range(MAX_IDLE_MODELS + 3):
+        (models / f"old-{number}").mkdir(parents=True)
+        (models / f"old-{number}" / "config.json").write_bytes(b"{}")
+        os.utime(models / f"old-{number}", (number, number))
+
+    async def story() -> str:
+        async with live(world) as url:
+            client = LabClient(url, identity("node"))
+            await client.greet()
+            errands = Errands(client, BlobStore(made.home / "blobs"), made)
+            run = await errands._open(SPECS["rollout"], None)
+            await client.close()
+            return run.folder
+
+    used = world.await_(story())
+    assert (models / used).is_dir()
+    left = {each.name for each in models.iterdir()} - {used}
+    assert left == {f"old-{number}" for number in range(3, MAX_IDLE_MODELS + 3)}
 
 
 class Killed(BaseException):

@@ -1,6 +1,7 @@
 """What goes wrong around an agent: its child, its disk, its lab; each costs at most one lease."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,8 @@ from archipel.lab.programmes import rl
 from archipel.node import delivery
 from archipel.node.agent import Agent
 from archipel.node.patience import NodeFailed
-from archipel.records.statements import NodeLeft
+from archipel.node.totals import Totals
+from archipel.records.statements import LeaseGranted, NodeLeft
 from archipel.work.messages import Done, DoWork
 from live import live
 from people import identity, ref
@@ -122,6 +124,14 @@ def test_a_new_child_gets_the_weights_that_the_one_before_had(world: World, fold
     assert chains[:4] == [[True], [], [], [True]], "from an anchor, nothing, nothing, again"
 
 
+def test_a_child_that_failed_half_way_gets_the_weights_anew(world: World, folder: Path) -> None:
+    """Nobody knows how far it came."""
+    StubWorker.script = [honest, honest, refuse]
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)), **MANY)
+    chains = [[link.anchor is not None for link in each.chain] for each in StubWorker.asked]
+    assert chains[:4] == [[True], [], [], [True]]
+
+
 def escape(worker: StubWorker, message: DoWork) -> Done:
     """Name the node's own key as the answer."""
     key = worker.setup.scratch.parent / "node.key"
@@ -146,11 +156,15 @@ def confused(worker: StubWorker, message: DoWork) -> Done:
     return done.model_copy(update={"values": {"policy": 7, "num_tokens": "many"}})
 
 
+def pathless(worker: StubWorker, message: DoWork) -> Done:
+    return Done(files={"rollouts": Path("no\0path")}, values={"policy": "", "num_tokens": 1})
+
+
 def noise(worker: StubWorker, message: DoWork) -> Done:
     return written(worker, message, b"no payload")
 
 
-@pytest.mark.parametrize("act", [escape, linked, speechless, confused, noise])
+@pytest.mark.parametrize("act", [escape, linked, speechless, confused, pathless, noise])
 def test_a_child_gone_mad_costs_its_lease_and_tells_the_lab_nothing(
     world: World, folder: Path, act: stub_worker.Act
 ) -> None:
@@ -162,6 +176,39 @@ def test_a_child_gone_mad_costs_its_lease_and_tells_the_lab_nothing(
     kept = [world.blobs.read_bytes(digest, 10**6) for digest in world.blobs.digests()]
     assert b"secret" not in kept
     assert Path(__file__).read_bytes() not in kept
+
+
+def test_a_delivery_that_fails_as_nobody_foresaw_is_told_and_its_lease_goes_back(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults, answer_from = [RuntimeError("a defect")], delivery.answer_from
+
+    def defective(*arguments):
+        if faults:
+            raise faults.pop()
+        return answer_from(*arguments)
+
+    monkeypatch.setattr(delivery, "answer_from", defective)
+    agent = at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    assert agent.totals.works == {"lost": 1, "accepted": len(StubWorker.done) - 1}
+    assert world.state.nodes[identity("node").did].returned == 1
+    assert not list((agent.settings.home / "scratch").iterdir())
+    assert "a defect" in caplog.text
+
+
+def test_a_delivery_that_fails_after_its_receipt_is_told(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults = [RuntimeError("a defect of counting")]
+
+    def defective(totals: Totals, grant: LeaseGranted, values: Mapping[str, object]) -> None:
+        if faults:
+            raise faults.pop()
+
+    monkeypatch.setattr(Totals, "earned", defective)
+    at_a_lab(world, folder, lambda a: until(complete(world), learning(world)))
+    told = [str(each.exc_info) for each in caplog.records if each.name == "archipel.node"]
+    assert any("a defect of counting" in each for each in told)
 
 
 def talkative(worker: StubWorker, message: DoWork) -> Done:

@@ -17,9 +17,10 @@ from archipel.node.approvals import approve
 from archipel.records.recipe import parse_recipe
 from archipel.records.statements import RunOpened
 from archipel.records.terms import Terms
+from archipel.work.messages import Done, DoWork, read_step, to_line
 from live import live
 from people import identity
-from stub_worker import StubWorker
+from stub_worker import StubWorker, honest
 from wire import Document, Wire, is_receipt_of_answer
 from world import PACE, TERMS, World
 
@@ -350,6 +351,38 @@ def test_a_learner_without_memory_starts_from_the_published_checkpoint(
     assert message.spec.memory.blob.digest.endswith(
         message.checkpoint.parent.name + message.checkpoint.name
     )
+
+
+def test_what_a_learner_has_to_catch_up_with_goes_by_file_and_not_by_message(
+    world: World, folder: Path
+) -> None:
+    """A message has a bound; the updates since the newest checkpoint have none."""
+    opened_with(world, RECIPE.canonical_bytes(), versions=6, checkpoint_every=100)
+    replayed: list[tuple[int, str]] = []
+
+    def forgetful(worker: StubWorker, message: DoWork) -> Done:
+        line = to_line(message).decode()
+        for each in message.replay:
+            replayed.extend((each.version, done.work) for done in read_step(each.file).inputs)
+        assert not any(f'"{work}"' in line for _, work in replayed)
+        done = honest(worker, message)
+        if message.spec.kind == "update":
+            worker.memories.clear()
+        return done
+
+    async def story() -> None:
+        async with live(world) as url:
+            agents = [agent_of(folder, url), learner_of(folder, url, any_recipe=True)]
+            StubWorker.script = [forgetful] * 40
+            running = [asyncio.create_task(agent.run()) for agent in agents]
+            await until(lambda: world.run("real").version == 6)
+            for agent in agents:
+                agent.stop()
+            await asyncio.wait_for(asyncio.gather(*running), LIMIT_S)
+        assert len(list((folder / "learner" / "replay").iterdir())) <= 5
+
+    world.await_(story())
+    assert {version for version, _ in replayed} >= {1, 2, 3, 4}
 
 
 def test_a_lab_whose_files_never_come_does_not_hold_a_node_past_its_lease(

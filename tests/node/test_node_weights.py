@@ -58,7 +58,7 @@ def chains(lab: Lab, *wanted: tuple[int, int]) -> list[list[int]]:
     weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
 
     async def story() -> list[list[int]]:
-        found = [await weights.chain(OPENED, held, target) for held, target in wanted]
+        found = [await weights.chain(OPENED, held, target, target) for held, target in wanted]
         return [[link.version for link in links] for links in found]
 
     return asyncio.run(story())
@@ -90,12 +90,37 @@ def test_what_came_beside_a_lease_need_not_be_asked_for_and_a_gap_in_it_is_fille
 
     async def story() -> None:
         await weights.learn(OPENED, [published(n) for n in (4, 5)])
-        assert [link.version for link in await weights.chain(OPENED, -1, 5)] == [4, 5]
+        assert [link.version for link in await weights.chain(OPENED, -1, 5, 5)] == [4, 5]
         assert lab.asked == []
         await weights.learn(OPENED, [published(7)])
         assert weights.newest("run") == 7
-        assert [link.version for link in await weights.chain(OPENED, 5, 7)] == [6, 7]
+        assert [link.version for link in await weights.chain(OPENED, 5, 7, 5)] == [6, 7]
         assert lab.asked == [0]
+
+    asyncio.run(story())
+
+
+def test_what_lies_before_the_anchor_in_use_is_forgotten_and_asked_for_again_when_needed() -> None:
+    lab = honest(9)
+    weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
+
+    async def numbers(held: int, target: int, lowest: int) -> list[int]:
+        return [link.version for link in await weights.chain(OPENED, held, target, lowest)]
+
+    async def story() -> None:
+        assert await numbers(-1, 9, 9) == [8, 9]
+        assert set(weights._known["run"].versions) == {8, 9}
+        assert weights.newest("run") == 9
+        assert await numbers(-1, 6, 6) == [4, 5, 6], "an evaluation of an older version"
+        assert set(weights._known["run"].versions) == set(range(4, 10))
+        assert await numbers(9, 9, 6) == [], "the older version is still in use"
+        assert set(weights._known["run"].versions) == set(range(4, 10))
+        assert lab.asked == [0, 0]
+        for version in range(10, 60):
+            await weights.learn(OPENED, [published(version)])
+            assert await numbers(version - 1, version, version) == [version]
+            assert len(weights._known["run"].versions) <= EVERY
+        assert lab.asked == [0, 0]
 
     asyncio.run(story())
 
@@ -105,7 +130,7 @@ def test_at_another_lab_nothing_that_the_first_one_said_counts() -> None:
     weights = Weights(lab, fetch)  # type: ignore[arg-type]  # as much of a reader as it needs
 
     async def story() -> None:
-        await weights.chain(OPENED, -1, 5)
+        await weights.chain(OPENED, -1, 5, 5)
         assert weights.newest("run") == 9
         weights.forget()
         assert weights.newest("run") == -1

@@ -103,6 +103,22 @@ def test_a_child_that_makes_no_sense_is_lost_with_a_sentence(
     asyncio.run(story())
 
 
+def test_a_child_that_closes_its_output_and_lives_on_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "TERM_LIMIT_S", 0.1)
+    program = f"import os; {READY}; {HEAR}; os.close(1); time.sleep({FOREVER_S})"
+
+    async def story() -> None:
+        worker = await started(tmp_path, monkeypatch, program)
+        async with asyncio.timeout(FOREVER_S / 2):
+            with pytest.raises(WorkerLost, match="closed its output and lived on"):
+                await worker.position("update", "run", "run-0")
+        assert not worker.alive
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("words", [say(Ready(protections=())), "print('x', flush=True)"])
 def test_a_child_that_lost_the_thread_is_ended_before_the_next_question(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
@@ -128,6 +144,21 @@ def test_a_child_that_refused_one_question_answers_the_next(
         with pytest.raises(WorkRefused, match="out of memory"):
             await worker.position("update", "run", "run-0")
         assert worker.alive
+        assert await worker.position("update", "run", "run-0") == 3
+        await worker.close()
+
+    asyncio.run(story())
+
+
+def test_work_that_takes_too_long_to_say_is_refused_and_the_child_works_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        program = f"{READY}; {HEAR}; {say(DONE)}; sys.stdin.read()"
+        worker = await started(tmp_path, monkeypatch, program)
+        monkeypatch.setattr(worker_module, "MAX_LINE_BYTES", 100)
+        with pytest.raises(WorkRefused, match=r"takes \d+ bytes to say; .* 100 at most"):
+            await worker.position("update", "run" * 20, "run-0")
         assert await worker.position("update", "run", "run-0") == 3
         await worker.close()
 

@@ -74,15 +74,18 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
     with Site(tmp_path / "site", environment(path)) as site:
         site.start_lab()
         operator, node = site.home("lab") / "operator.key", site.start_node("node")
+        trusted = site.start_update("update", ["--any-recipe"])
         opened = python(
             path, "-m", "archipel.cli.archipel", "run", "open", str(tmp_path / "sums.toml"),
-            "--weights", str(start), "--lab", site.url, "--key", str(operator), "--json",
+            "--weights", str(start), "--lab", site.url, "--key", str(operator), "--trust", trusted,
+            "--json",
         )  # fmt: skip
         assert opened.returncode == 0, opened.stderr
         site.wait_until(
             lambda: (
                 (site.get("/runs/sums") or {}).get("phase") == "complete"
                 and site.get("/runs/sums")["progress"]["greeting"] != ""
+                and site.get("/runs/sums")["evaluations"]
             ),
             "the sums",
             LIMIT_S,
@@ -91,6 +94,8 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
         assert shown["programme"] == "tally"
         assert shown["progress"] == {"total": 78, "greeting": "hello sums"}
         assert shown["spent_micro"] == 3 * 3 * 7 + 11
+        assert shown["evaluations"] == [{"version": 0, "counted": 5, "enough": 40}]
+        site.interrupt("update")
         site.interrupt("node")
         site.interrupt("lab")
     replayed = python(
@@ -107,7 +112,9 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
 def test_a_row_that_is_forgotten_is_an_error_at_import(tmp_path: Path, place: str) -> None:
     path = lay_over(tmp_path / "tree")
     shutil.copy(SOURCE / place, path / "archipel" / place)
-    modules = "archipel.lab.kinds, archipel.lab.programmes, archipel.work.kinds"
+    modules = (
+        "archipel.lab.kinds, archipel.lab.programmes, archipel.work.kinds, archipel.work.programmes"
+    )
     done = python(path, "-c", f"import {modules}")
     assert done.returncode != 0
     assert re.search(r"TypeError|ImportError", done.stderr), done.stderr

@@ -1,5 +1,6 @@
 """A run killed at any moment and resumed gives bitwise the same curve."""
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from archipel.model.manifest import describe
 from archipel.training.checkpoint import (
     BadCheckpoint,
     NoCheckpoint,
+    checkpoint_file,
+    latest_number,
     read_file,
     read_latest,
     write_checkpoint,
@@ -138,7 +141,33 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(tmp_path, da
     place = data.index(b"optimiser_steps") + 20 if damage == "facts" else half
     data[place] ^= 1
     newest.write_bytes({"truncate": data[:half], "empty": b""}.get(damage, data))
+    if damage != "tensors":
+        assert latest_number(tmp_path) == 2, "what has no whole description is passed over unread"
     assert Trainer.restore(tmp_path).version == 2
+    assert latest_number(tmp_path) == 2, "else a learner would be told to stand where it cannot"
+    write_checkpoint(tmp_path, 3, {"x": torch.ones(2)}, {})
+    assert len(list(tmp_path.iterdir())) == 2, "what was set aside goes with the next write"
+
+
+def test_where_a_memory_stands_is_answered_without_reading_a_tensor(tmp_path, monkeypatch):
+    """Hashing a large model takes longer than an agent waits for the answer."""
+    trained(tmp_path, 2)
+    monkeypatch.setattr(safetensors.torch, "load_file", None)
+    monkeypatch.setattr("archipel.training.checkpoint._tensor_digest", None)
+    assert latest_number(tmp_path) == 2
+
+
+def test_a_checkpoint_that_cannot_be_opened_now_stays_where_it_is(tmp_path, monkeypatch):
+    trained(tmp_path, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", _without_descriptors)
+        with pytest.raises(NoCheckpoint, match="Too many open files"):
+            Trainer.restore(tmp_path)
+    assert Trainer.restore(tmp_path).version == 2
+
+
+def _without_descriptors(path, mode):
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_with_no_whole_checkpoint_the_error_says_what_was_wrong_with_each(tmp_path):
@@ -190,10 +219,15 @@ def test_a_whole_file_of_another_model_is_refused(tmp_path, change, reason):
         Trainer.restore(tmp_path)
 
 
+def packed(trainer, folder):
+    """The trainer as one file."""
+    trainer.save(folder)
+    return checkpoint_file(folder, trainer.version)
+
+
 def test_a_description_of_a_huge_model_allocates_nothing(tmp_path):
     trainer = Trainer(tiny_model(3), tiny_recipe())
-    trainer.pack(tmp_path / "packed")
-    found = read_file(tmp_path / "packed")
+    found = read_file(packed(trainer, tmp_path))
     model = json.loads(found.facts["model"]) | {"hidden_size": 65536, "vocab_size": 2**20}
     write_file(tmp_path / "huge", 0, found.tensors, found.facts | {"model": json.dumps(model)})
     with pytest.raises(BadCheckpoint, match="expected"):
@@ -247,37 +281,38 @@ from training.tiny_learner import tiny_groups, tiny_model
 trainer = Trainer.unpack(Path(sys.argv[2]))
 while trainer.version < 6:
     trainer.update(tiny_groups(tiny_model(3), trainer.version))
-trainer.pack(Path(sys.argv[3]))
+trainer.save(Path(sys.argv[3]))
 print(describe(trainer.published_state(), 6, None).state)
 """
 
 
 def test_packed_and_unpacked_elsewhere_equals_never_stopped(tmp_path):
     trainer = trained(tmp_path / "unused", 3)
-    trainer.pack(tmp_path / "three")
-    paths = [Path(__file__).parents[1], tmp_path / "three", tmp_path / "six elsewhere"]
+    three = packed(trainer, tmp_path / "three")
+    paths = [Path(__file__).parents[1], three, tmp_path / "elsewhere"]
     command = [sys.executable, "-c", CONTINUE, *paths]
     told = subprocess.run(command, check=True, timeout=100, capture_output=True, text=True).stdout
     for version in (3, 4, 5):
         trainer.update(tiny_groups(tiny_model(3), version))
-    trainer.pack(tmp_path / "six")
+    six = packed(trainer, tmp_path / "six")
     assert told.strip() == describe(trainer.published_state(), 6, None).state
-    assert (tmp_path / "six elsewhere").read_bytes() == (tmp_path / "six").read_bytes()
+    assert checkpoint_file(tmp_path / "elsewhere", 6).read_bytes() == six.read_bytes()
 
 
 def test_a_packed_file_is_twelve_bytes_a_parameter_and_says_whose_it_is(tmp_path):
     trainer = trained(tmp_path / "unused", 1)
-    trainer.pack(tmp_path / "packed")
+    file = packed(trainer, tmp_path)
     size = sum(p.numel() for p in tiny_model(3).parameters())
-    with safetensors.safe_open(tmp_path / "packed", "pt") as file:
-        assert sum(file.get_tensor(name).nbytes for name in file.keys()) == 12 * size  # noqa: SIM118
-    assert Trainer.unpack(tmp_path / "packed").recipe == trainer.recipe
+    with safetensors.safe_open(file, "pt") as opened:
+        nbytes = [opened.get_tensor(name).nbytes for name in opened.keys()]  # noqa: SIM118
+    assert sum(nbytes) == 12 * size
+    assert Trainer.unpack(file).recipe == trainer.recipe
 
 
-def test_a_full_disk_while_packing_leaves_what_was_there(tmp_path, monkeypatch):
-    trainer = trained(tmp_path / "unused", 1)
-    trainer.pack(tmp_path / "packed")
-    before = (tmp_path / "packed").read_bytes()
+def test_a_full_disk_while_saving_leaves_what_was_there(tmp_path, monkeypatch):
+    trainer = trained(tmp_path, 1)
+    (before,) = tmp_path.iterdir()
+    data = before.read_bytes()
     trainer.update(tiny_groups(tiny_model(3), 1))
 
     def full(tensors, path, metadata):
@@ -286,6 +321,6 @@ def test_a_full_disk_while_packing_leaves_what_was_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
-        trainer.pack(tmp_path / "packed")
-    assert (tmp_path / "packed").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["packed"]
+        trainer.save(tmp_path)
+    assert before.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [before]

@@ -176,6 +176,22 @@ def test_progress_counts_the_tokens_of_the_work_at_hand(
         assert tokens[0] < tokens[-1]
 
 
+def test_a_message_that_was_cut_ends_a_child_with_a_sentence(tmp_path: Path) -> None:
+    code = (
+        "from archipel.work import child\n"
+        "child.MAX_LINE_BYTES = 600\n"
+        "child.confine = lambda setup: ()\n"
+        "child.serve()"
+    )
+    told = to_line(setup(tmp_path, "rollout")) + b"x" * 601 + b"\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=told, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"600 bytes that are no message")
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_child_that_only_samples_never_loads_the_trainer(tmp_path: Path, model: Path) -> None:
     code = (
         "import io, sys\n"

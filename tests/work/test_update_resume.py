@@ -19,7 +19,7 @@ from archipel.training.trainer import Trainer
 from archipel.work import learner, outbox
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.kinds.update import Updates
-from archipel.work.messages import ReplayMessage
+from archipel.work.messages import ReplayMessage, ReplayStep, write_step
 from tiny import NAME, SECRET, tiny_recipe, write_start
 from work import asked
 from work.asked import NOTHING, TOKENIZER
@@ -72,11 +72,15 @@ class Trusted:
             recipe=self.recipe.canonical_bytes(),
             inputs=self.inputs[-1],
             replay=tuple(
-                ReplayMessage(version=version, inputs=self.inputs[version])
-                for version in range(max(position, 0) + 1, len(self.policies))
+                self._step(version) for version in range(max(position, 0) + 1, len(self.policies))
             ),
             checkpoint=self.blobs[self.memory.blob.digest] if self.memory and told else None,
         )
+
+    def _step(self, version: int) -> ReplayMessage:
+        file = self.folder / f"step-{version}"
+        write_step(file, ReplayStep(inputs=self.inputs[version], blobs=self.blobs))
+        return ReplayMessage(version=version, file=file)
 
     def spec(self) -> UpdateSpec:
         version = len(self.policies)
@@ -262,6 +266,21 @@ def test_an_update_that_failed_half_way_is_made_again_from_what_was_written_down
             trusted.ask(kind, "memory")
     answer = trusted.ask(kind, "memory")
     assert facts(answer) == facts(trusted.ask(kinds(), "new memory"))
+
+
+def test_a_memory_whose_newest_tensors_are_damaged_costs_one_work_and_then_goes_on_alike(
+    trusted: Trusted, kinds: MakeKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learner, "SAVE_EVERY", 1)
+    run_to(trusted, kind := kinds(), 3)
+    newest = max((trusted.folder / "memory").glob("*.safetensors"))
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    again = kinds()
+    with pytest.raises(WorkFailed, match="stands at version 1, version 3 was asked"):
+        trusted.ask(again, "memory")
+    assert facts(trusted.ask(again, "memory")) == facts(trusted.ask(kind, "memory"))
 
 
 def _full_disk(*arguments: object) -> Path:

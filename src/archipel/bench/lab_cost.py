@@ -24,6 +24,7 @@ from archipel.lab.arrivals import open_record
 from archipel.lab.commit import Committer
 from archipel.lab.decide import crowds, grant, opportunities
 from archipel.lab.entry import Entry
+from archipel.lab.orders import Orders, page
 from archipel.lab.recovery import recover
 from archipel.lab.server import collect_seldom
 from archipel.lab.snapshots import decode_state, encode_state
@@ -228,8 +229,9 @@ def measure_costs(nodes: int) -> Costs:
     after = apply(state, given, now_ms)
     with _timed(us, "all nodes' speed", 1):
         crowds(after, now_ms)
+    orders = Orders(after)
     with _timed(us, "page of 100 nodes", 1):
-        node_views(after, now_ms, 0, 100)
+        node_views(after, now_ms, page(orders.nodes, 0, 100))
     with _timed(us, "page of a run", 20):
         for _ in range(20):
             run_view(after, after.runs[RUN], now_ms)

@@ -183,12 +183,19 @@ class Site:
 
     def nodes(self) -> dict[str, NodeView]:
         """What the lab says of each node, by key."""
-        shown = [NodeView.model_validate(each, strict=False) for each in self.get("/nodes") or []]
+        shown = [NodeView.model_validate(each, strict=False) for each in self._all("/nodes")]
         return {view.node: view for view in shown}
 
     def leases(self) -> list[LeaseView]:
         """Every open lease."""
-        return [LeaseView.model_validate(each, strict=False) for each in self.get("/leases") or []]
+        return [LeaseView.model_validate(each, strict=False) for each in self._all("/leases")]
+
+    def _all(self, path: str) -> list[Any]:
+        """Every row, page by page."""
+        rows: list[Any] = []
+        while len(page := self.get(f"{path}?start={len(rows)}&limit={PAGE}") or []) == PAGE:
+            rows += page
+        return rows + page
 
     def history(self) -> list[tuple[int, Recorded]]:
         """The whole ledger: (received at, Unix milliseconds; statement), each signature verified."""

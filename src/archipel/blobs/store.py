@@ -179,7 +179,15 @@ class BlobStore:
             whole = self._account.remove_whole(final) or 0
             return whole + (self._account.remove_partial(partial) or 0)
 
-    def sweep(self, live: Live, *, now_s: float, older_than_s: float, idle_s: float) -> SweepReport:
+    def sweep(
+        self,
+        live: Live,
+        *,
+        now_s: float,
+        older_than_s: float,
+        idle_s: float,
+        dry: bool = False,
+    ) -> SweepReport:
         """Remove what nobody needs any more. Reads the whole folder: call it now and then, in a thread.
 
         Args:
@@ -188,9 +196,11 @@ class BlobStore:
             now_s: Unix time.
             older_than_s: the grace; a whole blob put or offered since then stays.
             idle_s: a partial blob that grew since then stays, and one that a writer holds.
+            dry: remove nothing, and report what would have been.
         """
         with named_errors("cannot sweep the blobs"):
-            return sweep(self._account, live, now_s=now_s, older_than_s=older_than_s, idle_s=idle_s)
+            ages = {"now_s": now_s, "older_than_s": older_than_s, "idle_s": idle_s}
+            return sweep(self._account, live, **ages, dry=dry)
 
     def open(self, digest: str) -> FileIO:
         """The blob as a file, for whoever hashes what it reads; raises BlobMissing."""

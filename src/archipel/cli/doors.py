@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -206,5 +207,14 @@ def printable(text: str) -> str:
 
 
 def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
-    """Print for machines or for people."""
-    click.echo(json.dumps(value, indent=2) if as_json else text())
+    """Print for machines or for people; a figure that is not known is null to machines."""
+    click.echo(json.dumps(_known(value), indent=2, allow_nan=False) if as_json else text())
+
+
+def _known(value: Any) -> Any:
+    """JSON has no word for NaN or infinity."""
+    if isinstance(value, dict):
+        return {name: _known(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -118,7 +118,10 @@ def start(
 @click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_json: bool) -> None:
-    """Delete blobs that nothing in the ledger needs any more. A running lab does so by itself.
+    """Delete blobs that nothing in the ledger needs any more, while the lab does not run.
+
+    A running lab does so by itself, and alone knows what is on its way to it; beside one, --dry-run says
+    what the ledger does not need.
 
     Needed are: recipes and initial models, the versions that can still be fetched, unconsumed results
     and what the learner would replay after its newest checkpoint, reports, the newest snapshot.
@@ -132,20 +135,25 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
 
     from archipel.blobs import BlobError, BlobStore
     from archipel.cli.ledger import stored_state
-    from archipel.identity import IdentityError
+    from archipel.identity import Identity, IdentityError
     from archipel.lab.garbage import needed
+    from archipel.ledger.location import open_log, read_first_entry
     from archipel.ledger.storage import LedgerError
+    from archipel.ledger.verification import lab_key
 
     folder = home_folder("lab", home, make=False)
+    place = ledger or folder / "ledger.sqlite"
     with mending(IdentityError, LedgerError, BlobError, OSError, ValueError):
+        if not dry_run:
+            read_first_entry(place)  # else the place would be made a ledger
+            identity = Identity.load(folder / "lab.key")
+            log = open_log(place, lab_key(identity.did).name, identity, folder / HEAD_FILE)
+            click.get_current_context().call_on_close(log.close)  # until then no lab starts here
         _, _, _, found = stored_state(ledger, folder, None)
         live, store = needed(found.state), BlobStore(folder / "blobs")
         before = store.used().total_bytes
-        unneeded = [digest for digest in store.digests() if digest not in live]
-        freed, num = sum(store.size(digest) for digest in unneeded), len(unneeded)
-        if not dry_run:
-            report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace)
-            freed, num = report.num_bytes, report.num_whole + report.num_partial
+        report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace, dry=dry_run)
+    freed, num = report.num_bytes, report.num_whole + report.num_partial
     result = {"blobs": num, "bytes": freed, "used_bytes_before": before, "needed": len(live)}
     said = "would go" if dry_run else "are gone"
     show(result, as_json, lambda: f"{num} blobs of {freed} bytes {said}; {before} were in use")

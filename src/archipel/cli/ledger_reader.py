@@ -1,9 +1,9 @@
-"""Reading a lab's ledger over HTTP with no key and no belief: bounds and deadlines on every answer."""
+"""Reading a lab's ledger with no key and no belief: what `LabReader` fetches, page after page, and compares."""
 
+import asyncio
 import base64
 import binascii
 import json
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +16,9 @@ from archipel.ledger.signed_note import MAX_NOTE_BYTES
 from archipel.ledger.storage import LedgerCorrupt, LedgerError
 from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
 from archipel.ledger.verification import lab_key
+from archipel.node.client import LabReader
+from archipel.node.exchange import ANSWER_LIMIT_S, Bounds, LabRefused, LabUnreachable
 
-CONNECT_LIMIT_S = 10.0
-SILENCE_LIMIT_S = 20.0
-ANSWER_LIMIT_S = 120.0
-"""For one whole answer, however it drips."""
 MAX_FACTS_BYTES = 256 * 1024
 MAX_REMOTE_ENTRIES = 100_000_000
 """No ledger of more entries is fetched."""
@@ -37,16 +35,14 @@ class LedgerReader:
     """The lab at `url`, as far as anybody may read it."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
         try:
-            self._http = httpx.Client(
-                base_url=self._url,
-                timeout=httpx.Timeout(SILENCE_LIMIT_S, connect=CONNECT_LIMIT_S),
-                trust_env=False,
-                headers={"Accept-Encoding": "identity"},  # nothing swells on arrival
-            )
+            self._lab = LabReader(url)
         except (httpx.InvalidURL, ValueError) as error:
-            raise LabUnreadable(f"{url!r:.200} is no URL of a lab: {error}") from None
+            raise LabUnreadable(
+                f"no answer from the lab at {url!r:.200}, which is no URL: {error}"
+            ) from None
+        self._url = self._lab.url
+        self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +53,8 @@ class LedgerReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.close()
+        self._runner.run(self._lab.close())
+        self._runner.close()
 
     def did(self) -> str:
         """Whose lab this says it is; its heads have to be signed by that key."""
@@ -113,24 +110,15 @@ class LedgerReader:
             ) from None
 
     def _get(self, path: str, query: dict[str, str], limit: int) -> bytes:
-        deadline = time.monotonic() + ANSWER_LIMIT_S
-        body = bytearray()
+        bounds = Bounds(ANSWER_LIMIT_S, limit)
         try:
-            with self._http.stream("GET", path, params=query) as answer:
-                if answer.status_code != httpx.codes.OK:
-                    raise LabUnreadable(f"{self._url}{path} answered {answer.status_code}")
-                for chunk in answer.iter_raw():
-                    body += chunk
-                    if len(body) > limit:
-                        raise LabUnreadable(f"{self._url}{path} sent more than {limit} bytes")
-                    if time.monotonic() > deadline:
-                        raise LabUnreadable(f"{self._url}{path} took over {ANSWER_LIMIT_S:.0f} s")
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            return self._runner.run(self._lab.get_bytes(path, bounds, **query))
+        except LabUnreachable as error:
             raise LabUnreadable(
-                f"no answer from the lab at {self._url}: {error or type(error).__name__}; "
-                "check the URL and that it runs"
+                f"no answer from the lab at {error}; check the URL and that it runs"
             ) from None
-        return bytes(body)
+        except LabRefused as error:
+            raise LabUnreadable(f"{self._url}{path}: {error}") from None
 
 
 def _entry(text: Any, position: int) -> bytes:

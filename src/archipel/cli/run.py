@@ -19,6 +19,8 @@ from archipel.cli.doors import (
     until_ctrl_c,
 )
 
+RUNS_PER_PAGE = 1000
+MAX_RUNS_SHOWN = 100_000
 T = TypeVar("T")
 LAB = click.option(
     "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
@@ -117,7 +119,7 @@ def list_(lab_url: str, as_json: bool) -> None:
     Example:
       archipel run list --lab http://lab.example:8440
     """
-    runs = ask_lab(_get(lab_url, "/runs"))
+    runs = ask_lab(_all_runs(lab_url))
     show(runs, as_json, lambda: "\n".join(_run_line(run) for run in runs) or "no runs")
 
 
@@ -249,6 +251,19 @@ async def _get(lab_url: str, path: str) -> Any:
 
     async with LabReader(lab_url) as lab:
         return await lab.get(path)
+
+
+async def _all_runs(lab_url: str) -> list[dict[str, Any]]:
+    from archipel.node.client import LabReader
+
+    runs: list[dict[str, Any]] = []
+    async with LabReader(lab_url) as lab:
+        while len(runs) < MAX_RUNS_SHOWN:
+            page = await lab.get(f"/runs?start={len(runs)}&limit={RUNS_PER_PAGE}")
+            runs += page
+            if len(page) < RUNS_PER_PAGE:
+                break
+    return runs
 
 
 def _run_line(run: dict[str, Any]) -> str:

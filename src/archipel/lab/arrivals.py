@@ -1,5 +1,6 @@
 """What strangers send, parsed and verified, and how one log line shows it."""
 
+import base64
 import re
 
 from archipel.identity import BadEnvelope, Envelope, IdentityError
@@ -8,6 +9,11 @@ from archipel.lab.entry import open_envelope
 from archipel.records.statements import AnyStatement, InvalidRecord, Statement
 
 _AUTHOR = re.compile(rb'"keyid":"(did:key:z[1-9A-Za-z]{1,64})"')
+
+
+_PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/]*={0,2})"')
+_WORK = b'"kind":"work.answered"'
+"""In canonical JSON these bytes are in no text: quotes are escaped there."""
 
 
 def open_record(data: bytes) -> tuple[Envelope, AnyStatement]:
@@ -29,6 +35,17 @@ def author_of(data: bytes) -> str:
     """Whose statement an envelope says it is, unverified and hardly parsed; empty if it does not say."""
     said = _AUTHOR.search(data)
     return said[1].decode() if said else ""
+
+
+def is_work(data: bytes) -> bool:
+    """Whether an envelope brings the answer to a lease, unverified and hardly parsed."""
+    said = _PAYLOAD.search(data)
+    if said is None:
+        return False
+    try:
+        return _WORK in base64.b64decode(said[1])
+    except ValueError:
+        return False
 
 
 def event_fields(statement: Statement) -> dict[str, object]:

@@ -1,6 +1,9 @@
 """The chain of policy versions of a run, whatever programme makes them. Pure."""
 
+from collections.abc import Mapping
+
 from archipel.lab.state import Phase, Run, Version
+from archipel.records.chain import Publication
 from archipel.records.changed import changed
 
 MAX_REWARDS_REMEMBERED = 2048
@@ -8,8 +11,16 @@ MAX_REWARDS_REMEMBERED = 2048
 REWARD = "reward_micro"
 
 
-def published(run: Run, version: Version, metrics: dict[str, int]) -> Run:
-    """The run with one more version; what can no longer be fetched is dropped."""
+def published(
+    run: Run, made: Publication, entry: int, at_ms: int, metrics: Mapping[str, int]
+) -> Run:
+    """The run with one more version; what can no longer be fetched is dropped.
+
+    entry, at_ms: where in the ledger and when it was published.
+    """
+    version = Version(
+        made.version, made.policy, made.manifest, made.anchor, made.delta, entry, at_ms
+    )
     run = changed(run, chain=_kept((*run.chain, version), run.opened.terms.keep_versions))
     if version.version == 0:
         run = changed(run, version_0_at_ms=version.at_ms)

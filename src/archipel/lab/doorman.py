@@ -27,6 +27,11 @@ class DoorLimits:
 
     per_key: Rate = Rate(burst=200, per_s=50)
     """Statements of one key."""
+    idle_per_key: Rate = Rate(burst=60, per_s=0.2)
+    """Statements of one key that bring no work: it joins, leaves, gives leases back. They stay in the ledger
+    for ever, and cost their author nothing."""
+    idle_per_address: Rate = Rate(burst=4096, per_s=17)
+    """The same from all keys of one address."""
     joins_per_address: Rate = Rate(burst=256, per_s=2)
     """New keys from one address."""
     waiting_per_address: int = 1024
@@ -37,6 +42,7 @@ class DoorLimits:
     def for_nodes(cls, per_address: int) -> "DoorLimits":
         """Room for so many nodes behind one address."""
         return cls(
+            idle_per_address=Rate(burst=max(256, 4 * per_address), per_s=max(2, per_address / 60)),
             joins_per_address=Rate(burst=max(256, per_address), per_s=max(2, per_address / 60)),
             waiting_per_address=per_address,
             connections_per_address=2 * per_address,
@@ -70,11 +76,15 @@ class Doorman:
     def __init__(self, limits: DoorLimits, clock_s: Callable[[], float]) -> None:
         self.limits = limits
         self._keys = Buckets(limits.per_key, clock_s)
+        self._idle = Buckets(limits.idle_per_key, clock_s)
+        self._idle_addresses = Buckets(limits.idle_per_address, clock_s)
         self._joins = Buckets(limits.joins_per_address, clock_s)
         self._waiting: dict[str, int] = {}
 
-    def statement(self, author: str, address: str, *, is_newcomer: bool) -> None:
+    def statement(self, author: str, address: str, *, is_newcomer: bool, is_idle: bool) -> None:
         """Raises Busy when this key, or new keys from this address, came too often.
+
+        `is_idle`: it would stay in the ledger, and brings no work.
 
         Nothing is verified yet: a key is counted by address, so that nobody who only claims it uses it
         up for its owner elsewhere.
@@ -84,6 +94,10 @@ class Doorman:
                 raise Busy(f"too many new keys from {address}; try again in a minute")
         elif not self._keys.take(f"{author} {address}"):
             raise Busy(f"more than {self.limits.per_key.per_s:.0f} statements a second; slow down")
+        if is_idle and not (
+            self._idle.take(f"{author} {address}") and self._idle_addresses.take(address)
+        ):
+            raise Busy("joined, left or gave work back too often; try again in a minute")
 
     def begin_waiting(self, address: str) -> None:
         """Raises Busy when too many from this address wait already."""

@@ -10,8 +10,9 @@ from archipel.records.statements import (
     AnyStatement,
     Asking,
     InvalidRecord,
+    NotTheAuthor,
     Recorded,
-    decode,
+    decode_said,
 )
 
 _ENTRY = re.compile(rb'\{"at_ms":(0|-?[1-9][0-9]{0,15}),"record":(\{.*\})\}', re.DOTALL)
@@ -62,7 +63,7 @@ def open_envelope(envelope: Envelope) -> AnyStatement:
         BadEnvelope, BadSignature, BadDid: the signature does not hold, or is not the author's.
     """
     signer = verify(envelope, RECORD_TYPE)
-    statement = decode(envelope.payload)
-    if statement.author != signer:
-        raise BadSignature(f"author is {statement.author}, but {signer} signed")
-    return statement
+    try:
+        return decode_said(envelope.payload, signer)
+    except NotTheAuthor as error:
+        raise BadSignature(str(error)) from None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from archipel.blobs.errors import BlobError
-from archipel.lab.chain import since
+from archipel.lab.chain import since, version_of
 from archipel.lab.entry import Entry, read_entry
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.recovery import Blobs
@@ -202,7 +202,7 @@ def _steps(run: Run, held: int, target: int | None) -> Sequence[tuple[Version, s
     if target is None:
         return ()
     try:
-        return chain_to(run.chain, held, target)
+        return chain_to(lambda number: version_of(run, number), held, target)
     except ValueError:
         return ()
 

@@ -24,9 +24,11 @@ from archipel.lab.decide import (
     forgettable,
     lost_leases,
 )
+from archipel.lab.doorman import Buckets, Rate
 from archipel.lab.entry import Entry
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
+from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
 from archipel.lab.uploads import Uploads
@@ -53,6 +55,8 @@ MAX_NODES = 100_000
 """Beyond, a newcomer takes the place of whoever is gone or never did anything."""
 EXPIRY_INTERVAL_S = 0.2
 """How often deadlines are looked at."""
+LOSSES_PER_KEY = Rate(burst=60, per_s=0.2)
+"""Requests that do not know of a lease of theirs: each writes the lease's end into the ledger."""
 MAX_WAIT_S = 60.0
 """A long poll never lasts longer."""
 
@@ -93,12 +97,14 @@ class Lab:
         self.clock_ms = clock_ms
         state = recover(identity.did, log, blobs)
         self.records = Records(log)
+        self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
+        self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
 
@@ -219,7 +225,9 @@ class Lab:
             raise refusals.Malformed(f"expected lease.requested, got {request.kind}")
         admit(self.ahead, request, self.clock_ms(), self._answers.has_blob(()))
         waiter = self._leasing.asks(request)
-        self._say_all(lost_leases(self.ahead, request))
+        lost = lost_leases(self.ahead, request)
+        if lost and self._losses.take(request.author):  # else they end at their deadlines
+            self._say_all(lost)
         return waiter
 
     def _granted_at_once(self, data: bytes, have: Have) -> "asyncio.Future[Outgoing | None] | None":
@@ -280,6 +288,8 @@ class Lab:
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
         self.records.remember(first, entries)
+        for entry in entries:
+            self.orders.follow(entry.statement)
         if logger.isEnabledFor(logging.INFO):
             for entry in entries:
                 logger.info(entry.statement.kind, extra=event_fields(entry.statement))

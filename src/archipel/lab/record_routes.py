@@ -12,10 +12,10 @@ from fastapi.responses import Response
 
 from archipel.identity import MAX_ENVELOPE_BYTES
 from archipel.lab import refusals
-from archipel.lab.arrivals import author_of
+from archipel.lab.arrivals import author_of, is_work
 from archipel.lab.doorman import Doorman
 from archipel.lab.handouts import Outgoing
-from archipel.lab.lab import Lab, Receipt
+from archipel.lab.lab import MAX_WAIT_S, Lab, Receipt
 from archipel.lab.lanes import Lane
 from archipel.lab.requests import address_of, bounded_body, while_connected
 from archipel.records import documents, parcel
@@ -27,7 +27,6 @@ D = TypeVar("D", bound=documents.Document)
 
 _NO_QUERY = re.compile(rb"")
 _WAIT_QUERY = re.compile(rb"(?:wait_s=(?P<wait_s>(?:[0-5]?[0-9])(?:\.[0-9]{1,6})?))?")
-MAX_WAIT_S = 60.0
 DEFAULT_WAIT_S = 20.0
 
 
@@ -69,7 +68,7 @@ async def _submitted(lab: Lab, doorman: Doorman, request: Request) -> Response:
     document, blobs = await _body(request)
     asked = _read(documents.Submitted, document) if blobs is not None else None
     record = document if asked is None else asked.record.encode()
-    _let_in(lab, doorman, record, address_of(request))
+    _let_in(lab, doorman, record, address_of(request), is_idle=not is_work(record))
     following = None
     if asked is not None and asked.next is not None:
         following = (asked.next.request.encode(), asked.next.have)
@@ -81,7 +80,7 @@ async def _leased(lab: Lab, doorman: Doorman, request: Request, wait_s: float) -
     asked = _read(documents.Asked, document) if blobs is not None else None
     record = document if asked is None else asked.request.encode()
     address = address_of(request)
-    _let_in(lab, doorman, record, address)
+    _let_in(lab, doorman, record, address, is_idle=False)
     doorman.begin_waiting(address)
     try:
         have = None if asked is None else asked.have
@@ -113,11 +112,13 @@ def _read(kind: type[D], data: bytes) -> D:
         raise refusals.Malformed(str(error)) from None
 
 
-def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str) -> None:
+def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str, *, is_idle: bool) -> None:
     """Cheap, before any signature is checked: a liar about its name uses up its own address."""
     author = author_of(record)
-    is_known = author in lab.ahead.nodes or author in lab.ahead.operators
-    doorman.statement(author, address, is_newcomer=not is_known)
+    is_operator = author in lab.ahead.operators
+    is_known = is_operator or author in lab.ahead.nodes
+    is_idle = is_idle and not is_operator
+    doorman.statement(author, address, is_newcomer=not is_known, is_idle=is_idle)
 
 
 def _receipt(receipt: Receipt) -> Response:

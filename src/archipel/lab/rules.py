@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archipel.lab.state import LabState, Lease, Node, Run
+from archipel.lab.state import Lease, Node, Run
+from archipel.lab.waits import Sight
 from archipel.records.documents import AcceptedWork, Wait
 from archipel.records.fields import BlobRef
 from archipel.records.terms import AnyProgramme
@@ -118,7 +119,7 @@ class ProgrammeRules:
     """What a run's view says of it (`RunView.progress`)."""
     busy_ms: Callable[[Run], int]
     """Time between an update's lease and its publication, summed from version 1 on."""
-    waits: Callable[[LabState, Run, int], list[Wait]]
+    waits: Callable[[Sight, Run], list[Wait]]
     """What the run waits for, most upstream cause first."""
     keeps: Callable[[Run], Iterable[BlobRef]]
     """Blobs that the run still needs besides its chain of versions."""

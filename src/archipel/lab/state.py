@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from archipel.market.journal import Book
+from archipel.records.chain import Publication
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Spec
 from archipel.records.statements import Capabilities, RunOpened
@@ -91,17 +92,12 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class Version(Publication):
     """A published policy version, as far as it can still be fetched."""
 
-    version: int
-    policy: str
     entry: int
     """Position of its publication in the ledger."""
     at_ms: int
-    manifest: BlobRef
-    anchor: BlobRef | None
-    delta: BlobRef | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What anybody may read of a lab: who it is, its ledger, and how runs, nodes and leases stand.
 
-Law: views of thousands are pages, computed beside the event loop over a state that cannot change.
+Law: views of thousands are pages, cut from an order that is at hand (`orders`), and computed beside the
+event loop over a state that cannot change.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from archipel.lab import views
 from archipel.lab.handouts import publications
 from archipel.lab.lab import Lab
 from archipel.lab.metrics import StateCollector, TrafficCollector, prometheus_text
+from archipel.lab.orders import page
 from archipel.lab.refusals import Unknown
 from archipel.lab.state import Run
 from archipel.lab.traffic import Traffic
@@ -22,9 +24,11 @@ from archipel.records import documents
 
 MAX_ENTRIES_PER_PAGE = 1000
 MAX_ROWS_PER_PAGE = 10_000
+MAX_RUNS_PER_PAGE = 1000
 RUN_PATH = "/runs/{name}"
 
 Start = Annotated[int, Query(ge=0)]
+Runs = Annotated[int, Query(ge=1, le=MAX_RUNS_PER_PAGE)]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS_PER_PAGE)]
 
 
@@ -38,11 +42,10 @@ def view_routes(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
 
 
 def _run_routes(api: FastAPI, lab: Lab) -> None:
-    @api.get("/runs", summary="All runs")
-    async def runs() -> list[documents.RunView]:
-        state, now_ms = lab.state, lab.clock_ms()
-        found = sorted(state.runs.values(), key=lambda run: run.entry)
-        return [views.run_view(state, run, now_ms) for run in found]
+    @api.get("/runs", summary="Runs by their opening, a page from `start` on")
+    async def runs(start: Start = 0, limit: Runs = MAX_RUNS_PER_PAGE) -> list[documents.RunView]:
+        names = page(lab.orders.runs, start, limit)
+        return await asyncio.to_thread(views.run_views, lab.state, lab.clock_ms(), names)
 
     @api.get(RUN_PATH, summary="One run")
     async def run(name: str) -> documents.RunView:
@@ -83,7 +86,8 @@ def _ledger_routes(api: FastAPI, lab: Lab) -> None:
 def _crowd_routes(api: FastAPI, lab: Lab) -> None:
     @api.get("/nodes", summary="Nodes' totals, a page from `start` on")
     async def nodes(start: Start = 0, limit: Rows = 1000) -> list[documents.NodeView]:
-        return await asyncio.to_thread(views.node_views, lab.state, lab.clock_ms(), start, limit)
+        dids = page(lab.orders.nodes, start, limit)
+        return await asyncio.to_thread(views.node_views, lab.state, lab.clock_ms(), dids)
 
     @api.get("/nodes/{did}", summary="One node's totals")
     async def node(did: str) -> documents.NodeView:
@@ -98,7 +102,8 @@ def _crowd_routes(api: FastAPI, lab: Lab) -> None:
 
     @api.get("/leases", summary="Open leases, a page from `start` on")
     async def leases(start: Start = 0, limit: Rows = 1000) -> list[documents.LeaseView]:
-        return await asyncio.to_thread(views.lease_views, lab.state, lab.clock_ms(), start, limit)
+        works = page(lab.orders.leases, start, limit)
+        return await asyncio.to_thread(views.lease_views, lab.state, lab.clock_ms(), works)
 
     @api.get("/waits", summary="Which wait is blocking each run, and who owns it")
     async def waits() -> list[documents.Wait]:

@@ -1,5 +1,6 @@
 """What a lab shows of itself: documents computed from the state and the time. Pure."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from archipel.lab.admission import last_seq
@@ -7,8 +8,14 @@ from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
+from archipel.lab.waits import Sight
 from archipel.market.journal import held, wallet
 from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
+
+
+def run_views(state: LabState, now_ms: int, names: Iterable[str]) -> list[RunView]:
+    """These runs, in this order."""
+    return [run_view(state, state.runs[name], now_ms) for name in names]
 
 
 def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
@@ -79,10 +86,9 @@ def node_view(state: LabState, node: Node, now_ms: int) -> NodeView:
     )
 
 
-def node_views(state: LabState, now_ms: int, start: int, limit: int) -> list[NodeView]:
-    """A page of nodes, in the order of their joining."""
-    nodes = sorted(state.nodes.values(), key=lambda node: (node.joined_at_ms, node.did))
-    return [node_view(state, node, now_ms) for node in nodes[start : start + limit]]
+def node_views(state: LabState, now_ms: int, dids: Iterable[str]) -> list[NodeView]:
+    """These nodes, in this order."""
+    return [node_view(state, state.nodes[did], now_ms) for did in dids]
 
 
 def key_view(state: LabState, did: str, now_ms: int) -> KeyFacts:
@@ -104,13 +110,13 @@ def lease_view(lease: Lease, now_ms: int) -> LeaseView:
     )
 
 
-def lease_views(state: LabState, now_ms: int, start: int, limit: int) -> list[LeaseView]:
-    """A page of open leases, oldest first."""
-    leases = sorted(state.leases.values(), key=lambda lease: lease.entry)
-    return [lease_view(lease, now_ms) for lease in leases[start : start + limit]]
+def lease_views(state: LabState, now_ms: int, works: Iterable[str]) -> list[LeaseView]:
+    """These open leases, in this order."""
+    return [lease_view(state.leases[work], now_ms) for work in works]
 
 
 def waits(state: LabState, now_ms: int) -> list[Wait]:
     """The blocking wait of every run that is not finished, most upstream cause first."""
+    sight = Sight(state, now_ms)
     open_runs = [run for name in state.live if (run := state.runs[name]).phase in OPEN_PHASES]
-    return [wait for run in open_runs for wait in programme_of(run).waits(state, run, now_ms)]
+    return [wait for run in open_runs for wait in programme_of(run).waits(sight, run)]

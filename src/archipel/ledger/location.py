@@ -1,6 +1,7 @@
 """Where a log is: a file, or a `postgresql://` URL."""
 
 import importlib
+from functools import partial
 from pathlib import Path
 
 from archipel.identity import Identity
@@ -87,8 +88,9 @@ def _open_rows(
 ) -> Log:
     is_first = kept is None or kept.size == 0
     storage = _storage(location, writable=signer is not None, create=is_first)
+    reader = partial(_storage, location, writable=False, create=False) if signer else None
     try:
-        log = Log(storage, key, signer, kept)
+        log = Log(storage, key, signer, kept, reader)
     except LedgerError:
         storage.abandon()
         raise

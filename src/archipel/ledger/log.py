@@ -6,11 +6,13 @@ raised for is not there, or the log refuses to go on.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
+from archipel.ledger.reader import Reader, checked_head, checked_rows
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
     EntryRow,
@@ -22,7 +24,7 @@ from archipel.ledger.storage import (
     LedgerUnavailable,
     Storage,
 )
-from archipel.ledger.tree_head import BadTreeHead, TreeHead, sign_tree_head, verify_tree_head
+from archipel.ledger.tree_head import TreeHead, sign_tree_head
 
 MAX_ENTRY_BYTES = 65_535
 """A C2SP entry bundle has 16-bit lengths: log digests of large things, not the things."""
@@ -44,6 +46,7 @@ class Log:
         key: NoteKey,
         signer: Identity | None,
         head_file: HeadFile | None = None,
+        open_reader: Callable[[], Storage] | None = None,
     ) -> None:
         """Open what `storage` holds, checking its leaf hashes against its signed heads.
 
@@ -52,6 +55,8 @@ class Log:
             key: who must have signed the heads, and the log's origin.
             signer: the private key of `key`; None opens the log for reading only.
             head_file: the newest head outside `storage`, read before it; closed by `close`.
+            open_reader: the same rows once more, for `read`, which then waits for no append and no
+                append for it; without, both take turns.
 
         Raises:
             LedgerCorrupt: the hashes do not add up to the head, the head is not by `key`, or the
@@ -62,6 +67,7 @@ class Log:
         self._signer = signer
         self._head_file = head_file
         self._lock = threading.Lock()
+        self._reader = Reader(open_reader) if open_reader is not None else None
         self._failure: LedgerStopped | None = None
         self._is_closed = False
         self._head, self._frontier = self._load()
@@ -123,10 +129,10 @@ class Log:
             raise BadEntry(
                 f"start {start}, limit {limit}: expected start >= 0 and a limit of 1 to {MAX_READ_ENTRIES}"
             )
-        with self._lock:
+        with self._reader.turn() if self._reader else self._own_turn() as storage:
             self._check_usable()
             wanted = max(0, min(limit, self.size - start))
-            return [row.data for row in self._checked_rows(start, wanted)]
+            return [row.data for row in checked_rows(storage, start, wanted)]
 
     def entries(self, start: int = 0) -> Iterator[bytes]:
         """All entries from `start` on, a page at a time: the input of a fold."""
@@ -148,7 +154,7 @@ class Log:
         """
         with self._lock:
             self._check_usable()
-            return [self._open_head(row) for row in self._storage.heads(above, limit)]
+            return [checked_head(row, self._key) for row in self._storage.heads(above, limit)]
 
     def verify(self) -> int:
         """Recompute the whole tree from the entries; return how many heads it confirmed.
@@ -164,7 +170,7 @@ class Log:
             self._check_usable()
             frontier, confirmed, above = Frontier(), 0, -1
             while heads := self._storage.heads(above, MAX_READ_ENTRIES):
-                for head in map(self._open_head, heads):
+                for head in [checked_head(row, self._key) for row in heads]:
                     frontier = self._grow(frontier, head.size)
                     _check_root(frontier, head)
                     confirmed, above = confirmed + 1, head.size
@@ -173,11 +179,18 @@ class Log:
 
     def close(self) -> None:
         """Give up the log so that another process may write to it; idempotent."""
+        if self._reader is not None:
+            self._reader.close()  # first: the last one to close a database tidies it up
         with self._lock:
             self._is_closed = True
             self._storage.close()
             if self._head_file is not None:
                 self._head_file.close()
+
+    @contextmanager
+    def _own_turn(self) -> Iterator[Storage]:
+        with self._lock:
+            yield self._storage
 
     def _load(self) -> tuple[TreeHead, Frontier]:
         row = self._storage.latest_head()
@@ -185,7 +198,7 @@ class Log:
             if self._storage.num_entries():
                 raise LedgerCorrupt("there are entries but no signed tree head")
             return self._found(), Frontier()
-        head = self._open_head(row)
+        head = checked_head(row, self._key)
         kept = self._hashed(
             Frontier(), min(self._head_file.size, head.size) if self._head_file else 0
         )
@@ -247,17 +260,6 @@ class Log:
             raise LedgerUnavailable("this log was opened for reading only")
         return self._signer
 
-    def _open_head(self, row: HeadRow) -> TreeHead:
-        try:
-            head = verify_tree_head(row.note, self._key)
-        except BadTreeHead as error:
-            raise LedgerCorrupt(
-                f"the stored tree head of size {row.size} is not by {self._key.to_text()}: {error}"
-            ) from None
-        if head.size != row.size:
-            raise LedgerCorrupt(f"the head stored for size {row.size} says {head.size}")
-        return head
-
     def _hash_pages(self, first: int, size: int) -> Iterator[list[bytes]]:
         for start in range(first, size, _HASH_PAGE):
             wanted = min(_HASH_PAGE, size - start)
@@ -266,20 +268,10 @@ class Log:
                 raise LedgerCorrupt(f"an entry between {start} and {start + wanted} is missing")
             yield page
 
-    def _checked_rows(self, start: int, wanted: int) -> list[EntryRow]:
-        rows = self._storage.entries(start, wanted) if wanted else []
-        for position in range(start, start + wanted):
-            offset = position - start
-            if offset >= len(rows) or rows[offset].position != position:
-                raise LedgerCorrupt(f"entry {position} is missing")
-            if leaf_hash(rows[offset].data) != rows[offset].leaf_hash:
-                raise LedgerCorrupt(f"entry {position} is not the one that was appended")
-        return rows
-
     def _grow(self, frontier: Frontier, size: int) -> Frontier:
         while frontier.size < size:
             wanted = min(MAX_READ_ENTRIES, size - frontier.size)
-            rows = self._checked_rows(frontier.size, wanted)
+            rows = checked_rows(self._storage, frontier.size, wanted)
             frontier = frontier.extended(row.leaf_hash for row in rows)
         return frontier
 

@@ -1,8 +1,9 @@
 """A log in one SQLite file: write-ahead log, full synchronisation, one writer.
 
-Law: readers never block the writer. The writer holds an advisory lock on `<file>.lock`, which the
-operating system lets go when the process dies, however it dies. Bytes wait in the write-ahead file,
-where SQLite takes damage for the end, no longer than CHECKPOINT_ENTRIES or the next opening.
+Law: readers never block the writer; each is a storage of its own, in the writer's process as well. The
+writer holds an advisory lock on `<file>.lock`, which the operating system lets go when the process dies,
+however it dies. Bytes wait in the write-ahead file, where SQLite takes damage for the end, no longer than
+CHECKPOINT_ENTRIES or the next opening.
 """
 
 import fcntl

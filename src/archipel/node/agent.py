@@ -258,6 +258,7 @@ class Agent:
         except TimeoutError:
             raise LabUnreachable("what the work needs did not come before its deadline") from None
         left_s = max(clock.left_s(deadline_ms), MIN_TRY_S)
+        self._errands.begun(lease.grant)
         return await worker.work(message, left_s, self.totals.progressed)
 
     async def _rest(self, busy_s: float) -> None:

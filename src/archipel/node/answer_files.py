@@ -33,8 +33,11 @@ class AnswerFile:
         """
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError as error:
-            raise BadAnswer(f"cannot open the answer {path.name}: {error.strerror}") from None
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: no path at all, as one with a zero byte
+            raise BadAnswer(f"cannot open the answer {path.name!r}: {error}") from None
         try:
             self._check(path, roots)
             self.blob = self._describe()

@@ -21,10 +21,12 @@ from archipel.identity import Identity, sign
 from archipel.node.address import lab_address
 from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
-    ANSWER_LIMIT_S,
     CONNECT_LIMIT_S,
+    DOCUMENT,
     NO_ANSWER_FROM,
+    NO_HURRY,
     READ_LIMIT_S,
+    Bounds,
     LabRefused,
     LabUnreachable,
     believed,
@@ -96,7 +98,15 @@ class LabReader:
 
     async def get(self, path: str, **params: Any) -> Any:
         """A JSON document as it came."""
-        return await self._json("GET", path, params=params)
+        data = await self._exchange("GET", path, params=params)
+        try:
+            return json.loads(data) if data else None
+        except (ValueError, RecursionError):
+            raise LabUnreachable(f"{self.url}: what answers there is no lab") from None
+
+    async def get_bytes(self, path: str, most: Bounds, **params: Any) -> bytes:
+        """An answer as it came, if it is within bounds."""
+        return await self._exchange("GET", path, most, params=params)
 
     async def read(self, kind: type[D], path: str, **options: Any) -> D:
         """A document of a known form.
@@ -115,7 +125,7 @@ class LabReader:
         Raises:
             LabRefused: it has another form.
         """
-        listed = await self._json("GET", path, params=params)
+        listed = await self.get(path, **params)
         try:
             return [documents.read_document(kind, json.dumps(each).encode()) for each in listed]
         except (BadDocument, TypeError) as error:
@@ -160,22 +170,15 @@ class LabReader:
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
             raise unreachable(self.url, error) from None
 
-    async def _json(self, method: str, path: str, **options: Any) -> Any:
-        data = await self._exchange(method, path, **options)
-        try:
-            return json.loads(data) if data else None
-        except (ValueError, RecursionError):
-            raise LabUnreachable(f"{self.url}: what answers there is no lab") from None
-
     async def _exchange(
-        self, method: str, path: str, limit_s: float | None = ANSWER_LIMIT_S, **options: Any
+        self, method: str, path: str, most: Bounds = DOCUMENT, **options: Any
     ) -> bytes:
         try:
-            async with asyncio.timeout(limit_s):
+            async with asyncio.timeout(most.limit_s):
                 async with self._http.stream(method, path, **options) as answer:
-                    body = await bounded_body(answer)
+                    body = await bounded_body(answer, most.max_bytes)
         except (httpx.HTTPError, TimeoutError) as error:
-            raise unreachable(self.url, error, limit_s) from None
+            raise unreachable(self.url, error, most.limit_s) from None
         if answer.status_code >= NO_ANSWER_FROM:
             raise refusal(answer, body, self.url)
         return body
@@ -229,12 +232,8 @@ class LabClient(LabReader):
             said = self._sealed(self._statement(WorkAnswered, {"work": work, "answer": answer}))
             request, asked = (None, None) if wanted is None else self._asked(wanted)
             document = documents.Submitted(record=said.decode(), next=asked)
-            data = await self._exchange(
-                "POST",
-                "/records",
-                content=pack_parcel(document.model_dump_json().encode(), blobs),
-                headers=PARCEL,
-            )
+            content = pack_parcel(document.model_dump_json().encode(), blobs)
+            data = await self._exchange("POST", "/records", content=content, headers=PARCEL)
         self.bytes_up += sum(map(len, blobs))
         receipt, beside = self._parcel(Receipt, data)
         if receipt.handout is None or request is None:
@@ -250,7 +249,7 @@ class LabClient(LabReader):
         data = await self._exchange(
             "POST",
             "/leases",
-            limit_s=wait_s + READ_LIMIT_S,
+            Bounds(limit_s=wait_s + READ_LIMIT_S),
             params={"wait_s": f"{wait_s:.3f}"},
             content=pack_parcel(asked.model_dump_json().encode(), ()),
             headers=PARCEL,
@@ -269,7 +268,7 @@ class LabClient(LabReader):
     ) -> None:
         """Send the rest of a blob; as long as it takes, but no silence on the way."""
         path = f"/blobs/{blob.digest}"
-        await self._exchange("PUT", path, limit_s=None, headers=headers, content=content)
+        await self._exchange("PUT", path, NO_HURRY, headers=headers, content=content)
 
     def _statement(self, kind: type[S], fields: dict[str, Any]) -> S:
         if not self.lab:

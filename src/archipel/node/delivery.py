@@ -81,7 +81,7 @@ class Deliveries:
             self._small.add(grant.work)
         task = asyncio.create_task(self._deliver(grant, done, busy_s, ask_along), name=grant.work)
         self._tasks[grant.work] = task
-        task.add_done_callback(lambda _: self._ended(grant.work))
+        task.add_done_callback(self._ended)
 
     async def next_end(self) -> None:
         """Wait until one of them has ended."""
@@ -103,9 +103,12 @@ class Deliveries:
         except (LabRefused, LabUnreachable, TimeoutError) as error:
             logger.warning("lease not returned", extra={"work": grant.work, "reason": str(error)})
 
-    def _ended(self, work: str) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        work = task.get_name()
         self._tasks.pop(work, None)
         self._small.discard(work)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("delivery failed", extra={"work": work}, exc_info=error)
 
     async def _deliver(
         self, grant: LeaseGranted, done: Done, busy_s: float, ask_along: AskAlong
@@ -145,6 +148,11 @@ class Deliveries:
             logger.warning("answer unusable", extra={"work": grant.work, "reason": str(error)})
             await self.give_back(grant, str(error))
             return "lost", str(error)
+        except Exception as error:  # whatever went wrong, nobody else has to wait for the deadline
+            logger.exception("delivery failed", extra={"work": grant.work})
+            why = f"the node could not deliver: {type(error).__name__}"
+            await self.give_back(grant, why)
+            return "lost", why
         return ACCEPTED, ""
 
     async def _tell(self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong) -> None:

@@ -5,8 +5,9 @@ of work needs is said by `records.kinds`; nothing here knows a kind.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.blobs import BlobStore, StorageFull
@@ -14,6 +15,7 @@ from archipel.node.approvals import is_approved
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make_empty
 from archipel.node.lease import Lease
 from archipel.node.operator import copy_file, is_copy_of
 from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
@@ -36,7 +38,8 @@ from archipel.records.programmes import any_from_canonical
 from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.statements import LeaseGranted, RunOpened
 from archipel.records.words import Memory, Needs
-from archipel.work.messages import DoWork, LinkMessage, ReplayMessage
+from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
+from archipel.work.recent import Recent
 
 MAX_SECRET_BYTES = 4096
 CPU_LIMIT_FACTOR = 4
@@ -59,8 +62,6 @@ class OpenRun:
     folder: str
     """The run's own folder name, never another run's."""
     model: Path
-    held: dict[str, int] = field(default_factory=dict)
-    """Kind of work -> version of the weights that the child holds for it."""
     recipe: tuple[bytes, str | None] | None = None
     """Its canonical bytes and the name of its secret, once they were needed."""
 
@@ -72,18 +73,20 @@ class Errands:
         self._client = client
         self._settings = settings
         self._runs: dict[str, OpenRun] = {}
+        self._held: defaultdict[str, Recent[str, int]] = defaultdict(Recent)
+        """Kind of work -> run -> version of the weights that the child holds; -1: nobody knows."""
         self._supply = Supply(client, store)
         self._weights = Weights(client, self._supply.fetch)
         self._cache = Cache(store, settings.cache_bytes)
 
     def forget_child(self) -> None:
         """The child is new: it holds no weights."""
-        for run in self._runs.values():
-            run.held.clear()
+        self._held.clear()
 
     def forget_lab(self) -> None:
         """The lab may be another one: what it said of its runs counts no more."""
         self._runs.clear()
+        self._held.clear()
         self._weights.forget()
         self._supply.forget()
 
@@ -95,7 +98,7 @@ class Errands:
                 name: HeldRun(
                     opening=True,
                     version=self._weights.newest(name),
-                    weights=min(self._runs[name].held.values(), default=-1),
+                    weights=min(self._held_versions(name), default=-1),
                 )
                 for name in latest
             },
@@ -113,22 +116,24 @@ class Errands:
             WorkerLost: the child is gone.
         """
         try:
-            message = await self._prepared(lease, worker)
+            try:
+                return await self._prepared(lease, worker)
+            finally:
+                self._cache.use(self._supply.at_hand)
         except (StorageFull, OSError):
             self._cache.clear()
             raise
-        files = [
-            path for link in message.chain for path in (link.manifest, link.anchor, link.delta)
-        ]
-        needed = [_digest_of(path) for path in (*files, message.checkpoint) if path is not None]
-        self._cache.use([*needed, *message.blobs])
-        return message
+
+    def begun(self, grant: LeaseGranted) -> None:
+        """The child moves its weights to those that this work names; where it is, shows when it is done."""
+        if _needs(grant.spec).weights is not None:
+            self._held[grant.spec.kind].put(grant.spec.run, -1)
 
     def finished(self, grant: LeaseGranted) -> None:
         """The child now holds the weights that this work named."""
-        run, version = self._runs.get(grant.spec.run), _needs(grant.spec).weights
-        if run is not None and version is not None:
-            run.held[grant.spec.kind] = version
+        version = _needs(grant.spec).weights
+        if version is not None:
+            self._held[grant.spec.kind].put(grant.spec.run, version)
 
     async def _prepared(self, lease: Lease, worker: Worker) -> DoWork:
         grant, news = lease.grant, lease.news
@@ -139,14 +144,13 @@ class Errands:
         recipe, secret = await self._trusted_extras(run) if needs.recipe else (None, None)
         inputs = await self._inputs(run, needs, news)
         replay, checkpoint = await self._catch_up(run, spec.kind, needs.memory, worker)
-        past = [each for step in replay for each in step.inputs]
         return DoWork(
             work=grant.work,
             spec=spec,
             opened=run.opened,
             model=run.model,
             chain=tuple(await self._chain(run, spec.kind, needs)),
-            blobs=await self._fetch_all((*needs.blobs, *_blobs_of((*inputs, *past)))),
+            blobs=await self._fetch_all((*needs.blobs, *_blobs_of(inputs))),
             folder=run.folder,
             secret=secret,
             recipe=recipe,
@@ -171,7 +175,7 @@ class Errands:
         opened = believed(lambda: opening_of(sealed, founding, spec.run))
         self._check_approved(opened, spec)
         folder = folder_of(opened)
-        model = self._settings.home / "models" / folder
+        model = self._settings.home / MODELS_FOLDER / folder
         for file in opened.model:
             is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
             copy = model / file.name
@@ -179,6 +183,9 @@ class Errands:
                 (blob,) = await self._supply.fetch(file.blob)
                 await asyncio.to_thread(copy_file, blob, copy)
         self._runs[spec.run] = OpenRun(opened, folder, model)
+        await asyncio.to_thread(
+            forget_models, model.parent, {r.folder for r in self._runs.values()}
+        )
         return self._runs[spec.run]
 
     def _check_approved(self, opened: RunOpened, spec: Spec) -> None:
@@ -217,7 +224,16 @@ class Errands:
     async def _chain(self, run: OpenRun, kind: str, needs: Needs) -> list[LinkMessage]:
         if needs.weights is None:
             return []
-        return await self._weights.chain(run.opened, run.held.get(kind, -1), needs.weights)
+        name, target = run.opened.run, needs.weights
+        held = self._held[kind].get(name)
+        self._held[kind].put(name, -1 if held is None else held)  # the child counts works, too
+        lowest = min([target, *self._held_versions(name)])
+        return await self._weights.chain(run.opened, -1 if held is None else held, target, lowest)
+
+    def _held_versions(self, run: str) -> list[int]:
+        """Versions that the child holds weights of, of one run."""
+        held = (runs.peek(run) for runs in self._held.values())
+        return [version for version in held if version is not None and version >= 0]
 
     async def _inputs(self, run: OpenRun, needs: Needs, news: Handout) -> tuple[AcceptedWork, ...]:
         if needs.inputs is None:
@@ -244,11 +260,17 @@ class Errands:
             (checkpoint,) = await self._supply.fetch(memory.checkpoint)
             position = memory.checkpoint_version
         missed = range(max(position, 0) + 1, memory.version + 1)
-        replay = [
-            ReplayMessage(version=version, inputs=await self._inputs_of(run, version))
-            for version in missed
-        ]
-        return tuple(replay), checkpoint
+        folder = self._settings.home / REPLAY_FOLDER
+        await asyncio.to_thread(make_empty, folder)
+        return tuple([await self._step(run, version, folder) for version in missed]), checkpoint
+
+    async def _step(self, run: OpenRun, version: int, folder: Path) -> ReplayMessage:
+        """An earlier update as a file: together they may be more than a message holds, or memory."""
+        inputs = await self._inputs_of(run, version)
+        step = ReplayStep(inputs=inputs, blobs=await self._fetch_all(_blobs_of(inputs)))
+        file = folder / f"{version}.json"
+        await asyncio.to_thread(write_step, file, step)
+        return ReplayMessage(version=version, file=file)
 
     async def _inputs_of(self, run: OpenRun, version: int) -> tuple[AcceptedWork, ...]:
         path = f"/runs/{run.opened.run}/updates/{version}"
@@ -268,8 +290,3 @@ def _needs(spec: Spec) -> Needs:
 
 def _blobs_of(works: Iterable[AcceptedWork]) -> list[BlobRef]:
     return [blob for each in works for blob in WORDS_OF[each.answer.kind].blobs(each.answer)]
-
-
-def _digest_of(path: Path) -> str:
-    """A blob's file is named by its digest, in two parts."""
-    return f"sha256:{path.parent.name}{path.name}"

@@ -3,6 +3,7 @@
 import json
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -22,6 +23,19 @@ TROUBLE = frozenset({429, 502, 503, 504, 507})
 """Statuses that may pass: too many at once, a gateway without its lab, a full disk."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one whole answer."""
+
+    limit_s: float | None = ANSWER_LIMIT_S
+    """None: as long as it takes."""
+    max_bytes: int = MAX_JSON_BYTES
+
+
+DOCUMENT = Bounds()
+NO_HURRY = Bounds(limit_s=None)
 
 
 class LabUnreachable(Exception):
@@ -72,12 +86,12 @@ def _plain(error: BaseException) -> str:
     return text or type(error).__name__
 
 
-async def bounded_body(answer: httpx.Response) -> bytes:
+async def bounded_body(answer: httpx.Response, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     body = bytearray()
     async for chunk in answer.aiter_raw():
         body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise LabRefused("oversized-answer", f"more than {MAX_JSON_BYTES} bytes", 200)
+        if len(body) > max_bytes:
+            raise LabRefused("oversized-answer", f"more than {max_bytes} bytes", 200)
     return bytes(body)
 
 

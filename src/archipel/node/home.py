@@ -1,6 +1,7 @@
 """A node's home folder: one agent at a time, and what its child may read and write there.
 
-`scratch` (answers), `memory` (the trusted role's checkpoints), `models`, `blobs` (the cache).
+`scratch` (answers), `memory` (the trusted role's checkpoints), `replay` (updates that it has to catch up
+with), `models`, `blobs` (the cache).
 """
 
 import fcntl
@@ -14,6 +15,9 @@ from archipel.node.patience import NodeFailed
 from archipel.node.settings import NodeSettings
 from archipel.work.messages import Setup
 
+MODELS_FOLDER, REPLAY_FOLDER = "models", "replay"
+MAX_IDLE_MODELS = 8
+"""Model directories kept of runs that nothing was asked of since the agent's start."""
 PROBE_BYTES = 4096
 """A block: an empty file fits on a full disk."""
 
@@ -66,7 +70,7 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
     Raises:
         OSError: the disk is full, or the folder is not ours; one sentence says what to do.
     """
-    scratch, memory, models = (settings.home / n for n in ("scratch", "memory", "models"))
+    scratch, memory, models = (settings.home / n for n in ("scratch", "memory", MODELS_FOLDER))
     for folder in (scratch, models, *([memory] if settings.trusted else [])):
         folder.mkdir(parents=True, exist_ok=True)
     for left in scratch.iterdir():
@@ -89,6 +93,19 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         max_memory_bytes=settings.memory_bound(),
         trusted=settings.trusted,
     )
+
+
+def forget_models(models: Path, in_use: Collection[str]) -> None:
+    """Remove the directories of runs that are not in use, but for the newest few; the lab has them all."""
+    idle = [folder for folder in models.iterdir() if folder.name not in in_use]
+    for folder in sorted(idle, key=lambda each: each.stat().st_mtime)[:-MAX_IDLE_MODELS]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_empty(folder: Path) -> None:
+    """Raises OSError: the disk is full or not writable."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
 
 
 def _require_room_in(scratch: Path) -> None:

@@ -125,7 +125,7 @@ async def fetch_version(
             if not file.name.endswith((".safetensors", ".index.json")):
                 path = await lab.fetch(file.blob, store)
                 await asyncio.to_thread(copy_file, path, support / file.name)
-        return await Weights(lab, Supply(lab, store).fetch).chain(opened, -1, target)
+        return await Weights(lab, Supply(lab, store).fetch).chain(opened, -1, target, target)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -12,20 +12,20 @@ from typing import TypeVar
 
 from archipel.identity import Envelope, IdentityError, verify
 from archipel.records.canonical import sha256_digest
+from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork, Inputs, LabFacts, inputs_digest
-from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.statements import (
     RECORD_TYPE,
     InvalidRecord,
     LabOpened,
     LeaseGranted,
     LeaseRequested,
+    NotTheAuthor,
     RunOpened,
     Statement,
     WorkAnswered,
-    decode,
+    decode_said,
     encode,
 )
 from archipel.records.words import Needs
@@ -50,18 +50,6 @@ class Founding:
 
     lab: str
     operators: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One policy version, as whoever the run trusts published it."""
-
-    version: int
-    policy: str
-    """State digest."""
-    manifest: BlobRef
-    anchor: BlobRef | None
-    delta: BlobRef | None
 
 
 def founding_of(facts: LabFacts) -> Founding:
@@ -115,10 +103,10 @@ def publication_of(sealed: str, opened: RunOpened) -> Publication:
         raise NotBelieved("bad-version", f"work {said.work} at {said.lab} is none of {opened.run}")
     if said.author not in opened.trusted:
         raise NotBelieved("bad-version", f"{said.author} is not trusted in run {opened.run}")
-    made = said.answer
-    if not isinstance(made, UpdateAnswer):
-        raise NotBelieved("bad-version", f"an answer of kind {made.kind} publishes nothing")
-    return Publication(made.version, made.policy, made.manifest, made.anchor, made.delta)
+    made: Publication | None = WORDS_OF[said.answer.kind].publishes(said.answer)
+    if made is None:
+        raise NotBelieved("bad-version", f"an answer of kind {said.answer.kind} publishes nothing")
+    return made
 
 
 def check_inputs(inputs: Sequence[AcceptedWork], needs: Needs) -> None:
@@ -150,12 +138,9 @@ def _opened(sealed: str, kind: type[S], problem: str) -> S:
     """The statement in an envelope, its author being its signer."""
     try:
         envelope = Envelope.from_json(sealed.encode())
-        signer = verify(envelope, RECORD_TYPE)
-        statement = decode(envelope.payload)
-    except (IdentityError, InvalidRecord, UnicodeEncodeError) as error:
+        statement = decode_said(envelope.payload, verify(envelope, RECORD_TYPE))
+    except (IdentityError, InvalidRecord, NotTheAuthor, UnicodeEncodeError) as error:
         raise NotBelieved(problem, str(error)) from None
     if not isinstance(statement, kind):
         raise NotBelieved(problem, f"it is a {statement.kind}")
-    if statement.author != signer:
-        raise NotBelieved(problem, f"signed by {signer} in the name of {statement.author}")
     return statement

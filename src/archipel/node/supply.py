@@ -22,6 +22,8 @@ class Supply:
     def __init__(self, lab: LabReader, store: BlobStore) -> None:
         self._lab = lab
         self._store = store
+        self.at_hand: set[str] = set()
+        """Digests of all that was asked for since the lease at hand came."""
         self._beside: dict[str, bytes] = {}
         self._latest: OrderedDict[str, None] = OrderedDict()
         """Digests of the small blobs used last, oldest first."""
@@ -29,6 +31,7 @@ class Supply:
     def lay(self, blobs: Iterable[bytes]) -> None:
         """These came beside the lease at hand; those of the lease before are forgotten."""
         self._beside = {sha256_digest(data): data for data in blobs}
+        self.at_hand.clear()
 
     def forget(self) -> None:
         """The lab is another one: nothing of what lies here was its."""
@@ -42,6 +45,7 @@ class Supply:
             LabUnreachable, LabRefused: from the lab.
             StorageFull, OSError: from this machine's disk.
         """
+        self.at_hand.update(blob.digest for blob in blobs)
         beside = [
             data for blob in blobs if (data := self._beside.pop(blob.digest, None)) is not None
         ]

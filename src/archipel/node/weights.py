@@ -4,13 +4,14 @@ What there is to fetch is said by publications, which a key that the run trusts 
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, believed
-from archipel.node.sealed import NotBelieved, Publication, publication_of
-from archipel.records.chain import chain_to
+from archipel.node.sealed import NotBelieved, publication_of
+from archipel.records.chain import Publication, chain_to
 from archipel.records.documents import MAX_VERSIONS_PER_PAGE
 from archipel.records.fields import BlobRef
 from archipel.records.statements import RunOpened
@@ -24,13 +25,39 @@ FEW = 4
 Fetch = Callable[[BlobRef, BlobRef], Awaitable[list[Path]]]
 
 
+class Known:
+    """Publications of one run, from the anchor on that is in use."""
+
+    def __init__(self) -> None:
+        self.versions: dict[int, Publication] = {}
+        """By number."""
+        self.newest = -1
+        self._oldest = 0
+        self._anchors: set[int] = set()
+
+    def add(self, found: Mapping[int, Publication]) -> None:
+        """Take note of these."""
+        self.versions |= found
+        self.newest = max(self.newest, *found, -1)
+        self._oldest = min(self._oldest, *found, self.newest)
+        self._anchors.update(number for number, made in found.items() if made.anchor is not None)
+
+    def forget_before(self, lowest: int) -> None:
+        """Drop what lies before the newest anchor that leads to version `lowest`."""
+        first = max((number for number in self._anchors if number <= lowest), default=-1)
+        if self._oldest < first:
+            self._oldest = first
+            self.versions = {n: made for n, made in self.versions.items() if n >= first}
+            self._anchors = {number for number in self._anchors if number >= first}
+
+
 class Weights:
     """Remembers what was published in each run, so that only news is asked for."""
 
     def __init__(self, lab: LabReader, fetch: Fetch) -> None:
         self._lab = lab
         self._fetch = fetch
-        self._known: dict[str, dict[int, Publication]] = {}
+        self._known: defaultdict[str, Known] = defaultdict(Known)
 
     def forget(self) -> None:
         """The lab is another one."""
@@ -38,7 +65,7 @@ class Weights:
 
     def newest(self, run: str) -> int:
         """Newest version whose publication is known; -1 for none."""
-        return max(self._known.get(run, ()), default=-1)
+        return self._known[run].newest if run in self._known else -1
 
     async def learn(self, opened: RunOpened, sealed: Sequence[str]) -> int:
         """Take note of publications; returns the newest version among them, -1 for none.
@@ -46,31 +73,37 @@ class Weights:
         Raises:
             LabRefused: `bad-version`, one of them does not hold, or contradicts what is known.
         """
-        known = self._known.setdefault(opened.run, {})
+        known = self._known[opened.run]
         if len(sealed) <= FEW:
-            found = believed(lambda: _all_opened(sealed, opened, known))
+            found = believed(lambda: _all_opened(sealed, opened, known.versions))
         else:
-            found = await asyncio.to_thread(believed, lambda: _all_opened(sealed, opened, known))
-        known |= found
+            found = await asyncio.to_thread(
+                believed, lambda: _all_opened(sealed, opened, known.versions)
+            )
+        known.add(found)
         return max(found, default=-1)
 
-    async def chain(self, opened: RunOpened, held: int, target: int) -> list[LinkMessage]:
+    async def chain(
+        self, opened: RunOpened, held: int, target: int, lowest: int
+    ) -> list[LinkMessage]:
         """Files that lead from version `held` (-1: none) to `target`, in order.
+
+        lowest: the oldest version that is still in use; what lies before the anchor that leads there is
+        forgotten.
 
         Raises:
             LabUnreachable, LabRefused: from the lab; also when its list does not lead there.
         """
-        known = self._known.setdefault(opened.run, {})
+        known = self._known[opened.run]
         try:
-            steps = chain_to(list(known.values()), held, target)
+            steps = chain_to(known.versions.get, held, target)
         except ValueError:
-            await self._read_on(
-                opened, 0 if target in known else self.newest(opened.run) + 1, target
-            )
+            await self._read_on(opened, 0 if target <= known.newest else known.newest + 1, target)
             try:
-                steps = chain_to(list(known.values()), held, target)
+                steps = chain_to(known.versions.get, held, target)
             except ValueError as error:
                 raise LabRefused("broken-chain", str(error), 200) from None
+        known.forget_before(lowest)
         return [await self._fetched(entry, step) for entry, step in steps]
 
     async def _read_on(self, opened: RunOpened, since: int, target: int) -> None:

@@ -166,7 +166,12 @@ class Worker:
     def _send(self, message: Closed) -> None:
         if self._process.stdin is None or self._process.stdin.is_closing():
             raise WorkerLost("the child's input is closed")
-        self._process.stdin.write(to_line(message))
+        line = to_line(message)
+        if len(line) > MAX_LINE_BYTES:
+            raise WorkRefused(
+                f"what the work needs takes {len(line)} bytes to say; a child reads {MAX_LINE_BYTES} at most"
+            )
+        self._process.stdin.write(line)
 
     async def _receive(self, limit_s: float) -> Ready | ProgressMessage | Done | Failed:
         if self._process.stdout is None:
@@ -179,12 +184,19 @@ class Worker:
         except ValueError:
             raise WorkerLost(f"a line of more than {MAX_LINE_BYTES} bytes") from None
         if not line.endswith(b"\n"):
-            code = await self._process.wait()
-            raise WorkerLost(f"the child ended with code {code}")
+            raise WorkerLost(await self._end_of_output())
         try:
             return read_from_child(line)
         except BadMessage as error:
             raise WorkerLost(str(error)) from None
+
+    async def _end_of_output(self) -> str:
+        """What became of a child that says nothing more; one that lives on all the same is ended."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TERM_LIMIT_S):
+                return f"the child ended with code {await self._process.wait()}"
+        await self.kill()
+        return "the child closed its output and lived on; it was ended"
 
 
 class WorkRefused(Exception):

@@ -1,7 +1,22 @@
-"""Which files lead to a policy version: pure, the same for a lab that sends them and a node that asks."""
+"""A published policy version, and which files lead to one: pure, the same for a lab and a node."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from archipel.records.fields import BlobRef, Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One policy version, as whoever the run trusts published it."""
+
+    version: int
+    policy: Digest
+    """State digest."""
+    manifest: BlobRef
+    anchor: BlobRef | None
+    delta: BlobRef | None
 
 
 class Link(Protocol):
@@ -23,29 +38,27 @@ class Link(Protocol):
 L = TypeVar("L", bound=Link)
 
 
-def chain_to(versions: Sequence[L], held: int, target: int) -> list[tuple[L, str]]:
+def chain_to(find: Callable[[int], L | None], held: int, target: int) -> list[tuple[L, str]]:
     """Which files to fetch and apply, in order, to stand at `target`, holding `held` (-1: none).
 
     Each step is (version, "anchor" | "delta"). Deltas from what is held where they lead there;
     otherwise the newest anchor and the deltas after it.
 
     Args:
-        versions: the lab's list.
+        find: the lab's version of a number, None for one that is not known; asked no further than the
+            way reaches.
         held: version whose weights are at hand.
         target: version the work names.
 
     Raises:
-        ValueError: the list does not lead to `target`; it is incomplete.
+        ValueError: what is known does not lead to `target`; it is incomplete.
     """
-    by_number = {entry.version: entry for entry in versions}
-    if 0 <= held <= target:
-        deltas = [by_number.get(number) for number in range(held + 1, target + 1)]
-        steps = [(entry, "delta") for entry in deltas if entry is not None and entry.delta]
-        if len(steps) == target - held:
-            return steps
+    deltas = _deltas(find, held, target) if 0 <= held <= target else None
+    if deltas is not None:
+        return deltas
     chain: list[tuple[L, str]] = []
     for number in range(target, -1, -1):
-        entry = by_number.get(number)
+        entry = find(number)
         if entry is None:
             break
         if entry.anchor is not None:
@@ -54,3 +67,13 @@ def chain_to(versions: Sequence[L], held: int, target: int) -> list[tuple[L, str
             break
         chain.append((entry, "delta"))
     raise ValueError(f"no chain of weights leads from version {held} to {target}")
+
+
+def _deltas(find: Callable[[int], L | None], held: int, target: int) -> list[tuple[L, str]] | None:
+    steps: list[tuple[L, str]] = []
+    for number in range(target, held, -1):
+        entry = find(number)
+        if entry is None or entry.delta is None:
+            return None
+        steps.append((entry, "delta"))
+    return steps[::-1]

@@ -42,6 +42,10 @@ class InvalidRecord(ValueError):
     """Bytes that are no statement; the message names the field and its fault."""
 
 
+class NotTheAuthor(ValueError):
+    """A statement in somebody else's name than its signer's."""
+
+
 class Statement(Closed):
     """What every statement carries."""
 
@@ -249,3 +253,16 @@ def decode(data: bytes) -> AnyStatement:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "record"
         raise InvalidRecord(f"{where}: {fault['msg']}") from None
+
+
+def decode_said(data: bytes, signer: str) -> AnyStatement:
+    """Parse a statement that the key `signer` has signed: everybody speaks for itself alone.
+
+    Raises:
+        InvalidRecord: as `decode`.
+        NotTheAuthor: another key is named as its author.
+    """
+    statement = decode(data)
+    if statement.author != signer:
+        raise NotTheAuthor(f"author is {statement.author}, but {signer} signed")
+    return statement

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar, Union
 
 from pydantic import Field
 
+from archipel.records.chain import Publication
 from archipel.records.fields import BlobRef, Closed, Digest, RunName
 
 MAX_INPUTS = 65_536
@@ -83,11 +84,17 @@ class Words(Generic[S, A]):
     """Raises KeyError or ValueError when something is missing."""
     blobs: Callable[[A], tuple[BlobRef, ...]]
     """Bytes that the answer names."""
+    publishes: Callable[[A], Publication | None]
+    """The policy version that an answer adds to its run's chain, by which nodes know it; None: nothing."""
 
     @property
     def name(self) -> str:
         """The kind."""
         return str(self.spec.model_fields["kind"].default)
+
+
+def publishes_nothing(answer: WorkAnswer) -> None:
+    """Of a kind whose answers are no versions."""
 
 
 def one_of(types: tuple[type, ...], by: str) -> Any:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from archipel.records.fields import MAX_GROUPS_PER_UPDATE
 from archipel.records.rollouts import Rollout
 
 MAX_SEQUENCE_TOKENS = 1_048_576
 """Longest prompt plus completion that the trainer will look at."""
-MAX_GROUPS_PER_UPDATE = 65_536
-"""As many groups as a recipe may ask for in one update."""
 
 
 class BadGroup(ValueError):

@@ -5,14 +5,17 @@ one file, named by its hash, can travel as a blob; a directory of them, `<number
 what a killed run resumes from. A kill at any moment leaves the previous checkpoint and at worst a
 `.<name>.partial`, which the next write removes. Nothing is compressed: zstd takes 7% off fp32 masters
 and moments, and a plain file's own size bounds what reading it allocates.
-Law: no pickle; nothing in a file is used before its digest agrees.
+Law: no pickle; nothing in a file is used before its digest agrees: which checkpoint is the newest is said
+by descriptions, tensors are hashed once, when they are loaded, and a file that then turns out damaged
+is set aside, so that the next answer is another.
 """
 
 import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 """Upper bound on what precedes the tensors: names and shapes, a recipe and a model description."""
 KEPT = 2
 """Checkpoints kept: the newest and one to fall back on."""
+DAMAGED = ".damaged"
+"""Suffix of a file that was set aside; the next write removes it."""
 _KEY = "checkpoint"
 _LENGTH_BYTES = 8
 _DIGITS = 9
@@ -43,6 +48,10 @@ class NoCheckpoint(FileNotFoundError):
 
 class BadCheckpoint(ValueError):
     """One checkpoint is partial, corrupt or of another format."""
+
+
+class DamagedCheckpoint(BadCheckpoint):
+    """Its bytes are not those that were written; reading them again gives the same."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def write_checkpoint(
         OSError: the disk is full or not writable; earlier checkpoints are untouched.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in directory.glob(".*.partial"):
+    for leftover in (*directory.glob(".*.partial"), *directory.glob(f"*{DAMAGED}")):
         leftover.unlink()
     path = checkpoint_file(directory, number)
     write_file(path, number, tensors, facts)
@@ -113,7 +122,7 @@ def has_checkpoint(directory: Path) -> bool:
 
 
 def read_latest(directory: Path) -> Checkpoint:
-    """The newest checkpoint whose digests fit.
+    """The newest checkpoint whose digests fit; a newer one that is damaged is set aside (`.damaged`).
 
     Raises:
         NoCheckpoint: there is none; the message lists what was refused and why.
@@ -125,15 +134,26 @@ def read_latest(directory: Path) -> Checkpoint:
         except BadCheckpoint as error:
             _log.warning("checkpoint refused: %s", error)
             refused.append(str(error))
+            if isinstance(error, DamagedCheckpoint):
+                with suppress(FileNotFoundError):  # another rank was faster
+                    path.replace(path.with_suffix(DAMAGED))
     raise NoCheckpoint(f"no usable checkpoint in {directory}: {'; '.join(refused) or 'none found'}")
 
 
 def latest_number(directory: Path) -> int:
-    """Number of the checkpoint that `read_latest` would give; -1 when there is none."""
-    try:
-        return read_latest(directory).number
-    except NoCheckpoint:
-        return -1
+    """Number of the newest checkpoint that says what it is and is as long as it says; -1 for none.
+
+    No tensor is read, however large the model: the one that `read_latest` gives, unless its tensors are
+    damaged, which `read_latest` finds out.
+    """
+    for path in reversed(_numbered(directory)):
+        try:
+            number: int = _described(path)["number"]
+        except BadCheckpoint as error:
+            _log.warning("checkpoint passed over: %s", error)
+        else:
+            return number
+    return -1
 
 
 def read_file(path: Path) -> Checkpoint:
@@ -142,20 +162,35 @@ def read_file(path: Path) -> Checkpoint:
     Raises:
         BadCheckpoint: it is missing, cut short, altered, unparsable or of another format.
     """
-    try:
-        body = _read_body(path)
+    body = _described(path)
+    with _reading(path):
         tensors = safetensors.torch.load_file(path)
+    if _tensor_digest(tensors) != body["tensors"]:
+        raise DamagedCheckpoint(f"the tensors of {path} do not have digest {body['tensors']}")
+    return Checkpoint(body["number"], tensors, body["facts"])
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What a file says of itself, under its own digest; it is as long as its header says."""
+    with _reading(path):
+        body = _read_body(path)
+        with safetensors.safe_open(path, "pt"):  # compares the length; reads no tensor
+            pass
+    if body["format"] != FORMAT:
+        raise BadCheckpoint(f"{path} has format {body['format']}, this version reads {FORMAT}")
+    return body
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise BadCheckpoint(f"{path} cannot be read: {error.strerror or error}") from None
     except safetensors.SafetensorError as error:
-        raise BadCheckpoint(f"{path} is not safetensors: {error}") from None
+        raise DamagedCheckpoint(f"{path} is not safetensors: {error}") from None
     except (TypeError, KeyError, AttributeError, ValueError, RecursionError) as error:
-        raise BadCheckpoint(f"{path} is not a checkpoint: {error!r:.200}") from None
-    if body["format"] != FORMAT:
-        raise BadCheckpoint(f"{path} has format {body['format']}, this version reads {FORMAT}")
-    if _tensor_digest(tensors) != body["tensors"]:
-        raise BadCheckpoint(f"the tensors of {path} do not have digest {body['tensors']}")
-    return Checkpoint(body["number"], tensors, body["facts"])
+        raise DamagedCheckpoint(f"{path} is not a checkpoint: {error!r:.200}") from None
 
 
 def _read_body(path: Path) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from archipel.training.checkpoint import (
     read_file,
     read_latest,
     write_checkpoint,
-    write_file,
 )
 from archipel.training.losses import make_objective
 from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
@@ -128,7 +127,10 @@ class Trainer:
         }
 
     def save(self, directory: Path) -> None:
-        """Add a checkpoint that `restore` continues from bit for bit. A collective.
+        """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
+
+        It holds the fp32 masters and both fp32 moments, 12 bytes a parameter (published weights, the
+        masters' bf16 rounding, are 2), and the version, the optimiser's steps, recipe and model.
 
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
@@ -136,20 +138,6 @@ class Trainer:
         state = self._optimiser.state()
         if self._site.is_first:
             write_checkpoint(directory, self.version, state, self._facts())
-        wait_for_all(self._site)
-
-    def pack(self, path: Path) -> None:
-        """Write all that `unpack` continues from, bit for bit, as one file. A collective.
-
-        It holds the fp32 masters and both fp32 moments, 12 bytes a parameter (published weights, the
-        masters' bf16 rounding, are 2), and the version, the optimiser's steps, recipe and model.
-
-        Raises:
-            OSError: it could not be written; a file that was there is untouched.
-        """
-        state = self._optimiser.state()
-        if self._site.is_first:
-            write_file(path, self.version, state, self._facts())
         wait_for_all(self._site)
 
     @classmethod
@@ -164,7 +152,7 @@ class Trainer:
 
     @classmethod
     def unpack(cls, path: Path) -> Self:
-        """Continue from a packed file; who wrote it is for the caller to know, as is its `recipe`.
+        """Continue from one file of a checkpoint; who wrote it is for the caller to know, as is its `recipe`.
 
         Raises:
             BadCheckpoint: it is missing, altered, or not a trainer's.

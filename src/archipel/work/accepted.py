@@ -15,17 +15,21 @@ SampledGroup = tuple[int, list[Rollout]]
 """Version that a group was sampled from, and its rollouts."""
 
 
-def batch_groups(
-    accepted: Sequence[AcceptedWork], wanted: range, context: Context
-) -> dict[int, SampledGroup]:
-    """Group -> what was sampled, for the groups of one batch in ascending order.
+def count_tokens(accepted: Sequence[AcceptedWork]) -> int:
+    """Sampled tokens in all of them."""
+    answers = (each.answer for each in accepted)
+    return sum(answer.num_tokens for answer in answers if isinstance(answer, RolloutAnswer))
+
+
+def batch_groups(wanted: range, context: Context) -> dict[int, SampledGroup]:
+    """Group -> what was sampled, for the groups of one batch in ascending order, from the context's inputs.
 
     Raises:
         WorkFailed: a group is missing, or an answer is of another kind.
         BadPayload: a result is not what was accepted.
     """
     found: dict[int, SampledGroup] = {}
-    for each in accepted:
+    for each in context.inputs:
         spec, answer = each.spec, each.answer
         if not isinstance(spec, RolloutSpec) or not isinstance(answer, RolloutAnswer):
             raise WorkFailed(f"{each.work} is {spec.kind} work, expected rollout")

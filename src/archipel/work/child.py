@@ -19,6 +19,7 @@ from archipel.work.kinds import make_kind
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AskPosition,
+    BadMessage,
     Done,
     DoWork,
     Failed,
@@ -128,7 +129,17 @@ def serve() -> None:
     child = Child(setup, answers)
     child.say(Ready(protections=protections))
     while line := sys.stdin.buffer.readline(MAX_LINE_BYTES):
-        child.say(child.answer(read_to_child(line)))
+        child.say(child.answer(_understood(line)))
+
+
+def _understood(line: bytes) -> DoWork | AskPosition | RunBenchmark:
+    """Raises SystemExit: it is no message, so nobody knows where the next one begins."""
+    try:
+        return read_to_child(line)
+    except BadMessage as error:
+        raise SystemExit(
+            f"{len(line)} bytes that are no message: {error}"[:MAX_REASON_CHARACTERS]
+        ) from None
 
 
 def private_output() -> IO[bytes]:

@@ -8,11 +8,11 @@ role, `memory`); it has no network, no keys and no clock that matters to its res
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
-from archipel.work.messages import DoWork, LocalPath, Materials
+from archipel.work.messages import DoWork, LocalPath, Materials, ReplayStep
 
 Progress = Callable[[int], None]
 """Told how many tokens the work has sampled or learned from so far."""
@@ -45,6 +45,10 @@ class Context(Materials):
     def run(self) -> str:
         """Name of the run."""
         return self.opened.run
+
+    def as_of(self, step: ReplayStep) -> Self:
+        """The same, with the inputs of an earlier update."""
+        return self.model_copy(update={"inputs": step.inputs, "blobs": step.blobs})
 
     def pace_as(self, form: type[P]) -> P:
         """The run's pace.

@@ -17,7 +17,6 @@ from pathlib import Path
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
-from archipel.records.documents import AcceptedWork
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
@@ -79,18 +78,18 @@ class Learner:
         """Publish version 0."""
         return self._publish(None, self.policy, {})
 
-    def make(self, accepted: Sequence[AcceptedWork], context: Context) -> Answer:
-        """The next version, from the accepted results of its batch."""
+    def make(self, context: Context) -> Answer:
+        """The next version, from the accepted results of its batch, which are the context's inputs."""
         parent = self.policy
-        metrics = self._learn(accepted, context)
+        metrics = self._learn(context)
         state = self._trainer.published_state()
         manifest = describe(state, self.version, parent.manifest.state)
         self._policy = Policy(state, manifest)
         return self._publish(parent, self._policy, metrics)
 
-    def replay(self, accepted: Sequence[AcceptedWork], context: Context) -> None:
+    def replay(self, context: Context) -> None:
         """The next version again, which others have published already."""
-        self._learn(accepted, context)
+        self._learn(context)
         self._policy = None
         if self._is_saved(self.version):
             self._trainer.save(self.folder)
@@ -99,10 +98,10 @@ class Learner:
         """The answer for a version that was made before, when its first telling got lost."""
         return self._outbox.answer(version) if self._site.is_first else Answer({}, {})
 
-    def _learn(self, accepted: Sequence[AcceptedWork], context: Context) -> dict[str, int]:
+    def _learn(self, context: Context) -> dict[str, int]:
         """Grade the next batch, update, and say what happened as metrics."""
         start = time.perf_counter()
-        groups = self._graded(accepted, context)
+        groups = self._graded(context)
         graded = time.perf_counter()
         report = self._trainer.update(groups)
         trained = time.perf_counter()
@@ -147,8 +146,8 @@ class Learner:
         is_due = version % SAVE_EVERY == 0 or version == self.recipe.run.versions
         return is_due or self._is_published(version)
 
-    def _graded(self, accepted: Sequence[AcceptedWork], context: Context) -> list[Group]:
-        sampled = batch_groups(accepted, self._prompts.batch(self.version), context)
+    def _graded(self, context: Context) -> list[Group]:
+        sampled = batch_groups(self._prompts.batch(self.version), context)
         shown = [
             submission
             for index, (_, rollouts) in sampled.items()

@@ -3,6 +3,7 @@
 agent -> child   setup (once), then work | position | benchmark
 child -> agent   ready | progress | done | failed
 
+What grows with a run's length (the updates that a memory has to catch up with) goes by file, one for each.
 Law: lines are bounded; a child's words are checked like a stranger's, because the child runs what a
 stranger's lab asked for.
 """
@@ -18,7 +19,9 @@ from archipel.records.kinds import Spec
 from archipel.records.statements import RunOpened
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""Bound on one message; a replay of many updates is the longest."""
+"""Bound on one message; work made from very many answers is the longest."""
+MAX_STEP_BYTES = 256 * 1024 * 1024
+"""Bound on one replayed update: a lab's document of at most 64 MiB, and where its blobs lie."""
 
 LocalPath = Annotated[Path, Field(strict=False)]
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
@@ -74,7 +77,16 @@ class ReplayMessage(Closed):
     """An earlier update, for a trainer that has to catch up."""
 
     version: int
+    file: LocalPath
+    """Holds a `ReplayStep`."""
+
+
+class ReplayStep(Closed):
+    """What an earlier update was made from."""
+
     inputs: tuple[AcceptedWork, ...]
+    blobs: dict[Digest, LocalPath]
+    """Digest -> file, each verified by whoever fetched it."""
 
 
 class Materials(Closed):
@@ -167,6 +179,31 @@ _FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(FromChild)
 def to_line(message: Closed) -> bytes:
     """One line of JSON."""
     return message.model_dump_json().encode() + b"\n"
+
+
+def write_step(file: Path, step: ReplayStep) -> None:
+    """Lay an earlier update ready.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    file.write_bytes(step.model_dump_json().encode())
+
+
+def read_step(file: Path) -> ReplayStep:
+    """What `write_step` wrote.
+
+    Raises:
+        BadMessage: it did not.
+    """
+    with file.open("rb") as opened:
+        data = opened.read(MAX_STEP_BYTES + 1)
+    if len(data) > MAX_STEP_BYTES:
+        raise BadMessage(f"{file} is of more than {MAX_STEP_BYTES} bytes")
+    try:
+        return ReplayStep.model_validate_json(data)
+    except ValidationError as error:
+        raise BadMessage(f"{file} is no update to replay: {error}") from None
 
 
 def read_setup(line: bytes) -> Setup:

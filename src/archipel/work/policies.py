@@ -13,6 +13,7 @@ from archipel.model.manifest import BadWeights, Manifest
 from archipel.model.versions import apply_delta, decode_anchor
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.messages import LinkMessage
+from archipel.work.recent import Recent
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,10 @@ def _ahead(chain: Sequence[LinkMessage], held: Policy | None) -> Sequence[LinkMe
 
 
 class Policies:
-    """The newest policy of each run; `advance` is the only way to change one."""
+    """The newest policy of each run worked in lately; `advance` is the only way to change one."""
 
     def __init__(self) -> None:
-        self._held: dict[str, Policy] = {}
+        self._held: Recent[str, Policy] = Recent()
 
     def advance(self, context: Context, policy: str) -> Policy:
         """Apply the context's chain and return the policy with this state digest.
@@ -72,9 +73,10 @@ class Policies:
         Raises:
             WorkFailed: the chain is broken, corrupt, or leads to other weights.
         """
+        self._held.make_room(context.run)
         try:
             held = follow(context.chain, self._held.get(context.run), policy)
         except BadWeights as error:
             raise WorkFailed(f"weights of {context.run}: {error}") from None
-        self._held[context.run] = held
+        self._held.put(context.run, held)
         return held

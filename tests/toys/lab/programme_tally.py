@@ -15,6 +15,8 @@ class TallySlice:
     total: int = 0
     adding: int = 0
     """Leases out."""
+    founding: bool = False
+    """Whether somebody publishes version 0."""
 
 
 def course(run: Run) -> TallySlice:
@@ -40,7 +42,7 @@ RULES = ProgrammeRules(
     load=lambda run: course(run).adding,
     shows=lambda run: {"total": course(run).total},
     busy_ms=lambda run: 0,
-    waits=lambda state, run, now_ms: [],
+    waits=lambda sight, run: [],
     keeps=lambda run: (),
     inputs=lambda run, version: None,
     next_inputs=lambda run: None,

@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from archipel.records.fields import BlobRef, Count
-from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec
+from archipel.records.words import (
+    Needs,
+    Told,
+    Words,
+    WorkAnswer,
+    WorkSpec,
+    publishes_nothing,
+)
 
 
 class AddSpec(WorkSpec):
@@ -34,4 +41,5 @@ WORDS = Words(
     needs=lambda spec: Needs(),
     answer_of=_answer,
     blobs=lambda answer: (answer.working,),
+    publishes=publishes_nothing,
 )

@@ -4,7 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec
+from archipel.records.words import (
+    Needs,
+    Told,
+    Words,
+    WorkAnswer,
+    WorkSpec,
+    publishes_nothing,
+)
 
 
 class GreetSpec(WorkSpec):
@@ -31,4 +38,5 @@ WORDS = Words(
     needs=lambda spec: Needs(),
     answer_of=_answer,
     blobs=lambda answer: (),
+    publishes=publishes_nothing,
 )

@@ -4,7 +4,7 @@ from archipel.lab import refusals
 from archipel.lab.chain import published
 from archipel.lab.programmes import rl
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
-from archipel.lab.state import OPEN_PHASES, Lease, Run, Version
+from archipel.lab.state import OPEN_PHASES, Lease, Run
 from archipel.records import rollouts
 from archipel.records.documents import inputs_digest
 from archipel.records.fields import MAX_BLOB_BYTES
@@ -92,19 +92,10 @@ def _accepted(run: Run, lease: Lease, answer: UpdateAnswer, moment: Moment) -> R
         run = rl.with_course(run, made={}, memory=memory)
     fresh = {each.batch: each.blob for each in answer.prompts}
     run = rl.with_course(run, updating=None, prompts={**rl.course(run).prompts, **fresh})
-    return rl.counted(published(run, _version(answer, moment), answer.metrics))
-
-
-def _version(answer: UpdateAnswer, moment: Moment) -> Version:
-    return Version(
-        version=answer.version,
-        policy=answer.policy,
-        entry=moment.entry,
-        at_ms=moment.at_ms,
-        manifest=answer.manifest,
-        anchor=answer.anchor,
-        delta=answer.delta,
-    )
+    publication = WORDS.publishes(answer)
+    if publication is None:
+        raise TypeError(f"{lease.work} was accepted and publishes nothing")
+    return rl.counted(published(run, publication, moment.entry, moment.at_ms, answer.metrics))
 
 
 def _spec(lease: Lease) -> UpdateSpec:

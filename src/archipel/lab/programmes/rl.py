@@ -10,7 +10,7 @@ from typing import Any
 
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import LabState, Lease, Phase, Run
-from archipel.lab.waits import absent_trainer, leased, nobody
+from archipel.lab.waits import Sight, absent_trainer, leased, nobody
 from archipel.market.capacity import admissible_groups
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork, Wait
@@ -205,29 +205,29 @@ def _shows(run: Run) -> Mapping[str, Any]:
     }
 
 
-def _waits(state: LabState, run: Run, now_ms: int) -> list[Wait]:
+def _waits(sight: Sight, run: Run) -> list[Wait]:
     slice_ = course(run)
     if slice_.updating is not None:
         what = f"version {run.version + 1} is being made"
-        return [leased(run, state.leases[slice_.updating], what, now_ms)]
+        return [leased(run, sight.state.leases[slice_.updating], what, sight.now_ms)]
     if run.phase is Phase.PREPARING or not slice_.owed:
         what = f"nobody has taken the update to version {run.version + 1}"
-        return [absent_trainer(state, run, what, now_ms)]
-    return _rollout_waits(state, run, now_ms)
+        return [absent_trainer(sight, run, what)]
+    return _rollout_waits(sight, run)
 
 
-def _rollout_waits(state: LabState, run: Run, now_ms: int) -> list[Wait]:
+def _rollout_waits(sight: Sight, run: Run) -> list[Wait]:
     missing = {group for group in next_batch(run) if group not in course(run).accepted}
     found = []
-    for lease in _rollouts(state, run):
+    for lease in _rollouts(sight.state, run):
         owed = missing & set(_groups(lease))
         missing -= owed
         if owed:
             what = f"{len(owed)} groups of the next batch are being sampled"
-            found.append(leased(run, lease, what, now_ms))
+            found.append(leased(run, lease, what, sight.now_ms))
     if missing:
         what = f"{len(missing)} groups of the next batch are with nobody"
-        found.append(nobody(state, run, what, ROLLOUT_WORDS.name, now_ms))
+        found.append(nobody(sight, run, what, ROLLOUT_WORDS.name))
     return found
 
 

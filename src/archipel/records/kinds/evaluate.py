@@ -3,7 +3,7 @@
 from typing import Literal
 
 from archipel.records.fields import BlobRef, Digest, Metrics, VersionNumber
-from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec
+from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
 
 class EvaluateSpec(WorkSpec):
@@ -45,4 +45,5 @@ WORDS = Words(
     needs=_needs,
     answer_of=_answer,
     blobs=lambda answer: (answer.report,),
+    publishes=publishes_nothing,
 )

@@ -14,7 +14,7 @@ from archipel.records.fields import (
     Millis,
     VersionNumber,
 )
-from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec
+from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
 
 class RolloutSpec(WorkSpec):
@@ -62,4 +62,5 @@ WORDS = Words(
     needs=_needs,
     answer_of=_answer,
     blobs=lambda answer: (answer.result,),
+    publishes=publishes_nothing,
 )

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from archipel.records.chain import Publication
 from archipel.records.fields import (
     MAX_PROMPT_BATCHES,
     BlobRef,
@@ -97,6 +98,10 @@ def _blobs(answer: UpdateAnswer) -> tuple[BlobRef, ...]:
     return (*named, *(batch.blob for batch in answer.prompts))
 
 
+def _publishes(answer: UpdateAnswer) -> Publication:
+    return Publication(answer.version, answer.policy, answer.manifest, answer.anchor, answer.delta)
+
+
 WORDS = Words(
     spec=UpdateSpec,
     answer=UpdateAnswer,
@@ -104,4 +109,5 @@ WORDS = Words(
     needs=_needs,
     answer_of=_answer,
     blobs=_blobs,
+    publishes=_publishes,
 )

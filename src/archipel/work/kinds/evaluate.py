@@ -1,13 +1,10 @@
-"""Evaluate work (trusted role): one policy version on the held-out tasks."""
+"""Evaluate work (trusted role): one policy version, examined as its run's programme does."""
 
 import json
 from pathlib import Path
 
 from archipel.records.kinds.evaluate import EvaluateSpec
-from archipel.records.recipe import Recipe
-from archipel.training.evaluation import evaluation_tasks
 from archipel.work.engines import make_engine
-from archipel.work.judging import DEV, Examination, examination_of, examine
 from archipel.work.kind import (
     Answer,
     Context,
@@ -17,6 +14,9 @@ from archipel.work.kind import (
     remembers_nothing,
 )
 from archipel.work.policies import Policies
+from archipel.work.programme import Examiner
+from archipel.work.programmes import examiner_of
+from archipel.work.recent import Recent
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -26,36 +26,33 @@ def make(choice: EngineChoice) -> Kind:
 
 
 class Exams:
-    """Keeps weights and graders between works."""
+    """Keeps weights and examiners of the runs worked in lately."""
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
         self._policies = Policies()
-        self._examinations: dict[Path, Examination] = {}
+        self._examiners: Recent[Path, Examiner] = Recent(drop=lambda examiner: examiner.close())
 
     def run(self, spec: EvaluateSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `report`; values `policy`, `metrics`."""
         policy = self._policies.advance(context, spec.policy)
-        examination = self._examination(context)
+        examiner = self._examiner(context)
         engine = make_engine(context.model, policy.state, self._choice)
-        section = examination.recipe.evaluation
-        tasks = evaluation_tasks(examination.environment, DEV, section.num_tasks)
-        samples = section.samples_per_task if section.samples_per_task > 1 else 0
-        result = examine(engine, examination, tasks, spec.version, samples, progress)
-        metrics = result.to_metrics()
+        marks = examiner.examine(engine, spec.version, progress)
+        report = {"version": spec.version, **marks.beside, "metrics": dict(marks.metrics)}
         path = context.scratch / "report.json"
-        path.write_text(json.dumps({"version": spec.version, "split": DEV, "metrics": metrics}))
-        return Answer({"report": path}, {"policy": policy.manifest.state, "metrics": metrics})
+        path.write_text(json.dumps(report))
+        values = {"policy": policy.manifest.state, "metrics": dict(marks.metrics)}
+        return Answer({"report": path}, values)
 
     def close(self) -> None:
-        """End the graders."""
-        for examination in self._examinations.values():
-            examination.grader.close()
-        self._examinations.clear()
+        """End the examiners."""
+        self._examiners.clear()
 
-    def _examination(self, context: Context) -> Examination:
-        model = context.model
-        if model not in self._examinations:
-            recipe = context.recipe_as(Recipe)
-            self._examinations[model] = examination_of(recipe, model, context.secret)
-        return self._examinations[model]
+    def _examiner(self, context: Context) -> Examiner:
+        examiner = self._examiners.get(context.model)
+        if examiner is None:
+            self._examiners.make_room(context.model)
+            examiner = examiner_of(context)
+            self._examiners.put(context.model, examiner)
+        return examiner

@@ -20,6 +20,7 @@ from archipel.work.kind import (
     remembers_nothing,
 )
 from archipel.work.policies import Policies, Policy
+from archipel.work.recent import Recent
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -33,12 +34,12 @@ def make(choice: EngineChoice) -> Kind:
 
 
 class Rollouts:
-    """Keeps one engine per run, and its weights at the newest version asked for."""
+    """Keeps one engine for each run worked in lately, with the weights asked for last."""
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
         self._policies = Policies()
-        self._engines: dict[Path, tuple[str, Engine]] = {}
+        self._engines: Recent[Path, tuple[str, Engine]] = Recent()
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`."""
@@ -53,12 +54,13 @@ class Rollouts:
         return Answer({"rollouts": path}, {"policy": used, "num_tokens": num_tokens})
 
     def _engine(self, context: Context, policy: Policy) -> Engine:
-        loaded, engine = self._engines.get(context.model, ("", None))
+        self._engines.make_room(context.model)
+        loaded, engine = self._engines.take(context.model) or ("", None)
         if engine is None:
             engine = make_engine(context.model, policy.state, self._choice)
         elif loaded != policy.manifest.state:
             engine.load(policy.state)
-        self._engines[context.model] = (policy.manifest.state, engine)
+        self._engines.put(context.model, (policy.manifest.state, engine))
         return engine
 
 

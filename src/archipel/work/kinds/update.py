@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archipel.records.kinds.rollout import RolloutAnswer
 from archipel.records.kinds.update import UpdateSpec
 from archipel.training.checkpoint import latest_number
+from archipel.work.accepted import count_tokens
 from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
 from archipel.work.learner import Learner
-from archipel.work.messages import ReplayMessage
-
-MAX_LEARNERS = 4
-"""Runs whose weights and optimiser stay in memory; another one continues from what is saved."""
+from archipel.work.messages import read_step
+from archipel.work.recent import Recent
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -25,7 +23,8 @@ class Updates:
     """Keeps the learners of the runs in work."""
 
     def __init__(self) -> None:
-        self._learners: dict[Path, Learner] = {}
+        self._learners: Recent[Path, Learner] = Recent(drop=Learner.close)
+        """By its folder; another one continues from what is saved."""
 
     def run(self, spec: UpdateSpec, context: Context, progress: Progress) -> Answer:
         """Answer: files `manifest`, `delta`, `anchor`, `memory`, `prompts-<batch>`; values `policy`, `metrics`.
@@ -39,25 +38,23 @@ class Updates:
             tokens = 0
             for step in context.replay:
                 if step.version == learner.version + 1:
-                    learner.replay(step.inputs, context)
-                    tokens += _tokens(step)
+                    past = context.as_of(read_step(step.file))
+                    learner.replay(past)
+                    tokens += count_tokens(past.inputs)
                     progress(tokens)
             # 3
             if learner.version == spec.version:
                 return learner.first() if spec.version == 0 else learner.again(spec.version)
             _check_parent(learner, spec)
-            return learner.make(context.inputs, context)
+            return learner.make(context)
 
     def position(self, run: str, memory: Path) -> int:
         """Version of the learner at hand, or of the newest one that was saved."""
-        if memory in self._learners:
-            return self._learners[memory].version
-        return latest_number(memory)
+        held = self._learners.peek(memory)
+        return latest_number(memory) if held is None else held.version
 
     def close(self) -> None:
         """Forget what is in memory; the next work starts from what is on disk."""
-        for learner in self._learners.values():
-            learner.close()
         self._learners.clear()
 
     @contextmanager
@@ -69,7 +66,7 @@ class Updates:
         except BaseException:
             learner.close()
             raise
-        self._learners[learner.folder] = learner
+        self._learners.put(learner.folder, learner)
 
     def _held_or_started(self, spec: UpdateSpec, context: Context) -> Learner:
         """The learner at hand, unless the run's checkpoint is newer; else one from disk."""
@@ -77,14 +74,13 @@ class Updates:
         if folder is None:
             raise WorkFailed("update work needs a lasting folder of its own")
         told = spec.memory.version if spec.memory and context.checkpoint else -1
-        held = self._learners.pop(folder, None)
+        held = self._learners.take(folder)
         if held is not None and held.version >= told:
             return held
         if held is not None:
             held.close()
         del held  # two optimisers of one run at once may be more than the machine holds
-        for rests in list(self._learners)[: 1 - MAX_LEARNERS]:
-            self._learners.pop(rests).close()
+        self._learners.make_room(folder)
         folder.mkdir(parents=True, exist_ok=True)
         return Learner(context, folder, told)
 
@@ -101,8 +97,3 @@ def _check_parent(learner: Learner, spec: UpdateSpec) -> None:
             f"version {learner.version} is {spec.parent} in the ledger, but this machine makes "
             f"it {policy}: trusted machines of one run must compute alike"
         )
-
-
-def _tokens(step: ReplayMessage) -> int:
-    answers = (each.answer for each in step.inputs)
-    return sum(answer.num_tokens for answer in answers if isinstance(answer, RolloutAnswer))
