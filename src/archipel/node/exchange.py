@@ -55,7 +55,7 @@ class LabRefused(Exception):
 def unreachable(url: str, error: Exception, limit_s: float | None = None) -> LabUnreachable:
     """No answer from `url`, or no whole one in `limit_s`; why, in words that people know."""
     if isinstance(error, TimeoutError):
-        return LabUnreachable(f"{url}: no whole answer within {limit_s or 0:.0f} s")
+        return LabUnreachable(f"{url}: no whole answer in {limit_s or 0:.0f} s")
     return LabUnreachable(f"{url}: {_reason(error)}")
 
 
