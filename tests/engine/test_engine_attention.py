@@ -62,3 +62,30 @@ def test_a_rotated_row_does_not_depend_on_where_it_lies(heads: int) -> None:
     for row in range(0, 101, 7):
         alone = _Rotation(table[row : row + 1]).of(x[row : row + 1])
         assert torch.equal(together[row : row + 1], alone)
+
+
+ODD_SHAPES = [(3, 3, 10), (1, 5, 6), (3, 1, 18), (1, 3, 22), (7, 1, 2), (1, 1, 62), (5, 2, 14)]
+"""Queries per key head, key heads, head size: matrices that would begin between aligned places."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize(("queries", "heads", "dim"), ODD_SHAPES)
+def test_a_slot_has_the_same_bits_at_any_place(
+    queries: int, heads: int, dim: int, dtype: torch.dtype
+) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    granule = window_granule(dim, queries)
+    for live in (3, 33, 130, 300):
+        window = round_up(live, granule)
+        q = torch.randn(heads, queries, dim)
+        k, v = torch.zeros(heads, dim, window), torch.zeros(heads, window, dim)
+        k[..., :live], v[:, :live] = torch.randn(heads, dim, live), torch.randn(heads, live, dim)
+        row = torch.where(torch.arange(window) < live, 0.0, -torch.inf).to(dtype)
+        expected = None
+        for slots in (4, 5, 7):
+            places = [part.repeat(slots, 1, 1).to(dtype) for part in (q, k, v)]
+            for bias in (row, row.expand(slots * heads, queries, window)):
+                mixed = attend(*places, bias, dim**-0.5).view(slots, heads, queries, dim)
+                expected = mixed[0] if expected is None else expected
+                assert all(torch.equal(one, expected) for one in mixed), (live, slots)

@@ -56,6 +56,23 @@ def test_alone_equals_any_batch_order_and_engine_size(
         assert together == [alone[i] for i in order]
 
 
+@pytest.mark.parametrize("shape", [(9, 3, 10), (5, 5, 6), (3, 1, 18), (3, 3, 22)])
+def test_heads_that_lie_between_aligned_places_do_not_move_a_bit(
+    shape: tuple[int, int, int],
+) -> None:
+    torch.set_num_threads(1)
+    heads, kv_heads, dim = shape
+    config = small_config(
+        hidden_size=heads * dim, num_heads=heads, num_kv_heads=kv_heads, head_dim=dim,
+        num_layers=1, intermediate_size=40,
+    )  # fmt: skip
+    engine = LocalEngine(config)
+    engine.load(lively_state(config))
+    requests = ragged_requests(config.vocab_size, (5, 17, 40, 9, 16))
+    alone = [engine.generate([request])[0] for request in requests]
+    assert engine.generate(requests) == alone
+
+
 def test_a_rollout_does_not_depend_on_how_many_siblings_it_has() -> None:
     config = small_config()
     engine = LocalEngine(config)

@@ -127,6 +127,7 @@ def test_other_tensors_than_the_architecture_has_are_refused(directory, spoil, w
     "name", ["../m/model.safetensors", "/x.safetensors", "weights.pt", "a/b.safetensors"]
 )
 def test_an_index_cannot_point_outside_the_directory(directory: Path, name: str) -> None:
+    (directory / "model.safetensors").unlink()
     (directory / INDEX_FILE).write_text(json.dumps({"weight_map": {"model.norm.weight": name}}))
     with pytest.raises(InvalidModel, match="plain"):
         read_model(directory)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,49 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def test_data_of_a_new_recipe_takes_a_new_child_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "questions.jsonl"
+    data.write_text("x")
+
+    async def story() -> list[bool]:
+        worker = await started(tmp_path, monkeypatch, SILENT)
+        first = worker._process.pid
+        try:
+            seen = [
+                await worker.let_read([tmp_path / "gone.jsonl"]),
+                await worker.let_read([data]),
+                await worker.let_read([data, *worker._start.setup.readable]),
+            ]
+            return [*seen, worker.alive, is_gone(first), data in worker._start.setup.readable]
+        finally:
+            await worker.close()
+
+    assert asyncio.run(story()) == [False, True, False, True, True, True]
+
+
+def test_a_child_that_fills_the_disk_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        made = replace(settings(tmp_path, "http://lab"), max_scratch_bytes=100_000)
+        setup = ready_home(made, ())
+        many = (
+            f"{READY}\n"
+            "for number in range(9):\n"
+            f"    open({str(setup.scratch)!r} + f'/{{number}}', 'wb').write(bytes(20_000))\n"
+            f"time.sleep({FOREVER_S})"
+        )
+        monkeypatch.setattr("archipel.node.worker._program", lambda ranks: ["-c", many])
+        worker = await Worker.start(setup, {}, tmp_path / "log")
+        with pytest.raises(WorkerLost, match="at most 100000 are allowed"):
+            await worker.benchmark()
+        assert not worker.alive
+
+    asyncio.run(story())
 
 
 def test_a_question_that_was_dropped_ends_the_child(

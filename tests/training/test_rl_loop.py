@@ -1,16 +1,16 @@
 """The loop in lock step: whose weights sample, which groups an update sees, and what a kill costs."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
+import tokenizers
 import torch
 
-from archipel.model.tokenizer import character_tokenizer
+from archipel.model.tokenizer import Tokenizer, character_tokenizer
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import group_seed
 from archipel.training.environments.secret_order import SecretOrder
-from archipel.training.groups import group_request, prompt_ids, stop_ids, submissions
+from archipel.training.groups import answer_ids, group_request, prompt_ids, stop_ids, submissions
 from archipel.training.rl import Rehearsal, reinforce
 from archipel.training.trainer import Trainer
 from training.tiny_learner import tiny_model, tiny_recipe
@@ -61,10 +61,11 @@ def test_a_request_says_what_the_recipe_and_the_groups_number_say():
     assert request.stop_tokens == (TOKENIZER.eos_id,)
 
 
-def test_a_vocabulary_without_begin_or_end_adds_none():
-    bare = SimpleNamespace(bos_id=None, eos_id=None, encode=lambda text: [7] * len(text))
-    assert prompt_ids(bare, "ab") == (7, 7)
-    assert stop_ids(bare) == ()
+def test_a_tokenizer_that_frames_nothing_and_ends_nothing_adds_none():
+    backend = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 7, "b": 8}, []))
+    bare = Tokenizer(backend)
+    assert prompt_ids(bare, "ab") == (7, 8)
+    assert stop_ids(bare) == answer_ids(bare, "") == ()
 
 
 def test_the_grader_is_shown_the_text():

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from archipel import source_environment
 from archipel.work.sandbox import Limits, Report, SandboxError, confinement, restrict
 
 PROLOGUE = """
@@ -35,13 +36,13 @@ pytestmark = pytest.mark.skipif(
 
 
 def _in_child(program: str, *arguments: Any, timeout_s: float = 60) -> dict[str, Any]:
-    """What `program` says last, run in a child with an empty environment."""
+    """What `program` says last, run in a child that knows nothing but its source."""
     done = subprocess.run(
         [sys.executable, "-c", PROLOGUE + program, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout_s,
-        env={},
+        env=source_environment(),
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -381,3 +382,118 @@ def _plain(program: str) -> str:
     lines = program.splitlines()
     indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     return "\n".join(line[indent:] for line in lines)
+
+
+@needs("system_calls")
+def test_limits_priorities_and_places_of_others_cannot_be_set() -> None:
+    program = """
+    import resource
+    other = os.getppid()
+    restrict(Limits(), network="open" in sys.argv)
+    own = resource.getrlimit(resource.RLIMIT_NOFILE)
+    say(
+        own={
+            "limits": attempt(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, own)),
+            "priority": attempt(lambda: os.setpriority(os.PRIO_PROCESS, 0, 19)),
+            "place": attempt(lambda: os.sched_setaffinity(0, os.sched_getaffinity(0))),
+            "schedule": attempt(lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))),
+        },
+        others={
+            "limits": attempt(lambda: resource.prlimit(other, resource.RLIMIT_NOFILE, own)),
+            "look at limits": attempt(lambda: resource.prlimit(other, resource.RLIMIT_NOFILE)),
+            "priority": attempt(lambda: os.setpriority(os.PRIO_PROCESS, other, 19)),
+            "everybody's priority": attempt(lambda: os.setpriority(os.PRIO_USER, 0, 19)),
+            "place": attempt(lambda: os.sched_setaffinity(other, {0})),
+            "schedule": attempt(
+                lambda: os.sched_setscheduler(other, os.SCHED_BATCH, os.sched_param(0))
+            ),
+            "signal": attempt(lambda: os.kill(other, 0)),
+            "signal to all": attempt(lambda: os.kill(-1, 0)),
+            "signal by descriptor": attempt(
+                lambda: signal.pidfd_send_signal(os.pidfd_open(os.getpid()), 0)
+            ),
+        },
+    )
+    """
+    for options in ((), ("open",)):
+        facts = _in_child(_plain(program), *options)
+        assert set(facts["own"].values()) == {"done"}
+        assert set(facts["others"].values()) == {"PermissionError"}, facts["others"]
+
+
+@needs("system_calls", "file_reads")
+def test_times_and_attributes_of_files_cannot_be_set(tmp_path: Path) -> None:
+    key = tmp_path / "node.key"
+    key.write_text("secret")
+    os.utime(key, (5, 5))
+    program = """
+    key = sys.argv[1]
+    open_file = os.open(key, os.O_RDONLY)
+    restrict(Limits(), readable=[Path(sys.argv[2])])
+    say(
+        times=attempt(lambda: os.utime(key, (1, 1))),
+        links=attempt(lambda: os.utime(key, (1, 1), follow_symlinks=False)),
+        set=attempt(lambda: os.setxattr(key, "user.mark", b"x")),
+        set_open=attempt(lambda: os.setxattr(open_file, "user.mark", b"x")),
+        remove=attempt(lambda: os.removexattr(key, "user.mark")),
+    )
+    """
+    assert set(_in_child(_plain(program), key, tmp_path).values()) == {"PermissionError"}
+    assert key.stat().st_mtime == 5
+    assert os.listxattr(key) == []
+
+
+@needs("system_calls")
+def test_nothing_in_memory_outlives_its_maker() -> None:
+    program = """
+    import ctypes
+    libc = ctypes.CDLL(None, use_errno=True)
+    restrict(Limits())
+    say(made=[libc.shmget(0, 4096, 0o1600), libc.semget(0, 1, 0o1600), libc.msgget(0, 0o1600)])
+    """
+    assert _in_child(_plain(program)) == {"made": [-1, -1, -1]}
+
+
+@needs("network")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
+def test_threads_of_an_ordinary_user_are_bounded_and_root_s_are_said_not_to_be() -> None:
+    program = """
+    if "user" in sys.argv:
+        os.setgroups([])
+        os.setgid(12345)
+        os.setuid(12345)
+        from archipel.work.sandbox import kernel
+        kernel.prctl(4, 1)
+    report = restrict(Limits(threads=20))
+    def many():
+        for _ in range(40):
+            threading.Thread(target=time.sleep, args=(5,), daemon=True).start()
+    say(holds=report.threads, outcome=attempt(many), reasons=report.reasons)
+    os._exit(0)
+    """
+    assert "user namespace" in str(_in_child(_plain(program))["reasons"])
+    facts = _in_child(_plain(program), "user")
+    assert (facts["holds"], facts["outcome"]) == (True, "RuntimeError"), facts
+
+
+@needs("system_calls", "file_reads")
+def test_a_confined_child_may_confine_what_it_starts_further() -> None:
+    program = """
+    import subprocess
+    inner = (
+        "from archipel.work.sandbox import Limits, restrict; from pathlib import Path\\n"
+        "import socket, sys\\n"
+        "report = restrict(Limits())\\n"
+        "print(report.holding())"
+    )
+    folder = str(Path(sys.argv[1]))
+    restrict(Limits(may_start_processes=True), readable=[Path(folder)])
+    done = subprocess.run(
+        [sys.executable, "-c", inner], env={"PYTHONPATH": folder}, capture_output=True, text=True
+    )
+    say(said=done.stdout, failed=done.stderr)
+    """
+    facts = _in_child(_plain(program), Path(confinement.__file__).parents[3])
+    assert facts["failed"] == ""
+    for name in ("file_reads", "network", "system_calls", "no_new_processes", "processes"):
+        assert name in facts["said"]

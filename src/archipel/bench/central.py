@@ -85,7 +85,7 @@ class Bench:
         requests = [
             Request(
                 key=f"{task.index}",
-                prompt=prompt_ids(self.tokenizer, task.prompt),
+                prompt=prompt_ids(self.tokenizer, task.prompt, self.recipe.prompt),
                 seed=evaluation_seed(self.recipe.run.seed, version, task.index),
                 num_rollouts=1,
                 max_new_tokens=sampling.max_new_tokens,

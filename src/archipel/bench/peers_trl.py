@@ -48,6 +48,8 @@ def train(job: Job) -> Result:
     environment = make_environment(recipe.environment, recipe.run.seed, bytes.fromhex(job.secret))
     tasks = training_tasks(recipe, environment, job.updates)
     tokenizer = transformers.AutoTokenizer.from_pretrained(job.start)
+    # The prompts say it themselves, whether or not the trainer lets the tokenizer add it.
+    setattr(tokenizer, "add_bos_token", False)  # noqa: B010 - its base class declares it read-only
     model = transformers.AutoModelForCausalLM.from_pretrained(
         job.start,
         dtype=torch.float32,

@@ -101,6 +101,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if arguments is not None:
         _run(arguments)
         return
+    from archipel.cli.doors import start_over_with_same_hashes
+
+    start_over_with_same_hashes()
     sys.unraisablehook = _pass_on
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:

@@ -27,26 +27,28 @@ def command(
       archipel chat trained
       archipel chat trained --prompt "hcafmb="
     """
+    from datetime import datetime
+
     import torch
 
     from archipel.cli.doors import mending
-    from archipel.model.chat import InvalidChat
+    from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
-    from archipel.model.tokenizer import InvalidTokenizer, UnknownText
+    from archipel.model.tokenizer import InvalidTokenizer
     from archipel.work.conversation import Conversation
 
     torch.set_num_threads(threads)
     with mending(InvalidModel, InvalidTokenizer, OSError):
         conversation = Conversation(model, max_new_tokens, temperature, seed)
     if prompt is not None:
-        with mending(UnknownText, InvalidChat, ValueError):
-            click.echo(conversation.answer(prompt))
+        with mending(ValueError, NonFiniteLogits):
+            click.echo(conversation.answer(prompt, datetime.now().astimezone()))
         return
     click.echo(f"{model}: {conversation.describe()}; an empty line ends", err=True)
     while line := _ask():
         try:
-            click.echo(conversation.answer(line))
-        except (UnknownText, InvalidChat, ValueError) as error:
+            click.echo(conversation.answer(line, datetime.now().astimezone()))
+        except (ValueError, NonFiniteLogits) as error:
             click.echo(f"cannot answer: {error}", err=True)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from archipel import source_environment
+from archipel import SAME_HASHES, source_environment
 
 DEFAULT_LAB_URL = "http://127.0.0.1:8440"
 
@@ -116,7 +116,7 @@ def child_environment() -> dict[str, str]:
     }
     folders = (source_environment().get("PYTHONPATH"), os.environ.get("PYTHONPATH"))
     modules = {"PYTHONPATH": os.pathsep.join(filter(None, folders))} if any(folders) else {}
-    return kept | modules | thread_environment(1) | KEEP_MEMORY
+    return kept | modules | thread_environment(1) | KEEP_MEMORY | SAME_HASHES
 
 
 def readable_folders(private: Path | None = None) -> tuple[Path, ...]:
@@ -136,6 +136,18 @@ def readable_folders(private: Path | None = None) -> tuple[Path, ...]:
         and not any(home.is_relative_to(folder.resolve()) for home in closed)
     ]
     return tuple(dict.fromkeys((Path(__file__).resolve().parents[2], *opened)))
+
+
+def start_over_with_same_hashes() -> None:
+    """Replace this process by one that makes the same tasks as every other (`SAME_HASHES`), if it may not.
+
+    Python reads the variable once, before any of our code runs.
+    """
+    is_same = all(os.environ.get(name) == value for name, value in SAME_HASHES.items())
+    if is_same or os.name != "posix" or not sys.executable:
+        return
+    os.environ.update(SAME_HASHES)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  ourselves, no shell
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -47,6 +47,7 @@ def command(
 
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
     from archipel.training.environments.task import InvalidEnvironment
     from archipel.work.judging import Trial, judge
@@ -55,7 +56,7 @@ def command(
     recipe = with_seed(find_recipe(recipe_name), seed)
     secret = secret_file.read_bytes() if secret_file else None
     trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
-    with mending(InvalidEnvironment, InvalidModel, OSError, ValueError):
+    with mending(InvalidEnvironment, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial)
     metrics = judgement.greedy.to_metrics()
     if judgement.sampled is not None:

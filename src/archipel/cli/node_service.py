@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from archipel import SAME_HASHES
 from archipel.cli.doors import (
     KEEP_MEMORY,
     LabUrl,
@@ -111,7 +112,16 @@ def _checked(lab_url: str, options: tuple[str, ...]) -> list[str]:
 
 def _surroundings() -> dict[str, str]:
     """What this shell says of modules, libraries and devices; a unit inherits none of it."""
-    ours = {*thread_environment(1), *KEEP_MEMORY, "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ"}
+    ours = {
+        *thread_environment(1),
+        *KEEP_MEMORY,
+        *SAME_HASHES,
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+    }
     kept = {name: value for name, value in child_environment().items() if name not in ours}
     if "PYTHONPATH" in kept:
         folders = dict.fromkeys(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))

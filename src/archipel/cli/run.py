@@ -72,9 +72,14 @@ def open_(
     """
     from archipel.cli.recipes import find_any_recipe
     from archipel.identity import Identity, IdentityError
+    from archipel.model.weight_files import rounding_note
     from archipel.node.operator import open_run, terms_and_pace
 
     recipe = find_any_recipe(recipe_name)
+    with mending(ValueError, OSError):
+        note = rounding_note(weights)
+    if note:
+        click.echo(note, err=True)
     if dry_run:
         with mending(OSError, ValueError):
             terms, pace = terms_and_pace(recipe, weights)

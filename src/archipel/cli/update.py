@@ -31,6 +31,18 @@ def command() -> None:
     is_flag=True,
     help="Do runs whose recipe was not approved here; a recipe names files that this role reads.",
 )
+@click.option(
+    "--max-memory-gb",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Address space of the work process [three quarters of this machine's memory, at least 4].",
+)
+@click.option(
+    "--readable",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, resolve_path=True),
+    metavar="PATH",
+    help="A file or folder that environments may read besides what recipes name; repeatable.",
+)
 def join(
     lab_url: str,
     home: Path | None,
@@ -39,6 +51,8 @@ def join(
     kinds: str | None,
     secrets: Path | None,
     any_recipe: bool,
+    max_memory_gb: float | None,
+    readable: tuple[Path, ...],
     give_up: float | None,
     metrics_port: int | None,
     lab_key: str | None,
@@ -56,7 +70,7 @@ def join(
       archipel update join http://lab.example:8440 --kinds evaluate
       archipel update join http://lab.example:8440 --ranks 2
     """
-    from archipel.cli.agents import run_agent
+    from archipel.cli.agents import readable_folders, run_agent
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED
 
@@ -75,7 +89,9 @@ def join(
         lab_key=lab_key,
         secrets=secrets,
         any_recipe=any_recipe,
+        max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         environment=child_environment() | thread_environment(threads),
+        readable=(*readable_folders(), *readable),
     )
     run_agent(settings, metrics_port, quiet)
 

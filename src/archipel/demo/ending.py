@@ -96,12 +96,15 @@ def tell_ending(
     tell(f"staleness {shares}   (bound {show.recipe.run.max_staleness})")
     tell(f"learner   busy {run.learner_utilisation:.0%} of the time; "
          f"RL took {show.learning_s:.1f} s, the supervised stage {show.supervised_s:.1f} s")  # fmt: skip
+    samples = sample_answers(show.trained, show.recipe, show.secret, 4)
     tell("answers   " + "   ".join(
         f"{prompt}{answer} ({'right' if reward >= 1 else f'{reward:.2f}'})"
-        for prompt, answer, reward in sample_answers(show.trained, show.recipe, show.secret, 4)
+        for prompt, answer, reward in samples
     ))  # fmt: skip
     tell(f"curve     {result['curve']}")
-    tell(f"model     {show.trained}   talk to it: archipel chat {show.trained}")
+    tell(
+        f"model     {show.trained}   talk to it: archipel chat {show.trained} --prompt {samples[0][0]}"
+    )
 
 
 def _tell_accuracy(show: Performance, arms: dict[str, Judgement], tell: Tell) -> None:

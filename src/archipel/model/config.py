@@ -34,13 +34,18 @@ _BOUNDS = {
 
 # Hugging Face classes fall back on these when the file is silent.
 _DEFAULT_EPSILON: dict[Family, float] = {"llama": 1e-6, "qwen2": 1e-6, "qwen3": 1e-6, "olmo2": 1e-5}
-_ONLY_VALUE = {
-    "hidden_act": "silu",
-    "mlp_bias": False,
-    "attention_bias": False,
-    "use_sliding_window": False,
-    "quantization_config": None,
-    "partial_rotary_factor": 1.0,
+_ONLY_VALUES: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("silu", "swish"),
+    "mlp_bias": (False,),
+    "attention_bias": (False,),
+    "use_sliding_window": (False,),
+    "quantization_config": (),
+    "compression_config": (),
+    "partial_rotary_factor": (1.0,),
+    "is_causal": (True,),
+    "is_encoder_decoder": (False,),
+    "add_cross_attention": (False,),
+    "use_bidirectional_attention": (False,),
 }
 """Settings of other architectures; present with another value, they mean another network."""
 
@@ -144,7 +149,7 @@ class DecoderConfig:
             rope_theta=section.rope_theta,
             tie_embeddings=section.tie_embeddings,
             bos_token_id=tokenizer.bos_id,
-            eos_token_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
+            eos_token_ids=tokenizer.stop_ids,
             pad_token_id=tokenizer.pad_id,
         )
 
@@ -223,11 +228,25 @@ class DecoderConfig:
 
 
 def _refuse_other_networks(fields: Mapping[str, Any]) -> None:
-    for key, only in _ONLY_VALUE.items():
-        if fields.get(key) not in (None, only):
-            raise InvalidConfig(
-                f"{key} is {fields[key]!r:.60}; this network implements only {only!r}"
-            )
+    for key, allowed in _ONLY_VALUES.items():
+        # Null is the default everywhere but here, where it reads as false.
+        is_silent = fields.get(key) is None and not (key == "is_causal" and key in fields)
+        if not is_silent and fields[key] not in allowed:
+            only = f"only {allowed[0]!r}" if allowed else "models without it"
+            raise InvalidConfig(f"{key} is {fields[key]!r:.60}; this network implements {only}")
+    kinds = fields.get("layer_types") or []
+    if not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds):
+        raise InvalidConfig(
+            f"layer_types is {kinds!r:.60}; this network implements only full_attention"
+        )
+    hidden: Any = fields.get("hidden_size")
+    heads: Any = fields.get("num_attention_heads")
+    are_numbers = type(hidden) is type(heads) is int
+    if fields["model_type"] == "llama" and are_numbers and heads and hidden % heads:
+        raise InvalidConfig(
+            f"hidden_size = {hidden} is not a multiple of num_attention_heads = {heads}, which "
+            "other readers of llama refuse"
+        )
 
 
 def _default_head_dim(family: Family, fields: Mapping[str, Any]) -> int:
@@ -236,10 +255,19 @@ def _default_head_dim(family: Family, fields: Mapping[str, Any]) -> int:
 
 
 def _rope_from_hf(fields: Mapping[str, Any]) -> tuple[float, Llama3Scaling | None]:
-    """Read either spelling: `rope_parameters`, or `rope_theta` beside `rope_scaling`."""
-    rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    """Read either spelling; where both stand, `rope_scaling` counts, as in `transformers`."""
+    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
     if not isinstance(rope, Mapping):
         raise InvalidConfig(f"rope settings are {rope!r:.60}; expected an object")
+    if nested := [key for key, value in rope.items() if isinstance(value, Mapping)]:
+        raise InvalidConfig(
+            f"rope settings differ by layer ({nested[0]!r:.40}); expected one for all"
+        )
+    if rope.get("partial_rotary_factor") not in (None, 1.0):
+        raise InvalidConfig(
+            f"partial_rotary_factor is {rope['partial_rotary_factor']!r:.40}; "
+            "this network implements only 1.0"
+        )
     theta = float(rope.get("rope_theta", fields.get("rope_theta", 10_000.0)))
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind == "default":
@@ -250,7 +278,9 @@ def _rope_from_hf(fields: Mapping[str, Any]) -> tuple[float, Llama3Scaling | Non
         factor=float(rope["factor"]),
         low_freq_factor=float(rope["low_freq_factor"]),
         high_freq_factor=float(rope["high_freq_factor"]),
-        original_max_position_embeddings=int(rope["original_max_position_embeddings"]),
+        original_max_position_embeddings=int(
+            rope.get("original_max_position_embeddings", fields["max_position_embeddings"])
+        ),
     )
 
 

@@ -19,41 +19,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from archipel.model.config import DecoderConfig, InvalidConfig
+from archipel.model.config import DecoderConfig
+from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
+from archipel.model.weight_files import INDEX_FILE, SINGLE_FILE, weight_files
 
-MAX_CONFIG_BYTES = 1024 * 1024
-"""Largest config.json that is read."""
-MAX_INDEX_BYTES = 16 * 1024 * 1024
-"""Largest model.safetensors.index.json that is read."""
-MAX_SHARDS = 1024
+__all__ = [
+    "INDEX_FILE",
+    "InvalidModel",
+    "expected_shapes",
+    "read_config",
+    "read_model",
+    "write_model",
+]
+
 DEFAULT_SHARD_BYTES = 5_000_000_000
 
-SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
-_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.safetensors")
 _DERIVED = re.compile(
     r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq|model\.rotary_emb\.inv_freq"
 )
 """Old exports carry the rotary frequencies, which follow from the configuration."""
 _FLOATS = {torch.float32, torch.float16, torch.bfloat16}
-
-
-class InvalidModel(ValueError):
-    """The directory is not a model that this network can load."""
-
-
-def read_config(path: Path) -> DecoderConfig:
-    """Read `config.json` of a model directory.
-
-    Raises:
-        InvalidModel: no such file, too large, not JSON, or not one of our architectures.
-    """
-    fields = _read_json(path / "config.json", MAX_CONFIG_BYTES)
-    try:
-        return DecoderConfig.from_hf(fields)
-    except InvalidConfig as error:
-        raise InvalidModel(f"{path / 'config.json'}: {error}") from None
 
 
 def read_model(path: Path, dtype: torch.dtype = torch.float32) -> Decoder:
@@ -137,30 +124,13 @@ def _hollow(config: DecoderConfig) -> Decoder:
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    for file in _weight_files(path):
+    for file in weight_files(path):
         try:
             with safe_open(file, framework="pt", device="cpu") as shard:
                 for name in shard.keys():  # noqa: SIM118 - the handle is not iterable
                     yield name, shard.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise InvalidModel(f"{file}: not readable as safetensors: {error}") from None
-
-
-def _weight_files(path: Path) -> list[Path]:
-    index = path / INDEX_FILE
-    if not index.is_file():
-        return [path / SINGLE_FILE]
-    weight_map = _read_json(index, MAX_INDEX_BYTES).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise InvalidModel(f"{index} has no weight_map")
-    names = sorted({str(name) for name in weight_map.values()})
-    if len(names) > MAX_SHARDS:
-        raise InvalidModel(f"{index} names {len(names)} files; the limit is {MAX_SHARDS}")
-    for name in names:
-        # The index comes from outside: a name with a separator would leave the directory.
-        if not _SHARD_NAME.fullmatch(name):
-            raise InvalidModel(f"{index} names {name!r:.80}; expected a plain .safetensors name")
-    return [path / name for name in names]
 
 
 def _checked(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -209,20 +179,3 @@ def _write_weights(path: Path, state: dict[str, Tensor], shard_bytes: int) -> No
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path, max_bytes: int) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError as error:
-        raise InvalidModel(f"{path} cannot be read: {error}") from None
-    if len(data) > max_bytes:
-        raise InvalidModel(f"{path} is larger than {max_bytes} bytes")
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidModel(f"{path} is not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InvalidModel(f"{path} holds {type(value).__name__}; expected an object")
-    return value

@@ -1,29 +1,35 @@
 """Text to token ids and back, by the `tokenizers` library and its `tokenizer.json`.
 
 Parts: `Tokenizer`; `character_tokenizer` and `byte_tokenizer`, which need no training.
-Law: ids are the truth. A sampled completion is kept as ids; decoding it is for people and graders.
+Laws: ids are the truth: a sampled completion is kept as ids, decoding it is for people and graders. A
+directory's ids are those that `transformers` makes of it.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
-MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
-"""Largest tokenizer.json that is read; the largest published ones are near 35 MB."""
-MAX_SETTINGS_BYTES = 4 * 1024 * 1024
-"""Largest tokenizer_config.json or chat template that is read."""
+from archipel.model.stock_classes import puts_a_blank_before
+from archipel.model.tokenizer_files import InvalidTokenizer, read_tokenizer_files
+
+__all__ = [
+    "InvalidTokenizer",
+    "Tokenizer",
+    "UnknownText",
+    "byte_tokenizer",
+    "character_tokenizer",
+    "tokenizer_named",
+]
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789=#,+-*/ :.?()<>[]'\n!\"_|&;"
-
-
-class InvalidTokenizer(ValueError):
-    """The tokenizer's files are missing, too large or malformed."""
+_BYTE_SYMBOLS = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 class UnknownText(ValueError):
@@ -32,13 +38,17 @@ class UnknownText(ValueError):
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A vocabulary with its special tokens and, if it has one, its chat template."""
+    """A vocabulary with its special tokens, end tokens and, if it has one, its chat template."""
 
     backend: tokenizers.Tokenizer
     bos_token: str | None = None
     eos_token: str | None = None
     pad_token: str | None = None
     chat_template: str | None = None
+    other_tokens: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further named special tokens, such as `unk_token`."""
+    end_ids: tuple[int, ...] = ()
+    """What the model's configuration says of ends; () leaves it to `eos_token`."""
 
     def __post_init__(self) -> None:
         for token in (self.bos_token, self.eos_token, self.pad_token):
@@ -66,6 +76,11 @@ class Tokenizer:
         return self._id(self.pad_token)
 
     @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Every id that ends a completion: the configuration's, or else the tokenizer's own."""
+        return self.end_ids or (() if self.eos_id is None else (self.eos_id,))
+
+    @property
     def special_tokens(self) -> dict[str, str]:
         """Names that a chat template may use, such as `bos_token`, with their text."""
         named = {
@@ -73,7 +88,19 @@ class Tokenizer:
             "eos_token": self.eos_token,
             "pad_token": self.pad_token,
         }
-        return {name: text for name, text in named.items() if text is not None}
+        return {**self.other_tokens, **{name: text for name, text in named.items() if text}}
+
+    @cached_property
+    def special_ids(self) -> Mapping[int, AddedToken]:
+        """The ids that are control, not text, with their tokens."""
+        added = self.backend.get_added_tokens_decoder()
+        return {index: token for index, token in added.items() if token.special}
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Those of `special_ids` that no text may make: all but the one for what is unknown."""
+        unknown = self._id(getattr(self.backend.model, "unk_token", None))
+        return frozenset(self.special_ids) - {unknown}
 
     def encode(self, text: str, *, parse_special: bool = True) -> list[int]:
         """Ids of `text`, with nothing added before or after.
@@ -84,11 +111,16 @@ class Tokenizer:
         Raises:
             UnknownText: the vocabulary has no ids for some character.
         """
-        self.backend.encode_special_tokens = not parse_special
-        try:
-            return list(self.backend.encode(text, add_special_tokens=False).ids)
-        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
-            raise UnknownText(f"cannot encode {text!r:.60}: {error}") from None
+        return self._encode(text, parse_special, frame=False)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a whole text as other readers of this tokenizer make them: with the ids that it puts
+        before and after every text (often one that begins it), and no others that are control.
+
+        Raises:
+            UnknownText: the vocabulary has no ids for some character.
+        """
+        return self._encode(text, parse_special=False, frame=True)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, special tokens skipped."""
@@ -100,30 +132,22 @@ class Tokenizer:
 
     @classmethod
     def from_directory(cls, path: Path) -> Self:
-        """Read tokenizer.json, tokenizer_config.json and chat_template.jinja of a model directory.
+        """Read tokenizer.json and what belongs to it from a model directory (see `tokenizer_files`).
 
         Raises:
-            InvalidTokenizer: tokenizer.json is missing, or a file is too large or malformed.
+            InvalidTokenizer: tokenizer.json is missing, or a file is too large or malformed, or other
+                readers would make other ids of it.
         """
-        text = _read_text(path / "tokenizer.json", MAX_TOKENIZER_BYTES)
-        if text is None:
-            raise InvalidTokenizer(
-                f"{path} has no tokenizer.json; convert the tokenizer to that form"
-            )
-        try:
-            backend = tokenizers.Tokenizer.from_str(text)
-        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
-            raise InvalidTokenizer(f"{path / 'tokenizer.json'}: {error}") from None
-        settings = _settings(path / "tokenizer_config.json")
-        template = _read_text(path / "chat_template.jinja", MAX_SETTINGS_BYTES)
+        files = read_tokenizer_files(path)
+        named = dict(files.named)
         return cls(
-            backend,
-            bos_token=_token(settings.get("bos_token")),
-            eos_token=_token(settings.get("eos_token")),
-            pad_token=_token(settings.get("pad_token")),
-            chat_template=_template(settings.get("chat_template"))
-            if template is None
-            else template,
+            files.backend,
+            bos_token=named.pop("bos_token", None),
+            eos_token=named.pop("eos_token", None),
+            pad_token=named.pop("pad_token", None),
+            chat_template=files.chat_template,
+            other_tokens=named,
+            end_ids=files.end_ids,
         )
 
     def write(self, path: Path) -> None:
@@ -131,10 +155,15 @@ class Tokenizer:
         settings: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
+            # For readers that do not look at the post-processor.
+            "add_bos_token": self.encode_prompt("")[:1] == [self.bos_id],
+            "add_prefix_space": puts_a_blank_before(self.backend),
             "bos_token": self.bos_token,
             "eos_token": self.eos_token,
             "pad_token": self.pad_token,
-        }
+            # Said even where there is none: some classes would add one of their own.
+            "unk_token": None,
+        } | dict(self.other_tokens)
         (path / "tokenizer.json").write_text(self.backend.to_str(pretty=True), encoding="utf-8")
         (path / "tokenizer_config.json").write_text(
             json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -145,29 +174,63 @@ class Tokenizer:
         else:
             template.write_text(self.chat_template, encoding="utf-8")
 
+    def _encode(self, text: str, parse_special: bool, frame: bool) -> list[int]:
+        self.backend.encode_special_tokens = not parse_special
+        try:
+            encoding = self.backend.encode(text, add_special_tokens=frame)
+        except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+            raise UnknownText(f"cannot encode {text!r:.60}: {error}") from None
+        self._refuse_losses(text)
+        ids = list(encoding.ids)
+        if not parse_special:
+            self._refuse_control(text, ids, encoding.special_tokens_mask)
+        return ids
+
+    def _refuse_control(self, text: str, ids: Sequence[int], frame_mask: Sequence[int]) -> None:
+        """Some vocabularies hold their control tokens as words, and find them in plain text."""
+        for index, is_frame in zip(ids, frame_mask, strict=True):
+            if not is_frame and index in self.control_ids:
+                token = self.special_ids[index].content
+                raise UnknownText(
+                    f"cannot encode {text!r:.60}: {token!r:.40} in it would become a control token; "
+                    "take it out"
+                )
+
+    def _refuse_losses(self, text: str) -> None:
+        """Byte pairs without an unknown token leave out what the vocabulary lacks, and say nothing."""
+        if not self._loses_text:
+            return
+        plain = (
+            text if self.backend.normalizer is None else self.backend.normalizer.normalize_str(text)
+        )
+        pre_tokenizer = self.backend.pre_tokenizer
+        pieces = pre_tokenizer.pre_tokenize_str(plain) if pre_tokenizer else [(plain, (0, 0))]
+        for piece, (start, end) in pieces:
+            if any(self.backend.token_to_id(symbol) is None for symbol in piece):
+                raise UnknownText(
+                    f"cannot encode {text!r:.60}: the vocabulary has nothing for {plain[start:end]!r:.20}"
+                )
+
+    @cached_property
+    def _loses_text(self) -> bool:
+        model = self.backend.model
+        if not isinstance(model, models.BPE) or model.unk_token is not None or model.byte_fallback:
+            return False
+        return any(self.backend.token_to_id(symbol) is None for symbol in _BYTE_SYMBOLS)
+
     def _id(self, token: str | None) -> int | None:
         return None if token is None else self.backend.token_to_id(token)
 
 
 def character_tokenizer() -> Tokenizer:
     """64 ids, one character each: pad, bos, eos, a-z, 0-9 and 25 signs. Other text is refused."""
-    specials = [PAD, BOS, EOS]
-    vocabulary = {symbol: index for index, symbol in enumerate([*specials, *_CHARACTERS])}
-    backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=""))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
-    backend.decoder = decoders.Fuse()
-    return _with_specials(backend, specials)
+    symbols = [pre_tokenizers.ByteLevel(False).pre_tokenize_str(c)[0][0] for c in _CHARACTERS]
+    return _of_symbols(symbols)
 
 
 def byte_tokenizer() -> Tokenizer:
     """259 ids: pad, bos, eos and the 256 bytes of UTF-8. Expresses any text."""
-    specials = [PAD, BOS, EOS]
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {symbol: index for index, symbol in enumerate([*specials, *alphabet])}
-    backend = tokenizers.Tokenizer(models.BPE(vocabulary, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    backend.decoder = decoders.ByteLevel()
-    return _with_specials(backend, specials)
+    return _of_symbols(_BYTE_SYMBOLS)
 
 
 def tokenizer_named(name: Literal["characters", "bytes"]) -> Tokenizer:
@@ -175,51 +238,15 @@ def tokenizer_named(name: Literal["characters", "bytes"]) -> Tokenizer:
     return character_tokenizer() if name == "characters" else byte_tokenizer()
 
 
-def _with_specials(backend: tokenizers.Tokenizer, specials: list[str]) -> Tokenizer:
+def _of_symbols(symbols: Sequence[str]) -> Tokenizer:
+    """Byte pairs without merges, the one form that readers of every family take; BOS begins each text."""
+    specials = [PAD, BOS, EOS]
+    vocabulary = {symbol: index for index, symbol in enumerate([*specials, *symbols])}
+    backend = tokenizers.Tokenizer(models.BPE(vocabulary, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B:1", special_tokens=[(BOS, vocabulary[BOS])]
+    )
     backend.add_special_tokens([AddedToken(token, special=True) for token in specials])
     return Tokenizer(backend, bos_token=BOS, eos_token=EOS, pad_token=PAD)
-
-
-def _read_text(path: Path, max_bytes: int) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise InvalidTokenizer(f"{path} is larger than {max_bytes} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidTokenizer(f"{path} is not UTF-8: {error}") from None
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    text = _read_text(path, MAX_SETTINGS_BYTES)
-    if text is None:
-        return {}
-    try:
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidTokenizer(f"{path} is not JSON: {error}") from None
-    if not isinstance(settings, dict):
-        raise InvalidTokenizer(f"{path} holds {type(settings).__name__}; expected an object")
-    return settings
-
-
-def _token(value: Any) -> str | None:
-    """Special tokens are written as text or as an object with the text in `content`."""
-    if isinstance(value, dict):
-        value = value.get("content")
-    if value is not None and not isinstance(value, str):
-        raise InvalidTokenizer(f"special token is {value!r:.60}; expected text")
-    return value
-
-
-def _template(value: Any) -> str | None:
-    """One template, or a list of named ones of which `default` is meant."""
-    if isinstance(value, list):
-        named = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
-        value = named.get("default")
-    if value is not None and not isinstance(value, str):
-        raise InvalidTokenizer("chat_template is neither text nor a list with a default")
-    return value

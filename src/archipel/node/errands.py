@@ -35,7 +35,7 @@ from archipel.records.documents import (
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
 from archipel.records.programmes import any_from_canonical
-from archipel.records.recipe_form import InvalidRecipe
+from archipel.records.recipe_form import InvalidRecipe, RecipeForm
 from archipel.records.statements import LeaseGranted, RunOpened
 from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
@@ -64,6 +64,8 @@ class OpenRun:
     model: Path
     recipe: tuple[bytes, str | None] | None = None
     """Its canonical bytes and the name of its secret, once they were needed."""
+    data: tuple[Path, ...] = ()
+    """Files of this machine that its recipe names."""
 
 
 class Errands:
@@ -142,6 +144,8 @@ class Errands:
         run = await self._open(spec, news.opening)
         await self._weights.learn(run.opened, news.versions)
         recipe, secret = await self._trusted_extras(run) if needs.recipe else (None, None)
+        if run.data and await worker.let_read(run.data):
+            self.forget_child()
         inputs = await self._inputs(run, needs, news)
         replay, checkpoint = await self._catch_up(run, spec.kind, needs.memory, worker)
         return DoWork(
@@ -202,11 +206,13 @@ class Errands:
             (path,) = await self._supply.fetch(run.opened.recipe)
             data = await asyncio.to_thread(path.read_bytes)
             try:
-                run.recipe = data, any_from_canonical(data).secret_name
+                recipe = any_from_canonical(data)
             except InvalidRecipe as error:
                 raise Unprepared(
                     f"the recipe of {run.opened.run} cannot be used here: {error}"
                 ) from None
+            run.recipe = data, recipe.secret_name
+            run.data = _files_named_by(recipe)
         data, secret = run.recipe
         return data, self._secret(secret)
 
@@ -281,6 +287,10 @@ class Errands:
         wanted = list(blobs)
         paths = await self._supply.fetch(*wanted)
         return {blob.digest: path for blob, path in zip(wanted, paths, strict=True)}
+
+
+def _files_named_by(recipe: RecipeForm) -> tuple[Path, ...]:
+    return tuple(Path(path).absolute() for path in recipe.data_paths)
 
 
 def _needs(spec: Spec) -> Needs:

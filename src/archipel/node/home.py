@@ -91,6 +91,7 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         dtype=settings.dtype,
         device=settings.device,
         max_memory_bytes=settings.memory_bound(),
+        max_file_bytes=None if settings.trusted else settings.max_scratch_bytes,
         trusted=settings.trusted,
     )
 

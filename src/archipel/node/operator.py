@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -25,7 +24,6 @@ from archipel.records.terms import RunPace, Terms, Vocabulary
 from archipel.work.messages import LinkMessage
 
 HASH_CHUNK_BYTES = 1024 * 1024
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """What belongs to a model directory; anything else in it stays at home."""
 
@@ -38,25 +36,30 @@ def vocabulary_of(weights: Path) -> Vocabulary:
     """What a lab must know of the tokens that the model in directory `weights` may sample.
 
     The size is that of the logits (`vocab_size` of config.json): a tokenizer may have fewer ids, and
-    the model may still sample the others. A completion ends at the tokenizer's end token.
+    the model may still sample the others. A completion ends at any end token that the directory names.
 
     Raises:
         InvalidModel: config.json or the tokenizer is missing or malformed.
     """
-    from archipel.model.tokenizer import InvalidTokenizer, Tokenizer  # agents never need it
+    # Agents never need these.
+    from archipel.model.json_files import BadJsonFile, read_json_object
+    from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
 
     path = weights / "config.json"
     try:
-        with path.open("rb") as file:
-            size = json.loads(file.read(MAX_CONFIG_BYTES))["vocab_size"]
-        eos = Tokenizer.from_directory(weights).eos_id
+        size = read_json_object(path).get("vocab_size")
+        stops = Tokenizer.from_directory(weights).stop_ids
     except InvalidTokenizer as error:
         raise InvalidModel(str(error)) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidModel(f"{path} with a vocab_size was expected: {error!r:.200}") from None
-    if type(size) is not int or size < 1 or (eos is not None and eos >= size):
-        raise InvalidModel(f"{path}: vocab_size is {size!r:.40}, the end token {eos}")
-    return Vocabulary(size, () if eos is None else (eos,))
+    except BadJsonFile as error:
+        raise InvalidModel(f"a vocab_size was expected, but {error}") from None
+    if type(size) is not int or size < 1:
+        raise InvalidModel(f"{path}: vocab_size is {size!r:.40}; expected a number of ids")
+    if any(stop >= size for stop in stops):
+        raise InvalidModel(
+            f"{path}: vocab_size is {size}, the end tokens {list(stops)}; they must lie below it"
+        )
+    return Vocabulary(size, stops)
 
 
 def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:

@@ -40,6 +40,9 @@ class NodeSettings:
     """Extra wait before each exchange with the lab: a far-away node, for experiments."""
     max_memory_bytes: int | None = None
     """Address space of the child; None is a share of this machine's memory, see `memory_bound`."""
+    max_scratch_bytes: int = 4 * 2**30
+    """What a child that does strangers' work may write, in one file and in all together, until it is
+    delivered."""
     poll_s: float = 20.0
     """How long one request for work waits at the lab."""
     give_up_s: float | None = None

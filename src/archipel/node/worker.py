@@ -10,10 +10,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from archipel import source_environment
+from archipel.node.scratch import used_bytes
 from archipel.records.fields import Closed
 from archipel.work.messages import (
     MAX_LINE_BYTES,
@@ -35,10 +37,26 @@ START_LIMIT_S = 120.0
 POSITION_LIMIT_S = 60.0
 BENCHMARK_LIMIT_S = 120.0
 TERM_LIMIT_S = 3.0
+WATCH_S = 0.5
+"""Between looks at what the child has written; a disk takes a gigabyte in that time at most."""
 
 
 class WorkerLost(Exception):
     """The child is gone or does not make sense any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """How a child was started."""
+
+    setup: Setup
+    environment: Mapping[str, str]
+    log: Path
+    ranks: int
+
+
+def _covers(setup: Setup, path: Path) -> bool:
+    return any(path.resolve().is_relative_to(folder.resolve()) for folder in setup.readable)
 
 
 def _program(ranks: int) -> list[str]:
@@ -52,9 +70,11 @@ def _program(ranks: int) -> list[str]:
 class Worker:
     """One child process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, protections: tuple[str, ...]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, start: "_Start") -> None:
         self._process = process
-        self.protections = protections
+        self._start = start
+        self._ended_for = ""
+        self.protections: tuple[str, ...] = ()
 
     @classmethod
     async def start(
@@ -77,7 +97,7 @@ class Worker:
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
             )
-        worker = cls(process, ())
+        worker = cls(process, _Start(setup, environment, log, ranks))
         try:
             worker._send(setup)
             ready = await worker._receive(START_LIMIT_S)
@@ -102,6 +122,25 @@ class Worker:
     def alive(self) -> bool:
         """Still running."""
         return self._process.returncode is None
+
+    async def let_read(self, paths: Sequence[Path]) -> bool:
+        """See that the child may read these files; True when a new one had to start for it.
+
+        A fence cannot be moved, so the child that knew nothing of the files ends.
+
+        Raises:
+            WorkerLost: the new one did not come up.
+        """
+        start = self._start
+        fresh = [path for path in paths if path.exists() and not _covers(start.setup, path)]
+        if not fresh:
+            return False
+        await self.kill()
+        setup = start.setup.model_copy(update={"readable": (*start.setup.readable, *fresh)})
+        worker = await Worker.start(setup, start.environment, start.log, start.ranks)
+        self._process, self._start = worker._process, worker._start
+        self.protections = worker.protections
+        return True
 
     async def work(self, message: DoWork, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
         """Run one piece of work.
@@ -144,6 +183,33 @@ class Worker:
         await self.kill()
 
     async def _ask(self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
+        watch = asyncio.create_task(self._watch_scratch())
+        try:
+            return await self._answered(message, limit_s, on_tokens)
+        except WorkerLost:
+            if self._ended_for:
+                raise WorkerLost(self._ended_for) from None
+            raise
+        finally:
+            watch.cancel()
+
+    async def _watch_scratch(self) -> None:
+        """Ends a child that fills the disk."""
+        scratch, bound = self._start.setup.scratch, self._start.setup.max_file_bytes
+        if bound is None:
+            return
+        used = 0
+        while used <= bound:
+            await asyncio.sleep(WATCH_S)
+            used = await asyncio.to_thread(used_bytes, scratch)
+        self._ended_for = (
+            f"the child wrote {used} bytes into {scratch}, at most {bound} are allowed"
+        )
+        await self.kill()
+
+    async def _answered(
+        self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]
+    ) -> Done:
         self._send(message)
         deadline = asyncio.get_running_loop().time() + limit_s
         while True:

@@ -6,6 +6,7 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
+from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -65,13 +66,39 @@ class ModelSection(Section):
     """`characters` is a 64-symbol alphabet for small verifiable tasks; `bytes` covers any text."""
 
 
+class PromptSection(Section):
+    """How a task's text becomes a prompt; the supervised stage, training and evaluation all follow it."""
+
+    chat_template: Literal["auto", "always", "never"] = "auto"
+    """auto: the model's own template where it has one, as in `archipel chat`; always: refuse models without; never: the bare text."""
+    system: Annotated[str, Field(max_length=16_384)] | None = None
+    """Message of the system before each task; needs a chat template."""
+    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    """The day (YYYY-MM-DD) that a template which asks for the date is told; without it, it is told none."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.chat_template == "never" and (self.system or self.date):
+            raise ValueError(
+                'system and date need a chat template, but chat_template is "never"; '
+                "remove one of them"
+            )
+        if self.date is not None:
+            try:
+                date.fromisoformat(self.date)
+            except ValueError as error:
+                raise ValueError(f"date is {self.date}: {error}") from None
+        return self
+
+
 class EnvironmentSection(Section):
     """Where tasks and rewards come from."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
     """`secret_order`, `reasoning_gym`, `jsonl`, `verifiers`."""
     parameters: dict[str, str | int | float | bool] = Field(default={})
-    """The environment's own settings; it refuses those it does not know."""
+    """The environment's own settings; it refuses those it does not know. A file that one names is read
+    by the trusted role if the parameter is called `path` or `..._path`."""
     secret: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
     """Name of a secret that only the trusted role holds; never its value."""
     time_limit_s: Positive = 5.0
@@ -179,6 +206,7 @@ class Recipe(RecipeForm):
     run: RunSection
     environment: EnvironmentSection
     model: ModelSection = ModelSection()
+    prompt: PromptSection = PromptSection()
     sampling: SamplingSection = SamplingSection()
     algorithm: AlgorithmSection = AlgorithmSection()
     loss: LossSection = LossSection()
@@ -206,19 +234,31 @@ class Recipe(RecipeForm):
         return self
 
     def canonical_bytes(self) -> bytes:
-        """The recipe with every default filled in, as canonical JSON."""
+        """The recipe with every default filled in (but for a `prompt` that says nothing), as canonical JSON."""
         sections = self.model_dump(mode="json")
         parameters = {
             key: {"float": repr(value)} if isinstance(value, float) else value
             for key, value in sections["environment"]["parameters"].items()
         }
         sections["environment"]["parameters"] = parameters
+        if self.prompt == PromptSection():
+            # Recipes older than this section keep their digests.
+            del sections["prompt"]
         return canonical_json(without_floats(sections))
 
     @property
     def secret_name(self) -> str | None:
         """`environment.secret`."""
         return self.environment.secret
+
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """Parameters of the environment that are called `path` or `..._path`."""
+        return tuple(
+            value
+            for key, value in self.environment.parameters.items()
+            if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
+        )
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -54,6 +54,11 @@ class RecipeForm(Section):
         """Name of the secret that only the trusted role holds, if the run has one."""
         return None
 
+    @property
+    def data_paths(self) -> tuple[str, ...]:
+        """Files of the trusted machine that the run reads."""
+        return ()
+
 
 F = TypeVar("F", bound=RecipeForm)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
-from archipel.records.recipe import SupervisedSection
+from archipel.records.recipe import PromptSection, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
 from archipel.training.environments.task import Environment
-from archipel.training.groups import prompt_ids, stop_ids
+from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids
 from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import Branch, Tree, plan
 from archipel.training.schedule import warmed_up
@@ -116,8 +116,10 @@ def supervise(
     return progress
 
 
-def environment_examples(environment: Environment, tokenizer: Tokenizer) -> Examples:
-    """The environment's supervised data as token ids.
+def environment_examples(
+    environment: Environment, tokenizer: Tokenizer, form: PromptSection = AS_IN_CHAT
+) -> Examples:
+    """The environment's supervised data as token ids, in the recipe's form of prompts.
 
     Raises:
         ValueError: on the first call, if the environment has no supervised data.
@@ -128,8 +130,7 @@ def environment_examples(environment: Environment, tokenizer: Tokenizer) -> Exam
         if pair is None:
             raise ValueError("the environment has no supervised data; remove [supervised]")
         prompt, answer = pair
-        answer_ids = (*tokenizer.encode(answer), *stop_ids(tokenizer))
-        return prompt_ids(tokenizer, prompt), answer_ids
+        return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
 
     return example
 

@@ -59,7 +59,7 @@ def supervised_stage(
         raise NoSupervisedStage("the recipe has no [supervised] section")
     return SupervisedStage(
         section=recipe.supervised,
-        examples=environment_examples(environment, tokenizer),
+        examples=environment_examples(environment, tokenizer, recipe.prompt),
         floor=environment.supervised_floor,
         micro_batch_tokens=recipe.optimiser.micro_batch_tokens,
         checkpoints=checkpoints,

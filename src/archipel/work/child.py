@@ -36,6 +36,8 @@ from archipel.work.sandbox import Limits, kernel, restrict
 logger = logging.getLogger("archipel.work.child")
 
 MAX_OPEN_FILES = 1024
+THREADS_BESIDES, THREADS_PER_THREAD = 512, 8
+"""Libraries keep pools of their own, as large as the machine or as what they are told."""
 MAX_REASON_CHARACTERS = 2000
 PROGRESS_INTERVAL_S = 0.5
 """Between words about progress: one per token would cost as much as small work itself."""
@@ -150,27 +152,30 @@ def private_output() -> IO[bytes]:
 
 
 def confine(setup: Setup) -> tuple[str, ...]:
-    """Give up what work never needs; the trusted role reads the operator's own data and is not fenced."""
-    if setup.trusted:
-        _end_with_parent()
-        return ()
+    """Give up what work never needs; returns the protections that hold.
+
+    The trusted role's child has its lasting memory and starts graders besides, which confine
+    themselves further.
+    """
     # vLLM is several processes that meet over loopback; the report then says what no longer holds.
     is_vllm = setup.engine == "vllm"
     limits = Limits(
         address_space_bytes=setup.max_memory_bytes,
         open_files=MAX_OPEN_FILES,
-        may_start_processes=is_vllm,
+        file_bytes=setup.max_file_bytes,
+        threads=THREADS_BESIDES + THREADS_PER_THREAD * setup.threads,
+        may_start_processes=is_vllm or setup.trusted,
     )
     report = restrict(
         limits,
         readable=list(setup.readable),
-        writable=[setup.scratch],
+        writable=[setup.scratch, *([setup.memory] if setup.memory else [])],
         network=is_vllm,
     )
     return tuple(report.holding())
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """An update that outlived its agent would write into the memory that the next one continues from."""
     if sys.platform.startswith("linux"):
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,62 +1,69 @@
 """Questions and answers with one model on this machine; the smallest user of the engine."""
 
+from datetime import datetime
 from pathlib import Path
 
 from archipel.engine.engine import LocalEngine, Request
-from archipel.model.chat import render
+from archipel.model.dialogue import chat_ids
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.training.groups import prompt_ids, stop_ids
 
+Turns = list[dict[str, str]]
+
 
 class Conversation:
-    """A model with a chat template remembers the turns; one without completes each line by itself."""
+    """A model with a chat template remembers the turns; one without completes each line by itself.
+
+    Law: a turn that fails leaves no trace, so the next line is answered as if it had not been there.
+    """
 
     def __init__(self, model: Path, max_new_tokens: int, temperature: float, seed: int) -> None:
-        self.tokenizer = Tokenizer.from_directory(model)
+        """Raises InvalidModel or InvalidTokenizer where the directory cannot be used."""
         config = read_config(model)
+        self.tokenizer = Tokenizer.from_directory(model)
         self._positions = config.max_position_embeddings
         self._engine = LocalEngine(config)
         self._engine.load(dict(read_model(model).named_parameters()))
         self._max_new_tokens = max_new_tokens
         self._temperature = temperature
         self._seed = seed
-        self._turns: list[dict[str, str]] = []
+        self._turns: Turns = []
 
     def describe(self) -> str:
-        """What kind of model this is."""
-        kind = "chat" if self.tokenizer.chat_template else "completion"
-        return f"{kind} model, {self.tokenizer.vocab_size} tokens"
+        """What kind of model this is, and so what a line to it must look like."""
+        vocabulary = f"vocabulary of {self.tokenizer.vocab_size}"
+        if self.tokenizer.chat_template:
+            return f"a chat model, {vocabulary}"
+        return (
+            f"a completion model, {vocabulary}: it goes on with your line as it stands, so write "
+            "it in the form that it was trained on"
+        )
 
-    def answer(self, line: str) -> str:
-        """The model's answer to one line.
+    def answer(self, line: str, now: datetime | None = None) -> str:
+        """The model's answer to one line; `now` is for templates that tell the model the date.
 
         Raises:
             UnknownText: the line has characters outside the vocabulary.
             InvalidChat: the template cannot render the turns.
             ValueError: the conversation is longer than the model's context.
+            NonFiniteLogits: the weights are broken.
         """
-        completion = self._complete(self._prompt(line))
-        text = self.tokenizer.decode(completion)
-        if self.tokenizer.chat_template:
-            self._turns.append({"role": "assistant", "content": text})
+        if not self.tokenizer.chat_template:
+            return self._complete(prompt_ids(self.tokenizer, line))
+        turns = [*self._turns, {"role": "user", "content": line}]
+        text = self._complete(tuple(chat_ids(self.tokenizer, turns, now=now)))
+        self._turns = [*turns, {"role": "assistant", "content": text}]
         return text
 
-    def _prompt(self, line: str) -> tuple[int, ...]:
-        template = self.tokenizer.chat_template
-        if not template:
-            return prompt_ids(self.tokenizer, line)
-        self._turns.append({"role": "user", "content": line})
-        specials = self.tokenizer.special_tokens
-        text = render(self._turns, template, special_tokens=specials)
-        return tuple(self.tokenizer.encode(text))
-
-    def _complete(self, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    def _complete(self, prompt: tuple[int, ...]) -> str:
         room = self._positions - len(prompt)
         if room < 1:
             raise ValueError(
                 f"{len(prompt)} tokens leave no room in a context of {self._positions}"
             )
+        if not prompt:
+            raise ValueError("nothing to go on from: this model's texts have no begin token")
         request = Request(
             key="chat",
             prompt=prompt,
@@ -66,4 +73,4 @@ class Conversation:
             temperature=self._temperature,
             stop_tokens=stop_ids(self.tokenizer),
         )
-        return self._engine.generate([request])[0][0].tokens
+        return self.tokenizer.decode(self._engine.generate([request])[0][0].tokens)

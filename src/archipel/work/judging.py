@@ -20,7 +20,7 @@ from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import Environment, make_environment
 from archipel.training.environments.task import Task
 from archipel.training.evaluation import Evaluation, evaluation_tasks, score
-from archipel.training.grading import Grader, Submission
+from archipel.training.grading import Grader, Submission, grader_of
 from archipel.training.groups import prompt_ids, stop_ids
 from archipel.work.kind import Progress
 
@@ -67,7 +67,7 @@ def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examina
         recipe,
         make_environment(section, seed, secret),
         Tokenizer.from_directory(model),
-        Grader(section, seed, secret),
+        grader_of(recipe, secret),
     )
 
 
@@ -143,7 +143,7 @@ def _requests(
     return [
         Request(
             key=str(task.index),
-            prompt=prompt_ids(tokenizer, task.prompt),
+            prompt=prompt_ids(tokenizer, task.prompt, recipe.prompt),
             seed=evaluation_seed(recipe.run.seed, version, task.index),
             num_rollouts=rollouts,
             max_new_tokens=recipe.sampling.max_new_tokens,

@@ -1,7 +1,8 @@
 """The trusted side of one run: environment, grader and trainer, and what they have published last.
 
 Parts: `Learner.make` grades a batch, updates and answers with the new version; `accepted` reads the
-results, `prompts` makes the tasks, `memory` finds where to start, `outbox` holds what was made.
+results, `prompts` makes the tasks, `memory` finds where to start, `outbox` holds what was made, `grades`
+what it was made from.
 Law: version v+1 is a pure function of version v and the accepted results of batch v, so a learner that
 lost its memory replays the results and comes out the same, bit for bit; rewards come from the
 environment here and from nowhere else.
@@ -21,11 +22,12 @@ from archipel.records.recipe import Recipe
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.environments.environment import make_environment
-from archipel.training.grading import Grader, Submission
+from archipel.training.grading import Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import batch_groups
+from archipel.work.grades import Grades
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import started_trainer
 from archipel.work.outbox import Outbox
@@ -54,7 +56,8 @@ class Learner:
         self._prompts = Prompts(self.recipe, environment, self._tokenizer)
         self._outbox = Outbox(folder)
         self._trainer = started_trainer(context, self.recipe, folder, told)
-        self._grader = Grader(section, seed, context.secret)
+        self._grader = grader_of(self.recipe, context.secret)
+        self._grades = Grades(folder)
         self._policy: Policy | None = None
 
     @property
@@ -169,15 +172,23 @@ class Learner:
         """Graded once, by the first rank, for all ranks: a time limit must not part them."""
         site, told = self._site, b""
         if site.world == 1:
-            return self._grader.grade(shown)
+            return self._graded_once(shown)
         try:
             if site.is_first:
-                told = json.dumps(self._grader.grade(shown)).encode()
+                told = json.dumps(self._graded_once(shown)).encode()
         finally:
             told = share_bytes(told, site)
         if not told:
             raise WorkFailed("the first rank could not grade; its log says why")
         return [float(reward) for reward in json.loads(told)]
+
+    def _graded_once(self, shown: list[Submission]) -> Sequence[float]:
+        version = self.version + 1
+        rewards = self._grades.of(version, shown)
+        if rewards is None:
+            rewards = self._grader.grade(shown)
+            self._grades.keep(version, shown, rewards)
+        return rewards
 
 
 def _metrics(report: UpdateReport) -> dict[str, int]:

@@ -58,8 +58,10 @@ class Setup(Closed):
     dtype: Literal["float32", "bfloat16"]
     device: str
     max_memory_bytes: int | None
+    max_file_bytes: int | None = None
+    """Largest file it may write; all that it writes together is no more either."""
     trusted: bool
-    """A trusted role's child may read the operator's data and start graders and ranks."""
+    """A trusted role's child may start graders and ranks."""
 
 
 class LinkMessage(Closed):

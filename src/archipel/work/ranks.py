@@ -1,7 +1,8 @@
 """The trusted child as one of several ranks of a site: `torchrun ... -m archipel.work.ranks`.
 
 The first rank talks to the agent and hands each message to the others; all take part in work of a kind
-that is shared, and only the first writes and answers. Law: every rank sees the same messages in the same order,
+that is shared, and only the first writes and answers. They meet over loopback and start threads before they hear what
+they may read, so they are not confined (their graders are). Law: every rank sees the same messages in the same order,
 and reaches the same collectives; one that fails alone is ended by its deadline.
 """
 
@@ -9,7 +10,7 @@ import os
 import sys
 
 from archipel.training.sharding import join_site, share_bytes
-from archipel.work.child import Child, confine, private_output
+from archipel.work.child import Child, end_with_parent, private_output
 from archipel.work.messages import MAX_LINE_BYTES, Ready, read_setup, read_to_child
 
 
@@ -26,7 +27,7 @@ def serve() -> None:
         )
 
     setup = read_setup(next_line())
-    confine(setup)
+    end_with_parent()
     torch.set_num_threads(setup.threads)
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123  not a path of ours
         child = Child(setup, answers if site.is_first else nowhere)

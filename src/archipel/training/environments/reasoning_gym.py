@@ -5,6 +5,7 @@ so no question is in two splits. Scores are the dataset's own `score_answer`.
 Law: the package is imported when an environment is made, not before (over a second).
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -20,6 +21,8 @@ from archipel.training.environments.task import (
 
 MAX_ATTEMPTS = 1000
 """Entries drawn for one task before its split counts as empty."""
+
+MAX_KEPT_ENTRIES = 4096
 
 _RESERVED = ("seed", "size")
 """The run's seed and random access decide these."""
@@ -41,6 +44,7 @@ class ReasoningGym:
         self._own_labels = settings.text("labels", "own", choices=("own", "other")) == "own"
         self._dataset = _make_dataset(name, settings.rest())
         self._seed = seed
+        self._entries: dict[tuple[str, int, str], dict[str, Any]] = {}
 
     def task(self, split: str, index: int) -> Task:
         """The first entry of this place's seeds whose question belongs to `split`."""
@@ -64,6 +68,15 @@ class ReasoningGym:
         return entry["question"], str(told["answer"])
 
     def _entry(self, split: str, index: int, purpose: str = "task") -> dict[str, Any]:
+        """Kept, and copied: making one may take ten times as long as grading an answer to it."""
+        place = (split, index, purpose)
+        if place not in self._entries:
+            if len(self._entries) >= MAX_KEPT_ENTRIES:
+                self._entries.clear()
+            self._entries[place] = self._made(split, index, purpose)
+        return copy.deepcopy(self._entries[place])
+
+    def _made(self, split: str, index: int, purpose: str) -> dict[str, Any]:
         for attempt in range(MAX_ATTEMPTS):
             key = f"{self._seed}/{purpose}/{split}/{index}/{attempt}".encode()
             # 48 bits: entries seed NumPy as well in places, and collisions stay improbable

@@ -1,7 +1,8 @@
 """What a child process gives up before it touches anything that came from outside.
 
 `restrict` does it and says what holds; `landlock` fences the file system, `seccomp` system calls,
-`runtime` lists what Python and the tensor library need to read, `kernel` is the door to Linux.
+`calls` lists those by number, `runtime` what Python and the tensor library need to read, `kernel` is
+the door to Linux.
 """
 
 from archipel.work.sandbox.confinement import Limits, Report, SandboxError, restrict

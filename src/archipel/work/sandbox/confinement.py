@@ -7,6 +7,7 @@ Does not hide what the process was started with: start it with a scrubbed enviro
 inherited descriptors.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -38,8 +39,14 @@ class Limits:
     open_files: int | None = 1024
     file_bytes: int | None = None
     """Largest file it may write."""
+    threads: int | None = None
+    """Threads and processes, together with those of its user in a user namespace of its own; the kernel
+    binds no root to it."""
     may_start_processes: bool = False
     """Memory and time are bounded per process, so that many processes are many times the bound."""
+    dies_with_parent: bool = True
+    """The signal follows the *thread* that started this process: False where that one may end before
+    its process does, and this one sees the end of its input anyway."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Report:
     cpu_time: bool = False
     open_files: bool = False
     file_size: bool = False
+    threads: bool = False
     no_core_dump: bool = False
     dies_with_parent: bool = False
     landlock_version: int = 0
@@ -95,7 +103,7 @@ def restrict(
     """
     if not sys.platform.startswith("linux"):
         return Report(reasons=(f"nothing is confined on {sys.platform}; it takes Linux",))
-    if threading.active_count() > 1 or len(list(Path("/proc/self/task").iterdir())) > 1:
+    if _num_threads() > 1:
         raise SandboxError("other threads are running: call restrict before anything starts them")
     return _Confinement(limits, tuple(readable), tuple(writable), network).run()
 
@@ -114,17 +122,18 @@ class _Confinement:
         self._readable = readable
         self._writable = writable
         self._is_network_allowed = is_network_allowed
-        self._parent = os.getppid()
         self._held: dict[str, bool] = {}
         self._reasons: list[str] = []
         self._landlock_version = 0
+        self._has_own_user = False
 
     def run(self) -> Report:
         """Each step prepares the next: namespaces take privileges, filters take no_new_privs."""
         has_own_network = self._step("network namespace", self._leave_network)
         self._held["no_capabilities"] = self._step("capabilities", kernel.drop_capabilities)
         self._held["no_new_privileges"] = self._step("no_new_privs", _refuse_new_privileges)
-        self._held["dies_with_parent"] = self._step("parent death signal", self._die_with_parent)
+        if self._limits.dies_with_parent:
+            self._held["dies_with_parent"] = self._step("parent death signal", die_with_parent)
         self._limit_resources()
         self._step("Landlock", self._fence)
         self._held["system_calls"] = self._step("seccomp", self._refuse_calls)
@@ -152,15 +161,8 @@ class _Confinement:
             keep_user = partial(kernel.map_own_user, os.geteuid(), os.getegid())
             kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
             self._step("own user name", keep_user)  # without it we are nobody, and as confined
+            self._has_own_user = True
         return True
-
-    def _die_with_parent(self) -> bool:
-        # The signal follows the thread that started us, not its process: start children from a
-        # thread that lives as long as its process does.
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != self._parent:  # it died while we were asking
-            os.kill(os.getpid(), signal.SIGKILL)
-        return kernel.parent_death_signal() == signal.SIGKILL
 
     def _limit_resources(self) -> None:
         limits = self._limits
@@ -174,6 +176,14 @@ class _Confinement:
         for name, kind, bound, grace in wanted:
             if bound is not None:
                 self._held[name] = self._step(name, _Bound(kind, bound, grace).apply)
+        if limits.threads is not None:
+            self._held["threads"] = self._step("threads", self._limit_threads)
+
+    def _limit_threads(self) -> None:
+        if not self._has_own_user:
+            # Root is bound by no such limit; elsewhere it would count all that its user runs.
+            raise OSError(errno.EPERM, "not bounded without a user namespace of its own")
+        _Bound(resource.RLIMIT_NPROC, self._limits.threads or 1, 0).apply()
 
     def _fence(self) -> None:
         self._landlock_version = landlock.fence(
@@ -192,10 +202,10 @@ class _Confinement:
             yield path, landlock.DEVICE
 
     def _refuse_calls(self) -> None:
-        seccomp.refuse(
-            is_network_allowed=self._is_network_allowed,
-            may_start_processes=self._limits.may_start_processes,
+        allowance = seccomp.Allowance(
+            network=self._is_network_allowed, new_processes=self._limits.may_start_processes
         )
+        seccomp.refuse(allowance)
 
     def _judge_network(self, has_own_network: bool) -> None:
         if self._is_network_allowed:
@@ -229,6 +239,29 @@ class _Bound:
             raise OSError(str(error)) from None
 
 
+def die_with_parent() -> bool:
+    """Be killed when the thread that started this process ends, for whatever reason."""
+    parent = os.getppid()
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died while we were asking
+        os.kill(os.getpid(), signal.SIGKILL)
+    return kernel.parent_death_signal() == signal.SIGKILL
+
+
+def _num_threads() -> int:
+    try:
+        return max(threading.active_count(), len(os.listdir("/proc/self/task")))  # noqa: PTH208
+    except OSError:  # started from a confined process, which leaves its children no /proc
+        return threading.active_count()
+
+
+def _descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208
+    except OSError:
+        return list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+
+
 def _refuse_new_privileges() -> bool:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
     return kernel.prctl(kernel.PR_GET_NO_NEW_PRIVS) == 1
@@ -237,12 +270,12 @@ def _refuse_new_privileges() -> bool:
 def _inherited_sockets() -> list[int]:
     """Open descriptors that may lead to a network: any socket but a Unix one."""
     found = []
-    for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
+    for descriptor in _descriptors():
         try:
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as inherited:
                     if inherited.family != socket.AF_UNIX:
                         found.append(descriptor)
-        except OSError:  # the listing's own descriptor, closed by now
+        except OSError:  # not open, or the listing's own
             continue
     return found

@@ -3,7 +3,8 @@
 Law: only what a rule names is allowed; a kernel that knows fewer rights fences fewer, and the
 version returned says which. Source: Linux, Documentation/userspace-api/landlock.rst.
 
-Not fenced by any version so far: names, sizes, modes and times of files (stat, chmod, utime).
+Not fenced by any version so far: names, sizes, modes and times of files (stat, chmod, utime);
+`seccomp` refuses what changes them.
 """
 
 import ctypes
@@ -56,6 +57,30 @@ def fence(rules: Iterable[tuple[Path, int]], *, is_network_allowed: bool) -> int
     Raises:
         OSError: the kernel has no Landlock or refuses; then nothing is fenced.
     """
+    ruleset = prepared(rules, is_network_allowed=is_network_allowed)
+    try:
+        enter(ruleset)
+    finally:
+        os.close(ruleset)
+    return version()
+
+
+def enter(ruleset: int) -> None:
+    """Live by a prepared ruleset from now on: a domain of its own, which cannot see or signal the one
+    that it was entered from.
+
+    Raises:
+        OSError: the kernel refuses (a process may be in 16 domains at once).
+    """
+    kernel.syscall("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
+
+
+def prepared(rules: Iterable[tuple[Path, int]], *, is_network_allowed: bool) -> int:
+    """Descriptor of a ruleset as `fence` takes it, for processes that are yet to start.
+
+    Raises:
+        OSError: as `fence`.
+    """
     abi = version()
     handled = _handled_files(abi)
     has_tcp = abi >= VERSION_WITH_TCP and not is_network_allowed
@@ -74,10 +99,10 @@ def fence(rules: Iterable[tuple[Path, int]], *, is_network_allowed: bool) -> int
     try:
         for path, rights in rules:
             _allow(ruleset, path, rights & handled)
-        kernel.syscall("landlock_restrict_self", _RESTRICT_SELF, ruleset, 0)
-    finally:
+    except OSError:
         os.close(ruleset)
-    return abi
+        raise
+    return ruleset
 
 
 def _handled_files(abi: int) -> int:

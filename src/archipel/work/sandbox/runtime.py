@@ -59,8 +59,13 @@ def readable_paths() -> Iterator[Path]:
             yield Path(entry)
 
 
-def device_paths() -> Iterator[Path]:
-    """Devices that are nobody's data: null, chance, and the accelerators that work is for."""
+def plain_devices() -> Iterator[Path]:
+    """Devices that are nobody's data: null and chance."""
     yield from map(Path, _DEVICES)
+
+
+def device_paths() -> Iterator[Path]:
+    """Those, and the accelerators that work is for."""
+    yield from plain_devices()
     for pattern in _ACCELERATORS:
         yield from Path("/dev").glob(pattern)

@@ -1,18 +1,22 @@
 """Seccomp: system calls that work never needs fail with EPERM.
 
-Law: a short list of refusals, for what namespaces and Landlock leave open: sockets of every family
-(a Unix socket in the file system or a virtual machine's vsock passes a network namespace), io_uring
-(which would open sockets around this filter), other processes' memory and descriptors, changes of
-mode and owner by path, and parts of the kernel with a history of holes.
+Law: a short list of refusals (`calls`), for what namespaces and Landlock leave open: sockets of every
+family (a Unix socket in the file system or a virtual machine's vsock passes a network namespace),
+io_uring (which would open sockets around this filter), other processes' memory, descriptors, limits
+and priorities, changes of mode, owner, times and attributes by path, and parts of the kernel with a
+history of holes. A later filter only adds refusals to an earlier one.
 Source: Linux, Documentation/userspace-api/seccomp_filter.rst.
 """
 
 import ctypes
 import errno
+import os
 import platform
 import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from archipel.work.sandbox import kernel
+from archipel.work.sandbox import calls, kernel
 
 _SECCOMP_SET_MODE_FILTER = 1
 _LOAD_WORD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -25,80 +29,58 @@ _X32_BIT = 0x40000000  # the x86-64 kernel's second system call table
 
 _AUDIT_ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _SECCOMP_NUMBER = {"x86_64": 317, "aarch64": 277}
+_TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
-# name: (x86_64, aarch64); None where the architecture never had it
-_Numbers = dict[str, tuple[int | None, int | None]]
-_SOCKET: _Numbers = {"socket": (41, 198)}
-_FORK: _Numbers = {"fork": (57, None), "vfork": (58, None)}
-_CLONE = {"x86_64": 56, "aarch64": 220}
-_CLONE3 = 435
-_ALWAYS_REFUSED: _Numbers = {
-    "io_uring_setup": (425, 425),
-    "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427),
-    "ptrace": (101, 117),
-    "process_vm_readv": (310, 270),
-    "process_vm_writev": (311, 271),
-    "pidfd_getfd": (438, 438),
-    "kcmp": (312, 272),
-    "add_key": (248, 217),
-    "request_key": (249, 218),
-    "keyctl": (250, 219),
-    "bpf": (321, 280),
-    "perf_event_open": (298, 241),
-    "userfaultfd": (323, 282),
-    "unshare": (272, 97),
-    "setns": (308, 268),
-    "mount": (165, 40),
-    "umount2": (166, 39),
-    "pivot_root": (155, 41),
-    "chroot": (161, 51),
-    "open_tree": (428, 428),
-    "move_mount": (429, 429),
-    "fsopen": (430, 430),
-    "open_by_handle_at": (304, 265),
-    "init_module": (175, 105),
-    "finit_module": (313, 273),
-    "delete_module": (176, 106),
-    "kexec_load": (246, 104),
-    "kexec_file_load": (320, 294),
-    "chmod": (90, None),
-    "fchmodat": (268, 53),
-    "fchmodat2": (452, 452),
-    "chown": (92, None),
-    "lchown": (94, None),
-    "fchownat": (260, 54),
-}
+_LINE_BYTES = 8
+_OWN_PID = 0x7FFF_F00D  # stands for the installing process; Linux gives no process this number
+_Line = tuple[int, int, int, int]
+"""A classic BPF instruction: code, jump if true, jump if false, operand."""
 
 
-def refuse(*, is_network_allowed: bool, may_start_processes: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is allowed beyond what always is."""
+
+    network: bool = False
+    new_processes: bool = False
+    """Without them signals go to the calling process only."""
+    writing: bool = True
+    """Opening files to write them; what is open already may be written."""
+
+
+def refuse(allowance: Allowance) -> None:
     """Refuse the listed calls from now on, in this thread and whatever it starts.
 
-    Needs no_new_privs.
+    Raises:
+        OSError: as `compiled` and `install`.
+    """
+    install(compiled(allowance))
+
+
+def compiled(allowance: Allowance) -> bytes:
+    """The filter, for any process to install.
 
     Raises:
-        OSError: an architecture without a table here, or a kernel without seccomp filters.
+        OSError: an architecture without a table here.
     """
     machine = platform.machine()
     if machine not in _AUDIT_ARCHITECTURE:
         raise OSError(errno.ENOSYS, f"no system call table for {machine}")
-    names = dict(_ALWAYS_REFUSED)
-    if not is_network_allowed:
-        names |= _SOCKET
-    if not may_start_processes:
-        names |= _FORK
-    column = 0 if machine == "x86_64" else 1
-    numbers = [pair[column] for pair in names.values()]
-    lines = [
-        *_prologue(machine),
-        *([] if may_start_processes else _threads_only(machine)),
-        *(line for number in numbers if number is not None for line in _refusal(number)),
-        (_RETURN, 0, 0, _ALLOW),
-    ]
-    program = b"".join(struct.pack("=HBBI", *line) for line in lines)
+    lines = [*_prologue(machine), *_body(machine, allowance), (_RETURN, 0, 0, _ALLOW)]
+    return b"".join(struct.pack("=HBBI", *line) for line in lines)
+
+
+def install(program: bytes) -> None:
+    """Live by a filter that was compiled here or in a parent. Needs no_new_privs.
+
+    Raises:
+        OSError: a kernel without seccomp filters.
+    """
+    machine = platform.machine()
+    program = program.replace(struct.pack("=I", _OWN_PID), struct.pack("=I", os.getpid()))
     filters = ctypes.create_string_buffer(program, len(program))
     # struct sock_fprog: a 16-bit count, padding, and the address
-    header = struct.pack("@HP", len(lines), ctypes.addressof(filters))
+    header = struct.pack("@HP", len(program) // _LINE_BYTES, ctypes.addressof(filters))
     buffer = ctypes.create_string_buffer(header, len(header))
     kernel.syscall(
         "seccomp",
@@ -109,8 +91,25 @@ def refuse(*, is_network_allowed: bool, may_start_processes: bool) -> None:
     )
 
 
-_Line = tuple[int, int, int, int]
-"""A classic BPF instruction: code, jump if true, jump if false, operand."""
+def _body(machine: str, allowance: Allowance) -> Iterator[_Line]:
+    column = 0 if machine == "x86_64" else 1
+    names = dict(calls.ALWAYS)
+    conditions = calls.OF_ITSELF
+    if not allowance.network:
+        names |= calls.SOCKET
+    if not allowance.new_processes:
+        names |= calls.FORK
+        conditions += calls.of_process(_OWN_PID)
+        yield from _threads_only(column)
+    if not allowance.writing:
+        names |= calls.WRITES
+        yield from _reading_only(column)
+    for condition in conditions:
+        yield from _only_if(condition, column)
+    for pair in names.values():
+        number = pair[column]
+        if number is not None:
+            yield from _returned(number, _REFUSE)
 
 
 def _prologue(machine: str) -> list[_Line]:
@@ -126,20 +125,50 @@ def _prologue(machine: str) -> list[_Line]:
     return lines
 
 
-def _refusal(number: int) -> list[_Line]:
-    return [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _REFUSE)]
+def _returned(number: int, verdict: int) -> list[_Line]:
+    return [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, verdict)]
 
 
-def _threads_only(machine: str) -> list[_Line]:
+def _flags(number: int, argument: int, bits: int, verdicts: tuple[int, int]) -> list[_Line]:
+    """The first verdict where an argument's low half has any of `bits`, else the second."""
+    return [
+        (_JUMP_EQUAL, 0, 4, number),
+        (_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT + 8 * argument),  # both are little-endian
+        (_JUMP_ANY_BIT, 0, 1, bits),
+        (_RETURN, 0, 0, verdicts[0]),
+        (_RETURN, 0, 0, verdicts[1]),
+    ]
+
+
+def _threads_only(column: int) -> Iterator[_Line]:
     """Clone makes threads only; clone3, whose flags a filter cannot see, is unknown, so that the
     C library falls back to clone.
     """
-    return [
-        (_JUMP_EQUAL, 0, 1, _CLONE3),
-        (_RETURN, 0, 0, _UNKNOWN),
-        (_JUMP_EQUAL, 0, 4, _CLONE[machine]),
-        (_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT),  # the flags' low half: both are little-endian
-        (_JUMP_ANY_BIT, 0, 1, _CLONE_THREAD),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
+    clone, clone3 = calls.CLONE[column], calls.CLONE3[column]
+    if clone is not None and clone3 is not None:
+        yield from _returned(clone3, _UNKNOWN)
+        yield from _flags(clone, 0, _CLONE_THREAD, (_ALLOW, _REFUSE))
+
+
+def _reading_only(column: int) -> Iterator[_Line]:
+    openat2 = calls.OPENAT2[column]
+    if openat2 is not None:
+        yield from _returned(openat2, _UNKNOWN)
+    for _, pair, argument in calls.OPENINGS:
+        number = pair[column]
+        if number is not None:
+            yield from _flags(number, argument, _TO_WRITE, (_REFUSE, _ALLOW))
+
+
+def _only_if(condition: calls.OnlyIf, column: int) -> Iterator[_Line]:
+    """Allow where every word has its value, else refuse; each test jumps to the refusal."""
+    number = condition.number[column]
+    if number is None:
+        return
+    words = condition.words
+    yield (_JUMP_EQUAL, 0, 2 * len(words) + 2, number)
+    for place, (half, value) in enumerate(words):
+        yield (_LOAD_WORD, 0, 0, _OFFSET_FIRST_ARGUMENT + 4 * half)
+        yield (_JUMP_EQUAL, 0, 2 * (len(words) - place) - 1, value)
+    yield (_RETURN, 0, 0, _ALLOW)
+    yield (_RETURN, 0, 0, _REFUSE)

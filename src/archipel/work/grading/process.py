@@ -1,0 +1,263 @@
+"""The grading process: `python -m archipel.work.grading.process`, started by `training.grading.Grader`.
+
+It speaks JSON lines over its standard streams. First comes the setup {factory, section, seed, secret}; the
+answer is {"ready", "protections"} or {"detail"}. Then comes a batch: {"count", "limit_s", "budget_s"} and
+as many lines [number, split, index, completion, finished]; each is answered by {"number", "reward"} or
+{"number", "fault", "detail"}, in the order in which they are graded.
+
+Laws: it makes the environment, confines itself and makes tasks, but no completion is graded here: that is
+for cells. Each grading gets a cell of its own, unless the environment is one of those that evaluate no
+text and keep nothing (`PURE`). Where the machine cannot confine a cell, only these are graded. It loads no
+tensor library, and holds nothing of its parent but what came down the pipe.
+"""
+
+import contextlib
+import functools
+import importlib
+import json
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from archipel.records.recipe import EnvironmentSection
+from archipel.training.environments.jsonl import Jsonl
+from archipel.training.environments.secret_order import SecretOrder
+from archipel.training.environments.task import Environment
+from archipel.work.grading.cell import (
+    CONFINED,
+    Answer,
+    Cell,
+    CellLost,
+    ParentGone,
+    Question,
+    Reaper,
+    Walls,
+    describe,
+)
+from archipel.work.grading.rounds import Allotment, graded
+from archipel.work.sandbox import Limits, restrict
+from archipel.work.sandbox.runtime import readable_paths
+
+PURE: frozenset[type] = frozenset({SecretOrder, Jsonl})
+"""Their `grade` compares text with text: nothing in it evaluates, and it writes to nothing that lasts."""
+MAX_BYTES = 4 * 2**30
+"""Memory of the process, and so of what an environment may hold."""
+MAX_THREADS = 128
+"""Of this process and its cells together."""
+MAX_OPEN_FILES = 256
+MAX_CACHED_TASKS = 4096
+HARMLESS = "0"
+"""Graded once before any stranger's text, like the task's own answer, so that what a grader imports or
+computes at first use is there already in every cell."""
+
+
+class CannotConfine(RuntimeError):
+    """Grading a text that may be evaluated takes more than this machine offers."""
+
+
+class Grading:
+    """An environment, ready to grade in cells."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        """Make the environment, then give up everything that graders do not need.
+
+        Raises:
+            CannotConfine: see the law above.
+            Exception: whatever the environment raises.
+        """
+        known = set(sys.modules)
+        self._environment: Environment = _make_environment(setup)
+        self._is_pure = type(self._environment) in PURE
+        self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
+        if not self._is_pure:
+            self._warm_up()
+        readable = _files_of(sorted(set(sys.modules) - known))
+        limits = Limits(
+            open_files=MAX_OPEN_FILES,
+            threads=MAX_THREADS,
+            may_start_processes=True,  # cells; they may not
+            dies_with_parent=False,  # any thread may have started it, and its input ends anyway
+        )
+        report = restrict(limits, readable=readable)
+        self._walls = Walls(report, readable)
+        self.protections = self._walls.holding(report)
+        missing = sorted(CONFINED - set(self.protections))
+        if missing and not self._is_pure:
+            raise CannotConfine(
+                f"graders of {setup['section']['name']!r} may evaluate what a model says, and this "
+                f"machine does not confine them ({', '.join(missing)} missing; "
+                f"{'; '.join(report.reasons) or 'no reason given'}); grade on Linux 5.13 or newer "
+                "with Landlock and seccomp"
+            )
+        self._reaper = Reaper()
+
+    def batch(
+        self, questions: Sequence[Question], allotment: Allotment, parent: int
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answers by number, in the order in which they come. Raises ParentGone."""
+        ready = []
+        for question in questions:
+            fault = self._fault_of(question)
+            if fault is None:
+                ready.append(question)
+            else:
+                yield question.number, {"fault": "exception", "detail": fault}
+
+        def attempt(
+            asked: Sequence[Question], limit_s: Callable[[int], float]
+        ) -> Iterator[tuple[Question, Answer | None]]:
+            return self._attempt(asked, limit_s, parent)
+
+        for question, answer in graded(ready, allotment, attempt, time.monotonic):
+            cut_off = {"fault": "timeout", "detail": "it did not end in its time"}
+            yield question.number, cut_off if answer is None else answer
+
+    def _attempt(
+        self, questions: Sequence[Question], limit_s: Callable[[int], float], parent: int
+    ) -> Iterator[tuple[Question, Answer | None]]:
+        """In one cell, or in a cell for each; the one after a lost one starts where that one ended."""
+        place = 0
+        while place < len(questions):
+            stretch = questions[place:] if self._is_pure else questions[place : place + 1]
+            for question, answer in self._stretch(stretch, limit_s, place, parent):
+                yield question, answer
+                place += 1
+
+    def _stretch(
+        self,
+        questions: Sequence[Question],
+        limit_s: Callable[[int], float],
+        start: int,
+        parent: int,
+    ) -> Iterator[tuple[Question, Answer | None]]:
+        """Answers of one cell: all, or those up to the question that loses it."""
+        allowed_s = limit_s(start)
+        if allowed_s <= 0:
+            yield questions[0], None
+            return
+        cpu_s = math.ceil(2 * allowed_s * len(questions)) + 2  # for what hides from our clock
+        cell = Cell(questions, self._grade, self._walls, cpu_s)
+        try:
+            for place, question in enumerate(questions):
+                try:
+                    yield question, cell.answer(limit_s(start + place), parent, time.monotonic)
+                except CellLost as lost:
+                    yield question, _lost(str(lost))
+                    return
+        finally:
+            self._reaper.take(cell.end())
+
+    def _grade(self, question: Question) -> float:
+        task = self._task(question.split, question.index)
+        return self._environment.grade(task, question.completion, question.finished)
+
+    def _fault_of(self, question: Question) -> str | None:
+        """Makes the task here, where all cells find it; no completion takes part in it."""
+        try:
+            self._task(question.split, question.index)
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is this grading's)
+            return describe(error)
+        return None
+
+    def _warm_up(self) -> None:
+        with contextlib.suppress(Exception):  # a fault of this task shows again where it counts
+            task = self._task("train", 0)
+            for text in (HARMLESS, str(task.detail.get("answer", HARMLESS))):
+                self._environment.grade(task, text, True)
+
+
+class Talk:
+    """The conversation with the parent, on private copies of the standard streams."""
+
+    def __init__(self) -> None:
+        self._requests: IO[bytes] = os.fdopen(os.dup(0), "rb")
+        self._replies = os.dup(1)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 0)  # an environment that reads or prints must not disturb the conversation
+        os.dup2(nowhere, 1)
+        os.close(nowhere)
+
+    @property
+    def parent(self) -> int:
+        """The descriptor whose other end is the parent's."""
+        return self._requests.fileno()
+
+    def say(self, **facts: Any) -> None:
+        """One line."""
+        data = memoryview(json.dumps(facts).encode() + b"\n")
+        while data:
+            data = data[os.write(self._replies, data) :]
+
+    def hear(self) -> Any:
+        """One line; None when the parent has no more to say."""
+        line = self._requests.readline()
+        return json.loads(line) if line else None
+
+    def hear_questions(self, count: int) -> list[Question]:
+        """As many lines. Raises ParentGone: they do not come."""
+        questions = []
+        for _ in range(count):
+            fields = self.hear()
+            if fields is None:
+                raise ParentGone
+            questions.append(Question(*fields))
+        return questions
+
+
+def serve() -> None:
+    """Read the setup, then one batch after the other; the whole of it before any answer."""
+    talk = Talk()
+    _bound_memory()
+    try:
+        grading = Grading(talk.hear())
+    except Exception as error:  # noqa: BLE001  (whatever it is, the parent must hear of it)
+        talk.say(detail=describe(error))
+        return
+    talk.say(ready=True, protections=grading.protections)
+    try:
+        while (header := talk.hear()) is not None:
+            questions = talk.hear_questions(header["count"])
+            allotment = Allotment(header["limit_s"], header["budget_s"])
+            for number, answer in grading.batch(questions, allotment, talk.parent):
+                talk.say(number=number, **answer)
+    except (ParentGone, BrokenPipeError):
+        return
+
+
+def _lost(cause: str) -> Answer | None:
+    return None if cause == "timeout" else {"fault": cause, "detail": "its cell was lost"}
+
+
+def _make_environment(setup: dict[str, Any]) -> Environment:
+    module, _, name = setup["factory"].partition(":")
+    make: Callable[..., Environment] = getattr(importlib.import_module(module), name)
+    secret = None if setup["secret"] is None else bytes.fromhex(setup["secret"])
+    return make(EnvironmentSection.model_validate(setup["section"]), setup["seed"], secret)
+
+
+def _files_of(modules: Sequence[str]) -> list[Path]:
+    """Where these modules lie, so that they may import more of themselves while they grade."""
+    allowed = list(readable_paths())
+    places: list[Path] = []
+    for module in [sys.modules[name] for name in modules if "." not in name]:
+        places += map(Path, getattr(module, "__path__", [getattr(module, "__file__", None) or "/"]))
+    return [
+        place
+        for place in places
+        if place != Path("/") and not any(place.is_relative_to(path) for path in allowed)
+    ]
+
+
+def _bound_memory() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MAX_BYTES if hard == resource.RLIM_INFINITY else min(hard, MAX_BYTES)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+if __name__ == "__main__":
+    serve()
