@@ -117,8 +117,10 @@ def test_protections_are_said_both_ways() -> None:
     )
     assert protection_of(()).startswith("NOTHING confines")
     standing = Standing()
-    standing.confined((), is_trusted=True)
-    assert "not confined" in standing.news[-1]
+    standing.confined(("network", "memory"), is_trusted=True)
+    assert "NOT on this machine: reads only" in standing.news[-1]
+    assert "starts none" not in standing.news[-1], "it starts graders, by design"
+    assert "starts none" in protection_of(("network",))
 
 
 def test_durations_are_read_at_a_glance() -> None:

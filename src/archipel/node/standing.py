@@ -21,8 +21,11 @@ PROTECTIONS = {
     "system_calls": "few system calls",
     "no_new_privileges": "gains no rights",
     "memory": "bounded memory",
+    "file_size": "bounded files",
 }
 """What a provider wants to know of `work.sandbox.Report`, in people's words."""
+BY_DESIGN = ("no_new_processes", "file_size")
+"""Protections that the trusted role's process does without: it starts graders, and writes checkpoints."""
 NO_ANSWER = "no answer"
 """The trouble that is the lab's or the network's."""
 MAX_NEWS = 50
@@ -80,10 +83,7 @@ class Standing:
     def confined(self, protections: Sequence[str], is_trusted: bool) -> None:
         """A child came up, with these protections."""
         self.protections = tuple(protections)
-        trusted = (
-            "the trusted role's work process is not confined: it reads this machine's own data"
-        )
-        self.news.append(trusted if is_trusted else protection_of(self.protections))
+        self.news.append(protection_of(self.protections, BY_DESIGN if is_trusted else ()))
 
     def joined(self, lab: str, speed_milli: int) -> None:
         """The lab took this node in."""
@@ -131,10 +131,14 @@ class Standing:
         self.trouble = None
 
 
-def protection_of(protections: Sequence[str]) -> str:
-    """What confines the work of strangers on this machine, and what does not, in words."""
+def protection_of(protections: Sequence[str], by_design: Sequence[str] = ()) -> str:
+    """What confines the work process on this machine, and what does not, in words.
+
+    by_design: what is not even tried.
+    """
     held = [words for name, words in PROTECTIONS.items() if name in protections]
-    missing = [words for name, words in PROTECTIONS.items() if name not in protections]
+    expected = [name for name in PROTECTIONS if name not in by_design]
+    missing = [PROTECTIONS[name] for name in expected if name not in protections]
     if not held:
         return "NOTHING confines the work process on this machine: run it under a user of its own"
     said = f"the work process is confined: {', '.join(held)}"
