@@ -290,7 +290,12 @@ def test_a_trusted_role_does_no_run_whose_recipe_its_operator_does_not_know(
 @pytest.mark.parametrize(
     ("secret", "mode", "recipe", "reason"),
     [
-        (None, None, SECRET.canonical_bytes(), "needs secret 'mine'; put it into"),
+        (
+            None,
+            None,
+            SECRET.canonical_bytes(),
+            "needs secret 'mine': make one with `archipel update secret mine`, or put",
+        ),
         (b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
         (b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
     ],

@@ -20,8 +20,9 @@ from archipel.training.checkpoint import (
     write_checkpoint,
 )
 from archipel.training.environments import jsonl, secret_order
-from archipel.training.environments.answers import MAX_NUMBER_CHARS, final_number
+from archipel.training.environments.answers import final_number
 from archipel.training.environments.jsonl import BadProblemFile, Jsonl, read_problems
+from archipel.training.environments.numerals import MAX_NUMBER_CHARS
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import InvalidEnvironment, check_place, split_of
 from archipel.training.evaluation import evaluation_tasks, score, wilson_interval

@@ -185,9 +185,16 @@ class JsonLines(logging.Formatter):
         return json.dumps(event, default=str)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that its disk has no room for is lost; that is no reason to fill the terminal instead."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
+        """Nothing: what failed is said where it matters."""
+
+
 def log_to(path: Path | None, level: str = "info") -> None:
     """Send structured logs to a file, or to standard error when `path` is None."""
-    handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
+    handler = _LogFile(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger("archipel")
     root.handlers[:] = [handler]

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from archipel.node.pausing import Hours, Pausing
 
 
-EXTRAS = {"transformers": "transformers", "vllm": "vllm"}
-"""Engine -> the module that it needs."""
-
-
 class Span(click.ParamType):
     """A span of the local day on a command line."""
 
@@ -122,10 +118,11 @@ def join(
       archipel node join http://lab.example:8440 --engine vllm --device cuda
     """
     from archipel.cli.agents import run_agent
+    from archipel.cli.engines import require_engine
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
-    _require_engine(engine)
+    require_engine(engine)
     pausing = _pausing(only_at, not_on_battery, max_load)
     folder = home_folder("node", home)
     settings = NodeSettings(
@@ -146,17 +143,6 @@ def join(
         readable=readable_folders(folder),
     )
     run_agent(settings, metrics_port, quiet)
-
-
-def _require_engine(engine: str) -> None:
-    """An engine that is not there would be found out lease by lease."""
-    from importlib.util import find_spec
-
-    if engine in EXTRAS and find_spec(EXTRAS[engine]) is None:
-        raise Mendable(
-            f"engine {engine} is not installed; run: pip install 'archipel[{engine}]', "
-            "or join with the default engine"
-        )
 
 
 def _pausing(

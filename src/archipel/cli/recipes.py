@@ -1,4 +1,8 @@
-"""Finding recipes: files by path, shipped ones by name."""
+"""Finding recipes: files by path, shipped ones by name.
+
+Law: a recipe's own files are found from the recipe's file, a shipped one's from the folder at hand, and
+stand in it with their whole path from then on: whoever reads it elsewhere opens the same file, or none.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -42,9 +46,21 @@ def find_any_recipe(name: str) -> RecipeForm:
 
 def _read(name: str, parse: Callable[[str], R]) -> R:
     try:
-        return parse(_text(name))
+        return _placed(parse(_text(name)), _folder(name))
     except InvalidRecipe as error:
         raise Mendable(f"{name}: {error}") from None
+
+
+def _placed(recipe: R, folder: Path) -> R:
+    if not isinstance(recipe, Recipe):
+        return recipe
+    return recipe.with_files(lambda file: str(folder / file))
+
+
+def _folder(name: str) -> Path:
+    """What the recipe's relative paths count from."""
+    path = Path(name).absolute()
+    return path.parent if path.is_file() else Path.cwd()
 
 
 def _text(name: str) -> str:

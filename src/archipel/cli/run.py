@@ -213,6 +213,29 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
+@LAB
+def retry(name: str, key: Path | None, lab_url: str) -> None:
+    """Hand out work of a run again at once, after what made it fail was mended (see why-stuck).
+
+    Work that fails time after time rests on the machine where it failed, longer each time. Besides the
+    operator, a trusted role may say this: --key ~/.archipel/update/node.key.
+
+    \b
+    Example:
+      archipel run retry secret-order
+    """
+    from archipel.identity import Identity, IdentityError
+    from archipel.node.operator import retry_run
+
+    with mending(IdentityError, OSError):
+        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+    ask_lab(retry_run(lab_url, identity, name))
+    click.echo(f"work of run {name} is handed out again")
+
+
+@command.command()
+@click.argument("name")
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Model directory to write."
 )
@@ -228,11 +251,13 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
       archipel run export secret-order --version 40 --out trained-40
     """
     from archipel.blobs import BlobStore
+    from archipel.model.new_directory import require_free
     from archipel.node.operator import fetch_version
     from archipel.work.export import ExportFailed, write_version
 
     folder = home_folder("export", home)
     with mending(ExportFailed, OSError, ValueError):
+        require_free(out)
         store, support = BlobStore(folder / "blobs"), folder / "models" / name
         links = ask_lab(fetch_version(lab_url, store, name, version, support))
         digest = write_version(links, support, out)

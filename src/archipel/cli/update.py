@@ -119,6 +119,26 @@ def key(home: Path | None) -> None:
 
 
 @command.command()
+@click.argument("name")
+@click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/update]")
+def secret(name: str, home: Path | None) -> None:
+    """Make the secret NAME that a recipe asks for, with which this trusted role grades answers.
+
+    It is random and stays on this machine, mode 0600. Several machines of one run need the same: copy it.
+
+    \b
+    Example:
+      archipel update secret secret-order
+    """
+    from archipel.cli.doors import mending
+    from archipel.node.secrets import make_secret
+
+    with mending(OSError, ValueError):
+        path = make_secret(home_folder("update", home) / "secrets", name)
+    click.echo(f"secret {name} is in {path}")
+
+
+@command.command()
 @click.argument("recipe_name", metavar="RECIPE")
 @click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/update]")
 def approve(recipe_name: str, home: Path | None) -> None:

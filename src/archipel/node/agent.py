@@ -15,18 +15,20 @@ from archipel.node.client import LabClient
 from archipel.node.decide import Act, View, next_act
 from archipel.node.delivery import Deliveries
 from archipel.node.earnings import Earnings
-from archipel.node.errands import Errands, Unapproved, Unprepared
+from archipel.node.errands import Errands
 from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.failures import WorkFailure
 from archipel.node.home import alone_in, ready_home
-from archipel.node.introduction import greet, introduce, take_leave
+from archipel.node.introduction import NOT_ALONE, greet, introduce, is_alone, take_leave
 from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import Interrupt, NodeFailed, Patience
 from archipel.node.pausing import Watch
-from archipel.node.setbacks import Setbacks
+from archipel.node.setbacks import Setbacks, failure_of
 from archipel.node.settings import NodeSettings
 from archipel.node.standing import Doing, Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
+from archipel.records.fields import Fault
 from archipel.records.statements import NodeJoined
 from archipel.work.messages import Done
 
@@ -185,14 +187,15 @@ class Agent:
         logger.info("joined", extra=known | capabilities.model_dump())
 
     async def _ask(self) -> None:
+        if not await is_alone(self.client, self._deliveries):
+            self._introduced = False  # leaving would take the other's work back, too
+            raise NodeFailed(NOT_ALONE.format(key=self.client.identity.did))
         self.standing.at(Doing.WAITING)
         await self._interrupt.unless_stopping(asyncio.sleep(self.settings.latency_s))
-        poll_s = self.settings.poll_s
+        lease, poll_s = self.client.lease, self.settings.poll_s
         try:
             with self.totals.waiting():
-                asking = self._patience.patiently(
-                    lambda: self.client.lease(self._request(), poll_s)
-                )
+                asking = self._patience.patiently(lambda: lease(self._request(), poll_s))
                 self._lease = await self._interrupt.unless_stopping(asking)
         except LabUnreachable:
             self._lease = None
@@ -208,24 +211,21 @@ class Agent:
         self.standing.works_on(lease.grant, self.client.clock.left_s(lease.grant.deadline_ms))
         try:
             done = await self._interrupt.unless_hurrying(self._carried_out(lease, worker))
-        except (WorkerLost, WorkRefused, Unprepared) as error:
-            is_gone = isinstance(error, WorkerLost)
-            await self._lose(lease, str(error), "lost" if is_gone else "returned")
-            await self._setbacks.child_failed(str(error), lease.grant.spec.run)
+        except (WorkFailure, BlobError, OSError) as error:
+            await self._failed(lease, error)
         except LabRefused as error:
-            await self._lose(lease, str(error))
+            fault: Fault | None = None if error.problem in REFUSALS_TO_REJOIN else "work"
+            self._lease = None
+            await self._setbacks.lose(lease.grant, str(error), fault=fault)
             await self._refused(error)
         except LabUnreachable as error:
             is_over = self.client.clock.left_s(lease.grant.deadline_ms) <= 0
             self._lease = None if is_over else lease
             await self._setbacks.absent(lease.grant, str(error), is_over)
-        except Unapproved as error:
-            await self._lose(lease, str(error), "unapproved")
-            await self._setbacks.troubled(str(error))
-        except (BlobError, OSError) as error:
-            reason = f"this machine cannot hold the work: {error}"
-            await self._lose(lease, reason)
-            await self._setbacks.troubled(reason)
+        except Exception as error:  # whatever others sent, it costs this lease and no more
+            logger.exception("work failed", extra={"work": lease.grant.work})
+            await worker.kill()
+            await self._failed(lease, error)
         else:
             if done is None:
                 await worker.kill()
@@ -279,9 +279,9 @@ class Agent:
         if lease is not None:
             await self._setbacks.give_back(lease.grant, STOPPED)
 
-    async def _lose(self, lease: Lease, reason: str, outcome: str = "returned") -> None:
+    async def _failed(self, lease: Lease, error: Exception) -> None:
         self._lease = None
-        await self._setbacks.lose(lease.grant, reason, outcome)
+        await self._setbacks.failed(lease.grant, failure_of(error))
 
     async def _refused(self, error: LabRefused) -> None:
         self._joined = self._joined and error.problem not in REFUSALS_TO_REJOIN

@@ -203,6 +203,7 @@ class LabClient(LabReader):
         await self.meet()
         self.numbers.forget()
         await self.set_clock()
+        self.numbers.begin()
 
     async def set_clock(self) -> None:
         """Learn the lab's time, and the number that it heard last from us."""
@@ -210,6 +211,11 @@ class LabClient(LabReader):
         spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
         believed(lambda: self.numbers.heard(spoken))
         self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
+
+    async def hears_another(self) -> bool:
+        """Whether the lab heard a number from this key, since we met it, that we did not say."""
+        facts = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
+        return self.numbers.is_of_another(facts.last_seq)
 
     async def submit(self, kind: type[Statement], **fields: Any) -> Receipt:
         """Say something that changes the lab's state.

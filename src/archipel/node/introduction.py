@@ -5,7 +5,7 @@ import logging
 
 from archipel import __version__
 from archipel.node.client import LabClient
-from archipel.node.delivery import LAST_WORDS_S
+from archipel.node.delivery import LAST_WORDS_S, Deliveries
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.known_labs import check_lab
 from archipel.node.settings import NodeSettings
@@ -17,6 +17,10 @@ from archipel.records.statements import Capabilities, NodeLeft
 logger = logging.getLogger("archipel.node")
 
 NOT_FOUND = 404
+NOT_ALONE = (
+    "another machine works with this node's key, {key}, and each takes the other's work back; if this "
+    "home is a copy, remove its node.key and start it again"
+)
 
 
 async def introduce(settings: NodeSettings, worker: Worker) -> Capabilities:
@@ -57,6 +61,17 @@ async def _earned_before(lab: LabClient) -> int | None:
         return (await lab.read(NodeView, f"/nodes/{lab.identity.did}")).credit_micro
     except LabRefused as error:
         return 0 if error.status == NOT_FOUND else None
+
+
+async def is_alone(lab: LabClient, deliveries: Deliveries) -> bool:
+    """Whether no other machine has this node's key: two take each other's leases back, without end."""
+    if not deliveries.disowned:
+        return True
+    deliveries.disowned = False
+    try:
+        return not await lab.hears_another()
+    except (LabRefused, LabUnreachable):
+        return True
 
 
 async def take_leave(lab: LabClient) -> None:

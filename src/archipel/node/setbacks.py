@@ -6,20 +6,34 @@ which row it counts in: the child's (`failures`), or nobody's, such as a full di
 
 import logging
 
+from archipel.blobs import BlobError
 from archipel.node.delivery import Deliveries
 from archipel.node.exchange import LabRefused
-from archipel.node.failures import Failures
+from archipel.node.failures import Failures, WorkFailure
 from archipel.node.patience import Patience
 from archipel.node.settings import NodeSettings
 from archipel.node.standing import NO_ANSWER
 from archipel.node.totals import Totals
+from archipel.records.fields import Fault
 from archipel.records.statements import LeaseGranted
 
 logger = logging.getLogger("archipel.node")
 
+FAILED = "work failed"
 REFUSED = "refused"
 REFUSED_PAUSE = 2
 """Back off as at the third attempt, and longer while nothing else comes: it may be no lab at all."""
+
+
+def failure_of(error: Exception) -> WorkFailure:
+    """Whose fault it was that the lease brought nothing."""
+    if isinstance(error, WorkFailure):
+        return error
+    if isinstance(error, BlobError | OSError):
+        failure = WorkFailure(f"this machine cannot hold the work: {error}")
+        failure.fault = None
+        return failure
+    return WorkFailure(f"{type(error).__name__}: {error}")
 
 
 class Setbacks:
@@ -46,11 +60,27 @@ class Setbacks:
         self._totals.count("returned", grant.work, reason)
         await self._deliveries.give_back(grant, reason)
 
-    async def lose(self, grant: LeaseGranted, reason: str, outcome: str = "returned") -> None:
-        """A lease whose work failed."""
+    async def failed(self, grant: LeaseGranted, error: WorkFailure) -> None:
+        """A lease whose work failed: the next may be of another run; only a disk has to be mended first."""
+        await self.lose(grant, str(error), error.outcome, error.fault)
+        if error.fault is None:
+            await self.troubled(str(error))
+        elif error.fault == "time":
+            await self._patience.pause(0, FAILED, str(error))
+        else:
+            await self.child_failed(str(error), grant.spec.run)
+
+    async def lose(
+        self,
+        grant: LeaseGranted,
+        reason: str,
+        outcome: str = "returned",
+        fault: Fault | None = None,
+    ) -> None:
+        """A lease that brings nothing. fault: what the lab is told."""
         self._totals.count(outcome, grant.work, reason)
         logger.warning("work failed", extra={"work": grant.work, "reason": reason})
-        await self._deliveries.give_back(grant, reason)
+        await self._deliveries.give_back(grant, reason, fault)
 
     async def refused(self, error: LabRefused) -> None:
         """The lab said no."""
@@ -75,4 +105,4 @@ class Setbacks:
     async def child_failed(self, reason: str, run: str | None = None) -> None:
         """Raises NodeFailed: too often."""
         self._failures.failed(reason, run)
-        await self._patience.pause(self._failures.in_a_row, "work failed", reason)
+        await self._patience.pause(self._failures.in_a_row - 1, FAILED, reason)

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel import source_environment
+from archipel.node.failures import WorkFailure
 from archipel.node.scratch import used_bytes
-from archipel.records.fields import Closed
+from archipel.records.fields import Closed, Fault
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AskPosition,
@@ -41,8 +42,24 @@ WATCH_S = 0.5
 """Between looks at what the child has written; a disk takes a gigabyte in that time at most."""
 
 
-class WorkerLost(Exception):
+class WorkerLost(WorkFailure):
     """The child is gone or does not make sense any more."""
+
+    outcome = "lost"
+
+
+class TimeUp(WorkerLost):
+    """The child was ended because its time was over; slowness is no failure."""
+
+    fault = "time"
+
+
+class WorkRefused(WorkFailure):
+    """The child could not do this work; it is fit for other work."""
+
+    def __init__(self, reason: str, fault: Fault | None = "work") -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +239,7 @@ class Worker:
             if isinstance(answer, ProgressMessage):
                 on_tokens(answer.tokens)
             elif isinstance(answer, Failed):
-                raise WorkRefused(answer.reason)
+                raise WorkRefused(answer.reason, answer.fault)
             elif isinstance(answer, Done):
                 return answer
             else:
@@ -246,7 +263,7 @@ class Worker:
             async with asyncio.timeout(max(limit_s, 0.0)):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise WorkerLost("time is up") from None
+            raise TimeUp("time is up") from None
         except ValueError:
             raise WorkerLost(f"a line of more than {MAX_LINE_BYTES} bytes") from None
         if not line.endswith(b"\n"):
@@ -263,7 +280,3 @@ class Worker:
                 return f"the child ended with code {await self._process.wait()}"
         await self.kill()
         return "the child closed its output and lived on; it was ended"
-
-
-class WorkRefused(Exception):
-    """The child could not do this work; it is fit for other work."""

@@ -6,14 +6,16 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_form import (
+    InvalidRecipe,
     RecipeForm,
     RunHeader,
     Section,
@@ -21,6 +23,8 @@ from archipel.records.recipe_form import (
     read_toml,
     without_floats,
 )
+
+MICRO = 1_000_000
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -109,7 +113,14 @@ class SamplingSection(Section):
     """How rollouts are sampled."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
-    temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
+    """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
+    exactly the distribution that the trainer scores with."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _as_it_travels(cls, value: float) -> float:
+        return round(value * MICRO) / MICRO
 
 
 class AlgorithmSection(Section):
@@ -246,6 +257,24 @@ class Recipe(RecipeForm):
             del sections["prompt"]
         return canonical_json(without_floats(sections))
 
+    def with_files(self, place: Callable[[str], str]) -> Self:
+        """The recipe with every one of its `data_paths` where `place` finds it.
+
+        Raises:
+            InvalidRecipe: that place has no place in a record.
+        """
+        section = self.environment
+        placed = {key: place(value) for key, value in self._named_files.items()}
+        if not placed:
+            return self
+        environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
+        moved = self.model_copy(update={"environment": environment})
+        try:
+            moved.canonical_bytes()
+        except NotCanonical as error:
+            raise InvalidRecipe(f"{placed!r:.200} cannot stand in a recipe: {error}") from None
+        return moved
+
     @property
     def secret_name(self) -> str | None:
         """`environment.secret`."""
@@ -254,11 +283,15 @@ class Recipe(RecipeForm):
     @property
     def data_paths(self) -> tuple[str, ...]:
         """Parameters of the environment that are called `path` or `..._path`."""
-        return tuple(
-            value
+        return tuple(self._named_files.values())
+
+    @property
+    def _named_files(self) -> dict[str, str]:
+        return {
+            key: value
             for key, value in self.environment.parameters.items()
             if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
-        )
+        }
 
 
 def parse_recipe(text: str) -> Recipe:

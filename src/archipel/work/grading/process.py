@@ -39,6 +39,7 @@ from archipel.work.grading.cell import (
     Walls,
     describe,
 )
+from archipel.work.grading.pages import fold
 from archipel.work.grading.rounds import Allotment, graded
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
@@ -76,6 +77,7 @@ class Grading:
         self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
         if not self._is_pure:
             self._warm_up()
+            fold()
         readable = _files_of(sorted(set(sys.modules) - known))
         limits = Limits(
             open_files=MAX_OPEN_FILES,
