@@ -60,6 +60,12 @@ class KeyName(click.ParamType):
         return str(value)
 
 
+LAB = click.option(
+    "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
+)
+"""Which lab a command asks."""
+
+
 def home_folder(name: str, given: Path | None, make: bool = True) -> Path:
     """`given`, or ARCHIPEL_HOME/name, or ~/.archipel/name.
 

@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from archipel.cli.doors import (
-    DEFAULT_LAB_URL,
+    LAB,
     KeyName,
-    LabUrl,
     Mendable,
     home_folder,
     mending,
@@ -22,9 +21,6 @@ from archipel.cli.doors import (
 RUNS_PER_PAGE = 1000
 MAX_RUNS_SHOWN = 100_000
 T = TypeVar("T")
-LAB = click.option(
-    "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
-)
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
