@@ -87,6 +87,8 @@ def test_waiting_pausing_and_resting_are_told_apart() -> None:
     standing.at(Doing.PAUSED)
     standing.troubled("no answer", "x", 1.0)
     assert doing(standing, totals, 110.0) == "paused: the machine runs on battery"
+    standing.at(Doing.LEAVING)
+    assert doing(standing, totals, 110.0) == "leaving"
 
 
 def test_the_line_begins_with_what_matters_most_and_ends_with_the_last_loss() -> None:

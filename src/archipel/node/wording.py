@@ -6,6 +6,9 @@ Pure: the time is an argument.
 from archipel.node.standing import Doing, Standing, Trouble
 from archipel.node.totals import Totals
 
+UNTROUBLED = (Doing.PAUSED, Doing.LEAVING)
+"""Nothing is tried again meanwhile."""
+
 
 def line_of(standing: Standing, totals: Totals, now_s: float) -> tuple[str, ...]:
     """The parts of the line, the most important first. now_s: by the monotonic clock."""
@@ -22,7 +25,7 @@ def doing(standing: Standing, totals: Totals, now_s: float) -> str:
         working = _working(standing, totals.tokens_at_hand, now_s)
         trouble = standing.trouble
         return working if trouble is None else f"{working}; {_troubled(trouble, now_s)}"
-    if standing.trouble is not None and standing.doing is not Doing.PAUSED:
+    if standing.trouble is not None and standing.doing not in UNTROUBLED:
         return _troubled(standing.trouble, now_s)
     if standing.doing is Doing.WORKING:
         return "bringing the answer to the lab"
