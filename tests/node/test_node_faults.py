@@ -382,7 +382,7 @@ def test_an_answer_whose_receipt_got_lost_counts_once_and_as_accepted(
 def test_a_node_the_lab_forgot_joins_again_by_itself(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
         await until(lambda: num_groups_of(world) > 0)
-        world.speak(identity("node"), NodeLeft, seq=agent.client.next_seq())
+        world.speak(identity("node"), NodeLeft, seq=agent.client.numbers.next())
         await until(complete(world), learning(world))
 
     at_a_lab(world, folder, story)

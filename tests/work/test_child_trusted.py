@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archipel import source_environment
-from archipel.cli.agents import readable_folders
+from archipel.cli.doors import readable_folders
 from archipel.records.recipe import parse_recipe
 from archipel.work.messages import Setup, to_line
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import Mendable, home_folder, mending, show
+from archipel.cli.doors import KeyName, LabUrl, Mendable, home_folder, mending, show
 
 if TYPE_CHECKING:
     from archipel.lab.recovery import Replayed
@@ -23,10 +23,16 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--lab", "url", metavar="URL", help="A lab that runs: fetch its ledger over HTTP.")
+@click.option(
+    "--lab",
+    "url",
+    metavar="URL",
+    type=LabUrl(),
+    help="A lab that runs: fetch its ledger over HTTP.",
+)
 @click.option("--ledger", metavar="URL", help="A copy: a file or postgresql://...")
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
-@click.option("--expect", metavar="DID", help="Refuse the ledger of any other lab.")
+@click.option("--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def replay(
     url: str | None, ledger: str | None, home: Path | None, expect: str | None, as_json: bool
@@ -97,10 +103,10 @@ def stored_state(
 
     head_file = None
     if ledger is None or home is not None:
-        head_file = home_folder("lab", home) / HEAD_FILE
+        head_file = home_folder("lab", home, make=False) / HEAD_FILE
     elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
         head_file = Path(ledger).parent / HEAD_FILE
-    place = ledger or home_folder("lab", home) / "ledger.sqlite"
+    place = ledger or home_folder("lab", home, make=False) / "ledger.sqlite"
     did = _expected(_opened_by(read_first_entry(place)), expect)
     log = read_log(place, lab_key(did), head_file)
     try:

@@ -8,12 +8,19 @@ from typing import Any, TypeVar
 
 import click
 
-from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
+from archipel.cli.doors import (
+    LAB,
+    KeyName,
+    Mendable,
+    home_folder,
+    mending,
+    show,
+    until_ctrl_c,
+)
 
 RUNS_PER_PAGE = 1000
 MAX_RUNS_SHOWN = 100_000
 T = TypeVar("T")
-LAB = click.option("--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL")
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -30,7 +37,13 @@ def command() -> None:
     required=True,
     help="Model directory of version 0 (see `archipel sft`).",
 )
-@click.option("--trust", multiple=True, metavar="DID", help="Trusted role's key [this machine's].")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="DID",
+    type=KeyName(),
+    help="Trusted role's key [this machine's].",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @click.option(
     "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
@@ -71,7 +84,7 @@ def open_(
         click.echo(json.dumps({"digest": recipe.digest, **shown}, indent=2))
         return
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
         trusted = _trusted(recipe.digest, trust)
     with mending(OSError, ValueError):
         receipt = ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
@@ -146,7 +159,8 @@ def watch(name: str | None, every: float, lab_url: str) -> None:
     """
     from archipel.cli.watching import watch_runs
 
-    ask_lab(watch_runs(lab_url, name, every))
+    with until_ctrl_c():
+        ask_lab(watch_runs(lab_url, name, every))
 
 
 @command.command("why-stuck")
@@ -188,7 +202,7 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
     from archipel.node.operator import stop_run
 
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
     ask_lab(stop_run(lab_url, identity, name, reason))
     click.echo(f"run {name} is stopped")
 

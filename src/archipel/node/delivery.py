@@ -21,7 +21,7 @@ from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import NodeFailed, Patience
 from archipel.node.sealed import NotBelieved
 from archipel.node.settings import NodeSettings
-from archipel.node.totals import Totals
+from archipel.node.totals import ACCEPTED, Totals
 from archipel.node.uploads import send
 from archipel.records.fields import MAX_REASON_CHARACTERS, BlobRef, Fault
 from archipel.records.kinds import WORDS_OF, Answer, Spec
@@ -117,17 +117,17 @@ class Deliveries:
     ) -> None:
         await asyncio.sleep(self._delay_s)
         told = Told(values=done.values, blobs={}, busy_ms=int(busy_s * 1000))
-        outcome = await self._outcome(grant, done, told, ask_along)
+        outcome, why = await self._outcome(grant, done, told, ask_along)
         shutil.rmtree(self._scratch / grant.work, ignore_errors=True)
-        self._totals.count(outcome)
-        if outcome == "accepted":
+        self._totals.count(outcome, grant.work, why)
+        if outcome == ACCEPTED:
             self._totals.earned(grant, done.values)
             logger.info("accepted", extra={"run": grant.spec.run, "work": grant.work})
 
     async def _outcome(
         self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong
-    ) -> str:
-        """Bring the answer to the lab; what became of it."""
+    ) -> tuple[str, str]:
+        """Bring the answer to the lab; what became of it, and why."""
         left_s = self._client.clock.left_s(grant.deadline_ms)
         try:
             async with asyncio.timeout(max(left_s, 0.0) + LAST_WORDS_S):
@@ -136,25 +136,25 @@ class Deliveries:
                 )
         except LabRefused as error:
             if error.problem == ALREADY_ACCEPTED:
-                return "accepted"  # an earlier telling arrived, only its receipt was lost
+                return ACCEPTED, ""  # an earlier telling arrived, only its receipt was lost
             logger.warning("answer refused", extra={"work": grant.work, "reason": str(error)})
             self.disowned |= error.problem == TAKEN_BACK and left_s > 0
             await self.give_back(grant, f"the answer was refused: {error}", "work")
-            return "refused"
+            return "refused", str(error)
         except (LabUnreachable, NodeFailed, TimeoutError) as error:
             logger.warning("answer lost", extra={"work": grant.work, "reason": str(error)})
-            return "lost"
+            return "lost", str(error) or "no whole answer from the lab before its deadline"
         except (BadAnswer, OSError) as error:
             logger.warning("answer unusable", extra={"work": grant.work, "reason": str(error)})
             fault: Fault | None = "work" if isinstance(error, BadAnswer) else None
             await self.give_back(grant, str(error), fault)
-            return "lost"
+            return "lost", str(error)
         except Exception as error:  # whatever went wrong, nobody else has to wait for the deadline
             logger.exception("delivery failed", extra={"work": grant.work})
             why = f"the node could not deliver: {type(error).__name__}"
             await self.give_back(grant, why, "work")
-            return "lost"
-        return "accepted"
+            return "lost", why
+        return ACCEPTED, ""
 
     async def _tell(self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong) -> None:
         opened = await asyncio.to_thread(Opened, done.files, self._roots)

@@ -131,6 +131,11 @@ class Worker:
         return worker
 
     @property
+    def pid(self) -> int:
+        """Of the child, or of torchrun above it."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Still running."""
         return self._process.returncode is None
