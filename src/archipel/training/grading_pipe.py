@@ -61,6 +61,7 @@ class Child:
             self.kill()
             raise GraderUnavailable(f"nothing can be graded: {reply.get('detail')}")
         self.protections = tuple(map(str, reply.get("protections", ())))
+        self.missing = tuple(map(str, reply.get("missing", ())))
 
     def send(self, data: bytes) -> None:
         """Queue `data`; it leaves while `receive` waits."""
