@@ -263,3 +263,4 @@ def _bound_memory() -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)  # what packages set up for the end could not be done from here any more
