@@ -176,6 +176,17 @@ def test_a_slow_grading_has_what_quick_ones_leave(hostile: Any) -> None:
     assert not grader.faults
 
 
+def test_a_text_that_takes_all_threads_costs_the_next_one_nothing(
+    hostile: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.training.grading_pipe.PROGRAM", "grading_short_of_processes")
+    with hostile() as grader:
+        process = grader._child._process.pid
+        assert grader.grade([Submission("dev", 0, "honest", True)] * 6) == (WORTH,) * 6
+        assert grader._child._process.pid == process
+    assert not grader.faults
+
+
 def test_the_grader_may_be_started_by_a_thread_that_ends(hostile: Any) -> None:
     grader = hostile()
     starter = threading.Thread(target=grader.__enter__)

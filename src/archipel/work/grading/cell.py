@@ -110,8 +110,14 @@ class Cell:
         walls: Walls,
         cpu_s: int,
     ) -> None:
+        """Raises OSError: no process can be forked at the moment."""
         self._answers, writer = os.pipe()
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            os.close(self._answers)
+            os.close(writer)
+            raise
         if self._pid == 0:
             _live(questions, grade, walls, writer, cpu_s)
         os.close(writer)
@@ -164,7 +170,11 @@ class Reaper:
     def take(self, pid: int) -> None:
         """Another one has been killed."""
         self._pids.append(pid)
-        if len(self._pids) > MAX_UNREAPED:
+        self.wait(MAX_UNREAPED)
+
+    def wait(self, left: int = 0) -> None:
+        """Until no more than `left` of them hold memory, threads and a place in the table."""
+        while len(self._pids) > left:
             os.waitpid(self._pids.pop(0), 0)
 
 
