@@ -84,7 +84,7 @@ def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path) -> None
         input=to_line(told),
         capture_output=True,
         timeout=120,
-        env=source_environment(),
+        env={**source_environment(), "TMPDIR": str(home / "scratch")},  # as its agent says
     )
     assert done.returncode == 0, done.stderr.decode()
     facts: dict[str, Any] = json.loads(done.stdout)

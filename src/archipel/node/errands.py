@@ -37,7 +37,7 @@ from archipel.records.documents import (
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
 from archipel.records.programmes import any_from_canonical
-from archipel.records.recipe_form import InvalidRecipe, RecipeForm
+from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.statements import LeaseGranted, RunOpened
 from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
@@ -67,7 +67,7 @@ class OpenRun:
     model: Path
     recipe: tuple[bytes, str | None] | None = None
     """Its canonical bytes and the name of its secret, once they were needed."""
-    data: tuple[Path, ...] = ()
+    data: tuple[str, ...] = ()
     """Files of this machine that its recipe names."""
 
 
@@ -215,7 +215,7 @@ class Errands:
                     f"the recipe of {run.opened.run} cannot be used here: {error}"
                 ) from None
             run.recipe = data, recipe.secret_name
-            run.data = _files_named_by(recipe)
+            run.data = recipe.data_paths
         data, secret = run.recipe
         return data, self._secret(secret)
 
@@ -288,10 +288,6 @@ class Errands:
         wanted = list(blobs)
         paths = await self._supply.fetch(*wanted)
         return {blob.digest: path for blob, path in zip(wanted, paths, strict=True)}
-
-
-def _files_named_by(recipe: RecipeForm) -> tuple[Path, ...]:
-    return tuple(Path(path).absolute() for path in recipe.data_paths)
 
 
 def _needs(spec: Spec) -> Needs:

@@ -72,8 +72,11 @@ class _Start:
     ranks: int
 
 
-def _covers(setup: Setup, path: Path) -> bool:
-    return any(path.resolve().is_relative_to(folder.resolve()) for folder in setup.readable)
+def _not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
+    """Those that are there and that the child may not read; from the folder that it works in as well."""
+    readable = [folder.resolve() for folder in setup.readable]
+    there = [path for path in map(Path.resolve, map(Path, paths)) if path.exists()]
+    return [path for path in there if not any(map(path.is_relative_to, readable))]
 
 
 def _program(ranks: int) -> list[str]:
@@ -140,7 +143,7 @@ class Worker:
         """Still running."""
         return self._process.returncode is None
 
-    async def let_read(self, paths: Sequence[Path]) -> bool:
+    async def let_read(self, paths: Sequence[str]) -> bool:
         """See that the child may read these files; True when a new one had to start for it.
 
         A fence cannot be moved, so the child that knew nothing of the files ends.
@@ -149,7 +152,7 @@ class Worker:
             WorkerLost: the new one did not come up.
         """
         start = self._start
-        fresh = [path for path in paths if path.exists() and not _covers(start.setup, path)]
+        fresh = _not_covered(start.setup, paths)
         if not fresh:
             return False
         await self.kill()
