@@ -7,6 +7,7 @@ Law: an entry is a function of the dataset's settings and the number (and of the
 
 import contextlib
 import dataclasses
+import io
 import json
 import random
 import re
@@ -54,7 +55,7 @@ class Entries:
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The entry of this number. Raises one of ENTRY_FAULTS when there is none."""
         self._dataset.size = self._size
-        with _global_chance(number):
+        with _global_chance(number), contextlib.redirect_stdout(_Nowhere()):
             entry: dict[str, Any] = self._dataset[number % self._period if self._period else number]
         if _ASKS_ELSEWHERE.search(entry["question"]):
             raise LookupError(f"entry {number} asks the clock or the machine for its answer")
@@ -62,7 +63,15 @@ class Entries:
 
     def score(self, answer: str, entry: dict[str, Any]) -> float:
         """The dataset's own."""
-        return float(self._dataset.score_answer(answer, entry))
+        with contextlib.redirect_stdout(_Nowhere()):
+            return float(self._dataset.score_answer(answer, entry))
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes what generators print: a command's output is for its own figures."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 @contextlib.contextmanager
