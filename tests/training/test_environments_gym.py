@@ -161,10 +161,11 @@ def test_a_dataset_whose_every_entry_fails_is_refused_when_the_recipe_is_read(mo
         gym(task="any")
 
 
-def test_code_that_asks_the_clock_is_no_task(monkeypatch):
+@pytest.mark.parametrize("code", ["time.time()", "read('/tmp/tmphhzhvllb')", "datetime.now()"])
+def test_code_that_asks_the_clock_or_the_machine_is_no_task(monkeypatch, code):
     class Clock(Shrinking):
         def __getitem__(self, number):
-            asks = "time.time()" if number % 2 else "add(1, 2)"
+            asks = code if number % 2 else "add(1, 2)"
             return {"question": f"{number}: what is {asks}?", "answer": "3"}
 
     monkeypatch.setattr(gym_entries, "_make_dataset", lambda name, values, size: Clock())
