@@ -31,7 +31,7 @@ _RESERVED = ("seed", "size")
 _FAR = 2**47
 _ASKS_ELSEWHERE = re.compile(
     r"\b(?:time\.time|perf_counter|datetime\.(?:now|utcnow|today)|date\.today|uuid|urandom|secrets\.|"
-    r"tempfile|getpid|environ|open\(|SystemRandom|(?:default_rng|RandomState|Random)\(\))|/tmp/| at 0x[0-9a-f]"
+    r"tempfile|getpid|environ|open\(|SystemRandom|(?:default_rng|RandomState|Random)\(\))|/tmp/|0x[0-9a-f]{8}"
 )
 """Code in a question whose result hangs on the clock or the machine: it has no one right answer."""
 
