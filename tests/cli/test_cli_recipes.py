@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from archipel.cli.doors import Mendable
 from archipel.cli.recipes import find_any_recipe, find_recipe
 
 RECIPE = """
@@ -37,3 +38,11 @@ def test_a_shipped_recipes_files_lie_in_the_folder_at_hand(
     monkeypatch.chdir(tmp_path)
     path = find_recipe("gsm8k").environment.parameters["path"]
     assert path == str(tmp_path / "gsm8k_train.jsonl")
+
+
+def test_a_folder_whose_name_is_no_text_ends_as_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    (folder / "add.toml").write_text(RECIPE)
+    with pytest.raises(Mendable, match="cannot stand in a recipe"):
+        find_recipe(str(folder / "add.toml"))

@@ -156,17 +156,8 @@ def test_a_temperature_that_cannot_travel_is_refused_in_a_sentence(temperature: 
         parse_recipe(text)
 
 
-def test_only_what_names_a_file_is_placed() -> None:
-    def beside(name: str) -> str:
-        return name if name.startswith("/") else f"/data/{name}"
-
-    parameters = {"path": "a.jsonl", "test_path": "/b.jsonl", "template": "{question}"}
+def test_files_are_what_a_parameter_called_path_says() -> None:
+    parameters = {"path": "a", "test_path": "/b", "pathway": "c", "far_path": 3, "other_path": ""}
     section = {"name": "jsonl", "parameters": parameters}
     recipe = Recipe.model_validate({"run": {"name": "r", "versions": 1}, "environment": section})
-    moved = recipe.with_files(beside)
-    placed = {"path": "/data/a.jsonl", "test_path": "/b.jsonl", "template": "{question}"}
-    assert moved.environment.parameters == placed
-    assert moved.with_files(beside) == moved
-    assert sampling(1.0).with_files(beside) == sampling(1.0)
-    with pytest.raises(InvalidRecipe, match="cannot stand in a recipe"):
-        recipe.with_files(lambda name: "/\udcff/" + name)
+    assert recipe.data_paths == ("a", "/b")

@@ -80,6 +80,22 @@ def test_a_dataset_that_is_a_list_has_a_task_for_every_number_and_the_same_each_
         assert there.grade(task, task.detail["answer"], True) == 1.0
 
 
+def test_what_a_generator_prints_reaches_no_output(monkeypatch, capsys):
+    class Talking(Shrinking):
+        def __getitem__(self, number):
+            print("Error executing code")
+            return {"question": f"{number}?", "answer": "A"}
+
+        def score_answer(self, answer, entry):
+            print("close")
+            return 0.5
+
+    monkeypatch.setattr(gym_entries, "_make_dataset", lambda name, values, size: Talking())
+    environment = gym(task="any")
+    assert environment.grade(environment.task("train", 1), "B", True) == 0.5
+    assert capsys.readouterr().out == ""
+
+
 class Shrinking:
     """A dataset that refuses some numbers, and then all beyond them."""
 
@@ -145,10 +161,11 @@ def test_a_dataset_whose_every_entry_fails_is_refused_when_the_recipe_is_read(mo
         gym(task="any")
 
 
-def test_code_that_asks_the_clock_is_no_task(monkeypatch):
+@pytest.mark.parametrize("code", ["time.time()", "read('/tmp/tmphhzhvllb')", "datetime.now()"])
+def test_code_that_asks_the_clock_or_the_machine_is_no_task(monkeypatch, code):
     class Clock(Shrinking):
         def __getitem__(self, number):
-            asks = "time.time()" if number % 2 else "add(1, 2)"
+            asks = code if number % 2 else "add(1, 2)"
             return {"question": f"{number}: what is {asks}?", "answer": "3"}
 
     monkeypatch.setattr(gym_entries, "_make_dataset", lambda name, values, size: Clock())

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from archipel.cli.doors import Mendable
+from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
-from archipel.records.recipe import Recipe, parse_recipe
+from archipel.records.recipe import Recipe, names_file, parse_recipe
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm
 
 MAX_RECIPE_BYTES = 1024 * 1024
@@ -52,9 +53,22 @@ def _read(name: str, parse: Callable[[str], R]) -> R:
 
 
 def _placed(recipe: R, folder: Path) -> R:
+    """The recipe with every file of its environment by its whole path. Raises InvalidRecipe."""
     if not isinstance(recipe, Recipe):
         return recipe
-    return recipe.with_files(lambda file: str(folder / file))
+    section = recipe.environment
+    placed = {
+        key: str(folder / value)
+        for key, value in section.parameters.items()
+        if names_file(key) and isinstance(value, str) and value
+    }
+    environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
+    moved = recipe.model_copy(update={"environment": environment})
+    try:
+        moved.canonical_bytes()
+    except NotCanonical as error:
+        raise InvalidRecipe(f"{str(folder)!r:.200} cannot stand in a recipe: {error}") from None
+    return moved
 
 
 def _folder(name: str) -> Path:

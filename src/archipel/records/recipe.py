@@ -6,7 +6,6 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
-from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Literal, Self
 
@@ -15,7 +14,6 @@ from pydantic import Field, field_validator, model_validator
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_form import (
-    InvalidRecipe,
     RecipeForm,
     RunHeader,
     Section,
@@ -257,24 +255,6 @@ class Recipe(RecipeForm):
             del sections["prompt"]
         return canonical_json(without_floats(sections))
 
-    def with_files(self, place: Callable[[str], str]) -> Self:
-        """The recipe with every one of its `data_paths` where `place` finds it.
-
-        Raises:
-            InvalidRecipe: that place has no place in a record.
-        """
-        section = self.environment
-        placed = {key: place(value) for key, value in self._named_files.items()}
-        if not placed:
-            return self
-        environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
-        moved = self.model_copy(update={"environment": environment})
-        try:
-            moved.canonical_bytes()
-        except NotCanonical as error:
-            raise InvalidRecipe(f"{placed!r:.200} cannot stand in a recipe: {error}") from None
-        return moved
-
     @property
     def secret_name(self) -> str | None:
         """`environment.secret`."""
@@ -283,15 +263,17 @@ class Recipe(RecipeForm):
     @property
     def data_paths(self) -> tuple[str, ...]:
         """Parameters of the environment that are called `path` or `..._path`."""
-        return tuple(self._named_files.values())
+        parameters = self.environment.parameters.items()
+        return tuple(
+            value
+            for key, value in parameters
+            if names_file(key) and isinstance(value, str) and value
+        )
 
-    @property
-    def _named_files(self) -> dict[str, str]:
-        return {
-            key: value
-            for key, value in self.environment.parameters.items()
-            if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
-        }
+
+def names_file(key: str) -> bool:
+    """Whether this parameter of an environment says where a file is."""
+    return key == "path" or key.endswith("_path")
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -7,6 +7,7 @@ Law: an entry is a function of the dataset's settings and the number (and of the
 
 import contextlib
 import dataclasses
+import io
 import json
 import random
 import re
@@ -29,7 +30,8 @@ _RESERVED = ("seed", "size")
 """The run's seed and random access decide these."""
 _FAR = 2**47
 _ASKS_ELSEWHERE = re.compile(
-    r"\b(?:time\.time|perf_counter|datetime\.(?:now|utcnow|today)|date\.today|uuid|urandom|secrets\.|tempfile)"
+    r"\b(?:time\.time|perf_counter|datetime\.(?:now|utcnow|today)|date\.today|uuid|urandom|secrets\.|"
+    r"tempfile|getpid|environ|open\(|SystemRandom|(?:default_rng|RandomState|Random)\(\))|/tmp/|0x[0-9a-f]{8}"
 )
 """Code in a question whose result hangs on the clock or the machine: it has no one right answer."""
 
@@ -54,7 +56,7 @@ class Entries:
     def __getitem__(self, number: int) -> dict[str, Any]:
         """The entry of this number. Raises one of ENTRY_FAULTS when there is none."""
         self._dataset.size = self._size
-        with _global_chance(number):
+        with _global_chance(number), contextlib.redirect_stdout(_Nowhere()):
             entry: dict[str, Any] = self._dataset[number % self._period if self._period else number]
         if _ASKS_ELSEWHERE.search(entry["question"]):
             raise LookupError(f"entry {number} asks the clock or the machine for its answer")
@@ -62,7 +64,15 @@ class Entries:
 
     def score(self, answer: str, entry: dict[str, Any]) -> float:
         """The dataset's own."""
-        return float(self._dataset.score_answer(answer, entry))
+        with contextlib.redirect_stdout(_Nowhere()):
+            return float(self._dataset.score_answer(answer, entry))
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes what generators print: a command's output is for its own figures."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 @contextlib.contextmanager

@@ -36,12 +36,20 @@ _UNIT = re.compile(
 """May be glued to a number; other letters may be part of it, as in 5k or 2x."""
 _OPERATOR = re.compile(r"[-+*/^=\u00d7÷·~±<>≤≥≠≈\u2212\u2013—:x|\\]+|\\(?:times|cdot|div)|\*\*")
 _ENLARGES = re.compile(
-    r"(?:hundred|thousand|million|billion|trillion|dozen|score|lakh|crore|half|halve|third|quarter|fourth|"
-    r"fifth|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth|k|m|b|bn|mn|mln|mil|tn|e|pi|point)s?\b|"
-    r"(?:squared|cubed|plus|minus|times|over|divided|and|or|to|factorial|choose|modulo?)\b",
+    r"(?:hundred|thousand|million|billion|trillion|dozen|lakh|crore|half|halve|third|quarter|fourth|fifth|"
+    r"sixth|seventh|eighth|ninth|tenth|hundredth|thousandth|k|m|b|bn|mn|mln|mil|tn)s?\b|"
+    r"(?:score|point|pi|e|squared|cubed|factorial|choose|modulo?)\b",
     re.IGNORECASE,
 )
-"""Words after a number that make it another one, or one of several."""
+"""Words after a number that make it another one."""
+_JOINS = re.compile(r"(?:plus|minus|times|over|divided|and|or|to|through)\b", re.IGNORECASE)
+"""Words that do so, or make it one of several, if another number follows; `3 times` is 3."""
+_NUMBER_WORD = re.compile(
+    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty)\b",
+    re.IGNORECASE,
+)
+JOINED_WITHIN = 3
+"""Words after a joining one among which another number counts as joined: `2 and a half`."""
 
 
 def number_at_start(line: str) -> Fraction | None:
@@ -76,12 +84,22 @@ def _belongs(word: str) -> bool:
 
 def _end_of_number(words: Sequence[str], place: int) -> int:
     """One past the last word that may be part of the number at `place`."""
-    while place + 1 < len(words) and words[place][-1] not in ".;!?":
+    while place + 1 < len(words) and words[place][-1] not in ".!?":
         after = words[place + 1]
-        if after.startswith(("(", "[")) or not (_belongs(after) or _ENLARGES.match(after)):
+        if after.startswith(("(", "[")):
+            break
+        if not (_belongs(after) or _ENLARGES.match(after) or _joins(words, place + 1)):
             break
         place += 1
     return place + 1
+
+
+def _joins(words: Sequence[str], place: int) -> bool:
+    """Whether the word there puts another number to the one before it."""
+    following = words[place + 1 : place + 1 + JOINED_WITHIN]
+    return _JOINS.fullmatch(words[place]) is not None and any(
+        _has_digit(word) or _ENLARGES.match(word) or _NUMBER_WORD.match(word) for word in following
+    )
 
 
 def _start_of_number(words: Sequence[str], place: int) -> int:
@@ -100,9 +118,10 @@ def _whole(words: Sequence[str]) -> Fraction | None:
     if len(text) > 2 * MAX_NUMBER_CHARS:
         return None
     opening = _OPENING.match(text)
-    text = _UNIT.sub("", _CLOSING.sub("", text[opening.end() if opening else 0 :]))
-    match = _NUMBER.fullmatch(text)
-    if match is None or len(match.group()) > MAX_NUMBER_CHARS:
+    text = text[opening.end() if opening else 0 :]
+    goes_on = text.endswith("..")  # 0.333... is no 0.333
+    match = _NUMBER.fullmatch(_UNIT.sub("", _CLOSING.sub("", text)))
+    if match is None or goes_on or len(match.group()) > MAX_NUMBER_CHARS:
         return None
     try:
         size = _size(match)
