@@ -32,6 +32,13 @@ def works_at(node: Provider) -> str | None:
     return granted.spec.run
 
 
+def fails_until_it_rests(node: Provider) -> None:
+    for _ in range(50):
+        if node.fail() is None:
+            return
+    raise AssertionError("what fails is offered again and again")
+
+
 def test_a_run_that_fails_rests_on_that_node_and_the_healthy_one_goes_on(world: World) -> None:
     started(world, "bad", "good")
     node, done = world.provider("node"), []
@@ -82,8 +89,7 @@ def test_strangers_who_say_that_all_work_fails_stop_nobody(world: World) -> None
     learner = started(world, "run")
     for number in range(12):
         liar = world.provider(f"liar {number}")
-        while liar.fail() is not None:
-            pass
+        fails_until_it_rests(liar)
     told = waits(world.state, world.now_ms)
     assert "rollout work failed 24 times in a row on 8 or more nodes" in told[0].waiting_for
     assert works_at(world.provider("honest")) == "run"
@@ -107,9 +113,9 @@ def test_a_stop_or_a_want_of_time_is_no_failure(world: World, fault: dict[str, s
 def test_what_a_machine_cannot_do_rests_there_and_says_nothing_of_the_run(world: World) -> None:
     started(world, "large", "small")
     node = world.provider("node")
-    while (run := node.fail("out of memory", "machine")) == "large":
-        pass
-    assert run == "small"
+    tried = [node.fail("out of memory", "machine") for _ in range(6)]
+    assert "small" in tried
+    assert tried.count("large") == 2
     assert world.run("large").troubles == ()
 
 
@@ -117,9 +123,8 @@ def test_the_trusted_role_does_other_runs_and_why_stuck_repeats_what_it_said(wor
     for name in ("bad", "good"):
         world.open_run(name, versions=1)
     learner = world.learner()
-    for _ in range(ASIDE_AFTER):
-        while learner.fail("cannot read gone.jsonl: no such file\x1b[2J") == "bad":
-            pass
+    for _ in range(2 * ASIDE_AFTER):  # both runs in turn
+        learner.fail("cannot read gone.jsonl: no such file\x1b[2J")
         world.tick(FIRST_REST_MS * 8)
     (bad,) = [wait for wait in waits(world.state, world.now_ms) if wait.run == "bad"]
     assert "set aside: update work failed" in bad.waiting_for
@@ -172,8 +177,7 @@ def test_an_operator_s_word_brings_back_what_rests_on_every_node(world: World) -
     learner = started(world, "run")
     nodes = [world.provider(f"node {number}") for number in range(3)]
     for node in nodes:
-        while node.fail() is not None:
-            pass
+        fails_until_it_rests(node)
     assert [node.ask() for node in nodes] == [None] * 3
     world.tick(1)
     world.retry_run("run")

@@ -18,6 +18,8 @@ ASIDE_AFTER = 3
 """Failures in a row after which work counts as set aside."""
 MAX_FAILING = 16
 """Pairs remembered of one node; the oldest are forgotten, and tried again."""
+MAX_FAILING_TRUSTED = 1000
+"""Of a node whose key an operator named; a lab has no more runs that go on."""
 MAX_NODES_NAMED = 8
 
 
@@ -29,9 +31,10 @@ def failed(
         return run, node
     before = _failing(node, run, kind)
     again = Failing(kind, run.name, 1 + (before.times if before else 0), at_ms)
-    others = _others(node, run, kind)
-    node = changed(node, failing=(*others, again)[-MAX_FAILING:])
-    if returned.fault == "machine" and node.did not in run.opened.trusted:
+    is_trusted = node.did in run.opened.trusted
+    most = MAX_FAILING_TRUSTED if is_trusted else MAX_FAILING
+    node = changed(node, failing=(*_others(node, run, kind), again)[-most:])
+    if returned.fault == "machine" and not is_trusted:
         return run, node
     known = trouble(run, kind)
     nodes = tuple(did for did in (known.nodes if known else ()) if did != node.did)

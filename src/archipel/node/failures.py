@@ -35,7 +35,8 @@ class Failures:
         self._of: dict[str | None, int] = {}
         """Run -> its failures in a row; None -> those of a child that had no work yet."""
         self.in_a_row = 0
-        """Of the run that failed last."""
+        """Of the run that failed last, up to MAX_IN_A_ROW: the lab keeps work away that goes on to fail, and
+        waits in between are taken from healthy runs."""
 
     def succeeded(self, run: str) -> None:
         """Work of `run` was done."""
@@ -51,7 +52,7 @@ class Failures:
         """
         if run is not None:
             self._of.pop(None, None)  # a child that had work did start
-        self.in_a_row = self._of.pop(run, 0) + 1
+        self.in_a_row = min(self._of.pop(run, 0) + 1, MAX_IN_A_ROW)
         self._of[run] = self.in_a_row
         for oldest in list(self._of)[:-MAX_RUNS]:
             del self._of[oldest]
