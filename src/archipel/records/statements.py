@@ -228,9 +228,7 @@ class WorkAnswered(Statement):
 
 
 class SnapshotTaken(Statement):
-    """The lab's state after the first `size` entries, as a blob; whoever replays and knows the form of these
-    bytes can check it.
-    """
+    """The lab's state after the first `size` entries, as a blob; a replay that knows its form checks it."""
 
     kind: Literal["snapshot.taken"] = "snapshot.taken"
     format: Count
