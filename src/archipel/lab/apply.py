@@ -8,6 +8,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 from typing import Any, assert_never
 
 from archipel.lab import failures
+from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Moment, Rules
@@ -97,7 +98,7 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case NodeLeft():
             return _node_left(state, statement, at_ms)
         case NodesForgotten():
-            return _nodes_forgotten(state, statement)
+            return forgotten(state, statement)
         case LeaseGranted():
             return _lease_granted(state, statement, at_ms)
         case LeaseReturned():
@@ -155,24 +156,6 @@ def _node_left(state: LabState, left: NodeLeft, at_ms: int) -> LabState:
     state = _all_given_up(state, left.author, at_ms)
     node = changed(state.nodes[left.author], last_seen_ms=at_ms, present=False)
     return _with_node(state, node)
-
-
-def _nodes_forgotten(state: LabState, forgotten: NodesForgotten) -> LabState:
-    """Balances stay; of the numbers the highest does, so that nothing old can be said again."""
-    dids = forgotten.nodes
-    for did in dids:
-        if state.nodes[did].leases:
-            raise Contradiction(f"{did} holds work, it cannot be forgotten")
-    spoken = [did for did in dids if did in state.sequences]
-    asked = [did for did in dids if did in state.asked]
-    numbers = [state.sequences[did] for did in spoken] + [state.asked[did] for did in asked]
-    return changed(
-        state,
-        nodes=state.nodes.drop(*dids),
-        sequences=state.sequences.drop(*spoken),
-        asked=state.asked.drop(*asked),
-        forgotten_seq=max(state.forgotten_seq, *numbers),
-    )
 
 
 def _all_given_up(state: LabState, did: str, at_ms: int) -> LabState:
