@@ -5,8 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.lab import refusals
+from archipel.lab.apply import Contradiction, apply
 from archipel.lab.decide import late_leases
+from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import rl
+from archipel.lab.speeds import set_back
 from archipel.records.statements import LeaseGranted, WorkAnswered
 from people import Provider
 from world import PACE, World, finish
@@ -122,6 +125,42 @@ def test_nobody_gets_a_copy_who_is_unmeasured_busy_or_as_slow(world: World, race
     assert race.quick.wait() is None, "it would be done after the first holder's deadline"
 
 
+def test_who_has_a_lease_to_make_up_for_gets_no_copy(world: World, race: Race) -> None:
+    quick = world.state.nodes[race.quick.did]
+    late, run, rules = world.state.leases[race.late.work], world.run(), RULES_OF["rollout"]
+    assert rules.copies is not None
+    assert rules.copies.expected_ms(run, quick, late.spec) is not None
+    assert rules.copies.expected_ms(run, set_back(quick, late), late.spec) is None
+
+
+def test_a_ledger_cannot_hold_a_third_grant_of_a_work_or_one_that_mixes_two(
+    world: World, race: Race
+) -> None:
+    copy = race.copied()
+    again = copy.model_copy(update={"work": f"run.{world.run().next_work}"})
+    with pytest.raises(Contradiction, match="in the hands of"):
+        apply(world.state, again, world.now_ms)
+    race.quick.give_back(copy.work)
+    (group,) = again.spec.groups  # type: ignore[union-attr]  # rollouts
+    mixed = again.spec.model_copy(update={"groups": (group, group + 1)})
+    with pytest.raises(Contradiction, match="in the hands of"):
+        apply(world.state, again.model_copy(update={"spec": mixed}), world.now_ms)
+    assert apply(world.state, again, world.now_ms).leases.keys() >= {race.late.work, again.work}
+
+
+def test_who_was_overtaken_is_not_passed_over_as_who_failed_is(world: World, race: Race) -> None:
+    race.copied()
+    race.quick.answer(next(iter(race.quick.leases.values())))
+    race.slow.leases.clear()
+    race.learner.work()
+    world.open_run("second")
+    while race.learner.work() is not None:
+        pass
+    granted = race.slow.ask()
+    assert granted is not None
+    assert granted.spec.run == "run", "the run with the least in flight, and the first by name"
+
+
 def test_a_late_lease_is_not_copied_while_there_is_other_work(world: World) -> None:
     learner = world.started(**(STARTED | {"max_staleness": 3, "groups_per_update": 2}))
     slow, quick = world.provider("slow"), world.provider("quick")
@@ -143,7 +182,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(STEPS, max_size=60))
 def test_in_every_order_of_events_each_group_is_accepted_once_and_has_two_holders_at_most(
     plan: list[tuple[str, int, int]],
