@@ -124,6 +124,34 @@ def test_a_run_that_always_fails_never_ends_a_node_and_a_healthy_one_is_done(
     assert len(failed) >= 6, "more often than a node was once ended for"
 
 
+def test_a_node_too_slow_for_its_first_leases_gets_longer_ones_and_ends_the_run(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It needs three times the shortest deadline for a group, so two leases run out, not every one."""
+    monkeypatch.setattr("archipel.node.agent.MIN_TRY_S", 0.01)
+    monkeypatch.setattr("archipel.node.patience.backoff_s", lambda attempt, draw: 0.001)
+    at_once = StubWorker.work
+
+    async def slowly(worker: StubWorker, message: DoWork, limit_s: float, *more) -> Done:
+        need_s = 0.9 * len(message.spec.groups)
+        await asyncio.sleep(min(need_s, limit_s))
+        if need_s > limit_s:
+            raise TimeUp("time is up")
+        return await at_once(worker, message, limit_s, *more)
+
+    monkeypatch.setattr(StubWorker, "work", slowly)
+    agent = at_a_lab(
+        world,
+        folder,
+        lambda a: until(complete(world), learning(world)),
+        versions=1,
+        groups_per_update=2,
+        min_deadline_ms=300,
+    )
+    assert agent.totals.works["accepted"] >= 1
+    assert agent.totals.works["lost"] <= 3, "two, or one more on a busy machine"
+
+
 def test_the_lab_is_told_whose_fault_it_was(world: World, folder: Path) -> None:
     a_node_that_fails(world, folder, WorkRefused("a prompt of 441 tokens \ud83d does not fit"), 2)
     (trouble,) = world.run("bad").troubles
