@@ -7,13 +7,16 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
+# A test process per core, a file's tests in one of them.
+WORKERS ?= 2
+
 .PHONY: demo test test-slow mutants check format clean
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -m "slow and not gpu" $(PYTEST_OPTIONS)
