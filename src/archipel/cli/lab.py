@@ -146,7 +146,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
             identity = Identity.load(folder / "lab.key")
             log = open_log(place, lab_key(identity.did).name, identity, folder / HEAD_FILE)
             click.get_current_context().call_on_close(log.close)  # until then no lab starts here
-        _, _, _, found = stored_state(ledger, folder, None)
+        found = stored_state(ledger, folder, None).found
         live, store = needed(found.state), BlobStore(folder / "blobs")
         before = store.used().total_bytes
         report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace, dry=dry_run)
