@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
+from archipel.cli.run_verify import verify
 
 RUNS_PER_PAGE = 1000
 MAX_RUNS_SHOWN = 100_000
@@ -19,7 +20,10 @@ JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 @click.group()
 def command() -> None:
-    """Open, watch, explain, stop and export runs."""
+    """Open, watch, explain, stop, export and verify runs."""
+
+
+command.add_command(verify)
 
 
 @command.command("open")
