@@ -1,29 +1,19 @@
 """`archipel ledger replay --head`: whether a ledger goes on from what its lab signed before."""
 
-import asyncio
 import io
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
-from archipel.blobs import BlobStore
 from archipel.cli.archipel import run
 from archipel.identity import Identity
-from archipel.lab.lab import Lab
-from archipel.ledger.location import open_log
 from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
-from archipel.records.statements import NodeJoined
-from people import envelope
-from specimens import CAPABILITIES
-
-LAB = Identity.from_seed(bytes(31) + b"\x09")
-Grow = Callable[[Path, int], Path]
+from small_ledger import grow
 
 
 def replay(*arguments: str) -> tuple[int, str, str]:
@@ -31,26 +21,6 @@ def replay(*arguments: str) -> tuple[int, str, str]:
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         run(["ledger", "replay", *arguments])
     return int(ended.value.code or 0), out.getvalue(), err.getvalue()
-
-
-def grow(folder: Path, first: int, num: int, now_ms: int = 1_700_000_000_000) -> Path:
-    """The lab's ledger in `folder`, after nodes number `first` to `first + num` have joined."""
-    folder.mkdir(exist_ok=True)
-    path = folder / "ledger.sqlite"
-    log = open_log(path, lab_key(LAB.did).name, LAB, folder / "ledger.head")
-
-    async def join() -> None:
-        lab = Lab(LAB, log, BlobStore(folder / "blobs"), lambda: now_ms, in_thread=False)
-        await lab.found([LAB.did])
-        for number in range(first, first + num):
-            node = Identity.from_seed(bytes(30) + number.to_bytes(2))
-            said = NodeJoined(lab=LAB.did, author=node.did, seq=1, capabilities=CAPABILITIES)
-            await lab.submit(envelope(node, said))
-            await lab.settled()
-
-    asyncio.run(join())
-    log.close()
-    return path
 
 
 def test_a_ledger_that_went_on_from_a_kept_head_holds_and_the_kept_head_moves_along(

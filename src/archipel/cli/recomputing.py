@@ -127,7 +127,9 @@ class Recomputing:
                     if mean != told and regrading.faults > before:
                         raise NotKept("a grading ran out of time or crashed here")
                     if mean != told:
-                        raise BadPayload(f"{mean} micro here, {told} in the ledger")
+                        raise BadPayload(
+                            f"{mean} micro-units here, {told} in the ledger; a wrong secret gives this, too"
+                        )
                     self._findings.checked[what] += 1
 
     def _batch(self, version: int) -> Mapping[int, list[Rollout]]:
@@ -149,12 +151,20 @@ class Recomputing:
             self._same(remaking.policy, self._story.updates[start], "starts of updates")
             for number in range(start + 1, last + 1):
                 self._findings.progress(f"update {number} of {last}")
-                self._made_again(remaking, number)
+                if not self._is_made_again(remaking, number):
+                    after = f"version {number} could not be made again"
+                    self._findings.missing["updates", after] += last - number
+                    break
 
-    def _made_again(self, remaking: "Remaking", number: int) -> None:
-        with self._findings.looking("updates", f"version {number}", BadPayload):
+    def _is_made_again(self, remaking: "Remaking", number: int) -> bool:
+        """Whether this version came out the same; if not, the next ones cannot either."""
+        from archipel.work.verifying import CANNOT_BE_MADE
+
+        with self._findings.looking("updates", f"version {number}", *CANNOT_BE_MADE):
             made = remaking.next(*self._inputs(number))
             self._same(made, self._story.updates[number], "updates made again")
+            return True
+        return False
 
     def _last(self, start: int) -> int:
         """The last version to make again, after `start`; the others are counted as not checked."""
@@ -175,7 +185,7 @@ class Recomputing:
         if policy != update.answer.policy:
             raise BadPayload(
                 f"this machine makes it {policy}, the ledger says {update.answer.policy}; another kind "
-                "of processor or number of threads may round otherwise, the trusted role's own does not"
+                "of processor or number of threads may round otherwise"
             )
         self._findings.checked[what] += 1
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, home_folder, mending, show
+from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
@@ -38,7 +38,7 @@ class Updates(click.ParamType):
 
 @click.command()
 @click.argument("name")
-@click.option("--lab", "url", metavar="URL", help="A lab that runs [the home's copy].")
+@click.option("--lab", "url", metavar="URL", help=f"A lab that runs [{DEFAULT_LAB_URL}].")
 @click.option("--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one.")
 @click.option("--expect", metavar="DID", help="Refuse the ledger of any other lab.")
 @click.option(
@@ -104,6 +104,8 @@ def verify(
 
     if url is not None and home is not None:
         raise click.UsageError("--lab reads over HTTP; give it without --home")
+    if home is None:
+        url = url or DEFAULT_LAB_URL
     story, scratch = RunStory(name), home_folder("verify", None)
     checked = read_ledger(
         url,
@@ -121,7 +123,7 @@ def verify(
         scratch=scratch,
     )
     _use_threads(threads)
-    with _blobs(url, home, scratch, max_gb) as blobs:
+    with _blobs(url, home or scratch, scratch, max_gb) as blobs:
         findings, stopped = Findings(lambda where: click.echo(where, err=True)), False
         try:
             with mending(ValueError):
@@ -141,12 +143,12 @@ def verify(
 
 
 @contextmanager
-def _blobs(url: str | None, home: Path | None, scratch: Path, max_gb: float) -> "Iterator[Blobs]":
+def _blobs(url: str | None, home: Path, scratch: Path, max_gb: float) -> "Iterator[Blobs]":
     from archipel.blobs import BlobStore
     from archipel.cli.run_blobs import HomeBlobs, LabBlobs
 
     if url is None:
-        yield HomeBlobs(home or home_folder("lab", None))
+        yield HomeBlobs(home)
         return
     with mending(OSError):
         store = BlobStore(scratch / "blobs", quota_bytes=int(max_gb * GIB))
