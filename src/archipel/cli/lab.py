@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from archipel.cli.doors import Mendable, home_folder, log_to, mending, show
+from archipel.cli.lab_backup import backup, restore
+from archipel.cli.lab_status import status
 from archipel.cli.ledger import HEAD_FILE
 
 DEFAULT_PORT = 8440
@@ -13,6 +15,10 @@ DEFAULT_PORT = 8440
 @click.group()
 def command() -> None:
     """Run a lab."""
+
+
+for each in (status, backup, restore):
+    command.add_command(each)
 
 
 @command.command()

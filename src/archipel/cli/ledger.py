@@ -200,7 +200,7 @@ def stored_state(
     elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
         head_file = Path(ledger).parent / HEAD_FILE
     place = ledger or home_folder("lab", home) / "ledger.sqlite"
-    did = _expected(_opened_by(read_first_entry(place)), expect)
+    did = _expected(opened_by(read_first_entry(place)), expect)
     known = _earlier_heads(earlier, did)
     log = read_log(place, lab_key(did), head_file)
     try:
@@ -219,7 +219,7 @@ def _earlier_heads(paths: Sequence[Path], did: str) -> "list[EarlierHead]":
     return [EarlierHead(path, lab_key(did)) for path in paths]
 
 
-def _opened_by(entry: bytes) -> str:
+def opened_by(entry: bytes) -> str:
     """The lab whose ledger begins with this entry."""
     from archipel.lab.entry import read_entry
     from archipel.records.statements import LabOpened
@@ -249,7 +249,7 @@ def _fold(
     first = next(told, None)
     if first is None:
         raise Mendable("this ledger has no entries yet")
-    if _opened_by(first) != did:
+    if opened_by(first) != did:
         raise Mendable(f"entry 0 opens the ledger of another lab than {did}")
     try:
         return replayed(did, chain([first], told), seen)

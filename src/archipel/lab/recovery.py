@@ -137,6 +137,11 @@ def _from_snapshot(log: Entries, blobs: Blobs) -> LabState | None:
     return None
 
 
+def newest_snapshot(log: Entries) -> SnapshotTaken | None:
+    """The newest snapshot that the ledger announces; None if there is none lately."""
+    return next(_snapshots(log), None)
+
+
 def _snapshots(log: Entries) -> Iterator[SnapshotTaken]:
     """Newest first."""
     end = log.size
