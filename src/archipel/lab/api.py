@@ -70,6 +70,20 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
         docs_url=None,  # the framework's page is a third party's script from a third party's server
         redoc_url=None,
     )
+    errors = _answering_errors(api)
+    doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
+    lanes = record_routes(api, lab, doorman)
+    traffic = Traffic()
+    api.add_middleware(Lanes, lanes=lanes, errors=errors)
+    api.add_middleware(CountingDoor, traffic=traffic)
+    view_routes(api, lab, traffic)
+    blob_routes(api, lab)
+    _describe(api)
+    return api
+
+
+def _answering_errors(api: FastAPI) -> dict[type[Exception], OnError]:
+    """Whatever is raised on the way becomes a problem document; returns what becomes of the lab's own."""
     errors: dict[type[Exception], OnError] = {
         Refused: _refused,
         ClientDisconnect: _hung_up,
@@ -80,15 +94,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
         api.add_exception_handler(kind, answer)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http_error)
-    doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
-    lanes = record_routes(api, lab, doorman)
-    traffic = Traffic()
-    api.add_middleware(Lanes, lanes=lanes, errors=errors)
-    api.add_middleware(CountingDoor, traffic=traffic)
-    view_routes(api, lab, traffic)
-    blob_routes(api, lab)
-    _describe(api)
-    return api
+    return errors
 
 
 def _describe(api: FastAPI) -> None:
