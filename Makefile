@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow mutants check format clean
+.PHONY: demo test test-slow mutants fuzz check format clean
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
@@ -25,6 +25,11 @@ SEED ?= 1
 JOBS ?= 2
 mutants: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m mutants.session $(ROOM) --count $(COUNT) --seed $(SEED) --jobs $(JOBS) $(MUTANTS_OPTIONS)
+
+# Which bytes of a stranger bring a reader down? SEEDS inputs for each; FUZZ_OPTIONS: --first N, --only READER
+SEEDS ?= 2000
+fuzz: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m fuzz.session --seeds $(SEEDS) $(FUZZ_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests
