@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.manifest import BadWeights, Manifest, describe
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records import documents
-from archipel.records.parcel import BadParcel, pack_parcel, unpack_parcel
+from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
 from archipel.records.payload import BadPayload
 from archipel.records.programmes import parse_any
 from archipel.records.programmes.rl import RlPace
@@ -46,9 +47,10 @@ from archipel.work.messages import (
     read_to_child,
     to_line,
 )
+from door import PROBLEM_MEDIA_TYPE, Door
 from specimens import POLICY, SMALL
 from tiny import tiny_recipe
-from world import PACE
+from world import PACE, World
 
 SIGNER = Identity.from_seed(bytes(31) + b"\x0b")
 ORIGIN = lab_key(SIGNER.did).name
@@ -87,7 +89,7 @@ def _config(data: bytes) -> object:
 
 
 def _readers() -> dict[str, Reader]:
-    return _records() | _payloads() | _versions() | _texts()
+    return _records() | _payloads() | _versions() | _texts() | _doors()
 
 
 def _records() -> dict[str, Reader]:
@@ -184,5 +186,39 @@ def _texts() -> dict[str, Reader]:
         "snapshots": Reader(decode_state, (snapshot,), (BadSnapshot,)),
     }
 
+
+class Broken(AssertionError):
+    """The lab's door gave no answer that it documents."""
+
+
+def _doors() -> dict[str, Reader]:
+    """The lab's own door: it may refuse whatever comes, and nothing comes out but its answers."""
+    sealed = [sign(SIGNER, encode(each), RECORD_TYPE).to_json() for each in SMALL.values()]
+    submitted = [documents.Submitted(record=each.decode()) for each in sealed]
+    asked = [documents.Asked(request=each.decode()) for each in sealed]
+    parcels = [pack_parcel(each.model_dump_json().encode(), (b"blob",)) for each in submitted]
+    wanted = [pack_parcel(each.model_dump_json().encode(), ()) for each in asked]
+
+    @cache
+    def door() -> Door:
+        world = World()
+        world.open_run()
+        return Door(world)
+
+    def posted(path: str, data: bytes) -> None:
+        kind = MEDIA_TYPE if data.startswith(b"APCL") else "application/json"
+        headers = {"Content-Type": kind}
+        answer = door().request("POST", path, content=data, headers=headers, params=_NOW[path])
+        is_problem = answer.headers.get("content-type") == PROBLEM_MEDIA_TYPE
+        if answer.status_code >= 500 or (answer.status_code >= 400 and not is_problem):
+            raise Broken(f"{answer.status_code}: {answer.text:.200}")
+
+    return {
+        "the door, /records": Reader(partial(posted, "/records"), (*sealed, *parcels), ()),
+        "the door, /leases": Reader(partial(posted, "/leases"), (*sealed, *wanted), ()),
+    }
+
+
+_NOW: dict[str, dict[str, str]] = {"/records": {}, "/leases": {"wait_s": "0"}}
 
 READERS = _readers()
