@@ -18,7 +18,9 @@ from world import TERMS, World
 
 
 def story() -> World:
-    """Two runs, one stopped; leases answered, returned, expired, lost; nodes that leave and are forgotten."""
+    """Two runs, one stopped, one whose work failed and was retried; leases answered, returned, expired, lost;
+    nodes that leave and are forgotten.
+    """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
     quick, slow = world.provider("quick", 40_000), world.provider("slow", 400)
@@ -32,7 +34,11 @@ def story() -> World:
     _kept(quick)
     quick.leases.clear()
     _answered(world, quick)
+    quick.fail()
+    quick.fail("out of memory", "machine")
+    learner.fail("cannot read a file")
     _snapshot(world)
+    world.retry_run("second")
     leaver = world.provider("leaver")
     leaver.leave()
     forgotten = forgettable(world.state, world.now_ms, 1)

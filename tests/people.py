@@ -96,9 +96,16 @@ class Provider:
             self.leases[granted.work] = granted
         return granted
 
-    def give_back(self, work: str) -> None:
+    def give_back(self, work: str, reason: str = "busy", **fault: str) -> None:
         self.leases.pop(work, None)
-        self.speak(LeaseReturned, work=work, reason="busy")
+        self.speak(LeaseReturned, work=work, reason=reason, **fault)
+
+    def fail(self, reason: str = "no room for the prompt", fault: str = "work") -> str | None:
+        """Ask, and give back what came; the run whose work it was."""
+        granted = self.ask()
+        if granted is not None:
+            self.give_back(granted.work, reason, fault=fault)
+        return None if granted is None else granted.spec.run
 
     def put(self, data: bytes) -> BlobRef:
         """Bytes that an answer will name."""

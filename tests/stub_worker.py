@@ -37,6 +37,7 @@ class StubWorker:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.protections = ("network",)
+        self.pid = 1
         self.alive = True
 
     @classmethod

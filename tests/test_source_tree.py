@@ -15,7 +15,7 @@ START_ALL = """
 import asyncio, sys
 from pathlib import Path
 from archipel.bench.site import Site
-from archipel.cli.agents import readable_folders
+from archipel.cli.doors import readable_folders
 from archipel.node.worker import Worker, WorkerLost
 from archipel.work.messages import Setup
 

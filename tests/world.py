@@ -28,6 +28,7 @@ from archipel.records.statements import (
     LeaseGranted,
     ModelFile,
     RunOpened,
+    RunRetried,
     RunStopped,
     Statement,
     decode,
@@ -156,6 +157,9 @@ class World:
 
     def stop_run(self, name: str = "run") -> None:
         self.speak(self.operator, RunStopped, run=name, reason="enough")
+
+    def retry_run(self, name: str = "run") -> None:
+        self.speak(self.operator, RunRetried, run=name)
 
     def provider(self, name: str, speed_milli: int = 0, *, join: bool = True) -> "Provider":
         provider = Provider(self, identity(name), speed_milli)

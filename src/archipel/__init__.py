@@ -3,8 +3,6 @@
 The rooms, their order and their laws stand in ARCHITECTURE.md.
 """
 
-from pathlib import Path
-
 __version__ = "0.1.0"
 
 
@@ -19,6 +17,8 @@ def source_environment() -> dict[str, str]:
     An installed package is found without help: naming its folder would put all that is installed
     beside it before the standard library.
     """
+    from pathlib import Path  # the program hears Ctrl-C in order only once this module is loaded
+
     folder = Path(__file__).resolve().parents[1]
     if folder.name in ("site-packages", "dist-packages"):
         return dict(SAME_HASHES)

@@ -6,8 +6,7 @@ import sys
 import pytest
 
 from archipel import source_environment
-from archipel.cli.agents import readable_folders
-from archipel.cli.doors import child_environment
+from archipel.cli.doors import child_environment, readable_folders
 
 PATHS = {"PYTHONPATH": str(readable_folders()[0])}
 ASK = (

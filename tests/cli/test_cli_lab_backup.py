@@ -164,5 +164,9 @@ def test_the_status_of_a_lab_that_does_not_run_comes_from_its_files(
     code, out, _ = lab("status", "--home", str(home))
     assert "4 entries, newest snapshot none yet" in out
     assert "archipel.lab/" in out
-    code, out, _ = lab("status", "--home", str(tmp_path / "empty"))
+    (home / "ledger.sqlite").write_bytes(b"")
+    code, out, _ = lab("status", "--home", str(home))
     assert (code, "there is no ledger at" in out) == (1, True)
+    code, _, err = lab("status", "--home", str(tmp_path / "empty"))
+    assert (code, "there is no lab at" in err) == (1, True)
+    assert not (tmp_path / "empty").exists()

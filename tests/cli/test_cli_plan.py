@@ -122,7 +122,10 @@ def test_constants_are_listed_in_every_vintage_with_their_source() -> None:
     assert [row["vintage"] for row in rows] == sorted(row["vintage"] for row in rows)
 
 
-def test_a_budget_becomes_a_recipe_that_a_run_accepts(tmp_path: Path) -> None:
+def test_a_budget_becomes_a_recipe_that_a_run_accepts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     out = tmp_path / "planned.toml"
     shown = _plan("recipe", "--budget", "200 USD", "--groups", "32", "--out", str(out))
     assert shown.exit_code == 0, shown.output

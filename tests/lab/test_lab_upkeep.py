@@ -361,6 +361,10 @@ def test_a_state_has_the_same_bytes_in_whatever_pieces_they_are_made(
         snapshots._Saved(FORMAT, told.state), mode="json", fallback=snapshots._plain
     )
     whole["state"]["operators"] = sorted(whole["state"]["operators"])
+    for table, fields in snapshots.LATER.items():
+        for row in whole["state"][table].values():
+            for empty in [name for name in fields if not row[name]]:
+                del row[empty]
     expected, pieces = canonical_json(whole), []
 
     def watched(value: Any) -> bytes:

@@ -492,3 +492,17 @@ def test_weights_that_are_not_whole_are_found_without_reading_them(
     file.write_bytes(spoil(file.read_bytes()))
     with pytest.raises(InvalidModel, match=r"model\.safetensors"):
         stored_kinds(folder)
+
+
+def test_text_that_a_vocabulary_lacks_is_refused_and_added_tokens_are_not_lacking() -> None:
+    tokenizer = character_tokenizer()
+    tokenizer.backend.add_tokens(
+        [AddedToken("[TAG]", special=False), AddedToken("<S>", special=True)]
+    )
+    assert tokenizer.encode("a[TAG]b<S>") == [3, 64, 4, 65]
+    assert tokenizer.encode_prompt("a[TAG]b") == [1, 3, 64, 4]
+    for text in ("a[TAG", "TAG", "b\t"):
+        with pytest.raises(UnknownText, match="nothing for"):
+            tokenizer.encode(text)
+    with pytest.raises(UnknownText, match="nothing for"):
+        tokenizer.encode_prompt("a<S>")

@@ -38,5 +38,6 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[StubWorker]]:
     monkeypatch.setattr(
         "archipel.node.patience.backoff_s", lambda attempt, draw: backoff_s(attempt, draw) / 20
     )
+    monkeypatch.setattr("archipel.lab.failures.FIRST_REST_MS", 10)
     yield StubWorker
     StubWorker.reset()

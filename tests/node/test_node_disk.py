@@ -11,8 +11,7 @@ import pytest
 
 from agents import at_a_lab, complete, learning, settings, until
 from archipel.blobs import BlobStore, StorageFull
-from archipel.cli.agents import readable_folders
-from archipel.cli.doors import child_environment
+from archipel.cli.doors import child_environment, readable_folders
 from archipel.node import operator as operator_module
 from archipel.node.agent import Agent
 from archipel.node.cache import PARTIAL_IDLE_S, Cache

@@ -21,11 +21,13 @@ from agents import (
     until,
 )
 from archipel.blobs import StorageFull
-from archipel.lab.programmes import rl
 from archipel.node import delivery
 from archipel.node.agent import Agent
+from archipel.node.errands import Unapproved, Unprepared
+from archipel.node.exchange import LabRefused
 from archipel.node.patience import NodeFailed
 from archipel.node.totals import Totals
+from archipel.node.worker import TimeUp, WorkerLost, WorkRefused
 from archipel.records.statements import LeaseGranted, NodeLeft
 from archipel.work.messages import Done, DoWork
 from live import live
@@ -77,21 +79,103 @@ def once_a_new_child_came(send):
     return late
 
 
-def test_a_machine_on_which_work_always_fails_ends_with_a_sentence(
+def a_node_that_fails(world: World, folder: Path, fault: Exception, times: int) -> list[str]:
+    """How its leases ended, when a good run was done beside one whose work it fails `times` times."""
+    failed: list[str] = []
+
+    def act(worker: StubWorker, message: DoWork) -> Done:
+        if message.spec.run == "bad":
+            failed.append(message.work)
+            worker.alive = not isinstance(fault, WorkerLost)
+            raise fault
+        return honest(worker, message)
+
+    world.open_run("bad", **SLOW)
+
+    async def story(agent: Agent) -> None:
+        step = learning(world)
+        StubWorker.script = [act] * 1000
+        await until(lambda: complete(world)() and len(failed) >= times, step)
+
+    agent = at_a_lab(world, folder, story)
+    assert agent.totals.works["accepted"] > 0
+    return failed
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        WorkRefused("the prompt of group 3 does not fit"),
+        WorkRefused("out of memory", "machine"),
+        WorkRefused("no space left on the disk", None),
+        WorkerLost("the child ended with code -11"),
+        TimeUp("time is up"),
+        Unprepared("the recipe cannot be used here"),
+        Unapproved("the operator did not approve it"),
+        LabRefused("missing-blob", "gone", 404),
+        RecursionError("of a kind that nobody foresaw"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_a_run_that_always_fails_never_ends_a_node_and_a_healthy_one_is_done(
+    world: World, folder: Path, fault: Exception
+) -> None:
+    failed = a_node_that_fails(world, folder, fault, 6)
+    assert len(failed) >= 6, "more often than a node was once ended for"
+
+
+def test_the_lab_is_told_whose_fault_it_was(world: World, folder: Path) -> None:
+    a_node_that_fails(world, folder, WorkRefused("a prompt of 441 tokens \ud83d does not fit"), 2)
+    (trouble,) = world.run("bad").troubles
+    assert (trouble.kind, trouble.nodes) == ("rollout", (identity("node").did,))
+    assert trouble.reason == "a prompt of 441 tokens ? does not fit"
+    assert world.run().troubles == ()
+
+
+def test_a_machine_whose_child_never_starts_ends_with_a_sentence(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archipel.node.patience.backoff_s", lambda attempt, draw: 0.001)
-    StubWorker.script = [refuse] * 5
+
+    async def start(*arguments: object) -> StubWorker:
+        raise WorkerLost("no such library")
+
+    monkeypatch.setattr(StubWorker, "start", start)
     world.started(**SLOW)
 
     async def story() -> None:
         async with live(world) as url:
-            with pytest.raises(NodeFailed, match=r"5 times in a row .*out of memory.*child\.log"):
+            told = r"start 5 times in a row .*no such library.*child\.log"
+            with pytest.raises(NodeFailed, match=told):
                 await asyncio.wait_for(agent_of(folder, url).run(), LIMIT_S)
 
     world.await_(story())
-    assert not world.state.leases
-    assert rl.course(world.run()).pool == (0, 1)
+
+
+def test_two_machines_with_one_key_are_recognised_and_one_ends(world: World, folder: Path) -> None:
+    world.started(**MANY)
+    StubWorker.pause_s = 0.1
+    ended: list[BaseException] = []
+
+    async def story() -> None:
+        async with live(world) as url:
+            agents = [agent_of(folder, url), agent_of(folder / "copy", url)]
+            running = [asyncio.create_task(agent.run()) for agent in agents]
+            async with asyncio.timeout(LIMIT_S):
+                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            entries = world.state.size
+            for agent in agents:
+                agent.stop()
+            results = await asyncio.gather(*running, return_exceptions=True)
+            ended.extend(each for each in results if isinstance(each, BaseException))
+            assert entries < 60
+
+    (folder / "copy").mkdir()
+    world.await_(story())
+    assert ended
+    assert all(isinstance(each, NodeFailed) for each in ended)
+    assert "another machine works with this node's key" in str(ended[0])
+    world.check()
 
 
 def waits_of(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -298,7 +382,7 @@ def test_an_answer_whose_receipt_got_lost_counts_once_and_as_accepted(
 def test_a_node_the_lab_forgot_joins_again_by_itself(world: World, folder: Path) -> None:
     async def story(agent: Agent) -> None:
         await until(lambda: num_groups_of(world) > 0)
-        world.speak(identity("node"), NodeLeft, seq=agent.client.next_seq())
+        world.speak(identity("node"), NodeLeft, seq=agent.client.numbers.next())
         await until(complete(world), learning(world))
 
     at_a_lab(world, folder, story)

@@ -44,12 +44,13 @@ def test_a_node_at_work_sends_one_request_per_lease(world: World, folder: Path) 
     wire = Wire()
     agent = at_a_lab(world, folder, lambda a: until(done(world)), wire, **MANY)
     assert agent.totals.works == {"accepted": NUM_LEASES}
-    joining = ["GET /lab", f"GET /keys/{identity('node').did}", "POST /records"]
-    assert wire.requests[:3] == joining
-    assert wire.requests.pop(4).startswith("GET /blobs/"), "config.json, once"
-    working = wire.requests[3 : 3 + 1 + NUM_LEASES]
+    did = identity("node").did
+    joining = ["GET /lab", f"GET /keys/{did}", f"GET /nodes/{did}", "POST /records"]
+    assert wire.requests[:4] == joining
+    assert wire.requests.pop(5).startswith("GET /blobs/"), "config.json, once"
+    working = wire.requests[4 : 4 + 1 + NUM_LEASES]
     assert working == ["POST /leases", *["POST /records"] * NUM_LEASES]
-    assert set(wire.requests[3 + 1 + NUM_LEASES :]) <= {"POST /leases", "POST /records"}
+    assert set(wire.requests[4 + 1 + NUM_LEASES :]) <= {"POST /leases", "POST /records"}
 
 
 def test_a_site_of_two_nodes_and_an_update_role_needs_few_requests_per_update(
@@ -289,7 +290,12 @@ def test_a_trusted_role_does_no_run_whose_recipe_its_operator_does_not_know(
 @pytest.mark.parametrize(
     ("secret", "mode", "recipe", "reason"),
     [
-        (None, None, SECRET.canonical_bytes(), "needs secret 'mine'; put it into"),
+        (
+            None,
+            None,
+            SECRET.canonical_bytes(),
+            "needs secret 'mine': make one with `archipel update secret mine`, or put",
+        ),
         (b"s", 0o644, SECRET.canonical_bytes(), "may be read by others; run: chmod 600"),
         (b"s", 0o600, b"no recipe", "the recipe of real cannot be used here"),
     ],

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from agents import LIMIT_S, SLOW, agent_of, num_groups_of, until
+from archipel.node.clock import LAST_SEQ, LabClock, Numbers
 from archipel.node.exchange import LabRefused
 from archipel.node.patience import NodeFailed
+from archipel.node.sealed import NotBelieved
+from archipel.records.documents import KeyFacts
 from archipel.records.statements import NodeJoined, Statement
 from live import live
 from world import World
@@ -61,3 +64,21 @@ def test_a_node_refused_at_joining_for_what_may_pass_tries_again(
 
     world.await_(story())
     assert not full
+
+
+def test_numbers_of_our_own_are_no_other_machines() -> None:
+    clock = LabClock(ticks=lambda: 0)
+    numbers = Numbers(clock)
+    clock.set(1_000, 0, 0)
+    numbers.heard(KeyFacts(did="did", last_seq=5_000_000, now_ms=1_000))
+    numbers.begin()
+    assert not numbers.is_of_another(5_000_000), "it was said before this process began"
+    first, second = numbers.next(), numbers.next()
+    assert (first, second) == (5_000_001, 5_000_002)
+    assert not numbers.is_of_another(first)
+    assert numbers.is_of_another(second + 1)
+    numbers.forget()
+    clock.set(0, 0, 0)
+    assert numbers.next() == 1, "the lab's clock was set back, or it is another lab"
+    with pytest.raises(NotBelieved, match="last_seq"):
+        numbers.heard(KeyFacts(did="did", last_seq=LAST_SEQ + 1, now_ms=1_000))

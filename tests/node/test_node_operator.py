@@ -147,19 +147,22 @@ async def joined(world: World) -> None:
     await world.lab.submit(envelope(learner.identity, statement))
 
 
-def test_one_bad_run_never_ends_a_node_that_can_do_another(tmp_path: Path) -> None:
+def test_work_that_fails_never_ends_a_node_however_often(tmp_path: Path) -> None:
     failures = Failures(tmp_path / "child.log")
-    failures.succeeded("good")
-    for _ in range(2 * MAX_IN_A_ROW):
-        failures.failed("out of memory", "bad")
-    assert failures.in_a_row == 2 * MAX_IN_A_ROW
-    with pytest.raises(NodeFailed, match=r"times in a row on this machine \(out of memory\)"):
-        failures.failed("out of memory", "good")
+    for number in range(4 * MAX_IN_A_ROW):
+        failures.failed("out of memory", f"run-{number % 2}")
+        assert failures.in_a_row == min(number // 2 + 1, MAX_IN_A_ROW), "runs are counted apart"
+    failures.succeeded("run-0")
+    failures.failed("out of memory", "run-0")
+    assert failures.in_a_row == 1
 
 
-def test_a_machine_on_which_nothing_ever_worked_ends(tmp_path: Path) -> None:
+def test_a_machine_whose_work_process_never_starts_ends(tmp_path: Path) -> None:
     failures = Failures(tmp_path / "child.log")
-    for number in range(MAX_IN_A_ROW - 1):
-        failures.failed("out of memory", f"run-{number}")
-    with pytest.raises(NodeFailed, match=r"5 times in a row .*child\.log"):
-        failures.failed("out of memory", "run")
+    for _ in range(MAX_IN_A_ROW - 1):
+        failures.failed("no such library")
+    failures.failed("the child ended", "run")
+    for _ in range(MAX_IN_A_ROW - 1):
+        failures.failed("no such library")
+    with pytest.raises(NodeFailed, match=r"start 5 times in a row .*no such library.*child\.log"):
+        failures.failed("no such library")

@@ -103,7 +103,7 @@ def test_a_long_pause_ends_when_the_operator_is_in_a_hurry(
 
     async def story() -> None:
         interrupt = Interrupt()
-        pausing = asyncio.create_task(Patience(URL, interrupt, None).pause(3))
+        pausing = asyncio.create_task(Patience(URL, interrupt, None).pause(3, "no answer", ""))
         await some_turns()
         assert begun == [3]
         interrupt.press()

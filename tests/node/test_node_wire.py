@@ -8,7 +8,7 @@ import pytest
 from agents import at_a_lab, complete, learning, until
 from archipel.node import patience
 from archipel.node.agent import Agent
-from archipel.node.client import LAST_SEQ
+from archipel.node.clock import LAST_SEQ
 from stub_worker import StubWorker
 from wire import Wire
 from world import World

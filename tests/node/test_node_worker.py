@@ -54,9 +54,9 @@ def test_data_of_a_new_recipe_takes_a_new_child_once(
         first = worker._process.pid
         try:
             seen = [
-                await worker.let_read([tmp_path / "gone.jsonl"]),
-                await worker.let_read([data]),
-                await worker.let_read([data, *worker._start.setup.readable]),
+                await worker.let_read([str(tmp_path / "gone.jsonl")]),
+                await worker.let_read([str(data)]),
+                await worker.let_read([str(data), *map(str, worker._start.setup.readable)]),
             ]
             return [*seen, worker.alive, is_gone(first), data in worker._start.setup.readable]
         finally:

@@ -127,3 +127,37 @@ def test_every_valid_recipe_can_pace_a_lab(
         }
     )
     assert rl.WORDS.pace_of(recipe, Vocabulary(64, ())).min_deadline_ms >= 100
+
+
+def sampling(temperature: float) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "run": {"name": "r", "versions": 1},
+            "environment": {"name": "e"},
+            "sampling": {"temperature": temperature},
+        }
+    )
+
+
+@given(st.floats(1e-6, 10.0))
+def test_both_sides_of_a_run_compute_with_one_and_the_same_temperature(temperature: float) -> None:
+    recipe = sampling(temperature)
+    pace = rl.WORDS.pace_of(recipe, Vocabulary(64, ()))
+    assert isinstance(pace, rl.RlPace)
+    assert pace.temperature_micro / 1e6 == recipe.sampling.temperature
+    assert recipe_from_canonical(recipe.canonical_bytes()) == recipe
+    assert abs(recipe.sampling.temperature - temperature) <= 0.5e-6 + 1e-15
+
+
+@pytest.mark.parametrize("temperature", [0.0, 4e-7, -1.0, 10.1])
+def test_a_temperature_that_cannot_travel_is_refused_in_a_sentence(temperature: float) -> None:
+    text = f"[run]\nname='r'\nversions=1\n[environment]\nname='e'\n[sampling]\ntemperature={temperature}"
+    with pytest.raises(InvalidRecipe, match=r"sampling\.temperature: .*\(got "):
+        parse_recipe(text)
+
+
+def test_files_are_what_a_parameter_called_path_says() -> None:
+    parameters = {"path": "a", "test_path": "/b", "pathway": "c", "far_path": 3, "other_path": ""}
+    section = {"name": "jsonl", "parameters": parameters}
+    recipe = Recipe.model_validate({"run": {"name": "r", "versions": 1}, "environment": section})
+    assert recipe.data_paths == ("a", "/b")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from archipel.training import grading, grading_child, products
+from archipel.training import grading_pipe, products
 from archipel.training.batch import Group, Rollout
 from archipel.training.checkpoint import (
     BadCheckpoint,
@@ -20,12 +20,15 @@ from archipel.training.checkpoint import (
     write_checkpoint,
 )
 from archipel.training.environments import jsonl, secret_order
-from archipel.training.environments.answers import MAX_NUMBER_CHARS, final_number
+from archipel.training.environments.answers import final_number
 from archipel.training.environments.jsonl import BadProblemFile, Jsonl, read_problems
+from archipel.training.environments.numerals import MAX_NUMBER_CHARS
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import InvalidEnvironment, check_place, split_of
 from archipel.training.evaluation import evaluation_tasks, score, wilson_interval
+from archipel.training.grading_pipe import json_line
 from archipel.training.packing import SHARED_ROW_TOKENS, build, moved, plan, trees_of, usable
+from archipel.work.grading.cell import MAX_ANSWER_BYTES, describe
 
 
 def test_a_logprob_may_exceed_zero_by_rounding_alone():
@@ -102,10 +105,11 @@ def test_without_the_library_the_processor_or_the_operator_there_is_no_fast_prod
 
 
 def test_an_exceptions_words_are_cut_so_that_any_reply_fits_its_line():
-    words = grading_child._describe(ValueError("\u2028" * 9999))
+    words = describe(ValueError("\u2028" * 9999))
     assert len(words) == 500
-    reply = grading_child.json_line({"fault": "exception", "detail": words})
-    assert len(reply) <= grading.MAX_REPLY_BYTES
+    reply = json_line({"fault": "exception", "detail": words})
+    assert len(reply) <= grading_pipe.MAX_REPLY_BYTES
+    assert len(reply) <= MAX_ANSWER_BYTES
 
 
 @pytest.mark.skipif(not products.has_onednn(), reason="this processor has no such product")
@@ -262,7 +266,7 @@ def test_evaluation_takes_the_first_tasks_in_order_and_skips_repeats():
 
 def test_the_grading_process_never_raises_a_limit_it_was_given():
     code = (
-        "import resource, sys; from archipel.training import grading_child as child\n"
+        "import resource, sys; from archipel.work.grading import process as child\n"
         "if sys.argv[1:]: resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)\n"
         "child._bound_memory(); print(*resource.getrlimit(resource.RLIMIT_DATA))"
     )

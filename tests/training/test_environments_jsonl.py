@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archipel.training.environments import jsonl
-from archipel.training.environments.answers import MAX_NUMBER_CHARS, final_number
+from archipel.training.environments.answers import final_number
 from archipel.training.environments.jsonl import BadProblemFile, Jsonl, read_problems
-from archipel.training.environments.task import InvalidEnvironment
+from archipel.training.environments.numerals import MAX_NUMBER_CHARS
+from archipel.training.environments.task import InvalidEnvironment, split_of
 
 EXCERPT = Path(__file__).parents[1] / "vectors" / "gsm8k_excerpt.jsonl"
 """Five problems of GSM8K (Cobbe et al. 2021), MIT, github.com/openai/grade-school-math."""
@@ -85,7 +86,7 @@ def test_any_text_gives_a_number_or_none(text):
     [
         ("#### 1 #### 2", 2),
         ("#### 17\nwait, 18", 17),
-        ("#### 1 2 3", 3),
+        ("#### 1 2 3", None),
         ("#### -0", 0),
         ("#### .5", Fraction(1, 2)),
         ("#### 1,000,000.25", Fraction(4_000_001, 4)),
@@ -97,7 +98,7 @@ def test_any_text_gives_a_number_or_none(text):
         ("#### " + "9" * (MAX_NUMBER_CHARS + 1), None),
     ],
 )
-def test_the_last_number_after_the_mark_counts(text, value):
+def test_the_number_right_after_the_last_mark_counts(text, value):
     assert final_number(text) == value
 
 
@@ -139,6 +140,8 @@ def test_no_question_is_in_two_splits(tmp_path):
         ('{"question": "x", "answer": 3}', r"bad\.jsonl:2: expected text fields"),
         ('{"question": "x", "answer": "3"}', r"bad\.jsonl:2: the answer does not end"),
         ("[" * 40_000, r"bad\.jsonl:2: not a JSON object"),
+        (r'{"question": "cut \ud83d", "answer": "#### 1"}', r"bad\.jsonl:2: .* surrogate"),
+        (r'{"question": "x", "answer": "\udc00 #### 1"}', r"bad\.jsonl:2: .* surrogate"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
@@ -170,3 +173,8 @@ def test_a_template_without_the_question_is_refused(tmp_path):
     path = str(write(tmp_path / "sums.jsonl", problems(60)))
     with pytest.raises(InvalidEnvironment, match="question"):
         Jsonl({"path": path, "template": "Answer:"}, 0)
+
+
+def test_a_question_that_cannot_be_written_down_belongs_to_no_split():
+    with pytest.raises(InvalidEnvironment, match="surrogate"):
+        split_of("cut \ud83d")

@@ -170,3 +170,10 @@ def test_the_room_is_light_to_enter():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert said.stdout.strip() == b"[]"
+
+
+def test_what_packages_write_on_import_goes_with_the_process(monkeypatch):
+    with faulty_grader(monkeypatch) as grader:
+        folder = Path(grader._child._folder.name)
+        (folder / "cache").write_text("x")
+    assert not folder.exists()

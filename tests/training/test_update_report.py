@@ -66,6 +66,24 @@ def test_several_steps_give_the_largest_norm_the_last_rate_and_the_mean_loss():
     assert (report.tokens, report.invalid_tokens) == (6, 1)
 
 
+def test_what_was_cut_off_and_what_was_said_alike_is_counted_over_all_rollouts():
+    def said(index, *completions):
+        rollouts = tuple(
+            Rollout(tokens, (-1.0,) * len(tokens), tokens[-1] == 2) for tokens in completions
+        )
+        return Group(index, (1,), rollouts, (1.0,) * len(rollouts), 0)
+
+    groups = [
+        said(0, (7, 2), (7, 2), (7, 2), (7, 2)),
+        said(1, (7, 2), (8, 2), (9, 9), (8, 2)),
+        said(2, (5, 5), (5, 6), (6, 5), (7, 2)),
+    ]
+    report = make_report(0, groups, 0, TokenSums(), Site())
+    assert report.finished_fraction == pytest.approx(8 / 12)
+    assert report.distinct_fraction == pytest.approx((1 / 4 + 3 / 4 + 4 / 4) / 3)
+    assert report.commonest_fraction == pytest.approx(6 / 12)
+
+
 def test_a_batch_that_does_not_count_changes_no_figure():
     sums = one_step()
     sums.add(muted(some_batch()), torch.full((4,), -9.0), torch.ones(4), _flat_loss(9.0))

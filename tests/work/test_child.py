@@ -152,7 +152,8 @@ def test_what_a_run_breaks_is_told_and_the_child_works_on(tmp_path: Path, model:
     too_long = rollout_work(tmp_path, model, 1, prompt=(1,) * 1000)
     refused = child.answer(too_long)
     assert isinstance(refused, Failed)
-    assert "InvalidRequest" in refused.reason
+    assert "prompt and new tokens are 1006 together" in refused.reason
+    assert refused.fault == "work"
     missing = rollout_work(tmp_path, tmp_path / "no model", 2)
     assert isinstance(child.answer(missing), Failed)
     assert isinstance(child.answer(rollout_work(tmp_path, model, 3)), Done)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archipel import source_environment
-from archipel.cli.agents import readable_folders
+from archipel.cli.doors import readable_folders
 from archipel.records.recipe import parse_recipe
 from archipel.work.messages import Setup, to_line
 
@@ -84,7 +84,7 @@ def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path) -> None
         input=to_line(told),
         capture_output=True,
         timeout=120,
-        env=source_environment(),
+        env={**source_environment(), "TMPDIR": str(home / "scratch")},  # as its agent says
     )
     assert done.returncode == 0, done.stderr.decode()
     facts: dict[str, Any] = json.loads(done.stdout)

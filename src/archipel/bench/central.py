@@ -1,9 +1,11 @@
 """A recipe run in this one process: what benchmarks start from and compare with.
 
 Parts: `prepare` (supervised stage included), `Bench` with its sampler, grader and evaluation.
-Grading is done in process: the environments are ours and the completions of a tiny model are short.
+Environments that compare text with text grade in process: they are ours and their completions short.
+Any other may evaluate what a model says, and grades where that can do no harm.
 """
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +21,12 @@ from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import Environment, make_environment
 from archipel.training.evaluation import EXACT, evaluation_tasks
-from archipel.training.grading import Submission
+from archipel.training.grading import Grader, Submission, grader_of
 from archipel.training.groups import prompt_ids, stop_ids
 from archipel.training.rl import Rehearsal
 from archipel.training.sft import Progress, supervise
 from archipel.training.start import initial_model, supervised_stage
+from archipel.work.grading.process import PURE
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Bench:
     start: dict[str, Tensor]
     """Weights after the supervised stage, bfloat16."""
     engine: LocalEngine
+    grader: Grader | None
+    """Where the environment grades; None for in this process."""
 
     def fresh_model(self) -> Decoder:
         """A new decoder with the starting weights, fp32."""
@@ -71,6 +76,8 @@ class Bench:
 
     def grade(self, submissions: Sequence[Submission]) -> list[float]:
         """Rewards by the environment itself."""
+        if self.grader is not None:
+            return list(self.grader.grade(submissions))
         return [
             self.environment.grade(
                 self.environment.task(each.split, each.index), each.completion, each.finished
@@ -96,10 +103,11 @@ class Bench:
             for task in tasks
         ]
         self.engine.load(state)
-        rewards = [
-            self.environment.grade(task, self.tokenizer.decode(one.tokens), one.finished)
+        shown = [
+            Submission(split, task.index, self.tokenizer.decode(one.tokens), one.finished)
             for task, (one,) in zip(tasks * 2, self.engine.generate(requests), strict=True)
         ]
+        rewards = self.grade(shown)
         greedy, sampled = rewards[: len(tasks)], rewards[len(tasks) :]
         return Skill(
             greedy=sum(reward >= EXACT for reward in greedy) / len(tasks),
@@ -119,4 +127,15 @@ def prepare(
     start = {
         name: parameter.detach().to(torch.bfloat16) for name, parameter in model.named_parameters()
     }
-    return Bench(recipe, environment, tokenizer, model.config, start, LocalEngine(model.config))
+    engine = LocalEngine(model.config)
+    grader = grader_for(recipe, environment, secret)
+    return Bench(recipe, environment, tokenizer, model.config, start, engine, grader)
+
+
+def grader_for(recipe: Recipe, environment: Environment, secret: bytes) -> Grader | None:
+    """A grader that ends with `environment`, for one that may evaluate what a model says."""
+    if type(environment) in PURE:
+        return None
+    grader = grader_of(recipe, secret)
+    weakref.finalize(environment, grader.close)
+    return grader

@@ -8,8 +8,9 @@ What it does not show: one tiny model on one task; loopback with injected latenc
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,15 @@ class ParityPlan:
     staleness: tuple[int, ...] = (0, 1, 2, 4)
     versions: int = 160
     """Long enough to converge: a final reward that still rises compares lags, not learning."""
-    loss: str = "trust_region"
-    learning_rate: float = 5e-4
+    loss: str | None = None
+    """Instead of the recipe's own."""
+    learning_rate: float | None = None
+    """Instead of the recipe's own."""
 
 
-QUICK = ParityPlan(seeds=(0, 1), staleness=(0, 2), versions=40)
+PUBLISHED = ParityPlan(loss="trust_region", learning_rate=5e-4)
+"""What docs/experiments/LOG.md has measured, with the recipe secret-order."""
+QUICK = replace(PUBLISHED, seeds=(0, 1), staleness=(0, 2), versions=40)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,22 @@ class Arm:
     """Of the final weights."""
     samples: int
     staleness: Mapping[str, int]
+
+
+def replaced(recipe: Recipe, plan: ParityPlan) -> list[str]:
+    """What is not measured as the recipe has it, a line each."""
+    changes = {
+        "run.versions": (recipe.run.versions, plan.versions),
+        "loss.name": (recipe.loss.name, plan.loss or recipe.loss.name),
+        "optimiser.learning_rate": (
+            recipe.optimiser.learning_rate, plan.learning_rate or recipe.optimiser.learning_rate
+        ),
+    }  # fmt: skip
+    return [
+        f"{key} = {used} instead of the recipe's {own}"
+        for key, (own, used) in changes.items()
+        if used != own
+    ]
 
 
 def measure(
@@ -103,12 +124,15 @@ def _with(recipe: Recipe, seed: int, bound: int, plan: ParityPlan, name: str) ->
         update={"name": name, "seed": seed, "max_staleness": bound, "versions": plan.versions}
     )
     environment = recipe.environment.model_copy(update={"secret": name})
+    loss, rate = plan.loss, plan.learning_rate
     changes = {
         "run": run,
         "environment": environment,
         "evaluation": recipe.evaluation.model_copy(update={"every": plan.versions}),
-        "loss": recipe.loss.model_copy(update={"name": plan.loss}),
-        "optimiser": recipe.optimiser.model_copy(update={"learning_rate": plan.learning_rate}),
+        "loss": recipe.loss.model_copy(update={"name": loss}) if loss else recipe.loss,
+        "optimiser": recipe.optimiser.model_copy(update={"learning_rate": rate})
+        if rate is not None
+        else recipe.optimiser,
     }
     return recipe.model_copy(update=changes)
 
@@ -193,9 +217,11 @@ def summarise(arms: Sequence[Arm]) -> list[Row]:
         rows.append(
             Row(
                 arm=name,
-                reward_ratio=mean_of_seeds([arm.reward / central[arm.seed].reward for arm in mine]),
+                reward_ratio=mean_of_seeds(
+                    [_ratio(arm.reward, central[arm.seed].reward) for arm in mine]
+                ),
                 greedy_ratio=mean_of_seeds(
-                    [arm.greedy / max(central[arm.seed].greedy, 1e-9) for arm in mine]
+                    [_ratio(arm.greedy, central[arm.seed].greedy) for arm in mine]
                 ),
                 equal_weights=sum(arm.digest == central[arm.seed].digest for arm in mine),
                 num_seeds=len(mine),
@@ -204,6 +230,11 @@ def summarise(arms: Sequence[Arm]) -> list[Row]:
             )
         )
     return rows
+
+
+def _ratio(value: float, reference: float) -> float:
+    """Not a number where there is nothing to compare with."""
+    return value / reference if reference else math.nan
 
 
 def table(arms: Sequence[Arm]) -> str:

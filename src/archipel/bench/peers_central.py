@@ -19,7 +19,7 @@ def train(job: Job) -> Result:
     import torch
     from safetensors.torch import save_file
 
-    from archipel.bench.central import Bench
+    from archipel.bench.central import Bench, grader_for
     from archipel.engine.engine import LocalEngine
     from archipel.model.directory import read_model
     from archipel.model.tokenizer import Tokenizer
@@ -35,7 +35,8 @@ def train(job: Job) -> Result:
     environment = make_environment(recipe.environment, recipe.run.seed, bytes.fromhex(job.secret))
     tokenizer = Tokenizer.from_directory(Path(job.start))
     engine = LocalEngine(model.config)
-    bench = Bench(recipe, environment, tokenizer, model.config, {}, engine)
+    grader = grader_for(recipe, environment, bytes.fromhex(job.secret))
+    bench = Bench(recipe, environment, tokenizer, model.config, {}, engine, grader)
     trainer = Trainer(model, recipe)
     diary = Diary()
 

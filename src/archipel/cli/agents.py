@@ -1,28 +1,30 @@
 """What `node join` and `update join` share: run an agent in this terminal until Ctrl-C."""
 
 import asyncio
+import os
 import signal
-import time
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import Mendable, log_to, mending
+from archipel.cli.doors import KeyName, LabUrl, Mendable, log_to, mending
 
 if TYPE_CHECKING:
+    from archipel.cli.screen import Screen
     from archipel.node.agent import Agent
     from archipel.node.settings import NodeSettings
 
-PROGRESS_INTERVAL_S = 2.0
+REDRAW_S = 1.0
 Command = Callable[..., None]
 
 
 def agent_options(function: Command) -> Command:
     """What every agent's command takes: the lab, a home, threads, patience, metrics, quiet."""
     options = (
-        click.argument("lab_url"),
+        click.argument("lab_url", type=LabUrl()),
         click.option(
             "--home",
             type=click.Path(path_type=Path),
@@ -38,7 +40,13 @@ def agent_options(function: Command) -> Command:
         click.option(
             "--metrics-port", type=int, help="Serve Prometheus metrics on 127.0.0.1:PORT."
         ),
-        click.option("--quiet", is_flag=True, help="No progress line."),
+        click.option(
+            "--lab-key",
+            type=KeyName(),
+            metavar="DID",
+            help="The key that the lab must have [the one it had when it was first joined].",
+        ),
+        click.option("--quiet", is_flag=True, help="Show nothing; the log stays."),
     )
     for option in reversed(options):
         function = option(function)
@@ -46,46 +54,60 @@ def agent_options(function: Command) -> Command:
 
 
 def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -> None:
-    """Join, work, show progress and totals, leave cleanly."""
+    """Join, work, show how it stands, leave cleanly."""
     from archipel.blobs import BlobStore
+    from archipel.cli.screen import Screen
     from archipel.identity import Identity, IdentityError
     from archipel.node.agent import Agent
     from archipel.node.patience import NodeFailed
 
-    log_to(settings.home / "log.jsonl")
     with mending(IdentityError, OSError):
+        log_to(settings.home / "log.jsonl")
         identity = Identity.load_or_create(settings.home / "node.key")
         store = BlobStore(settings.home / "blobs")
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
     agent = Agent(settings, identity, store)
     if metrics_port is not None:
         _serve_metrics(agent, metrics_port)
+    screen = Screen(agent, None if quiet else sys.stderr, _can_redraw())
     try:
-        asyncio.run(_until_stopped(agent, quiet))
+        asyncio.run(_until_stopped(agent, screen))
     except NodeFailed as error:
         raise Mendable(str(error)) from None
     finally:
-        click.echo(f"\n{agent.totals.line()}", err=True)
+        screen.end()
 
 
-async def _until_stopped(agent: "Agent", quiet: bool) -> None:
+def _can_redraw() -> bool:
+    """Whether standard error is a terminal whose line can be written over."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return is_terminal and os.environ.get("TERM", "dumb") != "dumb"
+
+
+async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
+    """Ctrl-C once finishes the lease, twice gives it back; whoever ends us otherwise has no patience."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, agent.stop)
-    progress = None if quiet else asyncio.create_task(_progress(agent))
+
+    def stop(presses: int) -> None:
+        for _ in range(presses):
+            agent.stop()
+        screen.stopping()
+
+    loop.add_signal_handler(signal.SIGINT, stop, 1)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a shutdown, a closed terminal
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            loop.add_signal_handler(number, stop, 2)
+    showing = asyncio.create_task(_show(screen))
     try:
         await agent.run()
     finally:
-        if progress is not None:
-            progress.cancel()
+        showing.cancel()
 
 
-async def _progress(agent: "Agent") -> None:
-    start = time.monotonic()
+async def _show(screen: "Screen") -> None:
     while True:
-        await asyncio.sleep(PROGRESS_INTERVAL_S)
-        minutes, seconds = divmod(int(time.monotonic() - start), 60)
-        click.echo(f"\r\033[K{minutes:02}:{seconds:02} {agent.totals.line()}", nl=False, err=True)
+        screen.tick()
+        await asyncio.sleep(REDRAW_S)
 
 
 def _serve_metrics(agent: "Agent", port: int) -> None:
@@ -97,8 +119,3 @@ def _serve_metrics(agent: "Agent", port: int) -> None:
     registry.register(TotalsCollector(agent.totals))  # type: ignore[arg-type]  # a collector by shape
     with mending(OSError):
         start_http_server(port, addr="127.0.0.1", registry=registry)
-
-
-def readable_folders() -> tuple[Path, ...]:
-    """Where this package's own code lies, which work processes must be able to read."""
-    return (Path(__file__).resolve().parents[2],)

@@ -4,16 +4,21 @@ Law: nothing heavy is imported before a command runs, so `archipel --help` answe
 a person can mend end as one sentence and exit code 1, never as a traceback.
 """
 
+import contextlib
 import difflib
 import errno
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
 
+INTERRUPTED = 130
+"""Exit code of what Ctrl-C cut off. What runs until Ctrl-C (node, update, lab, watch, chat) ends with 0."""
 COMMANDS = {
     "demo": (
         "demo",
@@ -89,11 +94,55 @@ def command() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: the one place where errors become exit codes."""
-    from archipel.cli.doors import Mendable, start_over_with_same_hashes, thread_environment
+    """Entry point of the program: Ctrl-C ends it at any moment without a traceback.
 
-    if arguments is None:
-        start_over_with_same_hashes()
+    arguments: for tests; None are those of this process.
+    """
+    if arguments is not None:
+        _run(arguments)
+        return
+    from archipel.cli.doors import start_over_with_same_hashes
+
+    start_over_with_same_hashes()
+    sys.unraisablehook = _pass_on
+    try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _run(None)
+    except KeyboardInterrupt:  # before the command, or in the middle of its last words
+        sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
+        _let_go()
+
+
+def _let_go() -> None:
+    """Python would complain at its end that nobody reads any more: a closed window, a full disk."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(nowhere, stream.fileno())
+        except AttributeError:  # there never was one
+            continue
+
+
+def _pass_on(lost: "sys.UnraisableHookArgs") -> None:
+    """Python swallows what is raised in a finaliser; a Ctrl-C that comes there comes once more."""
+    if not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+    again.daemon = True
+    again.start()
+
+
+def _run(arguments: Sequence[str] | None) -> None:
+    """The one place where errors become exit codes."""
+    from archipel.cli.doors import Mendable, printable, thread_environment
+
     for name, value in thread_environment(1).items():
         os.environ.setdefault(name, value)  # read once by the tensor library, when it loads
     for stream in (sys.stdout, sys.stderr):
@@ -105,17 +154,32 @@ def run(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        sys.exit(130)
+        _say("stopped")
+        sys.exit(INTERRUPTED)
     except Mendable as error:
-        click.echo(f"archipel: {error}", err=True)
+        _say(f"archipel: {printable(str(error))}")
         sys.exit(1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        click.echo("archipel: no space left where the output goes", err=True)
-        sys.exit(1)
+        sys.exit(_ended_by(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _ended_by(error: OSError) -> int:
+    """The exit code after what the operating system would not do, and a sentence about it."""
+    if error.errno == errno.ENOSPC:
+        said = "no space left where the output goes"
+    elif error.filename is None:
+        raise error
+    else:
+        said = f"{error.filename}: {error.strerror}"
+    _say(f"archipel: {said}")
+    return 1
+
+
+def _say(text: str) -> None:
+    """To whoever still reads."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.outputs import PICTURE
+
 PARTS = ("load", "restart", "flow", "costs")
 
 
@@ -28,7 +30,7 @@ PARTS = ("load", "restart", "flow", "costs")
 )
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this part.")
 @click.option("--quick", is_flag=True, help="Fewer nodes, entries and seconds: about two minutes.")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw the growth curves here.")
+@click.option("--png", type=PICTURE, help="Draw the growth curves here.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
     nodes: tuple[int, ...],

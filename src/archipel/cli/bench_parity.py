@@ -5,9 +5,18 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.outputs import PICTURE
+
 
 @click.command("parity")
-@click.option("--recipe", "recipe_name", default="secret-order", show_default=True)
+@click.option(
+    "--recipe",
+    "recipe_name",
+    metavar="RECIPE",
+    help="Keeps its own loss and learning rate [secret-order as published: trust_region, 5e-4].",
+)
+@click.option("--loss", type=click.Choice(["trust_region", "ppo_clip", "tis", "cispo"]))
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
 @click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [default: 5; quick: 2].")
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
 @click.option("--staleness", type=click.IntRange(0, 64), multiple=True, help="Only these bounds.")
@@ -15,10 +24,12 @@ import click
     "--quick", is_flag=True, help="Two seeds, S = 0 and 2, 40 versions: about three minutes."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/parity-TIME].")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw the curves here.")
+@click.option("--png", type=PICTURE, help="Draw the curves here.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
 def command(
-    recipe_name: str,
+    recipe_name: str | None,
+    loss: str | None,
+    learning_rate: float | None,
     seeds: int | None,
     versions: int | None,
     staleness: tuple[int, ...],
@@ -37,18 +48,33 @@ def command(
     """
     import time
 
-    from archipel.bench.parity import QUICK, Arm, ParityPlan, draw, measure, save, table, to_json
+    from archipel.bench.parity import (
+        PUBLISHED,
+        QUICK,
+        Arm,
+        draw,
+        measure,
+        replaced,
+        save,
+        table,
+        to_json,
+    )
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe
 
-    plan = QUICK if quick else ParityPlan()
+    recipe = find_recipe(recipe_name or "secret-order")
+    plan = QUICK if quick else PUBLISHED
     plan = replace(
         plan,
         seeds=tuple(range(seeds)) if seeds else plan.seeds,
         versions=versions or plan.versions,
         staleness=staleness or plan.staleness,
+        loss=loss or (None if recipe_name else plan.loss),
+        learning_rate=learning_rate or (None if recipe_name else plan.learning_rate),
     )
+    for line in replaced(recipe, plan):
+        click.echo(line, err=True)
     folder = out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
     began = time.monotonic()
 
@@ -60,7 +86,7 @@ def command(
         )
 
     with mending(SiteFailed, OSError):
-        arms = measure(find_recipe(recipe_name), plan, folder, child_environment(), on_arm)
+        arms = measure(recipe, plan, folder, child_environment(), on_arm)
     save(arms, folder / "parity.json")
     if png is not None:
         draw(arms, png)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.outputs import PICTURE
+
 DEFAULT_VENV = "~/.cache/archipel/peers"
 
 
@@ -27,7 +29,7 @@ DEFAULT_VENV = "~/.cache/archipel/peers"
     help="TRL's virtual environment, made on first use (about 1 GB).",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/peers-TIME].")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw accuracy over time here.")
+@click.option("--png", type=PICTURE, help="Draw accuracy over time here.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
 def command(
     recipe_name: str,

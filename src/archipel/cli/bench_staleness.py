@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from archipel.cli.outputs import PICTURE
+
 LOSS_NAMES = ("trust_region", "ppo_clip", "tis", "cispo", "uncorrected")
 
 
@@ -16,7 +18,7 @@ LOSS_NAMES = ("trust_region", "ppo_clip", "tis", "cispo", "uncorrected")
 @click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [default: 3; quick: 2].")
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
 @click.option("--quick", is_flag=True, help="Ages 0, 4 and 16, fewer updates: a few minutes.")
-@click.option("--png", type=click.Path(path_type=Path), help="Draw the curves here.")
+@click.option("--png", type=PICTURE, help="Draw the curves here.")
 @click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
 def command(
     recipe_name: str,
@@ -51,6 +53,12 @@ def command(
         ages=tuple(sorted({0, *ages})) if ages else plan.ages,
         seeds=tuple(range(seeds)) if seeds else plan.seeds,
         versions=versions or plan.versions,
+    )
+
+    click.echo(
+        f"whatever the recipe says: learning rate {plan.learning_rate}, {plan.minibatches} optimiser "
+        f"steps an update, {plan.versions} versions, each loss in turn",
+        err=True,
     )
 
     def on_arm(arm: Arm) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from archipel import SAME_HASHES
+from archipel import SAME_HASHES, source_environment
 
 DEFAULT_LAB_URL = "http://127.0.0.1:8440"
 
@@ -29,10 +29,54 @@ KEEP_MEMORY = {
 that tensors of every step do not fault the same pages in again (a fifth of training's time)."""
 
 
-def home_folder(name: str, given: Path | None) -> Path:
-    """`given`, or ARCHIPEL_HOME/name, or ~/.archipel/name; made with mode 0700."""
-    root = Path(os.environ.get("ARCHIPEL_HOME", "~/.archipel")).expanduser()
-    folder = given if given is not None else root / name
+class LabUrl(click.ParamType):
+    """The address of a lab on a command line; one that no lab can have is a mistake in usage."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As `node.address` spells it."""
+        from archipel.node.address import BadAddress, lab_address
+
+        try:
+            return lab_address(value)
+        except BadAddress as error:
+            self.fail(str(error), param, ctx)
+
+
+class KeyName(click.ParamType):
+    """The name of a key, did:key:z6Mk..., on a command line."""
+
+    name = "did"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it came; the key in it is one."""
+        from archipel.identity import BadDid, did_to_public_key
+
+        try:
+            did_to_public_key(value)
+        except BadDid as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+LAB = click.option(
+    "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
+)
+"""Which lab a command asks."""
+
+
+def home_folder(name: str, given: Path | None, make: bool = True) -> Path:
+    """`given`, or ARCHIPEL_HOME/name, or ~/.archipel/name.
+
+    make: with mode 0700, if it is not there; whoever only reads leaves nothing behind.
+
+    Raises:
+        Mendable: nobody said where, and this user has no home; or it cannot be made.
+    """
+    folder = given if given is not None else _root() / name
+    if not make:
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -42,11 +86,62 @@ def home_folder(name: str, given: Path | None) -> Path:
     return folder
 
 
+def _root() -> Path:
+    """A user id without a name, as containers have, has no home either."""
+    try:
+        return Path(os.environ.get("ARCHIPEL_HOME") or "~/.archipel").expanduser()
+    except RuntimeError:
+        raise Mendable(
+            "this user has no home folder; name one with --home, or in ARCHIPEL_HOME"
+        ) from None
+
+
+_LETTERS = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
+_MODULES = ("PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONUTF8")
+_LIBRARIES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+_DEVICES = (
+    *("CUDA_", "NVIDIA_", "CUBLAS_", "CUDNN_", "NCCL_"),
+    *("HIP_", "HSA_", "ROCM_", "ROCR_", "ROCBLAS_", "MIOPEN_", "GPU_", "AMD_"),
+    *("ZE_", "ONEAPI_", "SYCL_", "ONEDNN_", "DNNL_", "MKL_", "KMP_"),
+    *("PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_", "VLLM_", "GLOO_", "ASCEND_"),
+)
+"""How accelerators and the libraries for them are seen; all begin the names of variables."""
+_SECRET = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+
+
 def child_environment() -> dict[str, str]:
-    """What a work process may know of this machine: where programs are, and how to count threads."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
-    gpu = {name: value for name, value in os.environ.items() if name.startswith(("CUDA_", "HIP_"))}
-    return kept | gpu | thread_environment(1) | KEEP_MEMORY | SAME_HASHES
+    """What a work process may know of this machine: which programs, modules, libraries and devices.
+
+    Nothing else goes along, and nothing whose name sounds like a secret.
+    """
+    named = {*_LETTERS, *_MODULES, *_LIBRARIES}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in named or (name.startswith(_DEVICES) and not any(s in name for s in _SECRET))
+    }
+    folders = (source_environment().get("PYTHONPATH"), os.environ.get("PYTHONPATH"))
+    modules = {"PYTHONPATH": os.pathsep.join(filter(None, folders))} if any(folders) else {}
+    return kept | modules | thread_environment(1) | KEEP_MEMORY | SAME_HASHES
+
+
+def readable_folders(private: Path | None = None) -> tuple[Path, ...]:
+    """Folders that a confined work process must read: where its modules and libraries lie.
+
+    private: the agent's home; what contains it, or the user's own home, stays closed.
+    """
+    named = (os.environ.get(name, "") for name in ("PYTHONPATH", "LD_LIBRARY_PATH"))
+    asked = [Path(part) for value in named for part in value.split(os.pathsep)]
+    homes = (private, Path(os.environ.get("HOME") or "/nobody"))
+    closed = [home.resolve() for home in homes if home is not None]
+    opened = [
+        folder.resolve()
+        for folder in asked
+        if folder.is_absolute()
+        and folder.is_dir()
+        and not any(home.is_relative_to(folder.resolve()) for home in closed)
+    ]
+    return tuple(dict.fromkeys((Path(__file__).resolve().parents[2], *opened)))
 
 
 def start_over_with_same_hashes() -> None:
@@ -96,14 +191,30 @@ class JsonLines(logging.Formatter):
         return json.dumps(event, default=str)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that its disk has no room for is lost; that is no reason to fill the terminal instead."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's own name
+        """Nothing: what failed is said where it matters."""
+
+
 def log_to(path: Path | None, level: str = "info") -> None:
     """Send structured logs to a file, or to standard error when `path` is None."""
-    handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stderr)
+    handler = _LogFile(path) if path else logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger("archipel")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     root.propagate = False
+
+
+@contextlib.contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """For what runs until Ctrl-C: that is its proper end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
 
 
 @contextlib.contextmanager
@@ -113,6 +224,11 @@ def mending(*errors: type[Exception]) -> Iterator[None]:
         yield
     except errors as error:
         raise Mendable(str(error) or type(error).__name__) from None
+
+
+def printable(text: str) -> str:
+    """Text of strangers as a terminal may show it: nothing in it moves the cursor or rings."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)
 
 
 def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:

@@ -49,15 +49,17 @@ def command(
     from archipel.cli.recipes import find_recipe, with_seed
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
-    from archipel.training.environments.task import InvalidEnvironment
+    from archipel.training.environments.apart import TaskProcessLost
     from archipel.work.judging import Trial, judge
 
     torch.set_num_threads(threads)
     recipe = with_seed(find_recipe(recipe_name), seed)
     secret = secret_file.read_bytes() if secret_file else None
     trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
-    with mending(InvalidEnvironment, InvalidModel, NonFiniteLogits, OSError, ValueError):
+    with mending(TaskProcessLost, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial)
+    for cause, count in judgement.faults.items():
+        click.echo(f"{count} answers could not be graded ({cause}) and count as 0", err=True)
     metrics = judgement.greedy.to_metrics()
     if judgement.sampled is not None:
         metrics |= judgement.sampled.to_metrics()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archipel.cli.doors import Mendable, home_folder, log_to, mending, show
+from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_status import status
 from archipel.cli.ledger import HEAD_FILE
@@ -38,6 +38,7 @@ for each in (status, backup, restore):
     "operators",
     multiple=True,
     metavar="DID",
+    type=KeyName(),
     help="Key that may open runs, besides HOME/operator.key.",
 )
 @click.option("--max-store-gb", default=512.0, show_default=True, help="Quota of the blob store.")
@@ -81,6 +82,7 @@ def start(
     from archipel.ledger.location import open_log
     from archipel.ledger.storage import LedgerError
     from archipel.ledger.verification import lab_key
+    from archipel.node.address import in_brackets
 
     folder = home_folder("lab", home)
     log_to(log_file)
@@ -95,14 +97,15 @@ def start(
         store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
         lab = Lab(identity, log, store, clock_ms=lambda: time.time_ns() // 1_000_000)
     listener = _listen(host, port)
-    shown = f"http://{host}:{listener.getsockname()[1]}"
+    shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
     click.echo(
         f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
     )
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
-    LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
+    with until_ctrl_c():
+        LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
 
@@ -144,7 +147,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     from archipel.ledger.storage import LedgerError
     from archipel.ledger.verification import lab_key
 
-    folder = home_folder("lab", home)
+    folder = home_folder("lab", home, make=False)
     place = ledger or folder / "ledger.sqlite"
     with mending(IdentityError, LedgerError, BlobError, OSError, ValueError):
         if not dry_run:
@@ -186,7 +189,7 @@ def _end_in_order() -> None:
 def publish_url(folder: Path, url: str) -> None:
     """Say in `folder/url` where the lab listens; a reader finds it whole or not at all."""
     partial = folder / "url.partial"
-    partial.write_text(url)
+    partial.write_text(url, "utf-8")
     partial.replace(folder / "url")
 
 
@@ -200,9 +203,11 @@ def _listen(host: str, port: int):  # type: ignore[no-untyped-def]  # a socket; 
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        listener.close()
+        said = getattr(error, "strerror", None) or error
         raise Mendable(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port"
+            f"cannot listen on {host} port {port}: {said}; choose another --host or --port"
         ) from None
     listener.listen(1024)
     return listener

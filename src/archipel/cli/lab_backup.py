@@ -44,7 +44,7 @@ def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> N
     from archipel.cli.ledger import stored_state
     from archipel.lab import backups
 
-    home = home_folder("lab", home)
+    home = home_folder("lab", home, make=False)
     with _mending():
         if not (home / backups.LEDGER).is_file():
             raise Mendable(

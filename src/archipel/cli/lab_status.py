@@ -1,5 +1,6 @@
 """`archipel lab status`: how a lab of this machine stands, whether it runs or not."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import home_folder, mending, show
+from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_backup import HOME, JSON
 from archipel.cli.ledger import HEAD_FILE
 
@@ -22,7 +23,9 @@ LEDGER = "ledger.sqlite"
 
 @click.command()
 @HOME
-@click.option("--lab", "url", metavar="URL", help="Where it answers [as HOME/url says].")
+@click.option(
+    "--lab", "url", metavar="URL", type=LabUrl(), help="Where it answers [as HOME/url says]."
+)
 @JSON
 @click.pass_context
 def status(context: click.Context, home: Path | None, url: str | None, as_json: bool) -> None:
@@ -35,13 +38,15 @@ def status(context: click.Context, home: Path | None, url: str | None, as_json: 
       archipel lab status
       archipel lab status --home /srv/lab --json
     """
-    from archipel.cli.run import ask_lab
+    from archipel.node.exchange import LabRefused
 
-    home = home_folder("lab", home)
-    with mending(OSError):
+    home = home_folder("lab", home, make=False)
+    if not home.is_dir():
+        raise Mendable(f"there is no lab at {home}; name another with --home")
+    with mending(OSError, LabRefused):
         if url is None and (home / "url").is_file():
             url = (home / "url").read_text("utf-8").strip()
-        live = ask_lab(_asked(url)) if url else {"phase": "not running"}
+        live = asyncio.run(_asked(url)) if url else {"phase": "not running"}
         facts = {"home": os.fspath(home), "url": url, **live, "disk": _disk(home), **_ledger(home)}
     show(facts, as_json, lambda: "\n".join(_lines(facts)))
     context.exit(0 if facts["phase"] == "running" else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from archipel.cli.doors import Mendable, home_folder, mending, show
+from archipel.cli.doors import KeyName, LabUrl, Mendable, home_folder, mending, show
 
 if TYPE_CHECKING:
     from archipel.cli.heads import EarlierHead
@@ -41,10 +41,16 @@ def command() -> None:
 
 @command.command()
 @click.argument("file", required=False)
-@click.option("--lab", "url", metavar="URL", help="A lab that runs: fetch its ledger over HTTP.")
+@click.option(
+    "--lab",
+    "url",
+    metavar="URL",
+    type=LabUrl(),
+    help="A lab that runs: fetch its ledger over HTTP.",
+)
 @click.option("--ledger", metavar="URL", help="The same as FILE.")
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
-@click.option("--expect", metavar="DID", help="Refuse the ledger of any other lab.")
+@click.option("--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab.")
 @click.option(
     "--head",
     "head_path",
@@ -196,10 +202,10 @@ def stored_state(
 
     head_file = None
     if ledger is None or home is not None:
-        head_file = home_folder("lab", home) / HEAD_FILE
+        head_file = home_folder("lab", home, make=False) / HEAD_FILE
     elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
         head_file = Path(ledger).parent / HEAD_FILE
-    place = ledger or home_folder("lab", home) / "ledger.sqlite"
+    place = ledger or home_folder("lab", home, make=False) / "ledger.sqlite"
     did = _expected(opened_by(read_first_entry(place)), expect)
     known = _earlier_heads(earlier, did)
     log = read_log(place, lab_key(did), head_file)

@@ -1,17 +1,49 @@
 """`archipel node`: offer this machine to a lab."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.agents import agent_options
-from archipel.cli.doors import child_environment, home_folder, thread_environment
+from archipel.cli.doors import (
+    Mendable,
+    child_environment,
+    home_folder,
+    readable_folders,
+    thread_environment,
+)
+from archipel.cli.node_service import service
+from archipel.cli.node_status import status
+
+if TYPE_CHECKING:
+    from archipel.node.pausing import Hours, Pausing
+
+
+class Span(click.ParamType):
+    """A span of the local day on a command line."""
+
+    name = "span"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Hours":
+        """Read."""
+        from archipel.node.pausing import BadHours, Hours
+
+        try:
+            return value if isinstance(value, Hours) else Hours.parse(value)
+        except BadHours as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.group()
 def command() -> None:
     """Offer this machine to a lab."""
+
+
+command.add_command(status)
+command.add_command(service)
 
 
 @command.command()
@@ -34,6 +66,20 @@ def command() -> None:
     help="Share of the time to work.",
 )
 @click.option(
+    "--only-at",
+    multiple=True,
+    type=Span(),
+    metavar="HH:MM-HH:MM",
+    help="Work within these hours only, by local time; may be given several times.",
+)
+@click.option("--not-on-battery", is_flag=True, help="Pause while the machine runs on battery.")
+@click.option(
+    "--max-load",
+    type=click.FloatRange(0),
+    metavar="CORES",
+    help="Pause while other programs keep more processor cores than this busy.",
+)
+@click.option(
     "--latency",
     default=0.0,
     help="Extra seconds before each exchange: a far-away node, for experiments.",
@@ -52,10 +98,14 @@ def join(
     dtype: Any,
     device: str,
     duty: float,
+    only_at: "tuple[Hours, ...]",
+    not_on_battery: bool,
+    max_load: float | None,
     latency: float,
     max_memory_gb: float | None,
     give_up: float | None,
     metrics_port: int | None,
+    lab_key: str | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
@@ -64,25 +114,44 @@ def join(
     Examples:
       archipel node join http://lab.example:8440
       archipel node join http://lab.example:8440 --duty 0.5 --threads 4
+      archipel node join http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
       archipel node join http://lab.example:8440 --engine vllm --device cuda
     """
-    from archipel.cli.agents import readable_folders, run_agent
+    from archipel.cli.agents import run_agent
+    from archipel.cli.engines import require_engine
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
+    require_engine(engine)
+    pausing = _pausing(only_at, not_on_battery, max_load)
+    folder = home_folder("node", home)
     settings = NodeSettings(
         lab_url=lab_url,
-        home=home_folder("node", home),
+        home=folder,
         kinds=tuple(kind for kind in WORDS_OF if kind not in TRUSTED),
         threads=threads,
         engine=engine,
         dtype=dtype,
         device=device,
         duty=duty,
+        pausing=pausing,
+        lab_key=lab_key,
         latency_s=latency,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         give_up_s=give_up,
         environment=child_environment() | thread_environment(threads),
-        readable=readable_folders(),
+        readable=readable_folders(folder),
     )
     run_agent(settings, metrics_port, quiet)
+
+
+def _pausing(
+    only_at: "tuple[Hours, ...]", not_on_battery: bool, max_load: float | None
+) -> "Pausing":
+    from archipel.node.pausing import Machine, Pausing, cannot_tell
+
+    rules = Pausing(only_at, not_on_battery, max_load)
+    problem = cannot_tell(rules, Machine())
+    if problem:
+        raise Mendable(f"{problem}, so it cannot pause by that; leave the option out")
+    return rules

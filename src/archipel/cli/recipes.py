@@ -1,4 +1,8 @@
-"""Finding recipes: files by path, shipped ones by name."""
+"""Finding recipes: files by path, shipped ones by name.
+
+Law: a recipe's own files are found from the recipe's file, a shipped one's from the folder at hand, and
+stand in it with their whole path from then on: whoever reads it elsewhere opens the same file, or none.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -7,9 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from archipel.cli.doors import Mendable
+from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
-from archipel.records.recipe import Recipe, parse_recipe
+from archipel.records.recipe import Recipe, names_file, parse_recipe
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm
+
+MAX_RECIPE_BYTES = 1024 * 1024
 
 R = TypeVar("R", bound=RecipeForm)
 
@@ -18,7 +25,7 @@ def shipped_recipes() -> dict[str, str]:
     """Name -> TOML text of the recipes in the package."""
     folder = resources.files("archipel") / "recipes"
     return {
-        entry.name.removesuffix(".toml"): entry.read_text()
+        entry.name.removesuffix(".toml"): entry.read_text("utf-8")
         for entry in folder.iterdir()
         if entry.name.endswith(".toml")
     }
@@ -40,22 +47,73 @@ def find_any_recipe(name: str) -> RecipeForm:
 
 def _read(name: str, parse: Callable[[str], R]) -> R:
     try:
-        return parse(_text(name))
+        return _placed(parse(_text(name)), _folder(name))
     except InvalidRecipe as error:
         raise Mendable(f"{name}: {error}") from None
 
 
+def _placed(recipe: R, folder: Path) -> R:
+    """The recipe with every file of its environment by its whole path. Raises InvalidRecipe."""
+    if not isinstance(recipe, Recipe):
+        return recipe
+    section = recipe.environment
+    placed = {
+        key: str(folder / value)
+        for key, value in section.parameters.items()
+        if names_file(key) and isinstance(value, str) and value
+    }
+    environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
+    moved = recipe.model_copy(update={"environment": environment})
+    try:
+        moved.canonical_bytes()
+    except NotCanonical as error:
+        raise InvalidRecipe(f"{str(folder)!r:.200} cannot stand in a recipe: {error}") from None
+    return moved
+
+
+def _folder(name: str) -> Path:
+    """What the recipe's relative paths count from."""
+    path = Path(name).absolute()
+    return path.parent if path.is_file() else Path.cwd()
+
+
 def _text(name: str) -> str:
-    path = Path(name)
     shipped = shipped_recipes()
-    if path.is_file():
-        return path.read_text()
+    data = _bytes_of_file(name)
+    if data is not None:
+        return _decoded(name, data)
     if name in shipped:
         return shipped[name]
     near = difflib.get_close_matches(name, shipped, n=1)
     known = f"shipped ones are {', '.join(sorted(shipped))}"
     hint = f"did you mean {near[0]!r}?" if near else known
     raise Mendable(f"no recipe file or shipped recipe {name!r}; {hint}")
+
+
+def _bytes_of_file(name: str) -> bytes | None:
+    """What the file holds; None if there is none."""
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(MAX_RECIPE_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise Mendable(f"{name!r:.200} cannot be read as a recipe: {said}") from None
+    if len(data) > MAX_RECIPE_BYTES:
+        raise Mendable(f"{name}: more than {MAX_RECIPE_BYTES} bytes; this is no recipe")
+    return data
+
+
+def _decoded(name: str, data: bytes) -> str:
+    """UTF-8 whatever the locale, with or without a byte order mark."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise Mendable(
+            f"{name}: line {line} is not UTF-8 ({error.reason}); save the file as UTF-8"
+        ) from None
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:

@@ -1,4 +1,4 @@
-"""`archipel run`: open, watch, explain, stop and export runs."""
+"""`archipel run`: open, watch, explain, stop, export and verify runs."""
 
 import asyncio
 import json
@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 
 import click
 
-from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
+from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show, until_ctrl_c
 from archipel.cli.run_verify import verify
 
 RUNS_PER_PAGE = 1000
 MAX_RUNS_SHOWN = 100_000
 T = TypeVar("T")
-LAB = click.option("--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL")
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
@@ -34,7 +33,13 @@ command.add_command(verify)
     required=True,
     help="Model directory of version 0 (see `archipel sft`).",
 )
-@click.option("--trust", multiple=True, metavar="DID", help="Trusted role's key [this machine's].")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="DID",
+    type=KeyName(),
+    help="Trusted role's key [this machine's].",
+)
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @click.option(
     "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
@@ -75,7 +80,7 @@ def open_(
         click.echo(json.dumps({"digest": recipe.digest, **shown}, indent=2))
         return
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
         trusted = _trusted(recipe.digest, trust)
     with mending(OSError, ValueError):
         receipt = ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
@@ -150,7 +155,8 @@ def watch(name: str | None, every: float, lab_url: str) -> None:
     """
     from archipel.cli.watching import watch_runs
 
-    ask_lab(watch_runs(lab_url, name, every))
+    with until_ctrl_c():
+        ask_lab(watch_runs(lab_url, name, every))
 
 
 @command.command("why-stuck")
@@ -192,9 +198,32 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
     from archipel.node.operator import stop_run
 
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
     ask_lab(stop_run(lab_url, identity, name, reason))
     click.echo(f"run {name} is stopped")
+
+
+@command.command()
+@click.argument("name")
+@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
+@LAB
+def retry(name: str, key: Path | None, lab_url: str) -> None:
+    """Hand out work of a run again at once, after what made it fail was mended (see why-stuck).
+
+    Work that fails time after time rests on the machine where it failed, longer each time. Besides the
+    operator, a trusted role may say this: --key ~/.archipel/update/node.key.
+
+    \b
+    Example:
+      archipel run retry secret-order
+    """
+    from archipel.identity import Identity, IdentityError
+    from archipel.node.operator import retry_run
+
+    with mending(IdentityError, OSError):
+        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+    ask_lab(retry_run(lab_url, identity, name))
+    click.echo(f"work of run {name} is handed out again")
 
 
 @command.command()
@@ -214,11 +243,13 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
       archipel run export secret-order --version 40 --out trained-40
     """
     from archipel.blobs import BlobStore
+    from archipel.model.new_directory import require_free
     from archipel.node.operator import fetch_version
     from archipel.work.export import ExportFailed, write_version
 
     folder = home_folder("export", home)
     with mending(ExportFailed, OSError, ValueError):
+        require_free(out)
         store, support = BlobStore(folder / "blobs"), folder / "models" / name
         links = ask_lab(fetch_version(lab_url, store, name, version, support))
         digest = write_version(links, support, out)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import DEFAULT_LAB_URL, Mendable, home_folder, mending, show
+from archipel.cli.doors import (
+    DEFAULT_LAB_URL,
+    KeyName,
+    LabUrl,
+    Mendable,
+    home_folder,
+    mending,
+    show,
+)
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
@@ -38,9 +46,11 @@ class Updates(click.ParamType):
 
 @click.command()
 @click.argument("name")
-@click.option("--lab", "url", metavar="URL", help=f"A lab that runs [{DEFAULT_LAB_URL}].")
+@click.option(
+    "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
+)
 @click.option("--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one.")
-@click.option("--expect", metavar="DID", help="Refuse the ledger of any other lab.")
+@click.option("--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab.")
 @click.option(
     "--head",
     "head_path",
@@ -157,12 +167,12 @@ def _blobs(url: str | None, home: Path, scratch: Path, max_gb: float) -> "Iterat
 
 
 def _secret(path: Path | None) -> bytes | None:
-    from archipel.node.errands import MAX_SECRET_BYTES
+    from archipel.node.secrets import NoSecret, read_secret
 
     if path is None:
         return None
-    with mending(OSError), path.open("rb") as file:
-        return file.read(MAX_SECRET_BYTES)
+    with mending(OSError, NoSecret):
+        return read_secret(path.parent, path.name)
 
 
 def _digest_of(recipe_name: str | None) -> str | None:

@@ -1,9 +1,15 @@
-"""`archipel sft`: a model from nothing, by supervised learning."""
+"""`archipel sft`: a model from nothing or from given weights, by supervised learning."""
 
+import math
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
+
+P = TypeVar("P")
 
 
 @click.command()
@@ -11,18 +17,31 @@ import click
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Model directory to write."
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Model directory to start from [random weights of the recipe's model].",
+)
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
 @click.option("--seed", type=int, help="Use another run seed than the recipe's.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def command(recipe_name: str, out: Path, threads: int, seed: int | None, as_json: bool) -> None:
-    """Train RECIPE's model from random weights on its supervised data.
+def command(
+    recipe_name: str,
+    out: Path,
+    weights: Path | None,
+    threads: int,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Train on RECIPE's supervised data: its own model from random weights, or a given one.
 
-    Progress is saved beside OUT; after Ctrl-C the same command continues.
+    Progress is saved in OUT.partial; after Ctrl-C the same command continues.
 
     \b
     Examples:
       archipel sft secret-order --out start
       archipel sft my.toml --out start --threads 2
+      archipel sft my.toml --out tuned --weights Qwen3-0.6B
     """
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe, with_seed
@@ -30,31 +49,25 @@ def command(recipe_name: str, out: Path, threads: int, seed: int | None, as_json
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
-    from archipel.training.environments.task import InvalidEnvironment
+    from archipel.training.checkpoint import remove_checkpoints
+    from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.sft import Progress
     from archipel.training.start import NoSupervisedStage, start_model
 
     torch.set_num_threads(threads)
-    began, shown = time.monotonic(), [0.0]
+    began = time.monotonic()
 
-    def on_step(progress: Progress) -> None:
-        if not as_json and time.monotonic() - shown[0] > 1.0:
-            shown[0] = time.monotonic()
-            smoothed = progress.smoothed_loss or progress.loss
-            phase = "learning" if progress.decay_from is None else "settling"
-            click.echo(
-                f"\r\033[Kstep {progress.step} loss {smoothed:.4f} ({phase}, "
-                f"{time.monotonic() - began:.0f} s)",
-                nl=False,
-                err=True,
-            )
+    def line(progress: Progress) -> str:
+        smoothed = progress.smoothed_loss or progress.loss
+        phase = "learning" if progress.decay_from is None else "settling"
+        spent_s = time.monotonic() - began
+        return f"step {progress.step} loss {smoothed:.4f} ({phase}, {spent_s:.0f} s)"
 
-    checkpoints = out.with_name(out.name + ".partial")
-    with mending(InvalidEnvironment, NoSupervisedStage, OSError, ValueError):
-        progress = start_model(recipe, out, on_step, checkpoints)
-    import shutil
-
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    saved = out.with_name(out.name + ".partial")
+    on_step = _silent if as_json else _telling(line)
+    with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
+        progress = start_model(recipe, out, on_step, saved, weights)
+        remove_checkpoints(saved)
     seconds = time.monotonic() - began
     result = {
         "model": str(out),
@@ -63,3 +76,22 @@ def command(recipe_name: str, out: Path, threads: int, seed: int | None, as_json
         "seconds": seconds,
     }
     show(result, as_json, lambda: f"\n{out}: {progress.step} steps in {seconds:.1f} s")
+
+
+def _silent(progress: object) -> None:
+    """For machines."""
+
+
+def _telling(line: Callable[[P], str]) -> Callable[[P], None]:
+    """One line that is written over each second on a terminal; a new one every ten seconds in a file."""
+    is_terminal = sys.stderr.isatty()
+    pause_s = 1.0 if is_terminal else 10.0
+    told = [-math.inf]
+
+    def on_step(progress: P) -> None:
+        if time.monotonic() - told[0] > pause_s:
+            told[0] = time.monotonic()
+            text = f"\r\033[K{line(progress)}" if is_terminal else line(progress)
+            click.echo(text, nl=not is_terminal, err=True)
+
+    return on_step

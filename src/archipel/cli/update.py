@@ -5,7 +5,12 @@ from pathlib import Path
 import click
 
 from archipel.cli.agents import agent_options
-from archipel.cli.doors import child_environment, home_folder, thread_environment
+from archipel.cli.doors import (
+    child_environment,
+    home_folder,
+    readable_folders,
+    thread_environment,
+)
 
 
 @click.group()
@@ -55,6 +60,7 @@ def join(
     readable: tuple[Path, ...],
     give_up: float | None,
     metrics_port: int | None,
+    lab_key: str | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL as the trusted role; its key must be named when the run is opened.
@@ -69,7 +75,7 @@ def join(
       archipel update join http://lab.example:8440 --kinds evaluate
       archipel update join http://lab.example:8440 --ranks 2
     """
-    from archipel.cli.agents import readable_folders, run_agent
+    from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED
 
@@ -78,18 +84,20 @@ def join(
         raise click.BadParameter(
             f"{kinds!r}: expected some of {', '.join(sorted(TRUSTED))}", param_hint="--kinds"
         )
+    folder = home_folder("update", home)
     settings = NodeSettings(
         lab_url=lab_url,
-        home=home_folder("update", home),
+        home=folder,
         kinds=chosen,
         threads=threads,
         ranks=ranks,
         give_up_s=give_up,
+        lab_key=lab_key,
         secrets=secrets,
         any_recipe=any_recipe,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         environment=child_environment() | thread_environment(threads),
-        readable=(*readable_folders(), *readable),
+        readable=(*readable_folders(folder), *readable),
     )
     run_agent(settings, metrics_port, quiet)
 
@@ -108,6 +116,26 @@ def key(home: Path | None) -> None:
 
     with mending(IdentityError, OSError):
         click.echo(Identity.load_or_create(home_folder("update", home) / "node.key").did)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/update]")
+def secret(name: str, home: Path | None) -> None:
+    """Make the secret NAME that a recipe asks for, with which this trusted role grades answers.
+
+    It is random and stays on this machine, mode 0600. Several machines of one run need the same: copy it.
+
+    \b
+    Example:
+      archipel update secret secret-order
+    """
+    from archipel.cli.doors import mending
+    from archipel.node.secrets import make_secret
+
+    with mending(OSError, ValueError):
+        path = make_secret(home_folder("update", home) / "secrets", name)
+    click.echo(f"secret {name} is in {path}")
 
 
 @command.command()

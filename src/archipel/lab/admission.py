@@ -25,6 +25,7 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
+    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -40,7 +41,9 @@ MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 HasBlob = Callable[[BlobRef], bool]
 
 
-def admit(state: LabState, statement: AnyStatement, now_ms: int, has_blob: HasBlob) -> None:
+def admit(  # noqa: C901  one case per statement: the match is the table
+    state: LabState, statement: AnyStatement, now_ms: int, has_blob: HasBlob
+) -> None:
     """Refuse, or return.
 
     1 it is meant for this lab  2 it is new  3 its author may say it  4 it fits what is known
@@ -57,6 +60,8 @@ def admit(state: LabState, statement: AnyStatement, now_ms: int, has_blob: HasBl
             _admit_run(state, statement, has_blob)
         case RunStopped():
             _admit_stop(state, statement)
+        case RunRetried():
+            _admit_retry(state, statement)
         case NodeJoined():
             pass  # anybody may
         case LeaseRequested() | NodeLeft():
@@ -180,12 +185,27 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
         _require(has_blob, blob)
 
 
+def _admit_retry(state: LabState, retry: RunRetried) -> None:
+    run = _named_run(state, retry.run)
+    if retry.author not in state.operators and retry.author not in run.opened.trusted:
+        raise refusals.NotAllowed(
+            f"{retry.author} is neither an operator of this lab nor trusted in {run.name}"
+        )
+    if run.name not in state.live:
+        raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
+
+
+def _named_run(state: LabState, name: str) -> Run:
+    run: Run | None = state.runs.get(name)
+    if run is None:
+        raise refusals.Unknown(f"no run {name}; this lab has {sorted(state.runs)[:8]}")
+    return run
+
+
 def _admit_stop(state: LabState, stop: RunStopped) -> None:
     if stop.author not in state.operators:
         raise refusals.NotAllowed(f"{stop.author} is no operator of this lab")
-    run = state.runs.get(stop.run)
-    if run is None:
-        raise refusals.Unknown(f"no run {stop.run}; this lab has {sorted(state.runs)[:8]}")
+    run = _named_run(state, stop.run)
     if run.phase not in OPEN_PHASES:
         raise refusals.Conflict(f"run {stop.run} is {run.phase.value} already")
 

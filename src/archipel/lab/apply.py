@@ -7,6 +7,8 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import Any, assert_never
 
+from archipel.lab import failures
+from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Moment, Rules
@@ -34,6 +36,7 @@ from archipel.records.statements import (
     NodesForgotten,
     Recorded,
     RunOpened,
+    RunRetried,
     RunStopped,
     SnapshotTaken,
     WorkAnswered,
@@ -87,16 +90,19 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _run_opened(state, statement, at_ms)
         case RunStopped():
             return _with_run(state, changed(state.runs[statement.run], phase=Phase.STOPPED))
+        case RunRetried():
+            run = failures.retried(state.runs[statement.run], at_ms)
+            return changed(state, runs=state.runs.put(run.name, run))
         case NodeJoined():
             return _node_joined(state, statement, at_ms)
         case NodeLeft():
             return _node_left(state, statement, at_ms)
         case NodesForgotten():
-            return _nodes_forgotten(state, statement)
+            return forgotten(state, statement)
         case LeaseGranted():
             return _lease_granted(state, statement, at_ms)
         case LeaseReturned():
-            return _lease_given_up(state, statement.work, "returned", at_ms)
+            return _lease_returned(state, statement, at_ms)
         case LeaseExpired():
             return _lease_given_up(state, statement.work, "expired", at_ms)
         case WorkAnswered():
@@ -133,7 +139,13 @@ def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
     state = _all_given_up(state, joined.author, at_ms)
     known = state.nodes.get(joined.author)
     node = (
-        changed(known, capabilities=joined.capabilities, last_seen_ms=at_ms, present=True)
+        changed(
+            known,
+            capabilities=joined.capabilities,
+            last_seen_ms=at_ms,
+            present=True,
+            failing=(),
+        )
         if known
         else Node(joined.author, joined.capabilities, joined_at_ms=at_ms, last_seen_ms=at_ms)
     )
@@ -144,24 +156,6 @@ def _node_left(state: LabState, left: NodeLeft, at_ms: int) -> LabState:
     state = _all_given_up(state, left.author, at_ms)
     node = changed(state.nodes[left.author], last_seen_ms=at_ms, present=False)
     return _with_node(state, node)
-
-
-def _nodes_forgotten(state: LabState, forgotten: NodesForgotten) -> LabState:
-    """Balances stay; of the numbers the highest does, so that nothing old can be said again."""
-    dids = forgotten.nodes
-    for did in dids:
-        if state.nodes[did].leases:
-            raise Contradiction(f"{did} holds work, it cannot be forgotten")
-    spoken = [did for did in dids if did in state.sequences]
-    asked = [did for did in dids if did in state.asked]
-    numbers = [state.sequences[did] for did in spoken] + [state.asked[did] for did in asked]
-    return changed(
-        state,
-        nodes=state.nodes.drop(*dids),
-        sequences=state.sequences.drop(*spoken),
-        asked=state.asked.drop(*asked),
-        forgotten_seq=max(state.forgotten_seq, *numbers),
-    )
 
 
 def _all_given_up(state: LabState, did: str, at_ms: int) -> LabState:
@@ -213,6 +207,14 @@ def _lease_given_up(state: LabState, work: str, outcome: str, at_ms: int) -> Lab
     return _settled(state, run, _without(node, work, outcome, **more), work, refund)
 
 
+def _lease_returned(state: LabState, returned: LeaseReturned, at_ms: int) -> LabState:
+    lease, _ = _ending(state, returned.work, "returned")
+    state = _lease_given_up(state, returned.work, "returned", at_ms)
+    run, node = state.runs[lease.spec.run], state.nodes[lease.node]
+    run, node = failures.failed(run, node, lease.spec.kind, returned, at_ms)
+    return changed(state, runs=state.runs.put(run.name, run), nodes=state.nodes.put(node.did, node))
+
+
 def _work_accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     work, answer = answered.work, answered.answer
     lease, node = _ending(state, work, "accepted")
@@ -225,6 +227,7 @@ def _work_accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabSt
     pay = Posting(Move.PAY, held(run.name), wallet(node.did), lease.price_micro)
     tallies = {**node.tallies, answer.kind: _tallied(rules, node, lease, answered, at_ms)}
     node = _without(node, work, "accepted", tallies=tallies, last_seen_ms=at_ms)
+    run, node = failures.went_well(run, node, answer.kind)
     return _settled(state, run, node, work, pay)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from archipel.lab import failures
 from archipel.lab.kinds import RULES
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Crowd, Rules
@@ -99,7 +100,7 @@ def grant(
     node = state.nodes.get(request.author)
     if node is None or not node.present:
         return None
-    for opportunity, spec in _offers(node, request, found, crowds, _is_active(node, now_ms)):
+    for opportunity, spec in _offers(node, request, _rested(node, found, now_ms), crowds, now_ms):
         run, rules = opportunity.run, opportunity.rules
         return LeaseGranted(
             lab=state.lab,
@@ -120,15 +121,24 @@ def _offers(
     request: LeaseRequested,
     found: Iterable[Opportunity],
     crowds: Crowds,
-    is_counted: bool,
+    now_ms: int,
 ) -> Iterator[tuple[Opportunity, Spec]]:
     for opportunity in _willing(node, found):
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.rules.name, NOBODY)
-            asking = Asking(opportunity.run, node, crowd, is_counted)
+            asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms))
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
+
+
+def _rested(node: Node, found: Iterable[Opportunity], now_ms: int) -> Iterable[Opportunity]:
+    """Without the work that failed on this node time after time and rests there; others are offered it."""
+    if not node.failing:
+        return found
+    return [
+        each for each in found if failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0
+    ]
 
 
 def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:

@@ -52,6 +52,31 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Failing:
+    """One kind of work of one run, as it failed on one node time after time."""
+
+    kind: str
+    run: str
+    times: int
+    """Failures in a row."""
+    at_ms: int
+    """When it failed last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One kind of work of a run, as it failed since an answer of that kind was accepted last."""
+
+    kind: str
+    times: int
+    nodes: tuple[str, ...]
+    """On which it failed, the newest last; the first of many are forgotten."""
+    reason: str
+    """What the newest of them said; words of a stranger, made fit for a screen."""
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A provider's machine as the ledger shows it."""
 
@@ -70,6 +95,8 @@ class Node:
     expired: int = 0
     """Leases that ran out in silence, or that it never received."""
     returned: int = 0
+    failing: tuple[Failing, ...] = ()
+    """What it failed at last and did not do since, the newest last."""
 
     @property
     def works(self) -> int:
@@ -124,6 +151,10 @@ class Run:
     attached: Mapping[str, object] = field(default_factory=dict)
     """Kind -> the slice of a kind that attaches to any programme."""
     paid_micro: int = 0
+    troubles: tuple[Trouble, ...] = ()
+    """Kinds of work that fail."""
+    retried_at_ms: int = 0
+    """Failures up to then count no more: somebody who may say so said that they are mended."""
 
     @property
     def name(self) -> str:

@@ -1,14 +1,15 @@
 """What a lab shows of itself: documents computed from the state and the time. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from archipel.lab import failures
 from archipel.lab.admission import last_seq
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
-from archipel.lab.waits import Sight
+from archipel.lab.waits import Sight, failing
 from archipel.market.journal import held, wallet
 from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
 
@@ -41,6 +42,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         evaluations=tuple(shown.pop("evaluations", ())),
         spent_micro=run.paid_micro + state.book.get(held(run.name), 0),
         progress=shown,
+        troubles=tuple(failures.words(known) for known in run.troubles),
     )
 
 
@@ -116,7 +118,22 @@ def lease_views(state: LabState, now_ms: int, works: Iterable[str]) -> list[Leas
 
 
 def waits(state: LabState, now_ms: int) -> list[Wait]:
-    """The blocking wait of every run that is not finished, most upstream cause first."""
+    """The blocking wait of every run that is not finished, most upstream cause first; then work that fails
+    and blocks nothing but itself.
+    """
     sight = Sight(state, now_ms)
-    open_runs = [run for name in state.live if (run := state.runs[name]).phase in OPEN_PHASES]
-    return [wait for run in open_runs for wait in programme_of(run).waits(sight, run)]
+    runs = [state.runs[name] for name in state.live]
+    open_runs = [run for run in runs if run.phase in OPEN_PHASES]
+    blocking = [wait for run in open_runs for wait in programme_of(run).waits(sight, run)]
+    return blocking + [wait for run in runs for wait in _attached_waits(sight, run)]
+
+
+def _attached_waits(sight: Sight, run: Run) -> Iterator[Wait]:
+    for rules in RULES:
+        known = failures.trouble(run, rules.name)
+        if known is None or rules.programme is not None or not rules.due(run):
+            continue
+        able = [node for did in known.nodes if (node := sight.state.nodes.get(did))]
+        if able:
+            what = f"a version waits for its {rules.name} work"
+            yield failing(run, known, what, able, sight.now_ms)

@@ -4,10 +4,12 @@ A programme says what its runs wait for; the sentences that all programmes share
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from archipel.lab.state import LabState, Lease, Run
+from archipel.lab import failures
+from archipel.lab.state import LabState, Lease, Node, Run, Trouble
 from archipel.records.documents import Wait
 
 ACTIVE_MS = 60_000
@@ -34,9 +36,11 @@ class Sight:
 
 def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:
     """Somebody holds the work."""
+    known = failures.trouble(run, lease.spec.kind)
+    before = "" if known is None else f"; {failures.words(known)}"
     return Wait(
         run=run.name,
-        waiting_for=f"{what} ({lease.work})",
+        waiting_for=f"{what} ({lease.work}){before}",
         owner=lease.node,
         left_s=(lease.deadline_ms - now_ms) / 1000,
         advice="at the deadline the work goes to somebody else",
@@ -45,29 +49,58 @@ def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:
 
 def nobody(sight: Sight, run: Run, what: str, kind: str) -> Wait:
     """Work of a stranger's kind lies there, and nobody holds it."""
-    able = sight.able[kind]
+    known, number = failures.trouble(run, kind), sight.able[kind]
+    if known is not None:
+        rest = [node for node in _present(sight, known.nodes) if _rests(sight, node, run, kind)]
+        number -= len(rest)
+        if rest and number < 1:
+            return failing(run, known, what, rest, sight.now_ms)
+    before = "" if known is None else f"; {failures.words(known)}"
     advice = (
-        f"{able} nodes were heard of in the last minute; they are asked next"
-        if able
+        f"{number} {'nodes were' if number > 1 else 'node was'} heard of in the last minute; "
+        f"{'they are' if number > 1 else 'it is'} asked next"
+        if number
         else "no node is at work: run `archipel node join LAB_URL` on any machine"
     )
-    owner = "the lab" if able else "nobody"
-    return Wait(run=run.name, waiting_for=what, owner=owner, left_s=None, advice=advice)
+    owner = "the lab" if number else "nobody"
+    return Wait(run=run.name, waiting_for=what + before, owner=owner, left_s=None, advice=advice)
 
 
-def absent_trainer(sight: Sight, run: Run, what: str) -> Wait:
+def absent_trainer(sight: Sight, run: Run, what: str, kind: str) -> Wait:
     """Work of a trusted key lies there, and nobody holds it."""
-    present = [
-        did
-        for did in run.opened.trusted
-        if (node := sight.state.nodes.get(did))
-        and node.present
-        and sight.now_ms - node.last_seen_ms < ACTIVE_MS
-    ]
+    known, named = failures.trouble(run, kind), _present(sight, run.opened.trusted)
+    if known is not None and named:
+        return failing(run, known, what, named, sight.now_ms)
+    silent = [(sight.now_ms - node.last_seen_ms, node.did) for node in named]
+    heard = sorted(each for each in silent if each[0] < ACTIVE_MS)
+    start = "start it with `archipel update join LAB_URL` on the machine that holds this key"
     advice = (
-        "the update process is connected and should take it within seconds"
-        if present
-        else "start it with `archipel update join LAB_URL` on the machine that holds this key"
+        f"its machine was last heard of {heard[0][0] / 1000:.0f} s ago: if it still runs, it takes this "
+        f"within seconds, else {start}"
+        if heard
+        else start
     )
-    owner = present[0] if present else run.opened.trusted[0]
+    owner = heard[0][1] if heard else run.opened.trusted[0]
     return Wait(run=run.name, waiting_for=what, owner=owner, left_s=None, advice=advice)
+
+
+def failing(run: Run, known: Trouble, what: str, able: list[Node], now_ms: int) -> Wait:
+    """Work lies there, and whoever could do it failed at it; it is tried again after a rest."""
+    left_ms = min(failures.rest_ms(node, run, known.kind, now_ms) for node in able)
+    return Wait(
+        run=run.name,
+        waiting_for=f"{what}; {failures.words(known)}",
+        owner=known.nodes[-1],
+        left_s=max(left_ms, 0) / 1000,
+        advice="it is tried again then; mend what it says and try at once with `archipel run retry "
+        f"{run.name}`, or end the run with `archipel run stop {run.name}`",
+    )
+
+
+def _present(sight: Sight, dids: Iterable[str]) -> list[Node]:
+    nodes = (sight.state.nodes.get(did) for did in dids)
+    return [node for node in nodes if node is not None and node.present]
+
+
+def _rests(sight: Sight, node: Node, run: Run, kind: str) -> bool:
+    return failures.rest_ms(node, run, kind, sight.now_ms) > 0

@@ -22,6 +22,7 @@ from torch import Tensor
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.network import Decoder
+from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import INDEX_FILE, SINGLE_FILE, weight_files
 
@@ -90,13 +91,13 @@ def write_model(
     Raises:
         InvalidModel: the weights are not those of `config`.
         FileExistsError: something is already there.
+        OSError: the disk is full or not writable.
     """
     state = weights.state_dict() if isinstance(weights, Decoder) else dict(weights)
     _check_state(state, config)
-    if path.exists() and any(path.iterdir()):
-        raise FileExistsError(f"{path} is not empty; name a new directory")
+    require_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     _write_json(
@@ -166,15 +167,23 @@ def _write_weights(path: Path, state: dict[str, Tensor], shard_bytes: int) -> No
         shards[-1][name] = tensor.contiguous()
         used += tensor.nbytes
     if len(shards) == 1:
-        save_file(shards[0], path / SINGLE_FILE, metadata={"format": "pt"})
+        _save(shards[0], path / SINGLE_FILE)
         return
     weight_map: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        save_file(shard, path / file, metadata={"format": "pt"})
+        _save(shard, path / file)
         weight_map |= dict.fromkeys(shard, file)
     total = sum(tensor.nbytes for tensor in state.values())
     _write_json(path / INDEX_FILE, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raises OSError: also for what the library calls a full disk."""
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}; make room on its disk") from None
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

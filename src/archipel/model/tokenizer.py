@@ -180,7 +180,8 @@ class Tokenizer:
             encoding = self.backend.encode(text, add_special_tokens=frame)
         except Exception as error:  # noqa: BLE001 - the library raises bare Exception
             raise UnknownText(f"cannot encode {text!r:.60}: {error}") from None
-        self._refuse_losses(text)
+        if self._loses_text:
+            self._refuse_losses(text, parse_special)
         ids = list(encoding.ids)
         if not parse_special:
             self._refuse_control(text, ids, encoding.special_tokens_mask)
@@ -196,13 +197,14 @@ class Tokenizer:
                     "take it out"
                 )
 
-    def _refuse_losses(self, text: str) -> None:
+    def _refuse_losses(self, text: str, parse_special: bool) -> None:
         """Byte pairs without an unknown token leave out what the vocabulary lacks, and say nothing."""
-        if not self._loses_text:
-            return
-        plain = (
-            text if self.backend.normalizer is None else self.backend.normalizer.normalize_str(text)
-        )
+        plain = text
+        for token in self.backend.get_added_tokens_decoder().values():
+            if parse_special or not token.special:
+                plain = plain.replace(token.content, "")
+        if self.backend.normalizer is not None:
+            plain = self.backend.normalizer.normalize_str(plain)
         pre_tokenizer = self.backend.pre_tokenizer
         pieces = pre_tokenizer.pre_tokenize_str(plain) if pre_tokenizer else [(plain, (0, 0))]
         for piece, (start, end) in pieces:
@@ -216,6 +218,8 @@ class Tokenizer:
         model = self.backend.model
         if not isinstance(model, models.BPE) or model.unk_token is not None or model.byte_fallback:
             return False
+        if model.continuing_subword_prefix or model.end_of_word_suffix or model.ignore_merges:
+            return False  # What stands in the vocabulary is then no plain symbol.
         return any(self.backend.token_to_id(symbol) is None for symbol in _BYTE_SYMBOLS)
 
     def _id(self, token: str | None) -> int | None:

@@ -13,18 +13,23 @@ from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity
 from archipel.node.client import LabClient
 from archipel.node.decide import Act, View, next_act
-from archipel.node.delivery import LAST_WORDS_S, Deliveries
-from archipel.node.errands import Errands, Unapproved, Unprepared
+from archipel.node.delivery import Deliveries
+from archipel.node.earnings import Earnings
+from archipel.node.errands import Errands
 from archipel.node.exchange import LabRefused, LabUnreachable
-from archipel.node.failures import Failures
+from archipel.node.failures import WorkFailure
 from archipel.node.home import alone_in, ready_home
-from archipel.node.introduction import introduce
+from archipel.node.introduction import NOT_ALONE, greet, introduce, is_alone, take_leave
 from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import Interrupt, NodeFailed, Patience
+from archipel.node.pausing import Watch
+from archipel.node.setbacks import Setbacks, failure_of
 from archipel.node.settings import NodeSettings
+from archipel.node.standing import Doing, Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
-from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft
+from archipel.records.fields import Fault
+from archipel.records.statements import NodeJoined
 from archipel.work.messages import Done
 
 logger = logging.getLogger("archipel.node")
@@ -32,8 +37,6 @@ logger = logging.getLogger("archipel.node")
 REFUSALS_TO_REJOIN = frozenset({"not-joined", "wrong-lab", "replayed-record"})
 REFUSALS_AT_JOINING = frozenset({"not-allowed", "malformed-record", "bad-signature"})
 """Joining again would be refused again."""
-REFUSED_PAUSE = 2
-"""Back off as at the third attempt."""
 MIN_TRY_S = 1.0
 """A lease that is nearly over is still tried this long: clocks agree only so far."""
 STOPPED = "the operator stopped the node"
@@ -45,21 +48,25 @@ class Agent:
     def __init__(self, settings: NodeSettings, identity: Identity, store: BlobStore) -> None:
         self.settings = settings
         self.totals = Totals()
+        self.standing = Standing()
         self.client = LabClient(settings.lab_url, identity)
         self._interrupt = Interrupt()
-        self._patience = Patience(settings.lab_url, self._interrupt, settings.give_up_s)
+        self._patience = Patience(
+            settings.lab_url, self._interrupt, settings.give_up_s, self.standing
+        )
+        self._earnings = Earnings(settings.home, identity.did, self.client.url)
+        self._watch = Watch(settings.pausing, self.standing)
         self._errands = Errands(self.client, store, settings)
         self._deliveries = Deliveries(self.client, self._patience, settings, self.totals)
         self._worker: Worker | None = None
         self._lease: Lease | None = None
         self._joined = self._introduced = False
-        self._failures = Failures(settings.home / "child.log")
-        self._troubles = 0
-        """Failures in a row that are neither the child's nor the lab's doing."""
+        self._setbacks = Setbacks(self._deliveries, self._patience, settings, self.totals)
 
     def stop(self) -> None:
         """First call: finish what is leased, then leave. Second: give it back now."""
         self._interrupt.press()
+        self.standing.stopping, self.standing.hurrying = True, self._interrupt.hurrying
         logger.info("stopping", extra={"hurrying": self._interrupt.hurrying})
 
     async def run(self) -> Totals:
@@ -68,9 +75,11 @@ class Agent:
         Raises:
             NodeFailed: this machine cannot do the work, or the lab stayed away too long.
         """
+        unless = self._interrupt.unless_stopping
         steps: dict[Act, Callable[[], Awaitable[None]]] = {
-            Act.START_CHILD: lambda: self._unless_stopping(self._start_child),
-            Act.JOIN: lambda: self._unless_stopping(self._join),
+            Act.START_CHILD: lambda: unless(self._start_child()),
+            Act.JOIN: lambda: unless(self._join()),
+            Act.PAUSE: lambda: unless(self._pause()),
             Act.ASK: self._ask,
             Act.WORK: self._work,
             Act.DRAIN: self._drain,
@@ -86,9 +95,11 @@ class Agent:
 
     async def _view(self) -> View:
         await self._take_brought()
+        await self._earnings.save_if_due(self.totals)
         return View(
             stopping=self._interrupt.stopping,
             hurrying=self._interrupt.hurrying,
+            paused=self._is_paused(),
             child_ready=self._worker is not None and self._worker.alive,
             joined=self._joined,
             leased=self._lease is not None,
@@ -97,58 +108,71 @@ class Agent:
         )
 
     async def _take_brought(self) -> None:
-        """A receipt may bring a lease at any time; one that comes too late to be begun goes back."""
+        """A receipt may bring a lease at any time; one that comes too late goes back."""
         while self._lease is None and (lease := self._deliveries.take()) is not None:
             if self._interrupt.stopping:
-                await self._return(lease.grant, STOPPED)
+                await self._setbacks.give_back(lease.grant, STOPPED)
             else:
                 self._lease = lease
 
     def _wanted(self) -> Wanted | None:
         """What to ask for beside an answer: nothing, unless the child could begin at once."""
         is_ready = self._joined and self._worker is not None and self._worker.alive
-        return self._request() if is_ready and not self._interrupt.stopping else None
+        is_away = self._interrupt.stopping or self._is_paused()
+        return self._request() if is_ready and not is_away else None
+
+    def _is_paused(self) -> bool:
+        return self._watch.is_paused(None if self._worker is None else self._worker.pid)
+
+    async def _pause(self) -> None:
+        await self._watch.sit_out()
+        if self._worker is not None and self._watch.is_long:
+            await self._worker.close()  # it would only keep memory from others
 
     def _request(self) -> Wanted:
         held = () if self._lease is None else (self._lease.grant.work,)
         holding = (*self._deliveries.works, *held)
         return Wanted(self.settings.kinds, holding, self._errands.have())
 
-    async def _unless_stopping(self, step: Callable[[], Awaitable[None]]) -> None:
-        await self._interrupt.unless_stopping(step())
-
     async def _start_child(self) -> None:
         settings, log = self.settings, self.settings.home / "child.log"
         environment = {**settings.environment, "TMPDIR": str(settings.home / "scratch")}
+        self.standing.at(Doing.STARTING)
         try:
             setup = ready_home(settings, self._deliveries.works)
             self._worker = await Worker.start(setup, environment, log, settings.ranks)
         except WorkerLost as error:
-            await self._child_failed(str(error))
+            await self._setbacks.child_failed(str(error))
             return
         except OSError as error:
-            await self._troubled(None, f"cannot start the child: {error}")
+            await self._setbacks.troubled(f"cannot start the child: {error}")
             return
         self._errands.forget_child()
+        self.standing.confined(self._worker.protections, settings.trusted)
 
     async def _join(self) -> None:
         if self._worker is None:
             return
+        self.standing.at(Doing.MEASURING)
         try:
             capabilities = await introduce(self.settings, self._worker)
         except (WorkerLost, WorkRefused) as error:
             await self._worker.kill()
-            await self._child_failed(f"the benchmark at joining failed: {error}")
+            await self._setbacks.child_failed(f"the benchmark at joining failed: {error}")
             return
 
         async def join() -> None:
-            await self.client.greet()
+            await greet(self.client, self.settings, self.totals)
             self._introduced = True  # the lab may know us, even if its receipt does not come
             await self.client.submit(NodeJoined, capabilities=capabilities)
 
+        self.standing.at(Doing.CONNECTING)
         try:
             await self._patience.patiently(join)
         except LabUnreachable:
+            return
+        except OSError as error:
+            await self._setbacks.troubled(f"the lab's key cannot be remembered: {error}")
             return
         except LabRefused as error:
             if error.problem in REFUSALS_AT_JOINING:
@@ -157,24 +181,26 @@ class Agent:
             return
         self._errands.forget_lab()
         self._joined = True
+        self.standing.joined(self.client.lab, capabilities.speed_milli)
+        await asyncio.to_thread(self._earnings.joined, self.client.lab, self.totals)
         known = {"node": self.client.identity.did, "lab": self.client.lab}
-        logger.info("joined", extra=known | {"speed_milli": capabilities.speed_milli})
+        logger.info("joined", extra=known | capabilities.model_dump())
 
     async def _ask(self) -> None:
-        start = time.monotonic()
+        if not await is_alone(self.client, self._deliveries):
+            self._introduced = False  # leaving would take the other's work back, too
+            raise NodeFailed(NOT_ALONE.format(key=self.client.identity.did))
+        self.standing.at(Doing.WAITING)
         await self._interrupt.unless_stopping(asyncio.sleep(self.settings.latency_s))
-
-        async def ask() -> Lease | None:
-            return await self.client.lease(self._request(), self.settings.poll_s)
-
+        lease, poll_s = self.client.lease, self.settings.poll_s
         try:
-            asking = self._patience.patiently(ask)
-            self._lease = await self._interrupt.unless_stopping(asking)
+            with self.totals.waiting():
+                asking = self._patience.patiently(lambda: lease(self._request(), poll_s))
+                self._lease = await self._interrupt.unless_stopping(asking)
         except LabUnreachable:
             self._lease = None
         except LabRefused as error:
             await self._refused(error)
-        self.totals.waiting_s += time.monotonic() - start
 
     async def _work(self) -> None:
         lease, worker = self._lease, self._worker
@@ -182,21 +208,24 @@ class Agent:
             await self._give_back()
             return
         start = time.monotonic()
+        self.standing.works_on(lease.grant, self.client.clock.left_s(lease.grant.deadline_ms))
         try:
             done = await self._interrupt.unless_hurrying(self._carried_out(lease, worker))
-        except (WorkerLost, WorkRefused, Unprepared) as error:
-            is_gone = isinstance(error, WorkerLost)
-            await self._lose(lease, str(error), "lost" if is_gone else "returned")
-            await self._child_failed(str(error), lease.grant.spec.run)
+        except (WorkFailure, BlobError, OSError) as error:
+            await self._failed(lease, error)
         except LabRefused as error:
-            await self._lose(lease, str(error))
+            fault: Fault | None = None if error.problem in REFUSALS_TO_REJOIN else "work"
+            self._lease = None
+            await self._setbacks.lose(lease.grant, str(error), fault=fault)
             await self._refused(error)
         except LabUnreachable as error:
-            await self._wait_for_lab(lease, error)
-        except Unapproved as error:
-            await self._troubled(lease, str(error), "unapproved")
-        except (BlobError, OSError) as error:
-            await self._troubled(lease, f"this machine cannot hold the work: {error}")
+            is_over = self.client.clock.left_s(lease.grant.deadline_ms) <= 0
+            self._lease = None if is_over else lease
+            await self._setbacks.absent(lease.grant, str(error), is_over)
+        except Exception as error:  # whatever others sent, it costs this lease and no more
+            logger.exception("work failed", extra={"work": lease.grant.work})
+            await worker.kill()
+            await self._failed(lease, error)
         else:
             if done is None:
                 await worker.kill()
@@ -204,10 +233,11 @@ class Agent:
                 await self._deliver(lease, done, time.monotonic() - start)
         finally:
             self.totals.progressed(0)
+            self.standing.without_work()
 
     async def _deliver(self, lease: Lease, done: Done, busy_s: float) -> None:
-        self._failures.succeeded(lease.grant.spec.run)
-        self._troubles = 0
+        self._setbacks.over(lease.grant.spec.run)
+        self.standing.well()
         self._errands.finished(lease.grant)
         await self._rest(busy_s)
         self._lease = None
@@ -231,70 +261,40 @@ class Agent:
         self._errands.begun(lease.grant)
         return await worker.work(message, left_s, self.totals.progressed)
 
-    async def _wait_for_lab(self, lease: Lease, error: LabUnreachable) -> None:
-        """The lease stays good until its deadline."""
-        logger.warning("lab unreachable", extra={"work": lease.grant.work, "reason": str(error)})
-        if self.client.clock.left_s(lease.grant.deadline_ms) <= 0:
-            self._lease = None
-            self.totals.count("lost")
-        await self._patience.pause(self._troubles)
-        self._troubles += 1
-
     async def _rest(self, busy_s: float) -> None:
         """Stay within the share of time the operator allows."""
         self.totals.busy_s += busy_s
         if self.settings.duty < 1.0:
-            pause = asyncio.sleep(busy_s * (1.0 / self.settings.duty - 1.0))
-            await self._interrupt.unless_stopping(pause)
+            rest_s = busy_s * (1.0 / self.settings.duty - 1.0)
+            self.standing.at(Doing.RESTING, time.monotonic() + rest_s)
+            await self._interrupt.unless_stopping(asyncio.sleep(rest_s))
 
     async def _drain(self) -> None:
-        start = time.monotonic()
-        await self._interrupt.unless_hurrying(self._deliveries.next_end())
-        self.totals.waiting_s += time.monotonic() - start
+        self.standing.at(Doing.DELIVERING)
+        with self.totals.waiting():
+            await self._interrupt.unless_hurrying(self._deliveries.next_end())
 
     async def _give_back(self) -> None:
         lease, self._lease = self._lease, None
         if lease is not None:
-            await self._return(lease.grant, STOPPED)
+            await self._setbacks.give_back(lease.grant, STOPPED)
 
-    async def _return(self, grant: LeaseGranted, reason: str) -> None:
-        self.totals.count("returned")
-        await self._deliveries.give_back(grant, reason)
-
-    async def _lose(self, lease: Lease, reason: str, outcome: str = "returned") -> None:
+    async def _failed(self, lease: Lease, error: Exception) -> None:
         self._lease = None
-        self.totals.count(outcome)
-        logger.warning("work failed", extra={"work": lease.grant.work, "reason": reason})
-        await self._deliveries.give_back(lease.grant, reason)
+        await self._setbacks.failed(lease.grant, failure_of(error))
 
     async def _refused(self, error: LabRefused) -> None:
-        if error.problem in REFUSALS_TO_REJOIN:
-            self._joined = False
-        logger.warning("refused", extra={"reason": str(error)})
-        await self._patience.pause(REFUSED_PAUSE)
-
-    async def _troubled(self, lease: Lease | None, reason: str, outcome: str = "returned") -> None:
-        """A full disk and its like: nobody's work is at fault, so wait until it is mended."""
-        logger.error("trouble", extra={"reason": reason})
-        if lease is not None:
-            await self._lose(lease, reason, outcome)
-        await self._patience.pause(self._troubles)
-        self._troubles += 1
-
-    async def _child_failed(self, reason: str, run: str | None = None) -> None:
-        self._failures.failed(reason, run)
-        await self._patience.pause(self._failures.in_a_row)
+        self._joined = self._joined and error.problem not in REFUSALS_TO_REJOIN
+        await self._setbacks.refused(error)
 
     async def _close(self) -> None:
+        self.standing.at(Doing.LEAVING)
         await self._deliveries.close()
         while (lease := self._deliveries.take()) is not None:
-            await self._return(lease.grant, STOPPED)
+            await self._setbacks.give_back(lease.grant, STOPPED)
         if self._introduced:
-            try:
-                async with asyncio.timeout(LAST_WORDS_S):
-                    await self.client.submit(NodeLeft)
-            except (LabRefused, LabUnreachable, TimeoutError) as error:
-                logger.warning("left in silence", extra={"reason": str(error)})
+            await take_leave(self.client)
+        await asyncio.to_thread(self._earnings.save, self.totals)
         if self._worker is not None:
             await self._worker.close()
         await self.client.close()

@@ -18,10 +18,12 @@ from pydantic import BaseModel
 from archipel.blobs import BlobStore
 from archipel.blobs.errors import BlobBusy, BlobIncomplete, BlobTooLarge, DigestMismatch
 from archipel.identity import Identity, sign
-from archipel.node.clock import LAST_SEQ, LabClock
+from archipel.node.address import lab_address
+from archipel.node.clock import LabClock, Numbers
 from archipel.node.exchange import (
     CONNECT_LIMIT_S,
     DOCUMENT,
+    NO_ANSWER_FROM,
     NO_HURRY,
     READ_LIMIT_S,
     Bounds,
@@ -31,6 +33,7 @@ from archipel.node.exchange import (
     bounded_body,
     given_up,
     refusal,
+    unreachable,
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
@@ -61,10 +64,10 @@ S = TypeVar("S", bound=Statement)
 
 
 class LabReader:
-    """Asks a lab; needs no key."""
+    """Asks a lab; needs no key. An address that no lab can have is `BadAddress`."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = lab_address(url)
         self.lab = ""
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
@@ -155,9 +158,8 @@ class LabReader:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
             async with self._http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
-                if answer.status_code >= 400:
-                    body = await bounded_body(answer)
-                    raise refusal(answer.status_code, body, self.url)
+                if answer.status_code >= NO_ANSWER_FROM:
+                    raise refusal(answer, await bounded_body(answer), self.url)
                 resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
                 writer = await asyncio.to_thread(store.writer, blob.digest, blob.size, resumed)
                 with writer:
@@ -166,7 +168,7 @@ class LabReader:
                         self.bytes_down += len(chunk)
                     await asyncio.to_thread(writer.commit)
         except (httpx.HTTPError, BlobIncomplete, BlobBusy) as error:
-            raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
+            raise unreachable(self.url, error) from None
 
     async def _exchange(
         self, method: str, path: str, most: Bounds = DOCUMENT, **options: Any
@@ -175,12 +177,10 @@ class LabReader:
             async with asyncio.timeout(most.limit_s):
                 async with self._http.stream(method, path, **options) as answer:
                     body = await bounded_body(answer, most.max_bytes)
-        except httpx.HTTPError as error:
-            raise LabUnreachable(f"{self.url}: {error or type(error).__name__}") from None
-        except TimeoutError:
-            raise LabUnreachable(f"{self.url}: no whole answer in {most.limit_s:.0f} s") from None
-        if answer.status_code >= 400:
-            raise refusal(answer.status_code, body, self.url)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise unreachable(self.url, error, most.limit_s) from None
+        if answer.status_code >= NO_ANSWER_FROM:
+            raise refusal(answer, body, self.url)
         return body
 
 
@@ -192,7 +192,7 @@ class LabClient(LabReader):
         self.identity = identity
         self.clock = clock or LabClock()
         self.bytes_up = 0
-        self._last_seq = 0
+        self.numbers = Numbers(self.clock)
         self._speaking = asyncio.Lock()
 
     async def greet(self) -> None:
@@ -201,23 +201,21 @@ class LabClient(LabReader):
         Nobody signs its clock and that number, so what was believed of them before is forgotten.
         """
         await self.meet()
-        self._last_seq = 0
+        self.numbers.forget()
         await self.set_clock()
+        self.numbers.begin()
 
     async def set_clock(self) -> None:
         """Learn the lab's time, and the number that it heard last from us."""
         before_ns = self.clock.ticks()
         spoken = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
-        if max(spoken.last_seq, spoken.now_ms * 1000) > LAST_SEQ:
-            told = f"last_seq is {spoken.last_seq}, now_ms {spoken.now_ms}"
-            raise LabRefused("unexpected-answer", told, 200)
+        believed(lambda: self.numbers.heard(spoken))
         self.clock.set(spoken.now_ms, before_ns, self.clock.ticks())
-        self._last_seq = max(self._last_seq, spoken.last_seq)
 
-    def next_seq(self) -> int:
-        """Microseconds by the lab's clock, or one more than the last: also after a restart greater."""
-        self._last_seq = max(self._last_seq + 1, self.clock.now_us())
-        return self._last_seq
+    async def hears_another(self) -> bool:
+        """Whether the lab heard a number from this key, since we met it, that we did not say."""
+        facts = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
+        return self.numbers.is_of_another(facts.last_seq)
 
     async def submit(self, kind: type[Statement], **fields: Any) -> Receipt:
         """Say something that changes the lab's state.
@@ -281,7 +279,7 @@ class LabClient(LabReader):
     def _statement(self, kind: type[S], fields: dict[str, Any]) -> S:
         if not self.lab:
             raise RuntimeError("greet the lab before speaking to it")
-        return kind(lab=self.lab, author=self.identity.did, seq=self.next_seq(), **fields)
+        return kind(lab=self.lab, author=self.identity.did, seq=self.numbers.next(), **fields)
 
     def _sealed(self, statement: Statement) -> bytes:
         return sign(self.identity, encode(statement), RECORD_TYPE).to_json()

@@ -5,12 +5,17 @@ time says what was counted before and after the question; its answer is taken fo
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 
+from archipel.node.sealed import NotBelieved
+from archipel.records.documents import KeyFacts
 from archipel.records.fields import MAX_SEQ
 
 STALE_S = 600.0
 """Two clocks drift apart, and a lab's may be set: so old a reading is taken anew."""
+MAX_SPOKEN = 4096
+"""Numbers of our own that are remembered; an older one is not told from another's."""
 LAST_SEQ = MAX_SEQ - 2**32
 """A lab that claims to have heard this from us leaves us no numbers to speak with."""
 
@@ -50,3 +55,40 @@ class LabClock:
     def is_stale(self) -> bool:
         """Whether the last reading is too old to go by."""
         return not self._is_set or self._ticks() - self._set_at_ns > STALE_S * 1e9
+
+
+class Numbers:
+    """The numbers of one key's statements, each greater than all before it."""
+
+    def __init__(self, clock: LabClock) -> None:
+        self._clock = clock
+        self._last = 0
+        self._heard_before = 0
+        """What the lab had heard from this key before this process spoke."""
+        self._spoken: deque[int] = deque(maxlen=MAX_SPOKEN)
+
+    def next(self) -> int:
+        """Microseconds by the lab's clock, or one more than the last: also after a restart greater."""
+        self._last = max(self._last + 1, self._clock.now_us())
+        self._spoken.append(self._last)
+        return self._last
+
+    def forget(self) -> None:
+        """What the lab said so far; it may be another one now."""
+        self._last = 0
+
+    def begin(self) -> None:
+        """What was heard until now was heard before we speak."""
+        self._heard_before = self._last
+
+    def heard(self, facts: KeyFacts) -> None:
+        """What the lab heard from this key. Raises NotBelieved: it leaves us no numbers."""
+        if max(facts.last_seq, facts.now_ms * 1000) > LAST_SEQ:
+            told = f"last_seq is {facts.last_seq}, now_ms {facts.now_ms}"
+            raise NotBelieved("unexpected-answer", told)
+        self._last = max(self._last, facts.last_seq)
+
+    def is_of_another(self, last_seq: int) -> bool:
+        """Whether the lab heard this number from our key since we met it, and we did not say it."""
+        since = max(self._heard_before, self._spoken[0] if self._spoken else 0)
+        return last_seq > since and last_seq not in self._spoken

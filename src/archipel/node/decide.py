@@ -15,6 +15,7 @@ class Act(Enum):
     START_CHILD = "start the process that runs work"
     JOIN = "present the node to the lab"
     WORK = "do the leased work"
+    PAUSE = "leave the machine to others for now"
     DRAIN = "wait for answers still on their way to the lab"
     ASK = "ask for work"
 
@@ -27,6 +28,8 @@ class View:
     """The operator pressed Ctrl-C once: finish what is leased, take nothing new."""
     hurrying: bool = False
     """Twice: give the lease back."""
+    paused: bool = False
+    """The operator's rules leave the machine to others now; what is leased is finished."""
     child_ready: bool = False
     joined: bool = False
     leased: bool = False
@@ -42,6 +45,7 @@ def next_act(view: View) -> Act:
     return (
         _give_back(view)
         or _leave(view)
+        or _pause(view)
         or _start_child(view)
         or _join(view)
         or _work(view)
@@ -57,6 +61,10 @@ def _give_back(view: View) -> Act | None:
 def _leave(view: View) -> Act | None:
     idle = view.stopping and not view.leased
     return Act.LEAVE if idle and (view.sending == 0 or view.hurrying) else None
+
+
+def _pause(view: View) -> Act | None:
+    return Act.PAUSE if view.paused and not view.leased and not view.stopping else None
 
 
 def _start_child(view: View) -> Act | None:

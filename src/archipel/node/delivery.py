@@ -21,9 +21,9 @@ from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import NodeFailed, Patience
 from archipel.node.sealed import NotBelieved
 from archipel.node.settings import NodeSettings
-from archipel.node.totals import Totals
+from archipel.node.totals import ACCEPTED, Totals
 from archipel.node.uploads import send
-from archipel.records.fields import BlobRef
+from archipel.records.fields import MAX_REASON_CHARACTERS, BlobRef, Fault
 from archipel.records.kinds import WORDS_OF, Answer, Spec
 from archipel.records.parcel import MAX_PARCEL_BLOBS, SMALL_BLOB_BYTES
 from archipel.records.statements import LeaseGranted, LeaseReturned
@@ -35,6 +35,7 @@ logger = logging.getLogger("archipel.node")
 LAST_WORDS_S = 10.0
 """A lease is given back, or the lab left, within this time or in silence."""
 ALREADY_ACCEPTED = "duplicate-result"
+TAKEN_BACK = "late-result"
 
 AskAlong = Callable[[], Wanted | None]
 """What to ask for beside an answer that is about to leave; None: nothing."""
@@ -56,6 +57,8 @@ class Deliveries:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._small: set[str] = set()
         self._brought: list[Lease] = []
+        self.disowned = False
+        """The lab took a lease back before its deadline, though we were at work on it."""
 
     @property
     def works(self) -> tuple[str, ...]:
@@ -91,11 +94,14 @@ class Deliveries:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def give_back(self, grant: LeaseGranted, reason: str) -> None:
+    async def give_back(self, grant: LeaseGranted, reason: str, fault: Fault | None = None) -> None:
         """Return a lease; a lab that does not answer will see the deadline pass."""
+        said: dict[str, str] = {"work": grant.work, "reason": _text(reason)}
+        if fault is not None:
+            said["fault"] = fault
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                await self._client.submit(LeaseReturned, work=grant.work, reason=reason[:500])
+                await self._client.submit(LeaseReturned, **said)
         except (LabRefused, LabUnreachable, TimeoutError) as error:
             logger.warning("lease not returned", extra={"work": grant.work, "reason": str(error)})
 
@@ -111,17 +117,17 @@ class Deliveries:
     ) -> None:
         await asyncio.sleep(self._delay_s)
         told = Told(values=done.values, blobs={}, busy_ms=int(busy_s * 1000))
-        outcome = await self._outcome(grant, done, told, ask_along)
+        outcome, why = await self._outcome(grant, done, told, ask_along)
         shutil.rmtree(self._scratch / grant.work, ignore_errors=True)
-        self._totals.count(outcome)
-        if outcome == "accepted":
+        self._totals.count(outcome, grant.work, why)
+        if outcome == ACCEPTED:
             self._totals.earned(grant, done.values)
             logger.info("accepted", extra={"run": grant.spec.run, "work": grant.work})
 
     async def _outcome(
         self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong
-    ) -> str:
-        """Bring the answer to the lab; what became of it."""
+    ) -> tuple[str, str]:
+        """Bring the answer to the lab; what became of it, and why."""
         left_s = self._client.clock.left_s(grant.deadline_ms)
         try:
             async with asyncio.timeout(max(left_s, 0.0) + LAST_WORDS_S):
@@ -130,22 +136,25 @@ class Deliveries:
                 )
         except LabRefused as error:
             if error.problem == ALREADY_ACCEPTED:
-                return "accepted"  # an earlier telling arrived, only its receipt was lost
+                return ACCEPTED, ""  # an earlier telling arrived, only its receipt was lost
             logger.warning("answer refused", extra={"work": grant.work, "reason": str(error)})
-            await self.give_back(grant, f"the answer was refused: {error}")
-            return "refused"
+            self.disowned |= error.problem == TAKEN_BACK and left_s > 0
+            await self.give_back(grant, f"the answer was refused: {error}", "work")
+            return "refused", str(error)
         except (LabUnreachable, NodeFailed, TimeoutError) as error:
             logger.warning("answer lost", extra={"work": grant.work, "reason": str(error)})
-            return "lost"
+            return "lost", str(error) or "no whole answer from the lab before its deadline"
         except (BadAnswer, OSError) as error:
             logger.warning("answer unusable", extra={"work": grant.work, "reason": str(error)})
-            await self.give_back(grant, str(error))
-            return "lost"
+            fault: Fault | None = "work" if isinstance(error, BadAnswer) else None
+            await self.give_back(grant, str(error), fault)
+            return "lost", str(error)
         except Exception as error:  # whatever went wrong, nobody else has to wait for the deadline
             logger.exception("delivery failed", extra={"work": grant.work})
-            await self.give_back(grant, f"the node could not deliver: {type(error).__name__}")
-            return "lost"
-        return "accepted"
+            why = f"the node could not deliver: {type(error).__name__}"
+            await self.give_back(grant, why, "work")
+            return "lost", why
+        return ACCEPTED, ""
 
     async def _tell(self, grant: LeaseGranted, done: Done, told: Told, ask_along: AskAlong) -> None:
         opened = await asyncio.to_thread(Opened, done.files, self._roots)
@@ -221,6 +230,11 @@ def answer_from(spec: Spec, told: Told) -> Answer:
     except (KeyError, ValueError) as error:
         raise BadAnswer(f"the child's answer lacks {error}") from None
     return answer
+
+
+def _text(reason: str) -> str:
+    """What a statement may say: bounded, and no half of a surrogate pair."""
+    return reason[:MAX_REASON_CHARACTERS].encode("utf-8", "replace").decode()
 
 
 def _size_of(done: Done) -> int:

@@ -15,10 +15,12 @@ from archipel.node.approvals import is_approved
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.failures import WorkFailure
 from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make_empty
 from archipel.node.lease import Lease
 from archipel.node.operator import copy_file, is_copy_of
 from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
+from archipel.node.secrets import NoSecret, read_secret
 from archipel.node.settings import NodeSettings
 from archipel.node.supply import Supply
 from archipel.node.weights import Weights
@@ -35,23 +37,24 @@ from archipel.records.documents import (
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
 from archipel.records.programmes import any_from_canonical
-from archipel.records.recipe_form import InvalidRecipe, RecipeForm
+from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.statements import LeaseGranted, RunOpened
 from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
 from archipel.work.recent import Recent
 
-MAX_SECRET_BYTES = 4096
 CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
 
 
-class Unprepared(Exception):
+class Unprepared(WorkFailure):
     """The machine lacks something that the work needs; the message says what to do."""
 
 
-class Unapproved(Exception):
+class Unapproved(WorkFailure):
     """The work is of a run that this machine's operator did not approve; the message says how to."""
+
+    outcome = "unapproved"
 
 
 @dataclass
@@ -64,7 +67,7 @@ class OpenRun:
     model: Path
     recipe: tuple[bytes, str | None] | None = None
     """Its canonical bytes and the name of its secret, once they were needed."""
-    data: tuple[Path, ...] = ()
+    data: tuple[str, ...] = ()
     """Files of this machine that its recipe names."""
 
 
@@ -212,20 +215,18 @@ class Errands:
                     f"the recipe of {run.opened.run} cannot be used here: {error}"
                 ) from None
             run.recipe = data, recipe.secret_name
-            run.data = _files_named_by(recipe)
+            run.data = recipe.data_paths
         data, secret = run.recipe
         return data, self._secret(secret)
 
     def _secret(self, name: str | None) -> bytes | None:
         if name is None:
             return None
-        path = (self._settings.secrets or self._settings.home / "secrets") / name
-        if not path.is_file():
-            raise Unprepared(f"the run needs secret {name!r}; put it into {path} (mode 0600)")
-        if path.stat().st_mode & 0o077:
-            raise Unprepared(f"{path} may be read by others; run: chmod 600 {path}")
-        with path.open("rb") as file:
-            return file.read(MAX_SECRET_BYTES)
+        folder = self._settings.secrets or self._settings.home / "secrets"
+        try:
+            return read_secret(folder, name)
+        except NoSecret as error:
+            raise Unprepared(str(error)) from None
 
     async def _chain(self, run: OpenRun, kind: str, needs: Needs) -> list[LinkMessage]:
         if needs.weights is None:
@@ -287,10 +288,6 @@ class Errands:
         wanted = list(blobs)
         paths = await self._supply.fetch(*wanted)
         return {blob.digest: path for blob, path in zip(wanted, paths, strict=True)}
-
-
-def _files_named_by(recipe: RecipeForm) -> tuple[Path, ...]:
-    return tuple(Path(path).absolute() for path in recipe.data_paths)
 
 
 def _needs(spec: Spec) -> Needs:

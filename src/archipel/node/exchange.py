@@ -1,6 +1,7 @@
 """What an HTTP answer means: a lab that may come back, or its considered no."""
 
 import json
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +17,8 @@ ANSWER_LIMIT_S = 120.0
 """A document that drips for longer counts as unreachable, too."""
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """No document of a lab is larger."""
+NO_ANSWER_FROM = 300
+"""Statuses from here on carry no document."""
 TROUBLE = frozenset({429, 502, 503, 504, 507})
 """Statuses that may pass: too many at once, a gateway without its lab, a full disk."""
 
@@ -49,6 +52,40 @@ class LabRefused(Exception):
         self.status = status
 
 
+def unreachable(url: str, error: Exception, limit_s: float | None = None) -> LabUnreachable:
+    """No answer from `url`, or no whole one in `limit_s`; why, in words that people know."""
+    if isinstance(error, TimeoutError):
+        return LabUnreachable(f"{url}: no whole answer in {limit_s or 0:.0f} s")
+    return LabUnreachable(f"{url}: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """The words of the innermost error; libraries wrap it in others that say less."""
+    if isinstance(error, httpx.ConnectTimeout):
+        return f"no connection within {CONNECT_LIMIT_S:.0f} s"
+    if isinstance(error, httpx.TimeoutException):
+        return f"silent for {READ_LIMIT_S:.0f} s"
+    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" in str(error):
+        return "it broke off the connection"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return f"what answers there does not speak HTTP as expected ({_plain(error)})"
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ssl.SSLCertVerificationError):
+            return f"its TLS certificate does not hold: {inner.verify_message}"
+        if isinstance(inner, ssl.SSLError):
+            return f"no TLS there ({_plain(inner)}); is it http:// instead?"
+        error, inner = inner, inner.__cause__ or inner.__context__
+    return _plain(error)
+
+
+def _plain(error: BaseException) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    text = str(getattr(error, "strerror", None) or error).strip().rstrip(".")
+    return text or type(error).__name__
+
+
 async def bounded_body(answer: httpx.Response, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     body = bytearray()
     async for chunk in answer.aiter_raw():
@@ -58,18 +95,31 @@ async def bounded_body(answer: httpx.Response, max_bytes: int = MAX_JSON_BYTES) 
     return bytes(body)
 
 
-def refusal(status: int, body: bytes, url: str) -> Exception:
+def refusal(answer: httpx.Response, body: bytes, url: str) -> Exception:
     """A lab in trouble may recover; everything else is a considered no."""
+    status = answer.status_code
+    if answer.is_redirect:
+        return _moved(answer, url)
     try:
         problem = json.loads(body)
         kind, detail = str(problem["type"]).rsplit("/", 1)[-1], str(problem["detail"])
     except (ValueError, KeyError, TypeError, RecursionError):
         if status >= 500:
             return LabUnreachable(f"status {status} from {url}")
-        return LabRefused("unexpected-answer", f"status {status}", status)
+        told = f"what answers at {url} is no lab (status {status})"
+        return LabRefused("unexpected-answer", told, status)
     if status in TROUBLE:
         return LabUnreachable(f"{kind}: {detail}")
     return LabRefused(kind, detail, status)
+
+
+def _moved(answer: httpx.Response, url: str) -> LabUnreachable:
+    """Another address in answer: a proxy, or a network that wants a login first; nobody follows it."""
+    target = answer.headers.get("location", "elsewhere")
+    return LabUnreachable(
+        f"{url} sends us to {target!a:.200} (status {answer.status_code}), where nobody is followed; "
+        "if the lab is there, give that address"
+    )
 
 
 def believed(check: Callable[[], T]) -> T:

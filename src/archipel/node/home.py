@@ -32,8 +32,12 @@ def alone_in(home: Path) -> Iterator[None]:
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
+        if not isinstance(error, BlockingIOError):  # some network disks know no locks
+            raise NodeFailed(
+                f"{home} cannot be locked: {error.strerror}; choose a --home on a local disk"
+            ) from None
         raise NodeFailed(
             f"another node runs from {home}; stop it, or give this one another --home"
         ) from None
@@ -41,6 +45,21 @@ def alone_in(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_taken(home: Path) -> bool:
+    """Whether an agent runs from there now. Raises OSError."""
+    try:
+        descriptor = os.open(home / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:

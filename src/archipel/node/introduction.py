@@ -1,9 +1,26 @@
-"""How a node presents itself to a lab: what it is, and what it was measured to be."""
+"""How a node presents itself to a lab: what it is, what it was measured to be; and how it leaves."""
+
+import asyncio
+import logging
 
 from archipel import __version__
+from archipel.node.client import LabClient
+from archipel.node.delivery import LAST_WORDS_S, Deliveries
+from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.node.known_labs import check_lab
 from archipel.node.settings import NodeSettings
+from archipel.node.totals import Totals
 from archipel.node.worker import Worker
-from archipel.records.statements import Capabilities
+from archipel.records.documents import NodeView
+from archipel.records.statements import Capabilities, NodeLeft
+
+logger = logging.getLogger("archipel.node")
+
+NOT_FOUND = 404
+NOT_ALONE = (
+    "another machine works with this node's key, {key}, and each takes the other's work back; if this "
+    "home is a copy, remove its node.key and start it again"
+)
 
 
 async def introduce(settings: NodeSettings, worker: Worker) -> Capabilities:
@@ -22,3 +39,45 @@ async def introduce(settings: NodeSettings, worker: Worker) -> Capabilities:
         batch_invariant=bool(measured.get("batch_invariant", False)),
         protections=worker.protections,
     )
+
+
+async def greet(lab: LabClient, settings: NodeSettings, totals: Totals) -> None:
+    """Learn who the lab is, whether it is the one that this machine knows, and what was earned there.
+
+    Raises:
+        LabUnreachable, LabRefused: from the lab.
+        NodeFailed: the lab has another key than before.
+        OSError: what is known of labs cannot be read or written.
+    """
+    await lab.greet()
+    await asyncio.to_thread(check_lab, settings.home, lab.url, lab.lab, settings.lab_key)
+    if totals.before_micro is None:
+        totals.before_micro = await _earned_before(lab)
+
+
+async def _earned_before(lab: LabClient) -> int | None:
+    """Micro-credits of this key, as the lab says; None if it says nothing of use."""
+    try:
+        return (await lab.read(NodeView, f"/nodes/{lab.identity.did}")).credit_micro
+    except LabRefused as error:
+        return 0 if error.status == NOT_FOUND else None
+
+
+async def is_alone(lab: LabClient, deliveries: Deliveries) -> bool:
+    """Whether no other machine has this node's key: two take each other's leases back, without end."""
+    if not deliveries.disowned:
+        return True
+    deliveries.disowned = False
+    try:
+        return not await lab.hears_another()
+    except (LabRefused, LabUnreachable):
+        return True
+
+
+async def take_leave(lab: LabClient) -> None:
+    """In silence, if the lab does not listen in time."""
+    try:
+        async with asyncio.timeout(LAST_WORDS_S):
+            await lab.submit(NodeLeft)
+    except (LabRefused, LabUnreachable, TimeoutError) as error:
+        logger.warning("left in silence", extra={"reason": str(error)})

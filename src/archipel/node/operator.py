@@ -19,7 +19,7 @@ from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
 from archipel.records.programmes import WORDS_OF
 from archipel.records.recipe_form import RecipeForm
-from archipel.records.statements import ModelFile, RunOpened, RunStopped
+from archipel.records.statements import ModelFile, RunOpened, RunRetried, RunStopped
 from archipel.records.terms import RunPace, Terms, Vocabulary
 from archipel.work.messages import LinkMessage
 
@@ -104,6 +104,13 @@ async def stop_run(url: str, identity: Identity, run: str, reason: str) -> Recei
     async with LabClient(url, identity) as client:
         await client.greet()
         return await client.submit(RunStopped, run=run, reason=reason)
+
+
+async def retry_run(url: str, identity: Identity, run: str) -> Receipt:
+    """What failed of a run is mended: its work is handed out again at once."""
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        return await client.submit(RunRetried, run=run)
 
 
 async def fetch_version(

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from archipel.node.decide import backoff_s
 from archipel.node.exchange import LabUnreachable
+from archipel.node.standing import NO_ANSWER, Standing
 
 logger = logging.getLogger("archipel.node")
 
@@ -72,8 +73,16 @@ async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
 class Patience:
     """How an agent bears an absent lab."""
 
-    def __init__(self, url: str, interrupt: Interrupt, give_up_s: float | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        interrupt: Interrupt,
+        give_up_s: float | None,
+        standing: Standing | None = None,
+    ) -> None:
+        """standing: where it is said that the lab does not answer."""
         self._url = url
+        self._standing = standing or Standing()
         self._interrupt = interrupt
         self._give_up_s = give_up_s
 
@@ -89,19 +98,28 @@ class Patience:
         until_s = None if limit_s is None else start + limit_s
         while True:
             try:
-                return await call()
+                result = await call()
             except LabUnreachable as error:
                 self._check_given_up(time.monotonic() - start, error)
                 if self._is_over(until_s):
                     raise
                 logger.warning("lab unreachable", extra={"attempt": attempt, "reason": str(error)})
-                await self.pause(attempt)
+                await self.pause(attempt, NO_ANSWER, str(error))
                 attempt += 1
+            else:
+                self._standing.well()
+                return result
 
-    async def pause(self, attempt: int) -> None:
-        """Back off, unless the operator is in a hurry."""
-        wait = asyncio.sleep(backoff_s(attempt, random.random()))  # noqa: S311  jitter, not secrecy
-        await self._interrupt.unless_hurrying(wait)
+    def suffers(self, what: str) -> bool:
+        """Whether nothing went well since this trouble."""
+        trouble = self._standing.trouble
+        return trouble is not None and trouble.what == what
+
+    async def pause(self, attempt: int, what: str, reason: str) -> None:
+        """Back off after this trouble, unless the operator is in a hurry."""
+        wait_s = backoff_s(attempt, random.random())  # noqa: S311  jitter, not secrecy
+        self._standing.troubled(what, reason, wait_s)
+        await self._interrupt.unless_hurrying(asyncio.sleep(wait_s))
 
     def _is_over(self, until_s: float | None) -> bool:
         if until_s is None:

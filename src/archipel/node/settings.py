@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from archipel.node.pausing import Pausing
 from archipel.records.kinds import STRANGERS, TRUSTED
 
 MEMORY_SHARE_PERCENT = 75
@@ -31,6 +32,10 @@ class NodeSettings:
     device: str = "cpu"
     duty: float = 1.0
     """Share of the time this node may compute; 0.25 rests three times as long as it works."""
+    pausing: Pausing = field(default_factory=Pausing)
+    """When this node leaves its machine to others."""
+    lab_key: str | None = None
+    """The key that the lab at `lab_url` must have; None: the one that it had when it was first met."""
     latency_s: float = 0.0
     """Extra wait before each exchange with the lab: a far-away node, for experiments."""
     max_memory_bytes: int | None = None

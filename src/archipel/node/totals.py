@@ -1,6 +1,8 @@
 """What an agent has done so far: for the progress line, the last words and Prometheus."""
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,13 +10,29 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from archipel.records.statements import LeaseGranted
 
+ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A lease that brought nothing."""
+
+    work: str
+    outcome: str
+    why: str
+
+    def __str__(self) -> str:
+        said = f"{self.work} {self.outcome}".strip()
+        return f"{said}: {self.why}" if self.why else said
+
 
 @dataclass
 class Totals:
     """Counts since the agent started."""
 
     works: dict[str, int] = field(default_factory=dict)
-    """Outcome -> number of leases: accepted, refused, returned, lost."""
+    """Outcome -> number of leases: accepted (and paid), refused (by the lab), returned (given back
+    undone), lost (over before an answer arrived)."""
     tokens: int = 0
     tokens_at_hand: int = 0
     """Sampled so far for the work that the child is doing now."""
@@ -22,12 +40,27 @@ class Totals:
     credit_micro: int = 0
     busy_s: float = 0.0
     waiting_s: float = 0.0
-    version: int = -1
-    """Policy version of the newest work."""
+    versions: dict[str, int] = field(default_factory=dict)
+    """Run -> policy version of the newest work of it that was accepted."""
+    last_loss: Loss | None = None
+    """The newest lease that was not accepted."""
+    before_micro: int | None = None
+    """What the lab said at joining that this key had earned before; None: it did not say."""
 
-    def count(self, outcome: str) -> None:
+    def count(self, outcome: str, work: str = "", why: str = "") -> None:
         """One more lease ended like this."""
         self.works[outcome] = self.works.get(outcome, 0) + 1
+        if outcome != ACCEPTED:
+            self.last_loss = Loss(work, outcome, why)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The time in the block was spent waiting."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waiting_s += time.monotonic() - start
 
     def progressed(self, tokens: int) -> None:
         """The child says how many tokens it has sampled for the work at hand."""
@@ -36,22 +69,28 @@ class Totals:
     def earned(self, grant: LeaseGranted, values: Mapping[str, Any]) -> None:
         """The answer to `grant` was accepted; `values` are its own words."""
         spec, num_tokens = grant.spec, values.get("num_tokens", 0)
-        self.version = max(self.version, getattr(spec, "version", -1))
+        version = getattr(spec, "version", -1)
+        self.versions[spec.run] = max(self.versions.get(spec.run, -1), version)
         self.tokens += num_tokens if isinstance(num_tokens, int) else 0
         self.groups += len(getattr(spec, "groups", ()))
         self.credit_micro += grant.price_micro
 
-    def line(self) -> str:
-        """One line for people."""
-        outcomes = ", ".join(
-            f"{number} {outcome}" for outcome, number in sorted(self.works.items())
-        )
-        rate = self.tokens / self.busy_s if self.busy_s else 0.0
-        at_hand = f" + {self.tokens_at_hand} at hand" if self.tokens_at_hand else ""
-        return (
-            f"version {self.version} · {self.groups} groups · {self.tokens} tokens{at_hand} "
-            f"({rate:.0f}/s busy) · {self.credit_micro / 1e6:.6f} credits · {outcomes or 'no work yet'}"
-        )
+    def outcomes(self) -> str:
+        """How the leases ended, in words."""
+        ended = sorted(self.works.items())
+        return ", ".join(f"{number} {outcome}" for outcome, number in ended) or "no work yet"
+
+    def earnings(self) -> str:
+        """Credits since the agent started, and with what was earned before."""
+        here = f"{self.credit_micro / 1e6:.6f} credits here"
+        if self.before_micro is None:
+            return here
+        return f"{here}, {(self.before_micro + self.credit_micro) / 1e6:.6f} in all"
+
+    def rate(self) -> str:
+        """What was sampled, and how fast while the child worked."""
+        per_s = self.tokens / self.busy_s if self.busy_s else 0.0
+        return f"{self.groups} groups, {self.tokens} tokens ({per_s:.0f}/s busy)"
 
 
 class TotalsCollector:
@@ -80,8 +119,9 @@ class TotalsCollector:
         yield CounterMetricFamily(
             "archipel_node_waiting_seconds", "Time spent waiting for work", value=totals.waiting_s
         )
-        yield GaugeMetricFamily(
-            "archipel_node_policy_version",
-            "Policy version of the newest work",
-            value=totals.version,
+        versions = GaugeMetricFamily(
+            "archipel_node_policy_version", "Policy version of the newest work", labels=["run"]
         )
+        for run, version in totals.versions.items():
+            versions.add_metric([run], version)
+        yield versions

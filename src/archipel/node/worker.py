@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel import source_environment
+from archipel.node.failures import WorkFailure
 from archipel.node.scratch import used_bytes
-from archipel.records.fields import Closed
+from archipel.records.fields import Closed, Fault
 from archipel.work.messages import (
     MAX_LINE_BYTES,
     AskPosition,
@@ -41,8 +42,24 @@ WATCH_S = 0.5
 """Between looks at what the child has written; a disk takes a gigabyte in that time at most."""
 
 
-class WorkerLost(Exception):
+class WorkerLost(WorkFailure):
     """The child is gone or does not make sense any more."""
+
+    outcome = "lost"
+
+
+class TimeUp(WorkerLost):
+    """The child was ended because its time was over; slowness is no failure."""
+
+    fault = "time"
+
+
+class WorkRefused(WorkFailure):
+    """The child could not do this work; it is fit for other work."""
+
+    def __init__(self, reason: str, fault: Fault | None = "work") -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +72,11 @@ class _Start:
     ranks: int
 
 
-def _covers(setup: Setup, path: Path) -> bool:
-    return any(path.resolve().is_relative_to(folder.resolve()) for folder in setup.readable)
+def _not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
+    """Those that are there and that the child may not read; from the folder that it works in as well."""
+    readable = [folder.resolve() for folder in setup.readable]
+    there = [path for path in map(Path.resolve, map(Path, paths)) if path.exists()]
+    return [path for path in there if not any(map(path.is_relative_to, readable))]
 
 
 def _program(ranks: int) -> list[str]:
@@ -114,11 +134,16 @@ class Worker:
         return worker
 
     @property
+    def pid(self) -> int:
+        """Of the child, or of torchrun above it."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Still running."""
         return self._process.returncode is None
 
-    async def let_read(self, paths: Sequence[Path]) -> bool:
+    async def let_read(self, paths: Sequence[str]) -> bool:
         """See that the child may read these files; True when a new one had to start for it.
 
         A fence cannot be moved, so the child that knew nothing of the files ends.
@@ -127,7 +152,7 @@ class Worker:
             WorkerLost: the new one did not come up.
         """
         start = self._start
-        fresh = [path for path in paths if path.exists() and not _covers(start.setup, path)]
+        fresh = _not_covered(start.setup, paths)
         if not fresh:
             return False
         await self.kill()
@@ -217,7 +242,7 @@ class Worker:
             if isinstance(answer, ProgressMessage):
                 on_tokens(answer.tokens)
             elif isinstance(answer, Failed):
-                raise WorkRefused(answer.reason)
+                raise WorkRefused(answer.reason, answer.fault)
             elif isinstance(answer, Done):
                 return answer
             else:
@@ -241,7 +266,7 @@ class Worker:
             async with asyncio.timeout(max(limit_s, 0.0)):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise WorkerLost("time is up") from None
+            raise TimeUp("time is up") from None
         except ValueError:
             raise WorkerLost(f"a line of more than {MAX_LINE_BYTES} bytes") from None
         if not line.endswith(b"\n"):
@@ -258,7 +283,3 @@ class Worker:
                 return f"the child ended with code {await self._process.wait()}"
         await self.kill()
         return "the child closed its output and lived on; it was ended"
-
-
-class WorkRefused(Exception):
-    """The child could not do this work; it is fit for other work."""

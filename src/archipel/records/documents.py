@@ -185,6 +185,8 @@ class RunView(Document):
     """Micro-credits paid or promised."""
     progress: dict[str, Any]
     """What its programme counts."""
+    troubles: tuple[str, ...] = ()
+    """Kinds of work that fail time after time, and what they said last."""
 
 
 class NodeView(Document):

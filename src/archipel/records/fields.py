@@ -1,6 +1,6 @@
 """The shapes that record fields may take; every bound on what a stranger may say has its name here."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +35,9 @@ KindName = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,31}$")]
 """A kind of work; one that this software does not know is never leased."""
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Reason = Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
+Fault = Literal["work", "machine", "time"]
+"""Why a lease came back undone: the work itself failed (its data, its recipe, its weights), this machine
+cannot do it (its memory), or the time was up."""
 Count = Annotated[int, Field(ge=0, le=MAX_SEQ)]
 Wait = Annotated[int, Field(ge=100, le=MAX_WAIT_MS)]
 """Milliseconds between a lease and its deadline."""

@@ -9,7 +9,7 @@ file's comments and layout do not matter.
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.fields import MAX_GROUPS_PER_WORK
@@ -21,6 +21,8 @@ from archipel.records.recipe_form import (
     read_toml,
     without_floats,
 )
+
+MICRO = 1_000_000
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -109,7 +111,14 @@ class SamplingSection(Section):
     """How rollouts are sampled."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
-    temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
+    temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
+    """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
+    exactly the distribution that the trainer scores with."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _as_it_travels(cls, value: float) -> float:
+        return round(value * MICRO) / MICRO
 
 
 class AlgorithmSection(Section):
@@ -254,11 +263,17 @@ class Recipe(RecipeForm):
     @property
     def data_paths(self) -> tuple[str, ...]:
         """Parameters of the environment that are called `path` or `..._path`."""
+        parameters = self.environment.parameters.items()
         return tuple(
             value
-            for key, value in self.environment.parameters.items()
-            if isinstance(value, str) and value and (key == "path" or key.endswith("_path"))
+            for key, value in parameters
+            if names_file(key) and isinstance(value, str) and value
         )
+
+
+def names_file(key: str) -> bool:
+    """Whether this parameter of an environment says where a file is."""
+    return key == "path" or key.endswith("_path")
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -4,9 +4,16 @@ A statement names the lab it is meant for, its author and the author's sequence 
 be replayed here or at another lab. Its bytes are canonical JSON; `decode` accepts nothing else.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.fields import (
@@ -21,6 +28,7 @@ from archipel.records.fields import (
     Closed,
     Count,
     Did,
+    Fault,
     FileName,
     KindName,
     Millis,
@@ -96,6 +104,13 @@ class RunStopped(Statement):
     reason: Reason
 
 
+class RunRetried(Statement):
+    """An operator, or a trusted role, says that work of a run which failed and rests may be tried again at once."""
+
+    kind: Literal["run.retried"] = "run.retried"
+    run: RunName
+
+
 # --- nodes and leases ---------------------------------------------------------------------------
 
 
@@ -164,6 +179,23 @@ class LeaseReturned(Statement):
     kind: Literal["lease.returned"] = "lease.returned"
     work: WorkId
     reason: Reason
+    fault: Fault | None = None
+    """Whose fault that is, as far as the node can tell; None: nobody's, it was stopped, say. Not written
+    when it is None."""
+
+    @field_validator("fault", mode="before")
+    @classmethod
+    def _never_null(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("leave it out instead of writing null")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _without_null(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = as_usual(self)
+        if written.get("fault") is None:
+            written.pop("fault", None)
+        return written
 
 
 class LeaseExpired(Statement):
@@ -196,9 +228,7 @@ class WorkAnswered(Statement):
 
 
 class SnapshotTaken(Statement):
-    """The lab's state after the first `size` entries, as a blob; whoever replays and knows the form of these
-    bytes can check it.
-    """
+    """The lab's state after the first `size` entries, as a blob; a replay that knows its form checks it."""
 
     kind: Literal["snapshot.taken"] = "snapshot.taken"
     format: Count
@@ -211,6 +241,7 @@ Recorded: TypeAlias = (
     LabOpened
     | RunOpened
     | RunStopped
+    | RunRetried
     | NodeJoined
     | NodeLeft
     | NodesForgotten

@@ -10,6 +10,7 @@ by descriptions, tensors are hashed once, when they are loaded, and a file that 
 is set aside, so that the next answer is another.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -72,7 +73,7 @@ def write_checkpoint(
         OSError: the disk is full or not writable; earlier checkpoints are untouched.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for leftover in (*directory.glob(".*.partial"), *directory.glob(f"*{DAMAGED}")):
+    for leftover in _leftovers(directory):
         leftover.unlink()
     path = checkpoint_file(directory, number)
     write_file(path, number, tensors, facts)
@@ -119,6 +120,18 @@ def write_file(
 def has_checkpoint(directory: Path) -> bool:
     """Whether anything was ever saved here, whole or not."""
     return bool(_numbered(directory))
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Remove what was saved here, leftovers included, and the folder if nothing else is in it.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    for path in (*_numbered(directory), *_leftovers(directory)):
+        path.unlink()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def read_latest(directory: Path) -> Checkpoint:
@@ -231,6 +244,11 @@ def _numbered(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
     return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+
+
+def _leftovers(directory: Path) -> list[Path]:
+    """Files of writes that were cut short, and of checkpoints that turned out damaged."""
+    return [*directory.glob(".*.partial"), *directory.glob(f"*{DAMAGED}")]
 
 
 def _flush(path: Path) -> None:

@@ -9,7 +9,6 @@ arguments or the environment. POSIX only.
 
 import logging
 import math
-import sys
 import threading
 import time
 from collections import Counter
@@ -160,8 +159,8 @@ class Grader:
         if self._child is None:
             self._child = Child(self._setup)
             self.protections = self._child.protections
-            if not self.protections:
-                log.warning("graders are not confined on %s", sys.platform)
+            if self._child.missing:
+                log.warning("graders are not fully confined: no %s", ", ".join(self._child.missing))
         return self._child
 
     def _drop(self) -> None:

@@ -10,6 +10,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,11 +39,14 @@ class Child:
     """One process: bytes out and lines in without ever blocking on both pipes."""
 
     def __init__(self, setup: bytes) -> None:
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="archipel-grading-", ignore_cleanup_errors=True
+        )
         self._process = subprocess.Popen(  # noqa: S603  our own program, no shell
             [sys.executable, "-P", "-m", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_scrubbed_environment(),
+            env=_scrubbed_environment(self._folder.name),
             start_new_session=True,  # its own group: killed whole, and deaf to our Ctrl-C
         )
         self._requests, self._replies = _pipe(self._process.stdin), _pipe(self._process.stdout)
@@ -61,6 +65,7 @@ class Child:
             self.kill()
             raise GraderUnavailable(f"nothing can be graded: {reply.get('detail')}")
         self.protections = tuple(map(str, reply.get("protections", ())))
+        self.missing = tuple(map(str, reply.get("missing", ())))
 
     def send(self, data: bytes) -> None:
         """Queue `data`; it leaves while `receive` waits."""
@@ -100,6 +105,7 @@ class Child:
                 with contextlib.suppress(BrokenPipeError):
                     stream.close()
         self._process.wait()
+        self._folder.cleanup()
 
     def _read(self) -> None:
         data = os.read(self._replies, READ_BYTES)
@@ -132,12 +138,13 @@ def _pipe(stream: IO[bytes] | None) -> int:
     return stream.fileno()
 
 
-def _scrubbed_environment() -> dict[str, str]:
-    """Nothing of the parent's but where its modules are."""
+def _scrubbed_environment(folder: str) -> dict[str, str]:
+    """Nothing of the parent's but where its modules are; `folder` takes what packages write on import."""
     paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     return {
         "PATH": os.defpath,
         "PYTHONPATH": paths,
+        "TMPDIR": folder,
         **SAME_HASHES,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",

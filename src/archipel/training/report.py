@@ -5,6 +5,7 @@ Law: gathering never touches the gradient.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,13 @@ class UpdateReport:
     """Groups whose rewards were all equal: left out, since they carry no gradient."""
     reward_mean: float
     """Over all rollouts, those of left-out groups included."""
+    finished_fraction: float
+    """Share of all rollouts that the model ended by itself; the others were cut off at their limit."""
+    distinct_fraction: float
+    """Different completions of a group, of all that it has: 1/G when all are alike, else up to 1."""
+    commonest_fraction: float
+    """Share of all rollouts that are the batch's most frequent completion: near 1 when the policy has
+    collapsed to one answer whatever it is asked."""
     tokens: int
     """Valid sampled tokens that were trained on."""
     invalid_tokens: int
@@ -107,12 +115,17 @@ def make_report(
     ratio, ratio_squared, divergence, held_back, entropy, loss = totals
     tokens = max(1, sums.tokens)
     rewards = [reward for group in groups for reward in group.rewards]
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    often = Counter(rollout.tokens for rollout in rollouts).most_common(1)[0][1]
     ages = [version - group.policy_version for group in groups]
     return UpdateReport(
         version=version + 1,
         groups=len(groups),
         zero_advantage_groups=len(groups) - num_kept,
         reward_mean=math.fsum(rewards) / len(rewards),
+        finished_fraction=sum(rollout.finished for rollout in rollouts) / len(rollouts),
+        distinct_fraction=sum(_distinct(group) for group in groups) / len(groups),
+        commonest_fraction=often / len(rollouts),
         tokens=sums.tokens,
         invalid_tokens=sums.sampled - sums.tokens,
         optimiser_steps=sums.steps,
@@ -130,3 +143,7 @@ def make_report(
         staleness_mean=sum(ages) / len(ages),
         staleness_max=max(ages),
     )
+
+
+def _distinct(group: Group) -> float:
+    return len({rollout.tokens for rollout in group.rollouts}) / len(group.rollouts)

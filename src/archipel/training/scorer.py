@@ -1,12 +1,12 @@
 """Log-probabilities of sampled tokens under the current weights, and their gradient.
 
 Law: the distribution is the one that was sampled from, so logits are divided by the recipe's
-temperature before the softmax. The vocabulary is only computed where a sampled token is predicted.
+temperature before the softmax. The vocabulary is only computed where a sampled token is predicted, and
+there a chunk at a time (`vocabulary`).
 """
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from archipel.model.network import Decoder
@@ -14,6 +14,7 @@ from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
 from archipel.training.sharding import Site, shard
+from archipel.training.vocabulary import score_tokens
 
 
 class Scorer(nn.Module):
@@ -41,11 +42,6 @@ class Scorer(nn.Module):
         attention = row_attention(batch)
         with FastLinear():
             hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention)
-            hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
-            logits_NV = self.decoder.logits(hidden_Nd)
-        if self.temperature != 1.0:
-            logits_NV = logits_NV / self.temperature
-        logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
-        with torch.no_grad():
-            entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
-        return logprobs_NV.gather(1, batch.targets_N.unsqueeze(1)).squeeze(1), entropy_N
+        hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
+        head = self.decoder.output_weight
+        return score_tokens(hidden_Nd, head, batch.targets_N, self.temperature)

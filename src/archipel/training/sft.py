@@ -3,18 +3,21 @@
 Constant learning rate until the smoothed loss shows that the skill has arrived (or a cap), then a
 short linear decay. The gate matters more than any constant: where the circuit to be reinforced has
 not formed, rewards stay near zero and nothing is learned later.
-Law: the examples of a step are a pure function of its number; loss is on the answer alone.
+Laws: the examples of a step are a pure function of its number; loss is on the answer alone; a stage is
+continued only from a checkpoint that names it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import PromptSection, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
-from archipel.training.environments.task import Environment
+from archipel.training.environments.task import Environment, InvalidEnvironment
 from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids
 from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import Branch, Tree, plan
@@ -30,6 +33,29 @@ FINAL_FRACTION = 0.05
 Example = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of its answer, end token included."""
 Examples = Callable[[int], Example]
+
+MAX_LEFT_OUT = 1000
+"""So many examples in a row that do not fit the model are no accident."""
+
+log = logging.getLogger(__name__)
+
+
+class AnothersCheckpoint(ValueError):
+    """The folder holds what another stage saved; the message names both and the folder."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a checkpoint of a supervised stage belongs to."""
+
+    recipe: str = ""
+    """Name of the run."""
+    seed: int = 0
+    digest: str = ""
+    """Of everything that the stage's result follows from: settings, first weights, data."""
+
+    def __str__(self) -> str:
+        return f"recipe {self.recipe!r}, seed {self.seed}, {self.digest[:19]}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +104,8 @@ class SupervisedStage:
     """Nats per answer token that no model can beat; the gate is a multiple of it."""
     micro_batch_tokens: int = 16_384
     checkpoints: Path | None = None
+    stamp: Stamp = Stamp()
+    """Written into each checkpoint, and looked for in one that is there."""
     save_every: int = 50
 
     def __post_init__(self) -> None:
@@ -95,12 +123,16 @@ def supervise(
 ) -> Progress:
     """Train `model` in place (it ends as bfloat16 values) and say how it went.
 
-    With checkpoints, a stage that was killed continues where it was last saved.
+    With checkpoints, a stage that was killed continues where it was last saved. Examples longer than the
+    model's context are left out.
 
     Raises:
+        InvalidEnvironment: too many examples in a row are left out.
         Diverged: the gradient is not finite.
         NoCheckpoint: there are checkpoints, and none of them is whole.
+        AnothersCheckpoint: there is a checkpoint, and it is another stage's.
     """
+    stage = replace(stage, examples=fitting(stage.examples, model.config.max_position_embeddings))
     learner = _Learner(model, stage)
     progress = learner.resume()
     size = stage.section.batch_size
@@ -131,6 +163,36 @@ def environment_examples(
             raise ValueError("the environment has no supervised data; remove [supervised]")
         prompt, answer = pair
         return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
+
+    return example
+
+
+def fitting(examples: Examples, max_tokens: int) -> Examples:
+    """The same examples, but for those too long for the model: the next that fits takes their place.
+
+    max_tokens: positions of the model; the last token of an answer takes none.
+
+    Raises:
+        InvalidEnvironment: on a call, if `MAX_LEFT_OUT` examples in a row do not fit.
+    """
+    told: set[int] = set()
+
+    def example(index: int) -> Example:
+        for later in range(index, index + MAX_LEFT_OUT):
+            prompt, answer = examples(later)
+            size = len(prompt) + len(answer) - 1
+            if size <= max_tokens:
+                return prompt, answer
+            if not told:
+                log.warning(
+                    "supervised example %d is %d tokens long and the model's context %d: it is left "
+                    "out, and so is every other that does not fit", later, size, max_tokens
+                )  # fmt: skip
+            told.add(later)
+        raise InvalidEnvironment(
+            f"{MAX_LEFT_OUT} supervised examples in a row, from number {index} on, are longer than the "
+            f"model's context of {max_tokens} tokens; give it shorter ones or a longer context"
+        )
 
     return example
 
@@ -170,7 +232,9 @@ class _Learner:
         if directory is None or not has_checkpoint(directory):
             return Progress()
         checkpoint = read_latest(directory)
-        facts = checkpoint.facts
+        facts, mine = checkpoint.facts, asdict(self._stage.stamp)
+        if facts.get("stamp") != mine:
+            raise AnothersCheckpoint(_difference(directory, facts, self._stage.stamp))
         self._optimiser.load(checkpoint.tensors, facts["step"])
         return Progress(
             step=facts["step"],
@@ -190,6 +254,16 @@ class _Learner:
                 "step": progress.step,
                 "smoothed_loss": progress.smoothed_loss.hex(),
                 "decay_from": progress.decay_from,
+                "stamp": asdict(stage.stamp),
             }
             write_checkpoint(stage.checkpoints, progress.step, state, facts)
         wait_for_all(self._site)
+
+
+def _difference(directory: Path, facts: Mapping[str, Any], mine: Stamp) -> str:
+    theirs = facts.get("stamp")
+    whose = str(Stamp(**theirs)) if isinstance(theirs, dict) else "an unnamed recipe"
+    return (
+        f"{directory} holds step {facts.get('step')} of another supervised stage ({whose}; this one is "
+        f"{mine}): recipe, seed, data or first weights differ; remove that folder or name another output"
+    )

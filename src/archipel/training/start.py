@@ -1,16 +1,31 @@
-"""A model from nothing: random weights, the recipe's supervised stage, a model directory."""
+"""A model to begin with: random or given weights, the recipe's supervised stage, a model directory."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from archipel.model.config import DecoderConfig
-from archipel.model.directory import write_model
+from archipel.model.directory import read_model, write_model
 from archipel.model.network import Decoder, random_weights
+from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
 from archipel.records.seeds import derive_seed
 from archipel.training.environments.environment import Environment, make_environment
-from archipel.training.sft import Progress, SupervisedStage, environment_examples, supervise
+from archipel.training.sft import (
+    Examples,
+    Progress,
+    Stamp,
+    SupervisedStage,
+    environment_examples,
+    supervise,
+)
+
+EXAMPLES_NAMED = 64
+"""So many examples stand for the data in a checkpoint's name."""
 
 
 class NoSupervisedStage(ValueError):
@@ -22,27 +37,52 @@ def start_model(
     out: Path,
     on_step: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
+    weights: Path | None = None,
 ) -> Progress:
-    """Train the recipe's model from random weights on its supervised data; write it to `out`.
+    """Train a model on the recipe's supervised data and write it to `out`.
 
-    The verifier's secret is not needed and not used: supervised data never depends on it.
+    It starts from random weights of the recipe's `[model]`, or from the model directory `weights`, whose
+    architecture and tokenizer it then keeps. The verifier's secret is not needed and not used: supervised
+    data never depends on it.
 
     Raises:
         NoSupervisedStage: the recipe has none.
         InvalidEnvironment: the environment cannot be made.
+        InvalidModel: `weights` is no model directory that this network can load.
+        AnothersCheckpoint: `checkpoints` holds what another recipe, seed or start has saved.
+        OSError: `out` is taken or cannot be written; this is looked at before the work.
     """
     if recipe.supervised is None:
         raise NoSupervisedStage(
             "the recipe has no [supervised] section; add one or start from weights"
         )
-    tokenizer = tokenizer_named(recipe.model.tokenizer)
+    require_free(out)
+    if checkpoints is not None and checkpoints.exists() and not checkpoints.is_dir():
+        raise FileExistsError(
+            f"{checkpoints} is a file; progress is saved in a folder of that name"
+        )
+    if weights is None:
+        tokenizer = tokenizer_named(recipe.model.tokenizer)
+        model = initial_model(recipe, tokenizer)
+    else:
+        tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
     environment = make_environment(recipe.environment, recipe.run.seed, None)
-    model = initial_model(recipe, tokenizer)
-    progress = supervise(
-        model, supervised_stage(recipe, environment, tokenizer, checkpoints), on_step
-    )
+    stage = supervised_stage(recipe, environment, tokenizer, checkpoints)
+    stamp = Stamp(recipe.run.name, recipe.run.seed, _digest_of(recipe, stage.examples, model))
+    progress = supervise(model, replace(stage, stamp=stamp), on_step)
     write_model(out, model, model.config, tokenizer)
     return progress
+
+
+def _digest_of(recipe: Recipe, examples: Examples, model: Decoder) -> str:
+    """Of settings, the first examples and the first weights: what a stage's result follows from."""
+    hasher = hashlib.sha256(recipe.canonical_bytes())
+    for index in range(EXAMPLES_NAMED):
+        hasher.update(repr(examples(index)).encode())
+    for name, parameter in sorted(model.named_parameters()):
+        hasher.update(name.encode())
+        hasher.update(parameter.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return f"sha256:{hasher.hexdigest()}"
 
 
 def initial_model(recipe: Recipe, tokenizer: Tokenizer) -> Decoder:

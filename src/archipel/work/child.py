@@ -14,6 +14,7 @@ import time
 from typing import IO
 
 from archipel.records.fields import Closed
+from archipel.work.faults import MAX_REASON_CHARACTERS, failed
 from archipel.work.kind import Answer, Context, EngineChoice, Kind, WorkFailed, context_of
 from archipel.work.kinds import make_kind
 from archipel.work.messages import (
@@ -22,7 +23,6 @@ from archipel.work.messages import (
     BadMessage,
     Done,
     DoWork,
-    Failed,
     ProgressMessage,
     Ready,
     RunBenchmark,
@@ -38,7 +38,6 @@ logger = logging.getLogger("archipel.work.child")
 MAX_OPEN_FILES = 1024
 THREADS_BESIDES, THREADS_PER_THREAD = 512, 8
 """Libraries keep pools of their own, as large as the machine or as what they are told."""
-MAX_REASON_CHARACTERS = 2000
 PROGRESS_INTERVAL_S = 0.5
 """Between words about progress: one per token would cost as much as small work itself."""
 
@@ -54,7 +53,11 @@ class Child:
 
     def say(self, message: Closed) -> None:
         """Send one line to the agent."""
-        self._answers.write(to_line(message))
+        try:
+            line = to_line(message)
+        except ValueError as error:  # values of a kind that no line can hold
+            line = to_line(failed(error))
+        self._answers.write(line)
         self._answers.flush()
 
     def answer(self, message: DoWork | AskPosition | RunBenchmark) -> Closed:
@@ -66,14 +69,10 @@ class Child:
                 return self._position(message)
             return self._benchmark()
         except WorkFailed as error:
-            return _failed(str(error))
-        except OSError as error:
-            return _failed(f"{error}; make room on the disk, or mend it")
-        except MemoryError:
-            return _failed("out of memory: lower the load or raise --max-memory")
-        except Exception as error:
+            return failed(error)
+        except (Exception, SystemExit) as error:  # an environment's package may call sys.exit
             logger.exception("work failed")
-            return _failed(f"{type(error).__name__}: {error}")
+            return failed(error)
 
     def is_shared(self, message: Closed) -> bool:
         """Whether every rank of a site has to answer this message."""
@@ -191,10 +190,6 @@ def _allow_cpu(limit_s: int) -> None:
 
 def _done(answer: Answer) -> Done:
     return Done(files=dict(answer.files), values=dict(answer.values))
-
-
-def _failed(reason: str) -> Failed:
-    return Failed(reason=reason[:MAX_REASON_CHARACTERS])
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ Parts: `Examination` and `examine` (a policy in an engine), `judge` (a model dir
 run). Law: `dev` is for curves; `test` stays untouched until a run is over.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,7 +17,11 @@ from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
-from archipel.training.environments.environment import Environment, make_environment
+from archipel.training.environments.environment import (
+    Environment,
+    make_environment,
+    require_gradable,
+)
 from archipel.training.environments.task import Task
 from archipel.training.evaluation import Evaluation, evaluation_tasks, score
 from archipel.training.grading import Grader, Submission, grader_of
@@ -25,6 +29,10 @@ from archipel.training.groups import prompt_ids, stop_ids
 from archipel.work.kind import Progress
 
 DEV, TEST = "dev", "test"
+
+
+class NothingGraded(ValueError):
+    """A measurement that did not happen; it is no zero."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Judgement:
     greedy: Evaluation
     sampled: Evaluation | None
     """pass@k on fewer tasks, many samples each; None when not asked."""
+    faults: Mapping[str, int] = field(default_factory=dict)
+    """Answers of either that could not be graded and count as 0, by cause."""
 
 
 def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examination:
@@ -61,8 +71,10 @@ def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examina
 
     Raises:
         InvalidEnvironment: the environment cannot be made.
+        MissingSecret: it cannot grade without the secret.
     """
     section, seed = recipe.environment, recipe.run.seed
+    require_gradable(section, secret)
     return Examination(
         recipe,
         make_environment(section, seed, secret),
@@ -99,15 +111,30 @@ def examine(
 
 
 def judge(model: Path, recipe: Recipe, secret: bytes | None, trial: Trial) -> Judgement:
-    """Score the directory `model` against the environment that `secret` defines."""
+    """Score the directory `model` against the environment that `secret` defines.
+
+    Raises:
+        NothingGraded: not one answer could be graded, so there is no score.
+    """
     with _seated(model, recipe, secret) as (engine, examination):
         tasks = evaluation_tasks(examination.environment, trial.split, trial.num_tasks)
         greedy = examine(engine, examination, tasks, 0, 0)
+        _require_some_graded(examination, len(tasks))
         sampled = None
         if trial.samples_per_task:
             few = tasks[: trial.num_sampled_tasks]
             sampled = examine(engine, examination, few, 0, trial.samples_per_task)
-    return Judgement(greedy, sampled)
+        return Judgement(greedy, sampled, dict(examination.grader.faults))
+
+
+def _require_some_graded(examination: Examination, num_answers: int) -> None:
+    faults = examination.grader.faults
+    if faults.total() >= num_answers:
+        causes = ", ".join(f"{cause}: {count}" for cause, count in faults.most_common())
+        raise NothingGraded(
+            f"none of {num_answers} answers could be graded ({causes}), so there is no score; "
+            "the log says what the first one met"
+        )
 
 
 def sample_answers(

@@ -15,6 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
+from archipel.model.directory import read_config
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
@@ -32,7 +35,7 @@ from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
-from archipel.work.prompts import Prompts
+from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -53,7 +56,8 @@ class Learner:
         self._tokenizer = Tokenizer.from_directory(context.model)
         section, seed = self.recipe.environment, self.recipe.run.seed
         environment = make_environment(section, seed, context.secret)
-        self._prompts = Prompts(self.recipe, environment, self._tokenizer)
+        context_tokens = read_config(context.model).max_position_embeddings
+        self._prompts = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
         self._outbox = Outbox(folder)
         self._trainer = started_trainer(context, self.recipe, folder, told)
         self._grader = grader_of(self.recipe, context.secret)
@@ -78,7 +82,16 @@ class Learner:
         self._grader.close()
 
     def first(self) -> Answer:
-        """Publish version 0."""
+        """Publish version 0, once nothing is found that nodes could only fail at.
+
+        Raises:
+            WorkFailed: prompts that do not fit, tasks that cannot be made, weights that are no numbers.
+        """
+        limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
+        self._prompts.look_ahead(limit_s)
+        for name, tensor in self.policy.state.items():
+            if not torch.isfinite(tensor).all():
+                raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
         return self._publish(None, self.policy, {})
 
     def make(self, context: Context) -> Answer:
@@ -112,6 +125,7 @@ class Learner:
             "grade_ms": round((graded - start) * 1000),
             "train_ms": round((trained - graded) * 1000),
             "grading_faults": sum(self._grader.faults.values()),
+            "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
         }
 
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
@@ -154,6 +168,7 @@ class Learner:
         shown = [
             submission
             for index, (_, rollouts) in sampled.items()
+            if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
         rewards = iter(self._rewards(shown))
@@ -162,7 +177,7 @@ class Learner:
                 index,
                 self._prompts.request(index).prompt,
                 tuple(rollouts),
-                tuple(next(rewards) for _ in rollouts),
+                tuple(0.0 if self._prompts.is_cut(index) else next(rewards) for _ in rollouts),
                 version,
             )
             for index, (version, rollouts) in sampled.items()

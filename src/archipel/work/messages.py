@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from archipel.records.documents import AcceptedWork
-from archipel.records.fields import Closed, Digest, KindName, RunName, WorkId
+from archipel.records.fields import Closed, Digest, Fault, KindName, RunName, WorkId
 from archipel.records.kinds import Spec
 from archipel.records.statements import RunOpened
 
@@ -170,6 +170,8 @@ class Failed(Closed):
 
     say: Literal["failed"] = "failed"
     reason: str
+    fault: Fault | None = "work"
+    """None: the disk's, so nobody's."""
 
 
 ToChild = Annotated[DoWork | AskPosition | RunBenchmark, Field(discriminator="do")]

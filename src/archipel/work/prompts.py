@@ -1,7 +1,15 @@
-"""The tasks of a run as prompts: what nodes are asked, and what the learner pairs their answers with."""
+"""The tasks of a run as prompts: what nodes are asked, and what the learner pairs their answers with.
 
+Law: what a node could only fail at never reaches one. Before version 0 the run's tasks are looked at, as many
+as time allows; a prompt that was not looked at and leaves no room for an answer is cut short, and what
+is answered to it is worth nothing.
+"""
+
+import time
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.kinds.update import PROMPTS_ROLE
@@ -10,28 +18,78 @@ from archipel.records.requests import Request
 from archipel.records.rollouts import pack_prompts
 from archipel.training.environments.task import Environment
 from archipel.training.groups import group_request
+from archipel.work.kind import WorkFailed
 
 MAX_KEPT = 1024
 """Requests kept: a prompt is published some versions before its answers are graded."""
+MAX_LOOKED_AT = 65_536
+LOOKING_LIMIT_S = 20.0
+"""An environment may need long for a task; what was seen by then has to do."""
+MAX_NAMED = 3
+
+
+class _Fitted(NamedTuple):
+    request: Request
+    num_tokens: int
+    """Of the whole prompt."""
 
 
 class Prompts:
     """The requests of one run, by group."""
 
-    def __init__(self, recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, recipe: Recipe, environment: Environment, tokenizer: Tokenizer, context: int
+    ) -> None:
+        """context: tokens of prompt and answer together that the model takes."""
         self._run = recipe.run
+        self._context, self._new = context, recipe.sampling.max_new_tokens
+        self._room = context - self._new
 
         @lru_cache(MAX_KEPT)
-        def request(index: int) -> Request:
-            return group_request(recipe, environment, tokenizer, index)
+        def fitted(index: int) -> _Fitted:
+            request = _made(recipe, environment, tokenizer, index)
+            cut = replace(request, prompt=request.prompt[: max(self._room, 1)])
+            return _Fitted(cut, len(request.prompt))
 
-        self.request = request
+        self._fitted = fitted
+
+    def request(self, index: int) -> Request:
         """What to sample for a group."""
+        return self._fitted(index).request
+
+    def is_cut(self, index: int) -> bool:
+        """Whether the group's task does not fit, so that no answer to it can be worth anything."""
+        return self._fitted(index).num_tokens > self._room
 
     def batch(self, number: int) -> range:
         """The groups of batch `number`."""
         size = self._run.groups_per_update
         return range(number * size, (number + 1) * size)
+
+    def look_ahead(self, limit_s: float = LOOKING_LIMIT_S) -> None:
+        """Before any node is asked.
+
+        Raises:
+            WorkFailed: a task cannot be made, or prompts leave no room for an answer.
+        """
+        if self._room < 1:
+            raise WorkFailed(
+                f"sampling.max_new_tokens is {self._new}, but the model takes {self._context} tokens, "
+                "prompt and answer together; lower it"
+            )
+        end, seen, long = time.monotonic() + limit_s, 0, []
+        for index in range(min(self._run.versions * self._run.groups_per_update, MAX_LOOKED_AT)):
+            if time.monotonic() > end:
+                break
+            seen = index + 1
+            if self.is_cut(index):
+                long.append(f"that of group {index} has {self._fitted(index).num_tokens} tokens")
+        if long:
+            raise WorkFailed(
+                f"{len(long)} of the run's first {seen} prompts do not fit: beside {self._new} new tokens the "
+                f"model has room for {self._room}, but {', '.join(long[:MAX_NAMED])}; lower "
+                "sampling.max_new_tokens, or leave such tasks out"
+            )
 
     def write(self, version: int, folder: Path) -> None:
         """The prompts that the staleness bound lets nodes reach once `version` is out, a file per batch."""
@@ -41,3 +99,12 @@ class Prompts:
             prompts = [self.request(index).prompt for index in self.batch(number)]
             data = pack_prompts(prompts, batch=number)
             (folder / f"{PROMPTS_ROLE}{number}").write_bytes(data)
+
+
+def _made(recipe: Recipe, environment: Environment, tokenizer: Tokenizer, index: int) -> Request:
+    try:
+        return group_request(recipe, environment, tokenizer, index)
+    except Exception as error:  # an environment is foreign code
+        raise WorkFailed(
+            f"the task of group {index} cannot be made: {type(error).__name__}: {error}"
+        ) from error

@@ -4,7 +4,7 @@ Every admitted group is in exactly one place: in the pool (its lease came back),
 or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.rollout import WORDS as ROLLOUT_WORDS
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import WORDS as UPDATE_WORDS
 from archipel.records.kinds.update import SavedMemory
 from archipel.records.programmes import rl as words
 from archipel.records.programmes.rl import RlPace
@@ -212,7 +213,7 @@ def _waits(sight: Sight, run: Run) -> list[Wait]:
         return [leased(run, sight.state.leases[slice_.updating], what, sight.now_ms)]
     if run.phase is Phase.PREPARING or not slice_.owed:
         what = f"nobody has taken the update to version {run.version + 1}"
-        return [absent_trainer(sight, run, what)]
+        return [absent_trainer(sight, run, what, UPDATE_WORDS.name)]
     return _rollout_waits(sight, run)
 
 
@@ -223,12 +224,16 @@ def _rollout_waits(sight: Sight, run: Run) -> list[Wait]:
         owed = missing & set(_groups(lease))
         missing -= owed
         if owed:
-            what = f"{len(owed)} groups of the next batch are being sampled"
+            what = f"{_many(owed)} being sampled"
             found.append(leased(run, lease, what, sight.now_ms))
     if missing:
-        what = f"{len(missing)} groups of the next batch are with nobody"
+        what = f"{_many(missing)} with nobody"
         found.append(nobody(sight, run, what, ROLLOUT_WORDS.name))
     return found
+
+
+def _many(groups: Collection[int]) -> str:
+    return f"{len(groups)} group{'s' * (len(groups) > 1)} of the next batch {'are' if len(groups) > 1 else 'is'}"
 
 
 def _rollouts(state: LabState, run: Run) -> list[Lease]:

@@ -13,7 +13,7 @@ from archipel.records.fields import (
     TokenId,
     Wait,
 )
-from archipel.records.recipe import Recipe
+from archipel.records.recipe import MICRO, Recipe
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
 
@@ -56,7 +56,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         seed=run.seed,
         vocab_size=vocabulary.size,
         max_new_tokens=sampling.max_new_tokens,
-        temperature_micro=round(sampling.temperature * 1e6),
+        temperature_micro=round(sampling.temperature * MICRO),
         stop_tokens=vocabulary.stop_tokens,
         max_groups_per_lease=lease.max_groups,
         min_deadline_ms=round(lease.min_deadline_s * 1000),

@@ -1,11 +1,13 @@
 """Environments by name: from a recipe's section to tasks and rewards.
 
-Law: a new environment is one file and one line here.
+Laws: a new environment is one file and one line here; those of foreign packages are made apart, so that
+their tasks are the same in every process.
 """
 
 from collections.abc import Callable
 
 from archipel.records.recipe import EnvironmentSection
+from archipel.training.environments.apart import made_apart
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.parameters import Scalar, nearest
 from archipel.training.environments.reasoning_gym import ReasoningGym
@@ -18,7 +20,14 @@ from archipel.training.environments.task import (
 )
 from archipel.training.environments.verifiers import Verifiers
 
-__all__ = ["Environment", "InvalidEnvironment", "MissingSecret", "Task", "make_environment"]
+__all__ = [
+    "Environment",
+    "InvalidEnvironment",
+    "MissingSecret",
+    "Task",
+    "make_environment",
+    "require_gradable",
+]
 
 _ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Environment]] = {
     "secret_order": SecretOrder,
@@ -26,6 +35,25 @@ _ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Enviro
     "jsonl": lambda values, seed, secret: Jsonl(values, seed),
     "verifiers": lambda values, seed, secret: Verifiers(values),
 }
+
+_FOREIGN = ("reasoning_gym", "verifiers")
+"""Packages that may make other tasks under another hash seed, or after another task."""
+
+_SECRETIVE = ("secret_order",)
+"""Environments that grade by something which only the trusted role knows."""
+
+
+def require_gradable(section: EnvironmentSection, secret: bytes | None) -> None:
+    """Refuse to grade without what grading needs: every reward would be a fault that looks like 0.
+
+    Raises:
+        MissingSecret: the environment needs a secret and there is none.
+    """
+    if section.name in _SECRETIVE and secret is None:
+        named = f"secret {section.secret!r}" if section.secret else "its secret"
+        raise MissingSecret(
+            f"{section.name} cannot grade without {named}; give the file that holds it (--secret-file)"
+        )
 
 
 def make_environment(section: EnvironmentSection, seed: int, secret: bytes | None) -> Environment:
@@ -38,6 +66,7 @@ def make_environment(section: EnvironmentSection, seed: int, secret: bytes | Non
 
     Raises:
         InvalidEnvironment: unknown name or parameter, a value out of bounds, a missing extra.
+        TaskProcessLost: the process that would make its tasks does not start.
     """
     make = _ENVIRONMENTS.get(section.name)
     if make is None:
@@ -45,4 +74,7 @@ def make_environment(section: EnvironmentSection, seed: int, secret: bytes | Non
             f"environment.name: no environment {section.name!r}; "
             f"{nearest(section.name, _ENVIRONMENTS)}"
         )
-    return make(dict(section.parameters), seed, secret)
+    values = dict(section.parameters)
+    if section.name in _FOREIGN:
+        return made_apart(section, seed, lambda: make(values, seed, secret))
+    return make(values, seed, secret)

@@ -77,3 +77,11 @@ class Parameters:
         return InvalidEnvironment(
             f"environment.parameters.{key}: got {value!r:.80}, expected {expected}"
         )
+
+
+def read_template(settings: Parameters, default: str) -> str:
+    """The setting `template`: the text around a question, which it names as `{question}`."""
+    template = settings.text("template", default)
+    if "{question}" not in template:
+        raise InvalidEnvironment("environment.parameters.template must hold {question}")
+    return template

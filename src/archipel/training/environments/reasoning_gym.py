@@ -6,13 +6,13 @@ Law: the package is imported when an environment is made, not before (over a sec
 """
 
 import copy
-import dataclasses
 import hashlib
-import json
 from typing import Any
 
-from archipel.training.environments.parameters import Parameters, Scalar, nearest
+from archipel.training.environments.gym_entries import ENTRY_FAULTS, Entries
+from archipel.training.environments.parameters import Parameters, Scalar, read_template
 from archipel.training.environments.task import (
+    SPLITS,
     InvalidEnvironment,
     Task,
     check_place,
@@ -24,16 +24,13 @@ MAX_ATTEMPTS = 1000
 
 MAX_KEPT_ENTRIES = 4096
 
-_RESERVED = ("seed", "size")
-"""The run's seed and random access decide these."""
-
 
 class ReasoningGym:
     """One dataset of the gym.
 
     Parameters: `task` (the dataset's name), `labels` (what the supervised stage shows: "own", the
-    right answers; "other", the answer of another question, which teaches form only), and the
-    dataset's own settings (lists as JSON text).
+    right answers; "other", the answer of another question, which teaches form only), `template` (holds
+    `{question}`; the question as it is unless given), and the dataset's own settings (lists as JSON text).
     """
 
     supervised_floor = None
@@ -42,50 +39,69 @@ class ReasoningGym:
         settings = Parameters("reasoning_gym", values)
         name = settings.text("task")
         self._own_labels = settings.text("labels", "own", choices=("own", "other")) == "own"
-        self._dataset = _make_dataset(name, settings.rest())
+        self._template = read_template(settings, "{question}")
+        self._entries = Entries(name, settings.rest())
         self._seed = seed
-        self._entries: dict[tuple[str, int, str], dict[str, Any]] = {}
+        self._kept: dict[tuple[str, int, str], dict[str, Any]] = {}
+        for split in SPLITS:
+            self._entry(split, 0)  # what cannot be made is told now, not in the middle of a run
 
     def task(self, split: str, index: int) -> Task:
         """The first entry of this place's seeds whose question belongs to `split`."""
         check_place(split, index)
         entry = self._entry(split, index)
-        return Task(
-            index=index, split=split, prompt=entry["question"], detail={"answer": entry["answer"]}
-        )
+        detail = {"answer": entry["answer"]}
+        return Task(index=index, split=split, prompt=self._prompt(entry), detail=detail)
 
     def grade(self, task: Task, completion: str, finished: bool) -> float:
-        """The dataset's score of the extracted answer; 0 for an unfinished completion."""
+        """The dataset's score of the extracted answer; 0 for an unfinished completion.
+
+        The answer that the dataset itself gives is right, whatever its score says of it.
+        """
         if not finished:
             return 0.0
-        entry = self._entry(task.split, task.index)
-        return float(self._dataset.score_answer(extract_answer(completion), entry))
+        entry, answer = self._entry(task.split, task.index), extract_answer(completion)
+        if isinstance(entry["answer"], str) and answer == entry["answer"].strip():
+            return 1.0
+        return float(self._entries.score(answer, entry))
 
-    def supervised(self, index: int) -> tuple[str, str]:
-        """A training question with its answer, or with one that says nothing about it."""
+    def supervised(self, index: int) -> tuple[str, str] | None:
+        """A training question with its answer, or with one that says nothing about it.
+
+        None where the dataset scores answers without giving one.
+        """
         entry = self._entry("train", index)
         told = entry if self._own_labels else self._entry("train", index, purpose="label")
-        return entry["question"], str(told["answer"])
+        return None if told["answer"] is None else (self._prompt(entry), str(told["answer"]))
+
+    def _prompt(self, entry: dict[str, Any]) -> str:
+        return self._template.replace("{question}", entry["question"])
 
     def _entry(self, split: str, index: int, purpose: str = "task") -> dict[str, Any]:
         """Kept, and copied: making one may take ten times as long as grading an answer to it."""
         place = (split, index, purpose)
-        if place not in self._entries:
-            if len(self._entries) >= MAX_KEPT_ENTRIES:
-                self._entries.clear()
-            self._entries[place] = self._made(split, index, purpose)
-        return copy.deepcopy(self._entries[place])
+        if place not in self._kept:
+            if len(self._kept) >= MAX_KEPT_ENTRIES:
+                self._kept.clear()
+            self._kept[place] = self._made(split, index, purpose)
+        return copy.deepcopy(self._kept[place])
 
     def _made(self, split: str, index: int, purpose: str) -> dict[str, Any]:
+        refused: Exception | None = None
         for attempt in range(MAX_ATTEMPTS):
             key = f"{self._seed}/{purpose}/{split}/{index}/{attempt}".encode()
             # 48 bits: entries seed NumPy as well in places, and collisions stay improbable
             number = int.from_bytes(hashlib.blake2b(key, digest_size=6).digest())
-            entry: dict[str, Any] = self._dataset[number]
+            try:
+                entry = self._entries[number]
+            except ENTRY_FAULTS as error:
+                refused = error
+                continue
             if split_of(entry["question"]) == split:
                 return entry
+        reason = f"; the last one failed: {refused!r:.200}" if refused else ""
         raise InvalidEnvironment(
-            f"no {split} question among {MAX_ATTEMPTS} entries: this task has too few questions"
+            f"no {split} question among {MAX_ATTEMPTS} entries: this task has too few questions{reason}"
         )
 
 
@@ -97,40 +113,3 @@ def extract_answer(completion: str) -> str:
         if opening:
             return inside.strip()
     return completion.strip()
-
-
-def _make_dataset(name: str, values: dict[str, Scalar]) -> Any:
-    try:
-        import reasoning_gym  # noqa: F401  (registers the datasets)
-        from reasoning_gym.factory import DATASETS
-    except ImportError:
-        raise InvalidEnvironment(
-            "the environment 'reasoning_gym' needs an extra package: pip install 'archipel[gym]'"
-        ) from None
-    if name not in DATASETS:
-        raise InvalidEnvironment(
-            f"environment.parameters.task: no task {name!r:.80}; {nearest(name, DATASETS)}"
-        )
-    dataset_type, config_type = DATASETS[name]
-    fields = {field.name for field in dataclasses.fields(config_type)} - set(_RESERVED)
-    for key in values:
-        if key not in fields:
-            raise InvalidEnvironment(
-                f"environment.parameters.{key}: unknown for task {name!r}; {nearest(key, fields)}"
-            )
-    settings = {key: _read_list(value) for key, value in values.items()}
-    try:
-        # entry i is generated from seed + i: seed 0 gives random access
-        return dataset_type(config=config_type(**settings, seed=0, size=1))
-    except (AssertionError, ValueError, TypeError) as error:
-        raise InvalidEnvironment(f"task {name!r} refuses its settings: {error}") from None
-
-
-def _read_list(value: Scalar) -> Any:
-    """A list-valued setting is written as JSON text, for recipes hold only scalars here."""
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise InvalidEnvironment(f"not a JSON list: {value!r:.80}: {error}") from None
-    return value

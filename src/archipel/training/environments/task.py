@@ -62,9 +62,21 @@ def check_place(split: str, index: int) -> None:
         raise ValueError(f"got task index {index}, expected 0 or more")
 
 
+def is_text(value: str) -> bool:
+    """Whether it can be written down: JSON can carry half a surrogate pair, UTF-8 cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def split_of(content: str) -> str:
     """The split that owns `content`: a tenth is dev, a tenth is test, for ever.
 
     It depends on the content alone, so no seed or index can move a held-out task into training.
+
+    Raises:
+        InvalidEnvironment: the content is no text that can be written down.
     """
+    if not is_text(content):
+        raise InvalidEnvironment(
+            f"a question holds half of a surrogate pair, as of an emoji that was cut: {content!r:.80}"
+        )
     return {0: "dev", 1: "test"}.get(zlib.crc32(content.encode()) % 10, "train")

@@ -30,6 +30,8 @@ MAX_CELL_BYTES = 2**30
 MAX_OPEN_FILES = 64
 CONFINED = frozenset({"file_reads", "file_writes", "network", "processes", "no_new_processes"})
 """What must hold where a text may be evaluated."""
+MAX_DESCRIPTOR = 1 << 20 if sys.platform.startswith("linux") else 4096
+"""Linux closes a whole range at once; elsewhere each costs a call."""
 ANSWERS = 3
 """The only descriptor of a cell beside the three to nowhere."""
 
@@ -72,7 +74,9 @@ class Walls:
 
     def holding(self, report: Report) -> tuple[str, ...]:
         """Protections that hold in a cell, where `report` is what holds in this process."""
-        held = set(report.holding()) | {"memory", "cpu_time", "open_files", "file_size"}
+        held = set(report.holding())
+        if sys.platform.startswith("linux"):
+            held |= {"memory", "cpu_time", "open_files", "file_size"}
         if self._filter is not None:
             held |= {"no_new_processes"}
         if self._filter is not None and report.file_reads:
@@ -106,8 +110,14 @@ class Cell:
         walls: Walls,
         cpu_s: int,
     ) -> None:
+        """Raises OSError: no process can be forked at the moment."""
         self._answers, writer = os.pipe()
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            os.close(self._answers)
+            os.close(writer)
+            raise
         if self._pid == 0:
             _live(questions, grade, walls, writer, cpu_s)
         os.close(writer)
@@ -160,7 +170,11 @@ class Reaper:
     def take(self, pid: int) -> None:
         """Another one has been killed."""
         self._pids.append(pid)
-        if len(self._pids) > MAX_UNREAPED:
+        self.wait(MAX_UNREAPED)
+
+    def wait(self, left: int = 0) -> None:
+        """Until no more than `left` of them hold memory, threads and a place in the table."""
+        while len(self._pids) > left:
             os.waitpid(self._pids.pop(0), 0)
 
 
@@ -190,7 +204,7 @@ def _live(
         walls.put_up(cpu_s)
         os.dup2(1, 2)  # to nowhere, as standard input and output of this process
         os.dup2(writer, ANSWERS)
-        os.closerange(ANSWERS + 1, 1 << 20)
+        os.closerange(ANSWERS + 1, MAX_DESCRIPTOR)
         for question in questions:
             os.write(ANSWERS, json.dumps(judged(question, grade)).encode() + b"\n")
         status = 0
@@ -209,7 +223,11 @@ def _mapped_bytes() -> int:
 def _lower(kind: int, bound: int) -> None:
     _, hard = resource.getrlimit(kind)
     ceiling = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
-    resource.setrlimit(kind, (ceiling, ceiling))
+    try:
+        resource.setrlimit(kind, (ceiling, ceiling))
+    except (ValueError, OSError):
+        if sys.platform.startswith("linux"):
+            raise  # elsewhere nothing is confined, and that was said
 
 
 def _checked(line: bytes) -> Answer:

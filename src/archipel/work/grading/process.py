@@ -1,7 +1,7 @@
 """The grading process: `python -m archipel.work.grading.process`, started by `training.grading.Grader`.
 
 It speaks JSON lines over its standard streams. First comes the setup {factory, section, seed, secret}; the
-answer is {"ready", "protections"} or {"detail"}. Then comes a batch: {"count", "limit_s", "budget_s"} and
+answer is {"ready", "protections", "missing"} or {"detail"}. Then comes a batch: {"count", "limit_s", "budget_s"} and
 as many lines [number, split, index, completion, finished]; each is answered by {"number", "reward"} or
 {"number", "fault", "detail"}, in the order in which they are graded.
 
@@ -39,6 +39,7 @@ from archipel.work.grading.cell import (
     Walls,
     describe,
 )
+from archipel.work.grading.pages import fold
 from archipel.work.grading.rounds import Allotment, graded
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
@@ -76,6 +77,7 @@ class Grading:
         self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
         if not self._is_pure:
             self._warm_up()
+            fold()
         readable = _files_of(sorted(set(sys.modules) - known))
         limits = Limits(
             open_files=MAX_OPEN_FILES,
@@ -86,11 +88,11 @@ class Grading:
         report = restrict(limits, readable=readable)
         self._walls = Walls(report, readable)
         self.protections = self._walls.holding(report)
-        missing = sorted(CONFINED - set(self.protections))
-        if missing and not self._is_pure:
+        self.missing = sorted(CONFINED - set(self.protections))
+        if self.missing and not self._is_pure:
             raise CannotConfine(
                 f"graders of {setup['section']['name']!r} may evaluate what a model says, and this "
-                f"machine does not confine them ({', '.join(missing)} missing; "
+                f"machine does not confine them ({', '.join(self.missing)} missing; "
                 f"{'; '.join(report.reasons) or 'no reason given'}); grade on Linux 5.13 or newer "
                 "with Landlock and seccomp"
             )
@@ -141,7 +143,11 @@ class Grading:
             yield questions[0], None
             return
         cpu_s = math.ceil(2 * allowed_s * len(questions)) + 2  # for what hides from our clock
-        cell = Cell(questions, self._grade, self._walls, cpu_s)
+        try:
+            cell = Cell(questions, self._grade, self._walls, cpu_s)
+        except OSError:  # cells that are ending still hold what this one needs
+            self._reaper.wait()
+            cell = Cell(questions, self._grade, self._walls, cpu_s)
         try:
             for place, question in enumerate(questions):
                 try:
@@ -218,7 +224,7 @@ def serve() -> None:
     except Exception as error:  # noqa: BLE001  (whatever it is, the parent must hear of it)
         talk.say(detail=describe(error))
         return
-    talk.say(ready=True, protections=grading.protections)
+    talk.say(ready=True, protections=grading.protections, missing=grading.missing)
     try:
         while (header := talk.hear()) is not None:
             questions = talk.hear_questions(header["count"])
@@ -261,3 +267,4 @@ def _bound_memory() -> None:
 
 if __name__ == "__main__":
     serve()
+    os._exit(0)  # what packages set up for the end could not be done from here any more

@@ -36,6 +36,11 @@ def parent_death_signal() -> int:
     return signal.value
 
 
+def advise(start: ctypes.c_void_p, num_bytes: int, advice: int) -> None:
+    """`madvise`: what is to become of `num_bytes` of this process's memory from `start`."""
+    _checked("madvise", _libc().madvise(start, ctypes.c_size_t(num_bytes), advice))
+
+
 def unshare(flags: int) -> None:
     """Leave the namespaces named by `flags` for new ones."""
     _checked("unshare", _libc().unshare(flags))

@@ -19,6 +19,7 @@ _SYSTEM = (
     "/etc/nsswitch.conf",  # with passwd: the name of the user that caches are filed under
     "/etc/passwd",
     "/etc/OpenCL",
+    "/etc/fonts",  # read by what draws; a dataset of reasoning-gym imports it
     "/nix/store",
     "/proc/self",  # this process's own; a process it starts has none
     "/proc/cpuinfo",

@@ -1,0 +1,137 @@
+"""`archipel node service`: a systemd user unit with which a node runs in the background."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from archipel import SAME_HASHES
+from archipel.cli.doors import (
+    KEEP_MEMORY,
+    LabUrl,
+    Mendable,
+    child_environment,
+    home_folder,
+    mending,
+    thread_environment,
+)
+
+DEFAULT_NAME = "archipel-node"
+GIVE_BACK_LIMIT_S = 30
+"""After SIGTERM a node gives its lease back and leaves; that takes seconds."""
+UNIT = """\
+[Unit]
+Description=Archipel node at {lab}
+StartLimitIntervalSec=3600
+StartLimitBurst=10
+
+[Service]
+ExecStart={command}
+{environment}Restart=on-failure
+RestartSec=30
+TimeoutStopSec={stop_s}
+KillMode=mixed
+OOMPolicy=continue
+Nice=10
+UMask=0077
+
+[Install]
+WantedBy=default.target
+"""
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("lab_url", type=LabUrl())
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--install", is_flag=True, help="Write the unit instead of printing it.")
+@click.option("--name", default=DEFAULT_NAME, show_default=True, help="Of the unit.")
+def service(lab_url: str, options: tuple[str, ...], install: bool, name: str) -> None:
+    """Print a systemd user unit that joins LAB_URL with these OPTIONS of `node join`.
+
+    \b
+    Examples:
+      archipel node service http://lab.example:8440
+      archipel node service http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
+      archipel node service http://lab.example:8440 --install
+    """
+    unit = unit_of(lab_url, _checked(lab_url, options), _surroundings())
+    if not install:
+        click.echo(unit, nl=False)
+        return
+    if not name or not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise click.BadParameter(
+            f"{name!r}: expected letters, digits, - and _", param_hint="--name"
+        )
+    path = _units() / f"{name}.service"
+    with mending(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(unit, "utf-8")
+        partial.replace(path)
+    click.echo(
+        f"wrote {path}\n"
+        f"start it, now and at every login:  systemctl --user daemon-reload && "
+        f"systemctl --user enable --now {name}\n"
+        f"keep it running after logout:      loginctl enable-linger\n"
+        f"what it does:                      journalctl --user -u {name} -f; archipel node status"
+    )
+
+
+def unit_of(lab_url: str, options: Sequence[str], surroundings: Mapping[str, str]) -> str:
+    """The unit's text."""
+    program = [sys.executable, "-m", "archipel.cli.archipel", "node", "join", lab_url]
+    command = " ".join(quoted(word).replace("$", "$$") for word in (*program, *options))
+    lines = [f"Environment={quoted(f'{key}={value}')}\n" for key, value in surroundings.items()]
+    return UNIT.format(
+        lab=lab_url.replace("%", "%%"),
+        command=command,
+        environment="".join(lines),
+        stop_s=GIVE_BACK_LIMIT_S,
+    )
+
+
+def quoted(word: str) -> str:
+    """One word as systemd reads it (systemd.syntax): nothing in it is a specifier."""
+    if any(sign in word for sign in "\n\r\0"):
+        raise Mendable(f"{word!r:.80} spans lines; a unit cannot hold it")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
+
+
+def _checked(lab_url: str, options: tuple[str, ...]) -> list[str]:
+    """The options as given, with a home that does not depend on where they were typed."""
+    group = click.get_current_context().find_root().command
+    for name in ("node", "join"):
+        group = group.get_command(click.Context(group), name)  # type: ignore[attr-defined]  # groups
+    context = group.make_context("archipel node join", [lab_url, *options])
+    home = home_folder("node", context.params["home"], make=False).resolve()
+    return [*options, "--home", str(home)]
+
+
+def _surroundings() -> dict[str, str]:
+    """What this shell says of modules, libraries and devices; a unit inherits none of it."""
+    ours = {
+        *thread_environment(1),
+        *KEEP_MEMORY,
+        *SAME_HASHES,
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+    }
+    kept = {name: value for name, value in child_environment().items() if name not in ours}
+    if "PYTHONPATH" in kept:
+        folders = dict.fromkeys(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))
+        kept["PYTHONPATH"] = os.pathsep.join(folders)
+    return dict(sorted(kept.items()))
+
+
+def _units() -> Path:
+    root = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    try:
+        return Path(root).expanduser() / "systemd" / "user"
+    except RuntimeError:
+        raise Mendable("this user has no home folder; say where in XDG_CONFIG_HOME") from None

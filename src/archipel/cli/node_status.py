@@ -1,0 +1,116 @@
+"""`archipel node status`: what this machine earned and did, by lab; also without a network."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import home_folder, mending, printable, show
+
+if TYPE_CHECKING:
+    from archipel.node.earnings import Account
+
+ASK_LIMIT_S = 8.0
+DAYS_SHOWN = 14
+
+
+@click.command()
+@click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/node]")
+@click.option("--offline", is_flag=True, help="Ask no lab; say what was last heard.")
+@click.option("--days", default=DAYS_SHOWN, show_default=True, type=click.IntRange(0, 400))
+@click.option("--json", "as_json", is_flag=True, help="For machines; amounts in micro-credits.")
+def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
+    """Balance and history at every lab that this machine worked for.
+
+    A credit is the unit in which a lab counts accepted work; its run's terms say what a group is
+    paid. The balance is what the lab says, the days are this machine's own counts.
+
+    \b
+    Examples:
+      archipel node status
+      archipel node status --offline --json
+      archipel node status --home ~/.archipel/update
+    """
+    from archipel.node.earnings import accounts, as_document
+    from archipel.node.home import is_taken
+    from archipel.node.patience import NodeFailed
+    from archipel.node.small_files import Unreadable
+
+    folder = home_folder("node", home, make=False)
+    with mending(Unreadable, NodeFailed, OSError):
+        found = accounts(folder)
+        running = is_taken(folder)
+    heard = {} if offline else asyncio.run(_heard(found))
+    result = {
+        "home": str(folder),
+        "running": running,
+        "labs": [as_document(each) | heard.get(each.lab, {}) for each in found],
+    }
+
+    def text() -> str:
+        state = "a node runs here now" if running else "no node runs here now"
+        lines = [f"{folder}: {state}"]
+        for each in found:
+            lines += _lab_lines(each, heard.get(each.lab, {}), days)
+        if not found:
+            lines.append("it never joined a lab; to join one: archipel node join http://LAB:8440")
+        return printable("\n".join(lines))
+
+    show(result, as_json, text)
+
+
+async def _heard(found: "list[Account]") -> dict[str, dict[str, Any]]:
+    """Lab -> what it says now, or why it says nothing."""
+    answers = await asyncio.gather(*(_ask(each) for each in found))
+    return {each.lab: answer for each, answer in zip(found, answers, strict=True)}
+
+
+async def _ask(account: "Account") -> dict[str, Any]:
+    from archipel.node.address import BadAddress
+    from archipel.node.client import LabReader
+    from archipel.node.exchange import LabRefused, LabUnreachable
+    from archipel.records.documents import NodeView
+
+    try:
+        async with asyncio.timeout(ASK_LIMIT_S), LabReader(account.url) as lab:
+            await lab.meet()
+            if lab.lab != account.lab:
+                return {"no_answer": f"another lab answers at {account.url} now: {lab.lab}"}
+            view = await lab.read(NodeView, f"/nodes/{account.node}")
+    except (LabUnreachable, LabRefused, BadAddress) as error:
+        return {"no_answer": str(error)}
+    except TimeoutError:
+        return {"no_answer": f"{account.url}: no answer within {ASK_LIMIT_S:.0f} s"}
+    return {"balance_micro": view.credit_micro, "balance_at_s": int(time.time())}
+
+
+def _lab_lines(account: "Account", heard: dict[str, Any], days: int) -> list[str]:
+    lines = ["", f"lab {account.lab} at {account.url}", f"  {_balance(account, heard)}"]
+    if "no_answer" in heard:
+        lines.append(f"  no answer now: {heard['no_answer']}")
+    lines.append(f"  {'all days':12} {_counts(account.total())}")
+    shown = sorted(account.days)[-days:] if days else []
+    return lines + [f"  {day:12} {_counts(account.days[day])}" for day in reversed(shown)]
+
+
+def _balance(account: "Account", heard: dict[str, Any]) -> str:
+    if "balance_micro" in heard:
+        return f"balance {heard['balance_micro'] / 1e6:.6f} credits, says the lab now"
+    if account.balance_micro is None:
+        return "balance unknown: the lab never said it"
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(account.balance_at_s))
+    return f"balance {account.balance_micro / 1e6:.6f} credits, as of {at}"
+
+
+def _counts(day: dict[str, int]) -> str:
+    from archipel.node.earnings import COUNTS
+    from archipel.node.wording import duration
+
+    outcomes = ", ".join(f"{n} {name}" for name, n in sorted(day.items()) if name not in COUNTS)
+    return (
+        f"{day.get('credit_micro', 0) / 1e6:.6f} credits · {outcomes or 'no leases'} · "
+        f"{day.get('groups', 0)} groups, {day.get('tokens', 0)} tokens in "
+        f"{duration(day.get('busy_ms', 0) / 1000)}"
+    )

@@ -1,0 +1,154 @@
+"""What an agent is doing at this moment, and what happened to it: for whoever watches it.
+
+The agent writes, a screen reads. Law: only facts of this process; what cannot be known yet is None.
+"""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from archipel.records.kinds import Spec
+from archipel.records.statements import LeaseGranted
+
+PROTECTIONS = {
+    "network": "no network",
+    "file_reads": "reads only its own files",
+    "file_writes": "writes only its scratch folder",
+    "processes": "sees no other process",
+    "no_new_processes": "starts none",
+    "system_calls": "few system calls",
+    "no_new_privileges": "gains no rights",
+    "memory": "bounded memory",
+    "file_size": "bounded files",
+}
+"""What a provider wants to know of `work.sandbox.Report`, in people's words."""
+BY_DESIGN = ("no_new_processes", "file_size")
+"""Protections that the trusted role's process does without: it starts graders, and writes checkpoints."""
+NO_ANSWER = "no answer"
+"""The trouble that is the lab's or the network's."""
+MAX_NEWS = 50
+"""Whoever does not look for so long misses the oldest."""
+
+
+class Doing(Enum):
+    """What an agent is at."""
+
+    STARTING = "starting the work process"
+    MEASURING = "measuring this machine"
+    CONNECTING = "connecting"
+    WAITING = "waiting for work"
+    WORKING = "working"
+    RESTING = "resting"
+    DELIVERING = "bringing answers to the lab"
+    PAUSED = "paused"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the agent waits, though nobody told it to."""
+
+    what: str
+    """In a few words: no answer, refused, the work process failed."""
+    reason: str
+    retry_at_s: float
+    """When it tries again, by the monotonic clock."""
+
+
+@dataclass
+class Standing:
+    """One agent's."""
+
+    doing: Doing = Doing.STARTING
+    since_s: float = field(default_factory=time.monotonic)
+    until_s: float | None = None
+    """When the lease at hand, or the rest, is over, by the monotonic clock."""
+    work: str | None = None
+    """Name of the work at hand."""
+    task: str = ""
+    """What it consists of."""
+    protections: tuple[str, ...] | None = None
+    """What confines the work process; None before it is up."""
+    why_paused: str = ""
+    trouble: Trouble | None = None
+    stopping: bool = False
+    hurrying: bool = False
+    lab: str = ""
+    """Key of the lab that was joined; empty before."""
+    news: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NEWS))
+    """What happened since somebody last looked, each in one sentence."""
+
+    def confined(self, protections: Sequence[str], is_trusted: bool) -> None:
+        """A child came up, with these protections."""
+        self.protections = tuple(protections)
+        self.news.append(protection_of(self.protections, BY_DESIGN if is_trusted else ()))
+
+    def joined(self, lab: str, speed_milli: int) -> None:
+        """The lab took this node in."""
+        measured = f", at {speed_milli / 1000:.0f} tokens/s" if speed_milli else ""
+        self.lab = lab
+        self.news.append(f"joined lab {lab}{measured}")
+
+    def at(self, doing: Doing, until_s: float | None = None) -> None:
+        """From now on the agent does this."""
+        if doing is not self.doing:
+            self.since_s = time.monotonic()
+        self.doing, self.until_s = doing, until_s
+        if doing is not Doing.WORKING:
+            self.work, self.task = None, ""
+
+    def paused(self, why: str) -> None:
+        """The operator's rules leave the machine to others (empty: they do not)."""
+        if why != self.why_paused:
+            self.news.append(f"paused: {why}" if why else "no longer paused")
+        self.why_paused = why
+
+    def works_on(self, grant: LeaseGranted, left_s: float) -> None:
+        """A lease came, and is good for this long."""
+        self.work, self.task, self.trouble = grant.work, task_of(grant.spec), None
+        self.at(Doing.WORKING, time.monotonic() + left_s)
+
+    def without_work(self) -> None:
+        """The lease is over, one way or the other."""
+        self.work, self.task, self.until_s = None, "", None
+
+    def troubled(self, what: str, reason: str, wait_s: float) -> None:
+        """Something failed; it is tried again after `wait_s`."""
+        if self.trouble is None or self.trouble.what != what:
+            self.news.append(f"{what}: {reason}")
+        if what != NO_ANSWER:  # else the lease stays good
+            self.without_work()
+        self.trouble = Trouble(what, reason, time.monotonic() + wait_s)
+
+    def well(self) -> None:
+        """It went well after all."""
+        if self.trouble is not None:
+            is_lab = self.trouble.what == NO_ANSWER
+            again = "the lab answers again" if is_lab else f"no more trouble ({self.trouble.what})"
+            self.news.append(again)
+        self.trouble = None
+
+
+def protection_of(protections: Sequence[str], by_design: Sequence[str] = ()) -> str:
+    """What confines the work process on this machine, and what does not, in words.
+
+    by_design: what is not even tried.
+    """
+    held = [words for name, words in PROTECTIONS.items() if name in protections]
+    expected = [name for name in PROTECTIONS if name not in by_design]
+    missing = [PROTECTIONS[name] for name in expected if name not in protections]
+    if not held:
+        return "NOTHING confines the work process on this machine: run it under a user of its own"
+    said = f"the work process is confined: {', '.join(held)}"
+    return f"{said}; NOT on this machine: {', '.join(missing)}" if missing else said
+
+
+def task_of(spec: Spec) -> str:
+    """What a piece of work consists of."""
+    version, groups = getattr(spec, "version", None), getattr(spec, "groups", None)
+    if groups:
+        number = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
+        return f"{number} of version {version}"
+    return spec.kind if version is None else f"{spec.kind} {version}"

@@ -1,0 +1,94 @@
+"""From hidden states to log-probabilities of given tokens, without a matrix of tokens x vocabulary.
+
+A softmax over V words of N tokens takes, with its gradient, four matrices of N x V: 4.8 GB at 2048 tokens and
+151,936 words. Where N x V is large, rows are therefore taken in chunks, and what the gradient needs is computed
+again from the hidden states: one matrix product of the head more (of three), and memory that N does not move.
+Law: both ways compute the same numbers up to the order of additions; which one is taken hangs on N and V alone.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from archipel.training.products import linear
+
+MAX_LOGITS = 2**24
+"""Logits in memory at a time, 64 MiB in fp32; a few matrices of this size are alive at once."""
+
+
+def score_tokens(
+    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return logprobs_N of the targets (differentiable) and entropy_N in nats (not), both fp32.
+
+    hidden_Nd: what predicts each target. weight_Vd: the output head. Logits are divided by `temperature`.
+    """
+    if hidden_Nd.shape[0] * weight_Vd.shape[0] <= MAX_LOGITS:
+        return _at_once(hidden_Nd, weight_Vd, targets_N, temperature)
+    logprobs_N, entropy_N = _Chunked.apply(hidden_Nd, weight_Vd, targets_N, temperature)
+    return logprobs_N, entropy_N
+
+
+def _at_once(
+    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    logits_NV = linear(hidden_Nd, weight_Vd).float()
+    if temperature != 1.0:
+        logits_NV = logits_NV / temperature
+    logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
+    with torch.no_grad():
+        entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
+    return logprobs_NV.gather(1, targets_N.unsqueeze(1)).squeeze(1), entropy_N
+
+
+class _Chunked(torch.autograd.Function):
+    """The same, a few rows at a time, forwards and backwards."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(hidden_Nd, weight_Vd, targets_N)
+        ctx.temperature = temperature
+        found, entropies = [], []
+        for rows in _chunks(hidden_Nd, weight_Vd):
+            logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, temperature)
+            found.append(logprobs_CV.gather(1, targets_N[rows].unsqueeze(1)).squeeze(1))
+            entropies.append(-logprobs_CV.exp().mul_(logprobs_CV).sum(-1))
+        entropy_N = torch.cat(entropies)
+        ctx.mark_non_differentiable(entropy_N)
+        return torch.cat(found), entropy_N
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """D logprob = onehot - softmax, over the temperature; the entropy has no gradient."""
+        hidden_Nd, weight_Vd, targets_N = ctx.saved_tensors
+        gradient_N = gradients[0] / ctx.temperature
+        needs_hidden, needs_weight, *_ = ctx.needs_input_grad
+        into_hidden = torch.empty_like(hidden_Nd) if needs_hidden else None
+        into_weight = torch.zeros_like(weight_Vd) if needs_weight else None
+        for rows in _chunks(hidden_Nd, weight_Vd):
+            logits_CV = _logprobs(hidden_Nd[rows], weight_Vd, ctx.temperature).exp_()
+            logits_CV.mul_(-gradient_N[rows].unsqueeze(1))
+            logits_CV.scatter_add_(1, targets_N[rows].unsqueeze(1), gradient_N[rows].unsqueeze(1))
+            gradient_CV = logits_CV.to(hidden_Nd.dtype)
+            if into_hidden is not None:
+                into_hidden[rows] = linear(gradient_CV, weight_Vd.t())
+            if into_weight is not None:
+                into_weight.addmm_(gradient_CV.t(), hidden_Nd[rows])
+        return into_hidden, into_weight, None, None
+
+
+def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor) -> list[slice]:
+    """Slices of rows whose logits are at most `MAX_LOGITS`, but at least one row."""
+    rows = max(1, MAX_LOGITS // weight_Vd.shape[0])
+    return [slice(start, start + rows) for start in range(0, hidden_Nd.shape[0], rows)]
+
+
+def _logprobs(hidden_Cd: Tensor, weight_Vd: Tensor, temperature: float) -> Tensor:
+    """Of all words: a matrix that nobody else holds."""
+    logits_CV = linear(hidden_Cd, weight_Vd).float().div_(temperature)
+    return logits_CV.sub_(logits_CV.logsumexp(-1, keepdim=True))

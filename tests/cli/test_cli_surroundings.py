@@ -1,0 +1,175 @@
+"""The command line in odd surroundings: users without homes, other encodings, what a child inherits."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import types
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from archipel import source_environment
+from archipel.cli import archipel as program
+from archipel.cli.archipel import command
+from archipel.cli.doors import Mendable, child_environment, home_folder, printable, readable_folders
+from archipel.cli.recipes import find_recipe, shipped_recipes
+
+NOBODY = {"PATH": os.defpath, **source_environment()}
+BARE_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+def _homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unnamed(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", unnamed)
+    monkeypatch.delenv("ARCHIPEL_HOME", raising=False)
+
+
+def test_a_user_without_a_home_needs_only_a_named_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _homeless(monkeypatch)
+    assert home_folder("node", tmp_path / "here").is_dir()
+    with pytest.raises(Mendable, match="no home folder; name one with --home"):
+        home_folder("node", None)
+    with pytest.raises(Mendable, match="no home folder"):
+        home_folder("node", None, make=False)
+
+
+def test_who_only_reads_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "none"))
+    for arguments in (["ledger", "replay"], ["lab", "gc"]):
+        with pytest.raises(SystemExit) as ended:
+            program.run(arguments)
+        assert ended.value.code == 1
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_child_inherits_what_shows_it_modules_libraries_and_devices_and_no_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = {
+        "LD_LIBRARY_PATH": "/opt/cuda/lib64",
+        "LC_ALL": "C.UTF-8",
+        "ROCR_VISIBLE_DEVICES": "1",
+        "GPU_DEVICE_ORDINAL": "0",
+        "ZE_AFFINITY_MASK": "0",
+        "HSA_OVERRIDE_GFX_VERSION": "10.3.0",
+        "PYTORCH_CUDA_ALLOC_CONF": "x",
+        "CUDA_VISIBLE_DEVICES": "2",
+    }
+    hidden = {
+        "AWS_PROFILE": "me",
+        "VLLM_API_KEY": "k",
+        "NVIDIA_NGC_TOKEN": "t",
+        "SSH_AUTH_SOCK": "s",
+    }
+    for name, value in (seen | hidden).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    given = child_environment()
+    assert {name: given.get(name) for name in seen} == seen
+    assert not hidden.keys() & given.keys()
+    own = source_environment().get("PYTHONPATH")
+    assert given["PYTHONPATH"] == os.pathsep.join(filter(None, [own, "/elsewhere"]))
+
+
+def test_folders_of_modules_are_readable_unless_keys_lie_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, modules = tmp_path / "me", tmp_path / "modules"
+    for folder in (home / "node", home / "lib", modules):
+        folder.mkdir(parents=True)
+    named = (home, home / "lib", modules, tmp_path, tmp_path / "none", Path("relative"), Path())
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, named)))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "")
+    _, *opened = readable_folders(home / "node")
+    assert opened == [home / "lib", modules]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_recipes_are_utf8_whatever_the_locale(tmp_path: Path, mark: bytes) -> None:
+    file = tmp_path / "mine.toml"
+    text = "# Prüfung ✓\n" + shipped_recipes()["secret-order"]
+    file.write_bytes(mark + text.encode())
+    told = f"from archipel.cli.recipes import *; print(find_recipe({str(file)!r}).digest)"
+    done = subprocess.run(
+        [sys.executable, "-c", told],
+        env=NOBODY | BARE_LOCALE,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == find_recipe("secret-order").digest, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (b"[run]\n# \xe9t\xe9", "latin.toml", "line 2 is not UTF-8"),
+        (b"#" * 2_000_000, "large.toml", "more than"),
+        (None, "n" * 5000, "too long"),
+        (None, "nu\0l", "cannot be read"),
+        (None, ".", "no recipe file"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, name: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path(name).write_bytes(content)
+    with pytest.raises(Mendable) as caught:
+        find_recipe(name)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "list", "--lab", "127.0.0.1:8440"], "did you mean http://127.0.0.1:8440 ?"),
+        (["node", "join", "127.0.0.1:8440"], "did you mean http://127.0.0.1:8440 ?"),
+        (["update", "join", "ftp://lab"], "not reached by ftp"),
+        (["ledger", "replay", "--lab", "http://::1:8440"], "did you mean http://[::1]:8440 ?"),
+        (
+            ["run", "open", "secret-order", "--weights", ".", "--trust", "did:key:zBAD"],
+            "expected did:key:z",
+        ),
+        (["lab", "start", "--operator", "did:key:zBAD"], "expected did:key:z"),
+    ],
+)
+def test_names_of_labs_and_keys_are_looked_at_before_anything_else(
+    arguments: list[str], said: str
+) -> None:
+    shown = CliRunner().invoke(command, arguments)
+    assert shown.exit_code == 2
+    assert said in shown.output.replace("\n", " ")
+
+
+def test_a_file_that_may_not_be_used_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = PermissionError(13, "Permission denied", str(tmp_path))
+    assert program._ended_by(error) == 1
+    assert capsys.readouterr().err == f"archipel: {tmp_path}: Permission denied\n"
+
+
+def test_text_of_strangers_does_not_move_the_cursor() -> None:
+    assert printable("a\x1b[2Jb\x07\n\u202ec") == "a?[2Jb?\n?c"
+
+
+def test_ctrl_c_in_a_finaliser_comes_once_more() -> None:
+    heard = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.set())
+    try:
+        program._pass_on(types.SimpleNamespace(exc_type=KeyboardInterrupt))
+        assert heard.wait(5.0)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,64 @@
+"""`archipel update secret` and the engines of `archipel node join`: what is missing is said, or made, at once."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from archipel.cli.archipel import run
+from archipel.cli.engines import require_engine
+from archipel.node.secrets import NoSecret, make_secret, read_secret
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "update" / "secrets"
+
+
+def called(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_a_secret_is_made_once_for_its_operator_alone(
+    secrets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called("update", "secret", "mine") == 0
+    made = read_secret(secrets, "mine")
+    assert len(made) == 64
+    assert stat.S_IMODE((secrets / "mine").stat().st_mode) == 0o600
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert str(secrets / "mine") in capsys.readouterr().out
+    assert called("update", "secret", "mine") == 1
+    assert "there already and stays as it is" in capsys.readouterr().err
+    assert read_secret(secrets, "mine") == made
+    assert called("update", "secret", "other") == 0
+    assert read_secret(secrets, "other") != made
+
+
+@pytest.mark.parametrize("name", ["../up", "Mine", "", "a" * 64, "-a", "a\n"])
+def test_a_name_that_no_recipe_can_have_is_refused(secrets: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="expected lower-case letters"):
+        make_secret(secrets, name)
+    assert not secrets.exists()
+
+
+def test_a_secret_that_is_missing_or_open_to_others_is_not_read(secrets: Path) -> None:
+    with pytest.raises(NoSecret, match="`archipel update secret mine`"):
+        read_secret(secrets, "mine")
+    make_secret(secrets, "mine").chmod(0o640)
+    with pytest.raises(NoSecret, match="may be read by others"):
+        read_secret(secrets, "mine")
+
+
+def test_an_engine_that_is_not_installed_is_refused_before_anything_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("archipel.cli.engines.find_spec", lambda package: None)
+    assert called("node", "join", "http://127.0.0.1:9", "--engine", "vllm") == 1
+    assert "pip install 'archipel[vllm]'" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+    require_engine("archipel")
