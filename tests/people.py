@@ -96,6 +96,21 @@ class Provider:
             self.leases[granted.work] = granted
         return granted
 
+    def wait(self, ms: int = 0) -> LeaseGranted | None:
+        """Ask, and wait until the lab has looked at its deadlines `ms` later."""
+        granted = self.world.ask_for_copy(self.request(), ms)
+        if granted is not None:
+            self.leases[granted.work] = granted
+        return granted
+
+    def prove(self, ms: int = 0) -> LeaseGranted:
+        """Do one lease in `ms`; a run's first is of one group, whoever asks, and shows how fast it is there."""
+        granted = self.ask()
+        assert granted is not None
+        self.world.now_ms += ms
+        self.answer(granted)
+        return granted
+
     def give_back(self, work: str, reason: str = "busy", **fault: str) -> None:
         self.leases.pop(work, None)
         self.speak(LeaseReturned, work=work, reason=reason, **fault)

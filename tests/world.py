@@ -102,6 +102,20 @@ class World:
     def run(self, name: str = "run") -> Run:
         return self.state.runs[name]
 
+    def ask_for_copy(self, data: bytes, ms: int = 0) -> LeaseGranted | None:
+        """A request that still waits when time has passed and the lab looks at its deadlines."""
+        self.now_ms += ms
+
+        async def story() -> Outgoing | None:
+            asked = asyncio.create_task(self.lab.lease(data, 0.02))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            self.lab.expire_leases()
+            return await asked
+
+        answer = self.await_(story())
+        return None if answer is None else granted_in(answer)
+
     def tick(self, ms: int) -> None:
         """Time passes, and the lab looks at its deadlines."""
         self.now_ms += ms
@@ -222,12 +236,22 @@ def check_groups(state: LabState, run: Run) -> None:
     assert run.name in state.live or is_closed
     slice_, pace, name = rl.course(run), rl.pace(run), run.name
     learned = max(run.version, 0) * pace.groups_per_update
-    leased = [
-        group
-        for lease in state.leases.values()
+    holders = [
+        (group, work)
+        for work, lease in sorted(state.leases.items(), key=lambda item: item[1].entry)
         if isinstance(lease.spec, RolloutSpec) and lease.spec.run == name
         for group in lease.spec.groups
     ]
+    leased = {group for group, _ in holders}
+    for group in leased:
+        holding = [work for each, work in holders if each == group]
+        assert holding[0] == slice_.holders[group]
+        assert len(holding) <= 2
+        twins = [slice_.twins.get(work) for work in holding]
+        assert twins == (holding[::-1] if len(holding) == 2 else [None])
+        assert len({state.leases[work].node for work in holding}) == len(holding)
+    assert slice_.holders.keys() == leased
+    assert slice_.twins.keys() <= state.leases.keys()
     assert sorted([*range(learned), *slice_.accepted, *slice_.pool, *leased]) == list(
         range(slice_.next_group)
     )

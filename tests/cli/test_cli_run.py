@@ -9,8 +9,8 @@ from rich.console import Console
 
 from archipel.cli.archipel import command, run
 from archipel.cli.recipes import find_any_recipe, find_recipe
-from archipel.cli.run import _trusted
-from archipel.cli.watching import picture
+from archipel.cli.run_open import trusted_keys
+from archipel.cli.watching import Scene, picture
 from archipel.identity import Identity
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
@@ -52,7 +52,7 @@ def test_a_dry_run_shows_what_the_lab_would_be_told_and_touches_nothing(
 ) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(RECIPE)
-    arguments = ["run", "open", str(file), "--weights", str(weights), "--dry-run"]
+    arguments = ["run", "open", str(file), "--weights", str(weights), "--dry-run", "--unchecked"]
     shown = CliRunner().invoke(command, arguments, catch_exceptions=False)
     told = json.loads(shown.output)
     recipe = find_any_recipe(str(file))
@@ -86,15 +86,15 @@ def test_a_recipe_that_is_none_ends_as_one_sentence(
     assert expected in capsys.readouterr().err
 
 
-def test_opening_approves_the_recipe_here_only_if_this_machine_is_trusted(home: Path) -> None:
+def test_opening_approves_the_recipe_here_only_if_this_machine_istrusted_keys(home: Path) -> None:
     mine, other = find_recipe("secret-order").digest, find_recipe("reasoning-gym").digest
     stranger = Identity.from_seed(bytes(32)).did
-    assert _trusted(other, (stranger,)) == (stranger,)
-    (own,) = _trusted(mine, ())
+    assert trusted_keys(other, (stranger,)) == (stranger,)
+    (own,) = trusted_keys(mine, ())
     assert own == Identity.load(home / "update" / "node.key").did
     assert is_approved(home / "update", mine)
     assert not is_approved(home / "update", other)
-    assert _trusted(other, (stranger, own)) == (stranger, own)
+    assert trusted_keys(other, (stranger, own)) == (stranger, own)
     assert is_approved(home / "update", other)
 
 
@@ -133,8 +133,8 @@ def test_the_live_view_shows_whatever_a_programme_counts() -> None:
     wait = Wait(run="mine", waiting_for="groups", owner="nobody", left_s=None, advice="wait")
     console = Console(width=120)
     with console.capture() as captured:
-        console.print(picture([view], [], [wait]))
+        console.print(picture(Scene([view], [], [wait]), 120, 40))
     shown = captured.get()
     for words in ("2/3", "50%", "1.5000", "groups in flight 12", "staleness 0:3 1:4", "rounds 7"):
         assert words in shown
-    assert "waiting: mine: groups" in shown
+    assert "waiting: groups" in shown

@@ -224,7 +224,9 @@ def test_no_run_can_be_opened_whose_leases_would_not_fit_a_record(world: World, 
 
 def test_the_largest_run_can_be_leased(world: World) -> None:
     world.started(trusted_deadline_ms=86_400_000, min_deadline_ms=86_400_000, price_micro=10**12)
-    assert granted_to(world.provider("node")).price_micro > 10**12
+    node = world.provider("node")
+    node.prove(1)
+    assert granted_to(node).price_micro > 10**12
 
 
 @pytest.mark.parametrize("keyid", [["a"], {"a": 1}, 5, None, True])

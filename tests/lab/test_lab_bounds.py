@@ -212,16 +212,17 @@ def test_a_lab_that_says_nothing_but_what_it_may_be_told(world: World) -> None:
 def test_prices_are_by_the_group_and_held_until_the_answer(world: World) -> None:
     world.started(max_groups_per_lease=3)
     node = world.provider("node")
+    node.prove(1)
+    one, price = PACE["price_micro"], 3 * PACE["price_micro"]
     granted = node.ask()
     assert granted is not None
-    price = 3 * PACE["price_micro"]
     assert granted.price_micro == price
     assert world.state.book["held:run"] == price
-    assert world.state.book[world.operator.did] == -price
+    assert world.state.book[world.operator.did] == -price - one
     node.give_back(granted.work)
-    assert dict(world.state.book) == {}
+    assert dict(world.state.book) == {node.did: one, world.operator.did: -one}
     again = node.ask()
     assert again is not None
     node.answer(again)
-    assert dict(world.state.book) == {node.did: price, world.operator.did: -price}
-    assert world.run().paid_micro == price
+    assert dict(world.state.book) == {node.did: price + one, world.operator.did: -price - one}
+    assert world.run().paid_micro == price + one

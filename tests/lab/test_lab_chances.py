@@ -123,18 +123,19 @@ def test_nothing_is_granted_to_who_is_unknown_or_has_left(world: World) -> None:
 def test_a_grant_says_who_what_until_when_and_for_how_much(world: World) -> None:
     world.started(max_groups_per_lease=2)
     node = world.provider("node")
+    node.prove(1)
     request = node.request()
     seq = world.state.sequences[world.state.lab]
     granted = world.ask(request)
     assert granted is not None
     assert (granted.lab, granted.author) == (world.state.lab, world.state.lab)
     assert granted.seq == seq + 1
-    assert (granted.work, granted.node) == ("run.2", node.did)
+    assert (granted.work, granted.node) == ("run.3", node.did)
     spec: Any = granted.spec
     assert (spec.version, spec.policy) == (0, world.run().chain[0].policy)
-    assert spec.groups == (0, 1)
+    assert spec.groups == (1, 2)
     assert spec.prompts == (rl.course(world.run()).prompts[0],)
-    lease = world.state.leases["run.2"]
+    lease = world.state.leases["run.3"]
     assert (lease.granted_at_ms, lease.deadline_ms) == (world.now_ms, granted.deadline_ms)
     assert lease.entry == world.lab.log.size - 1
 
@@ -142,17 +143,13 @@ def test_a_grant_says_who_what_until_when_and_for_how_much(world: World) -> None
 def test_a_lease_over_two_batches_names_the_prompts_of_both_in_order(world: World) -> None:
     world.started(groups_per_update=2, max_groups_per_lease=3, max_staleness=1)
     alone = world.provider("alone", 10**9)
-    first = alone.ask()
-    assert first is not None
-    assert len(first.spec.groups) == 2, "a share is at most a batch"  # type: ignore[union-attr]  # rollouts
-    alone.give_back(first.work)
-    one = world.provider("one")
-    granted = one.ask()
+    alone.prove(1)
+    granted = alone.ask()
     assert granted is not None
-    world.tick(1)
     spec: Any = granted.spec
+    assert spec.groups == (1, 2), "a share is at most a batch"
     prompts = rl.course(world.run()).prompts
-    assert spec.prompts == tuple(prompts[batch] for batch in sorted({g // 2 for g in spec.groups}))
+    assert spec.prompts == (prompts[0], prompts[1])
 
 
 def test_no_group_is_offered_whose_prompts_are_not_here(world: World) -> None:
@@ -166,37 +163,50 @@ def test_no_group_is_offered_whose_prompts_are_not_here(world: World) -> None:
     assert node.ask() is not None
 
 
-@pytest.mark.parametrize(("claims", "share"), [((0,), 8), ((0, 0), 4), ((3000, 1000), 6)])
-def test_a_batch_is_shared_by_claim_until_speeds_are_known(
+A_GROUP_A_SECOND = PACE["group_size"] * PACE["max_new_tokens"] * 1000
+"""A claim of one group a second."""
+
+
+def shared(world: World, node: Provider) -> int:
+    """Groups of the lease that it gets now."""
+    granted = node.ask()
+    assert granted is not None
+    return len(granted.spec.groups)  # type: ignore[union-attr]  # rollouts
+
+
+@pytest.mark.parametrize(
+    ("claims", "share"), [((), 8), ((0,), 4), ((1,), 4), ((1, 2), 4), ((9,), 4)]
+)
+def test_those_whom_nobody_measured_get_one_group_and_together_count_at_most_as_who_was(
     world: World, claims: tuple[int, ...], share: int
 ) -> None:
     world.started(groups_per_update=8, max_staleness=3)
-    nodes = [world.provider(f"node {n}", claim * 1000) for n, claim in enumerate(claims)]
-    granted = nodes[0].ask()
-    assert granted is not None
-    assert len(granted.spec.groups) == share  # type: ignore[union-attr]  # rollouts
+    known = world.provider("known")
+    known.prove(1000)
+    for number, claim in enumerate(claims):
+        assert shared(world, world.provider(f"node {number}", claim * A_GROUP_A_SECOND)) == 1
+    assert shared(world, known) == share
 
 
-def test_an_unknown_node_counts_as_the_slowest_known_one(world: World) -> None:
+@pytest.mark.parametrize(("claim", "share"), [(1, 8), (2, 6), (0, 6)])
+def test_an_unknown_node_counts_by_its_claim_or_as_the_slowest_known_one(
+    world: World, claim: int, share: int
+) -> None:
     world.started(groups_per_update=12, max_staleness=3)
-    world.provider("fast", 4_000_000)
-    world.provider("slow", 1_000_000)
-    unknown = world.provider("unknown")
-    granted = unknown.ask()
-    assert granted is not None
-    assert len(granted.spec.groups) == 12 // 6  # type: ignore[union-attr]  # rollouts
+    known = world.provider("known")
+    known.prove(500)
+    world.provider("unknown", claim * A_GROUP_A_SECOND)
+    assert shared(world, known) == share
 
 
 def test_a_node_that_was_silent_shares_again_once_it_asks(world: World) -> None:
     world.started(groups_per_update=8, max_staleness=3)
-    one, two = world.provider("one", 1_000_000), world.provider("two", 1_000_000)
+    one, two = world.provider("one"), world.provider("two")
+    for node in (one, two):
+        node.prove(1000)
     world.tick(60_000)
-    first = one.ask()
-    assert first is not None
-    assert len(first.spec.groups) == 8, "the other has been silent for a minute"  # type: ignore[union-attr]  # rollouts
-    second = two.ask()
-    assert second is not None
-    assert len(second.spec.groups) == 4, "it counts itself and who holds work"  # type: ignore[union-attr]  # rollouts
+    assert shared(world, one) == 8, "the other has been silent for a minute"
+    assert shared(world, two) == 4, "it counts itself and who holds work"
 
 
 def test_a_claim_is_in_tokens_and_a_rate_in_groups_of_full_length(world: World) -> None:
@@ -217,20 +227,22 @@ def test_the_rules_of_a_kind_do_not_take_the_leases_of_another(world: World, kin
 
 
 def test_the_pool_goes_out_before_new_groups_and_in_order(world: World) -> None:
-    world.started(groups_per_update=8, max_groups_per_lease=2, max_staleness=0)
+    world.started(groups_per_update=11, max_groups_per_lease=2, max_staleness=0)
     nodes = [world.provider(f"node {n}") for n in range(3)]
+    for node in nodes:
+        node.prove(1)
     grants = [node.ask() for node in nodes]
     works = [each.work for each in grants if each is not None]
     nodes[2].give_back(works[2])
     nodes[0].give_back(works[0])
     slice_ = rl.course(world.run())
-    assert slice_.pool == (0, 1, 4, 5)
+    assert slice_.pool == (3, 4, 7, 8)
     assert rl.in_flight(world.run()) == 2
-    assert list(rl.fresh(world.run())) == [6, 7]
+    assert list(rl.fresh(world.run())) == [9, 10]
     again = nodes[2].ask()
     assert again is not None
-    assert again.spec.groups == (0, 1)  # type: ignore[union-attr]  # rollouts
-    assert rl.course(world.run()).pool == (4, 5)
+    assert again.spec.groups == (3, 4)  # type: ignore[union-attr]  # rollouts
+    assert rl.course(world.run()).pool == (7, 8)
 
 
 def test_requests_of_trusted_and_of_strangers_wait_in_their_own_queues(world: World) -> None:

@@ -50,8 +50,16 @@ def test_the_slack_is_the_recipe_s_and_nobody_gets_less_than_the_floor(
 
 def test_nobody_gets_more_than_a_trusted_key(world: World) -> None:
     world.started(max_groups_per_lease=2)
-    node = measured(world, "node", 20_000)
-    assert given_ms(world, node, groups=2) == TERMS["trusted_deadline_ms"]
+    node = measured(world, "node", 40_000)
+    assert given_ms(world, node, groups=1) == TERMS["trusted_deadline_ms"]
+
+
+@pytest.mark.parametrize(("ms", "most"), [(7_499, 4), (7_501, 3), (14_999, 2), (15_001, 1)])
+def test_a_lease_is_no_larger_than_what_fits_with_slack_into_the_longest_time(
+    world: World, ms: int, most: int
+) -> None:
+    world.started(groups_per_update=8, slack_milli=4000)
+    given_ms(world, measured(world, "node", ms), groups=most)
 
 
 def test_a_node_that_claims_nothing_and_was_not_measured_gets_the_floor(world: World) -> None:
@@ -74,14 +82,32 @@ def test_the_bound_on_claims_does_not_hold_for_who_was_measured(world: World) ->
     assert given_ms(world, node, groups=1) == 500 * 4
 
 
-def test_a_claim_that_was_broken_counts_no_more(world: World) -> None:
+def test_each_lease_that_ran_out_doubles_the_time_for_the_next_up_to_a_trusted_key_s(
+    world: World,
+) -> None:
     world.started(max_groups_per_lease=1, min_deadline_ms=100)
     claim = TOKENS * 5 * 1000
     node = world.provider("node", claim)
-    assert given_ms(world, node, groups=1) == 200 * 4
+    given = []
+    for _ in range(9):
+        given.append(given_ms(world, node, groups=1))
+        world.tick(TERMS["trusted_deadline_ms"] + 1)
+        node.leases.clear()
+    assert given == [min(200 * 4 * 2**n, TERMS["trusted_deadline_ms"]) for n in range(9)]
+
+
+def test_a_claim_that_was_broken_counts_no_more_when_work_is_shared_out(world: World) -> None:
+    world.started(groups_per_update=12, max_staleness=3)
+    known, braggart = world.provider("known"), world.provider("braggart", TOKENS * 1000 // 2)
+    known.prove(500)
+    lease = known.ask()
+    assert lease is not None
+    assert len(lease.spec.groups) == 10, "12 * 2 / (2 + 1/2), rounded up"  # type: ignore[union-attr]  # rollouts
+    known.give_back(lease.work)
+    given_ms(world, braggart, groups=1)
     world.tick(TERMS["trusted_deadline_ms"] + 1)
-    node.leases.clear()
-    assert given_ms(world, node, groups=1) == 100
+    braggart.join()
+    given_ms(world, known, groups=6)  # who broke its word counts as the slowest known one
 
 
 def test_a_rate_moves_a_quarter_of_the_way_to_each_new_measure(world: World) -> None:

@@ -12,7 +12,7 @@ from archipel.lab.state import Phase
 from people import Learner, Provider, identity
 from world import World, finish
 
-STEPS = ("ask", "ask", "answer", "answer", "give back", "rejoin", "leave", "forget")
+STEPS = ("ask", "ask", "wait", "answer", "answer", "give back", "rejoin", "leave", "forget")
 """What a node may do; asking and answering are drawn more often."""
 
 plans = st.lists(
@@ -71,6 +71,8 @@ class Story:
             node.leases.clear()
         elif what == "ask":
             node.ask()
+        elif what == "wait":
+            node.wait(31_000)
         elif node.leases:
             self._end_lease(node, what)
 

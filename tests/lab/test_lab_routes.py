@@ -122,8 +122,9 @@ def test_an_answer_its_result_and_the_next_request_go_in_one_message(
 
 
 def test_an_answer_without_a_next_lease_gets_its_receipt_alone(world: World, door: Door) -> None:
-    world.started(max_groups_per_lease=64, groups_per_update=2, max_staleness=0)
+    world.started(max_groups_per_lease=64, groups_per_update=3, max_staleness=0)
     node = world.provider("node")
+    node.prove(1)
     first = node.ask()
     assert first is not None
     record, data = answer_to(world, node, first)

@@ -193,6 +193,7 @@ def test_a_lease_s_figures_are_those_of_its_story_and_leases_come_oldest_first(
 ) -> None:
     learner = world.started(max_groups_per_lease=3)
     node = world.provider("node")
+    node.prove(1)
     granted = node.ask()
     world.now_ms += 1500
     exam = learner.ask()
@@ -273,12 +274,13 @@ def test_work_in_somebody_s_hands_is_waited_for_until_its_deadline(world: World)
 
 
 def test_a_batch_waits_for_who_samples_it_and_for_what_nobody_has(world: World) -> None:
-    world.started(groups_per_update=4, max_groups_per_lease=3)
+    world.started(groups_per_update=5, max_groups_per_lease=3)
     nobody = only(world)
     assert (nobody.owner, nobody.left_s) == ("nobody", None)
-    assert nobody.waiting_for == "4 groups of the next batch are with nobody"
+    assert nobody.waiting_for == "5 groups of the next batch are with nobody"
     assert "node join" in nobody.advice
     node = world.provider("node")
+    node.prove(1)
     lab = only(world)
     assert lab.owner == "the lab"
     assert lab.advice.startswith("1 node was heard of")

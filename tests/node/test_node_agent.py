@@ -71,7 +71,7 @@ def test_ctrl_c_once_finishes_the_lease_and_delivers_it(world: World, folder: Pa
 
     agent = to_its_end(world, folder, press_at_work)
     assert agent.totals.works == {"accepted": 1}
-    assert num_groups_of(world) == 2
+    assert num_groups_of(world) == 1
     assert not world.state.leases
 
 
@@ -84,7 +84,7 @@ def test_ctrl_c_twice_gives_the_lease_back_at_once(world: World, folder: Path) -
 
     agent = at_a_lab(world, folder, story)
     assert agent.totals.works == {"returned": 1}
-    assert rl.course(world.run()).pool == (0, 1)
+    assert rl.course(world.run()).pool == (0,)
     assert not world.state.leases
 
 

@@ -84,7 +84,7 @@ def test_a_site_of_two_nodes_and_an_update_role_needs_few_requests_per_update(
     assert (after - before) / (NUM_VERSIONS - version) <= 8
 
 
-def opened_with(world: World, recipe: bytes, **terms: int) -> None:
+def opened_with(world: World, recipe: bytes, most_groups: int = 2, **terms: int) -> None:
     """A run with a recipe that a trusted role can read."""
     world.open_run()  # for its blobs
     world.stop_run()
@@ -95,7 +95,7 @@ def opened_with(world: World, recipe: bytes, **terms: int) -> None:
         run="real",
         recipe=world.put(recipe),
         terms=Terms(**(TERMS | terms)),
-        pace=opened.pace.model_copy(update={"max_groups_per_lease": 2}),
+        pace=opened.pace.model_copy(update={"max_groups_per_lease": most_groups}),
         model=opened.model,
         trusted=(identity("learner").did,),
     )
@@ -362,8 +362,8 @@ def test_a_learner_without_memory_starts_from_the_published_checkpoint(
 def test_what_a_learner_has_to_catch_up_with_goes_by_file_and_not_by_message(
     world: World, folder: Path
 ) -> None:
-    """A message has a bound; the updates since the newest checkpoint have none."""
-    opened_with(world, RECIPE.canonical_bytes(), versions=6, checkpoint_every=100)
+    """A message has a bound; the updates since the newest checkpoint have none. No work is of two batches."""
+    opened_with(world, RECIPE.canonical_bytes(), 1, versions=6, checkpoint_every=100)
     replayed: list[tuple[int, str]] = []
 
     def forgetful(worker: StubWorker, message: DoWork) -> Done:

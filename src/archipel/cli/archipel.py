@@ -28,6 +28,7 @@ COMMANDS = {
     "node": ("node", "Offer this machine to a lab"),
     "update": ("update", "Run the trusted role: update and evaluate"),
     "run": ("run", "Open, watch, explain, stop and export runs"),
+    "recipe": ("recipe", "Shipped recipes, what a recipe may say, and what is wrong with yours"),
     "sft": ("sft", "Supervised stage: a model from nothing, or a better start"),
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.names import recipe_names
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
 @click.option("--split", default="dev", show_default=True, type=click.Choice(["dev", "test"]))
 @click.option("--tasks", default=512, show_default=True, type=click.IntRange(1, 65536))
 @click.option(
@@ -47,6 +49,7 @@ def command(
 
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.curves.history import plain_exam
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
     from archipel.training.environments.apart import TaskProcessLost
@@ -74,4 +77,4 @@ def command(
             ]
         return "\n".join([f"{judgement.greedy.num_tasks} {split} tasks, 95% intervals", *lines])
 
-    show({"model": str(model), "split": split, **metrics}, as_json, text)
+    show({"model": str(model), "split": split, **plain_exam(metrics)}, as_json, text)

@@ -90,6 +90,11 @@ def _text(name: str) -> str:
     raise Mendable(f"no recipe file or shipped recipe {name!r}; {hint}")
 
 
+def recipe_text(name: str) -> str:
+    """The TOML text of the file `name`, or of the shipped recipe of that name, as it stands."""
+    return _text(name)
+
+
 def _bytes_of_file(name: str) -> bytes | None:
     """What the file holds; None if there is none."""
     try:

@@ -1,20 +1,18 @@
 """`archipel run`: open, watch, explain, stop, export and verify runs."""
 
-import asyncio
-import json
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show, until_ctrl_c
+from archipel.cli.doors import LAB, home_folder, mending, show
+from archipel.cli.lab_door import JSON, ask_lab
+from archipel.cli.names import run_names
+from archipel.cli.run_curve import curve
+from archipel.cli.run_look import show_, watch, why_stuck
+from archipel.cli.run_open import open_
+from archipel.cli.run_rollouts import rollouts
 from archipel.cli.run_verify import verify
-
-RUNS_PER_PAGE = 1000
-MAX_RUNS_SHOWN = 100_000
-T = TypeVar("T")
-JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 @click.group()
@@ -22,168 +20,29 @@ def command() -> None:
     """Open, watch, explain, stop, export and verify runs."""
 
 
-command.add_command(verify)
-
-
-@command.command("open")
-@click.argument("recipe_name", metavar="RECIPE")
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="Model directory of version 0 (see `archipel sft`).",
-)
-@click.option(
-    "--trust",
-    multiple=True,
-    metavar="DID",
-    type=KeyName(),
-    help="Trusted role's key [this machine's].",
-)
-@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
-@click.option(
-    "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
-)
-@LAB
-@JSON
-def open_(
-    recipe_name: str,
-    weights: Path,
-    trust: tuple[str, ...],
-    key: Path | None,
-    dry_run: bool,
-    lab_url: str,
-    as_json: bool,
-) -> None:
-    """Open a run of RECIPE (a TOML file, or the name of a shipped one).
-
-    \b
-    Examples:
-      archipel run open secret-order --weights start --dry-run
-      archipel run open my.toml --weights start --trust did:key:z6Mk...
-    """
-    from archipel.cli.recipes import find_any_recipe
-    from archipel.identity import Identity, IdentityError
-    from archipel.model.weight_files import rounding_note
-    from archipel.node.operator import open_run, terms_and_pace
-
-    recipe = find_any_recipe(recipe_name)
-    with mending(ValueError, OSError):
-        note = rounding_note(weights)
-    if note:
-        click.echo(note, err=True)
-    if dry_run:
-        with mending(OSError, ValueError):
-            terms, pace = terms_and_pace(recipe, weights)
-        resolved = {"recipe": recipe, "terms": terms, "pace": pace}
-        shown = {name: part.model_dump(mode="json") for name, part in resolved.items()}
-        click.echo(json.dumps({"digest": recipe.digest, **shown}, indent=2))
-        return
-    with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
-        trusted = _trusted(recipe.digest, trust)
-    with mending(OSError, ValueError):
-        receipt = ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
-    show(
-        {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")},
-        as_json,
-        lambda: (
-            f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
-        ),
-    )
-
-
-def _trusted(recipe_digest: str, named: tuple[str, ...]) -> tuple[str, ...]:
-    """The keys of the trusted role; if this machine's is among them, it may do this recipe."""
-    from archipel.identity import Identity
-    from archipel.node.approvals import approve
-
-    home = home_folder("update", None)
-    own = Identity.load_or_create(home / "node.key").did
-    trusted = named or (own,)
-    if own in trusted:
-        approve(home, recipe_digest)
-    return trusted
+for each in (open_, show_, watch, why_stuck, curve, rollouts, verify):
+    command.add_command(each)
 
 
 @command.command("list")
 @LAB
 @JSON
 def list_(lab_url: str, as_json: bool) -> None:
-    """All runs of a lab.
+    """All runs of a lab, those that go on first.
 
     \b
     Example:
       archipel run list --lab http://lab.example:8440
     """
+    from archipel.cli.run_words import OVER
+
     runs = ask_lab(_all_runs(lab_url))
+    runs.sort(key=lambda run: (run["phase"] in OVER, -run["opened_at_ms"]))
     show(runs, as_json, lambda: "\n".join(_run_line(run) for run in runs) or "no runs")
 
 
-@command.command("show")
-@click.argument("name")
-@LAB
-@JSON
-def show_(name: str, lab_url: str, as_json: bool) -> None:
-    """Where one run stands.
-
-    \b
-    Example:
-      archipel run show secret-order --json
-    """
-    run = ask_lab(_get(lab_url, f"/runs/{name}"))
-
-    def text() -> str:
-        long = ("rewards", "progress")
-        plain = {name: value for name, value in run.items() if name not in long}
-        return "\n".join(f"{k:22} {v}" for k, v in (plain | run["progress"]).items())
-
-    show(run, as_json, text)
-
-
 @command.command()
-@click.argument("name", required=False)
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60))
-@LAB
-def watch(name: str | None, every: float, lab_url: str) -> None:
-    """Live view: version, reward, staleness, nodes, learner utilisation, bytes. Ctrl-C ends it.
-
-    \b
-    Examples:
-      archipel run watch
-      archipel run watch secret-order --lab http://lab.example:8440
-    """
-    from archipel.cli.watching import watch_runs
-
-    with until_ctrl_c():
-        ask_lab(watch_runs(lab_url, name, every))
-
-
-@command.command("why-stuck")
-@LAB
-@JSON
-def why_stuck(lab_url: str, as_json: bool) -> None:
-    """Which wait is blocking each run, who owns it, and until when.
-
-    \b
-    Example:
-      archipel run why-stuck
-    """
-    waits = ask_lab(_get(lab_url, "/waits"))
-
-    def text() -> str:
-        lines = []
-        for wait in waits:
-            left = "" if wait["left_s"] is None else f", {wait['left_s']:.0f} s to its deadline"
-            lines.append(f"{wait['run']}: {wait['waiting_for']}")
-            lines.append(f"    owner: {wait['owner']}{left}; {wait['advice']}")
-        return "\n".join(lines) or "nothing is waiting: every run is finished"
-
-    show(waits, as_json, text)
-
-
-@command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=run_names)
 @click.option("--reason", default="stopped by the operator", show_default=True)
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @LAB
@@ -204,7 +63,7 @@ def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=run_names)
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @LAB
 def retry(name: str, key: Path | None, lab_url: str) -> None:
@@ -221,13 +80,13 @@ def retry(name: str, key: Path | None, lab_url: str) -> None:
     from archipel.node.operator import retry_run
 
     with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None) / "operator.key")
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
     ask_lab(retry_run(lab_url, identity, name))
     click.echo(f"work of run {name} is handed out again")
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=run_names)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Model directory to write."
 )
@@ -256,38 +115,17 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
     click.echo(f"{out}: weights {digest}")
 
 
-def ask_lab(question: Coroutine[Any, Any, T]) -> T:
-    """Run an exchange with a lab; its refusals and its absence end as one sentence."""
-    from archipel.node.exchange import LabRefused, LabUnreachable
-
-    try:
-        return asyncio.run(question)
-    except LabUnreachable as error:
-        raise Mendable(f"no answer from the lab: {error}; is it running? (--lab URL)") from None
-    except LabRefused as error:
-        raise Mendable(f"the lab refused: {error}") from None
-
-
-async def _get(lab_url: str, path: str) -> Any:
-    from archipel.node.client import LabReader
-
-    async with LabReader(lab_url) as lab:
-        return await lab.get(path)
-
-
 async def _all_runs(lab_url: str) -> list[dict[str, Any]]:
     from archipel.node.client import LabReader
+    from archipel.node.histories import all_runs
 
-    runs: list[dict[str, Any]] = []
     async with LabReader(lab_url) as lab:
-        while len(runs) < MAX_RUNS_SHOWN:
-            page = await lab.get(f"/runs?start={len(runs)}&limit={RUNS_PER_PAGE}")
-            runs += page
-            if len(page) < RUNS_PER_PAGE:
-                break
-    return runs
+        return [run.model_dump(mode="json") for run in await all_runs(lab)]
 
 
 def _run_line(run: dict[str, Any]) -> str:
+    from archipel.cli.run_words import version_words
+
     reward = "" if run["reward"] is None else f" reward {run['reward']:.3f}"
-    return f"{run['run']:24} {run['phase']:10} version {run['version']}/{run['versions']}{reward}"
+    version = version_words(run["version"], run["versions"])
+    return f"{run['run']:24} {run['phase']:10} version {version}{reward}"

@@ -9,11 +9,13 @@ from typing import TypeVar
 
 import click
 
+from archipel.cli.names import recipe_names
+
 P = TypeVar("P")
 
 
 @click.command()
-@click.argument("recipe_name", metavar="RECIPE")
+@click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Model directory to write."
 )

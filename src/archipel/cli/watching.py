@@ -1,108 +1,192 @@
-"""The live terminal view of a lab's runs and nodes."""
+"""Watching a lab: what is asked of it again and again, and the live view of that for a terminal.
+
+Parts: `Scene` (one look at a lab), `Watcher` (takes it, remembering the versions it has seen), `picture`.
+A terminal gets a picture that is drawn anew; anything else gets a line per version (`following`).
+"""
 
 import asyncio
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from archipel.cli.run_words import (
+    OVER,
+    greedy_words,
+    in_order,
+    progress_words,
+    sparkline,
+    version_words,
+)
+from archipel.curves.concerns import Concern, concerns
+from archipel.curves.history import History
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabUnreachable
+from archipel.node.histories import RunReader, all_runs
 from archipel.records.documents import NodeView, RunView, Wait
 
-OVER = ("complete", "stopped")
-SPARKS = "▁▂▃▄▅▆▇█"
-SPARK_WIDTH = 60
-MAX_NODES_SHOWN = 100
+MAX_NODES_ASKED = 100
+NEWEST_VERSIONS = 64
+"""Read of a run that was not watched before: enough for every warning."""
+GONE_S = 600.0
+"""A node silent for this long is counted, not listed."""
+WIDE, MEDIUM = 100, 64
+"""Terminal widths from which more columns are shown."""
+SPARK_MARGIN = 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One look at a lab."""
+
+    runs: Sequence[RunView]
+    nodes: Sequence[NodeView]
+    waits: Sequence[Wait]
+    histories: Mapping[str, History] = field(default_factory=dict)
+    """Run -> its measurements, for runs that are not over or were asked for by name."""
+
+    def warnings(self, run: str) -> list[Concern]:
+        """What goes wrong in a run."""
+        return concerns(self.histories[run]) if run in self.histories else []
+
+
+class Watcher:
+    """Looks at one lab, at all of its runs or at one."""
+
+    def __init__(self, lab: LabReader, name: str | None, newest: int | None) -> None:
+        """newest: versions to read of a run never seen before; None for all that the lab keeps."""
+        self._lab = lab
+        self._name = name
+        self._newest = newest
+        self._readers: dict[str, RunReader] = {}
+
+    async def look(self) -> Scene:
+        """Raises LabUnreachable, LabRefused."""
+        lab = self._lab
+        if self._name is not None:
+            runs = [await lab.read(RunView, f"/runs/{self._name}")]
+        else:
+            runs = await all_runs(lab)
+        nodes = await lab.read_all(NodeView, "/nodes", limit=MAX_NODES_ASKED)
+        waits = await lab.read_all(Wait, "/waits")
+        wanted = [
+            run
+            for run in runs
+            if self._name or run.phase not in OVER or run.run in self._readers  # saw it end
+        ]
+        histories = {run.run: await self._history(run) for run in wanted}
+        return Scene(runs, nodes, waits, histories)
+
+    async def _history(self, run: RunView) -> History:
+        reader = self._readers.setdefault(run.run, RunReader(self._lab, run.run))
+        return await reader.history(run, self._newest)
 
 
 async def watch_runs(lab_url: str, name: str | None, every_s: float) -> None:
     """Redraw until interrupted, or until every watched run is over."""
     async with LabReader(lab_url) as lab:
-        with Live(Text("asking the lab ..."), refresh_per_second=8) as live:
+        watcher, console = Watcher(lab, name, NEWEST_VERSIONS), Console()
+        with Live(Text("asking the lab ..."), console=console, refresh_per_second=8) as live:
             while True:
                 try:
-                    runs = (
-                        [await lab.read(RunView, f"/runs/{name}")]
-                        if name
-                        else await lab.read_all(RunView, "/runs")
-                    )
-                    nodes = await lab.read_all(NodeView, "/nodes", limit=MAX_NODES_SHOWN)
-                    waits = await lab.read_all(Wait, "/waits")
+                    scene = await watcher.look()
                 except LabUnreachable as error:
                     live.update(Text(f"no answer: {error}; trying again", style="red"))
                 else:
-                    live.update(picture(runs, nodes, waits))
-                    if runs and all(run.phase in OVER for run in runs):
+                    live.update(picture(scene, console.width, console.height))
+                    if scene.runs and all(run.phase in OVER for run in scene.runs):
                         return
                 await asyncio.sleep(every_s)
 
 
-def picture(runs: Sequence[RunView], nodes: Sequence[NodeView], waits: Sequence[Wait]) -> Group:
-    """Runs, nodes and what is being waited for."""
-    parts: list[Any] = [_runs_table(runs)]
-    parts += [Text(f"reward {run.run}  {sparkline(run.rewards)}") for run in runs]
-    parts += [Text(f"{run.run}: {_progress(run)}") for run in runs]
-    parts.append(_nodes_table(nodes))
-    parts += [Text(f"waiting: {wait.run}: {wait.waiting_for}", style="dim") for wait in waits]
-    return Group(*parts)
+def picture(scene: Scene, width: int, height: int) -> Group:
+    """Active runs first, then as many nodes as there is room for, then what is over."""
+    active = [run for run in in_order(scene.runs) if run.phase not in OVER]
+    over = [run for run in in_order(scene.runs) if run.phase in OVER]
+    parts: list[Text | Table] = []
+    for run in active or over[:1]:
+        parts += _run_lines(scene, run, width)
+    tail = [_over_line(run) for run in over if active or run is not over[0]]
+    used = len(parts) + min(len(tail), 3) + 3
+    parts += _nodes(scene.nodes, width, max(height - used, 3))
+    return Group(*parts, *tail)
 
 
-def sparkline(values: Sequence[float]) -> str:
-    """The values in [0, 1] as a row of blocks, averaged down to the width of a line."""
-    if not values:
-        return "(no update yet)"
-    width = min(SPARK_WIDTH, len(values))
-    edges = [len(values) * n // width for n in range(width + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
-    blocks = (SPARKS[min(int(max(mean, 0) * len(SPARKS)), len(SPARKS) - 1)] for mean in means)
-    return "".join(blocks) + f" {values[-1]:.3f}"
+def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
+    head = Text(run.run, style="bold")
+    facts = [run.phase, version_words(run.version, run.versions)]
+    facts += [] if run.reward is None else [f"reward {run.reward:.3f}"]
+    facts += [greedy_words(run)] if run.evaluations else []
+    facts += [f"learner {run.learner_utilisation:.0%}", f"credits {run.spent_micro / 1e6:.4f}"]
+    head.append("  " + "  ".join(facts), style="not bold")
+    lines: list[Text | Table] = [head]
+    lines.append(Text(f"  {sparkline(run.rewards, width - SPARK_MARGIN)}"))
+    if width >= MEDIUM:
+        lines.append(Text(f"  {progress_words(run)}"))
+    lines += [Text(f"  failing: {trouble}", style="bold red") for trouble in run.troubles]
+    lines += [
+        Text(f"  warning: {concern.text}", style="bold yellow")
+        for concern in scene.warnings(run.run)
+    ]
+    lines += [
+        Text(f"  waiting: {wait.waiting_for}", style="dim")
+        for wait in scene.waits
+        if wait.run == run.run
+    ]
+    return lines
 
 
-def _runs_table(runs: Sequence[RunView]) -> Table:
+def _over_line(run: RunView) -> Text:
+    reward = "" if run.reward is None else f"  reward {run.reward:.3f}"
+    exam = f"  {greedy_words(run)}" if run.evaluations else ""
+    version = version_words(run.version, run.versions)
+    text = f"{run.run}  {run.phase}  {version}{reward}{exam}"
+    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
+
+
+def _nodes(nodes: Sequence[NodeView], width: int, room: int) -> list[Text | Table]:
+    """A table of those that are there, the busiest first, and a count of the others."""
+    there = [node for node in nodes if node.leases or (node.present and node.silent_s < GONE_S)]
+    there.sort(key=lambda node: (not node.leases, -node.groups, node.node))
+    shown = there[:room]
+    parts: list[Text | Table] = [_nodes_table(shown, width)] if shown else []
+    more, gone = len(there) - len(shown), len(nodes) - len(there)
+    counts = [f"{more} more at work"] if more else []
+    counts += [f"{gone} gone"] if gone else []
+    if counts or not nodes:
+        parts.append(Text(f"nodes: {', '.join(counts) or 'none yet'}", style="dim"))
+    return parts
+
+
+def _nodes_table(nodes: Iterable[NodeView], width: int) -> Table:
+    columns = ["node", "groups", "groups/s", "silent"]
+    if width >= MEDIUM:
+        columns += ["credits", "expired"]
+    if width >= WIDE:
+        columns[1:1] = ["kinds"]
+        columns += ["tokens"]
     table = Table(box=None, pad_edge=False)
-    for title in ("run", "phase", "version", "reward", "learner", "credits"):
-        table.add_column(title, justify="left" if title in ("run", "phase") else "right")
-    for run in runs:
-        table.add_row(
-            run.run,
-            run.phase,
-            f"{run.version}/{run.versions}",
-            "-" if run.reward is None else f"{run.reward:.3f}",
-            f"{run.learner_utilisation:.0%}",
-            f"{run.spent_micro / 1e6:.4f}",
-        )
-    return table
-
-
-def _progress(run: RunView) -> str:
-    """What the run's programme counts, in its own words."""
-    return "  ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{key}:{count}" for key, count in value.items()) or "-"
-    return str(value)
-
-
-def _nodes_table(nodes: Sequence[NodeView]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("node", "kinds", "groups", "tokens", "groups/s", "credits", "silent", "expired"):
-        table.add_column(title, justify="left" if title in ("node", "kinds") else "right")
+    for title in columns:
+        left = title in ("node", "kinds")
+        table.add_column(title, justify="left" if left else "right", no_wrap=True)
     for node in nodes:
-        table.add_row(
-            node.node[-12:],
-            ",".join(node.kinds),
-            str(node.groups),
-            str(node.tokens),
-            f"{node.groups_per_s:.1f}",
-            f"{node.credit_micro / 1e6:.4f}",
-            f"{node.silent_s:.0f} s",
-            str(node.expired),
-        )
+        cells = _cells(node)
+        table.add_row(*(cells[title] for title in columns))
     return table
+
+
+def _cells(node: NodeView) -> dict[str, Any]:
+    return {
+        "node": node.node[-12:],
+        "kinds": ",".join(node.kinds),
+        "groups": str(node.groups),
+        "tokens": str(node.tokens),
+        "groups/s": f"{node.groups_per_s:.1f}",
+        "credits": f"{node.credit_micro / 1e6:.4f}",
+        "silent": f"{node.silent_s:.0f} s",
+        "expired": str(node.expired),
+    }

@@ -150,8 +150,16 @@ def held_lease(state: LabState, work: str, author: str) -> Lease:
         outcome = dict(state.nodes[author].ends).get(work)
         if outcome == "accepted":
             raise refusals.Duplicate(f"{work} was answered and accepted before")
+        if outcome == "overtaken":
+            raise refusals.Late(
+                f"{work} was late, and a second node answered it first; only the first answer is paid, and "
+                "nothing is held against you; ask for new work"
+            )
         if outcome is not None:
-            raise refusals.Late(f"the lease on {work} has {outcome}; ask for new work")
+            raise refusals.Late(
+                f"the lease on {work} has {outcome}, and what comes after its end is not paid; ask for new "
+                "work"
+            )
         raise refusals.Unknown(f"no open lease {work}")
     if lease.node != author:
         raise refusals.NotYours(f"{work} is leased to {lease.node}")

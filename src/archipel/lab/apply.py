@@ -11,7 +11,8 @@ from archipel.lab import failures
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.rules import Moment, Rules
+from archipel.lab.rules import Moment
+from archipel.lab.speeds import is_used_up, measured, set_back
 from archipel.lab.state import (
     MAX_ENDS_REMEMBERED,
     OPEN_PHASES,
@@ -20,7 +21,6 @@ from archipel.lab.state import (
     Node,
     Phase,
     Run,
-    Tally,
 )
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.changed import changed
@@ -42,8 +42,6 @@ from archipel.records.statements import (
     WorkAnswered,
 )
 
-RATE_SMOOTHING = 4
-"""A node's rate moves a quarter of the way to each new measurement."""
 MAX_SNAPSHOT_LAG = 10_000
 """A snapshot is announced within so many entries of the state it shows, so that a replay can check it."""
 
@@ -68,10 +66,12 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
 
 
 def ended_leases(state: LabState, statement: Recorded) -> tuple[Lease, ...]:
-    """The open leases that this statement ends when it is applied to `state`."""
+    """The open leases that this statement ends when it is applied to `state`; a twin's among them."""
     match statement:
-        case WorkAnswered() | LeaseExpired() | LeaseReturned():
-            works: tuple[str, ...] = (statement.work,)
+        case WorkAnswered():
+            works: tuple[str, ...] = (statement.work, *_twin(state, statement.work))
+        case LeaseExpired() | LeaseReturned():
+            works = (statement.work,)
         case NodeJoined() | NodeLeft():
             node = state.nodes.get(statement.author)
             works = node.leases if node else ()
@@ -104,7 +104,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case LeaseReturned():
             return _lease_returned(state, statement, at_ms)
         case LeaseExpired():
-            return _lease_given_up(state, statement.work, "expired", at_ms)
+            was_late = statement.cause == "deadline"
+            return _lease_given_up(state, statement.work, "expired", at_ms, was_late)
         case WorkAnswered():
             return _work_accepted(state, statement, at_ms)
         case SnapshotTaken():
@@ -194,22 +195,27 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     )
 
 
-def _lease_given_up(state: LabState, work: str, outcome: str, at_ms: int) -> LabState:
+def _lease_given_up(
+    state: LabState, work: str, outcome: str, at_ms: int, was_late: bool = False
+) -> LabState:
     lease, node = _ending(state, work, outcome)
     run = state.runs[lease.spec.run]
-    run = RULES_OF[lease.spec.kind].given_up(run, lease.spec)
+    run = RULES_OF[lease.spec.kind].given_up(run, lease)
     refund = Posting(Move.REFUND, held(run.name), wallet(run.opened.author), lease.price_micro)
-    more = (
-        {"expired": node.expired + 1}
-        if outcome == "expired"
-        else {"returned": node.returned + 1, "last_seen_ms": at_ms}
-    )
+    more = {
+        "expired": {"expired": node.expired + 1},
+        "returned": {"returned": node.returned + 1, "last_seen_ms": at_ms},
+        "overtaken": {},
+    }[outcome]
+    if was_late:
+        node = set_back(node, lease)
     return _settled(state, run, _without(node, work, outcome, **more), work, refund)
 
 
 def _lease_returned(state: LabState, returned: LeaseReturned, at_ms: int) -> LabState:
     lease, _ = _ending(state, returned.work, "returned")
-    state = _lease_given_up(state, returned.work, "returned", at_ms)
+    was_late = returned.fault == "time" and is_used_up(lease, at_ms)
+    state = _lease_given_up(state, returned.work, "returned", at_ms, was_late)
     run, node = state.runs[lease.spec.run], state.nodes[lease.node]
     run, node = failures.failed(run, node, lease.spec.kind, returned, at_ms)
     return changed(state, runs=state.runs.put(run.name, run), nodes=state.nodes.put(node.did, node))
@@ -217,6 +223,8 @@ def _lease_returned(state: LabState, returned: LeaseReturned, at_ms: int) -> Lab
 
 def _work_accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     work, answer = answered.work, answered.answer
+    for twin in _twin(state, work):
+        state = _lease_given_up(state, twin, "overtaken", at_ms)
     lease, node = _ending(state, work, "accepted")
     run = state.runs[lease.spec.run]
     if answer.kind != lease.spec.kind:
@@ -225,24 +233,18 @@ def _work_accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabSt
     run = rules.accepted(run, lease, answer, Moment(at_ms, state.size))
     run = changed(run, paid_micro=run.paid_micro + lease.price_micro)
     pay = Posting(Move.PAY, held(run.name), wallet(node.did), lease.price_micro)
-    tallies = {**node.tallies, answer.kind: _tallied(rules, node, lease, answered, at_ms)}
-    node = _without(node, work, "accepted", tallies=tallies, last_seen_ms=at_ms)
+    node = _without(measured(node, lease, rules.effort(lease, answer), at_ms), work, "accepted")
+    node = changed(node, last_seen_ms=at_ms)
     run, node = failures.went_well(run, node, answer.kind)
     return _settled(state, run, node, work, pay)
 
 
-def _tallied(rules: Rules, node: Node, lease: Lease, answered: WorkAnswered, at_ms: int) -> Tally:
-    effort = rules.effort(lease, answered.answer)
-    before = node.tallies.get(rules.name, Tally())
-    rate = effort.units * 1_000_000_000 // max(at_ms - lease.granted_at_ms, 1)
-    smoothed = before.rate_micro + (rate - before.rate_micro) // RATE_SMOOTHING
-    return Tally(
-        works=before.works + 1,
-        units=before.units + effort.units,
-        tokens=before.tokens + effort.tokens,
-        bytes_in=before.bytes_in + effort.bytes_in,
-        rate_micro=smoothed if before.rate_micro else rate,
-    )
+def _twin(state: LabState, work: str) -> tuple[str, ...]:
+    """The other lease on the same work, if there is one."""
+    lease = state.leases.get(work)
+    copies = RULES_OF[lease.spec.kind].copies if lease is not None else None
+    twin = copies.twin(state.runs[lease.spec.run], work) if copies and lease else None
+    return (twin,) if twin else ()
 
 
 def _snapshot_taken(state: LabState, taken: SnapshotTaken) -> LabState:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from archipel.lab import failures
-from archipel.lab.kinds import RULES
+from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.rules import Asking, Crowd, Rules
+from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run
 from archipel.lab.waits import ACTIVE_MS
 from archipel.records.kinds import Spec
@@ -29,6 +29,8 @@ MAX_OPEN_LEASES_UNPROVEN = 1
 GONE_MS = 3_600_000
 """A node that left, or was silent this long, is forgotten when the lab needs its place."""
 NOBODY = Crowd()
+FAILURES = ("expired", "returned")
+"""Ways in which a lease ends that say something of who held it."""
 
 Crowds = Mapping[str, Crowd]
 """Kind of work -> the nodes that do it."""
@@ -101,19 +103,70 @@ def grant(
     if node is None or not node.present:
         return None
     for opportunity, spec in _offers(node, request, _rested(node, found, now_ms), crowds, now_ms):
-        run, rules = opportunity.run, opportunity.rules
-        return LeaseGranted(
-            lab=state.lab,
-            author=state.lab,
-            seq=next_seq(state),
-            work=f"{run.name}.{run.next_work}",
-            node=node.did,
-            request_seq=request.seq,
-            deadline_ms=now_ms + rules.patience_ms(run, node, spec),
-            price_micro=rules.price_micro(run, spec),
-            spec=spec,
-        )
+        return _granted(state, request, opportunity, spec, now_ms)
     return None
+
+
+def _granted(
+    state: LabState, request: LeaseRequested, opportunity: Opportunity, spec: Spec, now_ms: int
+) -> LeaseGranted:
+    run, rules = opportunity.run, opportunity.rules
+    return LeaseGranted(
+        lab=state.lab,
+        author=state.lab,
+        seq=next_seq(state),
+        work=f"{run.name}.{run.next_work}",
+        node=request.author,
+        request_seq=request.seq,
+        deadline_ms=now_ms + rules.patience_ms(run, state.nodes[request.author], spec),
+        price_micro=rules.price_micro(run, spec),
+        spec=spec,
+    )
+
+
+def late_leases(state: LabState, now_ms: int) -> list[Lease]:
+    """Leases that are late, and for which a run waits with nothing else to hand out; the oldest first."""
+    found = [
+        lease
+        for name in state.live
+        for rules in RULES
+        if rules.copies is not None
+        and rules.programme in (None, state.runs[name].opened.pace.programme)
+        for work in rules.copies.waited_for(state.runs[name])
+        if _is_late(state, lease := state.leases[work], rules.copies, now_ms)
+    ]
+    return sorted(found, key=lambda lease: lease.entry)
+
+
+def _is_late(state: LabState, lease: Lease, copies: Copies, now_ms: int) -> bool:
+    run, node = state.runs[lease.spec.run], state.nodes[lease.node]
+    return now_ms - lease.granted_at_ms > copies.late_ms(run, node, lease)
+
+
+def is_idle(state: LabState, did: str) -> bool:
+    """Whether a node that had answers accepted is here and holds nothing."""
+    node = state.nodes.get(did)
+    return node is not None and node.present and node.works > 0 and not node.leases
+
+
+def second_copy(
+    state: LabState, request: LeaseRequested, lease: Lease, now_ms: int
+) -> LeaseGranted | None:
+    """The work of a late lease for an idle node that should be done before that lease runs out."""
+    node, run, rules = (
+        state.nodes[request.author],
+        state.runs[lease.spec.run],
+        RULES_OF[lease.spec.kind],
+    )
+    opportunity = Opportunity(run, rules)
+    is_able = may_take(node, request.kinds, opportunity) and _rested(node, [opportunity], now_ms)
+    if rules.copies is None or not is_able:
+        return None
+    spec = rules.copies.spec(run, lease)
+    expected_ms = rules.copies.expected_ms(run, node, spec)
+    if expected_ms is None or now_ms + expected_ms >= lease.deadline_ms:
+        return None
+    return _granted(state, request, opportunity, spec, now_ms)
 
 
 def _offers(
@@ -143,7 +196,7 @@ def _rested(node: Node, found: Iterable[Opportunity], now_ms: int) -> Iterable[O
 
 def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
     """A run whose work the node just failed to do comes last: it may be able to do another's."""
-    failed = {work.rpartition(".")[0] for work, outcome in node.ends[-1:] if outcome != "accepted"}
+    failed = {work.rpartition(".")[0] for work, outcome in node.ends[-1:] if outcome in FAILURES}
     return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 

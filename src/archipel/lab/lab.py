@@ -209,7 +209,7 @@ class Lab:
         except refusals.Refused:
             self._leasing.begin_anew()
             raise
-        self._leasing.offer()
+        self._leasing.offer_again()
 
     async def watch_deadlines(self) -> None:
         """Look at the deadlines until cancelled; a full disk is retried, not fatal."""
@@ -267,11 +267,12 @@ class Lab:
             self._record([self._signed(statement) for statement in statements])
 
     def _record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
-        before = self.ahead
+        ended_by = [ended_leases(self.ahead, entry.statement) for entry in entries]
+        for entry, ended in zip(entries, ended_by, strict=True):
+            self.orders.expect(entry.statement, [lease.work for lease in ended])
         recording = self._committer.record(entries)
-        for entry in entries:
+        for entry, ended in zip(entries, ended_by, strict=True):
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            ended = ended_leases(before, entry.statement)
             for lease in ended:
                 self._lease_ended(lease.work)
             self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])

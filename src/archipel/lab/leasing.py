@@ -18,11 +18,14 @@ from archipel.lab.decide import (
     expired_leases,
     grant,
     has_room,
+    is_idle,
+    late_leases,
     opportunities,
+    second_copy,
 )
 from archipel.lab.entry import Entry
 from archipel.lab.waiting import Waiter, Waiting
-from archipel.records.statements import LeaseExpired, LeaseRequested
+from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested
 from archipel.records.statements import Recorded as RecordedStatement
 
 MAX_EXPIRED_AT_ONCE = 1000
@@ -130,6 +133,29 @@ class Leasing:
                 elif not has_room(self._committer.ahead, waiter.request.author):
                     self._waiting.set_aside(waiter)
 
+    def offer_again(self) -> None:
+        """Time has passed: `offer`, then late leases a second time, to idle nodes that should be done first."""
+        self.offer()
+        if self._closing or not len(self._waiting):
+            return
+        now_ms = self._clock_ms()
+        late = late_leases(self._committer.ahead, now_ms)
+        idle = self._idle({lease.spec.kind for lease in late}) if late else []
+        for lease in late:
+            for waiter in idle:
+                granted = second_copy(self._committer.ahead, waiter.request, lease, now_ms)
+                if granted is not None:
+                    self._hand_out(waiter, granted)
+                    idle.remove(waiter)
+                    break
+
+    def _idle(self, kinds: set[str]) -> list[Waiter]:
+        return [
+            waiter
+            for waiter in self._waiting.able(kinds)
+            if not waiter.granted.done() and is_idle(self._committer.ahead, waiter.request.author)
+        ]
+
     def _candidates(self, found: Sequence[Opportunity]) -> Iterator[Waiter]:
         """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
         that they do it are not looked at.
@@ -146,8 +172,10 @@ class Leasing:
             return False
         now_ms = self._clock_ms()
         granted = grant(self._committer.ahead, waiter.request, now_ms, found, self._company(now_ms))
-        if granted is None:
-            return False
+        return granted is not None and self._hand_out(waiter, granted)
+
+    def _hand_out(self, waiter: Waiter, granted: LeaseGranted) -> bool:
+        """Record it; the node waits no more, whether there is room for the record or not."""
         entry = self._signed(granted)
         try:
             recording = self._committer.record([entry])

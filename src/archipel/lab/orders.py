@@ -5,7 +5,7 @@ Law: it names exactly what the durable state holds, in the ledger's order; a lab
 nodes no more than the millisecond in which they joined, and orders those of one by their keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from archipel.lab.state import LabState
@@ -35,8 +35,15 @@ class Orders:
         """Work -> its node."""
         self._held: dict[str, set[str]] = {}
         """Node -> its works."""
+        self._ending_with: dict[str, Sequence[str]] = {}
+        """Work -> it and its twin, while its answer is on the way to the disk."""
         for lease in sorted(state.leases.values(), key=lambda lease: lease.entry):
             self._granted(lease.work, lease.node)
+
+    def expect(self, statement: Recorded, works: Sequence[str]) -> None:
+        """Once this statement is durable these works have ended: also one whose twin was answered first."""
+        if isinstance(statement, WorkAnswered) and len(works) > 1:
+            self._ending_with[statement.work] = works
 
     def follow(self, statement: Recorded) -> None:
         """One more statement is durable."""
@@ -54,7 +61,8 @@ class Orders:
             case LeaseGranted():
                 self._granted(statement.work, statement.node)
             case WorkAnswered() | LeaseExpired() | LeaseReturned():
-                self._ended(statement.work)
+                for work in self._ending_with.pop(statement.work, (statement.work,)):
+                    self._ended(work)
             case _:
                 pass
 

@@ -64,6 +64,22 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Copies:
+    """How work of a kind is given to a second node while the first still holds it."""
+
+    waited_for: Callable[[Run], Iterable[str]]
+    """Works that the run waits for with nothing else to hand out, and that one node alone holds."""
+    late_ms: Callable[[Run, Node, Lease], int]
+    """Age at which a lease that this node holds is late."""
+    spec: Callable[[Run, Lease], Any]
+    """The copy's: the same work, as it would be handed out now."""
+    expected_ms: Callable[[Run, Node, Any], int | None]
+    """How long this node should take; None when its run has not measured it, or it was late itself."""
+    twin: Callable[[Run, str], str | None]
+    """The other lease on the same work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
     """One kind of work, as the lab sees it."""
 
@@ -86,9 +102,11 @@ class Rules:
     """Refuse an answer by the bytes it names; may take long, and reads nothing but its arguments."""
     granted: Callable[[Run, Any, str], Run]
     """(run, spec, work)"""
-    given_up: Callable[[Run, Any], Run]
+    given_up: Callable[[Run, Lease], Run]
     accepted: Callable[[Run, Lease, Any, Moment], Run]
     effort: Callable[[Lease, Any], Effort]
+    copies: Copies | None
+    """None when a second node never gets it."""
     size: Callable[[Any], int]
     """Units of work in a spec."""
     shows: Callable[[Run], Mapping[str, Any]]

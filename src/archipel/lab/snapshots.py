@@ -21,11 +21,8 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 1
+FORMAT = 2
 """Of what `encode_state` writes and `decode_state` reads."""
-LATER = {"nodes": ("failing",), "runs": ("troubles", "retried_at_ms")}
-"""Table -> fields of its rows that were added to this form: not written while they are empty, so the bytes
-of a state that an earlier release could have are what that release wrote."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""
 _NOTHING = LabState(lab="")
@@ -66,12 +63,8 @@ def _table(name: str, table: Table[str, Any]) -> bytes:
     for start in range(0, len(keys), step):
         rows = Table({key: table[key] for key in keys[start : start + step]})
         piece: dict[str, Any] = {name: rows}
-        dumped = _dumped(replace(_NOTHING, **piece))[name]
-        for row in dumped.values() if name in LATER else ():
-            for later in LATER[name]:
-                if not row[later]:
-                    del row[later]
-        parts.append(canonical_json(dumped)[1:-1])
+        dumped = _dumped(replace(_NOTHING, **piece))
+        parts.append(canonical_json(dumped[name])[1:-1])
     return b"{" + b",".join(parts) + b"}"
 
 

@@ -24,6 +24,9 @@ from archipel.records.table import Table
 
 MAX_ENDS_REMEMBERED = 8
 """How many of a node's ended leases are remembered by outcome, so a late answer gets a precise refusal."""
+MAX_SPEEDS_REMEMBERED = 8
+"""Of how many runs a node's speed is remembered."""
+MAX_SETBACKS = 8
 
 
 class Phase(Enum):
@@ -77,6 +80,19 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast one node is at one kind of work of one run."""
+
+    kind: str
+    run: str
+    rate_micro: int = 0
+    """Accepted units per second times 10^6, smoothed; 0 before the first."""
+    setbacks: int = 0
+    """Leases that ran out, less those that were answered since: each halves the next lease and doubles
+    the time for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A provider's machine as the ledger shows it."""
 
@@ -89,14 +105,21 @@ class Node:
     leases: tuple[str, ...] = ()
     """Works in its hands, oldest first."""
     ends: tuple[tuple[str, str], ...] = ()
-    """(work, outcome) of its newest ended leases: `accepted`, `expired`, `returned`."""
+    """(work, outcome) of its newest ended leases: `accepted`, `expired`, `returned`, `overtaken`."""
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """Kind -> what it did."""
+    speeds: tuple[Speed, ...] = ()
+    """Of the runs it worked for last, the newest last."""
     expired: int = 0
     """Leases that ran out in silence, or that it never received."""
     returned: int = 0
     failing: tuple[Failing, ...] = ()
     """What it failed at last and did not do since, the newest last."""
+
+    def speed(self, kind: str, run: str) -> Speed:
+        """How fast it is at this kind of work of this run."""
+        known = (each for each in self.speeds if (each.kind, each.run) == (kind, run))
+        return next(known, Speed(kind, run))
 
     @property
     def works(self) -> int:

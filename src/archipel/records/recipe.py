@@ -6,7 +6,6 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
-from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -21,10 +20,34 @@ from archipel.records.recipe_form import (
     read_toml,
     without_floats,
 )
+from archipel.records.recipe_learning import (
+    AlgorithmSection,
+    LossSection,
+    OptimiserSection,
+    SupervisedSection,
+)
+from archipel.records.recipe_model import ModelSection, PromptSection
+
+__all__ = [
+    "RunSection",
+    "EnvironmentSection",
+    "ModelSection",
+    "PromptSection",
+    "SamplingSection",
+    "AlgorithmSection",
+    "LossSection",
+    "OptimiserSection",
+    "EvaluationSection",
+    "SupervisedSection",
+    "LeaseSection",
+    "Recipe",
+    "names_file",
+    "parse_recipe",
+    "recipe_from_canonical",
+]
 
 MICRO = 1_000_000
 
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 
 
@@ -32,6 +55,7 @@ class RunSection(RunHeader):
     """How the run is paced."""
 
     programme: Literal["rl"] = "rl"
+    """What the run follows; `rl` is reinforcement learning."""
     versions: Annotated[int, Field(ge=1, le=1_000_000)]
     """Number of updates; the last policy version has this number."""
     groups_per_update: Annotated[int, Field(ge=1, le=65_536)] = 32
@@ -48,49 +72,6 @@ class RunSection(RunHeader):
     """Every K-th version also brings the learner's checkpoint; older rollouts may then go."""
     keep_versions: Annotated[int, Field(ge=1, le=100_000)] = 256
     """So many of the newest versions stay fetchable, with the anchor that leads to them."""
-
-
-class ModelSection(Section):
-    """Architecture of a model that starts from random weights (ignored when weights are given)."""
-
-    family: Literal["llama", "qwen2", "qwen3", "olmo2"] = "llama"
-    hidden_size: Annotated[int, Field(ge=8, le=65_536)] = 128
-    num_layers: Annotated[int, Field(ge=1, le=512)] = 2
-    num_heads: Annotated[int, Field(ge=1, le=1024)] = 4
-    num_kv_heads: Annotated[int, Field(ge=1, le=1024)] = 4
-    head_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
-    """hidden_size / num_heads unless given."""
-    intermediate_size: Annotated[int, Field(ge=8, le=1_048_576)] = 352
-    max_position_embeddings: Annotated[int, Field(ge=8, le=4_194_304)] = 256
-    tie_embeddings: bool = True
-    rope_theta: Positive = 10_000.0
-    tokenizer: Literal["characters", "bytes"] = "characters"
-    """`characters` is a 64-symbol alphabet for small verifiable tasks; `bytes` covers any text."""
-
-
-class PromptSection(Section):
-    """How a task's text becomes a prompt; the supervised stage, training and evaluation all follow it."""
-
-    chat_template: Literal["auto", "always", "never"] = "auto"
-    """auto: the model's own template where it has one, as in `archipel chat`; always: refuse models without; never: the bare text."""
-    system: Annotated[str, Field(max_length=16_384)] | None = None
-    """Message of the system before each task; needs a chat template."""
-    date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
-    """The day (YYYY-MM-DD) that a template which asks for the date is told; without it, it is told none."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.chat_template == "never" and (self.system or self.date):
-            raise ValueError(
-                'system and date need a chat template, but chat_template is "never"; '
-                "remove one of them"
-            )
-        if self.date is not None:
-            try:
-                date.fromisoformat(self.date)
-            except ValueError as error:
-                raise ValueError(f"date is {self.date}: {error}") from None
-        return self
 
 
 class EnvironmentSection(Section):
@@ -111,6 +92,7 @@ class SamplingSection(Section):
     """How rollouts are sampled."""
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
+    """A completion is cut off here; with its prompt it has to fit the context of the weights."""
     temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
     """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
     exactly the distribution that the trainer scores with."""
@@ -121,90 +103,28 @@ class SamplingSection(Section):
         return round(value * MICRO) / MICRO
 
 
-class AlgorithmSection(Section):
-    """Rewards of a group into advantages."""
-
-    name: Literal["grpo", "rloo"] = "grpo"
-    scale_by_std: bool = False
-    """GRPO only: divide by the group's standard deviation (else mean-centred only)."""
-
-
-class LossSection(Section):
-    """Advantages into a gradient."""
-
-    name: Literal["trust_region", "ppo_clip", "tis", "cispo"] = "trust_region"
-    clip_low: Positive = 0.2
-    """ppo_clip: ratio below 1 - clip_low is clipped."""
-    clip_high: Positive = 0.28
-    """ppo_clip: ratio above 1 + clip_high is clipped."""
-    ratio_cap: Positive = 2.0
-    """tis: importance ratios are truncated here."""
-    cispo_low: Annotated[float, Field(ge=0.0)] = 0.0
-    cispo_high: Positive = 4.0
-    """cispo: the detached ratio is clamped into [cispo_low, cispo_high]."""
-    trust_delta: Positive = 0.2
-    """trust_region: a token is masked once its probability has moved this far in its advantage's direction."""
-    kl_coefficient: Annotated[float, Field(ge=0.0)] = 1e-3
-    """trust_region: weight of the squared log ratio."""
-
-
-class OptimiserSection(Section):
-    """AdamW over fp32 masters."""
-
-    learning_rate: Positive = 1e-6
-    beta1: Probability = 0.9
-    beta2: Probability = 0.99
-    epsilon: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    warmup_steps: Annotated[int, Field(ge=0)] = 5
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """After warm-up: constant, or decay over the run's updates to `final_fraction`."""
-    final_fraction: Probability = 0.0
-    clip_norm: Positive = 1.0
-    """Gradients are scaled down to this global norm."""
-    minibatches: Annotated[int, Field(ge=1, le=256)] = 1
-    """Optimiser steps per update; each sees a disjoint part of the batch."""
-    micro_batch_tokens: Annotated[int, Field(ge=64)] = 16_384
-    """Gradient accumulation: at most this many padded tokens go through the network at once."""
-
-
 class EvaluationSection(Section):
     """Held-out tasks during training, pinned to a policy version."""
 
     every: Annotated[int, Field(ge=1)] = 20
     """Evaluate version 0, every K-th version and the last."""
     num_tasks: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Tasks of the dev part, each answered greedily."""
     samples_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
     """Sampled completions per task for pass@k (1: greedy pass@1 only)."""
-
-
-class SupervisedSection(Section):
-    """The supervised stage that precedes reinforcement learning."""
-
-    steps: Annotated[int, Field(ge=1)] = 600
-    """Upper bound on steps before the final decay."""
-    batch_size: Annotated[int, Field(ge=1)] = 128
-    learning_rate: Positive = 3e-3
-    beta1: Probability = 0.9
-    beta2: Probability = 0.98
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
-    decay_steps: Annotated[int, Field(ge=0)] = 80
-    """Linear decay to 5 percent of the learning rate at the end."""
-    gate: Annotated[float, Field(gt=1.0)] | None = None
-    """End early once the smoothed loss falls below gate x the entropy floor that the environment states."""
-    clip_norm: Positive = 1.0
 
 
 class LeaseSection(Section):
     """What is asked of a node at a time, and for how long."""
 
     min_deadline_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 30.0
+    """No lease has less time."""
     slack: Annotated[float, Field(ge=1.0, le=100.0)] = 4.0
     """Deadline = max(min_deadline_s, slack x the node's expected time)."""
     update_deadline_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 600.0
     """How long an update or an evaluation may take before another trusted process may try."""
     max_groups: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_WORK)] = 64
+    """Groups of one lease at the most."""
     price_micro: Annotated[int, Field(ge=0, le=10**12)] = 1000
     """Micro-credits for one accepted group."""
 

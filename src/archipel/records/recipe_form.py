@@ -32,7 +32,9 @@ class RunHeader(Section):
     """What every recipe says of its run."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+    """Of the run at its lab; small letters, digits and hyphens."""
     programme: str
+    """What the run follows."""
 
 
 class RecipeForm(Section):

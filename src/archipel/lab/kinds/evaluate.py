@@ -91,8 +91,10 @@ def _granted(run: Run, spec: EvaluateSpec, work: str) -> Run:
     return _with(run, changed(known, next=max(known.next, spec.version + 1), returned=returned))
 
 
-def _given_up(run: Run, spec: EvaluateSpec) -> Run:
-    known = exams(run)
+def _given_up(run: Run, lease: Lease) -> Run:
+    known, spec = exams(run), lease.spec
+    if not isinstance(spec, EvaluateSpec):
+        raise TypeError(f"{lease.work} is {spec.kind} work")
     return _with(run, changed(known, returned=tuple(sorted((*known.returned, spec.version)))))
 
 
@@ -136,6 +138,7 @@ RULES = Rules(
     given_up=_given_up,
     accepted=_accepted,
     effort=lambda lease, answer: Effort(units=0, tokens=0, bytes_in=0),
+    copies=None,
     size=lambda spec: 0,
     shows=_shows,
     keeps=_keeps,

@@ -1,10 +1,11 @@
 """Rollout work in the lab: admitted as far as staleness allows, checked byte by byte, paid by the group. Pure."""
 
+from collections.abc import Iterable
 from itertools import chain, islice
 
 from archipel.lab import refusals
 from archipel.lab.programmes import rl
-from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
+from archipel.lab.rules import Asking, Copies, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.market.capacity import fair_share
 from archipel.records import rollouts
@@ -15,6 +16,9 @@ from archipel.records.payload import BadPayload
 
 CLAIM_PATIENCE = 10
 """A node that nobody measured gets at most so many times the shortest deadline, whatever it claims."""
+LATE = 2
+"""A lease is late at so many times what its holder's speed lets one expect, but not before the shortest
+deadline."""
 
 _REFUSALS: tuple[tuple[type[BadPayload], type[refusals.BadResult]], ...] = (
     (rollouts.WrongLabel, refusals.WrongLabel),
@@ -41,24 +45,38 @@ def _offer(asking: Asking) -> RolloutSpec | None:
     size = pace.groups_per_update
     own = _weight(asking)
     part = size * max(1, rl.batches_at_hand(run))
-    share = fair_share(part, own, *_company(asking, own))
+    share = _trusted_with(asking, fair_share(part, own, *_company(asking, own)))
     admitted = chain(slice_.pool, rl.fresh(run))
     ready = (group for group in admitted if group // size in slice_.prompts)
     groups = tuple(sorted(islice(ready, min(share, pace.max_groups_per_lease))))
-    if not groups:
-        return None
-    batches = sorted({group // size for group in groups})
+    return _handed_out(run, groups) if groups else None
+
+
+def _handed_out(run: Run, groups: tuple[int, ...]) -> RolloutSpec:
+    """By the newest policy."""
+    batches = sorted({group // rl.pace(run).groups_per_update for group in groups})
     return RolloutSpec(
         run=run.name,
         version=run.version,
         policy=run.chain[-1].policy,
         groups=groups,
-        prompts=tuple(slice_.prompts[batch] for batch in batches),
+        prompts=tuple(rl.course(run).prompts[batch] for batch in batches),
     )
 
 
+def _trusted_with(asking: Asking, share: int) -> int:
+    """Of its share, what a node gets: one group before this run has measured it, half after each setback,
+    and no more than it does, with slack, in the longest time that there is.
+    """
+    run, speed = asking.run, asking.node.speed(WORDS.name, asking.run.name)
+    longest_ms = run.opened.terms.trusted_deadline_ms * 1000 // rl.pace(run).slack_milli
+    most = speed.rate_micro * longest_ms // 1_000_000_000
+    return max(min(share >> speed.setbacks, most), 1)
+
+
 def groups_per_second_micro(run: Run, node: Node) -> int:
-    """Measured rate; before the first result the node's own claim at full-length rollouts.
+    """What a node counts for among others: its measured rate over all runs, before that its own claim at
+    full-length rollouts.
 
     0, and so the smallest share, for a node that claimed much and then let a lease run out.
     """
@@ -92,13 +110,36 @@ def _company(asking: Asking, own: int) -> tuple[int, int]:
 
 
 def _patience_ms(run: Run, node: Node, spec: RolloutSpec) -> int:
-    pace, longest = rl.pace(run), run.opened.terms.trusted_deadline_ms
-    rate = groups_per_second_micro(run, node)
-    expected_ms = len(spec.groups) * 1_000_000_000 // rate if rate else 0
+    """By the node's rate on this run, doubled after each setback; a claim buys little."""
+    pace, known = rl.pace(run), node.speed(WORDS.name, run.name)
+    rate = known.rate_micro or _claimed(run, node.capabilities.speed_milli)
+    expected_ms = _expected_ms(spec, rate)
     wanted = max(pace.min_deadline_ms, expected_ms * pace.slack_milli // 1000)
-    if WORDS.name not in node.tallies:
+    if not known.rate_micro:
         wanted = min(wanted, CLAIM_PATIENCE * pace.min_deadline_ms)
-    return min(wanted, longest)
+    return min(wanted << known.setbacks, run.opened.terms.trusted_deadline_ms)
+
+
+def _expected_ms(spec: RolloutSpec, rate_micro: int) -> int:
+    return len(spec.groups) * 1_000_000_000 // rate_micro if rate_micro else 0
+
+
+def _waited_for(run: Run) -> Iterable[str]:
+    slice_ = rl.course(run)
+    if run.phase is not Phase.RUNNING or not slice_.owed or _due(run):
+        return ()
+    works = dict.fromkeys(slice_.holders.get(group) for group in rl.next_batch(run))
+    return [work for work in works if work is not None and work not in slice_.twins]
+
+
+def _late_ms(run: Run, node: Node, lease: Lease) -> int:
+    rate = node.speed(WORDS.name, run.name).rate_micro
+    return max(LATE * _expected_ms(_spec(lease), rate), rl.pace(run).min_deadline_ms)
+
+
+def _copy_takes_ms(run: Run, node: Node, spec: RolloutSpec) -> int | None:
+    known = node.speed(WORDS.name, run.name)
+    return None if known.setbacks or not known.rate_micro else _expected_ms(spec, known.rate_micro)
 
 
 def _bounds(run: Run, lease: Lease) -> rollouts.RolloutBounds:
@@ -130,15 +171,31 @@ def _inspect(run: Run, lease: Lease, answer: RolloutAnswer, read: ReadBlob) -> N
 
 def _granted(run: Run, spec: RolloutSpec, work: str) -> Run:
     slice_, taken = rl.course(run), set(spec.groups)
+    holder, *others = {slice_.holders.get(group) for group in taken}
+    if others or holder in slice_.twins:
+        raise ValueError(f"groups {spec.groups} are in the hands of {holder} and others")
+    if holder is not None:
+        return rl.with_course(run, twins=slice_.twins.put_all([(work, holder), (holder, work)]))
     return rl.with_course(
         run,
         pool=tuple(group for group in slice_.pool if group not in taken),
         next_group=max(slice_.next_group, max(taken) + 1),
+        holders=slice_.holders.put_all((group, work) for group in taken),
     )
 
 
-def _given_up(run: Run, spec: RolloutSpec) -> Run:
-    return rl.with_course(run, pool=tuple(sorted((*rl.course(run).pool, *spec.groups))))
+def _given_up(run: Run, lease: Lease) -> Run:
+    """Its groups go back, unless a second node holds them."""
+    slice_, groups = rl.course(run), _spec(lease).groups
+    twin = slice_.twins.get(lease.work)
+    if twin is not None:
+        return rl.with_course(
+            run,
+            twins=slice_.twins.drop(lease.work, twin),
+            holders=slice_.holders.put_all((group, twin) for group in groups),
+        )
+    pool = tuple(sorted((*slice_.pool, *groups)))
+    return rl.with_course(run, pool=pool, holders=slice_.holders.drop(*groups))
 
 
 def _accepted(run: Run, lease: Lease, answer: RolloutAnswer, moment: Moment) -> Run:
@@ -148,6 +205,7 @@ def _accepted(run: Run, lease: Lease, answer: RolloutAnswer, moment: Moment) -> 
         run,
         course=changed(
             slice_,
+            holders=slice_.holders.drop(*spec.groups),
             accepted=slice_.accepted.put_all((group, lease.work) for group in spec.groups),
             results=slice_.results.put(lease.work, done),
             owed=slice_.owed - sum(group in batch for group in spec.groups),
@@ -180,6 +238,13 @@ RULES = Rules(
     accepted=_accepted,
     effort=lambda lease, answer: Effort(
         len(_spec(lease).groups), answer.num_tokens, answer.result.size
+    ),
+    copies=Copies(
+        waited_for=_waited_for,
+        late_ms=_late_ms,
+        spec=lambda run, lease: _handed_out(run, _spec(lease).groups),
+        expected_ms=_copy_takes_ms,
+        twin=lambda run, work: rl.course(run).twins.get(work),
     ),
     size=lambda spec: len(spec.groups),
     shows=lambda run: {},

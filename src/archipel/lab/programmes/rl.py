@@ -1,7 +1,7 @@
 """Reinforcement learning in the lab: groups are numbered at admission, consumed in that order. Pure.
 
-Every admitted group is in exactly one place: in the pool (its lease came back), in a node's hands, accepted,
-or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
+Every admitted group is in exactly one place: in the pool (its lease came back), in a node's hands (or two
+nodes', where the first was late), accepted, or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -49,6 +49,10 @@ class RlSlice:
     """Group -> work whose result holds it, for groups no update has consumed yet."""
     results: Table[str, AcceptedWork] = field(default_factory=Table)
     """Work -> its result, while a group of it is unconsumed."""
+    holders: Table[int, str] = field(default_factory=Table)
+    """Group -> work, of those in nodes' hands; of two works on one group the older."""
+    twins: Table[str, str] = field(default_factory=Table)
+    """Work -> the other work on the same groups, both ways."""
     prompts: Mapping[int, BlobRef] = field(default_factory=dict)
     """Batch -> prompts, for batches no update has consumed yet."""
     updating: str | None = None

@@ -4,12 +4,14 @@ Laws: a new environment is one file and one line here; those of foreign packages
 their tasks are the same in every process.
 """
 
+import inspect
+import sys
 from collections.abc import Callable
 
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.apart import made_apart
 from archipel.training.environments.jsonl import Jsonl
-from archipel.training.environments.parameters import Scalar, nearest
+from archipel.training.environments.parameters import Declared, Scalar, declared_by, nearest
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import (
@@ -29,12 +31,15 @@ __all__ = [
     "require_gradable",
 ]
 
-_ENVIRONMENTS: dict[str, Callable[[dict[str, Scalar], int, bytes | None], Environment]] = {
-    "secret_order": SecretOrder,
-    "reasoning_gym": lambda values, seed, secret: ReasoningGym(values, seed),
-    "jsonl": lambda values, seed, secret: Jsonl(values, seed),
-    "verifiers": lambda values, seed, secret: Verifiers(values),
+Maker = Callable[[dict[str, Scalar], int, bytes | None], Environment]
+
+_ENVIRONMENTS: dict[str, tuple[type, Maker]] = {
+    "secret_order": (SecretOrder, SecretOrder),
+    "reasoning_gym": (ReasoningGym, lambda values, seed, secret: ReasoningGym(values, seed)),
+    "jsonl": (Jsonl, lambda values, seed, secret: Jsonl(values, seed)),
+    "verifiers": (Verifiers, lambda values, seed, secret: Verifiers(values)),
 }
+"""Name -> the class, whose text says what its parameters mean, and how one is made."""
 
 _FOREIGN = ("reasoning_gym", "verifiers")
 """Packages that may make other tasks under another hash seed, or after another task."""
@@ -68,13 +73,26 @@ def make_environment(section: EnvironmentSection, seed: int, secret: bytes | Non
         InvalidEnvironment: unknown name or parameter, a value out of bounds, a missing extra.
         TaskProcessLost: the process that would make its tasks does not start.
     """
-    make = _ENVIRONMENTS.get(section.name)
-    if make is None:
+    known = _ENVIRONMENTS.get(section.name)
+    if known is None:
         raise InvalidEnvironment(
             f"environment.name: no environment {section.name!r}; "
             f"{nearest(section.name, _ENVIRONMENTS)}"
         )
-    values = dict(section.parameters)
+    values, (_, make) = dict(section.parameters), known
     if section.name in _FOREIGN:
         return made_apart(section, seed, lambda: make(values, seed, secret))
     return make(values, seed, secret)
+
+
+def environment_names() -> list[str]:
+    """What `environment.name` may be."""
+    return sorted(_ENVIRONMENTS)
+
+
+def parameters_of(name: str) -> tuple[str, list[Declared]]:
+    """(what the environment says of itself, the parameters that it reads); it may pass on further ones."""
+    kind, make = _ENVIRONMENTS[name]
+    texts = (sys.modules[kind.__module__].__doc__, kind.__doc__)
+    said = "\n\n".join(inspect.cleandoc(text) for text in texts if text)
+    return said, declared_by(lambda values: make(values, 0, None))

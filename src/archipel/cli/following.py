@@ -1,0 +1,109 @@
+"""A run's course as lines, for files and pipes: one for each version, evaluation, warning and end."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from archipel.cli.run_words import OVER, clock_words, exam_words, number
+from archipel.cli.watching import Scene, Watcher
+from archipel.curves.concerns import Concern
+from archipel.curves.history import Exam, History
+from archipel.node.client import LabReader
+from archipel.node.exchange import LabUnreachable
+from archipel.records.documents import RunView
+
+SHOWN = ("reward", "entropy", "mismatch_kl", "grad_norm", "zero_advantage_groups", "groups")
+"""Measurements in a line for people; JSON has all."""
+
+
+async def follow_runs(lab_url: str, name: str | None, every_s: float, as_json: bool) -> None:
+    """Print what is new until every watched run is over."""
+    async with LabReader(lab_url) as lab:
+        watcher, news, is_told = Watcher(lab, name, None), News(), False
+        while True:
+            try:
+                scene = await watcher.look()
+                events = [event for run in scene.runs for event in news.of(scene, run)]
+            except LabUnreachable as error:
+                if not is_told:
+                    click.echo(f"no answer: {error}; trying again", err=True)
+                is_told = True
+            else:
+                is_told = False
+                for event in events:
+                    click.echo(json.dumps(event) if as_json else line(event))
+                if scene.runs and all(run.phase in OVER for run in scene.runs):
+                    return
+            await asyncio.sleep(every_s)
+
+
+class News:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, int] = {}
+        self._exams: dict[str, int] = {}
+        self._warned: dict[str, frozenset[str]] = {}
+        self._failing: dict[str, tuple[str, ...]] = {}
+        self._over: set[str] = set()
+
+    def of(self, scene: Scene, run: RunView) -> Iterator[dict[str, Any]]:
+        """What is new of one run, as flat events; each has `run` and `event`."""
+        history = scene.histories.get(run.run)
+        if history is not None:
+            yield from self._course(run, history)
+            yield from self._warnings(run, scene.warnings(run.run))
+        yield from self._troubles(run)
+        if run.phase in OVER and run.run not in self._over:
+            self._over.add(run.run)
+            yield {"run": run.run, "event": run.phase, "version": run.version}
+
+    def _course(self, run: RunView, history: History) -> Iterator[dict[str, Any]]:
+        last = {"of": run.versions}
+        for point in history.points:
+            if point.version > self._versions.get(run.run, -1):
+                self._versions[run.run] = point.version
+                head = {"run": run.run, "event": "version", "version": point.version, **last}
+                yield {**head, "at_s": point.at_s, **point.values}
+        for exam in history.exams:
+            if exam.version > self._exams.get(run.run, -1):
+                self._exams[run.run] = exam.version
+                yield {
+                    "run": run.run,
+                    "event": "evaluation",
+                    "version": exam.version,
+                    **exam.values,
+                }
+
+    def _troubles(self, run: RunView) -> Iterator[dict[str, Any]]:
+        """Work that fails time after time; told again when it says something else."""
+        before = self._failing.get(run.run, ())
+        self._failing[run.run] = run.troubles
+        for trouble in run.troubles:
+            if trouble not in before:
+                head = {"run": run.run, "event": "failing", "version": run.version}
+                yield {**head, "text": trouble}
+
+    def _warnings(self, run: RunView, found: list[Concern]) -> Iterator[dict[str, Any]]:
+        """A warning is told when it begins, and again when it comes back."""
+        before = self._warned.get(run.run, frozenset())
+        self._warned[run.run] = frozenset(concern.kind for concern in found)
+        for concern in found:
+            if concern.kind not in before:
+                head = {"run": run.run, "event": "warning", "version": run.version}
+                yield {**head, "kind": concern.kind, "text": concern.text}
+
+
+def line(event: dict[str, Any]) -> str:
+    """An event for people."""
+    head = f"{event['run']} {event['event']} {event['version']}"
+    if event["event"] == "version":
+        told = [f"{name} {number(event[name])}" for name in SHOWN if name in event]
+        return "  ".join([f"{clock_words(event['at_s'])} {head}/{event['of']}", *told])
+    if event["event"] == "evaluation":
+        scores = {name: value for name, value in event.items() if isinstance(value, float)}
+        return f"{head}  {exam_words(Exam(event['version'], scores))}"
+    return f"{head}: {event['text']}" if "text" in event else head

@@ -1,0 +1,24 @@
+"""Asking a lab from a command: its refusals and its absence end as one sentence."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import click
+
+from archipel.cli.doors import Mendable
+
+T = TypeVar("T")
+JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+def ask_lab(question: Coroutine[Any, Any, T]) -> T:
+    """Run an exchange with a lab; its refusals and its absence end as one sentence."""
+    from archipel.node.exchange import LabRefused, LabUnreachable
+
+    try:
+        return asyncio.run(question)
+    except LabUnreachable as error:
+        raise Mendable(f"no answer from the lab: {error}; is it running? (--lab URL)") from None
+    except LabRefused as error:
+        raise Mendable(f"the lab refused: {error}") from None

@@ -1,0 +1,54 @@
+"""Rewards of sampled groups, graded here: a lab records only their mean, for only the trusted role knows them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from archipel.cli.rollout_reading import Batch
+from archipel.model.tokenizer import Tokenizer
+from archipel.records.recipe import recipe_from_canonical
+from archipel.training.environments.environment import make_environment
+from archipel.training.grading import Grader
+from archipel.training.groups import group_request, submissions
+
+
+def with_prompts(batch: Batch, tokenizer: Tokenizer) -> Batch:
+    """The batch with the prompts that its lab has no more, made anew from the recipe.
+
+    Raises:
+        InvalidRecipe, InvalidEnvironment: the recipe is of another programme, or its tasks cannot be made here.
+    """
+    if all(group.prompt is not None for group in batch.groups):
+        return batch
+    recipe = recipe_from_canonical(batch.recipe)
+    environment = make_environment(recipe.environment, recipe.run.seed, None)
+    groups = [
+        group
+        if group.prompt is not None
+        else replace(
+            group, prompt=group_request(recipe, environment, tokenizer, group.index).prompt
+        )
+        for group in batch.groups
+    ]
+    return replace(batch, groups=groups)
+
+
+class CannotGrade(ValueError):
+    """The recipe's environment or its secret is not here."""
+
+
+def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequence[float]]:
+    """Rewards in [0, 1] of each group's rollouts, by the recipe's own environment, in its own process.
+
+    Raises:
+        CannotGrade: a secret is needed.
+        InvalidRecipe, GraderUnavailable: the recipe is of another programme, or its environment cannot be made.
+    """
+    recipe = recipe_from_canonical(batch.recipe)
+    name = recipe.secret_name
+    if name is not None and secret is None:
+        raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")
+    with Grader(recipe.environment, recipe.run.seed, secret) as grader:
+        return [
+            grader.grade(submissions(group.index, group.rollouts, tokenizer))
+            for group in batch.groups
+        ]

@@ -1,0 +1,215 @@
+"""`archipel run open`: a recipe and weights become a run, if nothing is found that would stop it."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show
+from archipel.cli.lab_door import JSON, ask_lab
+from archipel.cli.names import recipe_names
+
+if TYPE_CHECKING:
+    from archipel.records.recipe_form import RecipeForm
+
+MAX_NAMES_TRIED = 100
+
+
+@click.command("open")
+@click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Model directory of version 0 (see `archipel sft`).",
+)
+@click.option(
+    "--from",
+    "earlier",
+    metavar="RUN[@VERSION]",
+    help="Start from a version of an earlier run [its newest]; the optimiser begins anew.",
+)
+@click.option("--name", help="Another name than the recipe's: a name is used once at a lab.")
+@click.option("--seed", type=int, help="Another run seed: other tasks, in another order.")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="DID",
+    type=KeyName(),
+    help="Trusted role's key [this machine's].",
+)
+@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
+)
+@click.option(
+    "--unchecked",
+    is_flag=True,
+    help="Skip the checks of `archipel recipe check`: what the recipe needs lies elsewhere.",
+)
+@LAB
+@JSON
+def open_(
+    recipe_name: str,
+    weights: Path | None,
+    earlier: str | None,
+    name: str | None,
+    seed: int | None,
+    trust: tuple[str, ...],
+    key: Path | None,
+    dry_run: bool,
+    unchecked: bool,
+    lab_url: str,
+    as_json: bool,
+) -> None:
+    """Open a run of RECIPE (a TOML file, or the name of a shipped one).
+
+    \b
+    Examples:
+      archipel run open secret-order --weights start --dry-run
+      archipel run open my.toml --weights start --trust did:key:z6Mk...
+      archipel run open my.toml --from my@40 --name my-2 --seed 1
+    """
+    if (weights is None) == (earlier is None):
+        raise click.UsageError("give --weights DIR, or --from RUN@VERSION")
+    recipe = _recipe(recipe_name, name, seed)
+    with _start(weights, earlier, lab_url) as folder:
+        _tell_rounding(folder)
+        if not unchecked:
+            _check(recipe, folder, trust)
+        if dry_run:
+            click.echo(json.dumps(_resolved(recipe, folder), indent=2))
+            return
+        receipt = _open(recipe, folder, trust, key, lab_url)
+    told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
+    text = f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
+    show(told, as_json, lambda: text)
+
+
+def _recipe(place: str, name: str | None, seed: int | None) -> "RecipeForm":
+    """The recipe with what the command line changes of its `[run]`."""
+    from pydantic import ValidationError
+
+    from archipel.cli.recipes import find_any_recipe
+
+    recipe = find_any_recipe(place)
+    changed = {"name": name, "seed": seed}
+    run = recipe.run.model_dump() | {k: v for k, v in changed.items() if v is not None}
+    try:
+        header = type(recipe.run).model_validate(run)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise Mendable(f"--{where}: {fault['msg']} (got {fault['input']!r:.80})") from None
+    return recipe.model_copy(update={"run": header})
+
+
+@contextmanager
+def _start(weights: Path | None, earlier: str | None, lab_url: str) -> Iterator[Path]:
+    """The directory of version 0; what was fetched from an earlier run goes when the block ends."""
+    if weights is not None:
+        yield weights
+        return
+    from archipel.blobs import BlobStore
+    from archipel.node.operator import fetch_version
+    from archipel.work.export import ExportFailed, write_version
+
+    run, _, number = (earlier or "").partition("@")
+    if number and not number.isdecimal():
+        raise Mendable(f"--from: got {earlier!r:.80}, expected RUN or RUN@VERSION, such as my@40")
+    home = home_folder("export", None)
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        with mending(ExportFailed, OSError, ValueError):
+            store, support = BlobStore(home / "blobs"), Path(folder) / "support"
+            version = int(number) if number else None
+            links = ask_lab(fetch_version(lab_url, store, run, version, support))
+            write_version(links, support, Path(folder) / "start")
+        yield Path(folder) / "start"
+
+
+def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...]) -> None:
+    """Every check that can be made before a node sees the run; all faults in one answer."""
+    from archipel.cli.secrets import found_secret
+    from archipel.records.recipe import Recipe
+    from archipel.work.readiness import shortcomings
+
+    if not isinstance(recipe, Recipe):
+        return
+    secret, missing = found_secret(recipe)
+    found = [*([] if trust else missing), *shortcomings(recipe, weights, secret)]
+    if found:
+        faults = "\n  ".join(found)
+        raise Mendable(
+            f"this run would not work:\n  {faults}\n  (--unchecked opens it all the same)"
+        )
+
+
+def _tell_rounding(weights: Path) -> None:
+    """What becomes of numbers that a run does not keep as they are."""
+    from archipel.model.weight_files import rounding_note
+
+    with mending(ValueError, OSError):
+        note = rounding_note(weights)
+    if note:
+        click.echo(note, err=True)
+
+
+def _resolved(recipe: "RecipeForm", weights: Path) -> dict[str, Any]:
+    """What the lab would be told."""
+    from archipel.node.operator import terms_and_pace
+
+    with mending(OSError, ValueError):
+        terms, pace = terms_and_pace(recipe, weights)
+    parts = {"recipe": recipe, "terms": terms, "pace": pace}
+    shown: dict[str, Any] = {name: part.model_dump(mode="json") for name, part in parts.items()}
+    if "model" in shown["recipe"]:
+        shown["recipe"]["model"] = f"not used: the weights in {weights} say what they are"
+    return {"digest": recipe.digest, **shown}
+
+
+def _open(
+    recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], key: Path | None, lab_url: str
+) -> Any:
+    from archipel.identity import Identity, IdentityError
+    from archipel.node.operator import open_run
+
+    ask_lab(_refuse_used(lab_url, recipe.run.name))
+    with mending(IdentityError, OSError):
+        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
+        trusted = trusted_keys(recipe.digest, trust)
+    with mending(OSError, ValueError):
+        return ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
+
+
+async def _refuse_used(lab_url: str, name: str) -> None:
+    """Before anything is sent: a lab takes a name once, whatever became of its run."""
+    from archipel.node.client import LabReader
+    from archipel.node.histories import run_or_none
+
+    async with LabReader(lab_url) as lab:
+        used = await run_or_none(lab, name)
+        if used is None:
+            return
+        for number in range(2, MAX_NAMES_TRIED):
+            free = f"{name[:57]}-{number}"
+            if await run_or_none(lab, free) is None:
+                break
+    raise Mendable(
+        f"a run {name} is there already and {used.phase}; open this one with --name {free}"
+    )
+
+
+def trusted_keys(recipe_digest: str, named: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys of the trusted role; if this machine's is among them, it may do this recipe."""
+    from archipel.identity import Identity
+    from archipel.node.approvals import approve
+
+    home = home_folder("update", None)
+    own = Identity.load_or_create(home / "node.key").did
+    trusted = named or (own,)
+    if own in trusted:
+        approve(home, recipe_digest)
+    return trusted

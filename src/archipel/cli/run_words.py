@@ -1,0 +1,76 @@
+"""How runs are spoken of on a screen: one place for the words that several commands share."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from archipel.curves.history import Exam
+from archipel.records.documents import RunView
+
+OVER = ("complete", "stopped")
+SPARKS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 60
+
+
+def in_order(runs: Sequence[RunView]) -> list[RunView]:
+    """The newest first."""
+    return sorted(runs, key=lambda run: (-run.opened_at_ms, run.run))
+
+
+def greedy_words(run: RunView) -> str:
+    """The newest evaluation: what it scored, at which version."""
+    newest = max(run.evaluations, key=lambda exam: exam["version"])
+    if "greedy" not in newest:
+        return f"evaluated @{newest['version']}"
+    return f"greedy {newest['greedy'] / 1e6:.3f} @{newest['version']}"
+
+
+def version_words(version: int, versions: int) -> str:
+    """How far a run is; a dash before version 0."""
+    return f"{'-' if version < 0 else version}/{versions}"
+
+
+def exam_words(exam: Exam) -> str:
+    """Each score with its interval."""
+    low, high = "_low", "_high"
+    scores = [
+        f"{name.replace('_', ' ')} {value:.3f} "
+        f"[{exam.values[name + low]:.3f}, {exam.values[name + high]:.3f}]"
+        for name, value in exam.values.items()
+        if name + low in exam.values and name + high in exam.values
+    ]
+    plain = [f"{name.replace('_', ' ')} {number(value)}" for name, value in exam.values.items()]
+    return "  ".join(scores or plain)
+
+
+def progress_words(run: RunView) -> str:
+    """What the run's programme counts, in its own words."""
+    return "  ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}:{count}" for key, count in value.items()) or "-"
+    return str(value)
+
+
+def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
+    """The values in [0, 1] as a row of blocks, averaged down to the width of a line."""
+    if not values:
+        return "(no update yet)"
+    width = max(1, min(width, SPARK_WIDTH, len(values)))
+    edges = [len(values) * n // width for n in range(width + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
+    blocks = (SPARKS[min(int(max(mean, 0) * len(SPARKS)), len(SPARKS) - 1)] for mean in means)
+    return "".join(blocks) + f" {values[-1]:.3f}"
+
+
+def clock_words(at_s: float) -> str:
+    """A time of day that means the same everywhere."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def number(value: float) -> str:
+    """A measurement in as few digits as say it."""
+    return f"{value:.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"

@@ -1,0 +1,131 @@
+"""Can this run be done? What a trusted role or a node would only find at work is found here, as sentences.
+
+Parts: `shortcomings`, every check in the order in which its failures would show: recipe and environment, weights
+and tokenizer, tasks and prompts that have to fit the model. Not found here: weights that give no finite numbers,
+rewards that fail, and prompts beyond the ones that were looked at.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from archipel.model.config import DecoderConfig
+from archipel.model.directory import InvalidModel, expected_shapes, read_config
+from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
+from archipel.model.weight_files import weight_files
+from archipel.records.recipe import Recipe
+from archipel.training.environments.apart import TaskProcessLost
+from archipel.training.environments.environment import make_environment
+from archipel.training.environments.task import Environment, InvalidEnvironment, Task
+from archipel.work.judging import DEV
+from archipel.work.kind import WorkFailed
+from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
+
+MAX_EVALUATED_LOOKED_AT = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class _HeldOut:
+    """The tasks of an evaluation where training's are asked for."""
+
+    environment: Environment
+
+    @property
+    def supervised_floor(self) -> float | None:
+        return None
+
+    def task(self, split: str, index: int) -> Task:
+        return self.environment.task(DEV, index)
+
+    def grade(self, task: Task, completion: str, finished: bool) -> float:
+        return self.environment.grade(task, completion, finished)
+
+    def supervised(self, index: int) -> tuple[str, str] | None:
+        return None
+
+
+def shortcomings(
+    recipe: Recipe, weights: Path | None, secret: bytes | None, limit_s: float = LOOKING_LIMIT_S
+) -> list[str]:
+    """What stands in the way of a run of `recipe` from the directory `weights`; empty if nothing was found.
+
+    weights: None for the recipe's own model, from nothing.
+    secret: what the trusted role would grade with; tasks are made without it, too.
+    limit_s: so long are prompts looked at, those of training and of evaluations each.
+    """
+    found = _weight_faults(weights)
+    try:
+        environment = make_environment(recipe.environment, recipe.run.seed, secret)
+    except (InvalidEnvironment, TaskProcessLost) as error:
+        return [str(error), *found]
+    if found:
+        return found
+    tokenizer, context = _model(recipe, weights)
+    try:
+        Prompts(recipe, environment, tokenizer, context).look_ahead(limit_s)
+        held_out = Prompts(recipe, _HeldOut(environment), tokenizer, context)
+        return _evaluation_faults(recipe, held_out, limit_s)
+    except WorkFailed as error:
+        return [str(error)]
+
+
+def _weight_faults(weights: Path | None) -> list[str]:
+    """Whether the directory is a whole model with a tokenizer, by its files' tables of contents."""
+    if weights is None:
+        return []
+    try:
+        config = read_config(weights)
+        _check_tensors(weights, config)
+        Tokenizer.from_directory(weights)
+    except (InvalidModel, InvalidTokenizer, OSError) as error:
+        return [str(error)]
+    return []
+
+
+def _check_tensors(weights: Path, config: DecoderConfig) -> None:
+    """Raises InvalidModel: a file is not whole, or a tensor is missing or has another shape."""
+    shapes, found = expected_shapes(config), set()
+    for file in weight_files(weights):
+        for name, shape in _shapes(file):
+            found.add(name)
+            if name in shapes and shapes[name] != shape:
+                raise InvalidModel(f"{file}: {name} has shape {shape}; expected {shapes[name]}")
+    if missing := sorted(shapes.keys() - found):
+        raise InvalidModel(f"{weights}: {len(missing)} tensors are missing, first {missing[0]}")
+
+
+def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    try:
+        with safe_open(file, framework="np") as shard:
+            for name in shard.keys():  # noqa: SIM118 - the handle is not iterable
+                yield name, tuple(shard.get_slice(name).get_shape())
+    except (SafetensorError, OSError) as error:
+        raise InvalidModel(f"{file}: not readable as safetensors: {error}") from None
+
+
+def _model(recipe: Recipe, weights: Path | None) -> tuple[Tokenizer, int]:
+    """The tokenizer, and how many tokens of prompt and answer together the model takes."""
+    if weights is None:
+        return tokenizer_named(recipe.model.tokenizer), recipe.model.max_position_embeddings
+    return Tokenizer.from_directory(weights), read_config(weights).max_position_embeddings
+
+
+def _evaluation_faults(recipe: Recipe, prompts: Prompts, limit_s: float) -> list[str]:
+    end, long = time.monotonic() + limit_s, []
+    for index in range(min(recipe.evaluation.num_tasks, MAX_EVALUATED_LOOKED_AT)):
+        if time.monotonic() > end:
+            break
+        try:
+            if prompts.is_cut(index):
+                long.append(index)
+        except WorkFailed as error:
+            return [f"evaluation, {DEV} part: {error}"]
+    if not long:
+        return []
+    return [
+        f"{len(long)} prompts of evaluations leave no room for an answer, first {DEV} task {long[0]}; lower "
+        "sampling.max_new_tokens, or leave such tasks out"
+    ]
