@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # A test process per core, a file's tests in one of them.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow mutants check format clean
+.PHONY: demo test test-slow mutants fuzz check format clean
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
@@ -28,6 +28,11 @@ SEED ?= 1
 JOBS ?= 2
 mutants: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m mutants.session $(ROOM) --count $(COUNT) --seed $(SEED) --jobs $(JOBS) $(MUTANTS_OPTIONS)
+
+# Which bytes of a stranger bring a reader down? SEEDS inputs for each; FUZZ_OPTIONS: --first N, --only READER
+SEEDS ?= 2000
+fuzz: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m fuzz.session --seeds $(SEEDS) $(FUZZ_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests

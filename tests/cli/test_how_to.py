@@ -50,3 +50,15 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
         assert shown.exit_code == 0, f"{words}\n{shown.output}"
         missing = [word for word in words if word.startswith("--") and word not in shown.output]
         assert not missing, f"{words} has no {missing}"
+
+
+@pytest.mark.parametrize("name", ["check-a-lab.md", "run-a-lab.md"])
+def test_every_command_of_the_pages_for_sceptics_and_operators_exists(name: str) -> None:
+    lines = [line for block in _blocks("sh", PAGES / name) for line in block.splitlines()]
+    commands = [shlex.split(line) for line in lines]
+    assert len(commands) >= 4
+    for words in commands:
+        shown = CliRunner().invoke(command, [*words[1:3], "--help"])
+        assert shown.exit_code == 0, f"{words}\n{shown.output}"
+        missing = [word for word in words if word.startswith("--") and word not in shown.output]
+        assert not missing, f"{words} has no {missing}"

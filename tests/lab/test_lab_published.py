@@ -32,7 +32,7 @@ def test_the_description_names_the_parcels_that_leases_and_receipts_come_in(worl
     for path in ("/records", "/leases"):
         answers = paths[path]["post"]["responses"]
         assert set(answers["200"]["content"]) == {"application/json", MEDIA_TYPE}
-        assert set(answers) - {"200", "204", "422"} == set()
+        assert {name for name in answers if name < "400"} - {"204"} == {"200"}
     assert "Nothing to do now" in paths["/leases"]["post"]["responses"]["204"]["description"]
     door.close()
 

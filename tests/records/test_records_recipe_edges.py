@@ -5,6 +5,7 @@ import pytest
 from archipel.records import recipe_form as recipes
 from archipel.records import rollouts
 from archipel.records.canonical import parse_canonical, sha256_digest
+from archipel.records.programmes import parse_any
 from archipel.records.recipe import (
     Recipe,
     SamplingSection,
@@ -163,3 +164,10 @@ def test_a_recipe_that_is_silent_means_what_it_always_meant(section: str) -> Non
         getattr(recipe, section).model_dump()
         == getattr(recipe, section).model_dump() | (DEFAULTS[section])
     )
+
+
+@pytest.mark.parametrize("spoilt", ["x = " + "9" * 5000, "x = " + "[" * 3000, "\ud800"])
+def test_text_that_brings_a_parser_down_is_no_recipe(spoilt: str) -> None:
+    for read in (parse_recipe, parse_any):
+        with pytest.raises(InvalidRecipe):
+            read(spoilt)

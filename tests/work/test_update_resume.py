@@ -7,31 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from archipel.records.canonical import sha256_digest
-from archipel.records.documents import AcceptedWork, inputs_digest
-from archipel.records.fields import BlobRef
-from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
-from archipel.records.kinds.update import SavedMemory, UpdateSpec
-from archipel.records.recipe import Recipe
-from archipel.records.rollouts import Rollout, pack_rollouts, unpack_prompts
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
 from archipel.work import learner, outbox
-from archipel.work.kind import Answer, Context, WorkFailed
+from archipel.work.kind import Answer, WorkFailed
 from archipel.work.kinds.update import Updates
-from archipel.work.messages import ReplayMessage, ReplayStep, write_step
-from tiny import NAME, SECRET, tiny_recipe, write_start
-from work import asked
-from work.asked import NOTHING, TOKENIZER
+from tiny import NAME, write_start
+from work.trusted import Trusted, recipe_of
 
-
-def recipe_of(checkpoint_every: int, versions: int = 3) -> Recipe:
-    recipe = tiny_recipe(versions, staleness=0)
-    run = recipe.run.model_copy(update={"checkpoint_every": checkpoint_every})
-    return recipe.model_copy(update={"run": run})
-
-
-RECIPE = recipe_of(checkpoint_every=100)
 MakeKind = Callable[[], Updates]
 
 
@@ -42,101 +25,6 @@ class Killed(BaseException):
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_start(tmp_path_factory.mktemp("start"))
-
-
-class Trusted:
-    """A lab's view of one trusted role: what it asked, what it accepted."""
-
-    def __init__(self, folder: Path, start: Path, recipe: Recipe = RECIPE) -> None:
-        self.folder = folder
-        self.start = start
-        self.recipe = recipe
-        self.policies: list[str] = []
-        self.inputs: list[tuple[AcceptedWork, ...]] = [()]
-        self.blobs: dict[str, Path] = {}
-        self.prompts: dict[int, list[tuple[int, ...]]] = {}
-        self.memory: SavedMemory | None = None
-
-    def context(self, memory: str, position: int) -> Context:
-        """As an agent lays it ready for a child that stands at `position`."""
-        told = self.memory is not None and position < self.memory.version
-        if self.memory is not None and told:
-            position = self.memory.version
-        return asked.context(
-            self.recipe,
-            self.start,
-            self.folder,
-            blobs=self.blobs,
-            memory=self.folder / memory,
-            secret=SECRET,
-            recipe=self.recipe.canonical_bytes(),
-            inputs=self.inputs[-1],
-            replay=tuple(
-                self._step(version) for version in range(max(position, 0) + 1, len(self.policies))
-            ),
-            checkpoint=self.blobs[self.memory.blob.digest] if self.memory and told else None,
-        )
-
-    def _step(self, version: int) -> ReplayMessage:
-        file = self.folder / f"step-{version}"
-        write_step(file, ReplayStep(inputs=self.inputs[version], blobs=self.blobs))
-        return ReplayMessage(version=version, file=file)
-
-    def spec(self) -> UpdateSpec:
-        version = len(self.policies)
-        return UpdateSpec(
-            run=NAME,
-            version=version,
-            parent=self.policies[-1] if version else None,
-            inputs=inputs_digest(self.inputs[-1]) if version else None,
-            memory=self.memory,
-        )
-
-    def ask(self, kind: Updates, memory: str) -> Answer:
-        """Ask `kind` for the next version."""
-        position = kind.position(NAME, self.folder / memory)
-        return kind.run(self.spec(), self.context(memory, position), lambda tokens: None)
-
-    def accept(self, answer: Answer) -> None:
-        """The version is published; nodes sample the next batch from it."""
-        self.policies.append(answer.values["policy"])
-        for name, path in answer.files.items():
-            if name.startswith("prompts-"):
-                batch, prompts = unpack_prompts(path.read_bytes())
-                self.prompts[batch] = prompts
-        version = len(self.policies) - 1
-        if "memory" in answer.files:
-            blob = self._kept(f"memory-{version}", answer.files["memory"].read_bytes())
-            self.memory = SavedMemory(version=version, blob=blob)
-        if version < self.recipe.run.versions:
-            self.inputs.append((self._sampled(version),))
-
-    def _kept(self, name: str, data: bytes) -> BlobRef:
-        path = self.folder / name
-        path.write_bytes(data)
-        blob = BlobRef(digest=sha256_digest(data), size=len(data))
-        self.blobs[blob.digest] = path
-        return blob
-
-    def _sampled(self, batch: int) -> AcceptedWork:
-        """Both orders of each prompt's two letters: one of them earns something."""
-        work, policy, run = f"tiny.{batch + 2}", self.policies[-1], self.recipe.run
-        groups = []
-        for prompt in self.prompts[batch]:
-            letters = prompt[-3:-1]
-            ways = [(*letters, TOKENIZER.eos_id), (*letters[::-1], TOKENIZER.eos_id)]
-            rollouts = [Rollout(tokens, (-0.7, -0.1, -0.1), True) for tokens in ways]
-            groups.append(rollouts * (run.group_size // 2))
-        blob = self._kept(f"result-{batch}", pack_rollouts(groups, work=work, policy=policy))
-        size = run.groups_per_update
-        indices = tuple(range(batch * size, (batch + 1) * size))
-        spec = RolloutSpec(
-            run=NAME, version=batch, policy=policy, groups=indices, prompts=(NOTHING,)
-        )
-        answer = RolloutAnswer(
-            policy=policy, result=blob, num_tokens=3 * size * run.group_size, busy_ms=1
-        )
-        return AcceptedWork(work=work, spec=spec, answer=answer)
 
 
 def facts(answer: Answer) -> tuple[str, dict[str, bytes]]:

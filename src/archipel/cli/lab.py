@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
+from archipel.cli.lab_backup import backup, restore
+from archipel.cli.lab_status import status
 from archipel.cli.ledger import HEAD_FILE
 
 DEFAULT_PORT = 8440
@@ -13,6 +15,10 @@ DEFAULT_PORT = 8440
 @click.group()
 def command() -> None:
     """Run a lab."""
+
+
+for each in (status, backup, restore):
+    command.add_command(each)
 
 
 @command.command()
@@ -149,7 +155,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
             identity = Identity.load(folder / "lab.key")
             log = open_log(place, lab_key(identity.did).name, identity, folder / HEAD_FILE)
             click.get_current_context().call_on_close(log.close)  # until then no lab starts here
-        _, _, _, found = stored_state(ledger, folder, None)
+        found = stored_state(ledger, folder, None).found
         live, store = needed(found.state), BlobStore(folder / "blobs")
         before = store.used().total_bytes
         report = store.sweep(live, now_s=time.time(), older_than_s=grace, idle_s=grace, dry=dry_run)

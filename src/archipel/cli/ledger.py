@@ -1,20 +1,37 @@
 """`archipel ledger`: replay and verify a lab's ledger."""
 
-from collections.abc import Iterable, Iterator
+import base64
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from archipel.cli.doors import KeyName, LabUrl, Mendable, home_folder, mending, show
 
 if TYPE_CHECKING:
+    from archipel.cli.heads import EarlierHead
+    from archipel.lab.entry import Entry
     from archipel.lab.recovery import Replayed
+    from archipel.ledger.tree_head import TreeHead
 
 HEAD_FILE = "ledger.head"
 """Beside the ledger, or in the lab's home: the newest head outside the database."""
 PROGRESS_INTERVAL_S = 2.0
+
+
+Seen = Callable[["Entry"], None]
+
+
+class Checked(NamedTuple):
+    """A ledger of which everything holds."""
+
+    did: str
+    head: "TreeHead"
+    heads: int
+    """Signed heads that were confirmed, this one included."""
+    found: "Replayed"
 
 
 @click.group()
@@ -23,6 +40,7 @@ def command() -> None:
 
 
 @command.command()
+@click.argument("file", required=False)
 @click.option(
     "--lab",
     "url",
@@ -30,74 +48,155 @@ def command() -> None:
     type=LabUrl(),
     help="A lab that runs: fetch its ledger over HTTP.",
 )
-@click.option("--ledger", metavar="URL", help="A copy: a file or postgresql://...")
+@click.option("--ledger", metavar="URL", help="The same as FILE.")
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
 @click.option("--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab.")
+@click.option(
+    "--head",
+    "head_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="A head of this lab from earlier: the ledger must have gone on from there.",
+)
+@click.option(
+    "--save-head",
+    "kept_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="Keep the newest head here, for next time; one that is there already is compared first.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def replay(
-    url: str | None, ledger: str | None, home: Path | None, expect: str | None, as_json: bool
+    file: str | None,
+    url: str | None,
+    ledger: str | None,
+    home: Path | None,
+    expect: str | None,
+    head_path: Path | None,
+    kept_path: Path | None,
+    as_json: bool,
 ) -> None:
-    """Recompute everything from the entries: tree heads, signatures, runs, balances.
+    """Recompute everything from the entries of a lab, or of the copy FILE (or postgresql://...).
 
     Shown: every entry is signed by its author, in the order the lab's tree heads cover, and adds up to
-    these balances. Not shown: that the lab showed everybody this same ledger. No key is needed.
+    these balances. Two people who see the same size and root have seen the same entries. Not shown,
+    unless their heads are compared: that the lab showed everybody this same ledger, and that a copy
+    is the newest. No key is needed.
 
     \b
     Examples:
       archipel ledger replay
       archipel ledger replay --lab https://lab.example --expect did:key:z6Mk...
-      archipel ledger replay --ledger copy/ledger.sqlite --json
+      archipel ledger replay --lab https://lab.example --save-head lab.head
+      archipel ledger replay copy/ledger.sqlite --head lab.head --json
     """
-    from archipel.identity import IdentityError
-    from archipel.ledger.storage import LedgerError
+    from archipel.cli.heads import save_head
 
+    ledger = _one_place(file, ledger, url, home)
+    earlier = [
+        path for path in (head_path, kept_path) if path and (path == head_path or path.exists())
+    ]
+    checked = read_ledger(url, ledger, home, expect, earlier)
+    if kept_path is not None:
+        with mending(OSError):
+            save_head(kept_path, checked.head)
+    show(_facts(checked, earlier), as_json, lambda: "\n".join(_lines(checked, earlier)))
+
+
+def _one_place(
+    file: str | None, ledger: str | None, url: str | None, home: Path | None
+) -> str | None:
+    if file is not None and ledger is not None:
+        raise click.UsageError("FILE and --ledger are the same; give one of them")
+    ledger = file or ledger
     if url is not None and (ledger is not None or home is not None):
-        raise click.UsageError("--lab reads over HTTP; give it without --ledger and --home")
-    with mending(IdentityError, LedgerError, OSError, ValueError):
-        if url is not None:
-            did, size, heads, found = _replay_remote(url, expect)
-        else:
-            did, size, heads, found = stored_state(ledger, home, expect)
-    state = found.state
-    versions = {name: run.version for name, run in state.runs.items()}
-    result = {
-        "lab": did,
-        "entries": size,
-        "tree_heads": heads,
-        "snapshots_compared": found.compared,
-        "snapshots_of_other_formats": found.passed_over,
-        "runs": versions,
+        raise click.UsageError("--lab reads over HTTP; give it without a file and --home")
+    return ledger
+
+
+def _facts(checked: Checked, earlier: list[Path]) -> dict[str, Any]:
+    state, head = checked.found.state, checked.head
+    return {
+        "lab": checked.did,
+        "entries": head.size,
+        "root": _root(head),
+        "head": head.note.decode(),
+        "compared_heads": [str(path) for path in earlier],
+        "tree_heads": checked.heads,
+        "snapshots_compared": checked.found.compared,
+        "snapshots_of_other_formats": checked.found.passed_over,
+        "runs": {name: run.version for name, run in state.runs.items()},
         "balances_micro": dict(state.book),
         "sum_micro": sum(state.book.values()),
     }
 
-    def text() -> str:
-        lines = [f"ledger of {did}", f"{size} entries under {heads} signed tree heads: all hold"]
-        lines += [f"{found.compared} snapshots of the state were compared: all hold"]
-        if found.passed_over:
-            lines += [f"{found.passed_over} snapshots of another release were not compared"]
-        lines += [f"run {name}: version {version}" for name, version in versions.items()]
-        lines += [f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.book.items())]
-        return "\n".join([*lines, f"balances add up to {result['sum_micro']} micro-credits"])
 
-    show(result, as_json, text)
+def _lines(checked: Checked, earlier: list[Path]) -> Iterator[str]:
+    state, head, found = checked.found.state, checked.head, checked.found
+    yield f"ledger of {checked.did}"
+    yield f"{head.size} entries under {checked.heads} signed tree heads: all hold"
+    yield f"root {_root(head)}"
+    yield from (f"goes on from the head in {path}" for path in earlier)
+    if not earlier:
+        yield "no earlier head was compared: an older copy looks the same (--save-head, --head)"
+    yield f"{found.compared} snapshots of the state were compared: all hold"
+    if found.passed_over:
+        yield f"{found.passed_over} snapshots of another release were not compared"
+    yield from (f"run {name}: version {run.version}" for name, run in state.runs.items())
+    yield from (f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.book.items()))
+    yield f"balances add up to {sum(state.book.values())} micro-credits"
+    yield f"head, as the lab signed it:\n{head.note.decode().rstrip()}"
 
 
-def _replay_remote(url: str, expect: str | None) -> "tuple[str, int, int, Replayed]":
+def _root(head: "TreeHead") -> str:
+    return base64.b64encode(head.root).decode()
+
+
+def read_ledger(
+    url: str | None,
+    ledger: str | None,
+    home: Path | None,
+    expect: str | None,
+    earlier: Sequence[Path] = (),
+    seen: Seen = lambda entry: None,
+) -> Checked:
+    """The ledger of a lab that runs (`url`), or of a copy, all of it checked.
+
+    earlier: files with heads that it must have gone on from. seen: is told every entry.
+
+    Raises:
+        Mendable: it cannot be read, or does not hold; the sentence says which.
+    """
+    from archipel.identity import IdentityError
+    from archipel.ledger.storage import LedgerError
+
+    with mending(IdentityError, LedgerError, OSError, ValueError):
+        if url is not None:
+            return _replay_remote(url, expect, earlier, seen)
+        return stored_state(ledger, home, expect, earlier, seen)
+
+
+def _replay_remote(url: str, expect: str | None, earlier: Sequence[Path], seen: Seen) -> Checked:
     from archipel.cli.ledger_reader import LedgerReader
     from archipel.ledger.verification import entries_under
 
     with LedgerReader(url) as lab:
         did = _expected(lab.did(), expect)
-        head = lab.head(did)
+        known, head = _earlier_heads(earlier, did), lab.head(did)
+        for each in known:
+            each.check_size(head.size, f"the ledger that {url} shows")
         entries = entries_under(head, lab.entries(head.size))
-        return did, head.size, 1, _fold(did, head.size, entries)
+        return Checked(did, head, 1, _fold(did, head.size, entries, known, seen))
 
 
 def stored_state(
-    ledger: str | None, home: Path | None, expect: str | None
-) -> "tuple[str, int, int, Replayed]":
-    """(lab, entries, tree heads, state) of a ledger on disk or in a database, all of it checked."""
+    ledger: str | None,
+    home: Path | None,
+    expect: str | None,
+    earlier: Sequence[Path] = (),
+    seen: Seen = lambda entry: None,
+) -> Checked:
+    """A ledger on disk or in a database, all of it checked; arguments as of `read_ledger`."""
     from archipel.ledger.location import read_first_entry, read_log
     from archipel.ledger.verification import lab_key
 
@@ -107,16 +206,26 @@ def stored_state(
     elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
         head_file = Path(ledger).parent / HEAD_FILE
     place = ledger or home_folder("lab", home, make=False) / "ledger.sqlite"
-    did = _expected(_opened_by(read_first_entry(place)), expect)
+    did = _expected(opened_by(read_first_entry(place)), expect)
+    known = _earlier_heads(earlier, did)
     log = read_log(place, lab_key(did), head_file)
     try:
+        for each in known:
+            each.check_size(log.size, f"the ledger at {place}")
         heads = log.verify()
-        return did, log.size, heads, _fold(did, log.size, log.entries())
+        return Checked(did, log.head, heads, _fold(did, log.size, log.entries(), known, seen))
     finally:
         log.close()
 
 
-def _opened_by(entry: bytes) -> str:
+def _earlier_heads(paths: Sequence[Path], did: str) -> "list[EarlierHead]":
+    from archipel.cli.heads import EarlierHead
+    from archipel.ledger.verification import lab_key
+
+    return [EarlierHead(path, lab_key(did)) for path in paths]
+
+
+def opened_by(entry: bytes) -> str:
     """The lab whose ledger begins with this entry."""
     from archipel.lab.entry import read_entry
     from archipel.records.statements import LabOpened
@@ -133,19 +242,23 @@ def _expected(did: str, expect: str | None) -> str:
     return did
 
 
-def _fold(did: str, size: int, entries: Iterable[bytes]) -> "Replayed":
+def _fold(
+    did: str, size: int, entries: Iterable[bytes], earlier: "list[EarlierHead]", seen: Seen
+) -> "Replayed":
     """What the entries amount to; the first must be the lab's own opening."""
     from archipel.lab.apply import Contradiction
     from archipel.lab.recovery import replayed
 
     told = _told(size, entries)
+    for each in earlier:
+        told = each.compared(told)
     first = next(told, None)
     if first is None:
         raise Mendable("this ledger has no entries yet")
-    if _opened_by(first) != did:
+    if opened_by(first) != did:
         raise Mendable(f"entry 0 opens the ledger of another lab than {did}")
     try:
-        return replayed(did, chain([first], told))
+        return replayed(did, chain([first], told), seen)
     except Contradiction as error:
         raise Mendable(
             f"these entries are signed, but do not follow from one another: {error}; "

@@ -1,4 +1,4 @@
-"""`archipel run`: open, watch, explain, stop and export runs."""
+"""`archipel run`: open, watch, explain, stop, export and verify runs."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,15 @@ from archipel.cli.run_curve import curve
 from archipel.cli.run_look import show_, watch, why_stuck
 from archipel.cli.run_open import open_
 from archipel.cli.run_rollouts import rollouts
+from archipel.cli.run_verify import verify
 
 
 @click.group()
 def command() -> None:
-    """Open, watch, explain, stop and export runs."""
+    """Open, watch, explain, stop, export and verify runs."""
 
 
-for each in (open_, show_, watch, why_stuck, curve, rollouts):
+for each in (open_, show_, watch, why_stuck, curve, rollouts, verify):
     command.add_command(each)
 
 

@@ -6,17 +6,22 @@ Law: nothing is decided here; see `requests` for how a body is read.
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 
 from archipel import __version__
 from archipel.blobs import BlobError
 from archipel.lab.background import background
 from archipel.lab.blob_routes import blob_routes
+from archipel.lab.description import with_refusals
+from archipel.lab.docs_page import HEADERS, docs_page
 from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
@@ -32,6 +37,7 @@ logger = logging.getLogger("archipel.lab")
 PROBLEM_TYPE = "https://archipel.invalid/problems/"
 """Problem types are names, not pages; `.invalid` promises that nobody will ever fetch one."""
 RETRY_AFTER_S = 2
+METHOD_NOT_ALLOWED = 405
 
 
 def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None = None) -> FastAPI:
@@ -61,7 +67,23 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
         version=__version__,
         summary="Records in, leases out, blobs both ways; state is a fold over the ledger.",
         lifespan=lifespan,
+        docs_url=None,  # the framework's page is a third party's script from a third party's server
+        redoc_url=None,
     )
+    errors = _answering_errors(api)
+    doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
+    lanes = record_routes(api, lab, doorman)
+    traffic = Traffic()
+    api.add_middleware(Lanes, lanes=lanes, errors=errors)
+    api.add_middleware(CountingDoor, traffic=traffic)
+    view_routes(api, lab, traffic)
+    blob_routes(api, lab)
+    _describe(api)
+    return api
+
+
+def _answering_errors(api: FastAPI) -> dict[type[Exception], OnError]:
+    """Whatever is raised on the way becomes a problem document; returns what becomes of the lab's own."""
     errors: dict[type[Exception], OnError] = {
         Refused: _refused,
         ClientDisconnect: _hung_up,
@@ -72,14 +94,22 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
         api.add_exception_handler(kind, answer)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http_error)
-    doorman = Doorman(limits or DoorLimits(), lambda: lab.clock_ms() / 1000)
-    lanes = record_routes(api, lab, doorman)
-    traffic = Traffic()
-    api.add_middleware(Lanes, lanes=lanes, errors=errors)
-    api.add_middleware(CountingDoor, traffic=traffic)
-    view_routes(api, lab, traffic)
-    blob_routes(api, lab)
-    return api
+    return errors
+
+
+def _describe(api: FastAPI) -> None:
+    """/openapi.json names every refusal, and /docs shows it without anybody else's help."""
+    described = api.openapi
+
+    @cache
+    def openapi() -> dict[str, Any]:
+        return with_refusals(described())
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(openapi()), headers=HEADERS)
+
+    api.openapi = openapi  # type: ignore[method-assign]  # the framework's own way to say it otherwise
 
 
 def problem(
@@ -110,10 +140,19 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return problem("invalid-request", 422, f"{where}: {first['msg']}")
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  registered for nothing else
     headers = dict(error.headers) if error.headers else None
+    if error.status_code == METHOD_NOT_ALLOWED:
+        headers = (headers or {}) | {"Allow": ", ".join(_allowed(request))}
     return problem("http-error", error.status_code, str(error.detail), headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Methods of all routes of this path: the framework names those of the first alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    there = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in there for method in route.methods or ()})
 
 
 async def _disk_trouble(_: Request, error: Exception) -> JSONResponse:

@@ -8,13 +8,13 @@ import base64
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from archipel.blobs.errors import BlobError
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
-from archipel.lab.entry import read_entry
+from archipel.lab.entry import Entry, read_entry
 from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
 from archipel.records.canonical import sha256_digest
@@ -68,8 +68,12 @@ def replay(lab: str, entries: Iterable[bytes]) -> LabState:
     return replayed(lab, entries).state
 
 
-def replayed(lab: str, entries: Iterable[bytes]) -> Replayed:
+def replayed(
+    lab: str, entries: Iterable[bytes], seen: Callable[[Entry], None] = lambda entry: None
+) -> Replayed:
     """Fold a ledger from its beginning: every signature verified, every snapshot compared that can be.
+
+    seen: is told every entry once it was found to follow.
 
     Raises:
         Contradiction: an entry that cannot follow, or a snapshot of another state.
@@ -87,6 +91,7 @@ def replayed(lab: str, entries: Iterable[bytes]) -> Replayed:
             is_compared = _compare(entry.statement, recent.get(entry.statement.size))
             compared, passed_over = compared + is_compared, passed_over + (not is_compared)
         state = following
+        seen(entry)
     return Replayed(state, compared, passed_over)
 
 
@@ -130,6 +135,11 @@ def _from_snapshot(log: Entries, blobs: Blobs) -> LabState | None:
         if state.size == taken.size:
             return state
     return None
+
+
+def newest_snapshot(log: Entries) -> SnapshotTaken | None:
+    """The newest snapshot that the ledger announces; None if there is none lately."""
+    return next(_snapshots(log), None)
 
 
 def _snapshots(log: Entries) -> Iterator[SnapshotTaken]:

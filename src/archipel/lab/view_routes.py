@@ -70,7 +70,11 @@ def _run_routes(api: FastAPI, lab: Lab) -> None:
 
 
 def _ledger_routes(api: FastAPI, lab: Lab) -> None:
-    @api.get("/ledger/head", summary="The newest signed tree head (C2SP signed note)")
+    @api.get(
+        "/ledger/head",
+        summary="The newest signed tree head (C2SP signed note)",
+        response_class=PlainTextResponse,
+    )
     async def head() -> PlainTextResponse:
         return PlainTextResponse(lab.log.head.note)
 

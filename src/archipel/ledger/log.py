@@ -265,7 +265,10 @@ class Log:
             wanted = min(_HASH_PAGE, size - start)
             page = self._storage.leaf_hashes(start, wanted)
             if len(page) != wanted:
-                raise LedgerCorrupt(f"an entry between {start} and {start + wanted} is missing")
+                raise LedgerCorrupt(
+                    f"an entry between {start} and {start + wanted} is missing: this ledger was cut "
+                    f"off or is damaged, its signed head covers {size}"
+                )
             yield page
 
     def _grow(self, frontier: Frontier, size: int) -> Frontier:

@@ -67,7 +67,7 @@ F = TypeVar("F", bound=RecipeForm)
 
 def read_toml(text: str, form: type[F]) -> F:
     """Read a recipe of this form; raises InvalidRecipe."""
-    if len(text.encode()) > MAX_RECIPE_BYTES:
+    if len(text.encode(errors="surrogatepass")) > MAX_RECIPE_BYTES:
         raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes; move data out of it")
     try:
         return form.model_validate(tomllib.loads(text))
@@ -75,6 +75,8 @@ def read_toml(text: str, form: type[F]) -> F:
         raise InvalidRecipe(f"not valid TOML: {error}") from None
     except ValidationError as error:
         raise InvalidRecipe(_explain(error)) from None
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a thousand brackets
+        raise InvalidRecipe(f"no recipe: {error!s:.200}") from None
 
 
 def read_canonical(data: bytes, form: type[F]) -> F:

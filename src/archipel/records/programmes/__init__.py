@@ -35,7 +35,7 @@ def parse_any(text: str) -> RecipeForm:
     """
     try:
         sections = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # TOML's own error is one; so is a number of 5,000 digits
         sections = {}  # said better below
     form: type[RecipeForm] = _named(sections).recipe
     return read_toml(text, form)

@@ -1,0 +1,75 @@
+"""What a verification found: what was checked, what does not hold, what was not checked and why.
+
+Law: whatever could not be looked at is counted among what was not checked, with the reason; a fault is
+something that was looked at and does not hold.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from archipel.cli.run_blobs import Altered, Blobs, NotKept
+from archipel.lab.run_story import RunStory
+from archipel.records.documents import AcceptedWork
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.payload import BadPayload
+from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
+
+PROGRESS_INTERVAL_S = 2.0
+
+
+@dataclass
+class Findings:
+    """Of one verification."""
+
+    tell: Callable[[str], None]
+    """Told now and then what is being looked at."""
+    checked: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    missing: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(what, why it could not be looked at) -> how often."""
+    limits: list[str] = field(default_factory=list)
+    """What was not asked for, or can never be shown."""
+    _last_word: float = field(default_factory=time.monotonic)
+
+    def not_checked(self) -> list[str]:
+        """One line each."""
+        counted = [f"{num} {what}: {why}" for (what, why), num in self.missing.items()]
+        return [*counted, *self.limits]
+
+    @contextmanager
+    def looking(self, what: str, name: str, *faults: type[Exception]) -> Iterator[None]:
+        """At the one of `what` that is called `name`; these errors, and other bytes, are faults."""
+        kinds: tuple[type[Exception], ...] = (Altered, *faults)
+        try:
+            yield
+        except NotKept as reason:
+            self.missing[what, str(reason)] += 1
+        except kinds as fault:
+            self.faults.append(f"{name}: {fault}")
+
+    def progress(self, where: str) -> None:
+        """Say where we are, if nothing was said for a while."""
+        if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
+            self._last_word = time.monotonic()
+            self.tell(where)
+
+
+def rollouts_of(story: RunStory, blobs: Blobs, each: AcceptedWork) -> dict[int, list[Rollout]]:
+    """Group -> rollouts of one result, checked as the lab had to.
+
+    Raises:
+        NotKept, Altered, BadPayload: there is no such result here, or it is not what was accepted.
+    """
+    spec, answer = each.spec, each.answer
+    if not isinstance(spec, RolloutSpec) or not isinstance(answer, RolloutAnswer):
+        raise BadPayload(f"{each.work} is {spec.kind} work, expected rollout")
+    bounds = bounds_of(story.pace, work=each.work, policy=spec.policy, num_groups=len(spec.groups))
+    unpacked = unpack_rollouts(blobs.read(answer.result), bounds)
+    groups = dict(zip(spec.groups, unpacked, strict=True))
+    counted = sum(len(one.tokens) for group in groups.values() for one in group)
+    if counted != answer.num_tokens:
+        raise BadPayload(f"num_tokens says {answer.num_tokens}, the payload has {counted}")
+    return groups

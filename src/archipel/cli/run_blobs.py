@@ -1,0 +1,114 @@
+"""Where `run verify` reads blobs from: a lab that runs, or a copy of a lab's home, which stays as it is."""
+
+import asyncio
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from archipel.blobs import BlobError, BlobStore, StorageFull
+from archipel.blobs.layout import hexadecimal
+from archipel.cli.doors import Mendable
+from archipel.node.client import LabReader
+from archipel.node.exchange import LabRefused, LabUnreachable
+from archipel.records.canonical import sha256_digest
+from archipel.records.fields import BlobRef
+
+NOT_FOUND = "not-found"
+"""A lab's word for what it does not have."""
+
+
+class NotKept(Exception):
+    """The blob is not to be had; nothing is shown of it. The message is the reason."""
+
+
+class Altered(Exception):
+    """There are bytes under this name, and they do not hash to it."""
+
+
+class Blobs(Protocol):
+    """Blobs by what a record says of them. Every method raises NotKept and Altered."""
+
+    def read(self, blob: BlobRef) -> bytes:
+        """The bytes, hashed."""
+
+    def path(self, blob: BlobRef) -> Path:
+        """A file that holds them, hashed; not to be changed."""
+
+
+class LabBlobs:
+    """Fetched from a lab into a folder of our own, which a later call goes on from."""
+
+    def __init__(self, url: str, store: BlobStore) -> None:
+        self._store = store
+        self._lab = LabReader(url)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._lab.close())
+        self._runner.close()
+
+    @property
+    def bytes_fetched(self) -> int:
+        """In this call."""
+        return self._lab.bytes_down
+
+    def read(self, blob: BlobRef) -> bytes:
+        """See `Blobs.read`."""
+        self.path(blob)
+        try:
+            return _whole(self._store.read_bytes(blob.digest, blob.size), blob)
+        except BlobError:  # rotted in our own folder, and removed: once more
+            self.path(blob)
+            return _whole(self._store.read_bytes(blob.digest, blob.size), blob)
+
+    def path(self, blob: BlobRef) -> Path:
+        """See `Blobs.path`."""
+        try:
+            return self._runner.run(self._lab.fetch(blob, self._store))
+        except StorageFull as error:
+            raise NotKept(f"no room for it here (--max-gb): {error}") from None
+        except LabRefused as error:
+            if error.problem == NOT_FOUND:
+                raise NotKept("the lab keeps it no longer") from None
+            raise Altered(f"the lab's bytes under {blob.digest} are others: {error}") from None
+        except LabUnreachable as error:
+            raise Mendable(
+                f"no answer from the lab: {error}; the same command goes on where this one ended"
+            ) from None
+
+
+class HomeBlobs:
+    """In a lab's home, or a copy of one."""
+
+    def __init__(self, home: Path) -> None:
+        self._root = home / "blobs"
+
+    def read(self, blob: BlobRef) -> bytes:
+        """See `Blobs.read`."""
+        name = hexadecimal(blob.digest)
+        try:
+            with (self._root / name[:2] / name[2:]).open("rb") as file:
+                data = file.read(blob.size + 1)
+        except OSError as error:
+            raise NotKept(f"it is not in {self._root} ({error.strerror})") from None
+        return _whole(data, blob)
+
+    def path(self, blob: BlobRef) -> Path:
+        """See `Blobs.path`."""
+        self.read(blob)
+        name = hexadecimal(blob.digest)
+        return self._root / name[:2] / name[2:]
+
+
+def _whole(data: bytes, blob: BlobRef) -> bytes:
+    if len(data) != blob.size or sha256_digest(data) != blob.digest:
+        raise Altered(f"{blob.digest} has other bytes than its name and size say")
+    return data

@@ -1,0 +1,102 @@
+"""What the lab's API says of itself: which refusals each operation knows, as problem types (RFC 9457).
+
+The framework describes what an operation takes and gives; here every way in which it says no is added, from
+the refusals themselves, so that a new one cannot be forgotten. Documentation only: nothing is decided here.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from archipel.lab import refusals
+from archipel.lab.refusals import Refused
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+INVALID_REQUEST = ("invalid-request", 422)
+HTTP_ERROR = ("http-error", 405)
+"""What the framework itself refuses: a method that the path does not know, for instance."""
+MEANING = {
+    400: "It cannot be read as what was asked for",
+    401: "A signature does not hold",
+    403: "This key may not do that",
+    404: "There is no such thing here",
+    405: "The path knows no such method; Allow names those that it knows",
+    409: "It cannot follow what the lab holds already",
+    413: "More bytes than anybody can honestly need",
+    422: "It was read, and is not what was asked for",
+    429: "Too much at once; Retry-After says when to try again",
+    503: "The ledger goes on no more before the lab's next start",
+    507: "The lab's disk or quota is full; nothing was recorded",
+}
+
+_DISK = (refusals.StorageExhausted, refusals.LedgerStopped)
+_SIGNED = (refusals.Malformed, refusals.WronglySigned, refusals.WrongLab, refusals.NotAllowed)
+_OFFERED = (
+    *(*_SIGNED, *_DISK, refusals.NotJoined, refusals.NotYours, refusals.Late, refusals.Unknown),
+    *(refusals.Refused, refusals.WrongDigest, refusals.TooLarge, refusals.Conflict, refusals.Busy),
+)
+_ASKED = (
+    *(*_SIGNED, *_DISK, refusals.NotJoined, refusals.Replayed, refusals.Unknown),
+    *(refusals.TooLarge, refusals.Conflict, refusals.Busy),
+)
+
+
+def every_refusal(kind: type[Refused] = Refused) -> list[type[Refused]]:
+    """All there are."""
+    return [kind, *(each for sub in kind.__subclasses__() for each in every_refusal(sub))]
+
+
+def with_refusals(description: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI document, with every refusal of every operation."""
+    schemas = description.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = _problem_schema()
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            kinds = _kinds(method.upper(), path)
+            named = [(kind.problem, kind.status) for kind in kinds] + [HTTP_ERROR]
+            if operation.get("parameters"):
+                named.append(INVALID_REQUEST)
+            _name(operation["responses"], named)
+    return description
+
+
+def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
+    if (method, path) == ("POST", "/records"):
+        return every_refusal()
+    if (method, path) == ("POST", "/leases"):
+        return _ASKED
+    if path.startswith("/blobs/") and (method == "PUT" or path.endswith("/state")):
+        return _OFFERED
+    if path in ("/healthz", "/metrics"):
+        return (refusals.LedgerStopped,) if path == "/healthz" else ()
+    return (*_DISK, refusals.Unknown) if "{" in path else _DISK
+
+
+def _name(responses: dict[str, Any], named: Iterable[tuple[str, int]]) -> None:
+    problems: defaultdict[int, set[str]] = defaultdict(set)
+    for problem, status in named:
+        problems[status].add(problem)
+    for status, kinds in sorted(problems.items()):
+        responses[str(status)] = _response(status, sorted(kinds))
+
+
+def _response(status: int, kinds: list[str]) -> Mapping[str, Any]:
+    answer: dict[str, Any] = {
+        "description": f"{MEANING[status]} ({', '.join(kinds)})",
+        "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    header = {405: "Allow", 429: "Retry-After"}.get(status)
+    if header is not None:
+        answer["headers"] = {header: {"schema": {"type": "string"}}}
+    return answer
+
+
+def _problem_schema() -> Mapping[str, Any]:
+    text = {"type": "string"}
+    return {
+        "title": "Problem",
+        "description": "RFC 9457: `type` ends in the name of the refusal, `detail` says what to do.",
+        "type": "object",
+        "properties": {"type": text, "title": text, "status": {"type": "integer"}, "detail": text},
+        "required": ["type", "title", "status", "detail"],
+    }

@@ -1,0 +1,153 @@
+"""One run of reinforcement learning as its ledger tells it, and whether it was run by its own rules. Pure.
+
+A fold says that entries follow from one another; it does not ask what a lab should have refused.
+`faults` does: whose key published each version, what it was made from, how stale that was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from archipel.records.chain import Publication
+from archipel.records.documents import AcceptedWork, inputs_digest
+from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.update import UpdateAnswer, UpdateSpec
+from archipel.records.programmes.rl import RlPace
+from archipel.records.statements import (
+    LabOpened,
+    LeaseGranted,
+    Recorded,
+    RunOpened,
+    WorkAnswered,
+)
+from archipel.records.words import WorkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A version: what was asked of whom, and what came."""
+
+    spec: UpdateSpec
+    answer: UpdateAnswer
+    author: str
+
+    @property
+    def published(self) -> Publication:
+        """As nodes know it."""
+        answer = self.answer
+        return Publication(
+            answer.version, answer.policy, answer.manifest, answer.anchor, answer.delta
+        )
+
+
+@dataclass(slots=True)
+class RunStory:
+    """What the entries that were `heard` so far say of the run `name`."""
+
+    name: str
+    opened: RunOpened | None = None
+    operators: frozenset[str] = frozenset()
+    updates: list[Update] = field(default_factory=list)
+    """One for each version, in order."""
+    results: dict[str, AcceptedWork] = field(default_factory=dict)
+    """Work -> its accepted rollouts."""
+    group_in: dict[int, str] = field(default_factory=dict)
+    """Group -> the work whose result holds it."""
+    evaluations: int = 0
+    _grants: dict[str, LeaseGranted] = field(default_factory=dict)
+    _twice: list[int] = field(default_factory=list)
+
+    def hear(self, said: Recorded) -> None:
+        """The next entry's statement."""
+        match said:
+            case LabOpened():
+                self.operators = frozenset(said.operators)
+            case RunOpened() if said.run == self.name:
+                self.opened = said
+            case LeaseGranted() if said.spec.run == self.name:
+                self._grants[said.work] = said
+            case WorkAnswered() if said.work in self._grants:
+                self._answered(self._grants.pop(said.work).spec, said)
+
+    def _answered(self, spec: WorkSpec, said: WorkAnswered) -> None:
+        answer = said.answer
+        if isinstance(spec, UpdateSpec) and isinstance(answer, UpdateAnswer):
+            self.updates.append(Update(spec, answer, said.author))
+        elif isinstance(spec, RolloutSpec) and isinstance(answer, RolloutAnswer):
+            self.results[said.work] = AcceptedWork(work=said.work, spec=spec, answer=answer)
+            self._twice += [group for group in spec.groups if group in self.group_in]
+            self.group_in |= dict.fromkeys(spec.groups, said.work)
+        else:
+            self.evaluations += 1
+
+    @property
+    def pace(self) -> RlPace:
+        """The run's pace.
+
+        Raises:
+            ValueError: the run was not opened, or follows another programme.
+        """
+        if self.opened is None:
+            raise ValueError(f"this ledger opens no run {self.name!r:.80}")
+        if not isinstance(self.opened.pace, RlPace):
+            raise ValueError(  # noqa: TRY004  what was read is another run than was meant
+                f"{self.name} is a run of {self.opened.pace.programme}, expected rl"
+            )
+        return self.opened.pace
+
+    def batch(self, version: int) -> range:
+        """The groups that `version` (1 or later) was made from."""
+        size = self.pace.groups_per_update
+        return range((version - 1) * size, version * size)
+
+    def inputs(self, version: int) -> tuple[AcceptedWork, ...]:
+        """The results that hold the batch of `version`, as the lab lists them.
+
+        Raises:
+            KeyError: a group of it was never accepted.
+        """
+        works = dict.fromkeys(self.group_in[group] for group in self.batch(version))
+        return tuple(self.results[work] for work in works)
+
+    def faults(self) -> Iterator[str]:
+        """Where the run was not run by its own rules, one sentence each."""
+        opened, pace = self.opened, self.pace
+        if opened is not None and opened.author not in self.operators:
+            yield f"the run was opened by {opened.author}, who is no operator of this lab"
+        for group in self._twice:
+            yield f"group {group} was accepted twice"
+        for number, update in enumerate(self.updates):
+            if update.answer.version != number:
+                yield f"version {update.answer.version} was published where {number} was due"
+                return
+            yield from self._faults_of(update, number)
+        for work, each in self.results.items():
+            yield from self._faults_of_result(work, each, pace.max_staleness)
+
+    def _faults_of(self, update: Update, version: int) -> Iterator[str]:
+        trusted = self.opened.trusted if self.opened else ()
+        if update.author not in trusted:
+            yield f"version {version} was published by {update.author}, whom the run does not trust"
+        parent = self.updates[version - 1].answer.policy if version else None
+        if {update.spec.parent, update.answer.parent} != {parent}:
+            yield f"version {version} does not name version {version - 1} as its parent"
+        if version == 0:
+            return
+        try:
+            made_from = inputs_digest(self.inputs(version))
+        except KeyError as error:
+            yield f"version {version} was made although group {error} was never accepted"
+            return
+        if update.spec.inputs != made_from:
+            yield f"version {version} was asked to be made from {update.spec.inputs}, not {made_from}"
+
+    def _faults_of_result(self, work: str, each: AcceptedWork, most: int) -> Iterator[str]:
+        spec = each.spec
+        if not isinstance(spec, RolloutSpec) or not spec.version < len(self.updates):
+            yield f"{work} was sampled from a version that does not exist"
+            return
+        if spec.policy != self.updates[spec.version].answer.policy:
+            yield f"{work} names {spec.policy} as version {spec.version}, which it is not"
+        size = self.pace.groups_per_update
+        stale = max(group // size - spec.version for group in spec.groups)
+        if stale > most:
+            yield f"{work} is {stale} versions stale where it was learned from; at most {most} may be"

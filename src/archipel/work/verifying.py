@@ -1,0 +1,144 @@
+"""A run's work looked at once more by somebody whom nobody has to trust: weights, rewards, updates.
+
+Parts: `ChainCheck` (each version from an anchor and deltas), `Regrading` (rewards of a batch), `Remaking`
+(versions made again from their inputs). Law: nothing is believed; what differs is said, with both values.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from archipel.model.manifest import BadWeights, Manifest
+from archipel.model.tokenizer import Tokenizer
+from archipel.model.versions import apply_delta, decode_anchor
+from archipel.records.chain import Publication
+from archipel.records.documents import AcceptedWork
+from archipel.records.fields import BlobRef
+from archipel.records.payload import BadPayload
+from archipel.records.recipe import Recipe
+from archipel.records.rollouts import Rollout
+from archipel.training.batch import BadGroup
+from archipel.training.checkpoint import BadCheckpoint
+from archipel.training.grading import Grader, grader_of
+from archipel.training.groups import submissions
+from archipel.training.optimiser import Diverged
+from archipel.work.kind import Context, WorkFailed
+from archipel.work.learner import Learner
+from archipel.work.policies import Policy
+
+ReadBlob = Callable[[BlobRef], bytes]
+MICRO = 1_000_000
+ChainFault = BadWeights
+"""What a chain of weights can have."""
+CANNOT_BE_MADE = (WorkFailed, BadCheckpoint, BadGroup, Diverged, BadPayload)
+"""Why a version cannot be made again from what the ledger says it was made from."""
+
+
+class ChainCheck:
+    """The weights of one version after the other; holds those of the newest that could be reached."""
+
+    def __init__(self) -> None:
+        self.held: Policy | None = None
+
+    def step(self, made: Publication, parent: str | None, read: ReadBlob) -> tuple[str, ...]:
+        """Go on to `made`, which follows the weights `parent`; which ways (`anchor`, `delta`) led to exactly its weights, () for none.
+
+        Raises:
+            BadWeights: a manifest, an anchor or a delta is damaged or leads elsewhere.
+            WrongManifest: the manifest is not the published one's.
+            Whatever `read` raises; the weights of the version before are then let go.
+        """
+        before, self.held = self.held, None
+        manifest = Manifest.from_bytes(read(made.manifest))
+        if (manifest.state, manifest.version) != (made.policy, made.version):
+            raise WrongManifest(
+                f"the manifest is of version {manifest.version}, {manifest.state}; published was "
+                f"{made.version}, {made.policy}"
+            )
+        if manifest.parent != parent:
+            raise WrongManifest(f"the manifest's parent is {manifest.parent}, expected {parent}")
+        ways: dict[str, Any] = {}
+        if made.anchor is not None:
+            ways["anchor"] = decode_anchor(read(made.anchor), manifest)
+        if made.delta is not None and before is not None:
+            ways["delta"] = apply_delta(before.state, before.manifest, read(made.delta), manifest)
+        for state in ways.values():
+            self.held = Policy(state, manifest)
+        return tuple(ways)
+
+
+class WrongManifest(BadWeights):
+    """A manifest of other weights than those that were published."""
+
+
+class Regrading:
+    """Rewards of accepted rollouts by the run's own environment, in its grading process."""
+
+    def __init__(self, recipe: Recipe, secret: bytes | None, model: Path) -> None:
+        self._tokenizer = Tokenizer.from_directory(model)
+        self._grader: Grader = grader_of(recipe, secret)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._grader.close()
+
+    def mean_micro(self, groups: Mapping[int, Sequence[Rollout]]) -> int:
+        """Mean reward of a batch, as a version's publication says it (`reward_micro`).
+
+        Raises:
+            GraderUnavailable: the environment cannot be made here.
+        """
+        shown = [
+            submission
+            for index, rollouts in groups.items()
+            for submission in submissions(index, rollouts, self._tokenizer)
+        ]
+        rewards = self._grader.grade(shown)
+        return round(math.fsum(rewards) / len(rewards) * MICRO)
+
+    @property
+    def faults(self) -> int:
+        """Gradings that gave 0 because of a time limit or a crash: they may come out otherwise elsewhere."""
+        return sum(self._grader.faults.values())
+
+
+class Remaking:
+    """Versions made again, one after the other, by a trainer of our own."""
+
+    def __init__(self, context: Context, folder: Path, told: int) -> None:
+        """Start at version 0, or at the checkpoint of version `told` that the context holds (-1: none).
+
+        Raises:
+            WorkFailed, BadCheckpoint, InvalidEnvironment, InvalidModel: it cannot be started.
+        """
+        self._context = context
+        self._learner = Learner(context, folder, told)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._learner.close()
+
+    @property
+    def version(self) -> int:
+        """Where it stands."""
+        return self._learner.version
+
+    @property
+    def policy(self) -> str:
+        """State digest of the weights of that version as this machine computes them."""
+        return self._learner.policy.manifest.state
+
+    def next(self, inputs: tuple[AcceptedWork, ...], blobs: Mapping[str, Path]) -> str:
+        """Make the next version from these results; returns its state digest.
+
+        Raises:
+            WorkFailed, BadPayload, Diverged: it cannot be made.
+        """
+        step = {"inputs": inputs, "blobs": dict(blobs)}
+        self._learner.replay(self._context.model_copy(update=step))
+        return self.policy

@@ -1,0 +1,340 @@
+"""`archipel run verify`: what holds, what does not, and what could not be looked at."""
+
+import io
+import json
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archipel.cli import verification
+from archipel.cli.archipel import run
+from archipel.cli.doors import Mendable
+from archipel.cli.findings import Findings
+from archipel.cli.recomputing import ALL, Asked
+from archipel.cli.run_blobs import Altered, HomeBlobs, NotKept
+from archipel.cli.verification import verify_run
+from archipel.lab.run_story import RunStory, Update
+from archipel.model.manifest import Manifest, describe
+from archipel.model.versions import decode_anchor, encode_anchor
+from archipel.records.canonical import sha256_digest
+from archipel.records.documents import inputs_digest
+from archipel.records.fields import BlobRef
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import WORDS
+from archipel.records.recipe import Recipe
+from archipel.records.statements import ModelFile
+from archipel.records.words import Told
+from archipel.work.kind import Answer
+from archipel.work.kinds.update import Updates
+from small_ledger import grow
+from tiny import NAME, SECRET, write_start
+from work import asked
+from work.trusted import RECIPE, Trusted
+
+VERSIONS = 3
+
+
+class Files:
+    """Blobs in memory and, for whoever wants a file, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> BlobRef:
+        blob = BlobRef(digest=sha256_digest(data), size=len(data))
+        self.data[blob.digest] = data
+        return blob
+
+    def read(self, blob: BlobRef) -> bytes:
+        if blob.digest not in self.data:
+            raise NotKept("gone")
+        data = self.data[blob.digest]
+        if sha256_digest(data) != blob.digest:
+            raise Altered(f"{blob.digest} is other bytes")
+        return data
+
+    def path(self, blob: BlobRef) -> Path:
+        path = self.folder / blob.digest
+        path.write_bytes(self.read(blob))
+        return path
+
+
+class Recorded(Trusted):
+    """As a ledger would tell it."""
+
+    def __init__(self, folder: Path, start: Path, recipe: Recipe = RECIPE) -> None:
+        super().__init__(folder, start, recipe)
+        self.files = Files(folder)
+        self.story = RunStory(NAME)
+
+    def accept(self, answer: Answer) -> None:
+        spec = self.spec()
+        blobs = {role: self.files.put(path.read_bytes()) for role, path in answer.files.items()}
+        said = WORDS.answer_of(spec, Told(answer.values, blobs, 1))
+        self.story.updates.append(Update(spec, said, asked.SOMEBODY))
+        super().accept(answer)
+        for each in self.inputs[-1] if len(self.policies) <= self.recipe.run.versions else ():
+            self.files.put(self.blobs[each.answer.result.digest].read_bytes())
+            self.story.results[each.work] = each
+            self.story.group_in |= dict.fromkeys(each.spec.groups, each.work)
+
+    def opened(self) -> None:
+        model = [
+            ModelFile(name=path.name, blob=self.files.put(path.read_bytes()))
+            for path in sorted(self.start.iterdir())
+        ]
+        recipe = self.files.put(self.recipe.canonical_bytes())
+        self.story.operators = frozenset([asked.SOMEBODY])
+        self.story.opened = asked.opened(self.recipe).model_copy(
+            update={"recipe": recipe, "model": tuple(model)}
+        )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    folder = tmp_path_factory.mktemp("made")
+    recorded = Recorded(folder, write_start(tmp_path_factory.mktemp("start")))
+    recorded.opened()
+    kind = Updates()
+    for _ in range(VERSIONS + 1):
+        recorded.accept(recorded.ask(kind, "memory"))
+    kind.close()
+    return recorded
+
+
+@pytest.fixture
+def story(made: Recorded) -> RunStory:
+    """To be spoilt by one test alone."""
+    mine = copy(made.story)
+    mine.updates = list(made.story.updates)
+    mine.results = dict(made.story.results)
+    mine.group_in = dict(made.story.group_in)
+    return mine
+
+
+@pytest.fixture
+def files(made: Recorded, tmp_path: Path) -> Files:
+    mine = Files(tmp_path)
+    mine.data = dict(made.files.data)
+    return mine
+
+
+def verified(story: RunStory, files: Files, **more: object) -> Findings:
+    findings = Findings(lambda where: None)
+    plain = {"rewards": False, "updates": 0, "secret": None, "known_recipe": None}
+    verify_run(story, files, findings, Asked(**(plain | {"scratch": files.folder} | more)))
+    return findings
+
+
+def with_answer(update: Update, **changed: object) -> Update:
+    return replace(update, answer=update.answer.model_copy(update=changed))
+
+
+def test_a_run_that_was_honest_holds_in_all_parts(story: RunStory, files: Files) -> None:
+    found = verified(story, files, rewards=True, updates=ALL, secret=SECRET)
+    assert found.faults == []
+    assert not found.missing
+    assert found.checked["versions from their delta"] == VERSIONS
+    assert found.checked["versions from their anchor"] == 3
+    assert found.checked["results"] == VERSIONS
+    assert found.checked["versions' rewards"] == VERSIONS
+    assert found.checked["updates made again"] == VERSIONS
+    assert any("audits" in line for line in found.not_checked())
+
+
+def test_what_was_not_asked_for_is_said(story: RunStory, files: Files) -> None:
+    listed = verified(story, files).not_checked()
+    assert (
+        sum(line.startswith(("rewards: not asked", "updates: not asked")) for line in listed) == 2
+    )
+    few = verified(story, files, updates=1, secret=SECRET)
+    assert few.checked["updates made again"] == 1
+    assert "2 updates: not asked (--updates all)" in few.not_checked()
+    without = verified(story, files, rewards=True)
+    assert without.checked["versions' rewards"] == 0
+    assert any("needs the secret" in line for line in without.not_checked())
+
+
+def test_weights_that_were_not_made_from_their_inputs_are_found_by_making_them_again(
+    story: RunStory, files: Files
+) -> None:
+    first, last = story.updates[0].answer, story.updates[-1]
+    assert first.anchor is not None
+    weights = decode_anchor(
+        files.read(first.anchor), Manifest.from_bytes(files.read(first.manifest))
+    )
+    manifest = describe(weights, VERSIONS, last.answer.parent)
+    story.updates[-1] = with_answer(
+        last,
+        policy=manifest.state,
+        manifest=files.put(manifest.to_bytes()),
+        anchor=files.put(encode_anchor(weights)),
+        delta=None,
+    )
+    assert verified(story, files, rewards=True, secret=SECRET).faults == []
+    (fault,) = verified(story, files, updates=ALL, secret=SECRET).faults
+    assert fault.startswith("version 3: this machine makes it sha256:")
+
+
+def test_a_reward_that_was_not_given_is_found_by_grading_again(
+    story: RunStory, files: Files
+) -> None:
+    told = story.updates[2].answer.metrics
+    story.updates[2] = with_answer(story.updates[2], metrics={**told, "reward_micro": 1_000_000})
+    assert verified(story, files).faults == []
+    (fault,) = verified(story, files, rewards=True, secret=SECRET).faults
+    assert "reward of version 2: " in fault
+    assert "1000000 in the ledger" in fault
+
+
+def _flipped(story: RunStory, files: Files) -> str:
+    blob = story.updates[1].answer.delta
+    assert blob is not None
+    files.data[blob.digest] = bytes([files.data[blob.digest][0] ^ 1]) + files.data[blob.digest][1:]
+    return "version 1: sha256:"
+
+
+def _other_manifest(story: RunStory, files: Files) -> str:
+    other = story.updates[2].answer.manifest
+    story.updates[1] = with_answer(story.updates[1], manifest=other)
+    return "version 1: the manifest is of version 2"
+
+
+def _other_delta(story: RunStory, files: Files) -> str:
+    story.updates[1] = with_answer(story.updates[1], delta=story.updates[2].answer.delta)
+    return "version 1: delta"
+
+
+def _other_result(story: RunStory, files: Files) -> str:
+    (work, each), (_, other) = list(story.results.items())[:2]
+    answer = each.answer.model_copy(update={"result": other.answer.result})
+    story.results[work] = each.model_copy(update={"answer": answer})
+    return f"{work}: payload names work"
+
+
+def _fewer_tokens(story: RunStory, files: Files) -> str:
+    work, each = next(iter(story.results.items()))
+    answer = each.answer.model_copy(update={"num_tokens": 1})
+    story.results[work] = each.model_copy(update={"answer": answer})
+    return f"{work}: num_tokens says 1"
+
+
+@pytest.mark.parametrize(
+    "spoil", [_flipped, _other_manifest, _other_delta, _other_result, _fewer_tokens]
+)
+def test_bytes_that_are_not_what_was_published_are_named(
+    story: RunStory, files: Files, spoil: Callable[[RunStory, Files], str]
+) -> None:
+    expected = spoil(story, files)
+    faults = verified(story, files).faults
+    assert any(fault.startswith(expected) for fault in faults), faults
+
+
+def test_what_is_not_kept_is_counted_and_the_next_anchor_goes_on(
+    story: RunStory, files: Files
+) -> None:
+    for blob in (story.updates[1].answer.delta, story.updates[0].answer.anchor):
+        assert blob is not None
+        del files.data[blob.digest]
+    gone = next(iter(story.results.values()))
+    del files.data[gone.answer.result.digest]
+    found = verified(story, files, rewards=True, updates=ALL, secret=SECRET)
+    assert found.faults == []
+    assert found.checked["versions from their anchor"] == 2
+    assert found.checked["versions from their delta"] == 1
+    assert found.checked["results"] == VERSIONS - 1
+    assert found.checked["versions' rewards"] == VERSIONS - 1
+    listed = found.not_checked()
+    assert "1 results: gone" in listed
+    assert any("versions' weights" in line for line in listed)
+    assert any("updates: version 1 could not be made again" in line for line in listed)
+
+
+def test_a_lab_that_broke_the_run_s_own_rules_is_found(made: Recorded, story: RunStory) -> None:
+    assert list(story.faults()) == []
+    stranger = replace(story.updates[2], author="did:key:stranger")
+    elsewhere = replace(
+        story.updates[3],
+        spec=story.updates[3].spec.model_copy(update={"inputs": inputs_digest(())}),
+    )
+    story.updates[2:] = [stranger, elsewhere]
+    work, each = next(iter(story.results.items()))
+    assert isinstance(each.spec, RolloutSpec)
+    late = each.spec.model_copy(update={"groups": tuple(g + 8 for g in each.spec.groups)})
+    story.results[work] = each.model_copy(update={"spec": late})
+    story.operators = frozenset()
+    found = "\n".join(story.faults())
+    for words in (
+        "who is no operator",
+        "version 2 was published by did:key:stranger",
+        "version 3 was asked to be made from",
+        f"{work} is 2 versions stale",
+    ):
+        assert words in found
+
+
+def test_a_recipe_that_reads_files_here_runs_only_if_it_was_named(
+    story: RunStory, files: Files
+) -> None:
+    section = RECIPE.environment.model_copy(
+        update={"name": "jsonl", "secret": None, "parameters": {"path": "/etc/passwd"}}
+    )
+    recipe = RECIPE.model_copy(update={"environment": section})
+    assert story.opened is not None
+    story.opened = story.opened.model_copy(update={"recipe": files.put(recipe.canonical_bytes())})
+    found = verified(story, files, rewards=True)
+    assert any("read the recipe, and name it with --recipe" in line for line in found.not_checked())
+    with pytest.raises(Mendable, match="the one that you named is"):
+        verified(story, files, rewards=True, known_recipe="sha256:other")
+
+
+def test_a_copied_home_is_read_and_stays_as_it_is(tmp_path: Path) -> None:
+    data = b"some bytes"
+    blob = BlobRef(digest=sha256_digest(data), size=len(data))
+    name = blob.digest.removeprefix("sha256:")
+    path = tmp_path / "blobs" / name[:2] / name[2:]
+    with pytest.raises(NotKept):
+        HomeBlobs(tmp_path).read(blob)
+    assert list(tmp_path.iterdir()) == []
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    assert HomeBlobs(tmp_path).path(blob) == path
+    for other in (data[:-1], data + b"!", b"s0me bytes"):
+        path.write_bytes(other)
+        with pytest.raises(Altered):
+            HomeBlobs(tmp_path).read(blob)
+    assert path.read_bytes() == b"s0me bytes", "evidence is not removed"
+
+
+def verify(*arguments: str) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        run(["run", "verify", *arguments])
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def test_the_command_ends_in_one_sentence_and_ctrl_c_in_what_was_found_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "own"))
+    home = grow(tmp_path / "lab", 0, 1).parent
+    code, _, err = verify("mine", "--home", str(home))
+    assert (code, err.count("\n")) == (1, 1)
+    assert "opens no run 'mine'" in err
+    assert verify("mine", "--home", str(home), "--lab", "http://127.0.0.1:9")[0] == 2
+    assert verify("mine", "--home", str(home), "--updates", "some")[0] == 2
+
+    def interrupted(story: object, blobs: object, findings: Findings, asked: object) -> None:
+        findings.checked["results"] += 7
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verification, "verify_run", interrupted)
+    code, out, err = verify("mine", "--home", str(home), "--json")
+    told = json.loads(out)
+    assert (code, told["checked"]) == (130, {"results": 7})
+    assert "stopped this" in told["not_checked"][-1]

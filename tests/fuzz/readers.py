@@ -1,0 +1,224 @@
+"""Every reader of foreign bytes: sound specimens, how they are read, and which errors are documented."""
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from archipel.cli.recipes import shipped_recipes
+from archipel.identity import Envelope, Identity, IdentityError, sign
+from archipel.lab.entry import read_entry
+from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
+from archipel.lab.state import LabState
+from archipel.ledger.tree_head import BadTreeHead, sign_tree_head, verify_tree_head
+from archipel.ledger.verification import lab_key
+from archipel.model.config_files import InvalidModel, read_config
+from archipel.model.manifest import BadWeights, Manifest, describe
+from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
+from archipel.records import documents
+from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
+from archipel.records.payload import BadPayload
+from archipel.records.programmes import parse_any
+from archipel.records.programmes.rl import RlPace
+from archipel.records.recipe import recipe_from_canonical
+from archipel.records.recipe_form import InvalidRecipe
+from archipel.records.rollouts import (
+    Rollout,
+    bounds_of,
+    check_rollouts,
+    pack_prompts,
+    pack_rollouts,
+    unpack_prompts,
+)
+from archipel.records.statements import RECORD_TYPE, InvalidRecord, decode, encode
+from archipel.work.messages import (
+    AskPosition,
+    BadMessage,
+    Done,
+    Failed,
+    ProgressMessage,
+    Ready,
+    read_from_child,
+    read_to_child,
+    to_line,
+)
+from door import PROBLEM_MEDIA_TYPE, Door
+from specimens import POLICY, SMALL
+from tiny import tiny_recipe
+from world import PACE, World
+
+SIGNER = Identity.from_seed(bytes(31) + b"\x0b")
+ORIGIN = lab_key(SIGNER.did).name
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One door for foreign bytes."""
+
+    read: Callable[[bytes], object]
+    specimens: tuple[bytes, ...]
+    errors: tuple[type[Exception], ...]
+    """What its docstring promises; nothing else may come out."""
+
+
+def _entry_of(payload: bytes) -> bytes:
+    """Signed by somebody, so that a reader comes to the statement inside."""
+    return b'{"at_ms":1,"record":%b}' % sign(SIGNER, payload[:60_000], RECORD_TYPE).to_json()
+
+
+def _weights(number: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(number)
+    shapes = {"a": (4, 8), "b.c": (7,), "d": (1, 1, 3)}
+    return {name: torch.randn(shape).to(torch.bfloat16) for name, shape in shapes.items()}
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _config(data: bytes) -> object:
+    """From a file, as it comes in a foreign model directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_bytes(data)
+        return read_config(Path(folder))
+
+
+def _readers() -> dict[str, Reader]:
+    return _records() | _payloads() | _versions() | _texts() | _doors()
+
+
+def _records() -> dict[str, Reader]:
+    statements = tuple(encode(each) for each in SMALL.values())
+    envelopes = tuple(sign(SIGNER, each, RECORD_TYPE).to_json() for each in statements)
+    entries = tuple(_entry_of(each) for each in statements)
+    signed = (InvalidRecord, IdentityError)
+    receipt = documents.Receipt(index=3, head="head").model_dump_json().encode()
+    return {
+        "statements": Reader(decode, statements, (InvalidRecord,)),
+        "envelopes": Reader(Envelope.from_json, envelopes, (IdentityError,)),
+        "entries": Reader(read_entry, entries, signed),
+        "signed entries": Reader(
+            lambda data: read_entry(_entry_of(data or b"{}")), statements, signed
+        ),
+        "parcels": Reader(unpack_parcel, (pack_parcel(b"{}", (b"a", b"bc")),), (BadParcel,)),
+        "receipts": Reader(
+            lambda data: documents.read_document(documents.Receipt, data),
+            (receipt,),
+            (documents.BadDocument,),
+        ),
+    }
+
+
+def _payloads() -> dict[str, Reader]:
+    pace = RlPace(**PACE)
+    bounds = bounds_of(pace, work="run.1", policy=POLICY, num_groups=2)
+    one = Rollout((5, 6, 2), (-0.5, -0.25, -0.125), True)
+    rollouts = pack_rollouts([[one] * 2] * 2, work="run.1", policy=POLICY)
+    return {
+        "rollouts": Reader(lambda data: check_rollouts(data, bounds), (rollouts,), (BadPayload,)),
+        "prompts": Reader(unpack_prompts, (pack_prompts([(1, 2), (3,)], batch=4),), (BadPayload,)),
+    }
+
+
+def _versions() -> dict[str, Reader]:
+    old, new = _weights(1), _weights(2)
+    first = describe(old, 0, None)
+    second = describe(new, 1, first.state)
+    delta = encode_delta(old, new, first, second)
+    return {
+        "manifests": Reader(
+            Manifest.from_bytes, (first.to_bytes(), second.to_bytes()), (BadWeights,)
+        ),
+        "anchors": Reader(
+            lambda data: decode_anchor(data, first),
+            (encode_anchor(old), encode_anchor(new)),
+            (BadWeights,),
+        ),
+        "deltas": Reader(
+            lambda data: apply_delta(old, first, data, second), (delta,), (BadWeights,)
+        ),
+    }
+
+
+def _texts() -> dict[str, Reader]:
+    recipe = tiny_recipe(3, 1)
+    toml = tuple(text.encode() for text in shipped_recipes().values())
+    config = json.dumps(
+        {
+            "model_type": "llama",
+            "vocab_size": 64,
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "max_position_embeddings": 32,
+            "eos_token_id": [1, 2],
+            "rope_theta": 10000.0,
+            "hidden_act": "silu",
+        }
+    ).encode()
+    said: tuple[Any, ...] = (
+        Ready(protections=("network",)),
+        ProgressMessage(tokens=3),
+        Failed(reason="no"),
+        Done(files={}, values={"policy": POLICY, "num_tokens": 2}),
+    )
+    lines = tuple(to_line(each) for each in said)
+    asked = (to_line(AskPosition(kind="update", run="run", folder="run-0")),)
+    head = sign_tree_head(SIGNER, ORIGIN, 7, bytes(32)).note
+    snapshot = encode_state(LabState(lab=SIGNER.did))
+    return {
+        "recipes": Reader(lambda data: parse_any(_text(data)), toml, (InvalidRecipe,)),
+        "canonical recipes": Reader(
+            recipe_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
+        ),
+        "model configurations": Reader(_config, (config,), (InvalidModel,)),
+        "words of a child": Reader(read_from_child, lines, (BadMessage,)),
+        "words to a child": Reader(read_to_child, asked, (BadMessage,)),
+        "tree heads": Reader(
+            lambda data: verify_tree_head(data, lab_key(SIGNER.did)), (head,), (BadTreeHead,)
+        ),
+        "snapshots": Reader(decode_state, (snapshot,), (BadSnapshot,)),
+    }
+
+
+class Broken(AssertionError):
+    """The lab's door gave no answer that it documents."""
+
+
+def _doors() -> dict[str, Reader]:
+    """The lab's own door: it may refuse whatever comes, and nothing comes out but its answers."""
+    sealed = [sign(SIGNER, encode(each), RECORD_TYPE).to_json() for each in SMALL.values()]
+    submitted = [documents.Submitted(record=each.decode()) for each in sealed]
+    asked = [documents.Asked(request=each.decode()) for each in sealed]
+    parcels = [pack_parcel(each.model_dump_json().encode(), (b"blob",)) for each in submitted]
+    wanted = [pack_parcel(each.model_dump_json().encode(), ()) for each in asked]
+
+    @cache
+    def door() -> Door:
+        world = World()
+        world.open_run()
+        return Door(world)
+
+    def posted(path: str, data: bytes) -> None:
+        kind = MEDIA_TYPE if data.startswith(b"APCL") else "application/json"
+        headers = {"Content-Type": kind}
+        answer = door().request("POST", path, content=data, headers=headers, params=_NOW[path])
+        is_problem = answer.headers.get("content-type") == PROBLEM_MEDIA_TYPE
+        if answer.status_code >= 500 or (answer.status_code >= 400 and not is_problem):
+            raise Broken(f"{answer.status_code}: {answer.text:.200}")
+
+    return {
+        "the door, /records": Reader(partial(posted, "/records"), (*sealed, *parcels), ()),
+        "the door, /leases": Reader(partial(posted, "/leases"), (*sealed, *wanted), ()),
+    }
+
+
+_NOW: dict[str, dict[str, str]] = {"/records": {}, "/leases": {"wait_s": "0"}}
+
+READERS = _readers()
