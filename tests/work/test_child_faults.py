@@ -10,10 +10,17 @@ import torch
 from safetensors import SafetensorError
 
 from archipel.training.environments.jsonl import read_problems
+from archipel.work import child
 from archipel.work.child import Child
 from archipel.work.kind import Kind, WorkFailed, has_nothing_to_end, remembers_nothing
 from archipel.work.messages import Done, Failed, read_from_child
 from work.test_child import model, rollout_work, setup  # noqa: F401  a fixture
+
+
+@pytest.fixture(autouse=True)
+def _no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an emoji in a log cannot travel from one test process to another."""
+    monkeypatch.setattr(child.logger, "disabled", True)
 
 
 def unreadable() -> None:
