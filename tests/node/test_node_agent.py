@@ -21,7 +21,7 @@ from agents import (
 )
 from archipel.lab.programmes import rl
 from archipel.node.agent import Agent
-from archipel.node.home import alone_in, ready_home
+from archipel.node.home import REPLAY_FOLDER, alone_in, make_empty, ready_home
 from archipel.node.patience import NodeFailed
 from live import live
 from people import identity
@@ -63,6 +63,22 @@ def to_its_end(
     world.check()
     world.check_replay()
     return agents[0]
+
+
+@pytest.mark.parametrize("kinds", [("update",), ("rollout",)])
+def test_the_trusted_child_alone_may_read_what_a_learner_has_to_catch_up_with(
+    folder: Path, kinds: tuple[str, ...]
+) -> None:
+    setup = ready_home(settings(folder, "http://127.0.0.1:1", kinds=kinds), ())
+    replay = folder / "node" / REPLAY_FOLDER
+    assert (replay in setup.readable, replay.is_dir()) == (setup.trusted, setup.trusted)
+    assert setup.trusted == (kinds == ("update",))
+    if setup.trusted:
+        before = replay.stat().st_ino
+        (replay / "1.json").write_text("{}")
+        make_empty(replay)
+        assert not list(replay.iterdir())
+        assert replay.stat().st_ino == before, "what it was let into is not replaced"
 
 
 def test_ctrl_c_once_finishes_the_lease_and_delivers_it(world: World, folder: Path) -> None:

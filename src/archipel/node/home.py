@@ -71,7 +71,8 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         OSError: the disk is full, or the folder is not ours; one sentence says what to do.
     """
     scratch, memory, models = (settings.home / n for n in ("scratch", "memory", MODELS_FOLDER))
-    for folder in (scratch, models, *([memory] if settings.trusted else [])):
+    replay = settings.home / REPLAY_FOLDER
+    for folder in (scratch, models, *([memory, replay] if settings.trusted else [])):
         folder.mkdir(parents=True, exist_ok=True)
     for left in scratch.iterdir():
         if left.is_dir() and not left.is_symlink():
@@ -81,6 +82,8 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
             left.unlink()
     _require_room_in(scratch)
     readable = (*settings.readable, settings.home / "blobs", models)
+    if settings.trusted:
+        readable = (*readable, replay)
     return Setup(
         scratch=scratch,
         readable=readable,
@@ -104,9 +107,14 @@ def forget_models(models: Path, in_use: Collection[str]) -> None:
 
 
 def make_empty(folder: Path) -> None:
-    """Raises OSError: the disk is full or not writable."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    """The folder itself stays: a confined child was let into this one, not into its successor.
+
+    Raises:
+        OSError: the disk is full or not writable.
+    """
+    folder.mkdir(exist_ok=True)
+    for left in folder.iterdir():
+        left.unlink()
 
 
 def _require_room_in(scratch: Path) -> None:
