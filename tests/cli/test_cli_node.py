@@ -171,7 +171,7 @@ def test_a_session_at_a_terminal_from_joining_to_the_second_ctrl_c(
             terminal.wait_for("is confined:")
             terminal.wait_for("joined lab")
             terminal.wait_for("s left")
-            assert "groups of version 0" in terminal.shown
+            assert "1 group of version 0" in terminal.shown
             mark = len(terminal.shown)
             terminal.press_ctrl_c()
             terminal.wait_for("at most", mark)
