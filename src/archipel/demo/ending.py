@@ -36,19 +36,24 @@ def judge_all(show: Performance, tell: Tell) -> dict[str, Judgement]:
 
 
 def more_supervision(show: Performance, tell: Tell) -> Path:
-    """The control: the same supervised data, for as many more sequences as RL trained on."""
+    """The control: from where RL began, supervised on, with new data, for as many sequences as RL had."""
     recipe, done = show.recipe, show.supervised
     if recipe.supervised is None or done is None:
         raise ValueError("the recipe has no supervised stage to prolong")
     run, section = recipe.run, recipe.supervised
     extra = run.versions * run.groups_per_update * run.group_size // section.batch_size
-    before_decay = done.step - section.decay_steps
-    prolonged = section.model_copy(update={"steps": before_decay + extra, "gate": None})
+    decay = min(section.decay_steps, extra - 1)
+    update = {"steps": extra - decay, "decay_steps": decay, "gate": None}
     tell(
-        f"control: the supervised stage again, {extra} steps longer (RL trained on as many sequences)"
+        f"control: supervised on from where RL began, {extra} steps (RL trained on as many sequences)"
     )
     out = show.plan.folder / "more-supervised"
-    start_model(_with_supervised(recipe, prolonged), out)
+    start_model(
+        _with_supervised(recipe, section.model_copy(update=update)),
+        out,
+        weights=show.start,
+        first_example=done.step * section.batch_size,
+    )
     return out
 
 

@@ -23,7 +23,7 @@ class DemoPlan:
     num_sampled_tasks: int = 128
     samples_per_task: int = 64
     controls: bool = True
-    """Also train the supervised stage longer, for as long as RL's gradients took."""
+    """Also train on with supervised data from where RL began, for as many sequences as RL had."""
     limit_s: float = 900.0
     """The run must end within this."""
 

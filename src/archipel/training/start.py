@@ -38,11 +38,13 @@ def start_model(
     on_step: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
     weights: Path | None = None,
+    first_example: int = 0,
 ) -> Progress:
     """Train a model on the recipe's supervised data and write it to `out`.
 
     It starts from random weights of the recipe's `[model]`, or from the model directory `weights`, whose
-    architecture and tokenizer it then keeps. The verifier's secret is not needed and not used: supervised
+    architecture and tokenizer it then keeps; `first_example` is where its data begins, so that more of the
+    same can be told from the same again. The verifier's secret is not needed and not used: supervised
     data never depends on it.
 
     Raises:
@@ -68,6 +70,8 @@ def start_model(
         tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     stage = supervised_stage(recipe, environment, tokenizer, checkpoints)
+    examples = stage.examples
+    stage = replace(stage, examples=lambda index: examples(first_example + index))
     stamp = Stamp(recipe.run.name, recipe.run.seed, _digest_of(recipe, stage.examples, model))
     progress = supervise(model, replace(stage, stamp=stamp), on_step)
     write_model(out, model, model.config, tokenizer)
