@@ -49,14 +49,15 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
+# Not compiled ahead: what is imported compiles itself, which is a fraction of what is installed.
 # torch first and pinned: the default build of a newer torch brings gigabytes of CUDA.
 $(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.product
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[test,check]'
 	touch $@
 
 clean:
