@@ -1,15 +1,14 @@
 """Reading a lab's ledger with no key and no belief: what `LabReader` fetches, page after page, and compares."""
 
-import asyncio
 import base64
 import binascii
 import json
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
+from archipel.cli.waited_lab import WaitedLab
 from archipel.identity import IdentityError
 from archipel.ledger.log import MAX_ENTRY_BYTES
 from archipel.ledger.signed_note import MAX_NOTE_BYTES
@@ -31,30 +30,17 @@ class LabUnreadable(LedgerError):
     """The lab gave no answer that could be used."""
 
 
-class LedgerReader:
+class LedgerReader(WaitedLab):
     """The lab at `url`, as far as anybody may read it."""
 
     def __init__(self, url: str) -> None:
         try:
-            self._lab = LabReader(url)
+            super().__init__(LabReader(url))
         except (httpx.InvalidURL, ValueError) as error:
             raise LabUnreadable(
                 f"no answer from the lab at {url!r:.200}, which is no URL: {error}"
             ) from None
         self._url = self._lab.url
-        self._runner = asyncio.Runner()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._lab.close())
-        self._runner.close()
 
     def did(self) -> str:
         """Whose lab this says it is; its heads have to be signed by that key."""

@@ -1,13 +1,12 @@
 """Where `run verify` reads blobs from: a lab that runs, or a copy of a lab's home, which stays as it is."""
 
-import asyncio
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from archipel.blobs import BlobError, BlobStore, StorageFull
 from archipel.blobs.layout import hexadecimal
 from archipel.cli.doors import Mendable
+from archipel.cli.waited_lab import WaitedLab
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.records.canonical import sha256_digest
@@ -35,25 +34,12 @@ class Blobs(Protocol):
         """A file that holds them, hashed; not to be changed."""
 
 
-class LabBlobs:
+class LabBlobs(WaitedLab):
     """Fetched from a lab into a folder of our own, which a later call goes on from."""
 
     def __init__(self, url: str, store: BlobStore) -> None:
+        super().__init__(LabReader(url))
         self._store = store
-        self._lab = LabReader(url)
-        self._runner = asyncio.Runner()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._runner.run(self._lab.close())
-        self._runner.close()
 
     @property
     def bytes_fetched(self) -> int:
