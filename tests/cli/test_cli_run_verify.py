@@ -13,7 +13,7 @@ import pytest
 from archipel.cli import verification
 from archipel.cli.archipel import run
 from archipel.cli.doors import Mendable
-from archipel.cli.findings import Findings
+from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.recomputing import ALL, Asked
 from archipel.cli.run_blobs import Altered, HomeBlobs, NotKept
 from archipel.cli.verification import verify_run
@@ -30,6 +30,7 @@ from archipel.records.statements import ModelFile
 from archipel.records.words import Told
 from archipel.work.kind import Answer
 from archipel.work.kinds.update import Updates
+from archipel.work.verifying import Regrading
 from small_ledger import grow
 from tiny import NAME, SECRET, write_start
 from work import asked
@@ -190,6 +191,23 @@ def test_a_reward_that_was_not_given_is_found_by_grading_again(
     (fault,) = verified(story, files, rewards=True, secret=SECRET).faults
     assert "reward of version 2: " in fault
     assert "1000000 in the ledger" in fault
+
+
+def test_answers_to_a_prompt_that_was_cut_count_as_nothing_as_they_did_for_the_learner(
+    made: Recorded, story: RunStory, files: Files
+) -> None:
+    batch = {}
+    for each in story.inputs(1):
+        batch |= rollouts_of(story, files, each)
+    config = json.loads((made.start / "config.json").read_text())
+    longest = config["max_position_embeddings"] - 1
+    sampling = RECIPE.sampling.model_copy(update={"max_new_tokens": longest})
+    for recipe, is_paid in (
+        (RECIPE, True),
+        (RECIPE.model_copy(update={"sampling": sampling}), False),
+    ):
+        with Regrading(recipe, SECRET, made.start) as regrading:
+            assert bool(regrading.mean_micro(batch)) == is_paid
 
 
 def _flipped(story: RunStory, files: Files) -> str:

@@ -108,11 +108,14 @@ class Recomputing:
         return folder
 
     def _rewards(self, recipe: Recipe, model: Path) -> None:
-        from archipel.training.grading_pipe import GraderUnavailable
-        from archipel.work.verifying import Regrading
+        from archipel.work.verifying import CANNOT_BE_GRADED, Regrading
 
         what, updates = "versions' rewards", self._story.updates
-        with Regrading(recipe, self._asked.secret, model) as regrading:
+        try:
+            grading = Regrading(recipe, self._asked.secret, model)
+        except CANNOT_BE_GRADED as error:
+            raise NotKept(f"cannot be graded here: {error}") from None
+        with grading as regrading:
             for number, update in enumerate(updates[1:], 1):
                 self._findings.progress(f"rewards of version {number} of {len(updates) - 1}")
                 before = regrading.faults
@@ -121,7 +124,7 @@ class Recomputing:
                 ):
                     try:
                         mean = regrading.mean_micro(self._batch(number))
-                    except GraderUnavailable as error:
+                    except CANNOT_BE_GRADED as error:
                         raise NotKept(f"cannot be graded here: {error}") from None
                     told = update.answer.metrics.get(REWARD)
                     if mean != told and regrading.faults > before:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from archipel.model.directory import read_config
 from archipel.model.manifest import BadWeights, Manifest
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import apply_delta, decode_anchor
@@ -20,12 +21,16 @@ from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import BadGroup
 from archipel.training.checkpoint import BadCheckpoint
-from archipel.training.grading import Grader, grader_of
+from archipel.training.environments.apart import TaskProcessLost
+from archipel.training.environments.environment import make_environment
+from archipel.training.environments.task import InvalidEnvironment
+from archipel.training.grading import Grader, GraderUnavailable, grader_of
 from archipel.training.groups import submissions
 from archipel.training.optimiser import Diverged
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
 from archipel.work.policies import Policy
+from archipel.work.prompts import Prompts
 
 ReadBlob = Callable[[BlobRef], bytes]
 MICRO = 1_000_000
@@ -33,6 +38,8 @@ ChainFault = BadWeights
 """What a chain of weights can have."""
 CANNOT_BE_MADE = (WorkFailed, BadCheckpoint, BadGroup, Diverged, BadPayload)
 """Why a version cannot be made again from what the ledger says it was made from."""
+CANNOT_BE_GRADED = (GraderUnavailable, InvalidEnvironment, TaskProcessLost, WorkFailed)
+"""Why rewards cannot be given again on this machine."""
 
 
 class ChainCheck:
@@ -76,7 +83,15 @@ class Regrading:
     """Rewards of accepted rollouts by the run's own environment, in its grading process."""
 
     def __init__(self, recipe: Recipe, secret: bytes | None, model: Path) -> None:
+        """model: a directory with all that the run began with; its weights are not read.
+
+        Raises:
+            InvalidEnvironment, TaskProcessLost: the environment cannot be made here.
+        """
         self._tokenizer = Tokenizer.from_directory(model)
+        environment = make_environment(recipe.environment, recipe.run.seed, secret)
+        context_tokens = read_config(model).max_position_embeddings
+        self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._grader: Grader = grader_of(recipe, secret)
 
     def __enter__(self) -> Self:
@@ -88,16 +103,20 @@ class Regrading:
     def mean_micro(self, groups: Mapping[int, Sequence[Rollout]]) -> int:
         """Mean reward of a batch, as a version's publication says it (`reward_micro`).
 
+        Answers to a prompt that was cut count as 0, ungraded, as they do for the learner.
+
         Raises:
             GraderUnavailable: the environment cannot be made here.
+            WorkFailed: one of its tasks cannot.
         """
         shown = [
             submission
             for index, rollouts in groups.items()
+            if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
-        rewards = self._grader.grade(shown)
-        return round(math.fsum(rewards) / len(rewards) * MICRO)
+        rewards, num = self._grader.grade(shown), sum(map(len, groups.values()))
+        return round(math.fsum(rewards) / num * MICRO)
 
     @property
     def faults(self) -> int:
