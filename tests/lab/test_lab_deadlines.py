@@ -235,3 +235,19 @@ def test_however_many_leases_run_out_at_once_they_all_end_and_the_ledger_takes_t
     assert left == [5, 3, 1, 0]
     world.check()
     world.check_replay()
+
+
+def test_a_grant_that_the_disk_refused_leaves_no_deadline_for_the_next_of_its_name(
+    world: World,
+) -> None:
+    world.started()
+    node = world.provider("node")
+    world.storage.room = world.lab.log.size
+    with pytest.raises(refusals.StorageExhausted):
+        node.ask()
+    world.storage.room = None
+    granted = node.ask()
+    assert granted is not None
+    world.tick(granted.deadline_ms - world.now_ms + 1)
+    assert granted.work not in world.state.leases
+    world.check_replay()

@@ -184,7 +184,8 @@ class Leasing:
             return True
         finally:
             self._waiting.leave(waiter)
-        self._deadlines.add(granted.deadline_ms, granted.work)
+        if granted.work in self._committer.ahead.leases:  # else the disk has refused it already
+            self._deadlines.add(granted.deadline_ms, granted.work)
         _when_durable(recording, waiter.granted, entry)
         return True
 
