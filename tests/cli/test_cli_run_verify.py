@@ -210,6 +210,20 @@ def test_answers_to_a_prompt_that_was_cut_count_as_nothing_as_they_did_for_the_l
             assert bool(regrading.mean_micro(batch)) == is_paid
 
 
+def test_a_machine_without_the_environment_s_package_says_so_and_blames_nobody(
+    story: RunStory, files: Files
+) -> None:
+    section = RECIPE.environment.model_copy(
+        update={"name": "reasoning_gym", "secret": None, "parameters": {"task": "no such task"}}
+    )
+    recipe = RECIPE.model_copy(update={"environment": section})
+    assert story.opened is not None
+    story.opened = story.opened.model_copy(update={"recipe": files.put(recipe.canonical_bytes())})
+    found = verified(story, files, rewards=True, updates=ALL)
+    assert found.faults == []
+    assert sum("cannot be done here: " in line for line in found.not_checked()) == 2
+
+
 def _flipped(story: RunStory, files: Files) -> str:
     blob = story.updates[1].answer.delta
     assert blob is not None

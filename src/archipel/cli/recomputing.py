@@ -5,7 +5,8 @@ person at the keyboard has named.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,24 +109,23 @@ class Recomputing:
         return folder
 
     def _rewards(self, recipe: Recipe, model: Path) -> None:
-        from archipel.work.verifying import CANNOT_BE_GRADED, Regrading
+        from archipel.work.verifying import CANNOT_BE_GRADED, NOT_HERE, Regrading
 
         what, updates = "versions' rewards", self._story.updates
-        try:
-            grading = Regrading(recipe, self._asked.secret, model)
-        except CANNOT_BE_GRADED as error:
-            raise NotKept(f"cannot be graded here: {error}") from None
-        with grading as regrading:
+        with (
+            self._findings.looking(what, "rewards"),
+            _only_here(NOT_HERE),
+            Regrading(recipe, self._asked.secret, model) as regrading,
+        ):
             for number, update in enumerate(updates[1:], 1):
                 self._findings.progress(f"rewards of version {number} of {len(updates) - 1}")
                 before = regrading.faults
                 with self._findings.looking(
                     what, f"reward of version {number}", BadPayload, KeyError
                 ):
-                    try:
-                        mean = regrading.mean_micro(self._batch(number))
-                    except CANNOT_BE_GRADED as error:
-                        raise NotKept(f"cannot be graded here: {error}") from None
+                    batch = self._batch(number)
+                    with _only_here(CANNOT_BE_GRADED):
+                        mean = regrading.mean_micro(batch)
                     told = update.answer.metrics.get(REWARD)
                     if mean != told and regrading.faults > before:
                         raise NotKept("a grading ran out of time or crashed here")
@@ -142,13 +142,14 @@ class Recomputing:
         return {index: found[index] for index in self._story.batch(version)}
 
     def _updates(self, model: Path, memory: Path) -> None:
-        from archipel.work.verifying import CANNOT_BE_MADE, Remaking
+        from archipel.work.verifying import CANNOT_BE_MADE, NOT_HERE, Remaking
 
         start, checkpoint = self._start()
         last = self._last(start)
         context = self._context(model, memory, checkpoint)
         with (
             self._findings.looking("updates", f"version {start}", *CANNOT_BE_MADE),
+            _only_here(NOT_HERE),
             Remaking(context, memory, start if checkpoint else -1) as remaking,
         ):
             self._same(remaking.policy, self._story.updates[start], "starts of updates")
@@ -161,9 +162,10 @@ class Recomputing:
 
     def _is_made_again(self, remaking: "Remaking", number: int) -> bool:
         """Whether this version came out the same; if not, the next ones cannot either."""
-        from archipel.work.verifying import CANNOT_BE_MADE
+        from archipel.work.verifying import CANNOT_BE_MADE, NOT_HERE
 
-        with self._findings.looking("updates", f"version {number}", *CANNOT_BE_MADE):
+        what = f"version {number}"
+        with self._findings.looking("updates", what, *CANNOT_BE_MADE), _only_here(NOT_HERE):
             made = remaking.next(*self._inputs(number))
             self._same(made, self._story.updates[number], "updates made again")
             return True
@@ -231,3 +233,12 @@ class Recomputing:
             scratch=memory,
             memory=memory,
         )
+
+
+@contextmanager
+def _only_here(kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    """What this machine cannot do (a package it lacks, a wall it cannot put up) is no fault of the run."""
+    try:
+        yield
+    except kinds as error:
+        raise NotKept(f"cannot be done here: {error}") from None

@@ -38,8 +38,9 @@ ChainFault = BadWeights
 """What a chain of weights can have."""
 CANNOT_BE_MADE = (WorkFailed, BadCheckpoint, BadGroup, Diverged, BadPayload)
 """Why a version cannot be made again from what the ledger says it was made from."""
-CANNOT_BE_GRADED = (GraderUnavailable, InvalidEnvironment, TaskProcessLost, WorkFailed)
-"""Why rewards cannot be given again on this machine."""
+NOT_HERE = (GraderUnavailable, InvalidEnvironment, TaskProcessLost)
+"""Why rewards cannot be given again on this machine; it says nothing of the run."""
+CANNOT_BE_GRADED = (*NOT_HERE, WorkFailed)
 
 
 class ChainCheck:
