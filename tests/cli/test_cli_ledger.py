@@ -159,10 +159,19 @@ def test_a_copy_that_is_cut_off_altered_or_no_ledger_is_refused_in_one_sentence(
     older.with_name("ledger.head").write_bytes(b"garbage")
     _refused(_replay("--ledger", str(older)), "move the file away")
     _refused(_replay("--ledger", str(tmp_path / "nothing")), "there is no ledger at")
-    _refused(_replay("--ledger", str(tmp_path)), "ledger")
+    _refused(_replay("--ledger", str(tmp_path)), "there is no ledger at", "ledger.sqlite")
     _refused(_replay("--ledger", "mysql://x/y"), "no ledger can live at mysql://")
     (tmp_path / "text").write_text("no database\n" * 100)
     _refused(_replay("--ledger", str(tmp_path / "text")), "no SQLite database")
+
+
+def test_a_copied_folder_is_read_as_the_ledger_in_it(tmp_path: Path) -> None:
+    _, file = _copy_of_ledger(tmp_path / "copy")
+    whole, alone = _replay(str(tmp_path / "copy")), _replay(str(file))
+    assert whole == alone
+    assert whole.code == 0, whole.stderr
+    file.with_name("ledger.head").write_bytes(b"garbage")
+    _refused(_replay(str(tmp_path / "copy")), "move the file away")
 
 
 class _Door(BaseHTTPRequestHandler):

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from archipel.cli.archipel import run
+from archipel.cli.doors import Mendable
 from archipel.cli.engines import require_engine
-from archipel.node.secrets import NoSecret, make_secret, read_secret
+from archipel.cli.secrets import given_secret
+from archipel.node.secrets import MAX_SECRET_BYTES, NoSecret, make_secret, read_secret
 
 
 @pytest.fixture
@@ -62,3 +64,31 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_joined(
     assert "pip install 'archipel[vllm]'" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
     require_engine("archipel")
+
+
+@pytest.mark.parametrize(
+    ("size", "why"), [(0, "is empty"), (MAX_SECRET_BYTES + 1, "longer than a secret may be, 4096")]
+)
+def test_a_secret_is_read_whole_or_refused_at_every_door(
+    secrets: Path, tmp_path: Path, size: int, why: str
+) -> None:
+    secrets.mkdir(parents=True)
+    for path in (secrets / "mine", tmp_path / "a secret of mine.txt"):
+        path.write_bytes(b"x" * size)
+        path.chmod(0o600)
+    with pytest.raises(NoSecret, match=why):
+        read_secret(secrets, "mine")
+    with pytest.raises(Mendable, match=why):
+        given_secret(tmp_path / "a secret of mine.txt")
+    (tmp_path / "a secret of mine.txt").write_bytes(b"x" * MAX_SECRET_BYTES)
+    assert given_secret(tmp_path / "a secret of mine.txt") == b"x" * MAX_SECRET_BYTES
+    assert given_secret(None) is None
+
+
+def test_a_secret_file_without_a_secret_ends_eval_in_one_sentence(
+    secrets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").touch()
+    words = ("eval", str(tmp_path), "secret-order", "--secret-file", str(tmp_path / "empty"))
+    assert called(*words) == 1
+    assert "is empty, expected a secret" in capsys.readouterr().err

@@ -111,11 +111,14 @@ async def _meet(answer: bytes | None, scheme: str = "http") -> Exception:
 MOVED = b"HTTP/1.1 302 Found\r\nLocation: https://login.example/\r\nContent-Length: 0\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>"
 ABSENT = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found"
+ELSEWHERE = b'{"type": "https://archipel.example/problems/http-error", "detail": "Not Found"}'
+ELSEWHERE = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(ELSEWHERE), ELSEWHERE)
 
 
 @pytest.mark.parametrize(
     ("answer", "scheme", "said"),
     [
+        (ELSEWHERE, "http", "; is this the lab's address?"),
         (None, "http", "connection refused"),
         (MOVED, "http", "sends us to"),
         (ABSENT, "http", "is no lab (status 404)"),

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from archipel.node.exchange import LabUnreachable
+from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.patience import Interrupt, NodeFailed, Patience
 
 URL = "http://lab"
@@ -119,3 +119,25 @@ async def some_turns() -> None:
     """Of the event loop: whoever can go on has."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+def test_a_stranger_in_the_labs_place_is_borne_no_longer_than_its_absence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr("archipel.node.patience.time.monotonic", lambda: now_s[0])
+    patience = Patience(URL, Interrupt(), 12.0)
+    stranger = LabRefused("unexpected-answer", "this is no lab", 404)
+    patience.no_lab(stranger)
+    now_s[0] += 12.0
+    patience.no_lab(stranger)
+    patience.found_lab()
+    now_s[0] += 5.0
+    patience.no_lab(stranger)
+    now_s[0] += 13.0
+    with pytest.raises(NodeFailed, match=r"no lab at http://lab for 13 s \(.*this is no lab\)"):
+        patience.no_lab(stranger)
+    endless = Patience(URL, Interrupt(), None)
+    endless.no_lab(stranger)
+    now_s[0] += 1e6
+    endless.no_lab(stranger)

@@ -28,6 +28,7 @@ def test_words_say_what_was_done_at_which_rate_and_for_how_much() -> None:
 
 def test_words_before_any_work_say_so() -> None:
     assert Totals().outcomes() == "no work yet"
+    assert Totals().rate() == ""  # nor for a trusted role, which samples nothing
     assert Totals().last_loss is None
 
 

@@ -49,6 +49,7 @@ def command(
 
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.cli.secrets import given_secret
     from archipel.curves.history import plain_exam
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
@@ -57,7 +58,7 @@ def command(
 
     torch.set_num_threads(threads)
     recipe = with_seed(find_recipe(recipe_name), seed)
-    secret = secret_file.read_bytes() if secret_file else None
+    secret = given_secret(secret_file)
     trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
     with mending(TaskProcessLost, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 HEAD_FILE = "ledger.head"
 """Beside the ledger, or in the lab's home: the newest head outside the database."""
+LEDGER_FILE = "ledger.sqlite"
 PROGRESS_INTERVAL_S = 2.0
 
 
@@ -76,7 +77,7 @@ def replay(
     kept_path: Path | None,
     as_json: bool,
 ) -> None:
-    """Recompute everything from the entries of a lab, or of the copy FILE (or postgresql://...).
+    """Recompute everything from the entries of a lab, or of a copy: a lab's folder, a file or postgresql://...
 
     Shown: every entry is signed by its author, in the order the lab's tree heads cover, and adds up to
     these balances. Two people who see the same size and root have seen the same entries. Not shown,
@@ -201,11 +202,13 @@ def stored_state(
     from archipel.ledger.verification import lab_key
 
     head_file = None
+    if ledger is not None and "://" not in ledger and Path(ledger).is_dir():
+        ledger = str(Path(ledger) / LEDGER_FILE)
     if ledger is None or home is not None:
         head_file = home_folder("lab", home, make=False) / HEAD_FILE
     elif "://" not in ledger and (Path(ledger).parent / HEAD_FILE).exists():
         head_file = Path(ledger).parent / HEAD_FILE
-    place = ledger or home_folder("lab", home, make=False) / "ledger.sqlite"
+    place = ledger or home_folder("lab", home, make=False) / LEDGER_FILE
     did = _expected(opened_by(read_first_entry(place)), expect)
     known = _earlier_heads(earlier, did)
     log = read_log(place, lab_key(did), head_file)

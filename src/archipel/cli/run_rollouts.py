@@ -98,7 +98,7 @@ def _told(batch: Any, secret_file: Path | None, is_graded: bool) -> dict[str, An
         from archipel.cli.secrets import given_secret
 
         batch = with_prompts(batch, tokenizer)
-        rewards = grade(batch, tokenizer, given_secret(secret_file) if secret_file else None)
+        rewards = grade(batch, tokenizer, given_secret(secret_file))
     rows = []
     for place, group in enumerate(batch.groups):
         prompt = None if group.prompt is None else tokenizer.decode(group.prompt)

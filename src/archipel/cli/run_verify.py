@@ -109,6 +109,7 @@ def verify(
     from archipel.cli.findings import Findings
     from archipel.cli.ledger import read_ledger
     from archipel.cli.recomputing import Asked
+    from archipel.cli.secrets import given_secret
     from archipel.cli.verification import verify_run
     from archipel.lab.run_story import RunStory
 
@@ -116,6 +117,7 @@ def verify(
         raise click.UsageError("--lab reads over HTTP; give it without --home")
     if home is None:
         url = url or DEFAULT_LAB_URL
+    secret = given_secret(secret_file)
     story, scratch = RunStory(name), home_folder("verify", None)
     checked = read_ledger(
         url,
@@ -126,9 +128,9 @@ def verify(
         lambda entry: story.hear(entry.statement),
     )
     asked = Asked(
-        rewards=rewards or secret_file is not None,
+        rewards=rewards or secret is not None,
         updates=updates,
-        secret=_secret(secret_file),
+        secret=secret,
         known_recipe=_digest_of(recipe_name),
         scratch=scratch,
     )
@@ -164,15 +166,6 @@ def _blobs(url: str | None, home: Path, scratch: Path, max_gb: float) -> "Iterat
         store = BlobStore(scratch / "blobs", quota_bytes=int(max_gb * GIB))
     with LabBlobs(url, store) as lab:
         yield lab
-
-
-def _secret(path: Path | None) -> bytes | None:
-    from archipel.node.secrets import NoSecret, read_secret
-
-    if path is None:
-        return None
-    with mending(OSError, NoSecret):
-        return read_secret(path.parent, path.name)
 
 
 def _digest_of(recipe_name: str | None) -> str | None:

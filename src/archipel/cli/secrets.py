@@ -1,17 +1,23 @@
-"""The verifier's secrets on this machine, as the trusted role looks for them."""
+"""The verifier's secrets on this machine, as the trusted role looks for them, and those that a command is given."""
 
 from pathlib import Path
 
-from archipel.cli.doors import home_folder
+from archipel.cli.doors import home_folder, mending
 from archipel.records.recipe_form import RecipeForm
 
 
-def given_secret(path: Path) -> bytes:
-    """What --secret-file names, read as the trusted role reads its own."""
-    from archipel.node.secrets import MAX_SECRET_BYTES
+def given_secret(path: Path | None) -> bytes | None:
+    """What --secret-file names, if it was given; the one way in which every command reads it.
 
-    with path.open("rb") as file:
-        return file.read(MAX_SECRET_BYTES)
+    Raises:
+        Mendable: it cannot be read, or is no secret.
+    """
+    from archipel.node.secrets import NoSecret, read_secret_file
+
+    if path is None:
+        return None
+    with mending(OSError, NoSecret):
+        return read_secret_file(path)
 
 
 def found_secret(recipe: RecipeForm) -> tuple[bytes | None, list[str]]:

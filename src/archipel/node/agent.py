@@ -35,6 +35,8 @@ from archipel.work.messages import Done
 logger = logging.getLogger("archipel.node")
 
 REFUSALS_TO_REJOIN = frozenset({"not-joined", "wrong-lab", "replayed-record"})
+NO_LAB = frozenset({"unexpected-answer", "http-error"})
+"""What something says that is no lab, or no lab's door."""
 REFUSALS_AT_JOINING = frozenset({"not-allowed", "malformed-record", "bad-signature"})
 """Joining again would be refused again."""
 MIN_TRY_S = 1.0
@@ -177,9 +179,12 @@ class Agent:
         except LabRefused as error:
             if error.problem in REFUSALS_AT_JOINING:
                 raise NodeFailed(f"the lab does not take this node: {error}") from None
+            if error.problem in NO_LAB:
+                self._patience.no_lab(error)
             await self._refused(error)
             return
         self._errands.forget_lab()
+        self._patience.found_lab()
         self._joined = True
         self.standing.joined(self.client.lab, capabilities.speed_milli)
         await asyncio.to_thread(self._earnings.joined, self.client.lab, self.totals)

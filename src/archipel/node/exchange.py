@@ -110,6 +110,8 @@ def refusal(answer: httpx.Response, body: bytes, url: str) -> Exception:
         return LabRefused("unexpected-answer", told, status)
     if status in TROUBLE:
         return LabUnreachable(f"{kind}: {detail}")
+    if kind == "http-error":
+        detail = f"{detail} at {url}; is this the lab's address?"
     return LabRefused(kind, detail, status)
 
 

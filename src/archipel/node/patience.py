@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from archipel.node.decide import backoff_s
-from archipel.node.exchange import LabUnreachable
+from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.standing import NO_ANSWER, Standing
 
 logger = logging.getLogger("archipel.node")
@@ -85,6 +85,7 @@ class Patience:
         self._standing = standing or Standing()
         self._interrupt = interrupt
         self._give_up_s = give_up_s
+        self._no_lab_since_s: float | None = None
 
     async def patiently(self, call: Callable[[], Awaitable[T]], limit_s: float | None = None) -> T:
         """Repeat a call while the lab is unreachable, with growing waits.
@@ -110,6 +111,21 @@ class Patience:
                 self._standing.well()
                 return result
 
+    def no_lab(self, error: LabRefused) -> None:
+        """Something answers at the address and is no lab: the lab is as far away as if nothing did.
+
+        Raises:
+            NodeFailed: so for longer than the settings allow.
+        """
+        now_s = time.monotonic()
+        if self._no_lab_since_s is None:
+            self._no_lab_since_s = now_s
+        self._check_given_up(now_s - self._no_lab_since_s, error)
+
+    def found_lab(self) -> None:
+        """What answers is a lab."""
+        self._no_lab_since_s = None
+
     def suffers(self, what: str) -> bool:
         """Whether nothing went well since this trouble."""
         trouble = self._standing.trouble
@@ -126,6 +142,6 @@ class Patience:
             return self._interrupt.stopping
         return self._interrupt.hurrying or time.monotonic() > until_s
 
-    def _check_given_up(self, away_s: float, error: LabUnreachable) -> None:
+    def _check_given_up(self, away_s: float, error: LabUnreachable | LabRefused) -> None:
         if self._give_up_s is not None and away_s > self._give_up_s:
             raise NodeFailed(f"no lab at {self._url} for {away_s:.0f} s ({error})") from None

@@ -46,7 +46,7 @@ def read_secret(folder: Path, name: str) -> bytes:
     """The secret of that name.
 
     Raises:
-        NoSecret: it is missing, or others may read it.
+        NoSecret: it is missing, empty, too long, or others may read it.
         OSError: it cannot be read.
     """
     path = folder / name
@@ -57,5 +57,20 @@ def read_secret(folder: Path, name: str) -> bytes:
         )
     if path.stat().st_mode & 0o077:
         raise NoSecret(f"{path} may be read by others; run: chmod 600 {path}")
+    return read_secret_file(path)
+
+
+def read_secret_file(path: Path) -> bytes:
+    """All bytes of a secret, so that everybody who has the file grades alike.
+
+    Raises:
+        NoSecret: it is empty, or longer than a secret may be.
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
-        return file.read(MAX_SECRET_BYTES)
+        value = file.read(MAX_SECRET_BYTES + 1)
+    if not value:
+        raise NoSecret(f"{path} is empty, expected a secret: any bytes, {MAX_SECRET_BYTES} at most")
+    if len(value) > MAX_SECRET_BYTES:
+        raise NoSecret(f"{path} is longer than a secret may be, {MAX_SECRET_BYTES} bytes")
+    return value

@@ -88,7 +88,9 @@ class Totals:
         return f"{here}, {(self.before_micro + self.credit_micro) / 1e6:.6f} in all"
 
     def rate(self) -> str:
-        """What was sampled, and how fast while the child worked."""
+        """What was sampled, and how fast while the child worked; empty where nothing was (a trusted role)."""
+        if not self.groups:
+            return ""
         per_s = self.tokens / self.busy_s if self.busy_s else 0.0
         return f"{self.groups} groups, {self.tokens} tokens ({per_s:.0f}/s busy)"
 

@@ -57,7 +57,7 @@ def summary_of(standing: Standing, totals: Totals) -> str:
     parts = [totals.earnings(), totals.outcomes(), totals.rate()]
     if totals.last_loss:
         parts.append(f"last loss: {totals.last_loss}")
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)
 
 
 def duration(s: float) -> str:
