@@ -34,11 +34,6 @@ from archipel.work.messages import Done
 
 logger = logging.getLogger("archipel.node")
 
-REFUSALS_TO_REJOIN = frozenset({"not-joined", "wrong-lab", "replayed-record"})
-NO_LAB = frozenset({"unexpected-answer", "http-error"})
-"""What something says that is no lab, or no lab's door."""
-REFUSALS_AT_JOINING = frozenset({"not-allowed", "malformed-record", "bad-signature"})
-"""Joining again would be refused again."""
 MIN_TRY_S = 1.0
 """A lease that is nearly over is still tried this long: clocks agree only so far."""
 STOPPED = "the operator stopped the node"
@@ -177,10 +172,9 @@ class Agent:
             await self._setbacks.troubled(f"the lab's key cannot be remembered: {error}")
             return
         except LabRefused as error:
-            if error.problem in REFUSALS_AT_JOINING:
+            if error.bars_from_joining:
                 raise NodeFailed(f"the lab does not take this node: {error}") from None
-            if error.problem in NO_LAB:
-                self._patience.no_lab(error)
+            self._patience.no_lab(error)
             await self._refused(error)
             return
         self._errands.forget_lab()
@@ -219,7 +213,7 @@ class Agent:
         except (WorkFailure, BlobError, OSError) as error:
             await self._failed(lease, error)
         except LabRefused as error:
-            fault: Fault | None = None if error.problem in REFUSALS_TO_REJOIN else "work"
+            fault: Fault | None = None if error.calls_for_joining else "work"
             self._lease = None
             await self._setbacks.lose(lease.grant, str(error), fault=fault)
             await self._refused(error)
@@ -289,7 +283,7 @@ class Agent:
         await self._setbacks.failed(lease.grant, failure_of(error))
 
     async def _refused(self, error: LabRefused) -> None:
-        self._joined = self._joined and error.problem not in REFUSALS_TO_REJOIN
+        self._joined = self._joined and not error.calls_for_joining
         await self._setbacks.refused(error)
 
     async def _close(self) -> None:

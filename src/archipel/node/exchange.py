@@ -51,6 +51,21 @@ class LabRefused(Exception):
         self.detail = detail
         self.status = status
 
+    @property
+    def is_no_labs(self) -> bool:
+        """Something answers that is no lab, or no lab's door."""
+        return self.problem in ("unexpected-answer", "http-error")
+
+    @property
+    def calls_for_joining(self) -> bool:
+        """The lab does not know this node, or no more as it was."""
+        return self.problem in ("not-joined", "wrong-lab", "replayed-record")
+
+    @property
+    def bars_from_joining(self) -> bool:
+        """Joining again would be refused again."""
+        return self.problem in ("not-allowed", "malformed-record", "bad-signature")
+
 
 def unreachable(url: str, error: Exception, limit_s: float | None = None) -> LabUnreachable:
     """No answer from `url`, or no whole one in `limit_s`; why, in words that people know."""

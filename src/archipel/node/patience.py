@@ -112,11 +112,13 @@ class Patience:
                 return result
 
     def no_lab(self, error: LabRefused) -> None:
-        """Something answers at the address and is no lab: the lab is as far away as if nothing did.
+        """If what answers at the address is no lab, the lab is as far away as if nothing did.
 
         Raises:
             NodeFailed: so for longer than the settings allow.
         """
+        if not error.is_no_labs:
+            return
         now_s = time.monotonic()
         if self._no_lab_since_s is None:
             self._no_lab_since_s = now_s
