@@ -34,7 +34,7 @@ COMMANDS = {
     "chat": ("chat", "Talk to a model directory"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
-    "bench": ("bench", "Measure: engine, sync, parity, staleness, peers"),
+    "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),
     "completion": ("completion", "Print the shell completion script"),
 }
 

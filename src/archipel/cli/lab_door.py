@@ -2,14 +2,25 @@
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from archipel.cli.doors import Mendable
+from archipel.cli.doors import KeyName, Mendable
 
 T = TypeVar("T")
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+EXPECT = click.option(
+    "--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab."
+)
+HEAD = click.option(
+    "--head",
+    "head_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="PATH",
+    help="A head of this lab from earlier: the ledger must have gone on from there.",
+)
 
 
 def ask_lab(question: Coroutine[Any, Any, T]) -> T:

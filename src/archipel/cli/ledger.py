@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from archipel.cli.doors import KeyName, LabUrl, Mendable, home_folder, mending, show
+from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
+from archipel.cli.lab_door import EXPECT, HEAD
 
 if TYPE_CHECKING:
     from archipel.cli.heads import EarlierHead
@@ -51,14 +52,8 @@ def command() -> None:
 )
 @click.option("--ledger", metavar="URL", help="The same as FILE.")
 @click.option("--home", type=click.Path(path_type=Path), help="The lab's folder [~/.archipel/lab].")
-@click.option("--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab.")
-@click.option(
-    "--head",
-    "head_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="PATH",
-    help="A head of this lab from earlier: the ledger must have gone on from there.",
-)
+@EXPECT
+@HEAD
 @click.option(
     "--save-head",
     "kept_path",

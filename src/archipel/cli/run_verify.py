@@ -9,13 +9,13 @@ import click
 
 from archipel.cli.doors import (
     DEFAULT_LAB_URL,
-    KeyName,
     LabUrl,
     Mendable,
     home_folder,
     mending,
     show,
 )
+from archipel.cli.lab_door import EXPECT, HEAD
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
@@ -50,14 +50,8 @@ class Updates(click.ParamType):
     "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
 )
 @click.option("--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one.")
-@click.option("--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab.")
-@click.option(
-    "--head",
-    "head_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="PATH",
-    help="A head of this lab from earlier (see `ledger replay`).",
-)
+@EXPECT
+@HEAD
 @click.option(
     "--secret-file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
