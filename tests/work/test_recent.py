@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from archipel.model.manifest import describe
@@ -133,6 +133,17 @@ works = st.tuples(
 
 
 @given(st.lists(works, max_size=40))
+@example(
+    [
+        ("run-1", "done"),
+        ("run-4", "half failed"),
+        ("run-0", "half failed"),
+        ("run-1", "unprepared"),
+        ("run-2", "half failed"),
+        ("run-3", "failed"),
+        ("run-1", "unprepared"),
+    ]
+)
 @settings(deadline=None, max_examples=200)
 def test_an_agent_never_takes_a_child_to_hold_weights_that_are_gone(
     story: list[tuple[str, str]],

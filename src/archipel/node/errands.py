@@ -232,8 +232,7 @@ class Errands:
         if needs.weights is None:
             return []
         name, target = run.opened.run, needs.weights
-        held = self._held[kind].get(name)
-        self._held[kind].put(name, -1 if held is None else held)  # the child counts works, too
+        held = self._held[kind].peek(name)  # it counts as used once the child begins
         lowest = min([target, *self._held_versions(name)])
         return await self._weights.chain(run.opened, -1 if held is None else held, target, lowest)
 
