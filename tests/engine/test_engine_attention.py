@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.attention import attend, round_up, window_granule
-from archipel.engine.fused import _Rotation
+from engine.engine_models import small_config
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -58,9 +59,10 @@ def test_key_windows_grow_by_no_more_than_a_product_needs(dim: int, queries: int
 def test_a_rotated_row_does_not_depend_on_where_it_lies(heads: int) -> None:
     torch.manual_seed(0)
     x, table = torch.randn(101, heads, 8), torch.randn(101, 2, 8)
-    together = _Rotation(table).of(x)
+    rotated = FloatArithmetic(small_config(), torch.float32, torch.device("cpu")).rotated
+    together = rotated(x, table)
     for row in range(0, 101, 7):
-        alone = _Rotation(table[row : row + 1]).of(x[row : row + 1])
+        alone = rotated(x[row : row + 1], table[row : row + 1])
         assert torch.equal(together[row : row + 1], alone)
 
 

@@ -5,34 +5,34 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.cache import CacheShape
-from archipel.engine.capacity import Capacity, Demand, EngineLimits, smallest_batch
+from archipel.engine.capacity import Capacity, Demand, EngineLimits
 from archipel.records.requests import InvalidRequest, Request
 from engine.engine_models import small_config
 
 CONFIG = small_config(max_position_embeddings=512)
-ONE = CacheShape(CONFIG.num_layers, 1, CONFIG.num_kv_heads, CONFIG.head_dim, 1).bytes_per_slot(
-    torch.float32
-)
+NUMBERS = FloatArithmetic(CONFIG, torch.float32, torch.device("cpu"))
+ONE = CacheShape(CONFIG.num_layers, 1, CONFIG.num_kv_heads, NUMBERS.planes, 1).bytes_per_slot
 demands = st.builds(Demand, st.integers(1, 600), st.integers(1, 16).map(lambda n: 32 * n))
 
 
 @settings(max_examples=300, deadline=None)
 @given(
     max_slots=st.integers(1, 300),
-    sequences_of_512=st.integers(smallest_batch(), 300),
+    sequences_of_512=st.integers(NUMBERS.min_rows(), 300),
     moments=st.lists(st.tuples(demands, st.floats(0, 1)), min_size=1, max_size=8),
 )
 def test_a_cache_keeps_its_limits_and_what_runs(
     max_slots: int, sequences_of_512: int, moments: list[tuple[Demand, float]]
 ) -> None:
     limits = EngineLimits(max_slots=max_slots, max_cache_bytes=sequences_of_512 * 512 * ONE)
-    capacity, held = Capacity(CONFIG, torch.float32, limits), None
+    capacity, held = Capacity(NUMBERS, limits), None
     for demand, share in moments:
         rows = 0 if held is None else int(share * held.num_slots)
         shape = capacity.shape(demand, held, rows)
         assert shape.num_slots * shape.length * ONE <= limits.max_cache_bytes
-        assert smallest_batch() <= shape.num_slots <= max(max_slots, smallest_batch())
+        assert NUMBERS.min_rows() <= shape.num_slots <= max(max_slots, NUMBERS.min_rows())
         assert rows <= shape.num_slots
         assert rows > 0 or shape.length >= demand.length
         assert shape is held or held is None or shape != held
@@ -40,13 +40,13 @@ def test_a_cache_keeps_its_limits_and_what_runs(
 
 
 def test_a_first_cache_is_as_small_as_what_is_asked() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    capacity = Capacity(NUMBERS, EngineLimits())
     shape = capacity.shape(Demand(8, 64), None, 0)
     assert (shape.num_slots, shape.length) == (8, 64)
 
 
 def test_a_cache_in_use_doubles() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    capacity = Capacity(NUMBERS, EngineLimits())
     held = capacity.shape(Demand(8, 64), None, 0)
     more = capacity.shape(Demand(9, 64), held, 8)
     longer = capacity.shape(Demand(9, 96), more, 9)
@@ -55,7 +55,7 @@ def test_a_cache_in_use_doubles() -> None:
 
 
 def test_a_cache_stays_as_it_is_while_it_just_serves() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    capacity = Capacity(NUMBERS, EngineLimits())
     held = capacity.shape(Demand(8, 64), None, 0)
     for demand in (Demand(8, 64), Demand(5, 64), Demand(8, 32), Demand(1, 32)):
         for rows in (0, 1, 8):
@@ -63,7 +63,7 @@ def test_a_cache_stays_as_it_is_while_it_just_serves() -> None:
 
 
 def test_what_suffices_is_not_doubled() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    capacity = Capacity(NUMBERS, EngineLimits())
     held = capacity.shape(Demand(8, 64), None, 0)
     longer = capacity.shape(Demand(8, 96), held, 8)
     assert (longer.num_slots, longer.length) == (8, 128), "only positions were wanting"
@@ -72,13 +72,13 @@ def test_what_suffices_is_not_doubled() -> None:
 
 
 def test_a_cache_never_doubles_beyond_the_models_last_position() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    capacity = Capacity(NUMBERS, EngineLimits())
     held = capacity.shape(Demand(8, 320), None, 0)
     assert capacity.shape(Demand(8, 352), held, 8).length == 512
 
 
 def test_an_idle_cache_is_made_exactly_as_asked() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits())
+    capacity = Capacity(NUMBERS, EngineLimits())
     held = capacity.shape(Demand(8, 64), None, 0)
     shape = capacity.shape(Demand(9, 96), held, 0)
     assert (shape.num_slots, shape.length) == (9, 96)
@@ -89,8 +89,8 @@ def request_of(num_prompt: int, num_new: int, token: int = 0) -> Request:
 
 
 def test_exactly_what_fits_is_accepted_and_one_more_is_refused() -> None:
-    least = smallest_batch()
-    roomy = Capacity(CONFIG, torch.float32, EngineLimits())
+    least = NUMBERS.min_rows()
+    roomy = Capacity(NUMBERS, EngineLimits())
     roomy.check(request_of(500, 12))
     roomy.check(request_of(1, 511, CONFIG.vocab_size - 1))
     for num_new, token in ((512, 0), (5, CONFIG.vocab_size), (5, -1)):
@@ -99,7 +99,7 @@ def test_exactly_what_fits_is_accepted_and_one_more_is_refused() -> None:
     length = roomy.length_of(request_of(500, 12))
     for short_by, is_refused in ((0, False), (1, True)):
         limits = EngineLimits(max_cache_bytes=least * length * ONE - short_by)
-        tight = Capacity(CONFIG, torch.float32, limits)
+        tight = Capacity(NUMBERS, limits)
         if is_refused:
             with pytest.raises(InvalidRequest, match=f"expected at least {least}"):
                 tight.check(request_of(500, 12))
@@ -108,7 +108,7 @@ def test_exactly_what_fits_is_accepted_and_one_more_is_refused() -> None:
 
 
 def test_a_long_request_waits_until_few_enough_run() -> None:
-    capacity = Capacity(CONFIG, torch.float32, EngineLimits(max_cache_bytes=8 * 512 * ONE))
+    capacity = Capacity(NUMBERS, EngineLimits(max_cache_bytes=8 * 512 * ONE))
     held = capacity.shape(Demand(64, 64), None, 0)
     assert held.num_slots == 64
     assert capacity.shape(Demand(64, 512), held, 9) is held

@@ -1,17 +1,23 @@
-"""Keys and values of every sequence that is being generated.
+"""What is kept of every sequence that is being generated: keys and values, in planes.
 
 One slot is one sequence, contiguous; position p of a sequence is column p of its slot, so the
-order of every sum over keys follows from the sequence alone. Keys are stored transposed, because
-a decode step reads them as the right-hand side of a product and must not copy them.
+order of every sum over keys follows from the sequence alone. What `Arithmetic.planes` has as columns is
+stored transposed, because a decode step reads it as the right-hand side of a product and must not copy it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from archipel.engine.arithmetic import Plane
+
 _LINE = 16
 """Elements added to lengths that would put all rows of a head on the same cache sets."""
+
+Window = tuple[Tensor, ...]
+"""One tensor for each plane."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +27,23 @@ class CacheShape:
     num_layers: int
     num_slots: int
     num_kv_heads: int
-    head_dim: int
+    planes: tuple[Plane, ...]
     length: int
     """Positions per slot."""
 
-    def bytes_per_slot(self, dtype: torch.dtype) -> int:
+    @property
+    def bytes_per_slot(self) -> int:
         """Memory of one slot over all layers."""
-        per_position = 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
-        return per_position * self.length
+        per_position = sum(plane.bytes for plane in self.planes)
+        return self.num_layers * self.num_kv_heads * per_position * self.length
 
 
 class Cache:
-    """Per layer, keys (slots, Hkv, D, length) and values (slots, Hkv, length, D)."""
+    """Per layer and plane (slots, Hkv, length, width), or (slots, Hkv, width, length)."""
 
-    def __init__(self, shape: CacheShape, dtype: torch.dtype, device: torch.device) -> None:
-        self._dtype, self._device = dtype, device
-        layers = [self._blank(shape) for _ in range(shape.num_layers)]
-        self.keys = [keys for keys, _ in layers]
-        self.values = [values for _, values in layers]
+    def __init__(self, shape: CacheShape, device: torch.device) -> None:
+        self.device = device
+        self.layers = [self._blank(shape) for _ in range(shape.num_layers)]
         self._take(shape)
 
     def reshape(self, shape: CacheShape, rows: int) -> None:
@@ -48,35 +53,38 @@ class Cache:
         """
         length = min(shape.length, self.shape.length)
         for layer in range(shape.num_layers):
-            keys, values = self._blank(shape)
-            keys[:rows, :, :, :length] = self.keys[layer][:rows, :, :, :length]
-            values[:rows, :, :length] = self.values[layer][:rows, :, :length]
-            self.keys[layer], self.values[layer] = keys, values
+            blank = self._blank(shape)
+            for plane, new, old in zip(shape.planes, blank, self.layers[layer], strict=True):
+                _cut(plane, new, length)[:rows] = _cut(plane, old, length)[:rows]
+            self.layers[layer] = blank
         self._take(shape)
 
-    def _blank(self, shape: CacheShape) -> tuple[Tensor, Tensor]:
-        slots, heads, dim = shape.num_slots, shape.num_kv_heads, shape.head_dim
-        length = _padded(shape)
+    def _blank(self, shape: CacheShape) -> Window:
         # Zeros, not empty: masked positions are multiplied by 0, and 0 x NaN is NaN.
-        keys = torch.zeros((slots, heads, dim, length), dtype=self._dtype, device=self._device)
-        values = torch.zeros((slots, heads, length, dim), dtype=self._dtype, device=self._device)
-        return keys, values
+        return tuple(
+            torch.zeros(_extent(shape, plane), dtype=plane.dtype, device=self.device)
+            for plane in shape.planes
+        )
 
     def _take(self, shape: CacheShape) -> None:
         self.shape = shape
         self._windows_of = (0, 0)
-        self._windows: list[tuple[Tensor, Tensor]] = []
-        slots, heads = shape.num_slots, shape.num_kv_heads
-        rows = torch.arange(slots * heads * shape.head_dim, device=self._device) * _padded(shape)
-        self._key_rows_SHD = rows.view(slots, -1)
-        self._value_rows_SH = rows[: slots * heads].view(slots, heads)
+        self._windows: list[Window] = []
+        self._first_places = [self._places(shape, plane) for plane in shape.planes]
 
-    def window(self, layer: int, first: int, end: int, length: int) -> tuple[Tensor, Tensor]:
-        """Views of slots [first, end): keys (n * Hkv, D, length), values (n * Hkv, length, D)."""
-        keys = self.keys[layer][first:end, :, :, :length].flatten(0, 1)
-        return keys, self.values[layer][first:end, :, :length].flatten(0, 1)
+    def _places(self, shape: CacheShape, plane: Plane) -> Tensor:
+        """Where position 0 of each slot is written: (slots, Hkv), or (slots, Hkv * width)."""
+        per_head = 1 if plane.by_position else plane.width
+        count = shape.num_slots * shape.num_kv_heads * per_head
+        rows = torch.arange(count, device=self.device) * _padded(shape)
+        return rows.view(shape.num_slots, -1)
 
-    def windows(self, rows: int, length: int) -> list[tuple[Tensor, Tensor]]:
+    def window(self, layer: int, first: int, end: int, length: int) -> Window:
+        """Views of slots [first, end): (n * Hkv, length, width) or (n * Hkv, width, length)."""
+        planes = zip(self.shape.planes, self.layers[layer], strict=True)
+        return tuple(_cut(plane, held, length)[first:end].flatten(0, 1) for plane, held in planes)
+
+    def windows(self, rows: int, length: int) -> list[Window]:
         """`window` of slots 0 .. rows-1 at every layer; kept, as it rarely changes."""
         if self._windows_of != (rows, length):
             self._windows_of = (rows, length)
@@ -84,41 +92,64 @@ class Cache:
             self._windows = [self.window(layer, 0, rows, length) for layer in layers]
         return self._windows
 
-    def decode_places(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
+    def decode_places(self, positions_B: Tensor) -> Window:
         """Flat places of position `positions_B[b]` in slot b, for `append` at any layer."""
-        rows = positions_B.shape[0]
-        keys = self._key_rows_SHD[:rows] + positions_B.unsqueeze(1)
-        values = self._value_rows_SH[:rows] + positions_B.unsqueeze(1)
-        return keys.view(-1), values.view(-1)
+        rows, positions_B1 = positions_B.shape[0], positions_B.unsqueeze(1)
+        return tuple((first[:rows] + positions_B1).view(-1) for first in self._first_places)
 
-    def append(self, layer: int, k: Tensor, v: Tensor, places: tuple[Tensor, Tensor] | int) -> None:
-        """Write one position of slots 0..B-1 from k and v (B, Hkv, D).
+    def append(self, layer: int, held: Sequence[Tensor], places: Window | int) -> None:
+        """Write one position of slots 0..B-1: each plane's part (B, Hkv, width).
 
         `places` comes from `decode_places`, or is the position when all slots share it.
         """
-        keys, values = self.keys[layer], self.values[layer]
-        if isinstance(places, int):
-            rows = k.shape[0]
-            keys[:rows, :, :, places] = k
-            values[:rows, :, places] = v
-            return
-        keys.view(-1).index_copy_(0, places[0], k.reshape(-1))
-        values.view(-1, self.shape.head_dim).index_copy_(
-            0, places[1], v.reshape(-1, self.shape.head_dim)
+        each = enumerate(zip(self.shape.planes, self.layers[layer], held, strict=True))
+        for index, (plane, kept, part) in each:
+            if isinstance(places, int):
+                rows = part.shape[0]
+                if plane.by_position:
+                    kept[:rows, :, places] = part
+                else:
+                    kept[:rows, :, :, places] = part
+                continue
+            part = part.to(plane.dtype)
+            if plane.by_position:
+                flat = part.reshape(-1, plane.width)
+                kept.view(-1, plane.width).index_copy_(0, places[index], flat)
+            else:
+                kept.view(-1).index_copy_(0, places[index], part.reshape(-1))
+
+    def laid(self, held: Sequence[Tensor]) -> Window:
+        """Parts (n, R, Hkv, width) of R positions as the planes have them, beside one another."""
+        return tuple(
+            (part.transpose(1, 2) if plane.by_position else part.permute(0, 2, 3, 1))
+            .contiguous()
+            .to(plane.dtype)
+            for plane, part in zip(self.shape.planes, held, strict=True)
         )
 
-    def write(self, layer: int, k: Tensor, v: Tensor, slots: Tensor, start: int) -> None:
-        """Write k (n, Hkv, D, R) and v (n, Hkv, R, D) at positions [start, start + R) of n slots."""
-        end = start + k.shape[-1]
-        self.keys[layer][:, :, :, start:end].index_copy_(0, slots, k)
-        self.values[layer][:, :, start:end].index_copy_(0, slots, v)
+    def write(self, layer: int, laid: Window, owners: Tensor, slots: Tensor, start: int) -> None:
+        """Write R positions from `start` on: slot `slots[i]` gets row `owners[i]` of each of `laid`."""
+        for plane, kept, part in zip(self.shape.planes, self.layers[layer], laid, strict=True):
+            axis = 2 if plane.by_position else 3
+            room = kept.narrow(axis, start, part.shape[axis])
+            room.index_copy_(0, slots, part.index_select(0, owners))
 
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         """Copy the first `length` positions of slots `sources` over slots `targets`."""
-        for keys, values in zip(self.keys, self.values, strict=True):
-            live_keys, live_values = keys[:, :, :, :length], values[:, :, :length]
-            live_keys.index_copy_(0, targets, live_keys.index_select(0, sources))
-            live_values.index_copy_(0, targets, live_values.index_select(0, sources))
+        for layer in self.layers:
+            for plane, kept in zip(self.shape.planes, layer, strict=True):
+                live = _cut(plane, kept, length)
+                live.index_copy_(0, targets, live.index_select(0, sources))
+
+
+def _cut(plane: Plane, kept: Tensor, length: int) -> Tensor:
+    """The first `length` positions."""
+    return kept[:, :, :length] if plane.by_position else kept[..., :length]
+
+
+def _extent(shape: CacheShape, plane: Plane) -> tuple[int, ...]:
+    rows = (_padded(shape), plane.width)
+    return (shape.num_slots, shape.num_kv_heads, *(rows if plane.by_position else rows[::-1]))
 
 
 def _padded(shape: CacheShape) -> int:

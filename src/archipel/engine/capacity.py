@@ -8,15 +8,10 @@ Law: pure; what is sampled never depends on the shape chosen here.
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
+from archipel.engine.arithmetic import Arithmetic
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import CacheShape
-from archipel.model.config import DecoderConfig
 from archipel.records.requests import InvalidRequest, Request
-
-MIN_ROWS = 4
-"""Fewer rows make BLAS choose kernels that sum in another order."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,9 @@ class Demand:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What cache can be had for one architecture."""
+    """What cache can be had for one architecture and its arithmetic."""
 
-    config: DecoderConfig
-    dtype: torch.dtype
+    arithmetic: Arithmetic
     limits: EngineLimits
 
     def check(self, request: Request) -> None:
@@ -53,7 +47,10 @@ class Capacity:
         Raises:
             InvalidRequest: a token outside the vocabulary, or longer than model or cache allow.
         """
-        limit, vocabulary = self.config.max_position_embeddings, self.config.vocab_size
+        limit, vocabulary = (
+            self.arithmetic.config.max_position_embeddings,
+            self.arithmetic.config.vocab_size,
+        )
         total = len(request.prompt) + request.max_new_tokens
         if total > limit:
             raise InvalidRequest(
@@ -65,7 +62,7 @@ class Capacity:
                 f"request {request.key!r:.80}: prompt has a token outside 0..{vocabulary - 1}; "
                 "encode it with this model's tokenizer"
             )
-        affordable, least = self._affordable(self.length_of(request)), smallest_batch()
+        affordable, least = self._affordable(self.length_of(request)), self._least
         if affordable < least:
             raise InvalidRequest(
                 f"request {request.key!r:.80}: {total} positions leave room for {affordable} sequences in "
@@ -93,19 +90,26 @@ class Capacity:
             return self._geometry(slots, length)
         roomy = held.length
         if length > roomy:
-            roomy = max(length, min(2 * roomy, self._rounded(self.config.max_position_embeddings)))
+            roomy = max(
+                length,
+                min(2 * roomy, self._rounded(self.arithmetic.config.max_position_embeddings)),
+            )
         if self._most_slots(roomy) >= slots:
             length = roomy
         spare = held.num_slots if held.num_slots >= slots else 2 * held.num_slots
         slots = max(slots, min(spare, self._most_slots(length)))
         return self._geometry(slots, length) if slots >= rows else held
 
+    @property
+    def _least(self) -> int:
+        return self.arithmetic.min_rows()
+
     def _slots(self, demand: Demand) -> int:
         wanted = min(demand.num_sequences, self._most_slots(demand.length))
-        return max(smallest_batch(), wanted)
+        return max(self._least, wanted)
 
     def _most_slots(self, length: int) -> int:
-        return min(max(smallest_batch(), self.limits.max_slots), self._affordable(length))
+        return min(max(self._least, self.limits.max_slots), self._affordable(length))
 
     def _affordable(self, length: int) -> int:
         return self.limits.max_cache_bytes // (length * self._bytes_per_position)
@@ -115,19 +119,15 @@ class Capacity:
 
     @cached_property
     def _bytes_per_position(self) -> int:
-        return self._geometry(1, 1).bytes_per_slot(self.dtype)
+        return self._geometry(1, 1).bytes_per_slot
 
     @cached_property
     def _granule(self) -> int:
-        config = self.config
+        config = self.arithmetic.config
         return window_granule(config.head_dim, config.num_heads // config.num_kv_heads)
 
     def _geometry(self, slots: int, length: int) -> CacheShape:
-        config = self.config
-        return CacheShape(config.num_layers, slots, config.num_kv_heads, config.head_dim, length)
-
-
-def smallest_batch() -> int:
-    """Fewest rows that a product may have on this machine."""
-    # With fewer matrices than threads, BLAS would split one of them into too few rows.
-    return max(MIN_ROWS, torch.get_num_threads())
+        config = self.arithmetic.config
+        return CacheShape(
+            config.num_layers, slots, config.num_kv_heads, self.arithmetic.planes, length
+        )

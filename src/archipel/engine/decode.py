@@ -6,7 +6,8 @@ other rows nor the width of the window can change (see `attention`).
 
 from torch import Tensor
 
-from archipel.engine.attention import attend, round_up, window_granule
+from archipel.engine.attention import round_up, window_granule
+from archipel.engine.cache import Window
 from archipel.engine.machinery import Machinery
 
 
@@ -24,19 +25,18 @@ def decode(
         bias = machinery.mask(positions_B, window)[:, None, None, :]
         bias = bias.expand(rows, heads, group, window).reshape(-1, group, window)
         rotations = machinery.rotations.index_select(0, positions_B)
-        places: int | tuple[Tensor, Tensor] = cache.decode_places(positions_B)
+        places: int | Window = cache.decode_places(positions_B)
     else:
         # One row of everything serves all: same numbers, fewer and smaller operations.
         window = round_up(shared_position + 1, window_granule(dim, group))
         bias = machinery.mask_row(shared_position, window)
         rotations = machinery.rotations[shared_position : shared_position + 1]
         places = shared_position
-    windows = cache.windows(rows, window)
+    windows, numbers = cache.windows(rows, window), machinery.decoder.arithmetic
 
     def attend_cached(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        cache.append(layer, k, v, places)
-        q = q.reshape(-1, group, dim)
-        return attend(q, *windows[layer], bias, machinery.scale).view(rows, -1)
+        cache.append(layer, numbers.held(k, v), places)
+        return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
     x = machinery.decoder.forward(tokens_B, rotations, attend_cached)
     return machinery.decoder.logits(x)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
 from archipel.engine.capacity import Capacity, EngineLimits
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.generation import Generation
@@ -55,12 +56,12 @@ class LocalEngine:
         dtype: torch.dtype = torch.float32,
         device: str = "cpu",
         limits: EngineLimits | None = None,
+        arithmetic: Arithmetic | None = None,
     ) -> None:
-        """Products compute in `dtype`; fp32 holds bf16 weights exactly."""
+        """Products compute in `dtype`; fp32 holds bf16 weights exactly. `arithmetic` replaces both."""
         self.config = config
-        self._dtype = dtype
-        self._device = torch.device(device)
-        self._capacity = Capacity(config, dtype, limits or EngineLimits())
+        floats = FloatArithmetic(config, dtype, torch.device(device))
+        self._capacity = Capacity(arithmetic or floats, limits or EngineLimits())
         self._generation: Generation | None = None
         self._num_tickets = 0
 
@@ -77,9 +78,9 @@ class LocalEngine:
                 "requests are waiting or running on the present weights; "
                 "step until has_work is false, or cancel them, and load again"
             )
-        decoder = FusedDecoder(self.config, state, self._dtype, self._device)
+        decoder = FusedDecoder(self.config, state, self._capacity.arithmetic)
         if self._generation is None:
-            self._generation = Generation(self._capacity, decoder, self._device)
+            self._generation = Generation(self._capacity, decoder)
         else:
             self._generation.use(decoder)
 

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from archipel.engine.cache import Cache
-from archipel.engine.capacity import Capacity, Demand, smallest_batch
+from archipel.engine.capacity import Capacity, Demand
 from archipel.engine.decode import decode
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
 from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
-from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission, Scheduler
 from archipel.engine.slots import Slots
 from archipel.records.requests import Request
@@ -40,8 +39,9 @@ class _Open:
 class Generation:
     """Serves requests by ticket, on one network at a time."""
 
-    def __init__(self, capacity: Capacity, decoder: FusedDecoder, device: torch.device) -> None:
-        self._capacity, self._decoder, self._device = capacity, decoder, device
+    def __init__(self, capacity: Capacity, decoder: FusedDecoder) -> None:
+        self._capacity, self._decoder = capacity, decoder
+        self._device = capacity.arithmetic.device
         self._machinery: Machinery | None = None
         self._begin()
 
@@ -110,12 +110,14 @@ class Generation:
         if rows == 0:
             self._slots = Slots(shape.num_slots)
             self._scheduler.resize(shape.num_slots)
-        same_rows = held is not None and (rows > 0 or held.min_rows == smallest_batch())
+        same_rows = held is not None and (
+            rows > 0 or held.min_rows == self._capacity.arithmetic.min_rows()
+        )
         if held is not None and same_rows and held.cache.shape == shape:
             return held
         if held is None or rows == 0:
             self._machinery = held = None  # the old cache goes before the new one comes
-            cache = Cache(shape, self._capacity.dtype, self._device)
+            cache = Cache(shape, self._device)
         else:
             cache = held.cache
             cache.reshape(shape, rows)
@@ -125,7 +127,7 @@ class Generation:
 
     def _run_on(self, cache: Cache) -> Machinery:
         limit = self._capacity.limits.max_prefill_tokens
-        self._machinery = assemble(self._decoder, cache, smallest_batch(), limit)
+        self._machinery = assemble(self._decoder, cache, limit)
         return self._machinery
 
     def _read(self, machinery: Machinery, admissions: list[Admission]) -> Events:
@@ -154,7 +156,8 @@ class Generation:
         return self._collect(living, drawn[living], logprobs[living])
 
     def _sample(self, logits: Tensor, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        tokens, logprobs = sample(logits, self._slots.draw(slots, self._device))
+        draw = self._slots.draw(slots, self._device)
+        tokens, logprobs = self._decoder.arithmetic.sample(logits, draw)
         return tokens.cpu().numpy(), logprobs.cpu().numpy()
 
     def _collect(self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray) -> Events:

@@ -19,7 +19,7 @@ class Machinery:
     decoder: FusedDecoder
     cache: Cache
     rotations: Tensor
-    """(cache length, 2, D): see `FusedDecoder.rotations`."""
+    """(cache length, 2, D): see `Arithmetic.rotations`."""
     columns: Tensor
     """0 .. cache length - 1."""
     ramp: Tensor
@@ -48,11 +48,6 @@ class Machinery:
         """D."""
         return self.decoder.config.head_dim
 
-    @property
-    def scale(self) -> float:
-        """Of the scores."""
-        return float(self.head_dim**-0.5)
-
     def mask(self, last_seen_N: Tensor, window: int) -> Tensor:
         """(N, window): 0 up to each row's last visible position, -inf after it."""
         starts_N1 = (self.cache.shape.length - 1 - last_seen_N).unsqueeze(1)
@@ -63,19 +58,17 @@ class Machinery:
         return self.ramp.narrow(0, self.cache.shape.length - 1 - last_seen, window)
 
 
-def assemble(
-    decoder: FusedDecoder, cache: Cache, min_rows: int, max_prefill_tokens: int
-) -> Machinery:
+def assemble(decoder: FusedDecoder, cache: Cache, max_prefill_tokens: int) -> Machinery:
     """Tables for every position of the cache, beside what they belong to."""
-    length, device = cache.shape.length, cache.keys[0].device
-    ramp = torch.zeros(2 * length, dtype=decoder.dtype, device=device)
+    length, numbers = cache.shape.length, decoder.arithmetic
+    ramp = torch.zeros(2 * length, dtype=numbers.dtype, device=cache.device)
     ramp[length:] = -torch.inf
     return Machinery(
         decoder=decoder,
         cache=cache,
-        rotations=decoder.rotations(length),
-        columns=torch.arange(length, device=device),
+        rotations=numbers.rotations(length),
+        columns=torch.arange(length, device=cache.device),
         ramp=ramp,
-        min_rows=min_rows,
+        min_rows=numbers.min_rows(),
         max_prefill_tokens=max_prefill_tokens,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archipel.engine.attention import attend, round_up
+from archipel.engine.attention import round_up
 from archipel.engine.machinery import Machinery
 
 GRANULE = 8
@@ -100,22 +100,17 @@ class _Block:
         num, rows = len(self._batch), self._padded
         heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
         q, k, v = (self._pad(part) for part in qkv)
-        keys = k.view(num, rows, heads, dim).permute(0, 2, 3, 1).contiguous()
-        values = v.view(num, rows, heads, dim).transpose(1, 2).contiguous()
-        cache.write(
-            layer,
-            keys.index_select(0, self._owners),
-            values.index_select(0, self._owners),
-            self._slots,
-            self._start,
-        )
-        seen = (keys.flatten(0, 1), values.flatten(0, 1))
+        numbers = machinery.decoder.arithmetic
+        apart = (num, rows, heads, dim)
+        laid = cache.laid(numbers.held(k.view(apart), v.view(apart)))
+        cache.write(layer, laid, self._owners, self._slots, self._start)
+        seen = tuple(part.flatten(0, 1) for part in laid)
         if self._start:
             first = self._batch[0].slots[0]
             seen = cache.window(layer, first, first + 1, self._start + rows)
         q = q.view(num, rows, heads, group, dim).transpose(1, 2)
         q = q.reshape(num * heads, rows * group, dim)
-        mixed = attend(q, *seen, bias, machinery.scale).view(num, heads, rows, group, dim)
+        mixed = numbers.attend(q, seen, bias).view(num, heads, rows, group, dim)
         mixed = mixed.transpose(1, 2).reshape(num * rows, heads * group * dim)
         if self._packing is None:
             return mixed

@@ -1,0 +1,66 @@
+"""Attention of the exact contract (clause 6), over cached integers.
+
+What is kept of a position and key head: its key and value as integers, and the scale of each. Narrow
+integers multiply in f32, wide ones in f64: either holds every partial sum exactly.
+"""
+
+import torch
+from torch import Tensor
+
+from archipel.engine.exact.rows import number, quantise, scale_of
+from archipel.engine.exact.tables import STEPS_PER_UNIT, tables
+from archipel.engine.exact.variants import Variant
+
+_END = 16 * STEPS_PER_UNIT
+CHUNK = 128
+"""Keys whose narrow weighted values are summed in f32: 128 x 127 x 1023 < 2^24."""
+
+
+class ExactAttention:
+    """Queries over keys and values, for one variant."""
+
+    def __init__(self, variant: Variant, device: torch.device) -> None:
+        self._top, self._weight_top = variant.attention_top, variant.attention_weight_top
+        self._wide = variant.wide_attention
+        self.dtype = torch.float64 if self._wide else torch.float32
+        """What integers multiply in."""
+        self._exp = torch.from_numpy(tables().exp).to(device).float()
+
+    def held(self, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        """Integers and scales of keys and values (..., D): (k, s_k, v, s_v), scales (..., 1)."""
+        (key, key_m), (value, value_m) = quantise(k, self._top), quantise(v, self._top)
+        # A row with an infinity keeps a scale that is no number: as an integer it would look sound.
+        scales = [scale_of(m.add_(m * 0), self._top) for m in (key_m, value_m)]
+        return key, scales[0], value, scales[1]
+
+    def __call__(self, q: Tensor, seen: tuple[Tensor, ...], bias: Tensor, scale: Tensor) -> Tensor:
+        """Q (N, R, D) over keys (N, D, L), scales (N, 1, L), values (N, L, D), scales (N, 1, L).
+
+        bias (N or 1, R, L) is 0 where a query may look and -inf elsewhere; scale is t. -> (N, R, D).
+        """
+        keys, key_scales, values, value_scales = seen
+        query, m = quantise(q, self._top)
+        scores = torch.bmm(query.to(self.dtype), keys.to(self.dtype)).float()
+        scores.mul_(scale_of(m, self._top).mul_(scale)).mul_(key_scales).add_(bias)
+        scores.sub_(scores.amax(-1, keepdim=True))
+        places = torch.fmin(scores.mul_(-STEPS_PER_UNIT), number(_END, scores.dtype, scores.device))
+        places = places.round_().to(torch.int32).view(-1)
+        exp = self._exp.index_select(0, places).view(scores.shape)
+        total = exp.sum(-1, keepdim=True, dtype=torch.float64).float()
+        weights = exp.mul_(value_scales)
+        largest = weights.amax(-1, keepdim=True)
+        top = number(self._weight_top, weights.dtype, weights.device)
+        weights.mul_(torch.div(top, largest)).round_()
+        mixed = self._mixed(weights, values)
+        return mixed.mul_(torch.div(largest, total.mul_(top)))
+
+    def _mixed(self, weights: Tensor, values: Tensor) -> Tensor:
+        weights, values = weights.to(self.dtype), values.to(self.dtype)
+        length = weights.shape[-1]
+        if self._wide or length <= CHUNK:
+            return torch.bmm(weights, values).float()
+        mixed = torch.bmm(weights[..., :CHUNK], values[:, :CHUNK]).double()
+        for start in range(CHUNK, length, CHUNK):
+            end = min(start + CHUNK, length)
+            mixed.add_(torch.bmm(weights[..., start:end], values[:, start:end]))
+        return mixed.float()

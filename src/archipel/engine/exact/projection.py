@@ -1,0 +1,72 @@
+"""A linear layer of the exact contract (clause 3)."""
+
+import torch
+from torch import Tensor
+
+from archipel.engine.exact.backends import choose
+from archipel.engine.exact.rows import Rows, digits, number, quantise, rows_of, scale_of
+from archipel.engine.exact.tables import SIGMOID_REACH, SIGMOID_STEPS, tables
+from archipel.engine.exact.variants import BASE, DIGIT, Variant
+
+
+class ExactProjection:
+    """x (N, in) -> (N, out), with what follows it; x is f32, or rows that were quantised already."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, variant: Variant) -> None:
+        """Quantise and lay out a weight (out, in).
+
+        Raises:
+            NoBackend: too many inputs, or a machine without exact products.
+        """
+        outputs, inputs = weight.shape
+        self._variant = variant
+        q, m = quantise(weight.float(), variant.weight_top)
+        self._scale = scale_of(m, DIGIT).view(-1)
+        self._bias = None if bias is None else bias.float()
+        largest = BASE if variant.activation_digits == 1 else DIGIT
+        backend = choose(inputs, outputs, largest, weight.device)
+        parts = (q,) if variant.weight_digits == 1 else digits(q)
+        self._parts = [backend.pack(part.to(torch.int8), largest) for part in parts]
+
+    def __call__(self, x: Tensor | Rows) -> Tensor:
+        """X W^T + b."""
+        rows = x if isinstance(x, Rows) else rows_of(x, self._variant.activation_top)
+        y = self._product(rows).mul_(self._scale).mul_(rows.scale)
+        return y if self._bias is None else y.add_(self._bias)
+
+    def silu(self, x: Tensor | Rows) -> Tensor:
+        """Silu(x W^T + b)."""
+        y = self(x)
+        reach = number(SIGMOID_REACH, y.dtype, y.device)
+        place = torch.fmax(torch.fmin(y * SIGMOID_STEPS, reach), -reach).round_().add_(reach)
+        table = sigmoids(y.device)
+        return y.mul_(table.index_select(0, place.to(torch.int32).view(-1)).view(y.shape))
+
+    def plus(self, x: Tensor | Rows, other: Tensor) -> Tensor:
+        """X W^T + b + other."""
+        return self(x).add_(other)
+
+    def times(self, x: Tensor | Rows, other: Tensor) -> Tensor:
+        """(x W^T + b) * other, elementwise."""
+        return self(x).mul_(other)
+
+    def _product(self, rows: Rows) -> Tensor:
+        num = rows.num_rows
+        stacked = rows.stacked(self._parts[0].form)
+        y = self._parts[0].times(stacked)
+        if rows.num_digits == 2:
+            y, low = y[:num].mul_(BASE), y[num:]
+            y.add_(low)
+        if len(self._parts) == 2:
+            y.add_(self._parts[1].times(stacked[:num]))
+        return y
+
+
+_SIGMOIDS: dict[torch.device, Tensor] = {}
+
+
+def sigmoids(device: torch.device) -> Tensor:
+    """S of clause 9.2."""
+    if device not in _SIGMOIDS:
+        _SIGMOIDS[device] = torch.from_numpy(tables().sigmoid).to(device)
+    return _SIGMOIDS[device]

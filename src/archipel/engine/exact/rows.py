@@ -1,0 +1,90 @@
+"""Rows as integers: one scale for a row, one or two digits for a number (clauses 1.4, 1.5, 4.1).
+
+Shapes: a row is the last dimension.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from archipel.engine.exact.variants import BASE
+
+SMALLEST = 2.0**-60
+"""Below this, a row counts as zeros."""
+_NORM_TOP = 32767
+
+Form = Literal["floats", "bytes"]
+
+
+@cache
+def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A constant as a tensor.
+
+    A plain number divided by a tensor would be the reciprocal, rounded, times the number; and some
+    devices divide by a plain number in the same way.
+    """
+    return torch.tensor(value, dtype=dtype, device=device)
+
+
+def quantise(x: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Integers within -top .. top, held as f32 like `x`, and the largest magnitude m (..., 1)."""
+    m = x.abs().amax(-1, keepdim=True).clamp_min_(SMALLEST)
+    return (x * torch.div(number(top, x.dtype, x.device), m)).round_(), m
+
+
+def scale_of(m: Tensor, top: int) -> Tensor:
+    """What one step of a row's integers is worth."""
+    return torch.div(m, number(top, m.dtype, m.device))
+
+
+def digits(q: Tensor) -> tuple[Tensor, Tensor]:
+    """High and low digit of integers within -8001 .. 8001."""
+    base = number(BASE, q.dtype, q.device)
+    high = torch.div(q, base).round_()
+    return high, q - high * base
+
+
+def inverse_rms(x: Tensor, epsilon: Tensor) -> Tensor:
+    """1 / root mean square of each row, (..., 1) f32; epsilon is an f64 number."""
+    q, m = quantise(x, _NORM_TOP)
+    squares = q.double().square_().sum(-1, keepdim=True)  # integers below 2^53: any order
+    unit = scale_of(m.double(), _NORM_TOP)
+    mean = squares.mul_(unit * unit).div_(number(x.shape[-1], torch.float64, x.device))
+    root = mean.add_(epsilon).sqrt_()
+    return torch.div(number(1.0, torch.float64, x.device), root).float()
+
+
+@dataclass
+class Rows:
+    """N rows of K activations, ready for a product; several products may share them."""
+
+    q: Tensor
+    """(N, K) f32 integers."""
+    scale: Tensor
+    """(N, 1) f32."""
+    num_digits: int
+    _stacked: dict[Form, Tensor] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return self.q.shape[0]
+
+    def stacked(self, form: Form) -> Tensor:
+        """High digits above low digits, (digits * N, K): `floats`, or `bytes` (each digit + 128, u8)."""
+        if form not in self._stacked:
+            if form == "bytes":
+                self._stacked[form] = (self.stacked("floats") + 128).to(torch.uint8)
+            else:
+                self._stacked[form] = self.q if self.num_digits == 1 else torch.cat(digits(self.q))
+        return self._stacked[form]
+
+
+def rows_of(x: Tensor, top: int, factor: Tensor | None = None) -> Rows:
+    """Quantise activations; `factor` (N, 1) is folded into their scale."""
+    q, m = quantise(x, top)
+    scale = scale_of(m, top)
+    return Rows(q, scale if factor is None else scale * factor, 1 if top == BASE else 2)
