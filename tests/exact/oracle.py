@@ -192,13 +192,18 @@ def rotated(heads: Floats, c: Floats, s: Floats) -> Floats:
 # 6. Attention.
 
 
+def score_scale(D: int) -> np.float32:
+    """6.2: `t`."""
+    return (f64(1) / np.sqrt(f64(D))).astype(f32)
+
+
 @np.errstate(over="ignore")
 def attention(
     query: Quantised, keys: Quantised, values: Quantised, variant: Variant
 ) -> tuple[Integers, Floats]:
     """6.2 to 6.5: one query (D), keys and values (J, D) -> the integers `g` (J) and the results (D)."""
     (q, s_q), (k, s_k), (v, s_v) = query, keys, values
-    t = (f64(1) / np.sqrt(f64(len(q)))).astype(f32)
+    t = score_scale(len(q))
     a = finite((q * k).sum(-1).astype(f32) * (s_q * t) * s_k)
     b = finite(a - a.max())
     e = tables().E[rne(np.minimum(b * f32(-4096), f32(65536)))]

@@ -197,9 +197,11 @@ def test_chances_are_softmax_and_logprobs_are_theirs(temperature: float) -> None
         assert sum(math.exp(x) for _, x in drawn) == pytest.approx(1, abs=1e-6)
 
 
-def test_greedy_takes_the_first_of_the_largest() -> None:
+def test_greedy_takes_the_first_of_the_largest_whatever_the_temperature() -> None:
     row = np.array([0, 3, -1, 3], f32)
-    assert oracle.sample(row, 0.99, 0.5, greedy=True)[0] == 1
+    token, logprob = oracle.sample(row, 0.99, 0.5, greedy=True)
+    assert token == 1
+    assert oracle.sample(row, 0.3, 1.0, greedy=False) == (1, logprob)
 
 
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf, -math.inf])

@@ -168,6 +168,8 @@ def products() -> list[dict[str, Any]]:
         ("mixed", matrix(10, 5, 24), row(20, 3, 24), None),
         ("with a bias", matrix(30, 5, 24), row(40, 2, 24), matrix(50, 5)),
         ("a row and an output of zeros", matrix(60, 2, 7) * [[0], [1]], row(70, 2, 7) * [[1], [0]], None),
+        # High digits alone make sums above 2^24 here, so each step of 3.3 rounds.
+        ("large", gains(180, 2 * 192).reshape(2, 192), 1 + row(190, 4, 192) / 16, None),
         ("saturated", full, nearly, None),
         ("longest", longest, longest, None),
     ]  # fmt: skip
@@ -224,6 +226,9 @@ def rotations() -> list[dict[str, Any]]:
         c, s = oracle.rotation(config, positions)
         each |= {"steps": integers(oracle.steps(config)), "positions": integers(positions)}
         each |= {"cosines": bits(c), "sines": bits(s)}
+        # Enough of them that a table entry off by one unit of 2^-30 shows.
+        many = np.concatenate(oracle.rotation(config, range(1000, 1400))).astype("<f4")
+        each["sha256 of 1000 .. 1399"] = hashlib.sha256(many.tobytes()).hexdigest()
         head = row(120, 1, 1, config.head_dim)
         each |= {"head": bits(head), "rotated": bits(oracle.rotated(head, c[4:5], s[4:5]))}
         result.append(each)
@@ -242,7 +247,7 @@ def attentions() -> list[dict[str, Any]]:
     keys, values = row(140, 7, 8) * f32(1.5), row(150, 7, 8)
     values[2] = 0
     values[4] *= f32(6)
-    keys[5] *= f32(16)
+    keys[5] = row(160, 8) * f32(-40)
     result = []
     for name, count in (("alone", 1), ("several", 7)):
         for variant in (VARIANTS["w7a8"], VARIANTS["w13a15"]):
@@ -253,6 +258,12 @@ def attentions() -> list[dict[str, Any]]:
             each |= dict(zip(("query", "keys", "values"), map(bits, rows), strict=True))
             result.append(each | {"g": integers(g), "results": bits(mixture)})
     return result
+
+
+def score_scales() -> dict[str, str]:
+    sizes = [*range(2, 130, 2), 160, 192, 256, 512, 1024]
+    scales = np.array([oracle.score_scale(D) for D in sizes])
+    return {"head sizes": integers(sizes), "t": bits(scales)}
 
 
 def uniforms() -> list[dict[str, Any]]:
@@ -274,9 +285,14 @@ def uniforms() -> list[dict[str, Any]]:
     ]
 
 
-def samples() -> dict[str, Any]:
+def samples() -> list[dict[str, Any]]:
     logits = np.concatenate((row(170, 9) * f32(2), np.array([5, -40, 5, 4.75, -3e33], f32)))
     edges = [2.0**-51, 0.25, 0.5, oracle.uniform(7, 1, 0), 1 - 2.0**-51]
+    # Half of two equal chances is reached by the second token only.
+    return [_samples(logits, edges), _samples(np.ones(2, f32), [0.5, 0.5 - 2.0**-51])]
+
+
+def _samples(logits: Floats, edges: list[float]) -> dict[str, Any]:
     cases = []
     for temperature in (1.0, 0.7, 1.5, 1 / 64, 0.0):
         for u in edges[: None if temperature else 1]:
@@ -326,6 +342,13 @@ def _model(family: str, variant: str) -> dict[str, Any]:
     return each
 
 
+def described(config: DecoderConfig) -> dict[str, Any]:
+    """What the contract reads of a configuration."""
+    names = [*PLAIN, "norm_epsilon", "rope_theta", "tie_embeddings"]
+    scaling = None if config.rope_scaling is None else asdict(config.rope_scaling)
+    return {name: getattr(config, name) for name in names} | {"rope_scaling": scaling}
+
+
 def made() -> dict[str, Any]:
     """Everything in the file, by the oracle."""
     state_digests = {
@@ -344,11 +367,12 @@ def made() -> dict[str, Any]:
         "norms": norms(),
         "rotations": rotations(),
         "silu": silu(),
+        "score scales": score_scales(),
         "attentions": attentions(),
         "uniforms": uniforms(),
         "samples": samples(),
         "logarithms": logarithms(),
-        "configs": {family: config.to_hf() for family, config in CONFIGS.items()},
+        "configs": {family: described(config) for family, config in CONFIGS.items()},
         "weights sha256": state_digests,
         "models": models(),
     }
