@@ -99,6 +99,12 @@ def test_digits_are_small_and_make_the_number() -> None:
     assert np.array_equal(127 * hi + lo, q)
 
 
+def test_an_integer_is_rounded_once_to_f32() -> None:
+    just_above_half = 2**60 + 2**36 + 1
+    found = oracle.summed(np.array([just_above_half]), np.array([[1], [-1]]))
+    assert found.tolist() == [2.0**60 + 2.0**37, -(2.0**60) - 2.0**37]
+
+
 def test_normed_rows_are_the_formula() -> None:
     x, g = vectors.row(4, 3, 50), vectors.gains(5, 50)
     real = x / np.sqrt((x.astype(float) ** 2).mean(-1, keepdims=True) + 1e-6) * g

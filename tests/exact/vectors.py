@@ -157,6 +157,14 @@ def digits() -> dict[str, str]:
     return {"integers": integers(q), "hi": integers(hi), "lo": integers(lo)}
 
 
+def roundings() -> dict[str, str]:
+    """Integers as f32 (1.1); the last two are wrong by way of f64, which rounds a first time."""
+    n = np.array(
+        [2**24 - 1, 2**24 + 1, 2**24 + 3, -(2**24) - 1, 2**60 + 2**36 + 1, -(2**60) - 2**36 - 1]
+    )
+    return {"integers": integers(n), "f32": bits(n.astype(f32))}
+
+
 def products() -> list[dict[str, Any]]:
     full = np.ones((2, 4099), f32)
     full[1, :1000] = -1
@@ -363,6 +371,7 @@ def made() -> dict[str, Any]:
         "identities": {name: identity(name) for name in VARIANTS},
         "quantised": quantised(),
         "digits": digits(),
+        "roundings": roundings(),
         "products": products(),
         "norms": norms(),
         "rotations": rotations(),
