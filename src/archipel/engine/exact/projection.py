@@ -1,5 +1,7 @@
 """A linear layer of the exact contract (clause 3)."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -36,11 +38,7 @@ class ExactProjection:
 
     def silu(self, x: Tensor | Rows) -> Tensor:
         """Silu(x W^T + b)."""
-        y = self(x)
-        reach = number(SIGMOID_REACH, y.dtype, y.device)
-        place = torch.fmax(torch.fmin(y * SIGMOID_STEPS, reach), -reach).round_().add_(reach)
-        table = sigmoids(y.device)
-        return y.mul_(table.index_select(0, place.to(torch.int32).view(-1)).view(y.shape))
+        return sigmoid_linear(self(x))
 
     def plus(self, x: Tensor | Rows, other: Tensor) -> Tensor:
         """X W^T + b + other."""
@@ -62,11 +60,14 @@ class ExactProjection:
         return y
 
 
-_SIGMOIDS: dict[torch.device, Tensor] = {}
+def sigmoid_linear(y: Tensor) -> Tensor:
+    """Silu of y, in its place (5.4)."""
+    reach = number(SIGMOID_REACH, y.dtype, y.device)
+    place = torch.fmax(torch.fmin(y * SIGMOID_STEPS, reach), -reach).round_().add_(reach)
+    sigmoids = _sigmoids(y.device).index_select(0, place.to(torch.int32).view(-1))
+    return y.mul_(sigmoids.view(y.shape))
 
 
-def sigmoids(device: torch.device) -> Tensor:
-    """S of clause 9.2."""
-    if device not in _SIGMOIDS:
-        _SIGMOIDS[device] = torch.from_numpy(tables().sigmoid).to(device)
-    return _SIGMOIDS[device]
+@cache
+def _sigmoids(device: torch.device) -> Tensor:
+    return torch.from_numpy(tables().sigmoid).to(device)

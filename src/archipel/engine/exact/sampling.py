@@ -11,7 +11,8 @@ from archipel.engine.sampler import Draw
 
 _STEPS = 1 << 20
 """Steps of the exponent in a nat."""
-_LAST = (1 << 25) - 1
+_LAST = (1 << 25) - 2
+"""As `2^25 - 1`, which is no f32: either has no chance."""
 _UNIT = 1 << 30
 """A probability of 1, relative to the likeliest token."""
 
@@ -50,7 +51,7 @@ def logarithm(total: Tensor) -> Tensor:
 
 
 def _weights(distance_BV: Tensor) -> Tensor:
-    """P (B, V): integers held as f64."""
+    """Chances (B, V): integers held as f64."""
     coarse, fine, _ = _constants(distance_BV.device)
     last = number(_LAST, distance_BV.dtype, distance_BV.device)
     steps = torch.fmin(distance_BV * -_STEPS, last).round_().to(torch.int32).view(-1)
