@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from archipel.engine.engine import LocalEngine, Request
+from archipel.engine.engine import LocalEngine, NonFiniteLogits, Request, WrongWeights
 from archipel.engine.exact import backends, rows
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.attention import ExactAttention
-from archipel.engine.exact.backends import BACKENDS, Backend, proven
+from archipel.engine.exact.backends import BACKENDS, Backend, NoBackend, proven
 from archipel.engine.exact.projection import ExactProjection, sigmoid_linear
 from archipel.engine.exact.sampling import logarithm, sample
 from archipel.engine.exact.tables import rotary_table, tables
@@ -193,7 +193,7 @@ def worlds(draw: Any) -> tuple[DecoderConfig, str, bool]:
     return config, draw(st.sampled_from(sorted(VARIANTS))), draw(st.booleans())
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(worlds(), st.integers(1, 12), st.integers(1, 5), st.sampled_from([0.0, 0.3, 1.0, 1.7]))
 def test_engine_and_oracle_agree_on_any_model(
     world: tuple[DecoderConfig, str, bool], prompt_length: int, num_new: int, temperature: float
@@ -219,3 +219,65 @@ def test_engine_and_oracle_agree_on_any_model(
 
 def test_every_backend_of_this_machine_is_proven_or_absent() -> None:
     assert "float64" in [each.name for each in proven(CPU)]
+
+
+def refused_by(config: DecoderConfig, state: dict[str, Tensor]) -> str:
+    made = LocalEngine(config, arithmetic=ExactArithmetic(config, VARIANTS["w7a8"], CPU))
+    with pytest.raises((WrongWeights, NoBackend)) as refusal:
+        made.load(state)
+    return str(refusal.value)
+
+
+def test_what_cannot_be_exact_is_refused_by_name() -> None:
+    config = vectors.CONFIGS["llama"]
+    state = {name: torch.from_numpy(w) for name, w in vectors.weights(config).items()}
+    name = "model.norm.weight"
+    finer, endless = state[name].clone(), state[name].clone()
+    finer[0], endless[0] = 1 + 2.0**-20, torch.inf
+    assert f"{name} holds numbers that are not bf16" in refused_by(config, {**state, name: finer})
+    assert f"{name} holds infinite numbers" in refused_by(config, {**state, name: endless})
+
+
+def test_a_product_of_too_many_inputs_is_refused() -> None:
+    with pytest.raises(NoBackend, match="expected at most 131072 inputs"):
+        ExactProjection(torch.ones(1, 131_073), None, VARIANTS["w13a15"])
+
+
+def test_a_row_that_is_not_finite_is_never_sampled_from() -> None:
+    config = vectors.CONFIGS["qwen2"]
+    state = {name: torch.from_numpy(w) for name, w in vectors.weights(config).items()}
+    state["model.layers.0.self_attn.k_proj.bias"] = torch.full_like(
+        state["model.layers.0.self_attn.k_proj.bias"], torch.finfo(torch.bfloat16).max
+    )
+    for compact in (False, True):
+        numbers = ExactArithmetic(config, VARIANTS["w7a8"], CPU, compact)
+        made = LocalEngine(config, arithmetic=numbers)
+        made.load(state)
+        with pytest.raises(NonFiniteLogits):
+            made.generate([Request("one", (3, 4, 5), 1, 2, 4)])
+
+
+def test_a_backend_that_fails_its_vector_is_not_used() -> None:
+    class Rounding:
+        name = "rounding"
+
+        def can_take(self, inputs: int, largest: int) -> bool:
+            return True
+
+        def pack(self, digits: Tensor, largest: int) -> Any:
+            class Packed:
+                form = "floats"
+
+                def times(self, x: Tensor) -> Tensor:
+                    return (x.bfloat16() @ digits.bfloat16().t()).float()
+
+            return Packed()
+
+    assert not backends._answers_exactly(Rounding(), CPU)
+    assert all(backends._answers_exactly(each, CPU) for each in proven(CPU))
+
+
+def test_a_machine_without_exact_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "proven", lambda device: ())
+    with pytest.raises(NoBackend, match="no exact product of 24 inputs on this machine"):
+        ExactProjection(torch.ones(2, 24), None, VARIANTS["w7a8"])

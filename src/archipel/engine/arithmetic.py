@@ -63,6 +63,8 @@ class Arithmetic(Protocol):
     """Of rows between products, and of masks."""
     embedding_dtype: torch.dtype
     planes: tuple[Plane, ...]
+    max_positions: int
+    """No sequence may be longer, with its prompt."""
 
     def min_rows(self) -> int:
         """Fewest rows that a product may have on this machine."""
@@ -108,6 +110,7 @@ class FloatArithmetic:
     def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> None:
         self.config, self.dtype, self.device = config, dtype, device
         self.embedding_dtype = dtype
+        self.max_positions = config.max_position_embeddings
         self.planes: tuple[Plane, ...] = (
             Plane(config.head_dim, False, dtype),
             Plane(config.head_dim, True, dtype),

@@ -47,10 +47,8 @@ class Capacity:
         Raises:
             InvalidRequest: a token outside the vocabulary, or longer than model or cache allow.
         """
-        limit, vocabulary = (
-            self.arithmetic.config.max_position_embeddings,
-            self.arithmetic.config.vocab_size,
-        )
+        numbers = self.arithmetic
+        limit, vocabulary = numbers.max_positions, numbers.config.vocab_size
         total = len(request.prompt) + request.max_new_tokens
         if total > limit:
             raise InvalidRequest(

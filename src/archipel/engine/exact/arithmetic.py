@@ -16,6 +16,9 @@ from archipel.engine.protocol import WrongWeights
 from archipel.engine.sampler import Draw
 from archipel.model.config import DecoderConfig
 
+LONGEST = 1 << 18
+"""Positions whose sums surely stay exact (6.6)."""
+
 
 class ExactArithmetic:
     """See `engine.arithmetic.Arithmetic`; any rows in any company give the same bits."""
@@ -32,6 +35,7 @@ class ExactArithmetic:
     ) -> None:
         """With `compact`, the cache keeps integers in as few bytes as they fill, at some cost of time."""
         self.config, self.variant, self.device = config, variant, device
+        self.max_positions = min(config.max_position_embeddings, LONGEST)
         self._attention = ExactAttention(variant, device)
         small = torch.int16 if variant.wide_attention else torch.int8
         held = small if compact else self._attention.dtype
