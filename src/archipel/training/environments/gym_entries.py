@@ -62,6 +62,11 @@ class Entries:
             raise LookupError(f"entry {number} asks the clock or the machine for its answer")
         return entry
 
+    @property
+    def scorer(self) -> Any:
+        """The dataset's method that scores, for whoever asks what it does."""
+        return self._dataset.score_answer
+
     def score(self, answer: str, entry: dict[str, Any]) -> float:
         """The dataset's own."""
         with contextlib.redirect_stdout(_Nowhere()):

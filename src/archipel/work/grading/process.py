@@ -6,9 +6,10 @@ as many lines [number, split, index, completion, finished]; each is answered by 
 {"number", "fault", "detail"}, in the order in which they are graded.
 
 Laws: it makes the environment, confines itself and makes tasks, but no completion is graded here: that is
-for cells. Each grading gets a cell of its own, unless the environment is one of those that evaluate no
-text and keep nothing (`PURE`). Where the machine cannot confine a cell, only these are graded. It loads no
-tensor library, and holds nothing of its parent but what came down the pipe.
+for cells. Each grading gets a cell of its own, unless its grader evaluates no text and keeps nothing: ours of
+`PURE`, by test, and a data set's own where its code says so (`plain_code`). Where the machine cannot confine a
+cell, only `PURE` ones are graded. It loads no tensor library, and holds nothing of its parent but what came
+down the pipe.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from typing import IO, Any
 
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.jsonl import Jsonl
+from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import Environment
 from archipel.work.grading.cell import (
@@ -40,6 +42,7 @@ from archipel.work.grading.cell import (
     describe,
 )
 from archipel.work.grading.pages import fold
+from archipel.work.grading.plain_code import holds_plain_values, is_plain
 from archipel.work.grading.rounds import Allotment, graded
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
@@ -73,9 +76,10 @@ class Grading:
         """
         known = set(sys.modules)
         self._environment: Environment = _make_environment(setup)
-        self._is_pure = type(self._environment) in PURE
+        is_ours = type(self._environment) in PURE
+        self._is_pure = is_ours or _grades_plainly(self._environment)
         self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
-        if not self._is_pure:
+        if not is_ours:
             self._warm_up()
             fold()
         readable = _files_of(sorted(set(sys.modules) - known))
@@ -89,7 +93,7 @@ class Grading:
         self._walls = Walls(report, readable)
         self.protections = self._walls.holding(report)
         self.missing = sorted(CONFINED - set(self.protections))
-        if self.missing and not self._is_pure:
+        if self.missing and not is_ours:
             raise CannotConfine(
                 f"graders of {setup['section']['name']!r} may evaluate what a model says, and this "
                 f"machine does not confine them ({', '.join(self.missing)} missing; "
@@ -244,6 +248,13 @@ def _make_environment(setup: dict[str, Any]) -> Environment:
     make: Callable[..., Environment] = getattr(importlib.import_module(module), name)
     secret = None if setup["secret"] is None else bytes.fromhex(setup["secret"])
     return make(EnvironmentSection.model_validate(setup["section"]), setup["seed"], secret)
+
+
+def _grades_plainly(environment: Environment) -> bool:
+    if type(environment) is not ReasoningGym:
+        return False
+    scorer, entries = environment.foreign_grading()
+    return is_plain(scorer) and holds_plain_values(entries)
 
 
 def _files_of(modules: Sequence[str]) -> list[Path]:
