@@ -167,8 +167,12 @@ class _Reading:
             for node in ast.walk(tree)
             if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
         }
-        caught = {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)}
-        self._locals = {each.arg for each in arguments} | self._stored | caught - {None}
+        caught = {
+            each.name
+            for each in ast.walk(tree)
+            if isinstance(each, ast.ExceptHandler) and each.name
+        }
+        self._locals = {each.arg for each in arguments} | self._stored | caught
 
     def holds(self) -> bool:
         """Whether all of it belongs to the language."""
