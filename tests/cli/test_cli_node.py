@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +158,31 @@ def test_words_of_a_unit_mean_what_they_say() -> None:
     unit = unit_of("http://lab", ["$HOME"], {"LD_LIBRARY_PATH": "/a $b"})
     assert '"$$HOME"' in unit
     assert 'Environment="LD_LIBRARY_PATH=/a $b"' in unit
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="takes systemd-analyze")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("http://lab.example:8440",),
+        ("https://[::1]:8440", "--only-at", "22:00-07:00", "--not-on-battery"),
+        ("http://lab", "--home", '/tmp/a "b" 100% $HOME \\n'),
+    ],
+)
+def test_systemd_finds_nothing_to_say_of_the_unit(tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, text = _service(*words)
+    assert code == 0
+    unit = tmp_path / "archipel-node.service"
+    unit.write_text(text)
+    analyzed = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(unit)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)},
+    )
+    assert (analyzed.returncode, analyzed.stdout + analyzed.stderr) == (0, "")
 
 
 def _join(url: str, home: Path, pause_s: float) -> list[str]:

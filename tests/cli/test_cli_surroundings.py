@@ -34,7 +34,7 @@ def test_a_user_without_a_home_needs_only_a_named_one(
 ) -> None:
     _homeless(monkeypatch)
     assert home_folder("node", tmp_path / "here").is_dir()
-    with pytest.raises(Mendable, match="no home folder; name one with --home"):
+    with pytest.raises(Mendable, match="no home folder; name one in ARCHIPEL_HOME, or with --home"):
         home_folder("node", None)
     with pytest.raises(Mendable, match="no home folder"):
         home_folder("node", None, make=False)

@@ -92,7 +92,8 @@ def _root() -> Path:
         return Path(os.environ.get("ARCHIPEL_HOME") or "~/.archipel").expanduser()
     except RuntimeError:
         raise Mendable(
-            "this user has no home folder; name one with --home, or in ARCHIPEL_HOME"
+            "this user has no home folder; name one in ARCHIPEL_HOME, or with --home if the command "
+            "has it"
         ) from None
 
 
