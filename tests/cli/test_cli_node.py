@@ -180,7 +180,7 @@ def test_systemd_finds_nothing_to_say_of_the_unit(tmp_path: Path, words: tuple[s
         text=True,
         timeout=60,
         check=False,
-        env={"PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)},
+        env={"PATH": os.defpath, "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)},
     )
     assert (analyzed.returncode, analyzed.stdout + analyzed.stderr) == (0, "")
 
