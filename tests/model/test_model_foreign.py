@@ -272,6 +272,26 @@ def test_every_end_token_that_the_folder_names_stops(
     assert Tokenizer.from_directory(folder.parent / "again").stop_ids == expected
 
 
+def test_how_a_folder_says_to_sample_is_what_its_export_says(folder: Path) -> None:
+    said = {"do_sample": True, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": None}
+    change(folder / "generation_config.json", **said, max_length=7, transformers_version="4.51.0")
+    again = folder.parent / "again"
+    model = read_model(folder)
+    write_model(again, model, model.config, Tokenizer.from_directory(folder))
+    written = json.loads((again / "generation_config.json").read_text())
+    assert {name: written.get(name) for name in said} == said
+    assert not written.keys() & {"max_length", "transformers_version", "min_p"}
+    theirs = [transformers.GenerationConfig.from_pretrained(path) for path in (folder, again)]
+    assert all(getattr(theirs[0], name) == getattr(theirs[1], name) for name in said)
+
+
+@pytest.mark.parametrize("value", ["0.6", [0.6], {"a": 1}, float("inf")])
+def test_malformed_sampling_is_refused(folder: Path, value: Any) -> None:
+    change(folder / "generation_config.json", temperature=value)
+    with pytest.raises(InvalidModel, match="temperature is"):
+        read_config(folder)
+
+
 @pytest.mark.parametrize("value", ["2", [2, "5"], True, -1, {"a": 1}, list(range(17))])
 def test_malformed_end_tokens_are_refused(folder: Path, value: Any) -> None:
     change(folder / "generation_config.json", eos_token_id=value)

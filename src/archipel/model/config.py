@@ -5,7 +5,7 @@ Law: a setting that this network does not implement is refused, never ignored.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from archipel.model.tokenizer import Tokenizer
@@ -93,14 +93,16 @@ class DecoderConfig:
     eos_token_ids: tuple[int, ...] = ()
     """Sampling any of these ends a completion."""
     pad_token_id: int | None = None
+    sampling_defaults: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    """How its makers sample it (generation_config.json): nothing of ours uses it, others do."""
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
             raise InvalidConfig(f"family is {self.family!r}; expected one of {', '.join(FAMILIES)}")
-        for field, (low, high) in _BOUNDS.items():
-            value = getattr(self, field)
+        for name, (low, high) in _BOUNDS.items():
+            value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
-                raise InvalidConfig(f"{field} is {value!r}; expected an integer in [{low}, {high}]")
+                raise InvalidConfig(f"{name} is {value!r}; expected an integer in [{low}, {high}]")
         if self.num_heads % self.num_kv_heads:
             raise InvalidConfig(
                 f"num_heads = {self.num_heads} is not a multiple of num_kv_heads = {self.num_kv_heads}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from archipel.model.config import DecoderConfig, InvalidConfig
-from archipel.model.endings import CONFIG_FILE, read_end_ids
+from archipel.model.endings import CONFIG_FILE, read_end_ids, read_sampling_defaults
 from archipel.model.json_files import BadJsonFile, read_json_object
 
 EXPECTED = "config.json and model.safetensors, or its index with the files that it names"
@@ -29,7 +29,8 @@ def read_config(path: Path) -> DecoderConfig:
     try:
         fields = read_json_object(file)
         config = DecoderConfig.from_hf(fields)
-        return replace(config, eos_token_ids=read_end_ids(path, fields))
+        ends = read_end_ids(path, fields)
+        return replace(config, eos_token_ids=ends, sampling_defaults=read_sampling_defaults(path))
     except BadJsonFile as error:
         raise InvalidModel(_with_place(path, str(error))) from None
     except InvalidConfig as error:

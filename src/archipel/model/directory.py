@@ -154,7 +154,8 @@ def _check_state(state: Mapping[str, Tensor], config: DecoderConfig) -> None:
 
 def _generation(config: DecoderConfig) -> dict[str, Any]:
     fields = config.to_hf()
-    return {key: fields[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    special = {key: fields[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return special | dict(config.sampling_defaults)
 
 
 def _write_weights(path: Path, state: dict[str, Tensor], shard_bytes: int) -> None:
