@@ -32,6 +32,7 @@ COMMANDS = {
     "sft": ("sft", "Supervised stage: a model from nothing, or a better start"),
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
+    "gguf": ("gguf", "A model directory as one file for llama.cpp"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),

@@ -1,0 +1,211 @@
+"""A model of ours as one GGUF file, for llama.cpp and what is built on it.
+
+Parts: `write_gguf`. llama.cpp's own converter knows a byte-level tokenizer by the hash of what it makes of one
+long text, so it takes published ones only; those of models made from nothing (`characters`, `bytes`) are written
+here. Source: the GGUF specification, version 3 (ggml, docs/gguf.md): magic, counts, key-value pairs, tensor
+descriptions, then the tensors' bytes, each at a multiple of 32.
+Laws: weights are float32, bit for bit; what GGUF cannot say of a model is refused by name; a file appears whole.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from archipel.model.config import DecoderConfig
+from archipel.model.network import Decoder
+from archipel.model.tokenizer import Tokenizer
+
+ALIGNMENT = 32
+MAGIC, VERSION = b"GGUF", 3
+_UINT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _INT32 = 4, 6, 7, 8, 9, 5
+_FORMATS = {_UINT32: "<I", _FLOAT32: "<f", _BOOL: "<?", _INT32: "<i"}
+_FLOAT32_TENSOR = _ALL_FLOAT32 = 0
+_NORMAL, _CONTROL = 1, 3
+"""Kinds of token."""
+
+_OUTER = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+}
+_INNER = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
+
+
+class CannotWrite(ValueError):
+    """The model has something that the file cannot say, or that others write better."""
+
+
+def write_gguf(path: Path, model: Decoder, tokenizer: Tokenizer) -> None:
+    """Write weights, configuration and tokenizer to the new file `path`.
+
+    Raises:
+        CannotWrite: the tokenizer is not one of ours, or the positions are scaled.
+        FileExistsError: something is already there.
+        OSError: the disk is full or not writable.
+    """
+    facts = [*_of_network(model.config), *_of_tokenizer(tokenizer, model.config.vocab_size)]
+    tensors = [
+        (_name(name, model.config), _arranged(name, tensor.detach(), model.config))
+        for name, tensor in _state(model).items()
+    ]
+    if path.exists():
+        raise FileExistsError(f"{path} is already there; name a new file")
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("wb") as file:
+            _write(file, facts, tensors)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+Fact = tuple[str, int, Any]
+"""Key, type, value; an array's value is (type of its elements, elements)."""
+
+
+def _of_network(config: DecoderConfig) -> Iterator[Fact]:
+    if config.rope_scaling is not None:
+        raise CannotWrite(
+            "the model's positions are scaled (rope_scaling); convert its folder with llama.cpp's "
+            "convert_hf_to_gguf.py"
+        )
+    family = config.family
+    yield "general.architecture", _STRING, family
+    yield "general.file_type", _UINT32, _ALL_FLOAT32
+    for key, number in {
+        "block_count": config.num_layers,
+        "context_length": config.max_position_embeddings,
+        "embedding_length": config.hidden_size,
+        "feed_forward_length": config.intermediate_size,
+        "attention.head_count": config.num_heads,
+        "attention.head_count_kv": config.num_kv_heads,
+        "attention.key_length": config.head_dim,
+        "attention.value_length": config.head_dim,
+        "rope.dimension_count": config.head_dim,
+        "vocab_size": config.vocab_size,
+    }.items():
+        yield f"{family}.{key}", _UINT32, number
+    yield f"{family}.attention.layer_norm_rms_epsilon", _FLOAT32, config.norm_epsilon
+    yield f"{family}.rope.freq_base", _FLOAT32, config.rope_theta
+
+
+def _of_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> Iterator[Fact]:
+    words = _byte_words(tokenizer)
+    if len(words) != vocab_size:
+        raise CannotWrite(f"the tokenizer has {len(words)} ids and the model {vocab_size}")
+    kinds = [_CONTROL if each in tokenizer.special_ids else _NORMAL for each in range(vocab_size)]
+    yield "tokenizer.ggml.model", _STRING, "gpt2"
+    yield "tokenizer.ggml.pre", _STRING, "gpt-2"
+    yield "tokenizer.ggml.tokens", _ARRAY, (_STRING, words)
+    yield "tokenizer.ggml.token_type", _ARRAY, (_INT32, kinds)
+    yield "tokenizer.ggml.merges", _ARRAY, (_STRING, [])
+    named = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "padding": tokenizer.pad_id}
+    for name, index in named.items():
+        if index is not None:
+            yield f"tokenizer.ggml.{name}_token_id", _UINT32, index
+    begins = tokenizer.bos_id is not None and tokenizer.encode_prompt("")[:1] == [tokenizer.bos_id]
+    yield "tokenizer.ggml.add_bos_token", _BOOL, begins
+    yield "tokenizer.ggml.add_eos_token", _BOOL, False
+    yield "tokenizer.ggml.add_space_prefix", _BOOL, False
+    if tokenizer.chat_template is not None:
+        yield "tokenizer.chat_template", _STRING, tokenizer.chat_template
+
+
+def _byte_words(tokenizer: Tokenizer) -> list[str]:
+    """Every id's symbol, of byte pairs without merges."""
+    said = json.loads(tokenizer.backend.to_str())
+    words = said["pre_tokenizer"] or {}
+    is_ours = (
+        said["model"]["type"] == "BPE"
+        and not said["model"]["merges"]
+        and said["normalizer"] is None
+        and (words.get("type"), words.get("use_regex"), words.get("add_prefix_space"))
+        == ("ByteLevel", False, False)
+    )
+    if not is_ours:
+        raise CannotWrite(
+            "the tokenizer is not `characters` or `bytes`; convert the folder with llama.cpp's "
+            "convert_hf_to_gguf.py, which knows published tokenizers"
+        )
+    ids = tokenizer.backend.get_vocab(with_added_tokens=True)
+    return sorted(ids, key=lambda word: ids[word])
+
+
+def _state(model: Decoder) -> dict[str, Tensor]:
+    """As `state_dict`; llama.cpp knows no olmo2 without a head, so there a tied one is written out."""
+    state = model.state_dict()
+    if model.config.family == "olmo2" and model.config.tie_embeddings:
+        state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    return state
+
+
+def _name(name: str, config: DecoderConfig) -> str:
+    if name in _OUTER:
+        return _OUTER[name]
+    parts = _LAYER.fullmatch(name)
+    if parts is None:
+        raise CannotWrite(f"no name in GGUF for {name}")
+    layer, part, kind = parts.groups()
+    inner = _INNER[part]
+    if config.family == "olmo2" and part == "post_attention_layernorm":
+        inner = "post_attention_norm"  # there it stands behind attention, not before the MLP
+    return f"blk.{layer}.{inner}.{kind}"
+
+
+def _arranged(name: str, tensor: Tensor, config: DecoderConfig) -> Tensor:
+    """Float32; a llama's rotary pairs lie side by side in llama.cpp, and half a head apart here."""
+    values = tensor.to("cpu", torch.float32).contiguous()
+    if config.family != "llama" or not re.search(r"self_attn\.[qk]_proj", name):
+        return values
+    halves = values.reshape(-1, 2, config.head_dim // 2, *values.shape[1:])
+    return halves.transpose(1, 2).reshape(values.shape).contiguous()
+
+
+def _write(file: IO[bytes], facts: Sequence[Fact], tensors: Sequence[tuple[str, Tensor]]) -> None:
+    file.write(MAGIC + struct.pack("<IQQ", VERSION, len(tensors), len(facts)))
+    for key, kind, value in facts:
+        file.write(_text(key) + struct.pack("<I", kind) + _value(kind, value))
+    offset = 0
+    for name, tensor in tensors:
+        shape = tuple(reversed(tensor.shape))
+        described = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+        file.write(_text(name) + described + struct.pack("<IQ", _FLOAT32_TENSOR, offset))
+        offset += tensor.nbytes + -tensor.nbytes % ALIGNMENT
+    file.write(bytes(-file.tell() % ALIGNMENT))
+    for _, tensor in tensors:
+        file.write(tensor.numpy().tobytes() + bytes(-tensor.nbytes % ALIGNMENT))
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+def _value(kind: int, value: Any) -> bytes:
+    if kind == _STRING:
+        return _text(value)
+    if kind == _ARRAY:
+        of, elements = value
+        head = struct.pack("<IQ", of, len(elements))
+        return head + b"".join(_value(of, element) for element in elements)
+    return struct.pack(_FORMATS[kind], value)
