@@ -70,12 +70,11 @@ def start(
       archipel lab start --host 0.0.0.0 --port 8440
       archipel lab start --ledger postgresql://lab@localhost/lab
     """
-    import time
-
     from archipel.blobs import BlobStore
     from archipel.identity import Identity, IdentityError
     from archipel.lab.api import make_api
     from archipel.lab.apply import Contradiction
+    from archipel.lab.clock import EvenClock
     from archipel.lab.doorman import DoorLimits
     from archipel.lab.lab import Lab
     from archipel.lab.server import LabServer
@@ -95,7 +94,7 @@ def start(
         click.get_current_context().call_on_close(log.close)  # however this ends
         quota = int(max_store_gb * 2**30)
         store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
-        lab = Lab(identity, log, store, clock_ms=lambda: time.time_ns() // 1_000_000)
+        lab = Lab(identity, log, store, clock_ms=EvenClock())
     listener = _listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
     click.echo(
