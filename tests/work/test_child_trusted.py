@@ -1,6 +1,8 @@
 """The trusted role's child reads its data, keeps its memory, starts graders, and can do nothing else."""
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from archipel import source_environment
 from archipel.cli.doors import readable_folders
+from archipel.node.worker import Worker
 from archipel.records.recipe import parse_recipe
 from archipel.work.messages import Setup, to_line
 
@@ -29,7 +32,7 @@ def attempt(action):
     except BaseException as error:
         return type(error).__name__
 home = Path(sys.argv[1])
-held = confine(read_setup(sys.stdin.buffer.readline()))
+held = confine(read_setup(sys.stdin.buffer.readline()), meets_others=sys.argv[2] == "site")
 facts = {
     "other file": attempt(lambda: (home / "node.key").read_text()),
     "other data": attempt(lambda: (home.parent / "private.jsonl").read_text()),
@@ -74,13 +77,15 @@ def setup(home: Path, *readable: Path) -> Setup:
     )
 
 
-def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("company", ["alone", "site"])
+def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path, company: str) -> None:
+    """A rank of a site is as confined, but for the sockets over which ranks meet."""
     home = tmp_path / "home"
     told = setup(home, tmp_path / "questions.jsonl")
     for path in (home / "node.key", tmp_path / "private.jsonl", tmp_path / "questions.jsonl"):
         path.write_text("x")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, home],
+        [sys.executable, "-c", PROGRAM, home, company],
         input=to_line(told),
         capture_output=True,
         timeout=120,
@@ -89,7 +94,10 @@ def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr.decode()
     facts: dict[str, Any] = json.loads(done.stdout)
     held = set(facts.pop("held"))
-    assert {"file_reads", "file_writes", "network", "system_calls", "memory"} <= held
+    assert {"file_reads", "file_writes", "processes", "system_calls", "memory"} <= held
+    assert ("network" in held) == (company == "alone")
+    if company == "site":
+        assert facts.pop("network") == "done"
     assert facts == dict.fromkeys(facts, "PermissionError") | {
         "data": "done",
         "memory": "done",
@@ -101,6 +109,21 @@ def test_it_reaches_what_its_duty_takes_and_nothing_else(tmp_path: Path) -> None
         "reasoning_gym faults": 0,
         "reasoning_gym confined": True,
     }
+
+
+@pytest.mark.slow
+def test_ranks_of_a_site_meet_although_they_are_confined(tmp_path: Path) -> None:
+    told = setup(tmp_path / "home")
+    environment = {"PATH": os.defpath, "OMP_NUM_THREADS": "1"}
+
+    async def story() -> tuple[str, ...]:
+        worker = await Worker.start(told, environment, tmp_path / "log", ranks=2)
+        await worker.close()
+        return worker.protections
+
+    held = set(asyncio.run(story()))
+    assert {"file_reads", "file_writes", "processes", "system_calls", "memory"} <= held
+    assert "network" not in held
 
 
 def test_a_recipe_names_the_files_that_it_reads() -> None:

@@ -79,12 +79,12 @@ def _not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
     return [path for path in there if not any(map(path.is_relative_to, readable))]
 
 
-def _program(ranks: int) -> list[str]:
-    """Arguments to Python; several ranks are torchrun's business."""
+def _program(ranks: int, setup: Setup) -> list[str]:
+    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it."""
     if ranks == 1:
         return ["-m", "archipel.work.child"]
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return [*torchrun, "-m", "archipel.work.ranks"]
+    return [*torchrun, "-m", "archipel.work.ranks", to_line(setup).decode().strip()]
 
 
 class Worker:
@@ -109,7 +109,7 @@ class Worker:
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *_program(ranks),
+                *_program(ranks, setup),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,

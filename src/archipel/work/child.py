@@ -8,9 +8,9 @@ one lease, never the agent; what a run's own data breaks is told and costs not e
 import logging
 import os
 import resource
-import signal
 import sys
 import time
+from pathlib import Path
 from typing import IO
 
 from archipel.records.fields import Closed
@@ -31,13 +31,18 @@ from archipel.work.messages import (
     read_to_child,
     to_line,
 )
-from archipel.work.sandbox import Limits, kernel, restrict
+from archipel.work.sandbox import Limits, restrict
 
 logger = logging.getLogger("archipel.work.child")
 
 MAX_OPEN_FILES = 1024
 THREADS_BESIDES, THREADS_PER_THREAD = 512, 8
 """Libraries keep pools of their own, as large as the machine or as what they are told."""
+NAMES = tuple(
+    Path("/etc", name)
+    for name in ("hosts", "host.conf", "nsswitch.conf", "resolv.conf", "gai.conf")
+)
+"""What `localhost` and this machine's own name stand for; read only where processes meet over sockets."""
 PROGRESS_INTERVAL_S = 0.5
 """Between words about progress: one per token would cost as much as small work itself."""
 
@@ -150,14 +155,17 @@ def private_output() -> IO[bytes]:
     return answers
 
 
-def confine(setup: Setup) -> tuple[str, ...]:
+def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
     """Give up what work never needs; returns the protections that hold.
+
+    meets_others: it is one of several processes that talk over sockets, so the network stays.
 
     The trusted role's child has its lasting memory and starts graders besides, which confine
     themselves further.
     """
     # vLLM is several processes that meet over loopback; the report then says what no longer holds.
     is_vllm = setup.engine == "vllm"
+    needs_network = is_vllm or meets_others
     limits = Limits(
         address_space_bytes=setup.max_memory_bytes,
         open_files=MAX_OPEN_FILES,
@@ -167,17 +175,11 @@ def confine(setup: Setup) -> tuple[str, ...]:
     )
     report = restrict(
         limits,
-        readable=list(setup.readable),
+        readable=[*setup.readable, *(NAMES if needs_network else ())],
         writable=[setup.scratch, *([setup.memory] if setup.memory else [])],
-        network=is_vllm,
+        network=needs_network,
     )
     return tuple(report.holding())
-
-
-def end_with_parent() -> None:
-    """An update that outlived its agent would write into the memory that the next one continues from."""
-    if sys.platform.startswith("linux"):
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _allow_cpu(limit_s: int) -> None:
