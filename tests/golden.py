@@ -18,8 +18,8 @@ from world import TERMS, World
 
 
 def story() -> World:
-    """Two runs, one stopped, one whose work failed and was retried; leases answered, returned, expired, lost;
-    nodes that leave and are forgotten.
+    """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
+    leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -37,10 +37,18 @@ def story() -> World:
     quick.fail()
     quick.fail("out of memory", "machine")
     learner.fail("cannot read a file")
+    kept = _kept(quick)
+    world.pause_run("run")
+    world.tick(250)
+    quick.answer(kept)
     _snapshot(world)
+    world.resume_run("run")
     world.retry_run("second")
     leaver = world.provider("leaver")
+    _kept(leaver)
+    world.tick(TERMS["trusted_deadline_ms"])
     leaver.leave()
+    world.pause_run("second")
     forgotten = forgettable(world.state, world.now_ms, 1)
     assert forgotten is not None
     world.await_(world.lab.say(forgotten))

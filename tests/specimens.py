@@ -8,6 +8,7 @@ from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes.rl import RlPace
 from archipel.records.statements import (
     AnyStatement,
@@ -108,6 +109,8 @@ SMALL: dict[str, Statement] = {
     ),
     "run.stopped": RunStopped(**_by(OPERATOR, 2), run="run", reason="it learned é"),
     "run.retried": RunRetried(**_by(OPERATOR, 3), run="run"),
+    "run.paused": RunPaused(**_by(OPERATOR, 4), run="run", reason="until Monday é"),
+    "run.resumed": RunResumed(**_by(OPERATOR, 5), run="run"),
     "node.joined": NodeJoined(**_by(NODE, 1), capabilities=CAPABILITIES),
     "node.left": NodeLeft(**_by(NODE, 9)),
     "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
@@ -178,6 +181,8 @@ LARGE: tuple[Statement, ...] = (
         ),
     ),
     RunRetried(**_MOST, run=_RUN),
+    RunPaused(**_MOST, run=_RUN, reason=_TEXT),
+    RunResumed(**_MOST, run=_RUN),
     LeaseReturned(**_MOST, work=_WORK, reason=_TEXT, fault="machine"),
     BlobOffered(**_MOST, blob=_BLOB, work=_WORK),
     NodesForgotten(**_MOST, nodes=(NODE,) * bounds.MAX_FORGOTTEN),

@@ -23,6 +23,7 @@ from archipel.ledger.log import Log
 from archipel.ledger.signed_note import NoteKey
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes.rl import RlPace
 from archipel.records.statements import (
     LeaseGranted,
@@ -171,6 +172,12 @@ class World:
 
     def stop_run(self, name: str = "run") -> None:
         self.speak(self.operator, RunStopped, run=name, reason="enough")
+
+    def pause_run(self, name: str = "run", reason: str = "until Monday") -> None:
+        self.speak(self.operator, RunPaused, run=name, reason=reason)
+
+    def resume_run(self, name: str = "run") -> None:
+        self.speak(self.operator, RunResumed, run=name)
 
     def retry_run(self, name: str = "run") -> None:
         self.speak(self.operator, RunRetried, run=name)

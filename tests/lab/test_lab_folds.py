@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 
-from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply, ended_leases
+from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.decide import next_seq
+from archipel.lab.endings import ended_leases
 from archipel.lab.entry import read_entry
 from archipel.lab.recovery import pages, replay, snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.lab.state import LabState
 from archipel.records.canonical import canonical_json
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import (
     InvalidRecord,
     LabOpened,
@@ -74,6 +76,8 @@ IMPOSSIBLE: dict[str, Callable[[World], Any]] = {
         identity("lab"), NodesForgotten, nodes=(identity("nobody").did,)
     ),
     "the stop of no run": lambda w: w.statement(w.operator, RunStopped, run="none", reason=""),
+    "the pause of no run": lambda w: w.statement(w.operator, RunPaused, run="none", reason=""),
+    "the end of no pause": lambda w: w.statement(w.operator, RunResumed, run="run"),
     "a request": lambda w: w.statement(
         identity("learner"), LeaseRequested, kinds=("rollout",), holding=()
     ),

@@ -1,5 +1,6 @@
 """What holds however the steps of nodes, learner and clock are interleaved."""
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +21,7 @@ plans = st.lists(
         st.tuples(st.sampled_from(STEPS), st.integers(0, 3)),
         st.tuples(st.just("learn"), st.integers(0, 1)),
         st.tuples(st.just("wait"), st.sampled_from([1, 40, 5000, 31_000, 121_000])),
+        st.tuples(st.sampled_from(["pause", "resume"]), st.just(0)),
     ),
     max_size=80,
 )
@@ -49,11 +51,17 @@ class Story:
         acts: dict[str, Callable[[int], None]] = {
             "learn": lambda n: self._learn(self.learners[n]),
             "wait": self.world.tick,
+            "pause": lambda n: self._rule(self.world.pause_run),
+            "resume": lambda n: self._rule(self.world.resume_run),
         }
         if what in acts:
             acts[what](number)
         else:
             self._node_step(self.nodes[number], what)
+
+    def _rule(self, say: Callable[[], None]) -> None:
+        with contextlib.suppress(refusals.Conflict):
+            say()
 
     def _learn(self, learner: Learner) -> None:
         granted = learner.ask()
@@ -86,6 +94,7 @@ class Story:
             )
 
     def end(self) -> None:
+        self._rule(self.world.resume_run)
         for node in self.nodes:
             node.join()
         finish(self.world, self.learners[0], self.nodes)

@@ -7,9 +7,10 @@ from collections import Counter
 import pytest
 
 from archipel.lab import refusals
+from archipel.lab.decide import opportunities
 from archipel.lab.garbage import needed
 from archipel.lab.snapshots import encode_state
-from archipel.lab.state import OPEN_PHASES, Phase
+from archipel.lab.state import OPEN_PHASES, Phase, Run
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.views import run_view, waits
 from archipel.records.kinds.rollout import RolloutSpec
@@ -30,6 +31,8 @@ STEPS = {
     "newcomer": 1,
     "stop": 0.1,
     "retry": 0.5,
+    "pause": 0.7,
+    "resume": 1,
     "restart": 1,
     "snapshot": 1,
     "full": 1,
@@ -64,6 +67,8 @@ class Tale:
         self.learner = self.world.learner()
         self.nodes = [self.world.provider(f"node {n}", 400 * n) for n in range(4)]
         self.num_newcomers = 0
+        self.handed_out: dict[str, int] = {}
+        """Run that is paused -> number of its next work when that was seen first."""
 
     def step(self) -> str:
         (what,) = self.rng.choices(list(STEPS), list(STEPS.values()))
@@ -102,6 +107,10 @@ class Tale:
                 world.stop_run(rng.choice(self.runs))
             case "retry":
                 world.retry_run(rng.choice(self.runs))
+            case "pause":
+                world.pause_run(rng.choice(self.runs))
+            case "resume":
+                world.resume_run(rng.choice(self.runs))
             case "restart":
                 before = world.state
                 world.restart()
@@ -163,6 +172,7 @@ class Tale:
         )
         for run in state.runs.values():
             check_groups(state, run)
+            self._check_pause(run)
         for did, node in state.nodes.items():
             assert set(node.leases) == {w for w, each in state.leases.items() if each.node == did}
             assert node.present or not node.leases
@@ -172,6 +182,14 @@ class Tale:
         for run in state.runs.values():
             assert run_view(state, run, world.now_ms).run == run.name
             assert run.phase not in OPEN_PHASES or run.name in waiting
+
+    def _check_pause(self, run: Run) -> None:
+        if run.paused is None:
+            self.handed_out.pop(run.name, None)
+        else:
+            assert run.name in self.world.state.live
+            assert run.next_work == self.handed_out.setdefault(run.name, run.next_work)
+            assert not any(each.run is run for each in opportunities(self.world.state))
 
     def check_money(self) -> None:
         """Who answered first is paid what its grant says, once for each group; nobody else is."""
@@ -198,6 +216,8 @@ class Tale:
         world = self.world
         for _ in range(3):
             world.tick(50 * FLOOR)
+        for run in filter(lambda each: each.paused, world.state.runs.values()):
+            world.resume_run(run.name)
         for node in (*self.nodes, self.learner):
             node.join()
         stopped = [run for run in world.state.runs.values() if run.phase is Phase.STOPPED]

@@ -19,6 +19,7 @@ from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel, unpack_parcel
 from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import Rollout, pack_prompts, pack_rollouts
+from archipel.records.statement import Statement
 from archipel.records.statements import (
     BlobOffered,
     Capabilities,
@@ -27,7 +28,6 @@ from archipel.records.statements import (
     ModelFile,
     NodeJoined,
     RunOpened,
-    Statement,
     WorkAnswered,
     decode,
 )

@@ -13,7 +13,8 @@ from typing import Any
 from archipel.identity import Identity, sign
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.statements import RECORD_TYPE, Statement, encode
+from archipel.records.statement import Statement
+from archipel.records.statements import RECORD_TYPE, encode
 
 MAX_ANSWER_BYTES = 16 * 2**20
 CONNECT_LIMIT_S = 60.0

@@ -1,4 +1,4 @@
-"""A run's course as lines, for files and pipes: one for each version, evaluation, warning and end."""
+"""A run's course as lines, for files and pipes: one for each version, evaluation, warning, pause and end."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from archipel.cli.run_words import OVER, clock_words, exam_words, number
+from archipel.cli.run_words import OVER, PAUSED, clock_words, exam_words, number
 from archipel.cli.watching import Scene, Watcher
 from archipel.curves.concerns import Concern
 from archipel.curves.history import Exam, History
@@ -49,6 +49,7 @@ class News:
         self._warned: dict[str, frozenset[str]] = {}
         self._failing: dict[str, tuple[str, ...]] = {}
         self._over: set[str] = set()
+        self._paused: set[str] = set()
 
     def of(self, scene: Scene, run: RunView) -> Iterator[dict[str, Any]]:
         """What is new of one run, as flat events; each has `run` and `event`."""
@@ -57,6 +58,7 @@ class News:
             yield from self._course(run, history)
             yield from self._warnings(run, scene.warnings(run.run))
         yield from self._troubles(run)
+        yield from self._pauses(scene, run)
         if run.phase in OVER and run.run not in self._over:
             self._over.add(run.run)
             yield {"run": run.run, "event": run.phase, "version": run.version}
@@ -77,6 +79,17 @@ class News:
                     "version": exam.version,
                     **exam.values,
                 }
+
+    def _pauses(self, scene: Scene, run: RunView) -> Iterator[dict[str, Any]]:
+        head = {"run": run.run, "version": run.version}
+        if run.phase == PAUSED and run.run not in self._paused:
+            self._paused.add(run.run)
+            why = next((wait.waiting_for for wait in scene.waits if wait.run == run.run), "")
+            yield {**head, "event": PAUSED, "text": why}
+        elif run.phase != PAUSED and run.run in self._paused:
+            self._paused.discard(run.run)
+            if run.phase not in OVER:
+                yield {**head, "event": "resumed"}
 
     def _troubles(self, run: RunView) -> Iterator[dict[str, Any]]:
         """Work that fails time after time; told again when it says something else."""

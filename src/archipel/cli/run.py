@@ -1,4 +1,4 @@
-"""`archipel run`: open, watch, explain, stop, export and verify runs."""
+"""`archipel run`: open, watch, explain, pause, stop, export and verify runs."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ from archipel.cli.run_curve import curve
 from archipel.cli.run_look import show_, watch, why_stuck
 from archipel.cli.run_open import open_
 from archipel.cli.run_rollouts import rollouts
+from archipel.cli.run_rule import pause, resume, retry, stop
 from archipel.cli.run_verify import verify
 
 
 @click.group()
 def command() -> None:
-    """Open, watch, explain, stop, export and verify runs."""
+    """Open, watch, explain, pause, stop, export and verify runs."""
 
 
-for each in (open_, show_, watch, why_stuck, curve, rollouts, verify):
+for each in (open_, show_, watch, why_stuck, pause, resume, stop, retry, curve, rollouts, verify):
     command.add_command(each)
 
 
@@ -39,50 +40,6 @@ def list_(lab_url: str, as_json: bool) -> None:
     runs = ask_lab(_all_runs(lab_url))
     runs.sort(key=lambda run: (run["phase"] in OVER, -run["opened_at_ms"]))
     show(runs, as_json, lambda: "\n".join(_run_line(run) for run in runs) or "no runs")
-
-
-@command.command()
-@click.argument("name", shell_complete=run_names)
-@click.option("--reason", default="stopped by the operator", show_default=True)
-@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
-@LAB
-def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:
-    """End a run early; what was accepted stays accepted and paid.
-
-    \b
-    Example:
-      archipel run stop secret-order --reason "reward has converged"
-    """
-    from archipel.identity import Identity, IdentityError
-    from archipel.node.operator import stop_run
-
-    with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
-    ask_lab(stop_run(lab_url, identity, name, reason))
-    click.echo(f"run {name} is stopped")
-
-
-@command.command()
-@click.argument("name", shell_complete=run_names)
-@click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
-@LAB
-def retry(name: str, key: Path | None, lab_url: str) -> None:
-    """Hand out work of a run again at once, after what made it fail was mended (see why-stuck).
-
-    Work that fails time after time rests on the machine where it failed, longer each time. Besides the
-    operator, a trusted role may say this: --key ~/.archipel/update/node.key.
-
-    \b
-    Example:
-      archipel run retry secret-order
-    """
-    from archipel.identity import Identity, IdentityError
-    from archipel.node.operator import retry_run
-
-    with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
-    ask_lab(retry_run(lab_url, identity, name))
-    click.echo(f"work of run {name} is handed out again")
 
 
 @command.command()
@@ -124,8 +81,9 @@ async def _all_runs(lab_url: str) -> list[dict[str, Any]]:
 
 
 def _run_line(run: dict[str, Any]) -> str:
-    from archipel.cli.run_words import version_words
+    from archipel.cli.run_words import PAUSED, version_words
 
     reward = "" if run["reward"] is None else f" reward {run['reward']:.3f}"
     version = version_words(run["version"], run["versions"])
-    return f"{run['run']:24} {run['phase']:10} version {version}{reward}"
+    again = f"; resume with `archipel run resume {run['run']}`" if run["phase"] == PAUSED else ""
+    return f"{run['run']:24} {run['phase']:10} version {version}{reward}{again}"

@@ -9,6 +9,7 @@ from archipel.curves.history import Exam
 from archipel.records.documents import RunView
 
 OVER = ("complete", "stopped")
+PAUSED = "paused"
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 60
 

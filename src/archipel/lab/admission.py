@@ -12,6 +12,7 @@ from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
@@ -62,6 +63,10 @@ def admit(  # noqa: C901  one case per statement: the match is the table
             _admit_stop(state, statement)
         case RunRetried():
             _admit_retry(state, statement)
+        case RunPaused():
+            _admit_pause(state, statement)
+        case RunResumed():
+            _admit_resumption(state, statement)
         case NodeJoined():
             pass  # anybody may
         case LeaseRequested() | NodeLeft():
@@ -211,11 +216,32 @@ def _named_run(state: LabState, name: str) -> Run:
 
 
 def _admit_stop(state: LabState, stop: RunStopped) -> None:
-    if stop.author not in state.operators:
-        raise refusals.NotAllowed(f"{stop.author} is no operator of this lab")
-    run = _named_run(state, stop.run)
+    run = _own_run(state, stop.author, stop.run)
     if run.phase not in OPEN_PHASES:
         raise refusals.Conflict(f"run {stop.run} is {run.phase.value} already")
+
+
+def _admit_pause(state: LabState, pause: RunPaused) -> None:
+    run = _own_run(state, pause.author, pause.run)
+    if run.paused is not None:
+        raise refusals.Conflict(
+            f"run {run.name} is paused already; `archipel run resume {run.name}` ends that"
+        )
+    if run.phase not in OPEN_PHASES:
+        raise refusals.Conflict(f"run {run.name} is {run.phase.value}: there is nothing to pause")
+
+
+def _admit_resumption(state: LabState, resumption: RunResumed) -> None:
+    run = _own_run(state, resumption.author, resumption.run)
+    if run.paused is None:
+        raise refusals.Conflict(f"run {run.name} is {run.phase.value} and not paused")
+
+
+def _own_run(state: LabState, author: str, name: str) -> Run:
+    """The run of that name; only an operator has a say in it."""
+    if author not in state.operators:
+        raise refusals.NotAllowed(f"{author} is no operator of this lab")
+    return _named_run(state, name)
 
 
 def _admit_answer(state: LabState, answered: WorkAnswered, has_blob: HasBlob) -> None:

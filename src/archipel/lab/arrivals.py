@@ -6,7 +6,8 @@ import re
 from archipel.identity import BadEnvelope, Envelope, IdentityError
 from archipel.lab import refusals
 from archipel.lab.entry import open_envelope
-from archipel.records.statements import AnyStatement, InvalidRecord, Statement
+from archipel.records.statement import Statement
+from archipel.records.statements import AnyStatement, InvalidRecord
 
 _AUTHOR = re.compile(rb'"keyid":"(did:key:z[1-9A-Za-z]{1,64})"')
 

@@ -70,7 +70,7 @@ def _taken_back(
 
 def opportunities(state: LabState) -> list[Opportunity]:
     """All that could be handed out now, most urgent first."""
-    runs = [run for name in state.live if (run := state.runs[name]).phase is not Phase.STOPPED]
+    runs = [run for name in state.live if _hands_out(run := state.runs[name])]
     found = [
         Opportunity(run, rules)
         for rules in RULES
@@ -81,6 +81,10 @@ def opportunities(state: LabState) -> list[Opportunity]:
         order = {rules.name: place for place, rules in enumerate(RULES)}
         found.sort(key=lambda each: (order[each.rules.name], _load(each.run), each.run.name))
     return found
+
+
+def _hands_out(run: Run) -> bool:
+    return run.phase is not Phase.STOPPED and run.paused is None
 
 
 def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bool:
@@ -129,6 +133,7 @@ def late_leases(state: LabState, now_ms: int) -> list[Lease]:
     found = [
         lease
         for name in state.live
+        if _hands_out(state.runs[name])
         for rules in RULES
         if rules.copies is not None
         and rules.programme in (None, state.runs[name].opened.pace.programme)

@@ -3,12 +3,13 @@
 Law: a failure counts against the pair of a node and a kind of work of one run. A node's word keeps work
 from that node alone, never from others: strangers who say that all work fails stop nobody. The node is
 offered everything else meanwhile, and the same again after a rest that grows with each failure, or as soon
-as the node joins anew. What the trusted role cannot do is so set aside for the whole run.
+as the node joins anew with nothing in its hands. What the trusted role cannot do is so set aside for the whole
+run.
 """
 
 from archipel.lab.state import Failing, Node, Run, Trouble
 from archipel.records.changed import changed
-from archipel.records.statements import LeaseReturned
+from archipel.records.fields import Fault
 
 FREE_TRIES = 1
 """A first failure costs no rest: a child may die once."""
@@ -24,17 +25,17 @@ MAX_NODES_NAMED = 8
 
 
 def failed(
-    run: Run, node: Node, kind: str, returned: LeaseReturned, at_ms: int
+    run: Run, node: Node, kind: str, fault: Fault | None, reason: str, at_ms: int
 ) -> tuple[Run, Node]:
     """Both after the node gave this work back. What is nobody's fault, or only took too long, is no failure."""
-    if returned.fault not in ("work", "machine"):
+    if fault not in ("work", "machine"):
         return run, node
     before = _failing(node, run, kind)
     again = Failing(kind, run.name, 1 + (before.times if before else 0), at_ms)
     is_trusted = node.did in run.opened.trusted
     most = MAX_FAILING_TRUSTED if is_trusted else MAX_FAILING
     node = changed(node, failing=(*_others(node, run, kind), again)[-most:])
-    if returned.fault == "machine" and not is_trusted:
+    if fault == "machine" and not is_trusted:
         return run, node
     known = trouble(run, kind)
     nodes = tuple(did for did in (known.nodes if known else ()) if did != node.did)
@@ -42,7 +43,7 @@ def failed(
         kind=kind,
         times=1 + (known.times if known else 0),
         nodes=(*nodes, node.did)[-MAX_NODES_NAMED:],
-        reason=_printable(returned.reason),
+        reason=printable(reason),
         at_ms=at_ms,
     )
     return changed(run, troubles=(*_but(run, kind), worse)), node
@@ -101,6 +102,6 @@ def _but(run: Run, kind: str) -> tuple[Trouble, ...]:
     return tuple(each for each in run.troubles if each.kind != kind)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A stranger's words must not steer a terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)

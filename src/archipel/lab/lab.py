@@ -17,7 +17,6 @@ from archipel.identity import Identity, sign
 from archipel.lab import refusals
 from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
-from archipel.lab.apply import ended_leases
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
 from archipel.lab.decide import (
@@ -25,6 +24,7 @@ from archipel.lab.decide import (
     lost_leases,
 )
 from archipel.lab.doorman import Buckets, Rate
+from archipel.lab.endings import ended_leases
 from archipel.lab.entry import Entry
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing

@@ -11,12 +11,14 @@ from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer, UpdateSpec
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes.rl import RlPace
 from archipel.records.statements import (
     LabOpened,
     LeaseGranted,
     Recorded,
     RunOpened,
+    RunStopped,
     WorkAnswered,
 )
 from archipel.records.words import WorkSpec
@@ -55,6 +57,10 @@ class RunStory:
     evaluations: int = 0
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
     _twice: list[int] = field(default_factory=list)
+    _stands: str = ""
+    """Why nothing may be handed out now: it is `paused` or `stopped`."""
+    _untimely: list[str] = field(default_factory=list)
+    """What was done that its operator had ruled out, or without being one."""
 
     def hear(self, said: Recorded) -> None:
         """The next entry's statement."""
@@ -63,10 +69,23 @@ class RunStory:
                 self.operators = frozenset(said.operators)
             case RunOpened() if said.run == self.name:
                 self.opened = said
+            case RunPaused() | RunResumed() | RunStopped() if said.run == self.name:
+                self._ruled(said)
             case LeaseGranted() if said.spec.run == self.name:
                 self._grants[said.work] = said
+                if self._stands:
+                    self._untimely.append(
+                        f"{said.work} was handed out while the run was {self._stands}"
+                    )
             case WorkAnswered() if said.work in self._grants:
                 self._answered(self._grants.pop(said.work).spec, said)
+
+    def _ruled(self, said: RunPaused | RunResumed | RunStopped) -> None:
+        """An operator has it stand still, or go on."""
+        if said.author not in self.operators:
+            self._untimely.append(f"{said.kind} by {said.author}, who is no operator of this lab")
+        stands = {"run.paused": "paused", "run.resumed": "", "run.stopped": "stopped"}
+        self._stands = stands[said.kind]
 
     def _answered(self, spec: WorkSpec, said: WorkAnswered) -> None:
         answer = said.answer
@@ -113,6 +132,7 @@ class RunStory:
         opened, pace = self.opened, self.pace
         if opened is not None and opened.author not in self.operators:
             yield f"the run was opened by {opened.author}, who is no operator of this lab"
+        yield from self._untimely
         for group in self._twice:
             yield f"group {group} was accepted twice"
         for number, update in enumerate(self.updates):

@@ -6,6 +6,7 @@ attach to any programme keep their own slice beside it. A run goes through these
     RUNNING    work is handed out
     COMPLETE   the last version is published; evaluations may still be outstanding
     STOPPED    an operator ended it early
+An open run may be paused meanwhile (`lab.pauses`), whatever its phase.
 Complete or stopped, and with nothing in anybody's hands, it keeps its chain of versions and what it shows;
 what only its work needed is gone (`ProgrammeRules.closed`). With nothing due either it is at rest, for good.
 Law: a copy with one change costs the same at ten nodes and at ten thousand (`records.table`).
@@ -151,6 +152,16 @@ class Version(Publication):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a run hands out nothing for now."""
+
+    by: str
+    """Whose key said so."""
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run: the header and its slices."""
 
@@ -178,6 +189,9 @@ class Run:
     """Kinds of work that fail."""
     retried_at_ms: int = 0
     """Failures up to then count no more: somebody who may say so said that they are mended."""
+    paused: Pause | None = None
+    paused_ms: int = 0
+    """Length of its earlier pauses, since version 0."""
 
     @property
     def name(self) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from archipel.lab import failures
+from archipel.lab import failures, pauses
 from archipel.lab.admission import last_seq
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
-from archipel.lab.waits import Sight, failing
+from archipel.lab.waits import Sight, failing, pause_of
 from archipel.market.journal import held, wallet
 from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
 
@@ -30,13 +30,13 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
     return RunView(
         run=run.name,
         programme=programme.name,
-        phase=run.phase.value,
+        phase=_phase(run),
         version=run.version,
         versions=run.opened.terms.versions,
         recipe=run.opened.recipe.digest,
         opened_at_ms=run.opened_at_ms,
         published_at_ms=_published_at_ms(run),
-        learner_utilisation=programme.busy_ms(run) / elapsed_ms if elapsed_ms else 0.0,
+        learner_utilisation=min(programme.busy_ms(run) / elapsed_ms, 1) if elapsed_ms else 0.0,
         reward=run.rewards_micro[-1] / 1e6 if run.rewards_micro else None,
         rewards=tuple(micro / 1e6 for micro in run.rewards_micro),
         evaluations=tuple(shown.pop("evaluations", ())),
@@ -46,17 +46,22 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
     )
 
 
+def _phase(run: Run) -> str:
+    """As people see it: what is over is not paused, though its evaluations may be."""
+    return "paused" if run.paused and run.phase in OPEN_PHASES else run.phase.value
+
+
 def programme_of(run: Run) -> ProgrammeRules:
     """The rules of the run's programme."""
     return PROGRAMME_OF[run.opened.pace.programme]
 
 
 def learning_ms(run: Run, now_ms: int) -> int:
-    """From version 0 to the newest version (or now, while more are to come)."""
+    """From version 0 to the newest version (or now, while more are to come), without pauses."""
     if not run.chain:
         return 0
     end = run.chain[-1].at_ms if run.version == run.opened.terms.versions else now_ms
-    return max(end - run.version_0_at_ms, 1)
+    return max(end - run.version_0_at_ms - pauses.idle_ms(run, end), 1)
 
 
 def _published_at_ms(run: Run) -> tuple[int, ...]:
@@ -118,14 +123,16 @@ def lease_views(state: LabState, now_ms: int, works: Iterable[str]) -> list[Leas
 
 
 def waits(state: LabState, now_ms: int) -> list[Wait]:
-    """The blocking wait of every run that is not finished, most upstream cause first; then work that fails
-    and blocks nothing but itself.
+    """The pause of every run that is paused, the blocking wait of every other that is not finished, most
+    upstream cause first; then work that fails and blocks nothing but itself.
     """
     sight = Sight(state, now_ms)
-    runs = [state.runs[name] for name in state.live]
+    live = [state.runs[name] for name in state.live]
+    paused = [pause_of(run, run.paused) for run in live if run.paused]
+    runs = [run for run in live if not run.paused]
     open_runs = [run for run in runs if run.phase in OPEN_PHASES]
     blocking = [wait for run in open_runs for wait in programme_of(run).waits(sight, run)]
-    return blocking + [wait for run in runs for wait in _attached_waits(sight, run)]
+    return paused + blocking + [wait for run in runs for wait in _attached_waits(sight, run)]
 
 
 def _attached_waits(sight: Sight, run: Run) -> Iterator[Wait]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archipel.lab import failures
-from archipel.lab.state import LabState, Lease, Node, Run, Trouble
+from archipel.lab.state import LabState, Lease, Node, Pause, Run, Trouble
 from archipel.records.documents import Wait
 
 ACTIVE_MS = 60_000
@@ -32,6 +32,26 @@ class Sight:
             if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS)
             for kind in set(node.capabilities.kinds)
         )
+
+
+def pause_of(run: Run, pause: Pause) -> Wait:
+    """Its operator said so; nothing is stuck, and nothing runs out but leases that were granted before."""
+    why = f" ({words})" if (words := failures.printable(pause.reason)) else ""
+    again = f"resume with `archipel run resume {run.name}`"
+    num = len(run.leases)
+    one = num == 1
+    held = (
+        f"{num} {'lease is' if one else 'leases are'} still out and may be answered; "
+        if num
+        else ""
+    )
+    return Wait(
+        run=run.name,
+        waiting_for=f"paused by {run.name}'s owner{why}; {again}",
+        owner=pause.by,
+        left_s=None,
+        advice=f"{held}nothing is handed out before it is resumed",
+    )
 
 
 def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:

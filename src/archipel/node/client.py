@@ -42,11 +42,11 @@ from archipel.records.documents import BadDocument, Handout, Receipt
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
+from archipel.records.statement import Statement
 from archipel.records.statements import (
     RECORD_TYPE,
     BlobOffered,
     LeaseRequested,
-    Statement,
     WorkAnswered,
     encode,
 )

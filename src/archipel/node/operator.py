@@ -1,4 +1,4 @@
-"""What an operator does to a lab from outside: open a run, stop it, fetch its newest weights."""
+"""What an operator does to a lab from outside: open a run, pause or stop it, fetch its newest weights."""
 
 import asyncio
 import hashlib
@@ -17,6 +17,7 @@ from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
 from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import WORDS_OF
 from archipel.records.recipe_form import RecipeForm
 from archipel.records.statements import ModelFile, RunOpened, RunRetried, RunStopped
@@ -104,6 +105,20 @@ async def stop_run(url: str, identity: Identity, run: str, reason: str) -> Recei
     async with LabClient(url, identity) as client:
         await client.greet()
         return await client.submit(RunStopped, run=run, reason=reason)
+
+
+async def pause_run(url: str, identity: Identity, run: str, reason: str) -> Receipt:
+    """Have nothing of a run handed out until it is resumed."""
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        return await client.submit(RunPaused, run=run, reason=reason)
+
+
+async def resume_run(url: str, identity: Identity, run: str) -> Receipt:
+    """Let a paused run go on."""
+    async with LabClient(url, identity) as client:
+        await client.greet()
+        return await client.submit(RunResumed, run=run)
 
 
 async def retry_run(url: str, identity: Identity, run: str) -> Receipt:

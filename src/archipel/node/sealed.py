@@ -15,6 +15,7 @@ from archipel.records.canonical import sha256_digest
 from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork, Inputs, LabFacts, inputs_digest
 from archipel.records.kinds import WORDS_OF
+from archipel.records.statement import Statement
 from archipel.records.statements import (
     RECORD_TYPE,
     InvalidRecord,
@@ -23,7 +24,6 @@ from archipel.records.statements import (
     LeaseRequested,
     NotTheAuthor,
     RunOpened,
-    Statement,
     WorkAnswered,
     decode_said,
     encode,

@@ -22,7 +22,6 @@ from archipel.records.fields import (
     MAX_LEASES_PER_NODE,
     MAX_MODEL_FILES,
     MAX_RECORD_BYTES,
-    MAX_SEQ,
     MAX_TRUSTED_KEYS,
     BlobRef,
     Closed,
@@ -37,13 +36,13 @@ from archipel.records.fields import (
     WorkId,
 )
 from archipel.records.kinds import Answer, Spec
+from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
+from archipel.records.statement import Seq, Statement
 from archipel.records.terms import Terms
 
 RECORD_TYPE = "application/vnd.archipel.record.v1+json"
 """DSSE payload type of every statement."""
-
-Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 
 
 class InvalidRecord(ValueError):
@@ -52,17 +51,6 @@ class InvalidRecord(ValueError):
 
 class NotTheAuthor(ValueError):
     """A statement in somebody else's name than its signer's."""
-
-
-class Statement(Closed):
-    """What every statement carries."""
-
-    lab: Did
-    """The lab it is addressed to."""
-    author: Did
-    """Whose key signs it."""
-    seq: Seq
-    """Greater than any the author used at this lab before."""
 
 
 class LabOpened(Statement):
@@ -242,6 +230,8 @@ Recorded: TypeAlias = (
     | RunOpened
     | RunStopped
     | RunRetried
+    | RunPaused
+    | RunResumed
     | NodeJoined
     | NodeLeft
     | NodesForgotten

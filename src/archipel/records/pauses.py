@@ -1,0 +1,21 @@
+"""What an operator says of a run that is to stand still for a while, and to go on."""
+
+from typing import Literal
+
+from archipel.records.fields import Reason, RunName
+from archipel.records.statement import Statement
+
+
+class RunPaused(Statement):
+    """No work of the run is handed out from now on; what is in nodes' hands may still be answered."""
+
+    kind: Literal["run.paused"] = "run.paused"
+    run: RunName
+    reason: Reason
+
+
+class RunResumed(Statement):
+    """The run goes on where it was paused."""
+
+    kind: Literal["run.resumed"] = "run.resumed"
+    run: RunName
