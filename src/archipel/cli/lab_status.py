@@ -54,6 +54,7 @@ def status(context: click.Context, home: Path | None, url: str | None, as_json: 
 
 async def _asked(url: str) -> dict[str, Any]:
     """What the lab itself says."""
+    from archipel.cli.run_words import OVER
     from archipel.node.client import LabReader
     from archipel.node.exchange import DOCUMENT, LabUnreachable
 
@@ -72,7 +73,7 @@ async def _asked(url: str) -> dict[str, Any]:
         "lab": facts["lab"],
         "software": facts["software"],
         "runs": {phase: phases.count(phase) for phase in sorted(set(phases))},
-        "open_runs": [_run(run, waits) for run in runs if run["phase"] in ("preparing", "running")],
+        "open_runs": [_run(run, waits) for run in runs if run["phase"] not in OVER],
         "nodes": {
             "present": sum(node["present"] for node in nodes),
             "gone": sum(not node["present"] for node in nodes),
