@@ -66,6 +66,18 @@ class Account:
         with self._counting:
             return max(0, self._room(privileged))
 
+    def capacity(self, *, privileged: bool) -> int:
+        """Bytes that the store would hold if it were empty: what quota and disk leave.
+
+        A disk that others have filled up says nothing of how much it may hold: then only the quota counts.
+        """
+        limit = self._limit(privileged)
+        total, free, kept_free = self._disk()
+        if not total or free < kept_free:
+            return limit
+        with self._counting:
+            return min(limit, self._whole + self._partial + free - kept_free)
+
     def announce(self, num_bytes: int, *, privileged: bool) -> None:
         """A writer begins: keep room for its bytes to come.
 
@@ -152,14 +164,20 @@ class Account:
                 self._whole, self._partial = found.whole_bytes, found.partial_bytes
 
     def _room(self, privileged: bool) -> int:
-        disk = os.statvfs(self.layout.root)
-        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
-        kept_free = min(total // FREE_DISK_SHARE, MAX_FREE_DISK_BYTES)
-        limit = self._limit_bytes - (0 if privileged else self._reserve_bytes)
-        of_quota = limit - self._whole - self._partial
+        total, free, kept_free = self._disk()
+        of_quota = self._limit(privileged) - self._whole - self._partial
         # Some network file systems report a size of 0: then only the quota counts.
         room = min(of_quota, free - kept_free) if total else of_quota
         return room - self._announced
+
+    def _limit(self, privileged: bool) -> int:
+        return self._limit_bytes - (0 if privileged else self._reserve_bytes)
+
+    def _disk(self) -> tuple[int, int, int]:
+        """Bytes: in all, free, and to be left free."""
+        disk = os.statvfs(self.layout.root)
+        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        return total, free, min(total // FREE_DISK_SHARE, MAX_FREE_DISK_BYTES)
 
     def _count(self, *, announced: int = 0, partial: int = 0, whole: int = 0) -> None:
         with self._counting:

@@ -121,6 +121,11 @@ class BlobStore:
         with named_errors("cannot look for room"):
             return self._account.room(privileged=privileged)
 
+    def capacity(self, *, privileged: bool = False) -> int:
+        """Bytes that this store would hold if it were empty: what quota and disk leave."""
+        with named_errors("cannot look for room"):
+            return self._account.capacity(privileged=privileged)
+
     def require_room(self, num_bytes: int, *, privileged: bool = False) -> None:
         """Raise StorageFull, with sizes, when so many bytes cannot come: ask before a transfer."""
         room = self.room(privileged=privileged)

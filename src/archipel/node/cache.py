@@ -4,13 +4,22 @@ Transfers that were cut count too. They can be resumed for a while; those of run
 will be, so an idle one is removed, and any other when nothing else makes room.
 """
 
+import errno
 import time
 from collections.abc import Callable, Iterable
 
-from archipel.blobs import BlobStore
+from archipel.blobs import BlobStore, StorageFull
+from archipel.node.failures import WorkFailure
+from archipel.records.fields import Fault
 
 PARTIAL_IDLE_S = 3600.0
 """A transfer that stood still this long is not resumed: leases are shorter."""
+
+
+class DoesNotFit(WorkFailure):
+    """Work that needs more bytes than this machine could hold for it: waiting mends nothing here."""
+
+    fault: Fault | None = "machine"
 
 
 class Cache:
@@ -37,6 +46,27 @@ class Cache:
                 self._sizes[digest] = self._store.size(digest)
         self._drop_partials(PARTIAL_IDLE_S)
         self._shrink(self._limit_bytes)
+
+    def give_up(self, error: Exception, needed_bytes: int) -> None:
+        """Work could not be prepared because of this disk: make all the room there is for the next try.
+
+        needed_bytes: of all blobs that the work was found to need so far.
+
+        Raises:
+            DoesNotFit: so many bytes would not fit into an empty cache either.
+        """
+        self.clear()
+        if not isinstance(error, StorageFull):
+            return
+        capacity = self._store.capacity()
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG:
+            raise DoesNotFit(str(error)) from error
+        if needed_bytes > capacity:
+            raise DoesNotFit(
+                f"the work needs {needed_bytes} bytes of files at once, and this machine can hold "
+                f"{capacity} for it, its cache emptied; give it a larger disk (or quota), or leave this "
+                "run to others"
+            ) from error
 
     def clear(self) -> None:
         """Make all the room there is: the disk is full. Everything can be fetched again."""

@@ -117,6 +117,7 @@ class Errands:
             LabUnreachable, LabRefused: from the lab; also when it shows what does not hold.
             Unprepared: a secret is missing, or the recipe is none.
             Unapproved: the operator of this machine does not know the recipe.
+            DoesNotFit: more bytes than this machine could ever hold.
             StorageFull, OSError: this machine's disk; the cache was cleared to make room.
             WorkerLost: the child is gone.
         """
@@ -125,8 +126,8 @@ class Errands:
                 return await self._prepared(lease, worker)
             finally:
                 self._cache.use(self._supply.at_hand)
-        except (StorageFull, OSError):
-            self._cache.clear()
+        except (StorageFull, OSError) as error:
+            self._cache.give_up(error, self._supply.bytes_at_hand)
             raise
 
     def begun(self, grant: LeaseGranted) -> None:

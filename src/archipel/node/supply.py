@@ -22,8 +22,8 @@ class Supply:
     def __init__(self, lab: LabReader, store: BlobStore) -> None:
         self._lab = lab
         self._store = store
-        self.at_hand: set[str] = set()
-        """Digests of all that was asked for since the lease at hand came."""
+        self.at_hand: dict[str, int] = {}
+        """Digest -> bytes of all that was asked for since the lease at hand came."""
         self._beside: dict[str, bytes] = {}
         self._latest: OrderedDict[str, None] = OrderedDict()
         """Digests of the small blobs used last, oldest first."""
@@ -45,7 +45,7 @@ class Supply:
             LabUnreachable, LabRefused: from the lab.
             StorageFull, OSError: from this machine's disk.
         """
-        self.at_hand.update(blob.digest for blob in blobs)
+        self.at_hand.update((blob.digest, blob.size) for blob in blobs)
         beside = [
             data for blob in blobs if (data := self._beside.pop(blob.digest, None)) is not None
         ]
@@ -66,6 +66,11 @@ class Supply:
             while len(self._latest) > MAX_BLOBS_TOLD:
                 self._latest.popitem(last=False)
         return path
+
+    @property
+    def bytes_at_hand(self) -> int:
+        """What the lease at hand needs on this machine's disk at once, as far as it was asked for."""
+        return sum(self.at_hand.values())
 
     @property
     def marks(self) -> tuple[str, ...]:
