@@ -54,13 +54,15 @@ def command(
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
     from archipel.training.environments.apart import TaskProcessLost
+    from archipel.training.grading import GraderUnavailable
     from archipel.work.judging import Trial, judge
 
     torch.set_num_threads(threads)
     recipe = with_seed(find_recipe(recipe_name), seed)
     secret = given_secret(secret_file)
     trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
-    with mending(TaskProcessLost, InvalidModel, NonFiniteLogits, OSError, ValueError):
+    lost = (TaskProcessLost, GraderUnavailable)
+    with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial)
     for cause, count in judgement.faults.items():
         click.echo(f"{count} answers could not be graded ({cause}) and count as 0", err=True)

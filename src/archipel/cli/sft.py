@@ -45,7 +45,7 @@ def command(
       archipel sft my.toml --out start --threads 2
       archipel sft my.toml --out tuned --weights Qwen3-0.6B
     """
-    from archipel.cli.doors import mending, show
+    from archipel.cli.doors import Mendable, mending, show
     from archipel.cli.recipes import find_recipe, with_seed
 
     recipe = with_seed(find_recipe(recipe_name), seed)
@@ -53,6 +53,7 @@ def command(
 
     from archipel.training.checkpoint import remove_checkpoints
     from archipel.training.environments.apart import TaskProcessLost
+    from archipel.training.optimiser import Diverged
     from archipel.training.sft import Progress
     from archipel.training.start import NoSupervisedStage, start_model
 
@@ -68,7 +69,14 @@ def command(
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
-        progress = start_model(recipe, out, on_step, saved, weights)
+        try:
+            progress = start_model(recipe, out, on_step, saved, weights)
+        except Diverged as error:
+            what, _, _ = str(error).partition(";")
+            raise Mendable(
+                f"learning diverged: {what}; lower supervised.learning_rate in the recipe, remove "
+                f"{saved} if it is there, and begin anew"
+            ) from None
         remove_checkpoints(saved)
     seconds = time.monotonic() - began
     result = {

@@ -29,6 +29,9 @@ LEASE_SHARE = 0.2
 """Of the time that an update or an evaluation may take, for grading one batch."""
 GRACE_S = 10.0
 """Beyond the budget, for what is no grading: making tasks, forking, a busy machine."""
+MAX_CHILDREN_IN_VAIN = 3
+"""So many processes in a row may be lost without a reward: a machine short of memory kills one now and then,
+and what a completion does ends its own cell alone."""
 MAX_COMPLETION_CHARS = 1_000_000
 """A longer completion is not graded."""
 
@@ -105,14 +108,15 @@ class Grader:
                 if len(submission.completion) > MAX_COMPLETION_CHARS:
                     rewards[number] = self._zero("oversized", "completion too long")
             self._running()
-            ends_s = time.monotonic() + self._budget_s
+            ends_s, in_vain = time.monotonic() + self._budget_s, 0
             while missing := [n for n in range(len(submissions)) if n not in rewards]:
                 found = len(rewards)
                 try:
                     self._ask({n: submissions[n] for n in missing}, ends_s, rewards)
                 except ChildLost as lost:
                     self._drop()
-                    if len(rewards) == found or time.monotonic() >= ends_s:
+                    in_vain = in_vain + 1 if len(rewards) == found else 0
+                    if in_vain >= MAX_CHILDREN_IN_VAIN or time.monotonic() >= ends_s:
                         self._give_up(set(missing) - set(rewards), str(lost), rewards)
             return tuple(rewards[number] for number in range(len(submissions)))
 

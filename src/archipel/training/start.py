@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from archipel.model.config import DecoderConfig
+from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_model, write_model
 from archipel.model.network import Decoder, random_weights
 from archipel.model.new_directory import require_free
@@ -50,7 +51,8 @@ def start_model(
     Raises:
         NoSupervisedStage: the recipe has none.
         InvalidEnvironment: the environment cannot be made.
-        InvalidModel: `weights` is no model directory that this network can load.
+        InvalidModel: `weights` is no model directory that this network can load, or its numbers are none.
+        Diverged: the numbers became none; what was saved before stays.
         AnothersCheckpoint: `checkpoints` holds what another recipe, seed or start has saved.
         OSError: `out` is taken or cannot be written; this is looked at before the work.
     """
@@ -68,6 +70,7 @@ def start_model(
         model = initial_model(recipe, tokenizer)
     else:
         tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
+        _require_finite(model, weights)
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     stage = supervised_stage(recipe, environment, tokenizer, checkpoints)
     examples = stage.examples
@@ -76,6 +79,14 @@ def start_model(
     progress = supervise(model, replace(stage, stamp=stamp), on_step)
     write_model(out, model, model.config, tokenizer)
     return progress
+
+
+def _require_finite(model: Decoder, weights: Path) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise InvalidModel(
+                f"{weights}: tensor {name} holds NaN or infinity; nothing can be learned from there"
+            )
 
 
 def _digest_of(recipe: Recipe, examples: Examples, model: Decoder) -> str:
