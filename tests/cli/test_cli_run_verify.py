@@ -17,19 +17,23 @@ from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.recomputing import ALL, Asked
 from archipel.cli.run_blobs import Altered, HomeBlobs, NotKept
 from archipel.cli.verification import verify_run
-from archipel.lab.run_story import RunStory, Update
+from archipel.lab.run_story import Exam, RunStory, Update
 from archipel.model.manifest import Manifest, describe
 from archipel.model.versions import decode_anchor, encode_anchor
 from archipel.records.canonical import sha256_digest
 from archipel.records.documents import inputs_digest
 from archipel.records.fields import BlobRef
+from archipel.records.kinds.evaluate import WORDS as EVALUATE_WORDS
+from archipel.records.kinds.evaluate import EvaluateSpec
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import WORDS
 from archipel.records.recipe import Recipe
 from archipel.records.statements import ModelFile
 from archipel.records.words import Told
-from archipel.work.kind import Answer
+from archipel.work.kind import Answer, EngineChoice, Kind
+from archipel.work.kinds.evaluate import make as make_evaluate
 from archipel.work.kinds.update import Updates
+from archipel.work.messages import LinkMessage
 from archipel.work.verifying import Regrading
 from small_ledger import grow
 from tiny import NAME, SECRET, write_start
@@ -84,6 +88,29 @@ class Recorded(Trusted):
             self.story.results[each.work] = each
             self.story.group_in |= dict.fromkeys(each.spec.groups, each.work)
 
+    def examine(self, kind: Kind, version: int) -> None:
+        """As the trusted role does, by the work that it is given for this."""
+        chain = tuple(self._link(number) for number in range(version + 1))
+        spec = EvaluateSpec(run=NAME, version=version, policy=self.policies[version])
+        context = self.context("memory", -1).model_copy(update={"chain": chain})
+        answer = kind.run(spec, context, lambda tokens: None)
+        blobs = {role: self.files.put(path.read_bytes()) for role, path in answer.files.items()}
+        said = EVALUATE_WORDS.answer_of(spec, Told(answer.values, blobs, 1))
+        self.story.exams.append(Exam(spec, said, asked.SOMEBODY))
+
+    def _link(self, version: int) -> LinkMessage:
+        made = self.story.updates[version].answer
+        anchor, delta = (
+            None if blob is None else self.files.path(blob) for blob in (made.anchor, made.delta)
+        )
+        return LinkMessage(
+            version=version,
+            policy=made.policy,
+            manifest=self.files.path(made.manifest),
+            anchor=anchor,
+            delta=delta,
+        )
+
     def opened(self) -> None:
         model = [
             ModelFile(name=path.name, blob=self.files.put(path.read_bytes()))
@@ -105,6 +132,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     for _ in range(VERSIONS + 1):
         recorded.accept(recorded.ask(kind, "memory"))
     kind.close()
+    exams = make_evaluate(EngineChoice())
+    for version in (0, VERSIONS):
+        recorded.examine(exams, version)
+    exams.close()
     return recorded
 
 
@@ -112,7 +143,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def story(made: Recorded) -> RunStory:
     """To be spoilt by one test alone."""
     mine = copy(made.story)
-    mine.updates = list(made.story.updates)
+    mine.updates, mine.exams = list(made.story.updates), list(made.story.exams)
     mine.results = dict(made.story.results)
     mine.group_in = dict(made.story.group_in)
     return mine
@@ -127,9 +158,111 @@ def files(made: Recorded, tmp_path: Path) -> Files:
 
 def verified(story: RunStory, files: Files, **more: object) -> Findings:
     findings = Findings(lambda where: None)
-    plain = {"rewards": False, "updates": 0, "secret": None, "known_recipe": None}
+    plain = {
+        "rewards": False,
+        "updates": 0,
+        "evaluations": 0,
+        "secret": None,
+        "known_recipe": None,
+    }
     verify_run(story, files, findings, Asked(**(plain | {"scratch": files.folder} | more)))
     return findings
+
+
+def test_evaluations_are_made_again_from_the_weights_that_they_name(
+    story: RunStory, files: Files
+) -> None:
+    found = verified(story, files, evaluations=ALL, secret=SECRET)
+    assert found.faults == []
+    assert found.checked["evaluations made again"] == 2
+    assert found.checked["reports of evaluations"] == 2
+    newest = verified(story, files, evaluations=1, secret=SECRET)
+    assert newest.checked["evaluations made again"] == 1
+    assert "1 evaluations: not asked (--evaluations all)" in newest.not_checked()
+    without = verified(story, files)
+    assert any(
+        line.startswith("2 evaluations: not asked (--evaluations") for line in without.not_checked()
+    )
+    graded = verified(story, files, evaluations=None, rewards=True, secret=SECRET)
+    assert graded.checked["evaluations made again"] == 1
+    blind = verified(story, files, evaluations=ALL)
+    assert blind.checked["evaluations made again"] == 0
+    assert any("needs the secret" in line for line in blind.not_checked())
+
+
+def test_a_score_that_was_not_reached_is_found_by_examining_again(
+    story: RunStory, files: Files
+) -> None:
+    exam = story.exams[-1]
+    metrics = {**exam.answer.metrics, "greedy": exam.answer.metrics["greedy"] + 1}
+    report = json.loads(files.read(exam.answer.report)) | {"metrics": metrics}
+    blob = files.put(json.dumps(report).encode())
+    answer = exam.answer.model_copy(update={"metrics": metrics, "report": blob})
+    story.exams[-1] = replace(exam, answer=answer)
+    assert verified(story, files).faults == []
+    (fault,) = verified(story, files, evaluations=1, secret=SECRET).faults
+    assert fault.startswith(f"evaluation of version {VERSIONS}: greedy is ")
+    assert f"{metrics['greedy']} in the ledger" in fault
+
+
+def test_a_report_that_says_something_else_than_its_record_is_found(
+    story: RunStory, files: Files
+) -> None:
+    exam = story.exams[0]
+    other = exam.answer.model_copy(update={"metrics": {**exam.answer.metrics, "greedy": 7}})
+    story.exams[0] = replace(exam, answer=other)
+    assert verified(story, files).faults == [
+        "report on version 0: it says something else than its record"
+    ]
+    for data in (b"", b"[]", b'{"version": 0}', b"\xff", b"[" * 5000):
+        answer = exam.answer.model_copy(update={"report": files.put(data)})
+        story.exams[0] = replace(exam, answer=answer)
+        assert verified(story, files).faults == [
+            "report on version 0: it cannot be read as a report"
+        ]
+
+
+def test_an_evaluation_whose_weights_are_gone_is_counted_as_not_checked(
+    story: RunStory, files: Files
+) -> None:
+    for update in story.updates:
+        for blob in (update.answer.anchor, update.answer.delta):
+            if blob is not None:
+                files.data.pop(blob.digest, None)
+    found = verified(story, files, evaluations=ALL, secret=SECRET)
+    assert found.faults == []
+    assert "2 evaluations: gone" in found.not_checked()
+
+
+def test_an_evaluation_by_a_stranger_of_other_weights_or_twice_is_found(story: RunStory) -> None:
+    assert list(story.faults()) == []
+    first, last = story.exams
+    elsewhere = first.answer.model_copy(update={"policy": last.answer.policy})
+    nowhere = last.answer.model_copy(update={"version": VERSIONS + 1})
+    story.exams[:] = [
+        replace(first, author="did:key:stranger"),
+        replace(first, answer=elsewhere),
+        replace(last, answer=nowhere),
+    ]
+    found = "\n".join(story.faults())
+    for words in (
+        "version 0 came from did:key:stranger, whom the run does not trust",
+        "version 0 is of other weights than that version's",
+        "version 0 was accepted more than once",
+        f"version {VERSIONS + 1} is of a version that does not exist",
+    ):
+        assert f"the evaluation of {words}" in found
+
+
+def test_the_learner_s_checkpoints_are_named_among_what_was_not_looked_into(
+    story: RunStory, files: Files
+) -> None:
+    assert not any("checkpoints" in line for line in verified(story, files).not_checked())
+    for number in (1, 3):
+        update = story.updates[number]
+        story.updates[number] = with_answer(update, memory=update.answer.manifest)
+    (line,) = [each for each in verified(story, files).not_checked() if "checkpoints" in each]
+    assert line == "the learner's checkpoints of 2 versions (1, 3): nobody looked into them"
 
 
 def with_answer(update: Update, **changed: object) -> Update:
@@ -165,6 +298,7 @@ def test_weights_that_were_not_made_from_their_inputs_are_found_by_making_them_a
     story: RunStory, files: Files
 ) -> None:
     first, last = story.updates[0].answer, story.updates[-1]
+    del story.exams[-1]
     assert first.anchor is not None
     weights = decode_anchor(
         files.read(first.anchor), Manifest.from_bytes(files.read(first.manifest))
@@ -330,7 +464,7 @@ def test_a_copied_home_is_read_and_stays_as_it_is(tmp_path: Path) -> None:
     blob = BlobRef(digest=sha256_digest(data), size=len(data))
     name = blob.digest.removeprefix("sha256:")
     path = tmp_path / "blobs" / name[:2] / name[2:]
-    with pytest.raises(NotKept):
+    with pytest.raises(NotKept, match="archipel lab backup --all-blobs"):
         HomeBlobs(tmp_path).read(blob)
     assert list(tmp_path.iterdir()) == []
     path.parent.mkdir(parents=True)

@@ -34,6 +34,7 @@ def test_a_run_holds_from_its_address_and_its_updates_are_made_again_bit_for_bit
     stage.open()
     stage.site.start_node("only")
     stage.wait_for_version(VERSIONS)
+    stage.wait(lambda: len(stage.site.run(NAME).evaluations) == 2, "the evaluations")  # type: ignore[union-attr]  # it is there
     shown = _verified("--lab", stage.site.url)
     assert shown["checked"]["versions from their delta"] == VERSIONS  # type: ignore[index]  # JSON
     secret = stage.site.home("update") / "secrets" / "secret-order"
@@ -41,4 +42,5 @@ def test_a_run_holds_from_its_address_and_its_updates_are_made_again_bit_for_bit
     made = _verified("--home", home, "--secret-file", str(secret), "--updates", "all")
     assert made["checked"]["versions' rewards"] == VERSIONS  # type: ignore[index]  # JSON
     assert made["checked"]["updates made again"] == VERSIONS  # type: ignore[index]  # JSON
+    assert made["checked"]["evaluations made again"] == 1  # type: ignore[index]  # JSON
     stage.finished()

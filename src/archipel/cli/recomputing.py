@@ -41,10 +41,17 @@ class Asked:
     rewards: bool
     updates: int
     """Versions to make again; ALL for every one that can be."""
+    evaluations: int | None
+    """Newest evaluations to make again; ALL for every one, None for one where rewards are graded."""
     secret: bytes | None
     known_recipe: str | None
     """Digest of the recipe that the person at the keyboard has read."""
     scratch: Path
+
+    @property
+    def num_exams(self) -> int:
+        """Newest evaluations to make again."""
+        return int(self.rewards) if self.evaluations is None else self.evaluations
 
 
 class Recomputing:
@@ -60,13 +67,18 @@ class Recomputing:
         self._asked = asked
 
     def run(self) -> None:
-        """Rewards, then updates, as far as asked."""
+        """Rewards, then evaluations, then updates, as far as asked."""
         asked, limits = self._asked, self._findings.limits
         if not asked.rewards:
             limits.append("rewards: not asked (--secret-file or --rewards)")
         if not asked.updates:
             limits.append("updates: not asked (--updates)")
-        if not asked.rewards and not asked.updates:
+        if self._story.exams and not asked.num_exams:
+            limits.append(
+                f"{len(self._story.exams)} evaluations: not asked (--evaluations, with the secret); "
+                "their scores are the trusted role's word"
+            )
+        if not (asked.rewards or asked.updates or asked.num_exams):
             return
         with (
             self._findings.looking("recomputation", "the run's opening"),
@@ -76,6 +88,8 @@ class Recomputing:
             model = self._model(Path(folder) / "model", weights=asked.updates != 0)
             if asked.rewards:
                 self._rewards(recipe, model)
+            if asked.num_exams:
+                self._evaluations(recipe, model)
             if asked.updates:
                 self._updates(model, Path(folder) / "memory")
 
@@ -134,6 +148,19 @@ class Recomputing:
                             f"{mean} micro-units here, {told} in the ledger; a wrong secret gives this, too"
                         )
                     self._findings.checked[what] += 1
+
+    def _evaluations(self, recipe: Recipe, model: Path) -> None:
+        from archipel.cli.exams import examine_again
+        from archipel.work.reexamining import Reexamining
+        from archipel.work.verifying import NOT_HERE
+
+        most, secret = self._asked.num_exams, self._asked.secret
+        with (
+            self._findings.looking("evaluations", "evaluations"),
+            _only_here(NOT_HERE),
+            Reexamining(recipe, secret, model) as reexamining,
+        ):
+            examine_again(self._story, self._blobs, self._findings, most, reexamining)
 
     def _batch(self, version: int) -> Mapping[int, list[Rollout]]:
         found: dict[int, list[Rollout]] = {}

@@ -84,7 +84,10 @@ class HomeBlobs:
             with (self._root / name[:2] / name[2:]).open("rb") as file:
                 data = file.read(blob.size + 1)
         except OSError as error:
-            raise NotKept(f"it is not in {self._root} ({error.strerror})") from None
+            raise NotKept(
+                f"it is not in {self._root} ({error.strerror}); a backup has all that its lab still had "
+                "if it was made by `archipel lab backup --all-blobs`"
+            ) from None
         return _whole(data, blob)
 
     def path(self, blob: BlobRef) -> Path:

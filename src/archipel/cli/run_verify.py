@@ -64,6 +64,11 @@ class Updates(click.ParamType):
     default=0,
     help="Make the first N versions again from their inputs, or all; as slow as the run's own updates.",
 )
+@click.option(
+    "--evaluations",
+    type=Updates(),
+    help="Make the newest N evaluations again, or all [1 where rewards are graded, else 0].",
+)
 @click.option("--recipe", "recipe_name", help="The recipe as you know it: it must be the run's.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
 @click.option(
@@ -83,12 +88,13 @@ def verify(
     secret_file: Path | None,
     rewards: bool,
     updates: int,
+    evaluations: int | None,
     recipe_name: str | None,
     threads: int,
     max_gb: float,
     as_json: bool,
 ) -> None:
-    """Check a run as far as anybody can: its ledger, blobs, weights and results; with the secret, rewards.
+    """Check a run as far as anybody can: its ledger, blobs, weights and results; with the secret, rewards and scores.
 
     Every version is recomputed from its anchor or delta and compared with its digest; every result is
     read as the lab had to read it; with --updates, versions are made again from what they were made
@@ -124,6 +130,7 @@ def verify(
     asked = Asked(
         rewards=rewards or secret is not None,
         updates=updates,
+        evaluations=evaluations,
         secret=secret,
         known_recipe=_digest_of(recipe_name),
         scratch=scratch,

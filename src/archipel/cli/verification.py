@@ -1,6 +1,7 @@
 """What `archipel run verify` does, step by step: the rules, weights, prompts, results, and what is recomputed."""
 
 from archipel.cli.doors import Mendable
+from archipel.cli.exams import check_reports
 from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.recomputing import Asked, Recomputing
 from archipel.cli.run_blobs import Blobs, NotKept
@@ -8,9 +9,11 @@ from archipel.lab.run_story import RunStory
 from archipel.records.payload import BadPayload
 from archipel.records.rollouts import unpack_prompts
 
+MAX_CHECKPOINTS_NAMED = 8
+
 
 def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) -> None:
-    """1 the rules  2 the opening's files  3 weights  4 prompts, results  5 rewards, updates, as far as asked.
+    """1 the rules  2 the opening's files  3 weights  4 prompts, results, reports  5 what is recomputed, as asked.
 
     Raises:
         Mendable: there is no such run, or a lab that does not answer.
@@ -24,10 +27,8 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
     findings.limits.append(
         "that the lab shows everybody this ledger: compare its head with others'"
     )
-    if story.evaluations:
-        findings.limits.append(
-            f"{story.evaluations} evaluations: their scores are the trusted role's word"
-        )
+    if story.others:
+        findings.limits.append(f"{story.others} answers of other kinds of work: they are not known")
     # 1
     findings.faults += story.faults()
     findings.checked["versions and their inputs by the run's own rules"] = len(story.updates)
@@ -41,6 +42,8 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
     # 4
     _prompts(story, blobs, findings)
     _results(story, blobs, findings)
+    check_reports(story, blobs, findings)
+    _say_checkpoints(story, findings)
     # 5
     Recomputing(story, story.opened, blobs, findings, asked).run()
 
@@ -85,3 +88,15 @@ def _results(story: RunStory, blobs: Blobs, findings: Findings) -> None:
         with findings.looking("results", work, BadPayload):
             rollouts_of(story, blobs, each)
             findings.checked["results"] += 1
+
+
+def _say_checkpoints(story: RunStory, findings: Findings) -> None:
+    """The learner's own memory takes no part in what a version is."""
+    saved = [number for number, update in enumerate(story.updates) if update.answer.memory]
+    if not saved:
+        return
+    named = ", ".join(map(str, saved[-MAX_CHECKPOINTS_NAMED:]))
+    before = ", the newest" if len(saved) > MAX_CHECKPOINTS_NAMED else ""
+    findings.limits.append(
+        f"the learner's checkpoints of {len(saved)} versions ({named}{before}): nobody looked into them"
+    )

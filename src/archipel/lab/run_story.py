@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork, inputs_digest
+from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer, UpdateSpec
 from archipel.records.pauses import RunPaused, RunResumed
@@ -41,6 +42,15 @@ class Update:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """An evaluation: what was asked of whom, and what came."""
+
+    spec: EvaluateSpec
+    answer: EvaluateAnswer
+    author: str
+
+
 @dataclass(slots=True)
 class RunStory:
     """What the entries that were `heard` so far say of the run `name`."""
@@ -54,7 +64,10 @@ class RunStory:
     """Work -> its accepted rollouts."""
     group_in: dict[int, str] = field(default_factory=dict)
     """Group -> the work whose result holds it."""
-    evaluations: int = 0
+    exams: list[Exam] = field(default_factory=list)
+    """Evaluations, as they came."""
+    others: int = 0
+    """Accepted answers of other kinds of work."""
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
     _twice: list[int] = field(default_factory=list)
     _stands: str = ""
@@ -95,8 +108,10 @@ class RunStory:
             self.results[said.work] = AcceptedWork(work=said.work, spec=spec, answer=answer)
             self._twice += [group for group in spec.groups if group in self.group_in]
             self.group_in |= dict.fromkeys(spec.groups, said.work)
+        elif isinstance(spec, EvaluateSpec) and isinstance(answer, EvaluateAnswer):
+            self.exams.append(Exam(spec, answer, said.author))
         else:
-            self.evaluations += 1
+            self.others += 1
 
     @property
     def pace(self) -> RlPace:
@@ -140,6 +155,8 @@ class RunStory:
                 yield f"version {update.answer.version} was published where {number} was due"
                 return
             yield from self._faults_of(update, number)
+        for exam in self.exams:
+            yield from self._faults_of_exam(exam)
         for work, each in self.results.items():
             yield from self._faults_of_result(work, each, pace.max_staleness)
 
@@ -159,6 +176,22 @@ class RunStory:
             return
         if update.spec.inputs != made_from:
             yield f"version {version} was asked to be made from {update.spec.inputs}, not {made_from}"
+
+    def _faults_of_exam(self, exam: Exam) -> Iterator[str]:
+        version = exam.answer.version
+        what = f"the evaluation of version {version}"
+        if self.opened is None or exam.author not in self.opened.trusted:
+            yield f"{what} came from {exam.author}, whom the run does not trust"
+        if not version < len(self.updates):
+            yield f"{what} is of a version that does not exist"
+            return
+        policy = self.updates[version].answer.policy
+        if {(exam.spec.version, exam.spec.policy), (version, exam.answer.policy)} != {
+            (version, policy)
+        }:
+            yield f"{what} is of other weights than that version's, {policy}"
+        if sum(other.answer.version == version for other in self.exams) > 1:
+            yield f"{what} was accepted more than once"
 
     def _faults_of_result(self, work: str, each: AcceptedWork, most: int) -> Iterator[str]:
         spec = each.spec

@@ -110,6 +110,19 @@ def examine(
     )
 
 
+def examine_version(
+    engine: Engine,
+    examination: Examination,
+    version: int,
+    progress: Progress = lambda tokens: None,
+) -> Evaluation:
+    """One version of a run as its recipe's [evaluation] says, on the tasks for curves."""
+    section = examination.recipe.evaluation
+    samples = section.samples_per_task if section.samples_per_task > 1 else 0
+    tasks = evaluation_tasks(examination.environment, DEV, section.num_tasks)
+    return examine(engine, examination, tasks, version, samples, progress)
+
+
 def judge(model: Path, recipe: Recipe, secret: bytes | None, trial: Trial) -> Judgement:
     """Score the directory `model` against the environment that `secret` defines.
 

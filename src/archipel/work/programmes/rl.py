@@ -2,22 +2,17 @@
 
 from archipel.engine.engine import Engine
 from archipel.records.recipe import Recipe
-from archipel.training.evaluation import evaluation_tasks
-from archipel.work.judging import DEV, examination_of, examine
+from archipel.work.judging import DEV, examination_of, examine_version
 from archipel.work.kind import Context, Progress
 from archipel.work.programme import Examiner, Marks
 
 
 def examiner(context: Context) -> Examiner:
     """One with a grading process of its own."""
-    recipe = context.recipe_as(Recipe)
-    examination = examination_of(recipe, context.model, context.secret)
-    section = recipe.evaluation
-    samples = section.samples_per_task if section.samples_per_task > 1 else 0
+    examination = examination_of(context.recipe_as(Recipe), context.model, context.secret)
 
     def marks(engine: Engine, version: int, progress: Progress) -> Marks:
-        tasks = evaluation_tasks(examination.environment, DEV, section.num_tasks)
-        result = examine(engine, examination, tasks, version, samples, progress)
+        result = examine_version(engine, examination, version, progress)
         return Marks(result.to_metrics(), {"split": DEV})
 
     return Examiner(examine=marks, close=examination.grader.close)
