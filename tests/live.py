@@ -9,20 +9,27 @@ from contextlib import asynccontextmanager, suppress
 import uvicorn
 
 from archipel.lab.api import make_api
+from archipel.lab.doorman import DoorLimits
+from archipel.lab.server import Connections, guarded
 from world import World
 
 CHUNK_BYTES = 16_384
 
 
 @asynccontextmanager
-async def live(world: World, port: int = 0, skew_ms: int = 0) -> AsyncIterator[str]:
+async def live(
+    world: World, port: int = 0, skew_ms: int = 0, limits: DoorLimits | None = None
+) -> AsyncIterator[str]:
     """The lab's URL while the block lasts; from now on its clock is this machine's, but for `skew_ms`."""
     world.lab.clock_ms = lambda: time.time_ns() // 1_000_000 + skew_ms
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         config = uvicorn.Config(
-            make_api(world.lab), log_level="critical", timeout_graceful_shutdown=1
+            make_api(world.lab, limits=limits),
+            http=guarded(Connections(1000, 1000)),
+            log_level="critical",
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server._serve([listener]))

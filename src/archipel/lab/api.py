@@ -26,7 +26,7 @@ from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.record_routes import record_routes
-from archipel.lab.refusals import Busy, LedgerStopped, Refused, StorageExhausted
+from archipel.lab.refusals import LedgerStopped, Refused, StorageExhausted
 from archipel.lab.traffic import CountingDoor, Traffic
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.view_routes import view_routes
@@ -36,7 +36,6 @@ logger = logging.getLogger("archipel.lab")
 
 PROBLEM_TYPE = "https://archipel.invalid/problems/"
 """Problem types are names, not pages; `.invalid` promises that nobody will ever fetch one."""
-RETRY_AFTER_S = 2
 METHOD_NOT_ALLOWED = 405
 
 
@@ -129,8 +128,7 @@ def problem(
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)  # noqa: S101  registered for nothing else
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if isinstance(error, Busy) else None
-    return problem(error.problem, error.status, str(error), headers)
+    return problem(error.problem, error.status, str(error), dict(error.headers))
 
 
 async def _invalid(_: Request, error: Exception) -> JSONResponse:

@@ -6,31 +6,33 @@ are hashed on their way to the disk; what does not hash to its name is never kep
 
 import asyncio
 import base64
-import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import FastAPI, Header, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 
 from archipel.blobs import errors
 from archipel.blobs.writer import BlobWriter
 from archipel.lab import refusals
 from archipel.lab.arrivals import open_record
+from archipel.lab.description import BYTES_BODY, DOWNLOADS
+from archipel.lab.downloads import OCTETS, BlobBytes, NotThere, part_of
 from archipel.lab.lab import Lab, Permit
+from archipel.lab.requests import to_its_end
 from archipel.records.documents import UploadState
 from archipel.records.statements import BlobOffered
 
 MAX_OFFER_CHARACTERS = 8192
-OCTETS = "application/octet-stream"
 WRITE_AT_ONCE_BYTES = 256 * 1024
 """Of an upload, before they are hashed and written in a thread."""
 READ_AT_ONCE_BYTES = 1024 * 1024
 """A file of this size is read faster than it is streamed through threads."""
 BLOB_PATH = "/blobs/{digest}"
-IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable"}
+IMMUTABLE = {"Cache-Control": "public, max-age=31536000, immutable", "Accept-Ranges": "bytes"}
 """A name that is a hash never changes its meaning."""
 UPLOAD_IDLE_LIMIT_S = 60.0
 """A sender that is silent this long is cut off; what it sent is kept for a resumed upload."""
@@ -41,17 +43,41 @@ Offer = Annotated[str, Header(alias="Archipel-Offer", max_length=MAX_OFFER_CHARA
 def blob_routes(api: FastAPI, lab: Lab) -> None:
     """Add the three blob routes."""
 
-    @api.get(BLOB_PATH, summary="Download a blob; Range requests resume", response_class=Response)
-    @api.head(BLOB_PATH, summary="Is the blob here?", response_class=Response)
-    async def download(request: Request, digest: str) -> Response:
+    @api.get(
+        BLOB_PATH,
+        summary="Download a blob; Range requests resume",
+        response_class=Response,
+        responses=DOWNLOADS,
+    )
+    async def download(
+        digest: str,
+        wanted: Annotated[str | None, Header(alias="Range")] = None,
+        known: Annotated[str | None, Header(alias="If-Range")] = None,
+    ) -> Response:
+        etag = f'"{digest}"'
+        with _missing_is_unknown():
+            file = lab.blobs.open(digest)
         try:
-            path = lab.blobs.path(digest)
-            is_small = lab.blobs.size(digest) <= READ_AT_ONCE_BYTES
-        except errors.BlobError as error:
-            raise refusals.Unknown(str(error)) from None
-        if is_small and request.method == "GET" and "range" not in request.headers:
-            return Response(_at_once(path), media_type=OCTETS, headers=IMMUTABLE)
-        return FileResponse(path, media_type=OCTETS, headers=IMMUTABLE)
+            size = os.fstat(file.fileno()).st_size
+            part = part_of(wanted if known in (None, etag) else None, size)
+        except NotThere as error:
+            file.close()
+            raise refusals.NoSuchRange(str(error), size) from None
+        if size > READ_AT_ONCE_BYTES or part is not None:
+            return BlobBytes(file, part, size, IMMUTABLE | {"ETag": etag})
+        with file:
+            return Response(file.read(), media_type=OCTETS, headers=IMMUTABLE | {"ETag": etag})
+
+    @api.head(
+        BLOB_PATH,
+        summary="Is the blob here?",
+        response_class=Response,
+        responses={200: {"content": {OCTETS: {}}}},
+    )
+    async def there(digest: str) -> Response:
+        with _missing_is_unknown():
+            length = {"Content-Length": str(lab.blobs.size(digest))}
+        return Response(media_type=OCTETS, headers=IMMUTABLE | {"ETag": f'"{digest}"'} | length)
 
     @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
     async def upload_state(digest: str, offer: Offer) -> UploadState:
@@ -60,7 +86,12 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
             return UploadState(complete=True, offset=offered.blob.size)
         return UploadState(complete=False, offset=lab.blobs.partial_offset(digest))
 
-    @api.put(BLOB_PATH, summary="Upload a blob, or the rest of one", status_code=201)
+    @api.put(
+        BLOB_PATH,
+        summary="Upload a blob, or the rest of one",
+        status_code=201,
+        openapi_extra=BYTES_BODY,
+    )
     async def upload(
         request: Request,
         digest: str,
@@ -77,11 +108,15 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
         return UploadState(complete=True, offset=offered.blob.size)
 
 
-def _at_once(path: Path) -> bytes:
+@contextmanager
+def _missing_is_unknown() -> Iterator[None]:
+    """What is not here is no trouble of the disk."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise refusals.Unknown(f"the blob {path.parent.name}{path.name} is gone") from None
+        yield
+    except (errors.BadDigest, errors.BlobMissing) as error:
+        raise refusals.Unknown(str(error)) from None
+    except errors.TooManyOpenFiles as error:
+        raise refusals.Busy(str(error)) from None
 
 
 async def _receive(
@@ -127,19 +162,6 @@ async def _fill(request: Request, writer: BlobWriter) -> None:
     finally:
         if came:
             await to_its_end(partial(writer.write, bytes(came)))
-
-
-async def to_its_end(work: Callable[[], None]) -> None:
-    """Run in a thread, and wait for it even if nobody wants it any more: what it works on is closed next."""
-    running = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait({running})
-        running.exception()  # nobody else looks at it
-        raise
 
 
 def _offered(lab: Lab, digest: str, header: str) -> tuple[BlobOffered, Permit]:

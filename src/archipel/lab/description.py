@@ -10,6 +10,8 @@ from typing import Any
 
 from archipel.lab import refusals
 from archipel.lab.refusals import Refused
+from archipel.records.documents import Document
+from archipel.records.parcel import MEDIA_TYPE
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 INVALID_REQUEST = ("invalid-request", 422)
@@ -23,11 +25,62 @@ MEANING = {
     405: "The path knows no such method; Allow names those that it knows",
     409: "It cannot follow what the lab holds already",
     413: "More bytes than anybody can honestly need",
+    416: "The blob has no such bytes; Content-Range says how many it has",
     422: "It was read, and is not what was asked for",
     429: "Too much at once; Retry-After says when to try again",
     503: "The ledger goes on no more before the lab's next start",
     507: "The lab's disk or quota is full; nothing was recorded",
 }
+
+OCTETS = "application/octet-stream"
+_BYTES = {"type": "string", "format": "binary"}
+_ENVELOPE = {
+    "title": "Envelope",
+    "description": "A signed statement (DSSE v1, one signature), in canonical JSON",
+    "type": "object",
+    "properties": {
+        "payload": {"type": "string", "contentEncoding": "base64"},
+        "payloadType": {"type": "string"},
+        "signatures": {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {"keyid": {"type": "string"}, "sig": {"type": "string"}},
+                "required": ["keyid", "sig"],
+                "additionalProperties": False,
+            },
+        },
+    },
+    "required": ["payload", "payloadType", "signatures"],
+    "additionalProperties": False,
+}
+BYTES_BODY = {"requestBody": {"required": True, "content": {OCTETS: {"schema": _BYTES}}}}
+"""Of an upload."""
+DOWNLOADS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {OCTETS: {"schema": _BYTES}}},
+    206: {
+        "description": "The range that was asked for",
+        "content": {OCTETS: {"schema": _BYTES}},
+        "headers": {"Content-Range": {"schema": {"type": "string"}, "required": True}},
+    },
+}
+_LINKS = (
+    ("/runs", "/runs/{name}", {"name": "$response.body#/0/run"}),
+    ("/runs", "/runs/{name}/opening", {"name": "$response.body#/0/run"}),
+    ("/runs", "/runs/{name}/versions", {"name": "$response.body#/0/run"}),
+    (
+        "/runs/{name}",
+        "/runs/{name}/updates/{version}",
+        {"name": "$response.body#/run", "version": "$response.body#/version"},
+    ),
+    ("/nodes", "/nodes/{did}", {"did": "$response.body#/0/node"}),
+    ("/leases", "/keys/{did}", {"did": "$response.body#/0/node"}),
+    ("/lab", "/keys/{did}", {"did": "$response.body#/lab"}),
+    ("/lab", "/ledger/entries", {"start": "$response.body#/ledger_size"}),
+)
+"""(what was read, what can be read next, its parameters: from where in the answer)."""
 
 _DISK = (refusals.StorageExhausted, refusals.LedgerStopped)
 _SIGNED = (refusals.Malformed, refusals.WronglySigned, refusals.WrongLab, refusals.NotAllowed)
@@ -57,16 +110,41 @@ def with_refusals(description: dict[str, Any]) -> dict[str, Any]:
             if operation.get("parameters"):
                 named.append(INVALID_REQUEST)
             _name(operation["responses"], named)
+    for source, target, parameters in _LINKS:
+        _link(description["paths"], source, target, parameters)
     return description
+
+
+def signed_body(document: type[Document]) -> dict[str, Any]:
+    """How an operation's body is described that is an envelope by itself, or a parcel around `document`."""
+    shape = f"a parcel: the document {document.__name__} and small blobs beside it"
+    content = {
+        "application/json": {"schema": _ENVELOPE},
+        MEDIA_TYPE: {"schema": _BYTES | {"description": shape}},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _link(paths: dict[str, Any], source: str, target: str, parameters: Mapping[str, str]) -> None:
+    links = paths[source]["get"]["responses"]["200"].setdefault("links", {})
+    operation = paths[target]["get"]
+    links[operation["summary"]] = {
+        "operationId": operation["operationId"],
+        "parameters": dict(parameters),
+    }
 
 
 def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
     if (method, path) == ("POST", "/records"):
-        return every_refusal()
+        return [kind for kind in every_refusal() if kind is not refusals.NoSuchRange]
     if (method, path) == ("POST", "/leases"):
         return _ASKED
     if path.startswith("/blobs/") and (method == "PUT" or path.endswith("/state")):
         return _OFFERED
+    if (method, path) == ("GET", "/blobs/{digest}"):
+        return (*_DISK, refusals.Unknown, refusals.NoSuchRange, refusals.Busy)
+    if (method, path) == ("HEAD", "/blobs/{digest}"):
+        return (*_DISK, refusals.Unknown, refusals.Busy)
     if path in ("/healthz", "/metrics"):
         return (refusals.LedgerStopped,) if path == "/healthz" else ()
     return (*_DISK, refusals.Unknown) if "{" in path else _DISK
@@ -85,7 +163,7 @@ def _response(status: int, kinds: list[str]) -> Mapping[str, Any]:
         "description": f"{MEANING[status]} ({', '.join(kinds)})",
         "content": {PROBLEM_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
-    header = {405: "Allow", 429: "Retry-After"}.get(status)
+    header = {405: "Allow", 416: "Content-Range", 429: "Retry-After"}.get(status)
     if header is not None:
         answer["headers"] = {header: {"schema": {"type": "string"}}}
     return answer

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from archipel.identity import MAX_ENVELOPE_BYTES
 from archipel.lab import refusals
 from archipel.lab.arrivals import author_of, is_work
+from archipel.lab.description import signed_body
 from archipel.lab.doorman import Doorman
 from archipel.lab.handouts import Outgoing
 from archipel.lab.lab import MAX_WAIT_S, Lab, Receipt
@@ -40,6 +41,7 @@ def record_routes(
         summary="Submit a signed statement, with the small blobs it names and the next request",
         response_model=documents.Receipt,
         responses=PARCEL_ANSWER,
+        openapi_extra=signed_body(documents.Submitted),
     )
     async def submit(request: Request) -> Response:
         return await _submitted(lab, doorman, request)
@@ -49,6 +51,7 @@ def record_routes(
         summary="Ask for work (signed lease.requested); long poll",
         response_model=documents.Handout,
         responses=PARCEL_ANSWER | {204: {"description": "Nothing to do now"}},
+        openapi_extra=signed_body(documents.Asked),
     )
     async def lease(
         request: Request, wait_s: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = DEFAULT_WAIT_S

@@ -3,7 +3,11 @@
 A refusal leaves the state as it was; the honest work goes on.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
+
+RETRY_AFTER_S = 2
 
 
 class Refused(Exception):
@@ -11,6 +15,8 @@ class Refused(Exception):
 
     problem: ClassVar[str] = "refused"
     status: ClassVar[int] = 400
+    headers: Mapping[str, str] = MappingProxyType({})
+    """Beside the problem document."""
 
 
 class Malformed(Refused):
@@ -91,6 +97,17 @@ class WrongDigest(Refused):
     problem, status = "wrong-digest", 422
 
 
+class NoSuchRange(Refused):
+    """The range that was asked for begins behind the blob's end."""
+
+    problem, status = "no-such-range", 416
+
+    def __init__(self, detail: str, size: int) -> None:
+        """`size`: of the blob, in bytes."""
+        super().__init__(detail)
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
 class TooLarge(Refused):
     """More bytes than this work can honestly need."""
 
@@ -149,3 +166,4 @@ class Busy(Refused):
     """Too much at once, from one key, one address or all; trying again later may help."""
 
     problem, status = "too-many-requests", 429
+    headers = MappingProxyType({"Retry-After": str(RETRY_AFTER_S)})

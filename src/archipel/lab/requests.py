@@ -1,8 +1,9 @@
 """What the routes share: bodies with a bound and a deadline, and an end to work nobody waits for."""
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -89,6 +90,19 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T |
         return None
     finally:
         watching.cancel()
+
+
+async def to_its_end(work: Callable[[], T]) -> T:
+    """Run in a thread, and wait for it even if nobody wants it any more: what it works on is closed next."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        running.exception()  # nobody else looks at it
+        raise
 
 
 def address_of(request: Request) -> str:

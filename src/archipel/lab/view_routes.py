@@ -8,7 +8,7 @@ import asyncio
 import base64
 from typing import Annotated
 
-from fastapi import FastAPI, Query
+from fastapi import FastAPI, Path, Query
 from fastapi.responses import PlainTextResponse
 
 from archipel import __version__
@@ -21,13 +21,15 @@ from archipel.lab.refusals import Unknown
 from archipel.lab.state import Run
 from archipel.lab.traffic import Traffic
 from archipel.records import documents
+from archipel.records.canonical import MAX_SAFE_INTEGER
 
 MAX_ENTRIES_PER_PAGE = 1000
 MAX_ROWS_PER_PAGE = 10_000
 MAX_RUNS_PER_PAGE = 1000
 RUN_PATH = "/runs/{name}"
 
-Start = Annotated[int, Query(ge=0)]
+Start = Annotated[int, Query(ge=0, le=MAX_SAFE_INTEGER)]
+VersionNumber = Annotated[int, Path(ge=0, le=MAX_SAFE_INTEGER)]
 Runs = Annotated[int, Query(ge=1, le=MAX_RUNS_PER_PAGE)]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS_PER_PAGE)]
 
@@ -60,7 +62,7 @@ def _run_routes(api: FastAPI, lab: Lab) -> None:
         return list(await publications(lab.records, _run(lab, name), since))
 
     @api.get(RUN_PATH + "/updates/{version}", summary="What a version is made from")
-    async def update(name: str, version: int) -> documents.Inputs:
+    async def update(name: str, version: VersionNumber) -> documents.Inputs:
         found = _run(lab, name)
         made = views.programme_of(found).inputs(found, version)
         if made is None:
