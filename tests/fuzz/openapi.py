@@ -30,8 +30,15 @@ CHECKS = (
 )
 """Left out: those of logins and of things that are made and removed by name, which a lab does not have;
 and that sound data is accepted, which no schema can say of a signed statement."""
-EXAMPLES = 100
-"""Requests per operation and phase."""
+BODIES = (
+    "--mode",
+    "positive",
+    "--phases",
+    "fuzzing",
+    "--include-path-regex",
+    "^/(records|leases|blobs)",
+)
+"""A second pass: what is sent is signed, and comes further than the door."""
 REQUEST_LIMIT_S = 20
 """An answer that is not here by then is a hang."""
 SESSION_LIMIT_S = 3600
@@ -49,6 +56,10 @@ class Outcome:
     """What a campaign gave."""
 
     num_requests: int
+    num_entries: int
+    """Statements of which the ledger took a record."""
+    num_blobs: int
+    """That were taken in."""
     is_clean: bool
     told: str
     """By the tool."""
@@ -89,6 +100,7 @@ def campaign(folder: Path, seed: int, examples: int, *options: str) -> Outcome:
 
 async def _driven(world: World, folder: Path, options: tuple[str, ...]) -> Outcome:
     report = folder / "report.json"
+    entries, blobs = world.state.size, len(world.blobs.digests())
     there = {
         "lab": world.state.lab,
         "runs": list(world.state.runs),
@@ -123,7 +135,13 @@ async def _driven(world: World, folder: Path, options: tuple[str, ...]) -> Outco
     world.check_replay()
     known = json.loads(report.read_bytes()) if report.is_file() else {}
     num = known.get("test_cases", {}).get("generated", 0)
-    return Outcome(num, process.returncode == 0 and is_up, told.decode("utf-8", "replace"))
+    return Outcome(
+        num_requests=num,
+        num_entries=world.state.size - entries,
+        num_blobs=len(world.blobs.digests()) - blobs,
+        is_clean=process.returncode == 0 and is_up,
+        told=told.decode("utf-8", "replace"),
+    )
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -140,17 +158,24 @@ def _environment(folder: Path) -> dict[str, str]:
 
 @click.command()
 @click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Campaigns, a seed each."
+    "--requests",
+    default=100,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Drawn per operation and phase; 0: none at all.",
 )
-@click.option("--first", default=0, show_default=True, type=click.IntRange(0), help="First seed.")
-@click.option("--examples", default=EXAMPLES, show_default=True, type=click.IntRange(1))
-def session(seeds: int, first: int, examples: int) -> None:
-    """Drive a lab by its own description, once per seed."""
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+def session(requests: int, seed: int) -> None:
+    """Drive a lab by its own description: first all of it, then what takes signed bodies."""
     failed = False
-    for seed in range(first, first + seeds):
+    for name, options in (("all", ()), ("signed", BODIES)) if requests else ():
         with tempfile.TemporaryDirectory() as folder:
-            outcome = campaign(Path(folder), seed, examples)
-        click.echo(f"the lab's description, seed {seed}: {outcome.num_requests} requests")
+            outcome = campaign(Path(folder), seed, requests, *options)
+        click.echo(
+            f"the lab's description, {name}, seed {seed}: {outcome.num_requests} requests, "
+            f"{outcome.num_entries} entries and {outcome.num_blobs} blobs taken in, "
+            f"{'no failure' if outcome.is_clean else 'failures:'}"
+        )
         if not outcome.is_clean:
             failed = True
             click.echo(outcome.told)
