@@ -86,3 +86,34 @@ def test_a_home_without_a_ledger_is_left_as_it_is(tmp_path: Path, is_dry: bool) 
     assert code != 0
     assert "no ledger" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def started(home: Path, *more: str) -> str:
+    """What a start that fails says."""
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out), pytest.raises(SystemExit) as ended:
+        run(["lab", "start", "--home", str(home), "--port", "0", *more])
+    assert ended.value.code == 1
+    return " ".join(out.getvalue().split())
+
+
+def test_a_second_lab_in_one_home_is_told_where_the_first_is(tmp_path: Path) -> None:
+    with running(tmp_path):
+        publish_url(tmp_path, "http://127.0.0.1:8440")
+        said = started(tmp_path)
+        code, swept = gc(tmp_path)
+    assert "a lab runs with the ledger of" in said
+    assert "already at http://127.0.0.1:8440; stop it first" in said
+    assert "--home" in said
+    assert code == 1
+    assert "already at http://127.0.0.1:8440; it sweeps by itself" in " ".join(swept.split())
+    for words in (said, swept):
+        assert "one writer" not in words
+
+
+def test_a_folder_is_no_ledger(tmp_path: Path) -> None:
+    said = started(tmp_path / "home", "--ledger", str(tmp_path))
+    assert f"{tmp_path} is a folder, and a ledger is a file" in said
+    assert str(tmp_path / "ledger.sqlite") in said
+    assert not (tmp_path / "ledger.sqlite").exists()
+    assert "unable to open" not in said

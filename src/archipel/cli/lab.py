@@ -1,5 +1,7 @@
 """`archipel lab`: be the coordinator."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -86,7 +88,8 @@ def start(
     folder = home_folder("lab", home)
     log_to(log_file)
     _end_in_order()
-    with mending(IdentityError, LedgerError, OSError, Contradiction):
+    alone = "stop it first, or give this one a folder of its own with --home"
+    with mending(IdentityError, LedgerError, OSError, Contradiction), _only_writer(folder, ledger, alone):
         identity = Identity.load_or_create(folder / "lab.key")
         operator = Identity.load_or_create(folder / "operator.key")
         origin = lab_key(identity.did).name
@@ -148,7 +151,11 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
 
     folder = home_folder("lab", home, make=False)
     place = ledger or folder / "ledger.sqlite"
-    with mending(IdentityError, LedgerError, BlobError, OSError, ValueError):
+    alone = "it sweeps by itself; look with --dry-run beside it, or stop it first"
+    with (
+        mending(IdentityError, LedgerError, BlobError, OSError, ValueError),
+        _only_writer(folder, ledger, alone),
+    ):
         if not dry_run:
             read_first_entry(place)  # else the place would be made a ledger
             identity = Identity.load(folder / "lab.key")
@@ -162,6 +169,20 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     result = {"blobs": num, "bytes": freed, "used_bytes_before": before, "needed": len(live)}
     said = "would go" if dry_run else "are gone"
     show(result, as_json, lambda: f"{num} blobs of {freed} bytes {said}; {before} were in use")
+
+
+@contextmanager
+def _only_writer(folder: Path, ledger: str | None, advice: str) -> Iterator[None]:
+    """Beside a lab that runs already, say so, and what to do; an address may hold a password."""
+    from archipel.ledger.storage import LedgerInUse
+
+    try:
+        yield
+    except LedgerInUse:
+        known = folder / "url"
+        where = f" at {known.read_text('utf-8').strip()}" if known.is_file() else ""
+        what = "this database" if ledger and "://" in ledger else ledger or folder
+        raise Mendable(f"a lab runs with the ledger of {what} already{where}; {advice}") from None
 
 
 def _end_in_order() -> None:

@@ -41,8 +41,12 @@ Offer = Annotated[str, Header(alias="Archipel-Offer", max_length=MAX_OFFER_CHARA
 
 
 def blob_routes(api: FastAPI, lab: Lab) -> None:
-    """Add the three blob routes."""
+    """Add them."""
+    _downloads(api, lab)
+    _uploads(api, lab)
 
+
+def _downloads(api: FastAPI, lab: Lab) -> None:
     @api.get(
         BLOB_PATH,
         summary="Download a blob; Range requests resume",
@@ -79,6 +83,8 @@ def blob_routes(api: FastAPI, lab: Lab) -> None:
             length = {"Content-Length": str(lab.blobs.size(digest))}
         return Response(media_type=OCTETS, headers=IMMUTABLE | {"ETag": f'"{digest}"'} | length)
 
+
+def _uploads(api: FastAPI, lab: Lab) -> None:
     @api.get(BLOB_PATH + "/state", summary="How much of an upload is here")
     async def upload_state(digest: str, offer: Offer) -> UploadState:
         offered, _ = _offered(lab, digest, offer)

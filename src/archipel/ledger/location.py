@@ -122,4 +122,9 @@ def _storage(location: str | Path, *, writable: bool, create: bool) -> Storage:
             f"no ledger can live at {location.partition('://')[0]}://; "
             "expected a file path or a postgresql:// URL"
         )
-    return SqliteStorage(Path(location), writable=writable, create=create)
+    path = Path(location)
+    if path.is_dir():
+        raise LedgerUnavailable(
+            f"{path} is a folder, and a ledger is a file; name one, for instance {path / 'ledger.sqlite'}"
+        )
+    return SqliteStorage(path, writable=writable, create=create)
