@@ -8,17 +8,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from archipel.blobs import BlobStore
 from archipel.cli.archipel import run
 from archipel.cli.lab import publish_url
+from archipel.cli.lab_status import _asked
 from archipel.cli.ledger import HEAD_FILE
 from archipel.identity import Identity
 from archipel.lab.lab import Lab
 from archipel.ledger.location import open_log
 from archipel.ledger.verification import lab_key
+from live import live
+from world import START_MS, World
 
 
 def test_the_url_is_replaced_whole_and_never_written_under_a_reader(tmp_path: Path) -> None:
@@ -117,3 +121,19 @@ def test_a_folder_is_no_ledger(tmp_path: Path) -> None:
     assert str(tmp_path / "ledger.sqlite") in said
     assert not (tmp_path / "ledger.sqlite").exists()
     assert "unable to open" not in said
+
+
+def test_the_status_counts_who_is_here_and_who_is_gone(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.started()
+    world.provider("left").leave()
+
+    async def told() -> dict[str, Any]:
+        skew_ms = START_MS - time.time_ns() // 1_000_000  # the lab's clock goes on where it stood
+        async with live(world, skew_ms=skew_ms) as url:
+            return await _asked(url)
+
+    facts = world.await_(told())
+    world.close()
+    assert facts["phase"] == "running"
+    assert facts["nodes"] == {"present": 1, "gone": 1, "expired_leases": 0}

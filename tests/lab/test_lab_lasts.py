@@ -10,8 +10,9 @@ from archipel.blobs import BlobStore, StorageFull
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.chain import MAX_REWARDS_REMEMBERED, since, version_of
-from archipel.lab.decide import GONE_MS, forgettable, next_seq, opportunities
+from archipel.lab.decide import forgettable, next_seq, opportunities
 from archipel.lab.garbage import needed
+from archipel.lab.presence import GONE_MS
 from archipel.lab.programmes import rl
 from archipel.lab.recovery import pages, recover, replay, replayed, snapshot_ref
 from archipel.lab.snapshots import FORMAT, BadSnapshot, decode_state, encode_state

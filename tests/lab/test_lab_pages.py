@@ -1,6 +1,7 @@
 """What anybody may read over HTTP: pages, documents, and problems with their names."""
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from archipel import __version__
 from archipel.identity import Envelope
 from archipel.lab import refusals
+from archipel.lab.presence import GONE_MS
 from archipel.records.statements import LeaseGranted, decode
 from door import Door, problem
 from people import identity
@@ -102,6 +104,41 @@ def test_nodes_and_leases_come_by_pages_and_a_node_by_its_name(world: World, doo
         assert door.get(path, params={"limit": 1}).status_code == 200
 
 
+def test_nodes_that_left_or_were_silent_for_long_are_shown_only_if_all_are_asked_for(
+    world: World, door: Door
+) -> None:
+    world.started(max_groups_per_lease=1, groups_per_update=1, max_staleness=0)
+    learner, busy = identity("learner").did, world.provider("busy")
+    assert busy.ask() is not None
+    left, silent, waiting = (world.provider(name) for name in ("left", "silent", "waiting"))
+    left.leave()
+    everybody = [learner, *(each.did for each in (busy, left, silent, waiting))]
+
+    def shown(**query: object) -> list[str]:
+        return [each["node"] for each in door.get("/nodes", params=query).json()]
+
+    def series() -> set[str]:
+        return set(re.findall(r'archipel_node_silent_s{node="([^"]*)"}', door.get("/metrics").text))
+
+    assert shown() == [did for did in everybody if did != left.did]
+    world.now_ms += GONE_MS
+    assert shown() == [did for did in everybody if did != left.did]
+    assert waiting.ask() is None, "there is nothing to do, and the ledger knows nothing of it"
+    world.now_ms += 1
+    here = [busy.did, waiting.did]
+    assert shown() == here, "whoever holds work, and whoever asks, is here"
+    assert series() == set(here)
+    assert "archipel_nodes 2.0" in door.get("/metrics").text
+    assert shown(start=1, limit=1) == here[1:]
+    assert shown(all="1") == everybody
+    assert shown(all="true", start=2, limit=2) == everybody[2:4]
+    assert door.get(f"/nodes/{waiting.did}").json()["silent_s"] == 0.001
+    assert door.get(f"/nodes/{silent.did}").json()["silent_s"] == (GONE_MS + 1) / 1000
+    assert problem(door.get("/nodes", params={"all": "perhaps"})) == "invalid-request"
+    silent.join()
+    assert shown() == [busy.did, silent.did, waiting.did]
+
+
 def test_the_ledger_comes_by_pages(world: World, door: Door) -> None:
     world.started()
     whole = door.get("/ledger/entries").json()
@@ -167,6 +204,7 @@ def test_the_description_says_what_a_page_is_when_nobody_says_so(door: Door) -> 
         ("/runs", "limit"): 1000,
         ("/nodes", "start"): 0,
         ("/nodes", "limit"): 1000,
+        ("/nodes", "all"): False,
         ("/leases", "start"): 0,
         ("/leases", "limit"): 1000,
         ("/leases", "wait_s"): 20.0,

@@ -1,6 +1,6 @@
 """What a lab says of its own interface and of its bounds is what it does."""
 
-from archipel.lab.decide import GONE_MS
+from archipel.lab.presence import GONE_MS
 from archipel.lab.programmes import rl
 from archipel.lab.views import node_views, run_view, waits
 from archipel.records.parcel import MEDIA_TYPE

@@ -182,18 +182,19 @@ class Site:
         return None if shown is None else RunView.model_validate(shown, strict=False)
 
     def nodes(self) -> dict[str, NodeView]:
-        """What the lab says of each node, by key."""
-        shown = [NodeView.model_validate(each, strict=False) for each in self._all("/nodes")]
+        """What the lab says of each node, also of those that are gone, by key."""
+        rows = self._all("/nodes", "all=1&")
+        shown = [NodeView.model_validate(each, strict=False) for each in rows]
         return {view.node: view for view in shown}
 
     def leases(self) -> list[LeaseView]:
         """Every open lease."""
         return [LeaseView.model_validate(each, strict=False) for each in self._all("/leases")]
 
-    def _all(self, path: str) -> list[Any]:
+    def _all(self, path: str, query: str = "") -> list[Any]:
         """Every row, page by page."""
         rows: list[Any] = []
-        while len(page := self.get(f"{path}?start={len(rows)}&limit={PAGE}") or []) == PAGE:
+        while len(page := self.get(f"{path}?{query}start={len(rows)}&limit={PAGE}") or []) == PAGE:
             rows += page
         return rows + page
 

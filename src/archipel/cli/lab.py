@@ -89,7 +89,10 @@ def start(
     log_to(log_file)
     _end_in_order()
     alone = "stop it first, or give this one a folder of its own with --home"
-    with mending(IdentityError, LedgerError, OSError, Contradiction), _only_writer(folder, ledger, alone):
+    with (
+        mending(IdentityError, LedgerError, OSError, Contradiction),
+        _only_writer(folder, ledger, alone),
+    ):
         identity = Identity.load_or_create(folder / "lab.key")
         operator = Identity.load_or_create(folder / "operator.key")
         origin = lab_key(identity.did).name

@@ -63,6 +63,7 @@ async def _asked(url: str) -> dict[str, Any]:
             await lab.get_bytes("/healthz", DOCUMENT)
             facts = await lab.get("/lab")
             runs, nodes = await _all(lab, "/runs"), await _all(lab, "/nodes")
+            everybody = await _all(lab, "/nodes", all="1")
             waits = await lab.get("/waits")
         except LabUnreachable as error:
             is_there = "status 503" in str(error)
@@ -75,9 +76,9 @@ async def _asked(url: str) -> dict[str, Any]:
         "runs": {phase: phases.count(phase) for phase in sorted(set(phases))},
         "open_runs": [_run(run, waits) for run in runs if run["phase"] not in OVER],
         "nodes": {
-            "present": sum(node["present"] for node in nodes),
-            "gone": sum(not node["present"] for node in nodes),
-            "expired_leases": sum(node["expired"] for node in nodes),
+            "present": len(nodes),
+            "gone": max(len(everybody) - len(nodes), 0),
+            "expired_leases": sum(node["expired"] for node in everybody),
         },
     }
 
@@ -88,10 +89,10 @@ def _run(run: dict[str, Any], waits: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: run[key] for key in keys} | {"waiting_for": waiting}
 
 
-async def _all(lab: "LabReader", path: str) -> list[dict[str, Any]]:
+async def _all(lab: "LabReader", path: str, **query: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     while len(rows) < MAX_ROWS:
-        page = await lab.get(path, start=len(rows), limit=PAGE)
+        page = await lab.get(path, start=len(rows), limit=PAGE, **query)
         rows += page
         if len(page) < PAGE:
             break

@@ -11,6 +11,7 @@ from typing import Literal
 
 from archipel.lab import failures
 from archipel.lab.kinds import RULES, RULES_OF
+from archipel.lab.presence import is_gone
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run
@@ -26,8 +27,6 @@ from archipel.records.statements import (
 MAX_OPEN_LEASES_PER_NODE = 4
 MAX_OPEN_LEASES_UNPROVEN = 1
 """A node none of whose answers was accepted yet holds one work at a time."""
-GONE_MS = 3_600_000
-"""A node that left, or was silent this long, is forgotten when the lab needs its place."""
 NOBODY = Crowd()
 FAILURES = ("expired", "returned")
 """Ways in which a lease ends that say something of who held it."""
@@ -263,7 +262,7 @@ def forgettable(state: LabState, now_ms: int, most: int) -> NodesForgotten | Non
     never had an answer accepted. Looks at every node.
     """
     idle = [node for node in state.nodes.values() if not node.leases]
-    gone = [node for node in idle if not node.present or now_ms - node.last_seen_ms > GONE_MS]
+    gone = [node for node in idle if is_gone(node, node.last_seen_ms, now_ms)]
     chosen = gone or [node for node in idle if not node.works]
     chosen.sort(key=lambda node: (node.works > 0, node.last_seen_ms, node.did))
     if not chosen:

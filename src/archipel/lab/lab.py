@@ -107,6 +107,7 @@ class Lab:
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
+        self.asked_ms = self._leasing.asked_ms
 
     @property
     def state(self) -> LabState:
@@ -158,8 +159,7 @@ class Lab:
             self._make_room(statement.author)
         recording = self._record([Entry(self.clock_ms(), envelope, statement)])
         granting = None if following is None else self._granted_at_once(*following)
-        recorded = await recording
-        return Receipt(recorded, None if granting is None else await granting)
+        return Receipt(await recording, None if granting is None else await granting)
 
     async def lease(self, data: bytes, wait_s: float, have: Have | None = None) -> Outgoing | None:
         """Answer a request for work, waiting up to `wait_s` for some to appear.

@@ -50,6 +50,8 @@ class Leasing:
         self._clock_ms = clock_ms
         self._waiting = Waiting()
         self._asked: dict[str, int] = {}
+        self.asked_ms: dict[str, int] = {}
+        """When each node asked for work last, with or without success, since this lab started."""
         """Node -> its newest request, granted or not."""
         self._deadlines = Deadlines(committer.state.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
@@ -67,6 +69,7 @@ class Leasing:
         if older is not None and not older.granted.done():
             older.granted.set_result(None)
         self._asked[request.author] = request.seq
+        self.asked_ms[request.author] = self._clock_ms()
         return Waiter(request, asyncio.get_running_loop().create_future())
 
     async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
@@ -110,6 +113,7 @@ class Leasing:
         """These nodes are gone."""
         for did in dids:
             self._asked.pop(did, None)
+            self.asked_ms.pop(did, None)
 
     def close(self) -> None:
         """Let everybody who waits go, empty-handed."""

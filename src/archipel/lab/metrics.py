@@ -7,12 +7,12 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from archipel.lab import views
+from archipel.lab import presence, views
 from archipel.lab.state import LabState
 from archipel.lab.traffic import Traffic
 
 MAX_NODE_SERIES = 500
-"""Labs with more nodes show their sums only; `/nodes` has each."""
+"""Labs with more nodes here show their sums only; `/nodes` has each."""
 _RUN_GAUGES = {
     "version": "Newest policy version",
     "groups_in_flight": "Groups in nodes' hands",
@@ -42,7 +42,15 @@ _TRAFFIC_COUNTERS = {
 class StateCollector:
     """Turns one state into metric families."""
 
-    def __init__(self, state: LabState, now_ms: int, ledger_size: int) -> None:
+    def __init__(
+        self,
+        state: LabState,
+        now_ms: int,
+        ledger_size: int,
+        asked_ms: Mapping[str, int] = views.NOBODY_ASKED,
+    ) -> None:
+        """`asked_ms`: see `presence.last_heard_ms`."""
+        self._asked_ms = asked_ms
         self._state = state
         self._now_ms = now_ms
         self._ledger_size = ledger_size
@@ -50,23 +58,23 @@ class StateCollector:
     def collect(self) -> Iterable[Metric]:
         """The metric families."""
         state = self._state
-        present = sum(node.present for node in state.nodes.values())
+        dids = list(presence.here(state, state.nodes, self._asked_ms, self._now_ms))
         yield GaugeMetricFamily(
             "archipel_ledger_entries", "Entries in the ledger", value=self._ledger_size
         )
         yield GaugeMetricFamily(
             "archipel_open_leases", "Leases in nodes' hands", value=len(state.leases)
         )
-        yield GaugeMetricFamily("archipel_nodes", "Nodes that are present", value=present)
+        yield GaugeMetricFamily("archipel_nodes", "Nodes that are here: not gone", value=len(dids))
         shown = [views.run_view(state, run, self._now_ms) for run in state.runs.values()]
         runs = [view.model_dump() | view.progress for view in shown]
         yield from _families(runs, "run", _RUN_GAUGES, GaugeMetricFamily)
         yield from _families(runs, "run", _RUN_COUNTERS, CounterMetricFamily)
-        if len(state.nodes) <= MAX_NODE_SERIES:
-            yield from self._nodes()
+        if len(dids) <= MAX_NODE_SERIES:
+            yield from self._nodes(dids)
 
-    def _nodes(self) -> Iterable[Metric]:
-        shown = [views.node_view(self._state, n, self._now_ms) for n in self._state.nodes.values()]
+    def _nodes(self, dids: Sequence[str]) -> Iterable[Metric]:
+        shown = views.node_views(self._state, self._now_ms, dids, self._asked_ms)
         nodes = [view.model_dump() for view in shown]
         yield from _families(nodes, "node", _NODE_COUNTERS, CounterMetricFamily)
         silent = {"silent_s": "Seconds since the node was last heard of"}

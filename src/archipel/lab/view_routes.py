@@ -6,6 +6,7 @@ event loop over a state that cannot change.
 
 import asyncio
 import base64
+from itertools import islice
 from typing import Annotated
 
 from fastapi import FastAPI, Path, Query
@@ -17,6 +18,7 @@ from archipel.lab.handouts import publications
 from archipel.lab.lab import Lab
 from archipel.lab.metrics import StateCollector, TrafficCollector, prometheus_text
 from archipel.lab.orders import page
+from archipel.lab.presence import GONE_MS, here
 from archipel.lab.refusals import Unknown
 from archipel.lab.state import Run
 from archipel.lab.traffic import Traffic
@@ -31,6 +33,14 @@ RUN_PATH = "/runs/{name}"
 Start = Annotated[int, Query(ge=0, le=MAX_SAFE_INTEGER)]
 VersionNumber = Annotated[int, Path(ge=0, le=MAX_SAFE_INTEGER)]
 Runs = Annotated[int, Query(ge=1, le=MAX_RUNS_PER_PAGE)]
+Everybody = Annotated[
+    bool,
+    Query(
+        alias="all",
+        description="Also nodes that left, or hold no work and were not heard of for "
+        f"{GONE_MS // 60_000} minutes: they are gone, and left out by default.",
+    ),
+]
 Rows = Annotated[int, Query(ge=1, le=MAX_ROWS_PER_PAGE)]
 
 
@@ -90,17 +100,27 @@ def _ledger_routes(api: FastAPI, lab: Lab) -> None:
 
 
 def _crowd_routes(api: FastAPI, lab: Lab) -> None:
-    @api.get("/nodes", summary="Nodes' totals, a page from `start` on")
-    async def nodes(start: Start = 0, limit: Rows = 1000) -> list[documents.NodeView]:
-        dids = page(lab.orders.nodes, start, limit)
-        return await asyncio.to_thread(views.node_views, lab.state, lab.clock_ms(), dids)
+    @api.get("/nodes", summary="Totals of the nodes that are here, a page from `start` on")
+    async def nodes(
+        start: Start = 0, limit: Rows = 1000, everybody: Everybody = False
+    ) -> list[documents.NodeView]:
+        state, now_ms = lab.state, lab.clock_ms()
+        known = page(lab.orders.nodes, start, limit) if everybody else list(lab.orders.nodes)
+
+        def shown() -> list[documents.NodeView]:
+            dids = known
+            if not everybody:
+                dids = list(islice(here(state, known, lab.asked_ms, now_ms), start, start + limit))
+            return views.node_views(state, now_ms, dids, lab.asked_ms)
+
+        return await asyncio.to_thread(shown)
 
     @api.get("/nodes/{did}", summary="One node's totals")
     async def node(did: str) -> documents.NodeView:
         found = lab.state.nodes.get(did)
         if found is None:
             raise Unknown(f"no node {did!r:.80}")
-        return views.node_view(lab.state, found, lab.clock_ms())
+        return views.node_view(lab.state, found, lab.clock_ms(), lab.asked_ms)
 
     @api.get("/keys/{did}", summary="What a key must know before it speaks")
     async def key(did: str) -> documents.KeyFacts:
@@ -138,7 +158,7 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
 def _metrics_route(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
-        state = StateCollector(lab.state, lab.clock_ms(), lab.log.size)
+        state = StateCollector(lab.state, lab.clock_ms(), lab.log.size, lab.asked_ms)
         text = await asyncio.to_thread(prometheus_text, state, TrafficCollector(traffic))
         return PlainTextResponse(text)
 

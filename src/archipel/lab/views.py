@@ -1,17 +1,21 @@
 """What a lab shows of itself: documents computed from the state and the time. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from archipel.lab import failures, pauses
 from archipel.lab.admission import last_seq
 from archipel.lab.kinds import RULES, RULES_OF
+from archipel.lab.presence import last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, pause_of
 from archipel.market.journal import held, wallet
 from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
+
+NOBODY_ASKED: Mapping[str, int] = MappingProxyType({})
 
 
 def run_views(state: LabState, now_ms: int, names: Iterable[str]) -> list[RunView]:
@@ -70,8 +74,10 @@ def _published_at_ms(run: Run) -> tuple[int, ...]:
     return (run.version_0_at_ms, *(version.at_ms for version in run.chain[-2:] if version.version))
 
 
-def node_view(state: LabState, node: Node, now_ms: int) -> NodeView:
-    """One node's totals."""
+def node_view(
+    state: LabState, node: Node, now_ms: int, asked_ms: Mapping[str, int] = NOBODY_ASKED
+) -> NodeView:
+    """One node's totals; `asked_ms`: see `presence.last_heard_ms`."""
     tallies = node.tallies.values()
     return NodeView(
         node=node.did,
@@ -88,14 +94,19 @@ def node_view(state: LabState, node: Node, now_ms: int) -> NodeView:
         expired=node.expired,
         returned=node.returned,
         present=node.present,
-        silent_s=max(now_ms - node.last_seen_ms, 0) / 1000,
+        silent_s=max(now_ms - last_heard_ms(node, asked_ms), 0) / 1000,
         credit_micro=state.book.get(wallet(node.did), 0),
     )
 
 
-def node_views(state: LabState, now_ms: int, dids: Iterable[str]) -> list[NodeView]:
+def node_views(
+    state: LabState,
+    now_ms: int,
+    dids: Iterable[str],
+    asked_ms: Mapping[str, int] = NOBODY_ASKED,
+) -> list[NodeView]:
     """These nodes, in this order."""
-    return [node_view(state, state.nodes[did], now_ms) for did in dids]
+    return [node_view(state, state.nodes[did], now_ms, asked_ms) for did in dids]
 
 
 def key_view(state: LabState, did: str, now_ms: int) -> KeyFacts:
