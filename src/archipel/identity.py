@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import mkstemp
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.bindings import crypto_sign_open
@@ -96,7 +97,7 @@ class Identity:
             data = file.read(MAX_KEY_FILE_BYTES)  # a longer file is cut, and so no longer PEM
         try:
             key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise BadKeyFile(f"{path} is not an unencrypted PEM private key: {error}") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise BadKeyFile(f"{path} holds a {type(key).__name__}; expected an Ed25519 key")

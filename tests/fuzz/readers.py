@@ -1,9 +1,8 @@
 """Every reader of foreign bytes: sound specimens, how they are read, and which errors are documented."""
 
+import base64
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, e
 from archipel.records import documents
 from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
 from archipel.records.payload import BadPayload
-from archipel.records.programmes import parse_any
+from archipel.records.programmes import any_from_canonical, parse_any
 from archipel.records.programmes.rl import RlPace
 from archipel.records.recipe import recipe_from_canonical
 from archipel.records.recipe_form import InvalidRecipe
@@ -48,22 +47,15 @@ from archipel.work.messages import (
     to_line,
 )
 from door import PROBLEM_MEDIA_TYPE, Door
+from fuzz import foreign
+from fuzz.reading import Reader
+from people import ref
 from specimens import POLICY, SMALL
 from tiny import tiny_recipe
 from world import PACE, World
 
 SIGNER = Identity.from_seed(bytes(31) + b"\x0b")
 ORIGIN = lab_key(SIGNER.did).name
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One door for foreign bytes."""
-
-    read: Callable[[bytes], object]
-    specimens: tuple[bytes, ...]
-    errors: tuple[type[Exception], ...]
-    """What its docstring promises; nothing else may come out."""
 
 
 def _entry_of(payload: bytes) -> bytes:
@@ -89,7 +81,7 @@ def _config(data: bytes) -> object:
 
 
 def _readers() -> dict[str, Reader]:
-    return _records() | _payloads() | _versions() | _texts() | _doors()
+    return _records() | _payloads() | _versions() | _texts() | foreign.readers() | _doors()
 
 
 def _records() -> dict[str, Reader]:
@@ -177,6 +169,9 @@ def _texts() -> dict[str, Reader]:
         "canonical recipes": Reader(
             recipe_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
         ),
+        "canonical recipes of any programme": Reader(
+            any_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
+        ),
         "model configurations": Reader(_config, (config,), (InvalidModel,)),
         "words of a child": Reader(read_from_child, lines, (BadMessage,)),
         "words to a child": Reader(read_to_child, asked, (BadMessage,)),
@@ -213,7 +208,15 @@ def _doors() -> dict[str, Reader]:
         if answer.status_code >= 500 or (answer.status_code >= 400 and not is_problem):
             raise Broken(f"{answer.status_code}: {answer.text:.200}")
 
+    def offered(data: bytes) -> None:
+        headers = {"Archipel-Offer": base64.b64encode(data[:6000])}
+        path = f"/blobs/{ref(b'r').digest}"
+        answer = door().request("PUT", path, content=b"r", headers=headers)
+        if answer.status_code >= 500:
+            raise Broken(f"{answer.status_code}: {answer.text:.200}")
+
     return {
+        "the door, an offer": Reader(offered, tuple(sealed), ()),
         "the door, /records": Reader(partial(posted, "/records"), (*sealed, *parcels), ()),
         "the door, /leases": Reader(partial(posted, "/leases"), (*sealed, *wanted), ()),
     }

@@ -24,6 +24,7 @@ def test_a_reader_of_foreign_bytes_raises_only_what_it_documents(name: str) -> N
                 "signed entries",
                 "entries",
                 "anchors",
+                "entries of a run",
             )  # others' words, others' weights
     failures = [failure for seed in SEEDS if (failure := tried(name, reader, seed))]
     assert not failures, "\n".join(failure.line() for failure in failures)

@@ -189,9 +189,14 @@ def _text(value: Any) -> str | None:
     """Special tokens are written as text or as an object with the text in `content`."""
     if isinstance(value, dict):
         value = value.get("content")
-    if value is not None and not isinstance(value, str):
+    if value is not None and not _is_text(value):
         raise InvalidTokenizer(f"special token is {value!r:.60}; expected text")
     return value
+
+
+def _is_text(value: Any) -> bool:
+    """Half of a surrogate pair, which JSON can name, is none."""
+    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
 
 
 def _template(value: Any) -> str | None:
@@ -200,7 +205,7 @@ def _template(value: Any) -> str | None:
         value = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
     if isinstance(value, dict):
         value = value.get("default")
-    if value is not None and not isinstance(value, str):
+    if value is not None and not _is_text(value):
         raise InvalidTokenizer("chat_template is neither text nor a list with a default")
     return value
 

@@ -54,7 +54,14 @@ def sizes_of(base: str) -> Sizes:
         counts = (run["groups_per_update"], run["group_size"], sampling["max_new_tokens"])
         held = table.get("model", {}).get("max_position_embeddings", DEFAULT_POSITIONS)
         found = Sizes(str(run["name"]), *(int(count) for count in (*counts, held)))
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise CannotPlan(
             f"--base: expected a recipe with run.name, run.groups_per_update, run.group_size and "
             f"sampling.max_new_tokens ({type(error).__name__}: {error})"
@@ -165,7 +172,7 @@ def _check_set(text: str, wanted: dict[tuple[str, str], str | int]) -> None:
     try:
         table: dict[str, Any] = tomllib.loads(text)
         kept = all(table[section][key] == value for (section, key), value in wanted.items())
-    except (tomllib.TOMLDecodeError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         kept = False
     if not kept:
         raise CannotPlan(

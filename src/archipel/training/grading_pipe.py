@@ -89,7 +89,7 @@ class Child:
                     self._write()
         try:
             reply = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ChildLost("garbled") from None
         if not isinstance(reply, dict):
             raise ChildLost("garbled")

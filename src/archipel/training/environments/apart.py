@@ -140,12 +140,23 @@ class _Talk:
                 raise ConnectionError("it ended" if not data else "its reply is too long")
             received += data
         reply, _, self._rest = bytes(received).partition(b"\n")
-        told: dict[str, Any] = json.loads(reply)
+        told = _told(reply)
         if told.get("blames_recipe"):
             raise InvalidEnvironment(told["detail"])
         if "detail" in told:
             raise ConnectionError(told["detail"])
         return told
+
+
+def _told(reply: bytes) -> dict[str, Any]:
+    """Raises ConnectionError: what others' code in that process said is no reply."""
+    try:
+        told = json.loads(reply)
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        raise ConnectionError(f"it said {reply[:40]!r}, which is no reply")
+    return told
 
 
 def _end(process: subprocess.Popen[bytes], line: socket.socket) -> None:

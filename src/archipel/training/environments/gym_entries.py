@@ -129,6 +129,6 @@ def _read_list(value: Scalar) -> Any:
     if isinstance(value, str) and value.startswith("["):
         try:
             return json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidEnvironment(f"not a JSON list: {value!r:.80}: {error}") from None
     return value

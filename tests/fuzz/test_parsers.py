@@ -1,0 +1,76 @@
+"""Every function of the source that parses bytes is met by a reader of the fuzzer, or reads our own bytes."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from fuzz.parsers import SOURCE, parsers
+from fuzz.readers import READERS
+
+OWN = {
+    # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
+    ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
+    ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
+    ("training/sharding.py", "share_bytes"): "between ranks of one work process",
+    ("work/learner.py", "_rewards"): "between ranks of one work process",
+    ("work/grades.py", "of"): "the trusted role's own memory",
+    ("work/outbox.py", "answer"): "the trusted role's own memory",
+    ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",
+    ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
+    ("work/grading/process.py", "hear"): "of the trusted parent",
+    (
+        "training/environments/task_child.py",
+        "serve",
+    ): "of the parent; whatever is raised is its answer",
+    # What comes with the package:
+    ("planning/checking.py", "figures"): "a table of the package",
+    ("planning/tables.py", "_packaged"): "tables of the package",
+    ("planning/tables.py", "bibliography"): "a table of the package",
+    # What tests over a network or a process meet:
+    ("node/client.py", "get"): "tests/node: what answers there is no lab",
+    ("cli/ledger_reader.py", "_json"): "tests/cli: what answers there is no lab",
+    (
+        "training/environments/gym_entries.py",
+        "_read_list",
+    ): "a setting of a recipe, read before as TOML",
+}
+
+
+@contextmanager
+def _called(wanted: dict[str, set[str]]) -> Iterator[set[tuple[str, str]]]:
+    """Which of these functions are called meanwhile, in this thread."""
+    files = {str(SOURCE / name): name for name in wanted}
+    seen: set[tuple[str, str]] = set()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        name = files.get(frame.f_code.co_filename)
+        if event == "call" and name is not None:
+            seen.add((name, frame.f_code.co_name))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield seen
+    finally:
+        sys.setprofile(before)
+
+
+def test_whoever_parses_foreign_bytes_has_a_reader_that_comes_there() -> None:
+    wanted = parsers()
+    with _called(wanted) as seen:
+        for reader in READERS.values():
+            for specimen in reader.specimens:
+                with suppress(*reader.errors):
+                    reader.read(specimen)
+    everyone = {(file, name) for file, names in wanted.items() for name in names}
+    assert everyone - seen - OWN.keys() == set(), "write a reader, or say whose bytes these are"
+    assert OWN.keys() <= everyone, "it parses no more"
+
+
+def test_a_parser_is_found_wherever_it_stands() -> None:
+    found = parsers()
+    assert {"from_json", "load"} <= found["identity.py"]
+    assert "unpack_parcel" in found["records/parcel.py"], "a method of an object without a name"
+    assert "bench" not in {name.split("/")[0] for name in found}
