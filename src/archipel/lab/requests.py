@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from archipel.lab.doorman import neighbourhood
 from archipel.lab.refusals import Busy, Refused, TooLarge
 
 BODY_LIMIT_S = 30.0
@@ -106,5 +107,5 @@ async def to_its_end(work: Callable[[], T]) -> T:
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from, as far as the connection tells."""
-    return request.client.host if request.client is not None else "nowhere"
+    """Where a request comes from, as far as the connection tells; see `doorman.neighbourhood`."""
+    return neighbourhood(request.client.host) if request.client is not None else "nowhere"

@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from archipel.lab.doorman import neighbourhood
 from archipel.lab.lab import Lab
 
 HEAD_LIMIT_S = 20.0
@@ -76,7 +77,7 @@ class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types 
     def connection_made(self, transport: Any) -> None:
         """Let in, if there is room."""
         peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else "local"
+        address = neighbourhood(str(peer[0])) if peer else "local"
         super().connection_made(transport)
         if not self.allowed.admit(address):
             transport.abort()

@@ -43,6 +43,7 @@ class Upkeep:
         self._snapshot_every = snapshot_every
         self._next_sweep_s = 0.0
         self._next_try_s = 0.0
+        self._began_ms = lab.clock_ms()
 
     async def go_on(self) -> None:
         """Until cancelled."""
@@ -105,7 +106,12 @@ class Upkeep:
         )
 
     def grace_s(self) -> float:
-        """Shorter when the disk is nearly full."""
+        """Shorter when the disk is nearly full, unless somebody still holds work from before this start: what
+        came for it then is known by nothing but its age.
+        """
+        leases = self._lab.state.leases.values()
+        if any(lease.granted_at_ms < self._began_ms for lease in leases):
+            return GRACE_S
         store = self._lab.blobs
         used = store.used().total_bytes
         return SHORT_GRACE_S if used > NEARLY_FULL * (used + store.room()) else GRACE_S
