@@ -30,11 +30,13 @@ mutants: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m mutants.session $(ROOM) --count $(COUNT) --seed $(SEED) --jobs $(JOBS) $(MUTANTS_OPTIONS)
 
 # Which bytes of a stranger bring a reader down? SEEDS inputs for each; FUZZ_OPTIONS: --first N, --only READER
-# Then a lab by its own description: REQUESTS for each operation, drawn by SEED.
+# Then a lab: SEEDS odd requests and racing uploads at its socket, and its own description, REQUESTS for each
+# operation, drawn by SEED.
 SEEDS ?= 2000
 REQUESTS ?= 200
 fuzz: $(VENV)/.test
 	PYTHONPATH=tests $(BIN)/python -m fuzz.session --seeds $(SEEDS) $(FUZZ_OPTIONS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.sockets --seeds $(SEEDS)
 	PYTHONPATH=tests $(BIN)/python -m fuzz.openapi --requests $(REQUESTS) --seed $(SEED)
 
 check: $(VENV)/.test

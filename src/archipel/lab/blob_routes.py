@@ -8,7 +8,7 @@ import asyncio
 import base64
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Annotated
 
@@ -58,19 +58,20 @@ def _downloads(api: FastAPI, lab: Lab) -> None:
         wanted: Annotated[str | None, Header(alias="Range")] = None,
         known: Annotated[str | None, Header(alias="If-Range")] = None,
     ) -> Response:
-        etag = f'"{digest}"'
+        headers = IMMUTABLE | {"ETag": f'"{digest}"'}
         with _missing_is_unknown():
             file = lab.blobs.open(digest)
-        try:
+        with ExitStack() as held:
+            held.enter_context(file)
             size = os.fstat(file.fileno()).st_size
-            part = part_of(wanted if known in (None, etag) else None, size)
-        except NotThere as error:
-            file.close()
-            raise refusals.NoSuchRange(str(error), size) from None
-        if size > READ_AT_ONCE_BYTES or part is not None:
-            return BlobBytes(file, part, size, IMMUTABLE | {"ETag": etag})
-        with file:
-            return Response(file.read(), media_type=OCTETS, headers=IMMUTABLE | {"ETag": etag})
+            try:
+                part = part_of(wanted if known in (None, headers["ETag"]) else None, size)
+            except NotThere as error:
+                raise refusals.NoSuchRange(str(error), size) from None
+            if size <= READ_AT_ONCE_BYTES and part is None:
+                return Response(file.read(), media_type=OCTETS, headers=headers)
+            held.pop_all()
+        return BlobBytes(file, part, size, headers)
 
     @api.head(
         BLOB_PATH,
