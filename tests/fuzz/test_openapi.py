@@ -10,9 +10,9 @@ from fuzz.openapi import BODIES, campaign
 
 
 def test_a_lab_answers_as_it_describes_itself(tmp_path: Path) -> None:
-    outcome = campaign(tmp_path, 1, 3, "--phases", "fuzzing")
+    outcome = campaign(tmp_path, 1, 2, "--phases", "fuzzing")
     assert outcome.is_clean, outcome.told
-    assert outcome.num_requests > 50
+    assert outcome.num_requests > 30
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ OWN = {
     ("work/outbox.py", "answer"): "the trusted role's own memory",
     ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
+    ("model/gguf.py", "_byte_words"): "a library's words about its own object",
     ("work/grading/process.py", "hear"): "of the trusted parent",
     (
         "training/environments/task_child.py",
