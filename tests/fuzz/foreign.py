@@ -8,11 +8,14 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import torch
 
 from archipel.cli.doors import Mendable
+from archipel.cli.exams import _check_report
 from archipel.cli.ledger_reader import LabUnreadable
 from archipel.cli.ledger_reader import _entry as entry_told
 from archipel.cli.quoted import put
@@ -39,6 +42,8 @@ from archipel.planning.mistakes import CannotPlan
 from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
 from archipel.records import documents
+from archipel.records.kinds.evaluate import EvaluateAnswer
+from archipel.records.payload import BadPayload
 from archipel.training.checkpoint import BadCheckpoint, read_file, write_file
 from archipel.training.environments.apart import _Talk
 from archipel.training.environments.jsonl import BadProblemFile, read_problems
@@ -48,6 +53,7 @@ from archipel.work.grading.cell import CellLost, _checked
 from archipel.work.messages import BadMessage, read_setup, read_step
 from archipel.work.readiness import _check_tensors
 from fuzz.reading import Reader
+from specimens import ANSWERS
 
 SIGNER = Identity.from_seed(bytes(31) + b"\x0b")
 KEY = lab_key(SIGNER.did)
@@ -238,7 +244,14 @@ def _answers() -> dict[str, Reader]:
         return made
 
     problem = {"type": "https://archipel.invalid/problems/late-result", "detail": "too late"}
+    answer = ANSWERS["evaluate"]
+    assert isinstance(answer, EvaluateAnswer)
+    exam: Any = SimpleNamespace(answer=answer)
+    report = json.dumps({"version": answer.version, "metrics": dict(answer.metrics)}).encode()
     return {
+        "reports of evaluations": Reader(
+            lambda data: _check_report(exam, data), (report,), (BadPayload,)
+        ),
         "documents of a lab": Reader(
             read, tuple(json.dumps(each).encode() for each in shown.values()), ()
         ),
