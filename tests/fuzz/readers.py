@@ -47,7 +47,7 @@ from archipel.work.messages import (
     to_line,
 )
 from door import PROBLEM_MEDIA_TYPE, Door
-from fuzz import foreign
+from fuzz import foreign, spoken
 from fuzz.reading import Reader
 from people import ref
 from specimens import POLICY, SMALL
@@ -81,7 +81,15 @@ def _config(data: bytes) -> object:
 
 
 def _readers() -> dict[str, Reader]:
-    return _records() | _payloads() | _versions() | _texts() | foreign.readers() | _doors()
+    return (
+        _records()
+        | _payloads()
+        | _versions()
+        | _texts()
+        | foreign.readers()
+        | spoken.readers()
+        | _doors()
+    )
 
 
 def _records() -> dict[str, Reader]:
