@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from archipel import source_environment
 from archipel.bench.site import SiteFailed
 from archipel.cli.ledger import HEAD_FILE
 from archipel.identity import Identity
@@ -127,6 +128,11 @@ class World:
             yield
         finally:
             self.site._environment = before
+
+    def modules_from(self, folder: Path) -> dict[str, str]:
+        """Variables with which a process finds modules there before all others."""
+        source = source_environment().get("PYTHONPATH", "")
+        return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), source]))}
 
     @property
     def version(self) -> int:
