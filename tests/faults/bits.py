@@ -82,8 +82,8 @@ def _said(words: list[str], lab: Path) -> tuple[int, str]:
     with redirect_stdout(out), redirect_stderr(err):
         try:
             archipel(words)
-        except SystemExit as exit:
-            code = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     said = out.getvalue() if code == 0 else out.getvalue() + err.getvalue()
     return code, said.replace(str(lab), "LAB")
 
@@ -115,7 +115,7 @@ def standing(site: Path, error: str) -> tuple[str, list[str]]:
     troubled = [path.name for path, text in said.items() if TRACEBACK in text]
     if troubled:
         return "a traceback", [f"a traceback in {', '.join(troubled)}: {error}"]
-    complaints = [line for line in _complaints(site)]
+    complaints = _complaints(site)
     if " ended with code " in error or "key" in error:
         return f"noticed: {error.splitlines()[-1][:160]}", []
     if complaints:

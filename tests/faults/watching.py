@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,9 @@ POLL_S = 0.25
 PAGE = 1000
 LAST_CHANCE_S = 5.0
 """A process whose parent was killed may take so long to notice and end."""
+TRACEBACK = "Traceback (most recent call last):"
+UNCAUGHT = "<frozen runpy>"
+"""The first frame of a process: who catches an exception to log it stands further in."""
 _SET_CHILD_SUBREAPER = 36
 
 
@@ -78,12 +81,14 @@ def logged_as_accepted(log: Path) -> list[str]:
 
 
 def last_traceback(output: Path) -> str | None:
-    """The line that a traceback in there ends with."""
+    """The line that a traceback in there ends with; of a work process only one that ended it, as it logs others."""
     text = output.read_text(errors="replace") if output.exists() else ""
-    _, found, after = text.rpartition("Traceback (most recent call last)")
+    found = [
+        part for part in text.split(TRACEBACK)[1:] if UNCAUGHT in part or output.suffix == ".out"
+    ]
     if not found:
         return None
-    return next((line for line in after.splitlines()[1:] if line and line[0] != " "), "?")
+    return next((line for line in found[-1].splitlines()[1:] if line and line[0] != " "), "?")
 
 
 @contextmanager
@@ -116,7 +121,8 @@ def orphans_but(known: set[int]) -> list[str]:
 def _children() -> list[int]:
     found: list[int] = []
     for task in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (task / "children").read_text().split()]
+        with suppress(OSError):  # a thread that is just ending
+            found += [int(pid) for pid in (task / "children").read_text().split()]
     return found
 
 
