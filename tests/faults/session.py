@@ -54,7 +54,8 @@ class Ended:
     def line(self) -> str:
         """For a terminal."""
         head = f"{self.kind}, seed {self.seed}: {'WRONG' if self.wrong else 'holds'}"
-        return f"{head}, {self.seconds:.0f} s, {self.notes}"
+        first = f" {self.wrong[0]:.300};" if self.wrong else ""
+        return f"{head},{first} {self.seconds:.0f} s, {self.notes}"
 
     def failure(self) -> str:
         """What is wrong, and how to see it again."""

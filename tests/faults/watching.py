@@ -21,6 +21,7 @@ LAST_CHANCE_S = 5.0
 TRACEBACK = "Traceback (most recent call last):"
 UNCAUGHT = "<frozen runpy>"
 """The first frame of a process: who catches an exception to log it stands further in."""
+OUR_FIRST = "archipel/cli/archipel.py"
 _SET_CHILD_SUBREAPER = 36
 
 
