@@ -43,8 +43,7 @@ _ENVELOPE = re.compile(
     rb'"signatures":\[\{"keyid":"([!#-\[\]-~]*)","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
 )
 """Canonical JSON of these fields alone, whose text needs no escape; base64 has more than one spelling."""
-_NAMED = re.compile(rb"name ([!-~]+)\n")
-"""How a key file begins that we made: one flipped bit in a private key gives another key, as good as any."""
+_NAMED = re.compile(rb"name ([!-~]+)\n")  # begins our key files: one flipped bit gives another key
 _KEYS_REMEMBERED = 16_384
 
 
@@ -106,8 +105,8 @@ class Identity:
         identity = cls(key)
         if (said := _NAMED.match(data)) and said[1].decode() != identity.did:
             raise BadKeyFile(
-                f"{path} is damaged: it is named {said[1].decode()}, and holds the key of "
-                f"{identity.did}; restore it from a copy, or delete it to get a new identity"
+                f"{path} is damaged: it is named {said[1].decode()}, and holds the key of {identity.did}; "
+                "restore it from a copy, or delete it to get a new identity"
             )
         return identity
 
