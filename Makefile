@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM ?= false
 # A test process per core, a file's tests in one of them.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow mutants fuzz check format clean
+.PHONY: demo test test-slow mutants fuzz faults check format clean
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
@@ -32,12 +32,15 @@ mutants: $(VENV)/.test
 # Which bytes of a stranger bring a reader down? SEEDS inputs for each; FUZZ_OPTIONS: --first N, --only READER
 # Then a lab: SEEDS odd requests and racing uploads at its socket, and its own description, REQUESTS for each
 # operation, drawn by SEED.
-SEEDS ?= 2000
 REQUESTS ?= 200
 fuzz: $(VENV)/.test
-	PYTHONPATH=tests $(BIN)/python -m fuzz.session --seeds $(SEEDS) $(FUZZ_OPTIONS)
-	PYTHONPATH=tests $(BIN)/python -m fuzz.sockets --seeds $(SEEDS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.session --seeds $(or $(SEEDS),2000) $(FUZZ_OPTIONS)
+	PYTHONPATH=tests $(BIN)/python -m fuzz.sockets --seeds $(or $(SEEDS),2000)
 	PYTHONPATH=tests $(BIN)/python -m fuzz.openapi --requests $(REQUESTS) --seed $(SEED)
+
+# What does a lab of real processes not survive? SEEDS worlds of each kind from FIRST on; FAULTS_OPTIONS: --only KIND, --minutes N, --json ...
+faults: $(VENV)/.test
+	PYTHONPATH=tests $(BIN)/python -m faults.session --seeds $(or $(SEEDS),2) --first $(or $(FIRST),0) $(FAULTS_OPTIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check src tests

@@ -1,6 +1,7 @@
 """Properties of keys, names, signatures and envelopes."""
 
 import base64
+import itertools
 import json
 import os
 import subprocess
@@ -238,6 +239,26 @@ def test_a_key_is_made_once_private_and_kept(tmp_path: Path) -> None:
     assert Identity.load_or_create(path).did == first.did == Identity.load(path).did
     assert list(path.parent.iterdir()) == [path]
     assert first.did in repr(first)
+
+
+def test_a_flipped_bit_in_a_key_file_never_gives_another_key(tmp_path: Path) -> None:
+    path = tmp_path / "node.key"
+    did, data = Identity.load_or_create(path).did, path.read_bytes()
+    refused = 0
+    for at, bit in itertools.product(range(len(data)), range(8)):
+        path.write_bytes(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
+        try:
+            assert Identity.load(path).did == did
+        except BadKeyFile as error:
+            refused += "is damaged" in str(error)
+    assert refused > 32 * 8, "a private key has no redundancy of its own"
+
+
+def test_a_key_file_from_elsewhere_has_no_name_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "node.key"
+    did = Identity.load_or_create(path).did
+    path.write_bytes(path.read_bytes().partition(b"\n")[2])
+    assert Identity.load(path).did == did
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o601])

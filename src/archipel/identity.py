@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from tempfile import mkstemp
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.bindings import crypto_sign_open
@@ -43,6 +43,7 @@ _ENVELOPE = re.compile(
     rb'"signatures":\[\{"keyid":"([!#-\[\]-~]*)","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
 )
 """Canonical JSON of these fields alone, whose text needs no escape; base64 has more than one spelling."""
+_NAMED = re.compile(rb"name ([!-~]+)\n")  # begins our key files: one flipped bit gives another key
 _KEYS_REMEMBERED = 16_384
 
 
@@ -81,7 +82,7 @@ class Identity:
 
     @classmethod
     def load(cls, path: Path) -> "Identity":
-        """Read a PKCS#8 PEM key that only its owner can read.
+        """Read a PKCS#8 PEM key that only its owner can read, below a line with its name or without one.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -97,11 +98,17 @@ class Identity:
             data = file.read(MAX_KEY_FILE_BYTES)  # a longer file is cut, and so no longer PEM
         try:
             key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
             raise BadKeyFile(f"{path} is not an unencrypted PEM private key: {error}") from None
         if not isinstance(key, Ed25519PrivateKey):
             raise BadKeyFile(f"{path} holds a {type(key).__name__}; expected an Ed25519 key")
-        return cls(key)
+        identity = cls(key)
+        if (said := _NAMED.match(data)) and said[1].decode() != identity.did:
+            raise BadKeyFile(
+                f"{path} is damaged: it is named {said[1].decode()}, and holds the key of {identity.did}; "
+                "restore it from a copy, or delete it to get a new identity"
+            )
+        return identity
 
     @classmethod
     def load_or_create(cls, path: Path) -> "Identity":
@@ -249,7 +256,8 @@ def verify(envelope: Envelope, expected_type: str) -> str:
 
 
 def _create_key_file(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
@@ -257,7 +265,7 @@ def _create_key_file(path: Path) -> None:
     descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
+            file.write(f"name {Identity(key).did}\n".encode() + pem)
             file.flush()
             os.fsync(file.fileno())
         path.hardlink_to(name)

@@ -111,7 +111,7 @@ def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
     held = tmp_path / "held"
     held.hardlink_to(path)
     write_json(path, {"a": 2})
-    assert json.loads(held.read_text()) == {"a": 1}, "the file was written in place"
+    assert json.loads(held.read_text())["a"] == 1, "the file was written in place"
     assert [each.name for each in path.parent.iterdir()] == ["file.json"]
 
 

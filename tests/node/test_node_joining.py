@@ -10,6 +10,8 @@ from archipel.node.clock import LAST_SEQ, LabClock, Numbers
 from archipel.node.exchange import LabRefused
 from archipel.node.patience import NodeFailed
 from archipel.node.sealed import NotBelieved
+from archipel.node.setbacks import MAX_MISREAD, Setbacks
+from archipel.node.settings import NodeSettings
 from archipel.records.documents import KeyFacts
 from archipel.records.statements import NodeJoined, Statement
 from live import live
@@ -40,11 +42,27 @@ def test_a_lab_that_does_not_take_a_node_ends_it_with_a_sentence(
     world.await_(story())
 
 
+def test_words_that_the_wire_garbled_are_said_again_and_words_that_no_lab_reads_end_the_node(
+    tmp_path: Path,
+) -> None:
+    garbled = LabRefused("malformed-record", "not the canonical JSON of an envelope", 400)
+    setbacks = Setbacks(None, None, NodeSettings(lab_url="http://x", home=tmp_path), None)  # type: ignore[arg-type]
+    assert [setbacks.bars(garbled) for _ in range(MAX_MISREAD)] == [False] * (MAX_MISREAD - 1) + [
+        True
+    ]
+    setbacks.misread = 0
+    assert not setbacks.bars(garbled)
+    assert not setbacks.bars(LabRefused("conflict", "another came first", 409))
+    assert setbacks.misread == 0, "in a row"
+    assert setbacks.bars(LabRefused("not-allowed", "for invited nodes", 403))
+
+
 def test_a_node_refused_at_joining_for_what_may_pass_tries_again(
     world: World, folder: Path
 ) -> None:
     world.started(**SLOW)
-    full = [LabRefused("conflict", "another statement came first", 409)] * 2
+    garbled = LabRefused("bad-signature", "it is not this author's", 401)
+    full = [garbled, LabRefused("conflict", "another statement came first", 409)]
 
     async def story() -> None:
         async with live(world) as url:

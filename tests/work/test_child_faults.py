@@ -2,6 +2,10 @@
 
 import errno
 import io
+import os
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +13,12 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from archipel import source_environment
 from archipel.training.environments.jsonl import read_problems
 from archipel.work import child
 from archipel.work.child import Child
 from archipel.work.kind import Kind, WorkFailed, has_nothing_to_end, remembers_nothing
-from archipel.work.messages import Done, Failed, read_from_child
+from archipel.work.messages import Done, Failed, read_from_child, to_line
 from work.test_child import model, rollout_work, setup  # noqa: F401  a fixture
 
 
@@ -104,3 +109,30 @@ def kind_that(act: Any) -> Kind:
         raise AssertionError("it should have raised")
 
     return Kind(run=run, position=remembers_nothing, close=has_nothing_to_end, shared=False)
+
+
+@pytest.mark.parametrize("module", ["archipel.work.child", "archipel.work.grading.process"])
+def test_a_process_whose_parent_died_at_its_start_ends_without_a_word(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=source_environment(),
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_child_that_nobody_reads_any_more_ends_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    answers = os.fdopen(writer, "wb")
+    line = to_line(setup(tmp_path, "rollout"))
+    monkeypatch.setattr(child, "private_output", lambda: answers)
+    monkeypatch.setattr(child, "confine", lambda setup: ())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line)))
+    child.serve()
+    with suppress(BrokenPipeError):
+        answers.close()

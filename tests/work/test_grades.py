@@ -1,5 +1,6 @@
 """What was graded once keeps its rewards, and nothing else takes them for its own."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path, text: str) -> None:
     Grades(tmp_path).keep(3, SHOWN, (0.1, 1.0))
     (tmp_path / "grades-3.json").write_text(text)
     assert Grades(tmp_path).of(3, SHOWN) is None
+
+
+def test_a_flipped_bit_never_gives_other_rewards(tmp_path: Path) -> None:
+    Grades(tmp_path).keep(3, SHOWN, (0.1, 1.0))
+    place = tmp_path / "grades-3.json"
+    data = place.read_bytes()
+    for at, bit in itertools.product(range(len(data)), range(8)):
+        place.write_bytes(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
+        assert Grades(tmp_path).of(3, SHOWN) in (None, (0.1, 1.0))
 
 
 def test_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

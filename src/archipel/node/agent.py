@@ -172,14 +172,14 @@ class Agent:
             await self._setbacks.troubled(f"the lab's key cannot be remembered: {error}")
             return
         except LabRefused as error:
-            if error.bars_from_joining:
+            if self._setbacks.bars(error):
                 raise NodeFailed(f"the lab does not take this node: {error}") from None
             self._patience.no_lab(error)
             await self._refused(error)
             return
         self._errands.forget_lab()
         self._patience.found_lab()
-        self._joined = True
+        self._joined, self._setbacks.misread = True, 0
         self.standing.joined(self.client.lab, capabilities.speed_milli)
         await asyncio.to_thread(self._earnings.joined, self.client.lab, self.totals)
         known = {"node": self.client.identity.did, "lab": self.client.lab}

@@ -66,6 +66,11 @@ class LabRefused(Exception):
         """Joining again would be refused again."""
         return self.problem in ("not-allowed", "malformed-record", "bad-signature")
 
+    @property
+    def may_be_of_the_wire(self) -> bool:
+        """What the lab says it got may not be what was sent."""
+        return self.problem in ("malformed-record", "bad-signature")
+
 
 def unreachable(url: str, error: Exception, limit_s: float | None = None) -> LabUnreachable:
     """No answer from `url`, or no whole one in `limit_s`; why, in words that people know."""

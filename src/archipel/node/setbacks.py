@@ -24,6 +24,9 @@ REFUSED = "refused"
 REFUSED_PAUSE = 2
 """Back off as at the third attempt, and longer while nothing else comes: it may be no lab at all."""
 
+MAX_MISREAD = 4
+"""So often in a row no wire garbles the same few hundred bytes: it is the node's words that the lab does not know."""
+
 
 def failure_of(error: Exception) -> WorkFailure:
     """Whose fault it was that the lease brought nothing."""
@@ -47,6 +50,8 @@ class Setbacks:
         self._failures = Failures(settings.home / "child.log")
         self._totals = totals
         self._refusals = REFUSED_PAUSE
+        self.misread = 0
+        """Times in a row that the lab could not read how this node joins."""
         self._troubles = 0
         """Failures in a row that are neither the child's nor the lab's doing."""
 
@@ -81,6 +86,11 @@ class Setbacks:
         self._totals.count(outcome, grant.work, reason)
         logger.warning("work failed", extra={"work": grant.work, "reason": reason})
         await self._deliveries.give_back(grant, reason, fault)
+
+    def bars(self, error: LabRefused) -> bool:
+        """Whether the lab's no to joining is its last word; what the wire garbled is told again first."""
+        self.misread = self.misread + 1 if error.may_be_of_the_wire else 0
+        return error.bars_from_joining and self.misread not in range(1, MAX_MISREAD)
 
     async def refused(self, error: LabRefused) -> None:
         """The lab said no."""

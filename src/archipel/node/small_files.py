@@ -1,9 +1,10 @@
-"""Small files that a node keeps in its home: replaced whole, readable by their owner alone."""
+"""Small files that a node keeps in its home: replaced whole, readable by their owner alone, damage noticed."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
+
+from archipel.records.kept import Damaged, kept, read_kept
 
 MAX_BYTES = 4 * 1024 * 1024
 
@@ -12,13 +13,13 @@ class Unreadable(ValueError):
     """A file that is not what was written; the message names it."""
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: dict[str, Any]) -> None:
     """Whole or not at all, whatever interrupts it. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f"{path.name}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(value, indent=1, sort_keys=True).encode())
+        file.write(kept(value))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
@@ -28,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """The object in the file; None if there is no file.
 
     Raises:
-        Unreadable: the file holds no object. OSError: it cannot be read.
+        Unreadable: the file holds no object, or another than was written. OSError: it cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -36,9 +37,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise Unreadable(f"{path} is damaged: {len(data)} bytes that are no JSON object")
-    return value
+        return read_kept(data)
+    except Damaged as error:
+        raise Unreadable(f"{path} is damaged: {error}") from None

@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -125,9 +126,15 @@ class Child:
 
 
 def serve() -> None:
-    """Run until standard input ends."""
+    """Run until standard input ends; an agent that died before it could hear us ends us without a word."""
     answers = private_output()
-    setup = read_setup(sys.stdin.buffer.readline(MAX_LINE_BYTES))
+    if first := sys.stdin.buffer.readline(MAX_LINE_BYTES):
+        with suppress(BrokenPipeError):
+            _serve(read_setup(first), answers)
+
+
+def _serve(setup: Setup, answers: IO[bytes]) -> None:
+    """Raises BrokenPipeError: nobody reads the answers any more."""
     protections = confine(setup)
     import torch
 

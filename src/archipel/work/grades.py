@@ -1,9 +1,10 @@
 """The rewards that a batch was given, written down before they are learned from.
 
-    <memory>/grades-<version>.json      {"of": digest of what was graded, "rewards": [...]}
+    <memory>/grades-<version>.json      {"of": digest of what was graded, "rewards": [...], "sha256": of both}
 
 Law: a batch is graded once on this machine. A grading that ran out of time on a busy machine would come out
-otherwise the second time, and a replay must make the same version again, bit for bit.
+otherwise the second time, and a replay must make the same version again, bit for bit. A damaged
+file is as none.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from archipel.records.kept import kept, read_kept
 from archipel.training.grading import Submission
 
 KEPT = 64
@@ -27,7 +29,7 @@ class Grades:
     def of(self, version: int, shown: Sequence[Submission]) -> tuple[float, ...] | None:
         """The rewards that these very submissions got for `version`; None if they were not written down."""
         try:
-            told = json.loads(self._place(version).read_text())
+            told = read_kept(self._place(version).read_bytes(), strict=True)
             rewards = tuple(float(reward) for reward in told["rewards"])
             is_same = told["of"] == _digest(shown)
         except (OSError, ValueError, KeyError, TypeError):
@@ -39,7 +41,7 @@ class Grades:
         """Whole or not there. Raises OSError: the disk."""
         place = self._place(version)
         partial = place.with_suffix(".partial")
-        partial.write_text(json.dumps({"of": _digest(shown), "rewards": list(rewards)}))
+        partial.write_bytes(kept({"of": _digest(shown), "rewards": list(rewards)}))
         partial.replace(place)
         for old in self._memory.glob("grades-*.json"):
             number = old.stem.removeprefix("grades-")

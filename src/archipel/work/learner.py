@@ -32,7 +32,7 @@ from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import batch_groups
 from archipel.work.grades import Grades
 from archipel.work.kind import Answer, Context, WorkFailed
-from archipel.work.memory import started_trainer
+from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
@@ -55,6 +55,8 @@ class Learner:
         self._site = this_site()
         self._tokenizer = Tokenizer.from_directory(context.model)
         section, seed = self.recipe.environment, self.recipe.run.seed
+        if self._site.is_first:
+            same_secret(folder, context.secret)
         environment = make_environment(section, seed, context.secret)
         context_tokens = read_config(context.model).max_position_embeddings
         self._prompts = Prompts(self.recipe, environment, self._tokenizer, context_tokens)

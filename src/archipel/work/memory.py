@@ -2,16 +2,48 @@
 or from version 0.
 
 Law: a trainer continues only under the recipe that the work names, and at the version that it was said
-to stand at; that its weights are the run's is shown by the digest that every update is checked against.
+to stand at; that its weights are the run's is shown by the digest that every update is checked against. What
+nothing else shows is the secret that rewards hang on: the run's folder remembers a digest of it.
 """
 
 from pathlib import Path
 
 from archipel.model.directory import read_model
+from archipel.records.canonical import sha256_digest
+from archipel.records.kept import Damaged, kept, read_kept
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import NoCheckpoint, latest_number
 from archipel.training.trainer import Trainer
 from archipel.work.kind import Context, WorkFailed
+
+REMEMBERED = "secret.json"
+"""In the run's folder, below a home that only its owner reads; what it is a digest of lies there as well."""
+
+
+def same_secret(folder: Path, secret: bytes | None) -> None:
+    """Remember which secret the run has here, or compare: rewards by another one make another run.
+
+    Raises:
+        WorkFailed: it is another one than when this folder was begun.
+    """
+    place = folder / REMEMBERED
+    digest = "none" if secret is None else sha256_digest(b"the secret of a run\n" + secret)
+    try:
+        before = read_kept(place.read_bytes()).get("digest")
+    except FileNotFoundError:
+        partial = place.with_suffix(".partial")
+        partial.write_bytes(kept({"digest": digest}))
+        partial.replace(place)
+        return
+    except Damaged as error:
+        raise WorkFailed(
+            f"{place} is damaged ({error}); if the secret is the run's, remove it"
+        ) from None
+    if before != digest:
+        raise WorkFailed(
+            f"the secret is not the one that this run began with here, by {place}: it was changed or is "
+            "damaged; put the old one back, or remove that file if this one is right"
+        )
 
 
 def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -> Trainer:

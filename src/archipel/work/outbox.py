@@ -4,18 +4,22 @@
     <memory>/outbox-<version>/answer.json      written last: the folder is whole; it also names files
                                                that lie beside the folder and go to the lab as well
 
-Law: an answer that got lost on its way is given again from here, byte for byte.
+Law: an answer that got lost on its way is given again from here, byte for byte, or not at all: `answer.json`
+names a digest of each file in the folder and one of itself, so that nothing damaged is published; what lies
+beside is the learner's checkpoint, which has digests of its own.
 """
 
-import json
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from archipel.records.kept import Damaged, kept, read_kept
 from archipel.work.kind import Answer, WorkFailed
 
 ANSWER_FILE = "answer.json"
+ANEW = "move the folder that it lies in away, and it is made again from the run's checkpoint"
 KEPT = 2
 """Newest versions whose files stay."""
 
@@ -43,7 +47,8 @@ class Outbox:
         names = {role: path.name for role, path in beside.items()}
         place = self._box(version) / ANSWER_FILE
         partial = place.with_suffix(".partial")
-        partial.write_text(json.dumps({"values": dict(values), "beside": names}))
+        digests = {path.name: _digest(path) for path in _own_files(place.parent)}
+        partial.write_bytes(kept({"values": dict(values), "beside": names, "digests": digests}))
         partial.replace(place)
         for box in self._memory.glob("outbox-*"):
             number = box.name.removeprefix("outbox-")
@@ -54,18 +59,34 @@ class Outbox:
         """The answer for `version`.
 
         Raises:
-            WorkFailed: it is not there.
+            WorkFailed: it is not there, or damaged.
         """
         box = self._box(version)
         try:
-            told: dict[str, Any] = json.loads((box / ANSWER_FILE).read_text())
+            told = read_kept((box / ANSWER_FILE).read_bytes())
+            files = {path.name: path for path in _own_files(box)}
+            digests = told.get("digests")  # none if it is from before there were any
+            if digests is not None and {role: _digest(p) for role, p in files.items()} != digests:
+                raise Damaged("its files are not those that were made")
+            files |= {role: self._memory / name for role, name in told["beside"].items()}
         except FileNotFoundError:
             raise WorkFailed(
-                f"version {version} was made before, but its files are gone from {box}"
+                f"version {version} was made before, but its files are gone from {box}; {ANEW}"
             ) from None
-        files = {path.name: path for path in (box / "files").iterdir()}
-        files |= {role: self._memory / name for role, name in told["beside"].items()}
+        except (Damaged, KeyError) as error:
+            raise WorkFailed(
+                f"version {version} was made before, but {box} is damaged ({error}); {ANEW}"
+            ) from None
         return Answer(files, told["values"])
 
     def _box(self, version: int) -> Path:
         return self._memory / f"outbox-{version}"
+
+
+def _own_files(box: Path) -> list[Path]:
+    return list((box / "files").iterdir())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -223,20 +223,24 @@ def serve() -> None:
     """Read the setup, then one batch after the other; the whole of it before any answer."""
     talk = Talk()
     _bound_memory()
+    with contextlib.suppress(ParentGone, BrokenPipeError):  # then there is nobody to tell
+        _serve(talk)
+
+
+def _serve(talk: Talk) -> None:
+    if (setup := talk.hear()) is None:
+        return
     try:
-        grading = Grading(talk.hear())
+        grading = Grading(setup)
     except Exception as error:  # noqa: BLE001  (whatever it is, the parent must hear of it)
         talk.say(detail=describe(error))
         return
     talk.say(ready=True, protections=grading.protections, missing=grading.missing)
-    try:
-        while (header := talk.hear()) is not None:
-            questions = talk.hear_questions(header["count"])
-            allotment = Allotment(header["limit_s"], header["budget_s"])
-            for number, answer in grading.batch(questions, allotment, talk.parent):
-                talk.say(number=number, **answer)
-    except (ParentGone, BrokenPipeError):
-        return
+    while (header := talk.hear()) is not None:
+        questions = talk.hear_questions(header["count"])
+        allotment = Allotment(header["limit_s"], header["budget_s"])
+        for number, answer in grading.batch(questions, allotment, talk.parent):
+            talk.say(number=number, **answer)
 
 
 def _lost(cause: str) -> Answer | None:

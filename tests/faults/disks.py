@@ -1,0 +1,120 @@
+"""Kind `disks`: the disk of the lab, the update role or a node is full for a while, then has room again.
+
+As root the disk is a small tmpfs below the process's home; otherwise the process may write no file beyond a
+size (RLIMIT_FSIZE, lifted later), which is all that an ordinary user can do to it.
+"""
+
+import os
+import random
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from archipel.bench.site import SiteFailed
+from faults.worlds import UPDATE, Bench, Told, World, moment, world
+
+DISK_BYTES = 24 * 2**20
+BALLAST = "ballast"
+FULL_FOR_S = (1.0, 5.0)
+FREE_BYTES = (0, 4096, 20_000, 100_000, 200_000)
+"""What the full disk still takes; an update's checkpoint is 155,184 bytes."""
+COMMAND_LIMIT_S = 20.0
+
+
+def run(seed: int, bench: Bench, folder: Path) -> Told:
+    """One disk that fills up at a drawn moment, once or twice."""
+    rng = random.Random(f"disks {seed}")
+    whose = rng.choice(("lab", UPDATE, UPDATE, "node0"))
+    with world(bench, folder) as made:
+        home = made.site.home(whose)
+        home.mkdir(parents=True, mode=0o700)
+        with _disk(home) as has_own:
+            made.open()
+            made.start_nodes(["node0", "node1"])
+            if rng.random() < 0.8:
+                made.stage.wait_for_version(0)
+            for _ in range(rng.randint(1, 2)):
+                moment(rng, 0.0, 1.5)
+                if made.is_over:
+                    break
+                _full_for_a_while(made, rng, whose, has_own)
+            told = made.told()
+            return Told(told.wrong, told.faults, f"{whose}: {told.notes}")
+
+
+def _full_for_a_while(made: World, rng: random.Random, whose: str, has_own: bool) -> None:
+    seconds, free = rng.uniform(*FULL_FOR_S), rng.choice(FREE_BYTES)
+    made.note(f"{free} bytes free for {seconds:.1f} s")
+    home = made.site.home(whose)
+    with _full(home, free) if has_own else _bounded(made, whose, free):
+        again = rng.random() < 0.3 and whose != "lab"
+        if again:  # it also starts on a full disk
+            made.kill(whose)
+            made.start_again(whose)
+        moment(rng, seconds, seconds)
+    for name, code in made.ended_early().items():
+        made.note(f"{name} ended with {code}")
+        if code not in (0, 1):
+            raise SiteFailed(f"{name} ended with code {code} when its disk was full")
+        made.start_again(name)
+
+
+@contextmanager
+def _disk(home: Path) -> Iterator[bool]:
+    """A disk of its own below `home`, if this user may; yields whether it is there."""
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        yield False
+        return
+    options = f"size={DISK_BYTES},mode=0700"
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(home)],
+        capture_output=True,
+        timeout=COMMAND_LIMIT_S,
+    )
+    if done.returncode != 0:  # root in a container may not
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        subprocess.run(
+            ["umount", "-l", str(home)], capture_output=True, timeout=COMMAND_LIMIT_S, check=True
+        )
+
+
+@contextmanager
+def _full(home: Path, free: int) -> Iterator[None]:
+    """Only `free` bytes are left, until the block ends."""
+    ballast = home / BALLAST
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            room = os.statvfs(home)
+            left = room.f_bavail * room.f_frsize - free
+            if left <= 0:
+                break
+            file.write(bytes(min(left, 2**20)))
+    try:
+        yield
+    finally:
+        ballast.unlink()
+
+
+@contextmanager
+def _bounded(made: World, whose: str, free: int) -> Iterator[None]:
+    """No file of the process may grow beyond `free` bytes, until the block ends."""
+    everyone = (made.site.pid(whose), *made.children(whose))
+    for pid in everyone:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (free, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        if whose in made.site.pids():
+            everyone = (made.site.pid(whose), *made.children(whose))
+        for pid in everyone:
+            with suppress(ProcessLookupError):
+                unbounded = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, unbounded)

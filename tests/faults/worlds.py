@@ -1,0 +1,293 @@
+"""A whole lab as real processes, disturbed: the stage of the scenarios, a watcher, and the evidence at the end.
+
+Law: whatever happens in the block, every process is ended at its end; every wait has a deadline.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+
+from archipel import source_environment
+from archipel.bench.site import SiteFailed
+from archipel.cli.ledger import HEAD_FILE
+from archipel.identity import Identity
+from archipel.lab.entry import read_entry
+from archipel.lab.recovery import pages, replay
+from archipel.ledger.location import read_log
+from archipel.ledger.verification import lab_key
+from faults.evidence import Evidence, wrong_with
+from faults.watching import (
+    Watcher,
+    heir_of_orphans,
+    last_traceback,
+    logged_as_accepted,
+    orphans_but,
+    said_last,
+)
+from stage import Stage
+from tiny import NAME, SECRET
+
+VERSIONS = 8
+FAR = ("--latency", "0.2")
+"""So far away that a run lasts some seconds, and faults find it at work."""
+END_S = 25.0
+"""An agent that was asked to end does so within this time."""
+LAST_LOOK_S = 15.0
+UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all worlds of a campaign share."""
+
+    folder: Path
+    start: Path
+    """The model directory that runs start from."""
+    expected: Sequence[str]
+    """Digests of the undisturbed run."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one seeded world came to."""
+
+    wrong: Sequence[str]
+    """Sentences; none if everything that must hold holds."""
+    faults: int
+    """How many took effect."""
+    notes: str = ""
+    """One line on what happened."""
+
+
+class World:
+    """One disturbed run."""
+
+    def __init__(self, bench: Bench, folder: Path, known: set[int]) -> None:
+        self.bench = bench
+        self.stage = Stage(folder, bench.start, len(bench.expected) - 1, staleness=0)
+        self.site = self.stage.site
+        self.notes: list[str] = []
+        self.faults = 0
+        self._known = known
+        self._options: dict[str, tuple[str, ...]] = {}
+        self._unwell: list[str] = []
+        self._watcher: Watcher | None = None
+
+    def open(self, options: Sequence[str] = ()) -> None:
+        """Lab, update role and run. options: of the lab."""
+        self.open_lab(options)
+        self.open_run()
+
+    def open_lab(self, options: Sequence[str] = ()) -> None:
+        """The lab, and a stranger who watches it."""
+        self.site.start_lab(options=options)
+        self._watcher = Watcher(self.site.url)
+        self._watcher.start()
+
+    def open_run(self) -> None:
+        """The update role, and the run."""
+        self.site.keep_secret(UPDATE, "secret-order", SECRET)
+        self.site.start_update()
+        with self.reached_at(self.address):
+            self.site.open_run(self.stage.recipe, self.bench.start, [UPDATE])
+
+    @property
+    def address(self) -> str:
+        """The lab's own."""
+        return (self.site.home("lab") / "url").read_text()
+
+    @contextmanager
+    def reached_at(self, url: str) -> Iterator[None]:
+        """Agents started in this block ask the lab there."""
+        before, self.site.url = self.site.url, url
+        try:
+            yield
+        finally:
+            self.site.url = before
+
+    def start_nodes(self, names: Sequence[str], options: Sequence[str] = FAR) -> None:
+        """Nodes that ask the lab at its present address."""
+        for name in names:
+            self._options[name] = tuple(options)
+            self.site.start_node(name, options)
+
+    @contextmanager
+    def surroundings(self, more: Mapping[str, str]) -> Iterator[None]:
+        """Processes started in this block have these variables too."""
+        before = self.site._environment
+        self.site._environment = {**before, **more}
+        try:
+            yield
+        finally:
+            self.site._environment = before
+
+    def modules_from(self, folder: Path) -> dict[str, str]:
+        """Variables with which a process finds modules there before all others."""
+        source = source_environment().get("PYTHONPATH", "")
+        return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), source]))}
+
+    @property
+    def version(self) -> int:
+        return self.stage.version()
+
+    @property
+    def is_over(self) -> bool:
+        return self.version >= len(self.bench.expected) - 1
+
+    def note(self, what: str) -> None:
+        """A fault that took effect."""
+        self.faults += 1
+        self.notes.append(what)
+
+    def start_again(self, name: str) -> None:
+        """The same process, home and address."""
+        if name == "lab":
+            self.site.start_lab(int(self.site.url.rsplit(":", 1)[1]))
+        elif name == UPDATE:
+            self.site.start_update()
+        else:
+            self.site.start_node(name, self._options[name])
+
+    def kill(self, name: str) -> None:
+        self.site.kill(name)
+
+    def end(self, name: str, number: signal.Signals) -> None:
+        """Ask a process to end; one that does not is wrong, and killed."""
+        process = self.site._processes.pop(name)
+        process.send_signal(number)
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._unwell.append(f"{name} did not end within {END_S:.0f} s of {number.name}")
+            process.kill()
+            process.wait()
+
+    def children(self, name: str) -> list[int]:
+        """Processes below the process `name`, the nearest first."""
+        found, todo = [], [self.site.pid(name)]
+        while todo:
+            pid = todo.pop(0)
+            with suppress(OSError):
+                below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                found += (pids := [int(each) for each in below])
+                todo += pids
+        return found
+
+    def ended_early(self) -> dict[str, int]:
+        """Processes that ended though nobody asked them to, with their exit codes; they are taken off."""
+        gone = {
+            name: code
+            for name, process in self.site._processes.items()
+            if (code := process.poll()) is not None
+        }
+        for name in gone:
+            self.site._processes.pop(name)
+        return gone
+
+    def told(self) -> Told:
+        """Wait for the run's end, end all processes, look at what they left."""
+        try:
+            self.stage.wait(lambda: self.is_over, "the end of the run")
+            live = self._last_look()
+        except SiteFailed as error:
+            return self._told([f"not over: {error}"])
+        self.site.close()
+        found = self._evidence()
+        return self._told(wrong_with(replace(found, live=live)))
+
+    def _told(self, wrong: Sequence[str]) -> Told:
+        watcher = self._watcher
+        changed = watcher.changed if watcher is not None else []
+        return Told([*self._unwell, *changed, *wrong], self.faults, ", ".join(self.notes))
+
+    def _last_look(self):
+        """What the lab says once nobody works any more, so that nothing changes after it."""
+        for name in [name for name in self.site.pids() if name != "lab"]:
+            self.end(name, signal.SIGTERM)
+        deadline = time.monotonic() + LAST_LOOK_S
+        with httpx.Client(timeout=5.0, trust_env=False) as http:
+            while True:
+                try:
+                    return said_last(http, self.site.url, NAME)
+                except (httpx.HTTPError, ValueError, KeyError) as error:
+                    if time.monotonic() > deadline:
+                        raise SiteFailed(f"the lab says nothing at the end: {error!r}") from None
+                    time.sleep(0.1)
+
+    def _evidence(self) -> Evidence:
+        home = self.site.home("lab")
+        assert self._watcher is not None
+        self._watcher.stop()
+        did = Identity.load(home / "lab.key").did
+        log = read_log(home / "ledger.sqlite", lab_key(did), home / HEAD_FILE)
+        log.verify()
+        entries = list(pages(log))
+        log.close()
+        agents = [path.parent for path in self.site.folder.glob("*/log.jsonl")]
+        outputs = [*self.site.folder.glob("*.out"), *self.site.folder.glob("*/child.log")]
+        said = {str(each.relative_to(self.site.folder)): last_traceback(each) for each in outputs}
+        return Evidence(
+            expected=self.bench.expected,
+            entries=entries,
+            history=[read_entry(each).statement for each in entries],
+            state=replay(did, entries),
+            watched=dict(self._watcher.entries),
+            accepted={
+                self.site.did(each.name): logged_as_accepted(each / "log.jsonl") for each in agents
+            },
+            orphans=orphans_but(self._known),
+            tracebacks={name: line for name, line in said.items() if line is not None},
+        )
+
+    def close(self) -> None:
+        """End everything."""
+        if self._watcher is not None:
+            self._watcher.stop()
+        for process in self.site._processes.values():
+            with suppress(OSError):
+                process.send_signal(signal.SIGCONT)
+        self.site.close()
+
+
+@contextmanager
+def world(bench: Bench, folder: Path) -> Iterator[World]:
+    """A world that is cleared away whatever happens in it."""
+    with heir_of_orphans() as known:
+        made = World(bench, folder, known)
+        try:
+            yield made
+        finally:
+            made.close()
+            orphans_but(known)
+
+
+def undisturbed(folder: Path, start: Path) -> list[str]:
+    """The digests that every world must come to."""
+    with Stage(folder, start, VERSIONS, staleness=0) as stage:
+        stage.open()
+        stage.site.start_node("only")
+        return stage.finished().policies
+
+
+def moment(rng: random.Random, shortest_s: float, longest_s: float) -> None:
+    """Wait for a while that the seed draws."""
+    time.sleep(rng.uniform(shortest_s, longest_s))
+
+
+def stop_for(pids: Sequence[int], seconds: float) -> None:
+    """SIGSTOP, and SIGCONT after a while."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
