@@ -134,3 +134,17 @@ def test_what_is_set_and_not_used_is_said_with_the_nearest_name() -> None:
     assert any("rentl.h100" in text and "rental.h100?" in text for text in found["notices"])
     assert any("rental.t4 is set" in text for text in found["notices"])
     assert "rentl.h100" in plan_text(found, brief=True), "notices stand in every form"
+
+
+def test_amounts_in_euros_are_taken_at_a_rate_that_is_said_and_can_be_set() -> None:
+    asked = REQUESTS["train"](budget="100k EUR")
+    given = Ask("train", asked, FEW, overrides=("rental.h100=2 EUR/h", "currency.eur=1.5")).data()
+    dollars = Ask("train", REQUESTS["train"](budget="150k USD"), FEW, None, ("rental.h100=$3/h",))
+    assert given["answers"] == dollars.data()["answers"]
+    for name in given["answers"]:
+        expected = dollars.data()["quantities"][name]["value"]
+        assert given["quantities"][name]["value"] == pytest.approx(expected)
+    (notice,) = given["notices"]
+    assert "1 EUR is taken as 1.5 USD" in notice
+    assert again(given, "saved").overrides == ("rental.h100=2 EUR/h", "currency.eur=1.5")
+    assert not dollars.data()["notices"]

@@ -11,6 +11,7 @@ from archipel.cli.doors import Mendable, mending, show
 from archipel.cli.questions import SETTING, asked, read_text, with_options, write
 
 if TYPE_CHECKING:
+    from archipel.planning.asking import Ask
     from archipel.planning.recipe import Sizes
 
 ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "train.days")
@@ -43,6 +44,7 @@ def command(**given: Any) -> None:
       archipel plan recipe --budget "10k USD" --params 8B --groups 64 --max-new-tokens 4096
       archipel plan recipe --base gsm8k --budget "20 USD" --params 0.5B --accelerator t4
     """
+    from archipel.planning.answering import for_json
     from archipel.planning.mistakes import CannotPlan
     from archipel.planning.questions.bounds import MONEY, bounded
     from archipel.planning.recipe import recipe_text, sizes_of, versions_for
@@ -51,10 +53,11 @@ def command(**given: Any) -> None:
 
     with mending(CannotPlan):
         base = _base(given["base"])
-        money = bounded(given["budget"], MONEY, "--budget")
         before = sizes_of(base)
         sizes = _sizes(given, before)
-        data = _stage(given, sizes)
+        stage = _stage(given, sizes)
+        money = bounded(stage.in_dollars().budget, MONEY, "--budget")
+        data = for_json(stage.data())
         rollouts = data["quantities"]["rl.rollouts"]["value"]
         versions = versions_for(math.inf if rollouts is None else float(rollouts), sizes, money)
         notes = [*_notes(given, sizes, data, versions), *_room_note(sizes, before)]
@@ -95,9 +98,8 @@ def _base(name: str) -> str:
     return shipped[name]
 
 
-def _stage(given: dict[str, Any], sizes: "Sizes") -> dict[str, Any]:
-    """The plan of the RL stage that this money pays for."""
-    from archipel.planning.answering import for_json
+def _stage(given: dict[str, Any], sizes: "Sizes") -> "Ask":
+    """The question of the RL stage that this money pays for."""
     from archipel.planning.questions.bounds import LENGTH, bounded
     from archipel.planning.recipe import check_mean
     from archipel.planning.requests import REQUESTS, options_of
@@ -109,8 +111,7 @@ def _stage(given: dict[str, Any], sizes: "Sizes") -> dict[str, Any]:
     tokens = given["rollout_tokens"] or str(max(1, sizes.max_new_tokens // 2))
     request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
     setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
-    data: dict[str, Any] = for_json(asked("train", request | setting).data())
-    return data
+    return asked("train", request | setting)
 
 
 def _room_note(sizes: "Sizes", before: "Sizes") -> list[str]:

@@ -15,6 +15,7 @@ _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
 _SPOKEN = {
     "accelerator·h": "accelerator-hours",
     "/accelerator/h": "/accelerator-hour",
+    "/(accelerator*h)": "/accelerator-hour",
     "/accelerator/s": "/s each",
 }
 WIDTH = 110
