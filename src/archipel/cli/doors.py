@@ -237,6 +237,20 @@ def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
     click.echo(json.dumps(_known(value), indent=2, allow_nan=False) if as_json else text())
 
 
+def columns() -> int | None:
+    """Of the terminal that standard output is; None where lines may be of any length: a file, a pipe.
+
+    COLUMNS, where it is set, is believed everywhere.
+    """
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdecimal() and int(asked[:6]) > 0:
+        return int(asked[:6])
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):  # no terminal, or no standard output at all
+        return None
+
+
 def _known(value: Any) -> Any:
     """JSON has no word for NaN or infinity."""
     if isinstance(value, dict):

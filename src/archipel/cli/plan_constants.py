@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from archipel.cli.doors import mending, show
+from archipel.cli.doors import columns, mending, show
 from archipel.cli.questions import read_text
 
 
@@ -32,7 +32,7 @@ def command(name: str, as_of: str, table: Path | None, as_json: bool) -> None:
         own = read_own(read_text(table), str(table)) if table else None
         found = shelf(as_of, own)
         if not name:
-            show(listing.groups(found), as_json, lambda: listing.groups_text(found))
+            show(listing.groups(found), as_json, lambda: listing.groups_text(found, columns()))
             return
         rows = listing.constants(found, name)
-        show(rows, as_json, lambda: listing.constants_text(rows))
+        show(rows, as_json, lambda: listing.constants_text(rows, columns()))

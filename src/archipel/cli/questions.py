@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, mending, show
+from archipel.cli.doors import Mendable, columns, mending, show
 from archipel.planning.requests import REQUESTS, options_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
 
         write(given["plot"], picture(data, ending))
     shown = for_json(data) if given["as_json"] else data
-    show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"]))
+    show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"], width=columns()))
 
 
 def _explain(ask: "Ask", given: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def explanation(ask: "Ask", name: str) -> str:
     from archipel.planning.wording import explained
 
     draws = Draws(ask.setting.seed, ask.setting.samples)
-    return "\n\n".join(explained(each, draws) for each in _found(ask, name)[1][:3])
+    return "\n\n".join(explained(each, draws, columns()) for each in _found(ask, name)[1][:3])
 
 
 def _found(ask: "Ask", name: str) -> "tuple[Plan, list[Quantity]]":
