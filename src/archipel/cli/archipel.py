@@ -9,6 +9,7 @@ import difflib
 import errno
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -147,6 +148,7 @@ def _run(arguments: Sequence[str] | None) -> None:
 
     for name, value in thread_environment(1).items():
         os.environ.setdefault(name, value)  # read once by the tensor library, when it loads
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it advises where a home is read-only
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a sign gets another one

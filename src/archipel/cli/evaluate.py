@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from archipel.cli.names import recipe_names
+from archipel.plurals import counted
 
 
 @click.command()
@@ -78,6 +79,8 @@ def command(
                 f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"
                 for k, each in judgement.sampled.pass_at.items()
             ]
-        return "\n".join([f"{judgement.greedy.num_tasks} {split} tasks, 95% intervals", *lines])
+        return "\n".join(
+            [f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals", *lines]
+        )
 
     show({"model": str(model), "split": split, **plain_exam(metrics)}, as_json, text)

@@ -10,6 +10,7 @@ from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, 
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_status import status
 from archipel.cli.ledger import HEAD_FILE
+from archipel.plurals import counted
 
 DEFAULT_PORT = 8440
 
@@ -104,7 +105,8 @@ def start(
     listener = _listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
     click.echo(
-        f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
+        f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}, home {folder}",
+        err=True,
     )
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
@@ -171,7 +173,11 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     freed, num = report.num_bytes, report.num_whole + report.num_partial
     result = {"blobs": num, "bytes": freed, "used_bytes_before": before, "needed": len(live)}
     said = "would go" if dry_run else "are gone"
-    show(result, as_json, lambda: f"{num} blobs of {freed} bytes {said}; {before} were in use")
+    show(
+        result,
+        as_json,
+        lambda: f"{counted(num, 'blob')} of {counted(freed, 'byte')} {said}; {before} were in use",
+    )
 
 
 @contextmanager

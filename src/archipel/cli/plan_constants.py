@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from archipel.cli.doors import columns, mending, show
+from archipel.cli.names import constant_names
 from archipel.cli.questions import read_text
 
 
 @click.command("constants")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=constant_names)
 @click.option("--as-of", default="", help="As known then, e.g. 2025-03.")
 @click.option("--table", type=click.Path(path_type=Path), help="Your own constants on top.")
 @click.option("--json", "as_json", is_flag=True, help="Print data for machines.")

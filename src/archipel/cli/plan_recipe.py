@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending, show
+from archipel.cli.names import members_of, recipe_names
 from archipel.cli.questions import SETTING, asked, read_text, with_options, write
 
 if TYPE_CHECKING:
@@ -18,11 +19,23 @@ ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "trai
 
 
 @click.command("recipe")
-@click.option("--base", default="gsm8k", show_default=True, help="Recipe file or shipped name.")
+@click.option(
+    "--base",
+    default="gsm8k",
+    show_default=True,
+    help="Recipe file or shipped name.",
+    shell_complete=recipe_names,
+)
 @click.option("--budget", default="200 USD", show_default=True, help="Money for the RL run.")
 @click.option("--params", default="0.6B", show_default=True, help="Parameters of the model.")
 @click.option("--rollout-tokens", default="", help="Mean tokens; default: half the recipe's most.")
-@click.option("--accelerator", default="h100", show_default=True, help="Kind of accelerator.")
+@click.option(
+    "--accelerator",
+    default="h100",
+    show_default=True,
+    help="Kind of accelerator.",
+    shell_complete=members_of("accelerator"),
+)
 @click.option("--count", default="", help="How many accelerators.")
 @click.option("--price", default="", help="Rent, e.g. '2 USD/h'; default: the market's.")
 @click.option("--mfu", default="", help="Model FLOP utilisation; default: published runs.")
@@ -135,7 +148,7 @@ def _notes(given: dict[str, Any], sizes: "Sizes", data: dict[str, Any], versions
     return [
         f"Planned: {given['budget']} of RL for {given['params']} parameters on {given['accelerator']},"
         f" from the recipe {given['base']}.",
-        f"{versions:,} versions of {sizes.rollouts_per_version} rollouts each.",
+        f"{versions:,} {'version' if versions == 1 else 'versions'} of {sizes.rollouts_per_version} rollouts each.",
         *found,
         "Not in the plan: verification, idle nodes, and the price of failing; start with a tenth.",
     ]

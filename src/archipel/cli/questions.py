@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, columns, mending, show
+from archipel.cli.names import constant_names, members_of
 from archipel.planning.requests import REQUESTS, options_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ SETTING = (
         "--table", type=click.Path(path_type=Path), help="Your own constants (TOML) on top."
     ),
     click.option(
-        "--set", "overrides", multiple=True, metavar="NAME=AMOUNT", help="Replace one constant."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="NAME=AMOUNT",
+        help="Replace one constant.",
+        shell_complete=constant_names,
     ),
 )
 SHOWING = (
@@ -59,7 +65,13 @@ def request_options(question: str) -> tuple[Any, ...]:
         shown = bool(each.default) and not flag
         made.append(
             click.option(
-                name, each.name, default=each.default, is_flag=flag, help=text, show_default=shown
+                name,
+                each.name,
+                default=each.default,
+                is_flag=flag,
+                help=text,
+                show_default=shown,
+                shell_complete=members_of(each.name),
             )
         )
     return tuple(made)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from archipel.cli.names import recipe_names
+from archipel.plurals import counted
 
 P = TypeVar("P")
 
@@ -85,7 +86,7 @@ def command(
         "loss": progress.smoothed_loss,
         "seconds": seconds,
     }
-    show(result, as_json, lambda: f"\n{out}: {progress.step} steps in {seconds:.1f} s")
+    show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
 
 
 def _silent(progress: object) -> None:

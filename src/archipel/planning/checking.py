@@ -24,6 +24,7 @@ from archipel.planning.requests import REQUESTS, options_of
 from archipel.planning.tables import bibliography
 from archipel.planning.units import factor, unit
 from archipel.planning.wording import amount_text
+from archipel.plurals import counted
 
 CENTRE = Setting(samples=20)
 """Central values do not depend on the draws."""
@@ -172,14 +173,14 @@ def checked_text(found: Sequence[Checked], width: int | None = None) -> str:
         )
         for each in found
     ]
-    counted = Counter(each.grade for each in found)
+    graded = Counter(each.grade for each in found)
     grades = ("as printed", *(name for name, _ in GRADES), "DIFFERS")
-    told = ", ".join(f"{counted[grade]} {grade.lower()}" for grade in grades if counted[grade])
+    told = ", ".join(f"{graded[grade]} {grade.lower()}" for grade in grades if graded[grade])
     apart = sorted(abs(each.apart) for each in found)
     return "\n".join(
         [
             *wrapped(
-                f"{len(found)} figures: {told}; the median is {apart[len(apart) // 2]:.1%} apart",
+                f"{counted(len(found), 'figure')}: {told}; the median is {apart[len(apart) // 2]:.1%} apart",
                 width,
             ),
             *wrapped(RULE, width),
