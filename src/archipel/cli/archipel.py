@@ -18,6 +18,9 @@ from collections.abc import Sequence
 
 import click
 
+from archipel.cli.helping import use_everywhere
+
+use_everywhere()
 INTERRUPTED = 130
 """Exit code of what Ctrl-C cut off. What runs until Ctrl-C (node, update, lab, watch, chat) ends with 0."""
 COMMANDS = {
@@ -116,6 +119,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
+        for again in _coming:
+            again.cancel()
         _let_go()
 
 
@@ -132,6 +137,10 @@ def _let_go() -> None:
             continue
 
 
+_coming: list[threading.Timer] = []
+"""Ctrl-Cs that come once more."""
+
+
 def _pass_on(lost: "sys.UnraisableHookArgs") -> None:
     """Python swallows what is raised in a finaliser; a Ctrl-C that comes there comes once more."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
@@ -139,6 +148,7 @@ def _pass_on(lost: "sys.UnraisableHookArgs") -> None:
         return
     again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     again.daemon = True
+    _coming.append(again)
     again.start()
 
 

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 @click.command("overhead")
 @RECIPE
-@click.option("--size", type=click.Choice(["demo", "30m"]), default="demo", show_default=True)
+@click.option(
+    "--size",
+    type=click.Choice(["demo", "30m"]),
+    default="demo",
+    show_default=True,
+    help="Of the model.",
+)
 @seeds_option("demo: 5; 30m: 3; quick: 2; 1")
 @click.option("--updates", type=click.IntRange(5, 100_000), help="Updates per arm.")
 @click.option("--groups", type=click.IntRange(1, 65_536), help="Groups an update [30m: 128].")

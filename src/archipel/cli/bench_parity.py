@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     shell_complete=recipe_names,
     help="Keeps its own loss and learning rate [secret-order as published: trust_region, 5e-4].",
 )
-@click.option("--loss", type=click.Choice(["trust_region", "ppo_clip", "tis", "cispo"]))
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
+@click.option(
+    "--loss", type=click.Choice(["trust_region", "ppo_clip", "tis", "cispo"]), help="Another loss."
+)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Another one.")
 @seeds_option("default: 5; quick: 2")
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
 @click.option("--staleness", type=click.IntRange(0, 64), multiple=True, help="Only these bounds.")

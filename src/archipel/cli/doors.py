@@ -61,7 +61,13 @@ class KeyName(click.ParamType):
 
 
 LAB = click.option(
-    "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
+    "--lab",
+    "lab_url",
+    default=DEFAULT_LAB_URL,
+    show_default=True,
+    metavar="URL",
+    type=LabUrl(),
+    help="The lab that is asked.",
 )
 """Which lab a command asks."""
 

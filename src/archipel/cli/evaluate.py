@@ -11,8 +11,16 @@ from archipel.plurals import counted
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
-@click.option("--split", default="dev", show_default=True, type=click.Choice(["dev", "test"]))
-@click.option("--tasks", default=512, show_default=True, type=click.IntRange(1, 65536))
+@click.option(
+    "--split",
+    default="dev",
+    show_default=True,
+    type=click.Choice(["dev", "test"]),
+    help="Part of the tasks; look at test once.",
+)
+@click.option(
+    "--tasks", default=512, show_default=True, type=click.IntRange(1, 65536), help="How many."
+)
 @click.option(
     "--samples",
     default=0,
@@ -26,7 +34,13 @@ from archipel.plurals import counted
     help="The verifier's secret.",
 )
 @click.option("--seed", type=int, help="Another run seed than the recipe's.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
     model: Path,

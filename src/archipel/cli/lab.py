@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
+from archipel.cli.helping import Group
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_status import status
 from archipel.cli.ledger import HEAD_FILE
@@ -15,7 +16,7 @@ from archipel.plurals import counted
 DEFAULT_PORT = 8440
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run a lab."""
 
@@ -34,7 +35,13 @@ for each in (status, backup, restore):
     show_default=True,
     help="Address to listen on; 0.0.0.0 lets others in.",
 )
-@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes a free one.",
+)
 @click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
 @click.option(
     "--operator",

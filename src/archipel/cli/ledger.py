@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
+from archipel.cli.helping import Group
 from archipel.cli.lab_door import EXPECT, HEAD
 from archipel.plurals import counted
 
@@ -37,7 +38,7 @@ class Checked(NamedTuple):
     found: "Replayed"
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Replay and verify a lab's ledger."""
 

@@ -23,7 +23,13 @@ CREDIT = (
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/node]")
 @click.option("--offline", is_flag=True, help="Ask no lab; say what was last heard.")
-@click.option("--days", default=DAYS_SHOWN, show_default=True, type=click.IntRange(0, 400))
+@click.option(
+    "--days",
+    default=DAYS_SHOWN,
+    show_default=True,
+    type=click.IntRange(0, 400),
+    help="The newest days to list, by lab.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines; amounts in micro-credits.")
 def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
     """Balance and history at every lab that this machine worked for.

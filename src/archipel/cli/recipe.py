@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from archipel.cli.doors import Mendable, show
+from archipel.cli.helping import Group
 from archipel.cli.lab_door import JSON
 from archipel.cli.names import recipe_names
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Shipped recipes, and checks of your own; the reference is docs/reference/recipe.md."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from archipel.cli.doors import LAB, home_folder, mending, show
+from archipel.cli.helping import Group
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
 from archipel.cli.run_curve import curve
@@ -16,7 +17,7 @@ from archipel.cli.run_rule import pause, resume, retry, stop
 from archipel.cli.run_verify import verify
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Open, watch, explain, pause, stop, export and verify runs."""
 

@@ -36,7 +36,13 @@ def show_(name: str, lab_url: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", required=False, shell_complete=run_names)
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60))
+@click.option(
+    "--every",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60),
+    help="Seconds between two looks.",
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="A JSON object for each version, a line each."
 )
