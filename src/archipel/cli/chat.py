@@ -49,9 +49,11 @@ def command(
     """
     from datetime import datetime
 
+    from archipel.cli.doors import at_work, mending
+
+    at_work("loading")
     import torch
 
-    from archipel.cli.doors import mending
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer

@@ -243,6 +243,12 @@ def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
     click.echo(json.dumps(_known(value), indent=2, allow_nan=False) if as_json else text())
 
 
+def at_work(text: str) -> None:
+    """What takes a while now: said where somebody watches, beside the results."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"{text} ...", err=True)
+
+
 def columns() -> int | None:
     """Of the terminal that standard output is; None where lines may be of any length: a file, a pipe.
 

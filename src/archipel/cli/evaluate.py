@@ -60,6 +60,9 @@ def command(
       archipel eval trained reasoning-gym
       archipel eval trained secret-order --secret-file secret --split test --samples 64
     """
+    from archipel.cli.doors import at_work
+
+    at_work("loading")
     import torch
 
     from archipel.cli.doors import mending, show
@@ -78,7 +81,7 @@ def command(
     trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
     lost = (TaskProcessLost, GraderUnavailable)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
-        judgement = judge(model, recipe, secret, trial)
+        judgement = judge(model, recipe, secret, trial, at_work)
     for cause, count in judgement.faults.items():
         click.echo(f"{count} answers could not be graded ({cause}) and count as 0", err=True)
     metrics = judgement.greedy.to_metrics()

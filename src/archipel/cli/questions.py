@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, columns, mending, show
+from archipel.cli.doors import Mendable, at_work, columns, mending, show
 from archipel.cli.names import constant_names, members_of
 from archipel.planning.requests import REQUESTS, options_of
 
@@ -122,6 +122,7 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
     if given["plot"]:
         from archipel.planning.drawing import picture
 
+        at_work("drawing")
         write(given["plot"], picture(data, ending))
     shown = for_json(data) if given["as_json"] else data
     show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"], width=columns()))
