@@ -1,6 +1,7 @@
 """Help pages fit terminals of any width, and their examples can still be pasted."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -49,6 +50,14 @@ def test_an_example_in_a_narrow_terminal_is_the_same_command(path: tuple[str, ..
     ]
     narrow = _page(path, 45).replace("\\\n", " ").splitlines()
     assert [line.split() for line in narrow if line.startswith("    archipel ")] == wide
+
+
+def test_the_demo_takes_as_long_everywhere() -> None:
+    """README, the list of commands and the command's own help say one figure."""
+    said = "about a minute and a half"
+    readme = Path(__file__).parents[2] / "README.md"
+    for text in (readme.read_text("utf-8"), _page((), 80), _page(("demo",), 80)):
+        assert said in " ".join(text.split())
 
 
 def test_folding_keeps_quoted_words_whole_and_puts_remarks_below() -> None:

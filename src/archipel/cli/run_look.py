@@ -96,7 +96,8 @@ def why_stuck(lab_url: str, as_json: bool) -> None:
         lines += [
             f"{run}: warning: {text}" for run in scene.histories for text in _warned(scene, run)
         ]
-        return "\n".join(lines) or "nothing is waiting: every run is finished"
+        nothing = "every run is finished" if scene.runs else "no run was opened yet"
+        return "\n".join(lines) or f"nothing is waiting: {nothing}"
 
     show(waits, as_json, text)
 
