@@ -60,7 +60,9 @@ for each in (status, backup, restore):
     help="Nodes of one network address; raise it for a cluster behind one router.",
 )
 @click.option(
-    "--log-file", type=click.Path(path_type=Path), help="Structured log [standard error]."
+    "--log-file",
+    type=click.Path(path_type=Path),
+    help="Structured log [HOME/log.jsonl at a terminal, else standard error].",
 )
 def start(
     home: Path | None,
@@ -80,6 +82,8 @@ def start(
       archipel lab start --host 0.0.0.0 --port 8440
       archipel lab start --ledger postgresql://lab@localhost/lab
     """
+    import sys
+
     from archipel.blobs import BlobStore
     from archipel.identity import Identity, IdentityError
     from archipel.lab.api import make_api
@@ -94,7 +98,9 @@ def start(
     from archipel.node.address import in_brackets
 
     folder = home_folder("lab", home)
-    log_to(log_file)
+    log_file = log_file or (folder / "log.jsonl" if sys.stderr.isatty() else None)
+    with mending(OSError):
+        log_to(log_file)
     _end_in_order()
     alone = "stop it first, or give this one a folder of its own with --home"
     with (
@@ -111,10 +117,9 @@ def start(
         lab = Lab(identity, log, store, clock_ms=EvenClock())
     listener = _listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
-    click.echo(
-        f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}, home {folder}",
-        err=True,
-    )
+    entries = counted(log.size, "entry", "entries")
+    head = f"lab {identity.did} at {shown}, ledger of {entries}, home {folder}"
+    click.echo(head + _next_steps(shown, log_file), err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
@@ -122,6 +127,21 @@ def start(
         LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
+
+
+def _next_steps(url: str, log_file: Path | None) -> str:
+    """What an operator does next, for a screen that stays calm from here on; nothing where the log goes."""
+    if log_file is None:
+        return ""
+    here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return (
+        f"\nlog {log_file}; Ctrl-C ends it, the same command goes on from there\n"
+        f"now, in other terminals:\n"
+        f"  archipel update join {here}\n"
+        f"  archipel node join {here}\n"
+        f"  archipel run open RECIPE --weights DIR --lab {here}\n"
+        f"  archipel run watch --lab {here}"
+    )
 
 
 @command.command()
