@@ -15,7 +15,10 @@ from archipel.node.client import LabReader
 from archipel.node.exchange import LabUnreachable
 from archipel.records.documents import RunView
 
-SHOWN = ("reward", "entropy", "mismatch_kl", "grad_norm", "zero_advantage_groups", "groups")
+SHOWN = (
+    *("reward", "finished_fraction", "entropy", "mismatch_kl", "grad_norm"),
+    *("zero_advantage_groups", "groups"),
+)
 """Measurements in a line for people; JSON has all."""
 
 
