@@ -33,7 +33,7 @@ def test_a_figure_that_differs_is_said_to_differ() -> None:
     wrong = type(found)(**{**vars(found), "published": found.published * 2})
     assert not wrong.agrees
     assert "DIFFERS" in checked_text([wrong])
-    assert "1 figures: 1 differs" in checked_text([wrong])
+    assert "1 figure: 1 differs" in checked_text([wrong])
 
 
 @pytest.mark.parametrize(
