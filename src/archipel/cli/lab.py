@@ -117,9 +117,8 @@ def start(
         lab = Lab(identity, log, store, clock_ms=EvenClock())
     listener = _listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
-    entries = counted(log.size, "entry", "entries")
-    head = f"lab {identity.did} at {shown}, ledger of {entries}, home {folder}"
-    click.echo(head + _next_steps(shown, log_file), err=True)
+    head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
+    click.echo(f"{head}, home {folder}{_next_steps(shown, log_file)}", err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
