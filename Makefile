@@ -10,7 +10,12 @@ export TOKENIZERS_PARALLELISM ?= false
 # A test process per core, a file's tests in one of them.
 WORKERS ?= 2
 
-.PHONY: demo test test-slow mutants fuzz faults check format clean
+.PHONY: install demo test test-slow mutants fuzz faults check format clean
+
+# Everything a provider, researcher or lab needs, in .venv and nowhere else.
+install: $(VENV)/.product
+	@echo "installed: source $(BIN)/activate, then archipel --help"
+	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres)"
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
@@ -60,11 +65,13 @@ $(VENV)/.made:
 # Not compiled ahead: what is imported compiles itself, which is a fraction of what is installed.
 # torch first and pinned: the default build of a newer torch brings gigabytes of CUDA.
 $(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
+	@echo "installing pinned packages into $(VENV): one to three minutes, most of it torch"
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.test: $(VENV)/.product
+	@echo "installing what the tests need into $(VENV)"
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[test,check]'
 	touch $@
 

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -22,6 +23,7 @@ from archipel.lab.lab import Lab
 from archipel.ledger.location import open_log
 from archipel.ledger.verification import lab_key
 from live import live
+from terminal import Terminal
 from world import START_MS, World
 
 
@@ -137,3 +139,13 @@ def test_the_status_counts_who_is_here_and_who_is_gone(tmp_path: Path) -> None:
     world.close()
     assert facts["phase"] == "running"
     assert facts["nodes"] == {"present": 1, "gone": 1, "expired_leases": 0}
+
+
+def test_a_lab_at_a_terminal_says_what_comes_next_and_logs_to_a_file(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "archipel.cli.archipel", "lab", "start"]
+    with Terminal([*words, "--home", str(tmp_path), "--port", "0"], HOME=str(tmp_path)) as screen:
+        shown = screen.wait_for("archipel run watch --lab http://127.0.0.1:")
+        assert "archipel node join http://127.0.0.1:" in shown
+        assert '{"' not in shown, "a log over the terminal"
+        assert (tmp_path / "log.jsonl").exists()
+        screen.process.kill()

@@ -286,7 +286,7 @@ def test_what_a_lab_says_over_http_is_bounded_and_has_to_match_its_head(
 ) -> None:
     done = _replay("--lab", lying_lab(lies))
     if words is None:
-        assert "1 entries under 1 signed tree heads: all hold" in done.stdout, done.stderr
+        assert "1 entry under 1 signed tree head: all hold" in done.stdout, done.stderr
     else:
         _refused(done, words)
 

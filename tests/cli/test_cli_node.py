@@ -59,6 +59,7 @@ def test_status_offline_says_what_was_last_heard(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     _earned(tmp_path, "http://127.0.0.1:9", "did:key:zLab")
     text = _status(tmp_path, "--offline")
+    assert "it is not money" in text, "what a credit is for is said where it is shown"
     assert "no node runs here now" in text
     assert "lab did:key:zLab at http://127.0.0.1:9" in text
     assert "balance 1.750000 credits, as of 20" in text

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,13 +181,15 @@ def test_watching_into_a_file_is_a_line_for_each_version_evaluation_warning_and_
     assert f"{NAME} version 3/{VERSIONS}  reward 0.25  entropy 0.9" in lines[3]
     assert f"{NAME} evaluation 0  greedy 0.422 [0.194, 0.650]" in lines[VERSIONS + 1]
     assert "warning" in lines[-2]
-    assert lines[-1] == f"{NAME} complete {VERSIONS}"
+    assert lines[-1].endswith(f" {NAME} complete {VERSIONS}")
+    assert all(re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z ", line) for line in lines)
     told = [
         json.loads(line) for line in _at(world, "run", "watch", NAME, "--json").output.splitlines()
     ]
     kinds = [event["event"] for event in told]
     assert kinds == ["version"] * 8 + ["evaluation", "warning", "complete"]
     assert told[5]["entropy"] == 0.9
+    assert all(event["at_s"] > 0 for event in told)
 
 
 def test_a_curve_comes_as_plot_table_lines_and_event_files(

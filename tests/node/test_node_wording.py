@@ -106,6 +106,14 @@ def test_the_line_begins_with_what_matters_most_and_ends_with_the_last_loss() ->
     assert last == "last loss: run.3 lost: time is up"
 
 
+def test_nothing_is_said_of_credits_where_nobody_pays() -> None:
+    standing, totals = Standing(), Totals(is_unpaid=True)
+    standing.joined("did:key:lab", 0)
+    totals.count("accepted", "update run 3")
+    assert not any("credit" in part for part in line_of(standing, totals, 100.0))
+    assert summary_of(standing, totals) == "1 accepted"
+
+
 def test_the_last_words_are_kept_for_labs_that_were_joined() -> None:
     standing, totals = Standing(), Totals()
     assert summary_of(standing, totals) == ""

@@ -92,7 +92,7 @@ def test_every_answer_fits_a_screen_and_no_name_means_two_things(options):
     derived = [each for each in ancestry(shown) if each.name and each.parents]
     assert len({each.name for each in derived}) == len(derived)
     lines = plan_text(data(**options)).splitlines()
-    assert len(lines) <= (120 if options else 110)
+    assert len(lines) <= 135
     assert len(plan_text(data(**options), brief=True).splitlines()) <= 45
     assert plan.verdict.startswith("With ")
     assert len(plan.verdict) <= 210

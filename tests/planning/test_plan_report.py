@@ -105,6 +105,18 @@ def test_every_answer_verdict_remark_and_source_is_on_it(
     assert "archipel plan meek" in shown
 
 
+def test_a_first_page_says_what_every_plan_found(text: str, plans: list[dict[str, Any]]) -> None:
+    summary = html.unescape(text[: text.index("<main>")])
+    for data in plans:
+        assert data["verdict"] in summary
+        for about, value, band, _ in answer_rows(data)[:3]:
+            assert f"{about} <strong>{value}</strong>" in summary
+            assert band in summary
+        moves = data["quantities"][data["matters"][data["answers"][0]][0]["input"]]["about"]
+        assert f"Moves the first most: {moves}" in summary
+    assert len(summary[summary.index("<header>") :]) < 6000, "more than a page"
+
+
 def test_text_from_outside_stays_text(text: str) -> None:
     assert "<sponsor>" not in text
     assert "For a &lt;sponsor&gt; &amp; friends" in text

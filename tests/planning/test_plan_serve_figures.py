@@ -227,5 +227,5 @@ def test_a_price_changes_the_cost_and_nothing_of_the_speed():
     ],
 )  # fmt: skip
 def test_each_of_these_still_fits_a_screen(options):
-    assert len(plan_text(data("serve", **options)).splitlines()) <= 110
+    assert len(plan_text(data("serve", **options)).splitlines()) <= 125
     assert len(plan_text(data("serve", **options), brief=True).splitlines()) <= 45

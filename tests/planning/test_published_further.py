@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.planning.checking import check, checked_text, chosen, figures
+from archipel.planning.checking import check, checked_text, chosen, figures, rounding
 from archipel.planning.mistakes import UnknownName
 from archipel.planning.tables import bibliography
 from archipel.planning.units import factor, unit
@@ -33,7 +33,33 @@ def test_a_figure_that_differs_is_said_to_differ() -> None:
     wrong = type(found)(**{**vars(found), "published": found.published * 2})
     assert not wrong.agrees
     assert "DIFFERS" in checked_text([wrong])
-    assert "0 of 1 agree" in checked_text([wrong])
+    assert "1 figure: 1 differs" in checked_text([wrong])
+
+
+@pytest.mark.parametrize(
+    ("printed", "share"),
+    [
+        (34.0, 0.5 / 34),
+        (1.2e22, 0.05 / 1.2),
+        (2.38e21, 0.005 / 2.38),
+        (700.0, 5 / 700),
+        (5.0, 0.01),
+    ],
+)
+def test_rounding_is_half_of_the_last_digit_that_was_printed(printed: float, share: float) -> None:
+    assert rounding(printed) == pytest.approx(share)
+    assert rounding(1000 * printed) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("times", "grade"),
+    [(1.0, "as printed"), (1.012, "as printed"), (1.014, "near"), (0.951, "near"), (0.94, "rough"),
+     (1.149, "rough"), (1.151, "DIFFERS"), (0.8, "DIFFERS")],
+)  # fmt: skip
+def test_how_near_a_figure_came_is_one_rule_for_all_figures(times: float, grade: str) -> None:
+    found = check(chosen("flop-gpt3-13b")[0])
+    other = type(found)(**{**vars(found), "published": 2.31, "computed": 2.31 * times})
+    assert other.grade == grade
 
 
 def test_an_unknown_figure_names_the_nearest() -> None:

@@ -20,7 +20,8 @@ from archipel.planning.quantity import (
     total,
 )
 from archipel.planning.sampling import Draws, interval, paired_ratio
-from archipel.planning.units import amount, factor, kind_of, spell, unit
+from archipel.planning.tables import shelf
+from archipel.planning.units import amount, factor, in_dollars, kind_of, spell, unit
 from archipel.planning.wording import amount_text, explained, range_text
 
 PAPER = Source("paper", "A paper", "Author", 2024, "https://arxiv.org/abs/0000.00000")
@@ -62,6 +63,27 @@ def test_amounts_are_read_as_people_write_them(text: str, expected: str, value: 
 def test_an_amount_of_another_kind_is_refused_with_an_example(text: str, expected: str) -> None:
     with pytest.raises(UnitMismatch, match=r"--x: got .*expected .*such as"):
         amount(text, expected, "--x")
+
+
+def test_whatever_a_plan_prints_of_a_constant_can_be_typed_back() -> None:
+    """`$2.95/accelerator-hour`, `0.04 per year`, `1,299 TFLOP/s each`, `7 B param`."""
+    for entries in shelf().entries.values():
+        for each in entries:
+            for units in (each.unit, spell(unit(each.unit))):
+                printed = amount_text(each.figure.value, units, digits=12)
+                assert amount(printed, each.unit, "--set") == pytest.approx(
+                    each.figure.value, rel=0.01
+                )
+
+
+@pytest.mark.parametrize(
+    ("text", "dollars"),
+    [("50k EUR", "100k USD"), ("€50,000", "100000 USD"), ("EUR 2.5/h", "5 USD/h"),
+     ("-3 EUR", "-6 USD"), ("50k USD", "50k USD"), ("€", "€"), ("3 EUR EUR", "3 EUR EUR"),
+     ("2 token/EUR", "2 token/EUR"), ("2 days", "2 days"), ("NEUR 2", "NEUR 2")],
+)  # fmt: skip
+def test_euros_become_dollars_and_nothing_else_does(text: str, dollars: str) -> None:
+    assert in_dollars(text, 2.0) == dollars
 
 
 @pytest.mark.parametrize("text", ["2,10", "1,25", "10,00,000", ",1"])

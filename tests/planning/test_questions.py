@@ -4,10 +4,14 @@ import json
 import xml.etree.ElementTree as ET
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.text import Text
+from matplotlib.textpath import TextPath
 
 from archipel.planning.answering import Setting, answer, for_json, names
 from archipel.planning.asking import Ask, again
-from archipel.planning.drawing import picture
+from archipel.planning.drawing import composed, folded, picture
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.quantity import Stated, ancestry
 from archipel.planning.requests import REQUESTS, options_of
@@ -63,7 +67,7 @@ def test_text_fits_its_screen(question: str) -> None:
     found = _ask(question).data()
     brief = plan_text(found, brief=True).splitlines()
     assert len(brief) <= 50
-    assert len(plan_text(found).splitlines()) <= 140
+    assert len(plan_text(found).splitlines()) <= 180
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -82,6 +86,29 @@ def test_the_picture_is_a_picture(question: str) -> None:
     svg = picture(found, "svg")
     assert ET.fromstring(svg).tag.endswith("svg")
     assert svg == picture(found, "svg"), "the same plan gives the same bytes"
+
+
+@pytest.mark.parametrize("question", ["claims", "meek"])
+def test_no_word_of_a_picture_is_cut_at_its_edge(question: str) -> None:
+    figure = composed(_ask(question).data())
+    figure.draw_without_rendering()
+    left, right = figure.bbox.x0, figure.bbox.x1
+    for text in figure.findobj(Text):
+        box = text.get_window_extent()
+        is_shown = text.get_visible() and left < (box.x0 + box.x1) / 2 < right
+        if text.get_text() and is_shown:  # marks of an axis beyond its end are not
+            assert left - 1 <= box.x0, text.get_text()
+            assert box.x1 <= right + 1, text.get_text()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(["a", "word", "$5,000", "Wide-Letters-MMM"]), max_size=30))
+def test_a_title_is_folded_by_the_width_of_its_letters(words: list[str]) -> None:
+    lines = folded(" ".join(words), 200.0, 10).splitlines()
+    assert " ".join(lines).split() == words
+    for line in lines:
+        width = TextPath((0, 0), line.replace("$", r"\$"), size=10).get_extents().width
+        assert width <= 200.0
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -134,3 +161,17 @@ def test_what_is_set_and_not_used_is_said_with_the_nearest_name() -> None:
     assert any("rentl.h100" in text and "rental.h100?" in text for text in found["notices"])
     assert any("rental.t4 is set" in text for text in found["notices"])
     assert "rentl.h100" in plan_text(found, brief=True), "notices stand in every form"
+
+
+def test_amounts_in_euros_are_taken_at_a_rate_that_is_said_and_can_be_set() -> None:
+    asked = REQUESTS["train"](budget="100k EUR")
+    given = Ask("train", asked, FEW, overrides=("rental.h100=2 EUR/h", "currency.eur=1.5")).data()
+    dollars = Ask("train", REQUESTS["train"](budget="150k USD"), FEW, None, ("rental.h100=$3/h",))
+    assert given["answers"] == dollars.data()["answers"]
+    for name in given["answers"]:
+        expected = dollars.data()["quantities"][name]["value"]
+        assert given["quantities"][name]["value"] == pytest.approx(expected)
+    (notice,) = given["notices"]
+    assert "1 EUR is taken as 1.5 USD" in notice
+    assert again(given, "saved").overrides == ("rental.h100=2 EUR/h", "currency.eur=1.5")
+    assert not dollars.data()["notices"]

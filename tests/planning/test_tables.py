@@ -78,8 +78,28 @@ def test_one_constant_may_be_set_on_the_command_line() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "low", "value", "high"),
+    [
+        ("$2.95/accelerator-hour [1.99 – 5]", 1.99, 2.95, 5.0),
+        ("2 USD/(accelerator*h) [1-3]", 1.0, 2.0, 3.0),
+        ("$0.002 k/h [1e-3 – .003]", 1.0, 2.0, 3.0),
+    ],
+)
+def test_an_interval_is_set_as_it_is_printed(
+    text: str, low: float, value: float, high: float
+) -> None:
+    loaded = shelf()
+    loaded.override(f"rental.h100={text}")
+    figure = loaded.entry("rental.h100").figure
+    assert (figure.low, figure.value, figure.high) == pytest.approx((low, value, high))
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("rental.h100=$2.95/h [3 – 5]", "expected low <= value <= high"),
+        ("rental.h100=$2.95/h [1 – ]", "expected a price such as"),
+        ("rental.h100=2.95 USD/h [-1 – 5]", "expected more than 0"),
         ("rental.h100", "expected NAME=AMOUNT"),
         ("rental.h10=2", "did you mean 'rental.h100'"),
         ("rental.h100=5 kW", "got '5 kW'"),

@@ -38,6 +38,16 @@ class Row:
     """TRL's wall-clock to the target over this arm's, where both reached it."""
 
 
+def arm_line(arm: Arm, target: float) -> str:
+    """One arm that has ended, on a line."""
+    reached, judged = arm.seconds_to(target), arm.judged[-1]
+    return (
+        f"seed {arm.seed}  {arm.arm:<11}  {arm.train_s:6.1f} s wall  {arm.cpu_s:6.1f} s processor"
+        f"  greedy {judged.greedy:.3f}  reward {judged.reward:.3f}"
+        f"  {target:g} after {'-' if reached is None else f'{reached:.1f} s'}"
+    )
+
+
 def summarise(arms: Sequence[Arm], target: float) -> list[Row]:
     """One row per arm, TRL first."""
     theirs = {arm.seed: arm for arm in arms if arm.arm == TRL}

@@ -30,7 +30,13 @@ def agent_options(function: Command) -> Command:
             type=click.Path(path_type=Path),
             help="Keys, cache and logs [~/.archipel/...].",
         ),
-        click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024)),
+        click.option(
+            "--threads",
+            default=1,
+            show_default=True,
+            type=click.IntRange(1, 1024),
+            help="Processor threads of the work process.",
+        ),
         click.option(
             "--give-up",
             type=float,

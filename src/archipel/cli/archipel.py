@@ -9,6 +9,7 @@ import difflib
 import errno
 import importlib
 import io
+import logging
 import os
 import signal
 import sys
@@ -17,12 +18,15 @@ from collections.abc import Sequence
 
 import click
 
+from archipel.cli.helping import use_everywhere
+
+use_everywhere()
 INTERRUPTED = 130
 """Exit code of what Ctrl-C cut off. What runs until Ctrl-C (node, update, lab, watch, chat) ends with 0."""
 COMMANDS = {
     "demo": (
         "demo",
-        "Train a tiny model with RL on four unequal machines, here, in about 90 seconds",
+        "Train a tiny model with RL on four unequal machines, here, in about a minute and a half",
     ),
     "lab": ("lab", "Run a lab: the coordinator of one or more runs"),
     "node": ("node", "Offer this machine to a lab"),
@@ -115,6 +119,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is cleaning up
+        for again in _coming:
+            again.cancel()
         _let_go()
 
 
@@ -131,6 +137,10 @@ def _let_go() -> None:
             continue
 
 
+_coming: list[threading.Timer] = []
+"""Ctrl-Cs that come once more."""
+
+
 def _pass_on(lost: "sys.UnraisableHookArgs") -> None:
     """Python swallows what is raised in a finaliser; a Ctrl-C that comes there comes once more."""
     if not issubclass(lost.exc_type, KeyboardInterrupt):
@@ -138,6 +148,7 @@ def _pass_on(lost: "sys.UnraisableHookArgs") -> None:
         return
     again = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
     again.daemon = True
+    _coming.append(again)
     again.start()
 
 
@@ -147,6 +158,7 @@ def _run(arguments: Sequence[str] | None) -> None:
 
     for name, value in thread_environment(1).items():
         os.environ.setdefault(name, value)  # read once by the tensor library, when it loads
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it advises where a home is read-only
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without a sign gets another one

@@ -12,7 +12,13 @@ import click
     help="Measure only this model (may be repeated).",
 )
 @click.option("--quick", is_flag=True, help="Two rounds, no batch of 128: about a minute.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(models: tuple[str, ...], quick: bool, threads: int, as_json: bool) -> None:
     """Measure our engine and transformers.generate side by side.

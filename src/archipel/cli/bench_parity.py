@@ -2,10 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.outputs import PICTURE
+from archipel.cli.benches import (
+    JSON,
+    PNG,
+    chosen,
+    out_folder,
+    out_option,
+    quick_option,
+    seeds_option,
+    teller,
+)
+from archipel.cli.names import recipe_names
+
+if TYPE_CHECKING:
+    from archipel.bench.parity import ParityPlan
 
 
 @click.command("parity")
@@ -13,30 +27,22 @@ from archipel.cli.outputs import PICTURE
     "--recipe",
     "recipe_name",
     metavar="RECIPE",
+    shell_complete=recipe_names,
     help="Keeps its own loss and learning rate [secret-order as published: trust_region, 5e-4].",
 )
-@click.option("--loss", type=click.Choice(["trust_region", "ppo_clip", "tis", "cispo"]))
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True))
-@click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [default: 5; quick: 2].")
+@click.option(
+    "--loss", type=click.Choice(["trust_region", "ppo_clip", "tis", "cispo"]), help="Another loss."
+)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="Another one.")
+@seeds_option("default: 5; quick: 2")
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
 @click.option("--staleness", type=click.IntRange(0, 64), multiple=True, help="Only these bounds.")
-@click.option(
-    "--quick", is_flag=True, help="Two seeds, S = 0 and 2, 40 versions: about three minutes."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/parity-TIME].")
-@click.option("--png", type=PICTURE, help="Draw the curves here.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
+@quick_option("Two seeds, S = 0 and 2, 40 versions: about three minutes.")
+@out_option("parity")
+@PNG
+@JSON
 def command(
-    recipe_name: str | None,
-    loss: str | None,
-    learning_rate: float | None,
-    seeds: int | None,
-    versions: int | None,
-    staleness: tuple[int, ...],
-    quick: bool,
-    out: Path | None,
-    png: Path | None,
-    as_json: bool,
+    recipe_name: str | None, out: Path | None, png: Path | None, as_json: bool, **given: Any
 ) -> None:
     """Train one recipe centrally and over four unequal, unreliable node processes, and compare.
 
@@ -46,44 +52,19 @@ def command(
       archipel bench parity --png parity.png
       archipel bench parity --staleness 0 --seeds 1 --json
     """
-    import time
-
-    from archipel.bench.parity import (
-        PUBLISHED,
-        QUICK,
-        Arm,
-        draw,
-        measure,
-        replaced,
-        save,
-        table,
-        to_json,
-    )
+    from archipel.bench.parity import Arm, draw, measure, replaced, save, table, to_json
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe
 
-    recipe = find_recipe(recipe_name or "secret-order")
-    plan = QUICK if quick else PUBLISHED
-    plan = replace(
-        plan,
-        seeds=tuple(range(seeds)) if seeds else plan.seeds,
-        versions=versions or plan.versions,
-        staleness=staleness or plan.staleness,
-        loss=loss or (None if recipe_name else plan.loss),
-        learning_rate=learning_rate or (None if recipe_name else plan.learning_rate),
-    )
+    recipe, plan = find_recipe(recipe_name or "secret-order"), _plan(recipe_name, given)
     for line in replaced(recipe, plan):
         click.echo(line, err=True)
-    folder = out or Path("runs") / time.strftime("parity-%Y%m%d-%H%M%S")
-    began = time.monotonic()
+    folder, tell = out_folder(out, "parity"), teller()
 
     def on_arm(arm: Arm) -> None:
-        click.echo(
-            f"{time.monotonic() - began:6.0f}s  seed {arm.seed}  {arm.arm:<8} reward {arm.reward:.4f}  "
-            f"greedy {arm.greedy:.4f}  {arm.digest[7:19]}",
-            err=True,
-        )
+        scores = f"reward {arm.reward:.4f}  greedy {arm.greedy:.4f}"
+        tell(f"seed {arm.seed}  {arm.arm:<8} {scores}  {arm.digest[7:19]}")
 
     with mending(SiteFailed, OSError):
         arms = measure(recipe, plan, folder, child_environment(), on_arm)
@@ -91,3 +72,14 @@ def command(
     if png is not None:
         draw(arms, png)
     show(to_json(arms), as_json, lambda: table(arms))
+
+
+def _plan(recipe_name: str | None, given: dict[str, Any]) -> "ParityPlan":
+    """What was asked for; a recipe of one's own keeps its loss and learning rate."""
+    from archipel.bench.parity import PUBLISHED, QUICK
+
+    plan = QUICK if given["quick"] else PUBLISHED
+    if recipe_name is not None:
+        plan = replace(plan, loss=None, learning_rate=None)
+    names = ("versions", "staleness", "loss", "learning_rate")
+    return replace(plan, **chosen(plan, given, *names))

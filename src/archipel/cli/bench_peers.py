@@ -2,17 +2,28 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from archipel.cli.outputs import PICTURE
+from archipel.cli.benches import (
+    JSON,
+    PNG,
+    RECIPE,
+    chosen,
+    out_folder,
+    out_option,
+    quick_option,
+    seeds_option,
+    teller,
+)
 
 DEFAULT_VENV = "~/.cache/archipel/peers"
 
 
 @click.command("peers")
-@click.option("--recipe", "recipe_name", default="secret-order", show_default=True)
-@click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [default: 5; quick: 2].")
+@RECIPE
+@seeds_option("default: 5; quick: 2")
 @click.option("--updates", type=click.IntRange(5, 100_000), help="Updates per arm [80; 40].")
 @click.option(
     "--target",
@@ -20,7 +31,7 @@ DEFAULT_VENV = "~/.cache/archipel/peers"
     help="Held-out greedy accuracy to reach [0.9; 0.5].",
 )
 @click.option("--nodes", type=click.IntRange(1, 16), help="Nodes of the distributed arm [2].")
-@click.option("--quick", is_flag=True, help="Two seeds, 40 updates: about five minutes.")
+@quick_option("Two seeds, 40 updates: about five minutes.")
 @click.option(
     "--venv",
     type=click.Path(path_type=Path),
@@ -28,20 +39,11 @@ DEFAULT_VENV = "~/.cache/archipel/peers"
     show_default=True,
     help="TRL's virtual environment, made on first use (about 1 GB).",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/peers-TIME].")
-@click.option("--png", type=PICTURE, help="Draw accuracy over time here.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
+@out_option("peers")
+@PNG
+@JSON
 def command(
-    recipe_name: str,
-    seeds: int | None,
-    updates: int | None,
-    target: float | None,
-    nodes: int | None,
-    quick: bool,
-    venv: Path,
-    out: Path | None,
-    png: Path | None,
-    as_json: bool,
+    recipe_name: str, venv: Path, out: Path | None, png: Path | None, as_json: bool, **given: Any
 ) -> None:
     """Train one recipe with TRL's GRPOTrainer, centrally and over a lab and nodes, and compare.
 
@@ -54,45 +56,28 @@ def command(
       archipel bench peers --venv /srv/trl --json
     """
     import sys
-    import time
 
-    from archipel.bench.peers import QUICK, Arm, Meeting, PeersPlan, Tools
+    from archipel.bench.peers import QUICK, Meeting, PeersPlan, Tools
     from archipel.bench.peers_job import PeerFailed
-    from archipel.bench.peers_report import draw, save, table, to_json
+    from archipel.bench.peers_report import arm_line, draw, save, table, to_json
     from archipel.bench.peers_setup import PeerUnavailable, peer_python
     from archipel.bench.peers_trl import Unlike
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe
 
-    plan = QUICK if quick else PeersPlan()
-    plan = replace(
-        plan,
-        seeds=tuple(range(seeds)) if seeds else plan.seeds,
-        updates=updates or plan.updates,
-        target=plan.target if target is None else target,
-        nodes=nodes or plan.nodes,
-    )
-    folder = out or Path("runs") / time.strftime("peers-%Y%m%d-%H%M%S")
-    began = time.monotonic()
-
-    def tell(text: str) -> None:
-        click.echo(f"{time.monotonic() - began:6.0f}s  {text}", err=True)
-
-    def on_arm(arm: Arm) -> None:
-        reached = arm.seconds_to(plan.target)
-        tell(
-            f"seed {arm.seed}  {arm.arm:<11}  {arm.train_s:6.1f} s wall  {arm.cpu_s:6.1f} s processor"
-            f"  greedy {arm.judged[-1].greedy:.3f}  reward {arm.judged[-1].reward:.3f}"
-            f"  {plan.target:g} after {'-' if reached is None else f'{reached:.1f} s'}"
-        )
-
+    plan = QUICK if given["quick"] else PeersPlan()
+    plan = replace(plan, **chosen(plan, given, "updates", "target", "nodes"))
+    folder, tell = out_folder(out, "peers"), teller()
     with mending(PeerUnavailable, PeerFailed, SiteFailed, Unlike, OSError):
         tell("TRL's environment")
         theirs = peer_python(venv.expanduser().absolute())
         tools = Tools(Path(sys.executable), theirs, child_environment())
         meeting = Meeting(find_recipe(recipe_name), plan, folder, tools)
-        arms = meeting.measure(lambda what, s: tell(f"{s * 1000:6.0f} ms/update  {what}"), on_arm)
+        arms = meeting.measure(
+            lambda what, s: tell(f"{s * 1000:6.0f} ms/update  {what}"),
+            lambda arm: tell(arm_line(arm, plan.target)),
+        )
     values = to_json(arms, plan.target, meeting.tuned)
     save(values, folder / "peers.json")
     if png is not None:

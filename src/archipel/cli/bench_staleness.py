@@ -6,29 +6,21 @@ from typing import Any
 
 import click
 
-from archipel.cli.outputs import PICTURE
+from archipel.cli.benches import JSON, PNG, RECIPE, chosen, quick_option, seeds_option
 
 LOSS_NAMES = ("trust_region", "ppo_clip", "tis", "cispo", "uncorrected")
 
 
 @click.command("staleness")
-@click.option("--recipe", "recipe_name", default="secret-order", show_default=True)
+@RECIPE
 @click.option("--loss", "losses", type=click.Choice(LOSS_NAMES), multiple=True, help="Only this.")
 @click.option("--age", "ages", type=click.IntRange(0, 64), multiple=True, help="Only these ages.")
-@click.option("--seeds", type=click.IntRange(1, 11), help="Seeds [default: 3; quick: 2].")
+@seeds_option("default: 3; quick: 2")
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
-@click.option("--quick", is_flag=True, help="Ages 0, 4 and 16, fewer updates: a few minutes.")
-@click.option("--png", type=PICTURE, help="Draw the curves here.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: every arm.")
-def command(
-    recipe_name: str,
-    losses: tuple[str, ...],
-    ages: tuple[int, ...],
-    quick: bool,
-    png: Path | None,
-    as_json: bool,
-    **changes: Any,
-) -> None:
+@quick_option("Ages 0, 4 and 16, fewer updates: a few minutes.")
+@PNG
+@JSON
+def command(recipe_name: str, png: Path | None, as_json: bool, **given: Any) -> None:
     """Train on rollouts that are 0 to 16 versions old, with every loss, and say which survive.
 
     One process keeps a ring of old policies; four optimiser steps per update make it the hard
@@ -44,17 +36,10 @@ def command(
     from archipel.cli.doors import show
     from archipel.cli.recipes import find_recipe
 
-    plan = QUICK if quick else Plan()
-    seeds, versions = changes["seeds"], changes["versions"]
-    plan = replace(
-        plan,
-        losses=losses or plan.losses,
-        # The ratio is to the same loss at age 0, so that age is always there.
-        ages=tuple(sorted({0, *ages})) if ages else plan.ages,
-        seeds=tuple(range(seeds)) if seeds else plan.seeds,
-        versions=versions or plan.versions,
-    )
-
+    plan = QUICK if given["quick"] else Plan()
+    plan = replace(plan, **chosen(plan, given, "losses", "ages", "versions"))
+    # The ratio is to the same loss at age 0, so that age is always there.
+    plan = replace(plan, ages=tuple(sorted({0, *plan.ages})))
     click.echo(
         f"whatever the recipe says: learning rate {plan.learning_rate}, {plan.minibatches} optimiser "
         f"steps an update, {plan.versions} versions, each loss in turn",

@@ -12,7 +12,13 @@ import click
     help="Measure only this model (may be repeated).",
 )
 @click.option("--seeds", type=click.IntRange(1, 10), help="Seeds per model [default: 5 and 3].")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(models: tuple[str, ...], seeds: int | None, threads: int, as_json: bool) -> None:
     """Measure bytes per policy version against all weights in bf16.

@@ -8,10 +8,30 @@ import click
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--prompt", help="Answer this one prompt and end.")
-@click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1, 65536))
-@click.option("--temperature", default=0.0, show_default=True, type=click.FloatRange(0.0, 10.0))
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--max-new-tokens",
+    default=64,
+    show_default=True,
+    type=click.IntRange(1, 65536),
+    help="Longest answer.",
+)
+@click.option(
+    "--temperature",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0.0, 10.0),
+    help="0 takes the likeliest token each time.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the sampling."
+)
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 def command(
     model: Path,
     prompt: str | None,
@@ -29,9 +49,11 @@ def command(
     """
     from datetime import datetime
 
+    from archipel.cli.doors import at_work, mending
+
+    at_work("loading")
     import torch
 
-    from archipel.cli.doors import mending
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer

@@ -29,7 +29,7 @@ def command(
     """Train a tiny model from nothing, then by RL on four unequal machines, and judge it.
 
     A lab, an update process and nodes run as separate processes on 127.0.0.1; one node is slow, one is
-    killed, one joins late.
+    killed, one joins late. It takes about a minute and a half on two quiet cores.
 
     \b
     Examples:

@@ -61,7 +61,13 @@ class KeyName(click.ParamType):
 
 
 LAB = click.option(
-    "--lab", "lab_url", default=DEFAULT_LAB_URL, show_default=True, metavar="URL", type=LabUrl()
+    "--lab",
+    "lab_url",
+    default=DEFAULT_LAB_URL,
+    show_default=True,
+    metavar="URL",
+    type=LabUrl(),
+    help="The lab that is asked.",
 )
 """Which lab a command asks."""
 
@@ -235,6 +241,26 @@ def printable(text: str) -> str:
 def show(value: Any, as_json: bool, text: Callable[[], str]) -> None:
     """Print for machines or for people; a figure that is not known is null to machines."""
     click.echo(json.dumps(_known(value), indent=2, allow_nan=False) if as_json else text())
+
+
+def at_work(text: str) -> None:
+    """What takes a while now: said where somebody watches, beside the results."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"{text} ...", err=True)
+
+
+def columns() -> int | None:
+    """Of the terminal that standard output is; None where lines may be of any length: a file, a pipe.
+
+    COLUMNS, where it is set, is believed everywhere.
+    """
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdecimal() and int(asked[:6]) > 0:
+        return int(asked[:6])
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError, AttributeError):  # no terminal, or no standard output at all
+        return None
 
 
 def _known(value: Any) -> Any:

@@ -5,13 +5,22 @@ from pathlib import Path
 import click
 
 from archipel.cli.names import recipe_names
+from archipel.plurals import counted
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
-@click.option("--split", default="dev", show_default=True, type=click.Choice(["dev", "test"]))
-@click.option("--tasks", default=512, show_default=True, type=click.IntRange(1, 65536))
+@click.option(
+    "--split",
+    default="dev",
+    show_default=True,
+    type=click.Choice(["dev", "test"]),
+    help="Part of the tasks; look at test once.",
+)
+@click.option(
+    "--tasks", default=512, show_default=True, type=click.IntRange(1, 65536), help="How many."
+)
 @click.option(
     "--samples",
     default=0,
@@ -25,7 +34,13 @@ from archipel.cli.names import recipe_names
     help="The verifier's secret.",
 )
 @click.option("--seed", type=int, help="Another run seed than the recipe's.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
     model: Path,
@@ -45,6 +60,9 @@ def command(
       archipel eval trained reasoning-gym
       archipel eval trained secret-order --secret-file secret --split test --samples 64
     """
+    from archipel.cli.doors import at_work
+
+    at_work("loading")
     import torch
 
     from archipel.cli.doors import mending, show
@@ -63,7 +81,7 @@ def command(
     trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
     lost = (TaskProcessLost, GraderUnavailable)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
-        judgement = judge(model, recipe, secret, trial)
+        judgement = judge(model, recipe, secret, trial, at_work)
     for cause, count in judgement.faults.items():
         click.echo(f"{count} answers could not be graded ({cause}) and count as 0", err=True)
     metrics = judgement.greedy.to_metrics()
@@ -78,6 +96,8 @@ def command(
                 f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"
                 for k, each in judgement.sampled.pass_at.items()
             ]
-        return "\n".join([f"{judgement.greedy.num_tasks} {split} tasks, 95% intervals", *lines])
+        return "\n".join(
+            [f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals", *lines]
+        )
 
     show({"model": str(model), "split": split, **plain_exam(metrics)}, as_json, text)

@@ -15,7 +15,10 @@ from archipel.node.client import LabReader
 from archipel.node.exchange import LabUnreachable
 from archipel.records.documents import RunView
 
-SHOWN = ("reward", "entropy", "mismatch_kl", "grad_norm", "zero_advantage_groups", "groups")
+SHOWN = (
+    *("reward", "finished_fraction", "entropy", "mismatch_kl", "grad_norm"),
+    *("zero_advantage_groups", "groups"),
+)
 """Measurements in a line for people; JSON has all."""
 
 
@@ -52,8 +55,19 @@ class News:
         self._paused: set[str] = set()
 
     def of(self, scene: Scene, run: RunView) -> Iterator[dict[str, Any]]:
-        """What is new of one run, as flat events; each has `run` and `event`."""
+        """What is new of one run, as flat events; each has `run`, `event` and `version`.
+
+        `at_s` is when that version was published; the lab does not say when it was evaluated.
+        """
         history = scene.histories.get(run.run)
+        times = {point.version: point.at_s for point in history.points} if history else {}
+        for event in self._events(scene, run, history):
+            at_s = times.get(event["version"])
+            yield event if at_s is None else {**event, "at_s": at_s}
+
+    def _events(
+        self, scene: Scene, run: RunView, history: History | None
+    ) -> Iterator[dict[str, Any]]:
         if history is not None:
             yield from self._course(run, history)
             yield from self._warnings(run, scene.warnings(run.run))
@@ -69,7 +83,7 @@ class News:
             if point.version > self._versions.get(run.run, -1):
                 self._versions[run.run] = point.version
                 head = {"run": run.run, "event": "version", "version": point.version, **last}
-                yield {**head, "at_s": point.at_s, **point.values}
+                yield {**head, **point.values}
         for exam in history.exams:
             if exam.version > self._exams.get(run.run, -1):
                 self._exams[run.run] = exam.version
@@ -112,11 +126,13 @@ class News:
 
 def line(event: dict[str, Any]) -> str:
     """An event for people."""
-    head = f"{event['run']} {event['event']} {event['version']}"
+    at = f"{clock_words(event['at_s'])} " if "at_s" in event else ""
+    head = f"{at}{event['run']} {event['event']} {event['version']}"
     if event["event"] == "version":
         told = [f"{name} {number(event[name])}" for name in SHOWN if name in event]
-        return "  ".join([f"{clock_words(event['at_s'])} {head}/{event['of']}", *told])
+        return "  ".join([f"{head}/{event['of']}", *told])
     if event["event"] == "evaluation":
         scores = {name: value for name, value in event.items() if isinstance(value, float)}
+        scores.pop("at_s", None)
         return f"{head}  {exam_words(Exam(event['version'], scores))}"
     return f"{head}: {event['text']}" if "text" in event else head

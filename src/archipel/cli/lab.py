@@ -7,14 +7,16 @@ from pathlib import Path
 import click
 
 from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
+from archipel.cli.helping import Group
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_status import status
 from archipel.cli.ledger import HEAD_FILE
+from archipel.plurals import counted
 
 DEFAULT_PORT = 8440
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run a lab."""
 
@@ -33,7 +35,13 @@ for each in (status, backup, restore):
     show_default=True,
     help="Address to listen on; 0.0.0.0 lets others in.",
 )
-@click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes a free one.",
+)
 @click.option("--ledger", metavar="URL", help="postgresql://... or a file [HOME/ledger.sqlite].")
 @click.option(
     "--operator",
@@ -52,7 +60,9 @@ for each in (status, backup, restore):
     help="Nodes of one network address; raise it for a cluster behind one router.",
 )
 @click.option(
-    "--log-file", type=click.Path(path_type=Path), help="Structured log [standard error]."
+    "--log-file",
+    type=click.Path(path_type=Path),
+    help="Structured log [HOME/log.jsonl at a terminal, else standard error].",
 )
 def start(
     home: Path | None,
@@ -72,6 +82,8 @@ def start(
       archipel lab start --host 0.0.0.0 --port 8440
       archipel lab start --ledger postgresql://lab@localhost/lab
     """
+    import sys
+
     from archipel.blobs import BlobStore
     from archipel.identity import Identity, IdentityError
     from archipel.lab.api import make_api
@@ -86,7 +98,9 @@ def start(
     from archipel.node.address import in_brackets
 
     folder = home_folder("lab", home)
-    log_to(log_file)
+    log_file = log_file or (folder / "log.jsonl" if sys.stderr.isatty() else None)
+    with mending(OSError):
+        log_to(log_file)
     _end_in_order()
     alone = "stop it first, or give this one a folder of its own with --home"
     with (
@@ -103,9 +117,8 @@ def start(
         lab = Lab(identity, log, store, clock_ms=EvenClock())
     listener = _listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
-    click.echo(
-        f"lab {identity.did} at {shown}, ledger of {log.size} entries, home {folder}", err=True
-    )
+    head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
+    click.echo(f"{head}, home {folder}{_next_steps(shown, log_file)}", err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
     api = make_api(lab, (operator.did, *operators), limits)
@@ -113,6 +126,21 @@ def start(
         LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
+
+
+def _next_steps(url: str, log_file: Path | None) -> str:
+    """What an operator does next, for a screen that stays calm from here on; nothing where the log goes."""
+    if log_file is None:
+        return ""
+    here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return (
+        f"\nlog {log_file}; Ctrl-C ends it, the same command goes on from there\n"
+        f"now, in other terminals:\n"
+        f"  archipel update join {here}\n"
+        f"  archipel node join {here}\n"
+        f"  archipel run open RECIPE --weights DIR --lab {here}\n"
+        f"  archipel run watch --lab {here}"
+    )
 
 
 @command.command()
@@ -171,7 +199,11 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     freed, num = report.num_bytes, report.num_whole + report.num_partial
     result = {"blobs": num, "bytes": freed, "used_bytes_before": before, "needed": len(live)}
     said = "would go" if dry_run else "are gone"
-    show(result, as_json, lambda: f"{num} blobs of {freed} bytes {said}; {before} were in use")
+    show(
+        result,
+        as_json,
+        lambda: f"{counted(num, 'blob')} of {counted(freed, 'byte')} {said}; {before} were in use",
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, home_folder, mending, show
+from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.ledger import Checked
@@ -161,9 +162,9 @@ def _refuse_to_overwrite(home: Path, folder: Path) -> None:
     except (LedgerError, Mendable) as error:
         found = f"a ledger that does not hold ({error})"
     else:
-        found = f"a ledger of {there.head.size} entries, root {_root(there)}"
+        found = f"a ledger of {counted(there.head.size, 'entry', 'entries')}, root {_root(there)}"
     raise Mendable(
-        f"{home} holds {found}; the copy in {folder} has {copy.head.size} entries, root {_root(copy)}; "
+        f"{home} holds {found}; the copy in {folder} has {counted(copy.head.size, 'entry', 'entries')}, root {_root(copy)}; "
         "move the folder away, or name another --home"
     )
 
@@ -176,20 +177,25 @@ def _say(
     what: str, folder: Path, checked: "Checked", copied: tuple["Copied", ...], as_json: bool
 ) -> None:
     missing = sorted(copied[-1].missing)
+    num_blobs, num_bytes = (
+        sum(values) for values in zip(*((c.blobs, c.bytes) for c in copied), strict=True)
+    )
     result = {
         "folder": os.fspath(folder),
         "lab": checked.did,
         "entries": checked.head.size,
         "root": _root(checked),
-        "blobs": sum(each.blobs for each in copied),
-        "bytes": sum(each.bytes for each in copied),
+        "blobs": num_blobs,
+        "bytes": num_bytes,
         "missing_blobs": missing,
     }
     lines = [
         f"lab {checked.did} {what} {folder}",
-        f"{checked.head.size} entries, all of which hold, root {_root(checked)}",
-        f"{result['blobs']} blobs of {result['bytes']} bytes came along",
+        f"{counted(checked.head.size, 'entry', 'entries')}, all of which hold, root {_root(checked)}",
+        f"{counted(num_blobs, 'blob')} of {counted(num_bytes, 'byte')} came along",
     ]
     if missing:
-        lines.append(f"MISSING: {len(missing)} blobs that the ledger needs, the first {missing[0]}")
+        lines.append(
+            f"MISSING: {counted(len(missing), 'blob')} that the ledger needs, the first {missing[0]}"
+        )
     show(result, as_json, lambda: "\n".join(lines))

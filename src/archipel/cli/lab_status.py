@@ -12,6 +12,7 @@ import click
 from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_backup import HOME, JSON
 from archipel.cli.ledger import HEAD_FILE
+from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.node.client import LabReader
@@ -148,7 +149,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         nodes = facts["nodes"]
         yield (
             f"nodes: {nodes['present']} present, {nodes['gone']} gone, "
-            f"{nodes['expired_leases']} leases ran out"
+            f"{counted(nodes['expired_leases'], 'lease')} ran out"
         )
     disk = {name: size / 2**20 for name, size in facts["disk"].items()}
     yield (
@@ -159,5 +160,5 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"ledger: {facts['ledger_fault']}"
         return
     since = "none yet" if facts["snapshot_of"] is None else f"of entry {facts['snapshot_of']}"
-    yield f"ledger: {facts['entries']} entries, newest snapshot {since}; head as signed:"
+    yield f"ledger: {counted(facts['entries'], 'entry', 'entries')}, newest snapshot {since}; head as signed:"
     yield str(facts["head"]).rstrip()

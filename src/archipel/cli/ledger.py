@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
+from archipel.cli.helping import Group
 from archipel.cli.lab_door import EXPECT, HEAD
+from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.heads import EarlierHead
@@ -36,7 +38,7 @@ class Checked(NamedTuple):
     found: "Replayed"
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Replay and verify a lab's ledger."""
 
@@ -130,14 +132,21 @@ def _facts(checked: Checked, earlier: list[Path]) -> dict[str, Any]:
 def _lines(checked: Checked, earlier: list[Path]) -> Iterator[str]:
     state, head, found = checked.found.state, checked.head, checked.found
     yield f"ledger of {checked.did}"
-    yield f"{head.size} entries under {checked.heads} signed tree heads: all hold"
+    yield (
+        f"{counted(head.size, 'entry', 'entries')} under "
+        f"{counted(checked.heads, 'signed tree head')}: all hold"
+    )
     yield f"root {_root(head)}"
     yield from (f"goes on from the head in {path}" for path in earlier)
     if not earlier:
         yield "no earlier head was compared: an older copy looks the same (--save-head, --head)"
-    yield f"{found.compared} snapshots of the state were compared: all hold"
+    compared = counted(found.compared, "snapshot of the state was", "snapshots of the state were")
+    yield f"{compared} compared: all hold"
     if found.passed_over:
-        yield f"{found.passed_over} snapshots of another release were not compared"
+        passed = counted(
+            found.passed_over, "snapshot of another release was", "snapshots of others were"
+        )
+        yield f"{passed} not compared"
     yield from (f"run {name}: version {run.version}" for name, run in state.runs.items())
     yield from (f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.book.items()))
     yield f"balances add up to {sum(state.book.values())} micro-credits"

@@ -1,4 +1,6 @@
-"""Names for the shell's completion: runs of the lab that is named on the line, and recipes."""
+"""Names for the shell's completion: runs of the lab that is named on the line, recipes, the planner's constants."""
+
+from collections.abc import Callable
 
 import click
 from click.shell_completion import CompletionItem
@@ -32,3 +34,53 @@ def recipe_names(
 
     shipped = [CompletionItem(name) for name in sorted(shipped_recipes()) if name.startswith(begun)]
     return shipped or [CompletionItem(begun, type="file")]
+
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+GROUPS = {
+    "accelerator": "accelerator",
+    "kind": "accelerator",
+    "hardware": "accelerator",
+    "country": "energy.price",
+    "fit": "law.chinchilla",
+    "rl_recipe": "law.scalerl",
+    "model": "serve.model",
+}
+"""Option of a question -> the constants whose names it takes."""
+
+
+def members_of(option: str) -> Completer | None:
+    """Completes what the tables know for an option of the planner; None where it takes no name of theirs.
+
+    After a comma the next one is completed.
+    """
+    group = GROUPS.get(option)
+    if group is None:
+        return None
+
+    def complete(
+        context: click.Context, parameter: click.Parameter, begun: str
+    ) -> list[CompletionItem]:
+        from archipel.planning.tables import shelf
+
+        known, (before, comma, last) = shelf(), begun.rpartition(",")
+        return [
+            CompletionItem(f"{before}{comma}{name}", help=known.fact(f"{group}.{name}.title"))
+            for name in known.members(group)
+            if name.startswith(last)
+        ]
+
+    return complete
+
+
+def constant_names(
+    context: click.Context, parameter: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    """Groups of constants that begin so, then their members, one word of the dotted name at a time."""
+    from archipel.planning.tables import shelf
+
+    inside = begun.rpartition(".")[0]
+    depth = inside.count(".") + 1 if inside else 0
+    words = [name.split(".") for name in shelf().entries if name.startswith(begun)]
+    found = dict.fromkeys(".".join(parts[: depth + 1]) for parts in words)
+    return [CompletionItem(name) for name in found]

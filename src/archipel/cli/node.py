@@ -13,6 +13,7 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
+from archipel.cli.helping import Group
 from archipel.cli.node_service import service
 from archipel.cli.node_status import status
 
@@ -37,7 +38,7 @@ class Span(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Offer this machine to a lab."""
 
@@ -53,9 +54,14 @@ command.add_command(service)
     default="archipel",
     show_default=True,
     type=click.Choice(["archipel", "transformers", "vllm"]),
+    help="What samples; the others need an extra package.",
 )
 @click.option(
-    "--dtype", default="float32", show_default=True, type=click.Choice(["float32", "bfloat16"])
+    "--dtype",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Numbers that the engine computes in.",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps ...")
 @click.option(

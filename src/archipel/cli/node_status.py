@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import home_folder, mending, printable, show
+from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.node.earnings import Account
 
 ASK_LIMIT_S = 8.0
 DAYS_SHOWN = 14
+CREDIT = (
+    "a credit counts work that a lab accepted, at the price that its run names; it is not money"
+)
 
 
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), help="[~/.archipel/node]")
 @click.option("--offline", is_flag=True, help="Ask no lab; say what was last heard.")
-@click.option("--days", default=DAYS_SHOWN, show_default=True, type=click.IntRange(0, 400))
+@click.option(
+    "--days",
+    default=DAYS_SHOWN,
+    show_default=True,
+    type=click.IntRange(0, 400),
+    help="The newest days to list, by lab.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines; amounts in micro-credits.")
 def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
     """Balance and history at every lab that this machine worked for.
@@ -54,7 +64,9 @@ def status(home: Path | None, offline: bool, days: int, as_json: bool) -> None:
         lines = [f"{folder}: {state}"]
         for each in found:
             lines += _lab_lines(each, heard.get(each.lab, {}), days)
-        if not found:
+        if found:
+            lines += ["", CREDIT]
+        else:
             lines.append("it never joined a lab; to join one: archipel node join http://LAB:8440")
         return printable("\n".join(lines))
 
@@ -111,6 +123,6 @@ def _counts(day: dict[str, int]) -> str:
     outcomes = ", ".join(f"{n} {name}" for name, n in sorted(day.items()) if name not in COUNTS)
     return (
         f"{day.get('credit_micro', 0) / 1e6:.6f} credits · {outcomes or 'no leases'} · "
-        f"{day.get('groups', 0)} groups, {day.get('tokens', 0)} tokens in "
+        f"{counted(day.get('groups', 0), 'group')}, {counted(day.get('tokens', 0), 'token')} in "
         f"{duration(day.get('busy_ms', 0) / 1000)}"
     )

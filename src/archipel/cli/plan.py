@@ -3,7 +3,7 @@
 import click
 
 from archipel.cli.archipel import Lazy
-from archipel.cli.doors import mending
+from archipel.cli.doors import columns, mending
 
 QUESTIONS = {
     "lab": ("plan_lab", "What a lab of N accelerators costs to build, to run and per useful FLOP"),
@@ -44,4 +44,4 @@ def command(context: click.Context) -> None:
         from archipel.planning.mistakes import CannotPlan
 
         with mending(CannotPlan):
-            click.echo(one_screen())
+            click.echo(one_screen(columns()))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from archipel.cli.doors import mending, show
+from archipel.cli.doors import columns, mending, show
 from archipel.cli.questions import with_options, write
 
 OPTIONS = (
@@ -51,4 +51,4 @@ def command(first: str, second: str, **given: Any) -> None:
             from archipel.planning.drawing import picture
 
             write(given["plot"], picture(data, ending))
-        show(plain, given["as_json"], lambda: compared_text(data))
+        show(plain, given["as_json"], lambda: compared_text(data, columns()))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from archipel.cli.doors import mending, show
+from archipel.cli.doors import columns, mending, show
+from archipel.cli.names import constant_names
 from archipel.cli.questions import read_text
 
 
 @click.command("constants")
-@click.argument("name", default="")
+@click.argument("name", default="", shell_complete=constant_names)
 @click.option("--as-of", default="", help="As known then, e.g. 2025-03.")
 @click.option("--table", type=click.Path(path_type=Path), help="Your own constants on top.")
 @click.option("--json", "as_json", is_flag=True, help="Print data for machines.")
@@ -32,7 +33,7 @@ def command(name: str, as_of: str, table: Path | None, as_json: bool) -> None:
         own = read_own(read_text(table), str(table)) if table else None
         found = shelf(as_of, own)
         if not name:
-            show(listing.groups(found), as_json, lambda: listing.groups_text(found))
+            show(listing.groups(found), as_json, lambda: listing.groups_text(found, columns()))
             return
         rows = listing.constants(found, name)
-        show(rows, as_json, lambda: listing.constants_text(rows))
+        show(rows, as_json, lambda: listing.constants_text(rows, columns()))

@@ -8,20 +8,34 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending, show
+from archipel.cli.names import members_of, recipe_names
 from archipel.cli.questions import SETTING, asked, read_text, with_options, write
 
 if TYPE_CHECKING:
+    from archipel.planning.asking import Ask
     from archipel.planning.recipe import Sizes
 
 ANSWERS = ("rl.rollouts", "rl.hours", "rl.generating_share", "train.cost", "train.days")
 
 
 @click.command("recipe")
-@click.option("--base", default="gsm8k", show_default=True, help="Recipe file or shipped name.")
+@click.option(
+    "--base",
+    default="gsm8k",
+    show_default=True,
+    help="Recipe file or shipped name.",
+    shell_complete=recipe_names,
+)
 @click.option("--budget", default="200 USD", show_default=True, help="Money for the RL run.")
 @click.option("--params", default="0.6B", show_default=True, help="Parameters of the model.")
 @click.option("--rollout-tokens", default="", help="Mean tokens; default: half the recipe's most.")
-@click.option("--accelerator", default="h100", show_default=True, help="Kind of accelerator.")
+@click.option(
+    "--accelerator",
+    default="h100",
+    show_default=True,
+    help="Kind of accelerator.",
+    shell_complete=members_of("accelerator"),
+)
 @click.option("--count", default="", help="How many accelerators.")
 @click.option("--price", default="", help="Rent, e.g. '2 USD/h'; default: the market's.")
 @click.option("--mfu", default="", help="Model FLOP utilisation; default: published runs.")
@@ -43,6 +57,7 @@ def command(**given: Any) -> None:
       archipel plan recipe --budget "10k USD" --params 8B --groups 64 --max-new-tokens 4096
       archipel plan recipe --base gsm8k --budget "20 USD" --params 0.5B --accelerator t4
     """
+    from archipel.planning.answering import for_json
     from archipel.planning.mistakes import CannotPlan
     from archipel.planning.questions.bounds import MONEY, bounded
     from archipel.planning.recipe import recipe_text, sizes_of, versions_for
@@ -51,10 +66,11 @@ def command(**given: Any) -> None:
 
     with mending(CannotPlan):
         base = _base(given["base"])
-        money = bounded(given["budget"], MONEY, "--budget")
         before = sizes_of(base)
         sizes = _sizes(given, before)
-        data = _stage(given, sizes)
+        stage = _stage(given, sizes)
+        money = bounded(stage.in_dollars().budget, MONEY, "--budget")
+        data = for_json(stage.data())
         rollouts = data["quantities"]["rl.rollouts"]["value"]
         versions = versions_for(math.inf if rollouts is None else float(rollouts), sizes, money)
         notes = [*_notes(given, sizes, data, versions), *_room_note(sizes, before)]
@@ -95,9 +111,8 @@ def _base(name: str) -> str:
     return shipped[name]
 
 
-def _stage(given: dict[str, Any], sizes: "Sizes") -> dict[str, Any]:
-    """The plan of the RL stage that this money pays for."""
-    from archipel.planning.answering import for_json
+def _stage(given: dict[str, Any], sizes: "Sizes") -> "Ask":
+    """The question of the RL stage that this money pays for."""
     from archipel.planning.questions.bounds import LENGTH, bounded
     from archipel.planning.recipe import check_mean
     from archipel.planning.requests import REQUESTS, options_of
@@ -109,8 +124,7 @@ def _stage(given: dict[str, Any], sizes: "Sizes") -> dict[str, Any]:
     tokens = given["rollout_tokens"] or str(max(1, sizes.max_new_tokens // 2))
     request = defaults | wanted | {"stage": "rl", "rollout_tokens": tokens}
     setting = {key: given[key] for key in ("seed", "samples", "as_of", "table", "overrides")}
-    data: dict[str, Any] = for_json(asked("train", request | setting).data())
-    return data
+    return asked("train", request | setting)
 
 
 def _room_note(sizes: "Sizes", before: "Sizes") -> list[str]:
@@ -134,7 +148,7 @@ def _notes(given: dict[str, Any], sizes: "Sizes", data: dict[str, Any], versions
     return [
         f"Planned: {given['budget']} of RL for {given['params']} parameters on {given['accelerator']},"
         f" from the recipe {given['base']}.",
-        f"{versions:,} versions of {sizes.rollouts_per_version} rollouts each.",
+        f"{versions:,} {'version' if versions == 1 else 'versions'} of {sizes.rollouts_per_version} rollouts each.",
         *found,
         "Not in the plan: verification, idle nodes, and the price of failing; start with a tenth.",
     ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, mending, show
+from archipel.cli.doors import Mendable, at_work, columns, mending, show
+from archipel.cli.names import constant_names, members_of
 from archipel.planning.requests import REQUESTS, options_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ SETTING = (
         "--table", type=click.Path(path_type=Path), help="Your own constants (TOML) on top."
     ),
     click.option(
-        "--set", "overrides", multiple=True, metavar="NAME=AMOUNT", help="Replace one constant."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="NAME=AMOUNT",
+        help="Replace one constant.",
+        shell_complete=constant_names,
     ),
 )
 SHOWING = (
@@ -59,7 +65,13 @@ def request_options(question: str) -> tuple[Any, ...]:
         shown = bool(each.default) and not flag
         made.append(
             click.option(
-                name, each.name, default=each.default, is_flag=flag, help=text, show_default=shown
+                name,
+                each.name,
+                default=each.default,
+                is_flag=flag,
+                help=text,
+                show_default=shown,
+                shell_complete=members_of(each.name),
             )
         )
     return tuple(made)
@@ -110,9 +122,10 @@ def present(ask: "Ask", given: dict[str, Any]) -> None:
     if given["plot"]:
         from archipel.planning.drawing import picture
 
+        at_work("drawing")
         write(given["plot"], picture(data, ending))
     shown = for_json(data) if given["as_json"] else data
-    show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"]))
+    show(shown, given["as_json"], lambda: plan_text(data, brief=given["brief"], width=columns()))
 
 
 def _explain(ask: "Ask", given: dict[str, Any]) -> None:
@@ -145,7 +158,7 @@ def explanation(ask: "Ask", name: str) -> str:
     from archipel.planning.wording import explained
 
     draws = Draws(ask.setting.seed, ask.setting.samples)
-    return "\n\n".join(explained(each, draws) for each in _found(ask, name)[1][:3])
+    return "\n\n".join(explained(each, draws, columns()) for each in _found(ask, name)[1][:3])
 
 
 def _found(ask: "Ask", name: str) -> "tuple[Plan, list[Quantity]]":

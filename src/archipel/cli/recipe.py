@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
-from archipel.cli.doors import Mendable, show
+from archipel.cli.doors import Mendable, at_work, show
+from archipel.cli.helping import Group
 from archipel.cli.lab_door import JSON
 from archipel.cli.names import recipe_names
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Shipped recipes, and checks of your own; the reference is docs/reference/recipe.md."""
 
@@ -109,6 +110,8 @@ def check(name: str, weights: Path | None, secret_file: Path | None, as_json: bo
     """
     from archipel.cli.recipes import find_recipe
     from archipel.cli.secrets import found_secret, given_secret
+
+    at_work("making the first tasks, reading the weights")
     from archipel.work.readiness import shortcomings
 
     recipe = find_recipe(name)

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from archipel.cli.doors import LAB, home_folder, mending, show
+from archipel.cli.doors import LAB, at_work, home_folder, mending, show
+from archipel.cli.helping import Group
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
 from archipel.cli.run_curve import curve
@@ -16,7 +17,7 @@ from archipel.cli.run_rule import pause, resume, retry, stop
 from archipel.cli.run_verify import verify
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Open, watch, explain, pause, stop, export and verify runs."""
 
@@ -67,7 +68,9 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
     with mending(ExportFailed, OSError, ValueError):
         require_free(out)
         store, support = BlobStore(folder / "blobs"), folder / "models" / name
+        at_work("fetching")
         links = ask_lab(fetch_version(lab_url, store, name, version, support))
+        at_work(f"computing {out}")
         digest = write_version(links, support, out)
     click.echo(f"{out}: weights {digest}")
 

@@ -36,7 +36,13 @@ def show_(name: str, lab_url: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name", required=False, shell_complete=run_names)
-@click.option("--every", default=1.0, show_default=True, type=click.FloatRange(0.1, 60))
+@click.option(
+    "--every",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60),
+    help="Seconds between two looks.",
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="A JSON object for each version, a line each."
 )
@@ -90,7 +96,8 @@ def why_stuck(lab_url: str, as_json: bool) -> None:
         lines += [
             f"{run}: warning: {text}" for run in scene.histories for text in _warned(scene, run)
         ]
-        return "\n".join(lines) or "nothing is waiting: every run is finished"
+        nothing = "every run is finished" if scene.runs else "no run was opened yet"
+        return "\n".join(lines) or f"nothing is waiting: {nothing}"
 
     show(waits, as_json, text)
 

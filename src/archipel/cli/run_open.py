@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import LAB, KeyName, Mendable, home_folder, mending, show
+from archipel.cli.doors import LAB, KeyName, Mendable, at_work, home_folder, mending, show
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import recipe_names
 
@@ -134,6 +134,8 @@ def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...]) -> None:
     """Every check that can be made before a node sees the run; all faults in one answer."""
     from archipel.cli.secrets import found_secret
     from archipel.records.recipe import Recipe
+
+    at_work("making the first tasks, reading the weights (--unchecked skips this)")
     from archipel.work.readiness import shortcomings
 
     if not isinstance(recipe, Recipe):

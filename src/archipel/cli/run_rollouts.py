@@ -9,6 +9,7 @@ import click
 from archipel.cli.doors import LAB, home_folder, mending, show
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
+from archipel.plurals import counted
 
 MAX_SHOWN_CHARACTERS = 300
 """Of one text on the screen; JSON has all of it."""
@@ -138,7 +139,7 @@ def _fits(row: dict[str, Any], group: int | None, search: str | None, unfinished
 def _lines(told: dict[str, Any]) -> Iterator[str]:
     shown, found = len(told["rollouts"]), told["found"]
     more = f", the first {shown} of them" if shown < found else ""
-    yield f"version {told['version']} of {told['run']}: {found} rollouts{more}"
+    yield f"version {told['version']} of {told['run']}: {counted(found, 'rollout')}{more}"
     yield _rewards_line(told)
     group = None
     for row in told["rollouts"]:

@@ -18,7 +18,7 @@ KEY = click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/
 
 @click.command()
 @NAME
-@click.option("--reason", default="the operator said so", show_default=True)
+@click.option("--reason", default="the operator said so", show_default=True, help="For the ledger.")
 @KEY
 @LAB
 def pause(name: str, reason: str, key: Path | None, lab_url: str) -> None:
@@ -56,7 +56,9 @@ def resume(name: str, key: Path | None, lab_url: str) -> None:
 
 @click.command()
 @NAME
-@click.option("--reason", default="stopped by the operator", show_default=True)
+@click.option(
+    "--reason", default="stopped by the operator", show_default=True, help="For the ledger."
+)
 @KEY
 @LAB
 def stop(name: str, reason: str, key: Path | None, lab_url: str) -> None:

@@ -16,10 +16,13 @@ from archipel.cli.doors import (
     show,
 )
 from archipel.cli.lab_door import EXPECT, HEAD
+from archipel.cli.names import recipe_names, run_names
+from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
     from archipel.cli.ledger import Checked
+    from archipel.cli.recomputing import Asked
     from archipel.cli.run_blobs import Blobs
     from archipel.lab.run_story import RunStory
 
@@ -45,7 +48,7 @@ class Updates(click.ParamType):
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=run_names)
 @click.option(
     "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
 )
@@ -69,8 +72,19 @@ class Updates(click.ParamType):
     type=Updates(),
     help="Make the newest N evaluations again, or all [1 where rewards are graded, else 0].",
 )
-@click.option("--recipe", "recipe_name", help="The recipe as you know it: it must be the run's.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--recipe",
+    "recipe_name",
+    shell_complete=recipe_names,
+    help="The recipe as you know it: it must be the run's.",
+)
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option(
     "--max-gb",
     default=20.0,
@@ -79,21 +93,7 @@ class Updates(click.ParamType):
     help="Most that is fetched and kept in ~/.archipel/verify.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def verify(
-    name: str,
-    url: str | None,
-    home: Path | None,
-    expect: str | None,
-    head_path: Path | None,
-    secret_file: Path | None,
-    rewards: bool,
-    updates: int,
-    evaluations: int | None,
-    recipe_name: str | None,
-    threads: int,
-    max_gb: float,
-    as_json: bool,
-) -> None:
+def verify(name: str, url: str | None, home: Path | None, as_json: bool, **given: Any) -> None:
     """Check a run as far as anybody can: its ledger, blobs, weights and results; with the secret, rewards and scores.
 
     Every version is recomputed from its anchor or delta and compared with its digest; every result is
@@ -106,44 +106,12 @@ def verify(
       archipel run verify secret-order --lab http://lab.example:8440
       archipel run verify secret-order --home copy-of-lab --secret-file secret --updates 3
     """
-    from archipel.cli.findings import Findings
-    from archipel.cli.ledger import read_ledger
-    from archipel.cli.recomputing import Asked
-    from archipel.cli.secrets import given_secret
-    from archipel.cli.verification import verify_run
-    from archipel.lab.run_story import RunStory
-
     if url is not None and home is not None:
         raise click.UsageError("--lab reads over HTTP; give it without --home")
     if home is None:
         url = url or DEFAULT_LAB_URL
-    secret = given_secret(secret_file)
-    story, scratch = RunStory(name), home_folder("verify", None)
-    checked = read_ledger(
-        url,
-        None,
-        home,
-        expect,
-        [head_path] if head_path else [],
-        lambda entry: story.hear(entry.statement),
-    )
-    asked = Asked(
-        rewards=rewards or secret is not None,
-        updates=updates,
-        evaluations=evaluations,
-        secret=secret,
-        known_recipe=_digest_of(recipe_name),
-        scratch=scratch,
-    )
-    _use_threads(threads)
-    with _blobs(url, home or scratch, scratch, max_gb) as blobs:
-        findings, stopped = Findings(lambda where: click.echo(where, err=True)), False
-        try:
-            with mending(ValueError):
-                verify_run(story, blobs, findings, asked)
-        except KeyboardInterrupt:
-            stopped = True
-            findings.limits.append(STOPPED)
+    story, asked, checked = _heard(name, url, home, given)
+    findings, stopped = _looked_at(story, url, home, asked, given)
     show(
         _facts(checked, story, findings),
         as_json,
@@ -152,7 +120,55 @@ def verify(
     if stopped:
         raise click.Abort
     if findings.faults:
-        raise Mendable(f"{len(findings.faults)} things of run {name} do not hold")
+        things, verb = (
+            counted(len(findings.faults), "thing"),
+            "does" if len(findings.faults) == 1 else "do",
+        )
+        raise Mendable(f"{things} of run {name} {verb} not hold")
+
+
+def _heard(
+    name: str, url: str | None, home: Path | None, given: dict[str, Any]
+) -> "tuple[RunStory, Asked, Checked]":
+    """What the ledger says of the run, what is wanted, and under which head."""
+    from archipel.cli.ledger import read_ledger
+    from archipel.cli.recomputing import Asked
+    from archipel.cli.secrets import given_secret
+    from archipel.lab.run_story import RunStory
+
+    secret, story = given_secret(given["secret_file"]), RunStory(name)
+    earlier = [given["head_path"]] if given["head_path"] else []
+    checked = read_ledger(
+        url, None, home, given["expect"], earlier, lambda entry: story.hear(entry.statement)
+    )
+    asked = Asked(
+        rewards=given["rewards"] or secret is not None,
+        updates=given["updates"],
+        evaluations=given["evaluations"],
+        secret=secret,
+        known_recipe=_digest_of(given["recipe_name"]),
+        scratch=home_folder("verify", None),
+    )
+    return story, asked, checked
+
+
+def _looked_at(
+    story: "RunStory", url: str | None, home: Path | None, asked: "Asked", given: dict[str, Any]
+) -> "tuple[Findings, bool]":
+    """What was found, and whether somebody stopped the search."""
+    from archipel.cli.findings import Findings
+    from archipel.cli.verification import verify_run
+
+    _use_threads(given["threads"])
+    findings = Findings(lambda where: click.echo(where, err=True))
+    with _blobs(url, home or asked.scratch, asked.scratch, given["max_gb"]) as blobs:
+        try:
+            with mending(ValueError):
+                verify_run(story, blobs, findings, asked)
+        except KeyboardInterrupt:
+            findings.limits.append(STOPPED)
+            return findings, True
+    return findings, False
 
 
 @contextmanager
@@ -198,7 +214,7 @@ def _facts(checked: "Checked", story: "RunStory", report: "Findings") -> dict[st
 
 def _lines(checked: "Checked", story: "RunStory", report: "Findings") -> Iterator[str]:
     facts = _facts(checked, story, report)
-    yield f"run {story.name} of {checked.did}, by {facts['entries']} entries under root {facts['root']}"
+    yield f"run {story.name} of {checked.did}, by {counted(facts['entries'], 'entry', 'entries')} under root {facts['root']}"
     yield "checked:"
     yield from (f"  {num} {what}" for what, num in report.checked.items())
     if report.faults:

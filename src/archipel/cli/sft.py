@@ -10,6 +10,7 @@ from typing import TypeVar
 import click
 
 from archipel.cli.names import recipe_names
+from archipel.plurals import counted
 
 P = TypeVar("P")
 
@@ -24,7 +25,13 @@ P = TypeVar("P")
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Model directory to start from [random weights of the recipe's model].",
 )
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option("--seed", type=int, help="Use another run seed than the recipe's.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
@@ -85,7 +92,7 @@ def command(
         "loss": progress.smoothed_loss,
         "seconds": seconds,
     }
-    show(result, as_json, lambda: f"\n{out}: {progress.step} steps in {seconds:.1f} s")
+    show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
 
 
 def _silent(progress: object) -> None:

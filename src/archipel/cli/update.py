@@ -11,9 +11,10 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
+from archipel.cli.helping import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Run the trusted role of a run."""
 

@@ -6,6 +6,7 @@ from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.recomputing import Asked, Recomputing
 from archipel.cli.run_blobs import Blobs, NotKept
 from archipel.lab.run_story import RunStory
+from archipel.plurals import counted
 from archipel.records.payload import BadPayload
 from archipel.records.rollouts import unpack_prompts
 
@@ -28,7 +29,9 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
         "that the lab shows everybody this ledger: compare its head with others'"
     )
     if story.others:
-        findings.limits.append(f"{story.others} answers of other kinds of work: they are not known")
+        findings.limits.append(
+            f"{counted(story.others, 'answer')} of other kinds of work: not known"
+        )
     # 1
     findings.faults += story.faults()
     findings.checked["versions and their inputs by the run's own rules"] = len(story.updates)

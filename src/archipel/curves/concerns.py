@@ -10,6 +10,7 @@ from itertools import pairwise, takewhile
 from statistics import fmean
 
 from archipel.curves.history import GREEDY, Exam, History, Point
+from archipel.plurals import counted
 
 WINDOW = 5
 """Versions that have to agree."""
@@ -60,7 +61,7 @@ def _nothing_to_learn(points: Sequence[Point], newest: Sequence[Point]) -> Conce
         return None
     rewards = [point.values["reward"] for point in dull if "reward" in point.values]
     reward = fmean(rewards) if rewards else 0.0
-    seen = f"all groups of the last {len(dull)} updates had equal rewards (mean {reward:.3f})"
+    seen = f"all groups of the last {counted(len(dull), 'update')} had equal rewards (mean {reward:.3f})"
     if reward >= SOLVED:
         return Concern("solved", f"{seen}: every answer is right; harder tasks would teach more")
     return Concern(

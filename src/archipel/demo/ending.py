@@ -9,6 +9,7 @@ from typing import Any
 from archipel.demo.aftermath import orphans_of, was_answered, weight_traffic
 from archipel.demo.plan import CAST, DOOMED
 from archipel.demo.story import Performance
+from archipel.plurals import counted
 from archipel.records.recipe import Recipe
 from archipel.training.evaluation import Estimate
 from archipel.training.start import start_model
@@ -161,7 +162,7 @@ def _tell_killed(show: Performance, tell: Tell) -> None:
             if orphan.redone_s is None
             else f"redone by {who} within {orphan.redone_s:.1f} s"
         )
-        tell(f"killed    {orphan.work}: {len(orphan.groups)} groups, taken back after "
+        tell(f"killed    {orphan.work}: {counted(len(orphan.groups), 'group')}, taken back after "
              f"{orphan.silent_s:.1f} s of silence, {after}; nothing lost, nothing paid twice")  # fmt: skip
 
 

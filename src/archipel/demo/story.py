@@ -11,6 +11,7 @@ from pathlib import Path
 
 from archipel.bench.site import Site, SiteFailed
 from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, DemoPlan
+from archipel.plurals import counted
 from archipel.records.documents import NodeView, RunView
 from archipel.records.recipe import Recipe
 from archipel.records.statements import Recorded
@@ -114,7 +115,7 @@ def supervised_start(show: Performance, tell: Tell) -> None:
     show.supervised = start_model(show.recipe, show.start, on_step)
     show.supervised_s = time.monotonic() - began
     show.supervised_cpu_s = time.process_time() - cpu
-    tell(f"  {show.supervised.step} steps in {show.supervised_s:.1f} s -> {show.start}")
+    tell(f"  {counted(show.supervised.step, 'step')} in {show.supervised_s:.1f} s -> {show.start}")
 
 
 def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
@@ -154,7 +155,9 @@ def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
             site.kill(DOOMED)
             show.interrupted = leases[0].work
             show.events["kill -9"] = run.version
-            tell(f"  kill -9 {DOOMED}, which held {leases[0].work} ({leases[0].groups} groups)")
+            tell(
+                f"  kill -9 {DOOMED}, which held {leases[0].work} ({counted(leases[0].groups, 'group')})"
+            )
     if progress >= show.plan.join_at and LATE not in show.dids:
         show.dids[LATE] = site.start_node(LATE)
         show.events["a node joins"] = run.version

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from archipel.lab import failures
 from archipel.lab.state import LabState, Lease, Node, Pause, Run, Trouble
+from archipel.plurals import counted
 from archipel.records.documents import Wait
 
 ACTIVE_MS = 60_000
@@ -77,7 +78,7 @@ def nobody(sight: Sight, run: Run, what: str, kind: str) -> Wait:
             return failing(run, known, what, rest, sight.now_ms)
     before = "" if known is None else f"; {failures.words(known)}"
     advice = (
-        f"{number} {'nodes were' if number > 1 else 'node was'} heard of in the last minute; "
+        f"{counted(number, 'node was', 'nodes were')} heard of in the last minute; "
         f"{'they are' if number > 1 else 'it is'} asked next"
         if number
         else "no node is at work: run `archipel node join LAB_URL` on any machine"

@@ -44,7 +44,7 @@ class Agent:
 
     def __init__(self, settings: NodeSettings, identity: Identity, store: BlobStore) -> None:
         self.settings = settings
-        self.totals = Totals()
+        self.totals = Totals(is_unpaid=settings.trusted)
         self.standing = Standing()
         self.client = LabClient(settings.lab_url, identity)
         self._interrupt = Interrupt()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from archipel.node.patience import NodeFailed
+from archipel.plurals import counted
 from archipel.records.fields import Fault
 
 MAX_IN_A_ROW = 5
@@ -58,6 +59,6 @@ class Failures:
             del self._of[oldest]
         if run is None and self.in_a_row >= MAX_IN_A_ROW:
             raise NodeFailed(
-                f"the work process failed to start {self.in_a_row} times in a row on this machine "
+                f"the work process failed to start {counted(self.in_a_row, 'time')} in a row on this machine "
                 f"({reason}); see {self._log}"
             )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from archipel.plurals import counted
 from archipel.records.kinds import Spec
 from archipel.records.statements import LeaseGranted
 
@@ -149,6 +150,5 @@ def task_of(spec: Spec) -> str:
     """What a piece of work consists of."""
     version, groups = getattr(spec, "version", None), getattr(spec, "groups", None)
     if groups:
-        number = "1 group" if len(groups) == 1 else f"{len(groups)} groups"
-        return f"{number} of version {version}"
+        return f"{counted(len(groups), 'group')} of version {version}"
     return spec.kind if version is None else f"{spec.kind} {version}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from archipel.plurals import counted
 from archipel.records.statements import LeaseGranted
 
 ACCEPTED = "accepted"
@@ -44,6 +45,8 @@ class Totals:
     """Run -> policy version of the newest work of it that was accepted."""
     last_loss: Loss | None = None
     """The newest lease that was not accepted."""
+    is_unpaid: bool = False
+    """The trusted role's: nobody pays it, so nothing is said of credits."""
     before_micro: int | None = None
     """What the lab said at joining that this key had earned before; None: it did not say."""
 
@@ -81,7 +84,9 @@ class Totals:
         return ", ".join(f"{number} {outcome}" for outcome, number in ended) or "no work yet"
 
     def earnings(self) -> str:
-        """Credits since the agent started, and with what was earned before."""
+        """Credits since the agent started, and with what was earned before; empty for the trusted role."""
+        if self.is_unpaid:
+            return ""
         here = f"{self.credit_micro / 1e6:.6f} credits here"
         if self.before_micro is None:
             return here
@@ -92,7 +97,9 @@ class Totals:
         if not self.groups:
             return ""
         per_s = self.tokens / self.busy_s if self.busy_s else 0.0
-        return f"{self.groups} groups, {self.tokens} tokens ({per_s:.0f}/s busy)"
+        return (
+            f"{counted(self.groups, 'group')}, {counted(self.tokens, 'token')} ({per_s:.0f}/s busy)"
+        )
 
 
 class TotalsCollector:

@@ -5,6 +5,7 @@ Pure: the time is an argument.
 
 from archipel.node.standing import Doing, Standing, Trouble
 from archipel.node.totals import Totals
+from archipel.plurals import counted
 
 UNTROUBLED = (Doing.PAUSED, Doing.LEAVING)
 """Nothing is tried again meanwhile."""
@@ -77,7 +78,7 @@ def _troubled(trouble: Trouble, now_s: float) -> str:
 
 
 def _working(standing: Standing, tokens: int, now_s: float) -> str:
-    so_far = f", {tokens} tokens so far" if tokens else ""
+    so_far = f", {counted(tokens, 'token')} so far" if tokens else ""
     verb = "finishing" if standing.stopping else "working on"
     return f"{verb} {standing.work}: {standing.task}, {_left(standing, now_s)} s left{so_far}"
 

@@ -7,7 +7,7 @@ its options. Law: a question's file is imported only when it is asked.
 import difflib
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from archipel.planning.answering import Setting, answer
@@ -16,6 +16,10 @@ from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Plan
 from archipel.planning.requests import REQUESTS, Request, as_dict, options_of
 from archipel.planning.tables import MAX_OVERRIDES, OWN, Shelf, shelf
+from archipel.planning.units import in_dollars
+
+EURO = "currency.eur"
+"""The constant that amounts in euros are converted by."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,37 @@ class Ask:
         if len(self.overrides) > MAX_OVERRIDES:
             raise CannotPlan(f"--set: got {len(self.overrides)}, expected at most {MAX_OVERRIDES}")
         made = shelf(self.setting.as_of, self.own)
-        for text in self.overrides:
-            made.override(text)
+        for text in sorted(self.overrides, key=lambda text: not text.startswith(f"{EURO}=")):
+            name, sign, written = text.partition("=")
+            made.override(f"{name}{sign}{in_dollars(written, _rate(made))}")
         return made
 
     def plan(self) -> Plan:
         """The question's plan, not yet computed."""
         file = importlib.import_module(f"archipel.planning.questions.{self.question}")
-        made: Plan = file.plan(self.request, self.shelf())
+        made: Plan = file.plan(self.in_dollars(), self.shelf())
         return made
+
+    def in_dollars(self) -> Request:
+        """The request with amounts in dollars where they were written in euros."""
+        rate = _rate(self.shelf())
+        texts = {n: value for n, value in asdict(self.request).items() if isinstance(value, str)}
+        return replace(self.request, **{n: in_dollars(text, rate) for n, text in texts.items()})
 
     def data(self) -> dict[str, Any]:
         """The answer as plain data, with enough to ask again."""
         found = answer(self.plan(), self.setting)
-        notices = [*found["notices"], *self._unused(found["quantities"])]
+        notices = [*found["notices"], *self._euros(), *self._unused(found["quantities"])]
         return found | {"notices": notices, "ask": self.saved()}
+
+    def _euros(self) -> list[str]:
+        """The rate, if anything was asked in euros."""
+        texts = [*asdict(self.request).values(), *(t.partition("=")[2] for t in self.overrides)]
+        if not any(isinstance(text, str) and text != in_dollars(text, 0.0) for text in texts):
+            return []
+        shelf = self.shelf()
+        source = shelf.entry(EURO).figure.source.title
+        return [f"1 EUR is taken as {_rate(shelf):g} USD ({source}); --set {EURO}=RATE changes it"]
 
     def _unused(self, used: Mapping[str, Any]) -> list[str]:
         """What the person set and this plan does not use: perhaps a slip of the pen."""
@@ -62,7 +82,7 @@ class Ask:
         mine = [*own, *(text.partition("=")[0].strip() for text in self.overrides)]
         notices = []
         for name in dict.fromkeys(mine):
-            if name in used or name.startswith("claim."):
+            if name in used or name == EURO or name.startswith("claim."):
                 continue
             near = difflib.get_close_matches(name, packaged, n=1) if name not in packaged else []
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -78,6 +98,11 @@ class Ask:
             "own": dict(self.own) if self.own else None,
             "overrides": list(self.overrides),
         }
+
+
+def _rate(shelf: Shelf) -> float:
+    """Dollars for one euro."""
+    return shelf.entry(EURO).figure.value
 
 
 def again(saved: Mapping[str, Any], where: str) -> Ask:

@@ -14,13 +14,14 @@ import numpy as np
 from archipel.planning.answering import find, for_json
 from archipel.planning.answering import names as known_names
 from archipel.planning.asking import Ask
+from archipel.planning.layout import indented, inside, lined_up, wrapped
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.plan import Plan
 from archipel.planning.quantity import Quantity, Stated, ancestry
 from archipel.planning.requests import options_of
 from archipel.planning.sampling import Draws, paired_ratio
 from archipel.planning.units import compatible, spell
-from archipel.planning.wording import lined_up, range_text
+from archipel.planning.wording import range_text
 
 MOST_INPUTS = 14
 """More differing constants are counted, not listed."""
@@ -68,10 +69,17 @@ def compared(
     return data | {"charts": [_chart(rows)]}
 
 
-def compared_text(data: dict[str, Any]) -> str:
-    """The comparison for a terminal."""
-    lines = [f"A  {data['first']['label']}: {data['first']['title']}"]
-    lines += [f"B  {data['second']['label']}: {data['second']['title']}", ""]
+def compared_text(data: dict[str, Any], width: int | None = None) -> str:
+    """The comparison for a terminal. width: of a line."""
+    lines: list[str] = []
+    for letter, side in zip("AB", _SIDES, strict=True):
+        lines += wrapped(
+            f"{data[side]['label']}: {data[side]['title']}", width, f"{letter}  ", "   "
+        )
+    verdicts = [data[side]["verdict"] for side in _SIDES if data[side]["verdict"]]
+    for verdict in dict.fromkeys(verdicts):
+        lines += wrapped(verdict, width)
+    lines += [""]
     rows = [
         (
             row["about"] or row["name"],
@@ -81,13 +89,13 @@ def compared_text(data: dict[str, Any]) -> str:
         for row in data["rows"]
     ]
     heads = ("", "A", "B", "B / A, same worlds")
-    lines += [f"  {line}" for line in lined_up(heads, rows)]
+    lines += indented(lined_up(heads, rows, inside(width)))
     changed = [
         (r["option"], r["first"] or "default", r["second"] or "default") for r in data["options"]
     ]
     if changed:
         lines += ["", "Options that differ"]
-        lines += [f"  {line}" for line in lined_up(("", "A", "B"), changed)]
+        lines += indented(lined_up(("", "A", "B"), changed, inside(width)))
     inputs = [
         (
             row["name"],
@@ -96,12 +104,11 @@ def compared_text(data: dict[str, Any]) -> str:
         for row in data["inputs"][:MOST_INPUTS]
     ]
     if inputs:
-        lines += ["", "Constants that differ (– where the plan does not use it)"]
-        lines += [f"  {line}" for line in lined_up(("", "A", "B"), inputs)]
+        lines += ["", *wrapped("Constants that differ (– where the plan does not use it)", width)]
+        lines += indented(lined_up(("", "A", "B"), inputs, inside(width)))
     hidden = len(data["inputs"]) - MOST_INPUTS
     lines += [f"  and {hidden} more (--json lists them)"] if hidden > 0 else []
-    verdicts = [data[side]["verdict"] for side in _SIDES if data[side]["verdict"]]
-    return "\n".join([*lines, *([""] if verdicts else []), *dict.fromkeys(verdicts)])
+    return "\n".join(lines)
 
 
 _SIDES = ("first", "second")

@@ -5,7 +5,8 @@ matplotlib is loaded here and nowhere else in the room, and only when a picture 
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from archipel.planning.mistakes import CannotPlan
@@ -13,12 +14,18 @@ from archipel.planning.wording import amount_text, scale_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 FORMATS = ("png", "svg")
 INK, SOFT = "#22333b", "#d8dee2"
 COLOURS = ("#2a6f97", "#c8553d", "#588157", "#e09f3e", "#7b4b94", "#5e6472", "#0fa3b1", "#9c6644")
 _PANEL = (6.4, 4.2)
+"""Inches of a chart."""
+_TITLE, _ROW, _EDGES = 10, 0.21, 1.3
+"""Points of a chart's title; inches of a named row, and of everything around the rows."""
+_POINTS = 72
+_NEAR = 0.04
+"""Marks nearer than this share of the axis have their names on both sides."""
 
 
 def check_format(name: str) -> str:
@@ -35,32 +42,75 @@ def check_format(name: str) -> str:
 
 def picture(data: dict[str, Any], ending: str) -> bytes:
     """All charts of one plan side by side, then its tornado."""
+    return _bytes(composed(data), ending)
+
+
+def composed(data: dict[str, Any]) -> "Figure":
+    """The same before it is written: a row is as high as its highest chart."""
     panels = [_panel(chart) for chart in data["charts"]]
     first = data["answers"][0] if data["answers"] else ""
     if first and data["matters"][first]:
-        panels.append(lambda axes: _tornado(axes, data, first))
+        panels.append(_tornado_panel(data, first))
     columns = 2 if len(panels) > 1 else 1
-    rows = -(-len(panels) // columns)
-    figure = _figure(_PANEL[0] * columns, _PANEL[1] * rows + 0.5)
-    places = figure.subfigures(rows, columns, squeeze=False).ravel()
+    beside = [panels[at : at + columns] for at in range(0, len(panels), columns)]
+    heights = [max(panel.height for panel in row) for row in beside]
+    figure = _figure(_PANEL[0] * columns, sum(heights) + 0.5)
+    places = figure.subfigures(len(beside), columns, squeeze=False, height_ratios=heights).ravel()
     for place, panel in zip(places, panels, strict=False):
-        panel(place.add_subplot())  # a figure of its own: long labels push no neighbour aside
-    figure.suptitle(_plain(data["title"]), color=INK, fontsize=12, wrap=True)
-    return _bytes(figure, ending)
+        _draw(panel, place)  # a figure of its own: long labels push no neighbour aside
+    title = folded(data["title"], _PANEL[0] * columns * _POINTS * 0.95, 12)
+    figure.suptitle(_plain(title), color=INK, fontsize=12)
+    return figure
 
 
 def single(chart: dict[str, Any], ending: str) -> bytes:
     """One chart alone, for a page."""
-    figure = _figure(*_PANEL)
-    _panel(chart)(figure.add_subplot())
-    return _bytes(figure, ending)
+    return _alone(_panel(chart), ending)
 
 
 def tornado(data: dict[str, Any], answer: str, ending: str) -> bytes:
     """The tornado of one answer alone."""
-    figure = _figure(*_PANEL)
-    _tornado(figure.add_subplot(), data, answer)
+    return _alone(_tornado_panel(data, answer), ending)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One chart, before there is a place for it."""
+
+    title: str
+    draw: "Callable[[Axes], None]"
+    height: float = _PANEL[1]
+    """Inches."""
+
+
+def _alone(panel: _Panel, ending: str) -> bytes:
+    figure = _figure(_PANEL[0], panel.height)
+    _draw(panel, figure)
     return _bytes(figure, ending)
+
+
+def _draw(panel: _Panel, place: "Figure | SubFigure") -> None:
+    """The title begins where the panel begins, and is as wide as it: never cut by the axes."""
+    title = folded(panel.title, _PANEL[0] * _POINTS * 0.96, _TITLE)
+    place.suptitle(_plain(title), x=0.01, ha="left", color=INK, fontsize=_TITLE)
+    panel.draw(place.add_subplot())
+
+
+def folded(text: str, points: float, size: float) -> str:
+    """The text over as many lines as it needs at `size` points, each at most `points` wide, by its letters."""
+    from matplotlib.textpath import TextPath
+
+    def is_too_wide(line: str) -> bool:
+        return bool(TextPath((0, 0), _plain(line), size=size).get_extents().width > points)
+
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and is_too_wide(longer):
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -80,13 +130,20 @@ def _bytes(figure: "Figure", ending: str) -> bytes:
     return held.getvalue()
 
 
-def _panel(chart: dict[str, Any]) -> "Callable[[Axes], None]":
+def _panel(chart: dict[str, Any]) -> _Panel:
     drawn = _lines if chart["kind"] == "lines" else _bars
-    return lambda axes: drawn(axes, chart)
+    rows = len(chart.get("rows", ()))
+    height = max(_PANEL[1], _EDGES + _ROW * rows)
+    return _Panel(chart["title"], lambda axes: drawn(axes, chart), height)
+
+
+def _tornado_panel(data: dict[str, Any], answer: str) -> _Panel:
+    about = data["quantities"][answer]["about"] or answer
+    return _Panel(f"What matters most: {about}", lambda axes: _tornado(axes, data, answer))
 
 
 def _lines(axes: "Axes", chart: dict[str, Any]) -> None:
-    _frame(axes, chart["title"])
+    _frame(axes)
     axes.set_xlabel(_plain(chart["x_label"]))
     axes.set_ylabel(_plain(chart["y_label"]))
     if chart["log_x"]:
@@ -101,18 +158,35 @@ def _lines(axes: "Axes", chart: dict[str, Any]) -> None:
         )
         if line["low"]:
             axes.fill_between(line["x"], line["low"], line["high"], color=colour, alpha=0.15, lw=0)
-    for place, name in chart["mark_x"]:
-        axes.axvline(place, color=INK, lw=0.8, ls=":")
-        axes.annotate(
-            name, (place, 0.98), xycoords=("data", "axes fraction"), rotation=90, va="top",
-            ha="right", fontsize=8, color=INK,
-        )  # fmt: skip
+    if chart["rows"]:
+        axes.set_yticks(range(1, len(chart["rows"]) + 1), map(_plain, chart["rows"]), fontsize=8)
+        axes.invert_yaxis()
+    _mark(axes, chart["mark_x"], are_above=bool(chart["rows"]))
     if len(chart["series"]) > 1:
         axes.legend(frameon=False, fontsize=8)
 
 
+def _mark(axes: "Axes", marks: Sequence[tuple[float, str]], *, are_above: bool) -> None:
+    """Vertical lines and their names, of which no two lie on each other; or above the axes, if there is room."""
+    to_share = axes.transData + axes.transAxes.inverted()
+    before = -1.0
+    for place, name in sorted(marks):
+        axes.axvline(place, color=INK, lw=0.8, ls=":")
+        share = float(to_share.transform((place, 1.0))[0])
+        if are_above:
+            above = ("data", "axes fraction")
+            axes.annotate(_plain(name), (place, 1.0), xycoords=above, ha="center", fontsize=8)
+            continue
+        beside = "left" if share - before < _NEAR else "right"
+        before = share
+        axes.annotate(
+            _plain(name), (place, 0.98), xycoords=("data", "axes fraction"), rotation=90, va="top",
+            ha=beside, fontsize=8, color=INK, bbox={"fc": "#ffffff", "ec": "none", "alpha": 0.7, "pad": 1},
+        )  # fmt: skip
+
+
 def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
-    _frame(axes, chart["title"])
+    _frame(axes)
     parts = chart["parts"][::-1]
     values = [part["value"] for part in parts]
     below = [max(0.0, part["value"] - part["low"]) for part in parts]
@@ -125,7 +199,9 @@ def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
         _plain(f"{part['label']}  {amount_text(part['value'], part['unit'], 3)}") for part in parts
     ]
     axes.set_yticks(range(len(parts)), labels)
-    axes.set_xlabel(chart["unit"])
+    scale = scale_of(1.0, chart["unit"])
+    in_words = f"{scale.before} {scale.after.strip()}" if scale.divisor == 1.0 else chart["unit"]
+    axes.set_xlabel(_plain(in_words.strip()))
     if chart["log"]:
         from matplotlib.ticker import NullFormatter
 
@@ -135,7 +211,7 @@ def _bars(axes: "Axes", chart: dict[str, Any]) -> None:
 
 def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
     row = data["quantities"][answer]
-    _frame(axes, f"What matters most: {row['about'] or answer}")
+    _frame(axes)
     moved = data["matters"][answer][::-1]
     scale = scale_of(row["value"], row["unit"])
     centre = row["value"] / scale.divisor
@@ -144,16 +220,17 @@ def _tornado(axes: "Axes", data: dict[str, Any], answer: str) -> None:
             reach = swing[end] / scale.divisor - centre
             axes.barh(place, reach, left=centre, color=colour, height=0.62)
     labels = [data["quantities"][swing["input"]]["about"] or swing["input"] for swing in moved]
-    wrapped = [_plain(textwrap.fill(textwrap.shorten(each, 76), 38)) for each in labels]
+    wrapped = [
+        _plain(textwrap.fill(textwrap.shorten(each, 76, placeholder=" …"), 38)) for each in labels
+    ]
     axes.set_yticks(range(len(moved)), wrapped, fontsize=8)
     axes.axvline(centre, color=INK, lw=1)
     axes.set_xlabel(
-        _plain(f"{scale.before}{scale.after.strip()}   blue: input low, red: input high")
+        _plain(f"{scale.before} {scale.after.strip()}   blue: input low, red: input high".strip())
     )
 
 
-def _frame(axes: "Axes", title: str) -> None:
-    axes.set_title(_plain(textwrap.fill(title, 62)), loc="left", color=INK, fontsize=10)
+def _frame(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=SOFT, lw=0.5)
     axes.set_axisbelow(True)

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from archipel.planning.mistakes import CannotPlan
-from archipel.planning.quantity import Alternative, Source, Stated
-from archipel.planning.units import unit
+from archipel.planning.quantity import Alternative, Source, Spread, Stated
+from archipel.planning.units import amount, unit, with_number
 
 KINDS = ("measured", "published", "derived", "assumed")
 MAX_DEPTH = 8
 """Dots in a name, at most."""
 _TEXTS = ("unit", "kind", "source", "about", "note", "spread")
 _KEYS = frozenset((*_TEXTS, "value", "low", "high", "date", "also"))
+_END = r"[-+]?[0-9.,]+(?:e[-+]?[0-9]+)?"
+_PRINTED = re.compile(rf"(?P<amount>[^\[]*)\[\s*(?P<low>{_END})\s*[-–]\s*(?P<high>{_END})\s*\]\s*")
+"""An amount and its interval in brackets."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -103,6 +106,28 @@ def check_range(later: Entry, first: Entry) -> None:
         raise CannotPlan(f"{later.name}: got {min(ends):g}, expected more than 0 {later.unit}")
     elif least == 0 and min(ends) < 0:
         raise CannotPlan(f"{later.name}: got {min(ends):g}, expected 0 or more {later.unit}")
+
+
+def stated_as_printed(text: str, expected: str, what: str, source: Source) -> Stated:
+    """The figure that a person wrote as plans print it: an amount, perhaps with its interval.
+
+    `$2.95/accelerator-hour [1.99 – 5]`; the ends are in the scale and unit of the amount.
+
+    Raises:
+        CannotPlan: not an amount of that kind, or ends that do not enclose it.
+    """
+    found = _PRINTED.fullmatch(text)
+    if found is None:
+        return Stated(amount(text, expected, what), "assumed", source)
+    written = found["amount"]
+    value = amount(written, expected, what)
+    low, high = (
+        amount(with_number(written, found[end]), expected, what) for end in ("low", "high")
+    )
+    spread: Spread = "factor" if low > 0 else "linear"
+    figure = Stated(value, "assumed", source, low, high, spread)
+    _check_interval(figure, what)
+    return figure
 
 
 def plain(text: str) -> str:

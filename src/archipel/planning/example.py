@@ -2,8 +2,9 @@
 
 from archipel.planning.answering import Setting, headline
 from archipel.planning.asking import Ask
+from archipel.planning.layout import indented, inside, lined_up, wrapped
 from archipel.planning.requests import REQUESTS
-from archipel.planning.wording import answer_rows, lined_up, wrapped
+from archipel.planning.wording import answer_rows
 
 ANSWERS_EACH = 2
 WIDTH = 96
@@ -18,30 +19,37 @@ ASKED = {
 }
 
 
-def one_screen() -> str:
-    """A screen of text: the questions, two answers each with their intervals, and how to go on."""
-    rows: list[tuple[str, str, str]] = []
-    titles: dict[int, str] = {}
-    verdicts: dict[int, str] = {}
+def one_screen(width: int | None = None) -> str:
+    """A screen of text: the questions, two answers each with their intervals, and how to go on.
+
+    width: of a line.
+    """
+    room = min(width or WIDTH, WIDTH)
+    headlines = {
+        question: headline(Ask(question, REQUESTS[question]()).plan(), Setting(), ANSWERS_EACH)
+        for question in ASKED
+    }
+    rows = {question: [row[:3] for row in answer_rows(h)] for question, h in headlines.items()}
+    widest = [max(len(row[i]) for found in rows.values() for row in found) for i in range(3)]
+    lines = wrapped(
+        "Six questions before anything is paid for; every number has a source and a 90% interval.",
+        room,
+    )
     for question, asked in ASKED.items():
-        plan = Ask(question, REQUESTS[question]()).plan()
-        found = headline(plan, Setting(), ANSWERS_EACH)
-        titles[len(rows)] = f"{asked}  archipel plan {question}"
-        rows += [row[:3] for row in answer_rows(found)]
-        verdicts[len(rows) - 1] = found["verdict"]
-    lines = [
-        "Six questions before anything is paid for; every number has a source and a 90% interval."
-    ]
-    for index, line in enumerate(lined_up(("", "", ""), rows)):
-        lines += ["", titles[index]] if index in titles else []
-        lines.append(f"  {line}")
-        lines += wrapped(verdicts.get(index, ""), WIDTH, "  → ", "    ")
-    return "\n".join([*lines, "", *_how_to_go_on()])
+        lines += ["", *wrapped(f"{asked}  archipel plan {question}", room)]
+        level = [
+            [cell.ljust(wide) for cell, wide in zip(row, widest, strict=True)]
+            for row in rows[question]
+        ]
+        lines += indented(lined_up(("", "", ""), level, inside(room)))
+        lines += wrapped(headlines[question]["verdict"], room, "  → ", "    ")
+    return "\n".join([*lines, "", *_how_to_go_on(width)])
 
 
-def _how_to_go_on() -> list[str]:
-    return [
-        "archipel plan train --budget '50k USD' --plot train.png    a picture",
-        "archipel plan lab --explain lab.cost_per_hour              where a number comes from",
-        "archipel plan report --out report.html                     all of it on one page",
+def _how_to_go_on(width: int | None) -> list[str]:
+    rows = [
+        ("archipel plan train --budget '50k USD' --plot train.png", "a picture"),
+        ("archipel plan lab --explain lab.cost_per_hour", "where a number comes from"),
+        ("archipel plan report --out report.html", "all of it on one page"),
     ]
+    return lined_up(("", ""), rows, width)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from archipel.planning.entries import Entry
+from archipel.planning.layout import indented, inside, lined_up, wrapped
 from archipel.planning.mistakes import nearest
 from archipel.planning.tables import Shelf
-from archipel.planning.wording import lined_up, range_text
+from archipel.planning.wording import range_text
 
 MOST_LINES = 400
 
@@ -32,20 +33,21 @@ def groups(of: Shelf) -> dict[str, int]:
     return counted
 
 
-def groups_text(of: Shelf) -> str:
-    """What can be listed."""
+def groups_text(of: Shelf, width: int | None = None) -> str:
+    """What can be listed. width: of a line."""
     rows = [(name, str(count)) for name, count in sorted(groups(of).items())]
-    body = "\n".join(f"  {line}" for line in lined_up(("group", "constants"), rows))
-    return f"{body}\n\narchipel plan constants GROUP lists one, with every vintage and its source"
+    body = indented(lined_up(("group", "constants"), rows, inside(width)))
+    how = "archipel plan constants GROUP lists one, with every vintage and its source"
+    return "\n".join([*body, "", *wrapped(how, width)])
 
 
-def constants_text(rows: list[dict[str, Any]]) -> str:
-    """The list for a terminal."""
+def constants_text(rows: list[dict[str, Any]], width: int | None = None) -> str:
+    """The list for a terminal. width: of a line."""
     shown = [
         (row["name"], row["vintage"], range_text(row), row["kind"], row["source"])
         for row in rows[:MOST_LINES]
     ]
-    lines = lined_up(("constant", "vintage", "value", "grade", "source"), shown)
+    lines = lined_up(("constant", "vintage", "value", "grade", "source"), shown, width)
     more = [f"... and {len(rows) - MOST_LINES} more"] if len(rows) > MOST_LINES else []
     return "\n".join([*lines, *more])
 

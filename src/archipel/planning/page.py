@@ -71,6 +71,7 @@ def _section(data: dict[str, Any], place: int) -> dict[str, Any]:
         "command": _command(data["ask"]),
         "setting": data["setting"],
         "answers": answer_rows(data),
+        "doubtful": _doubtful(data),
         "pictures": _pictures(data, f"p{place}"),
         "matters": _matters(data),
         "tables": [_table(table) for table in data["tables"]],
@@ -139,6 +140,12 @@ def _matters(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         ends = " … ".join(amount_text(swing[end], unit, 3) for end in ("at_low", "at_high"))
         rows.append((given["about"] or swing["input"], range_text(given), ends, given["kind"]))
     return rows
+
+
+def _doubtful(data: dict[str, Any]) -> str:
+    """The input that moves the first answer most, and how far: what a reader should ask about first."""
+    moved = _matters(data)[:1]
+    return f"{moved[0][0]}: {moved[0][2]} ({moved[0][3]})" if moved else ""
 
 
 def _table(table: Mapping[str, Any]) -> dict[str, Any]:

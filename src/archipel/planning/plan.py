@@ -47,6 +47,8 @@ class Lines:
     log_y: bool = False
     mark_x: tuple[tuple[float, str], ...] = ()
     """Vertical lines: where something happens, and its name."""
+    rows: tuple[str, ...] = ()
+    """Names of the heights 1, 2, 3 ..., from above: points by name instead of by number."""
 
 
 @dataclass(frozen=True)

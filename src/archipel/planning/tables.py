@@ -14,10 +14,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from archipel.planning.entries import Entry, check_range, entry, rows
+from archipel.planning.entries import Entry, check_range, entry, rows, stated_as_printed
 from archipel.planning.mistakes import CannotPlan, nearest
 from archipel.planning.quantity import Quantity, Source, Stated, stated
-from archipel.planning.units import amount, compatible, factor, unit
+from archipel.planning.units import compatible, factor, unit
 
 MAX_TABLE_BYTES = 1024 * 1024
 """A person's own table: some thousand constants."""
@@ -141,9 +141,9 @@ class Shelf:
                 f"--set: got {text!r}, expected NAME=AMOUNT, e.g. power.pue.colocation=1.1"
             )
         old = self.entry(name)
-        value = amount(written, old.unit, f"--set {name}")
         source = Source("you", f"given by you (--set {name})")
-        self.put(Entry(name, old.unit, Stated(value, "assumed", source), old.about))
+        figure = stated_as_printed(written, old.unit, f"--set {name}", source)
+        self.put(Entry(name, old.unit, figure, old.about))
 
     def _in_time(self, entry: Entry) -> bool:
         return not self.ahead(entry.figure)

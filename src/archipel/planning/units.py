@@ -39,6 +39,14 @@ _SPELLED = re.compile(
     r"(?:\s|[A-Za-z%][A-Za-z0-9_%]*|\*\*\s?-?[0-9](?![0-9])|\^\s?-?[0-9](?![0-9])|[*/()·]|1(?=\s*/))*"
 )
 """Names, products, quotients, brackets and one-digit powers: no arithmetic that could run away."""
+_SAID = (
+    (re.compile(r"^\s*per\s+"), "1/"),
+    (re.compile(r"\s+per\s+"), "/"),
+    (re.compile(r"\s+each\s*$"), "/accelerator"),
+    (re.compile(r"\b([A-Za-z]+)-([A-Za-z]+)\b"), r"(\1*\2)"),
+)
+"""What people, and plans, say instead of a formula: `per day`, `TB/s each`, `USD/accelerator-hour`."""
+_EUROS = re.compile(r"€|\bEUR\b")
 
 
 @functools.cache
@@ -57,9 +65,12 @@ def unit(text: str) -> Unit:
     Raises:
         UnitMismatch: no such unit.
     """
-    if len(text) > MAX_AMOUNT_CHARS or not _SPELLED.fullmatch(text if text.strip() != "1" else ""):
+    spelled = text if len(text) <= MAX_AMOUNT_CHARS else "?"
+    for said, formal in _SAID:
+        spelled = said.sub(formal, spelled)
+    if not _SPELLED.fullmatch(spelled if spelled.strip() != "1" else ""):
         raise UnitMismatch(f"unknown unit {text[:MAX_AMOUNT_CHARS]!r}; {_UNITS_ARE}")
-    spelled = text.replace("^", "**").replace("·", "*")
+    spelled = spelled.replace("^", "**").replace("·", "*")
     try:
         return registry().parse_units("" if text.strip() == "1" else spelled)
     except Exception as error:  # noqa: BLE001  # pint raises its own, the tokenizer's and ValueError
@@ -126,6 +137,27 @@ def amount(text: str, expected: str, what: str) -> float:
     return number * scale
 
 
+def in_dollars(text: str, dollars_per_euro: float) -> str:
+    """The same amount in USD if it was written in euros: "50k EUR", "€2/h", "EUR 3,000"; else as it came.
+
+    Only of the currency that is counted, not of one that something is counted by.
+    """
+    counted, slash, rest = text.partition("/")
+    left, times = _EUROS.subn("", counted)
+    found = _NUMBER.match(left) if len(text) <= MAX_AMOUNT_CHARS else None
+    if times != 1 or found is None or not found["whole"] or _EUROS.search(rest):
+        return text
+    digits = f"{found['sign']}{found['whole'].replace(',', '')}{found['rest']}"
+    return f"{float(digits) * dollars_per_euro:.10g}{found['unit']} USD{slash}{rest}"
+
+
+def with_number(text: str, number: str) -> str:
+    """An amount with another number in the place of its own: the unit and its scale stay."""
+    return re.sub(
+        r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|[-+]?\.[0-9]+", number, text, count=1
+    )
+
+
 def positive(text: str, expected: str, what: str) -> float:
     """An amount above nothing.
 
@@ -187,6 +219,7 @@ def shortened(text: str) -> str:
 _EXAMPLES = {
     "USD": "money such as 50k USD or $50,000",
     "FLOP": "compute such as 1e24 FLOP",
+    "USD/(accelerator*h)": "a price such as $2.95/accelerator-hour",
     "W": "power such as 5 kW",
     "h": "time such as 30 days",
     "day": "time such as 30 days",

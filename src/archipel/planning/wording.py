@@ -2,11 +2,11 @@
 
 import math
 import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from archipel.planning.layout import indented, inside, lined_up, wrapped
 from archipel.planning.quantity import Quantity, Source, Stated, named_parents
 from archipel.planning.sampling import Draws
 from archipel.planning.units import spell
@@ -15,10 +15,9 @@ _SCALES = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
 _SPOKEN = {
     "accelerator·h": "accelerator-hours",
     "/accelerator/h": "/accelerator-hour",
+    "/(accelerator*h)": "/accelerator-hour",
     "/accelerator/s": "/s each",
 }
-WIDTH = 110
-"""Characters of a line of prose."""
 _TIMES = ("yr", "d", "h", "s", "min", "month")
 _COUNTED = (
     "token", "param", "accelerator", "server", "site", "person", "rollout", "step", "accelerator·h", ""
@@ -91,47 +90,34 @@ def uncertain(row: dict[str, Any]) -> bool:
     return bool(abs(row["high"] - row["low"]) > 1e-9 * max(abs(row["high"]), abs(row["low"])))
 
 
-def lined_up(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Text columns, left-aligned, two spaces apart, headed when the columns have names."""
-    body = [list(row) for row in rows]
-    everything = [list(columns), *body] if any(columns) else body
-    if not everything:
-        return []
-    widths = [max(len(row[i]) for row in everything) for i in range(len(everything[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in everything
-    ]
-
-
-def table_lines(table: dict[str, Any]) -> list[str]:
+def table_lines(table: dict[str, Any], width: int | None = None) -> list[str]:
     """One table of a plan as text."""
     rows = [[c if isinstance(c, str) else range_text(c) for c in row] for row in table["rows"]]
-    return [table["title"], *(f"  {line}" for line in lined_up(table["columns"], rows))]
+    lines = lined_up(table["columns"], rows, inside(width))
+    return [*wrapped(table["title"], width), *indented(lines)]
 
 
-def plan_text(data: dict[str, Any], *, brief: bool = False) -> str:
-    """The whole plan for a terminal; `brief` leaves out the secondary tables."""
-    lines = [data["title"], *(f"! {notice}" for notice in data["notices"]), ""]
-    lines += _answer_lines(data)
+def plan_text(data: dict[str, Any], *, brief: bool = False, width: int | None = None) -> str:
+    """The whole plan, its verdict first; `brief` leaves out the secondary tables. width: of a line."""
+    lines = wrapped(data["title"], width)
+    lines += wrapped(data["verdict"], width)
+    for notice in data["notices"]:
+        lines += wrapped(notice, width, "! ", "  ")
+    lines += ["", *_answer_lines(data, width)]
     for table in data["tables"][:1] if brief else data["tables"]:
-        lines += ["", *table_lines(table)]
-    lines += _matter_lines(data)
+        lines += ["", *table_lines(table, width)]
+    lines += _matter_lines(data, width)
     if data["remarks"] and not brief:
-        remarks = [
-            line for each in data["remarks"] for line in wrapped(each, WIDTH, "  - ", "    ")
-        ]
-        lines += ["", "Remarks", *remarks]
+        lines += ["", "Remarks", *_listed(data["remarks"], width)]
     if data["disagreements"] and not brief:
-        lines += ["", "Where sources disagree", *_disagreement_lines(data["disagreements"])]
-    if data["verdict"]:
-        lines += ["", *wrapped(data["verdict"])]
+        said = _disagreements(data["disagreements"])
+        lines += ["", "Where sources disagree", *_listed(said, width)]
     return "\n".join(lines)
 
 
-def wrapped(text: str, width: int = WIDTH, first: str = "", then: str = "") -> list[str]:
-    """A sentence over as many lines as it needs; none if it is empty."""
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=then)
+def _listed(sentences: Sequence[str], width: int | None) -> list[str]:
+    """Each as an item."""
+    return [line for each in sentences for line in wrapped(each, width, "  - ", "    ")]
 
 
 def answer_rows(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -145,12 +131,12 @@ def answer_rows(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def _answer_lines(data: dict[str, Any]) -> list[str]:
+def _answer_lines(data: dict[str, Any], width: int | None) -> list[str]:
     heads = ("", "", "90% interval", "--explain")
-    return [f"  {line}" for line in lined_up(heads, answer_rows(data))]
+    return indented(lined_up(heads, answer_rows(data), inside(width)))
 
 
-def _matter_lines(data: dict[str, Any]) -> list[str]:
+def _matter_lines(data: dict[str, Any], width: int | None) -> list[str]:
     if not data["answers"] or not data["matters"][data["answers"][0]]:
         return []
     first = data["answers"][0]
@@ -161,11 +147,11 @@ def _matter_lines(data: dict[str, Any]) -> list[str]:
         ends = [amount_text(swing[end], answer["unit"], 3) for end in ("at_low", "at_high")]
         rows.append((swing["input"], range_text(given), " … ".join(ends), given["kind"]))
     heads = ("input", "its interval", answer["about"] or first, "grade")
-    return ["", "What matters most", *(f"  {line}" for line in lined_up(heads, rows))]
+    return ["", "What matters most", *indented(lined_up(heads, rows, inside(width)))]
 
 
-def _disagreement_lines(found: Sequence[dict[str, Any]]) -> list[str]:
-    lines = []
+def _disagreements(found: Sequence[dict[str, Any]]) -> list[str]:
+    said = []
     for row in found:
         others = "; ".join(
             f"{amount_text(other['value'], row['unit'])} ({other['key']}"
@@ -173,34 +159,40 @@ def _disagreement_lines(found: Sequence[dict[str, Any]]) -> list[str]:
             for other in row["others"]
         )
         used = amount_text(row["used"], row["unit"])
-        lines.append(f"  - {row['name']}: {used} ({row['key']}); also {others}")
-    return lines
+        said.append(f"{row['name']}: {used} ({row['key']}); also {others}")
+    return said
 
 
-def explained(of: Quantity, draws: Draws) -> str:
+def explained(of: Quantity, draws: Draws, width: int | None = None) -> str:
     """The derivation tree, each quantity with its formula or source key, then the sources in full."""
     lines: list[str] = []
     seen: set[int] = set()
     sources: dict[str, Source] = {}
 
+    def say(text: str, lead: str, below: str) -> None:
+        lines.extend([lead + text] if width is None else wrapped(text, width, lead, below))
+
     def show(quantity: Quantity, lead: str, below: str) -> None:
         found = draws.estimate(quantity)
         row = {"value": found.value, "low": found.low, "high": found.high}
         head = f"{quantity.name} = {range_text(row | {'unit': spell(quantity.unit)})}"
-        parents = named_parents(quantity)
+        parents, deeper = named_parents(quantity), f"{below}    "
         if id(quantity) in seen and parents:
-            lines.append(f"{lead}{head}  (shown above)")
+            say(f"{head}  (shown above)", lead, deeper)
             return
         seen.add(id(quantity))
-        lines.append(f"{lead}{head}")
-        lines.extend(f"{below}    {line}" for line in _reason(quantity, sources))
+        say(head, lead, deeper)
+        for reason in _reason(quantity, sources):
+            say(reason, deeper, deeper)
         for index, parent in enumerate(parents):
             last = index == len(parents) - 1
             show(parent, below + ("└── " if last else "├── "), below + ("    " if last else "│   "))
 
     show(of, "", "")
-    cited = [f"  {key}: {_citation(source)}" for key, source in sorted(sources.items())]
-    return "\n".join([*lines, *(["Sources", *cited] if cited else [])])
+    lines += ["Sources"] if sources else []
+    for key, source in sorted(sources.items()):
+        say(f"{key}: {_citation(source)}", "  ", "    ")
+    return "\n".join(lines)
 
 
 def _reason(quantity: Quantity, sources: dict[str, Source]) -> list[str]:

@@ -4,7 +4,7 @@ Parts: `Examination` and `examine` (a policy in an engine), `judge` (a model dir
 run). Law: `dev` is for curves; `test` stays untouched until a run is over.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from archipel.engine.engine import Engine, LocalEngine, Request
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
+from archipel.plurals import counted
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
@@ -123,19 +124,33 @@ def examine_version(
     return examine(engine, examination, tasks, version, samples, progress)
 
 
-def judge(model: Path, recipe: Recipe, secret: bytes | None, trial: Trial) -> Judgement:
+def _unsaid(_: str) -> None:
+    """Nobody listens."""
+
+
+def judge(
+    model: Path,
+    recipe: Recipe,
+    secret: bytes | None,
+    trial: Trial,
+    on_part: Callable[[str], None] = _unsaid,
+) -> Judgement:
     """Score the directory `model` against the environment that `secret` defines.
+
+    on_part: is told what comes next.
 
     Raises:
         NothingGraded: not one answer could be graded, so there is no score.
     """
     with _seated(model, recipe, secret) as (engine, examination):
         tasks = evaluation_tasks(examination.environment, trial.split, trial.num_tasks)
+        on_part(f"answering {counted(len(tasks), f'{trial.split} task')}")
         greedy = examine(engine, examination, tasks, 0, 0)
         _require_some_graded(examination, len(tasks))
         sampled = None
         if trial.samples_per_task:
             few = tasks[: trial.num_sampled_tasks]
+            on_part(f"answering {len(few)} of them {counted(trial.samples_per_task, 'time')} each")
             sampled = examine(engine, examination, few, 0, trial.samples_per_task)
         return Judgement(greedy, sampled, dict(examination.grader.faults))
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from archipel import plurals
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import LabState, Lease, Phase, Run
 from archipel.lab.waits import Sight, absent_trainer, leased, nobody
@@ -237,7 +238,8 @@ def _rollout_waits(sight: Sight, run: Run) -> list[Wait]:
 
 
 def _many(groups: Collection[int]) -> str:
-    return f"{len(groups)} group{'s' * (len(groups) > 1)} of the next batch {'are' if len(groups) > 1 else 'is'}"
+    verb = "is" if len(groups) == 1 else "are"
+    return f"{plurals.counted(len(groups), 'group')} of the next batch {verb}"
 
 
 def _rollouts(state: LabState, run: Run) -> list[Lease]:

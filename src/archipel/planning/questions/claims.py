@@ -149,28 +149,27 @@ def _as_claimed(claims: Sequence[Claim]) -> tuple[Table, ...]:
 
 
 def _every_reading(claims: Sequence[Claim]) -> Lines:
-    """One point for each reading, one place for each claim, on one logarithmic axis."""
-    numbers = range(1, len(claims) + 1)
+    """One point for each reading, one row for each claim, on one logarithmic axis."""
     points: dict[str, list[tuple[float, float]]] = {rule.HOLDS: [], rule.FAILS: [], rule.OPEN: []}
-    for place, each in zip(numbers, claims, strict=True):
+    for row, each in enumerate(claims, 1):
         for reading in each.readings:
-            height = Draws().centre(reading.ratio)
-            if 0 < height < np.inf:
-                points[reading.verdict].append((float(place), height))
+            ratio = Draws().centre(reading.ratio)
+            if 0 < ratio < np.inf:
+                points[reading.verdict].append((ratio, float(row)))
     series = [
         Series(name, [x for x, _ in found], [y for _, y in found], style="points")
         for name, found in points.items()
         if found
     ]
-    ends = [0.5, len(claims) + 0.5]
-    as_claimed = Series("as claimed", ends, [1.0, 1.0], style="dashed")
-    names = tuple((float(place), each.slug) for place, each in zip(numbers, claims, strict=True))
     return Lines(
         "Every reading of every claim",
-        "claims, in the order of the table",
-        "computed over claimed", (*series, as_claimed),
-        log_y=True, mark_x=names,
-    )  # fmt: skip
+        "computed over claimed",
+        "",
+        tuple(series),
+        log_x=True,
+        mark_x=((1.0, "as claimed"),),
+        rows=tuple(each.slug for each in claims),
+    )
 
 
 def _charts(claims: Sequence[Claim], *, full: bool) -> tuple[Chart, ...]:

@@ -73,8 +73,8 @@ def plan(request: MeekRequest, shelf: Shelf) -> Plan:
 def _title(of: Race) -> str:
     centre = Draws(0, 1).centre
     return (
-        f"{centre(of.budget):,.0f} USD of training against a frontier that spends "
-        f"{centre(of.spend):,.0f} USD"
+        f"{amount_text(centre(of.budget), 'USD')} of training against a frontier that spends "
+        f"{amount_text(centre(of.spend), 'USD')}"
     )
 
 

@@ -22,6 +22,7 @@ from archipel.planning.questions.meek_race import (
     starting_loss,
 )
 from archipel.planning.sampling import Draws
+from archipel.planning.wording import amount_text
 
 READINGS = ("1e17", "1e20")
 """What the paper's summaries print for 1,000 USD, read as compute and as compute per dollar."""
@@ -203,7 +204,7 @@ def chart(of: Race, laws: Sequence[Equal]) -> Lines:
     marks.append((float(now), "today's spending ratio"))
     c0 = draws.centre(of.c0)
     return Lines(
-        f"Loss gap after equal budgets of {c0:.2g} FLOP",
+        f"Loss gap after equal budgets of {amount_text(c0, 'FLOP')}",
         "years since both spent the same",
         "nat per token",
         tuple(series),

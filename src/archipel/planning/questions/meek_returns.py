@@ -18,6 +18,7 @@ from archipel.planning.questions.meek_race import Race
 from archipel.planning.questions.meek_scores import score_inputs
 from archipel.planning.requests.meek import MeekRequest
 from archipel.planning.sampling import Draws
+from archipel.planning.wording import amount_text
 
 DECADES = (22, 23, 24, 25, 26)
 SEARCH = np.logspace(19, 32, 131)
@@ -255,7 +256,7 @@ def _check_stop(of: Race, price: Quantity, stop: Quantity, by_points: bool) -> N
         raise Impossible(_too_little(of, price))
     if by_points and at >= SEARCH[-1]:
         raise Impossible(
-            f"--value: at this worth every doubling up to {SEARCH[-1]:.0e} FLOP pays; give less, "
+            f"--value: at this worth every doubling up to {amount_text(SEARCH[-1], 'FLOP')} pays; give less, "
             "e.g. 10M USD a point"
         )
 

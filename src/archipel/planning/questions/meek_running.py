@@ -17,6 +17,7 @@ from archipel.planning.questions.meek_race import Race, gap_after
 from archipel.planning.questions.meek_today import Today
 from archipel.planning.questions.train_fit import best_params
 from archipel.planning.sampling import Draws
+from archipel.planning.wording import amount_text
 
 FALLS = (
     ("as published, 9 a year", "cottier", "frontier.meek.inference_growth"),
@@ -148,7 +149,7 @@ def chart(of: Race, run: Running) -> Lines:
         series.append(Series(label, tuple(years), tuple(grown)))
     price = draws.centre(of.shelf["frontier.meek.inference_price"])
     return Lines(
-        f"Size that {price:.0e} USD per token runs",
+        f"Size of the models that run at {amount_text(price * 1e6, 'USD')} for a million tokens",
         "years from today",
         "effective parameters",
         tuple(series),

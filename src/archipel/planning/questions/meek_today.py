@@ -143,7 +143,7 @@ def _gap_chart(of: Race) -> Lines:
     alike = [(q, "1") for q in (of.start, of.law.exponent, of.shared, of.own, of.lead)]
     lines = (
         _band("progress alike at every scale", years, frontier.loss_gap, alike, draws),
-        _band("progress by scale (2511.21622)", years, scaled_gap, scaled_inputs(of), draws),
+        _band("progress by scale (arXiv 2511.21622)", years, scaled_gap, scaled_inputs(of), draws),
     )
     threshold = draws.centre(of.threshold)
     flat = Series("no longer matters", (0.0, of.years), (threshold, threshold), style="dashed")

@@ -18,6 +18,7 @@ from archipel.planning.questions.train_fit import FitQ, Repeats
 from archipel.planning.questions.train_fleet import centre
 from archipel.planning.tables import Shelf
 from archipel.planning.units import spell
+from archipel.planning.wording import amount_text
 
 Model = tuple[Quantity, Quantity]
 """Active parameters, and the dense parameters that learn as much."""
@@ -258,7 +259,7 @@ def _check(
     if tokens < 1 and asked.served is not None:
         serving = inference_aware.INFERENCE * params * centre(asked.served)
         raise Impossible(
-            f"--inference-tokens: serving alone takes {serving:.3g} FLOP, more than the budget; "
+            f"--inference-tokens: serving alone takes {amount_text(serving, 'FLOP')}, more than the budget; "
             "raise --budget, or lower --params or --inference-tokens"
         )
 
@@ -266,6 +267,6 @@ def _check(
 def _as_budget(smallest: float, asked: Asked, flop: Quantity | None) -> str:
     """A compute in the words of the budget that was given."""
     if flop is None or asked.budget is None or asked.budget_kind == "flop":
-        return f"{smallest:.2g} FLOP"
+        return amount_text(smallest, "FLOP", 2)
     amount = smallest / centre(flop) * centre(asked.budget)
-    return f"{amount:.2g} {spell(asked.budget.unit)}"
+    return amount_text(amount, spell(asked.budget.unit), 2)
