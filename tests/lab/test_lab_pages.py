@@ -49,6 +49,7 @@ STATUS = {
     "NotFinite": 422,
     "WrongLabel": 422,
     "WrongPolicy": 422,
+    "WrongContract": 422,
     "MissingBlob": 422,
     "WrongDigest": 422,
     "Refused": 400,

@@ -14,7 +14,7 @@ from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.presence import is_gone
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
-from archipel.lab.state import LabState, Lease, Node, Phase, Run
+from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
 from archipel.lab.waits import ACTIVE_MS
 from archipel.records.kinds import Spec
 from archipel.records.statements import (
@@ -32,7 +32,7 @@ FAILURES = ("expired", "returned")
 """Ways in which a lease ends that say something of who held it."""
 
 Crowds = Mapping[str, Crowd]
-"""Kind of work -> the nodes that do it."""
+"""`ability` -> the nodes that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,11 @@ class Opportunity:
 
     run: Run
     rules: Rules
+
+    @property
+    def ability(self) -> str:
+        """What a node must be able to do."""
+        return ability(self.rules.name, self.rules.contract(self.run))
 
 
 def expired_leases(state: LabState, works: Iterable[str], now_ms: int) -> list[LeaseExpired]:
@@ -88,9 +93,12 @@ def _hands_out(run: Run) -> bool:
 
 def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bool:
     """Whether this node could be given such work at all."""
-    name = opportunity.rules.name
-    return name in kinds and (
-        not opportunity.rules.words.trusted or node.did in opportunity.run.opened.trusted
+    run, rules = opportunity.run, opportunity.rules
+    contract = rules.contract(run)
+    return (
+        rules.name in kinds
+        and (contract is None or contract in node.contracts)
+        and (not rules.words.trusted or node.did in run.opened.trusted)
     )
 
 
@@ -182,7 +190,7 @@ def _offers(
 ) -> Iterator[tuple[Opportunity, Spec]]:
     for opportunity in _willing(node, found):
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
-            crowd = crowds.get(opportunity.rules.name, NOBODY)
+            crowd = crowds.get(opportunity.ability, NOBODY)
             asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms))
             spec = opportunity.rules.offer(asking)
             if spec is not None:
@@ -222,13 +230,26 @@ def _most_leases(node: Node) -> int:
 
 
 def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
-    """How fast the active nodes are together, by kind of work. Looks at every node."""
-    active: dict[str, list[Node]] = {}
+    """How fast the active nodes are together, by what they can. Looks at every node."""
+    wanted, active = _contracts(state), dict[str, list[Node]]()
     for node in state.nodes.values():
         if _is_active(node, now_ms):
-            for kind in set(node.capabilities.kinds):
-                active.setdefault(kind, []).append(node)
-    return {kind: _crowd(nodes, kind) for kind, nodes in active.items()}
+            contracts = wanted.intersection(node.contracts)
+            for word in abilities(set(node.capabilities.kinds), contracts):
+                active.setdefault(word, []).append(node)
+    return {word: _crowd(nodes, word.partition(" ")[0]) for word, nodes in active.items()}
+
+
+def _contracts(state: LabState) -> set[str]:
+    """What the runs that are not over ask for."""
+    live = [state.runs[name] for name in state.live]
+    found = {
+        rules.contract(run)
+        for run in live
+        for rules in RULES
+        if rules.programme in (None, run.opened.pace.programme)
+    }
+    return {contract for contract in found if contract is not None}
 
 
 def _is_active(node: Node, now_ms: int) -> bool:

@@ -70,7 +70,9 @@ class Leasing:
             older.granted.set_result(None)
         self._asked[request.author] = request.seq
         self.asked_ms[request.author] = self._clock_ms()
-        return Waiter(request, asyncio.get_running_loop().create_future())
+        node = self._committer.ahead.nodes.get(request.author)
+        contracts = () if node is None else node.contracts
+        return Waiter(request, asyncio.get_running_loop().create_future(), contracts)
 
     async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         """The grant, once there is one and it is durable; None when the time is up.
@@ -128,11 +130,11 @@ class Leasing:
             return
         found, is_going_on = opportunities(self._committer.ahead), True
         while found and is_going_on:
-            kinds, is_going_on = {each.rules.name for each in found}, False
+            wanted, is_going_on = {each.ability for each in found}, False
             for waiter in self._candidates(found):
                 if self._grant(waiter, found):
                     found, is_going_on = opportunities(self._committer.ahead), True
-                    if {each.rules.name for each in found} != kinds:
+                    if {each.ability for each in found} != wanted:
                         break
                 elif not has_room(self._committer.ahead, waiter.request.author):
                     self._waiting.set_aside(waiter)
@@ -167,7 +169,7 @@ class Leasing:
         trusted = [each.run.opened.trusted for each in found if each.rules.words.trusted]
         named = map(self._waiting.of, dict.fromkeys(chain.from_iterable(trusted)))
         yield from (waiter for waiter in named if waiter is not None)
-        free = {each.rules.name for each in found if not each.rules.words.trusted}
+        free = {each.ability for each in found if not each.rules.words.trusted}
         yield from self._waiting.able(free)
 
     def _grant(self, waiter: Waiter, found: Sequence[Opportunity]) -> bool:

@@ -85,6 +85,12 @@ class WrongPolicy(Refused):
     problem, status = "wrong-policy", 422
 
 
+class WrongContract(Refused):
+    """Sampled by another exact contract than the run's, or by one where it has none."""
+
+    problem, status = "wrong-contract", 422
+
+
 class MissingBlob(Refused):
     """The record names bytes that were never uploaded."""
 
@@ -167,3 +173,11 @@ class Busy(Refused):
 
     problem, status = "too-many-requests", 429
     headers = MappingProxyType({"Retry-After": str(RETRY_AFTER_S)})
+
+
+def require_contract(used: str | None, asked: str | None) -> None:
+    """Refuse an answer that was sampled by another exact contract than its run asks for."""
+    if used != asked:
+        raise WrongContract(
+            f"sampled by {used or 'no exact contract'}, the run asks for {asked or 'none'}"
+        )

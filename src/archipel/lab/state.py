@@ -12,7 +12,7 @@ what only its work needed is gone (`ProgrammeRules.closed`). With nothing due ei
 Law: a copy with one change costs the same at ten nodes and at ten thousand (`records.table`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -40,6 +40,17 @@ class Phase(Enum):
 
 
 OPEN_PHASES = (Phase.PREPARING, Phase.RUNNING)
+
+
+def ability(kind: str, contract: str | None) -> str:
+    """One word for a kind of work, or for that kind by an exact contract."""
+    return kind if contract is None else f"{kind} {contract}"
+
+
+def abilities(kinds: Iterable[str], contracts: Iterable[str]) -> frozenset[str]:
+    """Every `ability` of who does these kinds, by these contracts and without."""
+    kinds = tuple(kinds)
+    return frozenset(ability(kind, each) for each in (None, *contracts) for kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,11 @@ class Node:
         """How fast it is at this kind of work of this run."""
         known = (each for each in self.speeds if (each.kind, each.run) == (kind, run))
         return next(known, Speed(kind, run))
+
+    @property
+    def contracts(self) -> tuple[str, ...]:
+        """Exact contracts that it stated."""
+        return self.capabilities.exact or ()
 
     @property
     def works(self) -> int:

@@ -85,6 +85,7 @@ def node_view(
         engine=node.capabilities.engine,
         device=node.capabilities.device,
         batch_invariant=node.capabilities.batch_invariant,
+        exact=node.contracts,
         protections=node.capabilities.protections,
         groups=sum(tally.units for tally in tallies),
         tokens=sum(tally.tokens for tally in tallies),

@@ -1,7 +1,7 @@
 """Nodes that wait for work, in the order in which they came.
 
-They stand in one queue per set of kinds they do, so that a due update does not make the lab look at ten
-thousand nodes that only sample; whoever has no room for more work stands aside until one of its leases
+They stand in one queue per set of what they can (kinds of work, and by which exact contracts), so that a due
+update does not make the lab look at ten thousand nodes that only sample; whoever has no room for more work stands aside until one of its leases
 ends, and comes anew then.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from archipel.lab.entry import Entry
+from archipel.lab.state import abilities
 from archipel.records.statements import LeaseRequested
 
 LOOKED_AT_ONCE = 64
@@ -25,6 +26,13 @@ class Waiter:
     request: LeaseRequested
     granted: "asyncio.Future[Entry | None]"
     """Ends with the grant once it is durable; None when there is nothing and no more waiting."""
+    contracts: tuple[str, ...] = ()
+    """Exact contracts that its node stated."""
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        """What it may be given."""
+        return abilities(self.request.kinds, self.contracts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,9 @@ class Waiting:
         """A node's request."""
         return self._of.get(author)
 
-    def able(self, kinds: Collection[str]) -> Iterator[Waiter]:
-        """Who does any of these kinds and may have room, first come, first named, over all queues."""
-        queues = [queue for key, queue in self._queues.items() if not key.isdisjoint(kinds)]
+    def able(self, wanted: Collection[str]) -> Iterator[Waiter]:
+        """Who has any of these abilities and may have room, first come, first named, over all queues."""
+        queues = [queue for key, queue in self._queues.items() if not key.isdisjoint(wanted)]
         places = heapq.merge(*map(_in_order, queues), key=lambda place: place.number)
         for place in places:
             if self._of.get(place.waiter.request.author) is place.waiter:
@@ -103,14 +111,14 @@ class Waiting:
 
     def _stand(self, waiter: Waiter) -> None:
         self._num_came += 1
-        queue = self._queues.setdefault(frozenset(waiter.request.kinds), {})
+        queue = self._queues.setdefault(waiter.abilities, {})
         queue[waiter.request.author] = _Place(self._num_came, waiter)
 
     def _step_out(self, waiter: Waiter) -> None:
-        kinds = frozenset(waiter.request.kinds)
-        del self._queues[kinds][waiter.request.author]
-        if not self._queues[kinds]:
-            del self._queues[kinds]
+        key = waiter.abilities
+        del self._queues[key][waiter.request.author]
+        if not self._queues[key]:
+            del self._queues[key]
 
 
 def _in_order(queue: _Queue) -> Iterator[_Place]:

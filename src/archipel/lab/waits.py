@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archipel.lab import failures
-from archipel.lab.state import LabState, Lease, Node, Pause, Run, Trouble
+from archipel.lab.state import (
+    LabState,
+    Lease,
+    Node,
+    Pause,
+    Run,
+    Trouble,
+    abilities,
+    ability,
+)
 from archipel.plurals import counted
 from archipel.records.documents import Wait
 
@@ -26,12 +35,12 @@ class Sight:
 
     @cached_property
     def able(self) -> Counter[str]:
-        """Kind of work -> nodes that are here, do it, and were heard of lately or hold work."""
+        """`ability` -> nodes that are here, have it, and were heard of lately or hold work."""
         return Counter(
-            kind
+            word
             for node in self.state.nodes.values()
             if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS)
-            for kind in set(node.capabilities.kinds)
+            for word in abilities(set(node.capabilities.kinds), node.contracts)
         )
 
 
@@ -68,9 +77,9 @@ def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:
     )
 
 
-def nobody(sight: Sight, run: Run, what: str, kind: str) -> Wait:
-    """Work of a stranger's kind lies there, and nobody holds it."""
-    known, number = failures.trouble(run, kind), sight.able[kind]
+def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -> Wait:
+    """Work of a stranger's kind lies there, by an exact contract perhaps, and nobody holds it."""
+    known, number = failures.trouble(run, kind), sight.able[ability(kind, contract)]
     if known is not None:
         rest = [node for node in _present(sight, known.nodes) if _rests(sight, node, run, kind)]
         number -= len(rest)
@@ -81,10 +90,26 @@ def nobody(sight: Sight, run: Run, what: str, kind: str) -> Wait:
         f"{counted(number, 'node was', 'nodes were')} heard of in the last minute; "
         f"{'they are' if number > 1 else 'it is'} asked next"
         if number
-        else "no node is at work: run `archipel node join LAB_URL` on any machine"
+        else _calling(sight.able[kind], contract)
     )
     owner = "the lab" if number else "nobody"
     return Wait(run=run.name, waiting_for=what + before, owner=owner, left_s=None, advice=advice)
+
+
+def _calling(others: int, contract: str | None) -> str:
+    """For a node; `others` are at work and cannot do what the run asks for."""
+    join = "run `archipel node join LAB_URL`"
+    if contract is None or not others:
+        return f"no node is at work: {join} on any machine"
+    said = (
+        "1 node is at work, but did not state"
+        if others == 1
+        else (f"{others} nodes are at work, but none stated")
+    )
+    return (
+        f"{said} that it can do {contract}, which this run asks for: {join} with the engine archipel; "
+        "a node says at its start what it cannot do, and why"
+    )
 
 
 def absent_trainer(sight: Sight, run: Run, what: str, kind: str) -> Wait:

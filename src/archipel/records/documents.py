@@ -197,6 +197,8 @@ class NodeView(Document):
     engine: str
     device: str
     batch_invariant: bool
+    exact: tuple[str, ...] = ()
+    """Exact contracts that it stated."""
     protections: tuple[str, ...]
     groups: int
     """Units of work accepted, of every kind."""

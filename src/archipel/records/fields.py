@@ -1,8 +1,16 @@
 """The shapes that record fields may take; every bound on what a stranger may say has its name here."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+)
 
 MAX_RECORD_BYTES = 47_000
 """No statement is larger: in its envelope it fits a tile bundle's 16-bit length (C2SP tlog-tiles)."""
@@ -56,6 +64,31 @@ class Closed(BaseModel):
     """Frozen, strict and closed: no coercion, no unknown field."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Sparing(Closed):
+    """Of the fields that need not be given, those that are None are not written: what was written before there
+    was such a field has the same bytes as ever. Each is marked `LeftOut`.
+    """
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields, written = type(self).model_fields, as_usual(self)
+        return {
+            name: value
+            for name, value in written.items()
+            if value is not None or fields[name].is_required()
+        }
+
+
+def _never_null(value: Any, info: ValidationInfo) -> Any:
+    if value is None and info.mode == "json":
+        raise ValueError("leave it out instead of writing null")
+    return value
+
+
+LeftOut = BeforeValidator(_never_null)
+"""None is not written, and null is not read: one value, one encoding."""
 
 
 class BlobRef(Closed):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
+from archipel.records.exact import CONTRACTS, VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_form import (
     RecipeForm,
@@ -96,11 +97,31 @@ class SamplingSection(Section):
     temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
     """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
     exactly the distribution that the trainer scores with."""
+    engine: Literal["any", "exact"] = "any"
+    """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
+    anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked."""
+    variant: VariantName | None = None
+    """Of the exact contract, the cheapest first: which one a model needs, `archipel exact check` says. Required
+    with `engine = "exact"`, and given with it alone."""
 
     @field_validator("temperature")
     @classmethod
     def _as_it_travels(cls, value: float) -> float:
         return round(value * MICRO) / MICRO
+
+    @model_validator(mode="after")
+    def _variant_of_exact(self) -> Self:
+        if (self.engine == "exact") != (self.variant is not None):
+            raise ValueError(
+                f'engine = "{self.engine}" with variant = {self.variant or "none"}; expected engine = "exact" '
+                f"with one of {', '.join(CONTRACTS)}, or neither"
+            )
+        return self
+
+    @property
+    def contract(self) -> str | None:
+        """The exact contract that is sampled by; None: any engine may."""
+        return None if self.variant is None else CONTRACTS[self.variant]
 
 
 class EvaluationSection(Section):
@@ -163,7 +184,9 @@ class Recipe(RecipeForm):
         return self
 
     def canonical_bytes(self) -> bytes:
-        """The recipe with every default filled in (but for a `prompt` that says nothing), as canonical JSON."""
+        """The recipe with every default filled in, as canonical JSON; but what older recipes do not have is left
+        out while it says nothing, so that they keep their digests.
+        """
         sections = self.model_dump(mode="json")
         parameters = {
             key: {"float": repr(value)} if isinstance(value, float) else value
@@ -171,8 +194,9 @@ class Recipe(RecipeForm):
         }
         sections["environment"]["parameters"] = parameters
         if self.prompt == PromptSection():
-            # Recipes older than this section keep their digests.
             del sections["prompt"]
+        if self.sampling.engine == "any":
+            del sections["sampling"]["engine"], sections["sampling"]["variant"]
         return canonical_json(without_floats(sections))
 
     @property

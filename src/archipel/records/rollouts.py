@@ -38,7 +38,7 @@ class NotFinite(BadPayload):
 
 
 class WrongLabel(BadPayload):
-    """The payload names another work or another policy than the one it is submitted for."""
+    """The payload names another work, policy or contract than it is submitted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class RolloutBounds:
     max_new_tokens: int
     vocab_size: int
     stop_tokens: tuple[int, ...]
+    exact: str | None = None
 
 
 def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
@@ -76,6 +77,7 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
         max_new_tokens=pace.max_new_tokens,
         vocab_size=pace.vocab_size,
         stop_tokens=pace.stop_tokens,
+        exact=pace.exact,
     )
 
 
@@ -85,9 +87,12 @@ def max_rollout_bytes(bounds: RolloutBounds) -> int:
     return num_rollouts * (bounds.max_new_tokens * 8 + 5) + 4096
 
 
-def pack_rollouts(groups: Sequence[Sequence[Rollout]], *, work: str, policy: str) -> bytes:
-    """Payload bytes for the groups of one work, in the order of its spec."""
+def pack_rollouts(
+    groups: Sequence[Sequence[Rollout]], *, work: str, policy: str, exact: str | None = None
+) -> bytes:
+    """Payload bytes for the groups of one work, in the order of its spec; `exact` is the contract, if any."""
     rollouts = [rollout for group in groups for rollout in group]
+    metadata = {"format": "archipel.rollouts.v1", "work": work, "policy": policy}
     return write_payload(
         Payload(
             tensors={
@@ -96,7 +101,7 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], *, work: str, policy: str
                 "lengths": array("i", [len(r.tokens) for r in rollouts]),
                 "finished": array("B", [int(r.finished) for r in rollouts]),
             },
-            metadata={"format": "archipel.rollouts.v1", "work": work, "policy": policy},
+            metadata=metadata if exact is None else metadata | {"exact": exact},
         )
     )
 
@@ -104,7 +109,7 @@ def pack_rollouts(groups: Sequence[Sequence[Rollout]], *, work: str, policy: str
 def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
     """Check a result against what was asked; returns how many tokens were sampled.
 
-    1 the payload is well formed  2 it names this work and this policy  3 counts and lengths fit
+    1 the payload is well formed  2 it names this work, policy and contract  3 counts and lengths fit
     4 tokens exist, log-probabilities are possible  5 every rollout ends where it must
     Not shown: that this policy gave these tokens these log-probabilities.
 
@@ -128,10 +133,13 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
     tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
     lengths, finished = payload.tensors["lengths"], payload.tensors["finished"]
     # 2
-    for key, asked in (("work", bounds.work), ("policy", bounds.policy)):
-        if payload.metadata.get(key) != asked:
-            got = payload.metadata.get(key, "nothing")
-            raise WrongLabel(f"payload names {key} {got!r:.90}, expected {asked!r}")
+    named = {"work": bounds.work, "policy": bounds.policy, "exact": bounds.exact}
+    for key, asked in named.items():
+        got = payload.metadata.get(key)
+        if got != asked:
+            raise WrongLabel(
+                f"payload names {key} {got or 'nothing'!r:.90}, expected {asked or 'nothing'!r}"
+            )
     # 3
     expected = bounds.num_groups * bounds.group_size
     if len(lengths) != expected or len(finished) != expected:

@@ -4,18 +4,12 @@ A statement names the lab it is meant for, its author and the author's sequence 
 be replayed here or at another lab. Its bytes are canonical JSON; `decode` accepts nothing else.
 """
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_serializer,
-)
+from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.exact import Contracts
 from archipel.records.fields import (
     MAX_FORGOTTEN,
     MAX_KINDS,
@@ -30,9 +24,11 @@ from archipel.records.fields import (
     Fault,
     FileName,
     KindName,
+    LeftOut,
     Millis,
     Reason,
     RunName,
+    Sparing,
     WorkId,
 )
 from archipel.records.kinds import Answer, Spec
@@ -102,7 +98,7 @@ class RunRetried(Statement):
 # --- nodes and leases ---------------------------------------------------------------------------
 
 
-class Capabilities(Closed):
+class Capabilities(Sparing):
     """What a node says of itself; believed only as a first guess."""
 
     kinds: Annotated[tuple[KindName, ...], Field(min_length=1, max_length=MAX_KINDS)]
@@ -115,6 +111,8 @@ class Capabilities(Closed):
     """The engine's self-test found rollouts bitwise independent of their batch."""
     protections: Annotated[tuple[Annotated[str, Field(max_length=32)], ...], Field(max_length=16)]
     """What confines the child process that runs work."""
+    exact: Annotated[Contracts | None, LeftOut] = None
+    """Exact contracts whose known vectors came out right here, bit for bit."""
 
 
 class NodeJoined(Statement):
@@ -161,29 +159,14 @@ class LeaseGranted(Statement):
     spec: Spec
 
 
-class LeaseReturned(Statement):
+class LeaseReturned(Statement, Sparing):
     """A node gives its lease back unfinished; the work returns to the pool at once."""
 
     kind: Literal["lease.returned"] = "lease.returned"
     work: WorkId
     reason: Reason
-    fault: Fault | None = None
-    """Whose fault that is, as far as the node can tell; None: nobody's, it was stopped, say. Not written
-    when it is None."""
-
-    @field_validator("fault", mode="before")
-    @classmethod
-    def _never_null(cls, value: Any) -> Any:
-        if value is None:
-            raise ValueError("leave it out instead of writing null")
-        return value
-
-    @model_serializer(mode="wrap")
-    def _without_null(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = as_usual(self)
-        if written.get("fault") is None:
-            written.pop("fault", None)
-        return written
+    fault: Annotated[Fault | None, LeftOut] = None
+    """Whose fault that is, as far as the node can tell; None: nobody's, it was stopped, say."""
 
 
 class LeaseExpired(Statement):

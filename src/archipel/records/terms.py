@@ -10,7 +10,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
-from archipel.records.fields import Closed, Wait
+from archipel.records.exact import Contract
+from archipel.records.fields import Closed, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
 
 
@@ -29,10 +30,12 @@ class Terms(Closed):
     """How long a trusted key may take before another may try."""
 
 
-class RunPace(Closed):
-    """What every pace says: the programme whose pace it is."""
+class RunPace(Sparing):
+    """What every pace says: the programme whose pace it is, and by what its versions are sampled from."""
 
     programme: str
+    exact: Annotated[Contract | None, LeftOut] = None
+    """The exact contract that everything of this run is sampled by; None: each machine's own engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ RULES = Rules(
     words=WORDS,
     programme="tally",
     slice=None,
+    contract=lambda run: None,
     due=_due,
     offer=_offer,
     patience_ms=lambda run, node, spec: 60_000,

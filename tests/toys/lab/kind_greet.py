@@ -49,6 +49,7 @@ RULES = Rules(
     words=WORDS,
     programme=None,
     slice=Greeting,
+    contract=lambda run: None,
     due=_due,
     offer=_offer,
     patience_ms=lambda run, node, spec: 30_000,

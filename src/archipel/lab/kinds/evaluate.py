@@ -79,6 +79,7 @@ def _check(run: Run, lease: Lease, answer: EvaluateAnswer) -> None:
         raise refusals.WrongPolicy(
             f"evaluated version {answer.version} ({answer.policy}), the lease names other weights"
         )
+    refusals.require_contract(answer.exact, run.opened.pace.exact)
     if answer.report.size > MAX_REPORT_BYTES:
         raise refusals.TooLarge(
             f"report of {answer.report.size} bytes; at most {MAX_REPORT_BYTES} are accepted"
@@ -127,6 +128,7 @@ RULES = Rules(
     words=WORDS,
     programme=None,
     slice=Exams,
+    contract=lambda run: None,
     due=lambda run: run.phase is not Phase.STOPPED and _waiting(run) is not None,
     offer=_offer,
     patience_ms=lambda run, node, spec: run.opened.terms.trusted_deadline_ms,

@@ -153,6 +153,7 @@ def _check(run: Run, lease: Lease, answer: RolloutAnswer) -> None:
     bounds = _bounds(run, lease)
     if answer.policy != bounds.policy:
         raise refusals.WrongPolicy(f"sampled from {answer.policy}, the lease says {bounds.policy}")
+    refusals.require_contract(answer.exact, bounds.exact)
     if answer.result.size > rollouts.max_rollout_bytes(bounds):
         raise refusals.TooLarge(
             f"result of {answer.result.size} bytes is larger than any honest one"
@@ -227,6 +228,7 @@ RULES = Rules(
     programme="rl",
     slice=None,
     due=_due,
+    contract=lambda run: run.opened.pace.exact,
     offer=_offer,
     patience_ms=_patience_ms,
     price_micro=lambda run, spec: rl.pace(run).price_micro * len(spec.groups),

@@ -108,6 +108,7 @@ RULES = Rules(
     words=WORDS,
     programme="rl",
     slice=None,
+    contract=lambda run: None,
     due=_due,
     offer=_offer,
     patience_ms=lambda run, node, spec: run.opened.terms.trusted_deadline_ms,

@@ -1,8 +1,9 @@
 """Evaluate: the trusted role answers the held-out tasks with one policy version."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from archipel.records.fields import BlobRef, Digest, Metrics, VersionNumber
+from archipel.records.exact import Contract
+from archipel.records.fields import BlobRef, Digest, LeftOut, Metrics, Sparing, VersionNumber
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
 
@@ -14,7 +15,7 @@ class EvaluateSpec(WorkSpec):
     policy: Digest
 
 
-class EvaluateAnswer(WorkAnswer):
+class EvaluateAnswer(WorkAnswer, Sparing):
     """How well it did."""
 
     kind: Literal["evaluate"] = "evaluate"
@@ -22,6 +23,8 @@ class EvaluateAnswer(WorkAnswer):
     policy: Digest
     report: BlobRef
     metrics: Metrics
+    exact: Annotated[Contract | None, LeftOut] = None
+    """The exact contract that the answers were sampled by; None: by an engine of the machine's choice."""
 
 
 def _needs(spec: EvaluateSpec) -> Needs:
@@ -29,12 +32,13 @@ def _needs(spec: EvaluateSpec) -> Needs:
 
 
 def _answer(spec: EvaluateSpec, told: Told) -> EvaluateAnswer:
-    """From file `report`, values `policy` and `metrics`."""
+    """From file `report`, values `policy` and `metrics`, perhaps `exact`."""
     return EvaluateAnswer(
         version=spec.version,
         policy=told.values["policy"],
         report=told.blobs["report"],
         metrics=told.values["metrics"],
+        exact=told.values.get("exact"),
     )
 
 

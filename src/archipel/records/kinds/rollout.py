@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from archipel.records.exact import Contract
 from archipel.records.fields import (
     MAX_GROUPS_PER_WORK,
     MAX_PROMPT_BATCHES,
@@ -11,7 +12,9 @@ from archipel.records.fields import (
     Count,
     Digest,
     GroupIndex,
+    LeftOut,
     Millis,
+    Sparing,
     VersionNumber,
 )
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
@@ -29,7 +32,7 @@ class RolloutSpec(WorkSpec):
     """Prompt batches that hold these groups, in ascending order of batch number."""
 
 
-class RolloutAnswer(WorkAnswer):
+class RolloutAnswer(WorkAnswer, Sparing):
     """What was sampled; in the ledger only if every cheap check passed."""
 
     kind: Literal["rollout"] = "rollout"
@@ -39,6 +42,8 @@ class RolloutAnswer(WorkAnswer):
     num_tokens: Count
     busy_ms: Millis
     """Time the node says it computed."""
+    exact: Annotated[Contract | None, LeftOut] = None
+    """The exact contract it was sampled by; None: by an engine of the node's choice."""
 
 
 def _needs(spec: RolloutSpec) -> Needs:
@@ -46,12 +51,13 @@ def _needs(spec: RolloutSpec) -> Needs:
 
 
 def _answer(spec: RolloutSpec, told: Told) -> RolloutAnswer:
-    """From file `rollouts`, values `policy` (the digest of the weights used) and `num_tokens`."""
+    """From file `rollouts`, values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
     return RolloutAnswer(
         policy=told.values["policy"],
         result=told.blobs["rollouts"],
         num_tokens=told.values["num_tokens"],
         busy_ms=told.busy_ms,
+        exact=told.values.get("exact"),
     )
 
 

@@ -62,6 +62,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         min_deadline_ms=round(lease.min_deadline_s * 1000),
         slack_milli=round(lease.slack * 1000),
         price_micro=lease.price_micro,
+        exact=sampling.contract,
     )
 
 
