@@ -26,6 +26,7 @@ from archipel.training.groups import prompt_ids, stop_ids
 from archipel.training.rl import Rehearsal
 from archipel.training.sft import Progress, supervise
 from archipel.training.start import initial_model, supervised_stage
+from archipel.work.engines import our_engine
 from archipel.work.grading.process import PURE
 
 
@@ -127,7 +128,7 @@ def prepare(
     start = {
         name: parameter.detach().to(torch.bfloat16) for name, parameter in model.named_parameters()
     }
-    engine = LocalEngine(model.config)
+    engine = our_engine(model.config, recipe.sampling.contract)
     grader = grader_for(recipe, environment, secret)
     return Bench(recipe, environment, tokenizer, model.config, start, engine, grader)
 

@@ -17,6 +17,7 @@ from archipel.cli.benches import (
     teller,
 )
 from archipel.cli.names import recipe_names
+from archipel.cli.variants import exact_option
 
 if TYPE_CHECKING:
     from archipel.bench.parity import ParityPlan
@@ -38,11 +39,17 @@ if TYPE_CHECKING:
 @click.option("--versions", type=click.IntRange(4, 100_000), help="Updates per arm.")
 @click.option("--staleness", type=click.IntRange(0, 64), multiple=True, help="Only these bounds.")
 @quick_option("Two seeds, S = 0 and 2, 40 versions: about three minutes.")
+@exact_option("Sample, centrally and on the nodes,", "w7a8")
 @out_option("parity")
 @PNG
 @JSON
 def command(
-    recipe_name: str | None, out: Path | None, png: Path | None, as_json: bool, **given: Any
+    recipe_name: str | None,
+    variant: str | None,
+    out: Path | None,
+    png: Path | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Train one recipe centrally and over four unequal, unreliable node processes, and compare.
 
@@ -51,13 +58,15 @@ def command(
       archipel bench parity --quick
       archipel bench parity --png parity.png
       archipel bench parity --staleness 0 --seeds 1 --json
+      archipel bench parity --quick --exact
     """
     from archipel.bench.parity import Arm, draw, measure, replaced, save, table, to_json
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
-    from archipel.cli.recipes import find_recipe
+    from archipel.cli.recipes import find_recipe, with_exact
 
-    recipe, plan = find_recipe(recipe_name or "secret-order"), _plan(recipe_name, given)
+    recipe = with_exact(find_recipe(recipe_name or "secret-order"), variant)
+    plan = _plan(recipe_name, given)
     for line in replaced(recipe, plan):
         click.echo(line, err=True)
     folder, tell = out_folder(out, "parity"), teller()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.variants import exact_option
+
 
 @click.command()
 @click.option("--seed", type=click.IntRange(0), help="[a fresh one]")
@@ -17,6 +19,7 @@ import click
 @click.option(
     "--controls/--no-controls", default=True, help="Also train longer without RL, to compare."
 )
+@exact_option("Sample", "w7a8")
 @click.option(
     "--json",
     "as_json",
@@ -24,7 +27,12 @@ import click
     help="The ending for machines; progress goes to standard error.",
 )
 def command(
-    seed: int | None, out: Path | None, versions: int | None, controls: bool, as_json: bool
+    seed: int | None,
+    out: Path | None,
+    versions: int | None,
+    controls: bool,
+    variant: str | None,
+    as_json: bool,
 ) -> None:
     """Train a tiny model from nothing, then by RL on four unequal machines, and judge it.
 
@@ -36,15 +44,16 @@ def command(
       archipel demo
       archipel demo --seed 7 --out runs/seven
       archipel demo --no-controls --json
+      archipel demo --exact
     """
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
-    from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.cli.recipes import find_recipe, with_exact, with_seed
     from archipel.demo.plan import DemoPlan
 
     began = time.monotonic()
     chosen = secrets.randbelow(10**6) if seed is None else seed
-    recipe = with_seed(find_recipe("secret-order"), chosen)
+    recipe = with_exact(with_seed(find_recipe("secret-order"), chosen), variant)
     if versions is not None:
         run = recipe.run.model_copy(update={"versions": versions})
         recipe = recipe.model_copy(update={"run": run})

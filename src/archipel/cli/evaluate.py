@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from archipel.cli.names import recipe_names
+from archipel.cli.variants import exact_option
 from archipel.plurals import counted
 
 
@@ -34,6 +35,7 @@ from archipel.plurals import counted
     help="The verifier's secret.",
 )
 @click.option("--seed", type=int, help="Another run seed than the recipe's.")
+@exact_option("Answer", "w13a15")
 @click.option(
     "--threads",
     default=1,
@@ -50,6 +52,7 @@ def command(
     samples: int,
     secret_file: Path | None,
     seed: int | None,
+    variant: str | None,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -59,6 +62,7 @@ def command(
     Examples:
       archipel eval trained reasoning-gym
       archipel eval trained secret-order --secret-file secret --split test --samples 64
+      archipel eval trained reasoning-gym --exact w7a8
     """
     from archipel.cli.doors import at_work
 
@@ -71,14 +75,17 @@ def command(
     from archipel.curves.history import plain_exam
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
+    from archipel.records.exact import CONTRACTS
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.grading import GraderUnavailable
     from archipel.work.judging import Trial, judge
+    from archipel.work.kind import by_contract
 
     torch.set_num_threads(threads)
     recipe = with_seed(find_recipe(recipe_name), seed)
     secret = given_secret(secret_file)
-    trial = Trial(num_tasks=tasks, num_sampled_tasks=tasks, samples_per_task=samples, split=split)
+    contract = None if variant is None else CONTRACTS[variant]
+    trial = Trial(tasks, tasks, samples, split, contract)
     lost = (TaskProcessLost, GraderUnavailable)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial, at_work)
@@ -96,8 +103,9 @@ def command(
                 f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"
                 for k, each in judgement.sampled.pass_at.items()
             ]
-        return "\n".join(
-            [f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals", *lines]
-        )
+        by = f", answered by {judgement.contract}" if judgement.contract else ""
+        about = f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals{by}"
+        return "\n".join([about, *lines])
 
-    show({"model": str(model), "split": split, **plain_exam(metrics)}, as_json, text)
+    about = {"model": str(model), "split": split, **by_contract(judgement.contract)}
+    show(about | plain_exam(metrics), as_json, text)

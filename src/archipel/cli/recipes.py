@@ -121,6 +121,14 @@ def _decoded(name: str, data: bytes) -> str:
         ) from None
 
 
+def with_exact(recipe: Recipe, variant: str | None) -> Recipe:
+    """The recipe sampled by the exact contract of this variant, or as it is."""
+    if variant is None:
+        return recipe
+    chosen = {"engine": "exact", "variant": variant}
+    return recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update=chosen)})
+
+
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
     """The recipe with another run seed, or as it is."""
     if seed is None:

@@ -13,7 +13,16 @@ _SHARES = (GREEDY, "pass_at_")
 """Scores of an evaluation, recorded in millionths under names without a unit."""
 
 
-FIRST = ("reward", "entropy", "mismatch_kl", "loss", "grad_norm", "finished_fraction")
+FIRST = (
+    "reward",
+    "entropy",
+    "mismatch_kl",
+    "ratio_max",
+    "effective_sample_fraction",
+    "loss",
+    "grad_norm",
+    "finished_fraction",
+)
 """What people look at first; records hold names in the order of the alphabet."""
 
 

@@ -38,6 +38,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         version=run.version,
         versions=run.opened.terms.versions,
         recipe=run.opened.recipe.digest,
+        exact=run.opened.pace.exact,
         opened_at_ms=run.opened_at_ms,
         published_at_ms=_published_at_ms(run),
         learner_utilisation=min(programme.busy_ms(run) / elapsed_ms, 1) if elapsed_ms else 0.0,

@@ -152,7 +152,7 @@ class Agent:
             return
         self.standing.at(Doing.MEASURING)
         try:
-            capabilities = await introduce(self.settings, self._worker)
+            capabilities = await introduce(self.settings, self._worker, self.standing)
         except (WorkerLost, WorkRefused) as error:
             await self._worker.kill()
             await self._setbacks.child_failed(f"the benchmark at joining failed: {error}")

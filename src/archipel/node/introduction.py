@@ -9,6 +9,7 @@ from archipel.node.delivery import LAST_WORDS_S, Deliveries
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.known_labs import check_lab
 from archipel.node.settings import NodeSettings
+from archipel.node.standing import Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker
 from archipel.records.documents import NodeView
@@ -23,13 +24,15 @@ NOT_ALONE = (
 )
 
 
-async def introduce(settings: NodeSettings, worker: Worker) -> Capabilities:
-    """Measure the child, unless its work is not paid by speed, and put it into words.
+async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) -> Capabilities:
+    """Measure the child, unless its work is not paid by speed, and put it into words; what it cannot do is news.
 
     Raises:
         WorkerLost, WorkRefused: the benchmark failed.
     """
     measured = {} if settings.trusted else (await worker.benchmark()).values
+    exact = tuple(measured.get("exact", ()))
+    standing.measured(exact, measured.get("not_exact", ()))
     return Capabilities(
         kinds=settings.kinds,
         engine=settings.engine,
@@ -38,6 +41,7 @@ async def introduce(settings: NodeSettings, worker: Worker) -> Capabilities:
         speed_milli=int(measured.get("tokens_per_s", 0) * 1000 * settings.duty),
         batch_invariant=bool(measured.get("batch_invariant", False)),
         protections=worker.protections,
+        exact=exact or None,
     )
 
 

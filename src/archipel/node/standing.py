@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from archipel.plurals import counted
+from archipel.records.exact import CONTRACTS
 from archipel.records.kinds import Spec
 from archipel.records.statements import LeaseGranted
 
@@ -85,6 +86,13 @@ class Standing:
         """A child came up, with these protections."""
         self.protections = tuple(protections)
         self.news.append(protection_of(self.protections, BY_DESIGN if is_trusted else ()))
+
+    def measured(self, exact: Sequence[str], faults: Sequence[str]) -> None:
+        """What this machine can do by the exact contract, and why not all of it."""
+        names = [name for name, contract in CONTRACTS.items() if contract in exact]
+        if names:
+            self.news.append(f"exact: the known vectors came out right for {', '.join(names)}")
+        self.news.extend(faults)
 
     def joined(self, lab: str, speed_milli: int) -> None:
         """The lab took this node in."""

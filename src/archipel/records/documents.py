@@ -172,6 +172,8 @@ class RunView(Document):
     version: int
     versions: int
     recipe: str
+    exact: str | None = None
+    """The exact contract that everything is sampled by."""
     opened_at_ms: int
     published_at_ms: tuple[int, ...]
     """Of the first and the two newest versions."""

@@ -27,6 +27,7 @@ from archipel.training.environments.task import Task
 from archipel.training.evaluation import Evaluation, evaluation_tasks, score
 from archipel.training.grading import Grader, Submission, grader_of
 from archipel.training.groups import prompt_ids, stop_ids
+from archipel.work.engines import our_engine
 from archipel.work.kind import Progress
 
 DEV, TEST = "dev", "test"
@@ -54,6 +55,8 @@ class Trial:
     num_sampled_tasks: int = 0
     samples_per_task: int = 0
     split: str = TEST
+    contract: str | None = None
+    """The exact contract to answer by; None: the recipe's, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Judgement:
     """pass@k on fewer tasks, many samples each; None when not asked."""
     faults: Mapping[str, int] = field(default_factory=dict)
     """Answers of either that could not be graded and count as 0, by cause."""
+    contract: str | None = None
+    """The exact contract that they were answered by; None: by floating point."""
 
 
 def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examination:
@@ -142,7 +147,8 @@ def judge(
     Raises:
         NothingGraded: not one answer could be graded, so there is no score.
     """
-    with _seated(model, recipe, secret) as (engine, examination):
+    contract = trial.contract or recipe.sampling.contract
+    with _seated(model, recipe, secret, contract) as (engine, examination):
         tasks = evaluation_tasks(examination.environment, trial.split, trial.num_tasks)
         on_part(f"answering {counted(len(tasks), f'{trial.split} task')}")
         greedy = examine(engine, examination, tasks, 0, 0)
@@ -152,7 +158,7 @@ def judge(
             few = tasks[: trial.num_sampled_tasks]
             on_part(f"answering {len(few)} of them {counted(trial.samples_per_task, 'time')} each")
             sampled = examine(engine, examination, few, 0, trial.samples_per_task)
-        return Judgement(greedy, sampled, dict(examination.grader.faults))
+        return Judgement(greedy, sampled, dict(examination.grader.faults), contract)
 
 
 def _require_some_graded(examination: Examination, num_answers: int) -> None:
@@ -169,7 +175,7 @@ def sample_answers(
     model: Path, recipe: Recipe, secret: bytes, num_tasks: int
 ) -> list[tuple[str, str, float]]:
     """(prompt, greedy answer, reward) of the first test tasks."""
-    with _seated(model, recipe, secret) as (engine, examination):
+    with _seated(model, recipe, secret, recipe.sampling.contract) as (engine, examination):
         tasks = evaluation_tasks(examination.environment, TEST, num_tasks)
         answers = engine.generate(_requests(examination, tasks, 0, 1, 0.0))
         rewards = _grade(examination, tasks, answers)
@@ -181,10 +187,10 @@ def sample_answers(
 
 @contextmanager
 def _seated(
-    model: Path, recipe: Recipe, secret: bytes | None
+    model: Path, recipe: Recipe, secret: bytes | None, contract: str | None
 ) -> Iterator[tuple[LocalEngine, Examination]]:
     """A model directory ready to be examined, until the block ends."""
-    engine = LocalEngine(read_config(model))
+    engine = our_engine(read_config(model), contract)
     engine.load(dict(read_model(model, torch.bfloat16).named_parameters()))
     examination = examination_of(recipe, model, secret)
     with examination.grader:

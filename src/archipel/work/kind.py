@@ -46,6 +46,11 @@ class Context(Materials):
         """Name of the run."""
         return self.opened.run
 
+    @property
+    def contract(self) -> str | None:
+        """The exact contract that the run is sampled by; None: any engine may."""
+        return self.opened.pace.exact
+
     def as_of(self, step: ReplayStep) -> Self:
         """The same, with the inputs of an earlier update."""
         return self.model_copy(update={"inputs": step.inputs, "blobs": step.blobs})
@@ -89,6 +94,11 @@ class Answer:
 
     files: Mapping[str, Path]
     values: Mapping[str, Any]
+
+
+def by_contract(contract: str | None) -> dict[str, str]:
+    """What the values of an answer say of how it was sampled."""
+    return {} if contract is None else {"exact": contract}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

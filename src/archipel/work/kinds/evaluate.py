@@ -11,6 +11,7 @@ from archipel.work.kind import (
     EngineChoice,
     Kind,
     Progress,
+    by_contract,
     remembers_nothing,
 )
 from archipel.work.policies import Policies
@@ -34,15 +35,16 @@ class Exams:
         self._examiners: Recent[Path, Examiner] = Recent(drop=lambda examiner: examiner.close())
 
     def run(self, spec: EvaluateSpec, context: Context, progress: Progress) -> Answer:
-        """Answer: file `report`; values `policy`, `metrics`."""
-        policy = self._policies.advance(context, spec.policy)
+        """Answer: file `report`; values `policy`, `metrics`, perhaps `exact`."""
+        policy, contract = self._policies.advance(context, spec.policy), context.contract
         examiner = self._examiner(context)
-        engine = make_engine(context.model, policy.state, self._choice)
+        engine = make_engine(context.model, policy.state, self._choice, contract)
         marks = examiner.examine(engine, spec.version, progress)
-        report = {"version": spec.version, **marks.beside, "metrics": dict(marks.metrics)}
+        used = by_contract(contract)
+        report = {"version": spec.version, **used, **marks.beside, "metrics": dict(marks.metrics)}
         path = context.scratch / "report.json"
         path.write_text(json.dumps(report))
-        values = {"policy": policy.manifest.state, "metrics": dict(marks.metrics)}
+        values = {"policy": policy.manifest.state, "metrics": dict(marks.metrics), **used}
         return Answer({"report": path}, values)
 
     def close(self) -> None:

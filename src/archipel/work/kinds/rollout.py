@@ -16,6 +16,7 @@ from archipel.work.kind import (
     Kind,
     Progress,
     WorkFailed,
+    by_contract,
     has_nothing_to_end,
     remembers_nothing,
 )
@@ -42,22 +43,24 @@ class Rollouts:
         self._engines: Recent[Path, tuple[str, Engine]] = Recent()
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
-        """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`."""
-        policy = self._policies.advance(context, spec.policy)
+        """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
+        policy, contract = self._policies.advance(context, spec.policy), context.contract
         engine = self._engine(context, policy)
         requests = rollout_requests(spec, context)
         groups = engine.generate(requests, progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"
-        path.write_bytes(pack_rollouts(groups, work=context.work, policy=used))
+        packed = pack_rollouts(groups, work=context.work, policy=used, exact=contract)
+        path.write_bytes(packed)
         num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group)
-        return Answer({"rollouts": path}, {"policy": used, "num_tokens": num_tokens})
+        values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
+        return Answer({"rollouts": path}, values)
 
     def _engine(self, context: Context, policy: Policy) -> Engine:
         self._engines.make_room(context.model)
         loaded, engine = self._engines.take(context.model) or ("", None)
         if engine is None:
-            engine = make_engine(context.model, policy.state, self._choice)
+            engine = make_engine(context.model, policy.state, self._choice, context.contract)
         elif loaded != policy.manifest.state:
             engine.load(policy.state)
         self._engines.put(context.model, (policy.manifest.state, engine))
