@@ -59,6 +59,7 @@ class Provider:
     speed_milli: int = 0
     kinds: tuple[str, ...] = ("rollout",)
     leases: dict[str, LeaseGranted] = field(default_factory=dict)
+    exact: tuple[str, ...] = ()
 
     @property
     def did(self) -> str:
@@ -74,6 +75,7 @@ class Provider:
             speed_milli=self.speed_milli,
             batch_invariant=True,
             protections=(),
+            exact=self.exact or None,
         )
         self.speak(NodeJoined, capabilities=capabilities)
 
@@ -144,9 +146,11 @@ class Provider:
         """The fields of an honest answer."""
         assert isinstance(grant.spec, RolloutSpec)
         groups = self.sampled(grant)
-        data = pack_rollouts(groups, work=grant.work, policy=grant.spec.policy)
+        exact = self.world.run(grant.spec.run).opened.pace.exact
+        data = pack_rollouts(groups, work=grant.work, policy=grant.spec.policy, exact=exact)
         return {
             "policy": grant.spec.policy,
+            "exact": exact,
             "result": self.put(data),
             "num_tokens": sum(len(each.tokens) for group in groups for each in group),
             "busy_ms": 5,
@@ -199,7 +203,8 @@ class Learner(Provider):
         spec = grant.spec
         if isinstance(spec, EvaluateSpec):
             report = self.put(grant.work.encode())
-            named = {"version": spec.version, "policy": spec.policy}
+            exact = self.world.run(spec.run).opened.pace.exact
+            named = {"version": spec.version, "policy": spec.policy, "exact": exact}
             return named | {"report": report, "metrics": {"score_micro": 1}}
         return self.version_fields(grant)
 

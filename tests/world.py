@@ -182,8 +182,10 @@ class World:
     def retry_run(self, name: str = "run") -> None:
         self.speak(self.operator, RunRetried, run=name)
 
-    def provider(self, name: str, speed_milli: int = 0, *, join: bool = True) -> "Provider":
-        provider = Provider(self, identity(name), speed_milli)
+    def provider(
+        self, name: str, speed_milli: int = 0, *, join: bool = True, exact: tuple[str, ...] = ()
+    ) -> "Provider":
+        provider = Provider(self, identity(name), speed_milli, exact=exact)
         if join:
             provider.join()
         return provider

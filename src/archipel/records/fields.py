@@ -3,8 +3,8 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
@@ -87,7 +87,7 @@ def _never_null(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-LeftOut = BeforeValidator(_never_null)
+LeftOut = AfterValidator(_never_null)
 """None is not written, and null is not read: one value, one encoding."""
 
 
