@@ -1,0 +1,71 @@
+"""A run by the exact contract over real processes: the central loop's weights, bit for bit, whatever the nodes are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from archipel.bench.central import Bench
+from archipel.model.directory import read_model
+from archipel.model.manifest import describe
+from archipel.model.tokenizer import Tokenizer
+from archipel.records.exact import CONTRACTS
+from archipel.records.kinds.evaluate import EvaluateAnswer
+from archipel.records.kinds.rollout import RolloutAnswer
+from archipel.records.recipe import Recipe
+from archipel.records.statements import WorkAnswered
+from archipel.training.environments.environment import make_environment
+from archipel.training.rl import reinforce
+from archipel.training.trainer import Trainer
+from archipel.work.engines import our_engine
+from stage import Stage
+from tiny import SECRET
+
+W7A8 = CONTRACTS["w7a8"]
+
+
+def central(recipe: Recipe, start: Path) -> list[str]:
+    """Digest of every version that one process makes, sampling by the same contract."""
+    torch.set_num_threads(1)
+    model = read_model(start)
+    environment = make_environment(recipe.environment, recipe.run.seed, SECRET)
+    engine = our_engine(model.config, recipe.sampling.contract)
+    bench = Bench(
+        recipe, environment, Tokenizer.from_directory(start), model.config, {}, engine, None
+    )
+    trainer = Trainer(model, recipe)
+    digests = [describe(trainer.published_state(), 0, None).state]
+    reinforce(
+        trainer,
+        bench.rehearsal(),
+        lambda report: digests.append(describe(trainer.published_state(), 1, None).state),
+    )
+    return digests
+
+
+@pytest.mark.slow
+def test_exact_nodes_of_any_kind_give_the_central_loops_weights(
+    make_stage: Callable[..., Stage], start: Path
+) -> None:
+    stage = make_stage()
+    exact = stage.recipe.sampling.model_copy(update={"engine": "exact", "variant": "w7a8"})
+    stage.recipe = stage.recipe.model_copy(update={"sampling": exact})
+    stage.open()
+    unable = stage.site.start_node("unable", ["--engine", "transformers"])
+    stage.wait(lambda: stage.node("unable") is not None, "the node that cannot")
+    stage.wait_for_version(0)
+    stage.wait(lambda: bool(stage.site.get("/waits")), "a run that waits")
+    (wait,) = stage.site.get("/waits")
+    assert f"1 node is at work, but did not state that it can do {W7A8}" in wait["advice"]
+    stage.site.start_node("plain", ["--latency", "0.1"])
+    stage.site.start_node("other", ["--dtype", "bfloat16", "--threads", "2"])
+    outcome = stage.finished()
+    assert outcome.policies == central(stage.recipe, start)
+    assert outcome.state.nodes[unable].capabilities.exact is None
+    assert (outcome.state.nodes[unable].works, outcome.state.nodes[unable].returned) == (0, 0)
+    answers = [said.answer for said in outcome.history if isinstance(said, WorkAnswered)]
+    sampled = [each for each in answers if isinstance(each, RolloutAnswer | EvaluateAnswer)]
+    assert {each.exact for each in sampled} == {W7A8}
+    assert all("mismatch_kl_micro" in made.metrics for made in outcome.versions[1:])
+    assert any(made.metrics["ratio_max_micro"] != 1_000_000 for made in outcome.versions[1:])
