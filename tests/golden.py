@@ -12,6 +12,7 @@ from archipel.lab.decide import forgettable, next_seq
 from archipel.lab.recovery import pages, snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.canonical import sha256_digest
+from archipel.records.exact import CONTRACTS
 from archipel.records.statements import SnapshotTaken
 from people import Provider
 from world import TERMS, World
@@ -19,7 +20,8 @@ from world import TERMS, World
 
 def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
-    leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten.
+    leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
+    contract.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -57,6 +59,7 @@ def story() -> World:
     finish_first(world, learner, [quick, slow])
     while learner.work() is not None:
         pass
+    exactly(world, learner)
     _snapshot(world)
     world.check()
     world.check_replay()
@@ -71,6 +74,19 @@ def finish_first(world: World, learner: Provider, providers: list[Provider]) -> 
             if granted is not None:
                 world.tick(10)
                 provider.answer(granted)
+
+
+def exactly(world: World, learner: Provider) -> None:
+    world.open_run("exact", versions=1, exact=CONTRACTS["w7a8"])
+    able = world.provider("able", exact=tuple(CONTRACTS.values()))
+    while world.run("exact").version < 1:
+        learner.work()  # type: ignore[attr-defined]  # a learner
+        granted = able.ask()
+        if granted is not None:
+            world.tick(10)
+            able.answer(granted)
+    while learner.work() is not None:  # type: ignore[attr-defined]  # a learner
+        pass
 
 
 def _kept(provider: Provider):

@@ -7,11 +7,12 @@ import pytest
 
 from archipel.lab import refusals
 from archipel.lab.decide import crowds, late_leases, second_copy
+from archipel.lab.run_story import RunStory
 from archipel.lab.state import ability
 from archipel.lab.views import node_view, run_view, waits
 from archipel.records.exact import CONTRACTS
 from archipel.records.rollouts import pack_rollouts
-from archipel.records.statements import LeaseGranted, LeaseRequested
+from archipel.records.statements import LeaseGranted, LeaseRequested, RunOpened, WorkAnswered
 from people import Provider
 from world import World, finish
 
@@ -21,6 +22,27 @@ W7A8, W13A15 = CONTRACTS["w7a8"], CONTRACTS["w13a15"]
 def waiting_for(world: World) -> tuple[str, str]:
     (wait,) = waits(world.state, world.now_ms)
     return wait.owner, wait.advice
+
+
+def faults(world: World, **changed: Any) -> list[str]:
+    """What the ledger says against the run, with the pace changed in its opening."""
+    told = RunStory("run")
+    for said in world.statements():
+        if isinstance(said, RunOpened):
+            pace = said.pace.model_copy(update=changed)
+            said = said.model_copy(update={"pace": pace})
+        told.hear(said)  # type: ignore[arg-type]  # recorded
+    return list(told.faults())
+
+
+def test_a_ledger_whose_answers_are_of_another_contract_is_found_out(world: World) -> None:
+    learner = world.started(exact=W7A8, versions=1)
+    finish(world, learner, [world.provider("able", exact=(W7A8,))])
+    assert faults(world) == []
+    works = len([said for said in world.statements() if isinstance(said, WorkAnswered)])
+    found = faults(world, exact=W13A15)
+    assert len(found) == works - 2  # all but the two versions'
+    assert all(f"sampled by {W7A8}; the run asks for {W13A15}" in each for each in found)
 
 
 def test_only_who_stated_the_contract_is_given_its_work(world: World) -> None:

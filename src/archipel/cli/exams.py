@@ -28,10 +28,10 @@ def check_reports(story: RunStory, blobs: Blobs, findings: Findings) -> None:
 def _check_report(exam: Exam, data: bytes) -> None:
     try:
         report = json.loads(data)
-        told = (report["version"], report["metrics"])
+        told = (report["version"], report["metrics"], report.get("exact"))
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadPayload("it cannot be read as a report") from None
-    if told != (exam.answer.version, dict(exam.answer.metrics)):
+    if told != (exam.answer.version, dict(exam.answer.metrics), exam.answer.exact):
         raise BadPayload("it says something else than its record")
 
 

@@ -242,13 +242,7 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
 
 def _contracts(state: LabState) -> set[str]:
     """What the runs that are not over ask for."""
-    live = [state.runs[name] for name in state.live]
-    found = {
-        rules.contract(run)
-        for run in live
-        for rules in RULES
-        if rules.programme in (None, run.opened.pace.programme)
-    }
+    found = (state.runs[name].opened.pace.exact for name in state.live)
     return {contract for contract in found if contract is not None}
 
 

@@ -22,7 +22,7 @@ from archipel.records.statements import (
     RunStopped,
     WorkAnswered,
 )
-from archipel.records.words import WorkSpec
+from archipel.records.words import WorkAnswer, WorkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +192,7 @@ class RunStory:
             yield f"{what} is of other weights than that version's, {policy}"
         if sum(other.answer.version == version for other in self.exams) > 1:
             yield f"{what} was accepted more than once"
+        yield from self._faults_of_contract(what, exam.answer)
 
     def _faults_of_result(self, work: str, each: AcceptedWork, most: int) -> Iterator[str]:
         spec = each.spec
@@ -204,3 +205,11 @@ class RunStory:
         stale = max(group // size - spec.version for group in spec.groups)
         if stale > most:
             yield f"{work} is {stale} versions stale where it was learned from; at most {most} may be"
+        yield from self._faults_of_contract(work, each.answer)
+
+    def _faults_of_contract(self, what: str, answer: WorkAnswer) -> Iterator[str]:
+        used, asked = getattr(answer, "exact", None), self.pace.exact
+        if used != asked:
+            yield (
+                f"{what} was sampled by {used or 'no exact contract'}; the run asks for {asked or 'none'}"
+            )

@@ -39,7 +39,8 @@ class Reexamining:
             GraderUnavailable: the environment cannot be made here.
             NonFiniteLogits: the weights give no numbers.
         """
-        engine = make_engine(self._model, policy.state, EngineChoice())
+        contract = self._examination.recipe.sampling.contract
+        engine = make_engine(self._model, policy.state, EngineChoice(), contract)
         return examine_version(engine, self._examination, version).to_metrics()
 
     @property
