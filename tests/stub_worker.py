@@ -12,6 +12,7 @@ from archipel.records.kinds.update import UpdateSpec
 from archipel.records.payload import BadPayload, read_payload
 from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import pack_prompts, pack_rollouts
+from archipel.work.kind import by_contract
 from archipel.work.messages import Done, DoWork, Setup, read_step
 from people import rollout
 
@@ -31,6 +32,8 @@ class StubWorker:
     asked: ClassVar[list[DoWork]] = []
     limits_s: ClassVar[list[float]] = []
     """Time that each work was given."""
+    measured: ClassVar[dict[str, Any]] = {}
+    """What the benchmark finds besides speed."""
     memories: ClassVar[dict[str, int]] = {}
     """Run -> version that the learner's memory stands at."""
 
@@ -44,7 +47,7 @@ class StubWorker:
     def reset(cls) -> None:
         cls.script, cls.pause_s, cls.started = [], 0.0, 0
         cls.begun, cls.done, cls.asked, cls.limits_s = [], [], [], []
-        cls.memories = {}
+        cls.memories, cls.measured = {}, {}
 
     @classmethod
     async def start(
@@ -55,7 +58,8 @@ class StubWorker:
         return cls(setup)
 
     async def benchmark(self) -> Done:
-        return Done(files={}, values={"tokens_per_s": 1000, "batch_invariant": True})
+        found = {"tokens_per_s": 1000, "batch_invariant": True}
+        return Done(files={}, values=found | self.measured)
 
     async def position(self, kind: str, run: str, folder: str) -> int:
         assert kind in self.setup.kinds
@@ -98,7 +102,8 @@ def sampled(worker: StubWorker, message: DoWork, spec: RolloutSpec) -> Done:
         [rollout(pace, f"{spec.policy}/{g}/{n}") for n in range(pace.group_size)]
         for g in spec.groups
     ]
-    return written(worker, message, pack_rollouts(groups, work=message.work, policy=spec.policy))
+    named = {"work": message.work, "policy": spec.policy, "exact": pace.exact}
+    return written(worker, message, pack_rollouts(groups, **named))
 
 
 def learned(worker: StubWorker, message: DoWork, spec: UpdateSpec) -> Done:
@@ -144,6 +149,7 @@ def written(worker: StubWorker, message: DoWork, data: bytes) -> Done:
     """An answer to a rollout work, of these bytes."""
     assert isinstance(message.spec, RolloutSpec)
     values = {"policy": message.spec.policy, "num_tokens": _count(data)}
+    values |= by_contract(message.opened.pace.exact)
     return answered(worker, message, {"rollouts": data}, values)
 
 

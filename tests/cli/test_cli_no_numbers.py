@@ -17,6 +17,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
+from archipel.records.exact import CONTRACTS
 from archipel.training.grading import MAX_CHILDREN_IN_VAIN, Grader
 from archipel.training.grading_pipe import Child
 from tiny import SECRET, tiny_recipe
@@ -199,3 +200,31 @@ def scores(words: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> dic
     assert ended.value.code == 0
     told: dict[str, object] = json.loads(capsys.readouterr().out)
     return told
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_exact_eval_of_weights_that_are_no_numbers_says_which(
+    start: Path,
+    recipe: Path,
+    secret: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    value: float,
+) -> None:
+    model = spoilt(start, tmp_path / "bad", value)
+    words = ("eval", model, recipe, "--secret-file", secret, "--tasks", 2, "--exact", "w7a8")
+    assert "numbers" in ends(capsys, *words)
+
+
+def test_eval_says_by_which_contract(
+    start: Path, recipe: Path, secret: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--secret-file", secret, "--tasks", 2, "--json")
+    for words, contract in (
+        ((), None),
+        (("--exact", "w7a8"), CONTRACTS["w7a8"]),
+        (("--exact",), CONTRACTS["w13a15"]),
+    ):
+        with pytest.raises(SystemExit, match="0"):
+            run([str(each) for each in ("eval", start, recipe, *more, *words)])
+        assert json.loads(capsys.readouterr().out).get("exact") == contract

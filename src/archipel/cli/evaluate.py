@@ -74,6 +74,7 @@ def command(
     from archipel.cli.secrets import given_secret
     from archipel.curves.history import plain_exam
     from archipel.engine.engine import NonFiniteLogits
+    from archipel.engine.exact.backends import NoBackend
     from archipel.model.directory import InvalidModel
     from archipel.records.exact import CONTRACTS
     from archipel.training.environments.apart import TaskProcessLost
@@ -86,7 +87,7 @@ def command(
     secret = given_secret(secret_file)
     contract = None if variant is None else CONTRACTS[variant]
     trial = Trial(tasks, tasks, samples, split, contract)
-    lost = (TaskProcessLost, GraderUnavailable)
+    lost = (TaskProcessLost, GraderUnavailable, NoBackend)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial, at_work)
     for cause, count in judgement.faults.items():
