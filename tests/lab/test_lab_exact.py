@@ -100,6 +100,18 @@ def test_shares_are_counted_among_those_who_can(world: World) -> None:
     assert ability("rollout", W13A15) not in found  # no run asks for it
 
 
+@pytest.mark.parametrize("others", [0, 3])
+def test_nodes_that_cannot_take_no_share_from_one_that_can(world: World, others: int) -> None:
+    world.started(exact=W7A8, groups_per_update=16, max_staleness=0)
+    for n in range(others):
+        world.provider(f"unable {n}", 40_000)
+    able = world.provider("able", 40_000, exact=(W7A8,))
+    able.prove(100)
+    granted = able.ask()
+    assert granted is not None
+    assert len(granted.spec.groups) == 15  # type: ignore[attr-defined]  # a rollout's
+
+
 def test_why_nothing_moves_is_said(world: World) -> None:
     world.started(exact=W7A8)
     assert waiting_for(world)[1].startswith("no node is at work: run `archipel node join")
