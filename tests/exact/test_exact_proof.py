@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from archipel.cli.variants import VARIANTS as SHOWN
-from archipel.engine.exact import arithmetic, proof
+from archipel.engine.exact import arithmetic, backends, proof
 from archipel.engine.exact.proof import known_weights, prove
 from archipel.engine.exact.variants import VARIANTS
 from archipel.records.exact import CONTRACTS
@@ -24,7 +24,7 @@ def test_the_names_in_records_are_those_that_the_tables_make() -> None:
 
 
 def test_this_machine_proves_every_variant() -> None:
-    assert prove() == proof.Proof(tuple(CONTRACTS.values()), ())
+    assert prove().contracts == tuple(CONTRACTS.values())
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
@@ -77,6 +77,19 @@ def test_other_tables_have_another_name_and_are_not_stated(monkeypatch: pytest.M
     found = prove()
     assert found.contracts == (CONTRACTS["w7a8"], VARIANTS["w13a15"].identity)
     assert "tables" in found.faults[0]
+
+
+def test_a_way_to_multiply_that_misses_its_vector_is_said_and_does_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = tuple(each for each in backends.proven(torch.device("cpu")) if each.name != "onednn")
+    monkeypatch.setattr(backends, "proven", lambda device: left)
+    found = prove()
+    assert found.contracts == tuple(CONTRACTS.values())
+    assert found.faults[0].startswith(
+        "exact: the product onednn is absent or misses its known vector"
+    )
+    assert found.faults[0].endswith("float32, float64 are")
 
 
 def test_a_backend_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archipel.engine.engine import LocalEngine
+from archipel.engine.exact import backends
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.model.config import DecoderConfig, Llama3Scaling
@@ -83,7 +84,20 @@ def prove(device: str = "cpu") -> Proof:
             proven.append(variant.identity)
         else:
             faults.append(fault)
+    if proven:
+        faults += _slower(torch.device(device))
     return Proof(tuple(proven), tuple(faults))
+
+
+def _slower(device: torch.device) -> Iterator[str]:
+    """Ways to multiply that are not used here."""
+    used = [each.name for each in backends.proven(device)]
+    for each in backends.BACKENDS:
+        if each.name not in used:
+            yield (
+                f"exact: the product {each.name} is absent or misses its known vector on {device} and is not used; "
+                f"{', '.join(used)} {'is' if len(used) == 1 else 'are'}"
+            )
 
 
 def _flushed(device: torch.device) -> Iterator[str]:
