@@ -188,3 +188,9 @@ def test_a_late_lease_goes_a_second_time_to_who_can_do_it_too(world: World) -> N
     quick.exact = ()
     quick.join()
     assert copy() is None
+
+
+def test_names_that_nobody_knows_are_no_queues_of_their_own(world: World) -> None:
+    names = tuple(f"exact-1-w7a8-{n:016x}" for n in range(16))
+    stranger = world.provider("stranger", exact=(*names[1:], W7A8))
+    assert world.state.nodes[stranger.did].contracts == (W7A8,)

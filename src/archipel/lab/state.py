@@ -18,6 +18,7 @@ from enum import Enum
 
 from archipel.market.journal import Book
 from archipel.records.chain import Publication
+from archipel.records.exact import variant_named
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Spec
 from archipel.records.statements import Capabilities, RunOpened
@@ -135,8 +136,8 @@ class Node:
 
     @property
     def contracts(self) -> tuple[str, ...]:
-        """Exact contracts that it stated."""
-        return self.capabilities.exact or ()
+        """Exact contracts that it stated, of those known here: names of its own would be queues of its own."""
+        return tuple(each for each in self.capabilities.exact or () if variant_named(each))
 
     @property
     def works(self) -> int:
