@@ -1,12 +1,16 @@
 """`archipel eval`: score a model directory on a recipe's held-out tasks."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from archipel.cli.names import recipe_names
 from archipel.cli.variants import exact_option
 from archipel.plurals import counted
+
+if TYPE_CHECKING:
+    from archipel.work.judging import Judgement
 
 
 @click.command()
@@ -96,17 +100,18 @@ def command(
     if judgement.sampled is not None:
         metrics |= judgement.sampled.to_metrics()
 
-    def text() -> str:
-        greedy = judgement.greedy.greedy
-        lines = [f"greedy pass@1  {greedy.value:.4f} [{greedy.low:.4f}, {greedy.high:.4f}]"]
-        if judgement.sampled is not None:
-            lines += [
-                f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"
-                for k, each in judgement.sampled.pass_at.items()
-            ]
-        by = f", answered by {judgement.contract}" if judgement.contract else ""
-        about = f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals{by}"
-        return "\n".join([about, *lines])
-
     about = {"model": str(model), "split": split, **by_contract(judgement.contract)}
-    show(about | plain_exam(metrics), as_json, text)
+    show(about | plain_exam(metrics), as_json, lambda: _text(judgement, split))
+
+
+def _text(judgement: "Judgement", split: str) -> str:
+    greedy = judgement.greedy.greedy
+    by = f", answered by {judgement.contract}" if judgement.contract else ""
+    lines = [f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals{by}"]
+    lines.append(f"greedy pass@1  {greedy.value:.4f} [{greedy.low:.4f}, {greedy.high:.4f}]")
+    if judgement.sampled is not None:
+        lines += [
+            f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"
+            for k, each in judgement.sampled.pass_at.items()
+        ]
+    return "\n".join(lines)
