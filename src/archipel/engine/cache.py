@@ -97,10 +97,17 @@ class Cache:
         rows, positions_B1 = positions_B.shape[0], positions_B.unsqueeze(1)
         return tuple((first[:rows] + positions_B1).view(-1) for first in self._first_places)
 
-    def append(self, layer: int, held: Sequence[Tensor], places: Window | int) -> None:
-        """Write one position of slots 0..B-1: each plane's part (B, Hkv, width).
+    def places(self, slots_N: Tensor, positions_N: Tensor) -> Window:
+        """Flat places of position `positions_N[n]` in slot `slots_N[n]`, for `append` at any layer."""
+        at_N1 = positions_N.unsqueeze(1)
+        return tuple(
+            (first.index_select(0, slots_N) + at_N1).view(-1) for first in self._first_places
+        )
 
-        `places` comes from `decode_places`, or is the position when all slots share it.
+    def append(self, layer: int, held: Sequence[Tensor], places: Window | int) -> None:
+        """Write one position of slots 0..B-1, or of whose `places` are given: each plane's part (B, Hkv, width).
+
+        `places` comes from `decode_places` or `places`, or is the position when all slots share it.
         """
         each = enumerate(zip(self.shape.planes, self.layers[layer], held, strict=True))
         for index, (plane, kept, part) in each:

@@ -2,6 +2,6 @@
 
 Parts: `tables`, `variants` (names and identity), `rows` (quantised rows and their digits), `backends`
 (who may multiply integers here), `projection`, `attention`, `sampling`, `arithmetic` (what the
-engine takes), `replay` (a recorded result, recomputed).
+engine takes), `forcing` and `replay` (recorded rollouts, recomputed).
 Law: integer sums, and single IEEE operations; nothing is fused, nothing depends on an order.
 """
