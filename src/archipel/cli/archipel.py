@@ -38,6 +38,7 @@ COMMANDS = {
     "chat": ("chat", "Talk to a model directory"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
+    "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),
     "completion": ("completion", "Print the shell completion script"),

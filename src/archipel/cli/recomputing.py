@@ -47,6 +47,8 @@ class Asked:
     known_recipe: str | None
     """Digest of the recipe that the person at the keyboard has read."""
     scratch: Path
+    replay: int = 0
+    """Results to recompute, of a run that is sampled by the exact contract; ALL for every one."""
 
     @property
     def num_exams(self) -> int:

@@ -1,17 +1,20 @@
 """Where `run verify` reads blobs from: a lab that runs, or a copy of a lab's home, which stays as it is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from archipel.blobs import BlobError, BlobStore, StorageFull
 from archipel.blobs.layout import hexadecimal
-from archipel.cli.doors import Mendable
+from archipel.cli.doors import Mendable, mending
 from archipel.cli.waited_lab import WaitedLab
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
 
+GIB = 2**30
 NOT_FOUND = "not-found"
 """A lab's word for what it does not have."""
 
@@ -71,11 +74,11 @@ class LabBlobs(WaitedLab):
             ) from None
 
 
-class HomeBlobs:
-    """In a lab's home, or a copy of one."""
+class FolderBlobs:
+    """In a folder of blobs as a lab lays them, which stays as it is."""
 
-    def __init__(self, home: Path) -> None:
-        self._root = home / "blobs"
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     def read(self, blob: BlobRef) -> bytes:
         """See `Blobs.read`."""
@@ -95,6 +98,25 @@ class HomeBlobs:
         self.read(blob)
         name = hexadecimal(blob.digest)
         return self._root / name[:2] / name[2:]
+
+
+class HomeBlobs(FolderBlobs):
+    """In a lab's home, or a copy of one."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home / "blobs")
+
+
+@contextmanager
+def blobs_of(url: str | None, root: Path, kept: Path, max_gb: float) -> Iterator[Blobs]:
+    """Of the lab at `url`, fetched into `kept / blobs`, at most so much; without a lab, those in `root`."""
+    if url is None:
+        yield FolderBlobs(root)
+        return
+    with mending(OSError):
+        store = BlobStore(kept / "blobs", quota_bytes=int(max_gb * GIB))
+    with LabBlobs(url, store) as lab:
+        yield lab
 
 
 def _whole(data: bytes, blob: BlobRef) -> bytes:

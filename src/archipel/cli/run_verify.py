@@ -1,7 +1,6 @@
 """`archipel run verify`: a run looked at by somebody who believes nobody."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,8 @@ if TYPE_CHECKING:
     from archipel.cli.findings import Findings
     from archipel.cli.ledger import Checked
     from archipel.cli.recomputing import Asked
-    from archipel.cli.run_blobs import Blobs
     from archipel.lab.run_story import RunStory
 
-GIB = 2**30
 MAX_FAULTS_SHOWN = 50
 STOPPED = "what comes after the moment at which you stopped this"
 
@@ -73,6 +70,12 @@ class Updates(click.ParamType):
     help="Make the newest N evaluations again, or all [1 where rewards are graded, else 0].",
 )
 @click.option(
+    "--replay",
+    type=Updates(),
+    default=0,
+    help="Recompute the rollouts of N results, or all, of a run that is sampled by the exact contract.",
+)
+@click.option(
     "--recipe",
     "recipe_name",
     shell_complete=recipe_names,
@@ -98,8 +101,9 @@ def verify(name: str, url: str | None, home: Path | None, as_json: bool, **given
 
     Every version is recomputed from its anchor or delta and compared with its digest; every result is
     read as the lab had to read it; with --updates, versions are made again from what they were made
-    from. What could not be checked is listed at the end. Fetched blobs are kept: the same command goes
-    on where it was stopped. Exit code 1: something does not hold.
+    from; with --replay, tokens and log-probabilities of an exact run are computed again. What could not
+    be checked is listed at the end. Fetched blobs are kept: the same command goes on where it was
+    stopped. Exit code 1: something does not hold.
 
     \b
     Examples:
@@ -145,6 +149,7 @@ def _heard(
         rewards=given["rewards"] or secret is not None,
         updates=given["updates"],
         evaluations=given["evaluations"],
+        replay=given["replay"],
         secret=secret,
         known_recipe=_digest_of(given["recipe_name"]),
         scratch=home_folder("verify", None),
@@ -157,11 +162,13 @@ def _looked_at(
 ) -> "tuple[Findings, bool]":
     """What was found, and whether somebody stopped the search."""
     from archipel.cli.findings import Findings
+    from archipel.cli.run_blobs import blobs_of
     from archipel.cli.verification import verify_run
 
     _use_threads(given["threads"])
+    root = (home or asked.scratch) / "blobs"
     findings = Findings(lambda where: click.echo(where, err=True))
-    with _blobs(url, home or asked.scratch, asked.scratch, given["max_gb"]) as blobs:
+    with blobs_of(url, root, asked.scratch, given["max_gb"]) as blobs:
         try:
             with mending(ValueError):
                 verify_run(story, blobs, findings, asked)
@@ -169,20 +176,6 @@ def _looked_at(
             findings.limits.append(STOPPED)
             return findings, True
     return findings, False
-
-
-@contextmanager
-def _blobs(url: str | None, home: Path, scratch: Path, max_gb: float) -> "Iterator[Blobs]":
-    from archipel.blobs import BlobStore
-    from archipel.cli.run_blobs import HomeBlobs, LabBlobs
-
-    if url is None:
-        yield HomeBlobs(home)
-        return
-    with mending(OSError):
-        store = BlobStore(scratch / "blobs", quota_bytes=int(max_gb * GIB))
-    with LabBlobs(url, store) as lab:
-        yield lab
 
 
 def _digest_of(recipe_name: str | None) -> str | None:

@@ -1,14 +1,20 @@
 """What `archipel run verify` does, step by step: the rules, weights, prompts, results, and what is recomputed."""
 
+from typing import TYPE_CHECKING
+
 from archipel.cli.doors import Mendable
 from archipel.cli.exams import check_reports
 from archipel.cli.findings import Findings, rollouts_of
-from archipel.cli.recomputing import Asked, Recomputing
-from archipel.cli.run_blobs import Blobs, NotKept
+from archipel.cli.recomputing import ALL, Asked, Recomputing
+from archipel.cli.run_blobs import Blobs
+from archipel.cli.run_weights import each_version
 from archipel.lab.run_story import RunStory
 from archipel.plurals import counted
 from archipel.records.payload import BadPayload
 from archipel.records.rollouts import unpack_prompts
+
+if TYPE_CHECKING:
+    from archipel.cli.replaying import RunReplay
 
 MAX_CHECKPOINTS_NAMED = 8
 
@@ -22,9 +28,7 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
     """
     if story.opened is None:
         raise Mendable(f"this ledger opens no run {story.name!r:.80}")
-    findings.limits.append(
-        "that tokens were sampled from the weights that they name: this takes audits"
-    )
+    replay = _replay(story, blobs, findings, asked.replay)
     findings.limits.append(
         "that the lab shows everybody this ledger: compare its head with others'"
     )
@@ -41,7 +45,9 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
             blobs.path(blob)
             findings.checked["files of the opening"] += 1
     # 3
-    _weights(story, blobs, findings)
+    for number, policy in each_version(story, blobs, findings, 0, len(story.updates) - 1):
+        if replay is not None:
+            replay.at(number, policy)
     # 4
     _prompts(story, blobs, findings)
     _results(story, blobs, findings)
@@ -51,18 +57,23 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
     Recomputing(story, story.opened, blobs, findings, asked).run()
 
 
-def _weights(story: RunStory, blobs: Blobs, findings: Findings) -> None:
-    from archipel.work.verifying import ChainCheck, ChainFault
+def _replay(story: RunStory, blobs: Blobs, findings: Findings, num: int) -> "RunReplay | None":
+    """Whether tokens were sampled from the weights that they name: what can be shown of it, and what not."""
+    claim = "that tokens were sampled from the weights that they name"
+    if story.pace.exact is None:
+        findings.limits.append(f"{claim}: this takes audits")
+        return None
+    if not num:
+        findings.limits.append(f"{claim}: not asked (--replay)")
+        return None
+    from archipel.cli.replaying import RunReplay, sampled_works
 
-    chain = ChainCheck()
-    for number, update in enumerate(story.updates):
-        findings.progress(f"weights of version {number} of {len(story.updates) - 1}")
-        with findings.looking("versions' weights", f"version {number}", ChainFault):
-            ways = chain.step(update.published, update.answer.parent, blobs.read)
-            for way in ways:
-                findings.checked[f"versions from their {way}"] += 1
-            if not ways:
-                raise NotKept("there is no anchor, and the version before is not to be had")
+    works = list(story.results) if num == ALL else sampled_works(story.results, num, 0)
+    if len(works) < len(story.results):
+        findings.limits.append(f"{claim}: asked of {len(works)} of {len(story.results)} results")
+    with findings.looking("results recomputed", "the run's opening"):
+        return RunReplay(story, blobs, findings, works)
+    return None
 
 
 def _prompts(story: RunStory, blobs: Blobs, findings: Findings) -> None:

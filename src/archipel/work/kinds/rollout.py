@@ -1,9 +1,10 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from archipel.engine.engine import Engine, Request
+from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import pack_rollouts, unpack_prompts
@@ -70,7 +71,16 @@ class Rollouts:
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     """One request per group; seed and prompt depend on the group alone, never on who asks."""
     pace = context.pace_as(RlPace)
-    prompts = _prompts(spec, context, pace.groups_per_update)
+    return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes())
+
+
+def requests_of(spec: RolloutSpec, pace: RlPace, read: Callable[[BlobRef], bytes]) -> list[Request]:
+    """The same from a run's pace, with the batches of prompts as `read` gives them.
+
+    Raises:
+        WorkFailed: a group's prompt is in none of them.
+    """
+    prompts = _prompts(spec, read, pace.groups_per_update)
     return [
         Request(
             key=str(group),
@@ -86,11 +96,11 @@ def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
 
 
 def _prompts(
-    spec: RolloutSpec, context: Context, groups_per_batch: int
+    spec: RolloutSpec, read: Callable[[BlobRef], bytes], groups_per_batch: int
 ) -> Mapping[int, tuple[int, ...]]:
     prompts: dict[int, tuple[int, ...]] = {}
     for blob in spec.prompts:
-        batch, rows = unpack_prompts(context.blobs[blob.digest].read_bytes())
+        batch, rows = unpack_prompts(read(blob))
         first = batch * groups_per_batch
         prompts |= {first + row: prompt for row, prompt in enumerate(rows)}
     missing = [group for group in spec.groups if group not in prompts]

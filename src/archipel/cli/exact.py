@@ -1,0 +1,17 @@
+"""`archipel exact`: what the exact contract gives, for anybody to recompute."""
+
+from archipel.cli.archipel import Lazy
+
+COMMANDS = {
+    "replay": (
+        "exact_replay",
+        "Recompute rollouts of a run from its ledger and blobs: equal, or where not",
+    ),
+}
+
+command = Lazy(
+    name="exact",
+    commands_in=COMMANDS,
+    help="Inference whose every bit anybody can recompute (docs/reference/exact.md).\n\n"
+    "\b\nExamples:\n  archipel exact replay secret-order.7 --lab https://lab.example",
+)

@@ -1,0 +1,171 @@
+"""`archipel exact replay`: tokens and log-probabilities of a run recomputed by somebody who believes nobody."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
+from archipel.cli.lab_door import EXPECT, HEAD
+
+if TYPE_CHECKING:
+    from archipel.cli.findings import Findings
+    from archipel.cli.ledger import Checked
+    from archipel.cli.replaying import ReplayedRun
+    from archipel.lab.run_story import RunStory
+
+MAX_SHOWN = 50
+
+
+@click.command()
+@click.argument("name", metavar="RESULT")
+@click.option(
+    "--lab", "url", metavar="URL", type=LabUrl(), help=f"A lab that runs [{DEFAULT_LAB_URL}]."
+)
+@click.option("--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one.")
+@click.option("--ledger", metavar="FILE", help="A copy of a ledger, with --blobs.")
+@click.option(
+    "--blobs",
+    "blob_folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="The folder of blobs that belongs to --ledger.",
+)
+@EXPECT
+@HEAD
+@click.option("--work", "works", multiple=True, metavar="NAME", help="This result; repeatable.")
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="Only N results, taken by chance."
+)
+@click.option("--seed", default=0, show_default=True, help="Which ones --sample takes.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--max-gb",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0.001),
+    help="Most that is fetched and kept in ~/.archipel/verify.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(
+    name: str,
+    url: str | None,
+    home: Path | None,
+    ledger: str | None,
+    blob_folder: Path | None,
+    expect: str | None,
+    head_path: Path | None,
+    works: tuple[str, ...],
+    sample: int | None,
+    seed: int,
+    threads: int,
+    max_gb: float,
+    as_json: bool,
+) -> None:
+    """Recompute accepted rollouts of an exact run: RESULT is one result (`run.7`), or a run's name for all.
+
+    Weights are made from the run's anchors and deltas and compared with their digests; every token and
+    every bit of every log-probability is then computed again from them, the prompts and the seeds. No key
+    and no secret is needed, and any machine gives the same. Exit code 1: something differs, and the first
+    position at which it does is said.
+
+    \b
+    Examples:
+      archipel exact replay secret-order.7 --lab http://lab.example:8440
+      archipel exact replay secret-order --sample 20 --seed 3 --home copy-of-lab
+      archipel exact replay secret-order --ledger copy/ledger.sqlite --blobs copy/blobs --json
+    """
+    from archipel.cli.findings import Findings
+    from archipel.cli.ledger import read_ledger
+    from archipel.cli.run_blobs import Altered, NotKept, blobs_of
+    from archipel.lab.run_story import RunStory
+
+    url = _one_place(url, home, ledger, blob_folder)
+    run, of_run, number = name.partition(".")
+    story, scratch = RunStory(run), home_folder("verify", None)
+    checked = read_ledger(
+        url,
+        ledger,
+        home,
+        expect,
+        [head_path] if head_path else [],
+        lambda entry: story.hear(entry.statement),
+    )
+    if story.opened is None:
+        raise Mendable(f"this ledger opens no run {run!r:.80}")
+    works = (name, *works) if of_run and number else works
+    root = blob_folder or (home or scratch) / "blobs"
+    findings = Findings(lambda where: click.echo(where, err=True))
+    with blobs_of(url, root, scratch, max_gb) as blobs, mending(ValueError, NotKept, Altered):
+        from archipel.cli.replaying import RunReplay, sampled_works
+
+        _use_threads(threads)
+        chosen = list(works) or list(story.results)
+        if sample is not None:
+            chosen = sampled_works(chosen, sample, seed)
+        replay = RunReplay(story, blobs, findings, chosen)
+        replay.run()
+    show(
+        _facts(checked, story, findings, replay.done),
+        as_json,
+        lambda: "\n".join(_lines(checked, story, findings, replay.done)),
+    )
+    if findings.faults:
+        raise Mendable(f"{len(findings.faults)} things of run {run} do not hold")
+    if findings.missing:
+        raise Mendable("not everything that was asked for could be recomputed")
+
+
+def _one_place(
+    url: str | None, home: Path | None, ledger: str | None, blob_folder: Path | None
+) -> str | None:
+    """The lab to read from, if it is one."""
+    if (ledger is None) != (blob_folder is None):
+        raise click.UsageError("--ledger and --blobs belong together; give both or neither")
+    if sum(place is not None for place in (url, home, ledger)) > 1:
+        raise click.UsageError("give one of --lab, --home, and --ledger with --blobs")
+    return url or (DEFAULT_LAB_URL if home is None and ledger is None else None)
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _facts(
+    checked: "Checked", story: "RunStory", findings: "Findings", done: "ReplayedRun"
+) -> dict[str, Any]:
+    import base64
+
+    return {
+        "lab": checked.did,
+        "entries": checked.head.size,
+        "root": base64.b64encode(checked.head.root).decode(),
+        "run": story.name,
+        "contract": story.pace.exact,
+        "results": done.results,
+        "rollouts": done.rollouts,
+        "positions": done.positions,
+        "equal": not findings.faults and not findings.missing,
+        "differences": done.differences,
+        "faults": findings.faults,
+        "not_checked": findings.not_checked(),
+    }
+
+
+def _lines(
+    checked: "Checked", story: "RunStory", findings: "Findings", done: "ReplayedRun"
+) -> Iterator[str]:
+    facts = _facts(checked, story, findings, done)
+    yield f"run {story.name} of {checked.did}, by {facts['entries']} entries under root {facts['root']}"
+    yield f"contract {story.pace.exact}"
+    yield str(done)
+    if findings.faults:
+        yield "DOES NOT HOLD:"
+        yield from (f"  {fault}" for fault in findings.faults[:MAX_SHOWN])
+        if len(findings.faults) > MAX_SHOWN:
+            yield f"  and {len(findings.faults) - MAX_SHOWN} more (--json)"
+    if findings.missing:
+        yield "not checked:"
+        yield from (f"  {line}" for line in findings.not_checked())

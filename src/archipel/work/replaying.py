@@ -1,0 +1,92 @@
+"""Accepted rollouts of a run that is sampled by the exact contract, recomputed by anybody: no secret, no trust.
+
+Parts: `Replaying` (results of one version after the other), `UnknownContract`. Law: what is compared is the
+record and what the contract gives, in every bit; there is no threshold, and an honest node is never blamed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from archipel.engine.exact.arithmetic import ExactArithmetic
+from archipel.engine.exact.replay import Recorded, Replayed, Replayer
+from archipel.engine.exact.variants import VARIANTS, Variant
+from archipel.engine.protocol import WrongWeights
+from archipel.model.config import DecoderConfig
+from archipel.records.fields import BlobRef
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.programmes.rl import RlPace
+from archipel.records.requests import InvalidRequest
+from archipel.records.rollouts import Rollout
+from archipel.work.kind import WorkFailed
+from archipel.work.kinds.rollout import requests_of
+from archipel.work.policies import Policy
+
+CANNOT_BE_REPLAYED = (WorkFailed, WrongWeights, InvalidRequest)
+"""What the record itself does not allow: prompts, weights or rollouts that do not fit together."""
+
+
+class UnknownContract(ValueError):
+    """The run is not exact, or its contract is none that this software computes."""
+
+
+def variant_of_contract(contract: str | None) -> Variant:
+    """The variant under this identity.
+
+    Raises:
+        UnknownContract: there is none, or another version of this software has it.
+    """
+    if contract is None:
+        raise UnknownContract(
+            "this run is not sampled by the exact contract: its rollouts cannot be recomputed to the bit"
+        )
+    known = {variant.identity: variant for variant in VARIANTS.values()}
+    if contract not in known:
+        raise UnknownContract(
+            f"this run is sampled by {contract!r:.60}; this version of archipel computes "
+            f"{', '.join(known)}: install the version that the run was made with"
+        )
+    return known[contract]
+
+
+class Replaying:
+    """Recomputes results of the version whose weights were taken last."""
+
+    def __init__(
+        self, config: DecoderConfig, pace: RlPace, read: Callable[[BlobRef], bytes]
+    ) -> None:
+        """`read` gives a blob's bytes.
+
+        Raises:
+            UnknownContract: see `variant_of_contract`.
+        """
+        variant = variant_of_contract(pace.exact)
+        # Blocks of many queries share each key that is unpacked: compact costs no time here.
+        numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
+        self._pace, self._read, self._replayer = pace, read, Replayer(numbers)
+
+    def use(self, policy: Policy) -> None:
+        """Take the weights of a version.
+
+        Raises:
+            WrongWeights: the contract cannot compute with them.
+        """
+        self._replayer.load(policy.state)
+
+    def replay(
+        self,
+        spec: RolloutSpec,
+        groups: Mapping[int, Sequence[Rollout]],
+        progress: Callable[[int], None] | None = None,
+    ) -> Replayed:
+        """Recompute one accepted result; `progress` is told positions so far.
+
+        Raises:
+            Whatever `read` raises, and what stands in `CANNOT_BE_REPLAYED`.
+        """
+        requests = requests_of(spec, self._pace, self._read)
+        recorded = [
+            Recorded(request, dict(enumerate(groups[group])))
+            for group, request in zip(spec.groups, requests, strict=True)
+        ]
+        return self._replayer.replay(recorded, progress)
