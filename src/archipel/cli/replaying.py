@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from archipel.work.replaying import Replaying
 
 WHAT = "results recomputed"
+EQUAL = "rollouts whose tokens and log-probabilities were recomputed: equal"
 CONFIG = "config.json"
 
 
@@ -44,6 +45,8 @@ class ReplayedRun:
     """The first of each result that differs, a sentence each."""
 
     def __str__(self) -> str:
+        if not self.results:
+            return "nothing was recomputed"
         told = "equal" if not self.differences else f"{len(self.differences)} results differ"
         return (
             f"tokens and log-probabilities of {self.rollouts} rollouts in {self.results} results "
@@ -118,8 +121,9 @@ class RunReplay:
         done.results += 1
         done.rollouts += found.rollouts
         done.positions += found.positions
-        self._findings.checked[WHAT] += 1
-        if found.difference is not None:
+        if found.difference is None:
+            self._findings.checked[EQUAL] += found.rollouts
+        else:
             done.differences.append(f"{work}: {found.difference}")
             self._findings.faults.append(done.differences[-1])
 
