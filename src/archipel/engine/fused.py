@@ -9,7 +9,6 @@ multiplied: that is the arithmetic's.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +79,8 @@ class FusedDecoder:
         pre, last = self.config.norm_placement == "pre", len(self._layers) - 1
         for index, layer in enumerate(self._layers):
             h = numbers.fed(x, layer.attention_norm if pre else None)
-            mixed = attend(index, *self._queries_keys_values(layer, h, rotations_N2D))
+            heads = queries_keys_values(numbers, layer.qk_norm, layer.qkv(h), rotations_N2D)
+            mixed = attend(index, *heads)
             if wanted is not None and index == last:
                 mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
             if pre:
@@ -98,25 +98,26 @@ class FusedDecoder:
         """(N, vocab_size) from the residual stream, in the engine's dtype."""
         return self._head(self.arithmetic.fed(x_Nd, self._norm))
 
-    def _queries_keys_values(
-        self, layer: FusedLayer, x: Any, rotations_N2D: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        numbers, config, heads = self.arithmetic, self.config, self.config.num_heads
-        projected = layer.qkv(x)
-        parts = projected.view(projected.shape[0], -1, config.head_dim)
-        turned = heads + config.num_kv_heads
-        qk, v = parts.narrow(1, 0, turned), parts.narrow(1, turned, config.num_kv_heads)
-        qk = as_dtype(qk, torch.float32)
-        if config.qk_norm == "head":
-            qk = qk * numbers.scales(qk) * layer.qk_norm
-        elif config.qk_norm == "full":
-            both = (qk[:, :heads].flatten(1), qk[:, heads:].flatten(1))
-            normed = [
-                (part * numbers.scales(part)).unflatten(1, (-1, config.head_dim)) for part in both
-            ]
-            qk = torch.cat(normed, dim=1) * layer.qk_norm
-        qk = as_dtype(numbers.rotated(qk, rotations_N2D), numbers.dtype)
-        return qk.narrow(1, 0, heads), qk.narrow(1, heads, config.num_kv_heads), v
+
+def queries_keys_values(
+    numbers: Arithmetic, qk_norm: Tensor, projected: Tensor, rotations_N2D: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads (N, H, D) of what `qkv` gave; queries and keys are normed with `qk_norm` and turned."""
+    config, heads = numbers.config, numbers.config.num_heads
+    parts = projected.view(projected.shape[0], -1, config.head_dim)
+    turned = heads + config.num_kv_heads
+    qk, v = parts.narrow(1, 0, turned), parts.narrow(1, turned, config.num_kv_heads)
+    qk = as_dtype(qk, torch.float32)
+    if config.qk_norm == "head":
+        qk = qk * numbers.scales(qk) * qk_norm
+    elif config.qk_norm == "full":
+        both = (qk[:, :heads].flatten(1), qk[:, heads:].flatten(1))
+        normed = [
+            (part * numbers.scales(part)).unflatten(1, (-1, config.head_dim)) for part in both
+        ]
+        qk = torch.cat(normed, dim=1) * qk_norm
+    qk = as_dtype(numbers.rotated(qk, rotations_N2D), numbers.dtype)
+    return qk.narrow(1, 0, heads), qk.narrow(1, heads, config.num_kv_heads), v
 
 
 def check_state(config: DecoderConfig, state: Mapping[str, Tensor]) -> None:
@@ -149,15 +150,6 @@ def _fuse(
     def joined(kind: str) -> Tensor:
         return torch.cat([weight(f"{attention}{part}_proj.{kind}") for part in "qkv"])
 
-    def qk_norm() -> Tensor:
-        heads = (config.num_heads, config.num_kv_heads)
-        norms = [weight(f"{attention}{part}_norm.weight").float() for part in "qk"]
-        parts = [
-            norm.view(-1, config.head_dim).expand(count, config.head_dim)
-            for norm, count in zip(norms, heads, strict=True)
-        ]
-        return torch.cat(parts)
-
     first, second = (
         ("input_layernorm", "post_attention_layernorm")
         if config.norm_placement == "pre"
@@ -171,5 +163,17 @@ def _fuse(
         down=numbers.projection(weight(f"{layer}mlp.down_proj.weight")),
         attention_norm=weight(f"{layer}{first}.weight").float(),
         feed_forward_norm=weight(f"{layer}{second}.weight").float(),
-        qk_norm=torch.empty(0) if config.qk_norm == "none" else qk_norm(),
+        qk_norm=qk_norm_of(config, index, weight),
     )
+
+
+def qk_norm_of(config: DecoderConfig, index: int, weight: Callable[[str], Tensor]) -> Tensor:
+    """See `FusedLayer.qk_norm`."""
+    if config.qk_norm == "none":
+        return torch.empty(0)
+    heads = (config.num_heads, config.num_kv_heads)
+    parts = []
+    for part, count in zip("qk", heads, strict=True):
+        norm = weight(f"model.layers.{index}.self_attn.{part}_norm.weight").float()
+        parts.append(norm.view(-1, config.head_dim).expand(count, config.head_dim))
+    return torch.cat(parts)

@@ -1,0 +1,279 @@
+"""A dispute ends at the one number that a liar changed, whatever it is; whoever shows other things has lost."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from archipel.engine.exact.dispute import Verdict, settle
+from archipel.engine.exact.hashing import CHUNK, DIGEST_BYTES, Tree, climbed, is_node
+from archipel.engine.exact.judge import Judge
+from archipel.engine.exact.parties import Ask, Hurried, Party, TraceParty
+from archipel.engine.exact.steps import steps_of
+from archipel.engine.exact.trace import BadQuestion, Question, Trace, traced
+from archipel.engine.exact.variants import VARIANTS
+from archipel.model.config import FAMILIES, Family
+from archipel.model.manifest import CorruptWeights, describe
+from exact.exact_models import FEW, WORLDS, exact_engine, mixed_requests, sampled, world
+
+NUM_STEPS = len(steps_of(world("llama")[0]))
+
+
+@cache
+def case(family: Family, variant: str) -> tuple[Judge, Trace]:
+    """A rollout as an honest party wrote it down, and who judges."""
+    config, state = world(family)
+    request = replace(mixed_requests(64, (7,))[0], max_new_tokens=5, temperature=0.8)
+    (recorded,) = sampled(exact_engine(config, state, variant), [request])
+    manifest = describe(state, 0, None)
+    question = Question(
+        VARIANTS[variant].identity, manifest.state, request.prompt,
+        recorded.rollouts[1].tokens, request.seed, 1, request.temperature,
+    )  # fmt: skip
+    return Judge(config, state, manifest, question), traced(config, state, question)
+
+
+def lying(trace: Trace, number: int, position: int, element: int, *, on: bool = False) -> Trace:
+    """One number is another; with `on`, all that comes later is, too."""
+    values = [each.copy() for each in trace.values]
+    shift = len(trace.question.prompt) - 1
+    for index, step in enumerate(trace.steps):
+        at = position - (shift if step.late else 0)
+        if index == number:
+            values[index][at, element] += 1
+        if on:
+            values[index][max(at + (index <= number), 0) :] += 3
+    return replace(trace, values=tuple(values))
+
+
+def settled(judge: Judge, mine: Party, theirs: Party) -> Verdict:
+    verdict = settle(mine, theirs, judge)
+    assert len(verdict.transcript.asks) < 100
+    assert verdict.transcript.other_bytes < 1024
+    return verdict
+
+
+def test_two_honest_parties_are_equal_after_one_look() -> None:
+    judge, trace = case("llama", "w7a8")
+    again = traced(*world("llama"), trace.question)
+    verdict = settled(judge, TraceParty(trace), TraceParty(again))
+    assert verdict.right == "equal"
+    assert verdict.transcript.asks == []
+
+
+def test_a_trace_ends_in_the_tokens_and_log_probabilities_of_the_record() -> None:
+    for family, variant in FEW:
+        config, state = world(family)
+        _, trace = case(family, variant)
+        question = trace.question
+        request = replace(
+            mixed_requests(64, (7,))[0], max_new_tokens=5, temperature=question.temperature
+        )
+        rollout = exact_engine(config, state, variant).generate([request])[0][1]
+        assert tuple(trace.values[-1][:, 0].astype(int).tolist()) == rollout.tokens
+        assert tuple(trace.values[-1][:, 1].tolist()) == rollout.logprobs
+
+
+def every_step(family: Family, variant: str, *, on: bool) -> None:
+    judge, trace = case(family, variant)
+    shift = len(trace.question.prompt) - 1
+    honest = TraceParty(trace)
+    for number, step in enumerate(trace.steps):
+        position = (shift, shift + 3)[number % 2] if step.late else (0, 4, shift + 2)[number % 3]
+        element = (number * 37) % step.width
+        liar = TraceParty(lying(trace, number, position, element, on=on))
+        for right, sides in (("mine", (honest, liar)), ("theirs", (liar, honest))):
+            verdict = settled(judge, *sides)
+            assert verdict.right == right, (step, verdict.reason)
+            assert verdict.place is not None
+            told = (verdict.place.position, verdict.place.step, verdict.place.element)
+            assert told == (position, str(step), element)
+
+
+@pytest.mark.parametrize(("family", "variant"), FEW)
+def test_a_liar_at_every_layer_and_every_kind_of_step_is_found(
+    family: Family, variant: str
+) -> None:
+    every_step(family, variant, on=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on", [False, True])
+@pytest.mark.parametrize(("family", "variant"), [*WORLDS, ("qwen3", "w7a15"), ("olmo2", "w7a8")])
+def test_and_in_every_family_and_variant_and_if_all_that_follows_is_other(
+    family: Family, variant: str, on: bool
+) -> None:
+    every_step(family, variant, on=on)
+
+
+@pytest.mark.parametrize(("family", "variant"), FEW)
+def test_the_judge_computes_every_number_as_the_engine_does(family: Family, variant: str) -> None:
+    judge, trace = case(family, variant)
+    rng = np.random.default_rng(1)
+    for leaf in rng.permutation(judge.num_leaves)[:150].tolist():
+        width = judge.width(leaf)
+        if width:
+            element = int(rng.integers(width))
+            rows = [np.frombuffer(trace.row(need), "<f4") for need in judge.needs(leaf)]
+            right = np.frombuffer(trace.row(leaf), "<f4")[element]
+            assert judge.value(leaf, element, rows) == right, judge.at(leaf)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_who_samples_from_other_weights_is_led_to_a_product_of_theirs(family: Family) -> None:
+    variant = dict(FEW)[family]
+    config, state = world(family)
+    judge, trace = case(family, variant)
+    name = "model.layers.1.mlp.up_proj.weight"
+    other = {**state, name: state[name].clone()}
+    other[name][5] *= 2
+    liar = TraceParty(traced(config, other, trace.question))
+    verdict = settled(judge, TraceParty(trace), liar)
+    assert verdict.right == "mine"
+    assert verdict.place is not None
+    assert (verdict.place.step, verdict.place.element) == ("layer 1 up", 5)
+    assert verdict.transcript.evidence_bytes <= 4 * (config.hidden_size + 1) + 16
+
+
+def test_if_both_lie_about_one_number_neither_is_right() -> None:
+    judge, trace = case("llama", "w7a8")
+    one = lying(trace, 9, 3, 2)
+    verdict = settled(judge, TraceParty(one), TraceParty(lying(one, 9, 3, 2)))
+    assert verdict.right == "neither"
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf, 1e38])
+def test_numbers_on_which_both_agree_and_that_are_none_stop_no_judge(nothing: float) -> None:
+    judge, trace = case("llama", "w7a8")
+    for number, step in enumerate(trace.steps):
+        leaf = 7 * len(trace.steps) + number
+        rows = [np.full(judge.width(need), nothing, np.float32) for need in judge.needs(leaf)]
+        assert isinstance(judge.value(leaf, step.width - 1, rows), np.float32)
+
+
+class Twisted:
+    """Answers honestly from what it committed to, except once."""
+
+    def __init__(
+        self, inner: TraceParty, what: str, twist: Callable[[bytes], bytes | None]
+    ) -> None:
+        self.question, self.root = inner.question, inner.root
+        self._inner, self._what, self._twist, self.done = inner, what, twist, False
+
+    def answer(self, ask: Ask) -> bytes | None:
+        answer = self._inner.answer(ask)
+        if ask.what == self._what and answer is not None:
+            self.done = True
+            return self._twist(answer)
+        return answer
+
+
+TWISTS: dict[str, Callable[[bytes], bytes | None]] = {
+    "other bytes": lambda data: bytes([data[0] ^ 1]) + data[1:],
+    "other end": lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    "too short": lambda data: data[:-1],
+    "too long": lambda data: data + b"0",
+    "nothing": lambda data: None,
+    "empty": lambda data: b"",
+}
+
+
+@pytest.mark.parametrize("twist", TWISTS)
+@pytest.mark.parametrize("what", ["children", "row children", "chunk", "row"])
+@pytest.mark.parametrize("place", [(2, 70), (4, 5), (9, 90), (11, 80)], ids=str)
+def test_who_refuses_or_shows_what_it_did_not_commit_to_has_lost(
+    what: str, twist: str, place: tuple[int, int]
+) -> None:
+    number, element = place
+    judge, trace = case("llama", "w7a8")
+    element %= trace.steps[number].width
+    honest, liar = TraceParty(trace), TraceParty(lying(trace, number, 4, element))
+    bad = Twisted(liar, what, TWISTS[twist])
+    verdict = settled(judge, bad, honest)
+    assert verdict.right == "theirs"
+    deep = trace.steps[number].width > CHUNK
+    assert bad.done or (what == "row children" and not deep)
+    if bad.done:
+        assert verdict.reason.startswith("mine ")
+    assert settled(judge, honest, Twisted(liar, what, TWISTS[twist])).right == "mine"
+
+
+def test_who_delays_loses_within_the_limit() -> None:
+    judge, trace = case("llama", "w7a8")
+
+    def forever(data: bytes) -> bytes:
+        time.sleep(30)
+        return data
+
+    liar = Twisted(TraceParty(lying(trace, 9, 4, 3)), "children", forever)
+    before = time.monotonic()
+    verdict = settled(judge, Hurried(TraceParty(trace), 10.0), Hurried(liar, 0.05))
+    assert verdict.right == "mine"
+    assert "did not answer" in verdict.reason
+    assert time.monotonic() - before < 5
+
+
+class Longer(TraceParty):
+    """Committed to a row that there is none of."""
+
+    @property
+    def root(self) -> bytes:
+        return self.grown.root
+
+    @property
+    def grown(self) -> Tree:
+        levels = self._tree.levels[0]
+        end = levels.index(bytes(DIGEST_BYTES))
+        return Tree([*levels[:end], b"\x07" * DIGEST_BYTES])
+
+    def answer(self, ask: Ask) -> bytes | None:
+        if ask.what == "children":
+            return self.grown.children(ask.level, ask.index)
+        return super().answer(ask)
+
+
+def test_who_commits_to_more_than_there_is_has_lost() -> None:
+    judge, trace = case("llama", "w7a8")
+    verdict = settled(judge, TraceParty(trace), Longer(trace))
+    assert (verdict.right, verdict.place) == ("mine", None)
+    assert "more than there is" in verdict.reason
+
+
+def test_other_questions_and_other_weights_are_no_dispute() -> None:
+    judge, trace = case("llama", "w7a8")
+    for fields in (
+        {"seed": 1}, {"rollout": 2}, {"temperature": 0.81}, {"prompt": (1, 2)}, {"tokens": (1,)},
+        {"weights": "sha256:" + "0" * 64}, {"contract": "exact-1-w7a15-6dabffb7aa3972f0"},
+    ):  # fmt: skip
+        other = replace(trace, question=replace(trace.question, **fields))
+        with pytest.raises(BadQuestion, match="different rollouts"):
+            settle(TraceParty(trace), TraceParty(other), judge)
+    config, state = world("llama")
+    manifest = describe(state, 0, None)
+    spoilt = {name: each * 2 for name, each in state.items()}
+    wrong = Judge(config, spoilt, manifest, trace.question)
+    with pytest.raises(CorruptWeights, match="its manifest says"):
+        settle(TraceParty(trace), TraceParty(lying(trace, 9, 4, 3)), wrong)
+    with pytest.raises(BadQuestion, match="these are"):
+        Judge(config, state, describe(spoilt, 0, None), trace.question)
+    for fields in ({"tokens": (99,)}, {"prompt": ()}, {"seed": -1}, {"prompt": (1,) * 5000}):
+        with pytest.raises(BadQuestion, match="expected"):
+            traced(config, state, replace(trace.question, **fields))
+    with pytest.raises(BadQuestion, match="this version computes"):
+        traced(config, state, replace(trace.question, contract="exact-2"))
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 5, 8, 9])
+def test_a_path_leads_from_each_leaf_to_the_root_and_to_nothing_else(num: int) -> None:
+    leaves = [bytes([n + 1]) * DIGEST_BYTES for n in range(num)]
+    tree = Tree(leaves)
+    for leaf, digest in enumerate(leaves):
+        path = tree.path(leaf, tree.depth)
+        assert climbed(leaf, digest, path) == tree.root
+        assert num == 1 or climbed(leaf ^ 1, digest, path) != tree.root
+        for level in range(1, tree.depth + 1):
+            children = tree.children(level, leaf >> level)
+            assert is_node(tree.levels[level][leaf >> level], children)
