@@ -7,6 +7,11 @@ COMMANDS = {
         "exact_replay",
         "Recompute rollouts of a run from its ledger and blobs: equal, or where not",
     ),
+    "trace": ("exact_trace", "Write down every intermediate value of one rollout"),
+    "bisect": (
+        "exact_bisect",
+        "Lead two traces to the one number in which they differ, and decide",
+    ),
 }
 
 command = Lazy(
