@@ -16,7 +16,10 @@ from archipel.cli.recomputing import ALL, Asked
 from archipel.cli.replaying import sampled_works
 from archipel.cli.run_blobs import HomeBlobs
 from archipel.cli.verification import verify_run
+from archipel.engine.exact.trace import traced
+from archipel.engine.exact.trace_files import question_from
 from archipel.lab.run_story import RunStory
+from archipel.model.manifest import describe
 from archipel.records.rollouts import Rollout, bounds_of, pack_rollouts, unpack_rollouts
 from archipel.records.statements import LeaseGranted, WorkAnswered
 from exact.exact_run import GROUPS, VERSIONS, ExactRun
@@ -87,7 +90,7 @@ def test_an_honest_run_is_equal_from_ledger_and_blobs_alone(made: ExactRun, repl
 
 
 def test_the_first_position_that_differs_is_said_and_the_exit_code_is_1(
-    made: ExactRun, replay
+    made: ExactRun, replay, tmp_path: Path
 ) -> None:
     lying = spoilt(made, f"{NAME}.4", lower)
     code, out, err = replay(lying, NAME)
@@ -95,7 +98,15 @@ def test_the_first_position_that_differs_is_said_and_the_exit_code_is_1(
     assert f"{NAME}.4: group {2 * GROUPS - 1}, rollout 2, position " in out
     assert "log-probability" in out
     assert err.count("\n") == 1
-    code, out, _ = replay(lying, NAME, "--json")
+    kept = tmp_path / "question.json"
+    code, out, _ = replay(lying, NAME, "--json", "--question", str(kept))
+    question = question_from(json.loads(kept.read_text()))
+    assert question.rollout == 2
+    assert question.contract == made.opened.pace.exact
+    state = made.states[1]
+    assert question.weights == describe(state, 0, None).state
+    right = traced(made.config, state, question).values[-1]
+    assert tuple(right[:, 0].astype(int).tolist()) == question.tokens
     assert json.loads(out)["differences"][0].startswith(f"{NAME}.4: ")
     assert replay(lying, f"{NAME}.2")[0] == 0
     assert replay(lying, NAME, "--work", f"{NAME}.6", "--work", f"{NAME}.4")[0] == 1

@@ -39,8 +39,10 @@ class ExactRun:
         self.statements: dict[str, list[object]] = {
             "": [LabOpened(**SAID, operators=(asked.SOMEBODY,)), self.opened]
         }
+        self.states: list[dict[str, Tensor]] = []
         before: tuple[dict[str, Tensor], Manifest] | None = None
         for version in range(VERSIONS):
+            self.states.append(state)
             manifest = describe(state, version, before[1].state if before else None)
             prompts = self._prompts(version)
             self._published(version, state, manifest, before, prompts)

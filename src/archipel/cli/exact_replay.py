@@ -8,6 +8,7 @@ import click
 
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_door import EXPECT, HEAD
+from archipel.cli.outputs import NewFile
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
@@ -46,6 +47,12 @@ MAX_SHOWN = 50
     type=click.FloatRange(0.001),
     help="Most that is fetched and kept in ~/.archipel/verify.",
 )
+@click.option(
+    "--question",
+    type=NewFile(".json"),
+    metavar="PATH",
+    help="Write the first rollout that differs as a question for `archipel exact trace`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
     name: str,
@@ -60,6 +67,7 @@ def command(
     seed: int,
     threads: int,
     max_gb: float,
+    question: Path | None,
     as_json: bool,
 ) -> None:
     """Recompute accepted rollouts of an exact run: RESULT is one result (`run.7`), or a run's name for all.
@@ -110,6 +118,8 @@ def command(
         as_json,
         lambda: "\n".join(_lines(checked, story, findings, replay.done)),
     )
+    if question is not None:
+        _write_question(question, replay.done)
     if findings.faults:
         raise Mendable(f"{len(findings.faults)} things of run {run} do not hold")
     if findings.missing:
@@ -125,6 +135,16 @@ def _one_place(
     if sum(place is not None for place in (url, home, ledger)) > 1:
         raise click.UsageError("give one of --lab, --home, and --ledger with --blobs")
     return url or (DEFAULT_LAB_URL if home is None and ledger is None else None)
+
+
+def _write_question(path: Path, done: "ReplayedRun") -> None:
+    import json
+
+    from archipel.engine.exact.trace_files import fields_of
+
+    if done.question is not None:
+        with mending(OSError):
+            path.write_text(json.dumps(fields_of(done.question)) + "\n")
 
 
 def _use_threads(threads: int) -> None:

@@ -16,6 +16,7 @@ from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.payload import BadPayload
 
 if TYPE_CHECKING:
+    from archipel.engine.exact.trace import Question
     from archipel.work.policies import Policy
     from archipel.work.replaying import Replaying
 
@@ -43,6 +44,8 @@ class ReplayedRun:
     """Tokens, each with its log-probability."""
     differences: list[str] = field(default_factory=list)
     """The first of each result that differs, a sentence each."""
+    question: "Question | None" = None
+    """The first rollout that differs."""
 
     def __str__(self) -> str:
         if not self.results:
@@ -124,6 +127,8 @@ class RunReplay:
         if found.difference is None:
             self._findings.checked[EQUAL] += found.rollouts
         else:
+            if done.question is None:
+                done.question = self._replaying.question(spec, groups, found.difference)
             done.differences.append(f"{work}: {found.difference}")
             self._findings.faults.append(done.differences[-1])
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from archipel.engine.exact.arithmetic import ExactArithmetic
-from archipel.engine.exact.replay import Recorded, Replayed, Replayer
+from archipel.engine.exact.replay import Difference, Recorded, Replayed, Replayer
+from archipel.engine.exact.trace import Question
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
@@ -64,6 +65,7 @@ class Replaying:
         # Blocks of many queries share each key that is unpacked: compact costs no time here.
         numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
         self._pace, self._read, self._replayer = pace, read, Replayer(numbers)
+        self._contract = variant.identity
 
     def use(self, policy: Policy) -> None:
         """Take the weights of a version.
@@ -90,3 +92,19 @@ class Replaying:
             for group, request in zip(spec.groups, requests, strict=True)
         ]
         return self._replayer.replay(recorded, progress)
+
+    def question(
+        self, spec: RolloutSpec, groups: Mapping[int, Sequence[Rollout]], found: Difference
+    ) -> Question:
+        """The rollout that differs, as two parties could dispute it."""
+        requests = {each.key: each for each in requests_of(spec, self._pace, self._read)}
+        request = requests[found.key]
+        return Question(
+            contract=self._contract,
+            weights=spec.policy,
+            prompt=request.prompt,
+            tokens=groups[int(found.key)][found.rollout].tokens,
+            seed=request.seed,
+            rollout=found.rollout,
+            temperature=request.temperature,
+        )
