@@ -162,7 +162,10 @@ def test_what_is_not_kept_is_counted_and_is_not_equal(made: ExactRun, replay) ->
 
 def verified(story: RunStory, folder: Path, replay: int) -> Findings:
     findings = Findings(lambda where: None)
-    asked = Asked(False, 0, None, None, folder, replay)
+    asked = Asked(
+        rewards=False, updates=0, evaluations=0, secret=None, known_recipe=None, scratch=folder,
+        replay=replay,
+    )  # fmt: skip
     verify_run(story, HomeBlobs(folder), findings, asked)
     return findings
 

@@ -1,12 +1,16 @@
 """A run by the exact contract over real processes: the central loop's weights, bit for bit, whatever the nodes are."""
 
+import io
+import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 
 from archipel.bench.central import Bench
+from archipel.cli.archipel import run
 from archipel.model.directory import read_model
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
@@ -20,7 +24,7 @@ from archipel.training.rl import reinforce
 from archipel.training.trainer import Trainer
 from archipel.work.engines import our_engine
 from stage import Stage
-from tiny import SECRET
+from tiny import NAME, SECRET
 
 W7A8 = CONTRACTS["w7a8"]
 
@@ -69,3 +73,14 @@ def test_exact_nodes_of_any_kind_give_the_central_loops_weights(
     assert {each.exact for each in sampled} == {W7A8}
     assert all("mismatch_kl_micro" in made.metrics for made in outcome.versions[1:])
     assert any(made.metrics["ratio_max_micro"] != 1_000_000 for made in outcome.versions[1:])
+    assert replayed(stage) == (0, True)
+
+
+def replayed(stage: Stage) -> tuple[int, bool]:
+    """Exit code of `archipel exact replay` from the lab's folder alone, and whether all was equal."""
+    out = io.StringIO()
+    with redirect_stdout(out), pytest.raises(SystemExit) as ended:
+        run(["exact", "replay", NAME, "--home", str(stage.site.home("lab")), "--json"])
+    told = json.loads(out.getvalue())
+    assert told["rollouts"] > 0
+    return int(ended.value.code or 0), told["equal"]
