@@ -47,7 +47,7 @@ from archipel.work.messages import (
     to_line,
 )
 from door import PROBLEM_MEDIA_TYPE, Door
-from fuzz import foreign, spoken
+from fuzz import disputed, foreign, spoken
 from fuzz.reading import Reader
 from people import ref
 from specimens import POLICY, SMALL
@@ -88,6 +88,7 @@ def _readers() -> dict[str, Reader]:
         | _texts()
         | foreign.readers()
         | spoken.readers()
+        | disputed.readers()
         | _doors()
     )
 

@@ -25,6 +25,7 @@ OWN = {
         "training/environments/task_child.py",
         "serve",
     ): "of the parent; whatever is raised is its answer",
+    ("engine/exact/hashing.py", "row_of"): "of bytes whose length and digest were compared before",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
     ("planning/tables.py", "_packaged"): "tables of the package",

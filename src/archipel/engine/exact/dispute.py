@@ -29,8 +29,10 @@ from archipel.engine.exact.trace import BadQuestion
 
 Outcome = Literal["equal", "mine", "theirs", "neither"]
 NAMES: tuple[Outcome, Outcome] = ("mine", "theirs")
-ASK_BYTES = 12
-"""Of an ask as it travels: what, leaf, level and index."""
+TURN_BYTES = 1
+"""Of an ask in the search as it travels: left or right of where the one before led."""
+PLACE_BYTES = 8
+"""Of an ask for a row: which one."""
 
 
 @dataclass
@@ -97,7 +99,7 @@ class _Side:
         """The children of a node that this side stands by."""
         answer = self.ask(ask, 2 * DIGEST_BYTES)
         self.transcript.digest_bytes += len(answer)
-        self.transcript.other_bytes += ASK_BYTES
+        self.transcript.other_bytes += TURN_BYTES
         if not is_node(digest, answer):
             raise _Lost(self.name, f"showed halves that it did not commit to ({ask.what})")
         return answer[:DIGEST_BYTES], answer[DIGEST_BYTES:]
@@ -105,7 +107,7 @@ class _Side:
     def chunk(self, ask: Ask, digest: bytes, length: int) -> bytes:
         """The numbers of a chunk that this side stands by."""
         answer = self.ask(ask, length)
-        self.transcript.other_bytes += len(answer) + ASK_BYTES
+        self.transcript.other_bytes += len(answer) + TURN_BYTES
         if chunk_hash(answer) != digest:
             raise _Lost(self.name, "showed numbers that it did not commit to")
         return answer
@@ -209,7 +211,7 @@ class _Dispute:
         width, path = 4 * self._judge.width(leaf), level * DIGEST_BYTES
         answer = side.ask(Ask("row", leaf, level), path + width)
         self._transcript.digest_bytes += path
-        self._transcript.evidence_bytes += width + ASK_BYTES
+        self._transcript.evidence_bytes += width + PLACE_BYTES
         row = answer[path:]
         if climbed(leaf, row_tree(row).root, answer[:path]) != agreed[level, leaf >> level]:
             raise _Lost(side.name, "showed a row that it did not commit to")

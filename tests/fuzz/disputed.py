@@ -1,0 +1,47 @@
+"""Readers of what the other party of a dispute sends: questions and traces."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from archipel.engine.exact.trace import BadQuestion, Question, traced
+from archipel.engine.exact.trace_files import (
+    BadTrace,
+    fields_of,
+    read_question,
+    read_trace,
+    write_trace,
+)
+from archipel.model.config import DecoderConfig
+from archipel.model.network import random_weights
+from archipel.records.exact import CONTRACTS
+from fuzz.foreign import in_file
+from fuzz.reading import Reader
+from specimens import POLICY
+
+CONFIG = DecoderConfig(
+    "llama", vocab_size=8, hidden_size=4, num_layers=1, num_heads=1, num_kv_heads=1, head_dim=2,
+    intermediate_size=4, max_position_embeddings=16,
+)  # fmt: skip
+QUESTION = Question(CONTRACTS["w7a8"], POLICY, (1, 2), (3,), 7, 0, 0.5)
+
+
+def readers() -> dict[str, Reader]:
+    state = {
+        name: w.detach().bfloat16() for name, w in random_weights(CONFIG, 0).named_parameters()
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.safetensors"
+        write_trace(path, traced(CONFIG, state, QUESTION))
+        trace = path.read_bytes()
+    errors = (BadQuestion, BadTrace)
+    return {
+        "questions": Reader(
+            in_file("question.json", read_question),
+            (json.dumps(fields_of(QUESTION)).encode(),),
+            errors,
+        ),
+        "traces": Reader(
+            in_file("trace.safetensors", lambda path: read_trace(path, CONFIG)), (trace,), errors
+        ),
+    }
