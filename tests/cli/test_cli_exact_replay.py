@@ -144,6 +144,20 @@ def test_what_cannot_be_replayed_is_one_sentence(made: ExactRun, replay, tmp_pat
     assert (code, err.count("\n")) == (1, 1)
 
 
+def test_an_answer_that_names_another_contract_than_the_run_does_not_hold(
+    made: ExactRun, replay
+) -> None:
+    other = object.__new__(ExactRun)
+    granted, answered = made.statements[f"{NAME}.4"]
+    assert isinstance(answered, WorkAnswered)
+    answer = answered.answer.model_copy(update={"exact": None})
+    said = [granted, answered.model_copy(update={"answer": answer})]
+    other.__dict__ |= made.__dict__ | {"statements": {**made.statements, f"{NAME}.4": said}}
+    code, out, _ = replay(other, f"{NAME}.4")
+    assert code == 1
+    assert "sampled by no exact contract, the run asks for" in out
+
+
 def test_what_is_not_kept_is_counted_and_is_not_equal(made: ExactRun, replay) -> None:
     answered = made.statements[f"{NAME}.5"][1]
     assert isinstance(answered, WorkAnswered)

@@ -198,7 +198,32 @@ def test_who_refuses_or_shows_what_it_did_not_commit_to_has_lost(
     assert bad.done or (what == "row children" and not deep)
     if bad.done:
         assert verdict.reason.startswith("mine ")
+        word = {"nothing": "did not answer", "other bytes": "commit", "other end": "commit"}
+        assert word.get(twist, "gave no") in verdict.reason
     assert settled(judge, honest, Twisted(liar, what, TWISTS[twist])).right == "mine"
+
+
+class Mimic:
+    """Committed to lies, and shows what the honest party shows, from some kind of ask on."""
+
+    def __init__(self, liar: TraceParty, honest: TraceParty, whats: tuple[str, ...]) -> None:
+        self.question, self.root = liar.question, liar.root
+        self._liar, self._honest, self._whats = liar, honest, whats
+
+    def answer(self, ask: Ask) -> bytes | None:
+        return (self._honest if ask.what in self._whats else self._liar).answer(ask)
+
+
+@pytest.mark.parametrize(
+    "whats", [("children", "row children", "chunk"), ("row children", "chunk"), ("chunk",)]
+)
+def test_the_truth_does_not_help_who_committed_to_something_else(whats: tuple[str, ...]) -> None:
+    judge, trace = case("llama", "w7a8")
+    honest, liar = TraceParty(trace), TraceParty(lying(trace, 2, 4, 0))
+    verdict = settled(judge, Mimic(liar, honest, whats), honest)
+    assert verdict.right == "theirs"
+    assert verdict.reason.startswith("mine showed")
+    assert settled(judge, honest, Mimic(liar, honest, whats)).right == "mine"
 
 
 def test_who_delays_loses_within_the_limit() -> None:

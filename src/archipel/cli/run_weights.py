@@ -21,15 +21,13 @@ def each_version(
     for number in range(first, last + 1):
         update = story.updates[number]
         findings.progress(f"weights of version {number} of {last}")
-        reached = False
         with findings.looking("versions' weights", f"version {number}", ChainFault):
             ways = chain.step(update.published, update.answer.parent, blobs.read)
             for way in ways:
                 findings.checked[f"versions from their {way}"] += 1
             if not ways:
                 raise NotKept("there is no anchor, and the version before is not to be had")
-            reached = True
-        yield number, chain.held if reached else None
+        yield number, chain.held
 
 
 def nearest_anchor(story: RunStory, version: int) -> int:
