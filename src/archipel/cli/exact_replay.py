@@ -9,6 +9,7 @@ import click
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_door import EXPECT, HEAD
 from archipel.cli.outputs import NewFile
+from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
@@ -39,7 +40,13 @@ MAX_SHOWN = 50
     "--sample", type=click.IntRange(1), metavar="N", help="Only N results, taken by chance."
 )
 @click.option("--seed", default=0, show_default=True, help="Which ones --sample takes.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
 @click.option(
     "--max-gb",
     default=20.0,
@@ -121,7 +128,8 @@ def command(
     if question is not None:
         _write_question(question, replay.done)
     if findings.faults:
-        raise Mendable(f"{len(findings.faults)} things of run {run} do not hold")
+        verb = "does" if len(findings.faults) == 1 else "do"
+        raise Mendable(f"{counted(len(findings.faults), 'thing')} of run {run} {verb} not hold")
     if findings.missing:
         raise Mendable("not everything that was asked for could be recomputed")
 
