@@ -15,8 +15,6 @@ OWN = {
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
     ("work/learner.py", "_rewards"): "between ranks of one work process",
-    ("work/grades.py", "of"): "the trusted role's own memory",
-    ("work/outbox.py", "answer"): "the trusted role's own memory",
     ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/gguf.py", "_byte_words"): "a library's words about its own object",
