@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -127,6 +128,33 @@ def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
                 return await caller.reader.readuntil(b"\r\n\r\n")
 
     assert world.await_(story()).startswith(b"HTTP/1.1 204")
+
+
+def test_who_takes_nothing_of_an_answer_is_cut_and_its_file_closed(
+    quick_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "STALL_S", 0.3)
+    disk_world = World(quick_folder)
+    digest = disk_world.put(bytes(32 * 1024 * 1024)).digest
+
+    async def story() -> None:
+        async with serving(disk_world) as (_, call):
+            caller = await call()
+            caller.writer.write(f"GET /blobs/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            await caller.reader.readuntil(b"\r\n\r\n")
+            assert _is_open(digest)
+            async with asyncio.timeout(LIMIT_S):
+                while _is_open(digest):  # noqa: ASYNC110  the kernel tells nobody
+                    await asyncio.sleep(0.02)
+
+    disk_world.await_(story())
+    disk_world.close()
+
+
+def _is_open(digest: str) -> bool:
+    name = digest[-40:]  # its first digits are folders
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return any(name in str(link.readlink()) for link in links)
 
 
 def test_an_address_has_so_many_connections_and_one_that_ends_makes_room(world: World) -> None:

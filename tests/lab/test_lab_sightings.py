@@ -203,3 +203,20 @@ def test_a_forgotten_node_s_money_stays_and_its_numbers_count_for_all_strangers(
         stranger.speak(NodeJoined, seq=spoken, **fields)
     stranger.speak(NodeJoined, seq=spoken + 1, **fields)
     assert stranger.did in world.state.nodes
+
+
+def test_who_asks_for_work_in_vain_is_here_and_keeps_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = world.started(max_groups_per_lease=1)
+    node = world.provider("node")
+    granted = node.ask()
+    assert granted is not None
+    node.answer(granted)
+    world.stop_run()
+    world.now_ms += GONE_MS + 1
+    assert node.ask() is None
+    monkeypatch.setattr("archipel.lab.lab.MAX_NODES", len(world.state.nodes))
+    world.provider("newcomer").join()
+    assert learner.did not in world.state.nodes
+    assert node.did in world.state.nodes

@@ -11,7 +11,7 @@ from typing import Literal
 
 from archipel.lab import failures
 from archipel.lab.kinds import RULES, RULES_OF
-from archipel.lab.presence import is_gone
+from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
@@ -270,14 +270,18 @@ def _crowd(nodes: list[Node], kind: str) -> Crowd:
     )
 
 
-def forgettable(state: LabState, now_ms: int, most: int) -> NodesForgotten | None:
+def forgettable(
+    state: LabState, now_ms: int, most: int, asked_ms: Mapping[str, int] = NOBODY_ASKED
+) -> NodesForgotten | None:
     """Nodes to forget so that a newcomer finds room, at most `most`; None when nobody may be.
+
+    asked_ms: see `presence.last_heard_ms`.
 
     First those that left or were silent for long; if there are none, those that joined first of all that
     never had an answer accepted. Looks at every node.
     """
     idle = [node for node in state.nodes.values() if not node.leases]
-    gone = [node for node in idle if is_gone(node, node.last_seen_ms, now_ms)]
+    gone = [node for node in idle if is_gone(node, last_heard_ms(node, asked_ms), now_ms)]
     chosen = gone or [node for node in idle if not node.works]
     chosen.sort(key=lambda node: (node.works > 0, node.last_seen_ms, node.did))
     if not chosen:

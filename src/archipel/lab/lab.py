@@ -255,7 +255,7 @@ class Lab:
         """Raises Busy when everybody who is here is at work."""
         if author in self.ahead.nodes or len(self.ahead.nodes) < MAX_NODES:
             return
-        forgotten = forgettable(self.ahead, self.clock_ms(), MAX_FORGOTTEN)
+        forgotten = forgettable(self.ahead, self.clock_ms(), MAX_FORGOTTEN, self.asked_ms)
         if forgotten is None:
             raise refusals.Busy(f"this lab has {MAX_NODES} nodes at work already; try again later")
         self._say_all([forgotten])

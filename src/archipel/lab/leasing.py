@@ -50,9 +50,9 @@ class Leasing:
         self._clock_ms = clock_ms
         self._waiting = Waiting()
         self._asked: dict[str, int] = {}
+        """Node -> its newest request, granted or not."""
         self.asked_ms: dict[str, int] = {}
         """When each node asked for work last, with or without success, since this lab started."""
-        """Node -> its newest request, granted or not."""
         self._deadlines = Deadlines(committer.state.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
         self._closing = False

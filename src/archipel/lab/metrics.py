@@ -47,7 +47,7 @@ class StateCollector:
         state: LabState,
         now_ms: int,
         ledger_size: int,
-        asked_ms: Mapping[str, int] = views.NOBODY_ASKED,
+        asked_ms: Mapping[str, int] = presence.NOBODY_ASKED,
     ) -> None:
         """`asked_ms`: see `presence.last_heard_ms`."""
         self._asked_ms = asked_ms

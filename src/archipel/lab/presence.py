@@ -6,11 +6,13 @@ start the lab knows of them only what came since.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from archipel.lab.state import LabState, Node
 
 GONE_MS = 3_600_000
 """Of silence."""
+NOBODY_ASKED: Mapping[str, int] = MappingProxyType({})
 
 
 def last_heard_ms(node: Node, asked_ms: Mapping[str, int]) -> int:

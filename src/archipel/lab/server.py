@@ -1,7 +1,8 @@
 """The lab's HTTP server: uvicorn, with an end to connections that say nothing.
 
 Law: strangers cannot use up file descriptors: connections are bounded per address and in all, and a
-request whose head is not here in time is cut. A body's deadline is the route's (`requests`).
+request whose head is not here in time is cut, as is who takes nothing of an answer. A body's deadline is the
+route's (`requests`).
 """
 
 import asyncio
@@ -26,6 +27,8 @@ KEEP_ALIVE_S = 75.0
 """An idle connection stays open this long: a node that polls keeps it."""
 SPARE_DESCRIPTORS = 256
 """For the ledger, blobs and uploads."""
+STALL_S = 120.0
+"""An answer's next part, some hundred kilobytes, is taken within this: it may hold a file open."""
 GRACEFUL_S = 2
 SWITCH_S = 0.0005
 """A thread that comes back from the disk waits so long for the interpreter while the event loop is busy, and
@@ -71,6 +74,7 @@ class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types 
     allowed = Connections(0, 0)
     address = ""
     watch: asyncio.TimerHandle | None = None
+    stalled: asyncio.TimerHandle | None = None
     unfinished_bytes = 0
     """Received since a head was whole or a part of a body came."""
 
@@ -91,6 +95,7 @@ class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types 
             self.allowed.leave(self.address)
             self.address = ""
         self.relax()
+        self.go_on()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -113,6 +118,23 @@ class Guarded(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn has no types 
         """A part of a body came."""
         self.unfinished_bytes = 0
         super().on_body(body)
+
+    def pause_writing(self) -> None:
+        """The other side does not take what is there for it."""
+        super().pause_writing()
+        self.go_on()
+        self.stalled = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It took it."""
+        self.go_on()
+        super().resume_writing()
+
+    def go_on(self) -> None:
+        """Stop that clock."""
+        if self.stalled is not None:
+            self.stalled.cancel()
+            self.stalled = None
 
     def is_answering(self) -> bool:
         """A request's head is here whole, and its answer is not finished."""

@@ -1,21 +1,18 @@
 """What a lab shows of itself: documents computed from the state and the time. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from archipel.lab import failures, pauses
 from archipel.lab.admission import last_seq
 from archipel.lab.kinds import RULES, RULES_OF
-from archipel.lab.presence import last_heard_ms
+from archipel.lab.presence import NOBODY_ASKED, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, pause_of
 from archipel.market.journal import held, wallet
 from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
-
-NOBODY_ASKED: Mapping[str, int] = MappingProxyType({})
 
 
 def run_views(state: LabState, now_ms: int, names: Iterable[str]) -> list[RunView]:
