@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import re
+from collections import defaultdict
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from archipel.training.environments.reasoning_gym import ReasoningGym
+from archipel.work.grading.cell import Question
 from archipel.work.grading.plain_code import holds_plain_values, is_plain
+from archipel.work.grading.process import _sharing
 
 EVALUATING = [
     "binary_matrix",
@@ -55,6 +58,10 @@ def _told(text: str) -> float:
 def _kept(text: str) -> float:
     SEEN.append(text)
     return 0.0
+
+
+def _shown(self: object, answer: str, entry: dict[str, Any]) -> float:
+    return float(str(self) == answer)
 
 
 class Graders:
@@ -149,6 +156,12 @@ class Graders:
     def lambdas(self, answer: str, entry: dict[str, Any]) -> float:
         return (lambda text: float(text))(answer)
 
+    def mixes(self, answer: str, entry: dict[str, Any]) -> float:
+        count = len([SEEN for SEEN in [answer]])  # noqa: C416
+        seen = SEEN
+        seen += [answer]
+        return float(count)
+
     def remembers(self, answer: str, entry: dict[str, Any], seen: list[str] = []) -> float:  # noqa: B006
         seen += [answer]
         return float(len(seen))
@@ -174,6 +187,21 @@ def test_a_method_put_on_the_object_is_not_taken_for_its_class_s() -> None:
     assert not is_plain(graders.looks)
 
 
+def test_a_function_is_read_itself_and_not_what_it_says_it_wraps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_kept, "__wrapped__", _told, raising=False)
+    monkeypatch.setitem(globals(), "_told", _kept)
+    assert not is_plain(Graders().looks)
+
+
+def test_a_function_of_the_module_that_became_a_method_does_not_pass_its_owner_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Graders, "names", _shown)
+    assert not is_plain(Graders().names)
+
+
 def test_a_name_of_the_module_that_hides_a_builtin_is_not_the_builtin(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,19 +212,31 @@ def test_a_name_of_the_module_that_hides_a_builtin_is_not_the_builtin(
 def test_values_with_operators_of_their_own_are_not_plain() -> None:
     assert holds_plain_values({"a": [1, (2.0, "x", None, True)]})
     assert not holds_plain_values({"a": [Decimal(1)]})
+    assert not holds_plain_values({"a": defaultdict(list)}), "reading it changes it"
+
+
+def test_only_tasks_whose_own_entry_is_plain_share_a_cell() -> None:
+    environment = ReasoningGym({"task": "gsm_symbolic"}, 0)
+    shares = _sharing(environment, is_ours=False)
+    found = {}
+    for index in range(60):
+        entry = environment.foreign_entry("train", index)
+        found[holds_plain_values(entry)] = index
+        assert shares(Question(0, "train", index, "1", True)) == holds_plain_values(entry)
+    assert found.keys() == {True, False}, "some have fractions"
 
 
 @pytest.mark.parametrize("task", EVALUATING + KEEPING)
 def test_data_sets_that_evaluate_or_keep_get_a_cell_for_each_text(task: str) -> None:
-    assert not is_plain(ReasoningGym({"task": task}, 0).foreign_grading()[0])
+    assert not is_plain(ReasoningGym({"task": task}, 0).foreign_scorer)
 
 
 @pytest.mark.parametrize("task", PLAIN)
 def test_no_text_changes_what_a_plain_data_set_holds_or_a_later_reward(task: str) -> None:
     environment = ReasoningGym({"task": task}, 0)
-    scorer, entries = environment.foreign_grading()
+    scorer = environment.foreign_scorer
     assert is_plain(scorer)
-    assert holds_plain_values(entries)
+    assert holds_plain_values(environment.foreign_entry("train", 0))
     asked = environment.task("train", 0)
     before = copy.deepcopy(vars(scorer.__self__))
     rewards = [_reward(environment, asked, text) for text in HOSTILE]

@@ -65,9 +65,14 @@ class ReasoningGym:
             return 1.0
         return float(self._entries.score(answer, entry))
 
-    def foreign_grading(self) -> tuple[Any, list[dict[str, Any]]]:
-        """The data set's own method, which `grade` calls, and an entry of each split that it is given."""
-        return self._entries.scorer, [self._entry(split, 0) for split in SPLITS]
+    @property
+    def foreign_scorer(self) -> Any:
+        """The data set's own method, which `grade` calls."""
+        return self._entries.scorer
+
+    def foreign_entry(self, split: str, index: int) -> dict[str, Any]:
+        """What `grade` gives that method of a task: a copy of its own, each time."""
+        return self._entry(split, index)
 
     def supervised(self, index: int) -> tuple[str, str] | None:
         """A training question with its answer, or with one that says nothing about it.

@@ -121,15 +121,17 @@ _PATTERN_CALLS = frozenset(["findall", "finditer", "fullmatch", "match", "search
 
 
 def is_plain(method: MethodType) -> bool:
-    """Whether calling this method leaves everything but its own local names as it was."""
+    """Whether calling this method leaves all but its arguments and local names as it was: its caller gives it
+    arguments that nobody else has.
+    """
     return isinstance(method, MethodType) and _reads_plain(method.__func__, method.__self__, 0)
 
 
 def holds_plain_values(value: Any) -> bool:
     """Whether a value is made of numbers, texts and collections alone: no operator on it runs foreign code."""
-    if isinstance(value, dict):
+    if type(value) is dict:
         return all(holds_plain_values(each) for pair in value.items() for each in pair)
-    if isinstance(value, list | tuple | set | frozenset):
+    if type(value) in (list, tuple, set, frozenset):
         return all(map(holds_plain_values, value))
     return type(value) in PLAIN_VALUES
 
@@ -138,7 +140,7 @@ def _reads_plain(function: Any, owner: object, depth: int) -> bool:
     if not isinstance(function, FunctionType) or depth > MAX_DEPTH or function.__closure__:
         return False
     try:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function.__code__))).body
     except (OSError, TypeError, ValueError, SyntaxError):
         return False
     if not isinstance(tree, ast.FunctionDef):
@@ -159,9 +161,8 @@ class _Reading:
         self._tree, self._owner, self._depth = tree, owner, depth
         self._globals = function.__globals__
         arguments = [*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs]
-        self._self = arguments[0].arg if arguments and not tree.decorator_list else None
-        if "." not in function.__qualname__:
-            self._self = None
+        is_bound = owner is not None and not tree.decorator_list
+        self._self = arguments[0].arg if is_bound and arguments else None
         self._stored = {
             node.id
             for node in ast.walk(tree)
@@ -173,10 +174,19 @@ class _Reading:
             if isinstance(each, ast.ExceptHandler) and each.name
         }
         self._locals = {each.arg for each in arguments} | self._stored | caught
+        self._inside = {
+            name.id
+            for each in ast.walk(tree)
+            if isinstance(each, ast.comprehension)
+            for name in ast.walk(each.target)
+            if isinstance(name, ast.Name)
+        }
 
     def holds(self) -> bool:
         """Whether all of it belongs to the language."""
-        return self._self not in self._stored and all(map(self._statement, self._tree.body))
+        if self._self in self._stored or not self._inside.isdisjoint(self._globals):
+            return False  # a name of a comprehension is outside of it the module's
+        return all(map(self._statement, self._tree.body))
 
     def _statement(self, node: ast.AST) -> bool:
         """A statement or whatever is below one, by its kind."""
@@ -258,7 +268,7 @@ class _Reading:
 
 def _is_constant(value: Any) -> bool:
     """Whether nothing can change it, not even through another name (`x += [1]`)."""
-    if isinstance(value, tuple | frozenset):
+    if type(value) in (tuple, frozenset):
         return all(map(_is_constant, value))
     return type(value) in PLAIN_VALUES or _is_exception(value)
 

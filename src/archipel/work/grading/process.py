@@ -7,7 +7,7 @@ as many lines [number, split, index, completion, finished]; each is answered by 
 
 Laws: it makes the environment, confines itself and makes tasks, but no completion is graded here: that is
 for cells. Each grading gets a cell of its own, unless its grader evaluates no text and keeps nothing: ours of
-`PURE`, by test, and a data set's own where its code says so (`plain_code`). Where the machine cannot confine a
+`PURE`, by test, and a data set's own where its code and the task's entry say so (`plain_code`). Where the machine cannot confine a
 cell, only `PURE` ones are graded. It loads no tensor library, and holds nothing of its parent but what came
 down the pipe.
 """
@@ -22,6 +22,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,7 +78,7 @@ class Grading:
         known = set(sys.modules)
         self._environment: Environment = _make_environment(setup)
         is_ours = type(self._environment) in PURE
-        self._is_pure = is_ours or _grades_plainly(self._environment)
+        self._shares = _sharing(self._environment, is_ours)
         self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
         if not is_ours:
             self._warm_up()
@@ -126,10 +127,11 @@ class Grading:
     def _attempt(
         self, questions: Sequence[Question], limit_s: Callable[[int], float], parent: int
     ) -> Iterator[tuple[Question, Answer | None]]:
-        """In one cell, or in a cell for each; the one after a lost one starts where that one ended."""
+        """In one cell those that may share it, each other in its own; after a lost one comes a new one."""
         place = 0
         while place < len(questions):
-            stretch = questions[place:] if self._is_pure else questions[place : place + 1]
+            shared = list(takewhile(self._shares, questions[place:]))
+            stretch = shared or questions[place : place + 1]
             for question, answer in self._stretch(stretch, limit_s, place, parent):
                 yield question, answer
                 place += 1
@@ -254,11 +256,18 @@ def _make_environment(setup: dict[str, Any]) -> Environment:
     return make(EnvironmentSection.model_validate(setup["section"]), setup["seed"], secret)
 
 
-def _grades_plainly(environment: Environment) -> bool:
-    if type(environment) is not ReasoningGym:
-        return False
-    scorer, entries = environment.foreign_grading()
-    return is_plain(scorer) and holds_plain_values(entries)
+def _sharing(environment: Environment, is_ours: bool) -> Callable[[Question], bool]:
+    """Whether a question may share a cell with others; asked of tasks that were made already."""
+    if is_ours:
+        return lambda _: True
+    if type(environment) is not ReasoningGym or not is_plain(environment.foreign_scorer):
+        return lambda _: False
+
+    @functools.lru_cache(MAX_CACHED_TASKS)
+    def is_plain_entry(split: str, index: int) -> bool:
+        return holds_plain_values(environment.foreign_entry(split, index))
+
+    return lambda question: is_plain_entry(question.split, question.index)
 
 
 def _files_of(modules: Sequence[str]) -> list[Path]:
