@@ -153,6 +153,13 @@ def test_what_the_file_cannot_say_is_refused_by_name(tmp_path: Path) -> None:
     tokenizer = Tokenizer(backend)
     with pytest.raises(CannotWrite, match=r"convert_hf_to_gguf\.py"):
         write_gguf(tmp_path / "m", _model("llama", tokenizer), tokenizer)
+    told = json.loads(byte_tokenizer().backend.to_str())
+    told["model"]["vocab"] = {
+        word: index if index < 100 else index + 1 for word, index in told["model"]["vocab"].items()
+    }
+    torn = Tokenizer(Backend.from_str(json.dumps(told)))
+    with pytest.raises(CannotWrite, match="missing between"):
+        write_gguf(tmp_path / "m", _model("llama", torn), torn)
     scaling = Llama3Scaling(8.0, 1.0, 4.0, 16)
     scaled = _model("llama", byte_tokenizer(), rope_scaling=scaling)
     with pytest.raises(CannotWrite, match="rope_scaling"):

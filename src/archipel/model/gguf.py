@@ -148,7 +148,12 @@ def _byte_words(tokenizer: Tokenizer) -> list[str]:
             "convert_hf_to_gguf.py, which knows published tokenizers"
         )
     ids = tokenizer.backend.get_vocab(with_added_tokens=True)
-    return sorted(ids, key=lambda word: ids[word])
+    words_in_order = sorted(ids, key=lambda word: ids[word])
+    if [ids[word] for word in words_in_order] != list(range(len(ids))):
+        raise CannotWrite(
+            "the tokenizer's ids are not 0, 1, 2 and so on: some are missing between them"
+        )
+    return words_in_order
 
 
 def _state(model: Decoder) -> dict[str, Tensor]:
