@@ -9,7 +9,7 @@ from archipel.lab import refusals
 from archipel.lab.decide import late_leases, opportunities
 from archipel.lab.run_story import RunStory
 from archipel.lab.state import Phase
-from archipel.lab.views import run_view, waits
+from archipel.lab.views import learning_ms, run_view, waits
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import LeaseGranted, Statement
 from people import Learner, envelope, identity
@@ -189,12 +189,17 @@ def test_a_last_version_that_comes_in_a_pause_leaves_its_evaluations_for_later(
             learner.answer(granted)
         elif (rollout := node.ask()) is not None:
             node.answer(rollout)
+    world.now_ms += 1000
     world.pause_run()
+    world.now_ms += 5000
     learner.answer(granted)
     assert run_view(world.state, world.run(), world.now_ms).phase == "complete"
+    world.now_ms += 7000
+    assert learning_ms(world.run(), world.now_ms) == 1000, "the pause is no part of it"
     assert learner.ask() is None
     assert "run resume run" in wait_of(world).waiting_for
     world.resume_run()
+    assert learning_ms(world.run(), world.now_ms) == 1000
     while learner.work() is not None:
         pass
     assert not world.state.live

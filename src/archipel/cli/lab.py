@@ -215,7 +215,7 @@ def _only_writer(folder: Path, ledger: str | None, advice: str) -> Iterator[None
         yield
     except LedgerInUse:
         known = folder / "url"
-        where = f" at {known.read_text('utf-8').strip()}" if known.is_file() else ""
+        where = f" at {known.read_text('utf-8', 'replace').strip()}" if known.is_file() else ""
         what = "this database" if ledger and "://" in ledger else ledger or folder
         raise Mendable(f"a lab runs with the ledger of {what} already{where}; {advice}") from None
 
