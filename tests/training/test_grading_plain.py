@@ -98,6 +98,16 @@ class Graders:
         """What nothing can change."""
         return float(answer in WORDS)
 
+    def catches(self, answer: str, entry: dict[str, Any]) -> float:
+        """What another module raises."""
+        try:
+            return float(json.loads(answer) == entry["answer"])
+        except json.JSONDecodeError:
+            return 0.0
+
+    def delegates(self, answer: str, entry: dict[str, Any]) -> float:
+        return self.counts(answer, entry)
+
     def evaluates(self, answer: str, entry: dict[str, Any]) -> float:
         return float(eval(answer))
 
@@ -167,7 +177,7 @@ class Graders:
         return float(len(seen))
 
 
-PLAIN_METHODS = ["compares", "reads", "looks", "names"]
+PLAIN_METHODS = ["compares", "reads", "looks", "names", "catches"]
 OTHERS = [name for name in vars(Graders) if not name.startswith("_") and name not in PLAIN_METHODS]
 
 

@@ -47,7 +47,7 @@ def part_of(header: str | None, size: int) -> Part | None:
         NotThere: not one byte of it lies inside a blob of this size.
     """
     said = None if header is None else _RANGE.fullmatch(header)
-    if said is None or said[0] == "" or not (said[1] or said[2]):
+    if said is None or not (said[1] or said[2]):
         return None
     if not said[1]:  # the last so many bytes
         start, stop = max(size - int(said[2]), 0), size
