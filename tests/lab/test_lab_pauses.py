@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from archipel.lab import refusals
+from archipel.lab import pauses, refusals
 from archipel.lab.decide import late_leases, opportunities
 from archipel.lab.run_story import RunStory
 from archipel.lab.state import Phase
@@ -204,6 +204,19 @@ def test_a_last_version_that_comes_in_a_pause_leaves_its_evaluations_for_later(
         pass
     assert not world.state.live
     world.check_replay()
+
+
+def test_a_pause_is_no_less_than_nothing_and_what_is_not_paused_does_not_resume(
+    world: World,
+) -> None:
+    world.started()
+    world.pause_run()
+    paused = world.run()
+    assert paused.paused is not None
+    assert pauses.idle_ms(paused, paused.paused.at_ms - 5) == 0, "the clock was set back"
+    world.resume_run()
+    with pytest.raises(ValueError, match="not paused"):
+        pauses.resumed(world.run(), world.now_ms)
 
 
 def test_a_pause_is_shown_as_its_owner_s_and_not_as_being_stuck(world: World) -> None:

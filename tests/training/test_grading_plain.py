@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,10 @@ def _kept(text: str) -> float:
     return 0.0
 
 
+def _noted(method: Callable[..., float]) -> Callable[..., float]:
+    return method
+
+
 def _shown(self: object, answer: str, entry: dict[str, Any]) -> float:
     return float(str(self) == answer)
 
@@ -104,6 +109,22 @@ class Graders:
             return float(json.loads(answer) == entry["answer"])
         except json.JSONDecodeError:
             return 0.0
+
+    @staticmethod
+    def _same(answer: str, known: str) -> bool:
+        return answer == known
+
+    def shares(self, answer: str, entry: dict[str, Any]) -> float:
+        """A function that needs no owner."""
+        return float(self._same(answer, entry["answer"]))
+
+    def writes(self, answer: str, entry: dict[str, Any]) -> float:
+        json.dump(answer, entry["answer"])
+        return 0.0
+
+    @_noted
+    def decorated(self, answer: str, entry: dict[str, Any]) -> float:
+        return float(answer == entry["answer"])
 
     def delegates(self, answer: str, entry: dict[str, Any]) -> float:
         return self.counts(answer, entry)
@@ -177,7 +198,7 @@ class Graders:
         return float(len(seen))
 
 
-PLAIN_METHODS = ["compares", "reads", "looks", "names", "catches"]
+PLAIN_METHODS = ["compares", "reads", "looks", "names", "catches", "shares"]
 OTHERS = [name for name in vars(Graders) if not name.startswith("_") and name not in PLAIN_METHODS]
 
 
