@@ -31,7 +31,7 @@ def crowded(tmp_path: Path) -> Iterator[tuple[int, Path]]:
             [*start, "--home", str(tmp_path / "lab")],
             stdout=log,
             stderr=log,
-            env={**os.environ, **source_environment()},
+            env={"PATH": os.defpath, **source_environment()},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW)),
         )
         try:
