@@ -122,7 +122,10 @@ def test_the_service_joins_with_the_options_given_and_a_home_of_its_own(tmp_path
     words = shlex.split(line.removeprefix("ExecStart=").replace("%%", "%"))
     assert words[:3] == [sys.executable, "-m", "archipel.cli.archipel"]
     assert words[3:8] == ["node", "join", "http://lab:8440", "--duty", "0.5"]
-    assert words[-2:] == ["--home", str(home)]
+    assert words[8:] == ["--home", str(home)], "the home is said once"
+    for given in (("--home", "x", f"--home={home}"), (f"--home={home}", "--home", str(home))):
+        again = _service("http://lab:8440/", "--duty", "0.5", *given)
+        assert again == (0, unit), "the last one counts, in either form"
     for setting in ("KillMode=mixed", "Restart=on-failure", "WantedBy=default.target"):
         assert setting in unit.splitlines()
 

@@ -98,6 +98,21 @@ def test_opening_approves_the_recipe_here_only_if_this_machine_istrusted_keys(ho
     assert is_approved(home / "update", other)
 
 
+def test_opening_takes_the_trusted_role_of_another_folder_and_leaves_the_usual_one_alone(
+    tmp_path: Path, weights: Path, home: Path
+) -> None:
+    role, file = tmp_path / "role", tmp_path / "mine.toml"
+    (own,) = trusted_keys(find_recipe("secret-order").digest, (), role)
+    assert own == Identity.load(role / "node.key").did
+    assert is_approved(role, find_recipe("secret-order").digest)
+    file.write_text(RECIPE)
+    words = ("run", "open", str(file), "--weights", str(weights), "--home", str(role))
+    assert CliRunner().invoke(command, [*words, "--dry-run", "--unchecked"]).exit_code == 0
+    refused = CliRunner().invoke(command, [*words, "--dry-run"]).exception
+    assert f"put yours into {role}/secrets/" in str(refused)
+    assert not home.exists()
+
+
 def test_every_kind_is_offered_by_one_of_the_two_commands_and_by_one_alone(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:

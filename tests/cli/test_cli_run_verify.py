@@ -492,6 +492,10 @@ def test_the_command_ends_in_one_sentence_and_ctrl_c_in_what_was_found_so_far(
     code, _, err = verify("mine", "--home", str(home))
     assert (code, err.count("\n")) == (1, 1)
     assert "opens no run 'mine'" in err
+    assert list((tmp_path / "own").iterdir()) == [tmp_path / "own" / "verify"]
+    elsewhere = tmp_path / "elsewhere"
+    assert verify("mine", "--home", str(home), "--scratch", str(elsewhere))[0] == 1
+    assert elsewhere.is_dir(), "what is fetched or made again is kept where one says"
     assert verify("mine", "--home", str(home), "--lab", "http://127.0.0.1:9")[0] == 2
     assert verify("mine", "--home", str(home), "--updates", "some")[0] == 2
 

@@ -273,6 +273,25 @@ def test_no_rewrite_behind_the_ledgers_back_goes_unnoticed(
     log.close()
 
 
+def test_a_readers_copy_with_entries_that_no_head_covers_is_refused_when_opened_and_when_verified(
+    location: str,
+) -> None:
+    log = _open(location)
+    log.append(ENTRIES[:5])
+    reader = read_log(location, KEY)
+    log.append(ENTRIES[5:8])
+    assert reader.verify() == 3, "beside a writer that went on in the meantime"
+    log.close()
+    _unprotect(location)
+    _execute(location, "DELETE FROM archipel_tree_head WHERE size = 8")
+    for look in (reader.verify, lambda: read_log(location, KEY)):
+        with pytest.raises(
+            LedgerCorrupt, match="8 entries are stored, the last signed head covers 5"
+        ):
+            look()
+    reader.close()
+
+
 def test_swapped_entries_are_noticed(location: str) -> None:
     log = _open(location)
     log.append(ENTRIES[:5])

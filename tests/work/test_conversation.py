@@ -9,9 +9,9 @@ import torch
 from archipel.cli.archipel import run
 from archipel.model.config import DecoderConfig
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import write_model
+from archipel.model.directory import InvalidModel, write_model
 from archipel.model.network import Decoder, random_weights
-from archipel.model.tokenizer import Tokenizer, byte_tokenizer
+from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, byte_tokenizer
 from archipel.training.groups import prompt_ids
 from archipel.work.conversation import Conversation
 
@@ -122,3 +122,23 @@ def test_broken_weights_are_one_sentence(
         assert code == 1
         assert "check the weights" in said
         assert len(said.strip().splitlines()) == 1, said
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("pytorch_model.bin", "it holds pytorch_model.bin, a pickle"),
+        ("adapter_model.safetensors", "it holds an adapter only"),
+        ("model-q4.gguf", "it holds model-q4.gguf; expected"),
+    ],
+)
+def test_weights_of_another_form_are_named_before_the_tokenizer_that_lacks_too(
+    tmp_path: Path, file: str, found: str
+) -> None:
+    folder = write(tmp_path / "m", None)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(InvalidTokenizer, match=r"has no tokenizer\.json"):
+        talk(folder)
+    (folder / "model.safetensors").rename(folder / file)
+    with pytest.raises(InvalidModel, match=rf"has no model\.safetensors: {found}"):
+        talk(folder)

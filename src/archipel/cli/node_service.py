@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -107,7 +107,17 @@ def _checked(lab_url: str, options: tuple[str, ...]) -> list[str]:
         group = group.get_command(click.Context(group), name)  # type: ignore[attr-defined]  # groups
     context = group.make_context("archipel node join", [lab_url, *options])
     home = home_folder("node", context.params["home"], make=False).resolve()
-    return [*options, "--home", str(home)]
+    return [*_without_home(options), "--home", str(home)]
+
+
+def _without_home(options: Sequence[str]) -> Iterator[str]:
+    """The options but `--home`, however often and in whichever of its two forms it was given."""
+    words = iter(options)
+    for word in words:
+        if word == "--home":
+            next(words, None)
+        elif not word.startswith("--home="):
+            yield word
 
 
 def _surroundings() -> dict[str, str]:

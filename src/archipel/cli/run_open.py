@@ -43,6 +43,11 @@ MAX_NAMES_TRIED = 100
 )
 @click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
 @click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="This machine's trusted role: its key, secrets and approvals [~/.archipel/update].",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
 )
 @click.option(
@@ -60,6 +65,7 @@ def open_(
     seed: int | None,
     trust: tuple[str, ...],
     key: Path | None,
+    home: Path | None,
     dry_run: bool,
     unchecked: bool,
     lab_url: str,
@@ -76,14 +82,14 @@ def open_(
     if (weights is None) == (earlier is None):
         raise click.UsageError("give --weights DIR, or --from RUN@VERSION")
     recipe = _recipe(recipe_name, name, seed)
-    with _start(weights, earlier, lab_url) as folder:
+    with _start(weights, earlier, lab_url, home) as folder:
         _tell_rounding(folder)
         if not unchecked:
-            _check(recipe, folder, trust)
+            _check(recipe, folder, trust, home)
         if dry_run:
             click.echo(json.dumps(_resolved(recipe, folder), indent=2))
             return
-        receipt = _open(recipe, folder, trust, key, lab_url)
+        receipt = _open(recipe, folder, trust, key, home, lab_url)
     told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
     text = f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
     show(told, as_json, lambda: text)
@@ -108,7 +114,9 @@ def _recipe(place: str, name: str | None, seed: int | None) -> "RecipeForm":
 
 
 @contextmanager
-def _start(weights: Path | None, earlier: str | None, lab_url: str) -> Iterator[Path]:
+def _start(
+    weights: Path | None, earlier: str | None, lab_url: str, role: Path | None
+) -> Iterator[Path]:
     """The directory of version 0; what was fetched from an earlier run goes when the block ends."""
     if weights is not None:
         yield weights
@@ -120,7 +128,7 @@ def _start(weights: Path | None, earlier: str | None, lab_url: str) -> Iterator[
     run, _, number = (earlier or "").partition("@")
     if number and not number.isdecimal():
         raise Mendable(f"--from: got {earlier!r:.80}, expected RUN or RUN@VERSION, such as my@40")
-    home = home_folder("export", None)
+    home = home_folder("export", None if role is None else role / "export")
     with tempfile.TemporaryDirectory(dir=home) as folder:
         with mending(ExportFailed, OSError, ValueError):
             store, support = BlobStore(home / "blobs"), Path(folder) / "support"
@@ -130,7 +138,7 @@ def _start(weights: Path | None, earlier: str | None, lab_url: str) -> Iterator[
         yield Path(folder) / "start"
 
 
-def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...]) -> None:
+def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], home: Path | None) -> None:
     """Every check that can be made before a node sees the run; all faults in one answer."""
     from archipel.cli.secrets import found_secret
     from archipel.records.recipe import Recipe
@@ -140,7 +148,7 @@ def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...]) -> None:
 
     if not isinstance(recipe, Recipe):
         return
-    secret, missing = found_secret(recipe)
+    secret, missing = found_secret(recipe, home)
     found = [*([] if trust else missing), *shortcomings(recipe, weights, secret)]
     if found:
         faults = "\n  ".join(found)
@@ -173,7 +181,12 @@ def _resolved(recipe: "RecipeForm", weights: Path) -> dict[str, Any]:
 
 
 def _open(
-    recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], key: Path | None, lab_url: str
+    recipe: "RecipeForm",
+    weights: Path,
+    trust: tuple[str, ...],
+    key: Path | None,
+    home: Path | None,
+    lab_url: str,
 ) -> Any:
     from archipel.identity import Identity, IdentityError
     from archipel.node.operator import open_run
@@ -181,7 +194,7 @@ def _open(
     ask_lab(_refuse_used(lab_url, recipe.run.name))
     with mending(IdentityError, OSError):
         identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
-        trusted = trusted_keys(recipe.digest, trust)
+        trusted = trusted_keys(recipe.digest, trust, home)
     with mending(OSError, ValueError):
         return ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
 
@@ -204,12 +217,14 @@ async def _refuse_used(lab_url: str, name: str) -> None:
     )
 
 
-def trusted_keys(recipe_digest: str, named: tuple[str, ...]) -> tuple[str, ...]:
+def trusted_keys(
+    recipe_digest: str, named: tuple[str, ...], given: Path | None = None
+) -> tuple[str, ...]:
     """The keys of the trusted role; if this machine's is among them, it may do this recipe."""
     from archipel.identity import Identity
     from archipel.node.approvals import approve
 
-    home = home_folder("update", None)
+    home = home_folder("update", given)
     own = Identity.load_or_create(home / "node.key").did
     trusted = named or (own,)
     if own in trusted:

@@ -93,7 +93,12 @@ class Updates(click.ParamType):
     default=20.0,
     show_default=True,
     type=click.FloatRange(0.001),
-    help="Most that is fetched and kept in ~/.archipel/verify.",
+    help="Most that is fetched and kept in --scratch.",
+)
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where fetched blobs are kept, and what is made again for a while [~/.archipel/verify].",
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def verify(name: str, url: str | None, home: Path | None, as_json: bool, **given: Any) -> None:
@@ -152,7 +157,7 @@ def _heard(
         replay=given["replay"],
         secret=secret,
         known_recipe=_digest_of(given["recipe_name"]),
-        scratch=home_folder("verify", None),
+        scratch=home_folder("verify", given["scratch"]),
     )
     return story, asked, checked
 

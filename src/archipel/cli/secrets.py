@@ -20,14 +20,17 @@ def given_secret(path: Path | None) -> bytes | None:
         return read_secret_file(path)
 
 
-def found_secret(recipe: RecipeForm) -> tuple[bytes | None, list[str]]:
-    """(the recipe's secret if it names one and it lies here, why this machine's trusted role could not grade)."""
+def found_secret(recipe: RecipeForm, home: Path | None = None) -> tuple[bytes | None, list[str]]:
+    """(the recipe's secret if it names one and it lies here, why this machine's trusted role could not grade).
+
+    home: the trusted role's folder, if it is not where it usually is.
+    """
     from archipel.node.secrets import NoSecret, read_secret
 
     name = recipe.secret_name
     if name is None:
         return None, []
     try:
-        return read_secret(home_folder("update", None, make=False) / "secrets", name), []
+        return read_secret(home_folder("update", home, make=False) / "secrets", name), []
     except (NoSecret, OSError) as error:
         return None, [str(error)]

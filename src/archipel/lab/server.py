@@ -26,9 +26,14 @@ MAX_HEAD_BYTES = 65_536
 KEEP_ALIVE_S = 75.0
 """An idle connection stays open this long: a node that polls keeps it."""
 SPARE_DESCRIPTORS = 256
-"""For the ledger, blobs and uploads."""
+"""For the ledger, blobs and uploads; half of what a process may have, if that is less."""
 STALL_S = 120.0
 """An answer's next part, some hundred kilobytes, is taken within this: it may hold a file open."""
+QUEUE = 4096
+"""Connections that the system holds until the lab takes them."""
+MAX_TAKEN_AT_ONCE = 32
+"""Of that queue in one turn of the event loop; some turns pass until one that is refused is closed, and
+asyncio writes a traceback for each that finds no descriptor."""
 GRACEFUL_S = 2
 SWITCH_S = 0.0005
 """A thread that comes back from the disk waits so long for the interpreter while the event loop is busy, and
@@ -168,7 +173,8 @@ class LabServer(uvicorn.Server):
 
     def __init__(self, api: FastAPI, lab: Lab, per_address: int) -> None:
         """`per_address`: connections of one address."""
-        in_all = max(descriptors() - SPARE_DESCRIPTORS, SPARE_DESCRIPTORS // 2)
+        most = descriptors()
+        in_all = max(most - SPARE_DESCRIPTORS, most // 2)
         per_address = min(per_address, in_all // 2)  # one alone never locks out all others
         super().__init__(
             uvicorn.Config(
@@ -177,7 +183,7 @@ class LabServer(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 lifespan="on",
-                backlog=4096,
+                backlog=max(min(MAX_TAKEN_AT_ONCE, (most - in_all) // 8), 1),
                 timeout_keep_alive=int(KEEP_ALIVE_S),
                 timeout_graceful_shutdown=GRACEFUL_S,
             )
@@ -185,10 +191,12 @@ class LabServer(uvicorn.Server):
         self._lab = lab
 
     async def startup(self, sockets: Any = None) -> None:
-        """As uvicorn does; what the lab began with is not looked at for garbage again."""
+        """As uvicorn does, on `sockets`; what the lab began with is not looked at for garbage again."""
         collect_seldom()
         sys.setswitchinterval(SWITCH_S)
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(QUEUE)  # asyncio has one number for the queue and for a turn
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second; whether to end: on request, or because the lab cannot go on."""

@@ -169,12 +169,13 @@ class Log:
         with self._lock:
             self._check_usable()
             frontier, confirmed, above = Frontier(), 0, -1
+            stored = self._storage.num_entries()  # first: a writer adds entries and head together
             while heads := self._storage.heads(above, MAX_READ_ENTRIES):
                 for head in [checked_head(row, self._key) for row in heads]:
                     frontier = self._grow(frontier, head.size)
                     _check_root(frontier, head)
                     confirmed, above = confirmed + 1, head.size
-            self._check_covered(frontier.size)
+            _check_covered(stored, frontier.size)
             return confirmed
 
     def close(self) -> None:
@@ -193,9 +194,10 @@ class Log:
             yield self._storage
 
     def _load(self) -> tuple[TreeHead, Frontier]:
+        before = self._storage.num_entries()
         row = self._storage.latest_head()
         if row is None:
-            if self._storage.num_entries():
+            if before:
                 raise LedgerCorrupt("there are entries but no signed tree head")
             return self._found(), Frontier()
         head = checked_head(row, self._key)
@@ -204,7 +206,9 @@ class Log:
         )
         frontier = self._hashed(kept, head.size)
         _check_root(frontier, head)
-        self._check_covered(head.size)
+        _check_covered(before, head.size)
+        if (stored := self._storage.num_entries()) < head.size:
+            raise LedgerCorrupt(f"{stored} entries are stored, the signed head covers {head.size}")
         if self._head_file is not None:
             self._head_file.compare(head.size, kept.root())
         if self._signer is not None:
@@ -278,11 +282,13 @@ class Log:
             frontier = frontier.extended(row.leaf_hash for row in rows)
         return frontier
 
-    def _check_covered(self, size: int) -> None:
-        stored = self._storage.num_entries()
-        is_growing = self._signer is None and stored > size  # beside a writer that is at work
-        if stored != size and not is_growing:
-            raise LedgerCorrupt(f"{stored} entries are stored, the signed head covers {size}")
+
+def _check_covered(stored: int, size: int) -> None:
+    """Entries that no head covers may be anybody's: a copy that holds some is none of a ledger."""
+    if stored > size:
+        raise LedgerCorrupt(
+            f"{stored} entries are stored, the last signed head covers {size}; the others were signed by nobody"
+        )
 
 
 def _check_batch(entries: Sequence[bytes]) -> None:

@@ -7,6 +7,7 @@ from archipel.engine.engine import LocalEngine, Request
 from archipel.model.dialogue import chat_ids
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
+from archipel.model.weight_files import weight_files
 from archipel.training.groups import prompt_ids, stop_ids
 
 Turns = list[dict[str, str]]
@@ -21,6 +22,8 @@ class Conversation:
     def __init__(self, model: Path, max_new_tokens: int, temperature: float, seed: int) -> None:
         """Raises InvalidModel or InvalidTokenizer where the directory cannot be used."""
         config = read_config(model)
+        # Whoever fetched only an adapter, or pickles, is told that first, not which tokenizer lacks.
+        weight_files(model)
         self.tokenizer = Tokenizer.from_directory(model)
         self._positions = config.max_position_embeddings
         self._engine = LocalEngine(config)
