@@ -85,9 +85,10 @@ class Rows:
     def _digits(self) -> Tensor:
         """As `digits`, one above the other."""
         q, num = self.q, self.num_rows
+        base = number(BASE, q.dtype, q.device)
         both = torch.empty(2 * num, q.shape[1], dtype=q.dtype, device=q.device)
-        high = torch.div(q, number(BASE, q.dtype, q.device), out=both[:num]).round_()
-        torch.sub(q, high, alpha=BASE, out=both[num:])  # integers: fused or not, nothing is rounded
+        high = torch.div(q, base, out=both[:num]).round_()
+        torch.sub(q, high * base, out=both[num:])
         return both
 
 

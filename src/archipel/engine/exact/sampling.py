@@ -47,9 +47,8 @@ def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor
     num_rows, vocab_size = logits_BV.shape
     largest_B1 = logits_BV.amax(-1, keepdim=True)
     size = -(-vocab_size // _BLOCK) * _BLOCK
-    distance_BV = logits_BV.new_full(
-        (num_rows, size), -torch.inf
-    )  # no chance beyond the vocabulary
+    distance_BV = torch.empty(num_rows, size, device=logits_BV.device)
+    distance_BV[:, vocab_size:].fill_(-torch.inf)  # no chance beyond the vocabulary
     torch.sub(logits_BV, largest_B1, out=distance_BV[:, :vocab_size])
     chances_BNb = _weights(distance_BV).unflatten(1, (-1, _BLOCK))
     ends_BN = chances_BNb.sum(-1).cumsum_(-1)
@@ -57,9 +56,10 @@ def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor
     target_B1 = uniform_B1 * total_B1
     # Only a row that is not finite finds no place; its log-probability is refused.
     block_B1 = torch.searchsorted(ends_BN, target_B1, right=True).clamp_(max=ends_BN.shape[1] - 1)
-    chosen_Bb = chances_BNb.take_along_dim(block_B1.unsqueeze(2), dim=1).squeeze(1)
+    wanted_B1b = block_B1.unsqueeze(2).expand(-1, -1, _BLOCK)
+    chosen_Bb = chances_BNb.gather(1, wanted_B1b).squeeze(1)
     before_B1 = ends_BN.gather(1, block_B1).sub_(chosen_Bb.sum(-1, keepdim=True))
-    within_Bb = chosen_Bb.cumsum(-1).add_(before_B1)
+    within_Bb = chosen_Bb.cumsum_(-1).add_(before_B1)
     place_B1 = torch.searchsorted(within_Bb, target_B1, right=True)
     tokens_B1 = block_B1.mul_(_BLOCK).add_(place_B1).clamp_(max=vocab_size - 1)
     return tokens_B1, total_B1, largest_B1
@@ -86,7 +86,7 @@ def _weights(distance_BV: Tensor) -> Tensor:
     coarse, fine, _ = _constants(distance_BV.device)
     steps = distance_BV.mul_(-_STEPS).clamp_(max=_LAST).nan_to_num_(_LAST).round_()
     steps = steps.to(torch.int32).view(-1)
-    p = coarse.index_select(0, steps >> 10).mul_(fine.index_select(0, steps.bitwise_and_(1023)))
+    p = coarse.index_select(0, steps >> 10).mul_(fine.index_select(0, steps & 1023))
     return p.round_().view(distance_BV.shape)
 
 

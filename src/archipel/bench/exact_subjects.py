@@ -1,0 +1,132 @@
+"""Models and requests of `archipel bench exact`: random ones by size or family, and a directory.
+
+Law: what is asked follows from (subject, index) alone, so that every process asks the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from archipel.bench.contestants import workload_named
+from archipel.engine.capacity import EngineLimits
+from archipel.engine.engine import LocalEngine, Request
+from archipel.engine.exact.forcing import Line, batches, force
+from archipel.engine.exact.scoring import arithmetic_named
+from archipel.engine.fused import FusedDecoder
+from archipel.engine.noise import random_tokens, uniforms
+from archipel.engine.sampler import Draw
+from archipel.model.config import DecoderConfig, Family
+from archipel.model.directory import read_config, read_model
+from archipel.model.network import random_weights
+
+SIZES = ("demo", "30m", "100m")
+FAMILIES: tuple[Family, ...] = get_args(Family)
+_SEED = 7
+_LONGEST = 120
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model."""
+
+    name: str
+    config: DecoderConfig
+    state: Mapping[str, Tensor]
+    """bf16."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Completions of equal length, (R, T) each."""
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+
+
+def subject_named(name: str) -> Subject:
+    """`demo`, `30m`, `100m`, a family (a small model of it), or the path of a model directory."""
+    if name not in SIZES and name not in FAMILIES:
+        model = read_model(Path(name), torch.bfloat16)
+        state = {key: weight.detach() for key, weight in model.named_parameters()}
+        return Subject(Path(name).name, read_config(Path(name)), state)
+    config = workload_named(name).config if name in SIZES else _small(name)
+    made = random_weights(config, _SEED).state_dict()
+    return Subject(name, config, {key: w.detach().bfloat16() for key, w in made.items()})
+
+
+def _small(family: str) -> DecoderConfig:
+    return DecoderConfig(
+        family,
+        vocab_size=320,
+        hidden_size=96,
+        num_layers=2,
+        num_heads=6,
+        num_kv_heads=2,
+        head_dim=16,
+        intermediate_size=200,
+        max_position_embeddings=512,
+    )  # type: ignore[arg-type]  # one of FAMILIES
+
+
+def engine_of(subject: Subject, kind: str) -> LocalEngine:
+    """With the weights of the subject; `kind` is fp32, bf16 or a variant."""
+    config = subject.config
+    engine = LocalEngine(config, arithmetic=arithmetic_named(kind, config))
+    engine.load(subject.state)
+    return engine
+
+
+def requests_of(
+    subject: Subject, count: int, num_new: int, temperature: float = 1.0
+) -> list[Request]:
+    """Single rollouts with prompts of 1 to 120 tokens, as far as the model's positions allow."""
+    config = subject.config
+    most = min(_LONGEST, config.max_position_embeddings - num_new)
+    return [
+        Request(
+            key=str(i), prompt=random_tokens(_SEED, i, 1 + i * 37 % most, config.vocab_size),
+            seed=1000 + i, num_rollouts=1, max_new_tokens=num_new, temperature=temperature,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def answers_of(engine: LocalEngine, requests: list[Request]) -> Answers:
+    """Generate, all together."""
+    rollouts = [one for (one,) in engine.generate(requests)]
+    return Answers(
+        np.array([each.tokens for each in rollouts]),
+        np.array([each.logprobs for each in rollouts], dtype=np.float32),
+    )
+
+
+@torch.inference_mode()
+def recomputed(subject: Subject, kind: str, requests: list[Request], given: np.ndarray) -> Answers:
+    """What follows each token of `given` (R, T) by this arithmetic and noise: one prefill, no decoding."""
+    decoder = FusedDecoder(subject.config, subject.state, arithmetic_named(kind, subject.config))
+    lines = [
+        Line(i, request.prompt, tuple(row))
+        for i, (request, row) in enumerate(zip(requests, given.tolist(), strict=True))
+    ]
+    noise = uniforms(
+        np.array([r.seed for r in requests], np.uint64), np.zeros(len(requests), np.uint64),
+        given.shape[1],
+    )  # fmt: skip
+    found = Answers(np.zeros_like(given), np.zeros(given.shape, np.float32))
+    first = 0
+    for batch in batches(lines, decoder, EngineLimits()):
+
+        def take(at: np.ndarray, places: np.ndarray, logits: Tensor, first: int = first) -> None:
+            draw = Draw(torch.from_numpy(noise[at + first, places]).unsqueeze(1), None, None)
+            tokens, logprobs = decoder.arithmetic.sample(logits, draw)
+            found.tokens[at + first, places] = tokens.numpy()
+            found.logprobs[at + first, places] = logprobs.numpy()
+
+        force(decoder, batch, EngineLimits(), take)
+        first += len(batch)
+    return found
