@@ -73,27 +73,34 @@ def _speed(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _record(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    subject = subject_named(job["model"])
-    new = min(NUM_NEW, subject.config.max_position_embeddings // 2)
-    requests = requests_of(subject, -(-job["positions"] // new), new)
-    made = answers_of(engine_of(subject, job["variant"]), requests)
-    save_file({"tokens": made.tokens, "logprobs": made.logprobs}, folder / "answers.safetensors")
-    return {"positions": made.tokens.size}
+    for each in job["cases"]:
+        subject = subject_named(each["model"])
+        new = min(NUM_NEW, subject.config.max_position_embeddings // 2)
+        requests = requests_of(subject, -(-each["positions"] // new), new)
+        made = answers_of(engine_of(subject, each["variant"]), requests)
+        kept = {"tokens": made.tokens, "logprobs": made.logprobs}
+        save_file(kept, folder / f"{each['name']}.safetensors")
+    return {}
 
 
 def _recompute(job: dict[str, Any], folder: Path) -> dict[str, Any]:
-    subject, kind = subject_named(job["model"]), job["variant"]
-    kept = load_file(Path(job["answers"]) / "answers.safetensors")
+    return {"rows": [_compared(each, Path(job["answers"])) for each in job["cases"]]}
+
+
+def _compared(case: dict[str, Any], kept_in: Path) -> dict[str, Any]:
+    """One model and variant: from one prefill, three rollouts alone, a few together."""
+    subject, kind = subject_named(case["model"]), case["variant"]
+    kept = load_file(kept_in / f"{case['name']}.safetensors")
     given = Answers(kept["tokens"], kept["logprobs"])
     requests = requests_of(subject, *given.tokens.shape)
     found = recomputed(subject, kind, requests, given.tokens)
-    few = requests[: job["few"]]
-    alone = [answers_of(engine_of(subject, kind), [request]) for request in few[:3]]
-    together = answers_of(engine_of(subject, kind), few)
-    again = [(each, slice(i, i + 1)) for i, each in enumerate(alone)] + [
-        (together, slice(len(few)))
-    ]
+    few = requests[: case["few"]]
+    engine = engine_of(subject, kind)
+    again = [(answers_of(engine, [few[i]]), slice(i, i + 1)) for i in range(min(3, len(few)))]
+    again.append((answers_of(engine, few), slice(len(few))))
     return {
+        "model": subject.name,
+        "variant": kind,
         "positions": given.tokens.size,
         "tokens_differ": int((found.tokens != given.tokens).sum()),
         "logprobs_differ": int((found.logprobs != given.logprobs).sum()),

@@ -6,7 +6,6 @@ Law: what is asked follows from (subject, index) alone, so that every process as
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
@@ -20,12 +19,13 @@ from archipel.engine.exact.scoring import arithmetic_named
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.noise import random_tokens, uniforms
 from archipel.engine.sampler import Draw
-from archipel.model.config import DecoderConfig, Family
+from archipel.model.config import FAMILIES, DecoderConfig, Family
 from archipel.model.directory import read_config, read_model
 from archipel.model.network import random_weights
+from archipel.model.tokenizer import Tokenizer, UnknownText
+from archipel.work.calibration import shipped_text
 
 SIZES = ("demo", "30m", "100m")
-FAMILIES: tuple[Family, ...] = get_args(Family)
 _SEED = 7
 _LONGEST = 120
 
@@ -38,6 +38,8 @@ class Subject:
     config: DecoderConfig
     state: Mapping[str, Tensor]
     """bf16."""
+    text: tuple[int, ...] = ()
+    """What prompts are cut from; without it, they are random tokens."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,20 @@ def subject_named(name: str) -> Subject:
     if name not in SIZES and name not in FAMILIES:
         model = read_model(Path(name), torch.bfloat16)
         state = {key: weight.detach() for key, weight in model.named_parameters()}
-        return Subject(Path(name).name, read_config(Path(name)), state)
-    config = workload_named(name).config if name in SIZES else _small(name)
+        return Subject(Path(name).name, read_config(Path(name)), state, _text(Path(name)))
+    config = workload_named(name).config if name in SIZES else _small(name)  # type: ignore[arg-type]  # one of FAMILIES
     made = random_weights(config, _SEED).state_dict()
     return Subject(name, config, {key: w.detach().bfloat16() for key, w in made.items()})
 
 
-def _small(family: str) -> DecoderConfig:
+def _text(path: Path) -> tuple[int, ...]:
+    try:
+        return tuple(Tokenizer.from_directory(path).encode(shipped_text(), parse_special=False))
+    except UnknownText:
+        return ()
+
+
+def _small(family: Family) -> DecoderConfig:
     return DecoderConfig(
         family,
         vocab_size=320,
@@ -70,7 +79,7 @@ def _small(family: str) -> DecoderConfig:
         head_dim=16,
         intermediate_size=200,
         max_position_embeddings=512,
-    )  # type: ignore[arg-type]  # one of FAMILIES
+    )
 
 
 def engine_of(subject: Subject, kind: str) -> LocalEngine:
@@ -81,6 +90,14 @@ def engine_of(subject: Subject, kind: str) -> LocalEngine:
     return engine
 
 
+def _prompt(subject: Subject, index: int, most: int) -> tuple[int, ...]:
+    length = 1 + index * 37 % most
+    if len(subject.text) <= length:
+        return random_tokens(_SEED, index, length, subject.config.vocab_size)
+    start = index * 101 % (len(subject.text) - length)
+    return subject.text[start : start + length]
+
+
 def requests_of(
     subject: Subject, count: int, num_new: int, temperature: float = 1.0
 ) -> list[Request]:
@@ -89,7 +106,7 @@ def requests_of(
     most = min(_LONGEST, config.max_position_embeddings - num_new)
     return [
         Request(
-            key=str(i), prompt=random_tokens(_SEED, i, 1 + i * 37 % most, config.vocab_size),
+            key=str(i), prompt=_prompt(subject, i, most),
             seed=1000 + i, num_rollouts=1, max_new_tokens=num_new, temperature=temperature,
         )
         for i in range(count)
