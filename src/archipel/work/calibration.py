@@ -79,7 +79,7 @@ def lines_of_file(
         for number, line in enumerate(text.splitlines(), 1)
         if line.strip()
     ]
-    found = []
+    found = list[Line]()
     for prompt, completion in pairs[:num_windows]:
         given = tokenizer.encode(prompt, parse_special=False) if prompt else []
         told = given + tokenizer.encode(completion, parse_special=False)
@@ -93,9 +93,9 @@ def _pair(path: Path, number: int, line: str) -> tuple[str, str]:
     try:
         fields = json.loads(line)
         if isinstance(fields, dict):
-            texts = (fields.get("prompt", ""), fields.get("completion", fields.get("text")))
-            if all(isinstance(text, str) for text in texts):
-                return texts
+            prompt, text = fields.get("prompt", ""), fields.get("completion", fields.get("text"))
+            if isinstance(prompt, str) and isinstance(text, str):
+                return prompt, text
     except (ValueError, RecursionError):
         pass
     raise NothingToMeasure(

@@ -5,6 +5,7 @@ text that it was measured with, so that anybody can measure again.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def write_choice(folder: Path, choice: Choice) -> Path:
         OSError: the folder is not writable.
     """
     path, partial = folder / FILE, folder / f".{FILE}.partial"
-    text = json.dumps({"format": FORMAT, **asdict(choice)}, indent=2)
+    text = json.dumps({"format": FORMAT, **_known(choice)}, indent=2, allow_nan=False)
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(path)
     return path
@@ -95,7 +96,7 @@ def read_choice(folder: Path, state: str) -> Choice:
                 f"{path} is not of the form {FORMAT}; write it with archipel exact check"
             )
         choice = _parsed(found)
-    except (BadJsonFile, TypeError, ValueError) as error:
+    except (BadJsonFile, AttributeError, TypeError, ValueError) as error:
         if isinstance(error, BadChoice):
             raise
         raise BadChoice(f"{path}: {error}; write it with archipel exact check --write") from None
@@ -113,5 +114,18 @@ def read_choice(folder: Path, state: str) -> Choice:
 
 
 def _parsed(fields: dict[str, Any]) -> Choice:
-    figures = {str(name): Figures(**each) for name, each in fields.pop("figures").items()}
+    figures = {
+        str(name): Figures(**{key: math.nan if n is None else n for key, n in each.items()})
+        for name, each in dict(fields.pop("figures", {})).items()
+    }
     return Choice(figures=figures, **fields)
+
+
+def _known(choice: Choice) -> dict[str, Any]:
+    """As JSON has it, which knows no NaN."""
+    fields = asdict(choice)
+    for each in fields["figures"].values():
+        each.update(
+            {key: None for key, n in each.items() if isinstance(n, float) and math.isnan(n)}
+        )
+    return fields
