@@ -42,8 +42,9 @@ def test_figures_are_those_of_the_network_s_own_distributions() -> None:
     loss = []
     for text in texts:
         tokens = torch.tensor([text.prompt + text.tokens])
+        places = torch.arange(tokens.shape[1])[None]
         with torch.no_grad():
-            logits = model(tokens, torch.arange(tokens.shape[1])[None], causal_attention)[0]
+            logits = model.logits(model(tokens, places, causal_attention))[0]
         chances = logits.double().log_softmax(-1)[len(text.prompt) - 1 : -1]
         loss += [-float(chances[i, token]) for i, token in enumerate(text.tokens)]
     assert found["fp32"].loss == pytest.approx(sum(loss) / len(loss), rel=1e-5)
