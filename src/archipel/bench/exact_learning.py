@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archipel.bench.central import prepare
-from archipel.bench.exact_subjects import arithmetic_named
 from archipel.bench.intervals import mean_of_seeds
 from archipel.engine.engine import LocalEngine
+from archipel.engine.exact.scoring import arithmetic_named
 from archipel.records.recipe import Recipe
 from archipel.training.report import UpdateReport
 from archipel.training.rl import reinforce

@@ -6,11 +6,17 @@ Processor time of one thread; the engines take turns within a round, and a ratio
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
-
-from archipel.bench.exact_subjects import Subject, engine_of, recomputed, requests_of
+from archipel.bench.exact_subjects import (
+    Answers,
+    Subject,
+    answers_of,
+    engine_of,
+    recomputed,
+    requests_of,
+)
 from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.noise import random_tokens
 
@@ -83,9 +89,9 @@ def verifying(
         for batch in batch_sizes:
             requests = requests_of(subject, batch, num_new)
             engine = engine_of(subject, kind)
-            made, took = _timed(lambda e=engine, r=requests: [one for (one,) in e.generate(r)])
-            given = np.array([one.tokens for one in made])
-            found, again = _timed(lambda r=requests, g=given, k=kind: recomputed(subject, k, r, g))
+            made, took = _timed(partial(answers_of, engine, requests))
+            given = made.tokens
+            found, again = _timed(partial(recomputed, subject, kind, requests, given))
             rows.append({
                 "model": subject.name, "kind": kind, "batch": batch, "positions": given.size,
                 "generate_s": took, "recompute_s": again, "ratio": again / took,
@@ -94,7 +100,7 @@ def verifying(
     return rows
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+def _timed(work: Callable[[], Answers]) -> tuple[Answers, float]:
     began = time.process_time()
     made = work()
     return made, time.process_time() - began

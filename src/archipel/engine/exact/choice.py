@@ -115,10 +115,14 @@ def read_choice(folder: Path, state: str) -> Choice:
 
 def _parsed(fields: dict[str, Any]) -> Choice:
     figures = {
-        str(name): Figures(**{key: math.nan if n is None else n for key, n in each.items()})
-        for name, each in dict(fields.pop("figures", {})).items()
+        str(name): _figures(dict(each)) for name, each in dict(fields.pop("figures", {})).items()
     }
     return Choice(figures=figures, **fields)
+
+
+def _figures(fields: dict[str, Any]) -> Figures:
+    known: dict[str, Any] = {key: math.nan if n is None else n for key, n in fields.items()}
+    return Figures(**known)
 
 
 def _known(choice: Choice) -> dict[str, Any]:
