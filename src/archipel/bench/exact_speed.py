@@ -13,6 +13,7 @@ from archipel.bench.exact_subjects import (
     Answers,
     Subject,
     answers_of,
+    decoder_of,
     engine_of,
     recomputed,
     requests_of,
@@ -88,10 +89,10 @@ def verifying(
     for kind in kinds:
         for batch in batch_sizes:
             requests = requests_of(subject, batch, num_new)
-            engine = engine_of(subject, kind)
+            engine, decoder = engine_of(subject, kind), decoder_of(subject, kind)
             made, took = _timed(partial(answers_of, engine, requests))
             given = made.tokens
-            found, again = _timed(partial(recomputed, subject, kind, requests, given))
+            found, again = _timed(partial(recomputed, subject, kind, requests, given, decoder))
             rows.append({
                 "model": subject.name, "kind": kind, "batch": batch, "positions": given.size,
                 "generate_s": took, "recompute_s": again, "ratio": again / took,

@@ -135,9 +135,21 @@ def answers_of(engine: LocalEngine, requests: list[Request]) -> Answers:
 
 
 @torch.inference_mode()
-def recomputed(subject: Subject, kind: str, requests: list[Request], given: np.ndarray) -> Answers:
+def decoder_of(subject: Subject, kind: str) -> FusedDecoder:
+    """What `recomputed` runs on; making it quantises the weights."""
+    return FusedDecoder(subject.config, subject.state, arithmetic_named(kind, subject.config))
+
+
+@torch.inference_mode()
+def recomputed(
+    subject: Subject,
+    kind: str,
+    requests: list[Request],
+    given: np.ndarray,
+    made: FusedDecoder | None = None,
+) -> Answers:
     """What follows each token of `given` (R, T) by this arithmetic and noise: one prefill, no decoding."""
-    decoder = FusedDecoder(subject.config, subject.state, arithmetic_named(kind, subject.config))
+    decoder = made or decoder_of(subject, kind)
     lines = [
         Line(i, request.prompt, tuple(row))
         for i, (request, row) in enumerate(zip(requests, given.tolist(), strict=True))
