@@ -39,8 +39,11 @@ SINGLE = {
 """One IEEE operation for each element."""
 SUMS = {"aten.bmm", "aten.cumsum_", "aten.mm", "aten.sum"}
 """Of whole numbers, whose order cannot matter."""
-PROVEN = {"onednn.qlinear_pointwise", "onednn.qlinear_prepack"}
-"""A backend that answered known vectors; it takes bytes."""
+PROVEN = {
+    "aten._make_per_tensor_quantized_tensor", "onednn.qlinear_pointwise", "onednn.qlinear_prepack",
+    "quantized.linear_prepack", "quantized.linear_with_input_q_dq_qweight_dq_output_fp32",
+}  # fmt: skip
+"""Backends that answered known vectors; they take bytes, or make them of whole numbers."""
 ALLOWED = MOVES | CHOICES | SINGLE | SUMS | PROVEN
 
 

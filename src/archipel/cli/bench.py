@@ -9,6 +9,7 @@ BENCHMARKS = {
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
+    "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

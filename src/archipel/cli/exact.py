@@ -3,6 +3,7 @@
 from archipel.cli.archipel import Lazy
 
 COMMANDS = {
+    "check": ("exact_check", "Which variant of the contract a model needs, by figures"),
     "replay": (
         "exact_replay",
         "Recompute rollouts of a run from its ledger and blobs: equal, or where not",
@@ -18,5 +19,6 @@ command = Lazy(
     name="exact",
     commands_in=COMMANDS,
     help="Inference whose every bit anybody can recompute (docs/reference/exact.md).\n\n"
-    "\b\nExamples:\n  archipel exact replay secret-order.7 --lab https://lab.example",
+    "\b\nExamples:\n  archipel exact check trained --write\n"
+    "  archipel exact replay secret-order.7 --lab https://lab.example",
 )

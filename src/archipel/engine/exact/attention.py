@@ -43,7 +43,8 @@ class ExactAttention:
         scores = torch.bmm(query.to(self.dtype), keys.to(self.dtype)).float()
         scores.mul_(scale_of(m, self._top).mul_(scale)).mul_(key_scales).add_(bias)
         scores.sub_(scores.amax(-1, keepdim=True))
-        places = torch.fmin(scores.mul_(-STEPS_PER_UNIT), number(_END, scores.dtype, scores.device))
+        # What is no number gets no weight; a row of such has none at all, and stays no number.
+        places = scores.mul_(-STEPS_PER_UNIT).clamp_(max=_END).nan_to_num_(_END)
         places = places.round_().to(torch.int32).view(-1)
         exp = self._exp.index_select(0, places).view(scores.shape)
         total = exp.sum(-1, keepdim=True, dtype=torch.float64).float()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from archipel.engine.exact.backends import choose
-from archipel.engine.exact.rows import Rows, digits, number, quantise, rows_of, scale_of
+from archipel.engine.exact.rows import Rows, digits, quantise, rows_of, scale_of
 from archipel.engine.exact.tables import SIGMOID_REACH, SIGMOID_STEPS, tables
 from archipel.engine.exact.variants import BASE, DIGIT, Variant
 
@@ -62,9 +62,10 @@ class ExactProjection:
 
 def sigmoid_linear(y: Tensor) -> Tensor:
     """Silu of y, in its place (5.4)."""
-    reach = number(SIGMOID_REACH, y.dtype, y.device)
-    place = torch.fmax(torch.fmin(y * SIGMOID_STEPS, reach), -reach).round_().add_(reach)
-    sigmoids = _sigmoids(y.device).index_select(0, place.to(torch.int32).view(-1))
+    place = (y * SIGMOID_STEPS).clamp_(-SIGMOID_REACH, SIGMOID_REACH).round_().add_(SIGMOID_REACH)
+    # What is no number has no place of its own: any serves, as its product is no number either.
+    place = place.to(torch.int32).clamp_(0, 2 * SIGMOID_REACH)
+    sigmoids = _sigmoids(y.device).index_select(0, place.view(-1))
     return y.mul_(sigmoids.view(y.shape))
 
 

@@ -77,10 +77,19 @@ class Rows:
         """High digits above low digits, (digits * N, K): `floats`, or `bytes` (each digit + 128, u8)."""
         if form not in self._stacked:
             if form == "bytes":
-                self._stacked[form] = (self.stacked("floats") + 128).to(torch.uint8)
+                self._stacked[form] = self.stacked("floats").add(128).to(torch.uint8)
             else:
-                self._stacked[form] = self.q if self.num_digits == 1 else torch.cat(digits(self.q))
+                self._stacked[form] = self.q if self.num_digits == 1 else self._digits()
         return self._stacked[form]
+
+    def _digits(self) -> Tensor:
+        """As `digits`, one above the other."""
+        q, num = self.q, self.num_rows
+        base = number(BASE, q.dtype, q.device)
+        both = torch.empty(2 * num, q.shape[1], dtype=q.dtype, device=q.device)
+        high = torch.div(q, base, out=both[:num]).round_()
+        torch.sub(q, high * base, out=both[num:])
+        return both
 
 
 def rows_of(x: Tensor, top: int, factor: Tensor | None = None) -> Rows:

@@ -15,23 +15,54 @@ _LAST = (1 << 25) - 2
 """As `2^25 - 1`, which is no f32: either has no chance."""
 _UNIT = 1 << 30
 """A probability of 1, relative to the likeliest token."""
+_BLOCK = 128
+"""Vocabulary entries of one block of the search."""
+_CACHED = 1 << 16
+"""Logits that are worked on at a time: what is made of them stays in the cache."""
 
 
 def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Tokens (B,) int64 and their log-probabilities (B,) f32; logits are f32."""
     if draw.temperature is not None:
         logits_BV = torch.div(logits_BV, draw.temperature)
-    distance_BV = logits_BV - logits_BV.amax(-1, keepdim=True)
-    cumulative_BV = _weights(distance_BV).cumsum_(-1)
-    total_B1 = cumulative_BV[:, -1:]
-    tokens_B1 = torch.searchsorted(cumulative_BV, draw.uniform * total_B1, right=True)
-    # Only a row that is not finite finds no place; its log-probability is refused.
-    tokens_B1.clamp_(max=logits_BV.shape[1] - 1)
+    num_rows, vocab_size = logits_BV.shape
+    step = max(1, _CACHED // vocab_size)
+    parts = [
+        _pick(logits_BV[at : at + step], draw.uniform[at : at + step])
+        for at in range(0, num_rows, step)
+    ]
+    tokens_B1, total_B1, largest_B1 = (torch.cat(each) for each in zip(*parts, strict=True))
     if draw.greedy is not None:
         best_B1 = logits_BV.argmax(-1, keepdim=True)
         tokens_B1 = torch.where(draw.greedy, best_B1, tokens_B1)
-    chosen_B1 = distance_BV.gather(1, tokens_B1).double()
+    chosen_B1 = logits_BV.gather(1, tokens_B1).sub_(largest_B1).double()
     return tokens_B1.squeeze(1), chosen_B1.sub_(logarithm(total_B1)).float().squeeze(1)
+
+
+def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Tokens, P and the largest logit, (B, 1) each: blocks of the vocabulary first, then one of them.
+
+    Sums of integers: in blocks or not, they are the same.
+    """
+    num_rows, vocab_size = logits_BV.shape
+    largest_B1 = logits_BV.amax(-1, keepdim=True)
+    size = -(-vocab_size // _BLOCK) * _BLOCK
+    distance_BV = torch.empty(num_rows, size, device=logits_BV.device)
+    distance_BV[:, vocab_size:].fill_(-torch.inf)  # no chance beyond the vocabulary
+    torch.sub(logits_BV, largest_B1, out=distance_BV[:, :vocab_size])
+    chances_BNb = _weights(distance_BV).unflatten(1, (-1, _BLOCK))
+    ends_BN = chances_BNb.sum(-1).cumsum_(-1)
+    total_B1 = ends_BN[:, -1:]
+    target_B1 = uniform_B1 * total_B1
+    # Only a row that is not finite finds no place; its log-probability is refused.
+    block_B1 = torch.searchsorted(ends_BN, target_B1, right=True).clamp_(max=ends_BN.shape[1] - 1)
+    wanted_B1b = block_B1.unsqueeze(2).expand(-1, -1, _BLOCK)
+    chosen_Bb = chances_BNb.gather(1, wanted_B1b).squeeze(1)
+    before_B1 = ends_BN.gather(1, block_B1).sub_(chosen_Bb.sum(-1, keepdim=True))
+    within_Bb = chosen_Bb.cumsum_(-1).add_(before_B1)
+    place_B1 = torch.searchsorted(within_Bb, target_B1, right=True)
+    tokens_B1 = block_B1.mul_(_BLOCK).add_(place_B1).clamp_(max=vocab_size - 1)
+    return tokens_B1, total_B1, largest_B1
 
 
 def logarithm(total: Tensor) -> Tensor:
@@ -51,12 +82,12 @@ def logarithm(total: Tensor) -> Tensor:
 
 
 def _weights(distance_BV: Tensor) -> Tensor:
-    """Chances (B, V): integers held as f64."""
+    """Chances (B, V): integers held as f64; takes `distance_BV` to work in."""
     coarse, fine, _ = _constants(distance_BV.device)
-    last = number(_LAST, distance_BV.dtype, distance_BV.device)
-    steps = torch.fmin(distance_BV * -_STEPS, last).round_().to(torch.int32).view(-1)
+    steps = distance_BV.mul_(-_STEPS).clamp_(max=_LAST).nan_to_num_(_LAST).round_()
+    steps = steps.to(torch.int32).view(-1)
     p = coarse.index_select(0, steps >> 10).mul_(fine.index_select(0, steps & 1023))
-    return p.mul_(_UNIT).round_().view(distance_BV.shape)
+    return p.round_().view(distance_BV.shape)
 
 
 @cache
@@ -65,4 +96,4 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     coarse, fine, ln = (
         torch.from_numpy(each).to(device) for each in (made.coarse, made.fine, made.ln)
     )
-    return coarse, fine, ln
+    return coarse * _UNIT, fine, ln  # a power of two: the product's bits are the same

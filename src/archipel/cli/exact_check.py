@@ -1,0 +1,77 @@
+"""`archipel exact check`: which variant of the exact contract a model needs."""
+
+from pathlib import Path
+
+import click
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command("check")
+@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--text", type=_FILE, help="Calibration text, or .jsonl [a few shipped pages].")
+@click.option("--recipe", "recipe_name", help="Instead: a recipe's tasks, and the model's answers.")
+@click.option("--secret-file", type=_FILE, help="The secret of the recipe's environment.")
+@click.option("--windows", default=32, show_default=True, type=click.IntRange(1, 65_536))
+@click.option(
+    "--bound", type=click.FloatRange(0), metavar="KL", help="Nats from fp32 [bf16's own distance]."
+)
+@click.option("--variant", "variants", multiple=True, help="Only this one (may be repeated).")
+@click.option("--write", is_flag=True, help="Write the choice into MODEL, as exact.json.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(
+    model: Path,
+    text: Path | None,
+    recipe_name: str | None,
+    secret_file: Path | None,
+    windows: int,
+    bound: float | None,
+    variants: tuple[str, ...],
+    write: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Measure each variant of the exact contract against fp32 on a text, with bf16 beside them.
+
+    Proposes the cheapest variant that is within the bound, which is bf16's own distance unless you
+    give another: exact is then no worse a model than what people run. Ends with 1 if none is.
+
+    \b
+    Examples:
+      archipel exact check trained --write
+      archipel exact check trained --recipe secret-order --secret-file secret
+      archipel exact check trained --text notes.jsonl --bound 1e-4 --json
+    """
+    import torch
+
+    from archipel.cli.doors import Mendable, mending, show
+    from archipel.cli.exact_words import source_of, table
+    from archipel.engine.exact.backends import NoBackend
+    from archipel.engine.exact.choice import NotCloseEnough, write_choice
+    from archipel.engine.exact.variants import UnknownVariant
+    from archipel.engine.protocol import WrongWeights
+    from archipel.work.exact_check import Asked, check, read
+
+    if text is not None and recipe_name is not None:
+        raise click.UsageError("--text and --recipe are two sources; give one of them")
+    torch.set_num_threads(threads)
+
+    def tell(words: str) -> None:
+        if not as_json:
+            click.echo(f"\r\033[K{words}", nl=False, err=True)
+
+    with mending(OSError, ValueError, UnknownVariant, NoBackend, WrongWeights):
+        subject = read(model)
+        source = source_of(text, recipe_name, secret_file)
+        checked = check(subject, source, Asked(windows, bound, variants), tell)
+    tell("")
+    show(checked.to_json(), as_json, lambda: table(checked))
+    try:
+        choice = checked.choice()
+    except NotCloseEnough as error:
+        raise Mendable(str(error)) from None
+    if write:
+        with mending(OSError):
+            path = write_choice(model, choice)
+        click.echo(f"wrote {path}", err=True)

@@ -1,0 +1,135 @@
+"""Which variant of the exact contract a model needs, and the small file that says so beside its weights.
+
+Parts: `Choice`, `choose`, `write_choice`, `read_choice`. The file is no proof: it names the weights and the
+text that it was measured with, so that anybody can measure again.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from archipel.engine.exact.scoring import BF16, Figures
+from archipel.engine.exact.variants import VARIANTS, variant_of
+from archipel.model.json_files import BadJsonFile, read_json_object
+
+FILE = "exact.json"
+FORMAT = "archipel/exact-choice/1"
+MAX_FILE_BYTES = 64 * 1024
+
+
+class NotCloseEnough(ValueError):
+    """No variant is as close to fp32 as was asked for."""
+
+
+class BadChoice(ValueError):
+    """The file does not say which variant these weights need."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The cheapest variant below a bound, with what was measured."""
+
+    variant: str
+    identity: str
+    """Of the contract, with this variant."""
+    bound: float
+    """Nats of KL from fp32."""
+    bound_from: str
+    """`bf16`: its own distance on this text; or `given`."""
+    figures: Mapping[str, Figures]
+    """fp32, bf16 and each variant that was measured."""
+    text: str
+    """sha256 of the calibration text's tokens."""
+    state: str
+    """Digest of the weights."""
+
+
+def choose(figures: Mapping[str, Figures], bound: float | None) -> tuple[str, float, str]:
+    """The cheapest variant whose KL is at most the bound; that bound; where it is from.
+
+    bound: None is bf16's own KL, which is among the figures.
+
+    Raises:
+        NotCloseEnough: says how close the closest is.
+    """
+    origin = BF16 if bound is None else "given"
+    limit = figures[BF16].kl if bound is None else bound
+    measured = [name for name in VARIANTS if name in figures]
+    for name in measured:
+        if figures[name].kl <= limit:
+            return name, limit, origin
+    closest = min(measured, key=lambda name: figures[name].kl)
+    reason = "bf16's own distance on this text" if bound is None else "what --bound allows"
+    raise NotCloseEnough(
+        f"no variant is within {limit:.2e} nats of fp32, {reason}: the closest, {closest}, is at "
+        f"{figures[closest].kl:.2e}; run this model in fp32 or bf16, or allow more with --bound"
+    )
+
+
+def write_choice(folder: Path, choice: Choice) -> Path:
+    """Write the file into a model directory; an older one is replaced whole.
+
+    Raises:
+        OSError: the folder is not writable.
+    """
+    path, partial = folder / FILE, folder / f".{FILE}.partial"
+    text = json.dumps({"format": FORMAT, **_known(choice)}, indent=2, allow_nan=False)
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def read_choice(folder: Path, state: str) -> Choice:
+    """The choice for the weights with digest `state`.
+
+    Raises:
+        BadChoice: no such file, not one of ours, of other weights, or of another contract than this one.
+    """
+    path = folder / FILE
+    try:
+        found = read_json_object(path, MAX_FILE_BYTES)
+        if found.pop("format", None) != FORMAT:
+            raise BadChoice(
+                f"{path} is not of the form {FORMAT}; write it with archipel exact check"
+            )
+        choice = _parsed(found)
+    except (BadJsonFile, AttributeError, TypeError, ValueError) as error:
+        if isinstance(error, BadChoice):
+            raise
+        raise BadChoice(f"{path}: {error}; write it with archipel exact check --write") from None
+    if choice.state != state:
+        raise BadChoice(
+            f"{path} speaks of weights {choice.state:.23}, these are {state:.23}; "
+            "run archipel exact check --write again"
+        )
+    if choice.identity != variant_of(choice.variant).identity:
+        raise BadChoice(
+            f"{path} speaks of contract {choice.identity!r:.60}, this program has "
+            f"{variant_of(choice.variant).identity}; run archipel exact check --write again"
+        )
+    return choice
+
+
+def _parsed(fields: dict[str, Any]) -> Choice:
+    figures = {
+        str(name): _figures(dict(each)) for name, each in dict(fields.pop("figures", {})).items()
+    }
+    return Choice(figures=figures, **fields)
+
+
+def _figures(fields: dict[str, Any]) -> Figures:
+    known: dict[str, Any] = {key: math.nan if n is None else n for key, n in fields.items()}
+    return Figures(**known)
+
+
+def _known(choice: Choice) -> dict[str, Any]:
+    """As JSON has it, which knows no NaN."""
+    fields = asdict(choice)
+    for each in fields["figures"].values():
+        each.update(
+            {key: None for key, n in each.items() if isinstance(n, float) and math.isnan(n)}
+        )
+    return fields

@@ -1,0 +1,122 @@
+"""Figures of an arithmetic are those of its distributions, and a model gets the cheapest variant that they allow."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from archipel.cli.archipel import command
+from archipel.engine.exact.choice import (
+    BadChoice,
+    Choice,
+    NotCloseEnough,
+    choose,
+    read_choice,
+    write_choice,
+)
+from archipel.engine.exact.forcing import Line
+from archipel.engine.exact.scoring import Figures, compare
+from archipel.engine.exact.variants import VARIANTS
+from archipel.model.directory import write_model
+from archipel.model.manifest import describe
+from archipel.model.network import Decoder, causal_attention
+from archipel.model.tokenizer import byte_tokenizer, character_tokenizer
+from archipel.work import calibration
+from engine.engine_models import decoder_of, lively_state, small_config
+
+
+def figures(kl: float) -> Figures:
+    return Figures(10, kl, math.nan, kl, kl, 1.0, 1.0)
+
+
+def test_figures_are_those_of_the_network_s_own_distributions() -> None:
+    config = small_config("llama")
+    state = lively_state(config)
+    texts = [Line(0, (1,), (5, 3, 8, 2, 9)), Line(1, (4, 4, 2), (7, 1))]
+    found = compare(config, state, texts, ["bf16", "w7a8", "w13a15"])
+    model: Decoder = decoder_of(config, state)
+    loss = []
+    for text in texts:
+        tokens = torch.tensor([text.prompt + text.tokens])
+        places = torch.arange(tokens.shape[1])[None]
+        with torch.no_grad():
+            logits = model.logits(model(tokens, places, causal_attention))[0]
+        chances = logits.double().log_softmax(-1)[len(text.prompt) - 1 : -1]
+        loss += [-float(chances[i, token]) for i, token in enumerate(text.tokens)]
+    assert found["fp32"].loss == pytest.approx(sum(loss) / len(loss), rel=1e-5)
+    assert (found["fp32"].kl, found["fp32"].agreement, found["fp32"].positions) == (0, 1, 7)
+    assert 0 < found["w13a15"].kl < found["w7a8"].kl <= found["w7a8"].kl_largest
+    assert found["w13a15"].kl < found["bf16"].kl
+
+
+def test_the_cheapest_variant_within_the_bound_is_chosen() -> None:
+    measured = {"fp32": figures(0), "bf16": figures(1e-3)}
+    measured |= {"w7a8": figures(2e-3), "w7a15": figures(9e-4), "w13a15": figures(1e-5)}
+    assert choose(measured, None) == ("w7a15", 1e-3, "bf16")
+    assert choose(measured, 1e-2) == ("w7a8", 1e-2, "given")
+    with pytest.raises(NotCloseEnough, match=r"w13a15, is at 1\.00e-05.*--bound"):
+        choose(measured, 1e-6)
+
+
+def test_a_choice_is_read_only_for_its_weights_and_contract(tmp_path: Path) -> None:
+    variant = VARIANTS["w7a8"]
+    choice = Choice(
+        "w7a8", variant.identity, 1e-3, "bf16", {"w7a8": figures(1e-4)}, "sha256:t", "sha256:s"
+    )
+    known = dataclasses.replace(figures(1e-4), kl_error=0.0)
+    whole = dataclasses.replace(choice, figures={"w7a8": known})
+    write_choice(tmp_path, whole)
+    assert read_choice(tmp_path, "sha256:s") == whole
+    with pytest.raises(BadChoice, match="speaks of weights"):
+        read_choice(tmp_path, "sha256:other")
+    write_choice(tmp_path, dataclasses.replace(whole, identity=VARIANTS["w7a15"].identity))
+    with pytest.raises(BadChoice, match="speaks of contract"):
+        read_choice(tmp_path, "sha256:s")
+    for text in ("{}", "[]", "no", '{"format": "archipel/exact-choice/1", "variant": "w7a8"}'):
+        (tmp_path / "exact.json").write_text(text)
+        with pytest.raises(BadChoice, match="archipel exact check"):
+            read_choice(tmp_path, "sha256:s")
+
+
+def test_texts_are_windows_and_completions_alone_are_scored(tmp_path: Path) -> None:
+    config, tokenizer = small_config("llama", vocab_size=259), byte_tokenizer()
+    shipped = calibration.lines_of_text(calibration.shipped_text(), tokenizer, config, 3)
+    size = min(calibration.WINDOW, config.max_position_embeddings)
+    assert [len(line.prompt + line.tokens) for line in shipped] == [size] * 3
+    file = tmp_path / "some.jsonl"
+    file.write_text('{"prompt": "ab", "completion": "cde"}\n\n{"text": "xyz"}\n')
+    found = calibration.lines_of_file(file, tokenizer, config, 9)
+    assert [(len(line.prompt), len(line.tokens)) for line in found] == [(2, 3), (1, 2)]
+    assert calibration.digest_of(found) != calibration.digest_of(found[:1])
+    file.write_text('{"prompt": 3}\n')
+    with pytest.raises(calibration.NothingToMeasure, match="line 1"):
+        calibration.lines_of_file(file, tokenizer, config, 9)
+
+
+def test_the_command_says_writes_and_refuses(tmp_path: Path) -> None:
+    config = small_config("llama", vocab_size=259)
+    state = lively_state(config)
+    model = tmp_path / "model"
+    write_model(model, state, config, byte_tokenizer())
+    arguments = ["exact", "check", str(model), "--windows", "2", "--variant", "w13a15"]
+    done = CliRunner().invoke(command, [*arguments, "--write", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["variant"] == "w13a15"
+    kept = {name: weight.bfloat16() for name, weight in state.items()}
+    assert read_choice(model, describe(kept, 0, None).state).variant == "w13a15"
+    refused = CliRunner().invoke(command, [*arguments, "--bound", "0"])
+    assert "no variant is within" in str(refused.exception) + refused.output
+    assert refused.exit_code != 0
+    unknown = CliRunner().invoke(command, ["exact", "check", str(model), "--variant", "w8a8"])
+    assert "expected one of w7a8" in str(unknown.exception) + unknown.output
+
+
+def test_a_text_that_the_vocabulary_cannot_say_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    config = small_config("llama", vocab_size=64)
+    write_model(tmp_path / "model", lively_state(config), config, character_tokenizer())
+    done = CliRunner().invoke(command, ["exact", "check", str(tmp_path / "model")])
+    assert "cannot encode" in str(done.exception) + done.output
