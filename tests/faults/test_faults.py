@@ -253,3 +253,21 @@ def test_a_disturbed_lab_ends_as_an_undisturbed_one(kind: str, bench: Bench) -> 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return session.make_bench(tmp_path_factory.mktemp("faults") / "bench")
+
+
+def test_an_undisturbed_run_is_kept_for_the_next_campaign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def undisturbed(folder: Path, start: Path) -> list[str]:
+        made.append(start)
+        return ["sha256:0"]
+
+    monkeypatch.setattr(session, "write_start", lambda start: start)
+    monkeypatch.setattr(session, "undisturbed", undisturbed)
+    first = session.make_bench(tmp_path / "one", tmp_path / "calm")
+    second = session.make_bench(tmp_path / "two", tmp_path / "calm")
+    assert made == [tmp_path / "calm" / "start"] == [second.start]
+    assert (first.expected, first.folder) == (second.expected, tmp_path / "one")
+    assert session.make_bench(tmp_path / "three").start == tmp_path / "three" / "start"
