@@ -250,6 +250,16 @@ def test_a_disturbed_lab_ends_as_an_undisturbed_one(kind: str, bench: Bench) -> 
     assert not told.wrong, told
 
 
+@pytest.mark.slow
+def test_a_checkpoint_that_does_not_fit_costs_a_lease_and_is_written_when_there_is_room(
+    bench: Bench,
+) -> None:
+    told = disks.run(1137, bench, bench.folder / "disks-1137")
+    assert not told.wrong, told
+    assert told.notes.startswith("update: 125000 bytes free")
+    assert ", 0 of checkpoints" not in told.notes
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return session.make_bench(tmp_path_factory.mktemp("faults") / "bench")
