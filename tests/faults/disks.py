@@ -29,7 +29,7 @@ BALLAST = "ballast"
 FULL_FOR_S = (1.0, 5.0)
 FREE_BYTES = (0, 4096, 20_000, 100_000, 200_000)
 """What the full disk still takes."""
-SHORT_OF_A_CHECKPOINT = (0, 4096, 110_000, 125_000, 140_000)
+SHORT_OF_A_CHECKPOINT = (0, 4096, 110_000, 110_000, 140_000)
 """The same for the update role: results, deltas and anchors fit for a while, a checkpoint of 155,184 bytes not."""
 COMMAND_LIMIT_S = 20.0
 MET_WITHIN_S = (12.0, 30.0)
