@@ -96,7 +96,7 @@ def lived_with(flip: Flip, bench: Bench, site: Path) -> tuple[str, list[str]]:
     with world(bench, site) as made:
         try:
             _start_all(made)
-            made.site.wait_until(lambda: made.is_over, "the end of the run", LIVED_WITH_S)
+            made.wait(lambda: made.is_over, "the end of the run", LIVED_WITH_S)
         except (SiteFailed, IdentityError) as error:
             return standing(site, str(error))
         told = made.told()

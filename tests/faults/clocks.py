@@ -1,16 +1,21 @@
 """Kind `clocks`: every process has a wall clock of its own, hours off, stepped now and then, or at another rate.
 
-Time between events comes from monotonic clocks, so the weights stay what they are.
+Time between events comes from monotonic clocks, so the weights stay what they are. Where Debian's `faketime` is
+installed, half of the processes have their clock from it (it reaches what is not Python, and file times as well),
+the others from a shim. Its rate also stretches what the process waits for: x 0.2 is a sluggish machine too.
 """
 
+import platform
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from faults.worlds import UPDATE, Bench, Told, World, moment, world
+from faults.moments import moment
+from faults.worlds import UPDATE, Bench, Told, World, world
 
 SHIM = Path(__file__).with_name("skewed")
 """Holds a `sitecustomize` that gives a process another wall clock."""
+FAKETIME = Path("/usr/lib") / f"{platform.machine()}-linux-gnu" / "faketime/libfaketimeMT.so.1"
 HOUR_S = 3600.0
 RATES = (0.2, 0.9, 1.1, 5.0)
 
@@ -21,7 +26,12 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
     folder.mkdir(parents=True)
     with world(bench, folder) as made:
         names = ["lab", UPDATE, *(f"node{number}" for number in range(2))]
-        clocks = {name: Clock(folder / f"{name}.clock", rng) for name in names}
+        which = random.Random(f"clocks {seed}, whose")
+        by_faketime = {name for name in names if FAKETIME.exists() and which.random() < 0.5}
+        clocks = {
+            name: Clock(folder / f"{name}.clock", rng, by_faketime=name in by_faketime)
+            for name in names
+        }
         _start(made, clocks)
         for _ in range(rng.randint(0, 3)):
             moment(rng, 0.1, 1.0)
@@ -36,8 +46,9 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
             with made.surroundings(clocks["lab"].surroundings(made)):
                 made.start_again("lab")
             made.note("lab starts again")
+        unaffected = _without_faketime(made, by_faketime)
         told = made.told()
-        wrong = [*told.wrong, *_unaffected(made, clocks)]
+        wrong = [*told.wrong, *unaffected, *_unlooked_at(made, clocks.keys() - by_faketime)]
         told_of = ", ".join(f"{name} {clock.first}" for name, clock in clocks.items())
         return Told(wrong, told.faults + len(names), f"{told_of}; {told.notes}")
 
@@ -45,8 +56,9 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
 class Clock:
     """What a process takes for the time: true time x rate + offset, as its file says at each look."""
 
-    def __init__(self, path: Path, rng: random.Random) -> None:
+    def __init__(self, path: Path, rng: random.Random, *, by_faketime: bool = False) -> None:
         self._path = path
+        self._by_faketime = by_faketime
         self._rate = rng.choice(RATES) if rng.random() < 0.5 else 1.0
         self._offset_s = 0.0
         self.step(rng)
@@ -56,15 +68,28 @@ class Clock:
         """Set it to some other time, from a second to half a day off."""
         self._offset_s = rng.choice((-1, 1)) * rng.choice((1.0, 90.0, HOUR_S, 12 * HOUR_S))
         partial = self._path.with_suffix(".partial")
-        partial.write_text(f"{self._offset_s} {self._rate}")
+        rate = f"x{self._rate}" if self._by_faketime else str(self._rate)
+        partial.write_text(f"{self._offset_s:+} {rate}")
         partial.replace(self._path)
 
     def line(self) -> str:
-        return f"{self._offset_s:+.0f} s x {self._rate}"
+        by = " by faketime" if self._by_faketime else ""
+        return f"{self._offset_s:+.0f} s x {self._rate}{by}"
 
     def surroundings(self, made: World) -> Mapping[str, str]:
         """Variables that give a process this clock."""
+        if self._by_faketime:
+            return self.surroundings_by_faketime()
         return made.modules_from(SHIM) | {"FAULTS_CLOCK": str(self._path)}
+
+    def surroundings_by_faketime(self) -> Mapping[str, str]:
+        """Monotonic clocks stay as they are."""
+        return {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self._path),
+            "FAKETIME_CACHE_DURATION": "1",  # seconds; a step is seen within it
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
 
 
 def _start(made: World, clocks: Mapping[str, Clock]) -> None:
@@ -77,10 +102,20 @@ def _start(made: World, clocks: Mapping[str, Clock]) -> None:
             made.start_nodes([name])
 
 
-def _unaffected(made: World, clocks: Mapping[str, Clock]) -> list[str]:
+def _without_faketime(made: World, names: set[str]) -> list[str]:
+    """Running processes that should have their clock from faketime and have not: they show nothing."""
+    pids = {name: pid for name, pid in made.site.pids().items() if name in names}
+    return [
+        f"{name} does not run under faketime: the run shows nothing"
+        for name, pid in pids.items()
+        if made.site.running(name) and FAKETIME.name not in Path(f"/proc/{pid}/maps").read_text()
+    ]
+
+
+def _unlooked_at(made: World, names: Collection[str]) -> list[str]:
     """A clock that nobody looked at shows nothing: the shim leaves a mark."""
     return [
         f"{name} never looked at its clock: the run shows nothing"
-        for name in clocks
+        for name in sorted(names)
         if not (made.site.folder / f"{name}.clock.seen").exists()
     ]

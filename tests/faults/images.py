@@ -91,7 +91,7 @@ def _make(bench: Bench, folder: Path, how: str) -> None:
     with world(bench, folder) as made:
         made.open()
         made.start_nodes([NODE], FAR)
-        made.stage.wait_for_version(HALF_WAY)
+        made.wait_for_version(HALF_WAY)
         for name in (NODE, UPDATE, "lab"):
             if how == "killed":
                 made.kill(name)

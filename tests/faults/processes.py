@@ -6,7 +6,8 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-from faults.worlds import UPDATE, Bench, Told, World, moment, stop_for, world
+from faults.moments import moment, stop_for
+from faults.worlds import UPDATE, Bench, Told, World, world
 
 FATES = ("kill", "stop", "term", "int", "child", "everything", "restart the lab")
 WEIGHTS = (6, 4, 3, 3, 4, 1, 3)
@@ -20,7 +21,7 @@ def run(seed: int, bench: Bench, folder: Path) -> Told:
         names = [f"node{number}" for number in range(rng.choice((2, 3)))]
         made.start_nodes(names)
         if rng.random() < 0.6:  # else the first fault finds everybody starting
-            made.stage.wait_for_version(0)
+            made.wait_for_version(0)
         for _ in range(rng.randint(3, 6)):
             moment(rng, 0.05, 1.2)
             if made.is_over:

@@ -34,6 +34,7 @@ WORLD_LIMIT_S = 300
 """A world that is not over by then is ended, and wrong."""
 AGAIN = "make faults SEEDS=1 FIRST={seed} FAULTS_OPTIONS='--only {kind} --keep'"
 ENDED_EARLY = 130
+EXPECTED = "expected.json"
 
 
 class Overdue(BaseException):
@@ -130,11 +131,20 @@ def table(ended: Sequence[Ended]) -> str:
     return "\n".join(lines)
 
 
-def make_bench(folder: Path) -> Bench:
-    """A starting model, and the undisturbed run that all are compared with."""
-    (folder / "start").mkdir(parents=True)
-    start = write_start(folder / "start")
-    return Bench(folder, start, undisturbed(folder / "calm", start))
+def make_bench(folder: Path, calm: Path | None = None) -> Bench:
+    """A starting model, and the undisturbed run that all are compared with.
+
+    calm: where both are kept for other campaigns on the same source, or lie already.
+    """
+    place = calm or folder
+    start, expected = place / "start", place / EXPECTED
+    if not expected.exists():
+        start.mkdir(parents=True)
+        write_start(start)
+        partial = expected.with_suffix(".partial")
+        partial.write_text(json.dumps(undisturbed(place / "calm", start)))
+        partial.replace(expected)
+    return Bench(folder, start, json.loads(expected.read_text()))
 
 
 def _tell(line: str) -> None:
@@ -149,9 +159,20 @@ def _tell(line: str) -> None:
     "--minutes", default=60.0, show_default=True, type=click.FloatRange(0.1), help="For all."
 )
 @click.option("--keep", is_flag=True, help="Keep the folders of sound worlds too.")
+@click.option(
+    "--calm",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that keeps the undisturbed run for the next campaign on the same source.",
+)
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
 def session(
-    seeds: int, first: int, only: tuple[str, ...], minutes: float, keep: bool, is_json: bool
+    seeds: int,
+    first: int,
+    only: tuple[str, ...],
+    minutes: float,
+    keep: bool,
+    calm: Path | None,
+    is_json: bool,
 ) -> None:
     """Disturb a lab in so many ways of each kind, and say what did not hold."""
     signal.signal(
@@ -164,7 +185,7 @@ def session(
     code = 0
     try:
         _tell(f"the undisturbed run, in {folder}")
-        campaign = Campaign(make_bench(folder), keep, _tell)
+        campaign = Campaign(make_bench(folder, calm), keep, _tell)
         ended = campaign.ended
         if not campaign.run(only or tuple(KINDS), range(first, first + seeds), until_s):
             _tell(f"the {minutes:g} minutes are over; what is known so far:")

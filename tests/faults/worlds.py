@@ -4,11 +4,10 @@ Law: whatever happens in the block, every process is ended at its end; every wai
 """
 
 import os
-import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from archipel.lab.entry import read_entry
 from archipel.lab.recovery import pages, replay
 from archipel.ledger.location import read_log
 from archipel.ledger.verification import lab_key
+from archipel.records.statements import Recorded
 from faults.evidence import Evidence, wrong_with
 from faults.watching import (
     Watcher,
@@ -32,7 +32,7 @@ from faults.watching import (
     orphans_but,
     said_last,
 )
-from stage import Stage
+from stage import LIMIT_S, Stage
 from tiny import NAME, SECRET
 
 VERSIONS = 8
@@ -42,6 +42,8 @@ END_S = 25.0
 """An agent that was asked to end does so within this time."""
 LAST_LOOK_S = 15.0
 UPDATE = "update"
+POLL_S = 0.2
+"""Between looks at the lab: each costs it and us some milliseconds of processor, and it is about its work."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,19 @@ class World:
     def version(self) -> int:
         return self.stage.version()
 
+    def wait(self, condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
+        """Raises SiteFailed: it did not come true in time, or a process died meanwhile."""
+        deadline = time.monotonic() + limit_s
+        while not condition():
+            self.site.check_alive()
+            if time.monotonic() > deadline:
+                raise SiteFailed(f"waited {limit_s:.0f} s for {what}")
+            time.sleep(POLL_S)
+
+    def wait_for_version(self, version: int) -> None:
+        """Raises SiteFailed: it does not come."""
+        self.wait(lambda: self.version >= version, f"version {version}")
+
     @property
     def is_over(self) -> bool:
         return self.version >= len(self.bench.expected) - 1
@@ -195,7 +210,7 @@ class World:
     def told(self) -> Told:
         """Wait for the run's end, end all processes, look at what they left."""
         try:
-            self.stage.wait(lambda: self.is_over, "the end of the run")
+            self.wait(lambda: self.is_over, "the end of the run")
             live = self._last_look()
         except SiteFailed as error:
             return self._told([f"not over: {error}"])
@@ -247,6 +262,11 @@ class World:
             tracebacks={name: line for name, line in said.items() if line is not None},
         )
 
+    def shown(self) -> list[Recorded]:
+        """What the ledger says so far, as the stranger was shown it."""
+        assert self._watcher is not None
+        return [read_entry(data).statement for data in list(self._watcher.entries.values())]
+
     def close(self) -> None:
         """End everything."""
         if self._watcher is not None:
@@ -275,19 +295,3 @@ def undisturbed(folder: Path, start: Path) -> list[str]:
         stage.open()
         stage.site.start_node("only")
         return stage.finished().policies
-
-
-def moment(rng: random.Random, shortest_s: float, longest_s: float) -> None:
-    """Wait for a while that the seed draws."""
-    time.sleep(rng.uniform(shortest_s, longest_s))
-
-
-def stop_for(pids: Sequence[int], seconds: float) -> None:
-    """SIGSTOP, and SIGCONT after a while."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-    time.sleep(seconds)
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)

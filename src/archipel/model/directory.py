@@ -21,6 +21,7 @@ from torch import Tensor
 
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel, read_config
+from archipel.model.hollow import hollow
 from archipel.model.network import Decoder
 from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import Tokenizer
@@ -52,7 +53,7 @@ def read_model(path: Path, dtype: torch.dtype = torch.float32) -> Decoder:
             those of the architecture that config.json describes.
     """
     config = read_config(path)
-    model = _hollow(config)
+    model = hollow(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     state: dict[str, Tensor] = {}
     extra_head: Tensor | None = None
@@ -115,13 +116,8 @@ def write_model(
 @functools.lru_cache(maxsize=64)
 def expected_shapes(config: DecoderConfig) -> Mapping[str, tuple[int, ...]]:
     """Name and shape of every tensor in the state of such a decoder; nothing is allocated."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in _hollow(config).state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in hollow(config).state_dict().items()}
     return MappingProxyType(shapes)
-
-
-def _hollow(config: DecoderConfig) -> Decoder:
-    with torch.device("meta"):
-        return Decoder(config)
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:

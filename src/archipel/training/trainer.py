@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from archipel.model.config import DecoderConfig
+from archipel.model.hollow import hollow
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.training.algorithms import make_advantages
@@ -189,8 +190,7 @@ def _require_state_of(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> N
     Raises:
         BadCheckpoint: a tensor is missing, or has another shape or type.
     """
-    with torch.device("meta"):
-        shapes = {name: weight.shape for name, weight in Decoder(config).named_parameters()}
+    shapes = {name: weight.shape for name, weight in hollow(config).named_parameters()}
     for name, shape in shapes.items():
         for key in STATE_KEYS:
             found = tensors.get(f"{key}.{name}")
