@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -48,10 +49,16 @@ class Site:
         self.url = ""
         self._environment = dict(environment)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ours: dict[signal.Signals, Any] = {}
         self._http = httpx.Client(timeout=10.0, trust_env=False)
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
+        """From here on, whoever ends this process or closes its terminal ends everything."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:  # nohup, or a caller's own way
+                    self._ours[number] = signal.signal(number, _leave)
         return self
 
     def __exit__(
@@ -61,6 +68,8 @@ class Site:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        for number, before in self._ours.items():
+            signal.signal(number, before)
 
     def home(self, name: str) -> Path:
         """Home folder of the process `name`."""
@@ -253,3 +262,8 @@ class Site:
 
     def _output(self, name: str) -> Path:
         return self.folder / f"{name}.out"
+
+
+def _leave(number: int, frame: object) -> None:
+    """As a shell counts an end by a signal; by way of every `finally` and `with`."""
+    raise SystemExit(128 + number)
