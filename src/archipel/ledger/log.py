@@ -163,19 +163,18 @@ class Log:
         is by the log's key and has the root of that many first entries. 3. The last head covers
         all entries. Does not show that nobody was ever shown another head.
 
-        Raises:
-            LedgerCorrupt: any of these fails, naming the place.
+        Raises LedgerCorrupt, naming the place, where any of these fails.
         """
         with self._lock:
             self._check_usable()
             frontier, confirmed, above = Frontier(), 0, -1
-            stored = self._storage.num_entries()  # first: a writer adds entries and head together
+            before = self._storage.num_entries()  # a writer adds entries and head together
             while heads := self._storage.heads(above, MAX_READ_ENTRIES):
                 for head in [checked_head(row, self._key) for row in heads]:
                     frontier = self._grow(frontier, head.size)
                     _check_root(frontier, head)
                     confirmed, above = confirmed + 1, head.size
-            _check_covered(stored, frontier.size)
+            _check_covered(before, frontier.size, self._storage.num_entries())
             return confirmed
 
     def close(self) -> None:
@@ -197,8 +196,7 @@ class Log:
         before = self._storage.num_entries()
         row = self._storage.latest_head()
         if row is None:
-            if before:
-                raise LedgerCorrupt("there are entries but no signed tree head")
+            _check_covered(before, 0, before)
             return self._found(), Frontier()
         head = checked_head(row, self._key)
         kept = self._hashed(
@@ -206,9 +204,7 @@ class Log:
         )
         frontier = self._hashed(kept, head.size)
         _check_root(frontier, head)
-        _check_covered(before, head.size)
-        if (stored := self._storage.num_entries()) < head.size:
-            raise LedgerCorrupt(f"{stored} entries are stored, the signed head covers {head.size}")
+        _check_covered(before, head.size, self._storage.num_entries())
         if self._head_file is not None:
             self._head_file.compare(head.size, kept.root())
         if self._signer is not None:
@@ -283,12 +279,10 @@ class Log:
         return frontier
 
 
-def _check_covered(stored: int, size: int) -> None:
-    """Entries that no head covers may be anybody's: a copy that holds some is none of a ledger."""
-    if stored > size:
-        raise LedgerCorrupt(
-            f"{stored} entries are stored, the last signed head covers {size}; the others were signed by nobody"
-        )
+def _check_covered(before: int, size: int, after: int) -> None:
+    """Of entries counted before and after `size` was read: those beyond a head may be anybody's."""
+    if not before <= size <= after:
+        raise LedgerCorrupt(f"{after} entries are stored, the last signed head covers {size}")
 
 
 def _check_batch(entries: Sequence[bytes]) -> None:
