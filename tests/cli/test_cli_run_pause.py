@@ -82,7 +82,8 @@ def test_a_watcher_sees_a_pause_begin_and_end(world: World) -> None:
 
     def events(scene: Scene) -> list[str]:
         (run,) = scene.runs
-        return [line(event) for event in news.of(scene, run) if event["event"] != "version"]
+        told = [event for event in news.of(scene, run) if event["event"] != "version"]
+        return [line({**event, "at_s": 0}).split(" ", 1)[1] for event in told]
 
     news = News()
     assert events(asyncio.run(look())) == []

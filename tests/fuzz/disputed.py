@@ -1,4 +1,4 @@
-"""Readers of what the other party of a dispute sends: questions and traces."""
+"""Readers of what the other party of a dispute sends, questions and traces, and of texts to check a model on."""
 
 import json
 import tempfile
@@ -14,7 +14,9 @@ from archipel.engine.exact.trace_files import (
 )
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
+from archipel.model.tokenizer import UnknownText, byte_tokenizer
 from archipel.records.exact import CONTRACTS
+from archipel.work.calibration import NothingToMeasure, lines_of_file
 from fuzz.foreign import in_file
 from fuzz.reading import Reader
 from specimens import POLICY
@@ -24,6 +26,10 @@ CONFIG = DecoderConfig(
     intermediate_size=4, max_position_embeddings=16,
 )  # fmt: skip
 QUESTION = Question(CONTRACTS["w7a8"], POLICY, (1, 2), (3,), 7, 0, 0.5)
+
+
+def _lines(path: Path) -> object:
+    return lines_of_file(path, byte_tokenizer(), CONFIG, 4)
 
 
 def readers() -> dict[str, Reader]:
@@ -36,6 +42,11 @@ def readers() -> dict[str, Reader]:
         trace = path.read_bytes()
     errors = (BadQuestion, BadTrace)
     return {
+        "calibration texts": Reader(
+            in_file("texts.jsonl", _lines),
+            (b'{"prompt": "2 + 2 =", "completion": " 4"}\n{"text": "some words"}\n',),
+            (NothingToMeasure, UnknownText),
+        ),
         "questions": Reader(
             in_file("question.json", read_question),
             (json.dumps(fields_of(QUESTION)).encode(),),

@@ -19,8 +19,20 @@ PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
     help="A model directory, beside the random models.",
 )  # fmt: skip
 @click.option("--alone", is_flag=True, help="Only the model directory, no random ones.")
-@click.option("--batch", "batch_sizes", type=click.IntRange(1, 4096), multiple=True)
-@click.option("--cap", "caps", type=click.Choice(["full", "avx2", "sse4.1"]), multiple=True)
+@click.option(
+    "--batch",
+    "batch_sizes",
+    type=click.IntRange(1, 4096),
+    multiple=True,
+    help="Sequences at once; more than one may be given.",
+)
+@click.option(
+    "--cap",
+    "caps",
+    type=click.Choice(["full", "avx2", "sse4.1"]),
+    multiple=True,
+    help="Instructions allowed; more than one may be given.",
+)
 @click.option(
     "--positions", type=click.IntRange(1000), help="To recompute [1,000,000; quick 20,000]."
 )

@@ -12,13 +12,25 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--text", type=_FILE, help="Calibration text, or .jsonl [a few shipped pages].")
 @click.option("--recipe", "recipe_name", help="Instead: a recipe's tasks, and the model's answers.")
 @click.option("--secret-file", type=_FILE, help="The secret of the recipe's environment.")
-@click.option("--windows", default=32, show_default=True, type=click.IntRange(1, 65_536))
+@click.option(
+    "--windows",
+    default=32,
+    show_default=True,
+    type=click.IntRange(1, 65_536),
+    help="Stretches of text to look at.",
+)
 @click.option(
     "--bound", type=click.FloatRange(0), metavar="KL", help="Nats from fp32 [bf16's own distance]."
 )
 @click.option("--variant", "variants", multiple=True, help="Only this one (may be repeated).")
 @click.option("--write", is_flag=True, help="Write the choice into MODEL, as exact.json.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 1024))
+@click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads; they change the time and nothing else.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
     model: Path,
