@@ -24,7 +24,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu" $(PYTEST_OPTIONS)
 
 test-slow: $(VENV)/.test
-	$(BIN)/python -m pytest -q -m "slow and not gpu" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow and not gpu" $(PYTEST_OPTIONS)
 
 # Which lines does no test hold? ROOM may be several; MUTANTS_OPTIONS: --without FILE.py, --json ...
 ROOM ?= identity

@@ -127,28 +127,14 @@ def test_use_it_in_the_readme_works_from_a_clean_home_to_the_end(
     for line in lines:
         meant = line.replace("RECIPE", "mine.toml").replace("DIR", "start")
         meant = meant.replace("runs/demo-SEED/trained", "start")
+        meant = meant.replace("NAME", "tiny").replace("URL", f"http://127.0.0.1:{PORT}")
         if "lab gc" not in meant:
             newcomer.types(meant, answers="ab=\n" if " chat " in meant else "")
         if "lab start" in meant:
             until(answers_there, NEEDS_THE_LAB_S)
-    if not any("update secret" in line for line in lines):
-        has_its_secret(newcomer)
-    until(lambda: "complete" in newcomer.types("archipel run list"), LIMIT_S)
+        if "run open" in meant:
+            until(lambda: "complete" in newcomer.types("archipel run list"), LIMIT_S)
     assert "all hold" in newcomer.types("archipel ledger replay")
     newcomer.types("archipel run export tiny --out trained")
     newcomer.presses_ctrl_c()
     newcomer.types("archipel lab gc")
-
-
-def has_its_secret(newcomer: Newcomer) -> None:
-    """What the page leaves out, why-stuck says."""
-
-    def told() -> list[str]:
-        return re.findall(
-            r"`(archipel (?:update secret|run retry)[^`]*)`",
-            newcomer.types("archipel run why-stuck"),
-        )
-
-    until(lambda: len(told()) >= 2, NEEDS_THE_LAB_S)
-    for line in told():
-        newcomer.types(line)
