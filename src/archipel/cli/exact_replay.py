@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
-from archipel.cli.lab_door import EXPECT, HEAD
+from archipel.cli.lab_door import EXPECT, HEAD, JSON, THREADS, bounded_fetch
 from archipel.cli.outputs import NewFile
 from archipel.plurals import counted
 
@@ -40,27 +40,15 @@ MAX_SHOWN = 50
     "--sample", type=click.IntRange(1), metavar="N", help="Only N results, taken by chance."
 )
 @click.option("--seed", default=0, show_default=True, help="Which ones --sample takes.")
-@click.option(
-    "--threads",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 1024),
-    help="Processor threads of the tensor library.",
-)
-@click.option(
-    "--max-gb",
-    default=20.0,
-    show_default=True,
-    type=click.FloatRange(0.001),
-    help="Most that is fetched and kept in ~/.archipel/verify.",
-)
+@THREADS
+@bounded_fetch("~/.archipel/verify")
 @click.option(
     "--question",
     type=NewFile(".json"),
     metavar="PATH",
     help="Write the first rollout that differs as a question for `archipel exact trace`.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@JSON
 def command(
     name: str,
     url: str | None,

@@ -1,7 +1,7 @@
 """Asking a lab from a command: its refusals and its absence end as one sentence."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import click
 from archipel.cli.doors import KeyName, Mendable
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 EXPECT = click.option(
     "--expect", metavar="DID", type=KeyName(), help="Refuse the ledger of any other lab."
@@ -21,6 +22,25 @@ HEAD = click.option(
     metavar="PATH",
     help="A head of this lab from earlier: the ledger must have gone on from there.",
 )
+THREADS = click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library.",
+)
+"""Of a command that computes again what a lab tells."""
+
+
+def bounded_fetch(where: str) -> Callable[[F], F]:
+    """A bound on what such a command fetches and keeps."""
+    return click.option(
+        "--max-gb",
+        default=20.0,
+        show_default=True,
+        type=click.FloatRange(0.001),
+        help=f"Most that is fetched and kept in {where}.",
+    )
 
 
 def ask_lab(question: Coroutine[Any, Any, T]) -> T:

@@ -14,7 +14,7 @@ from archipel.cli.doors import (
     mending,
     show,
 )
-from archipel.cli.lab_door import EXPECT, HEAD
+from archipel.cli.lab_door import EXPECT, HEAD, JSON, THREADS, bounded_fetch
 from archipel.cli.names import recipe_names, run_names
 from archipel.plurals import counted
 
@@ -81,26 +81,14 @@ class Updates(click.ParamType):
     shell_complete=recipe_names,
     help="The recipe as you know it: it must be the run's.",
 )
-@click.option(
-    "--threads",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1, 1024),
-    help="Processor threads of the tensor library.",
-)
-@click.option(
-    "--max-gb",
-    default=20.0,
-    show_default=True,
-    type=click.FloatRange(0.001),
-    help="Most that is fetched and kept in --scratch.",
-)
+@THREADS
+@bounded_fetch("--scratch")
 @click.option(
     "--scratch",
     type=click.Path(path_type=Path, file_okay=False),
     help="Where fetched blobs are kept, and what is made again for a while [~/.archipel/verify].",
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@JSON
 def verify(name: str, url: str | None, home: Path | None, as_json: bool, **given: Any) -> None:
     """Check a run as far as anybody can: its ledger, blobs, weights and results; with the secret, rewards and scores.
 
