@@ -31,6 +31,13 @@ from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
 from archipel.training.checkpoint import BadCheckpoint, read_file, write_file
 from archipel.training.environments.jsonl import BadProblemFile, read_problems
+from archipel.training.environments.judgement import (
+    Ask,
+    BadJudgement,
+    Judgement,
+    read_judgement,
+)
+from archipel.training.judge import BadReply, chat_content
 from archipel.work.readiness import _check_tensors
 from fuzz.reading import Reader
 
@@ -78,7 +85,27 @@ def _written(write: Callable[[Path], object]) -> dict[str, bytes]:
 
 def readers() -> dict[str, Reader]:
     """By name."""
-    return _model_folders() | _files_of_people() | _ledgers()
+    return _model_folders() | _files_of_people() | _ledgers() | _judged()
+
+
+def _judged() -> dict[str, Reader]:
+    """What a judge's address answers, and what a grading process says of one text."""
+    chat = b'{"choices":[{"message":{"role":"assistant","content":"7 of 10"}}],"usage":{"n":1}}'
+    judgements = (
+        Judgement(0.5, {"part_right": 1.0, "metric_length": 3.0}),
+        Judgement(asks=(Ask("program", "print(1)", "2"), Ask("judge", "how good?"))),
+        Judgement(said="3"),
+    )
+
+    def judgement(data: bytes) -> object:
+        told = json.loads(data)
+        return read_judgement(told if isinstance(told, dict) else {})
+
+    lines = tuple(json.dumps(each.fields()).encode() for each in judgements)
+    return {
+        "chat completions": Reader(chat_content, (chat,), (BadReply,)),
+        "judgements": Reader(judgement, lines, (BadJudgement, ValueError, RecursionError)),
+    }
 
 
 def _model_folders() -> dict[str, Reader]:

@@ -18,11 +18,12 @@ OWN = {
     ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/gguf.py", "_byte_words"): "a library's words about its own object",
-    ("work/grading/process.py", "hear"): "of the trusted parent",
+    ("work/grading/talk.py", "hear"): "of the trusted parent",
     (
         "training/environments/task_child.py",
         "serve",
     ): "of the parent; whatever is raised is its answer",
+    ("training/environments/programs.py", "judge"): "of the trusted parent",
     ("engine/exact/hashing.py", "row_of"): "of bytes whose length and digest were compared before",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",

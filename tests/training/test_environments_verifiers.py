@@ -1,9 +1,6 @@
 """The adapter to the verifiers interface: a taskset by module name, graded as one exchange."""
 
-import ast
 import importlib.util
-import re
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -83,34 +80,3 @@ def test_a_grader_runs_a_taskset_in_its_own_process():
 def test_what_cannot_be_used_is_named(values, message):
     with pytest.raises(InvalidEnvironment, match=message):
         sums(**values)
-
-
-HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "reward-in-python.md"
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", HOW_TO.read_text("utf-8"), re.DOTALL)
-
-
-def test_the_how_to_is_python_and_toml():
-    (module,), (recipe,) = _blocks("python"), _blocks("toml")
-    assert {"Anagrams", "WordTask"} <= {
-        node.name for node in ast.parse(module).body if isinstance(node, ast.ClassDef)
-    }
-    EnvironmentSection(**tomllib.loads(recipe)["environment"])
-
-
-@needs_verifiers
-def test_the_taskset_of_the_how_to_grades_as_it_says(tmp_path, monkeypatch):
-    (module,), (recipe,) = _blocks("python"), _blocks("toml")
-    (tmp_path / "anagrams.py").write_text(module, "utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    section = EnvironmentSection(**tomllib.loads(recipe)["environment"])
-    environment = make_environment(section, 0, None)
-    task = environment.task("train", 0)
-    word = task.prompt.removeprefix("Anagram of ").removesuffix(": ")
-    assert environment.grade(task, word[::-1], True) == 1.0
-    assert environment.grade(task, word, True) == 0.5
-    assert environment.grade(task, word[:1], True) == 0.5 / len(word)
-    assert environment.grade(task, "", True) == 0.0
-    assert environment.grade(task, word[::-1], False) == 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from archipel.cli.run_words import OVER, PAUSED, clock_words, exam_words, number
+from archipel.cli.run_words import OVER, PARTS, PAUSED, clock_words, exam_words, number
 from archipel.cli.watching import Scene, Watcher
 from archipel.curves.concerns import Concern
 from archipel.curves.history import Exam, History
@@ -130,6 +130,9 @@ def line(event: dict[str, Any]) -> str:
     head = f"{at}{event['run']} {event['event']} {event['version']}"
     if event["event"] == "version":
         told = [f"{name} {number(event[name])}" for name in SHOWN if name in event]
+        told += [
+            f"{name} {number(value)}" for name, value in event.items() if name.startswith(PARTS)
+        ]
         return "  ".join([f"{head}/{event['of']}", *told])
     if event["event"] == "evaluation":
         scores = {name: value for name, value in event.items() if isinstance(value, float)}

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from archipel.curves.history import Exam
+from archipel.curves.history import Exam, History
 from archipel.records.documents import RunView
 
 OVER = ("complete", "stopped")
 PAUSED = "paused"
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 60
+PARTS = ("part_", "metric_")
 
 
 def in_order(runs: Sequence[RunView]) -> list[RunView]:
@@ -48,6 +49,17 @@ def exam_words(exam: Exam) -> str:
 def progress_words(run: RunView) -> str:
     """What the run's programme counts, in its own words."""
     return "  ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
+
+
+def part_words(history: History | None) -> list[str]:
+    """The newest version's reward parts and metrics, in one line; none where there are none."""
+    values = history.points[-1].values if history is not None and history.points else {}
+    shown = [
+        f"{name.removeprefix('part_').removeprefix('metric_')} {number(value)}"
+        for name, value in values.items()
+        if name.startswith(PARTS)
+    ]
+    return ["  ".join(shown)] if shown else []
 
 
 def _plain(value: Any) -> str:

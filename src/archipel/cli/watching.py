@@ -18,6 +18,7 @@ from archipel.cli.run_words import (
     OVER,
     greedy_words,
     in_order,
+    part_words,
     progress_words,
     sparkline,
     version_words,
@@ -127,6 +128,7 @@ def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
     lines.append(Text(f"  {sparkline(run.rewards, width - SPARK_MARGIN)}"))
     if width >= MEDIUM:
         lines.append(Text(f"  {progress_words(run)}"))
+        lines += [Text(f"  {words}") for words in part_words(scene.histories.get(run.run))]
     lines += [Text(f"  failing: {trouble}", style="bold red") for trouble in run.troubles]
     lines += [
         Text(f"  warning: {concern.text}", style="bold yellow")

@@ -79,7 +79,7 @@ class EnvironmentSection(Section):
     """Where tasks and rewards come from."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    """`secret_order`, `reasoning_gym`, `jsonl`, `verifiers`."""
+    """`secret_order`, `reasoning_gym`, `jsonl`, `python`, `verifiers`."""
     parameters: dict[str, str | int | float | bool] = Field(default={})
     """The environment's own settings; it refuses those it does not know. A file that one names is read
     by the trusted role if the parameter is called `path` or `..._path`."""

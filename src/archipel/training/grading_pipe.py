@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from archipel import SAME_HASHES
+from archipel.training.environments.judgement import MAX_LINE_BYTES
 
 START_LIMIT_S = 120.0
 """Importing an environment's package may be slow on a busy machine."""
-MAX_REPLY_BYTES = 4096
+MAX_REPLY_BYTES = MAX_LINE_BYTES + 4096
 """A child that sends a longer line is broken."""
 READ_BYTES = 65_536
 PROGRAM = "archipel.work.grading.process"

@@ -1,6 +1,6 @@
 """The rewards that a batch was given, written down before they are learned from.
 
-    <memory>/grades-<version>.json      {"of": digest of what was graded, "rewards": [...], "sha256": of both}
+    <memory>/grades-<version>.json      {"of": digest of what was graded, "rewards": [...], "parts": {...}, "sha256": of all}
 
 Law: a batch is graded once on this machine. A grading that ran out of time on a busy machine would come out
 otherwise the second time, and a replay must make the same version again, bit for bit. A damaged
@@ -10,14 +10,37 @@ file is as none.
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from archipel.records.kept import kept, read_kept
+from archipel.training.environments.judgement import MAX_PARTS, Judgement
 from archipel.training.grading import Submission
 
 KEPT = 64
 """Newest versions whose rewards stay; a restart replays fewer."""
+
+
+@dataclass(frozen=True)
+class BatchGrades:
+    """Of one batch."""
+
+    rewards: tuple[float, ...]
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Mean of each part and metric, over the gradings that had it."""
+
+    @classmethod
+    def of(cls, judgements: Sequence[Judgement]) -> Self:
+        """The means of what was judged."""
+        found: dict[str, list[float]] = {}
+        for each in judgements:
+            for name, value in each.parts.items():
+                found.setdefault(name, []).append(value)
+        rewards = tuple(each.reward or 0.0 for each in judgements)
+        few = sorted(found)[:MAX_PARTS]
+        return cls(rewards, {name: math.fsum(found[name]) / len(found[name]) for name in few})
 
 
 class Grades:
@@ -26,22 +49,25 @@ class Grades:
     def __init__(self, memory: Path) -> None:
         self._memory = memory
 
-    def of(self, version: int, shown: Sequence[Submission]) -> tuple[float, ...] | None:
-        """The rewards that these very submissions got for `version`; None if they were not written down."""
+    def of(self, version: int, shown: Sequence[Submission]) -> BatchGrades | None:
+        """The grades that these very submissions got for `version`; None if they were not written down."""
         try:
             told = read_kept(self._place(version).read_bytes(), strict=True)
             rewards = tuple(float(reward) for reward in told["rewards"])
+            parts = {str(name): float(mean) for name, mean in told.get("parts", {}).items()}
             is_same = told["of"] == _digest(shown)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        is_whole = len(rewards) == len(shown) and all(math.isfinite(each) for each in rewards)
-        return rewards if is_same and is_whole else None
+        numbers = (*rewards, *parts.values())
+        is_whole = len(rewards) == len(shown) and all(math.isfinite(each) for each in numbers)
+        return BatchGrades(rewards, parts) if is_same and is_whole else None
 
-    def keep(self, version: int, shown: Sequence[Submission], rewards: Sequence[float]) -> None:
+    def keep(self, version: int, shown: Sequence[Submission], grades: BatchGrades) -> None:
         """Whole or not there. Raises OSError: the disk."""
         place = self._place(version)
         partial = place.with_suffix(".partial")
-        partial.write_bytes(kept({"of": _digest(shown), "rewards": list(rewards)}))
+        told = {"of": _digest(shown), "rewards": list(grades.rewards), "parts": dict(grades.parts)}
+        partial.write_bytes(kept(told))
         partial.replace(place)
         for old in self._memory.glob("grades-*.json"):
             number = old.stem.removeprefix("grades-")

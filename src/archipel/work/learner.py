@@ -30,7 +30,7 @@ from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import batch_groups
-from archipel.work.grades import Grades
+from archipel.work.grades import BatchGrades, Grades
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
@@ -62,8 +62,9 @@ class Learner:
         self._prompts = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
         self._outbox = Outbox(folder)
         self._trainer = started_trainer(context, self.recipe, folder, told)
-        self._grader = grader_of(self.recipe, context.secret)
+        self._grader = grader_of(self.recipe, context.secret, folder)
         self._grades = Grades(folder)
+        self._parts: Mapping[str, float] = {}
         self._policy: Policy | None = None
 
     @property
@@ -126,6 +127,7 @@ class Learner:
         return _metrics(report) | {
             "grade_ms": round((graded - start) * 1000),
             "train_ms": round((trained - graded) * 1000),
+            **{f"{name}_micro": round(mean * MICRO) for name, mean in self._parts.items()},
             "grading_faults": sum(self._grader.faults.values()),
             "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
         }
@@ -201,11 +203,12 @@ class Learner:
 
     def _graded_once(self, shown: list[Submission]) -> Sequence[float]:
         version = self.version + 1
-        rewards = self._grades.of(version, shown)
-        if rewards is None:
-            rewards = self._grader.grade(shown)
-            self._grades.keep(version, shown, rewards)
-        return rewards
+        grades = self._grades.of(version, shown)
+        if grades is None:
+            grades = BatchGrades.of(self._grader.graded(shown))
+            self._grades.keep(version, shown, grades)
+        self._parts = grades.parts
+        return grades.rewards
 
 
 def _metrics(report: UpdateReport) -> dict[str, int]:

@@ -12,6 +12,7 @@ from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.apart import made_apart
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.parameters import Declared, Scalar, declared_by, nearest
+from archipel.training.environments.python import PythonRewards
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import (
@@ -37,12 +38,13 @@ _ENVIRONMENTS: dict[str, tuple[type, Maker]] = {
     "secret_order": (SecretOrder, SecretOrder),
     "reasoning_gym": (ReasoningGym, lambda values, seed, secret: ReasoningGym(values, seed)),
     "jsonl": (Jsonl, lambda values, seed, secret: Jsonl(values, seed)),
+    "python": (PythonRewards, lambda values, seed, secret: PythonRewards(values)),
     "verifiers": (Verifiers, lambda values, seed, secret: Verifiers(values)),
 }
 """Name -> the class, whose text says what its parameters mean, and how one is made."""
 
-_FOREIGN = ("reasoning_gym", "verifiers")
-"""Packages that may make other tasks under another hash seed, or after another task."""
+_FOREIGN = ("reasoning_gym", "verifiers", "python")
+"""Others' code, which may make other tasks under another hash seed, or after another task."""
 
 _SECRETIVE = ("secret_order",)
 """Environments that grade by something which only the trusted role knows."""

@@ -18,10 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from archipel.training.environments.judgement import (
+    MAX_LINE_BYTES,
+    BadJudgement,
+    Judgement,
+    read_judgement,
+)
 from archipel.work.sandbox import Report, confinement, landlock, seccomp
 from archipel.work.sandbox.runtime import plain_devices, readable_paths
 
-MAX_ANSWER_BYTES = 4096
+MAX_ANSWER_BYTES = MAX_LINE_BYTES
 READ_BYTES = 65_536
 MAX_UNREAPED = 4
 """Cells that end while the next one works: taking one's memory apart takes as long as making it."""
@@ -47,6 +53,8 @@ class Question:
     index: int
     completion: str
     finished: bool
+    replies: tuple[str, ...] | None = None
+    """To what this grading asked for the first time."""
 
 
 class CellLost(Exception):
@@ -100,13 +108,16 @@ class Walls:
             seccomp.install(self._filter)
 
 
+Grade = Callable[[Question], Judgement]
+
+
 class Cell:
     """One forked process and the answers it has not given yet."""
 
     def __init__(
         self,
         questions: Sequence[Question],
-        grade: Callable[[Question], float],
+        grade: Grade,
         walls: Walls,
         cpu_s: int,
     ) -> None:
@@ -178,10 +189,10 @@ class Reaper:
             os.waitpid(self._pids.pop(0), 0)
 
 
-def judged(question: Question, grade: Callable[[Question], float]) -> Answer:
-    """{"reward"}, or {"fault", "detail"} when the grader fails: one reward of 0."""
+def judged(question: Question, grade: Grade) -> Answer:
+    """A judgement's fields, or {"fault", "detail"} when the grader fails: one reward of 0."""
     try:
-        return {"reward": float(grade(question))}
+        return grade(question).fields()
     except Exception as error:  # noqa: BLE001  (whatever it is, it is this grading's)
         return {"fault": "exception", "detail": describe(error)}
 
@@ -193,7 +204,7 @@ def describe(error: Exception) -> str:
 
 def _live(
     questions: Sequence[Question],
-    grade: Callable[[Question], float],
+    grade: Grade,
     walls: Walls,
     writer: int,
     cpu_s: int,
@@ -237,5 +248,10 @@ def _checked(line: bytes) -> Answer:
         raise CellLost("garbled") from None
     if not isinstance(answer, dict):
         raise CellLost("garbled")
-    known = {name: answer.get(name) for name in ("reward", "fault", "detail")}
-    return {name: value for name, value in known.items() if isinstance(value, float | str)}
+    if "fault" in answer:
+        told = {name: answer.get(name) for name in ("fault", "detail")}
+        return {name: value for name, value in told.items() if isinstance(value, str)}
+    try:
+        return read_judgement(answer).fields()
+    except BadJudgement:
+        raise CellLost("garbled") from None

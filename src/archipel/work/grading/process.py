@@ -2,8 +2,8 @@
 
 It speaks JSON lines over its standard streams. First comes the setup {factory, section, seed, secret}; the
 answer is {"ready", "protections", "missing"} or {"detail"}. Then comes a batch: {"count", "limit_s", "budget_s"} and
-as many lines [number, split, index, completion, finished]; each is answered by {"number", "reward"} or
-{"number", "fault", "detail"}, in the order in which they are graded.
+as many lines [number, split, index, completion, finished, replies]; each is answered by {"number", ...} with a
+judgement's fields (`judgement`), or with {"fault", "detail"}, in the order in which they are graded.
 
 Laws: it makes the environment, confines itself and makes tasks, but no completion is graded here: that is
 for cells. Each grading gets a cell of its own, unless its grader evaluates no text and keeps nothing: ours of
@@ -15,7 +15,6 @@ down the pipe.
 import contextlib
 import functools
 import importlib
-import json
 import math
 import os
 import resource
@@ -24,10 +23,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.jsonl import Jsonl
+from archipel.training.environments.judgement import Judgement, has_judge
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import Environment
@@ -45,6 +45,7 @@ from archipel.work.grading.cell import (
 from archipel.work.grading.pages import fold
 from archipel.work.grading.plain_code import holds_plain_values, is_plain
 from archipel.work.grading.rounds import Allotment, graded
+from archipel.work.grading.talk import Talk
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
 
@@ -77,6 +78,7 @@ class Grading:
         """
         known = set(sys.modules)
         self._environment: Environment = _make_environment(setup)
+        self._judges = self._environment if has_judge(self._environment) else None
         is_ours = type(self._environment) in PURE
         self._shares = _sharing(self._environment, is_ours)
         self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
@@ -164,9 +166,12 @@ class Grading:
         finally:
             self._reaper.take(cell.end())
 
-    def _grade(self, question: Question) -> float:
+    def _grade(self, question: Question) -> Judgement:
         task = self._task(question.split, question.index)
-        return self._environment.grade(task, question.completion, question.finished)
+        given = (task, question.completion, question.finished)
+        if self._judges is not None:
+            return self._judges.judge(*given, question.replies)
+        return Judgement(float(self._environment.grade(*given)))
 
     def _fault_of(self, question: Question) -> str | None:
         """Makes the task here, where all cells find it; no completion takes part in it."""
@@ -181,44 +186,6 @@ class Grading:
             task = self._task("train", 0)
             for text in (HARMLESS, str(task.detail.get("answer", HARMLESS))):
                 self._environment.grade(task, text, True)
-
-
-class Talk:
-    """The conversation with the parent, on private copies of the standard streams."""
-
-    def __init__(self) -> None:
-        self._requests: IO[bytes] = os.fdopen(os.dup(0), "rb")
-        self._replies = os.dup(1)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, 0)  # an environment that reads or prints must not disturb the conversation
-        os.dup2(nowhere, 1)
-        os.close(nowhere)
-
-    @property
-    def parent(self) -> int:
-        """The descriptor whose other end is the parent's."""
-        return self._requests.fileno()
-
-    def say(self, **facts: Any) -> None:
-        """One line."""
-        data = memoryview(json.dumps(facts).encode() + b"\n")
-        while data:
-            data = data[os.write(self._replies, data) :]
-
-    def hear(self) -> Any:
-        """One line; None when the parent has no more to say."""
-        line = self._requests.readline()
-        return json.loads(line) if line else None
-
-    def hear_questions(self, count: int) -> list[Question]:
-        """As many lines. Raises ParentGone: they do not come."""
-        questions = []
-        for _ in range(count):
-            fields = self.hear()
-            if fields is None:
-                raise ParentGone
-            questions.append(Question(*fields))
-        return questions
 
 
 def serve() -> None:
