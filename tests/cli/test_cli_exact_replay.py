@@ -177,7 +177,7 @@ def test_what_is_not_kept_is_counted_and_is_not_equal(made: ExactRun, replay) ->
 def verified(story: RunStory, folder: Path, replay: int) -> Findings:
     findings = Findings(lambda where: None)
     asked = Asked(
-        rewards=False, updates=0, evaluations=0, secret=None, known_recipe=None, scratch=folder,
+        rewards=False, updates=0, evaluations=0, secret=None, known_recipes=(), scratch=folder,
         replay=replay,
     )  # fmt: skip
     verify_run(story, HomeBlobs(folder), findings, asked)

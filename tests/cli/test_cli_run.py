@@ -54,10 +54,15 @@ def test_a_dry_run_shows_what_the_lab_would_be_told_and_touches_nothing(
     file.write_text(RECIPE)
     arguments = ["run", "open", str(file), "--weights", str(weights), "--dry-run", "--unchecked"]
     shown = CliRunner().invoke(command, arguments, catch_exceptions=False)
-    told = json.loads(shown.output)
+    told = json.loads(shown.stdout)
     recipe = find_any_recipe(str(file))
     assert isinstance(recipe, Recipe)
     assert recipe == find_recipe(str(file))
+    assert (
+        told["recipe"]["sampling"] | {"engine": "any", "variant": None}
+        == told["recipe"]["sampling"]
+    )
+    assert "sampled by any engine: the model has 0.0 million parameters" in shown.stderr
     assert told["digest"] == recipe.digest
     assert told["terms"]["checkpoint_every"] == 7
     assert told["pace"]["programme"] == "rl"

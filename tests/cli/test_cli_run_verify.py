@@ -163,7 +163,7 @@ def verified(story: RunStory, files: Files, **more: object) -> Findings:
         "updates": 0,
         "evaluations": 0,
         "secret": None,
-        "known_recipe": None,
+        "known_recipes": (),
     }
     verify_run(story, files, findings, Asked(**(plain | {"scratch": files.folder} | more)))
     return findings
@@ -456,7 +456,7 @@ def test_a_recipe_that_reads_files_here_runs_only_if_it_was_named(
     found = verified(story, files, rewards=True)
     assert any("read the recipe, and name it with --recipe" in line for line in found.not_checked())
     with pytest.raises(Mendable, match="the one that you named is"):
-        verified(story, files, rewards=True, known_recipe="sha256:other")
+        verified(story, files, rewards=True, known_recipes=("sha256:other",))
 
 
 def test_a_copied_home_is_read_and_stays_as_it_is(tmp_path: Path) -> None:

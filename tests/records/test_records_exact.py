@@ -33,8 +33,24 @@ AUTHOR = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"
 def test_a_recipe_that_says_nothing_of_it_has_the_bytes_of_older_ones() -> None:
     told = json.loads(parse_recipe(PLAIN).canonical_bytes())["sampling"]
     assert told == {"max_new_tokens": 64, "temperature": "1.0"}
-    said = parse_recipe(PLAIN + '[sampling]\nengine = "any"\n')
-    assert said.digest == parse_recipe(PLAIN).digest
+    for engine in ("any", "auto"):
+        said = parse_recipe(f'{PLAIN}[sampling]\nengine = "{engine}"\n')
+        assert said.digest == parse_recipe(PLAIN).digest
+
+
+def test_a_recipe_that_leaves_the_engine_open_is_recorded_as_one_that_states_it() -> None:
+    left = parse_recipe(PLAIN)
+    assert left.sampling.engine == "auto"
+    read = recipe_from_canonical(left.canonical_bytes())
+    assert (read.sampling.engine, read.sampling.contract) == ("any", None)
+    assert read == left.by_variant(None)
+    named = {name: left.by_variant(name) for name in CONTRACTS}
+    assert left.openings == (read, *named.values())
+    assert len({opening.digest for opening in left.openings}) == len(CONTRACTS) + 1
+    assert {name: each.sampling.contract for name, each in named.items()} == CONTRACTS
+    for stated in left.openings:
+        assert stated.openings == (stated,)
+        assert recipe_from_canonical(stated.canonical_bytes()) == stated
 
 
 def test_an_exact_recipe_travels_and_its_pace_names_the_contract() -> None:
@@ -48,7 +64,7 @@ def test_an_exact_recipe_travels_and_its_pace_names_the_contract() -> None:
 @pytest.mark.parametrize(
     "sampling",
     ['engine = "exact"', 'variant = "w7a8"', 'engine = "exact"\nvariant = "w8a8"',
-     'engine = "any"\nvariant = "w7a8"', 'engine = "vllm"'],
+     'engine = "any"\nvariant = "w7a8"', 'engine = "auto"\nvariant = "w7a8"', 'engine = "vllm"'],
 )  # fmt: skip
 def test_an_exact_recipe_names_its_variant_and_no_other_does(sampling: str) -> None:
     with pytest.raises(InvalidRecipe, match=r"sampling"):

@@ -36,7 +36,7 @@ def test_a_recipe_is_the_same_after_its_journey_as_canonical_bytes(
         }
     )
     back = recipe_from_canonical(recipe.canonical_bytes())
-    assert back == recipe
+    assert back == recipe.by_variant(None)
     assert back.digest == recipe.digest
     for key, value in recipe.environment.parameters.items():
         assert type(back.environment.parameters[key]) is type(value)
@@ -145,7 +145,7 @@ def test_both_sides_of_a_run_compute_with_one_and_the_same_temperature(temperatu
     pace = rl.WORDS.pace_of(recipe, Vocabulary(64, ()))
     assert isinstance(pace, rl.RlPace)
     assert pace.temperature_micro / 1e6 == recipe.sampling.temperature
-    assert recipe_from_canonical(recipe.canonical_bytes()) == recipe
+    assert recipe_from_canonical(recipe.canonical_bytes()) == recipe.by_variant(None)
     assert abs(recipe.sampling.temperature - temperature) <= 0.5e-6 + 1e-15
 
 

@@ -18,12 +18,7 @@ from archipel.bench.exact_subjects import (
     recomputed,
     requests_of,
 )
-from archipel.engine.engine import LocalEngine, Request
-from archipel.engine.noise import random_tokens
-
-CONTEXT = 64
-_STEPS = 4
-"""Of one engine before the next has its turn."""
+from archipel.engine.exact.timing import take_turns
 
 
 def speed(
@@ -33,52 +28,15 @@ def speed(
     engines = {kind: engine_of(subject, kind) for kind in kinds}
     rows = []
     for batch in batch_sizes:
-        times = _race(subject, engines, batch, rounds)
+        times = take_turns(engines, subject.config, batch, rounds)
         for kind in kinds:
             ratios = [a / b for a, b in zip(times[kind], times[kinds[0]], strict=True)]
             rows.append({
                 "model": subject.name, "batch": batch, "kind": kind, "rounds": len(ratios),
-                "ms": min(times[kind]), "ratio": statistics.median(ratios),
+                "ms": min(times[kind]) * 1e3, "ratio": statistics.median(ratios),
                 "low": min(ratios), "high": max(ratios),
             })  # fmt: skip
     return rows
-
-
-def _race(
-    subject: Subject, engines: dict[str, LocalEngine], batch: int, rounds: int
-) -> dict[str, list[float]]:
-    context = min(CONTEXT, subject.config.max_position_embeddings // 4)
-    room = subject.config.max_position_embeddings - context
-    times: dict[str, list[float]] = {kind: [] for kind in engines}
-    waiting: dict[str, list[Any]] = {kind: [] for kind in engines}
-    for index in range(rounds):
-        for kind in list(engines)[:: 1 if index % 2 == 0 else -1]:
-            engine = engines[kind]
-            if index * _STEPS % max(_STEPS, room - 2 * _STEPS) == 0:  # the model's positions end
-                _cancel(engine, waiting[kind])
-                waiting[kind] = [
-                    engine.add(_request(subject, i, context, min(room, (rounds + 1) * _STEPS + 2)))
-                    for i in range(batch)
-                ]
-                for _ in range(2):
-                    engine.step()
-            began = time.process_time()
-            for _ in range(_STEPS):
-                engine.step()
-            times[kind].append((time.process_time() - began) / _STEPS * 1e3)
-    for kind, engine in engines.items():
-        _cancel(engine, waiting[kind])
-    return times
-
-
-def _request(subject: Subject, index: int, context: int, num_new: int) -> Request:
-    prompt = random_tokens(7, index % 8, context, subject.config.vocab_size)
-    return Request(str(index), prompt, index, 1, num_new)
-
-
-def _cancel(engine: LocalEngine, tickets: Sequence[Any]) -> None:
-    for ticket in tickets:
-        engine.cancel(ticket)
 
 
 def verifying(

@@ -123,10 +123,7 @@ def _decoded(name: str, data: bytes) -> str:
 
 def with_exact(recipe: Recipe, variant: str | None) -> Recipe:
     """The recipe sampled by the exact contract of this variant, or as it is."""
-    if variant is None:
-        return recipe
-    chosen = {"engine": "exact", "variant": variant}
-    return recipe.model_copy(update={"sampling": recipe.sampling.model_copy(update=chosen)})
+    return recipe if variant is None else recipe.by_variant(variant)
 
 
 def with_seed(recipe: Recipe, seed: int | None) -> Recipe:

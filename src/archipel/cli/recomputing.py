@@ -44,8 +44,8 @@ class Asked:
     evaluations: int | None
     """Newest evaluations to make again; ALL for every one, None for one where rewards are graded."""
     secret: bytes | None
-    known_recipe: str | None
-    """Digest of the recipe that the person at the keyboard has read."""
+    known_recipes: tuple[str, ...]
+    """Digests that the recipe which the person at the keyboard has read may have in a record; none was named: ()."""
     scratch: Path
     replay: int = 0
     """Results to recompute, of a run that is sampled by the exact contract; ALL for every one."""
@@ -101,12 +101,12 @@ class Recomputing:
             recipe = recipe_from_canonical(self._blobs.read(self._opened.recipe))
         except InvalidRecipe as error:
             raise Altered(f"the recipe cannot be read: {error}") from None
-        name, known = recipe.environment.name, self._asked.known_recipe
-        if known not in (None, recipe.digest):
+        name, known = recipe.environment.name, self._asked.known_recipes
+        if known and recipe.digest not in known:
             raise Mendable(
-                f"the run follows recipe {recipe.digest}, the one that you named is {known}"
+                f"the run follows recipe {recipe.digest}, the one that you named is {known[0]}"
             )
-        if known is None and name not in READS_NOTHING:
+        if not known and name not in READS_NOTHING:
             raise NotKept(
                 f"environment {name!r} reads files or loads packages of this machine; read the recipe, "
                 "and name it with --recipe"

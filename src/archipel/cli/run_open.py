@@ -12,9 +12,11 @@ import click
 from archipel.cli.doors import LAB, KeyName, Mendable, at_work, home_folder, mending, show
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import recipe_names
+from archipel.cli.run_engine import keep, misfit, stated, tell_fleet
 
 if TYPE_CHECKING:
     from archipel.records.recipe_form import RecipeForm
+    from archipel.work.exact_default import Decision
 
 MAX_NAMES_TRIED = 100
 
@@ -73,6 +75,10 @@ def open_(
 ) -> None:
     """Open a run of RECIPE (a TOML file, or the name of a shipped one).
 
+    A recipe that does not state by which engine it is sampled is opened by the exact contract if the
+    model has 10 million parameters or more, a variant of the contract is near enough, and it is not
+    slower here; else by any engine. What was chosen, and why, is said in one line.
+
     \b
     Examples:
       archipel run open secret-order --weights start --dry-run
@@ -86,11 +92,18 @@ def open_(
         _tell_rounding(folder)
         if not unchecked:
             _check(recipe, folder, trust, home)
+        if not dry_run:
+            ask_lab(_refuse_used(lab_url, recipe.run.name))
+        before = None if earlier is None else earlier.partition("@")[0]
+        recipe, why = stated(recipe, folder, home, before, lab_url)
         if dry_run:
-            click.echo(json.dumps(_resolved(recipe, folder), indent=2))
+            click.echo(json.dumps(_resolved(recipe, folder) | _sampled(why), indent=2))
             return
+        keep(why, folder)
+        tell_fleet(lab_url, recipe)
         receipt = _open(recipe, folder, trust, key, home, lab_url)
     told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
+    told |= _sampled(why)
     text = f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
     show(told, as_json, lambda: text)
 
@@ -180,6 +193,11 @@ def _resolved(recipe: "RecipeForm", weights: Path) -> dict[str, Any]:
     return {"digest": recipe.digest, **shown}
 
 
+def _sampled(why: "Decision | None") -> dict[str, Any]:
+    """For machines: what was decided of the engine, if the recipe left it open."""
+    return {} if why is None else {"sampled_by": {"variant": why.variant, "why": why.why}}
+
+
 def _open(
     recipe: "RecipeForm",
     weights: Path,
@@ -191,12 +209,12 @@ def _open(
     from archipel.identity import Identity, IdentityError
     from archipel.node.operator import open_run
 
-    ask_lab(_refuse_used(lab_url, recipe.run.name))
     with mending(IdentityError, OSError):
         identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
         trusted = trusted_keys(recipe.digest, trust, home)
     with mending(OSError, ValueError):
-        return ask_lab(open_run(lab_url, identity, recipe, weights, trusted))
+        left_out = misfit(weights)
+        return ask_lab(open_run(lab_url, identity, recipe, weights, trusted, left_out))
 
 
 async def _refuse_used(lab_url: str, name: str) -> None:

@@ -144,7 +144,7 @@ def _heard(
         evaluations=given["evaluations"],
         replay=given["replay"],
         secret=secret,
-        known_recipe=_digest_of(given["recipe_name"]),
+        known_recipes=_digests_of(given["recipe_name"]),
         scratch=home_folder("verify", given["scratch"]),
     )
     return story, asked, checked
@@ -171,10 +171,12 @@ def _looked_at(
     return findings, False
 
 
-def _digest_of(recipe_name: str | None) -> str | None:
+def _digests_of(recipe_name: str | None) -> tuple[str, ...]:
     from archipel.cli.recipes import find_any_recipe
 
-    return None if recipe_name is None else find_any_recipe(recipe_name).digest
+    if recipe_name is None:
+        return ()
+    return tuple(opening.digest for opening in find_any_recipe(recipe_name).openings)
 
 
 def _use_threads(threads: int) -> None:

@@ -145,7 +145,8 @@ def secret(name: str, home: Path | None) -> None:
 def approve(recipe_name: str, home: Path | None) -> None:
     """Let this machine's trusted role do runs of RECIPE (a TOML file, or the name of a shipped one).
 
-    Read it first: it names the files, environments and secrets that the role will use.
+    Read it first: it names the files, environments and secrets that the role will use. One that leaves
+    open by which engine it is sampled is approved however whoever opens the run decides.
 
     \b
     Examples:
@@ -158,5 +159,6 @@ def approve(recipe_name: str, home: Path | None) -> None:
 
     recipe = find_any_recipe(recipe_name)
     with mending(OSError):
-        approve_digest(home_folder("update", home), recipe.digest)
+        for opening in recipe.openings:
+            approve_digest(home_folder("update", home), opening.digest)
     click.echo(f"approved {recipe.run.name}, recipe {recipe.digest}")

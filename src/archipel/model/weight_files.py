@@ -4,6 +4,7 @@ Law: loads no tensor library; a name in an index cannot lead out of the director
 """
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,19 @@ def stored_kinds(path: Path) -> set[str]:
     for file in weight_files(path):
         kinds |= {str(entry.get("dtype")) for entry in _entries(_header(file))}
     return {_NAMES_OF_KINDS.get(kind, kind) for kind in kinds}
+
+
+def num_weights(path: Path) -> int:
+    """How many numbers the weights of a model directory have, by its files' tables of contents.
+
+    Raises:
+        InvalidModel: as `stored_kinds`.
+    """
+    entries = [entry for file in weight_files(path) for entry in _entries(_header(file))]
+    try:
+        return sum(math.prod(map(int, entry["shape"])) for entry in entries)
+    except (KeyError, TypeError, ValueError):
+        raise InvalidModel(f"{path}: a tensor has no shape; fetch the weights again") from None
 
 
 def rounding_note(path: Path) -> str | None:

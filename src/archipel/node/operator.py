@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from archipel.blobs import BlobStore
@@ -27,6 +27,7 @@ from archipel.work.messages import LinkMessage
 HASH_CHUNK_BYTES = 1024 * 1024
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """What belongs to a model directory; anything else in it stays at home."""
+WEIGHTS = (".safetensors", ".index.json")
 
 
 class InvalidModel(ValueError):
@@ -70,9 +71,16 @@ def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:
 
 
 async def open_run(
-    url: str, identity: Identity, recipe: RecipeForm, weights: Path, trusted: Sequence[str]
+    url: str,
+    identity: Identity,
+    recipe: RecipeForm,
+    weights: Path,
+    trusted: Sequence[str],
+    left_out: Collection[str] = (),
 ) -> Receipt:
     """Upload recipe and model directory and open the run; `trusted` are the keys that may update.
+
+    left_out: names of files of the directory that stay at home.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
@@ -83,6 +91,8 @@ async def open_run(
         await client.greet()
         files = []
         for path in await asyncio.to_thread(model_files, weights):
+            if path.name in left_out:
+                continue
             blob = await asyncio.to_thread(describe_file, path)
             await send_file(client, path, blob)
             files.append(ModelFile(name=path.name, blob=blob))
@@ -131,7 +141,8 @@ async def retry_run(url: str, identity: Identity, run: str) -> Receipt:
 async def fetch_version(
     url: str, store: BlobStore, run: str, version: int | None, support: Path
 ) -> list[LinkMessage]:
-    """Fetch the chain of policy version `version` (None: the newest), and config and tokenizer into `support`.
+    """Fetch the chain of policy version `version` (None: the newest), and into `support`, which then has nothing
+    else, the files beside the weights: config, tokenizer, exact choice.
 
     Raises:
         LabUnreachable, LabRefused: from the lab; also when it shows what its operator did not sign.
@@ -146,11 +157,19 @@ async def fetch_version(
         shown = await lab.read(Opening, f"/runs/{run}/opening")
         founding = Founding(lab.lab, lab.operators)
         opened = believed(lambda: opening_of(shown.opening, founding, run))
-        for file in opened.model:
-            if not file.name.endswith((".safetensors", ".index.json")):
-                path = await lab.fetch(file.blob, store)
-                await asyncio.to_thread(copy_file, path, support / file.name)
+        beside = [each for each in opened.model if not each.name.endswith(WEIGHTS)]
+        await asyncio.to_thread(_keep_only, support, {file.name for file in beside})
+        for file in beside:
+            path = await lab.fetch(file.blob, store)
+            await asyncio.to_thread(copy_file, path, support / file.name)
         return await Weights(lab, Supply(lab, store).fetch).chain(opened, -1, target, target)
+
+
+def _keep_only(folder: Path, names: set[str]) -> None:
+    """Another run of this name, fetched before, may have had files that this one does not have."""
+    for path in model_files(folder) if folder.is_dir() else ():
+        if path.name not in names:
+            path.unlink()
 
 
 def copy_file(source: Path, target: Path) -> None:

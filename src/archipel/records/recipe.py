@@ -6,7 +6,7 @@ Laws: no I/O here (`parse` takes text); a recipe's digest is over its canonical 
 file's comments and layout do not matter.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -97,9 +97,11 @@ class SamplingSection(Section):
     temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
     """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
     exactly the distribution that the trainer scores with."""
-    engine: Literal["any", "exact"] = "any"
+    engine: Literal["auto", "any", "exact"] = "auto"
     """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
-    anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked."""
+    anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked.
+    `auto`: exact if the model has 10 million parameters or more, a variant is as near to fp32 as bf16 is, and it
+    is not slower; whoever opens the run finds out and says so, and the run's record states `any` or `exact`."""
     variant: VariantName | None = None
     """Of the exact contract, the cheapest first: which one a model needs, `archipel exact check` says. Required
     with `engine = "exact"`, and given with it alone."""
@@ -120,8 +122,13 @@ class SamplingSection(Section):
 
     @property
     def contract(self) -> str | None:
-        """The exact contract that is sampled by; None: any engine may."""
+        """The exact contract that is sampled by; None: any engine may, or nobody has decided yet."""
         return None if self.variant is None else CONTRACTS[self.variant]
+
+    def stated(self, variant: str | None) -> Self:
+        """The same, by the exact contract of this variant; by any engine, if it is None."""
+        engine = "any" if variant is None else "exact"
+        return self.model_copy(update={"engine": engine, "variant": variant})
 
 
 class EvaluationSection(Section):
@@ -185,7 +192,7 @@ class Recipe(RecipeForm):
 
     def canonical_bytes(self) -> bytes:
         """The recipe with every default filled in, as canonical JSON; but what older recipes do not have is left
-        out while it says nothing, so that they keep their digests.
+        out while it says nothing, so that they keep their digests. `auto` has no place in it and is `any`.
         """
         sections = self.model_dump(mode="json")
         parameters = {
@@ -195,9 +202,26 @@ class Recipe(RecipeForm):
         sections["environment"]["parameters"] = parameters
         if self.prompt == PromptSection():
             del sections["prompt"]
-        if self.sampling.engine == "any":
+        if self.sampling.engine != "exact":
             del sections["sampling"]["engine"], sections["sampling"]["variant"]
         return canonical_json(without_floats(sections))
+
+    @classmethod
+    def as_recorded(cls, sections: dict[str, Any]) -> dict[str, Any]:
+        """See `RecipeForm`: where a record says nothing of an engine, any may sample."""
+        sampling = sections.get("sampling", {})
+        return sections | {"sampling": {"engine": "any"} | sampling}
+
+    def by_variant(self, variant: str | None) -> Self:
+        """The same, sampled by the exact contract of this variant; by any engine, if it is None."""
+        return self.model_copy(update={"sampling": self.sampling.stated(variant)})
+
+    @property
+    def openings(self) -> tuple[Self, ...]:
+        """Every recipe that a run of this one may be opened with: itself, unless it leaves the engine open."""
+        if self.sampling.engine != "auto":
+            return (self,)
+        return (self.by_variant(None), *(self.by_variant(name) for name in get_args(VariantName)))
 
     @property
     def secret_name(self) -> str | None:

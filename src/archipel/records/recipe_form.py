@@ -46,6 +46,16 @@ class RecipeForm(Section):
         """The recipe with every default filled in, as canonical JSON; floats as decimal strings."""
         return canonical_json(without_floats(self.model_dump(mode="json")))
 
+    @classmethod
+    def as_recorded(cls, sections: dict[str, Any]) -> dict[str, Any]:
+        """What canonical JSON that leaves things out means; raises TypeError: sections that are no tables."""
+        return sections
+
+    @property
+    def openings(self) -> "tuple[RecipeForm, ...]":
+        """Every recipe that a run of this one may be opened with."""
+        return (self,)
+
     @property
     def digest(self) -> str:
         """`sha256:...` over `canonical_bytes`."""
@@ -93,7 +103,7 @@ def read_canonical(data: bytes, form: type[F]) -> F:
         for key, value in parameters.items():
             if isinstance(value, dict):
                 parameters[key] = float(value["float"])
-        return form.model_validate(sections)
+        return form.model_validate(form.as_recorded(sections))
     except ValidationError as error:
         raise InvalidRecipe(_explain(error)) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

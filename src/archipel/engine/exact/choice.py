@@ -1,15 +1,17 @@
 """Which variant of the exact contract a model needs, and the small file that says so beside its weights.
 
-Parts: `Choice`, `choose`, `write_choice`, `read_choice`. The file is no proof: it names the weights and the
-text that it was measured with, so that anybody can measure again.
+Parts: `Choice`, `choose`, `write_choice`, `read_choice`, `carry_choice`. The file is no proof: it names the weights and
+the text that it was measured with, so that anybody can measure again.
 """
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from archipel.engine.exact.scoring import BF16, Figures
 from archipel.engine.exact.variants import VARIANTS, variant_of
@@ -32,6 +34,7 @@ class BadChoice(ValueError):
 class Choice:
     """The cheapest variant below a bound, with what was measured."""
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
     variant: str
     identity: str
     """Of the contract, with this variant."""
@@ -44,7 +47,12 @@ class Choice:
     text: str
     """sha256 of the calibration text's tokens."""
     state: str
-    """Digest of the weights."""
+    """Digest of the weights that it is for."""
+    measured_on: str | None = None
+    """Digest of the weights that were measured, where those are an earlier version; None: these."""
+
+
+_CHOICE = TypeAdapter(Choice)
 
 
 def choose(figures: Mapping[str, Figures], bound: float | None) -> tuple[str, float, str]:
@@ -82,29 +90,46 @@ def write_choice(folder: Path, choice: Choice) -> Path:
     return path
 
 
+def carry_choice(folder: Path, out: Path, state: str) -> Choice | None:
+    """Write the choice in `folder` into `out`, for weights `state` that were trained on from those that it is for.
+
+    It is marked as not measured on them. Returns None, and writes nothing, if there is no choice.
+
+    Raises:
+        BadChoice: it is not one of ours, or of another contract than this one.
+        OSError: `out` is not writable.
+    """
+    if not (folder / FILE).exists():
+        return None
+    choice = _read(folder / FILE)
+    if choice.state != state:
+        choice = replace(choice, state=state, measured_on=choice.measured_on or choice.state)
+    write_choice(out, choice)
+    return choice
+
+
 def read_choice(folder: Path, state: str) -> Choice:
     """The choice for the weights with digest `state`.
 
     Raises:
         BadChoice: no such file, not one of ours, of other weights, or of another contract than this one.
     """
-    path = folder / FILE
-    try:
-        found = read_json_object(path, MAX_FILE_BYTES)
-        if found.pop("format", None) != FORMAT:
-            raise BadChoice(
-                f"{path} is not of the form {FORMAT}; write it with archipel exact check"
-            )
-        choice = _parsed(found)
-    except (BadJsonFile, AttributeError, TypeError, ValueError) as error:
-        if isinstance(error, BadChoice):
-            raise
-        raise BadChoice(f"{path}: {error}; write it with archipel exact check --write") from None
+    choice = _read(folder / FILE)
     if choice.state != state:
         raise BadChoice(
-            f"{path} speaks of weights {choice.state:.23}, these are {state:.23}; "
+            f"{folder / FILE} speaks of weights {choice.state:.23}, these are {state:.23}; "
             "run archipel exact check --write again"
         )
+    return choice
+
+
+def _read(path: Path) -> Choice:
+    try:
+        choice = _parsed(read_json_object(path, MAX_FILE_BYTES))
+    except (BadJsonFile, BadChoice) as error:
+        raise BadChoice(
+            f"{path}: {error!s:.200}; write it with archipel exact check --write"
+        ) from None
     if choice.identity != variant_of(choice.variant).identity:
         raise BadChoice(
             f"{path} speaks of contract {choice.identity!r:.60}, this program has "
@@ -114,15 +139,21 @@ def read_choice(folder: Path, state: str) -> Choice:
 
 
 def _parsed(fields: dict[str, Any]) -> Choice:
-    figures = {
-        str(name): _figures(dict(each)) for name, each in dict(fields.pop("figures", {})).items()
-    }
-    return Choice(figures=figures, **fields)
-
-
-def _figures(fields: dict[str, Any]) -> Figures:
-    known: dict[str, Any] = {key: math.nan if n is None else n for key, n in fields.items()}
-    return Figures(**known)
+    """Raises BadChoice: another form, or a field that is missing, unknown or of another type."""
+    if (found := fields.pop("format", None)) != FORMAT:
+        raise BadChoice(f"format is {found!r:.40}, expected {FORMAT}")
+    figures = fields.get("figures")
+    for each in figures.values() if isinstance(figures, dict) else ():
+        if isinstance(each, dict):
+            each.update({key: math.nan for key, number in each.items() if number is None})
+    try:
+        choice = _CHOICE.validate_python(fields)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+        raise BadChoice(f"{'.'.join(map(str, fault['loc'])):.80}: {fault['msg']}") from None
+    if choice.variant not in VARIANTS:
+        raise BadChoice(f"variant is {choice.variant!r:.40}, expected one of {', '.join(VARIANTS)}")
+    return choice
 
 
 def _known(choice: Choice) -> dict[str, Any]:

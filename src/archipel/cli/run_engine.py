@@ -1,0 +1,141 @@
+"""By which engine a run is sampled, said when it is opened: what its recipe states, or what was found out.
+
+Parts: `stated`, `keep` (what was measured), `misfit` (a choice that speaks of other weights), `tell_fleet`.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.doors import mending
+from archipel.cli.lab_door import ask_lab
+from archipel.plurals import counted
+
+if TYPE_CHECKING:
+    from archipel.records.recipe_form import RecipeForm
+    from archipel.work.exact_default import Decision
+
+AT_WORK_S = 60.0
+"""A node that the lab heard of within this time counts as there."""
+MOST_NODES = 1000
+SAMPLING = "rollout"
+
+
+def stated(
+    recipe: "RecipeForm", weights: Path, role: Path | None, earlier: str | None, lab_url: str
+) -> "tuple[RecipeForm, Decision | None]":
+    """The recipe with its engine stated, and why that one; None if the recipe said so itself.
+
+    role: the trusted role's folder; earlier: the run that this one goes on from.
+    """
+    from archipel.cli.secrets import found_secret
+    from archipel.records.recipe import Recipe
+
+    if not isinstance(recipe, Recipe) or recipe.sampling.engine != "auto":
+        return recipe, None
+    from archipel.work.exact_default import as_before, by_size
+
+    called, decision = str(weights), None
+    if earlier is not None:
+        called, decision = "DIR", as_before(earlier, ask_lab(_contract_of(lab_url, earlier)))
+    decision = decision or by_size(weights, called)
+    if decision is None:
+        from archipel.work.exact_finding import find_out
+
+        secret, _ = found_secret(recipe, role)
+        decision = find_out(recipe, weights, secret, _progress, called)
+        _progress("")
+    click.echo(f"sampled by {decision}", err=True)
+    return recipe.by_variant(decision.variant), decision
+
+
+def keep(decision: "Decision | None", weights: Path) -> None:
+    """What was measured goes beside the weights, from where it travels with version 0."""
+    from archipel.engine.exact.choice import write_choice
+
+    if decision is None or decision.measured is None:
+        return
+    try:
+        path = write_choice(weights, decision.measured)
+    except OSError as error:
+        said = f"what was measured stays here: {weights} cannot be written ({error.strerror})"
+        click.echo(f"{said}; it would travel with the run as exact.json", err=True)
+    else:
+        click.echo(f"wrote {path}", err=True)
+
+
+def misfit(weights: Path) -> tuple[str, ...]:
+    """Names of files that may not travel: an exact choice of other weights, say."""
+    from archipel.engine.exact.choice import FILE
+
+    if not (weights / FILE).exists():
+        return ()
+    from archipel.engine.exact.choice import BadChoice, read_choice
+    from archipel.model.manifest import describe
+    from archipel.work.exact_check import read
+
+    with mending(ValueError, OSError):
+        state = describe(read(weights).state, 0, None).state
+    try:
+        read_choice(weights, state)
+    except BadChoice as error:
+        click.echo(f"{FILE} stays at home: {error}", err=True)
+        return (FILE,)
+    return ()
+
+
+def tell_fleet(lab_url: str, recipe: "RecipeForm") -> None:
+    """Of a run by the exact contract: whether anybody is there who can do it."""
+    from archipel.records.recipe import Recipe
+
+    contract = recipe.sampling.contract if isinstance(recipe, Recipe) else None
+    if contract is None:
+        return
+    able, others = ask_lab(_fleet(lab_url, contract))
+    if able and others:
+        nodes = counted(able + others, "node")
+        click.echo(
+            f"{able} of {nodes} at work stated {contract}; the others get none of it", err=True
+        )
+    elif not able:
+        there = (
+            f"none of {counted(others, 'node')} at work" if others else "no node is at work that"
+        )
+        click.echo(
+            f"{there} stated {contract}: rollouts wait for one that does; `archipel node join` says at its "
+            "start what a machine can do, `archipel run why-stuck` who is there",
+            err=True,
+        )
+
+
+async def _fleet(lab_url: str, contract: str) -> tuple[int, int]:
+    """Nodes at work that sample: those that stated the contract, and the others."""
+    from archipel.node.client import LabReader
+    from archipel.records.documents import NodeView
+
+    async with LabReader(lab_url) as lab:
+        nodes = await lab.read_all(NodeView, "/nodes", limit=MOST_NODES)
+    there = [
+        node
+        for node in nodes
+        if SAMPLING in node.kinds and node.present and (node.leases or node.silent_s < AT_WORK_S)
+    ]
+    able = sum(contract in node.exact for node in there)
+    return able, len(there) - able
+
+
+async def _contract_of(lab_url: str, run: str) -> str | None:
+    """Of a run, in its operator's own words."""
+    from archipel.node.client import LabReader
+    from archipel.node.histories import RunReader
+
+    async with LabReader(lab_url) as lab:
+        return (await RunReader(lab, run).opening()).pace.exact
+
+
+def _progress(words: str) -> None:
+    """On one line, where somebody watches."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        click.echo(f"\r\033[K{words}", nl=False, err=True)
