@@ -14,6 +14,7 @@ from archipel.engine.exact.choice import (
     BadChoice,
     Choice,
     NotCloseEnough,
+    carry_choice,
     choose,
     read_choice,
     write_choice,
@@ -62,13 +63,14 @@ def test_the_cheapest_variant_within_the_bound_is_chosen() -> None:
         choose(measured, 1e-6)
 
 
+def a_choice(state: str) -> Choice:
+    known = dataclasses.replace(figures(1e-4), kl_error=0.0)  # NaN is not equal to itself
+    identity = VARIANTS["w7a8"].identity
+    return Choice("w7a8", identity, 1e-3, "bf16", {"w7a8": known}, "sha256:t", state)
+
+
 def test_a_choice_is_read_only_for_its_weights_and_contract(tmp_path: Path) -> None:
-    variant = VARIANTS["w7a8"]
-    choice = Choice(
-        "w7a8", variant.identity, 1e-3, "bf16", {"w7a8": figures(1e-4)}, "sha256:t", "sha256:s"
-    )
-    known = dataclasses.replace(figures(1e-4), kl_error=0.0)
-    whole = dataclasses.replace(choice, figures={"w7a8": known})
+    whole = a_choice("sha256:s")
     write_choice(tmp_path, whole)
     assert read_choice(tmp_path, "sha256:s") == whole
     with pytest.raises(BadChoice, match="speaks of weights"):
@@ -80,6 +82,41 @@ def test_a_choice_is_read_only_for_its_weights_and_contract(tmp_path: Path) -> N
         (tmp_path / "exact.json").write_text(text)
         with pytest.raises(BadChoice, match="archipel exact check"):
             read_choice(tmp_path, "sha256:s")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("variant", ["w7a8"]), ("variant", "w8a8"), ("state", 5), ("identity", None), ("bound", "x"),
+        ("figures", [1]), ("figures", {"w7a8": {"kl": 1}}), ("layers", {}), ("measured_on", 5),
+    ],
+)  # fmt: skip
+def test_a_choice_with_a_field_of_another_kind_is_none(
+    tmp_path: Path, field: str, value: object
+) -> None:
+    path = write_choice(tmp_path, a_choice("sha256:s"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(BadChoice, match=r"exact\.json: .*archipel exact check"):
+        read_choice(tmp_path, "sha256:s")
+
+
+def test_a_choice_goes_on_with_later_weights_and_names_those_that_were_measured(
+    tmp_path: Path,
+) -> None:
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for folder in (first, second, third):
+        folder.mkdir()
+    assert carry_choice(first, second, "sha256:s") is None
+    assert not list(second.iterdir())
+    whole = a_choice("sha256:s")
+    write_choice(first, whole)
+    carry_choice(first, second, "sha256:s")
+    assert read_choice(second, "sha256:s") == whole
+    carry_choice(second, third, "sha256:later")
+    later = read_choice(third, "sha256:later")
+    assert later == dataclasses.replace(whole, state="sha256:later", measured_on="sha256:s")
+    carry_choice(third, second, "sha256:last")
+    assert read_choice(second, "sha256:last").measured_on == "sha256:s"
 
 
 def test_texts_are_windows_and_completions_alone_are_scored(tmp_path: Path) -> None:
@@ -105,12 +142,19 @@ def test_the_command_says_writes_and_refuses(tmp_path: Path) -> None:
     arguments = ["exact", "check", str(model), "--windows", "2", "--variant", "w13a15"]
     done = CliRunner().invoke(command, [*arguments, "--write", "--json"])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["variant"] == "w13a15"
+    told = json.loads(done.stdout)
+    assert told["variant"] == "w13a15"
     kept = {name: weight.bfloat16() for name, weight in state.items()}
     assert read_choice(model, describe(kept, 0, None).state).variant == "w13a15"
     refused = CliRunner().invoke(command, [*arguments, "--bound", "0"])
     assert "no variant is within" in str(refused.exception) + refused.output
     assert refused.exit_code != 0
+    again = CliRunner().invoke(command, [*arguments, "--json"])
+    assert (json.loads(again.stdout), "measured before" in again.stderr) == (told, True)
+    for more in (("--again",), ("--windows", "3"), ("--variant", "w7a8")):
+        anew = CliRunner().invoke(command, [*arguments, *more, "--json"])
+        assert anew.exit_code == 0
+        assert "measured before" not in anew.stderr
     unknown = CliRunner().invoke(command, ["exact", "check", str(model), "--variant", "w8a8"])
     assert "expected one of w7a8" in str(unknown.exception) + unknown.output
 

@@ -1,6 +1,8 @@
 """More readers of foreign bytes: files that people fetch or write."""
 
+import dataclasses
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +12,9 @@ import torch
 from archipel.cli.doors import Mendable
 from archipel.cli.quoted import put
 from archipel.cli.recipes import shipped_recipes
+from archipel.engine.exact.choice import BadChoice, Choice, carry_choice, read_choice, write_choice
+from archipel.engine.exact.scoring import Figures
+from archipel.engine.exact.variants import VARIANTS
 from archipel.identity import BadKeyFile, Identity
 from archipel.ledger.location import open_log, read_log
 from archipel.ledger.signed_note import BadNote, NoteKey
@@ -21,7 +26,7 @@ from archipel.model.directory import read_model, write_model
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer
 from archipel.model.tokenizer_files import InvalidTokenizer
-from archipel.model.weight_files import stored_kinds
+from archipel.model.weight_files import num_weights, stored_kinds
 from archipel.node.earnings import read_account
 from archipel.node.known_labs import FILE, known_labs
 from archipel.node.patience import NodeFailed
@@ -85,7 +90,7 @@ def _written(write: Callable[[Path], object]) -> dict[str, bytes]:
 
 def readers() -> dict[str, Reader]:
     """By name."""
-    return _model_folders() | _files_of_people() | _ledgers() | _judged()
+    return _model_folders() | _choices() | _files_of_people() | _ledgers() | _judged()
 
 
 def _judged() -> dict[str, Reader]:
@@ -116,6 +121,7 @@ def _model_folders() -> dict[str, Reader]:
 
     def weights(file: Path) -> object:
         stored_kinds(file.parent)
+        num_weights(file.parent)
         _check_tensors(file.parent, CONFIG)
         return read_model(file.parent)
 
@@ -148,6 +154,26 @@ def _model_folders() -> dict[str, Reader]:
 
 def _tensors() -> dict[str, torch.Tensor]:
     return {"a": torch.ones(3), "b": torch.zeros(2, 2, dtype=torch.bfloat16)}
+
+
+def _choices() -> dict[str, Reader]:
+    """`exact.json`, as it comes with a model directory."""
+    state = f"sha256:{'5' * 64}"
+    figures = Figures(9, 1e-4, math.nan, 1e-3, 1e-3, 2.5, 0.98)
+    choice = Choice(
+        "w7a8", VARIANTS["w7a8"].identity, 1e-3, "bf16", {"w7a8": figures}, "sha256:t", state
+    )
+    carried = dataclasses.replace(choice, measured_on="sha256:first")
+
+    def read(file: Path) -> object:
+        carry_choice(file.parent, file.parent, "sha256:next")
+        return read_choice(file.parent, "sha256:next")
+
+    (one, other) = (
+        _written(lambda path, each=each: (path.mkdir(), write_choice(path, each)))["exact.json"]  # type: ignore[misc]
+        for each in (choice, carried)
+    )
+    return {"exact choices": Reader(in_file("exact.json", read), (one, other), (BadChoice,))}
 
 
 def _files_of_people() -> dict[str, Reader]:

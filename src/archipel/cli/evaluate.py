@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.names import recipe_names
-from archipel.cli.variants import exact_option
+from archipel.cli.variants import CHOSEN, exact_option
 from archipel.plurals import counted
+
+FINEST = "w13a15"
 
 if TYPE_CHECKING:
     from archipel.work.judging import Judgement
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     help="The verifier's secret.",
 )
 @click.option("--seed", type=int, help="Another run seed than the recipe's.")
-@exact_option("Answer", "w13a15")
+@exact_option("Answer", CHOSEN)
 @click.option(
     "--threads",
     default=1,
@@ -61,6 +63,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Score MODEL on the held-out tasks of RECIPE: greedy pass@1, and pass@k when asked.
+
+    --exact alone answers by the variant that RECIPE names, or that MODEL/exact.json has for these
+    weights, or by w13a15.
 
     \b
     Examples:
@@ -89,7 +94,8 @@ def command(
     torch.set_num_threads(threads)
     recipe = with_seed(find_recipe(recipe_name), seed)
     secret = given_secret(secret_file)
-    contract = None if variant is None else CONTRACTS[variant]
+    chosen = _chosen(model, recipe.sampling.variant) if variant == CHOSEN else variant
+    contract = None if chosen is None else CONTRACTS[chosen]
     trial = Trial(tasks, tasks, samples, split, contract)
     lost = (TaskProcessLost, GraderUnavailable, NoBackend)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
@@ -102,6 +108,19 @@ def command(
 
     about = {"model": str(model), "split": split, **by_contract(judgement.contract)}
     show(about | plain_exam(metrics), as_json, lambda: _text(judgement, split))
+
+
+def _chosen(model: Path, named: str | None) -> str:
+    """The variant that the recipe names, or else that was measured for these weights."""
+    from archipel.work.exact_check import choice_beside
+
+    if named is not None:
+        return named
+    try:
+        return choice_beside(model).variant
+    except (ValueError, OSError) as error:
+        click.echo(f"answered by {FINEST}: {error}", err=True)
+        return FINEST
 
 
 def _text(judgement: "Judgement", split: str) -> str:

@@ -1,8 +1,13 @@
 """`archipel exact check`: which variant of the exact contract a model needs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from archipel.engine.exact.choice import Choice
+    from archipel.work.exact_check import Subject
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -24,6 +29,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @click.option("--variant", "variants", multiple=True, help="Only this one (may be repeated).")
 @click.option("--write", is_flag=True, help="Write the choice into MODEL, as exact.json.")
+@click.option("--again", is_flag=True, help="Measure also what MODEL/exact.json knows already.")
 @click.option(
     "--threads",
     default=1,
@@ -41,6 +47,7 @@ def command(
     bound: float | None,
     variants: tuple[str, ...],
     write: bool,
+    again: bool,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -48,6 +55,7 @@ def command(
 
     Proposes the cheapest variant that is within the bound, which is bf16's own distance unless you
     give another: exact is then no worse a model than what people run. Ends with 1 if none is.
+    What MODEL/exact.json says of the same weights and text is told without measuring again.
 
     \b
     Examples:
@@ -76,9 +84,12 @@ def command(
     with mending(OSError, ValueError, UnknownVariant, NoBackend, WrongWeights):
         subject = read(model)
         source = source_of(text, recipe_name, secret_file)
-        checked = check(subject, source, Asked(windows, bound, variants), tell)
+        known = None if again else _known(model, subject)
+        checked = check(subject, source, Asked(windows, bound, variants), tell, known)
     tell("")
     show(checked.to_json(), as_json, lambda: table(checked))
+    if not checked.is_new:
+        click.echo(f"measured before: {model / 'exact.json'}; --again measures anew", err=True)
     try:
         choice = checked.choice()
     except NotCloseEnough as error:
@@ -87,3 +98,14 @@ def command(
         with mending(OSError):
             path = write_choice(model, choice)
         click.echo(f"wrote {path}", err=True)
+
+
+def _known(model: Path, subject: "Subject") -> "Choice | None":
+    """What was chosen before for these weights."""
+    from archipel.engine.exact.choice import BadChoice, read_choice
+    from archipel.work.exact_check import state_of
+
+    try:
+        return read_choice(model, state_of(subject))
+    except BadChoice:
+        return None

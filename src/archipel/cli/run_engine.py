@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import mending
 from archipel.cli.lab_door import ask_lab
 from archipel.plurals import counted
 
@@ -21,6 +20,8 @@ AT_WORK_S = 60.0
 """A node that the lab heard of within this time counts as there."""
 MOST_NODES = 1000
 SAMPLING = "rollout"
+CHOICE = "exact.json"
+"""As `engine.exact.choice.FILE` has it."""
 
 
 def stated(
@@ -68,21 +69,18 @@ def keep(decision: "Decision | None", weights: Path) -> None:
 
 def misfit(weights: Path) -> tuple[str, ...]:
     """Names of files that may not travel: an exact choice of other weights, say."""
-    from archipel.engine.exact.choice import FILE
-
-    if not (weights / FILE).exists():
+    if not (weights / CHOICE).exists():
         return ()
-    from archipel.engine.exact.choice import BadChoice, read_choice
-    from archipel.model.manifest import describe
-    from archipel.work.exact_check import read
+    from archipel.work.exact_check import choice_beside
 
-    with mending(ValueError, OSError):
-        state = describe(read(weights).state, 0, None).state
     try:
-        read_choice(weights, state)
-    except BadChoice as error:
-        click.echo(f"{FILE} stays at home: {error}", err=True)
-        return (FILE,)
+        choice_beside(weights)
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # a directory that is no model is opened with --unchecked
+        click.echo(f"{CHOICE} stays at home: {error}", err=True)
+        return (CHOICE,)
     return ()
 
 

@@ -10,14 +10,22 @@ VARIANTS = ("w7a8", "w7a15", "w13a15")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+CHOSEN = "chosen"
+"""Instead of a variant: what the recipe names, or what was measured for the weights (`exact.json`)."""
+
+
 def exact_option(said: str, default: str) -> Callable[[F], F]:
-    """Argument `variant` of a command; `default` is what the option means without a value."""
+    """Argument `variant` of a command; `default` is what the option means without a value.
+
+    With `CHOSEN` as the default, the command looks for what was chosen.
+    """
+    choices = (*VARIANTS, *((CHOSEN,) if default == CHOSEN else ()))
     return click.option(
         "--exact",
         "variant",
         is_flag=False,
         flag_value=default,
         metavar="[VARIANT]",
-        type=click.Choice(VARIANTS),
-        help=f"{said} by the exact contract: {', '.join(VARIANTS)} [{default}].",
+        type=click.Choice(choices),
+        help=f"{said} by the exact contract: {', '.join(choices)} [{default}].",
     )

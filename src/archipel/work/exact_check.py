@@ -1,7 +1,8 @@
 """Is exact inference a good enough copy of this model? Every variant beside fp32 and bf16, and a choice.
 
-Parts: `Subject` and `read`, `Asked`, `check`, `Checked`. Law: exact may not be a worse model than what people run
-today, so the bound is bf16's own distance from fp32 unless somebody names another.
+Parts: `Subject` and `read`, `choice_beside` (what was chosen before), `Asked`, `check`, `Checked`. Law: exact may
+not be a worse model than what people run today, so the bound is bf16's own distance from fp32 unless somebody names
+another.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from archipel.engine.exact.choice import Choice, NotCloseEnough, choose
+from archipel.engine.exact.choice import (
+    FILE,
+    BadChoice,
+    Choice,
+    NotCloseEnough,
+    choose,
+    read_choice,
+)
 from archipel.engine.exact.forcing import Line
-from archipel.engine.exact.scoring import BF16, Figures, compare
+from archipel.engine.exact.scoring import BF16, FP32, Figures, compare
 from archipel.engine.exact.variants import VARIANTS, variant_of
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import read_config, read_model
@@ -64,6 +72,23 @@ def read(path: Path) -> Subject:
     return Subject(read_config(path), Tokenizer.from_directory(path), state)
 
 
+def choice_beside(path: Path) -> Choice:
+    """What was chosen for the weights in a model directory.
+
+    Raises:
+        BadChoice: nothing, or for other weights.
+        InvalidModel: it is none.
+    """
+    if not (path / FILE).exists():
+        raise BadChoice(f"{path} has no {FILE}; write it with archipel exact check --write")
+    return read_choice(path, state_of(read(path)))
+
+
+def state_of(subject: Subject) -> str:
+    """Digest of the weights."""
+    return describe(subject.state, 0, None).state
+
+
 @dataclass(frozen=True)
 class Checked:
     """What was measured."""
@@ -74,6 +99,8 @@ class Checked:
     """Digest of what was scored."""
     state: str
     """Digest of the weights."""
+    is_new: bool = True
+    """Measured now, and not by an earlier check."""
 
     def choice(self) -> Choice:
         """The cheapest variant within the bound.
@@ -98,8 +125,10 @@ class Checked:
             }  # fmt: skip
 
 
-def check(subject: Subject, source: Source, asked: Asked, tell: Tell) -> Checked:
-    """Measure.
+def check(
+    subject: Subject, source: Source, asked: Asked, tell: Tell, known: Choice | None = None
+) -> Checked:
+    """Measure; or take the figures of `known`, if they are of these weights, on the same text.
 
     Raises:
         UnknownVariant: one that was asked for.
@@ -108,6 +137,12 @@ def check(subject: Subject, source: Source, asked: Asked, tell: Tell) -> Checked
     """
     variants = [variant_of(name).name for name in asked.variants] or list(VARIANTS)
     lines = source(subject, asked.num_windows, lambda tokens: tell(f"sampling: {tokens} tokens"))
+    text, state = digest_of(lines), state_of(subject)
+    if known is not None and (known.text, known.state, known.measured_on) == (text, state, None):
+        wanted = (FP32, BF16, *variants)
+        if known.figures.keys() >= set(wanted):
+            figures = {name: known.figures[name] for name in wanted}
+            return Checked(figures, asked.bound, text, state, is_new=False)
     total = sum(len(line.tokens) for line in lines) * (2 + len(variants))
 
     def on_progress(positions: int) -> None:
@@ -115,5 +150,4 @@ def check(subject: Subject, source: Source, asked: Asked, tell: Tell) -> Checked
 
     on_progress(0)
     figures = compare(subject.config, subject.state, lines, [BF16, *variants], on_progress)
-    state = describe(subject.state, 0, None).state
-    return Checked(figures, asked.bound, digest_of(lines), state)
+    return Checked(figures, asked.bound, text, state)

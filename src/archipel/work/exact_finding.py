@@ -13,11 +13,10 @@ from archipel.engine.exact.choice import BadChoice, NotCloseEnough, read_choice
 from archipel.engine.exact.forcing import Line
 from archipel.engine.exact.scoring import BF16, FP32
 from archipel.engine.exact.timing import ratio
-from archipel.model.manifest import describe
 from archipel.records.recipe import Recipe
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.work.calibration import lines_of_recipe, lines_of_text, shipped_text
-from archipel.work.exact_check import Asked, Source, Subject, Tell, check, read
+from archipel.work.exact_check import Asked, Source, Subject, Tell, check, read, state_of
 from archipel.work.exact_default import BATCH, Decision, decide
 from archipel.work.kind import EngineChoice, Progress
 
@@ -62,7 +61,7 @@ def _found(recipe: Recipe, model: Path, secret: bytes | None, tell: Tell) -> Dec
     subject = read(model)
     new = None
     try:
-        choice = read_choice(model, describe(subject.state, 0, None).state)
+        choice = read_choice(model, state_of(subject))
     except BadChoice:
         limited = _until(MEASURING_LIMIT_S, tell)
         checked = check(subject, _own_words(recipe, secret), Asked(MOST_TASKS), limited)
