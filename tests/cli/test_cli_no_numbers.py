@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from archipel.cli.archipel import run
 from archipel.cli.toml import to_toml
+from archipel.engine.exact.choice import Choice, write_choice
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
 from archipel.model.network import random_weights
@@ -20,6 +21,7 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.records.exact import CONTRACTS
 from archipel.training.grading import MAX_CHILDREN_IN_VAIN, Grader
 from archipel.training.grading_pipe import Child
+from archipel.work.exact_check import read, state_of
 from tiny import SECRET, tiny_recipe
 
 
@@ -228,3 +230,20 @@ def test_eval_says_by_which_contract(
         with pytest.raises(SystemExit, match="0"):
             run([str(each) for each in ("eval", start, recipe, *more, *words)])
         assert json.loads(capsys.readouterr().out).get("exact") == contract
+
+
+def test_eval_answers_by_the_variant_that_was_named_or_chosen_for_these_weights(
+    start: Path, recipe: Path, secret: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(start, model)
+    state = state_of(read(model))
+    contract = CONTRACTS["w7a15"]
+    write_choice(model, Choice("w7a15", contract, 1e-3, "bf16", {}, "sha256:t", state))
+    exact = tmp_path / "exact.toml"
+    exact.write_text(to_toml(tiny_recipe(1, 0).by_variant("w7a8").model_dump(exclude_none=True)))
+    more = ("--secret-file", secret, "--tasks", 2, "--json", "--exact")
+    assert scores(("eval", model, recipe, *more), capsys)["exact"] == contract
+    assert scores(("eval", model, exact, *more), capsys)["exact"] == CONTRACTS["w7a8"]
+    (model / "exact.json").write_text((model / "exact.json").read_text().replace(state, "others"))
+    assert scores(("eval", model, recipe, *more), capsys)["exact"] == CONTRACTS["w13a15"]

@@ -10,6 +10,7 @@ from rich.console import Console
 from archipel.cli.archipel import command, run
 from archipel.cli.recipes import find_any_recipe, find_recipe
 from archipel.cli.run_open import trusted_keys
+from archipel.cli.run_verify import _digests_of
 from archipel.cli.watching import Scene, picture
 from archipel.identity import Identity
 from archipel.model.config import DecoderConfig
@@ -101,6 +102,23 @@ def test_opening_approves_the_recipe_here_only_if_this_machine_istrusted_keys(ho
     assert not is_approved(home / "update", other)
     assert trusted_keys(other, (stranger, own)) == (stranger, own)
     assert is_approved(home / "update", other)
+
+
+def test_who_approves_a_recipe_that_leaves_the_engine_open_approves_however_it_is_opened(
+    home: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(RECIPE)
+    recipe = find_recipe(str(file))
+    run_ = CliRunner().invoke(command, ["update", "approve", str(file)], catch_exceptions=False)
+    assert recipe.digest in run_.output
+    assert len(_digests_of(str(file))) == 4
+    for variant in (None, "w7a8", "w13a15"):
+        assert is_approved(home / "update", recipe.by_variant(variant).digest)
+    file.write_text(RECIPE + '[sampling]\nengine = "exact"\nvariant = "w7a8"\n')
+    stated = find_recipe(str(file))
+    assert stated.openings == (stated,)
+    assert _digests_of(str(file)) == (stated.digest,)
 
 
 def test_opening_takes_the_trusted_role_of_another_folder_and_leaves_the_usual_one_alone(

@@ -134,6 +134,24 @@ def test_nobody_waits_longer_than_the_limit_to_open_a_run(
     assert "run `archipel exact check DIR --write` first" in decision.why
 
 
+def test_what_will_take_too_long_ends_as_soon_as_that_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(exact_finding.time, "monotonic", lambda: now)
+    limit = exact_finding._Limit(60.0)
+    now = 30.0
+    limit.foresee(0.0)
+    now = 36.0
+    limit.foresee(0.1)  # six seconds for a tenth: 90 s in all
+    limit.look()
+    with pytest.raises(exact_finding._TakesTooLong):
+        limit.foresee(0.05)
+    now = 61.0
+    with pytest.raises(exact_finding._TakesTooLong):
+        limit.look()
+
+
 def test_weights_that_the_contract_cannot_hold_are_sampled_by_any_engine(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

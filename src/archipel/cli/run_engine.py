@@ -92,20 +92,20 @@ def tell_fleet(lab_url: str, recipe: "RecipeForm") -> None:
     if contract is None:
         return
     able, others = ask_lab(_fleet(lab_url, contract))
-    if able and others:
-        nodes = counted(able + others, "node")
-        click.echo(
-            f"{able} of {nodes} at work stated {contract}; the others get none of it", err=True
-        )
-    elif not able:
-        there = (
-            f"none of {counted(others, 'node')} at work" if others else "no node is at work that"
-        )
-        click.echo(
-            f"{there} stated {contract}: rollouts wait for one that does; `archipel node join` says at its "
-            "start what a machine can do, `archipel run why-stuck` who is there",
-            err=True,
-        )
+    if said := _fleet_words(able, others, contract):
+        click.echo(said, err=True)
+
+
+def _fleet_words(able: int, others: int, contract: str) -> str:
+    """Of nodes at work, `able` of which stated the contract; nothing if all did."""
+    if able:
+        there = f"{able} of {able + others} nodes at work stated"
+        return f"{there} {contract}; the others get none of it" if others else ""
+    there = f"{counted(others, 'node is', 'nodes are')} at work, but none" if others else "no node"
+    return (
+        f"{there} stated {contract}: rollouts wait for one that does; `archipel node join` says at its start "
+        "what a machine can do, `archipel run why-stuck` who is there"
+    )
 
 
 async def _fleet(lab_url: str, contract: str) -> tuple[int, int]:

@@ -126,9 +126,16 @@ class Checked:
 
 
 def check(
-    subject: Subject, source: Source, asked: Asked, tell: Tell, known: Choice | None = None
+    subject: Subject,
+    source: Source,
+    asked: Asked,
+    tell: Tell,
+    known: Choice | None = None,
+    on_share: Callable[[float], None] | None = None,
 ) -> Checked:
     """Measure; or take the figures of `known`, if they are of these weights, on the same text.
+
+    on_share: told which share of all positions is scored.
 
     Raises:
         UnknownVariant: one that was asked for.
@@ -146,6 +153,8 @@ def check(
     total = sum(len(line.tokens) for line in lines) * (2 + len(variants))
 
     def on_progress(positions: int) -> None:
+        if on_share is not None:
+            on_share(positions / total)
         tell(f"measuring: {positions} of {total} positions")
 
     on_progress(0)

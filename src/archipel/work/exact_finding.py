@@ -21,6 +21,8 @@ from archipel.work.exact_default import BATCH, Decision, decide
 from archipel.work.kind import EngineChoice, Progress
 
 MEASURING_LIMIT_S = 60.0
+SLACK = 1.5
+"""Times the limit that the foreseen end may be: a forecast from the first positions is a rough one."""
 TIMING_ROUNDS, TIMING_LIMIT_S = 9, 2.0
 FEWEST_TASKS, MOST_TASKS = 16, 256
 """Of the recipe's, which the model answers, to be measured on its own answers."""
@@ -63,8 +65,14 @@ def _found(recipe: Recipe, model: Path, secret: bytes | None, tell: Tell) -> Dec
     try:
         choice = read_choice(model, state_of(subject))
     except BadChoice:
-        limited = _until(MEASURING_LIMIT_S, tell)
-        checked = check(subject, _own_words(recipe, secret), Asked(MOST_TASKS), limited)
+        limit = _Limit(MEASURING_LIMIT_S)
+
+        def tell_on(words: str) -> None:
+            limit.look()
+            tell(words)
+
+        source, asked = _own_words(recipe, secret), Asked(MOST_TASKS)
+        checked = check(subject, source, asked, tell_on, on_share=limit.foresee)
         try:
             choice = new = checked.choice()
         except NotCloseEnough as error:
@@ -79,16 +87,26 @@ def _count(subject: Subject) -> int:
     return sum(weight.numel() for weight in subject.state.values())
 
 
-def _until(limit_s: float, tell: Tell) -> Tell:
-    """`tell`, which raises _TakesTooLong after so many seconds."""
-    end = time.monotonic() + limit_s
+class _Limit:
+    """Ends what takes longer than it may, as soon as that is seen or can be foreseen."""
 
-    def tell_or_end(words: str) -> None:
-        if time.monotonic() > end:
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._began = self._steady = time.monotonic()
+
+    def look(self) -> None:
+        """Raises _TakesTooLong."""
+        if time.monotonic() - self._began > self._limit_s:
             raise _TakesTooLong
-        tell(words)
 
-    return tell_or_end
+    def foresee(self, share: float) -> None:
+        """`share` of what goes on steadily is done; it is 0 before that. Raises _TakesTooLong."""
+        self.look()
+        now = time.monotonic()
+        if share == 0:
+            self._steady = now
+        elif now - self._began + (now - self._steady) * (1 / share - 1) > SLACK * self._limit_s:
+            raise _TakesTooLong
 
 
 def _own_words(recipe: Recipe, secret: bytes | None) -> Source:

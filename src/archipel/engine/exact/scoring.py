@@ -67,14 +67,17 @@ def compare(
 ) -> dict[str, Figures]:
     """Figures of fp32 and of each of `names`; all are held at once, about 10 bytes a weight.
 
-    `on_progress` is told the scored positions so far, over all of them.
+    `on_progress` is told the scored positions so far, over all of them; 0 each time that one of them is ready.
 
     Raises:
         WrongWeights: not of this architecture, or no bf16 numbers.
         NoBackend: this machine has no exact products.
     """
     named = dict.fromkeys((FP32, *names))
-    decoders = {name: FusedDecoder(config, state, arithmetic_named(name, config)) for name in named}
+    decoders = dict[str, FusedDecoder]()
+    for name in named:
+        decoders[name] = FusedDecoder(config, state, arithmetic_named(name, config))
+        on_progress(0)
     tallies = {name: _Tally() for name in decoders}
     done = 0
     for batch in _batches(texts, config.vocab_size):
