@@ -145,12 +145,17 @@ def test_the_command_says_writes_and_refuses(tmp_path: Path) -> None:
     told = json.loads(done.stdout)
     assert told["variant"] == "w13a15"
     kept = {name: weight.bfloat16() for name, weight in state.items()}
-    assert read_choice(model, describe(kept, 0, None).state).variant == "w13a15"
+    known = read_choice(model, describe(kept, 0, None).state)
+    assert (known.variant, known.measured_on) == ("w13a15", None)
     refused = CliRunner().invoke(command, [*arguments, "--bound", "0"])
     assert "no variant is within" in str(refused.exception) + refused.output
     assert refused.exit_code != 0
     again = CliRunner().invoke(command, [*arguments, "--json"])
     assert (json.loads(again.stdout), "measured before" in again.stderr) == (told, True)
+    path = write_choice(model, dataclasses.replace(known, measured_on="sha256:earlier"))
+    carried = CliRunner().invoke(command, [*arguments, "--json"])
+    assert (carried.exit_code, "measured before" in carried.stderr) == (0, False)
+    path.write_text(json.dumps({"format": "archipel/exact-choice/1"} | told))
     for more in (("--again",), ("--windows", "3"), ("--variant", "w7a8")):
         anew = CliRunner().invoke(command, [*arguments, *more, "--json"])
         assert anew.exit_code == 0
