@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from archipel.bench.site import Site
-from archipel.cli.ledger import HEAD_FILE
+from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
 from archipel.lab.programmes.rl import course

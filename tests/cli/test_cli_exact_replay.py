@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from archipel.cli import ledger as ledger_room
+from archipel.cli import ledger_checked as ledger_room
 from archipel.cli.archipel import run
 from archipel.cli.findings import Findings
 from archipel.cli.recomputing import ALL, Asked

@@ -1,4 +1,4 @@
-"""`archipel ledger replay --head`: whether a ledger goes on from what its lab signed before."""
+"""`archipel ledger verify --head`: whether a ledger goes on from what its lab signed before."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from small_ledger import grow
 def replay(*arguments: str) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        run(["ledger", "replay", *arguments])
+        run(["ledger", "verify", *arguments])
     return int(ended.value.code or 0), out.getvalue(), err.getvalue()
 
 

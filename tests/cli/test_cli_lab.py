@@ -17,7 +17,7 @@ from archipel.blobs import BlobStore
 from archipel.cli.archipel import run
 from archipel.cli.lab import publish_url
 from archipel.cli.lab_status import _asked
-from archipel.cli.ledger import HEAD_FILE
+from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.identity import Identity
 from archipel.lab.lab import Lab
 from archipel.ledger.location import open_log

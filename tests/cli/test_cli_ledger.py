@@ -1,4 +1,4 @@
-"""`archipel ledger replay` and the end of `archipel lab start`, by real processes."""
+"""`archipel ledger verify` and the end of `archipel lab start`, by real processes."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ import pytest
 
 import archipel
 from archipel.bench.site import Site
-from archipel.cli import ledger as ledger_command
+from archipel.cli import ledger_checked as ledger_command
 from archipel.cli import ledger_reader
 from archipel.cli.archipel import run
 from archipel.identity import Identity
@@ -54,7 +54,7 @@ class Done:
 def _replay(*arguments: str) -> Done:
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        run(["ledger", "replay", *arguments])
+        run(["ledger", "verify", *arguments])
     return Done(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 

@@ -1,6 +1,6 @@
 """Kind `bits`: one bit of one file at rest is another; it is noticed, or it changes nothing.
 
-Many flips of the lab's files are looked at as a sceptic would (`ledger replay`, `run verify`); one flip of
+Many flips of the lab's files are looked at as a sceptic would (`ledger verify`, `run verify`); one flip of
 any file of the site is lived with: everything is started again from it, and the run goes on to its end.
 """
 
@@ -69,10 +69,10 @@ def judged(sound: Sequence[tuple[int, str]], spoilt: Sequence[tuple[int, str]]) 
 
 
 def seen_by_a_sceptic(lab: Path, scratch: Path) -> list[tuple[int, str]]:
-    """(exit code, what was said) of `ledger replay` and `run verify` on the lab's folder."""
+    """(exit code, what was said) of `ledger verify` and `run verify` on the lab's folder."""
     home = str(lab)
     return [
-        _said(["ledger", "replay", "--home", home, "--json"], lab),
+        _said(["ledger", "verify", "--home", home, "--json"], lab),
         _said(["run", "verify", NAME, "--home", home, "--json"], lab),
     ]
 

@@ -16,7 +16,7 @@ import httpx
 
 from archipel import source_environment
 from archipel.bench.site import SiteFailed
-from archipel.cli.ledger import HEAD_FILE
+from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
 from archipel.lab.recovery import pages, replay

@@ -16,10 +16,23 @@ from archipel.engine.exact.choice import BadChoice, Choice, carry_choice, read_c
 from archipel.engine.exact.scoring import Figures
 from archipel.engine.exact.variants import VARIANTS
 from archipel.identity import BadKeyFile, Identity
+from archipel.ledger.cosignature import cosigned, cosigned_at, witness_key
 from archipel.ledger.location import open_log, read_log
-from archipel.ledger.signed_note import BadNote, NoteKey
+from archipel.ledger.merkle import (
+    BadProof,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    nodes_from_leaves,
+    root_of,
+)
+from archipel.ledger.proof_file import proof_text, shown
+from archipel.ledger.signed_note import BadNote, NoteKey, open_note
 from archipel.ledger.storage import LedgerError
+from archipel.ledger.tiles import BadTile, bundle, entries_of
+from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
+from archipel.ledger.witness import BadSubmission, read_submission, submission
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_model, write_model
@@ -215,6 +228,23 @@ def _files_of_people() -> dict[str, Reader]:
     }
 
 
+def _shown_without_a_log() -> dict[str, Reader]:
+    """Bundles, proofs, and what witnesses are asked and answer."""
+    told = [b"one", b"two", b"three"]
+    nodes = nodes_from_leaves([leaf_hash(each) for each in told])
+    note = sign_tree_head(SIGNER, KEY.name, 3, root_of(told)).note
+    key = witness_key("w.example", SIGNER.public_key)
+    signed = note + cosigned(open_note(note, KEY), key.name, SIGNER, 7).encode()
+    proof = proof_text(1, inclusion_proof(1, 3, nodes), note)
+    asked = submission(2, tuple(consistency_proof(2, 3, nodes)), note)
+    return {
+        "bundles": Reader(lambda data: entries_of(data, 3), (bundle(told),), (BadTile,)),
+        "proof files": Reader(lambda data: shown(data, told[1], KEY), (proof,), (BadProof,)),
+        "witness requests": Reader(read_submission, (asked,), (BadSubmission,)),
+        "cosignatures": Reader(lambda data: cosigned_at(data, key), (signed,), (BadNote,)),
+    }
+
+
 def _ledgers() -> dict[str, Reader]:
     def made(folder: Path) -> None:
         folder.mkdir()
@@ -236,6 +266,7 @@ def _ledgers() -> dict[str, Reader]:
     return {
         "ledger files": Reader(in_file("l", read, beside), (whole["l"],), (LedgerError,)),
         "head files": Reader(in_file("l.head", read, beside), (whole["l.head"],), (LedgerError,)),
+        **_shown_without_a_log(),
         "verifier keys": Reader(
             lambda data: NoteKey.from_text(data.decode("utf-8", "replace")),
             (KEY.to_text().encode(),),

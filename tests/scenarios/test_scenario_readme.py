@@ -134,7 +134,7 @@ def test_use_it_in_the_readme_works_from_a_clean_home_to_the_end(
             until(answers_there, NEEDS_THE_LAB_S)
         if "run open" in meant:
             until(lambda: "complete" in newcomer.types("archipel run list"), LIMIT_S)
-    assert "all hold" in newcomer.types("archipel ledger replay")
+    assert "all hold" in newcomer.types("archipel ledger verify")
     newcomer.types("archipel run export tiny --out trained")
     newcomer.presses_ctrl_c()
     newcomer.types("archipel lab gc")

@@ -99,7 +99,7 @@ def test_a_kind_and_a_programme_of_three_files_and_rows_go_from_recipe_to_settle
         site.interrupt("node")
         site.interrupt("lab")
     replayed = python(
-        path, "-m", "archipel.cli.archipel", "ledger", "replay",
+        path, "-m", "archipel.cli.archipel", "ledger", "verify",
         "--home", str(tmp_path / "site" / "lab"), "--json",
     )  # fmt: skip
     assert replayed.returncode == 0, replayed.stderr

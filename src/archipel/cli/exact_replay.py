@@ -13,7 +13,7 @@ from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
-    from archipel.cli.ledger import Checked
+    from archipel.cli.ledger_checked import Checked
     from archipel.cli.replaying import ReplayedRun
     from archipel.lab.run_story import RunStory
 
@@ -79,7 +79,7 @@ def command(
       archipel exact replay secret-order --ledger copy/ledger.sqlite --blobs copy/blobs --json
     """
     from archipel.cli.findings import Findings
-    from archipel.cli.ledger import read_ledger
+    from archipel.cli.ledger_checked import read_ledger
     from archipel.cli.run_blobs import Altered, NotKept, blobs_of
     from archipel.lab.run_story import RunStory
 

@@ -10,7 +10,7 @@ from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, 
 from archipel.cli.helping import Group
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_status import status
-from archipel.cli.ledger import HEAD_FILE
+from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.plurals import counted
 
 DEFAULT_PORT = 8440
@@ -173,7 +173,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     import time
 
     from archipel.blobs import BlobError, BlobStore
-    from archipel.cli.ledger import stored_state
+    from archipel.cli.ledger_checked import stored_state
     from archipel.identity import Identity, IdentityError
     from archipel.lab.garbage import needed
     from archipel.ledger.location import open_log, read_first_entry

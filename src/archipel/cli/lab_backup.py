@@ -12,7 +12,7 @@ from archipel.cli.doors import Mendable, home_folder, mending, show
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from archipel.cli.ledger import Checked
+    from archipel.cli.ledger_checked import Checked
     from archipel.lab.backups import Copied
 
 HOME = click.option(
@@ -42,7 +42,7 @@ def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> N
       archipel lab backup /mnt/backup/lab
       archipel lab backup /mnt/backup/lab --home /srv/lab
     """
-    from archipel.cli.ledger import stored_state
+    from archipel.cli.ledger_checked import stored_state
     from archipel.lab import backups
 
     home = home_folder("lab", home, make=False)
@@ -72,7 +72,7 @@ def backup(folder: Path, home: Path | None, all_blobs: bool, as_json: bool) -> N
     "head_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="PATH",
-    help="The newest head that you know of (see `ledger replay --save-head`): an older copy is refused.",
+    help="The newest head that you know of (see `ledger verify --save-head`): an older copy is refused.",
 )
 @JSON
 def restore(folder: Path, home: Path | None, head_path: Path | None, as_json: bool) -> None:
@@ -86,7 +86,7 @@ def restore(folder: Path, home: Path | None, head_path: Path | None, as_json: bo
       archipel lab restore /mnt/backup/lab
       archipel lab restore /mnt/backup/lab --home /srv/lab --head newest.head
     """
-    from archipel.cli.ledger import stored_state
+    from archipel.cli.ledger_checked import stored_state
     from archipel.lab import backups
 
     with _mending():
@@ -150,7 +150,7 @@ def _write_head(folder: Path, checked: "Checked") -> None:
 
 
 def _refuse_to_overwrite(home: Path, folder: Path) -> None:
-    from archipel.cli.ledger import stored_state
+    from archipel.cli.ledger_checked import stored_state
     from archipel.lab import backups
     from archipel.ledger.storage import LedgerError
 

@@ -11,7 +11,7 @@ import click
 
 from archipel.cli.doors import LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_backup import HOME, JSON
-from archipel.cli.ledger import HEAD_FILE
+from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _disk(home: Path) -> dict[str, int]:
 
 def _ledger(home: Path) -> dict[str, Any]:
     """The newest head and snapshot, as the files of this machine say."""
-    from archipel.cli.ledger import opened_by
+    from archipel.cli.ledger_checked import opened_by
     from archipel.identity import IdentityError
     from archipel.lab.recovery import newest_snapshot
     from archipel.ledger.location import read_first_entry, read_log

@@ -11,10 +11,19 @@ import httpx
 from archipel.cli.waited_lab import WaitedLab
 from archipel.identity import IdentityError
 from archipel.ledger.log import MAX_ENTRY_BYTES
-from archipel.ledger.signed_note import MAX_NOTE_BYTES
+from archipel.ledger.mirror import CHECKPOINT
+from archipel.ledger.signed_note import MAX_NOTE_BYTES, BadNote
 from archipel.ledger.storage import LedgerCorrupt, LedgerError
+from archipel.ledger.tiles import (
+    ENTRIES,
+    MAX_BUNDLE_BYTES,
+    TILE_WIDTH,
+    BadTile,
+    entries_of,
+    places,
+)
 from archipel.ledger.tree_head import BadTreeHead, TreeHead, verify_tree_head
-from archipel.ledger.verification import lab_key
+from archipel.ledger.verification import ORIGIN_PREFIX, lab_key
 from archipel.node.client import LabReader
 from archipel.node.exchange import ANSWER_LIMIT_S, Bounds, LabRefused, LabUnreachable
 
@@ -22,12 +31,17 @@ MAX_FACTS_BYTES = 256 * 1024
 MAX_REMOTE_ENTRIES = 100_000_000
 """No ledger of more entries is fetched."""
 PAGE_ENTRIES = 500
+HTTP_NOT_FOUND = 404
 _MAX_ENTRY_TEXT = 4 * ((MAX_ENTRY_BYTES + 2) // 3) + len('"",')
 _MAX_PAGE_BYTES = PAGE_ENTRIES * _MAX_ENTRY_TEXT + len("[]")
 
 
 class LabUnreadable(LedgerError):
     """The lab gave no answer that could be used."""
+
+
+class NoLab(LabUnreadable):
+    """Something answers there, and it is not what was looked for."""
 
 
 class LedgerReader(WaitedLab):
@@ -61,7 +75,9 @@ class LedgerReader(WaitedLab):
 
     def head(self, did: str) -> TreeHead:
         """The newest tree head, signed by the lab `did`."""
-        note = self._get("/ledger/head", {}, MAX_NOTE_BYTES)
+        return self._signed(self._get("/ledger/head", {}, MAX_NOTE_BYTES), did)
+
+    def _signed(self, note: bytes, did: str) -> TreeHead:
         try:
             head = verify_tree_head(note, lab_key(did))
         except BadTreeHead as error:
@@ -72,9 +88,8 @@ class LedgerReader(WaitedLab):
             )
         return head
 
-    def entries(self, size: int) -> Iterator[bytes]:
-        """The first `size` entries, as the lab tells them."""
-        start = 0
+    def entries(self, size: int, start: int = 0) -> Iterator[bytes]:
+        """Entries `start` to `size`, as the lab tells them."""
         while start < size:
             limit = min(PAGE_ENTRIES, size - start)
             query = {"start": str(start), "limit": str(limit)}
@@ -104,7 +119,69 @@ class LedgerReader(WaitedLab):
                 f"no answer from the lab at {error}; check the URL and that it runs"
             ) from None
         except LabRefused as error:
-            raise LabUnreadable(f"{self._url}{path}: {error}") from None
+            kind = NoLab if error.status == HTTP_NOT_FOUND else LabUnreadable
+            raise kind(f"{self._url}{path}: {error}") from None
+
+
+class MirrorReader(LedgerReader):
+    """A mirror's files behind any web server."""
+
+    def did(self) -> str:
+        """Whose ledger its checkpoint says it is."""
+        origin = self._get(f"/{CHECKPOINT}", {}, MAX_NOTE_BYTES).partition(b"\n")[0]
+        return did_of(origin.decode("utf-8", "replace"), f"{self._url}/{CHECKPOINT}")
+
+    def head(self, did: str) -> TreeHead:
+        """The checkpoint, signed by the lab `did`."""
+        return self._signed(self._get(f"/{CHECKPOINT}", {}, MAX_NOTE_BYTES), did)
+
+    def entries(self, size: int, start: int = 0) -> Iterator[bytes]:
+        """Entries `start` to `size`, out of the bundles of a log of `size`."""
+        for place in places(size):
+            first = place.index * TILE_WIDTH
+            if place.level != ENTRIES:
+                return
+            if first + place.width > start:
+                try:
+                    found = entries_of(
+                        self._get(f"/{place.path}", {}, MAX_BUNDLE_BYTES), place.width
+                    )
+                except BadTile as error:
+                    raise LabUnreadable(f"{self._url}/{place.path}: {error}") from None
+                yield from found[max(start - first, 0) :]
+
+
+def reader_of(url: str) -> LedgerReader:
+    """Who reads what is there: a lab, or a mirror of one. To be used as a block.
+
+    Raises:
+        LabUnreadable: nothing answers, or neither.
+    """
+    lab = LedgerReader(url)
+    try:
+        lab.did()
+    except NoLab:
+        lab.__exit__(None, None, None)
+        return MirrorReader(url)
+    except BaseException:
+        lab.__exit__(None, None, None)
+        raise
+    return lab
+
+
+def did_of(origin: str, where: str) -> str:
+    """The lab whose heads have this origin.
+
+    Raises:
+        LabUnreadable: no lab's have.
+    """
+    did = f"did:key:{origin.removeprefix(ORIGIN_PREFIX)}"
+    try:
+        if lab_key(did).name == origin:
+            return did
+    except (IdentityError, BadNote):
+        pass
+    raise LabUnreadable(f"{where} is of {origin!r:.80}, which is no lab's ledger")
 
 
 def _entry(text: Any, position: int) -> bytes:

@@ -1,6 +1,6 @@
 """What the ledger alone still has of a run: versions that the lab lists no more, results long consumed.
 
-Each entry is verified as it is read; that they are all that there are takes `archipel ledger replay`.
+Each entry is verified as it is read; that they are all that there are takes `archipel ledger verify`.
 """
 
 import base64

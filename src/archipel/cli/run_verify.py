@@ -20,7 +20,7 @@ from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.cli.findings import Findings
-    from archipel.cli.ledger import Checked
+    from archipel.cli.ledger_checked import Checked
     from archipel.cli.recomputing import Asked
     from archipel.lab.run_story import RunStory
 
@@ -128,7 +128,7 @@ def _heard(
     name: str, url: str | None, home: Path | None, given: dict[str, Any]
 ) -> "tuple[RunStory, Asked, Checked]":
     """What the ledger says of the run, what is wanted, and under which head."""
-    from archipel.cli.ledger import read_ledger
+    from archipel.cli.ledger_checked import read_ledger
     from archipel.cli.recomputing import Asked
     from archipel.cli.secrets import given_secret
     from archipel.lab.run_story import RunStory

@@ -102,7 +102,7 @@ def inclusion_proof(index: int, size: int, node: NodeHashes) -> list[bytes]:
         else:
             siblings.append((start, middle))
             start = middle
-    return [_range_hash(first, last, node) for first, last in reversed(siblings)]
+    return [subtree_hash(first, last, node) for first, last in reversed(siblings)]
 
 
 def consistency_proof(old_size: int, new_size: int, node: NodeHashes) -> list[bytes]:
@@ -127,7 +127,7 @@ def consistency_proof(old_size: int, new_size: int, node: NodeHashes) -> list[by
             start = middle
     if start > 0:  # else the old tree is a complete subtree, and the verifier has its root
         ranges.append((start, end))
-    return [_range_hash(first, last, node) for first, last in reversed(ranges)]
+    return [subtree_hash(first, last, node) for first, last in reversed(ranges)]
 
 
 def verify_inclusion(
@@ -193,7 +193,7 @@ def _left_size(size: int) -> int:
     return 1 << ((size - 1).bit_length() - 1)
 
 
-def _range_hash(start: int, end: int, node: NodeHashes) -> bytes:
+def subtree_hash(start: int, end: int, node: NodeHashes) -> bytes:
     """Hash of the subtree over leaves [start, end); `start` is aligned as RFC 6962 splits do."""
     complete = []
     while start < end:

@@ -17,7 +17,8 @@ MAX_NOTE_SIGNATURES = 64
 MAX_KEY_NAME_CHARS = 256
 MAX_KEY_TEXT_CHARS = 512
 
-_ED25519 = b"\x01"
+ED25519, COSIGNATURE = b"\x01", b"\x04"
+"""Kinds of key: of a log, and of a witness, whose signatures carry a time (c2sp.org/tlog-cosignature)."""
 _KEY_ID_BYTES = 4
 _SIGNATURE_LINE_START = "— "
 
@@ -32,6 +33,7 @@ class NoteKey:
 
     name: str
     public_key: bytes
+    kind: bytes = ED25519
 
     def __post_init__(self) -> None:
         if not is_key_name(self.name):
@@ -45,12 +47,12 @@ class NoteKey:
     @property
     def key_id(self) -> bytes:
         """The first 4 bytes of SHA-256(name, newline, type, public key)."""
-        encoded = self.name.encode() + b"\n" + _ED25519 + self.public_key
+        encoded = self.name.encode() + b"\n" + self.kind + self.public_key
         return hashlib.sha256(encoded).digest()[:_KEY_ID_BYTES]
 
     def to_text(self) -> str:
         """The verifier key line: name, hexadecimal key id and base64 key, joined by `+`."""
-        encoded = base64.b64encode(_ED25519 + self.public_key).decode()
+        encoded = base64.b64encode(self.kind + self.public_key).decode()
         return f"{self.name}+{self.key_id.hex()}+{encoded}"
 
     @classmethod
@@ -58,16 +60,16 @@ class NoteKey:
         """Parse a verifier key line.
 
         Raises:
-            BadNote: anything but what `to_text` writes for an Ed25519 key.
+            BadNote: anything but what `to_text` writes.
         """
         parts = text.split("+", 2)  # base64 may contain further plus signs
         if len(text) > MAX_KEY_TEXT_CHARS or len(parts) != 3:
             raise BadNote("a verifier key reads name+keyid+base64")
         name, _key_id, encoded = parts
         data = _decode(encoded)
-        if data[:1] != _ED25519:
-            raise BadNote("not an Ed25519 verifier key (type 0x01)")
-        key = cls(name, data[1:])
+        if data[:1] not in (ED25519, COSIGNATURE):
+            raise BadNote("not an Ed25519 verifier key (type 0x01, or 0x04 of a witness)")
+        key = cls(name, data[1:], data[:1])
         if key.to_text() != text:
             raise BadNote(f"the key id in {text!r:.120} does not belong to this name and key")
         return key
@@ -83,8 +85,13 @@ def sign_note(text: str, name: str, identity: Identity) -> bytes:
     _check_characters(text)
     if not text.endswith("\n"):
         raise BadNote("a note's text ends in a newline")
-    encoded = base64.b64encode(key.key_id + identity.sign_bytes(text.encode())).decode()
-    return f"{text}\n{_SIGNATURE_LINE_START}{name} {encoded}\n".encode()
+    return f"{text}\n{signature_line(key, identity.sign_bytes(text.encode()))}".encode()
+
+
+def signature_line(key: NoteKey, signature: bytes) -> str:
+    """What a note ends with for each of its signers."""
+    encoded = base64.b64encode(key.key_id + signature).decode()
+    return f"{_SIGNATURE_LINE_START}{key.name} {encoded}\n"
 
 
 def open_note(note: bytes, key: NoteKey) -> str:
@@ -95,6 +102,21 @@ def open_note(note: bytes, key: NoteKey) -> str:
 
     Raises:
         BadNote: any of these fails.
+    """
+    text, signatures = signatures_by(note, key)
+    for signature in signatures:
+        try:
+            verify_bytes(key.public_key, text.encode(), signature)
+        except BadSignature as error:
+            raise BadNote(f"the signature by {key.name} does not hold: {error}") from None
+    return text
+
+
+def signatures_by(note: bytes, key: NoteKey) -> tuple[str, list[bytes]]:
+    """(text, what stands in the lines of `key`, unchecked), of a note that is well formed.
+
+    Raises:
+        BadNote: it is not, or there is no line of `key`.
     """
     if len(note) > MAX_NOTE_BYTES:
         raise BadNote(f"{len(note)} bytes; the limit is {MAX_NOTE_BYTES}")
@@ -117,12 +139,7 @@ def open_note(note: bytes, key: NoteKey) -> str:
     ]
     if not signatures:
         raise BadNote(f"no signature by {key.to_text()}")
-    for signature in signatures:
-        try:
-            verify_bytes(key.public_key, text.encode(), signature)
-        except BadSignature as error:
-            raise BadNote(f"the signature by {key.name} does not hold: {error}") from None
-    return text
+    return text, signatures
 
 
 def is_key_name(name: str) -> bool:

@@ -11,6 +11,8 @@ from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import LedgerCorrupt
 from archipel.ledger.tree_head import TreeHead
 
+ORIGIN_PREFIX = "archipel.lab/"
+"""Of a lab's tree heads; its key follows."""
 _BATCH = 1024
 """Leaves hashed together."""
 
@@ -21,7 +23,7 @@ def lab_key(did: str) -> NoteKey:
     Raises:
         BadDid: `did` names no Ed25519 key.
     """
-    return NoteKey(f"archipel.lab/{did.rsplit(':', 1)[-1]}", did_to_public_key(did))
+    return NoteKey(f"{ORIGIN_PREFIX}{did.rsplit(':', 1)[-1]}", did_to_public_key(did))
 
 
 def entries_under(head: TreeHead, entries: Iterable[bytes]) -> Iterator[bytes]:
