@@ -6,6 +6,7 @@ written down is what goes into and comes out of its arithmetic.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -108,10 +109,15 @@ class Question:
 class Trace:
     """What one party holds: a matrix (positions, width) for each step."""
 
+    config: DecoderConfig
     question: Question
-    steps: tuple[Step, ...]
     values: tuple[Row, ...]
     """Of a late step, only the rows from the last token of the prompt on."""
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Of the model."""
+        return steps_of(self.config)
 
     def row(self, leaf: int) -> bytes:
         """The row of leaf number `leaf`: position after position, step after step."""
@@ -141,7 +147,7 @@ def traced(config: DecoderConfig, state: Mapping[str, Tensor], question: Questio
     x = decoder.forward(torch.tensor(fed), numbers.rotations(len(fed)), attention.attend)
     logits = decoder.logits(x[first:])
     numbers.saw(_sampled(numbers, question, logits))
-    return Trace(question, steps_of(config), tuple(numbers.seen))
+    return Trace(config, question, tuple(numbers.seen))
 
 
 def _sampled(numbers: ExactArithmetic, question: Question, logits: Tensor) -> Tensor:

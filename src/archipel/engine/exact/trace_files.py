@@ -100,7 +100,7 @@ def read_trace(path: Path, config: DecoderConfig) -> Trace:
             values = [_rows(file, path, question, step, n) for n, step in enumerate(steps)]
     except SafetensorError as error:
         raise BadTrace(f"{path} cannot be read: {error}") from None
-    return Trace(question, steps, tuple(values))
+    return Trace(config, question, tuple(values))
 
 
 def _rows(file: Any, path: Path, question: Question, step: Step, number: int) -> np.ndarray:
