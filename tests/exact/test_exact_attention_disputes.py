@@ -110,6 +110,8 @@ def test_a_liar_at_every_step_inside_attention_of_every_layer_is_found_there(
                 told = verdict.place
                 assert (told.position, told.element) == (position, element)
                 assert (told.step, list(told.within)) == (f"layer {layer} mixed", names)
+                shown = verdict.transcript.evidence_bytes
+                assert shown in (2 * 9, 3 * 9, 9, 256 + 1, 1 + 4 * (judge.width(3) % 64))
 
 
 def test_far_into_a_text_it_costs_no_more_and_milliseconds() -> None:

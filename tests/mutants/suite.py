@@ -28,7 +28,7 @@ ROOMS = {
     "cli/exact_trace": ("cli/test_cli_exact_bisect.py",),
     "demo": ("demo",),
     "engine": ("engine", "exact"),
-    "engine/exact": ("exact", "work/test_exact_work.py"),
+    "engine/exact": ("exact", "work/test_exact_work.py", "cli/test_cli_exact_bisect.py"),
     "identity": ("test_identity.py",),
     "lab": ("lab", "market"),
     "ledger": ("ledger",),

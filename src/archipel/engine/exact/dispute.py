@@ -190,7 +190,7 @@ class _Dispute:
     def _opened(self, leaf: int) -> bytes:
         """A row on which both agree, as the first side shows it."""
         side, level = self._sides[0], level_of(leaf, self._agreed)
-        path, row = side.row(Ask("row", leaf, level), 4 * self._judge.width(leaf))
+        path, row = side.row(Ask("row", leaf, level), level, 4 * self._judge.width(leaf))
         self._hold(side, leaf, level, climbed(leaf, row_tree(row).root, path))
         return row
 
@@ -199,14 +199,14 @@ class _Dispute:
         side, level = self._sides[0], level_of(read.leaf, self._agreed)
         width = self._judge.width(read.leaf)
         chunk, within = divmod(read.element, CHUNK)
-        up = depth_of(_chunks(width)) * DIGEST_BYTES
-        ask = Ask("row chunk", read.leaf, level, chunk)
-        path, rest = side.row(ask, up + 4 * _length(width, chunk))
-        self._transcript.digest_bytes += up
-        self._transcript.evidence_bytes -= up
-        row = climbed(chunk, chunk_hash(rest[up:]), rest[:up])
-        self._hold(side, read.leaf, level, climbed(read.leaf, row, path))
-        return np.float64(row_of(rest[up:])[within])
+        up = level + depth_of(_chunks(width))
+        path, data = side.row(
+            Ask("row chunk", read.leaf, level, chunk), up, 4 * _length(width, chunk)
+        )
+        above, within_row = path[: level * DIGEST_BYTES], path[level * DIGEST_BYTES :]
+        row = climbed(chunk, chunk_hash(data), within_row)
+        self._hold(side, read.leaf, level, climbed(read.leaf, row, above))
+        return np.float64(row_of(data)[within])
 
     def _hold(self, side: Side, leaf: int, level: int, digest: bytes) -> None:
         if digest != self._agreed[level, leaf >> level]:

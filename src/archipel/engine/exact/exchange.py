@@ -94,9 +94,9 @@ class Side:
         self.transcript.other_bytes += TURN_BYTES
         return climbed(num - 1, chunk_hash(claim), path)
 
-    def row(self, ask: Ask, width: int) -> tuple[bytes, bytes]:
-        """A path of `ask.level` digests, and `width` bytes, not yet checked."""
-        path = ask.level * DIGEST_BYTES
+    def row(self, ask: Ask, digests: int, width: int) -> tuple[bytes, bytes]:
+        """A path of so many digests, and `width` bytes, not yet checked."""
+        path = digests * DIGEST_BYTES
         answer = self.ask(ask, path + width)
         self.transcript.digest_bytes += path
         self.transcript.evidence_bytes += width + TURN_BYTES
@@ -105,7 +105,7 @@ class Side:
     def number(self, ask: Ask, agreed: Agreed) -> bytes:
         """A number of a working, on which both agree."""
         level = level_of(ask.index, agreed)
-        path, data = self.row(replace(ask, level=level), NUMBER_BYTES)
+        path, data = self.row(replace(ask, level=level), level, NUMBER_BYTES)
         if climbed(ask.index, chunk_hash(data), path) != agreed[level, ask.index >> level]:
             raise Lost(self.name, "showed a number that it did not commit to")
         return data

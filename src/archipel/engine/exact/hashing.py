@@ -91,9 +91,9 @@ def row_of(data: bytes) -> Row:
     return np.frombuffer(data, "<f4").astype(np.float32)
 
 
-def number_bytes(number: np.float64) -> bytes:
-    """As a row's, in f64."""
-    return _plain(np.array([number], np.float64)).astype("<f8").tobytes()
+def number_bytes(numbers: np.float64 | NDArray[np.float64]) -> bytes:
+    """As a row's, in f64: of one number, or of many."""
+    return _plain(np.array(numbers, np.float64, ndmin=1)).astype("<f8").tobytes()
 
 
 def number_of(data: bytes) -> np.float64:

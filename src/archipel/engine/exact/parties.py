@@ -121,7 +121,7 @@ class TraceParty:
         if (leaf, within) not in self._workings:
             if len(self._workings) >= MAX_WORKINGS:
                 self._workings.clear()
-            numbers = b"".join(map(number_bytes, self._numbers(leaf, within)))
+            numbers = number_bytes(self._numbers(leaf, within))
             starts = range(0, len(numbers), NUMBER_BYTES)
             leaves = [chunk_hash(numbers[at : at + NUMBER_BYTES]) for at in starts]
             self._workings[leaf, within] = numbers, Tree(leaves)

@@ -5,7 +5,7 @@ written down is what goes into and comes out of its arithmetic.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -48,11 +48,12 @@ class Question:
     rollout: int
     temperature: float
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Names it."""
-        fields = asdict(self) | {"seed": str(self.seed), "temperature": self.temperature.hex()}
-        return sha256_digest(canonical_json(_listed(fields)))
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told |= {"seed": str(self.seed), "temperature": self.temperature.hex()}
+        return sha256_digest(canonical_json(_listed(told)))
 
     @property
     def fed(self) -> tuple[int, ...]:
@@ -252,5 +253,5 @@ def attended(numbers: ExactArithmetic, q: Tensor, held: list[Tensor], bias: Tens
     return numbers.attend(query, planes, bias[: key.shape[1]]).reshape(1, -1)
 
 
-def _listed(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+def _listed(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in told.items()}
