@@ -46,7 +46,7 @@ def command(model: Path, mine: Path, theirs: Path, transcript: Path | None, as_j
     from archipel.engine.exact.parties import TraceParty
     from archipel.engine.exact.trace_files import read_trace
 
-    with mending(ValueError):
+    with mending(ValueError, OSError):
         version = read_version(model)
         parties = [TraceParty(read_trace(path, version.config)) for path in (mine, theirs)]
         judge = Judge(version.config, version.state, version.manifest, parties[0].question)
