@@ -45,7 +45,7 @@ def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor
     Sums of integers: in blocks or not, they are the same.
     """
     num_rows, vocab_size = logits_BV.shape
-    smallest_B1, largest_B1 = torch.aminmax(logits_BV, dim=-1, keepdim=True)
+    smallest_B1, largest_B1 = (each(-1, keepdim=True) for each in (logits_BV.amin, logits_BV.amax))
     # One of minus infinity, or infinitely far below, would only lose its chance: it spoils its row (1.3).
     largest_B1 = largest_B1 + (smallest_B1 - largest_B1).mul_(0)
     size = -(-vocab_size // _BLOCK) * _BLOCK
