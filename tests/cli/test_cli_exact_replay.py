@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -172,6 +173,34 @@ def test_what_is_not_kept_is_counted_and_is_not_equal(made: ExactRun, replay) ->
     assert code == 1
     assert "1 results recomputed: the weights of version 2 are not to be had" in out
     assert "not everything" in err
+
+
+@pytest.mark.parametrize("what", ["other bytes", "shorter", "no end", "a pipe", "a folder"])
+def test_a_blob_that_is_another_thing_than_its_name_says_is_one_fault_and_no_wait(
+    made: ExactRun, replay, what: str
+) -> None:
+    answered = made.statements[f"{NAME}.4"][1]
+    assert isinstance(answered, WorkAnswered)
+    name = answered.answer.result.digest.removeprefix("sha256:")
+    path = made.folder / "blobs" / name[:2] / name[2:]
+    data = path.read_bytes()
+    path.unlink()
+    match what:
+        case "no end":
+            path.symlink_to("/dev/zero")
+        case "a pipe":
+            os.mkfifo(path)
+        case "a folder":
+            path.mkdir()
+        case _:
+            path.write_bytes(data[:-1] if what == "shorter" else bytes(1) + data[1:])
+    try:
+        code, out, err = replay(made, f"{NAME}.4")
+    finally:
+        path.rmdir() if what == "a folder" else path.unlink()
+        path.write_bytes(data)
+    assert (code, err.count("\n")) == (1, 1)
+    assert ("not checked" if what == "a folder" else "other bytes than its name") in out
 
 
 def verified(story: RunStory, folder: Path, replay: int) -> Findings:

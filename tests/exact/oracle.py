@@ -204,8 +204,8 @@ def attention(
     """6.2 to 6.5: one query (D), keys and values (J, D) -> the integers `g` (J) and the results (D)."""
     (q, s_q), (k, s_k), (v, s_v) = query, keys, values
     t = score_scale(len(q))
-    a = finite((q * k).sum(-1).astype(f32) * (s_q * t) * s_k)
-    b = finite(a - a.max())
+    a = (q * k).sum(-1).astype(f32) * (s_q * t) * s_k
+    b = a - finite(a.max())  # of minus infinity: past the limit (6.3)
     e = tables().E[rne(np.minimum(b * f32(-4096), f32(65536)))]
     w_j = finite(e.astype(f32) * s_v)
     w, M = w_j.max(), f32(variant.M)

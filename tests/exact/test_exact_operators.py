@@ -27,7 +27,7 @@ MOVES = {
 }  # fmt: skip
 """Numbers go elsewhere, or become another type by one rounding."""
 CHOICES = {
-    "aten.__and__", "aten.__rshift__", "aten.abs", "aten.all", "aten.amax", "aten.argmax", "aten.clamp_",
+    "aten.__and__", "aten.__rshift__", "aten.abs", "aten.all", "aten.amax", "aten.amin", "aten.argmax", "aten.clamp_",
     "aten.clamp_min_", "aten.equal", "aten.fmax", "aten.fmin", "aten.is_nonzero", "aten.isfinite", "aten.max",
     "aten.nan_to_num_", "aten.neg", "aten.searchsorted",
 }  # fmt: skip

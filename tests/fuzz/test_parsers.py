@@ -25,6 +25,10 @@ OWN = {
     ): "of the parent; whatever is raised is its answer",
     ("training/environments/programs.py", "judge"): "of the trusted parent",
     ("engine/exact/hashing.py", "row_of"): "of bytes whose length and digest were compared before",
+    (
+        "engine/exact/hashing.py",
+        "number_of",
+    ): "of bytes whose length and digest were compared before",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
     ("planning/tables.py", "_packaged"): "tables of the package",

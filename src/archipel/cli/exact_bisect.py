@@ -46,7 +46,7 @@ def command(model: Path, mine: Path, theirs: Path, transcript: Path | None, as_j
     from archipel.engine.exact.parties import TraceParty
     from archipel.engine.exact.trace_files import read_trace
 
-    with mending(ValueError):
+    with mending(ValueError, OSError):
         version = read_version(model)
         parties = [TraceParty(read_trace(path, version.config)) for path in (mine, theirs)]
         judge = Judge(version.config, version.state, version.manifest, parties[0].question)
@@ -58,7 +58,7 @@ def command(model: Path, mine: Path, theirs: Path, transcript: Path | None, as_j
     facts = _facts(verdict, took_ms)
     if transcript is not None:
         asks = [
-            [whom, ask.what, ask.leaf, ask.level, ask.index]
+            [whom, ask.what, ask.leaf, ask.level, ask.index, *ask.within]
             for whom, ask in verdict.transcript.asks
         ]
         with mending(OSError):
@@ -76,6 +76,8 @@ def _facts(verdict: "Verdict", took_ms: float) -> dict[str, Any]:
         "position": None if place is None else place.position,
         "step": None if place is None else place.step,
         "number": None if place is None else place.element,
+        "within": [] if place is None else list(place.within),
+        "place": None if place is None else str(place),
         "questions": len(told.asks),
         "digest_bytes": told.digest_bytes,
         "other_bytes": told.other_bytes,
@@ -86,8 +88,8 @@ def _facts(verdict: "Verdict", took_ms: float) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [WORDS[facts["right"]]]
-    if facts["step"] is not None:
-        lines.append(f"position {facts['position']}, {facts['step']}, number {facts['number']}")
+    if facts["place"] is not None:
+        lines.append(facts["place"])
         lines.append(facts["reason"])
     lines.append(
         f"{facts['questions']} questions: {facts['digest_bytes']} bytes of digests, "

@@ -68,7 +68,7 @@ def command(model: Path, question: Path, out: Path, as_json: bool) -> None:
     from archipel.engine.exact.trace import BadQuestion, traced
     from archipel.engine.exact.trace_files import read_question, write_trace
 
-    with mending(BadQuestion, ValueError):
+    with mending(BadQuestion, ValueError, OSError):
         asked = read_question(question)
         version = read_version(model)
         if asked.weights != version.manifest.state:

@@ -1,5 +1,6 @@
 """Where `run verify` reads blobs from: a lab that runs, or a copy of a lab's home, which stays as it is."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,8 @@ class FolderBlobs:
         """See `Blobs.read`."""
         name = hexadecimal(blob.digest)
         try:
-            with (self._root / name[:2] / name[2:]).open("rb") as file:
+            # A pipe in its place would be waited for: it is opened without, and is empty.
+            with open(self._root / name[:2] / name[2:], "rb", opener=_at_once) as file:
                 data = file.read(blob.size + 1)
         except OSError as error:
             raise NotKept(
@@ -117,6 +119,10 @@ def blobs_of(url: str | None, root: Path, kept: Path, max_gb: float) -> Iterator
         store = BlobStore(kept / "blobs", quota_bytes=int(max_gb * GIB))
     with LabBlobs(url, store) as lab:
         yield lab
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _whole(data: bytes, blob: BlobRef) -> bytes:

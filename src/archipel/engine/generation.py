@@ -148,6 +148,8 @@ class Generation:
         lowest, highest = int(position[living].min()), int(position[living].max())
         # Dead rows follow along: what they compute is dropped, what they write is masked.
         position[~live] = highest
+        # Not their own last token: it was never fed, and what it leads to may be no number.
+        self._slots.last_token[:rows][~live] = self._slots.last_token[living[0]]
         tokens = torch.from_numpy(self._slots.last_token[:rows]).to(machinery.device)
         positions = torch.from_numpy(position).to(machinery.device)
         logits = decode(machinery, tokens, positions, highest if lowest == highest else None)

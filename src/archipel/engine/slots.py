@@ -62,8 +62,8 @@ class Slots:
         temperature = each([r.temperature for r in requests], np.float32)
         self._greedy[slots] = temperature == 0.0
         self._temperature[slots] = np.where(temperature == 0.0, 1.0, temperature)
-        self._all_plain &= all(request.temperature in (0.0, 1.0) for request in requests)
-        self._any_greedy |= any(request.temperature == 0.0 for request in requests)
+        self._all_plain &= bool(np.isin(temperature, (0.0, 1.0)).all())
+        self._any_greedy |= bool((temperature == 0.0).any())
         self._count[slots], self.live[slots], self._stops[slots] = 0, True, -1
         for request, admission in admissions:
             if request.stop_tokens:

@@ -1,5 +1,6 @@
 """The exact contract as an arithmetic of the engine."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -45,7 +46,7 @@ class ExactArithmetic:
             Plane(size, True, held), Plane(1, False, scale),
         )  # fmt: skip
         self._epsilon = torch.tensor(config.norm_epsilon, dtype=torch.float64, device=device)
-        self._scale = torch.tensor(size**-0.5, dtype=torch.float64, device=device).float()
+        self._scale = torch.tensor(1 / math.sqrt(size), dtype=torch.float64, device=device).float()
 
     def min_rows(self) -> int:
         """See `Arithmetic`."""

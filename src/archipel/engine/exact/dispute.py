@@ -1,51 +1,44 @@
 """Two parties who computed one rollout differently: where, and who is right. docs/reference/exact-disputes.md.
 
 1 the halves of the tree over all rows, down to the first row in which they differ  2 the halves of that
-row, down to one chunk  3 the chunk: one number  4 the rows that it is computed from, on which both agree
-5 the judge computes that number again. Law: pure; whoever refuses, or shows what it did not commit to,
+row, down to one chunk  3 the chunk: one number  4 a number of attention: both work it out, and the halves of
+their workings lead to one small step of it; a sum of products once more  5 what that is computed from, on which
+both agree  6 the judge computes it again. Law: pure; whoever refuses, or shows what it did not commit to,
 has lost at once. Shown is who is wrong in that number; not that the other is right in what comes after.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from archipel.engine.exact.exchange import (
+    NAMES,
+    Agreed,
+    Digests,
+    Lost,
+    Outcome,
+    Side,
+    Transcript,
+    first_difference,
+    level_of,
+)
 from archipel.engine.exact.hashing import (
     CHUNK,
     DIGEST_BYTES,
     EMPTY,
+    NUMBER_BYTES,
     chunk_hash,
     climbed,
     depth_of,
-    is_node,
-    row_bytes,
+    number_bytes,
+    number_of,
     row_of,
     row_tree,
 )
 from archipel.engine.exact.judge import Judge
 from archipel.engine.exact.parties import Ask, Party
 from archipel.engine.exact.trace import BadQuestion
-
-Outcome = Literal["equal", "mine", "theirs", "neither"]
-NAMES: tuple[Outcome, Outcome] = ("mine", "theirs")
-TURN_BYTES = 1
-"""Of an ask in the search as it travels: left or right of where the one before led."""
-PLACE_BYTES = 8
-"""Of an ask for a row: which one."""
-
-
-@dataclass
-class Transcript:
-    """What was exchanged."""
-
-    asks: list[tuple[str, Ask]] = field(default_factory=list)
-    """Whom, and what, in order."""
-    digest_bytes: int = 0
-    other_bytes: int = 0
-    """In the search: asks, and numbers that were shown."""
-    evidence_bytes: int = 0
-    """Rows for the judge, beyond digests."""
+from archipel.engine.exact.workings import Read, Working
 
 
 @dataclass(frozen=True)
@@ -55,9 +48,12 @@ class Place:
     position: int
     step: str
     element: int
+    within: tuple[str, ...] = ()
+    """Which number of its working; then, of that one's."""
 
     def __str__(self) -> str:
-        return f"position {self.position}, {self.step}, number {self.element}"
+        parts = (f"position {self.position}", self.step, f"number {self.element}", *self.within)
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -69,53 +65,6 @@ class Verdict:
     reason: str
     place: Place | None
     transcript: Transcript
-
-
-class _Lost(Exception):
-    """One side did not show what it committed to."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"{name} {reason}")
-        self.right: Outcome = "theirs" if name == "mine" else "mine"
-
-
-@dataclass
-class _Side:
-    name: str
-    party: Party
-    transcript: Transcript
-
-    def ask(self, ask: Ask, length: int) -> bytes:
-        """An answer of exactly `length` bytes."""
-        self.transcript.asks.append((self.name, ask))
-        answer = self.party.answer(ask)
-        if answer is None:
-            raise _Lost(self.name, f"did not answer ({ask.what})")
-        if not isinstance(answer, bytes) or len(answer) != length:
-            raise _Lost(self.name, f"gave no {length} bytes ({ask.what})")
-        return answer
-
-    def halves(self, ask: Ask, digest: bytes) -> tuple[bytes, bytes]:
-        """The children of a node that this side stands by."""
-        answer = self.ask(ask, 2 * DIGEST_BYTES)
-        self.transcript.digest_bytes += len(answer)
-        self.transcript.other_bytes += TURN_BYTES
-        if not is_node(digest, answer):
-            raise _Lost(self.name, f"showed halves that it did not commit to ({ask.what})")
-        return answer[:DIGEST_BYTES], answer[DIGEST_BYTES:]
-
-    def chunk(self, ask: Ask, digest: bytes, length: int) -> bytes:
-        """The numbers of a chunk that this side stands by."""
-        answer = self.ask(ask, length)
-        self.transcript.other_bytes += len(answer) + TURN_BYTES
-        if chunk_hash(answer) != digest:
-            raise _Lost(self.name, "showed numbers that it did not commit to")
-        return answer
-
-
-Digests = tuple[bytes, bytes]
-Agreed = dict[tuple[int, int], bytes]
-"""(level, index) of a node of the tree over all rows -> its digest, which is the same for both."""
 
 
 def settle(mine: Party, theirs: Party, judge: Judge) -> Verdict:
@@ -134,93 +83,148 @@ def settle(mine: Party, theirs: Party, judge: Judge) -> Verdict:
     transcript.digest_bytes += 2 * DIGEST_BYTES
     if mine.root == theirs.root:
         return Verdict("equal", "both committed to the same numbers", None, transcript)
-    sides = (_Side("mine", mine, transcript), _Side("theirs", theirs, transcript))
+    sides = (Side("mine", mine, transcript), Side("theirs", theirs, transcript))
     return _Dispute(sides, judge, transcript).settle()
 
 
+Claims = tuple[bytes, bytes]
+"""What each says of one number."""
+
+
 class _Dispute:
-    def __init__(self, sides: tuple[_Side, _Side], judge: Judge, transcript: Transcript) -> None:
+    def __init__(self, sides: tuple[Side, Side], judge: Judge, transcript: Transcript) -> None:
         self._sides, self._judge, self._transcript = sides, judge, transcript
         self._place: Place | None = None
+        self._agreed: Agreed = {}
+        """Of the tree over all rows."""
 
     def settle(self) -> Verdict:
         """All steps; numbers as above."""
         try:
-            # 1
-            agreed: Agreed = {}
-            depth = depth_of(self._judge.num_leaves)
-            roots = (self._sides[0].party.root, self._sides[1].party.root)
-            leaf, digests = self._first_difference(depth, roots, Ask("children"), agreed)
-            self._none_beyond(leaf < self._judge.num_leaves, digests)
-            position, step = self._judge.at(leaf)
-            self._place = Place(position, str(step), 0)
-            # 2
-            width = self._judge.width(leaf)
-            chunks = max(1, -(-width // CHUNK))
-            ask = Ask("row children", leaf)
-            chunk, digests = self._first_difference(depth_of(chunks), digests, ask, {})
-            self._none_beyond(chunk < chunks, digests)
-            # 3
-            length = 4 * min(CHUNK, width - chunk * CHUNK)
-            claims = [
-                row_of(side.chunk(Ask("chunk", leaf, 0, chunk), digest, length)).view(np.uint32)
-                for side, digest in zip(self._sides, digests, strict=True)
-            ]
-            within = int((claims[0] != claims[1]).argmax())
-            element = chunk * CHUNK + within
-            self._place = Place(position, str(step), element)
+            # 1, 2, 3
+            leaf, digests = self._row()
+            element, claims = self._number(leaf, digests)
             # 4
-            rows = [row_of(self._opened(need, agreed)) for need in self._judge.needs(leaf)]
-        except _Lost as lost:
+            working = self._judge.working(leaf, element)
+            if working is not None:
+                right, claims = self._worked_out(working, leaf, claims, (element,))
+            else:
+                # 5, 6
+                rows = [row_of(self._opened(need)) for need in self._judge.needs(leaf)]
+                right = number_bytes(np.float64(self._judge.value(leaf, element, rows)))
+        except Lost as lost:
             return Verdict(lost.right, str(lost), self._place, self._transcript)
-        # 5
-        right = row_bytes(np.array([self._judge.value(leaf, element, rows)]))
-        told = [claim[within : within + 1].astype("<u4").tobytes() for claim in claims]
-        return self._decided(right, told)
+        return self._decided(right, claims)
 
-    def _first_difference(
-        self, depth: int, digests: Digests, ask: Ask, agreed: Agreed
-    ) -> tuple[int, Digests]:
-        """The first leaf below a node on which the sides differ, and its two digests."""
-        index = 0
-        for level in range(depth, 0, -1):
-            here = Ask(ask.what, ask.leaf, level, index)
-            mine, theirs = (
-                side.halves(here, digest) for side, digest in zip(self._sides, digests, strict=True)
-            )
-            index *= 2
-            if mine[0] != theirs[0]:
-                digests = (mine[0], theirs[0])
-                continue
-            agreed[level - 1, index] = mine[0]
-            index += 1
-            digests = (mine[1], theirs[1])
-        return index, digests
+    def _row(self) -> tuple[int, Digests]:
+        """The first row in which they differ, and its digests."""
+        judge, roots = self._judge, (self._sides[0].party.root, self._sides[1].party.root)
+        depth = depth_of(judge.num_leaves)
+        leaf, digests = first_difference(self._sides, depth, roots, Ask("children"), self._agreed)
+        self._none_beyond(leaf < judge.num_leaves, digests)
+        position, step = judge.at(leaf)
+        self._place = Place(position, str(step), 0)
+        return leaf, digests
+
+    def _number(self, leaf: int, digests: Digests) -> tuple[int, Claims]:
+        """The first number in which they differ within a row, and what each says of it."""
+        width = self._judge.width(leaf)
+        chunks = _chunks(width)
+        ask = Ask("row children", leaf)
+        chunk, digests = first_difference(self._sides, depth_of(chunks), digests, ask, {})
+        self._none_beyond(chunk < chunks, digests)
+        length = 4 * _length(width, chunk)
+        told = [
+            row_of(side.chunk(Ask("chunk", leaf, 0, chunk), digest, length))
+            for side, digest in zip(self._sides, digests, strict=True)
+        ]
+        within = int((told[0].view(np.uint32) != told[1].view(np.uint32)).argmax())
+        element = chunk * CHUNK + within
+        position, step = self._judge.at(leaf)
+        self._place = Place(position, str(step), element)
+        mine, theirs = (number_bytes(np.float64(each[within])) for each in told)
+        return element, (mine, theirs)
+
+    def _worked_out(
+        self, working: Working, leaf: int, claims: Claims, within: tuple[int, ...]
+    ) -> tuple[bytes, Claims]:
+        """The first number in which their workings differ: what is right, and what each says."""
+        mine, theirs = (
+            side.working(Ask("working", leaf, within=within), claim, working.num)
+            for side, claim in zip(self._sides, claims, strict=True)
+        )
+        agreed: Agreed = {}
+        ask = Ask("working children", leaf, within=within)
+        depth = depth_of(working.num)
+        index, digests = first_difference(self._sides, depth, (mine, theirs), ask, agreed)
+        self._place = self._within(working.name(index))
+        ask = Ask("number", leaf, 0, index, within)
+        mine, theirs = (
+            side.chunk(ask, digest, NUMBER_BYTES)
+            for side, digest in zip(self._sides, digests, strict=True)
+        )
+        deeper = working.deeper(index)
+        if deeper is not None:
+            return self._worked_out(deeper, leaf, (mine, theirs), (*within, index))
+        # 5, 6
+        source = working.source(index)
+        if isinstance(source, Read):
+            return number_bytes(self._read(source)), (mine, theirs)
+        ask = Ask("agreed number", leaf, within=within)
+        needed = [
+            number_of(self._sides[0].number(replace(ask, index=need), agreed)) for need in source
+        ]
+        return number_bytes(working.value(index, needed)), (mine, theirs)
+
+    def _within(self, name: str) -> Place | None:
+        place = self._place
+        return None if place is None else replace(place, within=(*place.within, name))
 
     def _none_beyond(self, exists: bool, digests: Digests) -> None:
         """Where nothing was to be committed to, whoever did has lost."""
         if not exists:
             for side, digest in zip(self._sides, digests, strict=True):
                 if digest != EMPTY:
-                    raise _Lost(side.name, "committed to more than there is")
+                    raise Lost(side.name, "committed to more than there is")
 
-    def _opened(self, leaf: int, agreed: Agreed) -> bytes:
+    def _opened(self, leaf: int) -> bytes:
         """A row on which both agree, as the first side shows it."""
-        side = self._sides[0]
-        level = next(level for level in range(64) if (level, leaf >> level) in agreed)
-        width, path = 4 * self._judge.width(leaf), level * DIGEST_BYTES
-        answer = side.ask(Ask("row", leaf, level), path + width)
-        self._transcript.digest_bytes += path
-        self._transcript.evidence_bytes += width + PLACE_BYTES
-        row = answer[path:]
-        if climbed(leaf, row_tree(row).root, answer[:path]) != agreed[level, leaf >> level]:
-            raise _Lost(side.name, "showed a row that it did not commit to")
+        side, level = self._sides[0], level_of(leaf, self._agreed)
+        path, row = side.row(Ask("row", leaf, level), level, 4 * self._judge.width(leaf))
+        self._hold(side, leaf, level, climbed(leaf, row_tree(row).root, path))
         return row
 
-    def _decided(self, right: bytes, told: list[bytes]) -> Verdict:
-        values = [float(row_of(each)[0]) for each in (*told, right)]
-        reason = f"mine {values[0]!r}, theirs {values[1]!r}, right {values[2]!r}"
-        for name, claim in zip(NAMES, told, strict=True):
+    def _read(self, read: Read) -> np.float64:
+        """A number of a row on which both agree: the first side shows the chunk that it stands in."""
+        side, level = self._sides[0], level_of(read.leaf, self._agreed)
+        width = self._judge.width(read.leaf)
+        chunk, within = divmod(read.element, CHUNK)
+        up = level + depth_of(_chunks(width))
+        path, data = side.row(
+            Ask("row chunk", read.leaf, level, chunk), up, 4 * _length(width, chunk)
+        )
+        above, within_row = path[: level * DIGEST_BYTES], path[level * DIGEST_BYTES :]
+        row = climbed(chunk, chunk_hash(data), within_row)
+        self._hold(side, read.leaf, level, climbed(read.leaf, row, above))
+        return np.float64(row_of(data)[within])
+
+    def _hold(self, side: Side, leaf: int, level: int, digest: bytes) -> None:
+        if digest != self._agreed[level, leaf >> level]:
+            raise Lost(side.name, "showed a row that it did not commit to")
+
+    def _decided(self, right: bytes, claims: Claims) -> Verdict:
+        mine, theirs, own = (float(number_of(each)) for each in (*claims, right))
+        reason = f"mine {mine!r}, theirs {theirs!r}, right {own!r}"
+        for name, claim in zip(NAMES, claims, strict=True):
             if claim == right:
                 return Verdict(name, reason, self._place, self._transcript)
         return Verdict("neither", reason, self._place, self._transcript)
+
+
+def _chunks(width: int) -> int:
+    return max(1, -(-width // CHUNK))
+
+
+def _length(width: int, chunk: int) -> int:
+    """Numbers in a chunk."""
+    return min(CHUNK, width - chunk * CHUNK)

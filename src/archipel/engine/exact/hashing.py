@@ -1,4 +1,4 @@
-"""Commitments to rows of numbers: a tree over chunks of each row, and a tree over all rows.
+"""Commitments to rows of numbers: a tree over chunks of each row, and a tree over all rows; and to single numbers.
 
 Law: the shape of a tree is public and fixed by how many leaves it has, so a path means one place.
 """
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 CHUNK = 64
 """Numbers in a leaf of a row's tree: 256 bytes."""
 DIGEST_BYTES = 32
+NUMBER_BYTES = 8
+"""Of a number of a working."""
 EMPTY = bytes(DIGEST_BYTES)
 """Stands where there is no leaf, up to a power of two."""
 
@@ -80,13 +82,34 @@ def climbed(leaf: int, digest: bytes, path: bytes) -> bytes:
 
 
 def row_bytes(row: Row) -> bytes:
-    """Little-endian f32; a zero has no sign, since the contract gives it none."""
-    return (row + np.float32(0)).astype("<f4").tobytes()
+    """Little-endian f32; the contract knows no sign of a zero, and one number that is none."""
+    return _plain(row).astype("<f4").tobytes()
 
 
 def row_of(data: bytes) -> Row:
     """Back."""
     return np.frombuffer(data, "<f4").astype(np.float32)
+
+
+def number_bytes(numbers: np.float64 | NDArray[np.float64]) -> bytes:
+    """As a row's, in f64: of one number, or of many."""
+    return _plain(np.array(numbers, np.float64, ndmin=1)).astype("<f8").tobytes()
+
+
+def number_of(data: bytes) -> np.float64:
+    """Back."""
+    return np.float64(np.frombuffer(data, "<f8")[0])
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether a row's bytes are those that its numbers have."""
+    return row_bytes(row_of(data)) == data
+
+
+def _plain(numbers: NDArray) -> NDArray:
+    numbers = numbers + numbers.dtype.type(0)
+    numbers[np.isnan(numbers)] = np.nan
+    return numbers
 
 
 def chunk_hash(data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """One step of a disputed rollout, computed once more from what both parties agree on.
 
-Products and attention are computed in int64 from the text of the contract, with NumPy alone; what stands
-between them is the engine's own, on one row. Law: every weight that is used has the digest that the
+Products are computed in int64 from the text of the contract, with NumPy alone, and so are the small steps that
+attention is taken apart into (`workings`); what stands between them is the engine's own, on one row. Law: every weight that is used has the digest that the
 version's manifest gives it.
 """
 
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archipel.engine.exact.arithmetic import ExactArithmetic
+from archipel.engine.exact.attention_working import working_of
 from archipel.engine.exact.hashing import Row
 from archipel.engine.exact.projection import sigmoid_linear
 from archipel.engine.exact.rows import SMALLEST, Rows, rows_of
 from archipel.engine.exact.steps import Step, steps_of
-from archipel.engine.exact.tables import STEPS_PER_UNIT, tables
 from archipel.engine.exact.trace import BadQuestion, Question, seen_rows
 from archipel.engine.exact.variants import BASE, DIGIT
+from archipel.engine.exact.workings import Working
 from archipel.engine.fused import qk_norm_of, queries_keys_values
 from archipel.model.config import DecoderConfig
 from archipel.model.manifest import CorruptWeights, Manifest, weight_bytes
@@ -59,6 +60,11 @@ class Judge:
         """Rows that a party commits to."""
         return len(self.question.fed) * len(self.steps)
 
+    @property
+    def num_layers(self) -> int:
+        """Of the model."""
+        return self._config.num_layers
+
     def width(self, leaf: int) -> int:
         """Numbers in a row."""
         position, step = self.at(leaf)
@@ -70,16 +76,17 @@ class Judge:
         return position, self.steps[number]
 
     def needs(self, leaf: int) -> list[int]:
-        """The rows that this one is computed from; all of them stand before it."""
+        """The rows that this one is computed from in one step; all of them stand before it."""
         position, step = self.at(leaf)
-        count = len(self.steps)
-        if step.kind == "mixed":
-            return [p * count + step.inputs[0] for p in range(position + 1)]
-        return [position * count + number for number in step.inputs]
+        return [position * len(self.steps) + number for number in step.inputs]
+
+    def working(self, leaf: int, element: int) -> Working | None:
+        """How a number is worked out that takes more than a row or two; None for all others."""
+        return working_of(self._config, self._numbers.variant, self.steps, leaf, element)
 
     @torch.inference_mode()
     def value(self, leaf: int, element: int, rows: Sequence[Row]) -> np.float32:
-        """One number of row `leaf`, from the rows that it `needs`, in that order.
+        """One number of row `leaf` that has no working, from the rows that it `needs`, in that order.
 
         Raises:
             CorruptWeights: a weight here is not that of the version.
@@ -88,8 +95,6 @@ class Judge:
         with np.errstate(all="ignore"):  # both may agree on numbers that lead to none
             if step.kind == "product":
                 return self._product(step, element, rows[0])
-            if step.kind == "mixed":
-                return self._mixed(element, rows)
         tensors = [torch.from_numpy(row.copy())[None] for row in rows]
         return f32(self._row(position, step, tensors)[0, element].item())
 
@@ -176,26 +181,6 @@ class Judge:
             element -= heads * size
         raise IndexError("no such output")
 
-    def _mixed(self, element: int, rows: Sequence[Row]) -> np.float32:
-        """Clause 6 for one of the results of one head."""
-        config, variant = self._config, self._numbers.variant
-        head, place = divmod(element, config.head_dim)
-        kept = head // (config.num_heads // config.num_kv_heads)
-        seen = [_Seen(row, config) for row in rows]
-        q, s_q = seen[-1].head(0, head)
-        k, s_k = _stacked([each.head(1, kept) for each in seen])
-        v, s_v = _stacked([each.head(2, kept) for each in seen])
-        t = f32(config.head_dim**-0.5)
-        a = (k @ q).astype(f32) * (s_q * t) * s_k
-        end = f32(len(tables().exp) - 1)
-        places = np.fmin((a - a.max()) * f32(-STEPS_PER_UNIT), end)
-        e = tables().exp[np.rint(places).astype(np.int64)].astype(np.int64)
-        w = e.astype(f32) * s_v
-        top = f32(variant.attention_weight_top)
-        g = np.rint(w * (top / w.max())).astype(np.int64)
-        mixed = f32(np.dot(g, v[:, place]))
-        return f32(mixed * (w.max() / (f32(e.sum()) * top)))
-
     def _tensor(self, name: str) -> Tensor:
         """As it stands in the version."""
         entry, held = self._entries.get(name), self._state.get(name)
@@ -208,27 +193,6 @@ class Judge:
                 f"{name} is not that of the version: its manifest says {entry.digest}"
             )
         return held
-
-
-class _Seen:
-    """A row of step `seen`, taken apart."""
-
-    def __init__(self, row: Row, config: DecoderConfig) -> None:
-        size, self._parts, at = config.head_dim, [], 0
-        for heads in (config.num_heads, config.num_kv_heads, config.num_kv_heads):
-            q = row[at : at + heads * size].astype(np.int64).reshape(heads, size)
-            at += heads * size
-            self._parts.append((q, row[at : at + heads]))
-            at += heads
-
-    def head(self, part: int, head: int) -> tuple[Integers, np.float32]:
-        """Integers and scale of queries (0), keys (1) or values (2)."""
-        q, scale = self._parts[part]
-        return q[head], scale[head]
-
-
-def _stacked(heads: Sequence[tuple[Integers, np.float32]]) -> tuple[Integers, Row]:
-    return np.stack([q for q, _ in heads]), np.array([scale for _, scale in heads], dtype=f32)
 
 
 def _digits(q: Integers) -> list[Integers]:

@@ -45,7 +45,9 @@ def _pick(logits_BV: Tensor, uniform_B1: Tensor) -> tuple[Tensor, Tensor, Tensor
     Sums of integers: in blocks or not, they are the same.
     """
     num_rows, vocab_size = logits_BV.shape
-    largest_B1 = logits_BV.amax(-1, keepdim=True)
+    smallest_B1, largest_B1 = (each(-1, keepdim=True) for each in (logits_BV.amin, logits_BV.amax))
+    # One of minus infinity, or infinitely far below, would only lose its chance: it spoils its row (1.3).
+    largest_B1 = largest_B1 + (smallest_B1 - largest_B1).mul_(0)
     size = -(-vocab_size // _BLOCK) * _BLOCK
     distance_BV = torch.empty(num_rows, size, device=logits_BV.device)
     distance_BV[:, vocab_size:].fill_(-torch.inf)  # no chance beyond the vocabulary

@@ -67,3 +67,12 @@ def _layer(config: DecoderConfig, layer: int) -> list[Step]:
         Step(layer, "wide quantised", "wide", wide + 1, (at + 9, at + 10)),
         Step(layer, "down", "product", d, (at + 11,)),
     ]
+
+
+def seen_parts(config: DecoderConfig) -> tuple[tuple[int, int], ...]:
+    """In a row `seen`: where integers and where scales begin, of queries, of keys and of values."""
+    parts, at = [], 0
+    for heads in (config.num_heads, config.num_kv_heads, config.num_kv_heads):
+        parts.append((at, at + heads * config.head_dim))
+        at += heads * (config.head_dim + 1)
+    return tuple(parts)

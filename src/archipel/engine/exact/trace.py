@@ -5,7 +5,8 @@ written down is what goes into and comes out of its arithmetic.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from archipel.engine.noise import uniforms
 from archipel.engine.sampler import Draw
 from archipel.model.config import DecoderConfig
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.requests import MAX_TEMPERATURE
 
 MAX_POSITIONS = 4096
 """Prompt and completion together, of which everything is kept."""
@@ -47,11 +49,12 @@ class Question:
     rollout: int
     temperature: float
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Names it."""
-        fields = asdict(self) | {"seed": str(self.seed), "temperature": self.temperature.hex()}
-        return sha256_digest(canonical_json(_listed(fields)))
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told |= {"seed": str(self.seed), "temperature": self.temperature.hex()}
+        return sha256_digest(canonical_json(_listed(told)))
 
     @property
     def fed(self) -> tuple[int, ...]:
@@ -79,27 +82,32 @@ class Question:
             BadQuestion: says what.
         """
         longest = min(MAX_POSITIONS, config.max_position_embeddings)
-        tokens = (*self.prompt, *self.tokens)
-        sound = (
-            self.prompt and self.tokens and len(self.fed) <= longest
-            and min(tokens) >= 0 and max(tokens) < config.vocab_size
-            and 0 <= self.seed < 2**64 and 0 <= self.rollout < 2**32 and self.temperature >= 0
-        )  # fmt: skip
-        if not sound:
+        num, last = len(self.prompt), config.vocab_size - 1
+        if not self.prompt or not self.tokens or len(self.fed) > longest:
             raise BadQuestion(
-                f"{len(self.prompt)} tokens of prompt and {len(self.tokens)} of completion; expected "
-                f"both, at most {longest} together, of tokens 0 to {config.vocab_size - 1}"
+                f"{num} tokens of prompt and {len(self.tokens)} of completion; expected both, and at most "
+                f"{longest} that are read: all but the last"
             )
+        tokens = (*self.prompt, *self.tokens)
+        for what, number, most in (
+            ("its smallest token", min(tokens), last), ("its largest token", max(tokens), last),
+            ("seed", self.seed, 2**64 - 1), ("rollout", self.rollout, 2**32 - 1),
+        ):  # fmt: skip
+            if not 0 <= number <= most:
+                raise BadQuestion(f"{what} is {number!s:.40}; expected 0 to {most}")
+        if not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise BadQuestion(f"temperature is {self.temperature}; expected 0 to {MAX_TEMPERATURE}")
 
     def draw(self, position: int) -> Draw:
         """How the token after this position is sampled."""
         place = position - len(self.prompt) + 1
         seeds, rollouts = np.array([self.seed], np.uint64), np.array([self.rollout], np.uint64)
         uniform = uniforms(seeds, rollouts, place + 1)[:, place:]
-        greedy = self.temperature == 0
+        temperature = np.float32(self.temperature)
+        greedy = bool(temperature == 0)
         return Draw(
             torch.from_numpy(np.ascontiguousarray(uniform)),
-            torch.tensor([[1.0 if greedy else self.temperature]]),
+            torch.tensor([[1.0 if greedy else float(temperature)]]),
             torch.tensor([[True]]) if greedy else None,
         )
 
@@ -108,10 +116,15 @@ class Question:
 class Trace:
     """What one party holds: a matrix (positions, width) for each step."""
 
+    config: DecoderConfig
     question: Question
-    steps: tuple[Step, ...]
     values: tuple[Row, ...]
     """Of a late step, only the rows from the last token of the prompt on."""
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """Of the model."""
+        return steps_of(self.config)
 
     def row(self, leaf: int) -> bytes:
         """The row of leaf number `leaf`: position after position, step after step."""
@@ -141,7 +154,7 @@ def traced(config: DecoderConfig, state: Mapping[str, Tensor], question: Questio
     x = decoder.forward(torch.tensor(fed), numbers.rotations(len(fed)), attention.attend)
     logits = decoder.logits(x[first:])
     numbers.saw(_sampled(numbers, question, logits))
-    return Trace(question, steps_of(config), tuple(numbers.seen))
+    return Trace(config, question, tuple(numbers.seen))
 
 
 def _sampled(numbers: ExactArithmetic, question: Question, logits: Tensor) -> Tensor:
@@ -246,5 +259,5 @@ def attended(numbers: ExactArithmetic, q: Tensor, held: list[Tensor], bias: Tens
     return numbers.attend(query, planes, bias[: key.shape[1]]).reshape(1, -1)
 
 
-def _listed(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in fields.items()}
+def _listed(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in told.items()}

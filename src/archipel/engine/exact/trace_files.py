@@ -63,8 +63,10 @@ def read_question(path: Path) -> Question:
 
     Raises:
         BadQuestion: says what is wrong.
+        BadTrace: it is no plain file.
         OSError: it cannot be read.
     """
+    _check_file(path)
     with path.open("rb") as file:
         data = file.read(MAX_QUESTION_BYTES + 1)
     if len(data) > MAX_QUESTION_BYTES:
@@ -73,13 +75,20 @@ def read_question(path: Path) -> Question:
 
 
 def write_trace(path: Path, trace: Trace) -> None:
-    """One matrix for each step, by its number; the question beside them."""
+    """One matrix for each step, by its number; the question beside them.
+
+    Raises:
+        OSError: the disk is full, or the place closed.
+    """
     tensors = {
         f"{number:05d} {step}": np.ascontiguousarray(rows)
         for number, (step, rows) in enumerate(zip(trace.steps, trace.values, strict=True))
     }
     question = json.dumps(fields_of(trace.question))
-    save_file(tensors, path, metadata={"format": FORMAT, "question": question})
+    try:
+        save_file(tensors, path, metadata={"format": FORMAT, "question": question})
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from None
 
 
 def read_trace(path: Path, config: DecoderConfig) -> Trace:
@@ -89,6 +98,7 @@ def read_trace(path: Path, config: DecoderConfig) -> Trace:
         BadTrace, BadQuestion: it is no trace of this model.
         OSError: it cannot be read.
     """
+    _check_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -100,18 +110,25 @@ def read_trace(path: Path, config: DecoderConfig) -> Trace:
             values = [_rows(file, path, question, step, n) for n, step in enumerate(steps)]
     except SafetensorError as error:
         raise BadTrace(f"{path} cannot be read: {error}") from None
-    return Trace(question, steps, tuple(values))
+    return Trace(config, question, tuple(values))
 
 
 def _rows(file: Any, path: Path, question: Question, step: Step, number: int) -> np.ndarray:
     name, num = f"{number:05d} {step}", len(question.tokens if step.late else question.fed)
-    shape = tuple(file.get_slice(name).get_shape())
+    held = file.get_slice(name)
+    shape, kind = tuple(held.get_shape()), held.get_dtype()
     if shape != (num, step.width):
         raise BadTrace(f"{path}: {name} has shape {shape}, expected {(num, step.width)}")
+    if kind != "F32":
+        raise BadTrace(f"{path}: {name} holds {kind}, expected F32")
     rows: np.ndarray = file.get_tensor(name)
-    if rows.dtype != np.float32:
-        raise BadTrace(f"{path}: {name} is {rows.dtype}, expected float32")
     return rows
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no plain file: a pipe would be waited for, and a device has no end."""
+    if not path.is_file():
+        raise BadTrace(f"{path} is no plain file; name a file that was written here")
 
 
 def _question(data: bytes, path: Path) -> Question:
@@ -121,3 +138,5 @@ def _question(data: bytes, path: Path) -> Question:
         raise BadQuestion(f"{path}: {error}") from None
     except (ValueError, RecursionError):
         raise BadQuestion(f"{path} holds no JSON") from None
+    except OverflowError:
+        raise BadQuestion(f"{path}: temperature is beyond all numbers") from None
