@@ -13,13 +13,14 @@ from torch import Tensor
 
 from archipel.engine.engine import LocalEngine, NonFiniteLogits, Request, WrongWeights
 from archipel.engine.exact import backends, rows
+from archipel.engine.exact import whole as ways
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.attention import ExactAttention
 from archipel.engine.exact.backends import BACKENDS, Backend, NoBackend, proven
 from archipel.engine.exact.projection import ExactProjection, sigmoid_linear
 from archipel.engine.exact.sampling import logarithm, sample
 from archipel.engine.exact.tables import rotary_table, tables
-from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.sampler import Draw
 from archipel.model.config import FAMILIES, DecoderConfig, Family, Llama3Scaling
 from exact import oracle, vectors
@@ -70,12 +71,37 @@ def only(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
 def test_products(
     case: dict[str, Any], variant: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not backend.can_take(case["in"], 127 if variant.activation_digits == 1 else 63):
+    if variant.by_length or not backend.can_take(
+        case["in"], 127 if variant.activation_digits == 1 else 63
+    ):
         return
     only(monkeypatch, backend)
     weights, x = tensor(case["weights"], -1, case["in"]), tensor(case["rows"], -1, case["in"])
     bias = None if case["bias"] is None else tensor(case["bias"])
     assert same(ExactProjection(weights, bias, variant)(x), floats(case["results"][variant.name]))
+
+
+@pytest.mark.parametrize("way", ways.WAYS, ids=lambda each: each.name)
+@pytest.mark.parametrize("case", VECTORS["products"], ids=lambda case: case["name"])
+def test_products_of_rows_cut_by_length(
+    case: dict[str, Any], way: ways.Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way not in ways.proven(CPU):
+        pytest.skip("this machine has no such product")
+    monkeypatch.setattr(ways, "proven", lambda device: (way,))
+    weights, x = tensor(case["weights"], -1, case["in"]), tensor(case["rows"], -1, case["in"])
+    bias = None if case["bias"] is None else tensor(case["bias"])
+    made = ExactProjection(weights, bias, VARIANTS["w12a13"])
+    assert same(made(x), floats(case["results"]["w12a13"]))
+
+
+@pytest.mark.parametrize(
+    "case", VECTORS["quantised by length"], ids=lambda case: f"{case['name']} {case['top']}"
+)
+def test_rows_quantised_by_length(case: dict[str, Any]) -> None:
+    q, scale = rows.quantise_by_length(tensor(case["row"]), case["top"])
+    assert same(q, whole(case["integers"]))
+    assert same(scale, floats(case["scale"]))
 
 
 def test_norms() -> None:
@@ -89,6 +115,9 @@ def test_norms() -> None:
             made = rows.rows_of(x * gains, top, r)
             assert same(made.q, whole(case[f"top {top}"]["integers"]))
             assert same(made.scale, floats(case[f"top {top}"]["scale"]))
+        made = rows.cut(x * gains, VARIANTS["w12a13"], r)
+        assert same(made.q, whole(case["by length"]["integers"]))
+        assert same(made.scale, floats(case["by length"]["scale"]))
 
 
 def test_rotations() -> None:
@@ -120,9 +149,15 @@ def test_silu() -> None:
     "case", VECTORS["attentions"], ids=lambda case: f"{case['name']} {case['M']}"
 )
 def test_attention(case: dict[str, Any]) -> None:
-    (variant,) = {
-        v for v in VARIANTS.values() if v.attention_weight_top == case["M"] and v.name != "w7a15"
-    }
+    attends(case, VARIANTS["w7a8" if case["M"] == 1023 else "w13a15"])
+
+
+@pytest.mark.parametrize("case", VECTORS["attentions by length"], ids=lambda case: case["name"])
+def test_attention_by_length(case: dict[str, Any]) -> None:
+    attends(case, VARIANTS["w12a13"])
+
+
+def attends(case: dict[str, Any], variant: Variant) -> None:
     attention = ExactAttention(variant, CPU)
     q, k, v = (tensor(case[name], 1, -1, 8) for name in ("query", "keys", "values"))
     key, key_scale, value, value_scale = attention.held(k, v)

@@ -61,6 +61,11 @@ _KNOWN: Mapping[str, _Known] = {
         ((25, 36, 3, 6, 35), "c03e8fc3 c06c9537 c06543c1 c012ce60 c079083b"),
         ((33, 44, 23), "c030b3e1 c024f9a9 c025754e"),
     ),
+    "w12a13": _Known(
+        replace(_LLAMA, family="qwen2", rope_theta=1_000_000.0, rope_scaling=None),
+        ((30, 38, 5, 10, 37), "c009313e c06e8ea4 c0432cb0 c0ad216c c01500d5"),
+        ((42, 42, 30), "c012c30c bfe61121 bfd53c41"),
+    ),
     "w7a15": _Known(
         replace(_PLAIN, family="olmo2", norm_epsilon=1e-5),
         ((25, 34, 3, 5, 33), "c0568380 c057a3e6 c04cfc84 c01bc015 c00f5e8e"),
