@@ -276,6 +276,8 @@ def test_what_cannot_be_exact_is_refused_by_name() -> None:
 def test_a_product_of_too_many_inputs_is_refused() -> None:
     with pytest.raises(NoBackend, match="expected at most 131072 inputs"):
         ExactProjection(torch.ones(1, 131_073), None, VARIANTS["w13a15"])
+    with pytest.raises(NoBackend, match="expected at most 131072 inputs"):
+        ExactProjection(torch.ones(1, 131_073), None, VARIANTS["w12a13"])
 
 
 def test_a_row_that_is_not_finite_is_never_sampled_from() -> None:
@@ -312,7 +314,68 @@ def test_a_backend_that_fails_its_vector_is_not_used() -> None:
     assert all(backends._answers_exactly(each, CPU) for each in proven(CPU))
 
 
+class Coarse:
+    """As a library does that is allowed to multiply f32 with fewer bits."""
+
+    name = "coarse"
+
+    def __init__(self, cut: Any) -> None:
+        self._cut = cut
+
+    def pack(self, whole: Tensor) -> Any:
+        cut = self._cut
+
+        class Packed:
+            form = "floats"
+
+            def times(self, x: Tensor) -> Tensor:
+                return cut(x) @ cut(whole).t()
+
+        return Packed()
+
+
+def _tf32(x: Tensor) -> Tensor:
+    return (x.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("cut", [lambda x: x.bfloat16().float(), _tf32], ids=["bf16", "tf32"])
+def test_a_whole_product_of_fewer_bits_is_not_used(cut: Any) -> None:
+    assert not ways._answers_exactly(Coarse(cut), CPU)
+    assert ways._answers_exactly(Coarse(lambda x: x), CPU)
+    assert {"float32", "float64"} <= {each.name for each in ways.proven(CPU)}
+
+
+FINITE = st.floats(-(2.0**80), 2.0**80, width=32)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.lists(FINITE, min_size=1, max_size=7), st.integers(0, 2**32 - 1))
+def test_no_partial_sum_of_rows_cut_by_length_leaves_f32(
+    width: int, spikes: list[float], seed: int
+) -> None:
+    """The longest of all sums is the one over the places where both have the same sign."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, width, generator=generator)
+    x[0, : len(spikes)] = torch.tensor(spikes)[:width]
+    (a, _), (w, _) = rows.quantise_by_length(x[:1]), rows.quantise_by_length(x[1:], 2047)
+    assert float(w.abs().max()) <= 2047
+    for each in (a, w):
+        assert int(each.long().square().sum()) <= 4096**2
+    steps = (a.long() * w.long()).view(-1)
+    assert max(int(steps.clamp(min=0).sum()), -int(steps.clamp(max=0).sum())) <= 2**24
+
+
+def test_the_room_left_for_rounding_is_half_the_root_of_the_width_rounded_up() -> None:
+    for width in range(1, 5000):
+        left = 4095 - rows.room_of(width)
+        assert 4 * left * left >= width > 4 * (left - 1) * (left - 1)
+    evil = torch.full((1, 131072), 1.0)
+    q, _ = rows.quantise_by_length(evil)
+    assert int(q.long().square().sum()) <= 4096**2
+
+
 def test_a_machine_without_exact_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "proven", lambda device: ())
-    with pytest.raises(NoBackend, match="no exact product of 24 inputs on this machine"):
-        ExactProjection(torch.ones(2, 24), None, VARIANTS["w7a8"])
+    for module, variant in ((backends, "w7a8"), (ways, "w12a13")):
+        monkeypatch.setattr(module, "proven", lambda device: ())
+        with pytest.raises(NoBackend, match="no exact product of 24 inputs on this machine"):
+            ExactProjection(torch.ones(2, 24), None, VARIANTS[variant])

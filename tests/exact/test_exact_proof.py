@@ -9,6 +9,7 @@ import torch
 
 from archipel.cli.variants import VARIANTS as SHOWN
 from archipel.engine.exact import arithmetic, backends, proof
+from archipel.engine.exact import whole as whole_products
 from archipel.engine.exact.proof import known_weights, prove
 from archipel.engine.exact.variants import VARIANTS
 from archipel.records.exact import CONTRACTS
@@ -93,7 +94,8 @@ def test_a_way_to_multiply_that_misses_its_vector_is_said_and_does_without(
 
 
 def test_a_backend_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archipel.engine.exact.backends.proven", lambda device: ())
+    for module in (backends, whole_products):
+        monkeypatch.setattr(module, "proven", lambda device: ())
     found = prove()
     assert found.contracts == ()
     assert all("no exact product" in fault for fault in found.faults)

@@ -3,7 +3,7 @@
 Parts: `prove`, which a node asks before it states what it can. The vectors are some of tests/vectors/exact-1.json,
 made by the contract's oracle: a whole model per variant, its weights from a formula of integers, its answers as
 tokens and the bits of their log-probabilities. Tables are compared by the contract's identity; subnormal numbers
-have to survive. Backends prove themselves (`backends.proven`).
+have to survive. Backends prove themselves (`backends.proven`, `whole.proven`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archipel.engine.engine import LocalEngine
-from archipel.engine.exact import backends
+from archipel.engine.exact import backends, whole
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.model.config import DecoderConfig, Llama3Scaling
@@ -96,12 +96,15 @@ def prove(device: str = "cpu") -> Proof:
 
 def _slower(device: torch.device) -> Iterator[str]:
     """Ways to multiply that are not used here."""
-    used = [each.name for each in backends.proven(device)]
-    for each in backends.BACKENDS:
-        if each.name not in used:
+    for kind, there, proven in (
+        ("product", backends.BACKENDS, backends.proven(device)),
+        ("whole product", whole.WAYS, whole.proven(device)),
+    ):
+        used = [each.name for each in proven]
+        for name in (each.name for each in there if each.name not in used):
             yield (
-                f"exact: the product {each.name} is absent or misses its known vector on {device} and is not used; "
-                f"{', '.join(used)} {'is' if len(used) == 1 else 'are'}"
+                f"exact: the {kind} {name} is absent or misses its known vector on {device} and is not used; "
+                f"{', '.join(used) or 'none'} {'is' if len(used) < 2 else 'are'}"
             )
 
 

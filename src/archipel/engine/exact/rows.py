@@ -48,7 +48,7 @@ def quantise_by_length(x: Tensor, top: int | None = None) -> tuple[Tensor, Tenso
     With `top`, none is larger than that. A row that is not finite has no number for a scale.
     """
     fine, m = quantise(x, FINE_TOP)
-    squares = fine.double().square_().sum(-1, keepdim=True)  # integers below 2^53: any order
+    squares = _squares(fine)
     room = number(room_of(x.shape[-1]), torch.float64, x.device)
     factor = torch.div(room, squares.clamp_min_(1).sqrt_()).float()
     if top is not None:
@@ -68,10 +68,16 @@ def digits(q: Tensor) -> tuple[Tensor, Tensor]:
     return high, q - high * base
 
 
+def _squares(q: Tensor) -> Tensor:
+    """Sums of squares (..., 1) f64 of integers: below 2^53, in any order."""
+    wide = q.double()
+    return wide.mul_(wide).sum(-1, keepdim=True)
+
+
 def inverse_rms(x: Tensor, epsilon: Tensor) -> Tensor:
     """1 / root mean square of each row, (..., 1) f32; epsilon is an f64 number."""
     q, m = quantise(x, FINE_TOP)
-    squares = q.double().square_().sum(-1, keepdim=True)  # integers below 2^53: any order
+    squares = _squares(q)
     unit = scale_of(m.double(), FINE_TOP)
     mean = squares.mul_(unit * unit).div_(number(x.shape[-1], torch.float64, x.device))
     root = mean.add_(epsilon).sqrt_()
