@@ -51,7 +51,7 @@ VARIANTS = {
     each.name: each
     for each in (
         Variant("w7a8", 1, 1, 127, 1023),
-        Variant("w12a13", 1, 1, 127, 1023, by_length=True),
+        Variant("w12a13", 1, 1, 127, 2**20 - 1, by_length=True),
         Variant("w7a15", 1, 2, 127, 1023),
         Variant("w13a15", 2, 2, 16383, 2**20 - 1),
     )

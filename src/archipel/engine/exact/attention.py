@@ -14,6 +14,8 @@ from archipel.engine.exact.variants import Variant
 _END = 16 * STEPS_PER_UNIT
 CHUNK = 128
 """Keys whose narrow weighted values are summed in f32: 128 x 127 x 1023 < 2^24."""
+_HALF = 1024
+"""Weights of 20 bits are multiplied in f32 as two of 10, one below the other: the values are read once."""
 
 
 class ExactAttention:
@@ -68,12 +70,21 @@ class ExactAttention:
         return mixed.mul_(torch.div(largest, total.mul_(top)))
 
     def _mixed(self, weights: Tensor, values: Tensor) -> Tensor:
+        if not self._by_length:
+            return self._summed(weights, values).float()
+        high = (weights * (1 / _HALF)).floor_()
+        both = torch.cat((high, weights - high * _HALF), 1)
+        high, low = self._summed(both, values).double().chunk(2, 1)
+        return (high * _HALF).add_(low).float()
+
+    def _summed(self, weights: Tensor, values: Tensor) -> Tensor:
+        """The exact sums, as f32 or f64."""
         weights, values = weights.to(self.dtype), values.to(self.dtype)
         length = weights.shape[-1]
         if self._wide or length <= CHUNK:
-            return torch.bmm(weights, values).float()
+            return torch.bmm(weights, values)
         mixed = torch.bmm(weights[..., :CHUNK], values[:, :CHUNK]).double()
         for start in range(CHUNK, length, CHUNK):
             end = min(start + CHUNK, length)
             mixed.add_(torch.bmm(weights[..., start:end], values[:, start:end]))
-        return mixed.float()
+        return mixed

@@ -63,8 +63,8 @@ _KNOWN: Mapping[str, _Known] = {
     ),
     "w12a13": _Known(
         replace(_LLAMA, family="qwen2", rope_theta=1_000_000.0, rope_scaling=None),
-        ((30, 38, 5, 10, 37), "c009313e c06e8ea4 c0432cb0 c0ad216c c01500d5"),
-        ((42, 42, 30), "c012c30c bfe61121 bfd53c41"),
+        ((30, 38, 5, 10, 37), "c009331d c06e911d c042f0c4 c0ad29da c014e5bb"),
+        ((42, 42, 30), "c012a96a bfe5be1d bfd51ab4"),
     ),
     "w7a15": _Known(
         replace(_PLAIN, family="olmo2", norm_epsilon=1e-5),

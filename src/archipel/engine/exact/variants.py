@@ -54,7 +54,7 @@ class Variant:
     @property
     def attention_weight_top(self) -> int:
         """M: largest integer of an attention weight."""
-        return (1 << 20) - 1 if self.wide_attention else 1023
+        return (1 << 20) - 1 if self.wide_attention or self.by_length else 1023
 
     @property
     def identity(self) -> str:
