@@ -76,7 +76,9 @@ def test_a_machine_that_flushes_small_numbers_states_nothing() -> None:
 def test_other_tables_have_another_name_and_are_not_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(proof.CONTRACTS, "w7a15", "exact-1-w7a15-0000000000000000")
     found = prove()
-    assert found.contracts == tuple(VARIANTS[name].identity for name in ("w7a8", "w12a13", "w13a15"))
+    assert found.contracts == tuple(
+        VARIANTS[name].identity for name in ("w7a8", "w12a13", "w13a15")
+    )
     assert "tables" in found.faults[0]
 
 
