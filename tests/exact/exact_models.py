@@ -23,10 +23,10 @@ CPU = torch.device("cpu")
 WORLDS = [
     (family, variant)
     for number, family in enumerate(FAMILIES)
-    for variant in (("w7a8", "w7a15")[number % 2], "w13a15")
+    for variant in (("w7a8", "w7a15")[number % 2], "w12a13", "w13a15")
 ]
-"""Every family in the widest variant, and in another."""
-FEW = [WORLDS[0], WORLDS[2], WORLDS[5], WORLDS[7]]
+"""Every family in the widest variant, in the one by length, and in another."""
+FEW = [WORLDS[0], WORLDS[4], WORLDS[8], WORLDS[11]]
 """Every family once; fast enough for every change."""
 EDGES = (1, 2, 7, 8, 9, 120, 127, 128, 129, 250, 255, 256, 257)
 """Lengths of prompts about the ends of windows, chunks and blocks."""

@@ -36,6 +36,7 @@ class Variant:
     row_digits: int
     attention_top: int
     M: int
+    by_length: bool = False
 
     @property
     def weight_top(self) -> int:
@@ -50,6 +51,7 @@ VARIANTS = {
     each.name: each
     for each in (
         Variant("w7a8", 1, 1, 127, 1023),
+        Variant("w12a13", 1, 1, 127, 2**20 - 1, by_length=True),
         Variant("w7a15", 1, 2, 127, 1023),
         Variant("w13a15", 2, 2, 16383, 2**20 - 1),
     )
@@ -83,6 +85,23 @@ def quantised(rows: Floats, top: int) -> tuple[Integers, Floats]:
     return rne(rows * c[..., None]), m / f32(top)
 
 
+def by_length(rows: Floats, top: int | None = None) -> tuple[Integers, Floats]:
+    """1.6: integers (..., n) and scales (...) of rows (..., n), by their length."""
+    q, s = quantised(rows, 32767)
+    N, n, r = np.maximum((q * q).sum(-1), 1), rows.shape[-1], 0
+    while 4 * r * r < n:
+        r += 1
+    c = (f64(4095 - r) / np.sqrt(N.astype(f64))).astype(f32)
+    if top is not None:
+        c = np.minimum(c, f32(top) / f32(32767))
+    return rne(q.astype(f32) * c[..., None]), s / c
+
+
+def cut(rows: Floats, variant: Variant) -> tuple[Integers, Floats]:
+    """3.2: rows before a product."""
+    return by_length(rows) if variant.by_length else quantised(rows, variant.row_top)
+
+
 def digits(q: Integers, number: int) -> tuple[Integers, ...]:
     """1.5: (q,), or (hi, lo); floor((2 q + 127) / 254) is rne(q / 127), as there are no ties."""
     if number == 1:
@@ -102,16 +121,20 @@ Quantised = tuple[Integers, Floats]
 
 def product(weights: Floats, rows: Floats, variant: Variant, bias: Floats | None = None) -> Floats:
     """3: rows (..., in) f32 by weights (out, in) -> (..., out)."""
-    return product_of(weights, quantised(rows, variant.row_top), variant, bias)
+    return product_of(weights, cut(rows, variant), variant, bias)
 
 
 @np.errstate(over="ignore")
 def product_of(
     weights: Floats, rows: Quantised, variant: Variant, bias: Floats | None = None
 ) -> Floats:
-    """3.1, 3.3, 3.4 with rows that are integers and scales already."""
-    w = digits(quantised(weights, variant.weight_top)[0], variant.weight_digits)
-    s_w = greatest(weights) / f32(63)
+    """3.1, 3.3 to 3.5 with rows that are integers and scales already."""
+    if variant.by_length:
+        w_all, s_w = by_length(weights, 2047)
+        w: tuple[Integers, ...] = (w_all,)
+    else:
+        w = digits(quantised(weights, variant.weight_top)[0], variant.weight_digits)
+        s_w = greatest(weights) / f32(63)
     a, s_a = digits(rows[0], variant.row_digits), rows[1]
     y = summed(a[0], w[0])
     if len(a) == 2:
@@ -136,7 +159,7 @@ def inverse_rms(rows: Floats, epsilon: float) -> Floats:
 @np.errstate(over="ignore")
 def normed_and_quantised(rows: Floats, g: Floats, epsilon: float, variant: Variant) -> Quantised:
     """4.2."""
-    q, s = quantised(rows * g, variant.row_top)
+    q, s = cut(rows * g, variant)
     return q, s * inverse_rms(rows, epsilon)
 
 
@@ -214,9 +237,15 @@ def attention(
     return g, mixed * (w / (e.sum().astype(f32) * M))
 
 
+def cut_head(rows: Floats, variant: Variant) -> Quantised:
+    """6.1, 6.7: queries or keys."""
+    return by_length(rows) if variant.by_length else quantised(rows, variant.attention_top)
+
+
 def attend(q: Floats, k: Floats, v: Floats, variant: Variant) -> Floats:
     """6: queries (T, Hq, D), keys and values (T, Hkv, D) -> (T, Hq D)."""
-    (q, s_q), (k, s_k), (v, s_v) = (quantised(rows, variant.attention_top) for rows in (q, k, v))
+    (q, s_q), (k, s_k) = (cut_head(rows, variant) for rows in (q, k))
+    v, s_v = quantised(v, variant.attention_top)
     group = q.shape[1] // k.shape[1]
     results = np.empty(q.shape, f32)
     for t, head in np.ndindex(q.shape[:2]):
@@ -251,7 +280,7 @@ class Layer:
     def before(self, name: str, x: Floats) -> Quantised:
         """What a block reads: x normed and quantised, or only quantised (OLMo 2)."""
         if self.config.norm_placement == "post":
-            return quantised(x, self.variant.row_top)
+            return cut(x, self.variant)
         return normed_and_quantised(x, self.weight(name), self.config.norm_epsilon, self.variant)
 
     def after(self, name: str, branch: Floats) -> Floats:

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from archipel.engine.engine import LocalEngine, NonFiniteLogits, Request, WrongWeights
 from archipel.engine.exact import backends, rows
+from archipel.engine.exact import whole as ways
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.attention import ExactAttention
 from archipel.engine.exact.backends import BACKENDS, Backend, NoBackend, proven
 from archipel.engine.exact.projection import ExactProjection, sigmoid_linear
 from archipel.engine.exact.sampling import logarithm, sample
 from archipel.engine.exact.tables import rotary_table, tables
-from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.sampler import Draw
 from archipel.model.config import FAMILIES, DecoderConfig, Family, Llama3Scaling
 from exact import oracle, vectors
@@ -70,12 +71,37 @@ def only(monkeypatch: pytest.MonkeyPatch, backend: Backend) -> None:
 def test_products(
     case: dict[str, Any], variant: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not backend.can_take(case["in"], 127 if variant.activation_digits == 1 else 63):
+    if variant.by_length or not backend.can_take(
+        case["in"], 127 if variant.activation_digits == 1 else 63
+    ):
         return
     only(monkeypatch, backend)
     weights, x = tensor(case["weights"], -1, case["in"]), tensor(case["rows"], -1, case["in"])
     bias = None if case["bias"] is None else tensor(case["bias"])
     assert same(ExactProjection(weights, bias, variant)(x), floats(case["results"][variant.name]))
+
+
+@pytest.mark.parametrize("way", ways.WAYS, ids=lambda each: each.name)
+@pytest.mark.parametrize("case", VECTORS["products"], ids=lambda case: case["name"])
+def test_products_of_rows_cut_by_length(
+    case: dict[str, Any], way: ways.Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way not in ways.proven(CPU):
+        pytest.skip("this machine has no such product")
+    monkeypatch.setattr(ways, "proven", lambda device: (way,))
+    weights, x = tensor(case["weights"], -1, case["in"]), tensor(case["rows"], -1, case["in"])
+    bias = None if case["bias"] is None else tensor(case["bias"])
+    made = ExactProjection(weights, bias, VARIANTS["w12a13"])
+    assert same(made(x), floats(case["results"]["w12a13"]))
+
+
+@pytest.mark.parametrize(
+    "case", VECTORS["quantised by length"], ids=lambda case: f"{case['name']} {case['top']}"
+)
+def test_rows_quantised_by_length(case: dict[str, Any]) -> None:
+    q, scale = rows.quantise_by_length(tensor(case["row"]), case["top"])
+    assert same(q, whole(case["integers"]))
+    assert same(scale, floats(case["scale"]))
 
 
 def test_norms() -> None:
@@ -89,6 +115,9 @@ def test_norms() -> None:
             made = rows.rows_of(x * gains, top, r)
             assert same(made.q, whole(case[f"top {top}"]["integers"]))
             assert same(made.scale, floats(case[f"top {top}"]["scale"]))
+        made = rows.cut(x * gains, VARIANTS["w12a13"], r)
+        assert same(made.q, whole(case["by length"]["integers"]))
+        assert same(made.scale, floats(case["by length"]["scale"]))
 
 
 def test_rotations() -> None:
@@ -120,9 +149,15 @@ def test_silu() -> None:
     "case", VECTORS["attentions"], ids=lambda case: f"{case['name']} {case['M']}"
 )
 def test_attention(case: dict[str, Any]) -> None:
-    (variant,) = {
-        v for v in VARIANTS.values() if v.attention_weight_top == case["M"] and v.name != "w7a15"
-    }
+    attends(case, VARIANTS["w7a8" if case["M"] == 1023 else "w13a15"])
+
+
+@pytest.mark.parametrize("case", VECTORS["attentions by length"], ids=lambda case: case["name"])
+def test_attention_by_length(case: dict[str, Any]) -> None:
+    attends(case, VARIANTS["w12a13"])
+
+
+def attends(case: dict[str, Any], variant: Variant) -> None:
     attention = ExactAttention(variant, CPU)
     q, k, v = (tensor(case[name], 1, -1, 8) for name in ("query", "keys", "values"))
     key, key_scale, value, value_scale = attention.held(k, v)
@@ -241,6 +276,8 @@ def test_what_cannot_be_exact_is_refused_by_name() -> None:
 def test_a_product_of_too_many_inputs_is_refused() -> None:
     with pytest.raises(NoBackend, match="expected at most 131072 inputs"):
         ExactProjection(torch.ones(1, 131_073), None, VARIANTS["w13a15"])
+    with pytest.raises(NoBackend, match="expected at most 131072 inputs"):
+        ExactProjection(torch.ones(1, 131_073), None, VARIANTS["w12a13"])
 
 
 def test_a_row_that_is_not_finite_is_never_sampled_from() -> None:
@@ -277,7 +314,68 @@ def test_a_backend_that_fails_its_vector_is_not_used() -> None:
     assert all(backends._answers_exactly(each, CPU) for each in proven(CPU))
 
 
+class Coarse:
+    """As a library does that is allowed to multiply f32 with fewer bits."""
+
+    name = "coarse"
+
+    def __init__(self, cut: Any) -> None:
+        self._cut = cut
+
+    def pack(self, whole: Tensor) -> Any:
+        cut = self._cut
+
+        class Packed:
+            form = "floats"
+
+            def times(self, x: Tensor) -> Tensor:
+                return cut(x) @ cut(whole).t()
+
+        return Packed()
+
+
+def _tf32(x: Tensor) -> Tensor:
+    return (x.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("cut", [lambda x: x.bfloat16().float(), _tf32], ids=["bf16", "tf32"])
+def test_a_whole_product_of_fewer_bits_is_not_used(cut: Any) -> None:
+    assert not ways._answers_exactly(Coarse(cut), CPU)
+    assert ways._answers_exactly(Coarse(lambda x: x), CPU)
+    assert {"float32", "float64"} <= {each.name for each in ways.proven(CPU)}
+
+
+FINITE = st.floats(-(2.0**80), 2.0**80, width=32)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.lists(FINITE, min_size=1, max_size=7), st.integers(0, 2**32 - 1))
+def test_no_partial_sum_of_rows_cut_by_length_leaves_f32(
+    width: int, spikes: list[float], seed: int
+) -> None:
+    """The longest of all sums is the one over the places where both have the same sign."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, width, generator=generator)
+    x[0, : len(spikes)] = torch.tensor(spikes)[:width]
+    (a, _), (w, _) = rows.quantise_by_length(x[:1]), rows.quantise_by_length(x[1:], 2047)
+    assert float(w.abs().max()) <= 2047
+    for each in (a, w):
+        assert int(each.long().square().sum()) <= 4096**2
+    steps = (a.long() * w.long()).view(-1)
+    assert max(int(steps.clamp(min=0).sum()), -int(steps.clamp(max=0).sum())) <= 2**24
+
+
+def test_the_room_left_for_rounding_is_half_the_root_of_the_width_rounded_up() -> None:
+    for width in range(1, 5000):
+        left = 4095 - rows.room_of(width)
+        assert 4 * left * left >= width > 4 * (left - 1) * (left - 1)
+    evil = torch.full((1, 131072), 1.0)
+    q, _ = rows.quantise_by_length(evil)
+    assert int(q.long().square().sum()) <= 4096**2
+
+
 def test_a_machine_without_exact_products_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "proven", lambda device: ())
-    with pytest.raises(NoBackend, match="no exact product of 24 inputs on this machine"):
-        ExactProjection(torch.ones(2, 24), None, VARIANTS["w7a8"])
+    for module, variant in ((backends, "w7a8"), (ways, "w12a13")):
+        monkeypatch.setattr(module, "proven", lambda device: ())
+        with pytest.raises(NoBackend, match="no exact product of 24 inputs on this machine"):
+            ExactProjection(torch.ones(2, 24), None, VARIANTS[variant])

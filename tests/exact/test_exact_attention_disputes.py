@@ -155,12 +155,13 @@ def same_throughout(working: Working, trace: Trace, end: float) -> None:
 
 
 def heads_seen(
-    rng: np.random.Generator, top: int, spread: float, centre: float
+    rng: np.random.Generator, variant: str, spread: float, centre: float
 ) -> list[np.ndarray]:
     """A query, and keys and values of 40 positions, as integers and scales; scores lie `spread` about `centre`."""
     length, size = 40, 8
     query = rng.normal(size=(1, size)).astype(np.float32)
-    (q,), (s_q,) = oracle.quantised(query, top)
+    top = VARIANTS[variant].attention_top
+    (q,), (s_q,) = oracle.cut_head(query, oracle.VARIANTS[variant])
     k, v = rng.integers(-top, top + 1, (2, length, size))
     k[k @ q == 0] = q
     k *= np.sign(k @ q * centre).astype(int)[:, None]
@@ -176,11 +177,11 @@ def test_engine_working_and_oracle_agree_to_the_bit_where_every_rounding_shows(
     variant: str, centre: float
 ) -> None:
     """Scores far from 0 are coarse beside the table's steps: another order of two products is another result."""
-    rng, top, size = np.random.default_rng(7), VARIANTS[variant].attention_top, 8
+    rng, size = np.random.default_rng(7), 8
     config = replace(world("llama")[0], head_dim=size, num_heads=1, num_kv_heads=1)
     arithmetic = numbers(config, variant)
     for spread in (0.5, 4.0, 40.0):
-        query, q, s_q, k, s_k, v, s_v = heads_seen(rng, top, spread, centre)
+        query, q, s_q, k, s_k, v, s_v = heads_seen(rng, variant, spread, centre)
         right = oracle.attention((q, s_q), (k, s_k), (v, s_v), oracle.VARIANTS[variant])[1]
         rows = np.hstack((k, s_k[:, None], v, s_v[:, None], np.tile([*q, s_q], (len(k), 1))))
         for column in range(size):

@@ -18,7 +18,7 @@ from exact import oracle, vectors
 from exact.oracle import VARIANTS, Floats, NotFinite
 from exact.oracle_tables import PI, identity, tables
 
-W7A8, W7A15, W13A15 = VARIANTS.values()
+W7A8, W12A13, W7A15, W13A15 = VARIANTS.values()
 
 
 # Close to the floating network.

@@ -151,6 +151,30 @@ def quantised() -> list[dict[str, Any]]:
     return result
 
 
+def by_length() -> list[dict[str, Any]]:
+    """As 1.6 has it; the rows of 576 are what a product's are like, with and without one outlier."""
+    wild = row(200, 576)
+    wild[100] = 300
+    rows = {
+        "zeros": [0.0, -0.0, 0.0],
+        "subnormals": [2.0**-149, -(2.0**-140), 2.0**-127],
+        "one huge": [LARGEST, 1.0, -1e30, LARGEST / 300, -LARGEST],
+        "alone": [-3.0],
+        "few": row(1, 9),
+        "many": row(200, 576),
+        "an outlier": wild,
+        "all alike": np.full(1025, 0.5),
+    }
+    result = []
+    for name, values in rows.items():
+        x = np.array(values, f32)
+        for top in (None, 2047):
+            q, s = oracle.by_length(x, top)
+            each = {"name": name, "row": bits(x), "top": top}
+            result.append(each | {"integers": integers(q), "scale": bits(s)})
+    return result
+
+
 def digits() -> dict[str, str]:
     q = np.array([-8001, -8000, -7938, -191, -190, -127, -64, -63, 0, 63, 64, 190, 191, 7937, 8001])
     hi, lo = oracle.digits(q, 2)
@@ -204,6 +228,8 @@ def norms() -> list[dict[str, Any]]:
         for v in (VARIANTS["w7a8"], VARIANTS["w7a15"]):
             q, s = oracle.normed_and_quantised(x, g, epsilon, v)
             each[f"top {v.row_top}"] = {"integers": integers(q), "scale": bits(s)}
+        q, s = oracle.normed_and_quantised(x, g, epsilon, VARIANTS["w12a13"])
+        each["by length"] = {"integers": integers(q), "scale": bits(s)}
         result.append(each)
     return result
 
@@ -251,16 +277,17 @@ def silu() -> dict[str, str]:
     return {"inputs": bits(y), "results": bits(oracle.silu(y))}
 
 
-def attentions() -> list[dict[str, Any]]:
+def attentions(names: tuple[str, ...] = ("w7a8", "w13a15")) -> list[dict[str, Any]]:
     keys, values = row(140, 7, 8) * f32(1.5), row(150, 7, 8)
     values[2] = 0
     values[4] *= f32(6)
     keys[5] = row(160, 8) * f32(-40)
     result = []
     for name, count in (("alone", 1), ("several", 7)):
-        for variant in (VARIANTS["w7a8"], VARIANTS["w13a15"]):
+        for variant in (VARIANTS[each] for each in names):
             rows = (row(160, 8), keys[:count], values[:count])
-            parts = [oracle.quantised(x, variant.attention_top) for x in rows]
+            parts = [oracle.cut_head(x, variant) for x in rows[:2]]
+            parts.append(oracle.quantised(rows[2], variant.attention_top))
             g, mixture = oracle.attention(*parts, variant)
             each: dict[str, Any] = {"name": name, "top": variant.attention_top, "M": variant.M}
             each |= dict(zip(("query", "keys", "values"), map(bits, rows), strict=True))
@@ -370,6 +397,7 @@ def made() -> dict[str, Any]:
         "tables": digests(),
         "identities": {name: identity(name) for name in VARIANTS},
         "quantised": quantised(),
+        "quantised by length": by_length(),
         "digits": digits(),
         "roundings": roundings(),
         "products": products(),
@@ -378,6 +406,7 @@ def made() -> dict[str, Any]:
         "silu": silu(),
         "score scales": score_scales(),
         "attentions": attentions(),
+        "attentions by length": attentions(("w12a13",)),
         "uniforms": uniforms(),
         "samples": samples(),
         "logarithms": logarithms(),

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-VARIANTS = ("w7a8", "w7a15", "w13a15")
+VARIANTS = ("w7a8", "w12a13", "w7a15", "w13a15")
 """As `records.exact.CONTRACTS` has them."""
 F = TypeVar("F", bound=Callable[..., Any])
 

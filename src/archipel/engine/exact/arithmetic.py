@@ -9,7 +9,7 @@ from torch import Tensor
 from archipel.engine.arithmetic import Plane, Product, as_dtype, halves
 from archipel.engine.exact.attention import ExactAttention
 from archipel.engine.exact.projection import ExactProjection
-from archipel.engine.exact.rows import Rows, inverse_rms, rows_of
+from archipel.engine.exact.rows import Rows, cut, inverse_rms
 from archipel.engine.exact.sampling import sample
 from archipel.engine.exact.tables import rotary_table
 from archipel.engine.exact.variants import Variant
@@ -38,12 +38,11 @@ class ExactArithmetic:
         self.config, self.variant, self.device = config, variant, device
         self.max_positions = min(config.max_position_embeddings, LONGEST)
         self._attention = ExactAttention(variant, device)
-        small = torch.int16 if variant.wide_attention else torch.int8
-        held = small if compact else self._attention.dtype
+        integers = self._attention.small if compact else (self._attention.dtype,) * 2
         size, scale = config.head_dim, torch.float32
         self.planes: tuple[Plane, ...] = (
-            Plane(size, False, held), Plane(1, False, scale),
-            Plane(size, True, held), Plane(1, False, scale),
+            Plane(size, False, integers[0]), Plane(1, False, scale),
+            Plane(size, True, integers[1]), Plane(1, False, scale),
         )  # fmt: skip
         self._epsilon = torch.tensor(config.norm_epsilon, dtype=torch.float64, device=device)
         self._scale = torch.tensor(1 / math.sqrt(size), dtype=torch.float64, device=device).float()
@@ -70,8 +69,8 @@ class ExactArithmetic:
 
     def fed(self, x: Tensor, norm: Tensor | None) -> Rows:
         """See `Arithmetic`."""
-        top = self.variant.activation_top
-        return rows_of(x, top) if norm is None else rows_of(x * norm, top, self.scales(x))
+        variant = self.variant
+        return cut(x, variant) if norm is None else cut(x * norm, variant, self.scales(x))
 
     def normed(self, x: Tensor, norm: Tensor) -> Tensor:
         """See `Arithmetic`."""
@@ -90,6 +89,10 @@ class ExactArithmetic:
         """See `Arithmetic`."""
         first, second = halves(x)
         return (x * rotations[:, :1]).add_(torch.cat((second, first), -1).mul_(rotations[:, 1:]))
+
+    def cut_keys(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Integers and scales (..., 1) of queries or keys (..., D)."""
+        return self._attention.cut_keys(x)
 
     def held(self, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         """See `Arithmetic`."""

@@ -136,7 +136,7 @@ class FloatsBackend:
 
     def pack(self, digits: Tensor, largest: int) -> Packed:
         """See `Backend`."""
-        return _Floats(digits.float())
+        return Floats(digits.float())
 
 
 class DoublesBackend:
@@ -150,10 +150,12 @@ class DoublesBackend:
 
     def pack(self, digits: Tensor, largest: int) -> Packed:
         """See `Backend`."""
-        return _Floats(digits.double())
+        return Floats(digits.double())
 
 
-class _Floats:
+class Floats:
+    """A matrix of integers, in the type in which it multiplies."""
+
     form: Form = "floats"
 
     def __init__(self, digits: Tensor) -> None:

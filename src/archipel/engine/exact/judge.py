@@ -16,10 +16,10 @@ from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.attention_working import working_of
 from archipel.engine.exact.hashing import Row
 from archipel.engine.exact.projection import sigmoid_linear
-from archipel.engine.exact.rows import SMALLEST, Rows, rows_of
+from archipel.engine.exact.rows import FINE_TOP, SMALLEST, Rows, cut, room_of
 from archipel.engine.exact.steps import Step, steps_of
 from archipel.engine.exact.trace import BadQuestion, Question, seen_rows
-from archipel.engine.exact.variants import BASE, DIGIT
+from archipel.engine.exact.variants import BASE, DIGIT, WHOLE_WEIGHT
 from archipel.engine.exact.workings import Working
 from archipel.engine.fused import qk_norm_of, queries_keys_values
 from archipel.model.config import DecoderConfig
@@ -99,7 +99,7 @@ class Judge:
         return f32(self._row(position, step, tensors)[0, element].item())
 
     def _row(self, position: int, step: Step, rows: list[Tensor]) -> Tensor:
-        numbers, top = self._numbers, self._numbers.variant.activation_top
+        numbers = self._numbers
         match step.kind:
             case "embedded":
                 rows_of_tokens = self._tensor("model.embed_tokens.weight")
@@ -116,9 +116,9 @@ class Judge:
                 turns = numbers.rotations(position + 1)[position:]
                 return seen_rows(numbers, *queries_keys_values(numbers, norm, rows[0], turns))
             case "quantised":
-                return _joined(rows_of(rows[0], top))
+                return _joined(cut(rows[0], numbers.variant))
             case "wide":
-                return _joined(rows_of(rows[1] * sigmoid_linear(rows[0].clone()), top))
+                return _joined(cut(rows[1] * sigmoid_linear(rows[0].clone()), numbers.variant))
             case _:
                 token, logprob = numbers.sample(rows[0], self.question.draw(position))
                 return torch.stack((token.float(), logprob), -1)
@@ -147,8 +147,12 @@ class Judge:
         weight, bias = self._weights(step, element)
         variant = self._numbers.variant
         m = max(np.abs(weight).max(), f32(SMALLEST))
-        w = np.rint(weight * (f32(variant.weight_top) / m)).astype(np.int64)
         a = row[:-1].astype(np.int64)
+        if variant.by_length:
+            w, scale = _by_length(weight, m)
+            y = f32(np.dot(a, w)) * scale * row[-1]
+            return f32(y if bias is None else y + bias)
+        w = np.rint(weight * (f32(variant.weight_top) / m)).astype(np.int64)
         a_digits = _digits(a) if variant.activation_digits == 2 else [a]
         w_digits = _digits(w) if variant.weight_digits == 2 else [w]
         y = f32(np.dot(a_digits[0], w_digits[0]))
@@ -193,6 +197,14 @@ class Judge:
                 f"{name} is not that of the version: its manifest says {entry.digest}"
             )
         return held
+
+
+def _by_length(weight: Row, m: np.float32) -> tuple[Integers, np.float32]:
+    """Clause 1.6 for one row of weights."""
+    fine = np.rint(weight * (f32(FINE_TOP) / m)).astype(np.int64)
+    length = np.sqrt(np.float64(max(1, int(np.dot(fine, fine)))))
+    factor = min(f32(room_of(len(weight)) / length), f32(WHOLE_WEIGHT) / f32(FINE_TOP), key=float)
+    return np.rint(fine.astype(f32) * factor).astype(np.int64), m / f32(FINE_TOP) / factor
 
 
 def _digits(q: Integers) -> list[Integers]:

@@ -5,10 +5,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from archipel.engine.exact.backends import choose
-from archipel.engine.exact.rows import Rows, digits, quantise, rows_of, scale_of
+from archipel.engine.exact import whole
+from archipel.engine.exact.backends import Packed, choose
+from archipel.engine.exact.rows import Rows, cut, digits, quantise, quantise_by_length, scale_of
 from archipel.engine.exact.tables import SIGMOID_REACH, SIGMOID_STEPS, tables
-from archipel.engine.exact.variants import BASE, DIGIT, Variant
+from archipel.engine.exact.variants import BASE, DIGIT, WHOLE_WEIGHT, Variant
 
 
 class ExactProjection:
@@ -20,19 +21,15 @@ class ExactProjection:
         Raises:
             NoBackend: too many inputs, or a machine without exact products.
         """
-        outputs, inputs = weight.shape
         self._variant = variant
-        q, m = quantise(weight.float(), variant.weight_top)
-        self._scale = scale_of(m, DIGIT).view(-1)
         self._bias = None if bias is None else bias.float()
-        largest = BASE if variant.activation_digits == 1 else DIGIT
-        backend = choose(inputs, outputs, largest, weight.device)
-        parts = (q,) if variant.weight_digits == 1 else digits(q)
-        self._parts = [backend.pack(part.to(torch.int8), largest) for part in parts]
+        lay_out = _whole if variant.by_length else _in_digits
+        self._parts, scale = lay_out(weight.float(), variant)
+        self._scale = scale.view(-1)
 
     def __call__(self, x: Tensor | Rows) -> Tensor:
         """X W^T + b."""
-        rows = x if isinstance(x, Rows) else rows_of(x, self._variant.activation_top)
+        rows = x if isinstance(x, Rows) else cut(x, self._variant)
         y = self._product(rows).mul_(self._scale).mul_(rows.scale)
         return y if self._bias is None else y.add_(self._bias)
 
@@ -58,6 +55,24 @@ class ExactProjection:
         if len(self._parts) == 2:
             y.add_(self._parts[1].times(stacked[:num]))
         return y
+
+
+def _whole(weight: Tensor, variant: Variant) -> tuple[list[Packed], Tensor]:
+    """One matrix of a weight (out, in), and its rows' scales."""
+    outputs, inputs = weight.shape
+    way = whole.choose(inputs, outputs, weight.device)
+    q, scale = quantise_by_length(weight, WHOLE_WEIGHT)
+    return [way.pack(q)], scale
+
+
+def _in_digits(weight: Tensor, variant: Variant) -> tuple[list[Packed], Tensor]:
+    """A matrix for each digit of a weight (out, in), and its rows' scales."""
+    outputs, inputs = weight.shape
+    largest = BASE if variant.activation_digits == 1 else DIGIT
+    backend = choose(inputs, outputs, largest, weight.device)
+    q, m = quantise(weight, variant.weight_top)
+    parts = (q,) if variant.weight_digits == 1 else digits(q)
+    return [backend.pack(part.to(torch.int8), largest) for part in parts], scale_of(m, DIGIT)
 
 
 def sigmoid_linear(y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 Parts: `prove`, which a node asks before it states what it can. The vectors are some of tests/vectors/exact-1.json,
 made by the contract's oracle: a whole model per variant, its weights from a formula of integers, its answers as
 tokens and the bits of their log-probabilities. Tables are compared by the contract's identity; subnormal numbers
-have to survive. Backends prove themselves (`backends.proven`).
+have to survive. Backends prove themselves (`backends.proven`, `whole.proven`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from archipel.engine.engine import LocalEngine
-from archipel.engine.exact import backends
+from archipel.engine.exact import backends, whole
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.model.config import DecoderConfig, Llama3Scaling
@@ -61,6 +61,11 @@ _KNOWN: Mapping[str, _Known] = {
         ((25, 36, 3, 6, 35), "c03e8fc3 c06c9537 c06543c1 c012ce60 c079083b"),
         ((33, 44, 23), "c030b3e1 c024f9a9 c025754e"),
     ),
+    "w12a13": _Known(
+        replace(_LLAMA, family="qwen2", rope_theta=1_000_000.0, rope_scaling=None),
+        ((30, 38, 5, 10, 37), "c009331d c06e911d c042f0c4 c0ad29da c014e5bb"),
+        ((42, 42, 30), "c012a96a bfe5be1d bfd51ab4"),
+    ),
     "w7a15": _Known(
         replace(_PLAIN, family="olmo2", norm_epsilon=1e-5),
         ((25, 34, 3, 5, 33), "c0568380 c057a3e6 c04cfc84 c01bc015 c00f5e8e"),
@@ -91,12 +96,15 @@ def prove(device: str = "cpu") -> Proof:
 
 def _slower(device: torch.device) -> Iterator[str]:
     """Ways to multiply that are not used here."""
-    used = [each.name for each in backends.proven(device)]
-    for each in backends.BACKENDS:
-        if each.name not in used:
+    for kind, there, proven in (
+        ("product", backends.BACKENDS, backends.proven(device)),
+        ("whole product", whole.WAYS, whole.proven(device)),
+    ):
+        used = [each.name for each in proven]
+        for name in (each.name for each in there if each.name not in used):
             yield (
-                f"exact: the product {each.name} is absent or misses its known vector on {device} and is not used; "
-                f"{', '.join(used)} {'is' if len(used) == 1 else 'are'}"
+                f"exact: the {kind} {name} is absent or misses its known vector on {device} and is not used; "
+                f"{', '.join(used) or 'none'} {'is' if len(used) < 2 else 'are'}"
             )
 
 

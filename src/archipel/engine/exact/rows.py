@@ -3,6 +3,7 @@
 Shapes: a row is the last dimension.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
@@ -10,11 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from archipel.engine.exact.variants import BASE
+from archipel.engine.exact.variants import BASE, LENGTH, Variant
 
 SMALLEST = 2.0**-60
 """Below this, a row counts as zeros."""
-_NORM_TOP = 32767
+FINE_TOP = 32767
+"""Of the copy from which a row's length is taken."""
 
 Form = Literal["floats", "bytes"]
 
@@ -40,6 +42,25 @@ def scale_of(m: Tensor, top: int) -> Tensor:
     return torch.div(m, number(top, m.dtype, m.device))
 
 
+def quantise_by_length(x: Tensor, top: int | None = None) -> tuple[Tensor, Tensor]:
+    """Integers whose squares sum up to at most 4096^2, held as f32 like `x`, and their scale (..., 1).
+
+    With `top`, none is larger than that. A row that is not finite has no number for a scale.
+    """
+    fine, m = quantise(x, FINE_TOP)
+    squares = _squares(fine)
+    room = number(room_of(x.shape[-1]), torch.float64, x.device)
+    factor = torch.div(room, squares.clamp_min_(1).sqrt_()).float()
+    if top is not None:
+        factor.clamp_(max=top / FINE_TOP)
+    return fine.mul_(factor).round_(), scale_of(m, FINE_TOP).div_(factor)
+
+
+def room_of(width: int) -> int:
+    """What rounding leaves of the length, in a row of `width` numbers: each moves by at most a half."""
+    return LENGTH - 1 - (math.isqrt(width - 1) + 2) // 2
+
+
 def digits(q: Tensor) -> tuple[Tensor, Tensor]:
     """High and low digit of integers within -8001 .. 8001."""
     base = number(BASE, q.dtype, q.device)
@@ -47,11 +68,17 @@ def digits(q: Tensor) -> tuple[Tensor, Tensor]:
     return high, q - high * base
 
 
+def _squares(q: Tensor) -> Tensor:
+    """Sums of squares (..., 1) f64 of integers: below 2^53, in any order."""
+    wide = q.double()
+    return wide.mul_(wide).sum(-1, keepdim=True)
+
+
 def inverse_rms(x: Tensor, epsilon: Tensor) -> Tensor:
     """1 / root mean square of each row, (..., 1) f32; epsilon is an f64 number."""
-    q, m = quantise(x, _NORM_TOP)
-    squares = q.double().square_().sum(-1, keepdim=True)  # integers below 2^53: any order
-    unit = scale_of(m.double(), _NORM_TOP)
+    q, m = quantise(x, FINE_TOP)
+    squares = _squares(q)
+    unit = scale_of(m.double(), FINE_TOP)
     mean = squares.mul_(unit * unit).div_(number(x.shape[-1], torch.float64, x.device))
     root = mean.add_(epsilon).sqrt_()
     return torch.div(number(1.0, torch.float64, x.device), root).float()
@@ -97,3 +124,11 @@ def rows_of(x: Tensor, top: int, factor: Tensor | None = None) -> Rows:
     q, m = quantise(x, top)
     scale = scale_of(m, top)
     return Rows(q, scale if factor is None else scale * factor, 1 if top == BASE else 2)
+
+
+def cut(x: Tensor, variant: Variant, factor: Tensor | None = None) -> Rows:
+    """Activations as this variant's products take them."""
+    if not variant.by_length:
+        return rows_of(x, variant.activation_top, factor)
+    q, scale = quantise_by_length(x)
+    return Rows(q, scale if factor is None else scale.mul_(factor), 1)

@@ -17,7 +17,7 @@ from archipel.engine.arithmetic import Product
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.hashing import Row, Tree, row_bytes, row_tree
 from archipel.engine.exact.projection import ExactProjection, sigmoid_linear
-from archipel.engine.exact.rows import Rows, quantise, rows_of, scale_of
+from archipel.engine.exact.rows import Rows, cut
 from archipel.engine.exact.steps import Step, steps_of
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.fused import FusedDecoder
@@ -199,7 +199,7 @@ class _WitnessedProduct:
 
     def __call__(self, x: Any) -> Tensor:
         if not isinstance(x, Rows):
-            x = rows_of(x, self._witness.variant.activation_top)
+            x = cut(x, self._witness.variant)
             self._witness.saw_rows(x)
         y = self._inner(x)
         self._witness.saw(y)
@@ -242,10 +242,7 @@ class _Attention:
 
 def seen_rows(numbers: ExactArithmetic, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Rows of step `seen` (N, width): for queries, keys and values their integers, then their scales."""
-    top = numbers.variant.attention_top
-    query, m = quantise(q, top)
-    key, key_scale, value, value_scale = numbers.held(k, v)
-    parts = (query, scale_of(m, top), key, key_scale, value, value_scale)
+    parts = (*numbers.cut_keys(q), *numbers.held(k, v))
     return torch.cat([part.float().flatten(1) for part in parts], -1)
 
 

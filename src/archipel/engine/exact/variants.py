@@ -14,6 +14,10 @@ BASE = 127
 ONE_DIGIT_ACTIVATION = 127
 TWO_DIGITS = DIGIT * BASE
 """8001: the largest integer of two digits."""
+LENGTH = 4096
+"""Of a row that is cut by its length: two such rows multiply to at most 2^24."""
+WHOLE_WEIGHT = 2047
+"""Largest integer of a weight in such a row: an f16 holds it."""
 
 
 class UnknownVariant(ValueError):
@@ -28,6 +32,9 @@ class Variant:
     weight_digits: int
     activation_digits: int
     wide_attention: bool
+    by_length: bool = False
+    """Rows of a product, queries and keys are cut by the length of the row, not by its largest number, so
+    that one f32 product is exact (1.6, 3.5)."""
 
     @property
     def weight_top(self) -> int:
@@ -47,7 +54,7 @@ class Variant:
     @property
     def attention_weight_top(self) -> int:
         """M: largest integer of an attention weight."""
-        return (1 << 20) - 1 if self.wide_attention else 1023
+        return (1 << 20) - 1 if self.wide_attention or self.by_length else 1023
 
     @property
     def identity(self) -> str:
@@ -59,6 +66,7 @@ VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("w7a8", 1, 1, False),
+        Variant("w12a13", 1, 1, False, by_length=True),
         Variant("w7a15", 1, 2, False),
         Variant("w13a15", 2, 2, True),
     )
