@@ -7,6 +7,7 @@ of a seed. At S = 0 the weights must be equal bit for bit.
 What it does not show: one tiny model on one task; loopback with injected latency is no internet.
 """
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from archipel.bench.central import Bench, Skill, prepare
 from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
+from archipel.bench.kept import Kept
 from archipel.bench.site import Site, SiteFailed
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import describe
@@ -95,28 +97,64 @@ def measure(
     recipe: Recipe, plan: ParityPlan, folder: Path, environment: Mapping[str, str],
     on_arm: Callable[[Arm], None],
 ) -> list[Arm]:  # fmt: skip
-    """Run every arm of every seed; one lab and one set of nodes serves all of them."""
+    """Run every arm of every seed; one lab and one set of nodes serves all of them.
+
+    Arms that this folder already has are not run again.
+    """
     torch.set_num_threads(1)
-    arms = []
-    with Site(folder, environment) as site:
-        site.start_lab()
-        site.start_update()
-        for name, options in NODES.items():
-            site.start_node(name, options)
+    kept, arms = Kept(folder), list[Arm]()
+    bounds = [None, *plan.staleness]
+    with contextlib.ExitStack() as stack:
+        site: Site | None = None
         for seed in plan.seeds:
-            secret = b"parity %d" % seed
-            bench = prepare(_with(recipe, seed, 0, plan, CENTRAL), secret)
-            start = folder / f"start-{seed}"
-            write_model(start, bench.start, bench.config, bench.tokenizer)
-            arms.append(_central(bench, start, seed))
-            on_arm(arms[-1])
-            for bound in plan.staleness:
-                name = f"parity-{seed}-s{bound}"
-                site.keep_secret("update", name, secret)
-                chosen = _with(recipe, seed, bound, plan, name)
-                arms.append(_distributed(site, bench, chosen, start))
+            found = {bound: kept.find(_asked(recipe, plan, seed, bound)) for bound in bounds}
+            if None in found.values():
+                site = site or _site(stack, folder, environment)
+                runs = _Seed(recipe, plan, seed, site)
+            for bound in bounds:
+                asked = _asked(recipe, plan, seed, bound)
+                arm = found[bound] or kept.keep(asked, asdict(runs.arm(bound)))
+                arms.append(Arm(**arm | {"curve": tuple(arm["curve"])}))
                 on_arm(arms[-1])
     return arms
+
+
+def _asked(recipe: Recipe, plan: ParityPlan, seed: int, bound: int | None) -> dict[str, Any]:
+    """What decides an arm's result; bound None: the centralised one."""
+    arm = CENTRAL if bound is None else f"S={bound}"
+    form = _with(recipe, seed, bound or 0, plan, "parity")
+    return {"part": "parity", "arm": arm, "seed": seed, "recipe": form.digest}
+
+
+def _site(stack: contextlib.ExitStack, folder: Path, environment: Mapping[str, str]) -> Site:
+    """A lab, an update process and nodes, in a folder that no attempt had before."""
+    number = 1 + len(list(folder.glob("site-*")))
+    site = stack.enter_context(Site(folder / f"site-{number}", environment))
+    site.start_lab()
+    site.start_update()
+    for name, options in NODES.items():
+        site.start_node(name, options)
+    return site
+
+
+class _Seed:
+    """The arms of one seed: the same start, tasks and noise."""
+
+    def __init__(self, recipe: Recipe, plan: ParityPlan, seed: int, site: Site) -> None:
+        self._recipe, self._plan, self._seed, self._site = recipe, plan, seed, site
+        self._secret = b"parity %d" % seed
+        self._bench = prepare(_with(recipe, seed, 0, plan, CENTRAL), self._secret)
+        self._start = site.folder / f"start-{seed}"
+        write_model(self._start, self._bench.start, self._bench.config, self._bench.tokenizer)
+
+    def arm(self, bound: int | None) -> Arm:
+        """Run one; None: the centralised one."""
+        if bound is None:
+            return _central(self._bench, self._start, self._seed)
+        name = f"parity-{self._seed}-s{bound}"
+        self._site.keep_secret("update", name, self._secret)
+        chosen = _with(self._recipe, self._seed, bound, self._plan, name)
+        return _distributed(self._site, self._bench, chosen, self._start)
 
 
 def _with(recipe: Recipe, seed: int, bound: int, plan: ParityPlan, name: str) -> Recipe:

@@ -59,6 +59,8 @@ def command(
       archipel bench parity --png parity.png
       archipel bench parity --staleness 0 --seeds 1 --json
       archipel bench parity --quick --exact
+
+    With the same --out, a measurement that was stopped goes on after the last arm that ended.
     """
     from archipel.bench.parity import Arm, draw, measure, replaced, save, table, to_json
     from archipel.bench.site import SiteFailed
