@@ -8,7 +8,7 @@ Law: a line counts once it is whole on the disk; one that a death cut short is m
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,9 @@ class Kept:
         self._found[line["key"]] = json.loads(text)
         return self.find(asked)
 
-    def step(self, asked: Asked, work: Callable[[], Any]) -> Any:
-        """Its result, measured now unless it was before."""
-        found = self.find(asked)
-        return self.keep(asked, work()) if found is None else found
+    def among(self, steps: Sequence[Asked]) -> list[Asked]:
+        """Those of the steps that were found."""
+        return [asked for asked in steps if _key(asked) in self._found]
 
     def sources(self, steps: Sequence[Asked]) -> dict[str, int]:
         """How many of these steps each version of the source has measured."""

@@ -62,7 +62,8 @@ def command(
 
     With the same --out, a measurement that was stopped goes on after the last arm that ended.
     """
-    from archipel.bench.parity import Arm, draw, measure, replaced, save, table, to_json
+    from archipel.bench.parity import Arm, measure, replaced
+    from archipel.bench.parity_report import draw, save, table, to_json
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe, with_exact
