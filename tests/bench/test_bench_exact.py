@@ -15,11 +15,12 @@ import torch
 from click.testing import CliRunner
 
 from archipel.bench import exact, exact_own
-from archipel.bench.exact import ARMS, PARTS, Place, Plan
+from archipel.bench.exact import PARTS, Place
 from archipel.bench.exact_cheats import WAYS, Court, int8_weights, updated
 from archipel.bench.exact_job import CAPS, JOB, JobFailed, _differ, run_job
 from archipel.bench.exact_learning import Arm, summary
 from archipel.bench.exact_own import own_subject
+from archipel.bench.exact_plan import ARMS, Plan
 from archipel.bench.exact_report import mean_wait, table, total
 from archipel.bench.exact_speed import speed, verifying
 from archipel.bench.exact_subjects import (

@@ -82,7 +82,7 @@ def _trained(course: _Course, folder: Path) -> tuple[State, State]:
 
 def _text_model(subject: subjects.Subject, tell: Callable[[str], None]) -> tuple[State, State]:
     def on_step(step: int) -> None:
-        if step % 10 == 0:
+        if step % (subject.start_steps // 10 or 1) == 0:
             tell(f"training {subject.name} on text: {step} of {subject.start_steps} steps")
 
     learner = subjects.Learner(subject, 0, on_step)

@@ -9,7 +9,7 @@ import click
 from archipel.cli.benches import chosen, out_folder, out_option, teller
 
 if TYPE_CHECKING:
-    from archipel.bench.exact import Plan
+    from archipel.bench.exact_plan import Plan
 
 PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
 
@@ -96,7 +96,7 @@ def command(
 
 def _plan(directory: Path | None, quick: bool, given: dict[str, Any]) -> "Plan":
     """What was asked for."""
-    from archipel.bench.exact import QUICK, Plan
+    from archipel.bench.exact_plan import QUICK, Plan
 
     if given["alone"] and directory is None:
         raise click.UsageError("--alone needs a model directory; give it with --model")
