@@ -39,7 +39,7 @@ PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
 @click.option(
     "--cap",
     "caps",
-    type=click.Choice(["full", "avx2", "sse4.1"]),
+    type=click.Choice(["full", "avx2", "sse4.1", "compatible"]),
     multiple=True,
     help="Instructions allowed, of speed; more than one may be given.",
 )
