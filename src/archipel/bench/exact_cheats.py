@@ -4,7 +4,7 @@ Each position is compared given all before it as recorded, with the noise of its
 differences has no memory; one over it is how long a cheat stays unseen on average.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +16,14 @@ from archipel.bench.exact_subjects import (
     Answers,
     Subject,
     answers_of,
+    decoder_of,
     engine_of,
     recomputed,
     requests_of,
 )
 
-NUM_NEW = 48
+_MADE_UP = 3e-6
+"""Size of the step that a model which was not trained here has not seen."""
 
 
 def int8_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -36,61 +38,68 @@ def int8_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def detection(
-    subject: Subject, variant: str, count: int, older: Mapping[str, Tensor] | None
-) -> list[dict[str, Any]]:
-    """A row for each way to answer: the honest one, five cheats, one edited token.
+WAYS = (
+    "honest", "int8 weights", "bf16", "fp32", "temperature 1.02", "one update older", "one edited token",
+)  # fmt: skip
 
-    older: the weights one update before the subject's, if there are such.
+
+class Court:
+    """One model and variant, by which answers of every way are recomputed; `count` answers of each.
+
+    The weights of one update before are the subject's own, or else what a made-up step starts from.
     """
-    new = min(NUM_NEW, subject.config.max_position_embeddings // 2)
-    requests = requests_of(subject, count, new)
 
-    def made(kind: str, state: Mapping[str, Tensor] = subject.state, heat: float = 1.0) -> Answers:
-        warm = [replace(request, temperature=heat) for request in requests]
-        return answers_of(engine_of(replace(subject, state=state), kind), warm)
+    def __init__(self, subject: Subject, variant: str, count: int) -> None:
+        self._variant = variant
+        self._older = subject.older or subject.state
+        if subject.older is None:
+            subject = replace(subject, state=updated(subject.state, _MADE_UP, 1))
+        self._subject = subject
+        new = min(subject.num_new, subject.config.max_position_embeddings // 2)
+        self._requests = requests_of(subject, count, new)
+        self._decoder = decoder_of(subject, variant)
 
-    ways: dict[str, Callable[[], Answers]] = {
-        "honest": lambda: made(variant),
-        "int8 weights": lambda: made(variant, int8_weights(subject.state)),
-        "bf16": lambda: made("bf16"),
-        "fp32": lambda: made("fp32"),
-        "temperature 1.02": lambda: made(variant, heat=1.02),
-    }
-    if older is not None:
-        ways["one update older"] = lambda: made(variant, older)
-    rows = [_row(subject, variant, name, requests, way()) for name, way in ways.items()]
-    return [*rows, _edited(subject, variant, requests, made(variant))]
+    def row(self, way: str) -> dict[str, Any]:
+        """How many positions of answers made this way differ from what they should be."""
+        if way == "one edited token":
+            return self._edited()
+        answers = self._made(way)
+        found = self._found(answers.tokens)
+        tokens = found.tokens != answers.tokens
+        either = tokens | (found.logprobs != answers.logprobs)
+        return self._row(way, tokens.size, int(tokens.sum()), int(either.sum()))
 
+    def _made(self, way: str) -> Answers:
+        kind, state, heat = self._variant, self._subject.state, 1.0
+        if way == "int8 weights":
+            state = int8_weights(state)
+        elif way in ("bf16", "fp32"):
+            kind = way
+        elif way == "temperature 1.02":
+            heat = 1.02
+        elif way == "one update older":
+            state = self._older
+        warm = [replace(request, temperature=heat) for request in self._requests]
+        return answers_of(engine_of(replace(self._subject, state=state), kind), warm)
 
-def _row(
-    subject: Subject, variant: str, way: str, requests: list[Any], answers: Answers
-) -> dict[str, Any]:
-    found = recomputed(subject, variant, requests, answers.tokens)
-    tokens = found.tokens != answers.tokens
-    either = tokens | (found.logprobs != answers.logprobs)
-    return {
-        "model": subject.name, "variant": variant, "way": way, "positions": tokens.size,
-        "tokens_differ": int(tokens.sum()), "either_differs": int(either.sum()),
-        "first_token_shows": float(either[:, 0].mean()),
-    }  # fmt: skip
+    def _edited(self) -> dict[str, Any]:
+        """One token of each completion replaced by the next in the vocabulary: seen at that very place?"""
+        answers = self._made("honest")
+        rows = np.arange(len(self._requests))
+        at = rows % answers.tokens.shape[1]
+        edited = answers.tokens.copy()
+        edited[rows, at] = (edited[rows, at] + 1) % self._subject.config.vocab_size
+        seen = int((self._found(edited).tokens[rows, at] != edited[rows, at]).sum())
+        return self._row("one edited token", len(rows), seen, seen)
 
+    def _found(self, tokens: np.ndarray) -> Answers:
+        return recomputed(self._subject, self._variant, self._requests, tokens, self._decoder)
 
-def _edited(
-    subject: Subject, variant: str, requests: list[Any], answers: Answers
-) -> dict[str, Any]:
-    """One token of each completion replaced by the next in the vocabulary: seen at that very place."""
-    at = np.arange(len(requests)) % answers.tokens.shape[1]
-    rows = np.arange(len(requests))
-    edited = answers.tokens.copy()
-    edited[rows, at] = (edited[rows, at] + 1) % subject.config.vocab_size
-    found = recomputed(subject, variant, requests, edited)
-    seen = int((found.tokens[rows, at] != edited[rows, at]).sum())
-    return {
-        "model": subject.name, "variant": variant, "way": "one edited token",
-        "positions": len(requests), "tokens_differ": seen, "either_differs": seen,
-        "first_token_shows": seen / len(requests),
-    }  # fmt: skip
+    def _row(self, way: str, positions: int, tokens: int, either: int) -> dict[str, Any]:
+        return {
+            "model": self._subject.name, "variant": self._variant, "way": way,
+            "positions": positions, "tokens_differ": tokens, "either_differs": either,
+        }  # fmt: skip
 
 
 def updated(state: Mapping[str, Tensor], rate: float, seed: int) -> dict[str, Tensor]:

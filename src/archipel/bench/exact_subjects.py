@@ -41,6 +41,12 @@ class Subject:
     """bf16."""
     text: tuple[int, ...] = ()
     """What prompts are cut from; without it, they are random tokens."""
+    prompts: tuple[tuple[int, ...], ...] = ()
+    """What the model is for, instead of either."""
+    num_new: int = 48
+    """Tokens of an answer to look at, as far as the model's positions allow."""
+    older: Mapping[str, Tensor] | None = None
+    """Weights one update before, if it was trained here."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,9 @@ def engine_of(subject: Subject, kind: str) -> LocalEngine:
     return engine
 
 
-def _prompt(subject: Subject, index: int, most: int) -> tuple[int, ...]:
-    length = 1 + index * 37 % most
+def _prompt(subject: Subject, index: int, length: int) -> tuple[int, ...]:
+    if subject.prompts:
+        return subject.prompts[index % len(subject.prompts)]
     if len(subject.text) <= length:
         return random_tokens(_SEED, index, length, subject.config.vocab_size)
     start = index * 101 % (len(subject.text) - length)
@@ -111,23 +118,25 @@ def _prompt(subject: Subject, index: int, most: int) -> tuple[int, ...]:
 
 
 def requests_of(
-    subject: Subject, count: int, num_new: int, temperature: float = 1.0
+    subject: Subject, count: int, num_new: int, group: int = 1, prompt: int | None = None
 ) -> list[Request]:
-    """Single rollouts with prompts of 1 to 120 tokens, as far as the model's positions allow."""
-    config = subject.config
-    most = min(_LONGEST, config.max_position_embeddings - num_new)
+    """Groups of rollouts, at temperature 1.
+
+    prompt: tokens of each; else 1 to 120, as far as the model's positions allow.
+    """
+    most = min(_LONGEST, subject.config.max_position_embeddings - num_new)
     return [
         Request(
-            key=str(i), prompt=_prompt(subject, i, most),
-            seed=1000 + i, num_rollouts=1, max_new_tokens=num_new, temperature=temperature,
+            key=str(i), prompt=_prompt(subject, i, prompt or 1 + i * 37 % most),
+            seed=1000 + i, num_rollouts=group, max_new_tokens=num_new,
         )
         for i in range(count)
     ]  # fmt: skip
 
 
 def answers_of(engine: LocalEngine, requests: list[Request]) -> Answers:
-    """Generate, all together."""
-    rollouts = [one for (one,) in engine.generate(requests)]
+    """Generate, all together; a row for each rollout, group after group."""
+    rollouts = [one for group in engine.generate(requests) for one in group]
     return Answers(
         np.array([each.tokens for each in rollouts]),
         np.array([each.logprobs for each in rollouts], dtype=np.float32),
@@ -150,13 +159,14 @@ def recomputed(
 ) -> Answers:
     """What follows each token of `given` (R, T) by this arithmetic and noise: one prefill, no decoding."""
     decoder = made or decoder_of(subject, kind)
+    owners = [(i, number) for i, each in enumerate(requests) for number in range(each.num_rollouts)]
     lines = [
-        Line(i, request.prompt, tuple(row))
-        for i, (request, row) in enumerate(zip(requests, given.tolist(), strict=True))
+        Line(i, requests[i].prompt, tuple(row))
+        for (i, _), row in zip(owners, given.tolist(), strict=True)
     ]
     noise = uniforms(
-        np.array([r.seed for r in requests], np.uint64), np.zeros(len(requests), np.uint64),
-        given.shape[1],
+        np.array([requests[i].seed for i, _ in owners], np.uint64),
+        np.array([number for _, number in owners], np.uint64), given.shape[1],
     )  # fmt: skip
     found = Answers(np.zeros_like(given), np.zeros(given.shape, np.float32))
     first = 0

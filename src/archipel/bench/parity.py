@@ -7,8 +7,7 @@ of a seed. At S = 0 the weights must be equal bit for bit.
 What it does not show: one tiny model on one task; loopback with injected latency is no internet.
 """
 
-import json
-import math
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from archipel.bench.central import Bench, Skill, prepare
-from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
+from archipel.bench.kept import Kept
 from archipel.bench.site import Site, SiteFailed
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import describe
@@ -95,28 +94,64 @@ def measure(
     recipe: Recipe, plan: ParityPlan, folder: Path, environment: Mapping[str, str],
     on_arm: Callable[[Arm], None],
 ) -> list[Arm]:  # fmt: skip
-    """Run every arm of every seed; one lab and one set of nodes serves all of them."""
+    """Run every arm of every seed; one lab and one set of nodes serves all of them.
+
+    Arms that this folder already has are not run again.
+    """
     torch.set_num_threads(1)
-    arms = []
-    with Site(folder, environment) as site:
-        site.start_lab()
-        site.start_update()
-        for name, options in NODES.items():
-            site.start_node(name, options)
+    kept, arms = Kept(folder), list[Arm]()
+    bounds = [None, *plan.staleness]
+    with contextlib.ExitStack() as stack:
+        site: Site | None = None
         for seed in plan.seeds:
-            secret = b"parity %d" % seed
-            bench = prepare(_with(recipe, seed, 0, plan, CENTRAL), secret)
-            start = folder / f"start-{seed}"
-            write_model(start, bench.start, bench.config, bench.tokenizer)
-            arms.append(_central(bench, start, seed))
-            on_arm(arms[-1])
-            for bound in plan.staleness:
-                name = f"parity-{seed}-s{bound}"
-                site.keep_secret("update", name, secret)
-                chosen = _with(recipe, seed, bound, plan, name)
-                arms.append(_distributed(site, bench, chosen, start))
+            found = {bound: kept.find(_asked(recipe, plan, seed, bound)) for bound in bounds}
+            if None in found.values():
+                site = site or _site(stack, folder, environment)
+                runs = _Seed(recipe, plan, seed, site)
+            for bound in bounds:
+                asked = _asked(recipe, plan, seed, bound)
+                arm = found[bound] or kept.keep(asked, asdict(runs.arm(bound)))
+                arms.append(Arm(**arm | {"curve": tuple(arm["curve"])}))
                 on_arm(arms[-1])
     return arms
+
+
+def _asked(recipe: Recipe, plan: ParityPlan, seed: int, bound: int | None) -> dict[str, Any]:
+    """What decides an arm's result; bound None: the centralised one."""
+    arm = CENTRAL if bound is None else f"S={bound}"
+    form = _with(recipe, seed, bound or 0, plan, "parity")
+    return {"part": "parity", "arm": arm, "seed": seed, "recipe": form.digest}
+
+
+def _site(stack: contextlib.ExitStack, folder: Path, environment: Mapping[str, str]) -> Site:
+    """A lab, an update process and nodes, in a folder that no attempt had before."""
+    number = 1 + len(list(folder.glob("site-*")))
+    site = stack.enter_context(Site(folder / f"site-{number}", environment))
+    site.start_lab()
+    site.start_update()
+    for name, options in NODES.items():
+        site.start_node(name, options)
+    return site
+
+
+class _Seed:
+    """The arms of one seed: the same start, tasks and noise."""
+
+    def __init__(self, recipe: Recipe, plan: ParityPlan, seed: int, site: Site) -> None:
+        self._recipe, self._plan, self._seed, self._site = recipe, plan, seed, site
+        self._secret = b"parity %d" % seed
+        self._bench = prepare(_with(recipe, seed, 0, plan, CENTRAL), self._secret)
+        self._start = site.folder / f"start-{seed}"
+        write_model(self._start, self._bench.start, self._bench.config, self._bench.tokenizer)
+
+    def arm(self, bound: int | None) -> Arm:
+        """Run one; None: the centralised one."""
+        if bound is None:
+            return _central(self._bench, self._start, self._seed)
+        name = f"parity-{self._seed}-s{bound}"
+        self._site.keep_secret("update", name, self._secret)
+        chosen = _with(self._recipe, self._seed, bound, self._plan, name)
+        return _distributed(self._site, self._bench, chosen, self._start)
 
 
 def _with(recipe: Recipe, seed: int, bound: int, plan: ParityPlan, name: str) -> Recipe:
@@ -188,100 +223,3 @@ def _arm(
     return Arm(
         seed, arm, skill.reward, skill.greedy, tuple(curve), digest, samples, dict(staleness)
     )
-
-
-@dataclass(frozen=True)
-class Row:
-    """One staleness bound against the centralised run."""
-
-    arm: str
-    reward_ratio: MeanOfSeeds
-    greedy_ratio: MeanOfSeeds
-    equal_weights: int
-    """Seeds in which the final weights are equal bit for bit."""
-    num_seeds: int
-    samples: int
-    staleness: dict[str, int]
-
-
-def summarise(arms: Sequence[Arm]) -> list[Row]:
-    """Ratios paired by seed."""
-    central = {arm.seed: arm for arm in arms if arm.arm == CENTRAL}
-    rows = []
-    for name in dict.fromkeys(arm.arm for arm in arms if arm.arm != CENTRAL):
-        mine = [arm for arm in arms if arm.arm == name]
-        ages: dict[str, int] = {}
-        for arm in mine:
-            for age, count in arm.staleness.items():
-                ages[age] = ages.get(age, 0) + count
-        rows.append(
-            Row(
-                arm=name,
-                reward_ratio=mean_of_seeds(
-                    [_ratio(arm.reward, central[arm.seed].reward) for arm in mine]
-                ),
-                greedy_ratio=mean_of_seeds(
-                    [_ratio(arm.greedy, central[arm.seed].greedy) for arm in mine]
-                ),
-                equal_weights=sum(arm.digest == central[arm.seed].digest for arm in mine),
-                num_seeds=len(mine),
-                samples=mine[0].samples,
-                staleness=ages,
-            )
-        )
-    return rows
-
-
-def _ratio(value: float, reference: float) -> float:
-    """Not a number where there is nothing to compare with."""
-    return value / reference if reference else math.nan
-
-
-def table(arms: Sequence[Arm]) -> str:
-    """For people."""
-    lines = [
-        "arm    reward ratio to central   greedy ratio             equal weights  staleness seen"
-    ]
-    for row in summarise(arms):
-        seen = " ".join(f"{age}:{count}" for age, count in sorted(row.staleness.items()))
-        lines.append(
-            f"{row.arm:<5}  {row.reward_ratio!s:<24}  {row.greedy_ratio!s:<23}  "
-            f"{row.equal_weights}/{row.num_seeds:<11}  {seen}"
-        )
-    rewards = mean_of_seeds([arm.reward for arm in arms if arm.arm == CENTRAL])
-    lines.append(f"central reward {rewards}; {arms[0].samples} sampled rollouts in every arm")
-    return "\n".join(lines)
-
-
-def to_json(arms: Sequence[Arm]) -> dict[str, Any]:
-    """For machines."""
-    return {"rows": [asdict(row) for row in summarise(arms)], "arms": [asdict(arm) for arm in arms]}
-
-
-def draw(arms: Sequence[Arm], path: Path) -> None:
-    """Mean curves of every arm, shaded from the worst to the best seed."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), dpi=130)
-    for name in dict.fromkeys(arm.arm for arm in arms):
-        curves = [arm.curve for arm in arms if arm.arm == name]
-        columns = list(zip(*curves, strict=True))
-        at = range(1, len(columns) + 1)
-        axes.plot(at, [sum(column) / len(column) for column in columns], label=name)
-        axes.fill_between(at, [min(c) for c in columns], [max(c) for c in columns], alpha=0.12)
-    axes.set_xlabel("policy version")
-    axes.set_ylabel("mean reward of the batch")
-    axes.set_title("Centralised and distributed RL, equal samples")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
-    pyplot.close(figure)
-
-
-def save(arms: Sequence[Arm], path: Path) -> None:
-    """Write every arm as JSON."""
-    path.write_text(json.dumps(to_json(arms), indent=2))

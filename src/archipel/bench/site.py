@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Self
 import httpx
 
 from archipel import source_environment
+from archipel.bench.endings import in_order
 from archipel.blobs import BlobStore
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
@@ -49,16 +49,13 @@ class Site:
         self.url = ""
         self._environment = dict(environment)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ours: dict[signal.Signals, Any] = {}
+        self._ending = in_order()
         self._http = httpx.Client(timeout=10.0, trust_env=False)
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
         """From here on, whoever ends this process or closes its terminal ends everything."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is signal.SIG_DFL:  # nohup, or a caller's own way
-                    self._ours[number] = signal.signal(number, _leave)
+        self._ending.__enter__()
         return self
 
     def __exit__(
@@ -68,8 +65,7 @@ class Site:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        for number, before in self._ours.items():
-            signal.signal(number, before)
+        self._ending.__exit__(kind, error, trace)
 
     def home(self, name: str) -> Path:
         """Home folder of the process `name`."""
@@ -262,8 +258,3 @@ class Site:
 
     def _output(self, name: str) -> Path:
         return self.folder / f"{name}.out"
-
-
-def _leave(number: int, frame: object) -> None:
-    """As a shell counts an end by a signal; by way of every `finally` and `with`."""
-    raise SystemExit(128 + number)

@@ -8,7 +8,7 @@ Law: a subject's course follows from its seed.
 import re
 import sysconfig
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,14 +54,18 @@ def subject_named(name: str) -> Subject:
 class Learner:
     """One subject under one seed: fp32 masters, AdamW as the recipe's default, clipped gradients."""
 
-    def __init__(self, subject: Subject, seed: int) -> None:
+    def __init__(
+        self, subject: Subject, seed: int, on_step: Callable[[int], None] = lambda step: None
+    ) -> None:
+        """Train as far as the subject says; `on_step` hears of each step."""
         self._subject = subject
-        self._tokens = _tokens_of(subject.config.vocab_size)
+        self._tokens = tokens_of(subject.config.vocab_size)
         self._generator = torch.Generator().manual_seed(seed)
         self.model = random_weights(subject.config, seed)
         self._restart(subject.start_learning_rate)
-        for _ in range(subject.start_steps):
+        for step in range(subject.start_steps):
             self.step()
+            on_step(step + 1)
         self._start = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def begin(self, learning_rate: float) -> None:
@@ -101,8 +105,8 @@ class Learner:
 
 
 @lru_cache(maxsize=2)
-def _tokens_of(vocab_size: int) -> Tensor:
-    """The text as ids: characters for the 64-symbol vocabulary, else the commonest words."""
+def tokens_of(vocab_size: int) -> Tensor:
+    """The text as ids (N,): characters for the 64-symbol vocabulary, else the commonest words."""
     text = _standard_library()
     symbols = character_tokenizer().backend.get_vocab()
     if vocab_size == len(symbols):

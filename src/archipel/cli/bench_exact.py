@@ -2,8 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from archipel.cli.benches import chosen, out_folder, out_option, teller
+
+if TYPE_CHECKING:
+    from archipel.bench.exact_plan import Plan
 
 PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
 
@@ -11,14 +17,18 @@ PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
 @click.command("exact")
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this part.")
 @click.option(
-    "--size", "sizes", type=click.Choice(["demo", "30m", "100m"]), multiple=True,
-    help="Only these random models.",
+    "--size", "models", type=click.Choice(["demo", "30m", "100m"]), multiple=True,
+    help="Only these random models, of speed and verifying.",
+)  # fmt: skip
+@click.option(
+    "--own", "own", type=click.Choice(["chars", "words", "policy"]), multiple=True,
+    help="Only these models trained here, of quality and detection.",
 )  # fmt: skip
 @click.option(
     "--model", "directory", type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="A model directory, beside the random models.",
+    help="A model directory, beside those.",
 )  # fmt: skip
-@click.option("--alone", is_flag=True, help="Only the model directory, no random ones.")
+@click.option("--alone", is_flag=True, help="Only the model directory.")
 @click.option(
     "--batch",
     "batch_sizes",
@@ -29,32 +39,27 @@ PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
 @click.option(
     "--cap",
     "caps",
-    type=click.Choice(["full", "avx2", "sse4.1"]),
+    type=click.Choice(["full", "avx2", "sse4.1", "compatible"]),
     multiple=True,
-    help="Instructions allowed; more than one may be given.",
+    help="Instructions allowed, of speed; more than one may be given.",
 )
 @click.option(
-    "--positions", type=click.IntRange(1000), help="To recompute [1,000,000; quick 20,000]."
+    "--kind", "kinds", type=click.Choice(["fp32", "bf16", "w7a8", "w13a15"]), multiple=True,
+    help="Only these, beside fp32, of speed and learning.",
+)  # fmt: skip
+@click.option(
+    "--positions", type=click.IntRange(1000), help="To recompute [1,000,000; quick 10,000]."
 )
+@click.option("--completions", type=click.IntRange(1), help="Of each cheat [64; quick: 16].")
 @click.option("--seeds", type=click.IntRange(1, 11), help="Of learning [5; quick: 2].")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Of speed [6; quick: 3].")
 @click.option("--quick", is_flag=True, help="The smallest model, fewer of everything: two minutes.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder [runs/exact-TIME].")
+@click.option("--kept", is_flag=True, help="Measure nothing; print what --out has.")
+@out_option("exact")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
-    parts: tuple[str, ...],
-    sizes: tuple[str, ...],
-    directory: Path | None,
-    alone: bool,
-    batch_sizes: tuple[int, ...],
-    caps: tuple[str, ...],
-    positions: int | None,
-    seeds: int | None,
-    rounds: int | None,
-    quick: bool,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+    directory: Path | None, quick: bool, kept: bool, out: Path | None, as_json: bool, **given: Any
+) -> None:  # fmt: skip
     """Measure exact inference beside fp32 and bf16: speed, quality, exactness, detection, verifying, learning.
 
     \b
@@ -62,36 +67,52 @@ def command(
       archipel bench exact --quick
       archipel bench exact --model smollm2 --part speed --batch 1 --batch 8
       archipel bench exact --part exact --positions 1000000 --json
-    """
-    import time
+      archipel bench exact --out runs/exact
 
-    from archipel.bench.exact import QUICK, Place, Plan, measure
+    Every step is kept as it ends: whatever stops a measurement, it prints what it has, and the same command
+    with the same --out goes on.
+    """
+    from archipel.bench.endings import in_order
+    from archipel.bench.exact import Place, measure, result
     from archipel.bench.exact_job import JobFailed
     from archipel.bench.exact_report import table
     from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe
 
-    if alone and directory is None:
+    plan = _plan(directory, quick, given)
+    folder, tell = out_folder(out, "exact"), teller()
+    place = Place(folder, child_environment(), find_recipe("secret-order"), tell)
+    with mending(JobFailed, OSError, ValueError), in_order():
+        try:
+            if not kept:
+                measure(plan, place)
+        except (KeyboardInterrupt, SystemExit):
+            tell(f"stopped; the same command with --out {folder} goes on")
+            raise
+        finally:
+            found = result(plan, place)
+            show(found, as_json, lambda: table(found))
+
+
+def _plan(directory: Path | None, quick: bool, given: dict[str, Any]) -> "Plan":
+    """What was asked for."""
+    from archipel.bench.exact_plan import QUICK, Plan
+
+    if given["alone"] and directory is None:
         raise click.UsageError("--alone needs a model directory; give it with --model")
     plan = QUICK if quick else Plan()
-    models = () if alone else sizes or plan.models
-    plan = replace(
-        plan,
-        models=(*models, *([str(directory.resolve())] if directory else [])),
-        batch_sizes=batch_sizes or plan.batch_sizes,
-        caps=caps or plan.caps,
-        positions=positions or plan.positions,
-        seeds=tuple(range(seeds)) if seeds else plan.seeds,
-        rounds=rounds or plan.rounds,
-        parts=parts or plan.parts,
+    names = (
+        "parts",
+        "models",
+        "own",
+        "batch_sizes",
+        "caps",
+        "positions",
+        "completions",
+        "rounds",
+        "kinds",
     )
-    folder = out or Path("runs") / time.strftime("exact-%Y%m%d-%H%M%S")
-    began = time.monotonic()
-
-    def tell(text: str) -> None:
-        click.echo(f"{time.monotonic() - began:6.0f}s  {text}", err=True)
-
-    with mending(JobFailed, OSError, ValueError):
-        place = Place(folder, child_environment())
-        result = measure(plan, find_recipe("secret-order"), place, tell)
-    show(result, as_json, lambda: table(result))
+    plan = replace(plan, **chosen(plan, given, *names))
+    if given["alone"]:
+        plan = replace(plan, models=(), own=())
+    return replace(plan, directories=(str(directory.resolve()),)) if directory else plan

@@ -59,8 +59,11 @@ def command(
       archipel bench parity --png parity.png
       archipel bench parity --staleness 0 --seeds 1 --json
       archipel bench parity --quick --exact
+
+    With the same --out, a measurement that was stopped goes on after the last arm that ended.
     """
-    from archipel.bench.parity import Arm, draw, measure, replaced, save, table, to_json
+    from archipel.bench.parity import Arm, measure, replaced
+    from archipel.bench.parity_report import draw, save, table, to_json
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe, with_exact
