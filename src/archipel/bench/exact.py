@@ -17,7 +17,7 @@ from archipel.bench.exact_cheats import WAYS, Court
 from archipel.bench.exact_job import Rows, run_job
 from archipel.bench.exact_learning import Arm, learn, summary
 from archipel.bench.exact_own import OWN, own_subject
-from archipel.bench.exact_plan import ARMS, CHEAP, FINE, KINDS, Plan
+from archipel.bench.exact_plan import ARMS, CHEAP, FINE, KINDS, WHOLE, Plan
 from archipel.bench.exact_speed import verifying
 from archipel.bench.exact_subjects import (
     SIZES,
@@ -180,7 +180,7 @@ def _cases(plan: Plan) -> list[dict[str, Any]]:
     given = [
         (model, variant, min(share, 400), 2)
         for model in (*large, *plan.directories)
-        for variant in (CHEAP, FINE)
+        for variant in (CHEAP, WHOLE, FINE)
     ]
     return [
         {

@@ -6,7 +6,8 @@ from archipel.bench.exact_own import OWN
 from archipel.engine.exact.scoring import BF16, FP32
 
 CHEAP, FINE = "w7a8", "w13a15"
-KINDS = (FP32, BF16, CHEAP, FINE)
+WHOLE = "w12a13"
+KINDS = (FP32, BF16, CHEAP, WHOLE, FINE)
 
 
 @dataclass(frozen=True)

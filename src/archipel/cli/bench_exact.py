@@ -44,7 +44,7 @@ PARTS = ("speed", "quality", "exact", "detection", "verify", "learning")
     help="Instructions allowed, of speed; more than one may be given.",
 )
 @click.option(
-    "--kind", "kinds", type=click.Choice(["fp32", "bf16", "w7a8", "w13a15"]), multiple=True,
+    "--kind", "kinds", type=click.Choice(["fp32", "bf16", "w7a8", "w12a13", "w13a15"]), multiple=True,
     help="Only these, beside fp32, of speed and learning.",
 )  # fmt: skip
 @click.option(
