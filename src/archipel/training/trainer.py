@@ -66,6 +66,11 @@ class Trainer:
         self._advantages = make_advantages(recipe.algorithm)
         self._objective = make_objective(recipe.loss)
 
+    @property
+    def scorer(self) -> Scorer:
+        """What the log-probabilities of an update are computed by."""
+        return self._scorer
+
     def update(self, groups: Sequence[Group]) -> UpdateReport:
         """Learn from groups given in any order, and advance the version by one.
 

@@ -1,13 +1,13 @@
 """What an exception in a child says to its agent: one sentence, and whose fault it is.
 
 Law: whatever a run's data, recipe, prompts or weights raise is the work's fault; the machine's is only what
-its memory and its disk refuse. A full disk is nobody's: the same work goes on when there is room.
+its memory and its disk refuse, and an engine that computes another model. A full disk is nobody's: the same work goes on when there is room.
 """
 
 import errno
 import os
 
-from archipel.work.kind import WorkFailed
+from archipel.work.kind import MachineUnfit, WorkFailed
 from archipel.work.messages import Failed
 
 MAX_REASON_CHARACTERS = 2000
@@ -21,6 +21,8 @@ NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 def failed(error: BaseException) -> Failed:
     """The reply to work that raised `error`."""
+    if isinstance(error, MachineUnfit):
+        return Failed(reason=_text(str(error)), fault="machine")
     if isinstance(error, WorkFailed):
         return _failed(str(error))
     if _is_memory(error):

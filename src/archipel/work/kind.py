@@ -24,6 +24,10 @@ class WorkFailed(Exception):
     """The machine could not do the work; the message says why, for the operator of the node."""
 
 
+class MachineUnfit(WorkFailed):
+    """It is this machine that cannot do such work: its engine, its memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
     """What the node's operator picked to sample with."""

@@ -36,6 +36,7 @@ from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
+from archipel.work.start_check import at_start
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -58,7 +59,8 @@ class Learner:
         if self._site.is_first:
             same_secret(folder, context.secret)
         environment = make_environment(section, seed, context.secret)
-        context_tokens = read_config(context.model).max_position_embeddings
+        self._config = read_config(context.model)
+        context_tokens = self._config.max_position_embeddings
         self._prompts = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
         self._outbox = Outbox(folder)
         self._trainer = started_trainer(context, self.recipe, folder, told)
@@ -88,13 +90,18 @@ class Learner:
         """Publish version 0, once nothing is found that nodes could only fail at.
 
         Raises:
-            WorkFailed: prompts that do not fit, tasks that cannot be made, weights that are no numbers.
+            WorkFailed: prompts that do not fit, tasks that cannot be made, weights that are no numbers, an
+                engine that does not compute the trainer's model.
         """
         limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
         self._prompts.look_ahead(limit_s)
         for name, tensor in self.policy.state.items():
             if not torch.isfinite(tensor).all():
                 raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
+        if self._site.world == 1:  # nodes compare for themselves
+            first = [self._prompts.request(index) for index in self._prompts.batch(0)]
+            contract, scorer = self.recipe.sampling.contract, self._trainer.scorer
+            at_start(self._config, contract, self.policy.state, scorer, first)
         return self._publish(None, self.policy, {})
 
     def make(self, context: Context) -> Answer:

@@ -1,8 +1,8 @@
 """Can this run be done? What a trusted role or a node would only find at work is found here, as sentences.
 
 Parts: `shortcomings`, every check in the order in which its failures would show: recipe and environment, weights
-and tokenizer, tasks and prompts that have to fit the model. Not found here: weights that give no finite numbers,
-rewards that fail, and prompts beyond the ones that were looked at.
+and tokenizer, tasks and prompts that have to fit the model, and whether what samples computes what is trained
+(`start_check`). Not found here: rewards that fail, and prompts beyond the ones that were looked at.
 """
 
 import time
@@ -10,19 +10,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 
+from archipel.engine.engine import NonFiniteLogits
 from archipel.model.config import DecoderConfig
-from archipel.model.directory import InvalidModel, expected_shapes, read_config
+from archipel.model.directory import InvalidModel, expected_shapes, read_config, read_model
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
 from archipel.model.weight_files import weight_files
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Request
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
+from archipel.work.start_check import at_start
 
 MAX_EVALUATED_LOOKED_AT = 2048
 
@@ -65,11 +69,27 @@ def shortcomings(
         return found
     tokenizer, context = _model(recipe, weights)
     try:
-        Prompts(recipe, environment, tokenizer, context).look_ahead(limit_s)
+        prompts = Prompts(recipe, environment, tokenizer, context)
+        prompts.look_ahead(limit_s)
         held_out = Prompts(recipe, _HeldOut(environment), tokenizer, context)
-        return _evaluation_faults(recipe, held_out, limit_s)
-    except WorkFailed as error:
+        if faults := _evaluation_faults(recipe, held_out, limit_s):
+            return faults
+        if weights is not None:
+            _compare(recipe, weights, [prompts.request(index) for index in prompts.batch(0)])
+    except (WorkFailed, InvalidModel, NonFiniteLogits) as error:
         return [str(error)]
+    return []
+
+
+def _compare(recipe: Recipe, weights: Path, first: list[Request]) -> None:
+    """Whether nodes would sample what the trainer learns from, on the run's first prompts.
+
+    Raises:
+        WorkFailed: they would not, with figures.
+    """
+    model = read_model(weights, torch.bfloat16)  # as version 0 will have it
+    state = {name: weight.detach() for name, weight in model.named_parameters()}
+    at_start(model.config, recipe.sampling.contract, state, None, first)
 
 
 def _weight_faults(weights: Path | None) -> list[str]:

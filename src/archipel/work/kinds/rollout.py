@@ -23,6 +23,7 @@ from archipel.work.kind import (
 )
 from archipel.work.policies import Policies, Policy
 from archipel.work.recent import Recent
+from archipel.work.start_check import Engines
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -41,6 +42,7 @@ class Rollouts:
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
         self._policies = Policies()
+        self._start = Engines(choice)
         self._engines: Recent[Path, tuple[str, Engine]] = Recent()
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
@@ -48,6 +50,7 @@ class Rollouts:
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         engine = self._engine(context, policy)
         requests = rollout_requests(spec, context)
+        self._start.require(engine, policy, context, requests)
         groups = engine.generate(requests, progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"

@@ -1,0 +1,106 @@
+"""Where engine and trainer are held against each other before a run goes on: opening, version 0, a node's first work.
+
+Parts: `at_start` (the sampling engine of an average node, for who opens or trains), `Engines` (what this node
+samples with). Law: a mismatch is told with its figures, by whom it concerns: at a node it is that machine's
+fault, everywhere else the run's.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from archipel.engine.engine import Engine
+from archipel.model.config import DecoderConfig
+from archipel.model.directory import read_config
+from archipel.records.requests import Request
+from archipel.training.scorer import Scorer
+from archipel.work.agreement import Comparison, compared, reference, short_requests, tolerance_of
+from archipel.work.engines import our_engine
+from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
+from archipel.work.policies import Policy
+from archipel.work.recent import Recent
+
+logger = logging.getLogger("archipel.work.start_check")
+
+TIMES = 2
+"""Of each run at a node: the first weights, and the first that were loaded in their place."""
+DEFAULT = EngineChoice()
+TOO_LARGE = "engine and trainer are not compared: {millions:.0f} million parameters are too many to do so in passing"
+
+
+def at_start(
+    config: DecoderConfig,
+    contract: str | None,
+    state: Mapping[str, Tensor],
+    scorer: Scorer | None,
+    requests: Sequence[Request],
+) -> Comparison | None:
+    """Compare our engine with the trainer's network on the run's first requests, which share a temperature.
+
+    scorer: the trainer's own, which holds the weights `state`; None: a network made of them.
+    None if the model is too large for it, which is logged.
+
+    Raises:
+        WorkFailed: they do not compute the same model, with figures.
+    """
+    short = short_requests(requests, num_parameters(state))
+    if not short:
+        logger.info(TOO_LARGE.format(millions=num_parameters(state) / 1e6))
+        return None
+    temperature = short[0].temperature
+    engine = our_engine(config, contract)
+    engine.load(state)
+    found = compared(engine, scorer or reference(config, state, temperature), short)
+    if fault := found.fault(tolerance_of(DEFAULT, contract), temperature):
+        raise WorkFailed(
+            f"what nodes would sample is not what the trainer learns from: {fault}; this software does not "
+            f"compute {config.family} with these settings rightly: leave this model out and report it"
+        )
+    return found
+
+
+class Engines:
+    """What this machine samples with, held against the network before it answers for a run."""
+
+    def __init__(self, choice: EngineChoice) -> None:
+        self._choice = choice
+        self._checked: Recent[Path, tuple[str, ...]] = Recent()
+        """Digests of the weights looked at, by the run's model directory."""
+
+    def require(
+        self, engine: Engine, policy: Policy, context: Context, requests: Sequence[Request]
+    ) -> None:
+        """Look, unless this run was looked at.
+
+        Raises:
+            MachineUnfit: this machine's engine does not compute the run's model.
+        """
+        digest, before = policy.manifest.state, self._checked.get(context.model) or ()
+        if digest in before or len(before) >= TIMES:
+            return
+        short = short_requests(requests, num_parameters(policy.state))
+        if short:
+            self._compare(engine, policy, context, short)
+        else:
+            logger.info(TOO_LARGE.format(millions=num_parameters(policy.state) / 1e6))
+        self._checked.put(context.model, (*before, digest))
+
+    def _compare(
+        self, engine: Engine, policy: Policy, context: Context, short: Sequence[Request]
+    ) -> None:
+        temperature = short[0].temperature
+        scorer = reference(read_config(context.model), policy.state, temperature)
+        found = compared(engine, scorer, short)
+        fault = found.fault(tolerance_of(self._choice, context.contract), temperature)
+        if fault:
+            raise MachineUnfit(
+                f"engine {self._choice.name} does not compute this run's model here: {fault}; update the "
+                "software, or take another --engine, --dtype or --device"
+            )
+
+
+def num_parameters(state: Mapping[str, Tensor]) -> int:
+    """Numbers in all tensors; a tied head counts once."""
+    return sum(weight.numel() for weight in state.values())

@@ -1,0 +1,170 @@
+"""No run goes on whose sampling engine computes another model than its trainer learns from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from archipel.engine.engine import LocalEngine
+from archipel.engine.exact.variants import VARIANTS
+from archipel.model.config import FAMILIES, DecoderConfig, Family
+from archipel.model.directory import write_model
+from archipel.model.tokenizer import character_tokenizer
+from archipel.records.canonical import sha256_digest
+from archipel.records.fields import BlobRef
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.requests import Request
+from archipel.work import engines, start_check
+from archipel.work.agreement import (
+    EXACT,
+    FEWEST_PROMPT_TOKENS,
+    FLOATS,
+    MAX_PROMPTS,
+    MAX_WORK,
+    compared,
+    reference,
+    short_requests,
+)
+from archipel.work.engines import our_engine
+from archipel.work.faults import failed
+from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
+from archipel.work.kinds import rollout as rollouts
+from archipel.work.kinds.update import Updates
+from archipel.work.messages import LinkMessage
+from archipel.work.readiness import shortcomings
+from engine.engine_models import lively_state, small_config
+from tiny import NAME, SECRET, tiny_recipe
+from work import asked
+from work.trusted import Trusted
+
+TEMPERATURE = 0.5
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tokenizer = character_tokenizer()
+    config = DecoderConfig.from_section(tiny_recipe(1, 0).model, tokenizer)
+    folder = tmp_path_factory.mktemp("start") / "model"
+    write_model(folder, lively_state(config), config, tokenizer)
+    return folder
+
+
+def first(vocabulary: int, count: int = 4, length: int = 20) -> list[Request]:
+    return [
+        Request(
+            str(index),
+            tuple((7 * index + 3 * place) % vocabulary for place in range(length)),
+            index,
+            num_rollouts=8,
+            max_new_tokens=40,
+            temperature=TEMPERATURE,
+        )
+        for index in range(count)
+    ]
+
+
+class _Hotter:
+    """Ignores the temperature."""
+
+    def __init__(self, config: DecoderConfig, **how: Any) -> None:
+        self._engine = LocalEngine(config, **how)
+        self.load = self._engine.load
+
+    def generate(self, requests: Sequence[Request], on_progress: object = None) -> Any:
+        return self._engine.generate([replace(each, temperature=1.0) for each in requests])
+
+
+MISTAKES: dict[str, Callable[..., Any]] = {
+    "rope": lambda config, **how: LocalEngine(replace(config, rope_theta=1e6), **how),
+    "epsilon": lambda config, **how: LocalEngine(replace(config, norm_epsilon=1e-5), **how),
+    "temperature": _Hotter,
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_honest_engines_of_every_family_agree_with_the_trainer(family: Family) -> None:
+    config = small_config(family)
+    state = lively_state(config)
+    scorer = reference(config, state, TEMPERATURE)
+    requests = short_requests(first(config.vocab_size), 100_000)
+    honest = [(LocalEngine(config, dtype=getattr(torch, name)), FLOATS[name]) for name in FLOATS]
+    honest += [(our_engine(config, VARIANTS[name].identity), EXACT[name]) for name in EXACT]
+    for engine, tolerance in honest:
+        engine.load(state)
+        assert compared(engine, scorer, requests).fault(tolerance, TEMPERATURE) is None
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_engine_with_a_mistake_is_found_out(family: Family, mistake: str) -> None:
+    config = replace(small_config(family), norm_epsilon=1e-6)
+    state = lively_state(config)
+    engine = MISTAKES[mistake](config)
+    engine.load(state)
+    requests = short_requests(first(config.vocab_size), 100_000)
+    found = compared(engine, reference(config, state, TEMPERATURE), requests)
+    fault = found.fault(FLOATS["float32"], TEMPERATURE)
+    assert fault is not None
+    assert f"{found.mean:.2g} nats in the mean" in fault
+    assert "expected at most 0.0002 and 0.01" in fault
+
+
+def test_what_is_compared_is_bounded_by_the_size_of_the_model() -> None:
+    requests = first(64, count=9, length=5000)
+    small = short_requests(requests, 400_000)
+    assert [each.prompt for each in small] == [each.prompt for each in requests[:MAX_PROMPTS]]
+    for parameters in (1, 10**7, 10**8, 10**9, 10**10):
+        short = short_requests(requests, parameters)
+        tokens = sum(len(each.prompt) + each.num_rollouts * each.max_new_tokens for each in short)
+        assert tokens * parameters <= MAX_WORK
+        assert bool(short) == (parameters < 10**9)
+        assert all(len(each.prompt) >= FEWEST_PROMPT_TOKENS for each in short)
+
+
+@pytest.mark.parametrize("mistake", ["rope", "epsilon"])
+def test_no_run_opens_and_no_version_0_comes_out_with_a_broken_engine(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    recipe = tiny_recipe(3, 0)
+    assert shortcomings(recipe, start, SECRET) == []
+    broken = MISTAKES[mistake]
+    monkeypatch.setattr(start_check, "our_engine", lambda config, contract: broken(config))
+    (found,) = shortcomings(recipe, start, SECRET)
+    assert "is not what the trainer learns from: over" in found
+    trusted, updates = Trusted(tmp_path, start, recipe), Updates()
+    with pytest.raises(WorkFailed, match="is not what the trainer learns from: over"):
+        trusted.ask(updates, "memory")
+
+
+def test_a_node_with_a_broken_engine_answers_for_no_run_and_says_it_is_the_machine(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, context = first_work(start, tmp_path)
+    node = rollouts.make(EngineChoice())
+    assert node.run(spec, context, lambda tokens: None).values["num_tokens"] > 0
+    broken = MISTAKES["epsilon"]
+    monkeypatch.setattr(engines, "LocalEngine", lambda config, **how: broken(config, **how))
+    node = rollouts.make(EngineChoice())
+    for _ in range(2):
+        with pytest.raises(MachineUnfit, match="engine archipel does not compute") as caught:
+            node.run(spec, context, lambda tokens: None)
+    assert failed(caught.value).fault == "machine"
+
+
+def first_work(start: Path, folder: Path) -> tuple[RolloutSpec, Context]:
+    """A rollout from version 0, as an agent lays it ready."""
+    recipe, updates = tiny_recipe(3, 0), Updates()
+    answer = Trusted(folder, start, recipe).ask(updates, "memory")
+    updates.close()
+    policy, files = answer.values["policy"], answer.files
+    data = files["prompts-0"].read_bytes()
+    prompts = BlobRef(digest=sha256_digest(data), size=len(data))
+    link = LinkMessage(
+        version=0, policy=policy, manifest=files["manifest"], anchor=files["anchor"], delta=None
+    )
+    spec = RolloutSpec(run=NAME, version=0, policy=policy, groups=(0, 1), prompts=(prompts,))
+    blobs = {prompts.digest: files["prompts-0"]}
+    return spec, asked.context(recipe, start, folder, chain=(link,), blobs=blobs)
