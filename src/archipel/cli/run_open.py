@@ -162,7 +162,8 @@ def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], home: Pa
     if not isinstance(recipe, Recipe):
         return
     secret, missing = found_secret(recipe, home)
-    found = [*([] if trust else missing), *shortcomings(recipe, weights, secret)]
+    faults = shortcomings(recipe, weights, secret, learns_here=not trust)
+    found = [*([] if trust else missing), *faults]
     if found:
         faults = "\n  ".join(found)
         raise Mendable(

@@ -94,11 +94,12 @@ def _hands_out(run: Run) -> bool:
 def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bool:
     """Whether this node could be given such work at all."""
     run, rules = opportunity.run, opportunity.rules
-    contract = rules.contract(run)
+    contract, memory_mb = rules.contract(run), run.opened.pace.memory_mb
+    is_trusted = node.did in run.opened.trusted
     return (
         rules.name in kinds
         and (contract is None or contract in node.contracts)
-        and (not rules.words.trusted or node.did in run.opened.trusted)
+        and (is_trusted if rules.words.trusted else node.holds(memory_mb))
     )
 
 

@@ -134,6 +134,11 @@ class Node:
         known = (each for each in self.speeds if (each.kind, each.run) == (kind, run))
         return next(known, Speed(kind, run))
 
+    def holds(self, needed_mb: int | None) -> bool:
+        """Whether its memory, as it stated it, is enough; one that stated none may have as much as it likes."""
+        stated = self.capabilities.memory_mb
+        return needed_mb is None or stated is None or stated >= needed_mb
+
     @property
     def contracts(self) -> tuple[str, ...]:
         """Exact contracts that it stated, of those known here: names of its own would be queues of its own."""

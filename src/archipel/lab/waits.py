@@ -3,6 +3,7 @@
 A programme says what its runs wait for; the sentences that all programmes share are here.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ class Sight:
             if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS)
             for word in abilities(set(node.capabilities.kinds), node.contracts)
         )
+
+    @cached_property
+    def stated_mb(self) -> list[int]:
+        """Memory of the nodes that are here and state it, ascending."""
+        found = (node.capabilities.memory_mb for node in self.state.nodes.values() if node.present)
+        return sorted(each for each in found if each is not None)
 
 
 def pause_of(run: Run, pause: Pause) -> Wait:
@@ -92,6 +99,11 @@ def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -
         if number
         else _calling(sight.able[kind], contract)
     )
+    needed_mb = run.opened.pace.memory_mb
+    small = 0 if needed_mb is None else bisect_left(sight.stated_mb, needed_mb)
+    if small:
+        stated = counted(small, "node states", "nodes state")
+        advice += f"; {stated} less memory than the {needed_mb / 1000:.1f} GB that this run needs"
     owner = "the lab" if number else "nobody"
     return Wait(run=run.name, waiting_for=what + before, owner=owner, left_s=None, advice=advice)
 

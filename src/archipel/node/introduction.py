@@ -14,6 +14,7 @@ from archipel.node.totals import Totals
 from archipel.node.worker import Worker
 from archipel.records.documents import NodeView
 from archipel.records.statements import Capabilities, NodeLeft
+from archipel.work.room import free_bytes
 
 logger = logging.getLogger("archipel.node")
 
@@ -42,7 +43,16 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
         batch_invariant=bool(measured.get("batch_invariant", False)),
         protections=worker.protections,
         exact=exact or None,
+        memory_mb=None if settings.trusted else _memory_mb(settings),
     )
+
+
+def _memory_mb(settings: NodeSettings) -> int | None:
+    """What its work may take now; None for accelerators, whose memory the agent does not see."""
+    if settings.device != "cpu":
+        return None
+    known = (free_bytes(), settings.memory_bound())
+    return min((each for each in known if each is not None), default=0) // 10**6 or None
 
 
 async def greet(lab: LabClient, settings: NodeSettings, totals: Totals) -> None:

@@ -19,6 +19,7 @@ from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import WORDS_OF
+from archipel.records.recipe import Recipe
 from archipel.records.recipe_form import RecipeForm
 from archipel.records.statements import ModelFile, RunOpened, RunRetried, RunStopped
 from archipel.records.terms import RunPace, Terms, Vocabulary
@@ -67,7 +68,23 @@ def vocabulary_of(weights: Path) -> Vocabulary:
 def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:
     """The parts of a recipe that the lab acts on. Raises InvalidModel."""
     words = WORDS_OF[recipe.run.programme]
-    return words.terms_of(recipe), words.pace_of(recipe, vocabulary_of(weights))
+    pace = words.pace_of(recipe, vocabulary_of(weights))
+    needed_mb = _memory_mb(recipe, weights)
+    return words.terms_of(recipe), pace.model_copy(update={"memory_mb": needed_mb})
+
+
+def _memory_mb(recipe: RecipeForm, weights: Path) -> int | None:
+    """What sampling takes of a node, so that no node is asked which has less; None: nobody knows."""
+    from archipel.model.config_files import InvalidModel as BadConfig
+    from archipel.model.config_files import read_config
+    from archipel.work.room import run_node_need
+
+    if not isinstance(recipe, Recipe):
+        return None
+    try:
+        return -(-run_node_need(recipe, read_config(weights)).peak // 10**6)
+    except BadConfig:
+        return None  # what else stands in the way of this model is for the checks before to say
 
 
 async def open_run(

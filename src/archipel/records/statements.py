@@ -113,6 +113,8 @@ class Capabilities(Sparing):
     """What confines the child process that runs work."""
     exact: Annotated[Contracts | None, LeftOut] = None
     """Exact contracts whose known vectors came out right here, bit for bit."""
+    memory_mb: Annotated[Count | None, LeftOut] = None
+    """Megabytes (10^6) that its work may take; None: it does not say, and is given anything."""
 
 
 class NodeJoined(Statement):

@@ -1,7 +1,7 @@
 """Can this run be done? What a trusted role or a node would only find at work is found here, as sentences.
 
 Parts: `shortcomings`, every check in the order in which its failures would show: recipe and environment, weights
-and tokenizer, tasks and prompts that have to fit the model, and whether what samples computes what is trained
+and tokenizer, memory, tasks and prompts that have to fit the model, and whether what samples computes what is trained
 (`start_check`). Not found here: rewards that fail, and prompts beyond the ones that were looked at.
 """
 
@@ -26,6 +26,7 @@ from archipel.training.environments.task import Environment, InvalidEnvironment,
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
+from archipel.work.room import update_shortage
 from archipel.work.start_check import at_start
 
 MAX_EVALUATED_LOOKED_AT = 2048
@@ -52,15 +53,23 @@ class _HeldOut:
 
 
 def shortcomings(
-    recipe: Recipe, weights: Path | None, secret: bytes | None, limit_s: float = LOOKING_LIMIT_S
+    recipe: Recipe,
+    weights: Path | None,
+    secret: bytes | None,
+    limit_s: float = LOOKING_LIMIT_S,
+    learns_here: bool = True,
 ) -> list[str]:
     """What stands in the way of a run of `recipe` from the directory `weights`; empty if nothing was found.
 
     weights: None for the recipe's own model, from nothing.
     secret: what the trusted role would grade with; tasks are made without it, too.
     limit_s: so long are prompts looked at, those of training and of evaluations each.
+    learns_here: whether this machine's memory has to hold what learns.
     """
     found = _weight_faults(weights)
+    if weights is not None and learns_here and not found:
+        short = update_shortage(recipe, read_config(weights))
+        found = [] if short is None else [short]
     try:
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
     except (InvalidEnvironment, TaskProcessLost) as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from archipel.engine.engine import Engine
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import read_config
+from archipel.planning.laws.holding import RUNTIME
 from archipel.records.requests import Request
 from archipel.training.scorer import Scorer
 from archipel.work.agreement import Comparison, compared, reference, short_requests, tolerance_of
@@ -21,6 +22,7 @@ from archipel.work.engines import our_engine
 from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.policies import Policy
 from archipel.work.recent import Recent
+from archipel.work.room import free_bytes, node_need, shortage
 
 logger = logging.getLogger("archipel.work.start_check")
 
@@ -68,6 +70,20 @@ class Engines:
         self._choice = choice
         self._checked: Recent[Path, tuple[str, ...]] = Recent()
         """Digests of the weights looked at, by the run's model directory."""
+
+    def require_room(self, context: Context, requests: Sequence[Request]) -> None:
+        """Before anything of a run is loaded for the first time: weights, cache and all.
+
+        Raises:
+            MachineUnfit: this machine has less memory than `requests` need.
+        """
+        if context.model in self._checked or self._choice.name == "vllm":
+            return
+        sequences = sum(request.num_rollouts for request in requests)
+        length = max(len(request.prompt) + request.max_new_tokens for request in requests)
+        need = node_need(read_config(context.model), sequences, length, self._choice.dtype)
+        if short := shortage("sampling this run", need, free_bytes(), RUNTIME):
+            raise MachineUnfit(short)
 
     def require(
         self, engine: Engine, policy: Policy, context: Context, requests: Sequence[Request]

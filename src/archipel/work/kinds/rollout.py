@@ -47,9 +47,10 @@ class Rollouts:
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
+        requests = rollout_requests(spec, context)
+        self._start.require_room(context, requests)
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         engine = self._engine(context, policy)
-        requests = rollout_requests(spec, context)
         self._start.require(engine, policy, context, requests)
         groups = engine.generate(requests, progress)
         used = policy.manifest.state

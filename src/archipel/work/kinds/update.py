@@ -4,13 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from archipel.model.config_files import read_config
+from archipel.planning.laws.holding import RUNTIME
 from archipel.records.kinds.update import UpdateSpec
+from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import latest_number
+from archipel.training.sharding import this_site
 from archipel.work.accepted import count_tokens
-from archipel.work.kind import Answer, Context, EngineChoice, Kind, Progress, WorkFailed
+from archipel.work.kind import (
+    Answer,
+    Context,
+    EngineChoice,
+    Kind,
+    MachineUnfit,
+    Progress,
+    WorkFailed,
+)
 from archipel.work.learner import Learner
 from archipel.work.messages import read_step
 from archipel.work.recent import Recent
+from archipel.work.room import update_shortage
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -82,7 +95,17 @@ class Updates:
         del held  # two optimisers of one run at once may be more than the machine holds
         self._learners.make_room(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        _require_room(context)
         return Learner(context, folder, told)
+
+
+def _require_room(context: Context) -> None:
+    """Raises MachineUnfit: this machine has less memory than the run's update needs; nothing is loaded yet."""
+    if this_site().world > 1:
+        return  # each rank holds its share, and of another machine's memory nothing is known here
+    short = update_shortage(context.recipe_as(Recipe), read_config(context.model), RUNTIME)
+    if short is not None:
+        raise MachineUnfit(short)
 
 
 def _check_parent(learner: Learner, spec: UpdateSpec) -> None:
