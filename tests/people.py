@@ -60,6 +60,7 @@ class Provider:
     kinds: tuple[str, ...] = ("rollout",)
     leases: dict[str, LeaseGranted] = field(default_factory=dict)
     exact: tuple[str, ...] = ()
+    memory_mb: int | None = None
 
     @property
     def did(self) -> str:
@@ -76,6 +77,7 @@ class Provider:
             batch_invariant=True,
             protections=(),
             exact=self.exact or None,
+            memory_mb=self.memory_mb,
         )
         self.speak(NodeJoined, capabilities=capabilities)
 

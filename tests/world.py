@@ -183,15 +183,16 @@ class World:
         self.speak(self.operator, RunRetried, run=name)
 
     def provider(
-        self, name: str, speed_milli: int = 0, *, join: bool = True, exact: tuple[str, ...] = ()
+        self, name: str, speed_milli: int = 0, *, join: bool = True, **stated: Any
     ) -> "Provider":
-        provider = Provider(self, identity(name), speed_milli, exact=exact)
+        """A node; `stated`: fields of `Provider` that its capabilities are made of."""
+        provider = Provider(self, identity(name), speed_milli, **stated)
         if join:
             provider.join()
         return provider
 
-    def learner(self, name: str = "learner", *, join: bool = True) -> "Learner":
-        learner = Learner(self, identity(name))
+    def learner(self, name: str = "learner", *, join: bool = True, **stated: Any) -> "Learner":
+        learner = Learner(self, identity(name), **stated)
         if join:
             learner.join()
         return learner

@@ -13,9 +13,6 @@ from archipel.engine.exact.variants import VARIANTS
 from archipel.model.config import FAMILIES, DecoderConfig, Family
 from archipel.model.directory import write_model
 from archipel.model.tokenizer import character_tokenizer
-from archipel.records.canonical import sha256_digest
-from archipel.records.fields import BlobRef
-from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.requests import Request
 from archipel.work import engines, start_check
 from archipel.work.agreement import (
@@ -30,14 +27,13 @@ from archipel.work.agreement import (
 )
 from archipel.work.engines import our_engine
 from archipel.work.faults import failed
-from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
+from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.kinds import rollout as rollouts
 from archipel.work.kinds.update import Updates
-from archipel.work.messages import LinkMessage
 from archipel.work.readiness import shortcomings
 from engine.engine_models import lively_state, small_config
-from tiny import NAME, SECRET, tiny_recipe
-from work import asked
+from tiny import SECRET, tiny_recipe
+from work.first_work import first_work
 from work.trusted import Trusted
 
 TEMPERATURE = 0.5
@@ -142,7 +138,7 @@ def test_no_run_opens_and_no_version_0_comes_out_with_a_broken_engine(
 def test_a_node_with_a_broken_engine_answers_for_no_run_and_says_it_is_the_machine(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec, context = first_work(start, tmp_path)
+    spec, context = first_work(tiny_recipe(3, 0), start, tmp_path)
     node = rollouts.make(EngineChoice())
     assert node.run(spec, context, lambda tokens: None).values["num_tokens"] > 0
     broken = MISTAKES["epsilon"]
@@ -152,19 +148,3 @@ def test_a_node_with_a_broken_engine_answers_for_no_run_and_says_it_is_the_machi
         with pytest.raises(MachineUnfit, match="engine archipel does not compute") as caught:
             node.run(spec, context, lambda tokens: None)
     assert failed(caught.value).fault == "machine"
-
-
-def first_work(start: Path, folder: Path) -> tuple[RolloutSpec, Context]:
-    """A rollout from version 0, as an agent lays it ready."""
-    recipe, updates = tiny_recipe(3, 0), Updates()
-    answer = Trusted(folder, start, recipe).ask(updates, "memory")
-    updates.close()
-    policy, files = answer.values["policy"], answer.files
-    data = files["prompts-0"].read_bytes()
-    prompts = BlobRef(digest=sha256_digest(data), size=len(data))
-    link = LinkMessage(
-        version=0, policy=policy, manifest=files["manifest"], anchor=files["anchor"], delta=None
-    )
-    spec = RolloutSpec(run=NAME, version=0, policy=policy, groups=(0, 1), prompts=(prompts,))
-    blobs = {prompts.digest: files["prompts-0"]}
-    return spec, asked.context(recipe, start, folder, chain=(link,), blobs=blobs)

@@ -5,7 +5,7 @@ A programme says what its runs wait for; the sentences that all programmes share
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,18 +37,27 @@ class Sight:
     @cached_property
     def able(self) -> Counter[str]:
         """`ability` -> nodes that are here, have it, and were heard of lately or hold work."""
-        return Counter(
-            word
-            for node in self.state.nodes.values()
-            if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS)
-            for word in abilities(set(node.capabilities.kinds), node.contracts)
-        )
+        return Counter(word for node in self._active for word in _abilities(node))
 
     @cached_property
-    def stated_mb(self) -> list[int]:
-        """Memory of the nodes that are here and state it, ascending."""
-        found = (node.capabilities.memory_mb for node in self.state.nodes.values() if node.present)
-        return sorted(each for each in found if each is not None)
+    def stated_mb(self) -> Mapping[str, list[int]]:
+        """`ability` -> memory of those that state theirs, ascending."""
+        found: dict[str, list[int]] = {}
+        for node in self._active:
+            if (stated := node.capabilities.memory_mb) is not None:
+                for word in _abilities(node):
+                    found.setdefault(word, []).append(stated)
+        return {word: sorted(each) for word, each in found.items()}
+
+    @property
+    def _active(self) -> Iterator[Node]:
+        for node in self.state.nodes.values():
+            if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS):
+                yield node
+
+
+def _abilities(node: Node) -> frozenset[str]:
+    return abilities(set(node.capabilities.kinds), node.contracts)
 
 
 def pause_of(run: Run, pause: Pause) -> Wait:
@@ -86,7 +95,10 @@ def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:
 
 def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -> Wait:
     """Work of a stranger's kind lies there, by an exact contract perhaps, and nobody holds it."""
-    known, number = failures.trouble(run, kind), sight.able[ability(kind, contract)]
+    word, needed_mb = ability(kind, contract), run.opened.pace.memory_mb
+    stated = sight.stated_mb.get(word, []) if needed_mb is not None else []
+    small = bisect_left(stated, needed_mb or 0)
+    known, number = failures.trouble(run, kind), sight.able[word] - small
     if known is not None:
         rest = [node for node in _present(sight, known.nodes) if _rests(sight, node, run, kind)]
         number -= len(rest)
@@ -97,15 +109,21 @@ def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -
         f"{counted(number, 'node was', 'nodes were')} heard of in the last minute; "
         f"{'they are' if number > 1 else 'it is'} asked next"
         if number
+        else _larger(small, needed_mb)
+        if small and needed_mb is not None
         else _calling(sight.able[kind], contract)
     )
-    needed_mb = run.opened.pace.memory_mb
-    small = 0 if needed_mb is None else bisect_left(sight.stated_mb, needed_mb)
-    if small:
-        stated = counted(small, "node states", "nodes state")
-        advice += f"; {stated} less memory than the {needed_mb / 1000:.1f} GB that this run needs"
     owner = "the lab" if number else "nobody"
     return Wait(run=run.name, waiting_for=what + before, owner=owner, left_s=None, advice=advice)
+
+
+def _larger(small: int, needed_mb: int) -> str:
+    """For a node with more memory; `small` are at work and stated less."""
+    return (
+        f"{counted(small, 'node is', 'nodes are')} at work, with less memory than the {needed_mb / 1000:.1f} GB "
+        "that this run needs: run `archipel node join LAB_URL` on a larger machine, or with a higher "
+        "--max-memory-gb"
+    )
 
 
 def _calling(others: int, contract: str | None) -> str:
