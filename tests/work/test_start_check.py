@@ -93,6 +93,10 @@ def test_honest_engines_of_every_family_agree_with_the_trainer(family: Family) -
         assert compared(engine, scorer, requests).fault(tolerance, TEMPERATURE) is None
 
 
+def test_every_variant_of_the_contract_has_a_tolerance() -> None:
+    assert EXACT.keys() == VARIANTS.keys()
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_engine_with_a_mistake_is_found_out(family: Family, mistake: str) -> None:

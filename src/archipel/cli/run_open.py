@@ -162,8 +162,8 @@ def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], home: Pa
     if not isinstance(recipe, Recipe):
         return
     secret, missing = found_secret(recipe, home)
-    faults = shortcomings(recipe, weights, secret, learns_here=not trust)
-    found = [*([] if trust else missing), *faults]
+    found = [] if trust else missing
+    found = [*found, *shortcomings(recipe, weights, secret, learns_here=not trust)]
     if found:
         faults = "\n  ".join(found)
         raise Mendable(

@@ -49,11 +49,12 @@ norm's epsilon, is 4e-4 and 2e-3 in fp32; ten times the base of the rotary embed
 Deeper networks and other machines add up in another order: hence 100 times (fp32) and 7 times (bf16)."""
 EXACT: Mapping[str, Tolerance] = {
     "w7a8": Tolerance(mean=0.2, largest=2.0),
+    "w12a13": Tolerance(mean=0.05, largest=1.0),
     "w7a15": Tolerance(mean=0.2, largest=2.0),
     "w13a15": Tolerance(mean=3e-3, largest=0.1),
 }
 """By the variant of the exact contract; it rounds weights and activations, so that the bits agree, not the model.
-Measured as above: 3e-2 and 0.2 with weights of 7 bits, 3e-4 and 2e-3 with 13."""
+Measured as above: 3e-2 and 0.2 with weights of 7 bits, 7e-3 and 6e-2 with 12, 3e-4 and 2e-3 with 13."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ logger = logging.getLogger("archipel.work.start_check")
 TIMES = 2
 """Of each run at a node: the first weights, and the first that were loaded in their place."""
 DEFAULT = EngineChoice()
+FLAWED = "this software does not compute {family} with these settings rightly: leave this model out and report it"
+TOO_ROUGH = "take a finer variant of the exact contract (`archipel exact check`), or any engine"
 TOO_LARGE = "engine and trainer are not compared: {millions:.0f} million parameters are too many to do so in passing"
 
 
@@ -57,8 +59,8 @@ def at_start(
     found = compared(engine, scorer or reference(config, state, temperature), short)
     if fault := found.fault(tolerance_of(DEFAULT, contract), temperature):
         raise WorkFailed(
-            f"what nodes would sample is not what the trainer learns from: {fault}; this software does not "
-            f"compute {config.family} with these settings rightly: leave this model out and report it"
+            f"what nodes would sample is not what the trainer learns from: {fault}; "
+            + (FLAWED.format(family=config.family) if contract is None else TOO_ROUGH)
         )
     return found
 
