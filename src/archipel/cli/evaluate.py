@@ -128,6 +128,15 @@ def _text(judgement: "Judgement", split: str) -> str:
     by = f", answered by {judgement.contract}" if judgement.contract else ""
     lines = [f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals{by}"]
     lines.append(f"greedy pass@1  {greedy.value:.4f} [{greedy.low:.4f}, {greedy.high:.4f}]")
+    answers = judgement.greedy.answers
+    if "constant_reward_micro" in answers:
+        share, earned = (
+            answers[f"{name}_micro"] / 1e6 for name in ("commonest_answer", "constant_reward")
+        )
+        lines.append(
+            f"one answer     {earned:.4f} if all tasks got the commonest, which is {share:.1%} of "
+            f"{counted(answers['distinct_answers'], 'different answer')}"
+        )
     if judgement.sampled is not None:
         lines += [
             f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"

@@ -161,6 +161,7 @@ def _coloured(row: "Sequence[tuple[str, int | None]]") -> str:
 async def _histories(lab_url: str, names: Sequence[str], whole: bool) -> "list[History]":
     """The runs' histories; older versions from the ledger where that is asked."""
     from archipel.cli.run_ledger import with_older
+    from archipel.curves.concerns import concerns
     from archipel.node.client import LabReader
     from archipel.node.histories import RunReader
     from archipel.records.documents import RunView
@@ -180,4 +181,6 @@ async def _histories(lab_url: str, names: Sequence[str], whole: bool) -> "list[H
                     err=True,
                 )
             found.append(history)
+            for concern in concerns(history):
+                click.echo(f"{name}: warning, {concern.kind}: {concern.text}", err=True)
     return found

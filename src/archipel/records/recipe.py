@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.exact import CONTRACTS, VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
+from archipel.records.recipe_alarms import AlarmSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
@@ -35,6 +36,7 @@ __all__ = [
     "ModelSection",
     "PromptSection",
     "SamplingSection",
+    "AlarmSection",
     "AlgorithmSection",
     "LossSection",
     "OptimiserSection",
@@ -171,6 +173,7 @@ class Recipe(RecipeForm):
     evaluation: EvaluationSection = EvaluationSection()
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
+    alarms: AlarmSection = AlarmSection()
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -200,8 +203,9 @@ class Recipe(RecipeForm):
             for key, value in sections["environment"]["parameters"].items()
         }
         sections["environment"]["parameters"] = parameters
-        if self.prompt == PromptSection():
-            del sections["prompt"]
+        for name, unsaid in (("prompt", PromptSection()), ("alarms", AlarmSection())):
+            if getattr(self, name) == unsaid:
+                del sections[name]
         if self.sampling.engine != "exact":
             del sections["sampling"]["engine"], sections["sampling"]["variant"]
         return canonical_json(without_floats(sections))

@@ -6,7 +6,7 @@ run). Law: `dev` is for curves; `test` stays untouched until a run is over.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from archipel.plurals import counted
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
+from archipel.training.answers import answer_metrics
 from archipel.training.environments.environment import (
     Environment,
     make_environment,
@@ -107,13 +108,14 @@ def examine(
         requests = _requests(examination, tasks, version, num_samples, recipe.sampling.temperature)
         sampled = engine.generate(requests, lambda tokens: progress(before + tokens))
         sampled_rewards = _grade(examination, tasks, sampled)
-    return score(
+    marks = score(
         version,
         tasks[0].split,
         [rewards[0] for rewards in greedy_rewards],
         sampled_rewards,
         seed=recipe.run.seed,
     )
+    return replace(marks, answers=_answered(examination, tasks, greedy))
 
 
 def examine_version(
@@ -218,11 +220,27 @@ def _requests(
 def _grade(
     examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
 ) -> list[list[float]]:
+    shown = _shown(examination, tasks, answers)
+    rewards = iter(examination.grader.grade(shown))
+    return [[next(rewards) for _ in completions] for completions in answers]
+
+
+def _answered(
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
+) -> dict[str, int]:
+    """The majority baseline; gradings that it takes count in no fault of the examination."""
+    grader, faults = examination.grader, examination.grader.faults.copy()
+    metrics = answer_metrics(_shown(examination, tasks, answers), grader.grade, worth_asking=0.0)
+    grader.faults = faults
+    return metrics
+
+
+def _shown(
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
+) -> list[Submission]:
     tokenizer = examination.tokenizer
-    shown = [
+    return [
         Submission(task.split, task.index, tokenizer.decode(each.tokens), each.finished)
         for task, completions in zip(tasks, answers, strict=True)
         for each in completions
     ]
-    rewards = iter(examination.grader.grade(shown))
-    return [[next(rewards) for _ in completions] for completions in answers]

@@ -22,10 +22,11 @@ from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe
+from archipel.training.answers import answer_metrics
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.environments.environment import make_environment
-from archipel.training.grading import Submission, grader_of
+from archipel.training.grading import GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
@@ -66,6 +67,7 @@ class Learner:
         self._grades = Grades(folder)
         self._parts: Mapping[str, float] = {}
         self._policy: Policy | None = None
+        self._shown: list[Submission] = []
 
     @property
     def version(self) -> int:
@@ -100,7 +102,7 @@ class Learner:
     def make(self, context: Context) -> Answer:
         """The next version, from the accepted results of its batch, which are the context's inputs."""
         parent = self.policy
-        metrics = self._learn(context)
+        metrics = self._learn(context) | self._answered()
         state = self._trainer.published_state()
         manifest = describe(state, self.version, parent.manifest.state)
         self._policy = Policy(state, manifest)
@@ -175,6 +177,7 @@ class Learner:
             if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
+        self._shown = shown
         rewards = iter(self._rewards(shown))
         return [
             Group(
@@ -186,6 +189,20 @@ class Learner:
             )
             for index, (version, rollouts) in sampled.items()
         ]
+
+    def _answered(self) -> dict[str, int]:
+        """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""
+        if not self._site.is_first:
+            return {}
+        faults = self._grader.faults.copy()
+        try:
+            return answer_metrics(self._shown, self._grader.grade)
+        except (
+            GraderUnavailable
+        ):  # a measurement less; the version is made, and other ranks wait for it
+            return {}
+        finally:
+            self._grader.faults = faults
 
     def _rewards(self, shown: list[Submission]) -> Sequence[float]:
         """Graded once, by the first rank, for all ranks: a time limit must not part them."""
