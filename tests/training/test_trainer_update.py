@@ -35,25 +35,42 @@ def equal_states(one, other):
     return all(torch.equal(one[name], other[name]) for name in one) and one.keys() == other.keys()
 
 
+def mean_of(values, recipe):
+    """Of one completion, what it adds to the sum."""
+    return values.mean() if recipe.loss.mean_over == "sequences" else values.sum()
+
+
 def textbook_gradient(model, groups, recipe):
     """One sequence at a time, no packing: gradient of sum over tokens / number of tokens."""
     advantages_of, objective = make_advantages(recipe.algorithm), make_objective(recipe.loss)
     losses, num_tokens = [], 0
-    for group in groups:
-        advantages = advantages_of(group.rewards)
+    for group, advantages in zip(
+        groups, advantages_of([group.rewards for group in groups]), strict=True
+    ):
         for rollout, advantage in zip(group.rollouts, advantages, strict=True):
             logprobs = alone_logprobs(model, group.prompt, rollout.tokens)
             behaviour = torch.tensor(rollout.logprobs)
-            loss = objective(logprobs, behaviour, torch.full_like(behaviour, advantage))
-            losses.append(loss.values_N.sum())
+            one = torch.zeros(len(behaviour), dtype=torch.int64)
+            loss = objective(logprobs, behaviour, torch.full_like(behaviour, advantage), one)
+            losses.append(mean_of(loss.values_N, recipe))
             num_tokens += len(rollout.tokens)
-    total = torch.stack(losses).sum() / num_tokens
+    num_rollouts = len(losses)
+    divisors = {"tokens": num_tokens, "sequences": num_rollouts, "constant": num_rollouts * 64}
+    total = torch.stack(losses).sum() / divisors[recipe.loss.mean_over]
     return total, torch.autograd.grad(total, list(model.parameters()))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_loss_and_gradient_are_the_token_mean_over_all_micro_batches(loss):
-    sections = {"loss": {"name": loss}, "optimiser": {"micro_batch_tokens": 64}}
+MEANS = [
+    *({"name": loss} for loss in LOSSES),
+    {"name": "ppo_clip", "mean_over": "sequences"},
+    {"name": "trust_region", "mean_over": "constant"},
+    {"name": "gspo", "mean_over": "sequences", "sequence_clip_low": 0.3, "sequence_clip_high": 0.4},
+]
+
+
+@pytest.mark.parametrize("loss", MEANS, ids=lambda loss: "-".join(map(str, loss.values())))
+def test_loss_and_gradient_are_the_mean_over_all_micro_batches(loss):
+    sections = {"loss": loss, "optimiser": {"micro_batch_tokens": 64}}
     trainer, model = make_trainer(**sections)
     behind = tiny_model(9)
     groups = tiny_groups(behind, 0)

@@ -26,6 +26,7 @@ from archipel.records.recipe_learning import (
     AlgorithmSection,
     LossSection,
     OptimiserSection,
+    ReferenceSection,
     SupervisedSection,
 )
 from archipel.records.recipe_model import ModelSection, PromptSection
@@ -40,6 +41,7 @@ __all__ = [
     "AlgorithmSection",
     "LossSection",
     "OptimiserSection",
+    "ReferenceSection",
     "EvaluationSection",
     "SupervisedSection",
     "LeaseSection",
@@ -174,6 +176,9 @@ class Recipe(RecipeForm):
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
     alarms: AlarmSection = AlarmSection()
+    reference: ReferenceSection = ReferenceSection()
+
+    LATER = frozenset({"prompt", "alarms", "reference"})
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -197,15 +202,12 @@ class Recipe(RecipeForm):
         """The recipe with every default filled in, as canonical JSON; but what older recipes do not have is left
         out while it says nothing, so that they keep their digests. `auto` has no place in it and is `any`.
         """
-        sections = self.model_dump(mode="json")
+        sections = self.spared()
         parameters = {
             key: {"float": repr(value)} if isinstance(value, float) else value
             for key, value in sections["environment"]["parameters"].items()
         }
         sections["environment"]["parameters"] = parameters
-        for name, unsaid in (("prompt", PromptSection()), ("alarms", AlarmSection())):
-            if getattr(self, name) == unsaid:
-                del sections[name]
         if self.sampling.engine != "exact":
             del sections["sampling"]["engine"], sections["sampling"]["variant"]
         return canonical_json(without_floats(sections))

@@ -2,9 +2,9 @@
 and the supervised stage before all that. Part of `recipe`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from archipel.records.recipe_form import Section
 
@@ -15,16 +15,47 @@ Positive = Annotated[float, Field(gt=0.0)]
 class AlgorithmSection(Section):
     """Rewards of a group into advantages."""
 
-    name: Literal["grpo", "rloo"] = "grpo"
+    LATER = frozenset({"overlong_tokens", "overlong_penalty", "length_weight", "parts"})
+
+    name: Literal["grpo", "rloo", "reinforce", "reinforce_group"] = "grpo"
     """Which baseline a reward is compared with."""
     scale_by_std: bool = False
     """GRPO only: divide by the group's standard deviation (else mean-centred only)."""
+    overlong_tokens: Annotated[int, Field(ge=0, le=1_048_576)] = 0
+    """The last so many tokens before sampling.max_new_tokens cost more and more of the reward; 0: none do."""
+    overlong_penalty: Positive = 1.0
+    """What a completion of max_new_tokens loses, with `overlong_tokens`."""
+    length_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Of a bonus for right answers that are shorter, and a malus for answers that are longer, than their group's."""
+    parts: Literal["sum", "normalised"] = "sum"
+    """Of a reward that an environment gives in parts: added, or each brought to one scale in its group first (GDPO)."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        if self.scale_by_std and self.name in ("reinforce", "reinforce_group"):
+            raise ValueError(
+                f'{self.name} scales by the batch\'s standard deviation; scale_by_std = true is for name = "grpo": '
+                "remove one of them"
+            )
+        if self.parts == "normalised" and (self.name != "grpo" or not self.scale_by_std):
+            raise ValueError(
+                'parts = "normalised" divides each part by its standard deviation in the group: it needs '
+                'name = "grpo" and scale_by_std = true'
+            )
+        if self.parts == "normalised" and (self.overlong_tokens or self.length_weight):
+            raise ValueError(
+                'parts = "normalised" has no place for overlong_tokens and length_weight, which change the sum; '
+                "let the environment give length as a part of its own"
+            )
+        return self
 
 
 class LossSection(Section):
     """Advantages into a gradient."""
 
-    name: Literal["trust_region", "ppo_clip", "tis", "cispo"] = "trust_region"
+    LATER = frozenset({"sequence_clip_low", "sequence_clip_high", "mean_over", "entropy_bonus"})
+
+    name: Literal["trust_region", "ppo_clip", "tis", "cispo", "gspo"] = "trust_region"
     """How the gradient is kept from moving too far on stale samples."""
     clip_low: Positive = 0.2
     """ppo_clip: ratio below 1 - clip_low is clipped."""
@@ -40,6 +71,35 @@ class LossSection(Section):
     """trust_region: a token is masked once its probability has moved this far in its advantage's direction."""
     kl_coefficient: Annotated[float, Field(ge=0.0)] = 1e-3
     """trust_region: weight of the squared log ratio."""
+    sequence_clip_low: Positive = 3e-4
+    """gspo: ratio of a whole completion below 1 - sequence_clip_low is clipped."""
+    sequence_clip_high: Positive = 4e-4
+    """gspo: ratio of a whole completion above 1 + sequence_clip_high is clipped."""
+    mean_over: Literal["tokens", "sequences", "constant"] = "tokens"
+    """What a step's sum is divided by: its tokens (DAPO); each completion's own tokens, then completions (GRPO, GSPO);
+    or completions x sampling.max_new_tokens, whatever their length (Dr. GRPO)."""
+    entropy_bonus: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Weight of the policy's entropy at the sampled places, which is then kept high."""
+
+    @model_validator(mode="after")
+    def _whole_sequences(self) -> Self:
+        if self.name == "gspo" and self.mean_over != "sequences":
+            raise ValueError(
+                f'gspo weighs whole completions; mean_over = "{self.mean_over}" would weigh their tokens: give '
+                'mean_over = "sequences"'
+            )
+        return self
+
+
+class ReferenceSection(Section):
+    """A policy that the learner is kept near, by KL(learner || reference); its log-probabilities are the learner's own work."""
+
+    coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    """Weight of the divergence in nats per token; 0: there is no reference, and no memory is spent on one."""
+    version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """The policy version that is the reference; before the run gets there, there is none."""
+    every: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Only every K-th update has the term."""
 
 
 class OptimiserSection(Section):

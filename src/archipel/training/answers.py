@@ -86,6 +86,7 @@ def answer_metrics(
         "distinct_answers": answers.num_distinct,
         "commonest_answer_micro": round(answers.commonest_share * MICRO),
     }
-    if answers.commonest_share >= worth_asking:
+    is_one_turn = not getattr(answers.example, "turns", ())
+    if answers.commonest_share >= worth_asking and is_one_turn:
         metrics["constant_reward_micro"] = round(constant_reward(answers, shown, grade) * MICRO)
     return metrics

@@ -34,6 +34,10 @@ class Group:
     rewards: tuple[float, ...]
     policy_version: int
     """The policy version that all of them were sampled from."""
+    parts: tuple[tuple[float, ...], ...] = ()
+    """Of rewards that an environment gives in parts: for each part, its value for each rollout."""
+    part_weights: tuple[float, ...] = ()
+    """What each part counts for in the sum that the reward is."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Batch:
     """float32 advantage of the completion the token belongs to."""
     weights_N: Tensor
     """float32 factor on the token's loss; 0 where not valid."""
+    sequences_N: Tensor
+    """int64 number of the completion, in this batch, that the token belongs to; -1 where not valid."""
     mask_N: Tensor
     """bool, true where the token counts: it has a usable behaviour log-probability."""
 
@@ -104,6 +110,12 @@ def check_group(group: Group, version: int, vocab_size: int) -> None:
         )
     if not all(math.isfinite(reward) for reward in group.rewards):
         raise BadGroup(f"{where} has a reward that is not finite; grade it again")
+    sizes = {len(values) for values in group.parts} - {len(group.rollouts)}
+    if sizes or len(group.parts) != len(group.part_weights):
+        raise BadGroup(
+            f"{where} has {len(group.parts)} reward parts and {len(group.part_weights)} weights for "
+            f"{len(group.rollouts)} rollouts; expected one weight a part and one value a rollout in each"
+        )
     for number, rollout in enumerate(group.rollouts):
         check_rollout(group.prompt, rollout, vocab_size, f"{where}, rollout {number}")
 

@@ -20,8 +20,12 @@ from archipel.training.vocabulary import score_tokens
 class Scorer(nn.Module):
     """A decoder seen as a scorer; one `forward` per micro-batch, which is what FSDP2 wraps."""
 
-    def __init__(self, decoder: Decoder, temperature: float, site: Site) -> None:
+    def __init__(
+        self, decoder: Decoder, temperature: float, site: Site, *, learns_entropy: bool = False
+    ) -> None:
+        """learns_entropy: the entropies that it gives have a gradient, too."""
         super().__init__()
+        self._learns_entropy = learns_entropy
         self.decoder = decoder
         self.temperature = temperature
         self._site = site
@@ -38,10 +42,12 @@ class Scorer(nn.Module):
         return batch if self._device.type == "cpu" else moved(batch, self._device)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return logprobs_N (differentiable) and entropy_N in nats, both fp32."""
+        """Return logprobs_N (differentiable) and entropy_N in nats (where it is learned from, too), both fp32."""
         attention = row_attention(batch)
         with FastLinear():
             hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention)
         hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
         head = self.decoder.output_weight
-        return score_tokens(hidden_Nd, head, batch.targets_N, self.temperature)
+        return score_tokens(
+            hidden_Nd, head, batch.targets_N, self.temperature, learns_entropy=self._learns_entropy
+        )

@@ -18,7 +18,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.hollow import hollow
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
-from archipel.training.algorithms import make_advantages
+from archipel.training.advantages import advantages_of
 from archipel.training.batch import Batch, Group, check_groups
 from archipel.training.checkpoint import (
     BadCheckpoint,
@@ -28,6 +28,7 @@ from archipel.training.checkpoint import (
     write_checkpoint,
 )
 from archipel.training.losses import make_objective
+from archipel.training.means import mean_over
 from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
 from archipel.training.packing import (
     SHARED_ROW_TOKENS,
@@ -37,10 +38,12 @@ from archipel.training.packing import (
     plan,
     trees_of,
 )
+from archipel.training.reference import Reference
 from archipel.training.report import TokenSums, UpdateReport, make_report
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
+from archipel.training.terms import with_entropy, with_reference
 
 
 class Trainer:
@@ -51,7 +54,13 @@ class Trainer:
         self.recipe = recipe
         self._site = this_site()
         self._config = model.config
-        self._scorer = Scorer(model, recipe.sampling.temperature, self._site)
+        self._reference = Reference.of(model, recipe, self._site)
+        self._scorer = Scorer(
+            model,
+            recipe.sampling.temperature,
+            self._site,
+            learns_entropy=recipe.loss.entropy_bonus > 0,
+        )
         section = recipe.optimiser
         self._optimiser = MasterAdamW(
             model,
@@ -63,7 +72,6 @@ class Trainer:
                 epsilon=section.epsilon,
             ),
         )
-        self._advantages = make_advantages(recipe.algorithm)
         self._objective = make_objective(recipe.loss)
 
     def update(self, groups: Sequence[Group]) -> UpdateReport:
@@ -76,10 +84,15 @@ class Trainer:
             Diverged: a gradient is not finite; restore the last checkpoint.
         """
         ordered = check_groups(groups, self.version, self._config.vocab_size)
-        scored = [(group, self._advantages(group.rewards)) for group in ordered]
+        scored = zip(ordered, advantages_of(ordered, self.recipe), strict=True)
         kept = [(group, advantages) for group, advantages in scored if any(advantages)]
+        if self._reference is not None:
+            self._reference.look(self.version, self._scorer.decoder)
         sums = TokenSums()
-        for part, minibatch in enumerate(_disjoint(kept, self.recipe.optimiser.minibatches)):
+        parts = _disjoint(kept, self.recipe.optimiser.minibatches)
+        most = sum(len(group.rollouts) for group in ordered) * self.recipe.sampling.max_new_tokens
+        self._constant = most / max(1, len(parts))
+        for part, minibatch in enumerate(parts):
             trees = [
                 tree
                 for group, advantages in minibatch
@@ -95,13 +108,14 @@ class Trainer:
         return max(longest, SHARED_ROW_TOKENS)
 
     def _step(self, trees: list[Tree], part: int, sums: TokenSums) -> None:
-        """One optimiser step on the token mean over all of `trees`, whatever the micro-batches."""
+        """One optimiser step on the mean over all of `trees`, whatever the micro-batches."""
         num_valid = count_valid(trees)
         sums.count(num_valid, count_sampled(trees))
         if num_valid == 0:
             return
+        trees, divisor = mean_over(self.recipe.loss.mean_over, trees, self._constant)
         # FSDP2 averages gradients over ranks; the product with the rank count makes that a sum.
-        scale = self._site.world / num_valid
+        scale = self._site.world / divisor
         budget = self.recipe.optimiser.micro_batch_tokens * self._site.world
         for rows in plan(trees, budget):
             self._accumulate(self._scorer.batch_of(rows), scale, sums)
@@ -111,11 +125,17 @@ class Trainer:
             self.version * minibatches + part,
             self.recipe.run.versions * minibatches,
         )
-        sums.stepped(self._optimiser.step(rate), rate, num_valid)
+        sums.stepped(self._optimiser.step(rate), rate, divisor)
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
         logprobs_N, entropy_N = self._scorer(batch)
-        loss = self._objective(logprobs_N, batch.behaviour_logprobs_N, batch.advantages_N)
+        behaviour_N = batch.behaviour_logprobs_N
+        loss = self._objective(logprobs_N, behaviour_N, batch.advantages_N, batch.sequences_N)
+        if self.recipe.loss.entropy_bonus:
+            loss = with_entropy(loss, entropy_N, self.recipe.loss.entropy_bonus)
+        if self._reference is not None and (weight := self._reference.coefficient(self.version)):
+            reference_N = self._reference.logprobs(batch)
+            loss = with_reference(loss, logprobs_N, behaviour_N, reference_N, weight)
         total = (loss.values_N * batch.weights_N).sum()
         (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
@@ -131,12 +151,15 @@ class Trainer:
         """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
 
         It holds the fp32 masters and both fp32 moments, 12 bytes a parameter (published weights, the
-        masters' bf16 rounding, are 2), and the version, the optimiser's steps, recipe and model.
+        masters' bf16 rounding, are 2, and so is a reference), and the version, the optimiser's steps, recipe and
+        model.
 
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
         """
         state = self._optimiser.state()
+        if self._reference is not None:
+            state |= self._reference.state()
         if self._site.is_first:
             write_checkpoint(directory, self.version, state, self._facts())
         wait_for_all(self._site)
@@ -172,6 +195,11 @@ class Trainer:
         _require_state_of(config, checkpoint.tensors)
         trainer = cls(Decoder(config), recipe)
         trainer._optimiser.load(checkpoint.tensors, steps)
+        if trainer._reference is not None:
+            try:
+                trainer._reference.load(checkpoint.tensors)
+            except (KeyError, ValueError) as error:
+                raise BadCheckpoint(f"its recipe has a reference, it has none: {error}") from None
         trainer.version = version
         return trainer
 

@@ -19,26 +19,37 @@ MAX_LOGITS = 2**24
 
 
 def score_tokens(
-    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+    hidden_Nd: Tensor,
+    weight_Vd: Tensor,
+    targets_N: Tensor,
+    temperature: float,
+    *,
+    learns_entropy: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return logprobs_N of the targets (differentiable) and entropy_N in nats (not), both fp32.
 
     hidden_Nd: what predicts each target. weight_Vd: the output head. Logits are divided by `temperature`.
+    learns_entropy: the entropy has a gradient, too.
     """
+    given = hidden_Nd, weight_Vd, targets_N, temperature, learns_entropy
     if hidden_Nd.shape[0] * weight_Vd.shape[0] <= MAX_LOGITS:
-        return _at_once(hidden_Nd, weight_Vd, targets_N, temperature)
-    logprobs_N, entropy_N = _Chunked.apply(hidden_Nd, weight_Vd, targets_N, temperature)
+        return _at_once(*given)
+    logprobs_N, entropy_N = _Chunked.apply(*given)
     return logprobs_N, entropy_N
 
 
 def _at_once(
-    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+    hidden_Nd: Tensor,
+    weight_Vd: Tensor,
+    targets_N: Tensor,
+    temperature: float,
+    learns_entropy: bool,
 ) -> tuple[Tensor, Tensor]:
     logits_NV = linear(hidden_Nd, weight_Vd).float()
     if temperature != 1.0:
         logits_NV = logits_NV / temperature
     logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(learns_entropy and torch.is_grad_enabled()):
         entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
     return logprobs_NV.gather(1, targets_N.unsqueeze(1)).squeeze(1), entropy_N
 
@@ -48,38 +59,56 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+        ctx: Any,
+        hidden_Nd: Tensor,
+        weight_Vd: Tensor,
+        targets_N: Tensor,
+        temperature: float,
+        learns_entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(hidden_Nd, weight_Vd, targets_N)
-        ctx.temperature = temperature
+        ctx.temperature, ctx.learns_entropy = temperature, learns_entropy
         found, entropies = [], []
         for rows in _chunks(hidden_Nd, weight_Vd):
             logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, temperature)
             found.append(logprobs_CV.gather(1, targets_N[rows].unsqueeze(1)).squeeze(1))
             entropies.append(-logprobs_CV.exp().mul_(logprobs_CV).sum(-1))
         entropy_N = torch.cat(entropies)
-        ctx.mark_non_differentiable(entropy_N)
+        if not learns_entropy:
+            ctx.mark_non_differentiable(entropy_N)
         return torch.cat(found), entropy_N
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """D logprob = onehot - softmax, over the temperature; the entropy has no gradient."""
+        """D logprob = onehot - p, D entropy = -p (log p + entropy), both over the temperature."""
         hidden_Nd, weight_Vd, targets_N = ctx.saved_tensors
         gradient_N = gradients[0] / ctx.temperature
         needs_hidden, needs_weight, *_ = ctx.needs_input_grad
         into_hidden = torch.empty_like(hidden_Nd) if needs_hidden else None
         into_weight = torch.zeros_like(weight_Vd) if needs_weight else None
         for rows in _chunks(hidden_Nd, weight_Vd):
-            logits_CV = _logprobs(hidden_Nd[rows], weight_Vd, ctx.temperature).exp_()
-            logits_CV.mul_(-gradient_N[rows].unsqueeze(1))
+            logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, ctx.temperature)
+            if ctx.learns_entropy:
+                push_C1 = (gradients[1][rows] / ctx.temperature).unsqueeze(1)
+                factor_CV = _entropy_push(logprobs_CV, push_C1).sub_(gradient_N[rows].unsqueeze(1))
+                logits_CV = logprobs_CV.exp_().mul_(factor_CV)
+            else:
+                logits_CV = logprobs_CV.exp_()
+                logits_CV.mul_(-gradient_N[rows].unsqueeze(1))
             logits_CV.scatter_add_(1, targets_N[rows].unsqueeze(1), gradient_N[rows].unsqueeze(1))
             gradient_CV = logits_CV.to(hidden_Nd.dtype)
             if into_hidden is not None:
                 into_hidden[rows] = linear(gradient_CV, weight_Vd.t())
             if into_weight is not None:
                 into_weight.addmm_(gradient_CV.t(), hidden_Nd[rows])
-        return into_hidden, into_weight, None, None
+        return into_hidden, into_weight, None, None, None
+
+
+def _entropy_push(logprobs_CV: Tensor, push_C1: Tensor) -> Tensor:
+    """What p is multiplied with for the entropy's gradient: -push (log p + entropy)."""
+    entropy_C1 = -(logprobs_CV.exp() * logprobs_CV).sum(-1, keepdim=True)
+    return (logprobs_CV + entropy_C1).mul_(-push_C1)
 
 
 def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor) -> list[slice]:

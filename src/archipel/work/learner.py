@@ -67,7 +67,7 @@ class Learner:
         self._grades = Grades(folder)
         self._parts: Mapping[str, float] = {}
         self._policy: Policy | None = None
-        self._shown: list[Submission] = []
+        self._answers: list[Submission] = []
 
     @property
     def version(self) -> int:
@@ -177,7 +177,7 @@ class Learner:
             if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
-        self._shown = shown
+        self._answers = shown
         rewards = iter(self._rewards(shown))
         return [
             Group(
@@ -196,7 +196,7 @@ class Learner:
             return {}
         faults = self._grader.faults.copy()
         try:
-            return answer_metrics(self._shown, self._grader.grade)
+            return answer_metrics(self._answers, self._grader.grade)
         except (
             GraderUnavailable
         ):  # a measurement less; the version is made, and other ranks wait for it
@@ -239,6 +239,8 @@ def _metrics(report: UpdateReport) -> dict[str, int]:
     named = {"reward_mean": "reward"}
     metrics = {}
     for name, value in values.items():
+        if value is None:
+            continue
         if isinstance(value, float) and not math.isfinite(value):
             raise WorkFailed(f"{name} is {value} after this update: the training has diverged")
         if isinstance(value, float):
