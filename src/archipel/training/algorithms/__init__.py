@@ -7,7 +7,7 @@ completion was better: to a group whose rewards are all equal, or, where the who
 from collections.abc import Callable, Sequence
 
 from archipel.records.recipe import AlgorithmSection
-from archipel.training.algorithms import grpo, reinforce, rloo
+from archipel.training.algorithms import grpo, reinforce, reinforce_group, rloo
 
 Advantages = Callable[[Sequence[tuple[float, ...]]], list[tuple[float, ...]]]
 """Rewards of each group of a batch -> advantages of each."""
@@ -18,7 +18,7 @@ def make_advantages(section: AlgorithmSection) -> Advantages:
     if section.name == "reinforce":
         return reinforce.advantages
     if section.name == "reinforce_group":
-        return reinforce.group_advantages
+        return reinforce_group.advantages
     if section.name == "rloo":
         return _by_group(rloo.advantages)
     return _by_group(grpo.scaled_advantages if section.scale_by_std else grpo.advantages)

@@ -1,15 +1,12 @@
-"""REINFORCE++: advantages on the scale of the whole batch, not of a group.
+"""REINFORCE++: a completion is as good as its reward exceeds the batch's mean, on the scale of the batch.
 
-Hu et al. 2025 (arXiv 2501.03262). A group's own standard deviation weighs up prompts whose rewards hardly differ;
-the batch's is one scale for all. `reinforce`: the baseline is the batch's mean, too, so that a group whose rewards
-are all equal pushes as well, up or down as the batch did worse or better. `reinforce_group`
-(REINFORCE++-baseline): the baseline is the group's mean.
+Hu et al. 2025 (arXiv 2501.03262). A group whose rewards are all equal pushes as well, up or down as the batch did
+worse or better: whatever is answered to a hard task becomes rarer, to an easy one likelier, which the group as baseline avoids
+(`reinforce_group`).
 """
 
 import math
 from collections.abc import Sequence
-
-from archipel.training.algorithms import grpo
 
 STD_FLOOR = 1e-8
 """Added to the standard deviation."""
@@ -22,11 +19,6 @@ def advantages(rewards: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
         return [(0.0,) * len(group) for group in rewards]
     mean = math.fsum(flat) / len(flat)
     return scaled([tuple(reward - mean for reward in group) for group in rewards])
-
-
-def group_advantages(rewards: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
-    """(reward - mean(group)) / std over the batch of these; 0 for a group whose rewards are equal."""
-    return scaled([grpo.advantages(group) for group in rewards])
 
 
 def scaled(values: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
