@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from archipel.model.network import causal_attention
 from archipel.records.recipe import LossSection
+from archipel.training.algorithms import make_advantages
 from archipel.training.checkpoint import BadCheckpoint, checkpoint_file
 from archipel.training.losses import make_objective
 from archipel.training.optimiser import STATE_KEYS
@@ -138,8 +140,6 @@ def test_the_gradient_of_the_terms_is_that_of_the_textbook():
 
 
 def textbook_norm(policy, other, groups, recipe):
-    from archipel.training.algorithms import make_advantages
-
     objective, total, count = make_objective(recipe.loss), 0.0, 0
     advantages = make_advantages(recipe.algorithm)([group.rewards for group in groups])
     for group, values in zip(groups, advantages, strict=True):
@@ -165,8 +165,6 @@ def textbook_norm(policy, other, groups, recipe):
 
 def everything(model, prompt, tokens):
     """Log-probabilities of all words at each sampled place."""
-    from archipel.model.network import causal_attention
-
     ids = torch.tensor([prompt + tokens])
     positions = torch.arange(ids.shape[1]).unsqueeze(0)
     logits = model.logits(model(ids, positions, causal_attention))[0]

@@ -19,7 +19,8 @@ from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
 from archipel.engine.protocol import NotLoaded
 from archipel.model.directory import read_config
-from archipel.records.requests import Request
+from archipel.records.cuts import Cut
+from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
@@ -97,8 +98,17 @@ class VllmEngine:
         return groups
 
     def _settings(self, request: Request, rollout: int) -> Any:
+        cut = request.cut or Cut()
+        if len(cut.bounds) > 1:
+            raise InvalidRequest(
+                f"vLLM applies {' and '.join(cut.bounds)} one after the other, which leaves other tokens than each "
+                "by itself; give one of them, or sample with the engine archipel"
+            )
         return self._vllm.SamplingParams(
             temperature=request.temperature,
+            top_k=cut.top_k or -1,
+            top_p=cut.top_p,
+            min_p=cut.min_p,
             seed=rollout_seed(request.seed, rollout),
             max_tokens=request.max_new_tokens,
             stop_token_ids=list(request.stop_tokens),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
+from archipel.records.cuts import MAX_TOP_K, Cut
 from archipel.records.exact import CONTRACTS, VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_alarms import AlarmSection
@@ -96,11 +97,19 @@ class EnvironmentSection(Section):
 class SamplingSection(Section):
     """How rollouts are sampled."""
 
+    LATER = frozenset({"top_k", "top_p", "min_p"})
+
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
     """A completion is cut off here; with its prompt it has to fit the context of the weights."""
     temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
     """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
     exactly the distribution that the trainer scores with."""
+    top_k: Annotated[int, Field(ge=0, le=MAX_TOP_K)] = 0
+    """Only the k likeliest tokens are sampled; 0: all. A cut needs run.max_staleness = 0 (docs/explanation/sampling.md)."""
+    top_p: Annotated[float, Field(ge=1 / MICRO, le=1.0)] = 1.0
+    """Only the likeliest tokens that together reach this probability are sampled; 1: all."""
+    min_p: Annotated[float, Field(ge=0.0, le=1 - 1 / MICRO)] = 0.0
+    """Only tokens with this share of the likeliest one's probability are sampled; 0: all."""
     engine: Literal["auto", "any", "exact"] = "auto"
     """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
     anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked.
@@ -110,7 +119,7 @@ class SamplingSection(Section):
     """Of the exact contract, the cheapest first: which one a model needs, `archipel exact check` says. Required
     with `engine = "exact"`, and given with it alone."""
 
-    @field_validator("temperature")
+    @field_validator("temperature", "top_p", "min_p")
     @classmethod
     def _as_it_travels(cls, value: float) -> float:
         return round(value * MICRO) / MICRO
@@ -122,7 +131,17 @@ class SamplingSection(Section):
                 f'engine = "{self.engine}" with variant = {self.variant or "none"}; expected engine = "exact" '
                 f"with one of {', '.join(CONTRACTS)}, or neither"
             )
+        if self.engine == "exact" and self.cut is not None:
+            raise ValueError(
+                f'engine = "exact" samples from the whole distribution; leave {" and ".join(self.cut.bounds)} out'
+            )
         return self
+
+    @property
+    def cut(self) -> Cut | None:
+        """What is left of the distribution; None: all of it."""
+        cut = Cut(self.top_k, self.top_p, self.min_p)
+        return cut if cut.bounds else None
 
     @property
     def contract(self) -> str | None:
@@ -187,6 +206,7 @@ class Recipe(RecipeForm):
                 f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
                 f"run.groups_per_update = {self.run.groups_per_update}; lower it"
             )
+        self._check_cut()
         heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
         if heads % kv_heads:
             raise ValueError(
@@ -197,6 +217,23 @@ class Recipe(RecipeForm):
         except NotCanonical as error:
             raise ValueError(f"a value has no place in a record: {error}") from None
         return self
+
+    def _check_cut(self) -> None:
+        """The learner cuts by the weights it stands at, so these have to be the ones that sampled."""
+        cut = self.sampling.cut
+        if cut is None:
+            return
+        named = f"sampling.{' and sampling.'.join(cut.bounds)}"
+        if self.run.max_staleness or self.optimiser.minibatches > 1:
+            raise ValueError(
+                f"{named}: which tokens are left changes with the weights, and the learner knows those alone that it "
+                f"stands at; run.max_staleness = {self.run.max_staleness} and optimiser.minibatches = "
+                f"{self.optimiser.minibatches} need the whole distribution: set them to 0 and 1, or sample it whole"
+            )
+        if self.reference.coefficient:
+            raise ValueError(
+                f"{named} and reference.coefficient: a reference leaves other tokens than the learner; remove one of them"
+            )
 
     def canonical_bytes(self) -> bytes:
         """The recipe with every default filled in, as canonical JSON; but what older recipes do not have is left

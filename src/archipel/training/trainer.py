@@ -59,6 +59,7 @@ class Trainer:
             model,
             recipe.sampling.temperature,
             self._site,
+            cut=recipe.sampling.cut,
             learns_entropy=recipe.loss.entropy_bonus > 0,
         )
         section = recipe.optimiser

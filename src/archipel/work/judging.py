@@ -212,6 +212,7 @@ def _requests(
             max_new_tokens=recipe.sampling.max_new_tokens,
             temperature=temperature,
             stop_tokens=stop_ids(tokenizer),
+            cut=recipe.sampling.cut if temperature else None,
         )
         for task in tasks
     ]

@@ -90,6 +90,7 @@ def requests_of(spec: RolloutSpec, pace: RlPace, read: Callable[[BlobRef], bytes
             max_new_tokens=pace.max_new_tokens,
             temperature=pace.temperature_micro / 1e6,
             stop_tokens=pace.stop_tokens,
+            cut=pace.cut,
         )
         for group in spec.groups
     ]
