@@ -124,6 +124,7 @@ def _write_events(folder: Path, data: bytes) -> Path:
 
 def _draw(histories: "Sequence[History]", names: Sequence[str]) -> None:
     """In the terminal, a plot a metric; the runs' letters and last values in its title."""
+    from archipel.curves.concerns import concerns
     from archipel.curves.plot import Canvas, Line, letter, plot
 
     if not names:
@@ -144,6 +145,11 @@ def _draw(histories: "Sequence[History]", names: Sequence[str]) -> None:
         if any(line.points for line in lines):
             for row in plot(lines, canvas):
                 click.echo(_coloured(row))
+    for history in histories:
+        for concern in concerns(history):
+            click.secho(
+                f"{history.run}: warning, {concern.kind}: {concern.text}", fg="yellow", bold=True
+            )
 
 
 def _coloured(row: "Sequence[tuple[str, int | None]]") -> str:
@@ -161,7 +167,6 @@ def _coloured(row: "Sequence[tuple[str, int | None]]") -> str:
 async def _histories(lab_url: str, names: Sequence[str], whole: bool) -> "list[History]":
     """The runs' histories; older versions from the ledger where that is asked."""
     from archipel.cli.run_ledger import with_older
-    from archipel.curves.concerns import concerns
     from archipel.node.client import LabReader
     from archipel.node.histories import RunReader
     from archipel.records.documents import RunView
@@ -181,6 +186,4 @@ async def _histories(lab_url: str, names: Sequence[str], whole: bool) -> "list[H
                     err=True,
                 )
             found.append(history)
-            for concern in concerns(history):
-                click.echo(f"{name}: warning, {concern.kind}: {concern.text}", err=True)
     return found

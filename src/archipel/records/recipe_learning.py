@@ -102,6 +102,27 @@ class ReferenceSection(Section):
     """Only every K-th update has the term."""
 
 
+class CurriculumSection(Section):
+    """Which training tasks come next: mostly those that the policy solves sometimes."""
+
+    pool: Annotated[int, Field(ge=1, le=65_536)]
+    """Tasks 0 .. pool - 1 of the training part are chosen from."""
+    low: Probability = 0.1
+    """Lower end of the band: a task that earned less lately is too hard for now."""
+    high: Probability = 0.9
+    """Upper end of the band: a task that earned more lately is solved."""
+    fresh: Probability = 0.25
+    """Share of a batch for tasks that were never tried, then for those outside the band, the longest untried first."""
+    memory: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Weight of the newest try in what a task earned lately; 1: it alone."""
+
+    @model_validator(mode="after")
+    def _is_a_band(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low = {self.low} is above high = {self.high}; swap them")
+        return self
+
+
 class OptimiserSection(Section):
     """AdamW over fp32 masters."""
 

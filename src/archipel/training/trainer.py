@@ -52,6 +52,8 @@ class Trainer:
     def __init__(self, model: Decoder, recipe: Recipe) -> None:
         self.version = 0
         self.recipe = recipe
+        self.notes: dict[str, Any] = {}
+        """What its owner wants to find again in a checkpoint of this version: integers, texts, lists, objects."""
         self._site = this_site()
         self._config = model.config
         self._reference = Reference.of(model, recipe, self._site)
@@ -202,6 +204,7 @@ class Trainer:
             except (KeyError, ValueError) as error:
                 raise BadCheckpoint(f"its recipe has a reference, it has none: {error}") from None
         trainer.version = version
+        trainer.notes = facts.get("notes", {})
         return trainer
 
     def _facts(self) -> dict[str, Any]:
@@ -210,6 +213,7 @@ class Trainer:
             "optimiser_steps": self._optimiser.steps,
             "recipe": self.recipe.canonical_bytes().decode(),
             "model": json.dumps(self._config.to_hf(), sort_keys=True),
+            **({"notes": self.notes} if self.notes else {}),
         }
 
 

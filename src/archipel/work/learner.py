@@ -25,6 +25,7 @@ from archipel.records.recipe import Recipe
 from archipel.training.answers import answer_metrics
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
+from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.environment import make_environment
 from archipel.training.grading import GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
@@ -60,9 +61,17 @@ class Learner:
             same_secret(folder, context.secret)
         environment = make_environment(section, seed, context.secret)
         context_tokens = read_config(context.model).max_position_embeddings
-        self._prompts = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
         self._outbox = Outbox(folder)
-        self._trainer = started_trainer(context, self.recipe, folder, told)
+        self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
+        try:
+            self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
+        except NotChosen as error:
+            raise WorkFailed(f"the learner's checkpoint cannot be gone on from: {error}") from None
+        self._pool = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
+        self._prompts = self._pool
+        if self._curriculum is not None:
+            chosen = self._curriculum.over(environment)
+            self._prompts = Prompts(self.recipe, chosen, self._tokenizer, context_tokens)
         self._grader = grader_of(self.recipe, context.secret, folder)
         self._grades = Grades(folder)
         self._parts: Mapping[str, float] = {}
@@ -93,7 +102,7 @@ class Learner:
             WorkFailed: prompts that do not fit, tasks that cannot be made, weights that are no numbers.
         """
         limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
-        self._prompts.look_ahead(limit_s)
+        self._pool.look_ahead(limit_s)
         for name, tensor in self.policy.state.items():
             if not torch.isfinite(tensor).all():
                 raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
@@ -126,13 +135,23 @@ class Learner:
         graded = time.perf_counter()
         report = self._trainer.update(groups)
         trained = time.perf_counter()
+        chosen = self._chose(groups)
         return _metrics(report) | {
             "grade_ms": round((graded - start) * 1000),
             "train_ms": round((trained - graded) * 1000),
             **{f"{name}_micro": round(mean * MICRO) for name, mean in self._parts.items()},
             "grading_faults": sum(self._grader.faults.values()),
             "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
+            **chosen,
         }
+
+    def _chose(self, groups: Sequence[Group]) -> dict[str, int]:
+        """The tasks of the next batch, by what these earned; how many there were to choose from, as metrics."""
+        if self._curriculum is None:
+            return {}
+        self._curriculum.learned({group.index: group.rewards for group in groups})
+        self._trainer.notes = self._curriculum.notes()
+        return self._curriculum.measures()
 
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
         """Write down the answer, then what was learned: a saved trainer has its answer beside it."""
@@ -177,7 +196,7 @@ class Learner:
             if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
-        self._answers = shown
+        self._answers = shown = shown_as(self._curriculum, shown)
         rewards = iter(self._rewards(shown))
         return [
             Group(
@@ -197,10 +216,8 @@ class Learner:
         faults = self._grader.faults.copy()
         try:
             return answer_metrics(self._answers, self._grader.grade)
-        except (
-            GraderUnavailable
-        ):  # a measurement less; the version is made, and other ranks wait for it
-            return {}
+        except GraderUnavailable:
+            return {}  # a measurement less: the version is made, and other ranks wait for it
         finally:
             self._grader.faults = faults
 

@@ -21,6 +21,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import BadGroup
 from archipel.training.checkpoint import BadCheckpoint
+from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import InvalidEnvironment
@@ -92,6 +93,9 @@ class Regrading:
         self._tokenizer = Tokenizer.from_directory(model)
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
         context_tokens = read_config(model).max_position_embeddings
+        self._curriculum = Curriculum(recipe) if recipe.curriculum else None
+        if self._curriculum is not None:
+            environment = self._curriculum.over(environment)
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._grader: Grader = grader_of(recipe, secret)
 
@@ -108,16 +112,30 @@ class Regrading:
 
         Raises:
             GraderUnavailable: the environment cannot be made here.
-            WorkFailed: one of its tasks cannot.
+            WorkFailed: one of its tasks cannot, or follows from batches that were not seen here.
         """
+        try:
+            return self._mean_micro(groups)
+        except NotChosen as error:
+            raise WorkFailed(f"{error}") from None
+
+    def _mean_micro(self, groups: Mapping[int, Sequence[Rollout]]) -> int:
         shown = [
             submission
             for index, rollouts in groups.items()
             if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
-        rewards, num = self._grader.grade(shown), sum(map(len, groups.values()))
-        return round(math.fsum(rewards) / num * MICRO)
+        rewards = self._grader.grade(shown_as(self._curriculum, shown))
+        if self._curriculum is not None:
+            given = iter(rewards)
+            self._curriculum.learned(
+                {
+                    index: [0.0 if self._prompts.is_cut(index) else next(given) for _ in rollouts]
+                    for index, rollouts in groups.items()
+                }
+            )
+        return round(math.fsum(rewards) / sum(map(len, groups.values())) * MICRO)
 
     @property
     def faults(self) -> int:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.cuts import MAX_TOP_K, Cut, cut_of
+from archipel.records.cuts import MAX_TOP_K, MICRO, Cut, cut_of
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
@@ -15,7 +15,7 @@ from archipel.records.fields import (
     TokenId,
     Wait,
 )
-from archipel.records.recipe import MICRO, Recipe
+from archipel.records.recipe import Recipe
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
 
