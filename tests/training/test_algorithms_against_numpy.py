@@ -155,9 +155,9 @@ def test_shorter_right_answers_earn_more_and_wrong_ones_earn_nothing_by_being_sh
     ("given", "said"),
     [
         ({"name": "reinforce", "scale_by_std": True}, "scales by the batch's standard deviation"),
-        ({"parts": "normalised"}, 'needs name = "grpo" and scale_by_std = true'),
+        ({"part_weights": {"right": 1.0}}, 'needs name = "grpo" and scale_by_std = true'),
         (
-            {"parts": "normalised", "scale_by_std": True, "length_weight": 0.1},
+            {"part_weights": {"right": 1.0}, "scale_by_std": True, "length_weight": 0.1},
             "let the environment give length as a part",
         ),
     ],

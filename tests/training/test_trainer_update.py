@@ -8,7 +8,8 @@ import torch
 
 from archipel.model.network import Decoder
 from archipel.records.recipe import OptimiserSection
-from archipel.training.algorithms import make_advantages
+from archipel.training.advantages import advantages_of
+from archipel.training.algorithms import make_advantages, parts
 from archipel.training.batch import BadGroup, Group, Rollout
 from archipel.training.losses import make_objective
 from archipel.training.optimiser import Diverged
@@ -279,3 +280,28 @@ def test_a_row_holds_the_longest_rollout_and_short_ones_share(num_prompt, num_to
     longest = Rollout((2,) * num_tokens, (-1.0,) * num_tokens, True)
     group = Group(0, (1,) * num_prompt, (short, longest, short), (0.0, 1.0, 1.0), 0)
     assert trainer._longest_row(group) == row
+
+
+def test_reward_parts_are_learned_from_by_their_weights_and_a_part_that_nobody_gives_is_refused():
+    section = {"name": "grpo", "scale_by_std": True, "part_weights": {"right": 1.0, "short": 0.5}}
+    groups = [
+        replace(
+            group, parts={"right": (0.0, 1.0, 0.0, 1.0), "short": group.rewards, "seen": (1.0,) * 4}
+        )
+        for group in tiny_groups(tiny_model(9), 0)
+    ]
+    expected = parts.advantages(
+        [(group.parts["right"], group.parts["short"]) for group in groups], (1.0, 0.5)
+    )
+    assert advantages_of(groups, tiny_recipe(algorithm=section)) == expected
+    trainer, _ = make_trainer(algorithm=section)
+    assert trainer.update(groups).optimiser_steps == 1
+    bare, _ = make_trainer(algorithm=section)
+    cut = [replace(group, parts={}) for group in groups]
+    assert bare.update(cut).zero_advantage_groups == 4, "no completion was graded in parts"
+    wrong = {**section, "part_weights": {"rihgt": 1.0}}
+    with pytest.raises(BadGroup, match="names rihgt; the environment gives right, seen, short"):
+        make_trainer(algorithm=wrong)[0].update(groups)
+    uneven = replace(groups[0], parts={"right": (1.0,)})
+    with pytest.raises(BadGroup, match="'right' with 1 values for 4 rollouts"):
+        make_trainer()[0].update([uneven, *groups[1:]])

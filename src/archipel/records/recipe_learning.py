@@ -9,13 +9,14 @@ from pydantic import Field, model_validator
 from archipel.records.recipe_form import Section
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Positive = Annotated[float, Field(gt=0.0)]
 
 
 class AlgorithmSection(Section):
     """Rewards of a group into advantages."""
 
-    LATER = frozenset({"overlong_tokens", "overlong_penalty", "length_weight", "parts"})
+    LATER = frozenset({"overlong_tokens", "overlong_penalty", "length_weight", "part_weights"})
 
     name: Literal["grpo", "rloo", "reinforce", "reinforce_group"] = "grpo"
     """Which baseline a reward is compared with."""
@@ -27,8 +28,11 @@ class AlgorithmSection(Section):
     """What a completion of max_new_tokens loses, with `overlong_tokens`."""
     length_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     """Of a bonus for right answers that are shorter, and a malus for answers that are longer, than their group's."""
-    parts: Literal["sum", "normalised"] = "sum"
-    """Of a reward that an environment gives in parts: added, or each brought to one scale in its group first (GDPO)."""
+    part_weights: Annotated[
+        dict[PartName, Annotated[float, Field(ge=-1000.0, le=1000.0)]], Field(max_length=32)
+    ] = Field(default={})
+    """Of a reward that an environment gives in parts: each brought to one scale in its group, then added with these
+    weights (GDPO); empty: the reward as the environment adds it."""
 
     @model_validator(mode="after")
     def _one_scale(self) -> Self:
@@ -37,14 +41,14 @@ class AlgorithmSection(Section):
                 f'{self.name} scales by the batch\'s standard deviation; scale_by_std = true is for name = "grpo": '
                 "remove one of them"
             )
-        if self.parts == "normalised" and (self.name != "grpo" or not self.scale_by_std):
+        if self.part_weights and (self.name != "grpo" or not self.scale_by_std):
             raise ValueError(
-                'parts = "normalised" divides each part by its standard deviation in the group: it needs '
+                "part_weights divides each part by its standard deviation in the group: it needs "
                 'name = "grpo" and scale_by_std = true'
             )
-        if self.parts == "normalised" and (self.overlong_tokens or self.length_weight):
+        if self.part_weights and (self.overlong_tokens or self.length_weight):
             raise ValueError(
-                'parts = "normalised" has no place for overlong_tokens and length_weight, which change the sum; '
+                "part_weights has no place for overlong_tokens and length_weight, which change the sum; "
                 "let the environment give length as a part of its own"
             )
         return self

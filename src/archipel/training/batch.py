@@ -8,8 +8,8 @@ Law: a sampled token is never decoded and encoded again; its behaviour log-proba
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -34,10 +34,8 @@ class Group:
     rewards: tuple[float, ...]
     policy_version: int
     """The policy version that all of them were sampled from."""
-    parts: tuple[tuple[float, ...], ...] = ()
-    """Of rewards that an environment gives in parts: for each part, its value for each rollout."""
-    part_weights: tuple[float, ...] = ()
-    """What each part counts for in the sum that the reward is."""
+    parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of a reward that an environment gives in parts: for each part, its value for each rollout."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +108,12 @@ def check_group(group: Group, version: int, vocab_size: int) -> None:
         )
     if not all(math.isfinite(reward) for reward in group.rewards):
         raise BadGroup(f"{where} has a reward that is not finite; grade it again")
-    sizes = {len(values) for values in group.parts} - {len(group.rollouts)}
-    if sizes or len(group.parts) != len(group.part_weights):
-        raise BadGroup(
-            f"{where} has {len(group.parts)} reward parts and {len(group.part_weights)} weights for "
-            f"{len(group.rollouts)} rollouts; expected one weight a part and one value a rollout in each"
-        )
+    for name, values in group.parts.items():
+        if len(values) != len(group.rollouts) or not all(map(math.isfinite, values)):
+            raise BadGroup(
+                f"{where} has reward part {name!r:.60} with {len(values)} values for {len(group.rollouts)} "
+                "rollouts; expected a number for each"
+            )
     for number, rollout in enumerate(group.rollouts):
         check_rollout(group.prompt, rollout, vocab_size, f"{where}, rollout {number}")
 

@@ -32,7 +32,7 @@ from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import batch_groups
-from archipel.work.grades import BatchGrades, Grades
+from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, earned_of
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
@@ -197,17 +197,15 @@ class Learner:
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
         self._answers = shown = shown_as(self._curriculum, shown)
-        rewards = iter(self._rewards(shown))
-        return [
-            Group(
-                index,
-                self._prompts.request(index).prompt,
-                tuple(rollouts),
-                tuple(0.0 if self._prompts.is_cut(index) else next(rewards) for _ in rollouts),
-                version,
-            )
-            for index, (version, rollouts) in sampled.items()
-        ]
+        earned = iter(self._earned(shown))
+        groups = []
+        for index, (version, rollouts) in sampled.items():
+            is_cut = self._prompts.is_cut(index)
+            own = [NOTHING if is_cut else next(earned) for _ in rollouts]
+            prompt, rewards = self._prompts.request(index).prompt, tuple(each[0] for each in own)
+            parts = columns([each[1] for each in own])
+            groups.append(Group(index, prompt, tuple(rollouts), rewards, version, parts))
+        return groups
 
     def _answered(self) -> dict[str, int]:
         """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""
@@ -221,28 +219,28 @@ class Learner:
         finally:
             self._grader.faults = faults
 
-    def _rewards(self, shown: list[Submission]) -> Sequence[float]:
+    def _earned(self, shown: list[Submission]) -> Sequence[Earned]:
         """Graded once, by the first rank, for all ranks: a time limit must not part them."""
         site, told = self._site, b""
         if site.world == 1:
-            return self._graded_once(shown)
+            return earned_of(self._graded_once(shown))
         try:
             if site.is_first:
-                told = json.dumps(self._graded_once(shown)).encode()
+                told = json.dumps(earned_of(self._graded_once(shown))).encode()
         finally:
             told = share_bytes(told, site)
         if not told:
             raise WorkFailed("the first rank could not grade; its log says why")
-        return [float(reward) for reward in json.loads(told)]
+        return [(float(reward), parts) for reward, parts in json.loads(told)]
 
-    def _graded_once(self, shown: list[Submission]) -> Sequence[float]:
+    def _graded_once(self, shown: list[Submission]) -> BatchGrades:
         version = self.version + 1
         grades = self._grades.of(version, shown)
         if grades is None:
             grades = BatchGrades.of(self._grader.graded(shown))
             self._grades.keep(version, shown, grades)
         self._parts = grades.parts
-        return grades.rewards
+        return grades
 
 
 def _metrics(report: UpdateReport) -> dict[str, int]:
