@@ -94,7 +94,7 @@ def test_a_cut_travels_to_the_nodes_and_back_and_older_recipes_have_none():
     [
         ({"run": {"max_staleness": 1}}, r"sampling\.top_k: which tokens are left changes"),
         ({**ON_POLICY, "optimiser": {"minibatches": 2}}, "minibatches = 2 need the whole"),
-        ({**ON_POLICY, "reference": {"coefficient": 0.1}}, "a reference leaves other tokens"),
+        ({**ON_POLICY, "reference": {"coefficient": 0.1}}, "these leave other tokens"),
         (
             {**ON_POLICY, "sampling": {"engine": "exact", "variant": "w7a8"}},
             'engine = "exact" samples from the whole distribution; leave top_k out',

@@ -114,7 +114,7 @@ def test_a_run_without_terms_pays_nothing_for_them(tmp_path):
     trainer, _ = trained(1)
     names = {name.partition(".")[0] for name in trainer._optimiser.state()}
     assert names == set(STATE_KEYS)
-    assert trainer._reference is None
+    assert trainer._terms._reference is None
 
 
 def test_an_entropy_bonus_keeps_the_entropy_up():
@@ -130,7 +130,7 @@ def test_the_gradient_of_the_terms_is_that_of_the_textbook():
     }
     trainer = Trainer(tiny_model(0), tiny_recipe(**sections))
     trainer.version = 1  # version 0 would be taken as the reference
-    trainer._reference.load(
+    trainer._terms._reference.load(
         {f"reference.{name}": each for name, each in tiny_model(5).named_parameters()}
     )
     policy, other = rounded_copy(tiny_model(0)), tiny_model(5)

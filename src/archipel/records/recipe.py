@@ -29,6 +29,7 @@ from archipel.records.recipe_learning import (
     OptimiserSection,
     ReferenceSection,
     SupervisedSection,
+    TeacherSection,
 )
 from archipel.records.recipe_model import ModelSection, PromptSection
 from archipel.records.recipe_sampling import SamplingSection
@@ -47,6 +48,7 @@ __all__ = [
     "ReferenceSection",
     "EvaluationSection",
     "SupervisedSection",
+    "TeacherSection",
     "LeaseSection",
     "Recipe",
     "names_file",
@@ -137,8 +139,9 @@ class Recipe(RecipeForm):
     alarms: AlarmSection = AlarmSection()
     reference: ReferenceSection = ReferenceSection()
     curriculum: CurriculumSection | None = None
+    teacher: TeacherSection | None = None
 
-    LATER = frozenset({"prompt", "alarms", "reference", "curriculum"})
+    LATER = frozenset({"prompt", "alarms", "reference", "curriculum", "teacher"})
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -176,9 +179,9 @@ class Recipe(RecipeForm):
                 f"stands at; run.max_staleness = {self.run.max_staleness} and optimiser.minibatches = "
                 f"{self.optimiser.minibatches} need the whole distribution: set them to 0 and 1, or sample it whole"
             )
-        if self.reference.coefficient:
+        if self.reference.coefficient or self.teacher is not None:
             raise ValueError(
-                f"{named} and reference.coefficient: a reference leaves other tokens than the learner; remove one of them"
+                f"{named} and a reference or teacher: these leave other tokens than the learner; remove one of them"
             )
 
     def canonical_bytes(self) -> bytes:
@@ -219,13 +222,14 @@ class Recipe(RecipeForm):
 
     @property
     def data_paths(self) -> tuple[str, ...]:
-        """Parameters of the environment that are called `path` or `..._path`."""
+        """Parameters of the environment that are called `path` or `..._path`, and the teacher's directory."""
         parameters = self.environment.parameters.items()
-        return tuple(
+        named = [
             value
             for key, value in parameters
             if names_file(key) and isinstance(value, str) and value
-        )
+        ]
+        return (*named, *([] if self.teacher is None else [self.teacher.path]))
 
 
 def names_file(key: str) -> bool:

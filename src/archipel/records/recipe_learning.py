@@ -106,6 +106,19 @@ class ReferenceSection(Section):
     """Only every K-th update has the term."""
 
 
+class TeacherSection(Section):
+    """A model whose log-probabilities teach each sampled token (on-policy distillation); the trusted role reads it."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    """Its model directory on the trusted role's machine, relative to the recipe's file; the vocabulary is the learner's."""
+    weights: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """State digest of its weights in bfloat16; other weights are then refused."""
+    weight: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """What a nat of log teacher - log policy counts for, beside the reward's advantage."""
+    rewards: Literal["kept", "ignored"] = "kept"
+    """Whether the reward teaches, too, or is only measured."""
+
+
 class CurriculumSection(Section):
     """Which training tasks come next: mostly those that the policy solves sometimes."""
 

@@ -9,11 +9,13 @@ from archipel.training.batch import BadGroup, Group
 
 
 def advantages_of(groups: Sequence[Group], recipe: Recipe) -> list[tuple[float, ...]]:
-    """Of each group, those of its rollouts; all 0 where a group says nothing.
+    """Of each group, those of its rollouts; all 0 where a group says nothing, or a teacher alone does.
 
     Raises:
         BadGroup: the recipe weighs a reward part that the environment does not give.
     """
+    if recipe.teacher is not None and recipe.teacher.rewards == "ignored":
+        return [(0.0,) * len(group.rollouts) for group in groups]
     section, most = recipe.algorithm, recipe.sampling.max_new_tokens
     if section.part_weights:
         return _of_parts(groups, section.part_weights)

@@ -45,6 +45,8 @@ class TokenLoss:
     """bool, true where the guard (clip, cap or mask) was in force."""
     divergence_N: Tensor | None = None
     """Estimate of the divergence from the reference, in nats; None without one."""
+    teacher_kl_N: Tensor | None = None
+    """log pi - log teacher of each token, in nats; None without one."""
 
 
 Objective = Callable[[Tensor, Tensor, Tensor, Tensor], TokenLoss]

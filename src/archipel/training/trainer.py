@@ -27,7 +27,6 @@ from archipel.training.checkpoint import (
     read_latest,
     write_checkpoint,
 )
-from archipel.training.losses import make_objective
 from archipel.training.means import mean_over
 from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
 from archipel.training.packing import (
@@ -38,12 +37,11 @@ from archipel.training.packing import (
     plan,
     trees_of,
 )
-from archipel.training.reference import Reference
 from archipel.training.report import TokenSums, UpdateReport, make_report
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
-from archipel.training.terms import with_entropy, with_reference
+from archipel.training.terms import Terms
 
 
 class Trainer:
@@ -56,7 +54,7 @@ class Trainer:
         """What its owner wants to find again in a checkpoint of this version: integers, texts, lists, objects."""
         self._site = this_site()
         self._config = model.config
-        self._reference = Reference.of(model, recipe, self._site)
+        self._terms = Terms(model, recipe, self._site)
         self._scorer = Scorer(
             model,
             recipe.sampling.temperature,
@@ -75,7 +73,6 @@ class Trainer:
                 epsilon=section.epsilon,
             ),
         )
-        self._objective = make_objective(recipe.loss)
 
     def update(self, groups: Sequence[Group]) -> UpdateReport:
         """Learn from groups given in any order, and advance the version by one.
@@ -88,9 +85,12 @@ class Trainer:
         """
         ordered = check_groups(groups, self.version, self._config.vocab_size)
         scored = zip(ordered, advantages_of(ordered, self.recipe), strict=True)
-        kept = [(group, advantages) for group, advantages in scored if any(advantages)]
-        if self._reference is not None:
-            self._reference.look(self.version, self._scorer.decoder)
+        num_kept, kept = 0, []
+        for group, advantages in scored:
+            num_kept += any(advantages)
+            if any(advantages) or self._terms.has_teacher:
+                kept.append((group, advantages))
+        self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
         parts = _disjoint(kept, self.recipe.optimiser.minibatches)
         most = sum(len(group.rollouts) for group in ordered) * self.recipe.sampling.max_new_tokens
@@ -102,7 +102,7 @@ class Trainer:
                 for tree in trees_of(group, advantages, self._longest_row(group))
             ]
             self._step(trees, part, sums)
-        report = make_report(self.version, ordered, len(kept), sums, self._site)
+        report = make_report(self.version, ordered, num_kept, sums, self._site)
         self.version += 1
         return report
 
@@ -132,13 +132,7 @@ class Trainer:
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
         logprobs_N, entropy_N = self._scorer(batch)
-        behaviour_N = batch.behaviour_logprobs_N
-        loss = self._objective(logprobs_N, behaviour_N, batch.advantages_N, batch.sequences_N)
-        if self.recipe.loss.entropy_bonus:
-            loss = with_entropy(loss, entropy_N, self.recipe.loss.entropy_bonus)
-        if self._reference is not None and (weight := self._reference.coefficient(self.version)):
-            reference_N = self._reference.logprobs(batch)
-            loss = with_reference(loss, logprobs_N, behaviour_N, reference_N, weight)
+        loss = self._terms.loss(batch, logprobs_N, entropy_N)
         total = (loss.values_N * batch.weights_N).sum()
         (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
@@ -160,9 +154,7 @@ class Trainer:
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
         """
-        state = self._optimiser.state()
-        if self._reference is not None:
-            state |= self._reference.state()
+        state = self._optimiser.state() | self._terms.state()
         if self._site.is_first:
             write_checkpoint(directory, self.version, state, self._facts())
         wait_for_all(self._site)
@@ -198,11 +190,7 @@ class Trainer:
         _require_state_of(config, checkpoint.tensors)
         trainer = cls(Decoder(config), recipe)
         trainer._optimiser.load(checkpoint.tensors, steps)
-        if trainer._reference is not None:
-            try:
-                trainer._reference.load(checkpoint.tensors)
-            except (KeyError, ValueError) as error:
-                raise BadCheckpoint(f"its recipe has a reference, it has none: {error}") from None
+        trainer._terms.load(checkpoint.tensors)
         trainer.version = version
         trainer.notes = facts.get("notes", {})
         return trainer

@@ -13,6 +13,7 @@ from archipel.records.canonical import sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import NoCheckpoint, latest_number
+from archipel.training.teacher import WrongTeacher
 from archipel.training.trainer import Trainer
 from archipel.work.kind import Context, WorkFailed
 
@@ -56,6 +57,13 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
         WorkFailed: it is another recipe's, or at another version than it was said to be.
         BadCheckpoint: the published checkpoint is damaged, or no trainer's.
     """
+    try:
+        return _started(context, recipe, folder, told)
+    except WrongTeacher as error:
+        raise WorkFailed(str(error)) from None
+
+
+def _started(context: Context, recipe: Recipe, folder: Path, told: int) -> Trainer:
     published = context.checkpoint
     if published is not None and told > latest_number(folder):
         trainer = Trainer.unpack(published)

@@ -56,7 +56,7 @@ def shortcomings(
     secret: what the trusted role would grade with; tasks are made without it, too.
     limit_s: so long are prompts looked at, those of training and of evaluations each.
     """
-    found = _weight_faults(weights)
+    found = [*_weight_faults(weights), *_teacher_faults(recipe, weights)]
     try:
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
     except (InvalidEnvironment, TaskProcessLost) as error:
@@ -83,6 +83,22 @@ def _weight_faults(weights: Path | None) -> list[str]:
     except (InvalidModel, InvalidTokenizer, OSError) as error:
         return [str(error)]
     return []
+
+
+def _teacher_faults(recipe: Recipe, weights: Path | None) -> list[str]:
+    """Whether the recipe's teacher is a whole model with as many tokens as this one."""
+    if recipe.teacher is None:
+        return []
+    folder = Path(recipe.teacher.path)
+    found = [f"teacher.path: {fault}" for fault in _weight_faults(folder)]
+    if found or weights is None:
+        return found
+    theirs, own = read_config(folder).vocab_size, read_config(weights).vocab_size
+    if theirs == own:
+        return []
+    return [
+        f"teacher.path: {folder} has {theirs} tokens, the model {own}; both need one vocabulary"
+    ]
 
 
 def _check_tensors(weights: Path, config: DecoderConfig) -> None:
