@@ -4,10 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from archipel.model.tokenizer import character_tokenizer
+from archipel.records.recipe import SamplingSection
+from archipel.records.rollouts import Rollout
 from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.grading import Submission
-from training.tiny_learner import tiny_recipe
+from archipel.training.groups import prompt_ids
+from archipel.training.rl import Rehearsal, reinforce
+from archipel.training.trainer import Trainer
+from training.tiny_learner import tiny_model, tiny_recipe
 
 BATCH = 4
 
@@ -152,3 +158,47 @@ def test_tasks_and_gradings_go_by_the_chosen_number_and_held_out_ones_by_their_o
 def test_a_curriculum_that_cannot_be_is_refused(given, said):
     with pytest.raises(ValueError, match=said):
         recipe(**given)
+
+
+def test_the_loop_in_one_process_asks_for_the_chosen_tasks_and_a_killed_one_goes_on_with_them(
+    tmp_path,
+):
+    tokenizer, environment = character_tokenizer(), SecretOrder({"length": 3}, 5, b"secret")
+    given = recipe(staleness=0, versions=5, memory=1.0)
+    given = given.model_copy(update={"sampling": SamplingSection(max_new_tokens=4)})
+
+    def loop(trainer, asked, until=5):
+        def sample(state, requests):
+            asked.append([request.prompt for request in requests])
+            both = [Rollout((7, 2), (-1.0, -1.0), True), Rollout((9, 2), (-1.0, -2.0), True)]
+            return [both * 2 for _ in requests]
+
+        def grade(shown):
+            return [float((each.index + place) % 3 == 0) for place, each in enumerate(shown)]
+
+        curriculum = Curriculum.of(given, trainer.notes, trainer.version)
+        rehearsal = Rehearsal(given, environment, tokenizer, sample, grade, curriculum)
+
+        def watched(report):
+            if report.version == until:
+                raise KeyboardInterrupt
+
+        reinforce(trainer, rehearsal, watched if until < 5 else lambda report: None, tmp_path)
+
+    def fresh():
+        return Trainer(tiny_model(vocab_size=64, max_position_embeddings=32), given)
+
+    whole, part = [], []
+    loop(fresh(), whole)
+    first = Curriculum(given)
+    own = [environment.task("train", first.task(group)).prompt for group in range(BATCH)]
+    assert whole[0] == [prompt_ids(tokenizer, text) for text in own]
+    assert len({prompt for batch in whole for prompt in batch}) < len(whole) * BATCH
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        loop(fresh(), part, until=3)
+    again = Trainer.restore(tmp_path)
+    assert again.version == 2, "version 3 was told and not saved"
+    loop(again, part)
+    assert part == [*whole[:3], *whole[2:]]
