@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from archipel.cli.run_engine import stated
 from archipel.engine.engine import LocalEngine
 from archipel.records.cuts import Cut
 from archipel.records.programmes.rl import WORDS
@@ -79,7 +80,7 @@ def test_scores_and_gradients_are_those_of_what_is_left_in_chunks_and_at_once(mo
 
 
 def test_a_cut_travels_to_the_nodes_and_back_and_older_recipes_have_none():
-    given = tiny_recipe(**ON_POLICY, sampling={"top_k": 20, "min_p": 0.05})
+    given = tiny_recipe(**ON_POLICY, sampling={"top_k": 20, "min_p": 0.05, "engine": "any"})
     assert recipe_from_canonical(given.canonical_bytes()) == given
     pace = WORDS.pace_of(given, Vocabulary(64, (2,)))
     assert type(pace).model_validate_json(pace.model_dump_json()).cut == Cut(20, 1.0, 0.05)
@@ -105,3 +106,13 @@ def test_a_cut_that_the_learner_cannot_score_is_refused(sections, said):
     sampling = {"top_k": 5} | sections.get("sampling", {})
     with pytest.raises(ValueError, match=said):
         tiny_recipe(**{**sections, "sampling": sampling})
+
+
+def test_a_run_that_cuts_and_leaves_the_engine_open_is_opened_by_any(tmp_path):
+    cut = tiny_recipe(**ON_POLICY, sampling={"top_k": 5})
+    whole = tiny_recipe(**ON_POLICY)
+    assert [each.sampling.engine for each in cut.openings] == ["any"]
+    assert len(whole.openings) > 1
+    opened, why = stated(cut, tmp_path, None, None, "http://127.0.0.1:1")
+    assert (opened.sampling.engine, opened.sampling.variant) == ("any", None)
+    assert why.why == "exact samples from the whole distribution, which top_k cuts"

@@ -213,6 +213,8 @@ class Recipe(RecipeForm):
         """Every recipe that a run of this one may be opened with: itself, unless it leaves the engine open."""
         if self.sampling.engine != "auto":
             return (self,)
+        if self.sampling.cut is not None:
+            return (self.by_variant(None),)
         return (self.by_variant(None), *(self.by_variant(name) for name in get_args(VariantName)))
 
     @property
