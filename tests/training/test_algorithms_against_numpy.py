@@ -47,7 +47,7 @@ def oracle(name, values):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=batches)
 def test_advantages_equal_the_numpy_oracle(name, groups):
     found = make_advantages(ALGORITHMS[name])(groups)
@@ -56,7 +56,7 @@ def test_advantages_equal_the_numpy_oracle(name, groups):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(value=st.floats(-1e6, 1e6), count=st.integers(2, 50))
 def test_equal_rewards_give_exactly_zero(name, value, count):
     groups = [(value,) * count] * 2
@@ -79,7 +79,7 @@ def test_against_the_batch_a_group_whose_rewards_are_equal_says_how_hard_it_was(
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(groups=batches, shift=st.floats(-10, 10))
 def test_a_constant_added_to_all_rewards_changes_nothing(name, groups, shift):
     advantages = make_advantages(ALGORITHMS[name])
@@ -102,7 +102,7 @@ part_groups = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(groups=part_groups)
 def test_reward_parts_are_scaled_each_by_itself_as_the_numpy_oracle_does(groups):
     weights = (1.0, 0.5, -0.25)

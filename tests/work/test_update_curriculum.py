@@ -23,16 +23,13 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_start(tmp_path_factory.mktemp("start"))
 
 
-@pytest.fixture
-def trusted(tmp_path: Path, start: Path) -> Trusted:
+@pytest.fixture(scope="module")
+def whole(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trusted]:
+    """A run to its end by one process; it is only read."""
     recipe = recipe_of(checkpoint_every=2, versions=VERSIONS)
     chosen = CurriculumSection(pool=6, fresh=0.25, memory=1.0)
-    return Trusted(tmp_path, start, recipe.model_copy(update={"curriculum": chosen}))
-
-
-@pytest.fixture
-def whole(trusted: Trusted) -> Iterator[Trusted]:
-    """A run to its end by one process."""
+    chosen_by = recipe.model_copy(update={"curriculum": chosen})
+    trusted = Trusted(tmp_path_factory.mktemp("whole"), start, chosen_by)
     kind = Updates()
     for _ in range(VERSIONS + 1):
         answer = trusted.ask(kind, "memory")
@@ -48,7 +45,7 @@ def test_prompts_come_from_the_pool_and_not_in_its_order(whole: Trusted) -> None
     assert all(len({tuple(p) for p in batch}) == len(batch) for batch in whole.prompts.values())
 
 
-@pytest.mark.parametrize("every", [1, 10])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 10])
 def test_each_version_by_a_process_of_its_own_is_the_same(
     whole: Trusted, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
