@@ -11,7 +11,8 @@ from rehearsed import Rehearsed, two_answers
 from tiny import SECRET, tiny_recipe
 
 torch.set_num_threads(1)
-HARMLESS = {"solved"}
+HARMLESS = {"solved", "few-teach"}
+"""True of these runs at their end and, for some seeds, at their start, when nearly every answer is wrong."""
 
 
 def alarms(run: Rehearsed) -> dict[int, set[str]]:
