@@ -27,12 +27,13 @@ from archipel.records.recipe_learning import (
     OptimiserSection,
     SupervisedSection,
 )
-from archipel.records.recipe_model import ModelSection, PromptSection
+from archipel.records.recipe_model import AdapterSection, ModelSection, PromptSection
 
 __all__ = [
     "RunSection",
     "EnvironmentSection",
     "ModelSection",
+    "AdapterSection",
     "PromptSection",
     "SamplingSection",
     "AlgorithmSection",
@@ -163,6 +164,7 @@ class Recipe(RecipeForm):
     run: RunSection
     environment: EnvironmentSection
     model: ModelSection = ModelSection()
+    adapter: AdapterSection | None = None
     prompt: PromptSection = PromptSection()
     sampling: SamplingSection = SamplingSection()
     algorithm: AlgorithmSection = AlgorithmSection()
@@ -202,6 +204,8 @@ class Recipe(RecipeForm):
         sections["environment"]["parameters"] = parameters
         if self.prompt == PromptSection():
             del sections["prompt"]
+        if self.adapter is None:
+            del sections["adapter"]
         if self.sampling.engine != "exact":
             del sections["sampling"]["engine"], sections["sampling"]["variant"]
         return canonical_json(without_floats(sections))

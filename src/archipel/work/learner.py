@@ -77,7 +77,7 @@ class Learner:
         """The weights of that version as this machine computed them. A collective."""
         if self._policy is None:
             state = self._trainer.published_state()
-            self._policy = Policy(state, describe(state, self.version, None))
+            self._policy = Policy(state, describe(state, self.version, None, self._trainer.over))
         return self._policy
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class Learner:
         parent = self.policy
         metrics = self._learn(context)
         state = self._trainer.published_state()
-        manifest = describe(state, self.version, parent.manifest.state)
+        manifest = describe(state, self.version, parent.manifest.state, self._trainer.over)
         self._policy = Policy(state, manifest)
         return self._publish(parent, self._policy, metrics)
 

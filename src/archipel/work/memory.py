@@ -58,7 +58,7 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
     """
     published = context.checkpoint
     if published is not None and told > latest_number(folder):
-        trainer = Trainer.unpack(published)
+        trainer = Trainer.unpack(published, lambda: read_model(context.model))
         if trainer.version != told:
             raise WorkFailed(f"the checkpoint is of version {trainer.version}, expected {told}")
     else:
@@ -73,6 +73,6 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
 
 def _own(context: Context, recipe: Recipe, folder: Path) -> Trainer:
     try:
-        return Trainer.restore(folder)
+        return Trainer.restore(folder, lambda: read_model(context.model))
     except NoCheckpoint:
         return Trainer(read_model(context.model), recipe)

@@ -63,6 +63,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         slack_milli=round(lease.slack * 1000),
         price_micro=lease.price_micro,
         exact=sampling.contract,
+        adapter=None if recipe.adapter is None else recipe.adapter.form,
     )
 
 
