@@ -14,7 +14,7 @@ from typing import NamedTuple, NewType, Protocol, Self
 
 from torch import Tensor
 
-from archipel.records.requests import Request
+from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 
@@ -82,6 +82,20 @@ class Events:
     def __iter__(self) -> Iterator[Event]:
         for owner, token, logprob in zip(self.owners, self.tokens, self.logprobs, strict=True):
             yield Event(*owner, token, logprob, self.ended.get(owner))
+
+
+def refuse_adapters(requests: Sequence[Request], engine: str) -> None:
+    """Of an engine that samples from whole weights alone.
+
+    Raises:
+        InvalidRequest: one names an adapter.
+    """
+    for request in requests:
+        if request.adapter is not None:
+            raise InvalidRequest(
+                f"request {request.key!r:.80} names adapter {request.adapter!r:.80}; engine {engine} samples from "
+                "whole weights: load the merged ones and name none"
+            )
 
 
 class Engine(Protocol):

@@ -60,7 +60,7 @@ class AdapterForm(Closed):
 
     @property
     def scale(self) -> float:
-        """s of y = xW^T + s (xA^T)B^T: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
+        """S of y = xW^T + s (xA^T)B^T: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
         return self.alpha / (math.sqrt(self.rank) if self.rank_stabilised else self.rank)
 
     def __str__(self) -> str:

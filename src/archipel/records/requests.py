@@ -30,6 +30,8 @@ class Request:
     temperature: float = 1.0
     """0 is greedy; log-probabilities are then those at temperature 1."""
     stop_tokens: tuple[int, ...] = ()
+    adapter: str | None = None
+    """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
 
     def __post_init__(self) -> None:
         checks = (

@@ -53,7 +53,6 @@ from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
 
-
 ReadBase = Callable[[], Decoder]
 """Gives the weights, in fp32, that an adapter's trainer lies over: no checkpoint of one holds them."""
 
