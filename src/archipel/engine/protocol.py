@@ -98,11 +98,8 @@ def refuse_adapters(requests: Sequence[Request], engine: str) -> None:
             )
 
 
-class Engine(Protocol):
-    """Tokens into tokens."""
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take new weights of the same architecture, keyed by Hugging Face names."""
+class Sampler(Protocol):
+    """Tokens into tokens, by weights that are there already."""
 
     def generate(
         self,
@@ -113,6 +110,13 @@ class Engine(Protocol):
 
         `on_progress` is told the number of tokens sampled so far, after every step.
         """
+
+
+class Engine(Sampler, Protocol):
+    """A sampler that takes weights."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take new weights of the same architecture, keyed by Hugging Face names."""
 
 
 class OpenEngine(Engine, Protocol):

@@ -25,6 +25,8 @@ from archipel.records.terms import RunPace, Terms, Vocabulary
 from archipel.work.messages import LinkMessage
 
 HASH_CHUNK_BYTES = 1024 * 1024
+FIRST_ADAPTER = "adapter_model.safetensors"
+"""What an adapter's first version is made from; sampling never needs it, for it is published like any other."""
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """What belongs to a model directory; anything else in it stays at home."""
 WEIGHTS = (".safetensors", ".index.json")
@@ -188,6 +190,19 @@ def copy_file(source: Path, target: Path) -> None:
 def is_copy_of(path: Path, blob: BlobRef) -> bool:
     """Whether these very bytes are there: a file of that name may be another run's, or damaged."""
     return path.is_file() and path.stat().st_size == blob.size and describe_file(path) == blob
+
+
+def needed_files(opened: RunOpened, *, trusted: bool) -> set[str]:
+    """Names of the model files that a machine needs: weights are for who trains them, or samples from adapters over them."""
+    names = {file.name for file in opened.model}
+    if trusted:
+        return names
+    samples_over = opened.pace.adapter is not None
+    return {
+        name
+        for name in names
+        if not name.endswith(".safetensors") or (samples_over and name != FIRST_ADAPTER)
+    }
 
 
 def model_files(folder: Path) -> list[Path]:

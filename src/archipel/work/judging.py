@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from archipel.engine.engine import Engine, LocalEngine, Request
+from archipel.engine.engine import LocalEngine, Request
+from archipel.engine.protocol import Sampler
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.plurals import counted
@@ -90,7 +91,7 @@ def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examina
 
 
 def examine(
-    engine: Engine,
+    engine: Sampler,
     examination: Examination,
     tasks: Sequence[Task],
     version: int,
@@ -117,7 +118,7 @@ def examine(
 
 
 def examine_version(
-    engine: Engine,
+    engine: Sampler,
     examination: Examination,
     version: int,
     progress: Progress = lambda tokens: None,

@@ -5,10 +5,10 @@ from typing import Self
 
 from archipel.engine.engine import NonFiniteLogits
 from archipel.records.recipe import Recipe
-from archipel.work.engines import make_engine
 from archipel.work.judging import examination_of, examine_version
 from archipel.work.kind import EngineChoice
 from archipel.work.policies import Policy
+from archipel.work.seats import seated
 
 NoNumbers = NonFiniteLogits
 """What weights can have that nobody can have evaluated."""
@@ -40,7 +40,7 @@ class Reexamining:
             NonFiniteLogits: the weights give no numbers.
         """
         contract = self._examination.recipe.sampling.contract
-        engine = make_engine(self._model, policy.state, EngineChoice(), contract)
+        engine = seated(self._model, policy, EngineChoice(), contract)
         return examine_version(engine, self._examination, version).to_metrics()
 
     @property

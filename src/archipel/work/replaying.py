@@ -14,6 +14,7 @@ from archipel.engine.exact.trace import Question
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
+from archipel.model.manifest import describe
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
@@ -65,7 +66,7 @@ class Replaying:
         # Blocks of many queries share each key that is unpacked: compact costs no time here.
         numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
         self._pace, self._read, self._replayer = pace, read, Replayer(numbers)
-        self._contract = variant.identity
+        self._contract, self._weights = variant.identity, ""
 
     def use(self, policy: Policy) -> None:
         """Take the weights of a version.
@@ -73,7 +74,12 @@ class Replaying:
         Raises:
             WrongWeights: the contract cannot compute with them.
         """
-        self._replayer.load(policy.state)
+        state = policy.whole()
+        self._replayer.load(state)
+        self._weights = policy.manifest.state
+        if policy.manifest.over is not None:
+            # Two parties dispute about whole weights, which is what they hold.
+            self._weights = describe(state, 0, None).state
 
     def replay(
         self,
@@ -101,7 +107,7 @@ class Replaying:
         request = requests[found.key]
         return Question(
             contract=self._contract,
-            weights=spec.policy,
+            weights=self._weights,
             prompt=request.prompt,
             tokens=groups[int(found.key)][found.rollout].tokens,
             seed=request.seed,
