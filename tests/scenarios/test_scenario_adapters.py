@@ -57,7 +57,9 @@ def sizes(outcome: Outcome) -> list[dict[str, int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sampling", [{}, {"engine": "exact", "variant": "w7a8"}], ids=["float", "exact"])
+@pytest.mark.parametrize(
+    "sampling", [{}, {"engine": "exact", "variant": "w7a8"}], ids=["float", "exact"]
+)
 def test_nodes_of_an_adapter_run_give_the_central_loops_adapter(
     make_stage: Callable[..., Stage], start: Path, sampling: dict
 ) -> None:
@@ -76,7 +78,9 @@ def test_nodes_of_an_adapter_run_give_the_central_loops_adapter(
 
 
 @pytest.mark.slow
-def test_staleness_of_an_adapter_run_stays_within_its_bound(make_stage: Callable[..., Stage]) -> None:
+def test_staleness_of_an_adapter_run_stays_within_its_bound(
+    make_stage: Callable[..., Stage],
+) -> None:
     stage = with_adapter(make_stage(staleness=2))
     stage.open()
     for name in ("one", "two"):

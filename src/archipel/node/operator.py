@@ -15,6 +15,7 @@ from archipel.node.sealed import Founding, opening_of
 from archipel.node.supply import Supply
 from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
+from archipel.records.adapter import FILES as ADAPTER_FILES
 from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
 from archipel.records.pauses import RunPaused, RunResumed
@@ -25,8 +26,6 @@ from archipel.records.terms import RunPace, Terms, Vocabulary
 from archipel.work.messages import LinkMessage
 
 HASH_CHUNK_BYTES = 1024 * 1024
-FIRST_ADAPTER = "adapter_model.safetensors"
-"""What an adapter's first version is made from; sampling never needs it, for it is published like any other."""
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """What belongs to a model directory; anything else in it stays at home."""
 WEIGHTS = (".safetensors", ".index.json")
@@ -78,11 +77,11 @@ async def open_run(
     recipe: RecipeForm,
     weights: Path,
     trusted: Sequence[str],
-    left_out: Collection[str] = (),
+    files: Sequence[Path] | None = None,
 ) -> Receipt:
     """Upload recipe and model directory and open the run; `trusted` are the keys that may update.
 
-    left_out: names of files of the directory that stay at home.
+    files: what is uploaded (see `model_files`); None: all of the directory.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
@@ -92,9 +91,7 @@ async def open_run(
     async with LabClient(url, identity) as client:
         await client.greet()
         files = []
-        for path in await asyncio.to_thread(model_files, weights):
-            if path.name in left_out:
-                continue
+        for path in files or await asyncio.to_thread(model_files, weights):
             blob = await asyncio.to_thread(describe_file, path)
             await send_file(client, path, blob)
             files.append(ModelFile(name=path.name, blob=blob))
@@ -141,10 +138,18 @@ async def retry_run(url: str, identity: Identity, run: str) -> Receipt:
 
 
 async def fetch_version(
-    url: str, store: BlobStore, run: str, version: int | None, support: Path
+    url: str,
+    store: BlobStore,
+    run: str,
+    version: int | None,
+    support: Path,
+    *,
+    weights: bool = False,
 ) -> list[LinkMessage]:
     """Fetch the chain of policy version `version` (None: the newest), and into `support`, which then has nothing
     else, the files beside the weights: config, tokenizer, exact choice.
+
+    weights: also what the versions of an adapter's run lie over.
 
     Raises:
         LabUnreachable, LabRefused: from the lab; also when it shows what its operator did not sign.
@@ -159,7 +164,14 @@ async def fetch_version(
         shown = await lab.read(Opening, f"/runs/{run}/opening")
         founding = Founding(lab.lab, lab.operators)
         opened = believed(lambda: opening_of(shown.opening, founding, run))
-        beside = [each for each in opened.model if not each.name.endswith(WEIGHTS)]
+        lies_over = weights and opened.pace.adapter is not None
+        wanted = needed_files(opened, trusted=False) if lies_over else set()
+        beside = [
+            each
+            for each in opened.model
+            if each.name not in ADAPTER_FILES
+            and (each.name in wanted or not each.name.endswith(WEIGHTS))
+        ]
         await asyncio.to_thread(_keep_only, support, {file.name for file in beside})
         for file in beside:
             path = await lab.fetch(file.blob, store)
@@ -201,13 +213,16 @@ def needed_files(opened: RunOpened, *, trusted: bool) -> set[str]:
     return {
         name
         for name in names
-        if not name.endswith(".safetensors") or (samples_over and name != FIRST_ADAPTER)
+        # What an adapter's first version is made from is published with it, like that of any other.
+        if not name.endswith(".safetensors") or (samples_over and name not in ADAPTER_FILES)
     }
 
 
-def model_files(folder: Path) -> list[Path]:
-    """The files of a model directory, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES)
+def model_files(folder: Path, adapter: Path | None = None) -> list[Path]:
+    """The files of a model directory, sorted by name, and then those of an adapter over it."""
+    own = (path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES)
+    over = [] if adapter is None else [adapter / name for name in ADAPTER_FILES]
+    return [*sorted(path for path in own if path.name not in ADAPTER_FILES), *over]
 
 
 def describe_file(path: Path) -> BlobRef:

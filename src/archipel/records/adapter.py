@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field
 
 from archipel.records.fields import Closed
 
+FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""Of an adapter as a directory in the PEFT layout: its form, its tensors."""
 MAX_ADAPTER_RANK = 1024
 MICRO = 1_000_000
 

@@ -8,12 +8,13 @@ nothing else shows is the secret that rewards hang on: the run's folder remember
 
 from pathlib import Path
 
-from archipel.model.directory import read_model
+from archipel.model.directory import InvalidModel, read_model
 from archipel.records.canonical import sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import NoCheckpoint, latest_number
 from archipel.training.trainer import Trainer
+from archipel.work.folders import first_adapter
 from archipel.work.kind import Context, WorkFailed
 
 REMEMBERED = "secret.json"
@@ -75,4 +76,8 @@ def _own(context: Context, recipe: Recipe, folder: Path) -> Trainer:
     try:
         return Trainer.restore(folder, lambda: read_model(context.model))
     except NoCheckpoint:
-        return Trainer(read_model(context.model), recipe)
+        form = None if recipe.adapter is None else recipe.adapter.form
+        try:
+            return Trainer(read_model(context.model), recipe, first_adapter(context.model, form))
+        except InvalidModel as error:
+            raise WorkFailed(f"the first weights of {context.run}: {error}") from None
