@@ -7,7 +7,7 @@ Law: an update is a pure function of (state, groups as a set); on one thread it 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -153,6 +153,12 @@ class Trainer:
             name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
             for name, parameter in trained(self._scorer.decoder).items()
         }
+
+    def frozen(self) -> Iterator[tuple[str, Tensor]]:
+        """Under an adapter: what is not trained, tensor by tensor, by Hugging Face name. A collective."""
+        for name, parameter in self._scorer.decoder.named_parameters():
+            if not parameter.requires_grad:
+                yield name, whole(parameter.detach())
 
     def save(self, directory: Path) -> None:
         """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.

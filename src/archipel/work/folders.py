@@ -12,7 +12,6 @@ import torch
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter, merged
 from archipel.model.adapter_files import CONFIG, has_adapter, read_adapter
-from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.directory import read_model
 from archipel.model.json_files import BadJsonFile, read_json_object
@@ -121,24 +120,21 @@ def first_adapter(model: Path, form: AdapterForm | None) -> Adapter | None:
         raise InvalidModel(
             f"{model} holds an adapter, and the recipe trains whole weights; merge it, or give the recipe an [adapter]"
         )
-    return _of_form(adapter_over(model, model), model, form)
+    adapter = adapter_over(model, model)
+    require_form(adapter, model, form)
+    return adapter
 
 
-def require_form(path: Path, config: DecoderConfig, form: AdapterForm) -> None:
-    """Refuse an adapter that a recipe does not go on training.
+def require_form(adapter: Adapter, path: Path, form: AdapterForm) -> None:
+    """Refuse an adapter, from `path`, that a recipe does not go on training.
 
     Raises:
-        InvalidModel: it is of another form, or of another model.
+        InvalidModel: it is of another form.
     """
-    _of_form(read_adapter(path, config)[0], path, form)
-
-
-def _of_form(adapter: Adapter, path: Path, form: AdapterForm) -> Adapter:
     if adapter.form != form:
         raise InvalidModel(
             f"{path} is {adapter.form}; the recipe's [adapter] is {form}: make them alike"
         )
-    return adapter
 
 
 def _base_named(path: Path) -> Path | None:

@@ -92,7 +92,7 @@ class Learner:
         """
         limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
         self._prompts.look_ahead(limit_s)
-        for name, tensor in self.policy.state.items():
+        for name, tensor in (*self.policy.state.items(), *self._trainer.frozen()):
             if not torch.isfinite(tensor).all():
                 raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
         return self._publish(None, self.policy, {})

@@ -5,6 +5,7 @@ record and what the contract gives, in every bit; there is no threshold, and an 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -14,17 +15,18 @@ from archipel.engine.exact.trace import Question
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
-from archipel.model.manifest import describe
+from archipel.model.manifest import BadWeights, describe
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import InvalidRequest
 from archipel.records.rollouts import Rollout
+from archipel.work.bases import Base, Ground
 from archipel.work.kind import WorkFailed
 from archipel.work.kinds.rollout import requests_of
 from archipel.work.policies import Policy
 
-CANNOT_BE_REPLAYED = (WorkFailed, WrongWeights, InvalidRequest)
+CANNOT_BE_REPLAYED = (WorkFailed, WrongWeights, BadWeights, InvalidRequest)
 """What the record itself does not allow: prompts, weights or rollouts that do not fit together."""
 
 
@@ -55,13 +57,19 @@ class Replaying:
     """Recomputes results of the version whose weights were taken last."""
 
     def __init__(
-        self, config: DecoderConfig, pace: RlPace, read: Callable[[BlobRef], bytes]
+        self,
+        config: DecoderConfig,
+        pace: RlPace,
+        read: Callable[[BlobRef], bytes],
+        base: Base | None = None,
     ) -> None:
-        """`read` gives a blob's bytes.
+        """`read` gives a blob's bytes. base: the run's first weights, which adapters lie over.
 
         Raises:
             UnknownContract: see `variant_of_contract`.
         """
+        adapts = pace.adapter is not None and base is not None
+        self._ground = Ground(base, pace.adapter) if adapts else None
         variant = variant_of_contract(pace.exact)
         # Blocks of many queries share each key that is unpacked: compact costs no time here.
         numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
@@ -73,7 +81,11 @@ class Replaying:
 
         Raises:
             WrongWeights: the contract cannot compute with them.
+            BadWeights, WorkFailed: an adapter over other weights than the run's first.
         """
+        if self._ground is not None:
+            self._ground.check(policy.manifest)
+        policy = replace(policy, ground=self._ground)
         state = policy.whole()
         self._replayer.load(state)
         self._weights = policy.manifest.state
