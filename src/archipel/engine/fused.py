@@ -8,7 +8,7 @@ multiplied: that is the arithmetic's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -110,7 +110,12 @@ def _beside(layer: FusedLayer, index: int, company: Company | None) -> FusedLaye
     if company is None:
         return layer
     products = {name: company.around(index, name, getattr(layer, name)) for name in JOINED}
-    return replace(layer, **products)
+    return FusedLayer(
+        **products,
+        attention_norm=layer.attention_norm,
+        feed_forward_norm=layer.feed_forward_norm,
+        qk_norm=layer.qk_norm,
+    )
 
 
 def queries_keys_values(

@@ -115,7 +115,7 @@ def adapt(decoder: Decoder, form: AdapterForm, seed: int) -> None:
     and B zero, so that nothing is changed yet.
     """
     for parameter in decoder.parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad_(False)
         parameter.copy_(parameter.to(torch.bfloat16))
     for layer in layer_names(decoder.config, form):
         parent, _, name = layer.rpartition(".")

@@ -7,7 +7,6 @@ Source: PEFT 0.21, `LoraConfig` and `LoraModel`.
 """
 
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,8 +41,8 @@ _SAYS_NOTHING = frozenset(
     }
 )  # fmt: skip
 """Keys that change nothing of what is computed from a saved adapter: where it came from, and how it was trained."""
-_PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal")
-"""Other ways to begin (PiSSA, OLoRA, LoftQ, CorDA) change the weights underneath, too."""
+_PLAIN_STARTS = ("gaussian", "orthogonal")
+"""Besides true and false. Other ways to begin (PiSSA, OLoRA, LoftQ, CorDA) change the weights underneath, too."""
 
 
 def has_adapter(path: Path) -> bool:
@@ -92,26 +91,27 @@ def read_form(path: Path, config: DecoderConfig) -> AdapterForm:
     except BadJsonFile as error:
         raise InvalidModel(str(error)) from None
     _require_followed(file, fields)
-    rank, alpha, stabilised = (fields.get(key) for key in ("r", "lora_alpha", "use_rslora"))
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
-        raise InvalidModel(f"{file}: lora_alpha is {alpha!r:.40}; expected a number")
-    micro = round(alpha * MICRO)
-    if micro / MICRO != alpha:
-        raise InvalidModel(
-            f"{file}: lora_alpha is {alpha!r}; expected a whole number of millionths"
-        )
+    said = {
+        "rank": fields.get("r"),
+        "alpha_micro": _micro(file, fields.get("lora_alpha")),
+        "targets": _targets(file, fields.get("target_modules"), config),
+        "rank_stabilised": fields.get("use_rslora") or False,
+    }
     try:
-        form = AdapterForm(
-            rank=rank,
-            alpha_micro=micro,
-            targets=_targets(file, fields.get("target_modules"), config),
-            rank_stabilised=stabilised if stabilised is not None else False,
-        )
+        return AdapterForm.model_validate(said)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
-        key = {"rank": "r", "alpha_micro": "lora_alpha"}.get(str(fault["loc"][0]), fault["loc"][0])
+        key = {"rank": "r", "rank_stabilised": "use_rslora"}.get(str(fault["loc"][0]), "alpha")
         raise InvalidModel(f"{file}: {key} is {fault['input']!r:.60}: {fault['msg']}") from None
-    return form
+
+
+def _micro(file: Path, alpha: Any) -> int:
+    is_number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    if not is_number or not 0 < alpha <= MICRO or round(alpha * MICRO) / MICRO != alpha:
+        raise InvalidModel(
+            f"{file}: lora_alpha is {alpha!r:.40}; expected a whole number of millionths, at most {MICRO}"
+        )
+    return round(alpha * MICRO)
 
 
 def write_adapter(
@@ -170,7 +170,7 @@ def _require_followed(file: Path, fields: dict[str, Any]) -> None:
             f"{file}: bias is {fields['bias']!r:.40}; expected none: biases are not adapted"
         )
     start = fields.get("init_lora_weights")
-    if not any(start is each for each in (None, True, False)) and start not in _PLAIN_STARTS:
+    if start is not None and not isinstance(start, bool) and start not in _PLAIN_STARTS:
         raise InvalidModel(
             f"{file}: init_lora_weights is {start!r:.40}, which changes the weights underneath; convert it to a plain "
             "LoRA (PEFT: path_initial_model_for_weight_conversion)"

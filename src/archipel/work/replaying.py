@@ -68,8 +68,9 @@ class Replaying:
         Raises:
             UnknownContract: see `variant_of_contract`.
         """
-        adapts = pace.adapter is not None and base is not None
-        self._ground = Ground(base, pace.adapter) if adapts else None
+        self._ground = None
+        if pace.adapter is not None and base is not None:
+            self._ground = Ground(base, pace.adapter)
         variant = variant_of_contract(pace.exact)
         # Blocks of many queries share each key that is unpacked: compact costs no time here.
         numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
