@@ -86,10 +86,11 @@ def command(
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
         try:
-            if adapter and weights is not None:
-                progress = start_adapter(recipe, out, weights, on_step, saved)
-            else:
-                progress = start_model(recipe, out, on_step, saved, weights)
+            progress = (
+                start_adapter(recipe, out, weights, on_step, saved)
+                if adapter and weights is not None
+                else start_model(recipe, out, on_step, saved, weights)
+            )
         except Diverged as error:
             what, _, _ = str(error).partition(";")
             raise Mendable(
@@ -98,12 +99,8 @@ def command(
             ) from None
         remove_checkpoints(saved)
     seconds = time.monotonic() - began
-    result = {
-        "model": str(out),
-        "steps": progress.step,
-        "loss": progress.smoothed_loss,
-        "seconds": seconds,
-    }
+    facts = {"steps": progress.step, "loss": progress.smoothed_loss, "seconds": seconds}
+    result = {"model": str(out), **facts}
     show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
 
 
