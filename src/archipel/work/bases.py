@@ -37,7 +37,7 @@ def read_base(model: Path) -> Base:
     Raises:
         InvalidModel: it is none.
     """
-    decoder = read_model(model, torch.bfloat16)
+    decoder = read_model(model, torch.bfloat16, under_adapter=True)
     state = {name: weight.detach() for name, weight in decoder.named_parameters()}
     return Base(decoder.config, state, describe(state, 0, None).state)
 

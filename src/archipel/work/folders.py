@@ -66,7 +66,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
     Raises:
         InvalidModel: an adapter without such a directory, or `base` beside a whole model.
     """
-    if not has_adapter(path):
+    if not (path / CONFIG).is_file():
         if base is not None:
             raise InvalidModel(
                 f"{path} holds no adapter; leave out --base, or name an adapter's directory"
@@ -96,8 +96,8 @@ def adapter_over(path: Path, model: Path) -> Adapter:
     """
     adapter, over = read_adapter(path, read_config(model))
     if over is not None:
-        state = dict(read_model(model, torch.bfloat16).named_parameters())
-        digest = describe(state, 0, None).state
+        weights = read_model(model, torch.bfloat16, under_adapter=path == model)
+        digest = describe(dict(weights.named_parameters()), 0, None).state
         if digest != over.base:
             raise InvalidModel(
                 f"{path} lies over the weights {over.base}; those in {model} are {digest}: use the model that it was "

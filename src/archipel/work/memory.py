@@ -59,7 +59,7 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
     """
     published = context.checkpoint
     if published is not None and told > latest_number(folder):
-        trainer = Trainer.unpack(published, lambda: read_model(context.model))
+        trainer = Trainer.unpack(published, lambda: read_model(context.model, under_adapter=True))
         if trainer.version != told:
             raise WorkFailed(f"the checkpoint is of version {trainer.version}, expected {told}")
     else:
@@ -74,10 +74,14 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
 
 def _own(context: Context, recipe: Recipe, folder: Path) -> Trainer:
     try:
-        return Trainer.restore(folder, lambda: read_model(context.model))
+        return Trainer.restore(folder, lambda: read_model(context.model, under_adapter=True))
     except NoCheckpoint:
         form = None if recipe.adapter is None else recipe.adapter.form
         try:
-            return Trainer(read_model(context.model), recipe, first_adapter(context.model, form))
+            return Trainer(
+                read_model(context.model, under_adapter=True),
+                recipe,
+                first_adapter(context.model, form),
+            )
         except InvalidModel as error:
             raise WorkFailed(f"the first weights of {context.run}: {error}") from None
