@@ -90,11 +90,11 @@ async def open_run(
     terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights)
     async with LabClient(url, identity) as client:
         await client.greet()
-        files = []
+        sent = []
         for path in files or await asyncio.to_thread(model_files, weights):
             blob = await asyncio.to_thread(describe_file, path)
             await send_file(client, path, blob)
-            files.append(ModelFile(name=path.name, blob=blob))
+            sent.append(ModelFile(name=path.name, blob=blob))
         data = recipe.canonical_bytes()
         recipe_blob = BlobRef(digest=recipe.digest, size=len(data))
         await send_bytes(client, data, recipe_blob)
@@ -104,7 +104,7 @@ async def open_run(
             recipe=recipe_blob,
             terms=terms,
             pace=pace,
-            model=tuple(files),
+            model=tuple(sent),
             trusted=tuple(trusted),
         )
 
