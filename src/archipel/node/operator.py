@@ -209,13 +209,11 @@ def needed_files(opened: RunOpened, *, trusted: bool) -> set[str]:
     names = {file.name for file in opened.model}
     if trusted:
         return names
-    samples_over = opened.pace.adapter is not None
-    return {
-        name
-        for name in names
-        # What an adapter's first version is made from is published with it, like that of any other.
-        if not name.endswith(".safetensors") or (samples_over and name not in ADAPTER_FILES)
-    }
+    # What an adapter's first version is made from is published with it, like that of any other.
+    names -= set(ADAPTER_FILES)
+    if opened.pace.adapter is not None:
+        return names
+    return {name for name in names if not name.endswith(".safetensors")}
 
 
 def model_files(folder: Path, adapter: Path | None = None) -> list[Path]:

@@ -42,8 +42,8 @@ def write_version(
     """
     if not links:
         raise ExportFailed("there are no versions to export")
-    config = read_config(support)
     try:
+        config = read_config(support)
         policy = follow(links, None, links[-1].policy, lambda made: _require_fitting(made, config))
         over = policy.manifest.over
         if merge and over is not None:
