@@ -88,10 +88,12 @@ async def open_run(
         InvalidModel, OSError: the model directory cannot be used.
     """
     terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights)
+    if files is None:
+        files = await asyncio.to_thread(model_files, weights)
     async with LabClient(url, identity) as client:
         await client.greet()
         sent = []
-        for path in files or await asyncio.to_thread(model_files, weights):
+        for path in files:
             blob = await asyncio.to_thread(describe_file, path)
             await send_file(client, path, blob)
             sent.append(ModelFile(name=path.name, blob=blob))
