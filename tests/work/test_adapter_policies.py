@@ -1,5 +1,6 @@
 """Work of an adapter's run: it is followed over its own base alone, and every process makes the same of it."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from archipel.engine.engine import LocalEngine
 from archipel.model.adapter import Adapter, adapter_shapes, merged
+from archipel.model.adapter_files import write_adapter
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import Manifest, Over, WrongTensors, describe
 from archipel.model.versions import apply_delta, encode_anchor, encode_delta
@@ -27,8 +29,9 @@ from archipel.work.kinds.rollout import Rollouts
 from archipel.work.kinds.update import Updates
 from archipel.work.messages import LinkMessage
 from archipel.work.policies import Policies, Policy
+from archipel.work.readiness import shortcomings
 from archipel.work.seats import Seats, seated
-from tiny import tiny_recipe
+from tiny import SECRET, tiny_recipe
 from work import asked
 from work.asked import NOTHING, TOKENIZER
 from work.trusted import Trusted, recipe_of
@@ -274,3 +277,30 @@ def test_an_update_role_without_memory_continues_alike_from_checkpoint_and_resul
     assert manifest.over == Over(read_base(start).digest, FORM)
     whole = sum(weight.numel() for weight in read_model(start).parameters()) * 2
     assert manifest.num_bytes < whole / 2
+
+
+def test_what_stands_in_the_way_of_an_adapters_run_is_said_before_it_is_opened(
+    tmp_path: Path, start: Path, ground: Ground
+) -> None:
+    whole, (mixed, given) = tiny_recipe(1, 0), (tmp_path / "mixed", tmp_path / "adapter")
+    over = Over(ground.base.digest, FORM)
+    write_adapter(given, Adapter(FORM, numbers(ground, 1)), over)
+    other = whole.model_copy(update={"adapter": AdapterSection(rank=8)})
+    shutil.copytree(start, mixed)
+    for file in given.iterdir():
+        shutil.copy(file, mixed)
+
+    def faults(recipe: Recipe, weights: Path, adapter: Path | None) -> str:
+        return "\n".join(shortcomings(recipe, weights, SECRET, 0.1, adapter))
+
+    assert faults(adapting(whole), start, given) == faults(adapting(whole), start, None) == ""
+    assert "give the recipe an [adapter]" in faults(whole, start, given)
+    assert "make them alike" in faults(other, start, given)
+    assert "directories of their own" in faults(adapting(whole), mixed, None)
+    model = initial_model(
+        whole.model_copy(update={"run": whole.run.model_copy(update={"seed": 1})}), TOKENIZER
+    )
+    write_model(tmp_path / "stranger", model, model.config, TOKENIZER)
+    assert "use the model that it was trained on" in faults(
+        adapting(whole), tmp_path / "stranger", given
+    )
