@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from archipel.model.manifest import describe
 from archipel.records.recipe import SupervisedSection
 from archipel.training.sft import SupervisedStage, supervise
 from archipel.training.trainer import Trainer
@@ -57,6 +58,19 @@ def single_updates(source: Path, results: Path) -> list[dict]:
     return reports
 
 
+def adapter_chain() -> dict:
+    """The same run, of an adapter alone; what it lies over, before and after."""
+    recipe = tiny_recipe(optimiser={"micro_batch_tokens": 64}, adapter={"rank": 4})
+    trainer = Trainer(tiny_model(3), recipe)
+    reports = [asdict(trainer.update(groups_of(version))) for version in range(VERSIONS)]
+    frozen = {name: tensor.to(torch.bfloat16) for name, tensor in trainer.frozen()}
+    return {
+        "reports": reports,
+        "norms": [float(each.float().norm()) for each in trainer.published_state().values()],
+        "base": [trainer.over.base, describe(frozen, 0, None).state],
+    }
+
+
 def supervised_curve() -> list[float]:
     """Loss and gradient norm of each step."""
     curve: list[float] = []
@@ -72,6 +86,7 @@ def run_as_rank(directory: Path) -> None:
         "chain": chain(directory / "two-chain"),
         "updates": single_updates(directory / "one", directory / "two"),
         "sft": supervised_curve(),
+        "adapter": adapter_chain(),
     }
     (directory / f"rank{dist.get_rank()}.json").write_text(json.dumps(found))
 

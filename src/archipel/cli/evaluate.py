@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
 @click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where MODEL is an adapter: the model that it lies over [the directory that it names].",
+)
+@click.option(
     "--split",
     default="dev",
     show_default=True,
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     recipe_name: str,
+    base: Path | None,
     split: str,
     tasks: int,
     samples: int,
@@ -72,6 +78,7 @@ def command(
       archipel eval trained reasoning-gym
       archipel eval trained secret-order --secret-file secret --split test --samples 64
       archipel eval trained reasoning-gym --exact w7a8
+      archipel eval adapter my.toml --base start
     """
     from archipel.cli.doors import at_work
 
@@ -99,7 +106,7 @@ def command(
     trial = Trial(tasks, tasks, samples, split, contract)
     lost = (TaskProcessLost, GraderUnavailable, NoBackend)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
-        judgement = judge(model, recipe, secret, trial, at_work)
+        judgement = judge(model, recipe, secret, trial, at_work, base)
     for cause, count in judgement.faults.items():
         click.echo(f"{count} answers could not be graded ({cause}) and count as 0", err=True)
     metrics = judgement.greedy.to_metrics()

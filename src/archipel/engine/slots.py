@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.adapters import NONE
 from archipel.engine.noise import uniforms
 from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
@@ -33,6 +34,8 @@ class Slots:
         self.position = np.zeros(num_slots, dtype=np.int64)
         """Cache position that the last sampled token will take."""
         self.last_token = np.zeros(num_slots, dtype=np.int64)
+        self.adapter = np.full(num_slots, NONE, dtype=np.int64)
+        """Number of the adapter that each sequence is sampled with."""
         self.owner = [(Ticket(-1), 0)] * num_slots
         """(ticket, rollout) of each slot."""
         self._count = np.zeros(num_slots, dtype=np.int64)
@@ -150,9 +153,9 @@ class Slots:
 
     def _columns(self) -> tuple[np.ndarray, ...]:
         return (
-            self.live, self.position, self.last_token, self._count, self._limit, self._stops,
-            self._temperature, self._greedy, self._uniform, self._tokens, self._logprobs,
-            *self._cut_columns(),
+            self.live, self.position, self.last_token, self.adapter, self._count, self._limit,
+            self._stops, self._temperature, self._greedy, self._uniform, self._tokens,
+            self._logprobs, *self._cut_columns(),
         )  # fmt: skip
 
     def _cut_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
-from archipel.engine.protocol import NotLoaded
+from archipel.engine.protocol import NotLoaded, refuse_adapters
 from archipel.model.directory import read_config
 from archipel.records.cuts import Cut
 from archipel.records.requests import InvalidRequest, Request
@@ -79,9 +79,11 @@ class VllmEngine:
 
         Raises:
             NotLoaded: `load` comes first.
+            InvalidRequest: a request names an adapter.
         """
         if not self._loaded:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
+        refuse_adapters(requests, "vllm")
         prompts: list[dict[str, list[int]]] = []
         settings: list[Any] = []
         for request in requests:

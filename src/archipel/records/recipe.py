@@ -31,13 +31,14 @@ from archipel.records.recipe_learning import (
     SupervisedSection,
     TeacherSection,
 )
-from archipel.records.recipe_model import ModelSection, PromptSection
+from archipel.records.recipe_model import AdapterSection, ModelSection, PromptSection
 from archipel.records.recipe_sampling import SamplingSection
 
 __all__ = [
     "RunSection",
     "EnvironmentSection",
     "ModelSection",
+    "AdapterSection",
     "PromptSection",
     "SamplingSection",
     "AlarmSection",
@@ -128,6 +129,7 @@ class Recipe(RecipeForm):
     run: RunSection
     environment: EnvironmentSection
     model: ModelSection = ModelSection()
+    adapter: AdapterSection | None = None
     prompt: PromptSection = PromptSection()
     sampling: SamplingSection = SamplingSection()
     algorithm: AlgorithmSection = AlgorithmSection()
@@ -141,7 +143,7 @@ class Recipe(RecipeForm):
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
 
-    LATER = frozenset({"prompt", "alarms", "reference", "curriculum", "teacher"})
+    LATER = frozenset({"prompt", "adapter", "alarms", "reference", "curriculum", "teacher"})
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

@@ -34,6 +34,8 @@ class Request:
     stop_tokens: tuple[int, ...] = ()
     cut: Cut | None = None
     """What is left of the distribution; None: all of it. Log-probabilities are those of what is left."""
+    adapter: str | None = None
+    """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
 
     def __post_init__(self) -> None:
         checks = (

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
+from archipel.records.adapter import AdapterForm
 from archipel.records.exact import Contract
 from archipel.records.fields import Closed, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
@@ -36,6 +37,8 @@ class RunPace(Sparing):
     programme: str
     exact: Annotated[Contract | None, LeftOut] = None
     """The exact contract that everything of this run is sampled by; None: each machine's own engine."""
+    adapter: Annotated[AdapterForm | None, LeftOut] = None
+    """What versions are, over the run's first weights; None: a version is a whole model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,28 @@ Law: an update is a pure function of (state, groups as a set); on one thread it 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from archipel.model.adapter import (
+    PREFIX,
+    Adapter,
+    adapt,
+    adapter_shapes,
+    base_state,
+    set_adapter,
+    trained,
+)
 from archipel.model.config import DecoderConfig
 from archipel.model.hollow import hollow
+from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
+from archipel.records.seeds import derive_seed
 from archipel.training.advantages import advantages_of
 from archipel.training.batch import Batch, Group, check_groups
 from archipel.training.checkpoint import (
@@ -43,15 +54,28 @@ from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
 from archipel.training.terms import Terms
 
+ReadBase = Callable[[], Decoder]
+"""Gives the weights, in fp32, that an adapter's trainer lies over: no checkpoint of one holds them."""
+
 
 class Trainer:
-    """Owns the model from here on: its parameters become what is published (bfloat16 values)."""
+    """Owns the model from here on: its parameters become what is published (bfloat16 values).
 
-    def __init__(self, model: Decoder, recipe: Recipe) -> None:
+    With `[adapter]` in the recipe the model is what the adapter lies over, and stays as it is.
+    """
+
+    def __init__(self, model: Decoder, recipe: Recipe, first: Adapter | None = None) -> None:
+        """first: the adapter to begin with; None: one that changes nothing yet, drawn from the run's seed.
+
+        Raises:
+            WrongTensors: `first` is not of the recipe's form over this model.
+        """
         self.version = 0
         self.recipe = recipe
         self.notes: dict[str, Any] = {}
         """What its owner wants to find again in a checkpoint of this version: integers, texts, lists, objects."""
+        self.over = _adapted(model, recipe, first)
+        """Of an adapter."""
         self._site = this_site()
         self._config = model.config
         self._terms = Terms(model, recipe, self._site)
@@ -138,16 +162,25 @@ class Trainer:
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
     def published_state(self) -> dict[str, Tensor]:
-        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective."""
+        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective.
+
+        Of an adapter its own alone, by the names of a PEFT file.
+        """
         return {
             name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
-            for name, parameter in self._scorer.decoder.named_parameters()
+            for name, parameter in trained(self._scorer.decoder).items()
         }
+
+    def frozen(self) -> Iterator[tuple[str, Tensor]]:
+        """Under an adapter: what is not trained, tensor by tensor, by Hugging Face name. A collective."""
+        for name, parameter in self._scorer.decoder.named_parameters():
+            if not parameter.requires_grad:
+                yield name, whole(parameter.detach())
 
     def save(self, directory: Path) -> None:
         """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
 
-        It holds the fp32 masters and both fp32 moments, 12 bytes a parameter (published weights, the
+        It holds the fp32 masters and both fp32 moments, 12 bytes a trained parameter (published weights, the
         masters' bf16 rounding, are 2, and so is a reference), and the version, the optimiser's steps, recipe and
         model.
 
@@ -160,26 +193,26 @@ class Trainer:
         wait_for_all(self._site)
 
     @classmethod
-    def restore(cls, directory: Path) -> Self:
+    def restore(cls, directory: Path, read_base: ReadBase | None = None) -> Self:
         """Continue from the newest checkpoint in `directory` that is whole.
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
-            BadCheckpoint: it is whole, and not a trainer's.
+            BadCheckpoint: it is whole, and not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_latest(directory))
+        return cls._continued(read_latest(directory), read_base)
 
     @classmethod
-    def unpack(cls, path: Path) -> Self:
+    def unpack(cls, path: Path, read_base: ReadBase | None = None) -> Self:
         """Continue from one file of a checkpoint; who wrote it is for the caller to know, as is its `recipe`.
 
         Raises:
-            BadCheckpoint: it is missing, altered, or not a trainer's.
+            BadCheckpoint: it is missing, altered, or not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_file(path))
+        return cls._continued(read_file(path), read_base)
 
     @classmethod
-    def _continued(cls, checkpoint: Checkpoint) -> Self:
+    def _continued(cls, checkpoint: Checkpoint, read_base: ReadBase | None) -> Self:
         facts = checkpoint.facts
         try:
             config = DecoderConfig.from_hf(json.loads(facts["model"]))
@@ -187,13 +220,26 @@ class Trainer:
             version, steps = int(facts["version"]), int(facts["optimiser_steps"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
-        _require_state_of(config, checkpoint.tensors)
-        trainer = cls(Decoder(config), recipe)
+        _require_state_of(config, recipe, checkpoint.tensors)
+        if recipe.adapter is None:
+            trainer = cls(Decoder(config), recipe)
+        elif read_base is None:
+            raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
+        else:
+            trainer = cls(read_base(), recipe)
+        if trainer._base != facts.get("base"):
+            raise BadCheckpoint(
+                f"it is of an adapter over {facts.get('base')!r:.80}; the weights at hand are {trainer._base}"
+            )
         trainer._optimiser.load(checkpoint.tensors, steps)
         trainer._terms.load(checkpoint.tensors)
         trainer.version = version
         trainer.notes = facts.get("notes", {})
         return trainer
+
+    @property
+    def _base(self) -> str | None:
+        return None if self.over is None else self.over.base
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -202,22 +248,40 @@ class Trainer:
             "recipe": self.recipe.canonical_bytes().decode(),
             "model": json.dumps(self._config.to_hf(), sort_keys=True),
             **({"notes": self.notes} if self.notes else {}),
+            **({} if self._base is None else {"base": self._base}),
         }
 
 
-def _require_state_of(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> None:
+def _adapted(model: Decoder, recipe: Recipe, first: Adapter | None) -> Over | None:
+    """Freeze the model and give it the recipe's adapter, if it has one."""
+    if recipe.adapter is None:
+        return None
+    form = recipe.adapter.form
+    adapt(model, form, derive_seed("adapter", recipe.run.seed))
+    if first is not None:
+        set_adapter(model, first)
+    return Over(describe(base_state(model), 0, None).state, form)
+
+
+def _require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
     """A description must not make us allocate more than the tensors beside it: they have to fit.
 
     Raises:
         BadCheckpoint: a tensor is missing, or has another shape or type.
     """
-    shapes = {name: weight.shape for name, weight in hollow(config).named_parameters()}
-    for name, shape in shapes.items():
+    for name, shape in _trained_shapes(config, recipe).items():
         for key in STATE_KEYS:
             found = tensors.get(f"{key}.{name}")
             if found is None or found.shape != shape or found.dtype != torch.float32:
                 got = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
                 raise BadCheckpoint(f"{key}.{name} {got}; expected {shape}, torch.float32")
+
+
+def _trained_shapes(config: DecoderConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    if recipe.adapter is None:
+        return {name: weight.shape for name, weight in hollow(config).named_parameters()}
+    shapes = adapter_shapes(config, recipe.adapter.form)
+    return {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
 
 
 def _disjoint(

@@ -88,7 +88,7 @@ class Learner:
         """The weights of that version as this machine computed them. A collective."""
         if self._policy is None:
             state = self._trainer.published_state()
-            self._policy = Policy(state, describe(state, self.version, None))
+            self._policy = Policy(state, describe(state, self.version, None, self._trainer.over))
         return self._policy
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Learner:
         """
         limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
         self._pool.look_ahead(limit_s)
-        for name, tensor in self.policy.state.items():
+        for name, tensor in (*self.policy.state.items(), *self._trainer.frozen()):
             if not torch.isfinite(tensor).all():
                 raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
         return self._publish(None, self.policy, {})
@@ -113,7 +113,7 @@ class Learner:
         parent = self.policy
         metrics = self._learn(context) | self._answered()
         state = self._trainer.published_state()
-        manifest = describe(state, self.version, parent.manifest.state)
+        manifest = describe(state, self.version, parent.manifest.state, self._trainer.over)
         self._policy = Policy(state, manifest)
         return self._publish(parent, self._policy, metrics)
 

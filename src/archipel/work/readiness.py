@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from archipel.model.adapter_files import has_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import InvalidModel, expected_shapes, read_config
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
@@ -20,6 +21,7 @@ from archipel.records.recipe import Recipe
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
+from archipel.work.folders import adapter_over, require_form
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
@@ -48,15 +50,21 @@ class _HeldOut:
 
 
 def shortcomings(
-    recipe: Recipe, weights: Path | None, secret: bytes | None, limit_s: float = LOOKING_LIMIT_S
+    recipe: Recipe,
+    weights: Path | None,
+    secret: bytes | None,
+    limit_s: float = LOOKING_LIMIT_S,
+    adapter: Path | None = None,
 ) -> list[str]:
     """What stands in the way of a run of `recipe` from the directory `weights`; empty if nothing was found.
 
     weights: None for the recipe's own model, from nothing.
     secret: what the trusted role would grade with; tasks are made without it, too.
     limit_s: so long are prompts looked at, those of training and of evaluations each.
+    adapter: what lies over the weights already; None: nothing.
     """
     found = [*_weight_faults(weights), *_teacher_faults(recipe, weights)]
+    found = found or _adapter_faults(recipe, weights, adapter)
     try:
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
     except (InvalidEnvironment, TaskProcessLost) as error:
@@ -99,6 +107,26 @@ def _teacher_faults(recipe: Recipe, weights: Path | None) -> list[str]:
     return [
         f"teacher.path: {folder} has {theirs} tokens, the model {own}; both need one vocabulary"
     ]
+
+
+def _adapter_faults(recipe: Recipe, weights: Path | None, adapter: Path | None) -> list[str]:
+    """Whether what is there, and what is trained, is an adapter or is none."""
+    try:
+        if weights is not None and adapter != weights and has_adapter(weights):
+            raise InvalidModel(
+                f"{weights} holds an adapter beside a model; keep them in directories of their own, and name the "
+                "adapter's with --adapter"
+            )
+        if weights is not None and adapter is not None:
+            if recipe.adapter is None:
+                raise InvalidModel(
+                    f"the recipe trains whole weights and {adapter} is an adapter; give the recipe an [adapter], or "
+                    "merge it"
+                )
+            require_form(adapter_over(adapter, weights), adapter, recipe.adapter.form)
+    except (InvalidModel, OSError) as error:
+        return [str(error)]
+    return []
 
 
 def _check_tensors(weights: Path, config: DecoderConfig) -> None:

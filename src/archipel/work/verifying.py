@@ -13,6 +13,7 @@ from archipel.model.directory import read_config
 from archipel.model.manifest import BadWeights, Manifest
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import apply_delta, decode_anchor
+from archipel.records.adapter import AdapterForm
 from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef
@@ -47,7 +48,10 @@ CANNOT_BE_GRADED = (*NOT_HERE, WorkFailed)
 class ChainCheck:
     """The weights of one version after the other; holds those of the newest that could be reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: AdapterForm | None = None) -> None:
+        """form: of the adapters that the run was opened for; None: its versions are whole models."""
+        self._form = form
+        self._base: str | None = None
         self.held: Policy | None = None
 
     def step(self, made: Publication, parent: str | None, read: ReadBlob) -> tuple[str, ...]:
@@ -67,6 +71,7 @@ class ChainCheck:
             )
         if manifest.parent != parent:
             raise WrongManifest(f"the manifest's parent is {manifest.parent}, expected {parent}")
+        self._check_over(manifest)
         ways: dict[str, Any] = {}
         if made.anchor is not None:
             ways["anchor"] = decode_anchor(read(made.anchor), manifest)
@@ -75,6 +80,17 @@ class ChainCheck:
         for state in ways.values():
             self.held = Policy(state, manifest)
         return tuple(ways)
+
+    def _check_over(self, manifest: Manifest) -> None:
+        form = None if manifest.over is None else manifest.over.form
+        base = None if manifest.over is None else manifest.over.base
+        if form != self._form:
+            raise WrongManifest(
+                f"the manifest is of {form or 'a whole model'}; the run was opened for {self._form or 'whole models'}"
+            )
+        if self._base not in (None, base):
+            raise WrongManifest(f"the manifest's base is {base}; earlier versions' is {self._base}")
+        self._base = base
 
 
 class WrongManifest(BadWeights):

@@ -77,6 +77,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         top_p_micro=round(sampling.top_p * MICRO) if sampling.top_p < 1 else None,
         min_p_micro=round(sampling.min_p * MICRO) or None,
         exact=sampling.contract,
+        adapter=None if recipe.adapter is None else recipe.adapter.form,
     )
 
 
