@@ -181,7 +181,8 @@ def test_watching_into_a_file_is_a_line_for_each_version_evaluation_warning_and_
     assert f"{NAME} version 3/{VERSIONS}  reward 0.25  entropy 0.9" in lines[3]
     assert f"{NAME} evaluation 0  greedy 0.422 [0.194, 0.650]" in lines[VERSIONS + 1]
     assert "warning" in lines[-2]
-    assert lines[-1].endswith(f" {NAME} complete {VERSIONS}")
+    ended = f" {NAME} complete {VERSIONS}, with warnings that stand: nothing-to-learn"
+    assert lines[-1].endswith(ended)
     assert all(re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z ", line) for line in lines)
     told = [
         json.loads(line) for line in _at(world, "run", "watch", NAME, "--json").output.splitlines()
@@ -190,6 +191,7 @@ def test_watching_into_a_file_is_a_line_for_each_version_evaluation_warning_and_
     assert kinds == ["version"] * 8 + ["evaluation", "warning", "complete"]
     assert told[5]["entropy"] == 0.9
     assert all(event["at_s"] > 0 for event in told)
+    assert told[-1]["warnings"] == ["nothing-to-learn"]
 
 
 def test_a_curve_comes_as_plot_table_lines_and_event_files(
@@ -201,6 +203,7 @@ def test_a_curve_comes_as_plot_table_lines_and_event_files(
     drawn = _at(sixth, "run", "curve", NAME).output
     assert f"reward  {NAME} 0.25" in drawn
     assert "eval_greedy" in drawn
+    assert f"{NAME}: warning, nothing-to-learn: all groups" in drawn
     table = list(csv.DictReader(io.StringIO(_at(sixth, "run", "curve", NAME, "--csv", "-").output)))
     assert [row["reward"] for row in table] == ["", *["0.25"] * 6]
     files = {"--png": "c.png", "--jsonl": "c.jsonl", "--tensorboard": "logs"}

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from archipel.cli.archipel import command
 from archipel.cli.recipes import find_recipe
+from archipel.records.adapter import TARGETS
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 PAGE = PAGES / "plan-a-run.md"
@@ -61,4 +62,20 @@ def test_every_command_of_the_pages_for_sceptics_and_operators_exists(name: str)
         shown = CliRunner().invoke(command, [*words[1:3], "--help"])
         assert shown.exit_code == 0, f"{words}\n{shown.output}"
         missing = [word for word in words if word.startswith("--") and word not in shown.output]
+        assert not missing, f"{words} has no {missing}"
+
+
+def test_the_adapters_page_has_a_recipe_that_reads_and_commands_that_exist(tmp_path: Path) -> None:
+    page = PAGES / "train-an-adapter.md"
+    (recipe,) = _blocks("toml", page)
+    (tmp_path / "my-adapter.toml").write_text(recipe)
+    read = find_recipe(str(tmp_path / "my-adapter.toml"))
+    assert read.adapter is not None
+    assert read.adapter.form.targets == TARGETS, "the page shows the default"
+    lines = [line for block in _blocks("sh", page) for line in block.splitlines()]
+    for words in map(shlex.split, lines):
+        options = CliRunner().invoke(command, [*words[1:3], "--help"]).output
+        if words[1] in ("chat", "eval", "sft"):
+            options = CliRunner().invoke(command, [words[1], "--help"]).output
+        missing = [word for word in words if word.startswith("--") and word not in options]
         assert not missing, f"{words} has no {missing}"

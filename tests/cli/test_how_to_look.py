@@ -11,8 +11,8 @@ import click
 import pytest
 
 from archipel.cli.archipel import command
-from archipel.curves.concerns import LOW_ENTROPY_NATS, MISMATCH_NATS, WINDOW
-from archipel.records.recipe import EnvironmentSection
+from archipel.curves.concerns import GRAVE
+from archipel.records.recipe import AlarmSection, EnvironmentSection, parse_recipe
 from archipel.training.environments.environment import make_environment
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "look-into-a-run.md"
@@ -40,16 +40,33 @@ def test_every_command_of_the_page_exists_with_its_options(line: str) -> None:
 
 
 def test_the_page_gives_the_bounds_that_the_warnings_have() -> None:
-    assert WINDOW == 5
+    bounds = AlarmSection()
+    assert bounds.window == 5
     assert "newest five versions" in TEXT
-    assert f"below {LOW_ENTROPY_NATS} nats" in TEXT
-    assert f"more than {MISMATCH_NATS} nats" in TEXT
+    assert f"below {bounds.entropy_nats} nats" in TEXT
+    assert f"more than {bounds.mismatch_nats} nats" in TEXT
+    assert f"one answer is {bounds.commonest_answer:.0%} of all" in TEXT
+    assert f"(within {bounds.constant_margin})" in TEXT
+    assert f"less than {bounds.effective_sample:.0%} do" in TEXT
+    assert f"more than {bounds.unusable:.0%} of the tokens" in TEXT
+    assert all(f"`{kind}`" in TEXT for kind in GRAVE)
+
+
+def test_a_recipe_with_the_alarms_of_the_page_pauses() -> None:
+    head = '[run]\nname = "mine"\nversions = 2\n[environment]\nname = "secret_order"\n'
+    plain = parse_recipe(head)
+    (table,) = (block for block in _blocks("toml") if "[alarms]" in block)
+    assert parse_recipe(head + table).alarms == AlarmSection(pause=True)
+    assert b"alarms" not in plain.canonical_bytes(), "so that older recipes keep their digests"
 
 
 def test_the_taskset_of_the_page_gives_rewards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (module,), (table,) = _blocks("python"), _blocks("toml")
+    (module,), (table, *_) = (
+        _blocks("python"),
+        [block for block in _blocks("toml") if "[environment]" in block],
+    )
     compile(module, "reversal.py", "exec")
     section = EnvironmentSection.model_validate(tomllib.loads(table)["environment"])
     if importlib.util.find_spec("verifiers") is None:

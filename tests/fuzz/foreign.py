@@ -5,6 +5,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -33,9 +34,12 @@ from archipel.ledger.tiles import BadTile, bundle, entries_of
 from archipel.ledger.tree_head import sign_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.ledger.witness import BadSubmission, read_submission, submission
+from archipel.model.adapter import Adapter, adapter_shapes
+from archipel.model.adapter_files import read_adapter, write_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_model, write_model
+from archipel.model.manifest import Over
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer
 from archipel.model.tokenizer_files import InvalidTokenizer
@@ -47,6 +51,7 @@ from archipel.node.small_files import Unreadable
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
+from archipel.records.recipe_model import AdapterSection
 from archipel.training.checkpoint import BadCheckpoint, read_file, write_file
 from archipel.training.environments.jsonl import BadProblemFile, read_problems
 from archipel.training.environments.judgement import (
@@ -56,6 +61,7 @@ from archipel.training.environments.judgement import (
     read_judgement,
 )
 from archipel.training.judge import BadReply, chat_content
+from archipel.work.folders import folder_of
 from archipel.work.readiness import _check_tensors
 from fuzz.reading import Reader
 
@@ -103,7 +109,7 @@ def _written(write: Callable[[Path], object]) -> dict[str, bytes]:
 
 def readers() -> dict[str, Reader]:
     """By name."""
-    return _model_folders() | _choices() | _files_of_people() | _ledgers() | _judged()
+    return _model_folders() | _choices() | _adapters() | _files_of_people() | _ledgers() | _judged()
 
 
 def _judged() -> dict[str, Reader]:
@@ -162,6 +168,26 @@ def _model_folders() -> dict[str, Reader]:
             tuple(_written(lambda path: write_file(path, 3, _tensors(), {"a": 1})).values()),
             (BadCheckpoint,),
         ),
+    }
+
+
+def _adapters() -> dict[str, Reader]:
+    form = AdapterSection(rank=2, targets=("q_proj", "up_proj")).form
+    shapes = adapter_shapes(CONFIG, form)
+    adapter = Adapter(form, {name: torch.ones(shape) for name, shape in shapes.items()})
+    over = Over("sha256:" + "0" * 64, form)
+    files = _written(lambda path: write_adapter(path, adapter, over, "/nowhere"))
+
+    def read(file: Path) -> object:
+        with suppress(InvalidModel):
+            folder_of(file.parent)
+        return read_adapter(file.parent, CONFIG)
+
+    return {
+        f"{name} of adapters": Reader(
+            in_file(name, read, files), (files[name],), (InvalidModel, OSError)
+        )
+        for name in files
     }
 
 

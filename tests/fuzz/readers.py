@@ -17,7 +17,7 @@ from archipel.lab.state import LabState
 from archipel.ledger.tree_head import BadTreeHead, sign_tree_head, verify_tree_head
 from archipel.ledger.verification import lab_key
 from archipel.model.config_files import InvalidModel, read_config
-from archipel.model.manifest import BadWeights, Manifest, describe
+from archipel.model.manifest import BadWeights, Manifest, Over, describe
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records import documents
 from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
@@ -26,6 +26,7 @@ from archipel.records.programmes import any_from_canonical, parse_any
 from archipel.records.programmes.rl import RlPace
 from archipel.records.recipe import recipe_from_canonical
 from archipel.records.recipe_form import InvalidRecipe
+from archipel.records.recipe_model import AdapterSection
 from archipel.records.rollouts import (
     Rollout,
     bounds_of,
@@ -131,10 +132,10 @@ def _versions() -> dict[str, Reader]:
     first = describe(old, 0, None)
     second = describe(new, 1, first.state)
     delta = encode_delta(old, new, first, second)
+    over = describe(old, 0, None, Over(first.state, AdapterSection().form))
+    manifests = tuple(each.to_bytes() for each in (first, second, over))
     return {
-        "manifests": Reader(
-            Manifest.from_bytes, (first.to_bytes(), second.to_bytes()), (BadWeights,)
-        ),
+        "manifests": Reader(Manifest.from_bytes, manifests, (BadWeights,)),
         "anchors": Reader(
             lambda data: decode_anchor(data, first),
             (encode_anchor(old), encode_anchor(new)),

@@ -14,7 +14,7 @@ OWN = {
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
-    ("work/learner.py", "_rewards"): "between ranks of one work process",
+    ("work/learner.py", "_earned"): "between ranks of one work process",
     ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/gguf.py", "_byte_words"): "a library's words about its own object",

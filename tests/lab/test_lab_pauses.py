@@ -145,13 +145,15 @@ def test_a_pause_changes_no_weights(world: World) -> None:
     assert whole_run(world, is_disturbed=True) == undisturbed
 
 
-def test_only_an_operator_pauses_and_resumes_and_nothing_is_done_twice(world: World) -> None:
+def test_only_an_operator_resumes_and_nothing_is_done_twice(world: World) -> None:
     learner = world.started()
     node = world.provider("node")
+    with pytest.raises(refusals.NotAllowed, match="neither an operator of this lab nor trusted"):
+        node.speak(RunPaused, run="run", reason="")
+    for stranger in (node, learner):
+        with pytest.raises(refusals.NotAllowed, match="no operator"):
+            stranger.speak(RunResumed, run="run")
     for kind, words in ((RunPaused, {"reason": ""}), (RunResumed, {})):
-        for stranger in (node, learner):
-            with pytest.raises(refusals.NotAllowed, match="no operator"):
-                stranger.speak(kind, run="run", **words)
         with pytest.raises(refusals.Unknown, match="no run other"):
             world.speak(world.operator, kind, run="other", **words)
     with pytest.raises(refusals.Conflict, match="running and not paused"):
@@ -164,6 +166,17 @@ def test_only_an_operator_pauses_and_resumes_and_nothing_is_done_twice(world: Wo
     world.resume_run()
     with pytest.raises(refusals.Conflict, match="not paused"):
         world.resume_run()
+
+
+def test_a_trusted_role_pauses_its_own_run_and_no_other(world: World) -> None:
+    learner = world.started()
+    world.open_run("other", trusted=(world.operator.did,))
+    learner.speak(RunPaused, run="run", reason="alarm")
+    assert world.run().paused is not None
+    assert world.run().paused.by == learner.identity.did
+    with pytest.raises(refusals.NotAllowed, match="nor trusted in other"):
+        learner.speak(RunPaused, run="other", reason="alarm")
+    world.resume_run()
 
 
 def test_a_run_that_is_over_is_neither_paused_nor_resumed(world: World) -> None:

@@ -14,14 +14,18 @@ from archipel.node.failures import MAX_IN_A_ROW, Failures
 from archipel.node.operator import (
     InvalidModel,
     fetch_version,
+    model_files,
+    needed_files,
     open_run,
     stop_run,
     terms_and_pace,
     vocabulary_of,
 )
 from archipel.node.patience import NodeFailed
+from archipel.records.adapter import FILES as ADAPTER_FILES
 from archipel.records.documents import Opening
 from archipel.records.recipe import parse_recipe
+from archipel.records.recipe_model import AdapterSection
 from archipel.records.statements import NodeJoined
 from archipel.records.terms import Vocabulary
 from live import live
@@ -166,3 +170,31 @@ def test_a_machine_whose_work_process_never_starts_ends(tmp_path: Path) -> None:
         failures.failed("no such library")
     with pytest.raises(NodeFailed, match=r"start 5 times in a row .*no such library.*child\.log"):
         failures.failed("no such library")
+
+
+def test_an_adapters_run_names_its_base_and_its_start_and_a_node_takes_the_base_alone(
+    world: World, tmp_path: Path, weights: Path
+) -> None:
+    (adapter := tmp_path / "adapter").mkdir()
+    for name in ADAPTER_FILES:
+        (adapter / name).write_bytes(b"adapter")
+        (weights / name).write_bytes(b"of somebody else")
+    recipe = RECIPE.model_copy(update={"adapter": AdapterSection(rank=4)})
+    trusted = identity("learner").did
+
+    async def story() -> None:
+        async with live(world) as url:
+            for name, form, start in (("plain", RECIPE, None), ("over", recipe, adapter)):
+                run = form.run.model_copy(update={"name": name})
+                opened, files = form.model_copy(update={"run": run}), model_files(weights, start)
+                await open_run(url, world.operator, opened, weights, [trusted], files)
+
+    world.await_(story())
+    plain, over = (world.run(name).opened for name in ("plain", "over"))
+    assert not {file.name for file in plain.model} & set(ADAPTER_FILES)
+    sent = {file.name: file.blob.size for file in over.model}
+    assert [sent[name] for name in ADAPTER_FILES] == [len(b"adapter")] * 2
+    assert over.pace.adapter == recipe.adapter.form
+    assert needed_files(over, trusted=True) == set(sent)
+    assert needed_files(over, trusted=False) == set(sent) - set(ADAPTER_FILES)
+    assert "model.safetensors" not in needed_files(plain, trusted=False)

@@ -161,3 +161,47 @@ def test_files_are_what_a_parameter_called_path_says() -> None:
     section = {"name": "jsonl", "parameters": parameters}
     recipe = Recipe.model_validate({"run": {"name": "r", "versions": 1}, "environment": section})
     assert recipe.data_paths == ("a", "/b")
+
+
+ADAPTER = SMALLEST + "[adapter]\n"
+
+
+def test_a_recipe_without_an_adapter_has_the_bytes_and_the_pace_of_older_ones() -> None:
+    recipe = parse_recipe(SMALLEST)
+    assert (
+        recipe.digest == "sha256:d446fea66d76db0144e883932d267cad805c50aac4f3a48bdc0601c6cbce9ae0"
+    )
+    assert b"adapter" not in recipe.canonical_bytes()
+    assert "adapter" not in rl.WORDS.pace_of(recipe, Vocabulary(9, (2,))).model_dump(mode="json")
+
+
+def test_an_adapter_travels_in_the_recipe_and_its_form_in_the_pace() -> None:
+    text = 'rank = 8\nalpha = 12.5\ntargets = ["v_proj", "q_proj"]\nrank_stabilised = true\n'
+    recipe = parse_recipe(ADAPTER + text)
+    back = recipe_from_canonical(recipe.canonical_bytes())
+    assert (back.adapter, back.digest) == (recipe.adapter, recipe.digest)
+    form = rl.WORDS.pace_of(recipe, Vocabulary(9, (2,))).adapter
+    assert form == recipe.adapter.form
+    assert form.targets == ("q_proj", "v_proj"), "one set of layers has one encoding"
+    assert (form.scale, form.alpha) == (12.5 / 8**0.5, 12.5)
+    assert str(form) == "rsLoRA of rank 8, alpha 12.5, on q_proj, v_proj"
+    plain = parse_recipe(ADAPTER)
+    assert plain.adapter.form.scale == 2.0
+    assert plain.digest != parse_recipe(SMALLEST).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("rank = 0", "adapter.rank"),
+        ("rank = 1025", "adapter.rank"),
+        ("alpha = 0.0", "adapter.alpha"),
+        ('targets = ["lm_head"]', "adapter.targets"),
+        ("targets = []", "adapter.targets"),
+        ('targets = ["q_proj", "q_proj"]', "name each once"),
+        ("dropout = 0.1", "adapter.dropout: unknown key"),
+    ],
+)
+def test_a_fault_in_an_adapter_is_named(text: str, named: str) -> None:
+    with pytest.raises(InvalidRecipe, match=re.escape(named)):
+        parse_recipe(ADAPTER + text)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from archipel.training.checkpoint import read_latest
-from training.sharded_run import VERSIONS, chain, supervised_curve
+from training.sharded_run import VERSIONS, adapter_chain, chain, supervised_curve
 
 torch.set_num_threads(1)
 SCRIPT = Path(__file__).with_name("sharded_run.py")
@@ -57,3 +57,12 @@ def test_a_whole_run_stays_together_up_to_flips_of_the_last_published_bit(runs):
     for found, expected in zip(first["chain"], alone, strict=True):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-2, abs=1e-3)
         assert found["tokens"] == expected["tokens"]
+
+
+def test_two_processes_train_an_adapter_as_one_does_and_neither_moves_what_it_lies_over(runs):
+    _, _, (first, _) = runs
+    alone, together = adapter_chain(), first["adapter"]
+    assert set(alone["base"] + together["base"]) == {alone["base"][0]}
+    assert together["norms"] == pytest.approx(alone["norms"], rel=1e-2, abs=1e-3)
+    for found, expected in zip(together["reports"], alone["reports"], strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], rel=1e-2, abs=1e-3)

@@ -8,7 +8,8 @@ import torch
 
 from archipel.model.network import Decoder
 from archipel.records.recipe import OptimiserSection
-from archipel.training.algorithms import make_advantages
+from archipel.training.advantages import advantages_of
+from archipel.training.algorithms import make_advantages, parts
 from archipel.training.batch import BadGroup, Group, Rollout
 from archipel.training.losses import make_objective
 from archipel.training.optimiser import Diverged
@@ -35,25 +36,42 @@ def equal_states(one, other):
     return all(torch.equal(one[name], other[name]) for name in one) and one.keys() == other.keys()
 
 
+def mean_of(values, recipe):
+    """Of one completion, what it adds to the sum."""
+    return values.mean() if recipe.loss.mean_over == "sequences" else values.sum()
+
+
 def textbook_gradient(model, groups, recipe):
     """One sequence at a time, no packing: gradient of sum over tokens / number of tokens."""
     advantages_of, objective = make_advantages(recipe.algorithm), make_objective(recipe.loss)
     losses, num_tokens = [], 0
-    for group in groups:
-        advantages = advantages_of(group.rewards)
+    for group, advantages in zip(
+        groups, advantages_of([group.rewards for group in groups]), strict=True
+    ):
         for rollout, advantage in zip(group.rollouts, advantages, strict=True):
             logprobs = alone_logprobs(model, group.prompt, rollout.tokens)
             behaviour = torch.tensor(rollout.logprobs)
-            loss = objective(logprobs, behaviour, torch.full_like(behaviour, advantage))
-            losses.append(loss.values_N.sum())
+            one = torch.zeros(len(behaviour), dtype=torch.int64)
+            loss = objective(logprobs, behaviour, torch.full_like(behaviour, advantage), one)
+            losses.append(mean_of(loss.values_N, recipe))
             num_tokens += len(rollout.tokens)
-    total = torch.stack(losses).sum() / num_tokens
+    num_rollouts = len(losses)
+    divisors = {"tokens": num_tokens, "sequences": num_rollouts, "constant": num_rollouts * 64}
+    total = torch.stack(losses).sum() / divisors[recipe.loss.mean_over]
     return total, torch.autograd.grad(total, list(model.parameters()))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_loss_and_gradient_are_the_token_mean_over_all_micro_batches(loss):
-    sections = {"loss": {"name": loss}, "optimiser": {"micro_batch_tokens": 64}}
+MEANS = [
+    *({"name": loss} for loss in LOSSES),
+    {"name": "ppo_clip", "mean_over": "sequences"},
+    {"name": "trust_region", "mean_over": "constant"},
+    {"name": "gspo", "mean_over": "sequences", "sequence_clip_low": 0.3, "sequence_clip_high": 0.4},
+]
+
+
+@pytest.mark.parametrize("loss", MEANS, ids=lambda loss: "-".join(map(str, loss.values())))
+def test_loss_and_gradient_are_the_mean_over_all_micro_batches(loss):
+    sections = {"loss": loss, "optimiser": {"micro_batch_tokens": 64}}
     trainer, model = make_trainer(**sections)
     behind = tiny_model(9)
     groups = tiny_groups(behind, 0)
@@ -262,3 +280,28 @@ def test_a_row_holds_the_longest_rollout_and_short_ones_share(num_prompt, num_to
     longest = Rollout((2,) * num_tokens, (-1.0,) * num_tokens, True)
     group = Group(0, (1,) * num_prompt, (short, longest, short), (0.0, 1.0, 1.0), 0)
     assert trainer._longest_row(group) == row
+
+
+def test_reward_parts_are_learned_from_by_their_weights_and_a_part_that_nobody_gives_is_refused():
+    section = {"name": "grpo", "scale_by_std": True, "part_weights": {"right": 1.0, "short": 0.5}}
+    groups = [
+        replace(
+            group, parts={"right": (0.0, 1.0, 0.0, 1.0), "short": group.rewards, "seen": (1.0,) * 4}
+        )
+        for group in tiny_groups(tiny_model(9), 0)
+    ]
+    expected = parts.advantages(
+        [(group.parts["right"], group.parts["short"]) for group in groups], (1.0, 0.5)
+    )
+    assert advantages_of(groups, tiny_recipe(algorithm=section)) == expected
+    trainer, _ = make_trainer(algorithm=section)
+    assert trainer.update(groups).optimiser_steps == 1
+    bare, _ = make_trainer(algorithm=section)
+    cut = [replace(group, parts={}) for group in groups]
+    assert bare.update(cut).zero_advantage_groups == 4, "no completion was graded in parts"
+    wrong = {**section, "part_weights": {"rihgt": 1.0}}
+    with pytest.raises(BadGroup, match="names rihgt; the environment gives right, seen, short"):
+        make_trainer(algorithm=wrong)[0].update(groups)
+    uneven = replace(groups[0], parts={"right": (1.0,)})
+    with pytest.raises(BadGroup, match="'right' with 1 values for 4 rollouts"):
+        make_trainer()[0].update([uneven, *groups[1:]])

@@ -49,6 +49,31 @@ def test_chunks_of_any_size_give_the_numbers_and_gradients_of_the_whole(
         assert float((one - other).abs().max()) < 5e-6 * float(scale)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("most", [7 * V, 50 * V])
+def test_entropy_that_is_learned_from_has_its_gradient_in_chunks_and_at_once(
+    monkeypatch, most, temperature
+):
+    def both(dtype, score):
+        hidden, weight, targets, upstream = inputs(dtype)
+        logprobs, entropy = score(hidden, weight, targets)
+        (logprobs * upstream + 0.3 * entropy * upstream.flip(0)).sum().backward()
+        return hidden.grad, weight.grad
+
+    def textbook(hidden, weight, targets):
+        logprobs = (hidden @ weight.t() / temperature).log_softmax(-1)
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+        return logprobs.gather(1, targets.unsqueeze(1)).squeeze(1), entropy
+
+    monkeypatch.setattr(vocabulary, "MAX_LOGITS", most)
+    found = both(
+        torch.float32,
+        lambda *given: score_tokens(*given, temperature, learns_entropy=True),
+    )
+    for one, other in zip(found, both(torch.float64, textbook), strict=True):
+        assert float((one - other).abs().max()) < 5e-6 * float(other.abs().max())
+
+
 def test_chunks_are_deterministic(monkeypatch):
     monkeypatch.setattr(vocabulary, "MAX_LOGITS", 7 * V)
     assert all(torch.equal(one, other) for one, other in zip(scored(0.7), scored(0.7), strict=True))

@@ -1,5 +1,6 @@
 """A chat on this machine: what it asks the model, and that a turn that fails leaves no trace."""
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,12 +8,17 @@ import pytest
 import torch
 
 from archipel.cli.archipel import run
+from archipel.model.adapter import Adapter, adapter_shapes, merged
+from archipel.model.adapter_files import write_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import InvalidModel, write_model
+from archipel.model.directory import InvalidModel, read_model, write_model
+from archipel.model.manifest import Over
 from archipel.model.network import Decoder, random_weights
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, byte_tokenizer
+from archipel.records.recipe_model import AdapterSection
 from archipel.training.groups import prompt_ids
+from archipel.work.bases import read_base
 from archipel.work.conversation import Conversation
 
 torch.set_num_threads(1)
@@ -142,3 +148,28 @@ def test_weights_of_another_form_are_named_before_the_tokenizer_that_lacks_too(
     (folder / "model.safetensors").rename(folder / file)
     with pytest.raises(InvalidModel, match=rf"has no model\.safetensors: {found}"):
         talk(folder)
+
+
+def test_an_adapter_is_talked_to_over_its_model_and_over_no_other(tmp_path: Path) -> None:
+    whole, folder = write(tmp_path / "m", None), tmp_path / "a"
+    base = read_base(whole)
+    form = AdapterSection(rank=2, alpha=64.0).form
+    shapes = adapter_shapes(base.config, form)
+    state = {name: torch.ones(shape).bfloat16() for name, shape in shapes.items()}
+    write_adapter(folder, Adapter(form, state), Over(base.digest, form), "no/where")
+    with pytest.raises(InvalidModel, match=r"--base .*says 'no/where'"):
+        Conversation(folder, 3, 0.0, 0)
+    with pytest.raises(InvalidModel, match=r"leave out --base"):
+        Conversation(whole, 3, 0.0, 0, whole)
+    adapted, plain = Conversation(folder, 3, 0.0, 0, whole), Conversation(whole, 3, 0.0, 0)
+    assert adapted.answer("a") != plain.answer("a")
+    merging = tmp_path / "merged"
+    merged_state = merged(base.state, Adapter(form, state), base.config)
+    write_model(merging, merged_state, base.config, Tokenizer.from_directory(whole))
+    assert Conversation(merging, 3, 0.0, 0).answer("a") == adapted.answer("a")
+    with pytest.raises(InvalidModel, match="lies over the weights sha256"):
+        Conversation(folder, 3, 0.0, 0, merging)
+    for file in folder.iterdir():
+        shutil.copy(file, whole)
+    with pytest.raises(InvalidModel, match="beside its model"):
+        read_model(whole)

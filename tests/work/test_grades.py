@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from archipel.training.environments.judgement import Judgement
 from archipel.training.grading import Submission
 from archipel.work import grades
-from archipel.work.grades import BatchGrades, Grades
+from archipel.work.grades import BatchGrades, Grades, columns, earned_of
 
 SHOWN = [Submission("train", 1, "abc", True), Submission("train", 1, "\ud800", False)]
 
-GRADES = BatchGrades((0.1, 1.0), {"part_right": 0.5})
+GRADES = BatchGrades((0.1, 1.0), {"part_right": 0.5}, ({"right": 0.0}, {"right": 1.0}))
 
 
 def test_the_same_batch_has_the_same_rewards_after_a_restart(tmp_path: Path) -> None:
@@ -55,3 +56,14 @@ def test_old_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for version in range(1, 6):
         Grades(tmp_path).keep(version, SHOWN, BatchGrades((0.0, 0.0)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grades-4.json", "grades-5.json"]
+
+
+def test_each_grading_keeps_its_own_parts_and_no_metric() -> None:
+    judged = [Judgement(1.0, {"part_right": 1.0, "metric_words": 3.0}), Judgement(0.0)]
+    found = BatchGrades.of(judged)
+    assert found.each == ({"right": 1.0}, {})
+    assert earned_of(found) == [(1.0, {"right": 1.0}), (0.0, {})]
+    assert columns([parts for _, parts in earned_of(found)]) == {"right": (1.0, 0.0)}
+    plain = BatchGrades.of([Judgement(1.0), Judgement(0.0)])
+    assert plain.each == ()
+    assert earned_of(plain) == [(1.0, {}), (0.0, {})]

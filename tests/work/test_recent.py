@@ -15,6 +15,7 @@ from archipel.model.manifest import describe
 from archipel.model.versions import encode_anchor
 from archipel.node.errands import Errands, OpenRun
 from archipel.records.words import Needs
+from archipel.work import seats
 from archipel.work.kind import EngineChoice
 from archipel.work.kinds import evaluate, rollout
 from archipel.work.messages import LinkMessage
@@ -78,14 +79,14 @@ def test_weights_and_engines_of_many_runs_stay_few(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Path] = []
-    monkeypatch.setattr(rollout, "make_engine", lambda model, *_: made.append(model) or Engine())
+    monkeypatch.setattr(seats, "make_engine", lambda model, *_: made.append(model) or Engine())
     link, policy = links(tmp_path)
     kind = rollout.Rollouts(EngineChoice())
     for run in (*RUNS, RUNS[-1], RUNS[-MAX_RUNS_HELD]):
         context = context_of(run, tmp_path, link)
-        kind._engine(context, kind._policies.advance(context, policy))
+        kind._seats.take(context, kind._policies.advance(context, policy))
     assert made == [tmp_path / run for run in RUNS], "the last ones were at hand"
-    assert len(list(kind._engines.values())) == MAX_RUNS_HELD
+    assert len(list(kind._seats._whole.values())) == MAX_RUNS_HELD
     assert len(list(kind._policies._held.values())) == MAX_RUNS_HELD
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from archipel.engine.engine import LocalEngine, Request
+from archipel.engine.protocol import Sampler
+from archipel.model.adapter import Adapter, merged
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer, tokenizer_named
@@ -28,6 +30,9 @@ from archipel.training.sft import Progress, supervise
 from archipel.training.start import initial_model, supervised_stage
 from archipel.work.engines import our_engine
 from archipel.work.grading.process import PURE
+from archipel.work.seats import WithAdapter
+
+ADAPTER = "central"
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,20 @@ class Bench:
         self, state: Mapping[str, Tensor], requests: Sequence[Request]
     ) -> list[tuple[Rollout, ...]]:
         """Rollouts of each request under `state`."""
-        self.engine.load(state)
-        return self.engine.generate(requests)
+        return self._seated(state).generate(requests)
+
+    def _seated(self, state: Mapping[str, Tensor]) -> Sampler:
+        """The engine with these weights, or with this adapter over those of the start."""
+        if self.recipe.adapter is None:
+            self.engine.load(state)
+            return self.engine
+        adapter = Adapter(self.recipe.adapter.form, state)
+        if self.recipe.sampling.contract is not None:
+            self.engine.load(merged(self.start, adapter, self.config))
+            return self.engine
+        self.engine.load(self.start)
+        self.engine.adapt(ADAPTER, adapter)
+        return WithAdapter(self.engine, ADAPTER)
 
     def grade(self, submissions: Sequence[Submission]) -> list[float]:
         """Rewards by the environment itself."""
@@ -103,10 +120,10 @@ class Bench:
             for temperature in (0.0, sampling.temperature)
             for task in tasks
         ]
-        self.engine.load(state)
+        engine = self._seated(state)
         shown = [
             Submission(split, task.index, self.tokenizer.decode(one.tokens), one.finished)
-            for task, (one,) in zip(tasks * 2, self.engine.generate(requests), strict=True)
+            for task, (one,) in zip(tasks * 2, engine.generate(requests), strict=True)
         ]
         rewards = self.grade(shown)
         greedy, sampled = rewards[: len(tasks)], rewards[len(tasks) :]

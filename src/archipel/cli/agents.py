@@ -92,6 +92,8 @@ def _can_redraw() -> bool:
 
 async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
     """Ctrl-C once finishes the lease, twice gives it back; whoever ends us otherwise has no patience."""
+    from archipel.node.guard import Guard
+
     loop = asyncio.get_running_loop()
 
     def stop(presses: int) -> None:
@@ -103,11 +105,15 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # a shutdown, a closed terminal
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             loop.add_signal_handler(number, stop, 2)
-    showing = asyncio.create_task(_show(screen))
+    beside = [asyncio.create_task(_show(screen))]
+    if agent.settings.trusted:
+        guard = Guard(agent.client, agent.standing, agent.settings.home)
+        beside.append(asyncio.create_task(guard.watch()))
     try:
         await agent.run()
     finally:
-        showing.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _show(screen: "Screen") -> None:

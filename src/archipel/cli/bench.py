@@ -5,6 +5,7 @@ from archipel.cli.archipel import Lazy
 BENCHMARKS = {
     "engine": ("bench_engine", "Tokens per second beside transformers.generate, with the roofline"),
     "sync": ("bench_sync", "Bytes per policy version against whole weights"),
+    "adapters": ("bench_adapters", "Bytes, time and memory of a LoRA run beside whole weights"),
     "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),

@@ -7,6 +7,11 @@ import click
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where MODEL is an adapter: the model that it lies over [the directory that it names].",
+)
 @click.option("--prompt", help="Answer this one prompt and end.")
 @click.option(
     "--max-new-tokens",
@@ -34,6 +39,7 @@ import click
 )
 def command(
     model: Path,
+    base: Path | None,
     prompt: str | None,
     max_new_tokens: int,
     temperature: float,
@@ -46,6 +52,7 @@ def command(
     Examples:
       archipel chat trained
       archipel chat trained --prompt "hcafmb="
+      archipel chat adapter --base start
     """
     from datetime import datetime
 
@@ -61,7 +68,7 @@ def command(
 
     torch.set_num_threads(threads)
     with mending(InvalidModel, InvalidTokenizer, OSError):
-        conversation = Conversation(model, max_new_tokens, temperature, seed)
+        conversation = Conversation(model, max_new_tokens, temperature, seed, base)
     if prompt is not None:
         with mending(ValueError, NonFiniteLogits):
             click.echo(conversation.answer(prompt, datetime.now().astimezone()))

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
 @click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where MODEL is an adapter: the model that it lies over [the directory that it names].",
+)
+@click.option(
     "--split",
     default="dev",
     show_default=True,
@@ -53,6 +58,7 @@ if TYPE_CHECKING:
 def command(
     model: Path,
     recipe_name: str,
+    base: Path | None,
     split: str,
     tasks: int,
     samples: int,
@@ -72,6 +78,7 @@ def command(
       archipel eval trained reasoning-gym
       archipel eval trained secret-order --secret-file secret --split test --samples 64
       archipel eval trained reasoning-gym --exact w7a8
+      archipel eval adapter my.toml --base start
     """
     from archipel.cli.doors import at_work
 
@@ -99,7 +106,7 @@ def command(
     trial = Trial(tasks, tasks, samples, split, contract)
     lost = (TaskProcessLost, GraderUnavailable, NoBackend)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
-        judgement = judge(model, recipe, secret, trial, at_work)
+        judgement = judge(model, recipe, secret, trial, at_work, base)
     for cause, count in judgement.faults.items():
         click.echo(f"{count} answers could not be graded ({cause}) and count as 0", err=True)
     metrics = judgement.greedy.to_metrics()
@@ -128,6 +135,15 @@ def _text(judgement: "Judgement", split: str) -> str:
     by = f", answered by {judgement.contract}" if judgement.contract else ""
     lines = [f"{counted(judgement.greedy.num_tasks, f'{split} task')}, 95% intervals{by}"]
     lines.append(f"greedy pass@1  {greedy.value:.4f} [{greedy.low:.4f}, {greedy.high:.4f}]")
+    answers = judgement.greedy.answers
+    if "constant_reward_micro" in answers:
+        share, earned = (
+            answers[f"{name}_micro"] / 1e6 for name in ("commonest_answer", "constant_reward")
+        )
+        lines.append(
+            f"one answer     {earned:.4f} if all tasks got the commonest, which is {share:.1%} of "
+            f"{counted(answers['distinct_answers'], 'different answer')}"
+        )
     if judgement.sampled is not None:
         lines += [
             f"pass@{k:<4}      {each.value:.4f} [{each.low:.4f}, {each.high:.4f}]"

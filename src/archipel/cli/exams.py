@@ -78,7 +78,7 @@ def _weights_of(story: RunStory, blobs: Blobs, version: int) -> "Policy":
 
     answers = [update.answer for update in story.updates[: version + 1]]
     anchors = [number for number, answer in enumerate(answers) if answer.anchor is not None]
-    chain = ChainCheck()
+    chain = ChainCheck(story.pace.adapter)
     for update in story.updates[anchors[-1] if anchors else 0 : version + 1]:
         chain.step(update.published, update.answer.parent, blobs.read)
     if chain.held is None or chain.held.manifest.version != version:

@@ -75,7 +75,9 @@ class News:
         yield from self._pauses(scene, run)
         if run.phase in OVER and run.run not in self._over:
             self._over.add(run.run)
-            yield {"run": run.run, "event": run.phase, "version": run.version}
+            standing = [concern.kind for concern in scene.warnings(run.run)]
+            told = {"warnings": standing} if standing else {}
+            yield {"run": run.run, "event": run.phase, "version": run.version, **told}
 
     def _course(self, run: RunView, history: History) -> Iterator[dict[str, Any]]:
         last = {"of": run.versions}
@@ -138,4 +140,6 @@ def line(event: dict[str, Any]) -> str:
         scores = {name: value for name, value in event.items() if isinstance(value, float)}
         scores.pop("at_s", None)
         return f"{head}  {exam_words(Exam(event['version'], scores))}"
+    if "warnings" in event:
+        return f"{head}, with warnings that stand: {', '.join(event['warnings'])}"
     return f"{head}: {event['text']}" if "text" in event else head

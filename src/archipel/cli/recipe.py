@@ -95,12 +95,23 @@ def reference(out: Path | None, is_check: bool) -> None:
     help="Model directory that the run would start from [the recipe's own model].",
 )
 @click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Adapter's directory that it would go on from, over --weights.",
+)
+@click.option(
     "--secret-file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The verifier's secret [HOME/update/secrets/NAME].",
 )
 @JSON
-def check(name: str, weights: Path | None, secret_file: Path | None, as_json: bool) -> None:
+def check(
+    name: str,
+    weights: Path | None,
+    adapter: Path | None,
+    secret_file: Path | None,
+    as_json: bool,
+) -> None:
     """Say what would stop a run of RECIPE: keys, environment, files, tasks, weights, prompts, secret.
 
     \b
@@ -114,9 +125,11 @@ def check(name: str, weights: Path | None, secret_file: Path | None, as_json: bo
     at_work("making the first tasks, reading the weights")
     from archipel.work.readiness import shortcomings
 
+    if adapter is not None and weights is None:
+        raise click.UsageError("an adapter lies over given weights: name them with --weights")
     recipe = find_recipe(name)
     secret, missing = (given_secret(secret_file), []) if secret_file else found_secret(recipe)
-    found = [*missing, *shortcomings(recipe, weights, secret)]
+    found = [*missing, *shortcomings(recipe, weights, secret, adapter=adapter)]
     told = {"recipe": recipe.digest, "faults": found}
     show(told, as_json, lambda: "\n".join(f"{name}: {each}" for each in found) or f"{name}: ready")
     if found:

@@ -91,6 +91,8 @@ def _documented(section: type) -> Iterator[tuple[str, str]]:
 def _type(form: dict[str, Any]) -> str:
     if "anyOf" in form:
         return " or ".join(_type(each) for each in form["anyOf"] if each.get("type") != "null")
+    if form.get("type") == "array":
+        return f"list of {_type(form['items'])}"
     named = {"string": "text", "integer": "integer", "number": "number", "boolean": "true or false"}
     return named.get(form.get("type", ""), "table")
 
@@ -98,6 +100,8 @@ def _type(form: dict[str, Any]) -> str:
 def _bounds(form: dict[str, Any]) -> str:
     if "anyOf" in form:
         return "; ".join(_bounds(each) for each in form["anyOf"] if each.get("type") != "null")
+    if form.get("type") == "array":
+        return f"some of {_bounds(form['items'])}"
     if "enum" in form or "const" in form:
         return ", ".join(f"`{choice}`" for choice in form.get("enum", [form.get("const")]))
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

@@ -63,7 +63,10 @@ def _placed(recipe: R, folder: Path) -> R:
         if names_file(key) and isinstance(value, str) and value
     }
     environment = section.model_copy(update={"parameters": {**section.parameters, **placed}})
-    moved = recipe.model_copy(update={"environment": environment})
+    teacher = recipe.teacher
+    if teacher is not None:
+        teacher = teacher.model_copy(update={"path": str(folder / teacher.path)})
+    moved = recipe.model_copy(update={"environment": environment, "teacher": teacher})
     try:
         moved.canonical_bytes()
     except NotCanonical as error:

@@ -87,7 +87,8 @@ class Recomputing:
             tempfile.TemporaryDirectory(dir=asked.scratch) as folder,
         ):
             recipe = self._recipe()
-            model = self._model(Path(folder) / "model", weights=asked.updates != 0)
+            needs_weights = asked.updates != 0 or self._opened.pace.adapter is not None
+            model = self._model(Path(folder) / "model", weights=needs_weights)
             if asked.rewards:
                 self._rewards(recipe, model)
             if asked.num_exams:

@@ -144,14 +144,33 @@ class RunReplay:
 
     def _begun(self) -> "Replaying":
         from archipel.model.config_files import InvalidModel, read_config
+        from archipel.work.bases import read_base
         from archipel.work.replaying import Replaying, UnknownContract
 
+        pace = self._story.pace
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                (Path(folder) / CONFIG).write_bytes(self._config())
-                return Replaying(read_config(Path(folder)), self._story.pace, self._blobs.read)
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                (folder / CONFIG).write_bytes(self._config())
+                base = None
+                if pace.adapter is not None:
+                    self._lay_weights(folder)
+                    base = read_base(folder)
+                return Replaying(read_config(folder), pace, self._blobs.read, base)
         except (UnknownContract, InvalidModel) as error:
             raise Mendable(f"run {self._story.name}: {error}") from None
+
+    def _lay_weights(self, folder: Path) -> None:
+        """What the run's adapters lie over, as links."""
+        from archipel.node.operator import needed_files
+
+        opened = self._story.opened
+        if opened is None:
+            return
+        names = needed_files(opened, trusted=False)
+        for file in opened.model:
+            if file.name in names and file.name != CONFIG:
+                (folder / file.name).symlink_to(self._blobs.path(file.blob).absolute())
 
     def _config(self) -> bytes:
         opened = self._story.opened

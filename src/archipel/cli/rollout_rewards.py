@@ -20,6 +20,8 @@ def with_prompts(batch: Batch, tokenizer: Tokenizer) -> Batch:
     if all(group.prompt is not None for group in batch.groups):
         return batch
     recipe = recipe_from_canonical(batch.recipe)
+    if recipe.curriculum is not None:
+        return batch  # which tasks these were follows from what was earned before
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     groups = [
         group
@@ -44,6 +46,11 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
         InvalidRecipe, GraderUnavailable: the recipe is of another programme, or its environment cannot be made.
     """
     recipe = recipe_from_canonical(batch.recipe)
+    if recipe.curriculum is not None:
+        raise CannotGrade(
+            "which task a group of this run has follows from the rewards of all batches before; "
+            "`archipel run verify` goes through them in order"
+        )
     name = recipe.secret_name
     if name is not None and secret is None:
         raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")

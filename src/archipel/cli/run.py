@@ -49,15 +49,36 @@ def list_(lab_url: str, as_json: bool) -> None:
     "--out", type=click.Path(path_type=Path), required=True, help="Model directory to write."
 )
 @click.option("--version", type=int, help="[the newest]")
+@click.option(
+    "--merge",
+    is_flag=True,
+    help="Of an adapter's run: a whole model, the adapter merged with the run's first weights.",
+)
+@click.option(
+    "--base-name",
+    metavar="DIR|ORG/NAME",
+    help="Of an adapter's run: where PEFT is to look for the model underneath [its loader is told].",
+)
 @click.option("--home", type=click.Path(path_type=Path), help="Cache [~/.archipel/export].")
 @LAB
-def export(name: str, out: Path, version: int | None, home: Path | None, lab_url: str) -> None:
+def export(
+    name: str,
+    out: Path,
+    version: int | None,
+    merge: bool,
+    base_name: str | None,
+    home: Path | None,
+    lab_url: str,
+) -> None:
     """Fetch a policy version, verify it, and write a model directory that others can load.
+
+    A version of an adapter's run becomes an adapter's directory, as PEFT loads it, or with --merge a whole model.
 
     \b
     Examples:
       archipel run export secret-order --out trained
       archipel run export secret-order --version 40 --out trained-40
+      archipel run export my-adapter --out merged --merge
     """
     from archipel.blobs import BlobStore
     from archipel.model.new_directory import require_free
@@ -69,9 +90,10 @@ def export(name: str, out: Path, version: int | None, home: Path | None, lab_url
         require_free(out)
         store, support = BlobStore(folder / "blobs"), folder / "models" / name
         at_work("fetching")
-        links = ask_lab(fetch_version(lab_url, store, name, version, support))
+        fetched = fetch_version(lab_url, store, name, version, support, weights=merge)
+        links = ask_lab(fetched)
         at_work(f"computing {out}")
-        digest = write_version(links, support, out)
+        digest = write_version(links, support, out, merge=merge, base_name=base_name)
     click.echo(f"{out}: weights {digest}")
 
 

@@ -124,6 +124,7 @@ def _write_events(folder: Path, data: bytes) -> Path:
 
 def _draw(histories: "Sequence[History]", names: Sequence[str]) -> None:
     """In the terminal, a plot a metric; the runs' letters and last values in its title."""
+    from archipel.curves.concerns import concerns
     from archipel.curves.plot import Canvas, Line, letter, plot
 
     if not names:
@@ -144,6 +145,11 @@ def _draw(histories: "Sequence[History]", names: Sequence[str]) -> None:
         if any(line.points for line in lines):
             for row in plot(lines, canvas):
                 click.echo(_coloured(row))
+    for history in histories:
+        for concern in concerns(history):
+            click.secho(
+                f"{history.run}: warning, {concern.kind}: {concern.text}", fg="yellow", bold=True
+            )
 
 
 def _coloured(row: "Sequence[tuple[str, int | None]]") -> str:

@@ -36,11 +36,16 @@ def stated(
 
     if not isinstance(recipe, Recipe) or recipe.sampling.engine != "auto":
         return recipe, None
-    from archipel.work.exact_default import as_before, by_size
+    from archipel.work.exact_default import Decision, as_before, by_size, of_adapters
 
     called, decision = str(weights), None
-    if earlier is not None:
+    if recipe.sampling.cut is not None:
+        cut = " and ".join(recipe.sampling.cut.bounds)
+        decision = Decision(None, f"exact samples from the whole distribution, which {cut} cuts")
+    elif earlier is not None:
         called, decision = "DIR", as_before(earlier, ask_lab(_contract_of(lab_url, earlier)))
+    if decision is None and recipe.adapter is not None:
+        decision = of_adapters()
     decision = decision or by_size(weights, called)
     if decision is None:
         from archipel.work.exact_finding import find_out

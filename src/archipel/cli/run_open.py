@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -21,12 +21,26 @@ if TYPE_CHECKING:
 MAX_NAMES_TRIED = 100
 
 
+class Start(NamedTuple):
+    """What version 0 is made from."""
+
+    weights: Path
+    """A whole model."""
+    adapter: Path | None
+    """What lies over it already."""
+
+
 @click.command("open")
 @click.argument("recipe_name", metavar="RECIPE", shell_complete=recipe_names)
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Model directory of version 0 (see `archipel sft`).",
+)
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Adapter's directory to go on from, over --weights, for a recipe with [adapter] [one that changes nothing yet].",
 )
 @click.option(
     "--from",
@@ -62,6 +76,7 @@ MAX_NAMES_TRIED = 100
 def open_(
     recipe_name: str,
     weights: Path | None,
+    adapter: Path | None,
     earlier: str | None,
     name: str | None,
     seed: int | None,
@@ -84,24 +99,28 @@ def open_(
       archipel run open secret-order --weights start --dry-run
       archipel run open my.toml --weights start --trust did:key:z6Mk...
       archipel run open my.toml --from my@40 --name my-2 --seed 1
+      archipel run open my-adapter.toml --weights start --adapter taught
     """
     if (weights is None) == (earlier is None):
         raise click.UsageError("give --weights DIR, or --from RUN@VERSION")
+    if adapter is not None and weights is None:
+        raise click.UsageError("--adapter lies over --weights; --from brings its own")
     recipe = _recipe(recipe_name, name, seed)
-    with _start(weights, earlier, lab_url, home) as folder:
-        _tell_rounding(folder)
+    given = None if weights is None else Start(weights, adapter)
+    with _start(given, earlier, recipe, lab_url, home) as start:
+        _tell_rounding(start.weights)
         if not unchecked:
-            _check(recipe, folder, trust, home)
+            _check(recipe, start, trust, home)
         if not dry_run:
             ask_lab(_refuse_used(lab_url, recipe.run.name))
         before = None if earlier is None else earlier.partition("@")[0]
-        recipe, why = stated(recipe, folder, home, before, lab_url)
+        recipe, why = stated(recipe, start.weights, home, before, lab_url)
         if dry_run:
-            click.echo(json.dumps(_resolved(recipe, folder) | _sampled(why), indent=2))
+            click.echo(json.dumps(_resolved(recipe, start.weights) | _sampled(why), indent=2))
             return
-        keep(why, folder)
+        keep(why, start.weights)
         tell_fleet(lab_url, recipe)
-        receipt = _open(recipe, folder, trust, key, home, lab_url)
+        receipt = _open(recipe, start, trust, key, home, lab_url)
     told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
     told |= _sampled(why)
     text = f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
@@ -128,11 +147,15 @@ def _recipe(place: str, name: str | None, seed: int | None) -> "RecipeForm":
 
 @contextmanager
 def _start(
-    weights: Path | None, earlier: str | None, lab_url: str, role: Path | None
-) -> Iterator[Path]:
-    """The directory of version 0; what was fetched from an earlier run goes when the block ends."""
-    if weights is not None:
-        yield weights
+    given: Start | None,
+    earlier: str | None,
+    recipe: "RecipeForm",
+    lab_url: str,
+    role: Path | None,
+) -> Iterator[Start]:
+    """What version 0 is made from; what was fetched from an earlier run goes when the block ends."""
+    if given is not None:
+        yield given
         return
     from archipel.blobs import BlobStore
     from archipel.node.operator import fetch_version
@@ -146,12 +169,15 @@ def _start(
         with mending(ExportFailed, OSError, ValueError):
             store, support = BlobStore(home / "blobs"), Path(folder) / "support"
             version = int(number) if number else None
-            links = ask_lab(fetch_version(lab_url, store, run, version, support))
-            write_version(links, support, Path(folder) / "start")
-        yield Path(folder) / "start"
+            fetched = fetch_version(lab_url, store, run, version, support, weights=True)
+            links, out = ask_lab(fetched), Path(folder) / "start"
+            trains_adapter = getattr(recipe, "adapter", None) is not None
+            write_version(links, support, out, merge=not trains_adapter)
+        is_whole = (out / "config.json").is_file()
+        yield Start(out, None) if is_whole else Start(support, out)
 
 
-def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], home: Path | None) -> None:
+def _check(recipe: "RecipeForm", start: Start, trust: tuple[str, ...], home: Path | None) -> None:
     """Every check that can be made before a node sees the run; all faults in one answer."""
     from archipel.cli.secrets import found_secret
     from archipel.records.recipe import Recipe
@@ -162,8 +188,10 @@ def _check(recipe: "RecipeForm", weights: Path, trust: tuple[str, ...], home: Pa
     if not isinstance(recipe, Recipe):
         return
     secret, missing = found_secret(recipe, home)
-    found = [] if trust else missing
-    found = [*found, *shortcomings(recipe, weights, secret, learns_here=not trust)]
+    faults = shortcomings(
+        recipe, start.weights, secret, adapter=start.adapter, learns_here=not trust
+    )
+    found = [*([] if trust else missing), *faults]
     if found:
         faults = "\n  ".join(found)
         raise Mendable(
@@ -201,21 +229,22 @@ def _sampled(why: "Decision | None") -> dict[str, Any]:
 
 def _open(
     recipe: "RecipeForm",
-    weights: Path,
+    start: Start,
     trust: tuple[str, ...],
     key: Path | None,
     home: Path | None,
     lab_url: str,
 ) -> Any:
     from archipel.identity import Identity, IdentityError
-    from archipel.node.operator import open_run
+    from archipel.node.operator import model_files, open_run
 
     with mending(IdentityError, OSError):
         identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
         trusted = trusted_keys(recipe.digest, trust, home)
     with mending(OSError, ValueError):
-        left_out = misfit(weights)
-        return ask_lab(open_run(lab_url, identity, recipe, weights, trusted, left_out))
+        left_out = misfit(start.weights)
+        files = [each for each in model_files(*start) if each.name not in left_out]
+        return ask_lab(open_run(lab_url, identity, recipe, start.weights, trusted, files))
 
 
 async def _refuse_used(lab_url: str, name: str) -> None:

@@ -37,6 +37,8 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     yield f"{run.run}: {run.phase}, {far} of {run.versions}, opened {opened}"
     yield _labelled("programme", run.programme)
     yield _labelled("recipe", run.recipe)
+    if run.adapter:
+        yield _labelled("trains", run.adapter)
     if run.exact:
         yield _labelled("sampled by", run.exact)
     if run.rewards:

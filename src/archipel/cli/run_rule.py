@@ -24,6 +24,7 @@ KEY = click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/
 def pause(name: str, reason: str, key: Path | None, lab_url: str) -> None:
     """Hand out no more work of a run until it is resumed; nodes work for other runs meanwhile.
 
+    Besides the operator, a trusted role may say this, and does so by itself where a recipe has alarms.pause.
     What is in nodes' hands may still be answered, and is paid. A resumed run goes on where it was; with
     max_staleness 0 to the same weights, bit for bit, as if it had never been paused.
 

@@ -17,7 +17,7 @@ def each_version(
     """Versions `first` to `last` with their weights; None where they cannot be had, or do not hold."""
     from archipel.work.verifying import ChainCheck, ChainFault
 
-    chain = ChainCheck()
+    chain = ChainCheck(story.pace.adapter)
     for number in range(first, last + 1):
         update = story.updates[number]
         findings.progress(f"weights of version {number} of {last}")

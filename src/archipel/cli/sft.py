@@ -26,6 +26,11 @@ P = TypeVar("P")
     help="Model directory to start from [random weights of the recipe's model].",
 )
 @click.option(
+    "--adapter",
+    is_flag=True,
+    help="Train the recipe's [adapter] alone, over --weights; OUT becomes an adapter's directory.",
+)
+@click.option(
     "--threads",
     default=1,
     show_default=True,
@@ -38,6 +43,7 @@ def command(
     recipe_name: str,
     out: Path,
     weights: Path | None,
+    adapter: bool,
     threads: int,
     seed: int | None,
     as_json: bool,
@@ -51,10 +57,13 @@ def command(
       archipel sft secret-order --out start
       archipel sft my.toml --out start --threads 2
       archipel sft my.toml --out tuned --weights Qwen3-0.6B
+      archipel sft my-adapter.toml --out taught --weights Qwen3-0.6B --adapter
     """
     from archipel.cli.doors import Mendable, mending, show
     from archipel.cli.recipes import find_recipe, with_seed
 
+    if adapter and weights is None:
+        raise click.UsageError("an adapter lies over given weights: name them with --weights")
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
@@ -62,7 +71,7 @@ def command(
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.optimiser import Diverged
     from archipel.training.sft import Progress
-    from archipel.training.start import NoSupervisedStage, start_model
+    from archipel.training.start import NoSupervisedStage, start_adapter, start_model
 
     torch.set_num_threads(threads)
     began = time.monotonic()
@@ -77,7 +86,11 @@ def command(
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
         try:
-            progress = start_model(recipe, out, on_step, saved, weights)
+            progress = (
+                start_adapter(recipe, out, weights, on_step, saved)
+                if adapter and weights is not None
+                else start_model(recipe, out, on_step, saved, weights)
+            )
         except Diverged as error:
             what, _, _ = str(error).partition(";")
             raise Mendable(
@@ -86,12 +99,8 @@ def command(
             ) from None
         remove_checkpoints(saved)
     seconds = time.monotonic() - began
-    result = {
-        "model": str(out),
-        "steps": progress.step,
-        "loss": progress.smoothed_loss,
-        "seconds": seconds,
-    }
+    facts = {"steps": progress.step, "loss": progress.smoothed_loss, "seconds": seconds}
+    result = {"model": str(out), **facts}
     show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
 
 

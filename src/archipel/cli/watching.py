@@ -111,7 +111,7 @@ def picture(scene: Scene, width: int, height: int) -> Group:
     parts: list[Text | Table] = []
     for run in active or over[:1]:
         parts += _run_lines(scene, run, width)
-    tail = [_over_line(run) for run in over if active or run is not over[0]]
+    tail = [_over_line(scene, run) for run in over if active or run is not over[0]]
     used = len(parts) + min(len(tail), 3) + 3
     parts += _nodes(scene.nodes, width, max(height - used, 3))
     return Group(*parts, *tail)
@@ -142,11 +142,13 @@ def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
     return lines
 
 
-def _over_line(run: RunView) -> Text:
+def _over_line(scene: Scene, run: RunView) -> Text:
     reward = "" if run.reward is None else f"  reward {run.reward:.3f}"
     exam = f"  {greedy_words(run)}" if run.evaluations else ""
     version = version_words(run.version, run.versions)
-    text = f"{run.run}  {run.phase}  {version}{reward}{exam}"
+    kinds = ", ".join(concern.kind for concern in scene.warnings(run.run))
+    warned = f"  warnings: {kinds}" if kinds else ""
+    text = f"{run.run}  {run.phase}  {version}{reward}{exam}{warned}"
     return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
 
 

@@ -1,66 +1,78 @@
 """Is a run going wrong? Sentences from the measurements of its versions; no sentence is good news. Pure.
 
-Each rule looks at the newest `WINDOW` versions and stays silent while there are fewer, or where what it
-needs was not measured. The bounds are guesses that should be wrong on the quiet side: a warning is not a stop.
+Each rule looks at the newest versions and stays silent while there are too few, or where what it needs was not
+measured. The bounds are the recipe's `[alarms]`; their defaults should be wrong on the quiet side. Rules on
+training measurements stand here, those on held-out ones in `held_out`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
-from statistics import fmean
 
-from archipel.curves.history import GREEDY, Exam, History, Point
+from archipel.curves.held_out import apart, constant, worse
+from archipel.curves.history import GREEDY, History, Point
+from archipel.curves.means import Concern, mean, means, trained
 from archipel.plurals import counted
+from archipel.records.recipe_alarms import AlarmSection
 
-WINDOW = 5
-"""Versions that have to agree."""
+__all__ = ["GRAVE", "Concern", "concerns"]
+
 SOLVED = 0.999
 """A mean reward from here up leaves nothing to learn."""
-FEW_FINISHED = 0.25
-"""Share of completions that end by themselves; below, most of the work is thrown away."""
-ENTROPY_LEFT = 0.2
-"""Of the first versions' entropy: below, the policy has nearly stopped choosing."""
-LOW_ENTROPY_NATS = 0.1
-GOOD_REWARD = 0.9
-"""A policy that is right may be sure of itself."""
-MISMATCH_NATS = 0.02
-"""KL between what sampled and what learns, in nats per token, that is large whatever it was before."""
 MISMATCH_GROWTH = 4.0
 FEW_EFFECTIVE = 0.8
-"""Share of the tokens that count, as importance weights spread them."""
-MUCH_HELD_BACK = 0.5
-MUCH_ALIKE = 0.8
-"""Share of a batch that is one and the same completion, whatever was asked."""
+"""Effective share of the tokens from which a grown mismatch costs nothing."""
+ONCE_FINISHED, NOW_FINISHED = 0.75, 0.5
+"""Completions that ended by themselves at first, and now."""
+LONG = 2
+"""Windows over which rewards are compared: batches of few tasks differ in how hard they are."""
+LEAST_LOSS = 0.15
+"""A reward that fell by less is noise."""
 FINISHED, COMMONEST = "finished_fraction", "commonest_fraction"
+ANSWER, CONSTANT = "commonest_answer", "constant_reward"
+GRAVE = frozenset({"collapse", "worse", "apart", "fallen", "mismatch", "unusable"})
+"""Kinds that say that newer weights are no better: what `alarms.pause` acts on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Concern:
-    """One thing that goes wrong."""
+class _Sight:
+    """What a rule looks at."""
 
-    kind: str
-    """`nothing-to-learn`, `solved`, `cut-off`, `collapse`, `worse`, `mismatch`, `held-back`, `grading`."""
-    text: str
-    """What was seen, then what may be done about it."""
+    points: Sequence[Point]
+    """Versions from 1 on."""
+    bounds: AlarmSection
+
+    @property
+    def newest(self) -> Sequence[Point]:
+        return self.points[-self.bounds.window :]
+
+    @property
+    def first(self) -> Sequence[Point]:
+        return self.points[: self.bounds.window]
 
 
 def concerns(history: History) -> list[Concern]:
     """What is wrong now, the most serious first."""
     points = [point for point in history.points if point.version > 0]
-    newest = points[-WINDOW:]
-    found = [_worse(history.exams)]
-    if len(newest) == WINDOW:
-        found = [rule(points, newest) for rule in RULES] + found
-    return [concern for concern in found if concern is not None]
+    sight = _Sight(points, history.bounds)
+    split = apart(history)
+    held_out = [split, worse(history, but=GREEDY if split else None), constant(history)]
+    found = list(held_out)
+    if len(sight.newest) == sight.bounds.window:
+        found = [rule(sight) for rule in RULES] + held_out
+    kinds: dict[str, Concern] = {}
+    for concern in found:
+        if concern is not None:
+            kinds.setdefault(concern.kind, concern)
+    return list(kinds.values())
 
 
-def _nothing_to_learn(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
+def _nothing_to_learn(sight: _Sight) -> Concern | None:
     """All rewards of every group were equal, version after version: no group carried a gradient."""
-    dull = list(takewhile(_is_dull, reversed(points)))
-    if len(dull) < WINDOW:
+    dull = list(takewhile(_is_dull, reversed(sight.points)))
+    if len(dull) < sight.bounds.window:
         return None
-    rewards = [point.values["reward"] for point in dull if "reward" in point.values]
-    reward = fmean(rewards) if rewards else 0.0
+    reward = mean(dull, "reward") or 0.0
     seen = f"all groups of the last {counted(len(dull), 'update')} had equal rewards (mean {reward:.3f})"
     if reward >= SOLVED:
         return Concern("solved", f"{seen}: every answer is right; harder tasks would teach more")
@@ -76,16 +88,41 @@ def _is_dull(point: Point) -> bool:
     return groups > 0 and point.values.get("zero_advantage_groups") == groups
 
 
-def _cut_off(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
-    """Completions end at the length limit, not by themselves."""
-    finished = _mean(newest, FINISHED)
-    if finished is None or finished >= FEW_FINISHED:
+def _few_teach(sight: _Sight) -> Concern | None:
+    """Nearly all groups have equal rewards, although the tasks are not solved."""
+    dull, groups = mean(sight.newest, "zero_advantage_groups"), mean(sight.newest, "groups")
+    reward = mean(sight.newest, "reward")
+    if dull is None or reward is None or not groups or all(map(_is_dull, sight.newest)):
         return None
-    seen = (
-        f"no completion of the last {WINDOW} versions ended by itself"
-        if finished == 0
-        else f"only {finished:.1%} of the completions of the last {WINDOW} versions ended by themselves"
+    if dull / groups < sight.bounds.zero_advantage or reward >= sight.bounds.good_reward:
+        return None
+    return Concern(
+        "few-teach",
+        f"{dull / groups:.0%} of the groups of the last {sight.bounds.window} versions had equal rewards "
+        f"(mean {reward:.3f}) and taught nothing: give more rollouts per group, or tasks that the policy "
+        "solves sometimes",
     )
+
+
+def _cut_off(sight: _Sight) -> Concern | None:
+    """Completions end at the length limit, not by themselves."""
+    first, now, window = (
+        mean(sight.first, FINISHED),
+        mean(sight.newest, FINISHED),
+        sight.bounds.window,
+    )
+    if now is None or first is None:
+        return None
+    if now >= sight.bounds.finished and not (first >= ONCE_FINISHED and now < NOW_FINISHED):
+        return None
+    if now == 0:
+        seen = f"no completion of the last {window} versions ended by itself"
+    elif now >= sight.bounds.finished:
+        seen = f"{now:.0%} of the completions ended by themselves lately, at first {first:.0%}"
+    else:
+        seen = (
+            f"only {now:.1%} of the completions of the last {window} versions ended by themselves"
+        )
     return Concern(
         "cut-off",
         f"{seen}; most environments give an unfinished one 0: raise sampling.max_new_tokens, or start "
@@ -93,21 +130,14 @@ def _cut_off(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None
     )
 
 
-def _collapse(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
+def _collapse(sight: _Sight) -> Concern | None:
     """Few different answers, although they are not the right ones."""
-    first, last = _mean(_trained(points[:WINDOW]), "entropy"), _mean(_trained(newest), "entropy")
-    reward, alike = _mean(newest, "reward"), _mean(newest, COMMONEST)
-    if reward is None or reward >= GOOD_REWARD:
+    reward = mean(sight.newest, "reward")
+    if reward is None or reward >= SOLVED:
         return None
-    seen = []
-    if (
-        first is not None
-        and last is not None
-        and last < min(LOW_ENTROPY_NATS, ENTROPY_LEFT * first)
-    ):
-        seen.append(f"entropy fell from {first:.3f} to {last:.3f} nats per token")
-    if alike is not None and alike > MUCH_ALIKE:
-        seen.append(f"one and the same completion is {alike:.0%} of all, whatever is asked")
+    seen = _constant(sight, reward)
+    if reward < sight.bounds.good_reward:
+        seen += _sure(sight)
     if not seen:
         return None
     return Concern(
@@ -117,14 +147,56 @@ def _collapse(points: Sequence[Point], newest: Sequence[Point]) -> Concern | Non
     )
 
 
-def _mismatch(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
-    """What sampled and what learns disagree more and more."""
-    first = _mean(_trained(points[:WINDOW]), "mismatch_kl")
-    last = _mean(_trained(newest), "mismatch_kl")
-    effective = _mean(_trained(newest), "effective_sample_fraction")
-    if first is None or last is None or last < max(MISMATCH_NATS, MISMATCH_GROWTH * first):
+def _constant(sight: _Sight, reward: float) -> list[str]:
+    """One answer is nearly all, and the policy earns no more than that answer given to everything."""
+    share, baseline = mean(sight.newest, ANSWER), mean(sight.newest, CONSTANT)
+    if share is None or baseline is None or share < sight.bounds.commonest_answer:
+        return []
+    if reward > baseline + sight.bounds.constant_margin:
+        return []
+    return [f"one answer is {share:.0%} of all, which given to every task earns {baseline:.3f}"]
+
+
+def _sure(sight: _Sight) -> list[str]:
+    """The policy has nearly stopped choosing."""
+    bounds, alike = sight.bounds, mean(sight.newest, COMMONEST)
+    first, last = mean(trained(sight.first), "entropy"), mean(trained(sight.newest), "entropy")
+    seen = []
+    least = None if first is None else min(bounds.entropy_nats, bounds.entropy_left * first)
+    if last is not None and least is not None and last < least:
+        seen.append(f"entropy fell from {first:.3f} to {last:.3f} nats per token")
+    if alike is not None and alike > bounds.commonest_completion:
+        seen.append(f"one and the same completion is {alike:.0%} of all, whatever is asked")
+    return seen
+
+
+def _fallen(sight: _Sight) -> Concern | None:
+    """The reward that the run had once is gone."""
+    span = LONG * sight.bounds.window
+    rewards = means(sight.points, "reward", span)
+    if not rewards:
         return None
-    if effective is not None and effective >= FEW_EFFECTIVE:
+    best, now = max(rewards), rewards[-1]
+    if best - now < max(LEAST_LOSS, sight.bounds.reward_lost * best):
+        return None
+    return Concern(
+        "fallen",
+        f"the reward of {span} versions was {best:.3f} once and is {now:.3f} now: open a run "
+        "from an earlier version (run open --from) with a lower learning rate",
+    )
+
+
+def _mismatch(sight: _Sight) -> Concern | None:
+    """What sampled and what learns disagree."""
+    first = mean(trained(sight.first), "mismatch_kl")
+    last = mean(trained(sight.newest), "mismatch_kl")
+    effective = mean(trained(sight.newest), "effective_sample_fraction")
+    if first is None or last is None:
+        return None
+    is_grown = last >= max(sight.bounds.mismatch_nats, MISMATCH_GROWTH * first)
+    is_costly = effective is None or effective < FEW_EFFECTIVE
+    is_hopeless = effective is not None and effective < sight.bounds.effective_sample
+    if not (is_grown and is_costly) and not is_hopeless:
         return None
     share = "" if effective is None else f"; {effective:.0%} of the tokens count effectively"
     return Concern(
@@ -134,69 +206,52 @@ def _mismatch(points: Sequence[Point], newest: Sequence[Point]) -> Concern | Non
     )
 
 
-def _held_back(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
+def _held_back(sight: _Sight) -> Concern | None:
     """The loss's guard is in force at most tokens."""
-    share = _mean(_trained(newest), "held_back_fraction")
-    if share is None or share <= MUCH_HELD_BACK:
+    share = mean(trained(sight.newest), "held_back_fraction")
+    if share is None or share <= sight.bounds.held_back:
         return None
     return Concern(
         "held-back",
-        f"the loss holds back {share:.0%} of the tokens of the last {WINDOW} versions: lower the "
-        "learning rate, or widen its clip",
+        f"the loss holds back {share:.0%} of the tokens of the last {sight.bounds.window} versions: lower "
+        "the learning rate, or widen its clip",
     )
 
 
-def _grading(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
+def _unusable(sight: _Sight) -> Concern | None:
+    """Sampled tokens whose recorded log-probability is none."""
+    lost, used = mean(sight.newest, "invalid_tokens"), mean(sight.newest, "tokens")
+    if lost is None or used is None or lost <= sight.bounds.unusable * (lost + used):
+        return None
+    return Concern(
+        "unusable",
+        f"{lost / (lost + used):.0%} of the tokens of the last {sight.bounds.window} versions came without a "
+        "usable log-probability and were left out: `archipel run rollouts` shows whose they are",
+    )
+
+
+def _grading(sight: _Sight) -> Concern | None:
     """Rewards of 0 that no grader gave; the count runs on, and begins anew with a new process."""
-    counts = [point.values.get("grading_faults", 0.0) for point in points[-WINDOW - 1 :]]
+    window = sight.bounds.window
+    counts = [point.values.get("grading_faults", 0.0) for point in sight.points[-window - 1 :]]
     new = sum(max(0.0, b - a) if b >= a else b for a, b in pairwise(counts))
-    if new < sum(point.values.get("groups", 0.0) for point in newest) or new == 0:
+    if new < sum(point.values.get("groups", 0.0) for point in sight.newest) or new == 0:
         return None
     return Concern(
         "grading",
-        f"{new:.0f} completions of the last {WINDOW} versions got 0 because grading failed, not because "
+        f"{new:.0f} completions of the last {window} versions got 0 because grading failed, not because "
         "they were wrong: the update process's log says why",
     )
 
 
-def _worse(exams: Sequence[Exam]) -> Concern | None:
-    """Held-out results are below an earlier version's, further than both intervals reach."""
-    scores = [name for name in (exams[-1].values if exams else ()) if _is_score(name)]
-    for name in scores:
-        rated = [exam for exam in exams if f"{name}_high" in exam.values and name in exam.values]
-        if len(rated) < 2:
-            continue
-        best, last = max(rated, key=lambda exam: exam.values[name]), rated[-1]
-        if last.values[f"{name}_high"] < best.values[f"{name}_low"]:
-            return Concern(
-                "worse",
-                f"held-out {name.replace('_', ' ')} fell from {best.values[name]:.3f} at version "
-                f"{best.version} to {last.values[name]:.3f} at version {last.version}, beyond both 95% "
-                f"intervals: version {best.version} was better; lower the learning rate",
-            )
-    return None
-
-
-def _is_score(name: str) -> bool:
-    return name.startswith((GREEDY, "pass_at_")) and not name.endswith(("_low", "_high", "_reward"))
-
-
-def _trained(points: Sequence[Point]) -> list[Point]:
-    """Means over trained tokens are 0 where there were none, and measure nothing."""
-    return [point for point in points if point.values.get("tokens") != 0]
-
-
-def _mean(points: Sequence[Point], name: str) -> float | None:
-    """Mean over the points; None if not all of them have it."""
-    values = [point.values[name] for point in points if name in point.values]
-    return fmean(values) if values and len(values) == len(points) else None
-
-
-RULES: tuple[Callable[[Sequence[Point], Sequence[Point]], Concern | None], ...] = (
+RULES: tuple[Callable[[_Sight], Concern | None], ...] = (
     _nothing_to_learn,
+    _few_teach,
     _cut_off,
     _collapse,
+    _fallen,
     _mismatch,
+    _unusable,
     _held_back,
     _grading,
 )

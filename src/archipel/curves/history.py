@@ -5,7 +5,9 @@ names without a millionth in them: `reward`, `grade_s`. Bytes and counts stay as
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from archipel.records.recipe_alarms import AlarmSection
 
 MICRO, MILLI = "_micro", "_ms"
 GREEDY = "greedy"
@@ -54,6 +56,8 @@ class History:
     points: tuple[Point, ...]
     """By version; version 0 measured nothing but sizes."""
     exams: tuple[Exam, ...]
+    bounds: AlarmSection = field(default_factory=AlarmSection)
+    """From where on a measurement is an alarm, as the run's recipe says."""
 
     def names(self) -> list[str]:
         """Every series there is, training before evaluation, the most looked at first."""

@@ -65,6 +65,8 @@ class Arithmetic(Protocol):
     planes: tuple[Plane, ...]
     max_positions: int
     """No sequence may be longer, with its prompt."""
+    takes_adapters: bool
+    """Whether a low-rank product can stay apart from the weight that it belongs to."""
 
     def min_rows(self) -> int:
         """Fewest rows that a product may have on this machine."""
@@ -106,6 +108,8 @@ class Arithmetic(Protocol):
 
 class FloatArithmetic:
     """Products in fp32 or bf16; norms, rotation, softmax and sampling in fp32."""
+
+    takes_adapters = True
 
     def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> None:
         self.config, self.dtype, self.device = config, dtype, device

@@ -6,17 +6,23 @@ other rows nor the width of the window can change (see `attention`).
 
 from torch import Tensor
 
+from archipel.engine.adapters import Company
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import Window
 from archipel.engine.machinery import Machinery
 
 
 def decode(
-    machinery: Machinery, tokens_B: Tensor, positions_B: Tensor, shared_position: int | None
+    machinery: Machinery,
+    tokens_B: Tensor,
+    positions_B: Tensor,
+    shared_position: int | None,
+    company: Company | None = None,
 ) -> Tensor:
     """Logits (B, V) after `tokens_B` at `positions_B` of slots 0 .. B-1.
 
-    `shared_position` says that all rows stand there, which makes writing the cache cheaper.
+    `shared_position` says that all rows stand there, which makes writing the cache cheaper; `company`, which
+    adapter each row has, where the decoder has any.
     """
     cache, rows = machinery.cache, tokens_B.shape[0]
     heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
@@ -38,5 +44,5 @@ def decode(
         cache.append(layer, numbers.held(k, v), places)
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
-    x = machinery.decoder.forward(tokens_B, rotations, attend_cached)
+    x = machinery.decoder.forward(tokens_B, rotations, attend_cached, company=company)
     return machinery.decoder.logits(x)

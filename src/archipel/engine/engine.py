@@ -26,6 +26,7 @@ from archipel.engine.protocol import (
     Ticket,
     WrongWeights,
 )
+from archipel.model.adapter import Adapter
 from archipel.model.config import DecoderConfig
 from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
@@ -84,6 +85,31 @@ class LocalEngine:
         else:
             self._generation.use(decoder)
 
+    @torch.inference_mode()
+    def adapt(self, name: str, adapter: Adapter | None) -> None:
+        """Have requests that name `name` sampled with this adapter over the loaded weights; None: forget it.
+
+        Others may run meanwhile with adapters of their own. The first one changes how rows without an adapter
+        are rounded, too, and so waits until nothing runs.
+
+        Raises:
+            NotLoaded: `load` comes first; it also forgets every adapter.
+            EngineBusy: requests with the adapter of that name wait or run; with the first, any.
+            WrongWeights: it is not of this architecture, or the engine computes by the exact contract.
+        """
+        if self._generation is None:
+            raise NotLoaded("an adapter needs weights to lie over; call load(state) first")
+        held = self._generation.adapters
+        if self._generation.uses(name) or (self.has_work and len(held) <= 1):
+            raise EngineBusy(
+                f"requests wait or run that adapter {name!r:.80} would change; step until they end, or "
+                "cancel them, and adapt again"
+            )
+        if adapter is None:
+            held.drop(name)
+        else:
+            held.put(name, adapter)
+
     @property
     def has_work(self) -> bool:
         """See `OpenEngine.has_work`."""
@@ -94,10 +120,15 @@ class LocalEngine:
 
         Raises:
             NotLoaded: `load` comes first.
-            InvalidRequest: a token outside the vocabulary, or longer than model or cache allow.
+            InvalidRequest: a token outside the vocabulary, longer than model or cache allow, or with an adapter
+                that is not loaded.
         """
         if self._generation is None:
             raise NotLoaded("the engine has no weights; call load(state) first")
+        if request.adapter is not None and request.adapter not in self._generation.adapters:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: adapter {request.adapter!r:.80} is not loaded; call adapt first"
+            )
         self._capacity.check(request)
         ticket = Ticket(self._num_tickets)
         self._num_tickets += 1

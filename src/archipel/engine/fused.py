@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from archipel.engine.adapters import JOINED, Adapters, Company
 from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
@@ -50,6 +51,7 @@ class FusedDecoder:
         arithmetic.check_weights(state)
         self.config = config
         self.arithmetic = arithmetic
+        self.adapters = Adapters(arithmetic)
 
         def weight(name: str) -> Tensor:
             return state[name].detach().to(device=arithmetic.device, dtype=arithmetic.dtype)
@@ -68,21 +70,25 @@ class FusedDecoder:
         rotations_N2D: Tensor,
         attend: Attend,
         wanted: Tensor | None = None,
+        company: Company | None = None,
     ) -> Tensor:
         """Residual stream (N, d) after the last layer, before the final norm.
 
         rotations_N2D: rows of the arithmetic's `rotations`, at each row's position; one if all share it.
         With `wanted`, only those rows are computed after the last attention, and returned.
+        company: which adapter each row has; None: this decoder has no adapters.
         """
         numbers = self.arithmetic
         x = as_dtype(self._embedding.index_select(0, tokens_N), numbers.dtype)
         pre, last = self.config.norm_placement == "pre", len(self._layers) - 1
-        for index, layer in enumerate(self._layers):
+        for index, own in enumerate(self._layers):
+            layer = _beside(own, index, company)
             h = numbers.fed(x, layer.attention_norm if pre else None)
             heads = queries_keys_values(numbers, layer.qk_norm, layer.qkv(h), rotations_N2D)
             mixed = attend(index, *heads)
             if wanted is not None and index == last:
                 mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
+                layer = _beside(own, index, None if company is None else company.at(wanted))
             if pre:
                 x = layer.out.plus(mixed, x)
                 h = numbers.fed(x, layer.feed_forward_norm)
@@ -97,6 +103,19 @@ class FusedDecoder:
     def logits(self, x_Nd: Tensor) -> Tensor:
         """(N, vocab_size) from the residual stream, in the engine's dtype."""
         return self._head(self.arithmetic.fed(x_Nd, self._norm))
+
+
+def _beside(layer: FusedLayer, index: int, company: Company | None) -> FusedLayer:
+    """The layer with what the rows' adapters add to its products."""
+    if company is None:
+        return layer
+    products = {name: company.around(index, name, getattr(layer, name)) for name in JOINED}
+    return FusedLayer(
+        **products,
+        attention_norm=layer.attention_norm,
+        feed_forward_norm=layer.feed_forward_norm,
+        qk_norm=layer.qk_norm,
+    )
 
 
 def queries_keys_values(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.adapters import Adapters
 from archipel.engine.cache import Cache
 from archipel.engine.capacity import Capacity, Demand
 from archipel.engine.decode import decode
@@ -34,6 +35,8 @@ class _Open:
     """Cache positions of each of its sequences."""
     remaining: int
     """Rollouts that have not ended."""
+    adapter: int
+    """Its number among the decoder's adapters."""
 
 
 class Generation:
@@ -56,6 +59,11 @@ class Generation:
         """Whether another step is needed."""
         return bool(self._open)
 
+    @property
+    def adapters(self) -> Adapters:
+        """Of the present weights."""
+        return self._decoder.adapters
+
     def use(self, decoder: FusedDecoder) -> None:
         """Run on other weights; nothing may wait or run."""
         self._decoder = decoder
@@ -64,10 +72,15 @@ class Generation:
 
     def add(self, ticket: Ticket, request: Request) -> None:
         """Let a request wait that `Capacity.check` accepts."""
-        opened = _Open(request, self._capacity.length_of(request), request.num_rollouts)
+        adapter = self._decoder.adapters.number_of(request.adapter)
+        opened = _Open(request, self._capacity.length_of(request), request.num_rollouts, adapter)
         self._open[ticket] = opened
         self._lengths[opened.length] += 1
         self._scheduler.add(ticket, request.num_rollouts, opened.length)
+
+    def uses(self, adapter: str) -> bool:
+        """Whether a request that waits or runs names this adapter."""
+        return any(opened.request.adapter == adapter for opened in self._open.values())
 
     def cancel(self, ticket: Ticket) -> bool:
         """Forget a request; its slots are free at once. Whether anything of it was still to come."""
@@ -133,7 +146,11 @@ class Generation:
     def _read(self, machinery: Machinery, admissions: list[Admission]) -> Events:
         entering = [(self._open[each.ticket].request, each) for each in admissions]
         self._slots.admit(entering)
-        prompts = [Prompt(request.prompt, each.slots) for request, each in entering]
+        prompts = []
+        for request, each in entering:
+            adapter = self._open[each.ticket].adapter
+            self._slots.adapter[list(each.slots)] = adapter
+            prompts.append(Prompt(request.prompt, each.slots, adapter))
         parts = []
         for batch in prompt_batches(prompts, machinery.max_prefill_tokens):
             slots = np.array([slot for prompt in batch for slot in prompt.slots])
@@ -144,15 +161,17 @@ class Generation:
     def _decode(self, machinery: Machinery) -> Events:
         rows = max(self._scheduler.num_rows, machinery.min_rows)
         live, position = self._slots.live[:rows], self._slots.position[:rows]
-        living = np.flatnonzero(live)
+        living, adapter = np.flatnonzero(live), self._slots.adapter[:rows]
         lowest, highest = int(position[living].min()), int(position[living].max())
         # Dead rows follow along: what they compute is dropped, what they write is masked.
-        position[~live] = highest
+        position[~live], adapter[~live] = highest, adapter[living[0]]
         # Not their own last token: it was never fed, and what it leads to may be no number.
         self._slots.last_token[:rows][~live] = self._slots.last_token[living[0]]
         tokens = torch.from_numpy(self._slots.last_token[:rows]).to(machinery.device)
         positions = torch.from_numpy(position).to(machinery.device)
-        logits = decode(machinery, tokens, positions, highest if lowest == highest else None)
+        company = self._decoder.adapters.company(adapter)
+        shared = highest if lowest == highest else None
+        logits = decode(machinery, tokens, positions, shared, company)
         position[living] += 1
         drawn, logprobs = self._sample(logits, np.arange(rows))
         return self._collect(living, drawn[living], logprobs[living])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.adapters import NONE
 from archipel.engine.attention import round_up
 from archipel.engine.machinery import Machinery
 
@@ -27,6 +28,8 @@ class Prompt:
 
     tokens: tuple[int, ...]
     slots: tuple[int, ...]
+    adapter: int = NONE
+    """Its number among the decoder's adapters."""
 
 
 def prompt_batches(prompts: Sequence[Prompt], max_tokens: int) -> list[list[Prompt]]:
@@ -62,14 +65,17 @@ class _Block:
         pieces = [prompt.tokens[start : start + BLOCK] for prompt in batch]
         lengths = np.array([len(piece) for piece in pieces])
         tokens = np.array([token for piece in pieces for token in piece])
+        adapters = np.repeat([prompt.adapter for prompt in batch], lengths)
         ends = lengths.cumsum()
         self._padded = round_up(int(lengths.max()), GRANULE)
         self._packing = None
         if len(tokens) < len(batch) * self._padded:
             self._packing = _Packing(lengths, self._padded, machinery)
             tokens = tokens[self._packing.repeated]
+            adapters = adapters[self._packing.repeated]
         # Repeating the last row keeps products at the smallest number of rows.
         wanted = np.minimum(np.arange(max(len(batch), machinery.min_rows)), len(batch) - 1)
+        self._company = machinery.decoder.adapters.company(adapters)
         self._tokens_N = torch.from_numpy(tokens).to(machinery.device)
         self._last_rows = torch.from_numpy(ends[wanted] - 1).to(machinery.device)
         self._owners = _owners(batch).to(machinery.device)
@@ -93,6 +99,7 @@ class _Block:
             machinery.rotations.index_select(0, positions),
             attend_prompts,
             self._last_rows,
+            self._company,
         )
 
     def _attend(self, layer: int, qkv: tuple[Tensor, Tensor, Tensor], bias: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import NamedTuple, NewType, Protocol, Self
 
 from torch import Tensor
 
-from archipel.records.requests import Request
+from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 
@@ -84,11 +84,22 @@ class Events:
             yield Event(*owner, token, logprob, self.ended.get(owner))
 
 
-class Engine(Protocol):
-    """Tokens into tokens."""
+def refuse_adapters(requests: Sequence[Request], engine: str) -> None:
+    """Of an engine that samples from whole weights alone.
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take new weights of the same architecture, keyed by Hugging Face names."""
+    Raises:
+        InvalidRequest: one names an adapter.
+    """
+    for request in requests:
+        if request.adapter is not None:
+            raise InvalidRequest(
+                f"request {request.key!r:.80} names adapter {request.adapter!r:.80}; engine {engine} samples from "
+                "whole weights: load the merged ones and name none"
+            )
+
+
+class Sampler(Protocol):
+    """Tokens into tokens, by weights that are there already."""
 
     def generate(
         self,
@@ -99,6 +110,13 @@ class Engine(Protocol):
 
         `on_progress` is told the number of tokens sampled so far, after every step.
         """
+
+
+class Engine(Sampler, Protocol):
+    """A sampler that takes weights."""
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take new weights of the same architecture, keyed by Hugging Face names."""
 
 
 class OpenEngine(Engine, Protocol):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archipel.model.cuts import CutRows
+
 _BLOCK = 128
 """Vocabulary entries per block of the two-level search."""
 _SINGLE_LEVEL = 1024
@@ -27,15 +29,20 @@ class Draw:
     """(B, 1) fp32, positive; None when every row has temperature 1."""
     greedy: Tensor | None
     """(B, 1) bool: take the likeliest token; None when no row does."""
+    cut: CutRows | None = None
+    """What is left of each row's distribution; None when every row keeps all."""
 
 
 def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Tokens (B,) int64 and their log-probabilities (B,) fp32, in nats.
 
-    logits_BV is fp32 or bf16. Probabilities are those of the temperature-scaled softmax.
+    logits_BV is fp32 or bf16. Probabilities are those of the temperature-scaled softmax, of what a cut
+    leaves of it.
     """
     if draw.temperature is not None:
         logits_BV = logits_BV / draw.temperature
+    if draw.cut is not None:
+        logits_BV = draw.cut.cut(logits_BV.float())
     probabilities_BV = torch.softmax(logits_BV, dim=-1, dtype=torch.float32)
     pick = _pick if probabilities_BV.shape[1] <= _SINGLE_LEVEL else _pick_by_blocks
     tokens_B1 = pick(probabilities_BV, draw.uniform)

@@ -5,18 +5,25 @@ stand?) are a microsecond each here and several on tensors. Rows follow the slot
 columns grow to the longest sequence that entered.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.adapters import NONE
 from archipel.engine.noise import uniforms
 from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
 from archipel.engine.scheduler import Admission, Move
+from archipel.model.cuts import CutRows
+from archipel.records.cuts import Cut
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
+
+ALL = 2**62
+"""`top_k` of a slot that keeps every token."""
 
 
 class Slots:
@@ -27,6 +34,8 @@ class Slots:
         self.position = np.zeros(num_slots, dtype=np.int64)
         """Cache position that the last sampled token will take."""
         self.last_token = np.zeros(num_slots, dtype=np.int64)
+        self.adapter = np.full(num_slots, NONE, dtype=np.int64)
+        """Number of the adapter that each sequence is sampled with."""
         self.owner = [(Ticket(-1), 0)] * num_slots
         """(ticket, rollout) of each slot."""
         self._count = np.zeros(num_slots, dtype=np.int64)
@@ -34,11 +43,15 @@ class Slots:
         self._stops = np.full((num_slots, 0), -1, dtype=np.int64)
         self._temperature = np.ones(num_slots, dtype=np.float32)
         self._greedy = np.zeros(num_slots, dtype=bool)
+        self._top_k = np.full(num_slots, ALL, dtype=np.int64)
+        self._top_p = np.full(num_slots, 2.0)
+        self._min_gap = np.full(num_slots, -np.inf, dtype=np.float32)
         self._uniform = np.full((num_slots, 1), 0.5)
         self._tokens = np.zeros((num_slots, 1), dtype=np.int64)
         self._logprobs = np.zeros((num_slots, 1), dtype=np.float32)
         self._all_plain = True
         self._any_greedy = False
+        self._any_cut = False
 
     def admit(self, admissions: Sequence[tuple[Request, Admission]]) -> None:
         """Begin sequences; their prompts are about to be read."""
@@ -64,6 +77,7 @@ class Slots:
         self._temperature[slots] = np.where(temperature == 0.0, 1.0, temperature)
         self._all_plain &= bool(np.isin(temperature, (0.0, 1.0)).all())
         self._any_greedy |= bool((temperature == 0.0).any())
+        self._admit_cuts(slots, [request.cut for request in requests], sizes)
         self._count[slots], self.live[slots], self._stops[slots] = 0, True, -1
         for request, admission in admissions:
             if request.stop_tokens:
@@ -86,6 +100,9 @@ class Slots:
             column(self._uniform[slots, count]),
             None if self._all_plain else column(self._temperature[slots]),
             column(self._greedy[slots]) if self._any_greedy else None,
+            CutRows(*(column(each[slots]) for each in self._cut_columns()))
+            if self._any_cut
+            else None,
         )
 
     def record(
@@ -131,13 +148,31 @@ class Slots:
             new[:rows] = old[:rows]
         other.owner[:rows] = self.owner[:rows]
         other._all_plain, other._any_greedy = self._all_plain, self._any_greedy
+        other._any_cut = self._any_cut
         return other
 
     def _columns(self) -> tuple[np.ndarray, ...]:
         return (
-            self.live, self.position, self.last_token, self._count, self._limit, self._stops,
-            self._temperature, self._greedy, self._uniform, self._tokens, self._logprobs,
+            self.live, self.position, self.last_token, self.adapter, self._count, self._limit,
+            self._stops, self._temperature, self._greedy, self._uniform, self._tokens,
+            self._logprobs, *self._cut_columns(),
         )  # fmt: skip
+
+    def _cut_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self._top_k, self._top_p, self._min_gap
+
+    def _admit_cuts(self, slots: np.ndarray, cuts: list[Cut | None], sizes: list[int]) -> None:
+        """What each of these slots leaves of its distribution."""
+        self._any_cut |= any(cuts)
+        if not self._any_cut:
+            return
+        given = [cut or Cut() for cut in cuts]
+        gaps = [math.log(cut.min_p) if cut.min_p else -math.inf for cut in given]
+        self._top_k[slots] = np.repeat([cut.top_k or ALL for cut in given], sizes)
+        self._top_p[slots] = np.repeat(
+            [cut.top_p if cut.top_p < 1 else 2.0 for cut in given], sizes
+        )
+        self._min_gap[slots] = np.repeat(gaps, sizes)
 
     def _widen(self, num_new: int, num_stops: int) -> None:
         """Make room for this many tokens and stop tokens in every row."""

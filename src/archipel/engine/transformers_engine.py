@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from archipel.engine.fused import check_state
-from archipel.engine.protocol import NonFiniteLogits, NotLoaded, Ticket
+from archipel.engine.protocol import NonFiniteLogits, NotLoaded, Ticket, refuse_adapters
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
@@ -68,10 +68,12 @@ class TransformersEngine:
 
         Raises:
             NotLoaded: `load` comes first.
+            InvalidRequest: a request names an adapter.
             NonFiniteLogits: the weights are broken.
         """
         if not self._loaded:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
+        refuse_adapters(requests, "transformers")
         done: dict[tuple[int, int], Rollout] = {}
         num_tokens = 0
         for batch in _batches(requests):

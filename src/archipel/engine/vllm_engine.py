@@ -17,9 +17,10 @@ from torch import Tensor
 
 from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
-from archipel.engine.protocol import NotLoaded
+from archipel.engine.protocol import NotLoaded, refuse_adapters
 from archipel.model.directory import read_config
-from archipel.records.requests import Request
+from archipel.records.cuts import Cut
+from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
@@ -78,9 +79,11 @@ class VllmEngine:
 
         Raises:
             NotLoaded: `load` comes first.
+            InvalidRequest: a request names an adapter.
         """
         if not self._loaded:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
+        refuse_adapters(requests, "vllm")
         prompts: list[dict[str, list[int]]] = []
         settings: list[Any] = []
         for request in requests:
@@ -97,8 +100,17 @@ class VllmEngine:
         return groups
 
     def _settings(self, request: Request, rollout: int) -> Any:
+        cut = request.cut or Cut()
+        if len(cut.bounds) > 1:
+            raise InvalidRequest(
+                f"vLLM applies {' and '.join(cut.bounds)} one after the other, which leaves other tokens than each "
+                "by itself; give one of them, or sample with the engine archipel"
+            )
         return self._vllm.SamplingParams(
             temperature=request.temperature,
+            top_k=cut.top_k or -1,
+            top_p=cut.top_p,
+            min_p=cut.min_p,
             seed=rollout_seed(request.seed, rollout),
             max_tokens=request.max_new_tokens,
             stop_token_ids=list(request.stop_tokens),

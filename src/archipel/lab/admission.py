@@ -199,11 +199,7 @@ def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
 
 
 def _admit_retry(state: LabState, retry: RunRetried) -> None:
-    run = _named_run(state, retry.run)
-    if retry.author not in state.operators and retry.author not in run.opened.trusted:
-        raise refusals.NotAllowed(
-            f"{retry.author} is neither an operator of this lab nor trusted in {run.name}"
-        )
+    run = _cared_for(state, retry.author, retry.run)
     if run.name not in state.live:
         raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
 
@@ -222,7 +218,7 @@ def _admit_stop(state: LabState, stop: RunStopped) -> None:
 
 
 def _admit_pause(state: LabState, pause: RunPaused) -> None:
-    run = _own_run(state, pause.author, pause.run)
+    run = _cared_for(state, pause.author, pause.run)
     if run.paused is not None:
         raise refusals.Conflict(
             f"run {run.name} is paused already; `archipel run resume {run.name}` ends that"
@@ -235,6 +231,16 @@ def _admit_resumption(state: LabState, resumption: RunResumed) -> None:
     run = _own_run(state, resumption.author, resumption.run)
     if run.paused is None:
         raise refusals.Conflict(f"run {run.name} is {run.phase.value} and not paused")
+
+
+def _cared_for(state: LabState, author: str, name: str) -> Run:
+    """The run of that name, for an operator or one that the run trusts."""
+    run = _named_run(state, name)
+    if author not in state.operators and author not in run.opened.trusted:
+        raise refusals.NotAllowed(
+            f"{author} is neither an operator of this lab nor trusted in {run.name}"
+        )
+    return run
 
 
 def _own_run(state: LabState, author: str, name: str) -> Run:

@@ -36,6 +36,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         versions=run.opened.terms.versions,
         recipe=run.opened.recipe.digest,
         exact=run.opened.pace.exact,
+        adapter=None if run.opened.pace.adapter is None else str(run.opened.pace.adapter),
         opened_at_ms=run.opened_at_ms,
         published_at_ms=_published_at_ms(run),
         learner_utilisation=min(programme.busy_ms(run) / elapsed_ms, 1) if elapsed_ms else 0.0,

@@ -46,8 +46,8 @@ def what_is_there(path: Path) -> str:
     names = sorted(each.name for each in path.iterdir()) if path.is_dir() else []
     if "adapter_config.json" in names or any(name.startswith("adapter_model.") for name in names):
         return (
-            "it holds an adapter only (adapter_config.json or adapter_model.*); merge it into its "
-            "base model and save that"
+            "it holds an adapter only (adapter_config.json or adapter_model.*); name the whole model that it lies "
+            "over, and the adapter beside it where a command takes one"
         )
     pickles = (".bin", ".pt", ".pth", ".ckpt")
     if pickled := sorted(

@@ -26,6 +26,7 @@ from archipel.model.network import Decoder
 from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import INDEX_FILE, SINGLE_FILE, weight_files
+from archipel.records.adapter import FILES as ADAPTER_FILES
 
 __all__ = [
     "INDEX_FILE",
@@ -45,14 +46,24 @@ _DERIVED = re.compile(
 _FLOATS = {torch.float32, torch.float16, torch.bfloat16}
 
 
-def read_model(path: Path, dtype: torch.dtype = torch.float32) -> Decoder:
+def read_model(
+    path: Path, dtype: torch.dtype = torch.float32, *, under_adapter: bool = False
+) -> Decoder:
     """Load a decoder, on the CPU, with every weight converted to `dtype`.
 
+    under_adapter: whoever asks knows that an adapter may lie beside the weights.
+
     Raises:
-        InvalidModel: a file is missing, oversized or malformed, or the tensors are not exactly
-            those of the architecture that config.json describes.
+        InvalidModel: a file is missing, oversized or malformed, the tensors are not exactly those of
+            the architecture that config.json describes, or an adapter beside them would be passed over.
     """
     config = read_config(path)
+    beside = any((path / name).exists() for name in ADAPTER_FILES)
+    if beside and not under_adapter and weight_files(path):
+        raise InvalidModel(
+            f"{path} holds an adapter beside its model ({' or '.join(ADAPTER_FILES)}); keep it in a directory of its "
+            "own, and name that where a command takes one"
+        )
     model = hollow(config)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     state: dict[str, Tensor] = {}

@@ -1,8 +1,8 @@
 """What a version of the weights is, without its bytes: names, forms, digests.
 
 Parts: `TensorEntry`, `Manifest`, `describe`; the errors of this and of `versions`.
-Law: a manifest has one encoding, and its `state` follows from its tensors, so that two manifests
-with the same `state` speak of the same bytes.
+Law: a manifest has one encoding, and its `state` follows from its tensors (of an adapter also from its form
+and from its base), so that two manifests with the same `state` speak of the same policy.
 """
 
 import math
@@ -13,8 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from archipel.records.adapter import AdapterForm
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical, sha256_digest
 
 FORMAT = "archipel/weights/1"
@@ -89,11 +91,41 @@ class TensorEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """What an adapter is, besides its tensors: its form, and the whole weights that it lies over."""
+
+    base: str
+    """`state` of those weights, in bf16."""
+    form: AdapterForm
+
+    def fields(self) -> dict[str, Any]:
+        """As it stands in the manifest's JSON."""
+        return {"base": self.base, **self.form.model_dump(mode="json")}
+
+    @classmethod
+    def of(cls, fields: Any) -> Self:
+        """Read what `fields` gave.
+
+        Raises:
+            BadManifest: it is not that.
+        """
+        if not isinstance(fields, dict) or not is_digest(fields.get("base")):
+            raise BadManifest("adapter needs base, sha256:<64 hex>, and an adapter's form")
+        form = {name: value for name, value in fields.items() if name != "base"}
+        try:
+            return cls(fields["base"], AdapterForm.model_validate_json(canonical_json(form)))
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(("adapter", *map(str, fault["loc"])))
+            raise BadManifest(f"{where}: {fault['msg']}") from None
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A policy version: which tensors it has and how to recognise each.
 
-    state: the digest of the canonical JSON list of the tensors' entries, ordered by name. It names
-    the whole state without a second pass over the bytes.
+    state: the digest of the canonical JSON list of the tensors' entries, ordered by name; of an adapter,
+    of that list and of what it is over. It names the whole state without a second pass over the bytes.
     """
 
     version: int
@@ -101,6 +133,8 @@ class Manifest:
     """`state` of the version before; None for the first."""
     tensors: tuple[TensorEntry, ...]
     state: str
+    over: Over | None = None
+    """Of an adapter; None: the tensors are a whole model. Not written then."""
 
     def __post_init__(self) -> None:
         if type(self.version) is not int or not 0 <= self.version <= MAX_VERSION:
@@ -116,7 +150,7 @@ class Manifest:
             raise BadManifest("tensors are not in ascending order of distinct names")
         if self.num_bytes > MAX_STATE_BYTES:
             raise TooLarge(f"state of {self.num_bytes} bytes; the limit is {MAX_STATE_BYTES}")
-        if self.state != _state_digest(self.tensors):
+        if self.state != _state_digest(self.tensors, self.over):
             raise BadManifest(
                 f"state is {self.state!r:.80}, which is not the digest of its tensors"
             )
@@ -140,6 +174,7 @@ class Manifest:
                 "parent": self.parent,
                 "state": self.state,
                 "tensors": [entry.fields() for entry in self.tensors],
+                **_adapter(self.over),
             }
         )
 
@@ -159,8 +194,10 @@ class Manifest:
         except NotCanonical as error:
             raise BadManifest(f"manifest: {error}") from None
         expected = {"format", "version", "parent", "state", "tensors"}
-        if not isinstance(fields, dict) or fields.keys() != expected:
-            raise BadManifest(f"manifest needs exactly the fields {sorted(expected)}")
+        if not isinstance(fields, dict) or fields.keys() - {"adapter"} != expected:
+            raise BadManifest(
+                f"manifest needs the fields {sorted(expected)}, and only an adapter's has one more"
+            )
         if fields["format"] != FORMAT:
             raise BadManifest(f"format is {fields['format']!r:.60}; this reader knows {FORMAT}")
         if not isinstance(fields["tensors"], list):
@@ -168,13 +205,16 @@ class Manifest:
         if len(fields["tensors"]) > MAX_TENSORS:
             raise TooLarge(f"{len(fields['tensors'])} tensors; the limit is {MAX_TENSORS}")
         entries = tuple(_entry(item) for item in fields["tensors"])
-        return cls(fields["version"], fields["parent"], entries, fields["state"])
+        over = Over.of(fields["adapter"]) if "adapter" in fields else None
+        return cls(fields["version"], fields["parent"], entries, fields["state"], over)
 
 
-def describe(state: Mapping[str, Tensor], version: int, parent: str | None) -> Manifest:
+def describe(
+    state: Mapping[str, Tensor], version: int, parent: str | None, over: Over | None = None
+) -> Manifest:
     """The manifest of a state: bf16 tensors by name.
 
-    parent: `state` of the manifest before, or None for the first version.
+    parent: `state` of the manifest before, or None for the first version. over: of an adapter's tensors.
 
     Raises:
         WrongTensors: a tensor is not bfloat16.
@@ -185,7 +225,7 @@ def describe(state: Mapping[str, Tensor], version: int, parent: str | None) -> M
         )
         for name, tensor in sorted(state.items())
     )
-    return Manifest(version, parent, entries, _state_digest(entries))
+    return Manifest(version, parent, entries, _state_digest(entries, over), over)
 
 
 def require_bfloat16(name: str, tensor: Tensor) -> None:
@@ -209,8 +249,14 @@ def weight_bytes(name: str, tensor: Tensor) -> np.ndarray:
     return flat.view(np.uint16).astype("<u2", copy=False)
 
 
-def _state_digest(entries: tuple[TensorEntry, ...]) -> str:
-    return sha256_digest(canonical_json([entry.fields() for entry in entries]))
+def _state_digest(entries: tuple[TensorEntry, ...], over: Over | None) -> str:
+    listed = [entry.fields() for entry in entries]
+    whole = listed if over is None else {"tensors": listed, **_adapter(over)}
+    return sha256_digest(canonical_json(whole))
+
+
+def _adapter(over: Over | None) -> dict[str, Any]:
+    return {} if over is None else {"adapter": over.fields()}
 
 
 def is_digest(value: object) -> bool:

@@ -178,7 +178,16 @@ def _check_succession(held: Manifest, target: Manifest) -> None:
             f"version {target.version} follows {target.parent}, but version {held.version} with"
             f" {held.state} is held"
         )
+    if target.over != held.over:
+        raise WrongTensors(
+            f"version {target.version} is over {_named(target)}, and version {held.version} over {_named(held)}"
+        )
     _check_forms(target.forms, held.forms)
+
+
+def _named(manifest: Manifest) -> str:
+    over = manifest.over
+    return "nothing: it is a whole model" if over is None else f"{over.base}, as {over.form}"
 
 
 def _check_forms(got: Forms, expected: Forms) -> None:

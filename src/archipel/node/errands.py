@@ -18,7 +18,7 @@ from archipel.node.exchange import LabRefused, believed
 from archipel.node.failures import WorkFailure
 from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make_empty
 from archipel.node.lease import Lease
-from archipel.node.operator import copy_file, is_copy_of
+from archipel.node.operator import copy_file, is_copy_of, needed_files
 from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
 from archipel.node.secrets import NoSecret, read_secret
 from archipel.node.settings import NodeSettings
@@ -184,10 +184,10 @@ class Errands:
         self._check_approved(opened, spec)
         folder = folder_of(opened)
         model = self._settings.home / MODELS_FOLDER / folder
+        needed = needed_files(opened, trusted=self._settings.trusted)
         for file in opened.model:
-            is_needed = self._settings.trusted or not file.name.endswith(".safetensors")
             copy = model / file.name
-            if is_needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
+            if file.name in needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
                 (blob,) = await self._supply.fetch(file.blob)
                 await asyncio.to_thread(copy_file, blob, copy)
         self._runs[spec.run] = OpenRun(opened, folder, model)

@@ -8,6 +8,7 @@ from archipel.curves.history import History, Point, exams_of, plain
 from archipel.identity import Envelope, IdentityError
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, believed
+from archipel.node.recipes import alarms_of, recipe_of
 from archipel.node.sealed import Founding, NotBelieved, opening_of, publication_of
 from archipel.records.documents import (
     MAX_VERSIONS_PER_PAGE,
@@ -15,6 +16,7 @@ from archipel.records.documents import (
     RunView,
 )
 from archipel.records.kinds.update import UpdateAnswer
+from archipel.records.recipe_alarms import AlarmSection
 from archipel.records.statements import InvalidRecord, RunOpened, WorkAnswered, decode
 
 NOT_FOUND = "not-found"
@@ -61,6 +63,7 @@ class RunReader:
         self._run = run
         self._opened: RunOpened | None = None
         self._points: list[Point] = []
+        self._bounds: AlarmSection | None = None
 
     async def opening(self) -> RunOpened:
         """How it was opened, in its operator's words.
@@ -83,6 +86,8 @@ class RunReader:
             LabUnreachable, LabRefused: from the lab.
         """
         opened = await self.opening()
+        if self._bounds is None:
+            self._bounds = alarms_of(await recipe_of(self._lab, opened))
         first = 0 if newest is None else max(0, view.version + 1 - newest)
         since = self._points[-1].version + 1 if self._points else first
         while since <= view.version:
@@ -93,7 +98,8 @@ class RunReader:
                 break
             self._points += fresh
             since = fresh[-1].version + 1
-        return History(view.run, view.versions, tuple(self._points), exams_of(view.evaluations))
+        exams = exams_of(view.evaluations)
+        return History(view.run, view.versions, tuple(self._points), exams, self._bounds)
 
 
 def points_of(page: object, opened: RunOpened) -> list[Point]:

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from archipel.blobs import BlobStore
@@ -15,6 +15,7 @@ from archipel.node.sealed import Founding, opening_of
 from archipel.node.supply import Supply
 from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
+from archipel.records.adapter import FILES as ADAPTER_FILES
 from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.fields import BlobRef
 from archipel.records.pauses import RunPaused, RunResumed
@@ -93,26 +94,26 @@ async def open_run(
     recipe: RecipeForm,
     weights: Path,
     trusted: Sequence[str],
-    left_out: Collection[str] = (),
+    files: Sequence[Path] | None = None,
 ) -> Receipt:
     """Upload recipe and model directory and open the run; `trusted` are the keys that may update.
 
-    left_out: names of files of the directory that stay at home.
+    files: what is uploaded (see `model_files`); None: all of the directory.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
         InvalidModel, OSError: the model directory cannot be used.
     """
     terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights)
+    if files is None:
+        files = await asyncio.to_thread(model_files, weights)
     async with LabClient(url, identity) as client:
         await client.greet()
-        files = []
-        for path in await asyncio.to_thread(model_files, weights):
-            if path.name in left_out:
-                continue
+        sent = []
+        for path in files:
             blob = await asyncio.to_thread(describe_file, path)
             await send_file(client, path, blob)
-            files.append(ModelFile(name=path.name, blob=blob))
+            sent.append(ModelFile(name=path.name, blob=blob))
         data = recipe.canonical_bytes()
         recipe_blob = BlobRef(digest=recipe.digest, size=len(data))
         await send_bytes(client, data, recipe_blob)
@@ -122,7 +123,7 @@ async def open_run(
             recipe=recipe_blob,
             terms=terms,
             pace=pace,
-            model=tuple(files),
+            model=tuple(sent),
             trusted=tuple(trusted),
         )
 
@@ -156,10 +157,18 @@ async def retry_run(url: str, identity: Identity, run: str) -> Receipt:
 
 
 async def fetch_version(
-    url: str, store: BlobStore, run: str, version: int | None, support: Path
+    url: str,
+    store: BlobStore,
+    run: str,
+    version: int | None,
+    support: Path,
+    *,
+    weights: bool = False,
 ) -> list[LinkMessage]:
     """Fetch the chain of policy version `version` (None: the newest), and into `support`, which then has nothing
     else, the files beside the weights: config, tokenizer, exact choice.
+
+    weights: also what the versions of an adapter's run lie over.
 
     Raises:
         LabUnreachable, LabRefused: from the lab; also when it shows what its operator did not sign.
@@ -174,7 +183,14 @@ async def fetch_version(
         shown = await lab.read(Opening, f"/runs/{run}/opening")
         founding = Founding(lab.lab, lab.operators)
         opened = believed(lambda: opening_of(shown.opening, founding, run))
-        beside = [each for each in opened.model if not each.name.endswith(WEIGHTS)]
+        lies_over = weights and opened.pace.adapter is not None
+        wanted = needed_files(opened, trusted=False) if lies_over else set()
+        beside = [
+            each
+            for each in opened.model
+            if each.name not in ADAPTER_FILES
+            and (each.name in wanted or not each.name.endswith(WEIGHTS))
+        ]
         await asyncio.to_thread(_keep_only, support, {file.name for file in beside})
         for file in beside:
             path = await lab.fetch(file.blob, store)
@@ -207,9 +223,23 @@ def is_copy_of(path: Path, blob: BlobRef) -> bool:
     return path.is_file() and path.stat().st_size == blob.size and describe_file(path) == blob
 
 
-def model_files(folder: Path) -> list[Path]:
-    """The files of a model directory, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES)
+def needed_files(opened: RunOpened, *, trusted: bool) -> set[str]:
+    """Names of the model files that a machine needs: weights are for who trains them, or samples from adapters over them."""
+    names = {file.name for file in opened.model}
+    if trusted:
+        return names
+    # What an adapter's first version is made from is published with it, like that of any other.
+    names -= set(ADAPTER_FILES)
+    if opened.pace.adapter is not None:
+        return names
+    return {name for name in names if not name.endswith(".safetensors")}
+
+
+def model_files(folder: Path, adapter: Path | None = None) -> list[Path]:
+    """The files of a model directory, sorted by name, and then those of an adapter over it."""
+    own = (path for path in folder.iterdir() if path.suffix in MODEL_SUFFIXES)
+    over = [] if adapter is None else [adapter / name for name in ADAPTER_FILES]
+    return [*sorted(path for path in own if path.name not in ADAPTER_FILES), *over]
 
 
 def describe_file(path: Path) -> BlobRef:

@@ -81,6 +81,10 @@ class Standing:
     """Key of the lab that was joined; empty before."""
     news: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NEWS))
     """What happened since somebody last looked, each in one sentence."""
+    runs: dict[str, None] = field(default_factory=dict)
+    """Those that it worked for, as far as they are not known to be over."""
+    alarms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Run -> what goes wrong in it, for a trusted role (`guard`)."""
 
     def confined(self, protections: Sequence[str], is_trusted: bool) -> None:
         """A child came up, with these protections."""
@@ -117,6 +121,7 @@ class Standing:
     def works_on(self, grant: LeaseGranted, left_s: float) -> None:
         """A lease came, and is good for this long."""
         self.work, self.task, self.trouble = grant.work, task_of(grant.spec), None
+        self.runs[grant.spec.run] = None
         self.at(Doing.WORKING, time.monotonic() + left_s)
 
     def without_work(self) -> None:

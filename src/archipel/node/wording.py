@@ -58,6 +58,9 @@ def summary_of(standing: Standing, totals: Totals) -> str:
     parts = [totals.earnings(), totals.outcomes(), totals.rate()]
     if totals.last_loss:
         parts.append(f"last loss: {totals.last_loss}")
+    parts += [
+        f"ALARM in run {run}: {'; '.join(told)}" for run, told in standing.alarms.items() if told
+    ]
     return " · ".join(part for part in parts if part)
 
 

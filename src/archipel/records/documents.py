@@ -174,6 +174,8 @@ class RunView(Document):
     recipe: str
     exact: str | None = None
     """The exact contract that everything is sampled by."""
+    adapter: str | None = None
+    """What is trained over the run's first weights, in words; None: whole weights."""
     opened_at_ms: int
     published_at_ms: tuple[int, ...]
     """Of the first and the two newest versions."""

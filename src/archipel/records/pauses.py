@@ -1,4 +1,4 @@
-"""What an operator says of a run that is to stand still for a while, and to go on."""
+"""What is said of a run that is to stand still for a while, by an operator or a role that it trusts, and to go on."""
 
 from typing import Literal
 

@@ -8,11 +8,12 @@ file's comments and layout do not matter.
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
-from archipel.records.exact import CONTRACTS, VariantName
+from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
+from archipel.records.recipe_alarms import AlarmSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
@@ -23,31 +24,38 @@ from archipel.records.recipe_form import (
 )
 from archipel.records.recipe_learning import (
     AlgorithmSection,
+    CurriculumSection,
     LossSection,
     OptimiserSection,
+    ReferenceSection,
     SupervisedSection,
+    TeacherSection,
 )
-from archipel.records.recipe_model import ModelSection, PromptSection
+from archipel.records.recipe_model import AdapterSection, ModelSection, PromptSection
+from archipel.records.recipe_sampling import SamplingSection
 
 __all__ = [
     "RunSection",
     "EnvironmentSection",
     "ModelSection",
+    "AdapterSection",
     "PromptSection",
     "SamplingSection",
+    "AlarmSection",
     "AlgorithmSection",
+    "CurriculumSection",
     "LossSection",
     "OptimiserSection",
+    "ReferenceSection",
     "EvaluationSection",
     "SupervisedSection",
+    "TeacherSection",
     "LeaseSection",
     "Recipe",
     "names_file",
     "parse_recipe",
     "recipe_from_canonical",
 ]
-
-MICRO = 1_000_000
 
 Positive = Annotated[float, Field(gt=0.0)]
 
@@ -89,48 +97,6 @@ class EnvironmentSection(Section):
     """One grading call may take this long; then the reward is 0 and the timeout is counted."""
 
 
-class SamplingSection(Section):
-    """How rollouts are sampled."""
-
-    max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
-    """A completion is cut off here; with its prompt it has to fit the context of the weights."""
-    temperature: Annotated[float, Field(ge=1 / MICRO, le=10.0)] = 1.0
-    """A whole number of millionths, to which it is rounded: so it reaches nodes, who must sample from
-    exactly the distribution that the trainer scores with."""
-    engine: Literal["auto", "any", "exact"] = "auto"
-    """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
-    anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked.
-    `auto`: exact if the model has 10 million parameters or more, a variant is as near to fp32 as bf16 is, and it
-    is not slower; whoever opens the run finds out and says so, and the run's record states `any` or `exact`."""
-    variant: VariantName | None = None
-    """Of the exact contract, the cheapest first: which one a model needs, `archipel exact check` says. Required
-    with `engine = "exact"`, and given with it alone."""
-
-    @field_validator("temperature")
-    @classmethod
-    def _as_it_travels(cls, value: float) -> float:
-        return round(value * MICRO) / MICRO
-
-    @model_validator(mode="after")
-    def _variant_of_exact(self) -> Self:
-        if (self.engine == "exact") != (self.variant is not None):
-            raise ValueError(
-                f'engine = "{self.engine}" with variant = {self.variant or "none"}; expected engine = "exact" '
-                f"with one of {', '.join(CONTRACTS)}, or neither"
-            )
-        return self
-
-    @property
-    def contract(self) -> str | None:
-        """The exact contract that is sampled by; None: any engine may, or nobody has decided yet."""
-        return None if self.variant is None else CONTRACTS[self.variant]
-
-    def stated(self, variant: str | None) -> Self:
-        """The same, by the exact contract of this variant; by any engine, if it is None."""
-        engine = "any" if variant is None else "exact"
-        return self.model_copy(update={"engine": engine, "variant": variant})
-
-
 class EvaluationSection(Section):
     """Held-out tasks during training, pinned to a policy version."""
 
@@ -163,6 +129,7 @@ class Recipe(RecipeForm):
     run: RunSection
     environment: EnvironmentSection
     model: ModelSection = ModelSection()
+    adapter: AdapterSection | None = None
     prompt: PromptSection = PromptSection()
     sampling: SamplingSection = SamplingSection()
     algorithm: AlgorithmSection = AlgorithmSection()
@@ -171,6 +138,12 @@ class Recipe(RecipeForm):
     evaluation: EvaluationSection = EvaluationSection()
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
+    alarms: AlarmSection = AlarmSection()
+    reference: ReferenceSection = ReferenceSection()
+    curriculum: CurriculumSection | None = None
+    teacher: TeacherSection | None = None
+
+    LATER = frozenset({"prompt", "adapter", "alarms", "reference", "curriculum", "teacher"})
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -179,6 +152,12 @@ class Recipe(RecipeForm):
                 f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
                 f"run.groups_per_update = {self.run.groups_per_update}; lower it"
             )
+        if self.curriculum is not None and self.curriculum.pool < self.run.groups_per_update:
+            raise ValueError(
+                f"curriculum.pool = {self.curriculum.pool} is smaller than run.groups_per_update = "
+                f"{self.run.groups_per_update}, and a batch has no task twice; raise it"
+            )
+        self._check_cut()
         heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
         if heads % kv_heads:
             raise ValueError(
@@ -190,18 +169,33 @@ class Recipe(RecipeForm):
             raise ValueError(f"a value has no place in a record: {error}") from None
         return self
 
+    def _check_cut(self) -> None:
+        """The learner cuts by the weights it stands at, so these have to be the ones that sampled."""
+        cut = self.sampling.cut
+        if cut is None:
+            return
+        named = f"sampling.{' and sampling.'.join(cut.bounds)}"
+        if self.run.max_staleness or self.optimiser.minibatches > 1:
+            raise ValueError(
+                f"{named}: which tokens are left changes with the weights, and the learner knows those alone that it "
+                f"stands at; run.max_staleness = {self.run.max_staleness} and optimiser.minibatches = "
+                f"{self.optimiser.minibatches} need the whole distribution: set them to 0 and 1, or sample it whole"
+            )
+        if self.reference.coefficient or self.teacher is not None:
+            raise ValueError(
+                f"{named} and a reference or teacher: these leave other tokens than the learner; remove one of them"
+            )
+
     def canonical_bytes(self) -> bytes:
         """The recipe with every default filled in, as canonical JSON; but what older recipes do not have is left
         out while it says nothing, so that they keep their digests. `auto` has no place in it and is `any`.
         """
-        sections = self.model_dump(mode="json")
+        sections = self.spared()
         parameters = {
             key: {"float": repr(value)} if isinstance(value, float) else value
             for key, value in sections["environment"]["parameters"].items()
         }
         sections["environment"]["parameters"] = parameters
-        if self.prompt == PromptSection():
-            del sections["prompt"]
         if self.sampling.engine != "exact":
             del sections["sampling"]["engine"], sections["sampling"]["variant"]
         return canonical_json(without_floats(sections))
@@ -221,6 +215,8 @@ class Recipe(RecipeForm):
         """Every recipe that a run of this one may be opened with: itself, unless it leaves the engine open."""
         if self.sampling.engine != "auto":
             return (self,)
+        if self.sampling.cut is not None:
+            return (self.by_variant(None),)
         return (self.by_variant(None), *(self.by_variant(name) for name in get_args(VariantName)))
 
     @property
@@ -230,13 +226,14 @@ class Recipe(RecipeForm):
 
     @property
     def data_paths(self) -> tuple[str, ...]:
-        """Parameters of the environment that are called `path` or `..._path`."""
+        """Parameters of the environment that are called `path` or `..._path`, and the teacher's directory."""
         parameters = self.environment.parameters.items()
-        return tuple(
+        named = [
             value
             for key, value in parameters
             if names_file(key) and isinstance(value, str) and value
-        )
+        ]
+        return (*named, *([] if self.teacher is None else [self.teacher.path]))
 
 
 def names_file(key: str) -> bool:

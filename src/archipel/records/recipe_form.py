@@ -6,7 +6,7 @@ not matter; floats stand there as their shortest decimal strings, because canoni
 
 import json
 import tomllib
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,21 @@ class Section(BaseModel):
     """Frozen, closed: an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    LATER: ClassVar[frozenset[str]] = frozenset()
+    """Keys that recipes did not always have: left out of the canonical bytes while they say their default, so that
+    older recipes keep their digests."""
+
+    def spared(self) -> dict[str, Any]:
+        """As `model_dump`, without what is `LATER` and says nothing."""
+        fields, told = type(self).model_fields, {}
+        for name, value in self.model_dump(mode="json").items():
+            given = getattr(self, name)
+            if name not in self.LATER or given != fields[name].get_default(
+                call_default_factory=True
+            ):
+                told[name] = given.spared() if isinstance(given, Section) else value
+        return told
 
 
 class RunHeader(Section):

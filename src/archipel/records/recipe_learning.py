@@ -2,29 +2,64 @@
 and the supervised stage before all that. Part of `recipe`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from archipel.records.recipe_form import Section
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Positive = Annotated[float, Field(gt=0.0)]
 
 
 class AlgorithmSection(Section):
     """Rewards of a group into advantages."""
 
-    name: Literal["grpo", "rloo"] = "grpo"
+    LATER = frozenset({"overlong_tokens", "overlong_penalty", "length_weight", "part_weights"})
+
+    name: Literal["grpo", "rloo", "reinforce", "reinforce_group"] = "grpo"
     """Which baseline a reward is compared with."""
     scale_by_std: bool = False
     """GRPO only: divide by the group's standard deviation (else mean-centred only)."""
+    overlong_tokens: Annotated[int, Field(ge=0, le=1_048_576)] = 0
+    """The last so many tokens before sampling.max_new_tokens cost more and more of the reward; 0: none do."""
+    overlong_penalty: Positive = 1.0
+    """What a completion of max_new_tokens loses, with `overlong_tokens`."""
+    length_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Of a bonus for right answers that are shorter, and a malus for answers that are longer, than their group's."""
+    part_weights: Annotated[
+        dict[PartName, Annotated[float, Field(ge=-1000.0, le=1000.0)]], Field(max_length=32)
+    ] = Field(default={})
+    """Of a reward that an environment gives in parts: each brought to one scale in its group, then added with these
+    weights (GDPO); empty: the reward as the environment adds it."""
+
+    @model_validator(mode="after")
+    def _one_scale(self) -> Self:
+        if self.scale_by_std and self.name in ("reinforce", "reinforce_group"):
+            raise ValueError(
+                f'{self.name} scales by the batch\'s standard deviation; scale_by_std = true is for name = "grpo": '
+                "remove one of them"
+            )
+        if self.part_weights and (self.name != "grpo" or not self.scale_by_std):
+            raise ValueError(
+                "part_weights divides each part by its standard deviation in the group: it needs "
+                'name = "grpo" and scale_by_std = true'
+            )
+        if self.part_weights and (self.overlong_tokens or self.length_weight):
+            raise ValueError(
+                "part_weights has no place for overlong_tokens and length_weight, which change the sum; "
+                "let the environment give length as a part of its own"
+            )
+        return self
 
 
 class LossSection(Section):
     """Advantages into a gradient."""
 
-    name: Literal["trust_region", "ppo_clip", "tis", "cispo"] = "trust_region"
+    LATER = frozenset({"sequence_clip_low", "sequence_clip_high", "mean_over", "entropy_bonus"})
+
+    name: Literal["trust_region", "ppo_clip", "tis", "cispo", "gspo"] = "trust_region"
     """How the gradient is kept from moving too far on stale samples."""
     clip_low: Positive = 0.2
     """ppo_clip: ratio below 1 - clip_low is clipped."""
@@ -40,6 +75,69 @@ class LossSection(Section):
     """trust_region: a token is masked once its probability has moved this far in its advantage's direction."""
     kl_coefficient: Annotated[float, Field(ge=0.0)] = 1e-3
     """trust_region: weight of the squared log ratio."""
+    sequence_clip_low: Positive = 3e-4
+    """gspo: ratio of a whole completion below 1 - sequence_clip_low is clipped."""
+    sequence_clip_high: Positive = 4e-4
+    """gspo: ratio of a whole completion above 1 + sequence_clip_high is clipped."""
+    mean_over: Literal["tokens", "sequences", "constant"] = "tokens"
+    """What a step's sum is divided by: its tokens (DAPO); each completion's own tokens, then completions (GRPO, GSPO);
+    or completions x sampling.max_new_tokens, whatever their length (Dr. GRPO)."""
+    entropy_bonus: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Weight of the policy's entropy at the sampled places, which is then kept high."""
+
+    @model_validator(mode="after")
+    def _whole_sequences(self) -> Self:
+        if self.name == "gspo" and self.mean_over != "sequences":
+            raise ValueError(
+                f'gspo weighs whole completions; mean_over = "{self.mean_over}" would weigh their tokens: give '
+                'mean_over = "sequences"'
+            )
+        return self
+
+
+class ReferenceSection(Section):
+    """A policy that the learner is kept near, by KL(learner || reference); its log-probabilities are the learner's own work."""
+
+    coefficient: Annotated[float, Field(ge=0.0, le=100.0)] = 0.0
+    """Weight of the divergence in nats per token; 0: there is no reference, and no memory is spent on one."""
+    version: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """The policy version that is the reference; before the run gets there, there is none."""
+    every: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Only every K-th update has the term."""
+
+
+class TeacherSection(Section):
+    """A model whose log-probabilities teach each sampled token (on-policy distillation); the trusted role reads it."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    """Its model directory on the trusted role's machine, relative to the recipe's file; the vocabulary is the learner's."""
+    weights: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """State digest of its weights in bfloat16; other weights are then refused."""
+    weight: Annotated[float, Field(gt=0.0, le=100.0)] = 1.0
+    """What a nat of log teacher - log policy counts for, beside the reward's advantage."""
+    rewards: Literal["kept", "ignored"] = "kept"
+    """Whether the reward teaches, too, or is only measured."""
+
+
+class CurriculumSection(Section):
+    """Which training tasks come next: mostly those that the policy solves sometimes."""
+
+    pool: Annotated[int, Field(ge=1, le=65_536)]
+    """Tasks 0 .. pool - 1 of the training part are chosen from."""
+    low: Probability = 0.1
+    """Lower end of the band: a task that earned less lately is too hard for now."""
+    high: Probability = 0.9
+    """Upper end of the band: a task that earned more lately is solved."""
+    fresh: Probability = 0.25
+    """Share of a batch for tasks that were never tried, then for those outside the band, the longest untried first."""
+    memory: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Weight of the newest try in what a task earned lately; 1: it alone."""
+
+    @model_validator(mode="after")
+    def _is_a_band(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low = {self.low} is above high = {self.high}; swap them")
+        return self
 
 
 class OptimiserSection(Section):

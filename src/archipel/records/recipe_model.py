@@ -1,10 +1,11 @@
-"""What a recipe says of its model and of the prompts that the model is given. Part of `recipe`."""
+"""What a recipe says of its model, of what is trained in it, and of the prompts that it is given. Part of `recipe`."""
 
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from archipel.records.adapter import MICRO, TARGETS, AdapterForm, AdapterRank, Target, in_order
 from archipel.records.recipe_form import Section
 
 
@@ -33,6 +34,39 @@ class ModelSection(Section):
     """Base of the rotary position embedding."""
     tokenizer: Literal["characters", "bytes"] = "characters"
     """`characters` is a 64-symbol alphabet for small verifiable tasks; `bytes` covers any text."""
+
+
+class AdapterSection(Section):
+    """Train a low-rank adapter (LoRA) over the run's first weights, and nothing else; a version is then the adapter alone."""
+
+    rank: AdapterRank = 16
+    """r: numbers of the low-rank product; a version's bytes and the memory of training grow with it."""
+    alpha: Annotated[float, Field(ge=1 / MICRO, le=MICRO)] = 32.0
+    """The product is scaled by alpha / rank; rounded to a whole number of millionths."""
+    targets: Annotated[tuple[Target, ...], Field(min_length=1, max_length=len(TARGETS))] = TARGETS
+    """Linear layers that have one, in every decoder layer; the others stay as they are."""
+    rank_stabilised: bool = False
+    """Scale by alpha / sqrt(rank) instead (rsLoRA): the size of a step then hangs less on the rank."""
+
+    @field_validator("alpha")
+    @classmethod
+    def _as_it_travels(cls, value: float) -> float:
+        return round(value * MICRO) / MICRO
+
+    @field_validator("targets")
+    @classmethod
+    def _once_each(cls, value: tuple[Target, ...]) -> tuple[Target, ...]:
+        return in_order(value)
+
+    @property
+    def form(self) -> AdapterForm:
+        """What a version says of itself."""
+        return AdapterForm(
+            rank=self.rank,
+            alpha_micro=round(self.alpha * MICRO),
+            targets=self.targets,
+            rank_stabilised=self.rank_stabilised,
+        )
 
 
 class PromptSection(Section):

@@ -6,6 +6,8 @@ Law: with the weights, a request fixes its rollouts; nothing else about the mome
 import math
 from dataclasses import dataclass
 
+from archipel.records.cuts import Cut
+
 MAX_ROLLOUTS = 4096
 """Completions of one prompt."""
 MAX_STOPS = 64
@@ -30,6 +32,10 @@ class Request:
     temperature: float = 1.0
     """0 is greedy; log-probabilities are then those at temperature 1."""
     stop_tokens: tuple[int, ...] = ()
+    cut: Cut | None = None
+    """What is left of the distribution; None: all of it. Log-probabilities are those of what is left."""
+    adapter: str | None = None
+    """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -45,6 +51,12 @@ class Request:
                 math.isfinite(self.temperature) and 0 <= self.temperature <= MAX_TEMPERATURE,
                 f"temperature is {self.temperature}",
                 f"0 to {MAX_TEMPERATURE}",
+            ),
+            (self.cut is None or not self.cut.fault, self.cut and self.cut.fault, "another cut"),
+            (
+                self.cut is None or self.temperature > 0,
+                "temperature is 0 and there is a cut",
+                "no cut: the likeliest token is always left",
             ),
             (
                 len(self.stop_tokens) <= MAX_STOPS,

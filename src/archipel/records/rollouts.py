@@ -48,7 +48,8 @@ class Rollout:
     tokens: tuple[int, ...]
     """Rollout tokens; a stop token that ended the rollout is the last of them."""
     logprobs: tuple[float, ...]
-    """Nats, one per token, under the policy's full temperature-scaled distribution."""
+    """Nats, one per token, under the distribution that was sampled from: the policy's at the run's temperature, and
+    what a cut left of it, renormalised."""
     finished: bool
     """Ended by a stop token, not by the length limit."""
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Field
 
+from archipel.records.adapter import AdapterForm
 from archipel.records.exact import Contract
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
@@ -36,6 +37,8 @@ class RunPace(Sparing):
     programme: str
     exact: Annotated[Contract | None, LeftOut] = None
     """The exact contract that everything of this run is sampled by; None: each machine's own engine."""
+    adapter: Annotated[AdapterForm | None, LeftOut] = None
+    """What versions are, over the run's first weights; None: a version is a whole model."""
     memory_mb: Annotated[Count | None, LeftOut] = None
     """Megabytes (10^6) that a process which samples for this run needs; None: nobody said."""
 

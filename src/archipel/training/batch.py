@@ -8,8 +8,8 @@ Law: a sampled token is never decoded and encoded again; its behaviour log-proba
 
 import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -34,6 +34,8 @@ class Group:
     rewards: tuple[float, ...]
     policy_version: int
     """The policy version that all of them were sampled from."""
+    parts: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Of a reward that an environment gives in parts: for each part, its value for each rollout."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Batch:
     """float32 advantage of the completion the token belongs to."""
     weights_N: Tensor
     """float32 factor on the token's loss; 0 where not valid."""
+    sequences_N: Tensor
+    """int64 number of the completion, in this batch, that the token belongs to; -1 where not valid."""
     mask_N: Tensor
     """bool, true where the token counts: it has a usable behaviour log-probability."""
 
@@ -104,6 +108,12 @@ def check_group(group: Group, version: int, vocab_size: int) -> None:
         )
     if not all(math.isfinite(reward) for reward in group.rewards):
         raise BadGroup(f"{where} has a reward that is not finite; grade it again")
+    for name, values in group.parts.items():
+        if len(values) != len(group.rollouts) or not all(map(math.isfinite, values)):
+            raise BadGroup(
+                f"{where} has reward part {name!r:.60} with {len(values)} values for {len(group.rollouts)} "
+                "rollouts; expected a number for each"
+            )
     for number, rollout in enumerate(group.rollouts):
         check_rollout(group.prompt, rollout, vocab_size, f"{where}, rollout {number}")
 

@@ -6,8 +6,8 @@ never treated as independent evidence (intervals resample whole tasks).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class Evaluation:
     """Sampled completions per task; 0 when only greedy ones were graded."""
     pass_at: dict[int, Estimate]
     """k -> unbiased pass@k of the sampled completions (bootstrap over tasks)."""
+    answers: Mapping[str, int] = field(default_factory=dict)
+    """What was answered greedily, as metrics (`training.answers`): among them the majority baseline."""
 
     def to_metrics(self) -> dict[str, int]:
         """Flat integers for a record: shares in millionths, counts as they are."""
@@ -58,7 +60,7 @@ class Evaluation:
         }
         for k, estimate in self.pass_at.items():
             metrics |= _flat(f"pass_at_{k}", estimate)
-        return metrics
+        return {**metrics, **self.answers}
 
 
 def evaluation_tasks(environment: Environment, split: str, num_tasks: int) -> list[Task]:

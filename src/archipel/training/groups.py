@@ -95,6 +95,7 @@ def group_request(
         max_new_tokens=recipe.sampling.max_new_tokens,
         temperature=recipe.sampling.temperature,
         stop_tokens=stop_ids(tokenizer),
+        cut=recipe.sampling.cut,
     )
 
 

@@ -1,5 +1,7 @@
 """AdamW over fp32 masters, with a model that always holds what would be published.
 
+Only what is trained has a master: frozen parameters are left alone.
+
 The model's parameters are the masters rounded to bfloat16 (nearest even, kept in fp32 storage);
 gradients are taken there and applied to the masters. So the policy whose log-probabilities stand in
 the ratio is, bit for bit, the one that nodes sample from: on fresh rollouts the ratio is 1 up to the
@@ -38,10 +40,12 @@ class AdamSettings:
 
 
 class MasterAdamW:
-    """Owns the masters and moments of a model's parameters; rounds the model on construction."""
+    """Owns the masters and moments of a model's trained parameters; rounds those on construction."""
 
     def __init__(self, model: nn.Module, settings: AdamSettings) -> None:
-        self._parameters = dict(model.named_parameters())
+        self._parameters = {
+            name: each for name, each in model.named_parameters() if each.requires_grad
+        }
         for name, parameter in self._parameters.items():
             if parameter.dtype != torch.float32:
                 raise TypeError(

@@ -34,6 +34,8 @@ class Branch:
     tokens: tuple[int, ...]
     behaviour_logprobs: tuple[float, ...]
     advantage: float
+    weight: float = 1.0
+    """Factor on the loss of each of its tokens."""
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,12 @@ def count_sampled(trees: Sequence[Tree]) -> int:
 
 def count_valid(trees: Sequence[Tree]) -> int:
     """Sampled tokens with a usable behaviour log-probability."""
-    return sum(
-        usable(logprob)
-        for tree in trees
-        for branch in tree.branches
-        for logprob in branch.behaviour_logprobs
-    )
+    return sum(num_valid(branch) for tree in trees for branch in tree.branches)
+
+
+def num_valid(branch: Branch) -> int:
+    """Its sampled tokens with a usable behaviour log-probability."""
+    return sum(map(usable, branch.behaviour_logprobs))
 
 
 @dataclass
@@ -139,6 +141,9 @@ class _Streams:
     targets: list[int] = field(default_factory=list)
     behaviour: list[float] = field(default_factory=list)
     advantages: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    num_branches: int = 0
 
     def open_row(self) -> None:
         for column in (self.tokens, self.positions, self.segments, self.parents):
@@ -158,6 +163,9 @@ class _Streams:
         self.targets.extend(branch.tokens)
         self.behaviour.extend(branch.behaviour_logprobs)
         self.advantages.extend([branch.advantage] * len(places))
+        self.weights.extend([branch.weight] * len(places))
+        self.sequences.extend([self.num_branches] * len(places))
+        self.num_branches += 1
 
 
 def build(rows: Sequence[Row]) -> Batch:
@@ -180,7 +188,8 @@ def build(rows: Sequence[Row]) -> Batch:
         targets_N=torch.tensor(streams.targets),
         behaviour_logprobs_N=behaviour_N.masked_fill(~mask_N, 0.0),
         advantages_N=torch.tensor(streams.advantages, dtype=torch.float32),
-        weights_N=mask_N.float(),
+        weights_N=mask_N.float() * torch.tensor(streams.weights, dtype=torch.float32),
+        sequences_N=torch.tensor(streams.sequences).masked_fill(~mask_N, -1),
         mask_N=mask_N,
     )
 
@@ -190,6 +199,7 @@ def muted(batch: Batch) -> Batch:
     return replace(
         batch,
         weights_N=torch.zeros_like(batch.weights_N),
+        sequences_N=torch.full_like(batch.sequences_N, -1),
         mask_N=torch.zeros_like(batch.mask_N),
     )
 

@@ -67,7 +67,8 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         x_MK = x.reshape(-1, x.shape[-1])
-        ctx.save_for_backward(x_MK, weight)
+        # A frozen weight asks for no product with x, which need then not be kept.
+        ctx.save_for_backward(x_MK if ctx.needs_input_grad[1] else None, weight)
         return _product(x_MK, weight, bias).view(*x.shape[:-1], -1)
 
     @staticmethod

@@ -60,6 +60,10 @@ class UpdateReport:
     staleness_mean: float
     staleness_max: int
     """Versions between the policy that sampled and the one being updated."""
+    teacher_kl: float | None = None
+    """KL(pi || teacher) in nats per token, estimated on these samples; None without a teacher."""
+    reference_kl: float | None = None
+    """KL(pi || reference) in nats per token, estimated on these samples; None in an update without that term."""
 
 
 class TokenSums:
@@ -72,8 +76,9 @@ class TokenSums:
         self.learning_rate = 0.0
         self.grad_norm = 0.0
         self.step_losses = torch.zeros((), dtype=torch.float64)
-        self.sums = torch.zeros(5, dtype=torch.float64)
-        """ratio, ratio squared, k3 divergence, held back, entropy."""
+        self.sums = torch.zeros(7, dtype=torch.float64)
+        """ratio, ratio squared, k3 divergence, held back, entropy, divergences from reference and teacher."""
+        self.has_reference = self.has_teacher = False
         self.ratio_max = torch.zeros((), dtype=torch.float64)
         self._loss = torch.zeros((), dtype=torch.float64)
 
@@ -93,17 +98,21 @@ class TokenSums:
             (ratio_N - 1.0 - log_ratio_N) * batch.mask_N,
             loss.held_back_N & batch.mask_N,
             entropy_N * batch.mask_N,
+            _or_nothing(loss.divergence_N, ratio_N) * batch.mask_N,
+            _or_nothing(loss.teacher_kl_N, ratio_N) * batch.mask_N,
         )
+        self.has_reference |= loss.divergence_N is not None
+        self.has_teacher |= loss.teacher_kl_N is not None
         self.sums += torch.stack([column.sum(dtype=torch.float64) for column in columns]).cpu()
         self.ratio_max = torch.maximum(self.ratio_max, ratio_N.max().cpu())
         self._loss += (loss.values_N * batch.weights_N).sum(dtype=torch.float64).cpu()
 
-    def stepped(self, grad_norm: float, learning_rate: float, num_valid: int) -> None:
-        """Close one optimiser step."""
+    def stepped(self, grad_norm: float, learning_rate: float, divisor: float) -> None:
+        """Close one optimiser step. divisor: of its loss, see `training.means`."""
         self.steps += 1
         self.learning_rate = learning_rate
         self.grad_norm = max(self.grad_norm, grad_norm)
-        self.step_losses += self._loss / num_valid
+        self.step_losses += self._loss / divisor
         self._loss = torch.zeros_like(self._loss)
 
 
@@ -112,7 +121,7 @@ def make_report(
 ) -> UpdateReport:
     """Close the account of the update that made policy `version + 1`. A collective."""
     totals = sum_over_ranks(torch.cat((sums.sums, sums.step_losses.reshape(1))), site).tolist()
-    ratio, ratio_squared, divergence, held_back, entropy, loss = totals
+    ratio, ratio_squared, divergence, held_back, entropy, reference, teacher, loss = totals
     tokens = max(1, sums.tokens)
     rewards = [reward for group in groups for reward in group.rewards]
     rollouts = [rollout for group in groups for rollout in group.rollouts]
@@ -142,8 +151,14 @@ def make_report(
         entropy=entropy / tokens,
         staleness_mean=sum(ages) / len(ages),
         staleness_max=max(ages),
+        teacher_kl=teacher / tokens if sums.has_teacher else None,
+        reference_kl=reference / tokens if sums.has_reference else None,
     )
 
 
 def _distinct(group: Group) -> float:
     return len({rollout.tokens for rollout in group.rollouts}) / len(group.rollouts)
+
+
+def _or_nothing(values_N: Tensor | None, like_N: Tensor) -> Tensor:
+    return torch.zeros_like(like_N) if values_N is None else values_N

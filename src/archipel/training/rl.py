@@ -16,6 +16,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import Group
+from archipel.training.curriculum import Curriculum, shown_as
 from archipel.training.environments.task import Environment
 from archipel.training.grading import Submission
 from archipel.training.groups import group_request, submissions
@@ -36,19 +37,22 @@ class Rehearsal:
     tokenizer: Tokenizer
     sample: Sample
     grade: Grade
+    curriculum: Curriculum | None = None
+    """Which task each group has; None: the one of its own number."""
 
     def groups(self, state: Mapping[str, Tensor], version: int, indices: range) -> list[Group]:
         """Sample and grade the groups with these numbers under `state`."""
-        requests = [
-            group_request(self.recipe, self.environment, self.tokenizer, index) for index in indices
-        ]
+        place = self.environment
+        if self.curriculum is not None:
+            place = self.curriculum.over(place)
+        requests = [group_request(self.recipe, place, self.tokenizer, index) for index in indices]
         sampled = self.sample(state, requests)
         shown = [
             submission
             for index, rollouts in zip(indices, sampled, strict=True)
             for submission in submissions(index, rollouts, self.tokenizer)
         ]
-        rewards = iter(self.grade(shown))
+        rewards = iter(self.grade(shown_as(self.curriculum, shown)))
         return [
             Group(
                 index,
@@ -77,6 +81,10 @@ def reinforce(
         version = trainer.version
         indices = range(version * num_groups, (version + 1) * num_groups)
         groups = rehearsal.groups(trainer.published_state(), version, indices)
-        on_update(trainer.update(groups))
+        report = trainer.update(groups)
+        if rehearsal.curriculum is not None:
+            rehearsal.curriculum.learned({group.index: group.rewards for group in groups})
+            trainer.notes = rehearsal.curriculum.notes()
+        on_update(report)
         if checkpoints is not None:
             trainer.save(checkpoints)

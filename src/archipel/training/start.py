@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 
+from archipel.model.adapter import Adapter, adapt, base_state, trained
+from archipel.model.adapter_files import write_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_model, write_model
+from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder, random_weights
 from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import Tokenizer, tokenizer_named
@@ -56,6 +59,52 @@ def start_model(
         AnothersCheckpoint: `checkpoints` holds what another recipe, seed or start has saved.
         OSError: `out` is taken or cannot be written; this is looked at before the work.
     """
+    _require_places(recipe, out, checkpoints)
+    if weights is None:
+        tokenizer = tokenizer_named(recipe.model.tokenizer)
+        model = initial_model(recipe, tokenizer)
+    else:
+        tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
+        _require_finite(model, weights)
+    stage = _stage(recipe, tokenizer, model, checkpoints, first_example)
+    progress = supervise(model, stage, on_step)
+    write_model(out, model, model.config, tokenizer)
+    return progress
+
+
+def start_adapter(
+    recipe: Recipe,
+    out: Path,
+    weights: Path,
+    on_step: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Path | None = None,
+) -> Progress:
+    """Train the recipe's `[adapter]` alone, over the model directory `weights`, on its supervised data.
+
+    `out` becomes a directory in the PEFT layout, which names `weights` as what it lies over.
+
+    Raises:
+        NoSupervisedStage: the recipe has none, or no `[adapter]`.
+        As `start_model` otherwise.
+    """
+    _require_places(recipe, out, checkpoints)
+    if recipe.adapter is None:
+        raise NoSupervisedStage(
+            "the recipe has no [adapter] section; add one, or train whole weights"
+        )
+    tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
+    _require_finite(model, weights)
+    form = recipe.adapter.form
+    adapt(model, form, derive_seed("adapter", recipe.run.seed))
+    over = Over(describe(base_state(model), 0, None).state, form)
+    progress = supervise(model, _stage(recipe, tokenizer, model, checkpoints, 0), on_step)
+    state = {name: each.detach().to(torch.bfloat16) for name, each in trained(model).items()}
+    write_adapter(out, Adapter(form, state), over, str(weights))
+    return progress
+
+
+def _require_places(recipe: Recipe, out: Path, checkpoints: Path | None) -> None:
+    """Raises NoSupervisedStage, OSError: before any work."""
     if recipe.supervised is None:
         raise NoSupervisedStage(
             "the recipe has no [supervised] section; add one or start from weights"
@@ -65,20 +114,22 @@ def start_model(
         raise FileExistsError(
             f"{checkpoints} is a file; progress is saved in a folder of that name"
         )
-    if weights is None:
-        tokenizer = tokenizer_named(recipe.model.tokenizer)
-        model = initial_model(recipe, tokenizer)
-    else:
-        tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
-        _require_finite(model, weights)
+
+
+def _stage(
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    model: Decoder,
+    checkpoints: Path | None,
+    first_example: int,
+) -> SupervisedStage:
+    """The recipe's supervised stage from this example on, under a stamp of what it follows from."""
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     stage = supervised_stage(recipe, environment, tokenizer, checkpoints)
     examples = stage.examples
     stage = replace(stage, examples=lambda index: examples(first_example + index))
     stamp = Stamp(recipe.run.name, recipe.run.seed, _digest_of(recipe, stage.examples, model))
-    progress = supervise(model, replace(stage, stamp=stamp), on_step)
-    write_model(out, model, model.config, tokenizer)
-    return progress
+    return replace(stage, stamp=stamp)
 
 
 def _require_finite(model: Decoder, weights: Path) -> None:

@@ -7,18 +7,29 @@ Law: an update is a pure function of (state, groups as a set); on one thread it 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from archipel.model.adapter import (
+    PREFIX,
+    Adapter,
+    adapt,
+    adapter_shapes,
+    base_state,
+    set_adapter,
+    trained,
+)
 from archipel.model.config import DecoderConfig
 from archipel.model.hollow import hollow
+from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
-from archipel.training.algorithms import make_advantages
+from archipel.records.seeds import derive_seed
+from archipel.training.advantages import advantages_of
 from archipel.training.batch import Batch, Group, check_groups
 from archipel.training.checkpoint import (
     BadCheckpoint,
@@ -27,7 +38,7 @@ from archipel.training.checkpoint import (
     read_latest,
     write_checkpoint,
 )
-from archipel.training.losses import make_objective
+from archipel.training.means import mean_over
 from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
 from archipel.training.packing import (
     SHARED_ROW_TOKENS,
@@ -41,17 +52,40 @@ from archipel.training.report import TokenSums, UpdateReport, make_report
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
+from archipel.training.terms import Terms
+
+ReadBase = Callable[[], Decoder]
+"""Gives the weights, in fp32, that an adapter's trainer lies over: no checkpoint of one holds them."""
 
 
 class Trainer:
-    """Owns the model from here on: its parameters become what is published (bfloat16 values)."""
+    """Owns the model from here on: its parameters become what is published (bfloat16 values).
 
-    def __init__(self, model: Decoder, recipe: Recipe) -> None:
+    With `[adapter]` in the recipe the model is what the adapter lies over, and stays as it is.
+    """
+
+    def __init__(self, model: Decoder, recipe: Recipe, first: Adapter | None = None) -> None:
+        """first: the adapter to begin with; None: one that changes nothing yet, drawn from the run's seed.
+
+        Raises:
+            WrongTensors: `first` is not of the recipe's form over this model.
+        """
         self.version = 0
         self.recipe = recipe
+        self.notes: dict[str, Any] = {}
+        """What its owner wants to find again in a checkpoint of this version: integers, texts, lists, objects."""
+        self.over = _adapted(model, recipe, first)
+        """Of an adapter."""
         self._site = this_site()
         self._config = model.config
-        self._scorer = Scorer(model, recipe.sampling.temperature, self._site)
+        self._terms = Terms(model, recipe, self._site)
+        self._scorer = Scorer(
+            model,
+            recipe.sampling.temperature,
+            self._site,
+            cut=recipe.sampling.cut,
+            learns_entropy=recipe.loss.entropy_bonus > 0,
+        )
         section = recipe.optimiser
         self._optimiser = MasterAdamW(
             model,
@@ -63,8 +97,6 @@ class Trainer:
                 epsilon=section.epsilon,
             ),
         )
-        self._advantages = make_advantages(recipe.algorithm)
-        self._objective = make_objective(recipe.loss)
 
     @property
     def scorer(self) -> Scorer:
@@ -81,17 +113,25 @@ class Trainer:
             Diverged: a gradient is not finite; restore the last checkpoint.
         """
         ordered = check_groups(groups, self.version, self._config.vocab_size)
-        scored = [(group, self._advantages(group.rewards)) for group in ordered]
-        kept = [(group, advantages) for group, advantages in scored if any(advantages)]
+        scored = zip(ordered, advantages_of(ordered, self.recipe), strict=True)
+        num_kept, kept = 0, []
+        for group, advantages in scored:
+            num_kept += any(advantages)
+            if any(advantages) or self._terms.has_teacher:
+                kept.append((group, advantages))
+        self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
-        for part, minibatch in enumerate(_disjoint(kept, self.recipe.optimiser.minibatches)):
+        parts = _disjoint(kept, self.recipe.optimiser.minibatches)
+        most = sum(len(group.rollouts) for group in ordered) * self.recipe.sampling.max_new_tokens
+        self._constant = most / max(1, len(parts))
+        for part, minibatch in enumerate(parts):
             trees = [
                 tree
                 for group, advantages in minibatch
                 for tree in trees_of(group, advantages, self._longest_row(group))
             ]
             self._step(trees, part, sums)
-        report = make_report(self.version, ordered, len(kept), sums, self._site)
+        report = make_report(self.version, ordered, num_kept, sums, self._site)
         self.version += 1
         return report
 
@@ -100,13 +140,14 @@ class Trainer:
         return max(longest, SHARED_ROW_TOKENS)
 
     def _step(self, trees: list[Tree], part: int, sums: TokenSums) -> None:
-        """One optimiser step on the token mean over all of `trees`, whatever the micro-batches."""
+        """One optimiser step on the mean over all of `trees`, whatever the micro-batches."""
         num_valid = count_valid(trees)
         sums.count(num_valid, count_sampled(trees))
         if num_valid == 0:
             return
+        trees, divisor = mean_over(self.recipe.loss.mean_over, trees, self._constant)
         # FSDP2 averages gradients over ranks; the product with the rank count makes that a sum.
-        scale = self._site.world / num_valid
+        scale = self._site.world / divisor
         budget = self.recipe.optimiser.micro_batch_tokens * self._site.world
         for rows in plan(trees, budget):
             self._accumulate(self._scorer.batch_of(rows), scale, sums)
@@ -116,57 +157,67 @@ class Trainer:
             self.version * minibatches + part,
             self.recipe.run.versions * minibatches,
         )
-        sums.stepped(self._optimiser.step(rate), rate, num_valid)
+        sums.stepped(self._optimiser.step(rate), rate, divisor)
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
         logprobs_N, entropy_N = self._scorer(batch)
-        loss = self._objective(logprobs_N, batch.behaviour_logprobs_N, batch.advantages_N)
+        loss = self._terms.loss(batch, logprobs_N, entropy_N)
         total = (loss.values_N * batch.weights_N).sum()
         (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
     def published_state(self) -> dict[str, Tensor]:
-        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective."""
+        """The policy: bfloat16 CPU tensors by Hugging Face name, no tied head. A collective.
+
+        Of an adapter its own alone, by the names of a PEFT file.
+        """
         return {
             name: whole(parameter.detach()).to("cpu", torch.bfloat16, copy=True)
-            for name, parameter in self._scorer.decoder.named_parameters()
+            for name, parameter in trained(self._scorer.decoder).items()
         }
+
+    def frozen(self) -> Iterator[tuple[str, Tensor]]:
+        """Under an adapter: what is not trained, tensor by tensor, by Hugging Face name. A collective."""
+        for name, parameter in self._scorer.decoder.named_parameters():
+            if not parameter.requires_grad:
+                yield name, whole(parameter.detach())
 
     def save(self, directory: Path) -> None:
         """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
 
-        It holds the fp32 masters and both fp32 moments, 12 bytes a parameter (published weights, the
-        masters' bf16 rounding, are 2), and the version, the optimiser's steps, recipe and model.
+        It holds the fp32 masters and both fp32 moments, 12 bytes a trained parameter (published weights, the
+        masters' bf16 rounding, are 2, and so is a reference), and the version, the optimiser's steps, recipe and
+        model.
 
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
         """
-        state = self._optimiser.state()
+        state = self._optimiser.state() | self._terms.state()
         if self._site.is_first:
             write_checkpoint(directory, self.version, state, self._facts())
         wait_for_all(self._site)
 
     @classmethod
-    def restore(cls, directory: Path) -> Self:
+    def restore(cls, directory: Path, read_base: ReadBase | None = None) -> Self:
         """Continue from the newest checkpoint in `directory` that is whole.
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
-            BadCheckpoint: it is whole, and not a trainer's.
+            BadCheckpoint: it is whole, and not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_latest(directory))
+        return cls._continued(read_latest(directory), read_base)
 
     @classmethod
-    def unpack(cls, path: Path) -> Self:
+    def unpack(cls, path: Path, read_base: ReadBase | None = None) -> Self:
         """Continue from one file of a checkpoint; who wrote it is for the caller to know, as is its `recipe`.
 
         Raises:
-            BadCheckpoint: it is missing, altered, or not a trainer's.
+            BadCheckpoint: it is missing, altered, or not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_file(path))
+        return cls._continued(read_file(path), read_base)
 
     @classmethod
-    def _continued(cls, checkpoint: Checkpoint) -> Self:
+    def _continued(cls, checkpoint: Checkpoint, read_base: ReadBase | None) -> Self:
         facts = checkpoint.facts
         try:
             config = DecoderConfig.from_hf(json.loads(facts["model"]))
@@ -174,11 +225,26 @@ class Trainer:
             version, steps = int(facts["version"]), int(facts["optimiser_steps"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
-        _require_state_of(config, checkpoint.tensors)
-        trainer = cls(Decoder(config), recipe)
+        _require_state_of(config, recipe, checkpoint.tensors)
+        if recipe.adapter is None:
+            trainer = cls(Decoder(config), recipe)
+        elif read_base is None:
+            raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
+        else:
+            trainer = cls(read_base(), recipe)
+        if trainer._base != facts.get("base"):
+            raise BadCheckpoint(
+                f"it is of an adapter over {facts.get('base')!r:.80}; the weights at hand are {trainer._base}"
+            )
         trainer._optimiser.load(checkpoint.tensors, steps)
+        trainer._terms.load(checkpoint.tensors)
         trainer.version = version
+        trainer.notes = facts.get("notes", {})
         return trainer
+
+    @property
+    def _base(self) -> str | None:
+        return None if self.over is None else self.over.base
 
     def _facts(self) -> dict[str, Any]:
         return {
@@ -186,22 +252,41 @@ class Trainer:
             "optimiser_steps": self._optimiser.steps,
             "recipe": self.recipe.canonical_bytes().decode(),
             "model": json.dumps(self._config.to_hf(), sort_keys=True),
+            **({"notes": self.notes} if self.notes else {}),
+            **({} if self._base is None else {"base": self._base}),
         }
 
 
-def _require_state_of(config: DecoderConfig, tensors: Mapping[str, Tensor]) -> None:
+def _adapted(model: Decoder, recipe: Recipe, first: Adapter | None) -> Over | None:
+    """Freeze the model and give it the recipe's adapter, if it has one."""
+    if recipe.adapter is None:
+        return None
+    form = recipe.adapter.form
+    adapt(model, form, derive_seed("adapter", recipe.run.seed))
+    if first is not None:
+        set_adapter(model, first)
+    return Over(describe(base_state(model), 0, None).state, form)
+
+
+def _require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
     """A description must not make us allocate more than the tensors beside it: they have to fit.
 
     Raises:
         BadCheckpoint: a tensor is missing, or has another shape or type.
     """
-    shapes = {name: weight.shape for name, weight in hollow(config).named_parameters()}
-    for name, shape in shapes.items():
+    for name, shape in _trained_shapes(config, recipe).items():
         for key in STATE_KEYS:
             found = tensors.get(f"{key}.{name}")
             if found is None or found.shape != shape or found.dtype != torch.float32:
                 got = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
                 raise BadCheckpoint(f"{key}.{name} {got}; expected {shape}, torch.float32")
+
+
+def _trained_shapes(config: DecoderConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    if recipe.adapter is None:
+        return {name: weight.shape for name, weight in hollow(config).named_parameters()}
+    shapes = adapter_shapes(config, recipe.adapter.form)
+    return {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
 
 
 def _disjoint(

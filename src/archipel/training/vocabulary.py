@@ -6,39 +6,64 @@ again from the hidden states: one matrix product of the head more (of three), an
 Law: both ways compute the same numbers up to the order of additions; which one is taken hangs on N and V alone.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from archipel.model.cuts import CutRows
+from archipel.records.cuts import Cut
 from archipel.training.products import linear
 
 MAX_LOGITS = 2**24
 """Logits in memory at a time, 64 MiB in fp32; a few matrices of this size are alive at once."""
 
 
+@dataclass(frozen=True)
+class Form:
+    """Which distribution is scored, and what of it has a gradient."""
+
+    temperature: float
+    cut: CutRows | None
+    learns_entropy: bool
+
+
 def score_tokens(
-    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+    hidden_Nd: Tensor,
+    weight_Vd: Tensor,
+    targets_N: Tensor,
+    temperature: float,
+    *,
+    learns_entropy: bool = False,
+    cut: Cut | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return logprobs_N of the targets (differentiable) and entropy_N in nats (not), both fp32.
 
     hidden_Nd: what predicts each target. weight_Vd: the output head. Logits are divided by `temperature`.
+    learns_entropy: the entropy has a gradient, too. cut: what is left of the distribution, beside the targets.
     """
+    form = Form(
+        temperature, None if cut is None else CutRows.alike(cut, hidden_Nd.device), learns_entropy
+    )
+    given = hidden_Nd, weight_Vd, targets_N, form
     if hidden_Nd.shape[0] * weight_Vd.shape[0] <= MAX_LOGITS:
-        return _at_once(hidden_Nd, weight_Vd, targets_N, temperature)
-    logprobs_N, entropy_N = _Chunked.apply(hidden_Nd, weight_Vd, targets_N, temperature)
+        return _at_once(*given)
+    logprobs_N, entropy_N = _Chunked.apply(*given)
     return logprobs_N, entropy_N
 
 
 def _at_once(
-    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+    hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, form: Form
 ) -> tuple[Tensor, Tensor]:
     logits_NV = linear(hidden_Nd, weight_Vd).float()
-    if temperature != 1.0:
-        logits_NV = logits_NV / temperature
+    if form.temperature != 1.0:
+        logits_NV = logits_NV / form.temperature
+    if form.cut is not None:
+        logits_NV = form.cut.cut(logits_NV, targets_N.unsqueeze(1))
     logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
-    with torch.no_grad():
+    with torch.set_grad_enabled(form.learns_entropy and torch.is_grad_enabled()):
         entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
     return logprobs_NV.gather(1, targets_N.unsqueeze(1)).squeeze(1), entropy_N
 
@@ -48,31 +73,39 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, temperature: float
+        ctx: Any, hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, form: Form
     ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(hidden_Nd, weight_Vd, targets_N)
-        ctx.temperature = temperature
+        ctx.form = form
         found, entropies = [], []
         for rows in _chunks(hidden_Nd, weight_Vd):
-            logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, temperature)
+            logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, targets_N[rows], form)
             found.append(logprobs_CV.gather(1, targets_N[rows].unsqueeze(1)).squeeze(1))
             entropies.append(-logprobs_CV.exp().mul_(logprobs_CV).sum(-1))
         entropy_N = torch.cat(entropies)
-        ctx.mark_non_differentiable(entropy_N)
+        if not form.learns_entropy:
+            ctx.mark_non_differentiable(entropy_N)
         return torch.cat(found), entropy_N
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """D logprob = onehot - softmax, over the temperature; the entropy has no gradient."""
+        """D logprob = onehot - p, D entropy = -p (log p + entropy), both over the temperature."""
         hidden_Nd, weight_Vd, targets_N = ctx.saved_tensors
-        gradient_N = gradients[0] / ctx.temperature
+        form: Form = ctx.form
+        gradient_N = gradients[0] / form.temperature
         needs_hidden, needs_weight, *_ = ctx.needs_input_grad
         into_hidden = torch.empty_like(hidden_Nd) if needs_hidden else None
         into_weight = torch.zeros_like(weight_Vd) if needs_weight else None
         for rows in _chunks(hidden_Nd, weight_Vd):
-            logits_CV = _logprobs(hidden_Nd[rows], weight_Vd, ctx.temperature).exp_()
-            logits_CV.mul_(-gradient_N[rows].unsqueeze(1))
+            logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, targets_N[rows], form)
+            if form.learns_entropy:
+                push_C1 = (gradients[1][rows] / form.temperature).unsqueeze(1)
+                factor_CV = _entropy_push(logprobs_CV, push_C1).sub_(gradient_N[rows].unsqueeze(1))
+                logits_CV = logprobs_CV.exp_().mul_(factor_CV)
+            else:
+                logits_CV = logprobs_CV.exp_()
+                logits_CV.mul_(-gradient_N[rows].unsqueeze(1))
             logits_CV.scatter_add_(1, targets_N[rows].unsqueeze(1), gradient_N[rows].unsqueeze(1))
             gradient_CV = logits_CV.to(hidden_Nd.dtype)
             if into_hidden is not None:
@@ -82,13 +115,21 @@ class _Chunked(torch.autograd.Function):
         return into_hidden, into_weight, None, None
 
 
+def _entropy_push(logprobs_CV: Tensor, push_C1: Tensor) -> Tensor:
+    """What p is multiplied with for the entropy's gradient: -push (log p + entropy)."""
+    entropy_C1 = -(logprobs_CV.exp() * logprobs_CV).sum(-1, keepdim=True)
+    return (logprobs_CV + entropy_C1).mul_(-push_C1)
+
+
 def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor) -> list[slice]:
     """Slices of rows whose logits are at most `MAX_LOGITS`, but at least one row."""
     rows = max(1, MAX_LOGITS // weight_Vd.shape[0])
     return [slice(start, start + rows) for start in range(0, hidden_Nd.shape[0], rows)]
 
 
-def _logprobs(hidden_Cd: Tensor, weight_Vd: Tensor, temperature: float) -> Tensor:
+def _logprobs(hidden_Cd: Tensor, weight_Vd: Tensor, targets_C: Tensor, form: Form) -> Tensor:
     """Of all words: a matrix that nobody else holds."""
-    logits_CV = linear(hidden_Cd, weight_Vd).float().div_(temperature)
+    logits_CV = linear(hidden_Cd, weight_Vd).float().div_(form.temperature)
+    if form.cut is not None:
+        logits_CV = form.cut.cut(logits_CV, targets_C.unsqueeze(1))
     return logits_CV.sub_(logits_CV.logsumexp(-1, keepdim=True))

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from archipel.engine.engine import Engine
+from archipel.engine.protocol import Sampler
+from archipel.model.adapter import Adapter, adapt, set_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.hollow import hollow
 from archipel.records.exact import variant_named
@@ -114,15 +115,26 @@ def short_requests(requests: Sequence[Request], num_parameters: int) -> list[Req
     return found
 
 
-def reference(config: DecoderConfig, state: Mapping[str, Tensor], temperature: float) -> Scorer:
-    """The trainer's network with these weights, in fp32 on the processor: what it computes hangs on no engine."""
+def reference(
+    config: DecoderConfig,
+    state: Mapping[str, Tensor],
+    temperature: float,
+    adapter: Adapter | None = None,
+) -> Scorer:
+    """The trainer's network with these weights, in fp32 on the processor: what it computes hangs on no engine.
+
+    adapter: what lies over them, kept apart as the trainer keeps it.
+    """
     decoder = hollow(config)
     weights = {name: weight.to("cpu", torch.float32) for name, weight in state.items()}
     decoder.load_state_dict(weights, strict=True, assign=True)
+    if adapter is not None:
+        adapt(decoder, adapter.form, 0)
+        set_adapter(decoder, adapter)
     return Scorer(decoder, temperature, Site())
 
 
-def compared(engine: Engine, scorer: Scorer, requests: Sequence[Request]) -> Comparison:
+def compared(engine: Sampler, scorer: Scorer, requests: Sequence[Request]) -> Comparison:
     """Sample `requests` and score what came out.
 
     The requests have the scorer's temperature.

@@ -3,12 +3,15 @@
 from datetime import datetime
 from pathlib import Path
 
-from archipel.engine.engine import LocalEngine, Request
+import torch
+
+from archipel.engine.engine import Request
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import read_config, read_model
+from archipel.model.directory import read_config
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import weight_files
 from archipel.training.groups import prompt_ids, stop_ids
+from archipel.work.folders import folder_of
 
 Turns = list[dict[str, str]]
 
@@ -19,15 +22,26 @@ class Conversation:
     Law: a turn that fails leaves no trace, so the next line is answered as if it had not been there.
     """
 
-    def __init__(self, model: Path, max_new_tokens: int, temperature: float, seed: int) -> None:
-        """Raises InvalidModel or InvalidTokenizer where the directory cannot be used."""
+    def __init__(
+        self,
+        path: Path,
+        max_new_tokens: int,
+        temperature: float,
+        seed: int,
+        base: Path | None = None,
+    ) -> None:
+        """With a model directory, or an adapter's and `base` (see `folder_of`).
+
+        Raises InvalidModel or InvalidTokenizer where the directory cannot be used.
+        """
+        folder = folder_of(path, base)
+        model = folder.model
         config = read_config(model)
-        # Whoever fetched only an adapter, or pickles, is told that first, not which tokenizer lacks.
+        # Whoever fetched only pickles is told that first, not which tokenizer lacks.
         weight_files(model)
         self.tokenizer = Tokenizer.from_directory(model)
         self._positions = config.max_position_embeddings
-        self._engine = LocalEngine(config)
-        self._engine.load(dict(read_model(model).named_parameters()))
+        self._engine = folder.seated(None, torch.float32)
         self._max_new_tokens = max_new_tokens
         self._temperature = temperature
         self._seed = seed

@@ -81,6 +81,15 @@ def as_before(run: str, contract: str | None) -> Decision | None:
     return Decision(variant, f"as run {run} was")
 
 
+def of_adapters() -> Decision:
+    """For a run whose versions are adapters."""
+    return Decision(
+        None,
+        "versions are adapters, which floating point keeps beside the weights and exact would merge into them, and "
+        "cut anew, for each version; state sampling.engine in the recipe for exact",
+    )
+
+
 def by_size(model: Path, called: str) -> Decision | None:
     """What the size of the model directory `model` decides alone; None if more has to be known.
 

@@ -13,14 +13,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from archipel.records.kept import kept, read_kept
 from archipel.training.environments.judgement import MAX_PARTS, Judgement
 from archipel.training.grading import Submission
 
+PART = "part_"
 KEPT = 64
 """Newest versions whose rewards stay; a restart replays fewer."""
+
+
+Earned = tuple[float, Mapping[str, float]]
+"""A reward, and its parts by name."""
+NOTHING: Earned = (0.0, {})
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class BatchGrades:
     rewards: tuple[float, ...]
     parts: Mapping[str, float] = field(default_factory=dict)
     """Mean of each part and metric, over the gradings that had it."""
+    each: tuple[Mapping[str, float], ...] = ()
+    """Of each grading its parts, by their names; empty where none had any."""
 
     @classmethod
     def of(cls, judgements: Sequence[Judgement]) -> Self:
@@ -40,7 +48,28 @@ class BatchGrades:
                 found.setdefault(name, []).append(value)
         rewards = tuple(each.reward or 0.0 for each in judgements)
         few = sorted(found)[:MAX_PARTS]
-        return cls(rewards, {name: math.fsum(found[name]) / len(found[name]) for name in few})
+        means = {name: math.fsum(found[name]) / len(found[name]) for name in few}
+        own = tuple(
+            {
+                name.removeprefix(PART): value
+                for name, value in each.parts.items()
+                if name.startswith(PART)
+            }
+            for each in judgements
+        )
+        return cls(rewards, means, own if any(own) else ())
+
+
+def earned_of(grades: BatchGrades) -> list[Earned]:
+    """Of each submission, in order."""
+    own = grades.each or ({},) * len(grades.rewards)
+    return list(zip(grades.rewards, own, strict=True))
+
+
+def columns(parts: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, ...]]:
+    """Of one group: each part's values; 0 where a grading did not give it."""
+    names = sorted({name for each in parts for name in each})
+    return {name: tuple(each.get(name, 0.0) for each in parts) for name in names}
 
 
 class Grades:
@@ -55,18 +84,26 @@ class Grades:
             told = read_kept(self._place(version).read_bytes(), strict=True)
             rewards = tuple(float(reward) for reward in told["rewards"])
             parts = {str(name): float(mean) for name, mean in told.get("parts", {}).items()}
+            own = tuple(
+                {str(name): float(value) for name, value in one.items()}
+                for one in told.get("each", [])
+            )
             is_same = told["of"] == _digest(shown)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        numbers = (*rewards, *parts.values())
+        numbers = (*rewards, *parts.values(), *(value for one in own for value in one.values()))
         is_whole = len(rewards) == len(shown) and all(math.isfinite(each) for each in numbers)
-        return BatchGrades(rewards, parts) if is_same and is_whole else None
+        is_whole &= len(own) in (0, len(shown))
+        return BatchGrades(rewards, parts, own) if is_same and is_whole else None
 
     def keep(self, version: int, shown: Sequence[Submission], grades: BatchGrades) -> None:
         """Whole or not there. Raises OSError: the disk."""
         place = self._place(version)
         partial = place.with_suffix(".partial")
-        told = {"of": _digest(shown), "rewards": list(grades.rewards), "parts": dict(grades.parts)}
+        told: dict[str, Any] = {"of": _digest(shown), "rewards": list(grades.rewards)}
+        told["parts"] = dict(grades.parts)
+        if grades.each:
+            told["each"] = [dict(one) for one in grades.each]
         partial.write_bytes(kept(told))
         partial.replace(place)
         for old in self._memory.glob("grades-*.json"):

@@ -6,18 +6,19 @@ run). Law: `dev` is for curves; `test` stays untouched until a run is over.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from archipel.engine.engine import Engine, LocalEngine, Request
-from archipel.model.directory import read_config, read_model
+from archipel.engine.engine import Request
+from archipel.engine.protocol import Sampler
 from archipel.model.tokenizer import Tokenizer
 from archipel.plurals import counted
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
+from archipel.training.answers import answer_metrics
 from archipel.training.environments.environment import (
     Environment,
     make_environment,
@@ -27,7 +28,7 @@ from archipel.training.environments.task import Task
 from archipel.training.evaluation import Evaluation, evaluation_tasks, score
 from archipel.training.grading import Grader, Submission, grader_of
 from archipel.training.groups import prompt_ids, stop_ids
-from archipel.work.engines import our_engine
+from archipel.work.folders import Folder, folder_of
 from archipel.work.kind import Progress
 
 DEV, TEST = "dev", "test"
@@ -90,7 +91,7 @@ def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examina
 
 
 def examine(
-    engine: Engine,
+    engine: Sampler,
     examination: Examination,
     tasks: Sequence[Task],
     version: int,
@@ -107,17 +108,18 @@ def examine(
         requests = _requests(examination, tasks, version, num_samples, recipe.sampling.temperature)
         sampled = engine.generate(requests, lambda tokens: progress(before + tokens))
         sampled_rewards = _grade(examination, tasks, sampled)
-    return score(
+    marks = score(
         version,
         tasks[0].split,
         [rewards[0] for rewards in greedy_rewards],
         sampled_rewards,
         seed=recipe.run.seed,
     )
+    return replace(marks, answers=_answered(examination, tasks, greedy))
 
 
 def examine_version(
-    engine: Engine,
+    engine: Sampler,
     examination: Examination,
     version: int,
     progress: Progress = lambda tokens: None,
@@ -139,16 +141,18 @@ def judge(
     secret: bytes | None,
     trial: Trial,
     on_part: Callable[[str], None] = _unsaid,
+    base: Path | None = None,
 ) -> Judgement:
     """Score the directory `model` against the environment that `secret` defines.
 
-    on_part: is told what comes next.
+    on_part: is told what comes next. base: what lies under an adapter (see `folder_of`).
 
     Raises:
         NothingGraded: not one answer could be graded, so there is no score.
     """
     contract = trial.contract or recipe.sampling.contract
-    with _seated(model, recipe, secret, contract) as (engine, examination):
+    folder = folder_of(model, base)
+    with _seated(folder, recipe, secret, contract) as (engine, examination):
         tasks = evaluation_tasks(examination.environment, trial.split, trial.num_tasks)
         on_part(f"answering {counted(len(tasks), f'{trial.split} task')}")
         greedy = examine(engine, examination, tasks, 0, 0)
@@ -175,7 +179,10 @@ def sample_answers(
     model: Path, recipe: Recipe, secret: bytes, num_tasks: int
 ) -> list[tuple[str, str, float]]:
     """(prompt, greedy answer, reward) of the first test tasks."""
-    with _seated(model, recipe, secret, recipe.sampling.contract) as (engine, examination):
+    with _seated(folder_of(model), recipe, secret, recipe.sampling.contract) as (
+        engine,
+        examination,
+    ):
         tasks = evaluation_tasks(examination.environment, TEST, num_tasks)
         answers = engine.generate(_requests(examination, tasks, 0, 1, 0.0))
         rewards = _grade(examination, tasks, answers)
@@ -187,12 +194,11 @@ def sample_answers(
 
 @contextmanager
 def _seated(
-    model: Path, recipe: Recipe, secret: bytes | None, contract: str | None
-) -> Iterator[tuple[LocalEngine, Examination]]:
+    folder: Folder, recipe: Recipe, secret: bytes | None, contract: str | None
+) -> Iterator[tuple[Sampler, Examination]]:
     """A model directory ready to be examined, until the block ends."""
-    engine = our_engine(read_config(model), contract)
-    engine.load(dict(read_model(model, torch.bfloat16).named_parameters()))
-    examination = examination_of(recipe, model, secret)
+    engine = folder.seated(contract, torch.bfloat16)
+    examination = examination_of(recipe, folder.model, secret)
     with examination.grader:
         yield engine, examination
 
@@ -210,6 +216,7 @@ def _requests(
             max_new_tokens=recipe.sampling.max_new_tokens,
             temperature=temperature,
             stop_tokens=stop_ids(tokenizer),
+            cut=recipe.sampling.cut if temperature else None,
         )
         for task in tasks
     ]
@@ -218,11 +225,27 @@ def _requests(
 def _grade(
     examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
 ) -> list[list[float]]:
+    shown = _shown(examination, tasks, answers)
+    rewards = iter(examination.grader.grade(shown))
+    return [[next(rewards) for _ in completions] for completions in answers]
+
+
+def _answered(
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
+) -> dict[str, int]:
+    """The majority baseline; gradings that it takes count in no fault of the examination."""
+    grader, faults = examination.grader, examination.grader.faults.copy()
+    metrics = answer_metrics(_shown(examination, tasks, answers), grader.grade, worth_asking=0.0)
+    grader.faults = faults
+    return metrics
+
+
+def _shown(
+    examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
+) -> list[Submission]:
     tokenizer = examination.tokenizer
-    shown = [
+    return [
         Submission(task.split, task.index, tokenizer.decode(each.tokens), each.finished)
         for task, completions in zip(tasks, answers, strict=True)
         for each in completions
     ]
-    rewards = iter(examination.grader.grade(shown))
-    return [[next(rewards) for _ in completions] for completions in answers]

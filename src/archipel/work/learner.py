@@ -22,21 +22,23 @@ from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe
+from archipel.training.answers import answer_metrics
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
+from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.environment import make_environment
-from archipel.training.grading import Submission, grader_of
+from archipel.training.grading import GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import batch_groups
-from archipel.work.grades import BatchGrades, Grades
+from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, earned_of
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
-from archipel.work.start_check import at_start
+from archipel.work.start_check import Subject, at_start
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -61,13 +63,22 @@ class Learner:
         environment = make_environment(section, seed, context.secret)
         self._config = read_config(context.model)
         context_tokens = self._config.max_position_embeddings
-        self._prompts = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
         self._outbox = Outbox(folder)
-        self._trainer = started_trainer(context, self.recipe, folder, told)
+        self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
+        try:
+            self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
+        except NotChosen as error:
+            raise WorkFailed(f"the learner's checkpoint cannot be gone on from: {error}") from None
+        self._pool = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
+        self._prompts = self._pool
+        if self._curriculum is not None:
+            chosen = self._curriculum.over(environment)
+            self._prompts = Prompts(self.recipe, chosen, self._tokenizer, context_tokens)
         self._grader = grader_of(self.recipe, context.secret, folder)
         self._grades = Grades(folder)
         self._parts: Mapping[str, float] = {}
         self._policy: Policy | None = None
+        self._answers: list[Submission] = []
 
     @property
     def version(self) -> int:
@@ -79,7 +90,7 @@ class Learner:
         """The weights of that version as this machine computed them. A collective."""
         if self._policy is None:
             state = self._trainer.published_state()
-            self._policy = Policy(state, describe(state, self.version, None))
+            self._policy = Policy(state, describe(state, self.version, None, self._trainer.over))
         return self._policy
 
     def close(self) -> None:
@@ -94,22 +105,29 @@ class Learner:
                 engine that does not compute the trainer's model.
         """
         limit_s = LOOKING_LIMIT_S if self._site.world == 1 else math.inf  # ranks have to agree
-        self._prompts.look_ahead(limit_s)
-        for name, tensor in self.policy.state.items():
+        self._pool.look_ahead(limit_s)
+        for name, tensor in (*self.policy.state.items(), *self._trainer.frozen()):
             if not torch.isfinite(tensor).all():
                 raise WorkFailed(f"the run's weights are not all numbers: {name} is not finite")
         if self._site.world == 1:  # nodes compare for themselves
-            first = [self._prompts.request(index) for index in self._prompts.batch(0)]
-            contract, scorer = self.recipe.sampling.contract, self._trainer.scorer
-            at_start(self._config, contract, self.policy.state, scorer, first)
+            self._compare()
         return self._publish(None, self.policy, {})
+
+    def _compare(self) -> None:
+        """Engine and trainer on the first prompts. Raises WorkFailed."""
+        first = [self._prompts.request(index) for index in self._prompts.batch(0)]
+        state, adapter = self.policy.state, self.policy.adapter
+        if adapter is not None:
+            state = {name: weight.bfloat16() for name, weight in self._trainer.frozen()}
+        subject = Subject(self._config, state, adapter, self._trainer.scorer)
+        at_start(subject, self.recipe.sampling.contract, first)
 
     def make(self, context: Context) -> Answer:
         """The next version, from the accepted results of its batch, which are the context's inputs."""
         parent = self.policy
-        metrics = self._learn(context)
+        metrics = self._learn(context) | self._answered()
         state = self._trainer.published_state()
-        manifest = describe(state, self.version, parent.manifest.state)
+        manifest = describe(state, self.version, parent.manifest.state, self._trainer.over)
         self._policy = Policy(state, manifest)
         return self._publish(parent, self._policy, metrics)
 
@@ -131,13 +149,23 @@ class Learner:
         graded = time.perf_counter()
         report = self._trainer.update(groups)
         trained = time.perf_counter()
+        chosen = self._chose(groups)
         return _metrics(report) | {
             "grade_ms": round((graded - start) * 1000),
             "train_ms": round((trained - graded) * 1000),
             **{f"{name}_micro": round(mean * MICRO) for name, mean in self._parts.items()},
             "grading_faults": sum(self._grader.faults.values()),
             "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
+            **chosen,
         }
+
+    def _chose(self, groups: Sequence[Group]) -> dict[str, int]:
+        """The tasks of the next batch, by what these earned; how many there were to choose from, as metrics."""
+        if self._curriculum is None:
+            return {}
+        self._curriculum.learned({group.index: group.rewards for group in groups})
+        self._trainer.notes = self._curriculum.notes()
+        return self._curriculum.measures()
 
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
         """Write down the answer, then what was learned: a saved trainer has its answer beside it."""
@@ -182,40 +210,51 @@ class Learner:
             if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
-        rewards = iter(self._rewards(shown))
-        return [
-            Group(
-                index,
-                self._prompts.request(index).prompt,
-                tuple(rollouts),
-                tuple(0.0 if self._prompts.is_cut(index) else next(rewards) for _ in rollouts),
-                version,
-            )
-            for index, (version, rollouts) in sampled.items()
-        ]
+        self._answers = shown = shown_as(self._curriculum, shown)
+        earned = iter(self._earned(shown))
+        groups = []
+        for index, (version, rollouts) in sampled.items():
+            is_cut = self._prompts.is_cut(index)
+            own = [NOTHING if is_cut else next(earned) for _ in rollouts]
+            prompt, rewards = self._prompts.request(index).prompt, tuple(each[0] for each in own)
+            parts = columns([each[1] for each in own])
+            groups.append(Group(index, prompt, tuple(rollouts), rewards, version, parts))
+        return groups
 
-    def _rewards(self, shown: list[Submission]) -> Sequence[float]:
+    def _answered(self) -> dict[str, int]:
+        """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""
+        if not self._site.is_first:
+            return {}
+        faults = self._grader.faults.copy()
+        try:
+            return answer_metrics(self._answers, self._grader.grade)
+        except GraderUnavailable:
+            return {}  # a measurement less: the version is made, and other ranks wait for it
+        finally:
+            self._grader.faults = faults
+
+    def _earned(self, shown: list[Submission]) -> Sequence[Earned]:
         """Graded once, by the first rank, for all ranks: a time limit must not part them."""
         site, told = self._site, b""
         if site.world == 1:
-            return self._graded_once(shown)
+            return earned_of(self._graded_once(shown))
         try:
             if site.is_first:
-                told = json.dumps(self._graded_once(shown)).encode()
+                told = json.dumps(earned_of(self._graded_once(shown))).encode()
         finally:
             told = share_bytes(told, site)
         if not told:
             raise WorkFailed("the first rank could not grade; its log says why")
-        return [float(reward) for reward in json.loads(told)]
+        return [(float(reward), parts) for reward, parts in json.loads(told)]
 
-    def _graded_once(self, shown: list[Submission]) -> Sequence[float]:
+    def _graded_once(self, shown: list[Submission]) -> BatchGrades:
         version = self.version + 1
         grades = self._grades.of(version, shown)
         if grades is None:
             grades = BatchGrades.of(self._grader.graded(shown))
             self._grades.keep(version, shown, grades)
         self._parts = grades.parts
-        return grades.rewards
+        return grades
 
 
 def _metrics(report: UpdateReport) -> dict[str, int]:
@@ -229,6 +268,8 @@ def _metrics(report: UpdateReport) -> dict[str, int]:
     named = {"reward_mean": "reward"}
     metrics = {}
     for name, value in values.items():
+        if value is None:
+            continue
         if isinstance(value, float) and not math.isfinite(value):
             raise WorkFailed(f"{name} is {value} after this update: the training has diverged")
         if isinstance(value, float):

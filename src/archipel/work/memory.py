@@ -8,12 +8,14 @@ nothing else shows is the secret that rewards hang on: the run's folder remember
 
 from pathlib import Path
 
-from archipel.model.directory import read_model
+from archipel.model.directory import InvalidModel, read_model
 from archipel.records.canonical import sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import NoCheckpoint, latest_number
+from archipel.training.teacher import WrongTeacher
 from archipel.training.trainer import Trainer
+from archipel.work.folders import first_adapter
 from archipel.work.kind import Context, WorkFailed
 
 REMEMBERED = "secret.json"
@@ -56,9 +58,16 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
         WorkFailed: it is another recipe's, or at another version than it was said to be.
         BadCheckpoint: the published checkpoint is damaged, or no trainer's.
     """
+    try:
+        return _started(context, recipe, folder, told)
+    except WrongTeacher as error:
+        raise WorkFailed(str(error)) from None
+
+
+def _started(context: Context, recipe: Recipe, folder: Path, told: int) -> Trainer:
     published = context.checkpoint
     if published is not None and told > latest_number(folder):
-        trainer = Trainer.unpack(published)
+        trainer = Trainer.unpack(published, lambda: read_model(context.model, under_adapter=True))
         if trainer.version != told:
             raise WorkFailed(f"the checkpoint is of version {trainer.version}, expected {told}")
     else:
@@ -73,6 +82,14 @@ def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -
 
 def _own(context: Context, recipe: Recipe, folder: Path) -> Trainer:
     try:
-        return Trainer.restore(folder)
+        return Trainer.restore(folder, lambda: read_model(context.model, under_adapter=True))
     except NoCheckpoint:
-        return Trainer(read_model(context.model), recipe)
+        form = None if recipe.adapter is None else recipe.adapter.form
+        try:
+            return Trainer(
+                read_model(context.model, under_adapter=True),
+                recipe,
+                first_adapter(context.model, form),
+            )
+        except InvalidModel as error:
+            raise WorkFailed(f"the first weights of {context.run}: {error}") from None

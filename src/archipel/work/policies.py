@@ -1,48 +1,81 @@
 """The weights a worker holds, moved from version to version along a verified chain.
 
 Parts: `follow` (one step of a chain), `Policies` (what a process holds of each run). Law: weights are
-held only once every tensor has the digest that its manifest gives it.
+held only once every tensor has the digest that its manifest gives it; of an adapter what moves is its own
+tensors, and what they lie over is held beside them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from archipel.model.adapter import Adapter
 from archipel.model.manifest import BadWeights, Manifest
 from archipel.model.versions import apply_delta, decode_anchor
+from archipel.work.bases import Bases, Ground, require_whole
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.messages import LinkMessage
 from archipel.work.recent import Recent
 
+Check = Callable[[Manifest], None]
+"""Raises BadWeights of a manifest that is not of the kind that is followed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A version's weights (bf16, Hugging Face names) and their manifest."""
+    """A version's weights (bf16, Hugging Face names; of an adapter PEFT's) and their manifest."""
 
     state: Mapping[str, Tensor]
     manifest: Manifest
+    ground: Ground | None = None
+    """Of an adapter: what it lies over, where that is at hand."""
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """The policy as an adapter, if it is one."""
+        over = self.manifest.over
+        return None if over is None else Adapter(over.form, self.state)
+
+    def whole(self) -> Mapping[str, Tensor]:
+        """Weights of the whole model: of an adapter merged with what it lies over, which takes a while.
+
+        Raises:
+            WorkFailed: it is an adapter, and what it lies over is not at hand.
+        """
+        if self.manifest.over is None:
+            return self.state
+        if self.ground is None:
+            raise WorkFailed(
+                f"version {self.manifest.version} is an adapter over {self.manifest.over.base}, which is not at hand"
+            )
+        return self.ground.merged(self.state)
 
 
-def follow(chain: Sequence[LinkMessage], held: Policy | None, policy: str) -> Policy:
+def follow(
+    chain: Sequence[LinkMessage], held: Policy | None, policy: str, check: Check = require_whole
+) -> Policy:
     """The weights with state digest `policy`, at the end of `chain`, from those `held`.
+
+    check: is shown every manifest before its weights are decoded.
 
     Raises:
         BadWeights: a manifest, anchor or delta is damaged or leads elsewhere.
         WorkFailed: the chain is broken, or its end is not `policy`.
     """
     for link in _ahead(chain, held):
-        held = _step(held, link)
+        held = _step(held, link, check)
     if held is None or held.manifest.state != policy:
         got = held.manifest.state if held else "none"
         raise WorkFailed(f"the weights on hand are {got}, expected {policy}")
     return held
 
 
-def _step(held: Policy | None, link: LinkMessage) -> Policy:
+def _step(held: Policy | None, link: LinkMessage, check: Check) -> Policy:
     manifest = Manifest.from_bytes(link.manifest.read_bytes())
     if manifest.state != link.policy:
         raise WorkFailed(f"manifest of version {link.version} is not for {link.policy}")
+    check(manifest)
     follows = held is not None and manifest.parent == held.manifest.state
     if held is not None and follows and link.delta is not None:
         state = apply_delta(held.state, held.manifest, link.delta.read_bytes(), manifest)
@@ -66,6 +99,7 @@ class Policies:
 
     def __init__(self) -> None:
         self._held: Recent[str, Policy] = Recent()
+        self._bases = Bases()
 
     def advance(self, context: Context, policy: str) -> Policy:
         """Apply the context's chain and return the policy with this state digest.
@@ -75,7 +109,10 @@ class Policies:
         """
         self._held.make_room(context.run)
         try:
-            held = follow(context.chain, self._held.get(context.run), policy)
+            ground = self._bases.ground_of(context)
+            check = require_whole if ground is None else ground.check
+            held = follow(context.chain, self._held.get(context.run), policy, check)
+            held = replace(held, ground=ground)
         except BadWeights as error:
             raise WorkFailed(f"weights of {context.run}: {error}") from None
         self._held.put(context.run, held)

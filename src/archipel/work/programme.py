@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archipel.engine.engine import Engine
+from archipel.engine.protocol import Sampler
 from archipel.work.kind import Progress
 
 
@@ -26,7 +26,7 @@ class Marks:
 class Examiner:
     """Examines the versions of one run; what it remembers lives as long."""
 
-    examine: Callable[[Engine, int, Progress], Marks]
+    examine: Callable[[Sampler, int, Progress], Marks]
     """(engine with the version's weights, version, progress); raises WorkFailed."""
     close: Callable[[], None]
     """End processes of its own."""

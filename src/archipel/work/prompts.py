@@ -42,6 +42,9 @@ class Prompts:
     ) -> None:
         """context: tokens of prompt and answer together that the model takes."""
         self._run = recipe.run
+        self._num_tasks = recipe.run.versions * recipe.run.groups_per_update
+        if recipe.curriculum is not None:
+            self._num_tasks = recipe.curriculum.pool
         self._context, self._new = context, recipe.sampling.max_new_tokens
         self._room = context - self._new
 
@@ -78,7 +81,7 @@ class Prompts:
                 "prompt and answer together; lower it"
             )
         end, seen, long = time.monotonic() + limit_s, 0, []
-        for index in range(min(self._run.versions * self._run.groups_per_update, MAX_LOOKED_AT)):
+        for index in range(min(self._num_tasks, MAX_LOOKED_AT)):
             if time.monotonic() > end:
                 break
             seen = index + 1

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from archipel.engine.engine import NonFiniteLogits
+from archipel.model.adapter_files import has_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import InvalidModel, expected_shapes, read_config, read_model
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
@@ -23,11 +24,12 @@ from archipel.records.requests import Request
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
+from archipel.work.folders import adapter_over, require_form
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.room import update_shortage
-from archipel.work.start_check import at_start
+from archipel.work.start_check import Subject, at_start
 
 MAX_EVALUATED_LOOKED_AT = 2048
 
@@ -57,6 +59,7 @@ def shortcomings(
     weights: Path | None,
     secret: bytes | None,
     limit_s: float = LOOKING_LIMIT_S,
+    adapter: Path | None = None,
     learns_here: bool = True,
 ) -> list[str]:
     """What stands in the way of a run of `recipe` from the directory `weights`; empty if nothing was found.
@@ -64,9 +67,11 @@ def shortcomings(
     weights: None for the recipe's own model, from nothing.
     secret: what the trusted role would grade with; tasks are made without it, too.
     limit_s: so long are prompts looked at, those of training and of evaluations each.
+    adapter: what lies over the weights already; None: nothing.
     learns_here: whether this machine's memory has to hold what learns.
     """
-    found = _weight_faults(weights)
+    found = [*_weight_faults(weights), *_teacher_faults(recipe, weights)]
+    found = found or _adapter_faults(recipe, weights, adapter)
     if weights is not None and learns_here and not found:
         short = update_shortage(recipe, read_config(weights))
         found = [] if short is None else [short]
@@ -96,9 +101,9 @@ def _compare(recipe: Recipe, weights: Path, first: list[Request]) -> None:
     Raises:
         WorkFailed: they would not, with figures.
     """
-    model = read_model(weights, torch.bfloat16)  # as version 0 will have it
+    model = read_model(weights, torch.bfloat16, under_adapter=True)  # as version 0 will have it
     state = {name: weight.detach() for name, weight in model.named_parameters()}
-    at_start(model.config, recipe.sampling.contract, state, None, first)
+    at_start(Subject(model.config, state), recipe.sampling.contract, first)
 
 
 def _weight_faults(weights: Path | None) -> list[str]:
@@ -110,6 +115,42 @@ def _weight_faults(weights: Path | None) -> list[str]:
         _check_tensors(weights, config)
         Tokenizer.from_directory(weights)
     except (InvalidModel, InvalidTokenizer, OSError) as error:
+        return [str(error)]
+    return []
+
+
+def _teacher_faults(recipe: Recipe, weights: Path | None) -> list[str]:
+    """Whether the recipe's teacher is a whole model with as many tokens as this one."""
+    if recipe.teacher is None:
+        return []
+    folder = Path(recipe.teacher.path)
+    found = [f"teacher.path: {fault}" for fault in _weight_faults(folder)]
+    if found or weights is None:
+        return found
+    theirs, own = read_config(folder).vocab_size, read_config(weights).vocab_size
+    if theirs == own:
+        return []
+    return [
+        f"teacher.path: {folder} has {theirs} tokens, the model {own}; both need one vocabulary"
+    ]
+
+
+def _adapter_faults(recipe: Recipe, weights: Path | None, adapter: Path | None) -> list[str]:
+    """Whether what is there, and what is trained, is an adapter or is none."""
+    try:
+        if weights is not None and adapter != weights and has_adapter(weights):
+            raise InvalidModel(
+                f"{weights} holds an adapter beside a model; keep them in directories of their own, and name the "
+                "adapter's with --adapter"
+            )
+        if weights is not None and adapter is not None:
+            if recipe.adapter is None:
+                raise InvalidModel(
+                    f"the recipe trains whole weights and {adapter} is an adapter; give the recipe an [adapter], or "
+                    "merge it"
+                )
+            require_form(adapter_over(adapter, weights), adapter, recipe.adapter.form)
+    except (InvalidModel, OSError) as error:
         return [str(error)]
     return []
 

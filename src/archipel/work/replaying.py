@@ -5,6 +5,7 @@ record and what the contract gives, in every bit; there is no threshold, and an 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -14,16 +15,18 @@ from archipel.engine.exact.trace import Question
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
+from archipel.model.manifest import BadWeights, describe
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import InvalidRequest
 from archipel.records.rollouts import Rollout
+from archipel.work.bases import Base, Ground
 from archipel.work.kind import WorkFailed
 from archipel.work.kinds.rollout import requests_of
 from archipel.work.policies import Policy
 
-CANNOT_BE_REPLAYED = (WorkFailed, WrongWeights, InvalidRequest)
+CANNOT_BE_REPLAYED = (WorkFailed, WrongWeights, BadWeights, InvalidRequest)
 """What the record itself does not allow: prompts, weights or rollouts that do not fit together."""
 
 
@@ -54,26 +57,42 @@ class Replaying:
     """Recomputes results of the version whose weights were taken last."""
 
     def __init__(
-        self, config: DecoderConfig, pace: RlPace, read: Callable[[BlobRef], bytes]
+        self,
+        config: DecoderConfig,
+        pace: RlPace,
+        read: Callable[[BlobRef], bytes],
+        base: Base | None = None,
     ) -> None:
-        """`read` gives a blob's bytes.
+        """`read` gives a blob's bytes. base: the run's first weights, which adapters lie over.
 
         Raises:
             UnknownContract: see `variant_of_contract`.
         """
+        self._ground = None
+        if pace.adapter is not None and base is not None:
+            self._ground = Ground(base, pace.adapter)
         variant = variant_of_contract(pace.exact)
         # Blocks of many queries share each key that is unpacked: compact costs no time here.
         numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
         self._pace, self._read, self._replayer = pace, read, Replayer(numbers)
-        self._contract = variant.identity
+        self._contract, self._weights = variant.identity, ""
 
     def use(self, policy: Policy) -> None:
         """Take the weights of a version.
 
         Raises:
             WrongWeights: the contract cannot compute with them.
+            BadWeights, WorkFailed: an adapter over other weights than the run's first.
         """
-        self._replayer.load(policy.state)
+        if self._ground is not None:
+            self._ground.check(policy.manifest)
+        policy = replace(policy, ground=self._ground)
+        state = policy.whole()
+        self._replayer.load(state)
+        self._weights = policy.manifest.state
+        if policy.manifest.over is not None:
+            # Two parties dispute about whole weights, which is what they hold.
+            self._weights = describe(state, 0, None).state
 
     def replay(
         self,
@@ -101,7 +120,7 @@ class Replaying:
         request = requests[found.key]
         return Question(
             contract=self._contract,
-            weights=spec.policy,
+            weights=self._weights,
             prompt=request.prompt,
             tokens=groups[int(found.key)][found.rollout].tokens,
             seed=request.seed,

@@ -23,6 +23,8 @@ SHARED_ROW = 256
 PROMPT_TOKENS = 512
 """Of a prompt that nobody has seen yet."""
 LEAST_MICRO_BATCH = 64
+RANK = 16
+"""Of an adapter that is proposed where all weights do not fit."""
 MAX_FILE_BYTES = 65_536
 _PROC = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -44,10 +46,15 @@ def shape_of(config: DecoderConfig) -> Shape:
     )
 
 
-def update_need(recipe: Recipe, config: DecoderConfig, micro_batch: int | None = None) -> Held:
+def update_need(
+    recipe: Recipe,
+    config: DecoderConfig,
+    micro_batch: int | None = None,
+    rank: int | None = None,
+) -> Held:
     """What the trusted role's process holds while it learns.
 
-    micro_batch: another `optimiser.micro_batch_tokens` than the recipe's.
+    micro_batch, rank: another `optimiser.micro_batch_tokens` and another `adapter.rank` than the recipe's.
     """
     run, new = recipe.run, recipe.sampling.max_new_tokens
     prompt = max(1, min(PROMPT_TOKENS, config.max_position_embeddings - new))
@@ -55,7 +62,9 @@ def update_need(recipe: Recipe, config: DecoderConfig, micro_batch: int | None =
     longest = SHARED_ROW if shares else prompt + new
     whole = run.groups_per_update * run.group_size * (prompt + new)
     tokens = min(max(micro_batch or recipe.optimiser.micro_batch_tokens, longest), whole)
-    return holding.update(shape_of(config), Pass(tokens, SHARED_ROW if shares else 0, tokens))
+    once = Pass(tokens, SHARED_ROW if shares else 0, tokens)
+    own = None if recipe.adapter is None else recipe.adapter.rank
+    return holding.update(shape_of(config), once, own if rank is None else rank)
 
 
 def node_need(config: DecoderConfig, sequences: int, length: int, dtype: str = "float32") -> Held:
@@ -92,6 +101,9 @@ def fitting(recipe: Recipe, config: DecoderConfig, free: int) -> str:
         if need.peak <= free:
             return f"optimiser.micro_batch_tokens = {micro_batch} needs {need.peak / GB:.1f} GB"
         micro_batch //= 2
+    adapted = update_need(recipe, config, rank=RANK)
+    if recipe.adapter is None and adapted.peak <= free:
+        return f"LoRA rank {RANK} needs {adapted.peak / GB:.1f} GB ([adapter] in the recipe)"
     least = update_need(recipe, config, LEAST_MICRO_BATCH)
     params = shape_of(config).params
     most = holding.most_params(free, least.peak, params)

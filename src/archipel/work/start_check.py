@@ -7,11 +7,13 @@ fault, everywhere else the run's.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from archipel.engine.engine import Engine
+from archipel.engine.protocol import Sampler
+from archipel.model.adapter import Adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import read_config
 from archipel.planning.laws.holding import RUNTIME
@@ -23,9 +25,11 @@ from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.policies import Policy
 from archipel.work.recent import Recent
 from archipel.work.room import free_bytes, node_need, shortage
+from archipel.work.seats import WithAdapter, keeps_apart
 
 logger = logging.getLogger("archipel.work.start_check")
 
+ADAPTER = "start"
 TIMES = 2
 """Of each run at a node: the first weights, and the first that were loaded in their place."""
 DEFAULT = EngineChoice()
@@ -34,35 +38,55 @@ TOO_ROUGH = "take a finer variant of the exact contract (`archipel exact check`)
 TOO_LARGE = "engine and trainer are not compared: {millions:.0f} million parameters are too many to do so in passing"
 
 
+@dataclass(frozen=True)
+class Subject:
+    """The model whose engine and network are compared."""
+
+    config: DecoderConfig
+    state: Mapping[str, Tensor]
+    """Weights; under an adapter those of its base."""
+    adapter: Adapter | None = None
+    scorer: Scorer | None = None
+    """The trainer's own, which holds all this; None: a network made of it."""
+
+
 def at_start(
-    config: DecoderConfig,
-    contract: str | None,
-    state: Mapping[str, Tensor],
-    scorer: Scorer | None,
-    requests: Sequence[Request],
+    subject: Subject, contract: str | None, requests: Sequence[Request]
 ) -> Comparison | None:
     """Compare our engine with the trainer's network on the run's first requests, which share a temperature.
 
-    scorer: the trainer's own, which holds the weights `state`; None: a network made of them.
+    By an exact contract, under an adapter only the base is compared: it samples from merged weights.
     None if the model is too large for it, which is logged.
 
     Raises:
         WorkFailed: they do not compute the same model, with figures.
     """
-    short = short_requests(requests, num_parameters(state))
+    short = short_requests(requests, num_parameters(subject.state))
     if not short:
-        logger.info(TOO_LARGE.format(millions=num_parameters(state) / 1e6))
+        logger.info(TOO_LARGE.format(millions=num_parameters(subject.state) / 1e6))
         return None
+    if contract is not None and subject.adapter is not None:
+        subject = Subject(subject.config, subject.state)
     temperature = short[0].temperature
-    engine = our_engine(config, contract)
-    engine.load(state)
-    found = compared(engine, scorer or reference(config, state, temperature), short)
+    scorer = subject.scorer
+    if scorer is None:
+        scorer = reference(subject.config, subject.state, temperature, subject.adapter)
+    found = compared(_sampler(subject, contract), scorer, short)
     if fault := found.fault(tolerance_of(DEFAULT, contract), temperature):
         raise WorkFailed(
             f"what nodes would sample is not what the trainer learns from: {fault}; "
-            + (FLAWED.format(family=config.family) if contract is None else TOO_ROUGH)
+            + (FLAWED.format(family=subject.config.family) if contract is None else TOO_ROUGH)
         )
     return found
+
+
+def _sampler(subject: Subject, contract: str | None) -> Sampler:
+    engine = our_engine(subject.config, contract)
+    engine.load(subject.state)
+    if subject.adapter is None:
+        return engine
+    engine.adapt(ADAPTER, subject.adapter)
+    return WithAdapter(engine, ADAPTER)
 
 
 class Engines:
@@ -88,7 +112,7 @@ class Engines:
             raise MachineUnfit(short)
 
     def require(
-        self, engine: Engine, policy: Policy, context: Context, requests: Sequence[Request]
+        self, engine: Sampler, policy: Policy, context: Context, requests: Sequence[Request]
     ) -> None:
         """Look, unless this run was looked at.
 
@@ -98,18 +122,23 @@ class Engines:
         digest, before = policy.manifest.state, self._checked.get(context.model) or ()
         if digest in before or len(before) >= TIMES:
             return
-        short = short_requests(requests, num_parameters(policy.state))
-        if short:
+        ground = policy.ground
+        count = num_parameters(policy.state if ground is None else ground.base.state)
+        if short := short_requests(requests, count):
             self._compare(engine, policy, context, short)
         else:
-            logger.info(TOO_LARGE.format(millions=num_parameters(policy.state) / 1e6))
+            logger.info(TOO_LARGE.format(millions=count / 1e6))
         self._checked.put(context.model, (*before, digest))
 
     def _compare(
-        self, engine: Engine, policy: Policy, context: Context, short: Sequence[Request]
+        self, engine: Sampler, policy: Policy, context: Context, short: Sequence[Request]
     ) -> None:
         temperature = short[0].temperature
-        scorer = reference(read_config(context.model), policy.state, temperature)
+        config, ground = read_config(context.model), policy.ground
+        if ground is not None and keeps_apart(self._choice, context.contract):
+            scorer = reference(config, ground.base.state, temperature, policy.adapter)
+        else:
+            scorer = reference(config, policy.whole(), temperature)
         found = compared(engine, scorer, short)
         fault = found.fault(tolerance_of(self._choice, context.contract), temperature)
         if fault:

@@ -13,6 +13,7 @@ from archipel.model.directory import read_config
 from archipel.model.manifest import BadWeights, Manifest
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import apply_delta, decode_anchor
+from archipel.records.adapter import AdapterForm
 from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef
@@ -21,6 +22,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import BadGroup
 from archipel.training.checkpoint import BadCheckpoint
+from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import InvalidEnvironment
@@ -46,7 +48,10 @@ CANNOT_BE_GRADED = (*NOT_HERE, WorkFailed)
 class ChainCheck:
     """The weights of one version after the other; holds those of the newest that could be reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: AdapterForm | None = None) -> None:
+        """form: of the adapters that the run was opened for; None: its versions are whole models."""
+        self._form = form
+        self._base: str | None = None
         self.held: Policy | None = None
 
     def step(self, made: Publication, parent: str | None, read: ReadBlob) -> tuple[str, ...]:
@@ -66,6 +71,7 @@ class ChainCheck:
             )
         if manifest.parent != parent:
             raise WrongManifest(f"the manifest's parent is {manifest.parent}, expected {parent}")
+        self._check_over(manifest)
         ways: dict[str, Any] = {}
         if made.anchor is not None:
             ways["anchor"] = decode_anchor(read(made.anchor), manifest)
@@ -74,6 +80,17 @@ class ChainCheck:
         for state in ways.values():
             self.held = Policy(state, manifest)
         return tuple(ways)
+
+    def _check_over(self, manifest: Manifest) -> None:
+        form = None if manifest.over is None else manifest.over.form
+        base = None if manifest.over is None else manifest.over.base
+        if form != self._form:
+            raise WrongManifest(
+                f"the manifest is of {form or 'a whole model'}; the run was opened for {self._form or 'whole models'}"
+            )
+        if self._base not in (None, base):
+            raise WrongManifest(f"the manifest's base is {base}; earlier versions' is {self._base}")
+        self._base = base
 
 
 class WrongManifest(BadWeights):
@@ -92,6 +109,9 @@ class Regrading:
         self._tokenizer = Tokenizer.from_directory(model)
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
         context_tokens = read_config(model).max_position_embeddings
+        self._curriculum = Curriculum(recipe) if recipe.curriculum else None
+        if self._curriculum is not None:
+            environment = self._curriculum.over(environment)
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._grader: Grader = grader_of(recipe, secret)
 
@@ -108,16 +128,30 @@ class Regrading:
 
         Raises:
             GraderUnavailable: the environment cannot be made here.
-            WorkFailed: one of its tasks cannot.
+            WorkFailed: one of its tasks cannot, or follows from batches that were not seen here.
         """
+        try:
+            return self._mean_micro(groups)
+        except NotChosen as error:
+            raise WorkFailed(f"{error}") from None
+
+    def _mean_micro(self, groups: Mapping[int, Sequence[Rollout]]) -> int:
         shown = [
             submission
             for index, rollouts in groups.items()
             if not self._prompts.is_cut(index)
             for submission in submissions(index, rollouts, self._tokenizer)
         ]
-        rewards, num = self._grader.grade(shown), sum(map(len, groups.values()))
-        return round(math.fsum(rewards) / num * MICRO)
+        rewards = self._grader.grade(shown_as(self._curriculum, shown))
+        if self._curriculum is not None:
+            given = iter(rewards)
+            self._curriculum.learned(
+                {
+                    index: [0.0 if self._prompts.is_cut(index) else next(given) for _ in rollouts]
+                    for index, rollouts in groups.items()
+                }
+            )
+        return round(math.fsum(rewards) / sum(map(len, groups.values())) * MICRO)
 
     @property
     def faults(self) -> int:

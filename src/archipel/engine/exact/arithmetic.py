@@ -26,6 +26,7 @@ class ExactArithmetic:
 
     dtype = torch.float32
     embedding_dtype = torch.bfloat16
+    takes_adapters = False
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from torch import Tensor
 from archipel.engine.exact.rows import number
 from archipel.engine.exact.tables import tables
 from archipel.engine.sampler import Draw
+from archipel.records.requests import InvalidRequest
 
 _STEPS = 1 << 20
 """Steps of the exponent in a nat."""
@@ -22,7 +23,16 @@ _CACHED = 1 << 16
 
 
 def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Tokens (B,) int64 and their log-probabilities (B,) f32; logits are f32."""
+    """Tokens (B,) int64 and their log-probabilities (B,) f32; logits are f32.
+
+    Raises:
+        InvalidRequest: a row's distribution is cut.
+    """
+    if draw.cut is not None:
+        raise InvalidRequest(
+            "a request cuts the distribution; the exact contract samples from all of it: leave top_k, top_p and "
+            "min_p out"
+        )
     if draw.temperature is not None:
         logits_BV = torch.div(logits_BV, draw.temperature)
     num_rows, vocab_size = logits_BV.shape

@@ -4,16 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from archipel.records.cuts import MAX_TOP_K, MICRO, Cut, cut_of
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
     MAX_PRICE_MICRO,
     MAX_STOP_TOKENS,
     Count,
+    LeftOut,
     TokenId,
     Wait,
 )
-from archipel.records.recipe import MICRO, Recipe
+from archipel.records.recipe import Recipe
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
 
@@ -34,6 +36,15 @@ class RlPace(RunPace):
     slack_milli: Annotated[int, Field(ge=1000)]
     price_micro: Annotated[int, Field(ge=0, le=MAX_PRICE_MICRO)]
     """Micro-credits for one accepted group."""
+    top_k: Annotated[int | None, Field(ge=1, le=MAX_TOP_K), LeftOut] = None
+    """What is sampled from is cut (`records.cuts`); None, here and below: not by this."""
+    top_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
+    min_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
+
+    @property
+    def cut(self) -> Cut | None:
+        """What is left of the distribution; None: all of it."""
+        return cut_of(self.top_k, self.top_p_micro, self.min_p_micro)
 
 
 def _terms(recipe: Recipe) -> Terms:
@@ -62,7 +73,11 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         min_deadline_ms=round(lease.min_deadline_s * 1000),
         slack_milli=round(lease.slack * 1000),
         price_micro=lease.price_micro,
+        top_k=sampling.top_k or None,
+        top_p_micro=round(sampling.top_p * MICRO) if sampling.top_p < 1 else None,
+        min_p_micro=round(sampling.min_p * MICRO) or None,
         exact=sampling.contract,
+        adapter=None if recipe.adapter is None else recipe.adapter.form,
     )
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from archipel.records.kinds.evaluate import EvaluateSpec
-from archipel.work.engines import make_engine
 from archipel.work.kind import (
     Answer,
     Context,
@@ -18,6 +17,7 @@ from archipel.work.policies import Policies
 from archipel.work.programme import Examiner
 from archipel.work.programmes import examiner_of
 from archipel.work.recent import Recent
+from archipel.work.seats import seated
 
 
 def make(choice: EngineChoice) -> Kind:
@@ -38,7 +38,7 @@ class Exams:
         """Answer: file `report`; values `policy`, `metrics`, perhaps `exact`."""
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         examiner = self._examiner(context)
-        engine = make_engine(context.model, policy.state, self._choice, contract)
+        engine = seated(context.model, policy, self._choice, contract)
         marks = examiner.examine(engine, spec.version, progress)
         used = by_contract(contract)
         report = {"version": spec.version, **used, **marks.beside, "metrics": dict(marks.metrics)}

@@ -1,15 +1,13 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from archipel.engine.engine import Engine, Request
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
+from archipel.records.requests import Request
 from archipel.records.rollouts import pack_rollouts, unpack_prompts
 from archipel.records.seeds import group_seed
-from archipel.work.engines import make_engine
 from archipel.work.kind import (
     Answer,
     Context,
@@ -21,8 +19,8 @@ from archipel.work.kind import (
     has_nothing_to_end,
     remembers_nothing,
 )
-from archipel.work.policies import Policies, Policy
-from archipel.work.recent import Recent
+from archipel.work.policies import Policies
+from archipel.work.seats import Seats
 from archipel.work.start_check import Engines
 
 
@@ -37,20 +35,19 @@ def make(choice: EngineChoice) -> Kind:
 
 
 class Rollouts:
-    """Keeps one engine for each run worked in lately, with the weights asked for last."""
+    """Keeps the engines of the runs worked in lately, with the weights asked for last."""
 
     def __init__(self, choice: EngineChoice) -> None:
-        self._choice = choice
         self._policies = Policies()
         self._start = Engines(choice)
-        self._engines: Recent[Path, tuple[str, Engine]] = Recent()
+        self._seats = Seats(choice)
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
         requests = rollout_requests(spec, context)
         self._start.require_room(context, requests)
         policy, contract = self._policies.advance(context, spec.policy), context.contract
-        engine = self._engine(context, policy)
+        engine = self._seats.take(context, policy)
         self._start.require(engine, policy, context, requests)
         groups = engine.generate(requests, progress)
         used = policy.manifest.state
@@ -60,16 +57,6 @@ class Rollouts:
         num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group)
         values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
         return Answer({"rollouts": path}, values)
-
-    def _engine(self, context: Context, policy: Policy) -> Engine:
-        self._engines.make_room(context.model)
-        loaded, engine = self._engines.take(context.model) or ("", None)
-        if engine is None:
-            engine = make_engine(context.model, policy.state, self._choice, context.contract)
-        elif loaded != policy.manifest.state:
-            engine.load(policy.state)
-        self._engines.put(context.model, (policy.manifest.state, engine))
-        return engine
 
 
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
@@ -94,6 +81,7 @@ def requests_of(spec: RolloutSpec, pace: RlPace, read: Callable[[BlobRef], bytes
             max_new_tokens=pace.max_new_tokens,
             temperature=pace.temperature_micro / 1e6,
             stop_tokens=pace.stop_tokens,
+            cut=pace.cut,
         )
         for group in spec.groups
     ]

@@ -1,6 +1,6 @@
 """Reinforcement learning: a version answers held-out tasks of the recipe's environment, and is graded."""
 
-from archipel.engine.engine import Engine
+from archipel.engine.protocol import Sampler
 from archipel.records.recipe import Recipe
 from archipel.work.judging import DEV, examination_of, examine_version
 from archipel.work.kind import Context, Progress
@@ -11,7 +11,7 @@ def examiner(context: Context) -> Examiner:
     """One with a grading process of its own."""
     examination = examination_of(context.recipe_as(Recipe), context.model, context.secret)
 
-    def marks(engine: Engine, version: int, progress: Progress) -> Marks:
+    def marks(engine: Sampler, version: int, progress: Progress) -> Marks:
         result = examine_version(engine, examination, version, progress)
         return Marks(result.to_metrics(), {"split": DEV})
 

@@ -1,0 +1,221 @@
+"""Low-rank adapters beside the engine's own weights: each row of a pass has one of them, or none.
+
+y = xW^T + s (xA^T)B^T, in the trainer's order of operations; `model.adapter` says what A, B and s are.
+Parts: `Adapters` (what is loaded, by name), `Company` (whose rows a pass has), `Adapted` (a linear layer in such
+company). Law: an adapter's products see its own rows alone, and epilogues are never fused, so that a row's bits do
+not depend on the adapters beside it; a decoder that has adapters computes rows without one in the same way.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
+from archipel.engine.protocol import WrongWeights
+from archipel.model.adapter import Adapter, check_adapter
+from archipel.model.manifest import WrongTensors
+
+NONE = -1
+"""Number of no adapter."""
+
+JOINED: Mapping[str, tuple[str, ...]] = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate": ("mlp.gate_proj",),
+    "up": ("mlp.up_proj",),
+    "down": ("mlp.down_proj",),
+}
+"""Linear layers that are one product in the engine, in the order of their outputs."""
+
+
+class LowRank:
+    """What one adapter adds to one product of the engine."""
+
+    def __init__(
+        self, parts: Sequence[tuple[int, Tensor, Tensor]], scale: float, numbers: Arithmetic
+    ) -> None:
+        """`parts`: (first output, A (r, in), B (out, r)) of each linear layer that is joined there."""
+        self._low = numbers.projection(torch.cat([low for _, low, _ in parts]))
+        self._high = [(start, high.shape[0], numbers.projection(high)) for start, _, high in parts]
+        self._scale, self._rank = scale, parts[0][1].shape[0]
+
+    def of(self, x: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """(first output, number of outputs, what is added there (N, outputs)) for rows x (N, in)."""
+        low = self._low(x).mul_(self._scale)
+        for index, (start, size, high) in enumerate(self._high):
+            yield start, size, high(low.narrow(1, index * self._rank, self._rank).contiguous())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One adapter, laid out."""
+
+    layers: tuple[Mapping[str, LowRank], ...]
+    """Of each decoder layer: what is added to its products."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The rows of one adapter in a pass."""
+
+    adapter: Loaded
+    rows: Tensor | None
+    """Which ones, the last repeated up to the smallest number of rows of a product; None: all, in order."""
+    count: int
+    """Without repetition."""
+
+
+class Adapted:
+    """See `engine.arithmetic.Product`: the decoder's own product, and what adapters add to some of its rows."""
+
+    def __init__(self, own: Product, added: Sequence[tuple[LowRank, Share]]) -> None:
+        self._own, self._added = own, added
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `Product`."""
+        y = self._own(x)
+        for low_rank, share in self._added:
+            if share.rows is None:
+                for start, size, more in low_rank.of(x):
+                    y.narrow(1, start, size).add_(more)
+            else:
+                rows = share.rows.narrow(0, 0, share.count)
+                for start, size, more in low_rank.of(x.index_select(0, share.rows)):
+                    y.narrow(1, start, size).index_add_(0, rows, more.narrow(0, 0, share.count))
+        return y
+
+    def silu(self, x: Tensor) -> Tensor:
+        """See `Product`."""
+        y = self(x)
+        wide = y.float()
+        # As in `projection`: these operators round alike in every place of a tensor.
+        return as_dtype(wide / (1 + torch.exp(-wide)), y.dtype)
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """See `Product`."""
+        return self(x).add_(other)
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """See `Product`."""
+        return self(x).mul_(other)
+
+
+class Company:
+    """Whose rows a pass has."""
+
+    def __init__(self, numbers_N: np.ndarray, adapters: "Adapters") -> None:
+        """`numbers_N`: each row's adapter, by its number among `adapters`; `NONE` for none."""
+        self._numbers_N, self._adapters = numbers_N, adapters
+
+    def at(self, wanted: Tensor) -> "Company":
+        """Of these rows alone."""
+        return Company(self._numbers_N[wanted.cpu().numpy()], self._adapters)
+
+    def around(self, layer: int, name: str, own: Product) -> Product:
+        """The product `name` of a layer in this company."""
+        added = [
+            (share.adapter.layers[layer][name], share)
+            for share in self._shares
+            if name in share.adapter.layers[layer]
+        ]
+        return Adapted(own, added)
+
+    @cached_property
+    def _shares(self) -> tuple[Share, ...]:
+        present = np.unique(self._numbers_N)
+        return tuple(
+            self._adapters.share(int(number), self._numbers_N) for number in present if number >= 0
+        )
+
+
+class Adapters:
+    """Those that a decoder has, by the names that requests give them; each is laid out once."""
+
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        self._arithmetic = arithmetic
+        self._numbers: dict[str, int] = {}
+        self._loaded: dict[int, Loaded] = {}
+        self._given = 0
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._numbers
+
+    def put(self, name: str, adapter: Adapter) -> None:
+        """Take an adapter under this name, in place of the one that had it.
+
+        Raises:
+            WrongWeights: it is not of this architecture, or cannot stay beside weights of this arithmetic.
+        """
+        numbers = self._arithmetic
+        if not numbers.takes_adapters:
+            raise WrongWeights(
+                "the exact contract quantises one weight for each layer; load the merged weights instead"
+            )
+        shapes = {key: tuple(tensor.shape) for key, tensor in adapter.state.items()}
+        try:
+            check_adapter(shapes, numbers.config, adapter.form)
+        except WrongTensors as error:
+            raise WrongWeights(f"{error}; load an adapter of the same model") from None
+        loaded = Loaded(
+            tuple(_layer(index, adapter, numbers) for index in range(numbers.config.num_layers))
+        )
+        self.drop(name)
+        self._numbers[name] = self._given
+        self._loaded[self._given] = loaded
+        self._given += 1
+
+    def drop(self, name: str) -> None:
+        """Forget it, if it is there."""
+        number = self._numbers.pop(name, None)
+        if number is not None:
+            del self._loaded[number]
+
+    def number_of(self, name: str | None) -> int:
+        """Of the adapter that has this name now."""
+        return NONE if name is None else self._numbers[name]
+
+    def company(self, numbers_N: np.ndarray) -> Company | None:
+        """The rows of a pass; None while there are no adapters at all."""
+        return Company(numbers_N, self) if self._numbers else None
+
+    def share(self, number: int, numbers_N: np.ndarray) -> Share:
+        """Which of the rows have this adapter."""
+        rows = np.flatnonzero(numbers_N == number)
+        if len(rows) == len(numbers_N):
+            return Share(self._loaded[number], None, len(rows))
+        padded = rows[
+            np.minimum(np.arange(max(len(rows), self._arithmetic.min_rows())), len(rows) - 1)
+        ]
+        return Share(
+            self._loaded[number], torch.from_numpy(padded).to(self._arithmetic.device), len(rows)
+        )
+
+
+def _layer(index: int, adapter: Adapter, numbers: Arithmetic) -> dict[str, LowRank]:
+    return {
+        name: LowRank(parts, adapter.form.scale, numbers)
+        for name in JOINED
+        if (parts := list(_parts(index, name, adapter, numbers)))
+    }
+
+
+def _parts(
+    index: int, name: str, adapter: Adapter, numbers: Arithmetic
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    config, start = numbers.config, 0
+    sizes = (config.num_heads * config.head_dim, *(config.num_kv_heads * config.head_dim,) * 2)
+    for part, size in zip(JOINED[name], sizes, strict=False):
+        pair = adapter.pair(f"model.layers.{index}.{part}")
+        if pair is not None:
+            low, high = (
+                each.detach().to(device=numbers.device, dtype=numbers.dtype) for each in pair
+            )
+            yield start, low, high
+        start += size

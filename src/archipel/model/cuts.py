@@ -1,0 +1,60 @@
+"""Leaving unlikely tokens out of a distribution (`records.cuts` says which), for an engine and for a learner alike.
+
+Sources: top-k, Fan et al. 2018 (arXiv 1805.04833); nucleus, Holtzman et al. 2020 (arXiv 1904.09751); min-p,
+Nguyen et al. 2024 (arXiv 2407.01082). Law: a row's cut depends on that row alone, so a batch changes nothing.
+"""
+# ruff: noqa: N815 - shape suffixes: top_k_B1
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from archipel.records.cuts import Cut
+
+LEFT_OUT = -1e5
+"""Logit of a token that is left out: so far below any other that its chance is 0 in fp32, and finite, so that
+0 times its logarithm is 0."""
+
+
+@dataclass(frozen=True)
+class CutRows:
+    """How each of B rows is cut."""
+
+    top_k_B1: Tensor
+    """(B, 1) int64; the size of the vocabulary leaves all."""
+    top_p_B1: Tensor
+    """(B, 1) float64; more than 1 leaves all."""
+    min_gap_B1: Tensor
+    """(B, 1) fp32: log of min_p; -inf leaves all."""
+
+    @classmethod
+    def alike(cls, cut: Cut, device: torch.device) -> "CutRows":
+        """One cut for every row."""
+        return cls(
+            torch.tensor([[cut.top_k or 2**62]], device=device),
+            torch.tensor([[cut.top_p if cut.top_p < 1.0 else 2.0]], device=device).double(),
+            torch.tensor([[cut.min_p]], device=device).log(),
+        )
+
+    def keeps(self, logits_BV: Tensor) -> Tensor:
+        """(B, V) bool: which tokens are left. logits_BV: fp32, over the temperature."""
+        sorted_BV = logits_BV.sort(dim=-1, descending=True).values
+        size = logits_BV.shape[1]
+        place_B1 = (self.top_k_B1.clamp(max=size) - 1).expand(logits_BV.shape[0], 1)
+        by_rank_B1 = sorted_BV.gather(1, place_B1)
+        before_BV = torch.softmax(sorted_BV, dim=-1).cumsum(-1, dtype=torch.float64)
+        # A token is left while those before it have not reached p; the first has none before it.
+        within_BV = torch.nn.functional.pad(before_BV[:, :-1], (1, 0)) < self.top_p_B1
+        last_B1 = (within_BV.sum(-1, keepdim=True) - 1).clamp(min=0)
+        by_mass_B1 = sorted_BV.gather(1, last_B1)
+        by_peak_B1 = sorted_BV[:, :1] + self.min_gap_B1
+        return logits_BV >= torch.maximum(torch.maximum(by_rank_B1, by_mass_B1), by_peak_B1)
+
+    def cut(self, logits_BV: Tensor, kept_B1: Tensor | None = None) -> Tensor:
+        """The logits with what is left out far below. kept_B1: tokens that are left whatever the bounds say."""
+        with torch.no_grad():
+            keeps_BV = self.keeps(logits_BV.detach())
+            if kept_B1 is not None:
+                keeps_BV.scatter_(1, kept_B1, value=True)
+        return logits_BV.masked_fill(~keeps_BV, LEFT_OUT)

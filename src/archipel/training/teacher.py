@@ -1,0 +1,79 @@
+"""On-policy distillation: a larger model says of each token that was sampled how much better it would have been.
+
+The advantage of a token is log teacher - log pi, times a weight: with samples of pi its policy gradient is that of
+-KL(pi || teacher), on the texts that the learner itself writes (Agarwal et al. 2024, arXiv 2306.13649; Gu et al.
+2024, arXiv 2306.08543). It is added to what the reward gives, or stands alone. The losses' ratios and guards then hold
+for it as for any advantage. Law: the teacher is the recipe's, digest and all, and nothing of it is ever published.
+"""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from archipel.model.config import DecoderConfig
+from archipel.model.directory import InvalidModel, read_model
+from archipel.model.manifest import describe
+from archipel.records.recipe import Recipe
+from archipel.training.batch import Batch
+from archipel.training.losses import clamped_log_ratio
+from archipel.training.scorer import Scorer
+from archipel.training.sharding import Site
+
+
+class WrongTeacher(ValueError):
+    """The directory is not the recipe's teacher, or no teacher of this model."""
+
+
+class Teacher:
+    """One run's, in memory and unchanged."""
+
+    def __init__(self, folder: Path, recipe: Recipe, config: DecoderConfig, site: Site) -> None:
+        """config: of the learner.
+
+        Raises:
+            WrongTeacher: another vocabulary, other weights than the recipe names, or no model.
+        """
+        section = recipe.teacher
+        if section is None:
+            raise ValueError("the recipe has no teacher")
+        try:
+            decoder = read_model(folder).requires_grad_(requires_grad=False)
+        except (InvalidModel, OSError) as error:
+            raise WrongTeacher(f"teacher.path: {error}") from None
+        if decoder.config.vocab_size != config.vocab_size:
+            raise WrongTeacher(
+                f"{folder} has {decoder.config.vocab_size} tokens, the model {config.vocab_size}: a teacher reads the "
+                "learner's own tokens, so both need one vocabulary"
+            )
+        found = digest_of(decoder)
+        if section.weights is not None and found != section.weights:
+            raise WrongTeacher(
+                f"{folder} holds weights {found}; teacher.weights is {section.weights}"
+            )
+        self._weight = section.weight
+        self._scorer = Scorer(decoder, recipe.sampling.temperature, site)
+
+    @classmethod
+    def of(cls, recipe: Recipe, config: DecoderConfig, site: Site) -> Self | None:
+        """The run's; None where its recipe has none."""
+        return (
+            None if recipe.teacher is None else cls(Path(recipe.teacher.path), recipe, config, site)
+        )
+
+    @torch.no_grad()
+    def advantages(self, batch: Batch, logprobs_N: Tensor) -> tuple[Tensor, Tensor]:
+        """What each sampled token gains by it, and log pi - log teacher in nats; a collective."""
+        theirs_N, _ = self._scorer(batch)
+        gap_N = clamped_log_ratio(theirs_N, logprobs_N.detach())
+        return self._weight * gap_N, -gap_N
+
+
+def digest_of(decoder: torch.nn.Module) -> str:
+    """State digest of a model's weights as bfloat16, as a run's versions have it."""
+    state = {
+        name: parameter.detach().to(torch.bfloat16)
+        for name, parameter in decoder.named_parameters()
+    }
+    return describe(state, 0, None).state
