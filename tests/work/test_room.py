@@ -126,10 +126,14 @@ def test_what_would_fit_fits() -> None:
     assert said.startswith("optimiser.micro_batch_tokens = ")
     chosen = int(said.split(" = ")[1].split()[0])
     assert update_need(RECIPE, config, chosen).peak <= (need + least) // 2 < need
-    words = fitting(RECIPE, config, 10**9)
+    few = RECIPE.optimiser.model_copy(update={"micro_batch_tokens": 128})
+    small = RECIPE.model_copy(update={"optimiser": few})
+    adapted = update_need(small, config, rank=room.RANK).peak
+    assert fitting(small, config, adapted).startswith("LoRA rank 16 needs ")
+    words = fitting(RECIPE, config, 7 * 10**8)
     most = int(words.split("about ")[1].split()[0])
     assert 0 < most < 60
-    assert update_need(RECIPE, config_of(most // 2), room.LEAST_MICRO_BATCH).peak <= 10**9
+    assert update_need(RECIPE, config_of(most // 2), room.LEAST_MICRO_BATCH).peak <= 7 * 10**8
 
 
 def test_a_run_states_what_sampling_it_takes_and_a_node_what_it_has(

@@ -10,9 +10,11 @@ import torch
 
 from archipel.engine.engine import LocalEngine
 from archipel.engine.exact.variants import VARIANTS
+from archipel.model.adapter import Adapter, adapter_shapes
 from archipel.model.config import FAMILIES, DecoderConfig, Family
 from archipel.model.directory import write_model
 from archipel.model.tokenizer import character_tokenizer
+from archipel.records.recipe_model import AdapterSection
 from archipel.records.requests import Request
 from archipel.work import engines, start_check
 from archipel.work.agreement import (
@@ -25,12 +27,14 @@ from archipel.work.agreement import (
     reference,
     short_requests,
 )
+from archipel.work.bases import Ground, read_base
 from archipel.work.engines import our_engine
 from archipel.work.faults import failed
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.kinds import rollout as rollouts
 from archipel.work.kinds.update import Updates
 from archipel.work.readiness import shortcomings
+from archipel.work.start_check import Subject, at_start
 from engine.engine_models import lively_state, small_config
 from tiny import SECRET, tiny_recipe
 from work.first_work import first_work
@@ -152,3 +156,31 @@ def test_a_node_with_a_broken_engine_answers_for_no_run_and_says_it_is_the_machi
         with pytest.raises(MachineUnfit, match="engine archipel does not compute") as caught:
             node.run(spec, context, lambda tokens: None)
     assert failed(caught.value).fault == "machine"
+
+
+def test_an_adapter_is_compared_as_it_lies_over_its_base(start: Path) -> None:
+    form = AdapterSection(rank=4, alpha=8.0).form
+    ground = Ground(read_base(start), form)
+    generator = torch.Generator().manual_seed(1)
+    state = {
+        name: (torch.randn(shape, generator=generator) * 0.3).bfloat16()
+        for name, shape in adapter_shapes(ground.base.config, form).items()
+    }
+    subject = Subject(ground.base.config, ground.base.state, Adapter(form, state))
+    requests = first(subject.config.vocab_size, length=6)
+    assert at_start(subject, None, requests) is not None
+    doubled = Adapter(AdapterSection(rank=4, alpha=16.0).form, state)
+    temperature = requests[0].temperature
+    scorer = reference(subject.config, subject.state, temperature, doubled)
+    with pytest.raises(WorkFailed, match="is not what the trainer learns from"):
+        at_start(replace(subject, scorer=scorer), None, requests)
+
+
+def test_an_adapters_run_publishes_version_0_and_its_node_answers(
+    start: Path, tmp_path: Path
+) -> None:
+    recipe = tiny_recipe(3, 0).model_copy(update={"adapter": AdapterSection(rank=4)})
+    assert shortcomings(recipe, start, SECRET) == []
+    spec, context = first_work(recipe, start, tmp_path)
+    node = rollouts.make(EngineChoice())
+    assert node.run(spec, context, lambda tokens: None).values["num_tokens"] > 0

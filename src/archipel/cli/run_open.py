@@ -188,10 +188,10 @@ def _check(recipe: "RecipeForm", start: Start, trust: tuple[str, ...], home: Pat
     if not isinstance(recipe, Recipe):
         return
     secret, missing = found_secret(recipe, home)
-    faults = shortcomings(
+    found = list([] if trust else missing)
+    found += shortcomings(
         recipe, start.weights, secret, adapter=start.adapter, learns_here=not trust
     )
-    found = [*([] if trust else missing), *faults]
     if found:
         faults = "\n  ".join(found)
         raise Mendable(
