@@ -40,7 +40,7 @@ class Sight:
             word
             for node in self.state.nodes.values()
             if node.present and (node.leases or self.now_ms - node.last_seen_ms < ACTIVE_MS)
-            for word in abilities(set(node.capabilities.kinds), node.contracts)
+            for word in abilities(set(node.capabilities.kinds), node.meets)
         )
 
 
@@ -77,9 +77,9 @@ def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:
     )
 
 
-def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -> Wait:
-    """Work of a stranger's kind lies there, by an exact contract perhaps, and nobody holds it."""
-    known, number = failures.trouble(run, kind), sight.able[ability(kind, contract)]
+def nobody(sight: Sight, run: Run, what: str, kind: str, need: str | None) -> Wait:
+    """Work of a stranger's kind lies there, which may need something of a node, and nobody holds it."""
+    known, number = failures.trouble(run, kind), sight.able[ability(kind, need)]
     if known is not None:
         rest = [node for node in _present(sight, known.nodes) if _rests(sight, node, run, kind)]
         number -= len(rest)
@@ -90,16 +90,16 @@ def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -
         f"{counted(number, 'node was', 'nodes were')} heard of in the last minute; "
         f"{'they are' if number > 1 else 'it is'} asked next"
         if number
-        else _calling(sight.able[kind], contract)
+        else _calling(sight.able[kind], need)
     )
     owner = "the lab" if number else "nobody"
     return Wait(run=run.name, waiting_for=what + before, owner=owner, left_s=None, advice=advice)
 
 
-def _calling(others: int, contract: str | None) -> str:
+def _calling(others: int, need: str | None) -> str:
     """For a node; `others` are at work and cannot do what the run asks for."""
     join = "run `archipel node join LAB_URL`"
-    if contract is None or not others:
+    if need is None or not others:
         return f"no node is at work: {join} on any machine"
     said = (
         "1 node is at work, but did not state"
@@ -107,9 +107,13 @@ def _calling(others: int, contract: str | None) -> str:
         else (f"{others} nodes are at work, but none stated")
     )
     return (
-        f"{said} that it can do {contract}, which this run asks for: {join} with the engine archipel; "
+        f"{said} that it can do {need}, which this run asks for: {join} with {_by_what(need)}; "
         "a node says at its start what it cannot do, and why"
     )
+
+
+def _by_what(need: str) -> str:
+    return "the engine archipel" if need.startswith("exact-") else "this version of archipel"
 
 
 def absent_trainer(sight: Sight, run: Run, what: str, kind: str) -> Wait:

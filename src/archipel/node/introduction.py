@@ -13,6 +13,7 @@ from archipel.node.standing import Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker
 from archipel.records.documents import NodeView
+from archipel.records.episodes import PLAYED
 from archipel.records.statements import Capabilities, NodeLeft
 
 logger = logging.getLogger("archipel.node")
@@ -42,6 +43,7 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
         batch_invariant=bool(measured.get("batch_invariant", False)),
         protections=worker.protections,
         exact=exact or None,
+        plays=None if settings.trusted else tuple(PLAYED.values()),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.episodes import PlayedNames
 from archipel.records.exact import Contracts
 from archipel.records.fields import (
     MAX_FORGOTTEN,
@@ -113,6 +114,8 @@ class Capabilities(Sparing):
     """What confines the child process that runs work."""
     exact: Annotated[Contracts | None, LeftOut] = None
     """Exact contracts whose known vectors came out right here, bit for bit."""
+    plays: Annotated[PlayedNames | None, LeftOut] = None
+    """Environments that answer turns here, with the version of their rules."""
 
 
 class NodeJoined(Statement):

@@ -55,6 +55,8 @@ class Question:
     finished: bool
     replies: tuple[str, ...] | None = None
     """To what this grading asked for the first time."""
+    turns: Sequence[Sequence[Any]] = ()
+    """Of an episode (`Turn.to_json`)."""
 
 
 class CellLost(Exception):
