@@ -60,6 +60,7 @@ class Provider:
     kinds: tuple[str, ...] = ("rollout",)
     leases: dict[str, LeaseGranted] = field(default_factory=dict)
     exact: tuple[str, ...] = ()
+    plays: tuple[str, ...] = ()
 
     @property
     def did(self) -> str:
@@ -76,6 +77,7 @@ class Provider:
             batch_invariant=True,
             protections=(),
             exact=self.exact or None,
+            plays=self.plays or None,
         )
         self.speak(NodeJoined, capabilities=capabilities)
 
@@ -175,7 +177,8 @@ def rollout(pace: RlPace, seed: str) -> Rollout:
     finished = length < pace.max_new_tokens or rng.random() < 0.5
     if finished:
         tokens[-1] = EOS
-    return Rollout(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
+    mask = None if pace.episodes is None else bytes([1]) * length
+    return Rollout(tuple(tokens), tuple(-rng.random() for _ in tokens), finished, mask)
 
 
 @dataclass

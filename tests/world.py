@@ -183,9 +183,10 @@ class World:
         self.speak(self.operator, RunRetried, run=name)
 
     def provider(
-        self, name: str, speed_milli: int = 0, *, join: bool = True, exact: tuple[str, ...] = ()
+        self, name: str, speed_milli: int = 0, *, join: bool = True, **states: tuple[str, ...]
     ) -> "Provider":
-        provider = Provider(self, identity(name), speed_milli, exact=exact)
+        """`states`: what it says that it can, `exact` or `plays`."""
+        provider = Provider(self, identity(name), speed_milli, **states)
         if join:
             provider.join()
         return provider

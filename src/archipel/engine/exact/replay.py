@@ -228,7 +228,7 @@ class _Answers:
         other_token = tokens != np.array(rollout.tokens)
         other = other_token | (bits != logprobs.astype(np.float64).view(np.int64))
         if rollout.sampled is not None:
-            other &= np.frombuffer(rollout.sampled, np.uint8) == SAMPLED
+            other &= np.array(list(rollout.sampled)) == SAMPLED
         if not other.any():
             return None
         at = int(other.argmax())
