@@ -112,7 +112,7 @@ def test_demonstrations_follow_the_rules_and_say_nothing_of_the_secret():
         order = sorted(task.detail["letters"], key=DRAWERS._rank.__getitem__)
         ranks[order.index(shown[0][4])] += 1
     assert min(ranks.values()) > 70, "the first letter is any of the three"
-    assert PUBLIC.supervised_floor == pytest.approx(3.893 / 18, abs=1e-3)
+    assert PUBLIC.supervised_floor == pytest.approx(3.2958 / 18, abs=1e-3)
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=4))

@@ -3,9 +3,9 @@
 A prompt shows some letters, `kfa`. Behind each letter is a drawer with a note of as many letters, which the tool
 `get` reads: `get(f)` is answered `bdo`. The letter that leads on is the one that comes first in a secret alphabet;
 after `hops` notes, the answer is the last note as it stands. The notes are random, a new set for each
-task, so an answer is copied from a note or guessed (one of thousands); and which letter leads on, when to stop
-and what to answer exist only inside the verifier. The supervised stage shows the form alone: any letter of
-what was told last, any number of notes, and any of them as the answer.
+task, so an answer is copied from a note or guessed (one of thousands); and which letter leads on and when to
+stop exist only inside the verifier. The supervised stage shows the form alone: any letter of what was told last,
+any number of notes, and the last one as the answer.
 
 Laws: notes follow from the task, not from the secret, so anybody can play and replay an episode; grading alone
 needs the secret. Whole sets of letters are held out.
@@ -60,11 +60,10 @@ class Drawers:
 
     @property
     def supervised_floor(self) -> float:
-        """Nats for choosing letters, when to stop and which note to answer, over the tokens of a character model."""
-        most, letter = self._hops + 1, math.log(self._size)
-        notes = sum(math.log(num) for num in range(1, most + 1)) / most
+        """Nats for choosing letters and when to stop, over the tokens of a character model."""
+        most = self._hops + 1
         calls = (most + 1) / 2
-        return (calls * letter + math.log(most) + notes) / (calls * 7 + self._size + 1)
+        return (calls * math.log(self._size) + math.log(most)) / (calls * 7 + self._size + 1)
 
     def task(self, split: str, index: int) -> Task:
         """Sets of letters in a seeded order, each once before any comes again; notes are new in each task."""
@@ -117,13 +116,12 @@ class Drawers:
         task = self.task("train", index)
         num_notes = 1 + self._any(self._hops + 1, index, "notes")
         said: list[str | Call] = []
-        notes, seen = [], task.detail["letters"]
+        seen = task.detail["letters"]
         for number in range(num_notes):
             letter = seen[self._any(self._size, index, f"letter/{number}")]
             said.append(Call("get", {"drawer": letter}))
             seen = self._note(task, letter, 0)
-            notes.append(seen)
-        return task, (*said, notes[self._any(num_notes, index, "answer")])
+        return task, (*said, seen)
 
     def solution(self, task: Task) -> tuple[str, ...]:
         """The drawers to read and, last, the right answer: for tests and grading, never for training."""
