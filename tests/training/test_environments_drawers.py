@@ -46,24 +46,25 @@ def played(environment: Drawers, index: int, said: list[Turn]) -> list[str]:
 def test_the_secrets_path_leads_to_the_answer_and_no_other_answer_is_worth_as_much():
     for index in range(50):
         task = DRAWERS.task("train", index)
-        first, second, answer = DRAWERS.solution(task)
+        first, second, third, answer = DRAWERS.solution(task)
         assert first in task.detail["letters"]
-        notes = played(DRAWERS, index, [get(first), get(second)])
+        notes = played(DRAWERS, index, [get(first), get(second), get(third)])
         assert second in notes[0]
-        assert notes[1] == answer
-        path = [get(first), get(second)]
+        assert third in notes[1]
+        assert sorted(notes[2]) == sorted(answer)
+        path = [get(first), get(second), get(third)]
         assert DRAWERS.judge(task, [*path, Turn(answer)], True) == 1.0
-        assert DRAWERS.judge(task, [*path, Turn(notes[0])], True) == 2 / 3
-        assert DRAWERS.judge(task, [get(first), get(first), Turn("x")], True) == 1 / 3
+        assert DRAWERS.judge(task, [*path, Turn("xy")], True) == 3 / 4
+        assert DRAWERS.judge(task, [get(first), get(first), Turn("x")], True) == 1 / 4
         assert DRAWERS.judge(task, [*path, Turn(answer)], False) == 0.0
         exact = Drawers({"reward": "exact"}, 5, SECRET)
-        assert exact.judge(task, [*path, Turn(notes[0])], True) == 0.0
+        assert exact.judge(task, [*path, Turn(answer[::-1])], True) == 0.0
 
 
 def test_answers_need_no_secret_and_grading_does():
     for index in range(20):
         assert PUBLIC.task("dev", index) == DRAWERS.task("dev", index)
-        said = [get("a"), get("p"), get("?"), Turn("get()", fault="a call is not json")]
+        said = [get("a"), get("n"), get("?"), Turn("get()", fault="a call is not json")]
         assert played(PUBLIC, index, said) == played(DRAWERS, index, said)
     with pytest.raises(MissingSecret):
         PUBLIC.judge(PUBLIC.task("dev", 0), [Turn("abc")], True)
@@ -72,7 +73,7 @@ def test_answers_need_no_secret_and_grading_does():
 def test_notes_are_of_one_task_alone_and_a_control_gives_those_of_another():
     other = Drawers({"notes": "other"}, 5, SECRET)
     assert played(other, 3, [get("a")]) == played(DRAWERS, 4, [get("a")])
-    assert len({played(DRAWERS, index, [get("a")])[0] for index in range(200)}) > 150
+    assert len({played(DRAWERS, index, [get("a")])[0] for index in range(200)}) > 110
 
 
 def test_letters_of_held_out_tasks_are_in_no_other_part():
@@ -103,7 +104,7 @@ def test_demonstrations_follow_the_rules_and_say_nothing_of_the_secret():
         task = PUBLIC.task("train", index)
         assert tokenizer.decode(prompt) == task.prompt
         shown = tokenizer.decode(tokens).split("\n")
-        assert 2 <= len(shown) <= 4
+        assert 2 <= len(shown) <= 5
         assert [tokens[at] for at, is_said in enumerate(mask) if is_said].count(
             tokenizer.eos_id
         ) == len(shown)
@@ -111,8 +112,8 @@ def test_demonstrations_follow_the_rules_and_say_nothing_of_the_secret():
         assert mask[0] == mask[-1] == SAMPLED
         order = sorted(task.detail["letters"], key=DRAWERS._rank.__getitem__)
         ranks[order.index(shown[0][4])] += 1
-    assert min(ranks.values()) > 70, "the first letter is any of the three"
-    assert PUBLIC.supervised_floor == pytest.approx(3.2958 / 18, abs=1e-3)
+    assert min(ranks.values()) > 100, "the first letter is any of the two"
+    assert PUBLIC.supervised_floor == pytest.approx(3.8123 / 20.5, abs=1e-3)
 
 
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=4))
@@ -133,13 +134,13 @@ def test_rules_with_a_name_stay_as_they_are():
     for split in ("train", "dev"):
         for index in range(20):
             task = PUBLIC.task(split, index)
-            notes = [PUBLIC.reply(task, [get(letter)]) for letter in "abcdefghijklmnop?"]
+            notes = [PUBLIC.reply(task, [get(letter)]) for letter in "abcdefghijklmn?"]
             hasher.update(json.dumps([task.prompt, notes]).encode())
     pinned = {"drawers-1": DIGEST}
     assert pinned == {PLAYED["drawers"]: hasher.hexdigest()}
 
 
-DIGEST = "cadba2393e2e8e3ac1499333673e696fa211f44d99c16e29ebf837c405b51669"
+DIGEST = "b3d6af1daba43f05530a0ef6920bb7ca1c5585d1e31d6667772f7593843f83d1"
 
 
 def test_what_nodes_may_play_is_what_answers_turns():

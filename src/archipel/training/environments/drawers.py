@@ -1,11 +1,11 @@
 """Drawers: a task of several turns that nobody can do without its tool.
 
-A prompt shows some letters, `kfa`. Behind each letter is a drawer with a note of as many letters, which the tool
-`get` reads: `get(f)` is answered `bdo`. The letter that leads on is the one that comes first in a secret alphabet;
-after `hops` notes, the answer is the last note as it stands. The notes are random, a new set for each
-task, so an answer is copied from a note or guessed (one of thousands); and which letter leads on and when to
-stop exist only inside the verifier. The supervised stage shows the form alone: any letter of what was told last,
-any number of notes, and the last one as the answer.
+A prompt shows some letters, `kf`. Behind each letter is a drawer with a note of as many letters, which the tool
+`get` reads: `get(f)` is answered `bd`. The letter that leads on is the one that comes first in a secret alphabet;
+after `hops` notes, the answer is the letters of the last one in the order of that alphabet. Notes are random, a
+new set for each task, so nobody can answer without reading; and which letter leads on, when to stop and how to
+answer exist only inside the verifier. The supervised stage shows the form alone: any letter of what was told
+last, any number of notes, and the letters of the last one in any order.
 
 Laws: notes follow from the task, not from the secret, so anybody can play and replay an episode; grading alone
 needs the secret. Whole sets of letters are held out.
@@ -37,7 +37,7 @@ UNKNOWN = "?"
 class Drawers:
     """Tasks over the first `alphabet` letters.
 
-    Parameters: `letters` (3: of a prompt and of each note), `hops` (2: notes to the answer), `alphabet` (16),
+    Parameters: `letters` (2: of a prompt and of each note), `hops` (3: notes to the answer), `alphabet` (14),
     `reward` ("steps": the share of right steps, 1 for a right answer; "exact"; "chance": a coin, as a control),
     `notes` ("own"; "other": the tool reads those of another task, as a control), `template` (holds `{question}`).
     """
@@ -46,9 +46,9 @@ class Drawers:
 
     def __init__(self, values: dict[str, Scalar], seed: int, secret: bytes | None) -> None:
         settings = Parameters("drawers", values)
-        alphabet = settings.integer("alphabet", 16, low=6, high=26)
-        self._size = settings.integer("letters", 3, low=2, high=5)
-        self._hops = settings.integer("hops", 2, low=1, high=8)
+        alphabet = settings.integer("alphabet", 14, low=6, high=26)
+        self._size = settings.integer("letters", 2, low=2, high=5)
+        self._hops = settings.integer("hops", 3, low=1, high=8)
         self._reward = settings.text("reward", "steps", choices=("steps", "exact", "chance"))
         self._shift = int(settings.text("notes", "own", choices=("own", "other")) == "other")
         self._template = read_template(settings, "{question}\n")
@@ -60,10 +60,11 @@ class Drawers:
 
     @property
     def supervised_floor(self) -> float:
-        """Nats for choosing letters and when to stop, over the tokens of a character model."""
+        """Nats for choosing letters, when to stop and an order, over the tokens of a character model."""
         most = self._hops + 1
         calls = (most + 1) / 2
-        return (calls * math.log(self._size) + math.log(most)) / (calls * 7 + self._size + 1)
+        nats = calls * math.log(self._size) + math.log(most) + math.lgamma(self._size + 1)
+        return nats / (calls * 7 + self._size + 1)
 
     def task(self, split: str, index: int) -> Task:
         """Sets of letters in a seeded order, each once before any comes again; notes are new in each task."""
@@ -71,7 +72,8 @@ class Drawers:
         sets = self._sets[split]
         letters = self._mixed(sets[index % len(sets)], f"{split}/{index}/prompt")
         prompt = self._template.replace("{question}", letters)
-        return Task(index=index, split=split, prompt=prompt, detail={"letters": letters})
+        key = f"{split}/{index}"  # the same letters on other drawers are another task
+        return Task(index, split, prompt, {"letters": letters}, key)
 
     def reply(self, task: Task, turns: Sequence[Turn]) -> tuple[str, ...] | None:
         """A note for each call; anything that calls nothing is the answer."""
@@ -121,7 +123,7 @@ class Drawers:
             letter = seen[self._any(self._size, index, f"letter/{number}")]
             said.append(Call("get", {"drawer": letter}))
             seen = self._note(task, letter, 0)
-        return task, (*said, seen)
+        return task, (*said, self._mixed(seen, f"train/{index}/answer"))
 
     def solution(self, task: Task) -> tuple[str, ...]:
         """The drawers to read and, last, the right answer: for tests and grading, never for training."""
@@ -131,7 +133,7 @@ class Drawers:
         for _ in range(self._hops):
             path.append(min(seen, key=self._rank.__getitem__))
             seen = self._note(task, path[-1], 0)
-        return (*path, seen)
+        return (*path, "".join(sorted(seen, key=self._rank.__getitem__)))
 
     def _read(self, task: Task, drawer: str) -> str:
         if len(drawer) != 1 or drawer not in self._letters:
