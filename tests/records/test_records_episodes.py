@@ -54,7 +54,8 @@ def test_a_recipe_without_episodes_has_the_bytes_of_older_ones() -> None:
 
 def test_a_recipe_of_episodes_travels_and_its_pace_says_how_they_are_played() -> None:
     recipe = parse_recipe(EPISODES)
-    assert recipe_from_canonical(recipe.canonical_bytes()) == recipe
+    again = recipe_from_canonical(recipe.canonical_bytes())
+    assert (again.episode, again.digest) == (recipe.episode, recipe.digest)
     pace = rl.WORDS.pace_of(recipe, VOCABULARY)
     assert pace.episodes == TERMS.model_copy(update={"turns": 5})
     assert pace.needs == pace.plays == PLAYED["drawers"]

@@ -25,12 +25,12 @@ class Parrot:
         said = turns[-1].text[:2] if self._answer is None else self._answer
         return (said[::-1] + task.prompt[0],)
 
-    def judge(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
+    def reward(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
         text = "".join(turn.text for turn in turns)
         return sum(text.count(each) for each in "aeiou") / max(1, len(text)) if finished else 0.0
 
     def grade(self, task: Task, completion: str, finished: bool) -> float:
-        return self.judge(task, (Turn(completion),), finished)
+        return self.reward(task, (Turn(completion),), finished)
 
     def supervised(self, index: int) -> None:
         return None

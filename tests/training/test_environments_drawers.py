@@ -53,12 +53,12 @@ def test_the_secrets_path_leads_to_the_answer_and_no_other_answer_is_worth_as_mu
         assert third in notes[1]
         assert sorted(notes[2]) == sorted(answer)
         path = [get(first), get(second), get(third)]
-        assert DRAWERS.judge(task, [*path, Turn(answer)], True) == 1.0
-        assert DRAWERS.judge(task, [*path, Turn("xy")], True) == 3 / 4
-        assert DRAWERS.judge(task, [get(first), get(first), Turn("x")], True) == 1 / 4
-        assert DRAWERS.judge(task, [*path, Turn(answer)], False) == 0.0
+        assert DRAWERS.reward(task, [*path, Turn(answer)], True) == 1.0
+        assert DRAWERS.reward(task, [*path, Turn("xy")], True) == 3 / 4
+        assert DRAWERS.reward(task, [get(first), get(first), Turn("x")], True) == 1 / 4
+        assert DRAWERS.reward(task, [*path, Turn(answer)], False) == 0.0
         exact = Drawers({"reward": "exact"}, 5, SECRET)
-        assert exact.judge(task, [*path, Turn(answer[::-1])], True) == 0.0
+        assert exact.reward(task, [*path, Turn(answer[::-1])], True) == 0.0
 
 
 def test_answers_need_no_secret_and_grading_does():
@@ -67,7 +67,7 @@ def test_answers_need_no_secret_and_grading_does():
         said = [get("a"), get("n"), get("?"), Turn("get()", fault="a call is not json")]
         assert played(PUBLIC, index, said) == played(DRAWERS, index, said)
     with pytest.raises(MissingSecret):
-        PUBLIC.judge(PUBLIC.task("dev", 0), [Turn("abc")], True)
+        PUBLIC.reward(PUBLIC.task("dev", 0), [Turn("abc")], True)
 
 
 def test_notes_are_of_one_task_alone_and_a_control_gives_those_of_another():
@@ -88,9 +88,9 @@ def test_letters_of_held_out_tasks_are_in_no_other_part():
 def test_a_coin_pays_alike_for_all_that_can_be_said():
     coin = Drawers({"reward": "chance"}, 5, SECRET)
     task = coin.task("train", 1)
-    said = [coin.judge(task, [Turn(f"{n}")], True) for n in range(2000)]
+    said = [coin.reward(task, [Turn(f"{n}")], True) for n in range(2000)]
     assert 900 < sum(said) < 1100
-    assert said == [coin.judge(task, [Turn(f"{n}")], True) for n in range(2000)]
+    assert said == [coin.reward(task, [Turn(f"{n}")], True) for n in range(2000)]
 
 
 def test_demonstrations_follow_the_rules_and_say_nothing_of_the_secret():
@@ -125,7 +125,7 @@ def test_nothing_that_is_said_breaks_a_reply_or_a_reward(said):
     task = DRAWERS.task("train", 0)
     answer = DRAWERS.reply(task, turns)
     assert answer is None or all(len(text) < 100 for text in answer)
-    assert 0.0 <= DRAWERS.judge(task, turns, True) <= 1.0
+    assert 0.0 <= DRAWERS.reward(task, turns, True) <= 1.0
 
 
 def test_rules_with_a_name_stay_as_they_are():

@@ -16,6 +16,7 @@ from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import bounds_of, pack_rollouts, unpack_rollouts
 from archipel.training.environments import environment as environments
+from archipel.training.environments.judgement import Judgement
 from archipel.work.kind import Context, EngineChoice
 from archipel.work.kinds.rollout import Rollouts
 from archipel.work.kinds.update import Updates
@@ -36,9 +37,12 @@ class InProcess:
 
     faults: dict = {}  # noqa: RUF012
 
+    def graded(self, shown):
+        return tuple(Judgement(reward) for reward in self.grade(shown))
+
     def grade(self, shown):
         return tuple(
-            Parrot().judge(Parrot().task(each.split, each.index), each.turns, each.finished)
+            Parrot().reward(Parrot().task(each.split, each.index), each.turns, each.finished)
             for each in shown
         )
 
@@ -51,7 +55,7 @@ def teach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(environments._ENVIRONMENTS, "parrot", (Parrot, lambda *_: Parrot()))
     monkeypatch.setitem(episodes.PLAYED, "parrot", "parrot-1")
     for room in ("learner", "verifying"):
-        monkeypatch.setattr(f"archipel.work.{room}.grader_of", lambda recipe, secret: InProcess())
+        monkeypatch.setattr(f"archipel.work.{room}.grader_of", lambda *_: InProcess())
 
 
 def recipe() -> Recipe:

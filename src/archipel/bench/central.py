@@ -111,7 +111,7 @@ class Bench:
     def _graded(self, shown: Submission) -> float:
         task = self.environment.task(shown.split, shown.index)
         if self.conduct is not None:
-            return self.conduct.environment.judge(task, shown.turns, shown.finished)
+            return self.conduct.environment.reward(task, shown.turns, shown.finished)
         return self.environment.grade(task, shown.completion, shown.finished)
 
     def evaluate(self, state: Mapping[str, Tensor], version: int, split: str = "dev") -> Skill:

@@ -143,4 +143,4 @@ def _shown(
     if turns_of is None:
         return Submission(split, index, tokenizer.decode(rollout.tokens), rollout.finished)
     turns = tuple(turns_of(rollout))
-    return Submission(split, index, turns[-1].text, rollout.finished, turns)
+    return Submission(split, index, turns[-1].text, rollout.finished, turns=turns)

@@ -84,7 +84,7 @@ class Drawers:
             return None
         return tuple(self._read(task, each.arguments["drawer"]) for each in last.calls)
 
-    def judge(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
+    def reward(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
         """1 for the right answer. Else 0, or by `steps` the share of right letters before the first wrong one."""
         if self._rank is None:
             raise MissingSecret(
@@ -108,7 +108,7 @@ class Drawers:
 
     def grade(self, task: Task, completion: str, finished: bool) -> float:
         """An episode of one turn."""
-        return self.judge(task, (Turn(completion),), finished)
+        return self.reward(task, (Turn(completion),), finished)
 
     def supervised(self, index: int) -> None:
         """Nothing of one turn (see `demonstration`)."""

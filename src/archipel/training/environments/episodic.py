@@ -45,7 +45,7 @@ class Episodic(Environment, Protocol):
     def reply(self, task: Task, turns: Sequence[Turn]) -> tuple[str, ...] | None:
         """The answer to the last of `turns`: a text for each of its calls, or one; None: the episode is over."""
 
-    def judge(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
+    def reward(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
         """A reward in [0, 1] for a whole episode; `finished`: it ended because `reply` said so."""
 
     def demonstration(self, index: int) -> tuple[Task, tuple[str | Call, ...]] | None:

@@ -173,7 +173,7 @@ class Grading:
         given = (task, question.completion, question.finished)
         if isinstance(self._environment, Episodic):
             turns = [Turn.from_json(each) for each in question.turns] or [Turn(question.completion)]
-            return Judgement(float(self._environment.judge(task, turns, question.finished)))
+            return Judgement(float(self._environment.reward(task, turns, question.finished)))
         if self._judges is not None:
             return self._judges.judge(*given, question.replies)
         return Judgement(float(self._environment.grade(*given)))
