@@ -3,7 +3,7 @@
 import pytest
 
 from archipel.lab import refusals
-from archipel.lab.decide import crowds
+from archipel.lab.decide import crowds, may_take, opportunities
 from archipel.lab.state import ability
 from archipel.lab.views import node_view, run_view, waits
 from archipel.records.episodes import PLAYED, EpisodeTerms
@@ -26,6 +26,9 @@ def test_only_who_plays_its_environment_is_given_a_runs_work(world: World) -> No
     assert f"did not state that it can do {DRAWERS}" in wait.advice
     assert "with this version of archipel" in wait.advice
     able = world.provider("able", plays=(DRAWERS, "nobody_knows-3"))
+    (rollouts,) = [each for each in opportunities(world.state) if each.rules.name == "rollout"]
+    took = {did: may_take(node, ("rollout",), rollouts) for did, node in world.state.nodes.items()}
+    assert (took[unable.did], took[able.did]) == (False, True)
     granted = able.ask()
     assert granted is not None
     able.answer(granted)
