@@ -82,7 +82,7 @@ class Drawers:
             return (f"error: {last.fault}",)
         if not last.calls:
             return None
-        return tuple(self._read(task, each.arguments["drawer"]) for each in last.calls)
+        return tuple(self._seen_in(task, each.arguments["drawer"]) for each in last.calls)
 
     def reward(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
         """1 for the right answer. Else 0, or by `steps` the share of right letters before the first wrong one."""
@@ -135,7 +135,7 @@ class Drawers:
             seen = self._note(task, path[-1], 0)
         return (*path, "".join(sorted(seen, key=self._rank.__getitem__)))
 
-    def _read(self, task: Task, drawer: str) -> str:
+    def _seen_in(self, task: Task, drawer: str) -> str:
         if len(drawer) != 1 or drawer not in self._letters:
             return UNKNOWN
         return self._note(task, drawer, self._shift)
