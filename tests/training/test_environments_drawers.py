@@ -18,6 +18,7 @@ from archipel.training.environments.environment import _ENVIRONMENTS, make_envir
 from archipel.training.environments.episodic import Episodic, Turn
 from archipel.training.environments.task import MissingSecret
 from archipel.training.episodes import conduct_of
+from archipel.training.grading import Grader, Submission
 from archipel.training.sft import episode_examples
 
 RECIPE = """
@@ -59,6 +60,19 @@ def test_the_secrets_path_leads_to_the_answer_and_no_other_answer_is_worth_as_mu
         assert DRAWERS.reward(task, [*path, Turn(answer)], False) == 0.0
         exact = Drawers({"reward": "exact"}, 5, SECRET)
         assert exact.reward(task, [*path, Turn(answer[::-1])], True) == 0.0
+
+
+def test_the_grading_process_is_told_every_turn():
+    task = DRAWERS.task("train", 0)
+    first, second, third, answer = DRAWERS.solution(task)
+    path = (get(first), get(second), get(third))
+    episodes = [
+        (*path, Turn(answer)), (*path, Turn("xy")), (get(first), Turn("xy")), (Turn(answer),), (Turn("xy"),)
+    ]  # fmt: skip
+    shown = [Submission("train", 0, turns[-1].text, True, turns=turns) for turns in episodes]
+    with Grader(EnvironmentSection(name="drawers"), 5, SECRET) as grader:
+        rewards = grader.grade([*shown, replace(shown[0], finished=False)])
+    assert rewards == (1.0, 3 / 4, 1 / 4, 1.0, 0.0, 0.0)
 
 
 def test_answers_need_no_secret_and_grading_does():

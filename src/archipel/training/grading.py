@@ -257,14 +257,14 @@ def grader_of(recipe: Recipe, secret: bytes | None, folder: Path | None = None) 
     return Grader(recipe.environment, recipe.run.seed, secret, budget_s=budget_s, folder=folder)
 
 
-def _turns(submission: Submission) -> list[list[list[Any]]]:
-    return [[turn.to_json() for turn in submission.turns]] if submission.turns else []
-
-
 def _batch(submissions: dict[int, Submission], limit_s: float, budget_s: float) -> bytes:
     header = {"count": len(submissions), "limit_s": limit_s, "budget_s": budget_s}
     lines = [
-        [number, each.split, each.index, each.completion, each.finished, each.replies, *_turns(each)]
+        [
+            *(number, each.split, each.index, each.completion, each.finished),
+            [turn.to_json() for turn in each.turns],
+            each.replies,
+        ]
         for number, each in submissions.items()
     ]
     return b"".join(map(json_line, (header, *lines)))

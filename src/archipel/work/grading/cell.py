@@ -53,10 +53,10 @@ class Question:
     index: int
     completion: str
     finished: bool
-    replies: tuple[str, ...] | None = None
-    """To what this grading asked for the first time."""
     turns: Sequence[Sequence[Any]] = ()
     """Of an episode (`Turn.to_json`)."""
+    replies: tuple[str, ...] | None = None
+    """To what this grading asked for the first time."""
 
 
 class CellLost(Exception):

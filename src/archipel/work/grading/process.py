@@ -2,7 +2,7 @@
 
 It speaks JSON lines over its standard streams. First comes the setup {factory, section, seed, secret}; the
 answer is {"ready", "protections", "missing"} or {"detail"}. Then comes a batch: {"count", "limit_s", "budget_s"} and
-as many lines [number, split, index, completion, finished, replies], and of an episode its turns; each is answered by
+as many lines [number, split, index, completion, finished, turns, replies]; each is answered by
 {"number", ...} with a judgement's fields (`judgement`), or with {"fault", "detail"}, in the order in which they are graded.
 
 Laws: it makes the environment, confines itself and makes tasks, but no completion is graded here: that is
