@@ -32,7 +32,7 @@ def recipe() -> Recipe:
     told["environment"] |= {"name": "drawers", "parameters": parameters}
     told["model"] |= {"max_position_embeddings": 64}
     told["sampling"] = {"max_new_tokens": 30}
-    told["supervised"] |= {"steps": 150, "learning_rate": 6e-3}
+    told["supervised"] |= {"steps": 500, "learning_rate": 6e-3}
     return Recipe.model_validate(told | {"episode": {"turns": 3}})
 
 
@@ -68,7 +68,8 @@ def test_nodes_that_play_episodes_give_the_central_loops_weights(tmp_path: Path)
     assert {made.metrics["void_episodes"] for made in outcome.versions[1:]} == {0}
     answers = outcome.state.nodes[stage.site.did("one")]
     assert answers.plays
-    with redirect_stdout(io.StringIO()) as said:
+    with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit) as ended:
         run(["run", "verify", NAME, "--home", str(stage.site.home("lab")), "--json"])
+    assert not ended.value.code
     told = json.loads(said.getvalue())
     assert any("played again" in what for what in told["checked"])
