@@ -52,9 +52,8 @@ def test_too_few_versions_are_no_reason_to_warn(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["nothing-to-learn", "few-teach", "unusable", "cut-off", "held-back", "grading"]
+    "kind", ["nothing-to-learn", "few-teach", "unusable", "cut-off", "held-back", "grading", "void"]
 )
-@pytest.mark.parametrize("kind", ["nothing-to-learn", "cut-off", "held-back", "grading", "void"])
 def test_a_fault_that_is_over_is_not_warned_of(kind: str) -> None:
     fault = FAULTS[kind]
     over = history(

@@ -19,7 +19,6 @@ from archipel.ledger.tree_head import BadTreeHead, sign_tree_head, verify_tree_h
 from archipel.ledger.verification import lab_key
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.manifest import BadWeights, Manifest, Over, describe
-from archipel.model.manifest import BadWeights, Manifest, describe
 from archipel.model.tool_calls import BadCall, Call, read_calls, written_call
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records import documents

@@ -80,7 +80,7 @@ def test_a_turn_is_sampled_as_its_place_in_the_whole_episode_says():
             for start, end in turns_of(each.sampled):
                 again = Request(
                     "again", (*asked.prompt, *each.tokens[:start]), asked.seed, 1, LIMIT - start,
-                    asked.temperature, asked.stop_tokens, number, start,
+                    asked.temperature, asked.stop_tokens, first_rollout=number, first_position=start,
                 )  # fmt: skip
                 ((turn,),) = alone.generate([again])
                 assert turn.tokens == each.tokens[start:end]
@@ -173,7 +173,7 @@ def test_only_sampled_tokens_are_learned_from():
     model = tiny_model(1)
     prompt, tokens, mask = (1, 2, 3), (4, 5, 6, 7, 8, 9, 10), bytes((1, 1, 0, 0, 1, 1, 1))
     other = Branch((11, 12, 13), (-0.1,) * 3, 0.5)
-    tree = Tree(prompt, (Branch(tokens, (-0.5,) * 7, 1.0, mask), other))
+    tree = Tree(prompt, (Branch(tokens, (-0.5,) * 7, 1.0, sampled=mask), other))
     batch = build([(tree,)])
     got, _ = Scorer(model, 1.0, Site())(batch)
     places = [0, 1, 4, 5, 6]

@@ -80,7 +80,7 @@ class Bench:
             self.tokenizer,
             self.sample,
             self.grade,
-            turns_of,
+            turns_of=turns_of,
         )
 
     def sample(

@@ -49,11 +49,6 @@ class _Sight:
     @property
     def first(self) -> Sequence[Point]:
         return self.points[: self.bounds.window]
-    kind: str
-    """`nothing-to-learn`, `solved`, `cut-off`, `collapse`, `worse`, `mismatch`, `held-back`, `grading`,
-    `void`."""
-    text: str
-    """What was seen, then what may be done about it."""
 
 
 def concerns(history: History) -> list[Concern]:
@@ -249,53 +244,19 @@ def _grading(sight: _Sight) -> Concern | None:
     )
 
 
-RULES: tuple[Callable[[_Sight], Concern | None], ...] = (
-def _void(points: Sequence[Point], newest: Sequence[Point]) -> Concern | None:
+def _void(sight: _Sight) -> Concern | None:
     """Somebody sends episodes that were not played by the environment's rules."""
-    num = sum(point.values.get("void_episodes", 0.0) for point in newest)
+    num = sum(point.values.get("void_episodes", 0.0) for point in sight.newest)
     if not num:
         return None
     return Concern(
         "void",
-        f"{counted(round(num), 'episode')} of the last {WINDOW} versions say what their environment did not and "
-        "taught nothing: `archipel run verify` names the works, and so the nodes",
+        f"{counted(round(num), 'episode')} of the last {sight.bounds.window} versions say what their environment "
+        "did not and taught nothing: `archipel run verify` names the works, and so the nodes",
     )
 
 
-def _worse(exams: Sequence[Exam]) -> Concern | None:
-    """Held-out results are below an earlier version's, further than both intervals reach."""
-    scores = [name for name in (exams[-1].values if exams else ()) if _is_score(name)]
-    for name in scores:
-        rated = [exam for exam in exams if f"{name}_high" in exam.values and name in exam.values]
-        if len(rated) < 2:
-            continue
-        best, last = max(rated, key=lambda exam: exam.values[name]), rated[-1]
-        if last.values[f"{name}_high"] < best.values[f"{name}_low"]:
-            return Concern(
-                "worse",
-                f"held-out {name.replace('_', ' ')} fell from {best.values[name]:.3f} at version "
-                f"{best.version} to {last.values[name]:.3f} at version {last.version}, beyond both 95% "
-                f"intervals: version {best.version} was better; lower the learning rate",
-            )
-    return None
-
-
-def _is_score(name: str) -> bool:
-    return name.startswith((GREEDY, "pass_at_")) and not name.endswith(("_low", "_high", "_reward"))
-
-
-def _trained(points: Sequence[Point]) -> list[Point]:
-    """Means over trained tokens are 0 where there were none, and measure nothing."""
-    return [point for point in points if point.values.get("tokens") != 0]
-
-
-def _mean(points: Sequence[Point], name: str) -> float | None:
-    """Mean over the points; None if not all of them have it."""
-    values = [point.values[name] for point in points if name in point.values]
-    return fmean(values) if values and len(values) == len(points) else None
-
-
-RULES: tuple[Callable[[Sequence[Point], Sequence[Point]], Concern | None], ...] = (
+RULES: tuple[Callable[[_Sight], Concern | None], ...] = (
     _nothing_to_learn,
     _few_teach,
     _cut_off,

@@ -32,7 +32,12 @@ from archipel.records.recipe_learning import (
     SupervisedSection,
     TeacherSection,
 )
-from archipel.records.recipe_model import AdapterSection, EpisodeSection, ModelSection, PromptSection
+from archipel.records.recipe_model import (
+    AdapterSection,
+    EpisodeSection,
+    ModelSection,
+    PromptSection,
+)
 from archipel.records.recipe_sampling import SamplingSection
 
 __all__ = [
@@ -162,6 +167,11 @@ class Recipe(RecipeForm):
             raise ValueError(
                 f"environment {name!r} answers no turns on nodes: remove [episode], or choose from "
                 f"{', '.join(PLAYED)}"
+            )
+        if self.curriculum is not None:
+            raise ValueError(
+                "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
+                "remove one of them"
             )
         if floats := [k for k, v in self.environment.parameters.items() if isinstance(v, float)]:
             raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")

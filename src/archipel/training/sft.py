@@ -281,7 +281,7 @@ class _Learner:
 
 
 def _tree(prompt: Ids, answer: Ids, learned: bytes | None = None) -> Tree:
-    return Tree(prompt, (Branch(answer, (0.0,) * len(answer), 0.0, learned),))
+    return Tree(prompt, (Branch(answer, (0.0,) * len(answer), 0.0, sampled=learned),))
 
 
 def _difference(directory: Path, facts: Mapping[str, Any], mine: Stamp) -> str:

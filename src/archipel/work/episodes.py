@@ -7,7 +7,7 @@ Law: what nodes say of an environment's answers is not believed; it is played ag
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from archipel.engine.engine import Engine
+from archipel.engine.protocol import Sampler
 from archipel.model.chat import InvalidChat
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.episodes import PLAYED, EpisodeTerms
@@ -23,7 +23,7 @@ from archipel.work.kind import Progress, WorkFailed
 
 
 def sample(
-    engine: Engine,
+    engine: Sampler,
     requests: Sequence[Request],
     conduct: Conduct | None,
     progress: Progress,

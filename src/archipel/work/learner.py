@@ -23,8 +23,8 @@ from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe
-from archipel.training.answers import answer_metrics
 from archipel.records.rollouts import Rollout
+from archipel.training.answers import answer_metrics
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.curriculum import Curriculum, NotChosen, shown_as
@@ -44,6 +44,7 @@ from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 
 log = logging.getLogger(__name__)
+VOID = "%s: group %d, rollout %d says what the environment did not: void, reward 0"
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -198,11 +199,10 @@ class Learner:
         return is_due or self._is_published(version)
 
     def _graded(self, context: Context) -> list[Group]:
+        sent = batch_groups(self._prompts.batch(self.version), context)
         sampled = {
             index: (version, self._upheld(index, rollouts, context))
-            for index, (version, rollouts) in batch_groups(
-                self._prompts.batch(self.version), context
-            ).items()
+            for index, (version, rollouts) in sent.items()
         }
         self._void = sum(is_void(each) for _, rollouts in sampled.values() for each in rollouts)
         self._answers = shown = shown_as(self._curriculum, self._shown(sampled))
@@ -235,13 +235,10 @@ class Learner:
         """The group's rollouts, with episodes void that the environment did not write as they say."""
 
         def tell(number: int) -> None:
-            works = [
-                each.work for each in context.inputs if index in getattr(each.spec, "groups", ())
-            ]
-            log.warning(
-                "%s: group %d, rollout %d says what the environment did not: void, reward 0",
-                ", ".join(works), index, number,
-            )  # fmt: skip
+            works = ", ".join(
+                e.work for e in context.inputs if index in getattr(e.spec, "groups", ())
+            )
+            log.warning(VOID, works, index, number)
 
         return upheld(self._conduct, index, rollouts, self.recipe.sampling.max_new_tokens, tell)
 

@@ -1,6 +1,7 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
@@ -22,6 +23,7 @@ from archipel.work.kind import (
     remembers_nothing,
 )
 from archipel.work.policies import Policies
+from archipel.work.recent import Recent
 from archipel.work.seats import Seats
 
 
