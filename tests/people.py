@@ -61,6 +61,7 @@ class Provider:
     leases: dict[str, LeaseGranted] = field(default_factory=dict)
     exact: tuple[str, ...] = ()
     memory_mb: int | None = None
+    plays: tuple[str, ...] = ()
 
     @property
     def did(self) -> str:
@@ -78,6 +79,7 @@ class Provider:
             protections=(),
             exact=self.exact or None,
             memory_mb=self.memory_mb,
+            plays=self.plays or None,
         )
         self.speak(NodeJoined, capabilities=capabilities)
 
@@ -177,7 +179,8 @@ def rollout(pace: RlPace, seed: str) -> Rollout:
     finished = length < pace.max_new_tokens or rng.random() < 0.5
     if finished:
         tokens[-1] = EOS
-    return Rollout(tuple(tokens), tuple(-rng.random() for _ in tokens), finished)
+    mask = None if pace.episodes is None else bytes([1]) * length
+    return Rollout(tuple(tokens), tuple(-rng.random() for _ in tokens), finished, mask)
 
 
 @dataclass

@@ -35,6 +35,7 @@ FAULTS: dict[str, Callable[[int], dict[str, float]]] = {
     "fallen": lambda version: {"reward": 0.8 if version < 20 else 0.2},
     "unusable": lambda version: {"tokens": 900.0, "invalid_tokens": 100.0},
     "grading": lambda version: {"grading_faults": 40.0 * version},
+    "void": lambda version: {"void_episodes": 1.0},
 }
 
 
@@ -51,7 +52,7 @@ def test_too_few_versions_are_no_reason_to_warn(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["nothing-to-learn", "few-teach", "unusable", "cut-off", "held-back", "grading"]
+    "kind", ["nothing-to-learn", "few-teach", "unusable", "cut-off", "held-back", "grading", "void"]
 )
 def test_a_fault_that_is_over_is_not_warned_of(kind: str) -> None:
     fault = FAULTS[kind]

@@ -3,6 +3,7 @@
 import base64
 import json
 import tempfile
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from archipel.ledger.tree_head import BadTreeHead, sign_tree_head, verify_tree_h
 from archipel.ledger.verification import lab_key
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.manifest import BadWeights, Manifest, Over, describe
+from archipel.model.tool_calls import BadCall, Call, read_calls, written_call
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records import documents
+from archipel.records.episodes import EpisodeTerms
 from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
 from archipel.records.payload import BadPayload
 from archipel.records.programmes import any_from_canonical, parse_any
@@ -36,6 +39,7 @@ from archipel.records.rollouts import (
     unpack_prompts,
 )
 from archipel.records.statements import RECORD_TYPE, InvalidRecord, decode, encode
+from archipel.training.environments.drawers import Drawers
 from archipel.work.messages import (
     AskPosition,
     BadMessage,
@@ -116,12 +120,30 @@ def _records() -> dict[str, Reader]:
     }
 
 
+CALLS = tuple(
+    written_call(Call("get", {"drawer": "f"}), form).encode() for form in ("hermes", "llama")
+)
+
+
+def _calls(data: bytes) -> None:
+    for form in ("hermes", "llama", "plain"):
+        read_calls(data.decode(errors="replace"), form, Drawers.tools)  # type: ignore[arg-type]
+
+
 def _payloads() -> dict[str, Reader]:
     pace = RlPace(**PACE)
     bounds = bounds_of(pace, work="run.1", policy=POLICY, num_groups=2)
     one = Rollout((5, 6, 2), (-0.5, -0.25, -0.125), True)
     rollouts = pack_rollouts([[one] * 2] * 2, work="run.1", policy=POLICY)
+    terms = EpisodeTerms(
+        environment="drawers-1", parameters={}, turns=3, tools="auto", chat_template="auto"
+    )
+    played = replace(bounds, episodes=terms)
+    two = Rollout((5, 2, 9, 6, 2), (-0.5, -0.5, 0.0, -0.5, -0.5), True, bytes((1, 1, 0, 1, 1)))
+    episodes = pack_rollouts([[two] * 2] * 2, work="run.1", policy=POLICY)
     return {
+        "tool calls": Reader(_calls, CALLS, (BadCall,)),
+        "episodes": Reader(lambda data: check_rollouts(data, played), (episodes,), (BadPayload,)),
         "rollouts": Reader(lambda data: check_rollouts(data, bounds), (rollouts,), (BadPayload,)),
         "prompts": Reader(unpack_prompts, (pack_prompts([(1, 2), (3,)], batch=4),), (BadPayload,)),
     }

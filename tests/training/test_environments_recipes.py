@@ -27,7 +27,8 @@ def test_a_shipped_recipe_is_valid_and_named_like_its_file(file):
     task = environment.task("train", 0)
     assert environment.grade(task, "", True) < 1.0
     if recipe.supervised is not None:
-        assert environment.supervised(0) is not None
+        shown = environment.supervised if recipe.episode is None else environment.demonstration
+        assert shown(0) is not None
     if recipe.supervised is not None and recipe.supervised.gate is not None:
         assert environment.supervised_floor
 

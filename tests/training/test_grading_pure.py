@@ -41,7 +41,7 @@ EVALUATORS = frozenset(
         "write",
     ]
 )
-GRADING_READS = ("secret_order", "answers", "jsonl", "parameters", "task")
+GRADING_READS = ("secret_order", "drawers", "answers", "jsonl", "parameters", "task")
 TEXTS = [
     "",
     "abc",
@@ -61,6 +61,7 @@ def environments(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "questions.jsonl").write_text("\n".join(lines))
     parameters: dict[str, dict[str, Any]] = {
         "secret_order": {"length": 4},
+        "drawers": {"letters": 3},
         "jsonl": {"path": str(tmp_path / "questions.jsonl"), "answer_anywhere": True},
     }
     return {
@@ -94,7 +95,7 @@ def test_nothing_in_them_evaluates_a_text_or_reaches_a_module(module: str) -> No
         assert not called & EVALUATORS, getattr(function, "name", "")
 
 
-@pytest.mark.parametrize("module", ["secret_order", "jsonl", "answers"])
+@pytest.mark.parametrize("module", ["secret_order", "drawers", "jsonl", "answers"])
 def test_nothing_in_them_is_kept(module: str) -> None:
     for function in _graders(module):
         stored = [
@@ -117,6 +118,10 @@ def test_no_text_changes_what_is_kept_or_a_later_reward(texts: list[str]) -> Non
 
 def test_no_text_changes_what_questions_are_kept(environments: dict[str, Any]) -> None:
     _keeps(environments["jsonl"], TEXTS)
+
+
+def test_no_text_changes_what_drawers_hold(environments: dict[str, Any]) -> None:
+    _keeps(environments["drawers"], TEXTS)
 
 
 def _keeps(environment: Any, texts: list[str]) -> None:

@@ -22,13 +22,15 @@ from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import Environment, make_environment
+from archipel.training.episodes import Conduct, conduct_of
 from archipel.training.evaluation import EXACT, evaluation_tasks
 from archipel.training.grading import Grader, Submission, grader_of
-from archipel.training.groups import prompt_ids, stop_ids
+from archipel.training.groups import stop_ids, submissions, task_ids
 from archipel.training.rl import Rehearsal
 from archipel.training.sft import Progress, supervise
 from archipel.training.start import initial_model, supervised_stage
 from archipel.work.engines import our_engine
+from archipel.work.episodes import sample
 from archipel.work.grading.process import PURE
 from archipel.work.seats import WithAdapter
 
@@ -58,6 +60,8 @@ class Bench:
     engine: LocalEngine
     grader: Grader | None
     """Where the environment grades; None for in this process."""
+    conduct: Conduct | None = None
+    """How episodes go; None: each task takes one turn."""
 
     def fresh_model(self) -> Decoder:
         """A new decoder with the starting weights, fp32."""
@@ -69,15 +73,21 @@ class Bench:
 
     def rehearsal(self, recipe: Recipe | None = None) -> Rehearsal:
         """The run's loop body with this engine; `recipe` may change what concerns learning."""
+        turns_of = None if self.conduct is None else self.conduct.turns
         return Rehearsal(
-            recipe or self.recipe, self.environment, self.tokenizer, self.sample, self.grade
+            recipe or self.recipe,
+            self.environment,
+            self.tokenizer,
+            self.sample,
+            self.grade,
+            turns_of=turns_of,
         )
 
     def sample(
         self, state: Mapping[str, Tensor], requests: Sequence[Request]
     ) -> list[tuple[Rollout, ...]]:
         """Rollouts of each request under `state`."""
-        return self._seated(state).generate(requests)
+        return list(sample(self._seated(state), requests, self.conduct, lambda tokens: None))
 
     def _seated(self, state: Mapping[str, Tensor]) -> Sampler:
         """The engine with these weights, or with this adapter over those of the start."""
@@ -96,12 +106,13 @@ class Bench:
         """Rewards by the environment itself."""
         if self.grader is not None:
             return list(self.grader.grade(submissions))
-        return [
-            self.environment.grade(
-                self.environment.task(each.split, each.index), each.completion, each.finished
-            )
-            for each in submissions
-        ]
+        return [self._graded(each) for each in submissions]
+
+    def _graded(self, shown: Submission) -> float:
+        task = self.environment.task(shown.split, shown.index)
+        if self.conduct is not None:
+            return self.conduct.environment.reward(task, shown.turns, shown.finished)
+        return self.environment.grade(task, shown.completion, shown.finished)
 
     def evaluate(self, state: Mapping[str, Tensor], version: int, split: str = "dev") -> Skill:
         """Skill on the recipe's number of held-out tasks."""
@@ -110,7 +121,7 @@ class Bench:
         requests = [
             Request(
                 key=f"{task.index}",
-                prompt=prompt_ids(self.tokenizer, task.prompt, self.recipe.prompt),
+                prompt=task_ids(self.recipe, self.environment, self.tokenizer, task),
                 seed=evaluation_seed(self.recipe.run.seed, version, task.index),
                 num_rollouts=1,
                 max_new_tokens=sampling.max_new_tokens,
@@ -121,9 +132,12 @@ class Bench:
             for task in tasks
         ]
         engine = self._seated(state)
+        turns_of = None if self.conduct is None else self.conduct.turns
+        answers = sample(engine, requests, self.conduct, lambda tokens: None, split)
         shown = [
-            Submission(split, task.index, self.tokenizer.decode(one.tokens), one.finished)
-            for task, (one,) in zip(tasks * 2, engine.generate(requests), strict=True)
+            each
+            for task, one in zip(tasks * 2, answers, strict=True)
+            for each in submissions(task.index, one, self.tokenizer, turns_of, split)
         ]
         rewards = self.grade(shown)
         greedy, sampled = rewards[: len(tasks)], rewards[len(tasks) :]
@@ -147,7 +161,8 @@ def prepare(
     }
     engine = our_engine(model.config, recipe.sampling.contract)
     grader = grader_for(recipe, environment, secret)
-    return Bench(recipe, environment, tokenizer, model.config, start, engine, grader)
+    conduct = conduct_of(recipe, environment, tokenizer)
+    return Bench(recipe, environment, tokenizer, model.config, start, engine, grader, conduct)
 
 
 def grader_for(recipe: Recipe, environment: Environment, secret: bytes) -> Grader | None:

@@ -69,7 +69,7 @@ def rollouts_of(story: RunStory, blobs: Blobs, each: AcceptedWork) -> dict[int, 
     bounds = bounds_of(story.pace, work=each.work, policy=spec.policy, num_groups=len(spec.groups))
     unpacked = unpack_rollouts(blobs.read(answer.result), bounds)
     groups = dict(zip(spec.groups, unpacked, strict=True))
-    counted = sum(len(one.tokens) for group in groups.values() for one in group)
+    counted = sum(one.num_sampled for group in groups.values() for one in group)
     if counted != answer.num_tokens:
         raise BadPayload(f"num_tokens says {answer.num_tokens}, the payload has {counted}")
     return groups

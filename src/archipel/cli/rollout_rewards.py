@@ -7,8 +7,10 @@ from archipel.cli.rollout_reading import Batch
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import recipe_from_canonical
 from archipel.training.environments.environment import make_environment
+from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader
 from archipel.training.groups import group_request, submissions
+from archipel.work.episodes import upheld
 
 
 def with_prompts(batch: Batch, tokenizer: Tokenizer) -> Batch:
@@ -54,8 +56,14 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
     name = recipe.secret_name
     if name is not None and secret is None:
         raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")
+    environment = make_environment(recipe.environment, recipe.run.seed, None)
+    conduct = conduct_of(recipe, environment, tokenizer)
+    turns_of = None if conduct is None else conduct.turns
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
-        return [
-            grader.grade(submissions(group.index, group.rollouts, tokenizer))
-            for group in batch.groups
-        ]
+        found = list[Sequence[float]]()
+        for group in batch.groups:
+            kept = upheld(conduct, group.index, group.rollouts, recipe.sampling.max_new_tokens)
+            counted = [each for each in kept if not is_void(each)]
+            given = iter(grader.grade(submissions(group.index, counted, tokenizer, turns_of)))
+            found.append([0.0 if is_void(each) else next(given) for each in kept])
+        return found

@@ -114,6 +114,7 @@ def _told(batch: Any, secret_file: Path | None, is_graded: bool) -> dict[str, An
                 "tokens": each.tokens,
                 "logprobs_nats": each.logprobs,
                 "finished": each.finished,
+                "sampled": None if each.sampled is None else list(each.sampled),
                 "reward": None if rewards is None else rewards[place][number],
             })  # fmt: skip
     flat = [reward for group in rewards or () for reward in group]
@@ -152,9 +153,10 @@ def _lines(told: dict[str, Any]) -> Iterator[str]:
             )
             yield f"\ngroup {group}, sampled from version {row['sampled_version']}: {prompt}"
         reward = "    -" if row["reward"] is None else f"{row['reward']:5.3f}"
-        nats = sum(row["logprobs_nats"]) / len(row["logprobs_nats"])
+        sampled = len(row["tokens"]) if row["sampled"] is None else sum(row["sampled"])
+        nats = sum(row["logprobs_nats"]) / sampled
         cut = "" if row["finished"] else "  (cut off)"
-        yield f"  {reward}  {nats:7.3f} nats/token  {len(row['tokens']):5d}  {visible(row['completion'])}{cut}"
+        yield f"  {reward}  {nats:7.3f} nats/token  {sampled:5d}  {visible(row['completion'])}{cut}"
 
 
 def _rewards_line(told: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from archipel.cli.doors import Mendable
 from archipel.cli.exams import check_reports
 from archipel.cli.findings import Findings, rollouts_of
+from archipel.cli.playing_again import check_episodes
 from archipel.cli.recomputing import ALL, Asked, Recomputing
 from archipel.cli.run_blobs import Blobs
 from archipel.cli.run_weights import each_version
@@ -51,6 +52,7 @@ def verify_run(story: RunStory, blobs: Blobs, findings: Findings, asked: Asked) 
     # 4
     _prompts(story, blobs, findings)
     _results(story, blobs, findings)
+    check_episodes(story, story.opened, blobs, findings)
     check_reports(story, blobs, findings)
     _say_checkpoints(story, findings)
     # 5

@@ -244,6 +244,18 @@ def _grading(sight: _Sight) -> Concern | None:
     )
 
 
+def _void(sight: _Sight) -> Concern | None:
+    """Somebody sends episodes that were not played by the environment's rules."""
+    num = sum(point.values.get("void_episodes", 0.0) for point in sight.newest)
+    if not num:
+        return None
+    return Concern(
+        "void",
+        f"{counted(round(num), 'episode')} of the last {sight.bounds.window} versions say what their environment "
+        "did not and taught nothing: `archipel run verify` names the works, and so the nodes",
+    )
+
+
 RULES: tuple[Callable[[_Sight], Concern | None], ...] = (
     _nothing_to_learn,
     _few_teach,
@@ -254,4 +266,5 @@ RULES: tuple[Callable[[_Sight], Concern | None], ...] = (
     _unusable,
     _held_back,
     _grading,
+    _void,
 )

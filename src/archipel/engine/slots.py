@@ -83,11 +83,15 @@ class Slots:
             if request.stop_tokens:
                 at = np.array(admission.slots)
                 self._stops[at, : len(request.stop_tokens)] = request.stop_tokens
-        self._uniform[slots, :num_new] = uniforms(
+        first_rollout = each([r.first_rollout for r in requests], np.uint64)
+        first_position = each([r.first_position for r in requests], np.int64)
+        drawn = uniforms(
             each([r.seed for r in requests], np.uint64),
-            np.array([rollout for _, rollout in owners], dtype=np.uint64),
-            num_new,
+            np.array([rollout for _, rollout in owners], dtype=np.uint64) + first_rollout,
+            int(first_position.max()) + num_new,
         )
+        places = first_position[:, None] + np.arange(num_new)
+        self._uniform[slots, :num_new] = np.take_along_axis(drawn, places, axis=1)
 
     def draw(self, slots: np.ndarray, device: torch.device) -> Draw:
         """How the next token of each of these slots is sampled."""

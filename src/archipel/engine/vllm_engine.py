@@ -111,7 +111,9 @@ class VllmEngine:
             top_k=cut.top_k or -1,
             top_p=cut.top_p,
             min_p=cut.min_p,
-            seed=rollout_seed(request.seed, rollout),
+            seed=rollout_seed(
+                request.seed, request.first_rollout + rollout, request.first_position
+            ),
             max_tokens=request.max_new_tokens,
             stop_token_ids=list(request.stop_tokens),
             ignore_eos=True,
@@ -120,11 +122,11 @@ class VllmEngine:
         )
 
 
-def rollout_seed(seed: int, rollout: int) -> int:
-    """63-bit seed of one rollout, a pure function of the group's seed and the rollout index."""
+def rollout_seed(seed: int, rollout: int, first_position: int = 0) -> int:
+    """63-bit seed of one rollout, or of what follows its first tokens: a function of these numbers alone."""
     words = [
         np.array([word], dtype=np.uint64)
-        for word in (rollout, 0, 0, _SEED_STREAM, seed & 0xFFFFFFFF, seed >> 32)
+        for word in (rollout, first_position, 0, _SEED_STREAM, seed & 0xFFFFFFFF, seed >> 32)
     ]
     high, low, _, _ = philox4x32(tuple(words[:4]), (words[4], words[5]))
     return (int(high[0]) << 32 | int(low[0])) >> 1

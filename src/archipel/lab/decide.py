@@ -45,7 +45,7 @@ class Opportunity:
     @property
     def ability(self) -> str:
         """What a node must be able to do."""
-        return ability(self.rules.name, self.rules.contract(self.run))
+        return ability(self.rules.name, self.rules.needs(self.run))
 
 
 def expired_leases(state: LabState, works: Iterable[str], now_ms: int) -> list[LeaseExpired]:
@@ -94,11 +94,11 @@ def _hands_out(run: Run) -> bool:
 def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bool:
     """Whether this node could be given such work at all."""
     run, rules = opportunity.run, opportunity.rules
-    contract, memory_mb = rules.contract(run), run.opened.pace.memory_mb
+    need, memory_mb = rules.needs(run), run.opened.pace.memory_mb
     is_trusted = node.did in run.opened.trusted
     return (
         rules.name in kinds
-        and (contract is None or contract in node.contracts)
+        and (need is None or need in node.meets)
         and (is_trusted if rules.words.trusted else node.holds(memory_mb))
     )
 
@@ -232,19 +232,19 @@ def _most_leases(node: Node) -> int:
 
 def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
     """How fast the active nodes are together, by what they can. Looks at every node."""
-    wanted, active = _contracts(state), dict[str, list[Node]]()
+    wanted, active = _needs(state), dict[str, list[Node]]()
     for node in state.nodes.values():
         if _is_active(node, now_ms):
-            contracts = wanted.intersection(node.contracts)
-            for word in abilities(set(node.capabilities.kinds), contracts):
+            met = wanted.intersection(node.meets)
+            for word in abilities(set(node.capabilities.kinds), met):
                 active.setdefault(word, []).append(node)
     return {word: _crowd(nodes, word.partition(" ")[0]) for word, nodes in active.items()}
 
 
-def _contracts(state: LabState) -> set[str]:
+def _needs(state: LabState) -> set[str]:
     """What the runs that are not over ask for."""
-    found = (state.runs[name].opened.pace.exact for name in state.live)
-    return {contract for contract in found if contract is not None}
+    found = (state.runs[name].opened.pace.needs for name in state.live)
+    return {need for need in found if need is not None}
 
 
 def _is_active(node: Node, now_ms: int) -> bool:

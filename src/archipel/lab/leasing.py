@@ -71,8 +71,8 @@ class Leasing:
         self._asked[request.author] = request.seq
         self.asked_ms[request.author] = self._clock_ms()
         node = self._committer.ahead.nodes.get(request.author)
-        contracts = () if node is None else node.contracts
-        return Waiter(request, asyncio.get_running_loop().create_future(), contracts)
+        meets = () if node is None else node.meets
+        return Waiter(request, asyncio.get_running_loop().create_future(), meets)
 
     async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         """The grant, once there is one and it is durable; None when the time is up.

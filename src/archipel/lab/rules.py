@@ -90,8 +90,8 @@ class Rules:
     """Its own part of a run's state; None when that lies in the programme's."""
     due: Callable[[Run], bool]
     """Whether there is any to hand out; cheap, as it is asked after every record."""
-    contract: Callable[[Run], str | None]
-    """The exact contract that a node must have stated to be given such work; None: it need not."""
+    needs: Callable[[Run], str | None]
+    """What a node must have stated to be given such work (`records.terms.needed`); None: nothing."""
     offer: Callable[[Asking], Any | None]
     """The best spec for the node that asks."""
     patience_ms: Callable[[Run, Node, Any], int]

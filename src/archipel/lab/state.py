@@ -15,14 +15,17 @@ Law: a copy with one change costs the same at ten nodes and at ten thousand (`re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import product
 
 from archipel.market.journal import Book
 from archipel.records.chain import Publication
+from archipel.records.episodes import PLAYED
 from archipel.records.exact import variant_named
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Spec
 from archipel.records.statements import Capabilities, RunOpened
 from archipel.records.table import Table
+from archipel.records.terms import needed
 
 MAX_ENDS_REMEMBERED = 8
 """How many of a node's ended leases are remembered by outcome, so a late answer gets a precise refusal."""
@@ -43,15 +46,15 @@ class Phase(Enum):
 OPEN_PHASES = (Phase.PREPARING, Phase.RUNNING)
 
 
-def ability(kind: str, contract: str | None) -> str:
-    """One word for a kind of work, or for that kind by an exact contract."""
-    return kind if contract is None else f"{kind} {contract}"
+def ability(kind: str, need: str | None) -> str:
+    """One word for a kind of work, or for that kind where a run needs this of a node."""
+    return kind if need is None else f"{kind} {need}"
 
 
-def abilities(kinds: Iterable[str], contracts: Iterable[str]) -> frozenset[str]:
-    """Every `ability` of who does these kinds, by these contracts and without."""
+def abilities(kinds: Iterable[str], needs: Iterable[str]) -> frozenset[str]:
+    """Every `ability` of who does these kinds and meets these needs, and without."""
     kinds = tuple(kinds)
-    return frozenset(ability(kind, each) for each in (None, *contracts) for kind in kinds)
+    return frozenset(ability(kind, each) for each in (None, *needs) for kind in kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,17 @@ class Node:
     def contracts(self) -> tuple[str, ...]:
         """Exact contracts that it stated, of those known here: names of its own would be queues of its own."""
         return tuple(each for each in self.capabilities.exact or () if variant_named(each))
+
+    @property
+    def plays(self) -> tuple[str, ...]:
+        """Environments that it stated, of those known here."""
+        return tuple(each for each in self.capabilities.plays or () if each in PLAYED.values())
+
+    @property
+    def meets(self) -> tuple[str, ...]:
+        """All that runs may need of a node (`records.terms.needed`) and that it stated."""
+        pairs = product((None, *self.contracts), (None, *self.plays))
+        return tuple(word for pair in pairs if (word := needed(*pair)) is not None)
 
     @property
     def works(self) -> int:

@@ -1,6 +1,6 @@
 """Nodes that wait for work, in the order in which they came.
 
-They stand in one queue per set of what they can (kinds of work, and by which exact contracts), so that a due
+They stand in one queue per set of what they can (kinds of work, and what they stated that runs may need), so that a due
 update does not make the lab look at ten thousand nodes that only sample; whoever has no room for more work stands aside until one of its leases
 ends, and comes anew then.
 """
@@ -26,13 +26,13 @@ class Waiter:
     request: LeaseRequested
     granted: "asyncio.Future[Entry | None]"
     """Ends with the grant once it is durable; None when there is nothing and no more waiting."""
-    contracts: tuple[str, ...] = ()
-    """Exact contracts that its node stated."""
+    meets: tuple[str, ...] = ()
+    """Needs of runs that its node said it meets."""
 
     @property
     def abilities(self) -> frozenset[str]:
         """What it may be given."""
-        return abilities(self.request.kinds, self.contracts)
+        return abilities(self.request.kinds, self.meets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Sight:
 
 
 def _abilities(node: Node) -> frozenset[str]:
-    return abilities(set(node.capabilities.kinds), node.contracts)
+    return abilities(set(node.capabilities.kinds), node.meets)
 
 
 def pause_of(run: Run, pause: Pause) -> Wait:
@@ -93,9 +93,9 @@ def leased(run: Run, lease: Lease, what: str, now_ms: int) -> Wait:
     )
 
 
-def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -> Wait:
-    """Work of a stranger's kind lies there, by an exact contract perhaps, and nobody holds it."""
-    word, needed_mb = ability(kind, contract), run.opened.pace.memory_mb
+def nobody(sight: Sight, run: Run, what: str, kind: str, need: str | None) -> Wait:
+    """Work of a stranger's kind lies there, which may need something of a node, and nobody holds it."""
+    word, needed_mb = ability(kind, need), run.opened.pace.memory_mb
     stated = sight.stated_mb.get(word, []) if needed_mb is not None else []
     small = bisect_left(stated, needed_mb or 0)
     known, number = failures.trouble(run, kind), sight.able[word] - small
@@ -111,7 +111,7 @@ def nobody(sight: Sight, run: Run, what: str, kind: str, contract: str | None) -
         if number
         else _larger(small, needed_mb)
         if small and needed_mb is not None
-        else _calling(sight.able[kind], contract)
+        else _calling(sight.able[kind], need)
     )
     owner = "the lab" if number else "nobody"
     return Wait(run=run.name, waiting_for=what + before, owner=owner, left_s=None, advice=advice)
@@ -126,10 +126,10 @@ def _larger(small: int, needed_mb: int) -> str:
     )
 
 
-def _calling(others: int, contract: str | None) -> str:
+def _calling(others: int, need: str | None) -> str:
     """For a node; `others` are at work and cannot do what the run asks for."""
     join = "run `archipel node join LAB_URL`"
-    if contract is None or not others:
+    if need is None or not others:
         return f"no node is at work: {join} on any machine"
     said = (
         "1 node is at work, but did not state"
@@ -137,9 +137,13 @@ def _calling(others: int, contract: str | None) -> str:
         else (f"{others} nodes are at work, but none stated")
     )
     return (
-        f"{said} that it can do {contract}, which this run asks for: {join} with the engine archipel; "
+        f"{said} that it can do {need}, which this run asks for: {join} with {_by_what(need)}; "
         "a node says at its start what it cannot do, and why"
     )
+
+
+def _by_what(need: str) -> str:
+    return "the engine archipel" if need.startswith("exact-") else "this version of archipel"
 
 
 def absent_trainer(sight: Sight, run: Run, what: str, kind: str) -> Wait:

@@ -38,12 +38,14 @@ def render(
     special_tokens: Mapping[str, str],
     add_generation_prompt: bool = True,
     now: datetime | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Render `messages` (each with `role` and `content`) as one prompt.
 
     special_tokens: what the template may name, such as `bos_token`; `Tokenizer.special_tokens`.
     add_generation_prompt: end with the opening of the assistant's turn.
     now: what a template that asks for the date is told; None: it finds that it cannot ask.
+    tools: functions that the model may call, as JSON schemas.
 
     Raises:
         InvalidChat: malformed template, a template's own refusal, or a bound exceeded.
@@ -61,7 +63,7 @@ def render(
         for piece in _compiled(template).generate(
             messages=[_with_reasoning(message) for message in messages],
             # Templates ask whether these are none, and take what is not defined for something.
-            tools=None,
+            tools=list(tools) or None,
             documents=None,
             add_generation_prompt=add_generation_prompt,
             **clock,

@@ -30,10 +30,12 @@ def chat_ids(
     *,
     add_generation_prompt: bool = True,
     now: datetime | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> list[int]:
     """Ids of the rendered messages; nothing is added to what the template writes.
 
     now: what a template that asks for the date is told (see `render`).
+    tools: JSON schemas of functions that the model may call.
 
     Raises:
         InvalidChat: the tokenizer has no chat template, or it cannot render these messages.
@@ -50,6 +52,7 @@ def chat_ids(
         special_tokens=tokenizer.special_tokens,
         add_generation_prompt=add_generation_prompt,
         now=now,
+        tools=tools,
     )
     escaped = json.dumps(mark)[1:-1]
     if mark not in text and escaped not in text:

@@ -176,6 +176,8 @@ class RunView(Document):
     """The exact contract that everything is sampled by."""
     adapter: str | None = None
     """What is trained over the run's first weights, in words; None: whole weights."""
+    plays: str | None = None
+    """The environment whose episodes are played."""
     opened_at_ms: int
     published_at_ms: tuple[int, ...]
     """Of the first and the two newest versions."""
@@ -203,6 +205,8 @@ class NodeView(Document):
     batch_invariant: bool
     exact: tuple[str, ...] = ()
     """Exact contracts that it stated."""
+    plays: tuple[str, ...] = ()
+    """Environments that it plays."""
     protections: tuple[str, ...]
     groups: int
     """Units of work accepted, of every kind."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
+from archipel.records.episodes import PLAYED
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_alarms import AlarmSection
@@ -31,7 +32,12 @@ from archipel.records.recipe_learning import (
     SupervisedSection,
     TeacherSection,
 )
-from archipel.records.recipe_model import AdapterSection, ModelSection, PromptSection
+from archipel.records.recipe_model import (
+    AdapterSection,
+    EpisodeSection,
+    ModelSection,
+    PromptSection,
+)
 from archipel.records.recipe_sampling import SamplingSection
 
 __all__ = [
@@ -47,6 +53,7 @@ __all__ = [
     "LossSection",
     "OptimiserSection",
     "ReferenceSection",
+    "EpisodeSection",
     "EvaluationSection",
     "SupervisedSection",
     "TeacherSection",
@@ -87,7 +94,7 @@ class EnvironmentSection(Section):
     """Where tasks and rewards come from."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    """`secret_order`, `reasoning_gym`, `jsonl`, `python`, `verifiers`."""
+    """`secret_order`, `reasoning_gym`, `jsonl`, `python`, `verifiers`, `drawers`."""
     parameters: dict[str, str | int | float | bool] = Field(default={})
     """The environment's own settings; it refuses those it does not know. A file that one names is read
     by the trusted role if the parameter is called `path` or `..._path`."""
@@ -143,7 +150,32 @@ class Recipe(RecipeForm):
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
 
-    LATER = frozenset({"prompt", "adapter", "alarms", "reference", "curriculum", "teacher"})
+    episode: EpisodeSection | None = None
+
+    LATER = frozenset(
+        {"prompt", "adapter", "alarms", "reference", "curriculum", "teacher", "episode"}
+    )
+
+    @model_validator(mode="after")
+    def _episodes_are_played(self) -> Self:
+        name, is_played = self.environment.name, self.environment.name in PLAYED
+        if is_played and self.episode is None:
+            raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
+        if self.episode is None:
+            return self
+        if not is_played:
+            raise ValueError(
+                f"environment {name!r} answers no turns on nodes: remove [episode], or choose from "
+                f"{', '.join(PLAYED)}"
+            )
+        if self.curriculum is not None:
+            raise ValueError(
+                "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
+                "remove one of them"
+            )
+        if floats := [k for k, v in self.environment.parameters.items() if isinstance(v, float)]:
+            raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
+        return self
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

@@ -1,4 +1,6 @@
-"""What a recipe says of its model, of what is trained in it, and of the prompts that it is given. Part of `recipe`."""
+"""What a recipe says of its model, of what is trained in it, of the prompts that it is given and of the turns that it
+takes. Part of `recipe`.
+"""
 
 from datetime import date
 from typing import Annotated, Literal, Self
@@ -6,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from archipel.records.adapter import MICRO, TARGETS, AdapterForm, AdapterRank, Target, in_order
+from archipel.records.episodes import MAX_TURNS, ToolFormat
 from archipel.records.recipe_form import Section
 
 
@@ -92,3 +95,14 @@ class PromptSection(Section):
             except ValueError as error:
                 raise ValueError(f"date is {self.date}: {error}") from None
         return self
+
+
+class EpisodeSection(Section):
+    """Several turns: the environment answers the model's, until it says that the episode is over."""
+
+    turns: Annotated[int, Field(ge=1, le=MAX_TURNS)] = 4
+    """Turns of the model at most; an episode that is not over then counts as cut off.
+    `sampling.max_new_tokens` bounds all of it, the environment's answers too."""
+    tools: ToolFormat = "auto"
+    """How the model calls tools: `hermes` (`<tool_call>` and JSON, as Qwen's), `llama` (JSON), `plain`
+    (`name(argument)`); auto: what the model's chat template shows, without one `plain`."""

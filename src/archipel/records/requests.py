@@ -36,6 +36,10 @@ class Request:
     """What is left of the distribution; None: all of it. Log-probabilities are those of what is left."""
     adapter: str | None = None
     """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
+    first_rollout: int = 0
+    """Number of the first rollout of this request in its group; the noise is that rollout's."""
+    first_position: int = 0
+    """Position of the first new token in its rollout, whose earlier tokens end the prompt; so for the noise."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -57,6 +61,11 @@ class Request:
                 self.cut is None or self.temperature > 0,
                 "temperature is 0 and there is a cut",
                 "no cut: the likeliest token is always left",
+            ),
+            (
+                0 <= self.first_rollout < 2**31 and 0 <= self.first_position < 2**31,
+                f"first_rollout is {self.first_rollout}, first_position {self.first_position}",
+                "31-bit integers from 0 up",
             ),
             (
                 len(self.stop_tokens) <= MAX_STOPS,

@@ -2,7 +2,8 @@
 
 prompts:  `tokens` I32, `lengths` I32 (one per group of the batch)
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
-          rollouts of one group side by side, groups in the order of the work's spec
+          rollouts of one group side by side, groups in the order of the work's spec;
+          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment)
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
 tokens were really sampled from the policy; that is what audits are for.
@@ -13,6 +14,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from archipel.records.episodes import SAMPLED, EpisodeTerms, check_mask, written_of
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
 from archipel.records.programmes.rl import RlPace
 
@@ -22,6 +24,7 @@ LOGPROB_TOLERANCE = 1e-4
 AT_ONCE = 65_536
 """Values that one call looks at: a millisecond."""
 _ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
+_EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
 _PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
 
 
@@ -43,15 +46,22 @@ class WrongLabel(BadPayload):
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One sampled completion, from the engine to the loss."""
+    """One sampled completion, or one episode, from the engine to the loss."""
 
     tokens: tuple[int, ...]
     """Rollout tokens; a stop token that ended the rollout is the last of them."""
     logprobs: tuple[float, ...]
     """Nats, one per token, under the distribution that was sampled from: the policy's at the run's temperature, and
-    what a cut left of it, renormalised."""
+    what a cut left of it, renormalised; 0 where not sampled."""
     finished: bool
-    """Ended by a stop token, not by the length limit."""
+    """Ended by a stop token, not by the length limit; of an episode: its environment said that it is over."""
+    sampled: bytes | None = None
+    """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
+
+    @property
+    def num_sampled(self) -> int:
+        """Tokens that the model sampled."""
+        return len(self.tokens) if self.sampled is None else self.sampled.count(SAMPLED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ class RolloutBounds:
     vocab_size: int
     stop_tokens: tuple[int, ...]
     exact: str | None = None
+    episodes: EpisodeTerms | None = None
 
 
 def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
@@ -79,31 +90,36 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
         vocab_size=pace.vocab_size,
         stop_tokens=pace.stop_tokens,
         exact=pace.exact,
+        episodes=pace.episodes,
     )
 
 
 def max_rollout_bytes(bounds: RolloutBounds) -> int:
     """No honest result of this work is larger."""
     num_rollouts = bounds.num_groups * bounds.group_size
-    return num_rollouts * (bounds.max_new_tokens * 8 + 5) + 4096
+    return num_rollouts * (bounds.max_new_tokens * (8 if bounds.episodes is None else 9) + 5) + 4096
 
 
 def pack_rollouts(
     groups: Sequence[Sequence[Rollout]], *, work: str, policy: str, exact: str | None = None
 ) -> bytes:
-    """Payload bytes for the groups of one work, in the order of its spec; `exact` is the contract, if any."""
+    """Payload bytes for the groups of one work, in the order of its spec; `exact` is the contract, if any.
+
+    All of the rollouts have masks, or none has.
+    """
     rollouts = [rollout for group in groups for rollout in group]
     metadata = {"format": "archipel.rollouts.v1", "work": work, "policy": policy}
+    masks = [r.sampled for r in rollouts if r.sampled is not None]
+    tensors: dict[str, array] = {
+        "tokens": array("i", [t for r in rollouts for t in r.tokens]),
+        "logprobs": array("f", [p for r in rollouts for p in r.logprobs]),
+        "lengths": array("i", [len(r.tokens) for r in rollouts]),
+        "finished": array("B", [int(r.finished) for r in rollouts]),
+    }
+    if masks:
+        tensors["sampled"] = array("B", b"".join(masks))
     return write_payload(
-        Payload(
-            tensors={
-                "tokens": array("i", [t for r in rollouts for t in r.tokens]),
-                "logprobs": array("f", [p for r in rollouts for p in r.logprobs]),
-                "lengths": array("i", [len(r.tokens) for r in rollouts]),
-                "finished": array("B", [int(r.finished) for r in rollouts]),
-            },
-            metadata=metadata if exact is None else metadata | {"exact": exact},
-        )
+        Payload(tensors, metadata if exact is None else metadata | {"exact": exact})
     )
 
 
@@ -111,26 +127,29 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
     """Check a result against what was asked; returns how many tokens were sampled.
 
     1 the payload is well formed  2 it names this work, policy and contract  3 counts and lengths fit
-    4 tokens exist, log-probabilities are possible  5 every rollout ends where it must
-    Not shown: that this policy gave these tokens these log-probabilities.
+    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must
+    Not shown: that this policy gave these tokens these log-probabilities, nor that the environment wrote the
+    rest of an episode, which whoever replays it finds.
 
     Raises:
         BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 5.  OutOfRange, NotFinite: 4.
     """
-    return len(_checked(data, bounds)["tokens"])
+    parts = _checked(data, bounds)
+    masks = parts.get("sampled")
+    return len(parts["tokens"]) if masks is None else sum(map(_num_sampled, _pieces(masks)))
 
 
 def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Rollout]]:
     """The groups of a result, checked as `check_rollouts` does, which says what is raised."""
     parts = _checked(data, bounds)
-    rollouts = _cut(parts["tokens"], parts["logprobs"], parts["lengths"], parts["finished"])
+    rollouts = _cut(parts)
     size = bounds.group_size
     return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
 
 
 def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, array]:
     # 1
-    payload = read_payload(data, _ROLLOUT_TENSORS)
+    payload = read_payload(data, _ROLLOUT_TENSORS if bounds.episodes is None else _EPISODE_TENSORS)
     tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
     lengths, finished = payload.tensors["lengths"], payload.tensors["finished"]
     # 2
@@ -156,7 +175,10 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
     # 4
     _check_values(tokens, logprobs, finished, bounds)
     # 5
-    _check_endings(tokens, lengths, finished, bounds)
+    if bounds.episodes is None:
+        _check_endings(tokens, lengths, finished, bounds)
+    else:
+        _check_episodes(payload.tensors, bounds, bounds.episodes.turns)
     return payload.tensors
 
 
@@ -193,17 +215,49 @@ def _check_endings(tokens: array, lengths: array, finished: array, bounds: Rollo
         raise WrongShape("a rollout goes on after a stop token")
 
 
+def _check_episodes(parts: Mapping[str, array], bounds: RolloutBounds, most_turns: int) -> None:
+    """Turns end with stop tokens, the environment's tokens have no log-probability."""
+    tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts["sampled"]
+    if len(masks) != len(tokens):
+        raise WrongShape(f"masks of {len(masks)} tokens, but there are {len(tokens)} tokens")
+    if max(map(max, _pieces(masks))) > SAMPLED:
+        raise OutOfRange("a mask holds something else than 0 and 1")
+    end = 0
+    for length, flag in zip(parts["lengths"], parts["finished"], strict=True):
+        start, end = end, end + length
+        mask, episode = masks[start:end].tobytes(), tokens[start:end]
+        check_mask(mask, episode, bounds.stop_tokens, most_turns)
+        stopped = episode[-1] in bounds.stop_tokens
+        if flag and not stopped:
+            raise WrongShape("an episode is finished, but its last turn has not ended")
+        if not stopped and length != bounds.max_new_tokens:
+            raise WrongShape(
+                f"an episode of {length} tokens has no stop token at its end "
+                f"and is shorter than the limit of {bounds.max_new_tokens}"
+            )
+        if any(any(logprobs[start + a : start + b]) for a, b in written_of(mask)):
+            raise OutOfRange("a token of the environment has a log-probability")
+
+
+def _num_sampled(mask: array) -> int:
+    return mask.count(SAMPLED)
+
+
 def _pieces(values: array) -> Iterator[array]:
     """One call over all of a large result would keep the interpreter from every other thread."""
     for start in range(0, len(values), AT_ONCE):
         yield values[start : start + AT_ONCE]
 
 
-def _cut(tokens: array, logprobs: array, lengths: array, finished: array) -> list[Rollout]:
+def _cut(parts: Mapping[str, array]) -> list[Rollout]:
+    tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts.get("sampled")
     rollouts, start = [], 0
-    for length, flag in zip(lengths, finished, strict=True):
+    for length, flag in zip(parts["lengths"], parts["finished"], strict=True):
         end = start + length
-        rollouts.append(Rollout(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)))
+        mask = None if masks is None else masks[start:end].tobytes()
+        rollouts.append(
+            Rollout(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag), mask)
+        )
         start = end
     return rollouts
 

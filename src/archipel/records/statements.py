@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.episodes import PlayedNames
 from archipel.records.exact import Contracts
 from archipel.records.fields import (
     MAX_FORGOTTEN,
@@ -115,6 +116,8 @@ class Capabilities(Sparing):
     """Exact contracts whose known vectors came out right here, bit for bit."""
     memory_mb: Annotated[Count | None, LeftOut] = None
     """Megabytes (10^6) that its work may take; None: it does not say, and is given anything."""
+    plays: Annotated[PlayedNames | None, LeftOut] = None
+    """Environments that answer turns here, with the version of their rules."""
 
 
 class NodeJoined(Statement):

@@ -42,6 +42,23 @@ class RunPace(Sparing):
     memory_mb: Annotated[Count | None, LeftOut] = None
     """Megabytes (10^6) that a process which samples for this run needs; None: nobody said."""
 
+    @property
+    def needs(self) -> str | None:
+        """What a node must have stated to be asked (see `needed`)."""
+        return needed(self.exact, self.plays)
+
+    @property
+    def plays(self) -> str | None:
+        """The environment, with the version of its rules, that nodes play; None: none."""
+        return None
+
+
+def needed(contract: str | None, played: str | None) -> str | None:
+    """An exact contract, an environment that is played, or both, in one word for who can and who is asked;
+    None: anybody is.
+    """
+    return " ".join(each for each in (contract, played) if each is not None) or None
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:

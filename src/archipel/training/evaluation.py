@@ -69,8 +69,8 @@ def evaluation_tasks(environment: Environment, split: str, num_tasks: int) -> li
     seen: set[str] = set()
     for index in range(2 * num_tasks):
         task = environment.task(split, index)
-        if task.prompt not in seen:
-            seen.add(task.prompt)
+        if (task.key or task.prompt) not in seen:
+            seen.add(task.key or task.prompt)
             tasks.append(task)
         if len(tasks) == num_tasks:
             break

@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from archipel.records.recipe import EnvironmentSection, Recipe
 from archipel.training.elsewhere import Elsewhere
+from archipel.training.environments.episodic import Turn
 from archipel.training.environments.judgement import (
     Ask,
     BadJudgement,
@@ -60,9 +61,17 @@ class Submission:
     split: str
     index: int
     completion: str
+    """Of an episode: the last turn."""
     finished: bool
     replies: tuple[str, ...] | None = None
     """To what its grading asked for the first time."""
+    turns: tuple[Turn, ...] = ()
+    """Of an episode: all of them."""
+
+    @property
+    def num_chars(self) -> int:
+        """Of all that is graded."""
+        return max(len(self.completion), sum(len(turn.text) for turn in self.turns))
 
 
 NOTHING = Judgement(0.0)
@@ -162,7 +171,7 @@ class Grader:
         """What the child says of each, whatever happens to it meanwhile."""
         found: dict[int, Judgement] = {}
         for number, submission in submissions.items():
-            if len(submission.completion) > MAX_COMPLETION_CHARS:
+            if submission.num_chars > MAX_COMPLETION_CHARS:
                 found[number] = self._zero("oversized", "completion too long")
         self._running()
         ends_s, in_vain = time.monotonic() + self._budget_s, 0
@@ -251,7 +260,11 @@ def grader_of(recipe: Recipe, secret: bytes | None, folder: Path | None = None) 
 def _batch(submissions: dict[int, Submission], limit_s: float, budget_s: float) -> bytes:
     header = {"count": len(submissions), "limit_s": limit_s, "budget_s": budget_s}
     lines = [
-        [number, each.split, each.index, each.completion, each.finished, each.replies]
+        [
+            *(number, each.split, each.index, each.completion, each.finished),
+            [turn.to_json() for turn in each.turns],
+            each.replies,
+        ]
         for number, each in submissions.items()
     ]
     return b"".join(map(json_line, (header, *lines)))

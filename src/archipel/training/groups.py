@@ -5,8 +5,9 @@ bitwise equal: which task a group has, its noise and its limits follow from (rec
 Law: nothing here depends on who samples, or when.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from archipel.model.chat import InvalidChat
 from archipel.model.dialogue import chat_ids
@@ -15,8 +16,10 @@ from archipel.records.recipe import PromptSection, Recipe
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import group_seed
-from archipel.training.environments.task import Environment
+from archipel.training.environments.episodic import Turn
+from archipel.training.environments.task import Environment, Task
 from archipel.training.grading import Submission
+from archipel.training.manner import format_for, schemas
 
 SPLIT = "train"
 
@@ -25,11 +28,28 @@ AS_IN_CHAT = PromptSection()
 """What a recipe without a `prompt` section asks for."""
 
 
+def task_ids(
+    recipe: Recipe, environment: Environment, tokenizer: Tokenizer, task: Task
+) -> tuple[int, ...]:
+    """What the model is given for a task: `prompt_ids` of its text, with the environment's tools if it has some.
+
+    Raises: as `prompt_ids`.
+    """
+    tools = getattr(environment, "tools", ())
+    if recipe.episode is None or not tools:
+        return prompt_ids(tokenizer, task.prompt, recipe.prompt)
+    form = format_for(tokenizer, uses_chat(tokenizer, recipe.prompt), recipe.episode.tools)
+    return prompt_ids(tokenizer, task.prompt, recipe.prompt, schemas(form, tools))
+
+
 def prompt_ids(
-    tokenizer: Tokenizer, text: str, form: PromptSection = AS_IN_CHAT
+    tokenizer: Tokenizer,
+    text: str,
+    form: PromptSection = AS_IN_CHAT,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[int, ...]:
     """What the model is given for a task's text: a turn of its chat template, or the text itself as the
-    tokenizer frames it. Control tokens written in the text stay text.
+    tokenizer frames it. Control tokens written in the text stay text. `tools`: JSON schemas for the template.
 
     Raises:
         InvalidChat: the form needs a chat template and there is none, or it cannot render the text.
@@ -42,7 +62,7 @@ def prompt_ids(
         messages.insert(0, {"role": "system", "content": form.system})
     now = None if form.date is None else datetime.fromisoformat(form.date)
     try:
-        return tuple(chat_ids(tokenizer, messages, now=now))
+        return tuple(chat_ids(tokenizer, messages, now=now, tools=tools))
     except InvalidChat as error:
         raise InvalidChat(
             f'{error}; the recipe\'s [prompt] can give system, date, or chat_template = "never"'
@@ -89,7 +109,7 @@ def group_request(
     """What to sample for group `index` of a run."""
     return Request(
         key=str(index),
-        prompt=prompt_ids(tokenizer, environment.task(SPLIT, index).prompt, recipe.prompt),
+        prompt=task_ids(recipe, environment, tokenizer, environment.task(SPLIT, index)),
         seed=group_seed(recipe.run.seed, index),
         num_rollouts=recipe.run.group_size,
         max_new_tokens=recipe.sampling.max_new_tokens,
@@ -99,8 +119,28 @@ def group_request(
     )
 
 
-def submissions(index: int, rollouts: Sequence[Rollout], tokenizer: Tokenizer) -> list[Submission]:
-    """What the grader is shown of group `index`: text for the grader alone, never for training."""
-    return [
-        Submission(SPLIT, index, tokenizer.decode(each.tokens), each.finished) for each in rollouts
-    ]
+TurnsOf = Callable[[Rollout], Sequence[Turn]]
+"""Reads an episode."""
+
+
+def submissions(
+    index: int,
+    rollouts: Sequence[Rollout],
+    tokenizer: Tokenizer,
+    turns_of: TurnsOf | None = None,
+    split: str = SPLIT,
+) -> list[Submission]:
+    """What the grader is shown of group `index`: text for the grader alone, never for training.
+
+    turns_of: where rollouts are episodes, how they are read.
+    """
+    return [_shown(split, index, each, tokenizer, turns_of) for each in rollouts]
+
+
+def _shown(
+    split: str, index: int, rollout: Rollout, tokenizer: Tokenizer, turns_of: TurnsOf | None
+) -> Submission:
+    if turns_of is None:
+        return Submission(split, index, tokenizer.decode(rollout.tokens), rollout.finished)
+    turns = tuple(turns_of(rollout))
+    return Submission(split, index, turns[-1].text, rollout.finished, turns=turns)

@@ -36,6 +36,15 @@ class Branch:
     advantage: float
     weight: float = 1.0
     """Factor on the loss of each of its tokens."""
+    sampled: bytes | None = None
+    """Per token, 1 if it is scored; others are only read. None: all are scored."""
+
+    @property
+    def scored(self) -> Sequence[int]:
+        """Places of the tokens that are scored."""
+        if self.sampled is None:
+            return range(len(self.tokens))
+        return [place for place, is_scored in enumerate(self.sampled) if is_scored]
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ def trees_of(group: Group, advantages: Sequence[float], longest_row: int) -> lis
     trees: list[Tree] = []
     room = 0
     for rollout, advantage in zip(group.rollouts, advantages, strict=True):
-        branch = Branch(rollout.tokens, rollout.logprobs, advantage)
+        branch = Branch(rollout.tokens, rollout.logprobs, advantage, sampled=rollout.sampled)
+        if not branch.scored:
+            continue
         needed = len(rollout.tokens) - 1
         if trees and needed <= room:
             trees[-1] = Tree(group.prompt, (*trees[-1].branches, branch))
@@ -116,7 +127,7 @@ def usable(logprob: float) -> bool:
 
 def count_sampled(trees: Sequence[Tree]) -> int:
     """Sampled tokens, usable or not."""
-    return sum(len(branch.tokens) for tree in trees for branch in tree.branches)
+    return sum(len(branch.scored) for tree in trees for branch in tree.branches)
 
 
 def count_valid(trees: Sequence[Tree]) -> int:
@@ -126,7 +137,7 @@ def count_valid(trees: Sequence[Tree]) -> int:
 
 def num_valid(branch: Branch) -> int:
     """Its sampled tokens with a usable behaviour log-probability."""
-    return sum(map(usable, branch.behaviour_logprobs))
+    return sum(usable(branch.behaviour_logprobs[place]) for place in branch.scored)
 
 
 @dataclass
@@ -159,12 +170,13 @@ class _Streams:
         return segment
 
     def add_targets(self, branch: Branch, places: list[int]) -> None:
-        self.predictors.extend(places)
-        self.targets.extend(branch.tokens)
-        self.behaviour.extend(branch.behaviour_logprobs)
-        self.advantages.extend([branch.advantage] * len(places))
-        self.weights.extend([branch.weight] * len(places))
-        self.sequences.extend([self.num_branches] * len(places))
+        scored = branch.scored
+        self.predictors.extend(places[place] for place in scored)
+        self.targets.extend(branch.tokens[place] for place in scored)
+        self.behaviour.extend(branch.behaviour_logprobs[place] for place in scored)
+        self.advantages.extend([branch.advantage] * len(scored))
+        self.weights.extend([branch.weight] * len(scored))
+        self.sequences.extend([self.num_branches] * len(scored))
         self.num_branches += 1
 
 

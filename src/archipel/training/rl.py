@@ -19,7 +19,7 @@ from archipel.training.batch import Group
 from archipel.training.curriculum import Curriculum, shown_as
 from archipel.training.environments.task import Environment
 from archipel.training.grading import Submission
-from archipel.training.groups import group_request, submissions
+from archipel.training.groups import TurnsOf, group_request, submissions
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
 
@@ -39,6 +39,8 @@ class Rehearsal:
     grade: Grade
     curriculum: Curriculum | None = None
     """Which task each group has; None: the one of its own number."""
+    turns_of: TurnsOf | None = None
+    """Where rollouts are episodes: how they are read for grading (`Conduct.turns`)."""
 
     def groups(self, state: Mapping[str, Tensor], version: int, indices: range) -> list[Group]:
         """Sample and grade the groups with these numbers under `state`."""
@@ -50,7 +52,7 @@ class Rehearsal:
         shown = [
             submission
             for index, rollouts in zip(indices, sampled, strict=True)
-            for submission in submissions(index, rollouts, self.tokenizer)
+            for submission in submissions(index, rollouts, self.tokenizer, self.turns_of)
         ]
         rewards = iter(self.grade(shown_as(self.curriculum, shown)))
         return [

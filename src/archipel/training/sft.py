@@ -15,12 +15,14 @@ from typing import Any
 
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
-from archipel.records.recipe import PromptSection, SupervisedSection
+from archipel.records.recipe import PromptSection, Recipe, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
+from archipel.training.environments.episodic import Episodic
 from archipel.training.environments.task import Environment, InvalidEnvironment
-from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids
+from archipel.training.episodes import Conduct
+from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids, task_ids
 from archipel.training.optimiser import AdamSettings, MasterAdamW
-from archipel.training.packing import Branch, Tree, plan
+from archipel.training.packing import Branch, Tree, count_sampled, plan
 from archipel.training.schedule import warmed_up
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
@@ -30,8 +32,9 @@ SMOOTHING = 0.9
 FINAL_FRACTION = 0.05
 """The decay ends at this share of the learning rate."""
 
-Example = tuple[tuple[int, ...], tuple[int, ...]]
-"""Token ids of a prompt and of its answer, end token included."""
+Ids = tuple[int, ...]
+Example = tuple[Ids, Ids] | tuple[Ids, Ids, bytes]
+"""Token ids of a prompt and of its answer, end token included; of an episode also its mask: 1 for what is learned."""
 Examples = Callable[[int], Example]
 
 MAX_LEFT_OUT = 1000
@@ -167,6 +170,26 @@ def environment_examples(
     return example
 
 
+def episode_examples(environment: Episodic, conduct: Conduct, recipe: Recipe) -> Examples:
+    """The environment's demonstrations as token ids: what the model says is learned, the answers are read.
+
+    Raises:
+        ValueError: on the first call, if the environment has none.
+    """
+    tokenizer, form = conduct.manner.tokenizer, recipe.prompt
+
+    def example(index: int) -> Example:
+        shown = environment.demonstration(index)
+        if shown is None:
+            raise ValueError("the environment has no supervised data; remove [supervised]")
+        task, said = shown
+        turns = [answer_ids(tokenizer, conduct.manner.said(each), form) for each in said]
+        told = conduct.told(task, turns)
+        return task_ids(recipe, environment, tokenizer, task), *told
+
+    return example
+
+
 def fitting(examples: Examples, max_tokens: int) -> Examples:
     """The same examples, but for those too long for the model: the next that fits takes their place.
 
@@ -179,10 +202,10 @@ def fitting(examples: Examples, max_tokens: int) -> Examples:
 
     def example(index: int) -> Example:
         for later in range(index, index + MAX_LEFT_OUT):
-            prompt, answer = examples(later)
-            size = len(prompt) + len(answer) - 1
+            found = examples(later)
+            size = len(found[0]) + len(found[1]) - 1
             if size <= max_tokens:
-                return prompt, answer
+                return found
             if not told:
                 log.warning(
                     "supervised example %d is %d tokens long and the model's context %d: it is left "
@@ -212,11 +235,8 @@ class _Learner:
 
     def step(self, examples: list[Example], rate: float) -> tuple[float, float]:
         """One optimiser step; returns (nats per answer token, gradient norm before clipping)."""
-        num_tokens = sum(len(answer) for _, answer in examples)
-        trees = [
-            Tree(prompt, (Branch(answer, (0.0,) * len(answer), 0.0),))
-            for prompt, answer in examples
-        ]
+        trees = [_tree(*example) for example in examples]
+        num_tokens = count_sampled(trees)
         loss = 0.0
         for rows in plan(trees, self._stage.micro_batch_tokens * self._site.world):
             batch = self._scorer.batch_of(rows)
@@ -258,6 +278,10 @@ class _Learner:
             }
             write_checkpoint(stage.checkpoints, progress.step, state, facts)
         wait_for_all(self._site)
+
+
+def _tree(prompt: Ids, answer: Ids, learned: bytes | None = None) -> Tree:
+    return Tree(prompt, (Branch(answer, (0.0,) * len(answer), 0.0, sampled=learned),))
 
 
 def _difference(directory: Path, facts: Mapping[str, Any], mine: Stamp) -> str:

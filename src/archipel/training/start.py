@@ -19,12 +19,14 @@ from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
 from archipel.records.seeds import derive_seed
 from archipel.training.environments.environment import Environment, make_environment
+from archipel.training.episodes import conduct_of
 from archipel.training.sft import (
     Examples,
     Progress,
     Stamp,
     SupervisedStage,
     environment_examples,
+    episode_examples,
     supervise,
 )
 
@@ -165,8 +167,15 @@ def supervised_stage(
         raise NoSupervisedStage("the recipe has no [supervised] section")
     return SupervisedStage(
         section=recipe.supervised,
-        examples=environment_examples(environment, tokenizer, recipe.prompt),
+        examples=_examples(recipe, environment, tokenizer),
         floor=environment.supervised_floor,
         micro_batch_tokens=recipe.optimiser.micro_batch_tokens,
         checkpoints=checkpoints,
     )
+
+
+def _examples(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -> Examples:
+    conduct = conduct_of(recipe, environment, tokenizer)
+    if conduct is None:
+        return environment_examples(environment, tokenizer, recipe.prompt)
+    return episode_examples(conduct.environment, conduct, recipe)

@@ -21,7 +21,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import make_environment
 from archipel.training.evaluation import evaluation_tasks
-from archipel.training.groups import prompt_ids, stop_ids
+from archipel.training.groups import stop_ids, task_ids
 
 WINDOW = 256
 """Tokens of a text that are read together."""
@@ -120,7 +120,7 @@ def lines_of_recipe(
     requests = [
         Request(
             key=str(task.index),
-            prompt=prompt_ids(tokenizer, task.prompt, recipe.prompt),
+            prompt=task_ids(recipe, environment, tokenizer, task),
             seed=evaluation_seed(recipe.run.seed, 0, task.index),
             num_rollouts=1,
             max_new_tokens=recipe.sampling.max_new_tokens,

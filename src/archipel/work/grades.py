@@ -118,6 +118,7 @@ class Grades:
 def _digest(shown: Sequence[Submission]) -> str:
     hasher = hashlib.sha256()
     for each in shown:
-        line = json.dumps([each.split, each.index, each.completion, each.finished])
+        turns = [[turn.to_json() for turn in each.turns]] if each.turns else []
+        line = json.dumps([each.split, each.index, each.completion, each.finished, *turns])
         hasher.update(line.encode() + b"\n")
     return hasher.hexdigest()

@@ -25,9 +25,11 @@ from archipel.training.environments.environment import (
     require_gradable,
 )
 from archipel.training.environments.task import Task
+from archipel.training.episodes import Conduct, conduct_of
 from archipel.training.evaluation import Evaluation, evaluation_tasks, score
 from archipel.training.grading import Grader, Submission, grader_of
-from archipel.training.groups import prompt_ids, stop_ids
+from archipel.training.groups import stop_ids, submissions, task_ids
+from archipel.work.episodes import sample
 from archipel.work.folders import Folder, folder_of
 from archipel.work.kind import Progress
 
@@ -46,6 +48,8 @@ class Examination:
     environment: Environment
     tokenizer: Tokenizer
     grader: Grader
+    conduct: Conduct | None
+    """How episodes go; None: each task takes one turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,14 @@ def examination_of(recipe: Recipe, model: Path, secret: bytes | None) -> Examina
     """
     section, seed = recipe.environment, recipe.run.seed
     require_gradable(section, secret)
+    environment = make_environment(section, seed, secret)
+    tokenizer = Tokenizer.from_directory(model)
     return Examination(
         recipe,
-        make_environment(section, seed, secret),
-        Tokenizer.from_directory(model),
+        environment,
+        tokenizer,
         grader_of(recipe, secret),
+        conduct_of(recipe, environment, tokenizer),
     )
 
 
@@ -100,17 +107,20 @@ def examine(
 ) -> Evaluation:
     """Answer `tasks` greedily, and `num_samples` times at the recipe's temperature; grade; score."""
     recipe = examination.recipe
-    greedy = engine.generate(_requests(examination, tasks, version, 1, 0.0), progress)
+    split, conduct = tasks[0].split, examination.conduct
+    greedy = sample(
+        engine, _requests(examination, tasks, version, 1, 0.0), conduct, progress, split
+    )
     greedy_rewards = _grade(examination, tasks, greedy)
     sampled_rewards: list[list[float]] = []
     if num_samples:
-        before = sum(len(each.tokens) for (each,) in greedy)
+        before = sum(each.num_sampled for (each,) in greedy)
         requests = _requests(examination, tasks, version, num_samples, recipe.sampling.temperature)
-        sampled = engine.generate(requests, lambda tokens: progress(before + tokens))
+        sampled = sample(engine, requests, conduct, lambda tokens: progress(before + tokens), split)
         sampled_rewards = _grade(examination, tasks, sampled)
     marks = score(
         version,
-        tasks[0].split,
+        split,
         [rewards[0] for rewards in greedy_rewards],
         sampled_rewards,
         seed=recipe.run.seed,
@@ -184,7 +194,8 @@ def sample_answers(
         examination,
     ):
         tasks = evaluation_tasks(examination.environment, TEST, num_tasks)
-        answers = engine.generate(_requests(examination, tasks, 0, 1, 0.0))
+        requests = _requests(examination, tasks, 0, 1, 0.0)
+        answers = sample(engine, requests, examination.conduct, lambda tokens: None, TEST)
         rewards = _grade(examination, tasks, answers)
         return [
             (task.prompt, examination.tokenizer.decode(answer.tokens), reward)
@@ -210,7 +221,7 @@ def _requests(
     return [
         Request(
             key=str(task.index),
-            prompt=prompt_ids(tokenizer, task.prompt, recipe.prompt),
+            prompt=task_ids(recipe, examination.environment, tokenizer, task),
             seed=evaluation_seed(recipe.run.seed, version, task.index),
             num_rollouts=rollouts,
             max_new_tokens=recipe.sampling.max_new_tokens,
@@ -243,9 +254,10 @@ def _answered(
 def _shown(
     examination: Examination, tasks: Sequence[Task], answers: Sequence[Sequence[Rollout]]
 ) -> list[Submission]:
-    tokenizer = examination.tokenizer
+    tokenizer, conduct = examination.tokenizer, examination.conduct
+    turns_of = None if conduct is None else conduct.turns
     return [
-        Submission(task.split, task.index, tokenizer.decode(each.tokens), each.finished)
+        each
         for task, completions in zip(tasks, answers, strict=True)
-        for each in completions
+        for each in submissions(task.index, completions, tokenizer, turns_of, task.split)
     ]

@@ -9,10 +9,10 @@ environment here and from nowhere else.
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,27 +22,32 @@ from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe
+from archipel.records.rollouts import Rollout
 from archipel.training.answers import answer_metrics
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
 from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.environment import make_environment
+from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
-from archipel.training.report import UpdateReport
 from archipel.training.sharding import share_bytes, this_site
-from archipel.work.accepted import batch_groups
+from archipel.work.accepted import SampledGroup, batch_groups
+from archipel.work.episodes import upheld
 from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, earned_of
 from archipel.work.kind import Answer, Context, WorkFailed
+from archipel.work.measured import MICRO, measured
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
 from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.start_check import Subject, at_start
 
+log = logging.getLogger(__name__)
+VOID = "%s: group %d, rollout %d says what the environment did not: void, reward 0"
+
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
-MICRO = 1_000_000
 
 
 class Learner:
@@ -63,6 +68,8 @@ class Learner:
         environment = make_environment(section, seed, context.secret)
         self._config = read_config(context.model)
         context_tokens = self._config.max_position_embeddings
+        self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
+        self._void = 0
         self._outbox = Outbox(folder)
         self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
         try:
@@ -150,13 +157,14 @@ class Learner:
         report = self._trainer.update(groups)
         trained = time.perf_counter()
         chosen = self._chose(groups)
-        return _metrics(report) | {
+        return measured(report) | {
             "grade_ms": round((graded - start) * 1000),
             "train_ms": round((trained - graded) * 1000),
             **{f"{name}_micro": round(mean * MICRO) for name, mean in self._parts.items()},
             "grading_faults": sum(self._grader.faults.values()),
             "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
             **chosen,
+            **({} if self._conduct is None else {"void_episodes": self._void}),
         }
 
     def _chose(self, groups: Sequence[Group]) -> dict[str, int]:
@@ -203,23 +211,48 @@ class Learner:
         return is_due or self._is_published(version)
 
     def _graded(self, context: Context) -> list[Group]:
-        sampled = batch_groups(self._prompts.batch(self.version), context)
-        shown = [
-            submission
-            for index, (_, rollouts) in sampled.items()
-            if not self._prompts.is_cut(index)
-            for submission in submissions(index, rollouts, self._tokenizer)
-        ]
-        self._answers = shown = shown_as(self._curriculum, shown)
+        sent = batch_groups(self._prompts.batch(self.version), context)
+        sampled = {
+            index: (version, self._upheld(index, rollouts, context))
+            for index, (version, rollouts) in sent.items()
+        }
+        self._void = sum(is_void(each) for _, rollouts in sampled.values() for each in rollouts)
+        self._answers = shown = shown_as(self._curriculum, self._shown(sampled))
         earned = iter(self._earned(shown))
         groups = []
         for index, (version, rollouts) in sampled.items():
-            is_cut = self._prompts.is_cut(index)
-            own = [NOTHING if is_cut else next(earned) for _ in rollouts]
+            own = [next(earned) if self._counts(index, each) else NOTHING for each in rollouts]
             prompt, rewards = self._prompts.request(index).prompt, tuple(each[0] for each in own)
             parts = columns([each[1] for each in own])
             groups.append(Group(index, prompt, tuple(rollouts), rewards, version, parts))
         return groups
+
+    def _shown(self, sampled: Mapping[int, SampledGroup]) -> list[Submission]:
+        turns_of = None if self._conduct is None else self._conduct.turns
+        return [
+            submission
+            for index, (_, rollouts) in sampled.items()
+            for submission in submissions(
+                index,
+                [each for each in rollouts if self._counts(index, each)],
+                self._tokenizer,
+                turns_of,
+            )
+        ]
+
+    def _counts(self, index: int, rollout: Rollout) -> bool:
+        return not self._prompts.is_cut(index) and not is_void(rollout)
+
+    def _upheld(self, index: int, rollouts: list[Rollout], context: Context) -> list[Rollout]:
+        """The group's rollouts, with episodes void that the environment did not write as they say."""
+
+        def tell(number: int) -> None:
+            works = ", ".join(
+                e.work for e in context.inputs if index in getattr(e.spec, "groups", ())
+            )
+            log.warning(VOID, works, index, number)
+
+        return upheld(self._conduct, index, rollouts, self.recipe.sampling.max_new_tokens, tell)
 
     def _answered(self) -> dict[str, int]:
         """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""
@@ -255,25 +288,3 @@ class Learner:
             self._grades.keep(version, shown, grades)
         self._parts = grades.parts
         return grades
-
-
-def _metrics(report: UpdateReport) -> dict[str, int]:
-    """Integers for the record: `_micro` are millionths, the rest are counts.
-
-    Raises:
-        WorkFailed: a value is not finite: the training has diverged.
-    """
-    values = asdict(report)
-    del values["version"]
-    named = {"reward_mean": "reward"}
-    metrics = {}
-    for name, value in values.items():
-        if value is None:
-            continue
-        if isinstance(value, float) and not math.isfinite(value):
-            raise WorkFailed(f"{name} is {value} after this update: the training has diverged")
-        if isinstance(value, float):
-            metrics[f"{named.get(name, name)}_micro"] = round(value * MICRO)
-        else:
-            metrics[name] = int(value)
-    return metrics

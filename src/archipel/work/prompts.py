@@ -11,12 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from archipel.model.tokenizer import Tokenizer
+from archipel.model.chat import InvalidChat
+from archipel.model.tokenizer import Tokenizer, UnknownText
 from archipel.records.kinds.update import PROMPTS_ROLE
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
 from archipel.records.rollouts import pack_prompts
 from archipel.training.environments.task import Environment
+from archipel.training.episodes import conduct_of
 from archipel.training.groups import group_request
 from archipel.work.kind import WorkFailed
 
@@ -45,6 +47,7 @@ class Prompts:
         self._num_tasks = recipe.run.versions * recipe.run.groups_per_update
         if recipe.curriculum is not None:
             self._num_tasks = recipe.curriculum.pool
+        self._made_of = (recipe, environment, tokenizer)
         self._context, self._new = context, recipe.sampling.max_new_tokens
         self._room = context - self._new
 
@@ -80,6 +83,7 @@ class Prompts:
                 f"sampling.max_new_tokens is {self._new}, but the model takes {self._context} tokens, "
                 "prompt and answer together; lower it"
             )
+        self._require_episodes()
         end, seen, long = time.monotonic() + limit_s, 0, []
         for index in range(min(self._num_tasks, MAX_LOOKED_AT)):
             if time.monotonic() > end:
@@ -93,6 +97,15 @@ class Prompts:
                 f"model has room for {self._room}, but {', '.join(long[:MAX_NAMED])}; lower "
                 "sampling.max_new_tokens, or leave such tasks out"
             )
+
+    def _require_episodes(self) -> None:
+        """Raises WorkFailed: the model's template does not do for episodes."""
+        try:
+            conduct = conduct_of(*self._made_of)
+            if conduct is not None:
+                conduct.manner.require_appending()
+        except (InvalidChat, UnknownText) as error:
+            raise WorkFailed(f"episodes of several turns: {error}") from None
 
     def write(self, version: int, folder: Path) -> None:
         """The prompts that the staleness bound lets nodes reach once `version` is out, a file per batch."""

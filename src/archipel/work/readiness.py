@@ -18,6 +18,7 @@ from archipel.model.adapter_files import has_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import InvalidModel, expected_shapes, read_config, read_model
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
+from archipel.model.tool_calls import Tool
 from archipel.model.weight_files import weight_files
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
@@ -39,6 +40,10 @@ class _HeldOut:
     """The tasks of an evaluation where training's are asked for."""
 
     environment: Environment
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        return getattr(self.environment, "tools", ())
 
     @property
     def supervised_floor(self) -> float | None:

@@ -26,9 +26,11 @@ from archipel.training.curriculum import Curriculum, NotChosen, shown_as
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import InvalidEnvironment
-from archipel.training.grading import Grader, GraderUnavailable, grader_of
+from archipel.training.episodes import conduct_of, is_void
+from archipel.training.grading import Grader, GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.optimiser import Diverged
+from archipel.work.episodes import upheld
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
 from archipel.work.policies import Policy
@@ -113,6 +115,8 @@ class Regrading:
         if self._curriculum is not None:
             environment = self._curriculum.over(environment)
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
+        self._conduct = conduct_of(recipe, environment, self._tokenizer)
+        self._limit = recipe.sampling.max_new_tokens
         self._grader: Grader = grader_of(recipe, secret)
 
     def __enter__(self) -> Self:
@@ -124,7 +128,7 @@ class Regrading:
     def mean_micro(self, groups: Mapping[int, Sequence[Rollout]]) -> int:
         """Mean reward of a batch, as a version's publication says it (`reward_micro`).
 
-        Answers to a prompt that was cut count as 0, ungraded, as they do for the learner.
+        Answers to a prompt that was cut, and void episodes, count as 0, ungraded, as they do for the learner.
 
         Raises:
             GraderUnavailable: the environment cannot be made here.
@@ -140,7 +144,7 @@ class Regrading:
             submission
             for index, rollouts in groups.items()
             if not self._prompts.is_cut(index)
-            for submission in submissions(index, rollouts, self._tokenizer)
+            for submission in self._submissions(index, rollouts)
         ]
         rewards = self._grader.grade(shown_as(self._curriculum, shown))
         if self._curriculum is not None:
@@ -152,6 +156,12 @@ class Regrading:
                 }
             )
         return round(math.fsum(rewards) / sum(map(len, groups.values())) * MICRO)
+
+    def _submissions(self, index: int, rollouts: Sequence[Rollout]) -> list[Submission]:
+        kept = upheld(self._conduct, index, rollouts, self._limit)
+        turns_of = None if self._conduct is None else self._conduct.turns
+        counted = [each for each in kept if not is_void(each)]
+        return submissions(index, counted, self._tokenizer, turns_of)
 
     @property
     def faults(self) -> int:

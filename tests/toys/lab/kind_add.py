@@ -43,7 +43,7 @@ RULES = Rules(
     words=WORDS,
     programme="tally",
     slice=None,
-    contract=lambda run: None,
+    needs=lambda run: None,
     due=lambda run: run.phase in OPEN_PHASES and tally.course(run).adding == 0,
     offer=_offer,
     patience_ms=lambda run, node, spec: 30_000,

@@ -19,6 +19,7 @@ from archipel.engine.fused import FusedDecoder
 from archipel.engine.noise import uniforms
 from archipel.engine.protocol import NotLoaded
 from archipel.engine.sampler import Draw
+from archipel.records.episodes import SAMPLED, turns_of
 from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
@@ -125,6 +126,7 @@ class Replayer:
                 0 <= number < 2**32
                 and 1 <= len(tokens) <= request.max_new_tokens
                 and len(tokens) == len(rollout.logprobs)
+                and len(tokens) == len(tokens if rollout.sampled is None else rollout.sampled)
                 and min(tokens) >= 0
                 and max(tokens) < vocabulary
             )
@@ -151,6 +153,8 @@ class _Claim:
 
     def ending(self) -> Difference | None:
         """Where it should have ended, or should not."""
+        if self.rollout.sampled is not None:
+            return self._turn_endings(self.rollout.sampled)
         tokens, stops = self.rollout.tokens, frozenset(self.request.stop_tokens)
         ends = next((at for at, token in enumerate(tokens) if token in stops), None)
         stopped, last = ends is not None, len(tokens) - 1
@@ -161,6 +165,17 @@ class _Claim:
         if stopped != self.rollout.finished:
             told = f"finished {self.rollout.finished}"
             return self.differs(last, "end", told, f"finished {stopped}")
+        return None
+
+    def _turn_endings(self, sampled: bytes) -> Difference | None:
+        """Of an episode: each turn ends with a stop token, or at the limit. Who has the environment checks the rest."""
+        tokens, stops = self.rollout.tokens, frozenset(self.request.stop_tokens)
+        for start, end in turns_of(sampled):
+            stopped = [at for at in range(start, end) if tokens[at] in stops]
+            if stopped and stopped[0] < end - 1:
+                return self.differs(stopped[0], "end", "more after a stop token", "the end")
+            if not stopped and end < self.request.max_new_tokens:
+                return self.differs(end - 1, "end", "the end of a turn", "another token")
         return None
 
     def differs(self, position: int, what: What, recorded: str, recomputed: str) -> Difference:
@@ -212,6 +227,8 @@ class _Answers:
         bits = np.array(rollout.logprobs, np.float64).view(np.int64)
         other_token = tokens != np.array(rollout.tokens)
         other = other_token | (bits != logprobs.astype(np.float64).view(np.int64))
+        if rollout.sampled is not None:
+            other &= np.array(list(rollout.sampled)) == SAMPLED
         if not other.any():
             return None
         at = int(other.argmax())

@@ -233,7 +233,7 @@ def _rollout_waits(sight: Sight, run: Run) -> list[Wait]:
             found.append(leased(run, lease, what, sight.now_ms))
     if missing:
         what = f"{_many(missing)} with nobody"
-        found.append(nobody(sight, run, what, ROLLOUT_WORDS.name, pace(run).exact))
+        found.append(nobody(sight, run, what, ROLLOUT_WORDS.name, pace(run).needs))
     return found
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from archipel.records.cuts import MAX_TOP_K, MICRO, Cut, cut_of
+from archipel.records.episodes import PLAYED, EpisodeTerms
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
@@ -40,11 +41,18 @@ class RlPace(RunPace):
     """What is sampled from is cut (`records.cuts`); None, here and below: not by this."""
     top_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
     min_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
+    episodes: Annotated[EpisodeTerms | None, LeftOut] = None
+    """How episodes are played; None: each rollout is one turn."""
 
     @property
     def cut(self) -> Cut | None:
         """What is left of the distribution; None: all of it."""
         return cut_of(self.top_k, self.top_p_micro, self.min_p_micro)
+
+    @property
+    def plays(self) -> str | None:
+        """See `RunPace.plays`."""
+        return None if self.episodes is None else self.episodes.environment
 
 
 def _terms(recipe: Recipe) -> Terms:
@@ -78,6 +86,21 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         min_p_micro=round(sampling.min_p * MICRO) or None,
         exact=sampling.contract,
         adapter=None if recipe.adapter is None else recipe.adapter.form,
+        episodes=episode_terms(recipe),
+    )
+
+
+def episode_terms(recipe: Recipe) -> EpisodeTerms | None:
+    """What a recipe says of episodes, as nodes are told it."""
+    section, environment = recipe.episode, recipe.environment
+    if section is None:
+        return None
+    return EpisodeTerms(
+        environment=PLAYED[environment.name],
+        parameters={k: v for k, v in environment.parameters.items() if not isinstance(v, float)},
+        turns=section.turns,
+        tools=section.tools,
+        chat_template=recipe.prompt.chat_template,
     )
 
 

@@ -15,6 +15,7 @@ import math
 import string
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TypeVar
 
 from archipel.training.environments.parameters import Parameters, Scalar
 from archipel.training.environments.task import (
@@ -25,6 +26,8 @@ from archipel.training.environments.task import (
     check_place,
     split_of,
 )
+
+T = TypeVar("T")
 
 MAX_LETTER_SETS = 300_000
 """All sets are enumerated once; more would cost seconds at every start."""
@@ -45,7 +48,7 @@ class SecretOrder:
         settings.finish()
         self._letters = string.ascii_lowercase[:alphabet]
         self._seed = seed
-        self._rank = None if secret is None else _secret_rank(self._letters, secret)
+        self._rank = None if secret is None else secret_rank(self._letters, secret)
         self._sets = {length: self._letter_sets(length) for length in self._lengths}
 
     @property
@@ -92,7 +95,7 @@ class SecretOrder:
         return "".join(sorted(task.detail["letters"], key=self._rank.__getitem__))
 
     def _shuffled(self, letters: Sequence[str], what: str) -> list[str]:
-        return _permute(letters, f"{self._seed}/{what}".encode())
+        return permuted(letters, f"{self._seed}/{what}".encode())
 
     def _letter_sets(self, length: int) -> dict[str, list[str]]:
         parts: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -129,8 +132,9 @@ def _read_lengths(settings: Parameters, alphabet: int) -> tuple[int, ...]:
     return lengths
 
 
-def _secret_rank(letters: str, secret: bytes) -> dict[str, int]:
-    order = _permute(letters, b"archipel secret order/" + secret)
+def secret_rank(letters: str, secret: bytes) -> dict[str, int]:
+    """Letter -> its place in the alphabet that the secret defines."""
+    order = permuted(letters, b"archipel secret order/" + secret)
     return {letter: rank for rank, letter in enumerate(order)}
 
 
@@ -138,7 +142,7 @@ def _digest(key: bytes) -> bytes:
     return hashlib.blake2b(key, digest_size=64).digest()
 
 
-def _permute(items: Sequence[str], key: bytes) -> list[str]:
+def permuted(items: Sequence[T], key: bytes) -> list[T]:
     """Fisher-Yates driven by one 512-bit digest: at most 26! / 2^512 away from uniform."""
     chance = int.from_bytes(_digest(key))
     order = list(items)

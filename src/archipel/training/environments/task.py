@@ -31,6 +31,8 @@ class Task:
     prompt: str
     detail: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Never holds a secret: a task may be shown to anyone."""
+    key: str = ""
+    """What tells it from other tasks, where its prompt does not."""
 
 
 class Environment(Protocol):

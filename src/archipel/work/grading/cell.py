@@ -53,6 +53,8 @@ class Question:
     index: int
     completion: str
     finished: bool
+    turns: Sequence[Sequence[Any]] = ()
+    """Of an episode (`Turn.to_json`)."""
     replies: tuple[str, ...] | None = None
     """To what this grading asked for the first time."""
 

@@ -2,8 +2,8 @@
 
 It speaks JSON lines over its standard streams. First comes the setup {factory, section, seed, secret}; the
 answer is {"ready", "protections", "missing"} or {"detail"}. Then comes a batch: {"count", "limit_s", "budget_s"} and
-as many lines [number, split, index, completion, finished, replies]; each is answered by {"number", ...} with a
-judgement's fields (`judgement`), or with {"fault", "detail"}, in the order in which they are graded.
+as many lines [number, split, index, completion, finished, turns, replies]; each is answered by
+{"number", ...} with a judgement's fields (`judgement`), or with {"fault", "detail"}, in the order in which they are graded.
 
 Laws: it makes the environment, confines itself and makes tasks, but no completion is graded here: that is
 for cells. Each grading gets a cell of its own, unless its grader evaluates no text and keeps nothing: ours of
@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from archipel.records.recipe import EnvironmentSection
+from archipel.training.environments.drawers import Drawers
+from archipel.training.environments.episodic import Episodic, Turn
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.judgement import Judgement, has_judge
 from archipel.training.environments.reasoning_gym import ReasoningGym
@@ -49,7 +51,7 @@ from archipel.work.grading.talk import Talk
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
 
-PURE: frozenset[type] = frozenset({SecretOrder, Jsonl})
+PURE: frozenset[type] = frozenset({SecretOrder, Jsonl, Drawers})
 """Their `grade` compares text with text: nothing in it evaluates, and it writes to nothing that lasts."""
 MAX_BYTES = 4 * 2**30
 """Memory of the process, and so of what an environment may hold."""
@@ -169,6 +171,9 @@ class Grading:
     def _grade(self, question: Question) -> Judgement:
         task = self._task(question.split, question.index)
         given = (task, question.completion, question.finished)
+        if isinstance(self._environment, Episodic):
+            turns = [Turn.from_json(each) for each in question.turns] or [Turn(question.completion)]
+            return Judgement(float(self._environment.reward(task, turns, question.finished)))
         if self._judges is not None:
             return self._judges.judge(*given, question.replies)
         return Judgement(float(self._environment.grade(*given)))

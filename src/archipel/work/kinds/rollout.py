@@ -1,6 +1,7 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
@@ -8,6 +9,8 @@ from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import Request
 from archipel.records.rollouts import pack_rollouts, unpack_prompts
 from archipel.records.seeds import group_seed
+from archipel.training.episodes import Conduct
+from archipel.work.episodes import played, sample
 from archipel.work.kind import (
     Answer,
     Context,
@@ -20,6 +23,7 @@ from archipel.work.kind import (
     remembers_nothing,
 )
 from archipel.work.policies import Policies
+from archipel.work.recent import Recent
 from archipel.work.seats import Seats
 from archipel.work.start_check import Engines
 
@@ -41,6 +45,7 @@ class Rollouts:
         self._policies = Policies()
         self._start = Engines(choice)
         self._seats = Seats(choice)
+        self._conducts: Recent[Path, Conduct] = Recent()
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
         """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
@@ -49,14 +54,24 @@ class Rollouts:
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         engine = self._seats.take(context, policy)
         self._start.require(engine, policy, context, requests)
-        groups = engine.generate(requests, progress)
+        groups = sample(engine, requests, self._conduct(context), progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"
         packed = pack_rollouts(groups, work=context.work, policy=used, exact=contract)
         path.write_bytes(packed)
-        num_tokens = sum(len(rollout.tokens) for group in groups for rollout in group)
+        num_tokens = sum(rollout.num_sampled for group in groups for rollout in group)
         values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
         return Answer({"rollouts": path}, values)
+
+    def _conduct(self, context: Context) -> Conduct | None:
+        held = self._conducts.get(context.model)
+        if held is not None:
+            return held
+        self._conducts.make_room(context.model)
+        conduct = played(context.pace_as(RlPace), context.model)
+        if conduct is not None:
+            self._conducts.put(context.model, conduct)
+        return conduct
 
 
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:

@@ -1,0 +1,70 @@
+"""A run of episodes: its work goes to those who said that they play them, and what they send is checked and paid."""
+
+import pytest
+
+from archipel.lab import refusals
+from archipel.lab.decide import crowds, may_take, opportunities
+from archipel.lab.state import ability
+from archipel.lab.views import node_view, run_view, waits
+from archipel.records.episodes import PLAYED, EpisodeTerms
+from archipel.records.exact import CONTRACTS
+from archipel.records.rollouts import Rollout, pack_rollouts
+from people import EOS
+from world import World, finish
+
+DRAWERS, W7A8 = PLAYED["drawers"], CONTRACTS["w7a8"]
+TERMS = EpisodeTerms(
+    environment=DRAWERS, parameters={}, turns=2, tools="auto", chat_template="auto"
+)
+
+
+def test_only_who_plays_its_environment_is_given_a_runs_work(world: World) -> None:
+    learner = world.started(episodes=TERMS)
+    unable = world.provider("unable", exact=(W7A8,))
+    assert unable.ask() is None
+    (wait,) = [each for each in waits(world.state, world.now_ms) if each.owner == "nobody"]
+    assert f"did not state that it can do {DRAWERS}" in wait.advice
+    assert "with this version of archipel" in wait.advice
+    able = world.provider("able", plays=(DRAWERS, "nobody_knows-3"))
+    (rollouts,) = [each for each in opportunities(world.state) if each.rules.name == "rollout"]
+    took = {did: may_take(node, ("rollout",), rollouts) for did, node in world.state.nodes.items()}
+    assert (took[unable.did], took[able.did]) == (False, True)
+    granted = able.ask()
+    assert granted is not None
+    able.answer(granted)
+    finish(world, learner, [able])
+    assert world.state.nodes[unable.did].works == 0
+    assert node_view(world.state, world.state.nodes[able.did], 0).plays == (DRAWERS,)
+    assert run_view(world.state, world.run(), world.now_ms).plays == DRAWERS
+
+
+def test_a_run_that_is_exact_too_asks_for_both(world: World) -> None:
+    world.started(episodes=TERMS, exact=W7A8)
+    for name, plays, exact in (("one", (DRAWERS,), ()), ("other", (), (W7A8,))):
+        assert world.provider(name, plays=plays, exact=exact).ask() is None
+    both = world.provider("both", plays=(DRAWERS,), exact=(W7A8,))
+    assert crowds(world.state, world.now_ms)[ability("rollout", f"{W7A8} {DRAWERS}")].count == 1
+    assert both.ask() is not None
+
+
+def test_only_what_the_model_sampled_is_counted_and_only_possible_turns_are_taken(
+    world: World,
+) -> None:
+    world.started(episodes=TERMS)
+    node = world.provider("node", plays=(DRAWERS,))
+    granted = node.ask()
+    assert granted is not None
+    policy = granted.spec.policy  # type: ignore[attr-defined]  # a rollout's
+
+    def sent(one: Rollout) -> dict:
+        groups = [[one] * 2 for _ in granted.spec.groups]  # type: ignore[attr-defined]
+        return {"result": node.put(pack_rollouts(groups, work=granted.work, policy=policy))}
+
+    good = Rollout((5, EOS, 6, 7, EOS), (-1.0, -1.0, 0.0, -1.0, -1.0), True, bytes((1, 1, 0, 1, 1)))
+    uneven = Rollout(good.tokens, good.logprobs, True, bytes((1, 1, 0, 1, 0)))
+    num = 2 * len(granted.spec.groups)  # type: ignore[attr-defined]
+    with pytest.raises(refusals.BadResult, match="begin and end"):
+        node.answer(granted, **sent(uneven), num_tokens=4 * num)
+    with pytest.raises(refusals.WrongShape, match="num_tokens"):
+        node.answer(granted, **sent(good), num_tokens=5 * num)
+    node.answer(granted, **sent(good), num_tokens=4 * num)
