@@ -15,7 +15,7 @@ WORKERS ?= 2
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
 	@echo "installed: source $(BIN)/activate, then archipel --help"
-	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres)"
+	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres, gguf, hub)"
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
