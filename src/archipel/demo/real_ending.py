@@ -1,6 +1,7 @@
 """What the demo with a real model says at the end: before and after with intervals, controls, both models' words."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,7 @@ BEFORE, SHOWN, AFTER, CHANCE = (
     "RL with rewards by chance",
 )
 ANSWER_TOKENS = 48
+TEMPLATE_FILE = "chat_template.jinja"
 
 
 def judge_real(show: RealPerformance, python: Path, environment: Mapping[str, str], tell: Tell) -> dict[str, Judgement]:  # fmt: skip
@@ -39,7 +41,7 @@ def judge_real(show: RealPerformance, python: Path, environment: Mapping[str, st
     arms = {}
     for name, model, trial in (
         (BEFORE, show.start, full),
-        (SHOWN, show.start, Trial(plan.num_test_tasks, shots=tuple(shots(show.task)))),
+        (SHOWN, shown_examples(show), plain),
         (AFTER, show.trained, full),
     ):
         arms[name] = judge(model, recipe, None, trial)
@@ -49,6 +51,26 @@ def judge_real(show: RealPerformance, python: Path, environment: Mapping[str, st
         arms[CHANCE] = judge(chance, recipe, None, plain)
         tell(f"  {CHANCE}: {_scores(arms[CHANCE])}")
     return arms
+
+
+def shown_examples(show: RealPerformance) -> Path:
+    """The start with a chat template that shows three examples before every question: the form alone."""
+    out = show.plan.folder / "shown"
+    if out.exists():
+        return out
+    aside = out.with_name(".shown.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    for file in show.start.iterdir():
+        (aside / file.name).symlink_to(file.resolve())
+    tokenizer = Tokenizer.from_directory(show.start)
+    (aside / TEMPLATE_FILE).unlink(missing_ok=True)
+    turns = json.dumps(shots(show.task))
+    (aside / TEMPLATE_FILE).write_text(
+        "{%- set messages = " + turns + " + messages -%}" + (tokenizer.chat_template or "")
+    )
+    aside.replace(out)
+    return out
 
 
 def by_chance(
