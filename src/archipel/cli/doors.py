@@ -28,6 +28,11 @@ KEEP_MEMORY = {
 """glibc reads these when a process starts: up to 256 MiB of freed memory stays with the process, so
 that tensors of every step do not fault the same pages in again (a fifth of training's time)."""
 
+FEW_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "32"}
+"""oneDNN, and torch around it, keep what they made for each shape of a product, 1024 of each. Every update has
+other shapes, so that is memory which grows over updates and is hardly used again: a third more after
+five updates, and the heap in pieces. So many hold those of one pass through the network."""
+
 
 class LabUrl(click.ParamType):
     """The address of a lab on a command line; one that no lab can have is a mistake in usage."""

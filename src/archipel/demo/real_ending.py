@@ -22,13 +22,14 @@ from archipel.work.conversation import Conversation
 from archipel.work.judging import Judgement, Trial, judge
 
 Tell = Callable[[str], None]
-BEFORE, SHOWN, AFTER, CHANCE = (
+BEFORE, SHOWN, LONGER, AFTER, CHANCE = (
     "before",
     "before, shown three examples",
+    "before, given 96 tokens",
     "after RL",
     "RL with rewards by chance",
 )
-ANSWER_TOKENS = 48
+ANSWER_TOKENS, LONG_TOKENS = 48, 96
 TEMPLATE_FILE = "chat_template.jinja"
 
 
@@ -39,12 +40,15 @@ def judge_real(show: RealPerformance, python: Path, environment: Mapping[str, st
     plain = Trial(plan.num_test_tasks)
     tell(f"judging on {plan.num_test_tasks} held-out tasks, which nothing has looked at so far")
     arms = {}
-    for name, model, trial in (
-        (BEFORE, show.start, full),
-        (SHOWN, shown_examples(show), plain),
-        (AFTER, show.trained, full),
+    room = recipe.sampling.model_copy(update={"max_new_tokens": LONG_TOKENS})
+    longer = recipe.model_copy(update={"sampling": room})
+    for name, model, by, trial in (
+        (BEFORE, show.start, recipe, full),
+        (SHOWN, shown_examples(show), recipe, plain),
+        (LONGER, show.start, longer, plain),
+        (AFTER, show.trained, recipe, full),
     ):
-        arms[name] = judge(model, recipe, None, trial)
+        arms[name] = judge(model, by, None, trial)
         tell(f"  {name}: {_scores(arms[name])}")
     if plan.control_updates:
         chance = by_chance(show, python, environment, tell)
