@@ -39,13 +39,9 @@ def train(job: Job) -> Result:
 
     torch.set_num_threads(job.threads)
     imported_s = time.perf_counter() - began
-    recipe = recipe_from_canonical(job.recipe.encode())
-    start = Path(job.start)
-    environment, model = (
-        make_environment(recipe.environment, recipe.run.seed, None),
-        read_model(start),
-    )
-    tokenizer = Tokenizer.from_directory(start)
+    recipe, start = recipe_from_canonical(job.recipe.encode()), Path(job.start)
+    environment = make_environment(recipe.environment, recipe.run.seed, None)
+    model, tokenizer = read_model(start), Tokenizer.from_directory(start)
     engine = LocalEngine(model.config, dtype=torch.bfloat16)
     bench = Bench(recipe, environment, tokenizer, model.config, {}, engine, None)
     grade = bench.grade if job.variant == EARNED else drawn_rewards(recipe.run.seed)
@@ -56,16 +52,20 @@ def train(job: Job) -> Result:
 
     def note(report: UpdateReport) -> None:
         diary.rewards.append(report.reward_mean)
-        due = report.version == job.updates or (
-            job.snapshot_every and report.version % job.snapshot_every == 0
-        )
-        diary.updated(report.version, partial(keep, report.version) if due else None)
+        is_due, version = is_kept(job, report.version), report.version
+        diary.updated(version, partial(keep, version) if is_due else None)
 
     constructed_s = time.perf_counter() - began - imported_s
     diary.begin()
     reinforce(trainer, Rehearsal(recipe, environment, tokenizer, bench.sample, grade), note)
-    software = f"archipel {__version__}, torch {torch.__version__}"
-    return Result(software, imported_s, constructed_s, tuple(diary.points), tuple(diary.rewards))
+    made_by = f"archipel {__version__}, torch {torch.__version__}"
+    return Result(made_by, imported_s, constructed_s, tuple(diary.points), tuple(diary.rewards))
+
+
+def is_kept(job: Job, update: int) -> bool:
+    """Whether the weights after this update are judged: every so many, and the last."""
+    is_due = job.snapshot_every > 0 and update % job.snapshot_every == 0
+    return is_due or update == job.updates
 
 
 def drawn_rewards(seed: int) -> Grade:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from archipel.bench.peers_job import Diary, Job, Result, read_job, write_result
+from archipel.bench.real_central import is_kept
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment
@@ -44,8 +45,7 @@ def train(job: Job) -> Result:
     diary.begin()
     for update in range(1, job.updates + 1):
         diary.rewards.append(loop.update(update - 1))
-        due = update == job.updates or (job.snapshot_every and update % job.snapshot_every == 0)
-        diary.updated(update, partial(keep, update) if due else None)
+        diary.updated(update, partial(keep, update) if is_kept(job, update) else None)
     software = f"transformers {transformers.__version__}, torch {torch.__version__}"
     return Result(software, imported_s, constructed_s, tuple(diary.points), tuple(diary.rewards))
 

@@ -70,18 +70,14 @@ def command(
         return
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
-    from archipel.cli.recipes import find_recipe, with_exact, with_seed
+    from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
     from archipel.demo.plan import DemoPlan
 
     began = time.monotonic()
     chosen = secrets.randbelow(10**6) if seed is None else seed
-    recipe = with_exact(with_seed(find_recipe("secret-order"), chosen), variant)
-    if versions is not None:
-        run = recipe.run.model_copy(update={"versions": versions})
-        recipe = recipe.model_copy(update={"run": run})
-    folder = out or Path("runs") / f"demo-{chosen}"
-    if folder.exists() and any(folder.iterdir()):
-        folder = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    recipe = with_seed(with_versions(find_recipe("secret-order"), versions), chosen)
+    recipe = with_exact(recipe, variant)
+    folder = _unused(out or Path("runs") / f"demo-{chosen}")
     plan = DemoPlan(folder=folder, seed=chosen, controls=controls)
 
     def tell(line: str) -> None:
@@ -98,9 +94,8 @@ def command(
     with mending(SiteFailed, OSError):
         performance = perform(plan, recipe, secrets.token_bytes(16), child_environment(), tell)
         arms = judge_all(performance, tell)
-        title = (
-            f"RL over four unequal nodes, staleness <= {recipe.run.max_staleness} (seed {chosen})"
-        )
+        bound = recipe.run.max_staleness
+        title = f"RL over four unequal nodes, staleness <= {bound} (seed {chosen})"
         draw_curve(performance.ended, performance.events, title, folder / "curve.png")
         result = report(performance, arms) | {"seconds": time.monotonic() - began}
         (folder / "result.json").write_text(json.dumps(result, indent=2))
@@ -108,6 +103,13 @@ def command(
         show(result, as_json, str)
     else:
         tell_ending(performance, arms, result, tell)
+
+
+def _unused(folder: Path) -> Path:
+    """The folder, or one beside it if it holds something."""
+    if folder.exists() and any(folder.iterdir()):
+        return folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return folder
 
 
 def _is_real(real: bool, variant: str | None, asks_for_real: bool) -> bool:

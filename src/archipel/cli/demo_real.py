@@ -76,17 +76,14 @@ def _perform(
     import torch
 
     from archipel.cli.doors import child_environment, show
-    from archipel.cli.recipes import find_recipe
+    from archipel.cli.recipes import find_recipe, with_versions
     from archipel.demo.picture import draw_curve
     from archipel.demo.real_ending import judge_real, report_real, talk, tell_real_ending
     from archipel.demo.real_story import perform_real
 
     recipe = find_recipe("real-sums")
     versions = chosen["versions"] or (QUICK_VERSIONS if chosen["quick"] else None)
-    if versions is not None:
-        recipe = recipe.model_copy(
-            update={"run": recipe.run.model_copy(update={"versions": versions})}
-        )
+    recipe = with_versions(recipe, versions)
     performance = perform_real(plan, recipe, child_environment(), tell)
     torch.set_num_threads(plan.threads)
     arms = judge_real(performance, Path(sys.executable), child_environment(), tell)

@@ -28,7 +28,7 @@ def command(name: str, out: Path, endpoint: str | None, as_json: bool) -> None:
     \b
     Examples:
       archipel model fetch hf:Qwen/Qwen3-0.6B --out qwen3
-      archipel model fetch hf:HuggingFaceTB/SmolLM2-360M-Instruct@main --out smollm2
+      archipel model fetch hf:Qwen/Qwen3-0.6B@main --out qwen3
       archipel model fetch smollm2-135m-instruct --out smollm2
     """
     from archipel.cli.doors import Mendable, mending, printable, show
