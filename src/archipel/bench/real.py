@@ -68,7 +68,7 @@ class RealBenchPlan:
     seeds: tuple[int, ...] = (0, 1, 2)
     tasks: tuple[str, ...] = ("sums", "differences")
     arms: tuple[str, ...] = tuple(WAYS)
-    updates: int = 30
+    updates: int = 40
     judge_every: int = 10
     num_test_tasks: int = 200
     threads: int = 1

@@ -23,7 +23,7 @@ ARMS = ("ours", "plain loop", "rewards by chance", "clip-higher", "more tasks")
 
 @click.command("real")
 @seeds_option("default: 3; quick: 1")
-@click.option("--updates", type=click.IntRange(1, 100_000), help="Updates per arm [30; 4].")
+@click.option("--updates", type=click.IntRange(1, 100_000), help="Updates per arm [40; 4].")
 @click.option(
     "--task",
     "tasks",
