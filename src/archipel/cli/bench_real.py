@@ -64,7 +64,7 @@ def command(model: Path | None, out: Path | None, png: Path | None, as_json: boo
     from archipel.bench.real import QUICK, RealBench, RealBenchPlan, Tools
     from archipel.bench.real_report import arm_line, draw, save, table, to_json
     from archipel.cli.demo_real import model_directory
-    from archipel.cli.doors import child_environment, mending, show
+    from archipel.cli.doors import FEW_SHAPES, child_environment, mending, show
     from archipel.cli.recipes import find_recipe
     from archipel.model.shelf import NotBrought
 
@@ -74,7 +74,7 @@ def command(model: Path | None, out: Path | None, png: Path | None, as_json: boo
     folder, tell = out_folder(out, "real"), teller()
     with mending(PeerFailed, NotBrought, OSError, ValueError, RuntimeError):
         start = model_directory(model, folder / "start", tell)
-        tools = Tools(Path(sys.executable), child_environment())
+        tools = Tools(Path(sys.executable), child_environment() | FEW_SHAPES)
         bench = RealBench(find_recipe("real-sums"), start, plan, folder, tools)
         arms: list[Any] = []
 

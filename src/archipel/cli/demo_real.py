@@ -75,7 +75,7 @@ def _perform(
 ) -> None:
     import torch
 
-    from archipel.cli.doors import child_environment, show
+    from archipel.cli.doors import FEW_SHAPES, child_environment, show
     from archipel.cli.recipes import find_recipe, with_versions
     from archipel.demo.picture import draw_curve
     from archipel.demo.real_ending import judge_real, report_real, talk, tell_real_ending
@@ -84,9 +84,9 @@ def _perform(
     recipe = find_recipe("real-sums")
     versions = chosen["versions"] or (QUICK_VERSIONS if chosen["quick"] else None)
     recipe = with_versions(recipe, versions)
-    performance = perform_real(plan, recipe, child_environment(), tell)
+    performance = perform_real(plan, recipe, child_environment() | FEW_SHAPES, tell)
     torch.set_num_threads(plan.threads)
-    arms = judge_real(performance, Path(sys.executable), child_environment(), tell)
+    arms = judge_real(performance, Path(sys.executable), child_environment() | FEW_SHAPES, tell)
     title = f"SmolLM2-135M-Instruct learns to add over two unequal nodes (seed {plan.seed})"
     draw_curve(performance.ended, {}, title, plan.folder / "curve.png")
     seconds = {"seconds": time.monotonic() - began}

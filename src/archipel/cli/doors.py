@@ -30,8 +30,10 @@ that tensors of every step do not fault the same pages in again (a fifth of trai
 
 FEW_SHAPES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32", "LRU_CACHE_CAPACITY": "32"}
 """oneDNN, and torch around it, keep what they made for each shape of a product, 1024 of each. Every update has
-other shapes, so that is memory which grows over updates and is hardly used again: a third more after
-five updates, and the heap in pieces. So many hold those of one pass through the network."""
+other shapes, so that is memory which grows over updates and is hardly used again: 441 to 1016 MB over 25
+updates of a model of 0.4M parameters; with so many, which are those of one pass through the network,
+382 to 398 in the same time. A node's steps come back to their shapes: there it costs a tiny model a quarter
+of its speed, and one of 15M nothing."""
 
 
 class LabUrl(click.ParamType):
@@ -126,7 +128,7 @@ def child_environment() -> dict[str, str]:
 
     Nothing else goes along, and nothing whose name sounds like a secret.
     """
-    named = {*_LETTERS, *_MODULES, *_LIBRARIES}
+    named = {*_LETTERS, *_MODULES, *_LIBRARIES, *FEW_SHAPES}
     kept = {
         name: value
         for name, value in os.environ.items()
