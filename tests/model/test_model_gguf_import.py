@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 
 import gguf_files
 from archipel.cli.archipel import command
+from archipel.model import gguf_header
 from archipel.model.config import DecoderConfig, Family, Llama3Scaling
 from archipel.model.directory import read_config, read_model
 from archipel.model.gguf import write_gguf
@@ -273,6 +274,14 @@ TORN: dict[str, Callable[[], bytes]] = {
 def test_a_hostile_file_is_refused_before_it_costs_anything(tmp_path: Path, case: str) -> None:
     with pytest.raises(BadGguf):
         _imported(tmp_path, TORN[case]())
+
+
+def test_lists_are_bounded_all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte in the file may become thirty in memory."""
+    data = file_of(small_facts(), small_tensors())
+    monkeypatch.setattr(gguf_header, "MAX_ELEMENTS", 2 * len(WORDS))
+    with pytest.raises(BadGguf, match="elements"):
+        read_header(memoryview(data))
 
 
 def test_a_file_that_ends_anywhere_is_refused() -> None:
