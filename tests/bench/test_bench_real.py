@@ -1,6 +1,7 @@
 """What a real model is asked, how both loops train on it, and what the bench makes of it; with a tiny model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,31 @@ def test_our_arm_learns_from_the_rewards_that_its_job_names(tmp_path: Path, vari
     start = load_file(Path(job.start) / "model.safetensors")
     is_moved = any(not torch.equal(start[name], weight) for name, weight in moved.items())
     assert is_moved == (variant == real_central.DRAWN), "no answer of a random model earns anything"
+
+
+def test_an_adapter_is_trained_and_judged_over_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its snapshots are the adapter alone; they are judged over the start's weights."""
+    tiny_model(tmp_path / "start")
+    plan = RealBenchPlan((0,), ("sums",), (real.LORA,), 1, 1, num_test_tasks=4)
+    names: list[str] = []
+
+    def run(python: Path, module: str, job: Job, environment: object) -> Result:
+        Path(job.out).mkdir()
+        job = replace(job, variant=real_central.DRAWN)
+        result = real_central.train(job)
+        names.extend(load_file(job.snapshot(1)))
+        return result
+
+    monkeypatch.setattr(real, "run_job", run)
+    recipe = small_recipe(tmp_path / "q.jsonl")
+    (arm,) = RealBench(recipe, tmp_path / "start", plan, tmp_path, Tools(Path("x"), {})).measure(
+        lambda arm: None
+    )
+    assert [each.update for each in arm.judged] == [0, 1]
+    assert names
+    assert all("lora" in name for name in names)
 
 
 def test_the_plain_loop_asks_the_same_and_moves_by_rewards(tmp_path: Path) -> None:

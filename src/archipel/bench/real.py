@@ -8,7 +8,7 @@ What it does not show: anything about GPUs or larger models.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,21 @@ from archipel.bench.real_tasks import TASKS, write_questions
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
-from archipel.records.recipe import Recipe
+from archipel.records.recipe import AdapterSection, Recipe
 from archipel.training.environments.environment import make_environment
 from archipel.training.evaluation import wilson_interval
 
-OURS, PLAIN, CHANCE, CLIP_HIGHER, MORE_TASKS = (
+OURS, PLAIN, CHANCE, LORA, CLIP_HIGHER, ENTROPY, MORE_TASKS = (
     "ours",
     "plain loop",
     "rewards by chance",
+    "lora",
     "clip-higher",
+    "entropy",
     "more tasks",
 )
 TEST = "test"
+ENTROPY_BONUS = 0.01
 HIGHER_CLIP = 0.6
 """Upper bound of the ratio's excess where likelier tokens may grow faster."""
 
@@ -45,8 +48,8 @@ class Way:
 
     module: str
     variant: str = real_central.EARNED
-    changes: Mapping[str, Mapping[str, Any]] | None = None
-    """Section of the recipe -> what differs there."""
+    changes: Mapping[str, Mapping[str, Any] | AdapterSection] | None = None
+    """Section of the recipe -> what differs there; one that it lacks as a whole."""
     mixes: bool = False
     """Whether every task is trained on, and the one at hand is judged."""
 
@@ -55,10 +58,18 @@ WAYS = {
     OURS: Way(real_central.__name__),
     PLAIN: Way(real_plain.__name__),
     CHANCE: Way(real_central.__name__, real_central.DRAWN),
+    LORA: Way(
+        real_central.__name__,
+        changes={
+            "adapter": AdapterSection(rank=16, alpha=32.0),
+            "optimiser": {"learning_rate": 3e-4},
+        },
+    ),
+    ENTROPY: Way(real_central.__name__, changes={"loss": {"entropy_bonus": ENTROPY_BONUS}}),
     CLIP_HIGHER: Way(real_central.__name__, changes={"loss": {"clip_high": HIGHER_CLIP}}),
     MORE_TASKS: Way(real_central.__name__, mixes=True),
 }
-"""An arm is one line; what a recipe can say (an adapter, an entropy term) goes into `changes`."""
+"""An arm is one line; whatever a recipe can say goes into `changes`."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +152,9 @@ class RealBench:
         """What one arm trains."""
         way = WAYS[arm]
         changed: dict[str, Any] = {
-            section: getattr(self._recipe, section).model_copy(update=dict(values))
+            section: values
+            if isinstance(values, AdapterSection)
+            else getattr(self._recipe, section).model_copy(update=dict(values))
             for section, values in (way.changes or {}).items()
         }
         run = {"seed": seed, "versions": self._plan.updates}
@@ -184,7 +197,8 @@ class RealBench:
         """At the start (once for a task) and at every snapshot, which is then removed."""
         bench = self._bench(recipe)
         if before is None:
-            before = self._judged(bench, bench.start, 0, 0.0, 0.0)
+            whole = replace(bench, recipe=bench.recipe.model_copy(update={"adapter": None}))
+            before = self._judged(whole, bench.start, 0, 0.0, 0.0)
         rows = [before]
         for update, wall_s, cpu_s in result.points:
             if (path := job.snapshot(update)).is_file():

@@ -9,11 +9,15 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archipel.bench.peers_job import Diary, Job, Result, read_job, write_result
 from archipel.records.recipe import recipe_from_canonical
 from archipel.training.grading import Submission
 from archipel.training.rl import Grade
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EARNED, DRAWN = "earned", "drawn"
 """Variants of a job."""
@@ -43,7 +47,8 @@ def train(job: Job) -> Result:
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     model, tokenizer = read_model(start), Tokenizer.from_directory(start)
     engine = LocalEngine(model.config, dtype=torch.bfloat16)
-    bench = Bench(recipe, environment, tokenizer, model.config, {}, engine, None)
+    below = {} if recipe.adapter is None else weights(start)
+    bench = Bench(recipe, environment, tokenizer, model.config, below, engine, None)
     grade = bench.grade if job.variant == EARNED else drawn_rewards(recipe.run.seed)
     trainer, diary = Trainer(model, recipe), Diary()
 
@@ -60,6 +65,16 @@ def train(job: Job) -> Result:
     reinforce(trainer, Rehearsal(recipe, environment, tokenizer, bench.sample, grade), note)
     made_by = f"archipel {__version__}, torch {torch.__version__}"
     return Result(made_by, imported_s, constructed_s, tuple(diary.points), tuple(diary.rewards))
+
+
+def weights(start: Path) -> "dict[str, Tensor]":
+    """What an adapter lies over, as a node holds it."""
+    import torch
+
+    from archipel.model.directory import read_model
+
+    model = read_model(start, torch.bfloat16)
+    return {name: each.detach() for name, each in model.named_parameters()}
 
 
 def is_kept(job: Job, update: int) -> bool:

@@ -18,7 +18,7 @@ from archipel.cli.benches import (
     teller,
 )
 
-ARMS = ("ours", "plain loop", "rewards by chance", "clip-higher", "more tasks")
+ARMS = ("ours", "plain loop", "rewards by chance", "lora", "entropy", "clip-higher", "more tasks")
 
 
 @click.command("real")
