@@ -10,15 +10,19 @@ export TOKENIZERS_PARALLELISM ?= false
 # A test process per core, a file's tests in one of them.
 WORKERS ?= 2
 
-.PHONY: install demo test test-slow mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
 	@echo "installed: source $(BIN)/activate, then archipel --help"
-	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres)"
+	@echo "optional parts: $(BIN)/pip install -c constraints.txt -e '.[gym]' (or verifiers, transformers, vllm, postgres, gguf, hub)"
 
 demo: $(VENV)/.product
 	$(BIN)/archipel demo $(DEMO_OPTIONS)
+
+# A real pretrained model, fetched once (93 MB), learns to add over a lab and two nodes: some ten minutes.
+demo-real: $(VENV)/.gguf
+	$(BIN)/archipel demo --real $(DEMO_OPTIONS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not slow and not gpu" $(PYTEST_OPTIONS)
@@ -68,6 +72,10 @@ $(VENV)/.product: $(VENV)/.made pyproject.toml constraints.txt
 	@echo "installing pinned packages into $(VENV): one to three minutes, most of it torch"
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.gguf: $(VENV)/.product
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[gguf]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.product

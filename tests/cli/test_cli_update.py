@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from archipel.cli import agents
 from archipel.cli.archipel import run
 from archipel.cli.doors import Mendable
 from archipel.cli.engines import require_engine
 from archipel.cli.secrets import given_secret
 from archipel.node.secrets import MAX_SECRET_BYTES, NoSecret, make_secret, read_secret
+from archipel.node.settings import NodeSettings
 
 
 @pytest.fixture
@@ -92,3 +94,15 @@ def test_a_secret_file_without_a_secret_ends_eval_in_one_sentence(
     words = ("eval", str(tmp_path), "secret-order", "--secret-file", str(tmp_path / "empty"))
     assert called(*words) == 1
     assert "is empty, expected a secret" in capsys.readouterr().err
+
+
+def test_what_the_learner_keeps_for_each_shape_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every update has other shapes: caches of a thousand of them are memory that grows over updates."""
+    started: list[NodeSettings] = []
+    monkeypatch.setattr(agents, "run_agent", lambda settings, *_: started.append(settings))
+    assert called("update", "join", "http://127.0.0.1:9", "--home", str(tmp_path)) == 0
+    (settings,) = started
+    caches = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    assert all(int(settings.environment[name]) <= 64 for name in caches)

@@ -39,6 +39,9 @@ from archipel.model.adapter_files import read_adapter, write_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_model, write_model
+from archipel.model.gguf_header import BadGguf
+from archipel.model.gguf_import import read_gguf
+from archipel.model.gguf_weights import weights_of
 from archipel.model.manifest import Over
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer
@@ -64,6 +67,7 @@ from archipel.training.judge import BadReply, chat_content
 from archipel.work.folders import folder_of
 from archipel.work.readiness import _check_tensors
 from fuzz.reading import Reader
+from gguf_files import file_of, small_facts, small_tensors
 
 SIGNER = Identity.from_seed(bytes(31) + b"\x0b")
 KEY = lab_key(SIGNER.did)
@@ -109,7 +113,15 @@ def _written(write: Callable[[Path], object]) -> dict[str, bytes]:
 
 def readers() -> dict[str, Reader]:
     """By name."""
-    return _model_folders() | _choices() | _adapters() | _files_of_people() | _ledgers() | _judged()
+    return (
+        _model_folders()
+        | _gguf_files()
+        | _choices()
+        | _adapters()
+        | _files_of_people()
+        | _ledgers()
+        | _judged()
+    )
 
 
 def _judged() -> dict[str, Reader]:
@@ -130,6 +142,16 @@ def _judged() -> dict[str, Reader]:
         "chat completions": Reader(chat_content, (chat,), (BadReply,)),
         "judgements": Reader(judgement, lines, (BadJudgement, ValueError, RecursionError)),
     }
+
+
+def _gguf_files() -> dict[str, Reader]:
+    def read(data: bytes) -> object:
+        view = memoryview(data)
+        header, config, _ = read_gguf(view)
+        return weights_of(view, header.tensors, config, torch.float32, lambda done, total: None)
+
+    plain, brain = (file_of(small_facts(), small_tensors(kind)) for kind in (0, 30))
+    return {"gguf": Reader(read, (plain, brain), (BadGguf,))}
 
 
 def _model_folders() -> dict[str, Reader]:

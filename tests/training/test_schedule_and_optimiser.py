@@ -98,6 +98,16 @@ def test_a_restored_optimiser_takes_the_step_the_first_would_have_taken():
     assert not torch.equal(first.state()["master.weight"], third.state()["master.weight"])
 
 
+def test_whoever_writes_a_state_down_at_once_needs_no_second_one():
+    optimiser = MasterAdamW(model_with(0.3), SETTINGS)
+    optimiser.step(0.1)
+    copied, shared = optimiser.state(), optimiser.state(copy=False)
+    assert all(torch.equal(copied[name], tensor) for name, tensor in shared.items())
+    masters = {tensor.data_ptr() for tensor in optimiser._masters.values()}
+    assert {shared[f"master.{name}"].data_ptr() for name in optimiser._masters} == masters
+    assert not {copied[f"master.{name}"].data_ptr() for name in optimiser._masters} & masters
+
+
 @pytest.mark.parametrize("key", ["master", "exp_avg", "exp_avg_sq"])
 def test_a_state_of_another_shape_is_refused_by_the_tensors_name(key):
     optimiser = MasterAdamW(model_with(0.1), SETTINGS)

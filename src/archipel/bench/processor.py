@@ -82,3 +82,20 @@ def confined_to(num_cores: int) -> Iterator[int]:
         yield len(chosen)
     finally:
         os.sched_setaffinity(0, before)
+
+
+def tree_memory(root: int) -> int:
+    """The largest resident memory, in bytes, of any living process in the tree below and with `root`; 0: unknown."""
+    if not _PROC.is_dir():
+        return 0
+    children: dict[int, list[int]] = defaultdict(list)
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal() and (found := _stat(entry)) is not None:
+            children[found[0]].append(int(entry.name))
+    waiting, most = [root], 0
+    while waiting:
+        pid = waiting.pop()
+        waiting += children[pid]
+        with contextlib.suppress(OSError, KeyError, ValueError):
+            most = max(most, memory_bytes(pid)[0])
+    return most

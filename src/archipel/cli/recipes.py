@@ -134,3 +134,11 @@ def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
     if seed is None:
         return recipe
     return recipe.model_copy(update={"run": recipe.run.model_copy(update={"seed": seed})})
+
+
+def with_versions(recipe: Recipe, versions: int | None) -> Recipe:
+    """The recipe with another number of updates, or as it is."""
+    if versions is None:
+        return recipe
+    run = recipe.run.model_copy(update={"versions": versions})
+    return recipe.model_copy(update={"run": run})

@@ -6,6 +6,7 @@ import click
 
 from archipel.cli.agents import agent_options
 from archipel.cli.doors import (
+    FEW_SHAPES,
     child_environment,
     home_folder,
     readable_folders,
@@ -97,7 +98,7 @@ def join(
         secrets=secrets,
         any_recipe=any_recipe,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
-        environment=child_environment() | thread_environment(threads),
+        environment=child_environment() | FEW_SHAPES | thread_environment(threads),
         readable=(*readable_folders(folder), *readable),
     )
     run_agent(settings, metrics_port, quiet)

@@ -67,7 +67,7 @@ def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
     traffic, run = weight_traffic(show.history), show.ended
     return {
         "seed": show.plan.seed,
-        "test": {name: _figures(judgement) for name, judgement in arms.items()},
+        "test": {name: figures(judgement) for name, judgement in arms.items()},
         "supervised_s": show.supervised_s,
         "learning_s": show.learning_s,
         "nodes": {name: view.model_dump(mode="json") for name, view in show.nodes.items()},
@@ -121,8 +121,8 @@ def _tell_accuracy(show: Performance, arms: dict[str, Judgement], tell: Tell) ->
         sampled = ""
         if judgement.sampled is not None:
             at = judgement.sampled.pass_at
-            sampled = f"   pass@1 {at[1].value:.3f}   pass@{k} {_interval(at[k])}"
-        tell(f"  {name:36} greedy {_interval(judgement.greedy.greedy)}{sampled}")
+            sampled = f"   pass@1 {at[1].value:.3f}   pass@{k} {interval(at[k])}"
+        tell(f"  {name:36} greedy {interval(judgement.greedy.greedy)}{sampled}")
     guess = 1 - (1 - 1 / math.factorial(_length(show.recipe))) ** k
     tell(
         "  RL added the secret order: supervised data was independent of it, so before RL, and after"
@@ -166,7 +166,8 @@ def _tell_killed(show: Performance, tell: Tell) -> None:
              f"{orphan.silent_s:.1f} s of silence, {after}; nothing lost, nothing paid twice")  # fmt: skip
 
 
-def _figures(judgement: Judgement) -> dict[str, Any]:
+def figures(judgement: Judgement) -> dict[str, Any]:
+    """A judgement for machines."""
     figures: dict[str, Any] = {"greedy": asdict(judgement.greedy.greedy)}
     if judgement.sampled is not None:
         pass_at = judgement.sampled.pass_at
@@ -174,5 +175,6 @@ def _figures(judgement: Judgement) -> dict[str, Any]:
     return figures
 
 
-def _interval(estimate: Estimate) -> str:
+def interval(estimate: Estimate) -> str:
+    """A share with its interval, for people."""
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"

@@ -52,7 +52,7 @@ def draw_curve(run: RunView, events: dict[str, int], title: str, path: Path) -> 
     axes.set_ylim(-0.02, 1.04)
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
-    axes.legend(loc="center right", fontsize=9)
+    axes.legend(loc="best", fontsize=9)
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)

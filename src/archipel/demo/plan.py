@@ -35,3 +35,33 @@ CAST = {
     DOOMED: "is killed in the middle of a lease",
     LATE: "joins when others have learned already",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealPlan:
+    """One performance with a real pretrained model."""
+
+    folder: Path
+    """Everything is written here; a plan of the same seed goes on with what it finds."""
+    seed: int
+    model: Path
+    """A GGUF file, or a model directory."""
+    task: str = "sums"
+    """One of `bench.real_tasks`."""
+    slow_duty: float = 0.4
+    """Share of the time the slow node works."""
+    num_test_tasks: int = 200
+    num_sampled_tasks: int = 64
+    samples_per_task: int = 8
+    control_updates: int = 10
+    """With rewards by chance; 0 for no control."""
+    threads: int = 2
+    """Of what runs alone, before and after."""
+    limit_s: float = 5400.0
+    """The run must end within this; on two quiet cores it takes minutes."""
+
+
+REAL_CAST = {
+    FAST: "works all the time",
+    SLOW: "rests more than half of the time",
+}

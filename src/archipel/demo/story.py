@@ -138,10 +138,10 @@ def learn_together(show: Performance, site: Site, tell: Tell) -> None:
                 began = time.monotonic()
             if run.version >= told + max(last // 20, 1):
                 told = run.version
-                tell(_progress_line(run))
+                tell(progress_line(run))
             _events(show, site, run, tell)
         time.sleep(POLL_S)
-    tell(_progress_line(run))
+    tell(progress_line(run))
     _events(show, site, run, tell)
     learning_ms = run.published_at_ms[-1] - run.opened_at_ms
     show.learning_s = min(learning_ms / 1000, time.monotonic() - began + 1.0)
@@ -164,7 +164,8 @@ def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
         tell(f"  node {LATE} joins")
 
 
-def _progress_line(run: RunView) -> str:
+def progress_line(run: RunView) -> str:
+    """Version, reward, newest evaluation."""
     reward = "  -  " if run.reward is None else f"{run.reward:.3f}"
     exams = run.evaluations
     exam = (

@@ -65,7 +65,7 @@ def write_gguf(path: Path, model: Decoder, tokenizer: Tokenizer) -> None:
     """
     facts = [*_of_network(model.config), *_of_tokenizer(tokenizer, model.config.vocab_size)]
     tensors = [
-        (_name(name, model.config), _arranged(name, tensor.detach(), model.config))
+        (name_in_gguf(name, model.config), _arranged(name, tensor.detach(), model.config))
         for name, tensor in _state(model).items()
     ]
     if path.exists():
@@ -164,7 +164,12 @@ def _state(model: Decoder) -> dict[str, Tensor]:
     return state
 
 
-def _name(name: str, config: DecoderConfig) -> str:
+def name_in_gguf(name: str, config: DecoderConfig) -> str:
+    """What a tensor of such a decoder is called there.
+
+    Raises:
+        CannotWrite: it has no name there.
+    """
     if name in _OUTER:
         return _OUTER[name]
     parts = _LAYER.fullmatch(name)

@@ -5,6 +5,7 @@ Law: tables and rotation are fp32 whatever the weights are; tables are no part o
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -47,6 +48,12 @@ def _build(config: DecoderConfig, device: torch.device) -> tuple[Tensor, Tensor]
     # The sign of the rotation lives in the table, which saves a negation per layer.
     cos_PD, sin_PD = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
     return cos_PD.to(device), sin_PD.to(device)
+
+
+def stretching(config: DecoderConfig, scaling: Llama3Scaling) -> Tensor:
+    """By what `scaling` divides the frequency of each pair, (D/2,) fp32."""
+    plain = _frequencies(replace(config, rope_scaling=None))
+    return plain / _stretch(plain, scaling)
 
 
 def _frequencies(config: DecoderConfig) -> Tensor:

@@ -15,7 +15,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 _PLAIN = {"PreTrainedTokenizer", "TokenizersBackend"}
 """Classes that take tokenizer.json as it is."""
-_QWEN_WORDS = (
+QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -97,7 +97,7 @@ def _qwen2(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_QWEN_WORDS), behavior="isolated"),
+            pre_tokenizers.Split(Regex(QWEN_WORDS), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=spaced, use_regex=False),
         ]
     )

@@ -33,6 +33,21 @@ def weight_files(path: Path) -> list[Path]:
     index = path / INDEX_FILE
     if not index.is_file():
         raise InvalidModel(f"{path} has no {SINGLE_FILE}: {what_is_there(path)}")
+    names = named_files(index)
+    if missing := [name for name in names if not (path / name).is_file()]:
+        raise InvalidModel(
+            f"{index} names {len(names)} files, of which {len(missing)} are missing, first "
+            f"{missing[0]}; fetch them too"
+        )
+    return [path / name for name in names]
+
+
+def named_files(index: Path) -> list[str]:
+    """The files that an index of weights names.
+
+    Raises:
+        InvalidModel: it is malformed, or names other places than its own folder.
+    """
     try:
         weight_map = read_json_object(index, MAX_INDEX_BYTES).get("weight_map")
     except BadJsonFile as error:
@@ -46,12 +61,7 @@ def weight_files(path: Path) -> list[Path]:
         # The index comes from outside: a name with a separator would leave the directory.
         if not _SHARD_NAME.fullmatch(name):
             raise InvalidModel(f"{index} names {name!r:.80}; expected a plain .safetensors name")
-    if missing := [name for name in names if not (path / name).is_file()]:
-        raise InvalidModel(
-            f"{index} names {len(names)} files, of which {len(missing)} are missing, first "
-            f"{missing[0]}; fetch them too"
-        )
-    return [path / name for name in names]
+    return names
 
 
 def stored_kinds(path: Path) -> set[str]:

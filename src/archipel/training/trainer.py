@@ -192,7 +192,7 @@ class Trainer:
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
         """
-        state = self._optimiser.state() | self._terms.state()
+        state = self._optimiser.state(copy=False) | self._terms.state()
         if self._site.is_first:
             write_checkpoint(directory, self.version, state, self._facts())
         wait_for_all(self._site)

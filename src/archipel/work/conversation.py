@@ -73,6 +73,10 @@ class Conversation:
         self._turns = [*turns, {"role": "assistant", "content": text}]
         return text
 
+    def forget(self) -> None:
+        """Begin anew: the next line is answered as if it were the first."""
+        self._turns = []
+
     def _complete(self, prompt: tuple[int, ...]) -> str:
         room = self._positions - len(prompt)
         if room < 1:
