@@ -44,7 +44,7 @@ def test_who_only_reads_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "none"))
-    for arguments in (["ledger", "replay"], ["lab", "gc"]):
+    for arguments in (["ledger", "verify"], ["lab", "gc"]):
         with pytest.raises(SystemExit) as ended:
             program.run(arguments)
         assert ended.value.code == 1
@@ -137,7 +137,7 @@ def test_a_file_that_is_no_recipe_is_one_sentence(
         (["run", "list", "--lab", "127.0.0.1:8440"], "did you mean http://127.0.0.1:8440 ?"),
         (["node", "join", "127.0.0.1:8440"], "did you mean http://127.0.0.1:8440 ?"),
         (["update", "join", "ftp://lab"], "not reached by ftp"),
-        (["ledger", "replay", "--lab", "http://::1:8440"], "did you mean http://[::1]:8440 ?"),
+        (["ledger", "verify", "--lab", "http://::1:8440"], "did you mean http://[::1]:8440 ?"),
         (
             ["run", "open", "secret-order", "--weights", ".", "--trust", "did:key:zBAD"],
             "expected did:key:z",
