@@ -20,7 +20,7 @@ from archipel.training.grading import Submission
 from archipel.training.report import UpdateReport
 from archipel.training.rl import Rehearsal, reinforce
 from archipel.training.trainer import Trainer
-from archipel.work.learner import _metrics
+from archipel.work.measured import measured
 from tiny import tiny_recipe
 
 
@@ -67,7 +67,7 @@ class Rehearsed:
         ]
 
     def _measured(self, report: UpdateReport) -> None:
-        metrics = _metrics(report) | answer_metrics(self._shown, self.grade)
+        metrics = measured(report) | answer_metrics(self._shown, self.grade)
         self.points.append(Point(report.version, 0.0, plain(metrics)))
 
 

@@ -139,7 +139,9 @@ def test_eval_whose_grader_is_killed_each_time_ends_with_a_sentence_and_no_score
     words = ("eval", start, recipe, "--secret-file", secret, "--tasks", 4)
     num_asked = killing(monkeypatch, 100)
     assert "none of 4 answers could be graded (crash: 4)" in ends(capsys, *words)
-    assert num_asked() == 2 * MAX_CHILDREN_IN_VAIN  # the answers, and the commonest of them for every task
+    assert (
+        num_asked() == 2 * MAX_CHILDREN_IN_VAIN
+    )  # the answers, and the commonest of them for every task
 
 
 def test_eval_whose_grader_is_killed_as_it_is_asked_goes_on_with_another(

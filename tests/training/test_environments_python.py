@@ -129,7 +129,7 @@ def test_programs_run_apart_from_what_judges_them() -> None:
         "print(len(held))\n"
     )
     writing = "open('/tmp/archipel-was-here', 'w').write('x')\nprint(3)"
-    asked = section(EXAMPLES / "programs.py", limit_s=3.0)
+    asked = section(EXAMPLES / "programs.py", limit_s=1.0)
     environment = make_environment(asked, 0, None)
     place = next(n for n in range(60) if "the sum" in environment.task("train", n).prompt)
     with Grader(asked, 0) as grader:
