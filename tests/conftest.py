@@ -4,10 +4,8 @@
 `make test PYTEST_OPTIONS=--hypothesis-profile=drawn` looks for new ones.
 """
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-settings.register_profile(
-    "fixed", derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("fixed", derandomize=True, database=None)
 settings.register_profile("drawn", derandomize=False, print_blob=True)
 settings.load_profile("fixed")

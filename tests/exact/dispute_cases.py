@@ -15,10 +15,10 @@ from exact.exact_models import exact_engine, mixed_requests, sampled, world
 
 
 @cache
-def case(family: Family, variant: str) -> tuple[Judge, Trace]:
-    """A rollout as an honest party wrote it down, and who judges."""
+def case(family: Family, variant: str, length: int = 7) -> tuple[Judge, Trace]:
+    """A rollout of a prompt of this length as an honest party wrote it down, and who judges."""
     config, state = world(family)
-    request = replace(mixed_requests(64, (7,))[0], max_new_tokens=5, temperature=0.8)
+    request = replace(mixed_requests(64, (length,))[0], max_new_tokens=5, temperature=0.8)
     (recorded,) = sampled(exact_engine(config, state, variant), [request])
     manifest = describe(state, 0, None)
     question = Question(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,14 +11,13 @@ from archipel.engine.exact.attention_working import Attention, Heads
 from archipel.engine.exact.hashing import row_of
 from archipel.engine.exact.judge import Judge
 from archipel.engine.exact.parties import Ask, Numbers, TraceParty
-from archipel.engine.exact.trace import Question, Trace, attended, traced
+from archipel.engine.exact.trace import Trace, attended
 from archipel.engine.exact.variants import VARIANTS
 from archipel.engine.exact.workings import Read, Working
 from archipel.model.config import Family
-from archipel.model.manifest import describe
 from exact import oracle
 from exact.dispute_cases import TWISTS, Twisted, case, lying, settled
-from exact.exact_models import FEW, exact_engine, mixed_requests, numbers, sampled, world
+from exact.exact_models import FEW, numbers, world
 
 Lies = dict[tuple[int, ...], int]
 """By working: which of its numbers is another."""
@@ -51,18 +49,9 @@ class Liar(TraceParty):
         return found
 
 
-@cache
 def far(family: Family, variant: str) -> tuple[Judge, Trace]:
     """A longer rollout: positions beyond one chunk of anything."""
-    config, state = world(family)
-    request = replace(mixed_requests(64, (70,))[0], max_new_tokens=5, temperature=0.8)
-    (recorded,) = sampled(exact_engine(config, state, variant), [request])
-    manifest = describe(state, 0, None)
-    question = Question(
-        VARIANTS[variant].identity, manifest.state, request.prompt,
-        recorded.rollouts[1].tokens, request.seed, 1, request.temperature,
-    )  # fmt: skip
-    return Judge(config, state, manifest, question), traced(config, state, question)
+    return case(family, variant, 70)
 
 
 def working_at(judge: Judge, layer: int, position: int, element: int) -> Attention:
