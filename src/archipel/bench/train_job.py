@@ -146,6 +146,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         if self.is_gpu:
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
             self._before = memory_bytes(os.getpid())[0]

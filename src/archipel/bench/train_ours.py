@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from archipel.bench.train_job import (
 )
 from archipel.model.manifest import describe
 from archipel.model.network import random_weights
-from archipel.model.versions import encode_delta
 from archipel.training.trainer import Trainer
 
 RANK = 16
@@ -43,20 +43,14 @@ def train(job: TrainJob) -> Outcome:
     sections["memory"] = {"compute": job.dtype, **sections.get("memory", {})}
     model = random_weights(config_of(job), job.seed).to(job.device)
     trainer = Trainer(model, recipe_of(job, **sections))
-    state = trainer.published_state()
-    held = describe(state, 0, None, trainer.over)
-    reports, version_cpu_s = [], []
+    versions = _Versions(trainer)
+    reports = []
     for update in range(job.updates):
         groups = groups_of(job, update)
         watch.begin()
         reports.append(trainer.update(groups))
         watch.end()
-        began_s = time.process_time()
-        moved = trainer.published_state()
-        manifest = describe(moved, update + 1, held.state, trainer.over)
-        encode_delta(state, moved, held, manifest)
-        state, held = moved, manifest
-        version_cpu_s.append(time.process_time() - began_s)
+        versions.make()
     return Outcome(
         software=f"torch {torch.__version__}",
         seconds=tuple(watch.seconds),
@@ -65,8 +59,30 @@ def train(job: TrainJob) -> Outcome:
         losses=tuple(report.loss for report in reports),
         grad_norms=tuple(report.grad_norm for report in reports),
         peak_bytes=watch.peak_bytes(),
-        version_cpu_s=tuple(version_cpu_s),
+        version_cpu_s=tuple(versions.cpu_s),
     )
+
+
+class _Versions:
+    """What follows an update: its weights rounded, digests of them, and the delta to the version before."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._state = trainer, trainer.published_state()
+        self._held = describe(self._state, 0, None, trainer.over)
+        self.cpu_s: list[float] = []
+
+    def make(self) -> None:
+        """Of the weights that the trainer has now; without the library for deltas nothing is made."""
+        if find_spec("zstandard") is None:
+            return
+        from archipel.model.versions import encode_delta
+
+        began_s, trainer = time.process_time(), self._trainer
+        moved = trainer.published_state()
+        manifest = describe(moved, trainer.version, self._held.state, trainer.over)
+        encode_delta(self._state, moved, self._held, manifest)
+        self._state, self._held = moved, manifest
+        self.cpu_s.append(time.process_time() - began_s)
 
 
 if __name__ == "__main__":
