@@ -1,7 +1,8 @@
 """AdamW whose two moments are kept in a byte each, a scale to a block (arXiv 2110.02861), for matrices.
 
 A few rows at a time are made float32, moved as AdamW moves them, and rounded again; the step is taken from what they
-were before the rounding. Law: the same numbers whatever the rows taken at a time, and however many share them.
+were before the rounding. Of the second moment the root is kept, which is what a step is divided by: squares span twice
+as many powers of ten as a byte does. Law: the same numbers whatever the rows taken at a time, and however many share them.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from archipel.training.sharding import fill, own_part, zeros_beside
 
 MAX_NUMBERS = 2**22
 """Numbers that are float32 at a time."""
-_IS_SIGNED = {"exp_avg": True, "exp_avg_sq": False}
+_IS_SIGNED = {"exp_avg": True, "exp_avg_root": False}
 
 
 def is_fit(shape: tuple[int, ...]) -> bool:
@@ -72,8 +73,8 @@ class EightBitMoments:
             gradient = gradients[rows]
             first, second = (_read(parts, moment, rows, block) for moment in _IS_SIGNED)
             first.lerp_(gradient, 1.0 - beta1)
-            second.mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2)
-            below = second.sqrt().div_(root).add_(self._epsilon)
+            second.square_().mul_(beta2).addcmul_(gradient, gradient, value=1.0 - beta2).sqrt_()
+            below = (second / root).add_(self._epsilon)
             numbers[rows].mul_(1.0 - learning_rate * weight_decay).addcdiv_(
                 first, below, value=-size
             )
