@@ -122,8 +122,9 @@ def test_bf16_keeps_weights_in_two_bytes_and_gradients_in_four_at_the_masters() 
     assert torch.equal(master.grad, torch.full_like(master, 2 + 2**-9))
 
 
-@pytest.mark.parametrize("adapter", [None, {"rank": 8}])
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize(
+    ("name", "adapter"), [*((name, None) for name in OPTIONS), ("all", {"rank": 8})]
+)
 def test_restored_and_continued_equals_never_stopped(
     tmp_path: Path, name: str, adapter: dict | None
 ) -> None:
