@@ -119,13 +119,15 @@ def fitting(recipe: Recipe, config: DecoderConfig, free: int) -> str:
     for words, change in _changes(recipe):
         need = update_need(recipe, config, **change)
         if need.peak <= free:
-            return f"{words} needs {need.peak / GB:.1f} GB"
+            hint = " ([adapter] in the recipe)" if "rank" in change else ""
+            return f"{words} needs {need.peak / GB:.1f} GB{hint}"
     most_thrifty = Thrift(narrow=True, recompute=True, eight_bit=True)
     least = update_need(recipe, config, LEAST_MICRO_BATCH, thrift=most_thrifty)
     params = shape_of(config).params
     most = holding.most_params(free, least.peak, params)
     return (
-        f"the model has {params / 1e6:.0f} million parameters, and about {most / 1e6:.0f} would fit"
+        f"the model has {params / 1e6:.0f} million parameters, and about {most / 1e6:.0f} would fit "
+        "with every saving of [memory]"
     )
 
 
@@ -146,9 +148,9 @@ def _changes(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
         also = [f"optimiser.micro_batch_tokens = {LEAST_MICRO_BATCH}", *saved]
         yield " and ".join(also), {"thrift": own, **fewest}
     if recipe.adapter is None:
-        yield f"LoRA rank {RANK} ([adapter] in the recipe)", {"rank": RANK}
+        yield f"LoRA rank {RANK}", {"rank": RANK}
         if saved:
-            also = [f"LoRA rank {RANK} ([adapter] in the recipe)", *also]
+            also = [f"LoRA rank {RANK}", *also]
             yield " and ".join(also), {"rank": RANK, "thrift": own, **fewest}
 
 
