@@ -12,6 +12,10 @@ BENCHMARKS = {
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
+    "train": (
+        "bench_train",
+        "Tokens per second and memory of an update beside a plain loop and TRL",
+    ),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

@@ -165,22 +165,41 @@ def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     del layer
     length = q.shape[2]
     if _fused_is_better(q):
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        return _fused_attention(q, k, v, None)
     return _plain_attention(q, k, v, _causal(length, q.device))
 
 
 def packed_attention(segment_ids_BT: Tensor) -> Attention:
     """Causal attention inside each run of equal segment ids: several sequences in one row."""
     same_BTT = segment_ids_BT.unsqueeze(2) == segment_ids_BT.unsqueeze(1)
-    allowed_B1TT = (same_BTT & _causal(segment_ids_BT.shape[1], same_BTT.device)).unsqueeze(1)
+    allowed_BTT = same_BTT & _causal(segment_ids_BT.shape[1], same_BTT.device)
+    return masked_attention(allowed_BTT.unsqueeze(1))
+
+
+def masked_attention(allowed_B1TT: Tensor) -> Attention:
+    """Each position (next to last) attends where it is true."""
 
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         del layer
         if _fused_is_better(q):
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=allowed_B1TT, enable_gqa=True)
+            return _fused_attention(q, k, v, allowed_B1TT)
         return _plain_attention(q, k, v, allowed_B1TT.unsqueeze(2))
 
     return attend
+
+
+def _fused_attention(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None) -> Tensor:
+    """By torch's kernels; causal where `allowed` is None.
+
+    On a GPU those that take a mask or fp32 want a key head for every query head, and else all scores are kept.
+    """
+    fewer = q.shape[1] != k.shape[1]
+    if fewer and q.is_cuda and (allowed is not None or q.dtype == torch.float32):
+        times = q.shape[1] // k.shape[1]
+        k, v, fewer = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1), False
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=allowed, is_causal=allowed is None, enable_gqa=fewer
+    )
 
 
 def _fused_is_better(q: Tensor) -> bool:

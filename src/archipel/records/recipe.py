@@ -27,6 +27,7 @@ from archipel.records.recipe_learning import (
     AlgorithmSection,
     CurriculumSection,
     LossSection,
+    MemorySection,
     OptimiserSection,
     ReferenceSection,
     SupervisedSection,
@@ -51,6 +52,7 @@ __all__ = [
     "AlgorithmSection",
     "CurriculumSection",
     "LossSection",
+    "MemorySection",
     "OptimiserSection",
     "ReferenceSection",
     "EpisodeSection",
@@ -142,6 +144,7 @@ class Recipe(RecipeForm):
     algorithm: AlgorithmSection = AlgorithmSection()
     loss: LossSection = LossSection()
     optimiser: OptimiserSection = OptimiserSection()
+    memory: MemorySection = MemorySection()
     evaluation: EvaluationSection = EvaluationSection()
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
@@ -153,7 +156,7 @@ class Recipe(RecipeForm):
     episode: EpisodeSection | None = None
 
     LATER = frozenset(
-        {"prompt", "adapter", "alarms", "reference", "curriculum", "teacher", "episode"}
+        {"prompt", "adapter", "alarms", "reference", "curriculum", "teacher", "episode", "memory"}
     )
 
     @model_validator(mode="after")

@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from archipel.model.network import Attention, causal_attention
+from archipel.model.network import Attention, causal_attention, masked_attention
 from archipel.training.batch import Batch, Group
 
 SHARED_ROW_TOKENS = 256
@@ -252,12 +251,4 @@ def row_attention(batch: Batch) -> Attention:
     own_BTT = batch.segments_BT.unsqueeze(2) == keys_B1T
     parent_BTT = batch.parents_BT.unsqueeze(2) == keys_B1T
     causal_TT = torch.ones(length, length, dtype=torch.bool, device=batch.segments_BT.device).tril()
-    allowed_B1TT = ((own_BTT | parent_BTT) & causal_TT).unsqueeze(1)
-
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        del layer
-        return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=allowed_B1TT, enable_gqa=q.shape[1] != k.shape[1]
-        )
-
-    return attend
+    return masked_attention(((own_BTT | parent_BTT) & causal_TT).unsqueeze(1))

@@ -7,16 +7,30 @@ there a chunk at a time (`vocabulary`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from archipel.model.network import Decoder
 from archipel.records.cuts import Cut
+from archipel.records.recipe import MemorySection
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
 from archipel.training.sharding import Site, shard
+from archipel.training.thrift import PLAIN, dtype_of, recompute
 from archipel.training.vocabulary import score_tokens
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored beside the weights and the temperature, and in which memory."""
+
+    cut: Cut | None = None
+    """What was left of the distribution."""
+    learns_entropy: bool = False
+    """The entropies that are given have a gradient, too."""
+    memory: MemorySection = PLAIN
 
 
 class Scorer(nn.Module):
@@ -27,19 +41,22 @@ class Scorer(nn.Module):
         decoder: Decoder,
         temperature: float,
         site: Site,
-        *,
-        cut: Cut | None = None,
-        learns_entropy: bool = False,
+        scoring: Scoring = Scoring(),
     ) -> None:
-        """cut: what was left of the distribution. learns_entropy: the entropies that it gives have a gradient, too."""
         super().__init__()
-        self._learns_entropy = learns_entropy
         self.decoder = decoder
         self.temperature = temperature
-        self._cut = cut
+        self._scoring = scoring
         self._site = site
         self._device = next(decoder.parameters()).device
-        shard(self, decoder.model.layers, site)
+        if scoring.memory.recompute_layers:
+            recompute(decoder.model.layers)
+        shard(self, decoder.model.layers, site, dtype_of(scoring.memory))
+
+    @property
+    def computes_bfloat16(self) -> bool:
+        """Whether its log-probabilities are those of bf16 products."""
+        return self._scoring.memory.compute == "bfloat16"
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """The share of this rank in a micro-batch, where the model is.
@@ -62,6 +79,6 @@ class Scorer(nn.Module):
             head,
             batch.targets_N,
             self.temperature,
-            learns_entropy=self._learns_entropy,
-            cut=self._cut,
+            learns_entropy=self._scoring.learns_entropy,
+            cut=self._scoring.cut,
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
-from archipel.records.recipe import PromptSection, Recipe, SupervisedSection
+from archipel.records.recipe import MemorySection, PromptSection, Recipe, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
 from archipel.training.environments.episodic import Episodic
 from archipel.training.environments.task import Environment, InvalidEnvironment
@@ -24,8 +24,9 @@ from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids, task_id
 from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import Branch, Tree, count_sampled, plan
 from archipel.training.schedule import warmed_up
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
+from archipel.training.thrift import PLAIN
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss that the gate looks at."""
@@ -110,6 +111,7 @@ class SupervisedStage:
     stamp: Stamp = Stamp()
     """Written into each checkpoint, and looked for in one that is there."""
     save_every: int = 50
+    memory: MemorySection = PLAIN
 
     def __post_init__(self) -> None:
         if self.section.gate is not None and not self.floor:
@@ -227,10 +229,11 @@ class _Learner:
         section = stage.section
         self._stage = stage
         self._site = this_site()
-        self._scorer = Scorer(model, 1.0, self._site)
+        memory = stage.memory
+        self._scorer = Scorer(model, 1.0, self._site, Scoring(memory=memory))
+        decay, norm = section.weight_decay, section.clip_norm
         self._optimiser = MasterAdamW(
-            model,
-            AdamSettings(section.beta1, section.beta2, section.weight_decay, section.clip_norm),
+            model, AdamSettings(section.beta1, section.beta2, decay, norm, memory=memory)
         )
 
     def step(self, examples: list[Example], rate: float) -> tuple[float, float]:
