@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from archipel.bench.processor import tree_seconds
-from archipel.curves.concerns import concerns
+from archipel.curves.chronicle import chronicle
 from archipel.curves.history import History, Point, exams_of, plain, plain_exam
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import read_model, write_model
@@ -52,8 +52,8 @@ class Learned:
     """Optimiser steps of supervision, or updates."""
     processor_s: float
     """Of this process and those below it, while learning."""
-    tokens: int
-    """Labels', or sampled and learned from."""
+    sequences: int
+    """Labelled examples that were shown, or rollouts that were rewarded."""
     first: dict[str, float] = field(default_factory=dict)
     """Means over the first updates of a run, of `LOOKED_AT`."""
     last: dict[str, float] = field(default_factory=dict)
@@ -82,13 +82,14 @@ class Examined:
 
 def by_labels(recipe: Recipe, out: Path, start: Path | None = None, first: int = 0) -> Learned:
     """The recipe's supervised stage, from random weights or from `start` and this example on."""
-    clock, spent, tokens = _Clock(), [0.0], 0
+    clock, spent = _Clock(), [0.0]
 
     def on_step(progress: Progress) -> None:
         spent.append(clock.spent_s)
 
     progress = start_model(recipe, out, on_step, None, start, first)
-    return Learned(progress.step, spent[-1], tokens)
+    size = 0 if recipe.supervised is None else recipe.supervised.batch_size
+    return Learned(progress.step, spent[-1], progress.step * size)
 
 
 def more_labels(
@@ -168,8 +169,6 @@ class _Watched:
         self._engine, self._trainer = engine, trainer
         self._shown: Sequence[Submission] = ()
         self._points, self._exams = [Point(0, 0.0, {})], [self._exam(0)]
-        self._alarms: dict[str, list[Any]] = {}
-        self._tokens = 0
         self.examining_s = 0.0
 
     def sample(self, state: Any, requests: Any) -> Any:
@@ -183,23 +182,21 @@ class _Watched:
     def updated(self, report: UpdateReport) -> None:
         metrics = measured(report) | answer_metrics(self._shown, self._examination.grader.grade)
         self._points.append(Point(report.version, 0.0, plain(metrics)))
-        self._tokens += report.tokens
         if report.version % self._recipe.evaluation.every == 0:
             clock = _Clock()
             self._exams.append(self._exam(report.version))
             self.examining_s += clock.spent_s
-        history = History(
-            self._recipe.run.name, self._recipe.run.versions, tuple(self._points), exams_of(self._exams),
-            self._recipe.alarms,
-        )  # fmt: skip
-        for concern in concerns(history):
-            told = self._alarms.setdefault(concern.kind, [report.version, 0, concern.text])
-            told[1] = report.version
 
     def learned(self, spent_s: float) -> Learned:
         points = self._points[1:]
-        means = [_means(part) for part in (points[:LATE], points[-LATE:])]
-        return Learned(len(points), spent_s, self._tokens, *means, self._alarms)
+        first, last = (_means(part) for part in (points[:LATE], points[-LATE:]))
+        run, bounds = self._recipe.run, self._recipe.alarms
+        history = History(
+            run.name, run.versions, tuple(self._points), exams_of(self._exams), bounds
+        )
+        told = {each.kind: [each.first, each.last, each.text] for each in chronicle(history)}
+        rollouts = len(points) * run.groups_per_update * run.group_size
+        return Learned(len(points), spent_s, rollouts, first, last, told)
 
     def _exam(self, version: int) -> dict[str, int]:
         self._engine.load(self._trainer.published_state())
