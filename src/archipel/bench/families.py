@@ -15,7 +15,14 @@ from typing import Any
 
 import torch
 
-from archipel.bench.families_run import Examined, Learned, by_labels, by_rewards, examined, more_labels
+from archipel.bench.families_run import (
+    Examined,
+    Learned,
+    by_labels,
+    by_rewards,
+    examined,
+    more_labels,
+)
 from archipel.bench.family_tasks import FAMILIES, Family
 from archipel.bench.kept import Kept
 from archipel.records.recipe import Recipe
@@ -46,11 +53,11 @@ class Plan:
     families: tuple[str, ...] = tuple(FAMILIES)
     seeds: tuple[int, ...] = (0, 1)
     arms: tuple[str, ...] = ARMS
-    supervised_steps: int = 150
-    updates: int = 60
+    supervised_steps: int = 120
+    updates: int = 50
     num_tasks: int = 200
     """Of the test part, at most."""
-    samples: int = 8
+    samples: int = 4
     """Of each, for pass@k."""
 
 
@@ -117,7 +124,9 @@ class Families:
         return tuple(
             arm
             for arm in ARMS
-            if arm in self._plan.arms or arm == START or (arm == REWARDS and MORE in self._plan.arms)
+            if arm in self._plan.arms
+            or arm == START
+            or (arm == REWARDS and MORE in self._plan.arms)
         )
 
     def _arm(self, family: Family, seed: int, arm: str, before: Mapping[str, Row]) -> Row:

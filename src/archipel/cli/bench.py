@@ -12,6 +12,7 @@ BENCHMARKS = {
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
+    "families": ("bench_families", "Tasks that people bring: rewards beside more labels"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

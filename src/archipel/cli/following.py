@@ -130,7 +130,9 @@ class News:
 def _all_told(scene: Scene, run: RunView) -> dict[str, Any]:
     """For the end of a run: which warnings stand, and which stood on the way, looked at or not."""
     standing = [concern.kind for concern in scene.warnings(run.run)]
-    passed = over(chronicle(scene.histories[run.run]), standing) if run.run in scene.histories else []
+    passed = (
+        over(chronicle(scene.histories[run.run]), standing) if run.run in scene.histories else []
+    )
     told: dict[str, Any] = {"warnings": standing} if standing else {}
     return told | ({"earlier": [asdict(spell) for spell in passed]} if passed else {})
 
