@@ -62,8 +62,7 @@ def collapsing(planted: Values, exams: Sequence[Exam], until: int = VERSIONS) ->
         before = {"distinct_answers": 40.0, "commonest_answer": 0.3, "constant_reward": 0.1}
         return {"reward": _reward(version)} | before | (planted if version >= BEGINS else {})
 
-    found = history(until, values, tuple(each for each in exams if each.version <= until))
-    return found
+    return history(until, values, tuple(each for each in exams if each.version <= until))
 
 
 def view(version: int, phase: str = "running") -> RunView:

@@ -5,8 +5,8 @@ Parts: `by_labels`, `by_rewards`, `more_labels`, `examined`. Supervision is what
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -156,7 +156,7 @@ class _Clock:
     @staticmethod
     def _now() -> float:
         below = tree_seconds()
-        return time.process_time() + (below if below == below else 0.0)  # noqa: PLR0124 - NaN
+        return time.process_time() + (below if below == below else 0.0)
 
 
 class _Watched:
