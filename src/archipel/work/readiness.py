@@ -25,7 +25,7 @@ from archipel.records.requests import Request
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
-from archipel.training.sft import environment_examples
+from archipel.training.groups import answer_ids
 from archipel.work.folders import adapter_over, require_form
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
@@ -194,11 +194,11 @@ def _model(recipe: Recipe, weights: Path | None) -> tuple[Tokenizer, int]:
 
 def _label_faults(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -> list[str]:
     """Whether the answers that a supervised stage shows could be sampled at all."""
-    if recipe.supervised is None or recipe.episode is not None or environment.supervised(0) is None:
+    if recipe.supervised is None or recipe.episode is not None:
         return []
-    example = environment_examples(environment, tokenizer, recipe.prompt)
-    sizes = [len(example(index)[1]) for index in range(LABELS_LOOKED_AT)]
-    most, longest = recipe.sampling.max_new_tokens, max(sizes)
+    labels = [environment.supervised(index) for index in range(LABELS_LOOKED_AT)]
+    sizes = [len(answer_ids(tokenizer, each[1], recipe.prompt)) for each in labels if each]
+    most, longest = recipe.sampling.max_new_tokens, max(sizes, default=0)
     num_long = sum(size > most for size in sizes)
     if num_long <= len(sizes) // 2:
         return []
