@@ -16,6 +16,7 @@ BENCHMARKS = {
         "bench_train",
         "Tokens per second and memory of an update beside a plain loop and TRL",
     ),
+    "families": ("bench_families", "Tasks that people bring: rewards beside more labels"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

@@ -38,6 +38,8 @@ Example = tuple[Ids, Ids] | tuple[Ids, Ids, bytes]
 """Token ids of a prompt and of its answer, end token included; of an episode also its mask: 1 for what is learned."""
 Examples = Callable[[int], Example]
 
+MAX_UNLABELLED = 256
+"""So many tasks in a row without an answer mean that the environment gives none."""
 MAX_LEFT_OUT = 1000
 """So many examples in a row that do not fit the model are no accident."""
 
@@ -156,18 +158,22 @@ def supervise(
 def environment_examples(
     environment: Environment, tokenizer: Tokenizer, form: PromptSection = AS_IN_CHAT
 ) -> Examples:
-    """The environment's supervised data as token ids, in the recipe's form of prompts.
+    """The environment's supervised data as token ids, in the recipe's form of prompts; a task without an answer is
+    passed over for the next that has one.
 
     Raises:
-        ValueError: on the first call, if the environment has no supervised data.
+        ValueError: on a call, if there is no answer to `MAX_UNLABELLED` tasks in a row.
     """
 
     def example(index: int) -> Example:
-        pair = environment.supervised(index)
-        if pair is None:
-            raise ValueError("the environment has no supervised data; remove [supervised]")
-        prompt, answer = pair
-        return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
+        for later in range(index, index + MAX_UNLABELLED):
+            if (pair := environment.supervised(later)) is not None:
+                prompt, answer = pair
+                return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
+        raise ValueError(
+            "the environment has no supervised data: no answer to "
+            f"{MAX_UNLABELLED} tasks in a row, from number {index} on; remove [supervised], or give answers"
+        )
 
     return example
 

@@ -25,6 +25,7 @@ from archipel.records.requests import Request
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
+from archipel.training.groups import answer_ids
 from archipel.work.folders import adapter_over, require_form
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
@@ -33,6 +34,7 @@ from archipel.work.room import update_shortage
 from archipel.work.start_check import Subject, at_start
 
 MAX_EVALUATED_LOOKED_AT = 2048
+LABELS_LOOKED_AT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ def shortcomings(
         prompts.look_ahead(limit_s)
         held_out = Prompts(recipe, _HeldOut(environment), tokenizer, context)
         if faults := _evaluation_faults(recipe, held_out, limit_s):
+            return faults
+        if faults := _label_faults(recipe, environment, tokenizer):
             return faults
         if weights is not None:
             _compare(recipe, weights, [prompts.request(index) for index in prompts.batch(0)])
@@ -186,6 +190,22 @@ def _model(recipe: Recipe, weights: Path | None) -> tuple[Tokenizer, int]:
     if weights is None:
         return tokenizer_named(recipe.model.tokenizer), recipe.model.max_position_embeddings
     return Tokenizer.from_directory(weights), read_config(weights).max_position_embeddings
+
+
+def _label_faults(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -> list[str]:
+    """Whether the answers that a supervised stage shows could be sampled at all."""
+    if recipe.supervised is None or recipe.episode is not None:
+        return []
+    labels = [environment.supervised(index) for index in range(LABELS_LOOKED_AT)]
+    sizes = [len(answer_ids(tokenizer, each[1], recipe.prompt)) for each in labels if each]
+    most, longest = recipe.sampling.max_new_tokens, max(sizes, default=0)
+    num_long = sum(size > most for size in sizes)
+    if num_long <= len(sizes) // 2:
+        return []
+    return [
+        f"{num_long} of {len(sizes)} supervised answers do not fit sampling.max_new_tokens = {most}, and what is cut "
+        f"off earns nothing: raise it to {longest}, which the longest of them takes"
+    ]
 
 
 def _evaluation_faults(recipe: Recipe, prompts: Prompts, limit_s: float) -> list[str]:
