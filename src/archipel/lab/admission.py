@@ -7,9 +7,10 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import refusals
+from archipel.lab import drawing, refusals
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
+from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.pauses import RunPaused, RunResumed
@@ -42,7 +43,7 @@ MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 HasBlob = Callable[[BlobRef], bool]
 
 
-def admit(  # noqa: C901  one case per statement: the match is the table
+def admit(  # noqa: C901, PLR0912  one case per statement: the match is the table
     state: LabState, statement: AnyStatement, now_ms: int, has_blob: HasBlob
 ) -> None:
     """Refuse, or return.
@@ -68,14 +69,28 @@ def admit(  # noqa: C901  one case per statement: the match is the table
         case RunResumed():
             _admit_resumption(state, statement)
         case NodeJoined():
-            pass  # anybody may
-        case LeaseRequested() | NodeLeft():
+            believed(state, statement.author)  # anybody else may
+        case LeaseRequested():
             joined(state, statement.author)
+            believed(state, statement.author)
+        case NodeLeft():
+            joined(state, statement.author)
+        case VerdictContested():
+            why = drawing.why_not_contested(state, statement, now_ms)
+            if why is not None:
+                raise refusals.Conflict(why)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
             _admit_answer(state, statement, has_blob)
-        case LabOpened() | LeaseGranted() | LeaseExpired() | NodesForgotten() | SnapshotTaken():
+        case (
+            LabOpened()
+            | LeaseGranted()
+            | LeaseExpired()
+            | NodesForgotten()
+            | AuditsDrawn()
+            | SnapshotTaken()
+        ):
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case BlobOffered():
             raise refusals.NotAllowed(f"{statement.kind} goes with an upload, not into the ledger")
@@ -177,6 +192,22 @@ def joined(state: LabState, author: str) -> None:
         raise refusals.NotJoined("this key has not joined the lab; send node.joined first")
 
 
+def believed(state: LabState, author: str) -> None:
+    """Refuse whom two independent parties found wrong."""
+    node = state.nodes.get(author)
+    known = None if node is None else node.standing.quarantine
+    if known is None:
+        return
+    run = state.runs.get(known.run)
+    case = None if run is None else drawing.closed_case(run, known.work)
+    verdict = None if case is None else case.verdict
+    why = "it was found wrong" if verdict is None else verdict.reason
+    raise refusals.NotAllowed(
+        f"this node is in quarantine for its answer to {known.work}: {why}; `archipel node disputes` shows it, and "
+        "`archipel node contest` asks the trusted role"
+    )
+
+
 def run_of(state: LabState, lease: Lease) -> Run:
     """The run of a lease."""
     return state.runs[lease.spec.run]
@@ -252,6 +283,7 @@ def _own_run(state: LabState, author: str, name: str) -> Run:
 
 def _admit_answer(state: LabState, answered: WorkAnswered, has_blob: HasBlob) -> None:
     lease = held_lease(state, answered.work, answered.author)
+    believed(state, answered.author)
     answer = answered.answer
     if answer.kind != lease.spec.kind:
         raise refusals.Conflict(

@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import endings, failures, pauses
+from archipel.lab import drawing, endings, failures, pauses
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -19,6 +19,7 @@ from archipel.lab.state import (
     Run,
 )
 from archipel.market.journal import Move, Posting, held, post, wallet
+from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import (
@@ -72,7 +73,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _run_opened(state, statement, at_ms)
         case RunStopped():
             run = pauses.ended(state.runs[statement.run], at_ms)
-            return endings.with_run(state, changed(run, phase=Phase.STOPPED))
+            state = endings.with_run(state, changed(run, phase=Phase.STOPPED))
+            return drawing.stopped(state, run.name, at_ms)
         case RunRetried():
             run = failures.retried(state.runs[statement.run], at_ms)
             return changed(state, runs=state.runs.put(run.name, run))
@@ -97,6 +99,10 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return endings.given_up(state, statement.work, "expired", at_ms, was_late)
         case WorkAnswered():
             return endings.accepted(state, statement, at_ms)
+        case AuditsDrawn():
+            return drawing.drawn(state, statement, at_ms)
+        case VerdictContested():
+            return drawing.contested(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():

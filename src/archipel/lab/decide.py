@@ -9,13 +9,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from archipel.lab import failures
+from archipel.lab import drawing, failures
+from archipel.lab.audits import Outcome, audits, terms
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
 from archipel.lab.waits import ACTIVE_MS
+from archipel.records.audits import AuditsDrawn
 from archipel.records.kinds import Spec
 from archipel.records.statements import (
     LeaseExpired,
@@ -61,8 +63,28 @@ def lost_leases(state: LabState, request: LeaseRequested) -> list[LeaseExpired]:
     return _taken_back(state, lost, "lost")
 
 
+def quarantined_leases(state: LabState) -> list[LeaseExpired]:
+    """A statement for every lease of a node that is believed no more."""
+    runs = [run for name in state.live if terms(run := state.runs[name]) is not None]
+    cases = [case for run in runs for case in audits(run).closed]
+    hard = [c for c in cases if c.verdict is not None and c.verdict.outcome is Outcome.HARD]
+    found = {did: state.nodes.get(did) for did in {case.answer.party for case in hard}}
+    nodes = [node for node in found.values() if node is not None and node.standing.quarantine]
+    return _taken_back(
+        state, [state.leases[w] for node in nodes for w in node.leases], "quarantine"
+    )
+
+
+def audits_drawn(state: LabState, size: int, root: bytes, now_ms: int) -> AuditsDrawn | None:
+    """A draw by the root of the first `size` entries, if one is due."""
+    if not drawing.is_due(state, size, now_ms):
+        return None
+    digest = f"sha256:{root.hex()}"
+    return AuditsDrawn(lab=state.lab, author=state.lab, seq=next_seq(state), size=size, root=digest)
+
+
 def _taken_back(
-    state: LabState, leases: list[Lease], cause: Literal["deadline", "lost"]
+    state: LabState, leases: list[Lease], cause: Literal["deadline", "lost", "quarantine"]
 ) -> list[LeaseExpired]:
     leases.sort(key=lambda lease: (lease.deadline_ms, lease.work))
     first = next_seq(state)
@@ -96,10 +118,12 @@ def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bo
     run, rules = opportunity.run, opportunity.rules
     need, memory_mb = rules.needs(run), run.opened.pace.memory_mb
     is_trusted = node.did in run.opened.trusted
+    is_judge = is_trusted and rules.words.appeals
     return (
         rules.name in kinds
-        and (need is None or need in node.meets)
-        and (is_trusted if rules.words.trusted else node.holds(memory_mb))
+        and node.standing.quarantine is None
+        and (is_judge or need is None or need in node.meets)
+        and (is_trusted if rules.words.trusted else is_judge or node.holds(memory_mb))
     )
 
 
@@ -216,7 +240,8 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
 def has_room(state: LabState, did: str) -> bool:
     """Whether a node could be given work of a stranger's kind at all; until one of its leases ends, no."""
     node = state.nodes.get(did)
-    return node is not None and node.present and len(node.leases) < _most_leases(node)
+    is_welcome = node is not None and node.present and node.standing.quarantine is None
+    return node is not None and is_welcome and len(node.leases) < _most_leases(node)
 
 
 def _has_room(node: Node, rules: Rules) -> bool:
@@ -243,12 +268,14 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
 
 def _needs(state: LabState) -> set[str]:
     """What the runs that are not over ask for."""
-    found = (state.runs[name].opened.pace.needs for name in state.live)
+    paces = [state.runs[name].opened.pace for name in state.live]
+    found = [need for pace in paces for need in (pace.needs, pace.exact)]
     return {need for need in found if need is not None}
 
 
 def _is_active(node: Node, now_ms: int) -> bool:
-    return node.present and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
+    is_here = node.present and node.standing.quarantine is None
+    return is_here and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
 def _crowd(nodes: list[Node], kind: str) -> Crowd:

@@ -19,10 +19,7 @@ from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
-from archipel.lab.decide import (
-    forgettable,
-    lost_leases,
-)
+from archipel.lab.decide import audits_drawn, forgettable, lost_leases, quarantined_leases
 from archipel.lab.doorman import Buckets, Rate
 from archipel.lab.endings import ended_leases
 from archipel.lab.entry import Entry
@@ -211,11 +208,19 @@ class Lab:
             raise
         self._leasing.offer_again()
 
+    def draw_audits(self) -> None:
+        """Draw, if that is due, by the newest head that is durable; take back what nodes hold that a verdict barred."""
+        head = self._committer.head
+        drawn = audits_drawn(self.ahead, head.size, head.root, self.clock_ms())
+        self._say_all([] if drawn is None else [drawn])
+        self._say_all(quarantined_leases(self.ahead))
+
     async def watch_deadlines(self) -> None:
         """Look at the deadlines until cancelled; a full disk is retried, not fatal."""
         while True:
             with contextlib.suppress(refusals.Refused):
                 self.expire_leases()
+                self.draw_audits()
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
     def _asks(self, data: bytes) -> Waiter:

@@ -96,6 +96,39 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Why a node is given no work."""
+
+    run: str
+    work: str
+    """The audited work on which two independent parties found it wrong."""
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What audits showed of a node; its reputation is `verified`."""
+
+    verified: int = 0
+    """Answers found right since one was found wrong last."""
+    exposed_micro: int = 0
+    """Pay for answers since one was found right last."""
+    soft: int = 0
+    hard: int = 0
+    """Verdicts against it, ever."""
+    failures: int = 0
+    """Answers that the trusted role found wrong since one was found right last."""
+    confirmed: int = 0
+    """Of its own audits: found right by others since one was found wrong last."""
+    refuted: int = 0
+    """Of its own audits: found wrong, ever; from `MAX_REFUTED` on it audits no more."""
+    quarantine: Quarantine | None = None
+
+
+MAX_REFUTED = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """How fast one node is at one kind of work of one run."""
 
@@ -131,6 +164,7 @@ class Node:
     returned: int = 0
     failing: tuple[Failing, ...] = ()
     """What it failed at last and did not do since, the newest last."""
+    standing: Standing = field(default_factory=Standing)
 
     def speed(self, kind: str, run: str) -> Speed:
         """How fast it is at this kind of work of this run."""
@@ -266,3 +300,5 @@ class LabState:
     """Account -> micro-credits; they add up to zero."""
     snapshot: tuple[int, BlobRef] | None = None
     """Size and blob of the newest snapshot of this state."""
+    drew: tuple[int, int] = (0, 0)
+    """Position and time of the newest `audits.drawn`."""

@@ -15,6 +15,7 @@ from archipel.records.episodes import PLAYED
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_alarms import AlarmSection
+from archipel.records.recipe_audit import AuditSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
@@ -48,6 +49,7 @@ __all__ = [
     "PromptSection",
     "SamplingSection",
     "AlarmSection",
+    "AuditSection",
     "AlgorithmSection",
     "CurriculumSection",
     "LossSection",
@@ -146,6 +148,7 @@ class Recipe(RecipeForm):
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
     alarms: AlarmSection = AlarmSection()
+    audit: AuditSection = AuditSection()
     reference: ReferenceSection = ReferenceSection()
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
@@ -153,7 +156,7 @@ class Recipe(RecipeForm):
     episode: EpisodeSection | None = None
 
     LATER = frozenset(
-        {"prompt", "adapter", "alarms", "reference", "curriculum", "teacher", "episode"}
+        {"prompt", "adapter", "alarms", "audit", "reference", "curriculum", "teacher", "episode"}
     )
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archipel import plurals
+from archipel.lab.audits import holds_back
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import LabState, Lease, Phase, Run
 from archipel.lab.waits import Sight, absent_trainer, leased, nobody
@@ -50,6 +51,8 @@ class RlSlice:
     """Group -> work whose result holds it, for groups no update has consumed yet."""
     results: Table[str, AcceptedWork] = field(default_factory=Table)
     """Work -> its result, while a group of it is unconsumed."""
+    parties: Table[str, tuple[str, int]] = field(default_factory=Table)
+    """Work -> (who answered it, what was paid), of the same."""
     holders: Table[int, str] = field(default_factory=Table)
     """Group -> work, of those in nodes' hands; of two works on one group the older."""
     twins: Table[str, str] = field(default_factory=Table)
@@ -133,6 +136,26 @@ def batches_at_hand(run: Run) -> int:
     return len(course(run).accepted) // pace(run).groups_per_update
 
 
+def has_to_sample(run: Run) -> bool:
+    """Whether any group can be handed out."""
+    if run.phase is not Phase.RUNNING:
+        return False
+    return bool(course(run).pool) or len(fresh(run)) > 0
+
+
+def waits_for_audits(run: Run) -> bool:
+    """Whether the learner waits until the whole batch is looked at: only while nodes have other groups to sample.
+
+    Once the staleness bound leaves them none, the batch is learned from as it is, and a verdict that comes
+    later says which version that touched. At S = 0 nothing ever waits.
+    """
+    if not has_to_sample(run):
+        return False
+    accepted = course(run).accepted
+    works = {work for group in next_batch(run) if (work := accepted.get(group)) is not None}
+    return holds_back(run, works)
+
+
 def batch_results(run: Run) -> tuple[AcceptedWork, ...]:
     """The accepted results that hold the next batch, by their first group in it.
 
@@ -156,12 +179,13 @@ def consumed(run: Run, version: int, made: Made, busy_ms: int) -> Run:
     done = [
         work
         for work in dict.fromkeys(works)
-        if not any(group in accepted for group in _rollout(slice_.results[work].spec).groups)
+        if not any(accepted.get(g) == work for g in _rollout(slice_.results[work].spec).groups)
     ]
     return with_course(
         run,
         accepted=accepted,
         results=slice_.results.drop(*done),
+        parties=slice_.parties.drop(*done),
         prompts={number: blob for number, blob in slice_.prompts.items() if number >= version},
         made={**slice_.made, version: made},
         staleness=staleness,
@@ -173,6 +197,45 @@ def counted(run: Run) -> Run:
     """How much of the next batch is missing, counted anew: the batch has changed."""
     accepted = course(run).accepted
     return with_course(run, owed=sum(group not in accepted for group in next_batch(run)))
+
+
+def touched(run: Run, spec: WorkSpec) -> tuple[int, ...]:
+    """Versions that learned from the groups of this spec, or are being made from them."""
+    newest = run.version + (course(run).updating is not None)
+    made = {group // pace(run).groups_per_update + 1 for group in _rollout(spec).groups}
+    return tuple(sorted(version for version in made if version <= newest))
+
+
+def answered_by(run: Run, did: str) -> list[str]:
+    """Results of a node that are not consumed yet."""
+    return sorted(work for work, (party, _) in course(run).parties.items() if party == did)
+
+
+def withdrawn(run: Run, work: str) -> tuple[Run, int] | None:
+    """The run without a result, as far as nobody has learned from it or is learning, and what was paid for that.
+
+    Its groups are sampled again. None: nothing of it can be taken back.
+    """
+    slice_ = course(run)
+    done = slice_.results.get(work)
+    in_the_making = next_batch(run) if slice_.updating is not None else range(0)
+    groups = _rollout(done.spec).groups if done is not None else ()
+    free = [g for g in groups if slice_.accepted.get(g) == work and g not in in_the_making]
+    if not free:
+        return None
+    accepted = slice_.accepted.drop(*free)
+    is_gone = not any(accepted.get(group) == work for group in groups)
+    gone = (work,) if is_gone else ()
+    run = with_course(
+        run,
+        pool=tuple(sorted((*slice_.pool, *free))),
+        accepted=accepted,
+        results=slice_.results.drop(*gone),
+        parties=slice_.parties.drop(*gone),
+        num_groups=slice_.num_groups - len(free),
+    )
+    micro = slice_.parties[work][1] * len(free) // len(groups)
+    return counted(changed(run, paid_micro=run.paid_micro - micro)), micro
 
 
 def _rollout(spec: WorkSpec) -> RolloutSpec:
@@ -191,6 +254,7 @@ def _closed(run: Run) -> Run:
     none: dict[str, Any] = {
         "accepted": Table(),
         "results": Table(),
+        "parties": Table(),
         "prompts": {},
         "made": {},
         "memory": None,
@@ -278,5 +342,7 @@ RULES = ProgrammeRules(
     waits=_waits,
     keeps=_keeps,
     inputs=_inputs,
-    next_inputs=lambda run: batch_results(run) if run.version >= 0 else (),
+    touched=touched,
+    answered_by=answered_by,
+    withdrawn=withdrawn,
 )
