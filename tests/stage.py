@@ -138,7 +138,10 @@ class Outcome:
         assert groups == list(range(num_groups)), "a group was lost or counted twice"
         book, price = self.state.book, run.opened.pace.price_micro
         assert sum(book.values()) == 0
-        assert book[wallet(run.opened.author)] == -num_groups * price
+        audits = run.paid_micro - num_groups * price
+        assert audits >= 0
+        assert audits == 0 or run.opened.pace.audit is not None
+        assert book[wallet(run.opened.author)] == -run.paid_micro
         self._check_learning(versions)
 
     def _accepted(self) -> list[RolloutSpec]:

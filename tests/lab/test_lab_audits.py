@@ -14,7 +14,7 @@ from archipel.records.audits import AuditsDrawn, AuditTerms, VerdictContested
 from archipel.records.exact import CONTRACTS
 from archipel.records.statements import LeaseGranted
 from people import Cheat, Learner, Provider, identity
-from world import World, check_groups
+from world import World
 
 EXACT = CONTRACTS["w7a8"]
 ALWAYS = AuditTerms(floor_micro=1_000_000, pay_milli=500, deadline_ms=10_000, window_ms=600_000)
@@ -148,7 +148,7 @@ def test_a_made_up_answer_found_by_two_is_hard_unpaid_withdrawn_and_its_node_qua
     assert held.work not in world.state.leases
     check_groups_audited(world)
     with pytest.raises(
-        refusals.NotAllowed, match="in quarantine for its answer to run.*archipel node disputes"
+        refusals.NotAllowed, match=r"in quarantine for its answer to run.*archipel node disputes"
     ):
         cheat.ask()
     with pytest.raises(refusals.NotAllowed, match="quarantine"):

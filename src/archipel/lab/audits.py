@@ -26,6 +26,7 @@ MAX_WAITING = 4096
 MAX_CLOSED = 64
 """Newest closed cases that are remembered, of either kind: found right, and all others. The ledger has all."""
 MAX_REASON = 500
+MAX_NAMED = 4
 
 
 class Stage(Enum):
@@ -342,6 +343,22 @@ def _newest(cases: tuple[Case, ...]) -> tuple[Case, ...]:
 
 def _is_right(case: Case) -> bool:
     return case.verdict is not None and case.verdict.outcome is Outcome.VERIFIED
+
+
+def sentence(case: Case) -> str:
+    """A verdict in words: on whom, on what, why, and what it touched."""
+    verdict = case.verdict
+    if verdict is None:
+        return f"{case.work} of ..{case.answer.party[-12:]}: {case.stage.value}"
+    words = f"{verdict.outcome.value}: {case.work} of ..{case.answer.party[-12:]}: {verdict.reason}"
+    if verdict.touched:
+        made = ", ".join(map(str, verdict.touched))
+        words += f"; version {made} was made from it"
+    if verdict.withdrawn:
+        words += f"; done again: {', '.join(verdict.withdrawn[:MAX_NAMED])}"
+        more = len(verdict.withdrawn) - MAX_NAMED
+        words += f" and {more} more" if more > 0 else ""
+    return words
 
 
 def of_party(run: Run, did: str) -> Iterator[Case]:

@@ -40,12 +40,17 @@ def rate_micro(state: LabState, run: Run, is_audit: bool, answer: Committed) -> 
     floor <= 1 / (1 + answers found right) x (1 + unseen pay / (EXPOSURE x price)) <= 1. An audit counts by
     what others made of its node's audits; what it was paid says nothing of its risk.
     """
-    terms = run.opened.pace.audit
     node = state.nodes.get(answer.party)
     known = Standing() if node is None else node.standing
+    return rate_of(run, known, answer.price_micro, is_audit=is_audit)
+
+
+def rate_of(run: Run, known: Standing, price_micro: int, *, is_audit: bool) -> int:
+    """The same for an answer at this price of a node that is known so."""
+    terms = run.opened.pace.audit
     floor = MICRO if terms is None else terms.floor_micro
     rate = max(MICRO // (1 + (known.confirmed if is_audit else known.verified)), floor)
-    unit = 0 if is_audit else EXPOSURE * answer.price_micro
+    unit = 0 if is_audit else EXPOSURE * price_micro
     if unit:
         rate += rate * known.exposed_micro // unit
     return min(rate, MICRO)

@@ -11,9 +11,11 @@ from archipel.lab.audits import (
     Case,
     Committed,
     Opinion,
+    Outcome,
     Said,
     Stage,
     audits,
+    sentence,
     spoke,
     terms,
     with_audits,
@@ -30,6 +32,8 @@ from archipel.records.kinds.audit import WORDS, AuditAnswer, AuditSpec
 from archipel.records.terms import needed
 from archipel.records.words import Needs
 
+MAX_SHOWN = 8
+"""Newest verdicts against nodes that a run's view tells."""
 PATIENCE = 4
 """An auditor has so many times as long as the answer took, within the bounds of the run."""
 
@@ -190,19 +194,11 @@ def _shows(run: Run) -> Mapping[str, Any]:
             **dict(known.outcomes),
         },
         "verdicts": [
-            {
-                "work": case.work,
-                "node": case.answer.party,
-                "outcome": case.verdict.outcome.value,
-                "reason": case.verdict.reason,
-            }
+            sentence(case)
             for case in known.closed
-            if case.verdict is not None and case.verdict.outcome.value in ("soft", "hard")
+            if case.verdict is not None and case.verdict.outcome in (Outcome.SOFT, Outcome.HARD)
         ][-MAX_SHOWN:],
     }
-
-
-MAX_SHOWN = 8
 
 
 def _keeps(run: Run) -> Iterable[BlobRef]:
