@@ -8,7 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from archipel.lab.decide import forgettable, next_seq
+from archipel.lab.decide import next_seq
+from archipel.lab.forgetting import forgettable
 from archipel.lab.recovery import pages, snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.audits import AuditTerms, VerdictContested

@@ -6,7 +6,8 @@ import pytest
 
 from archipel.lab import drawing, refusals
 from archipel.lab.apply import Contradiction
-from archipel.lab.audits import Case, Outcome, Verdict, audits
+from archipel.lab.audits import audits, closed_case
+from archipel.lab.cases import Case, Outcome, Verdict
 from archipel.lab.programmes import rl
 from archipel.lab.recovery import pages, replayed
 from archipel.lab.state import Phase
@@ -94,7 +95,7 @@ def draw(world: World) -> None:
 
 def case_of(world: World, work: str) -> Case:
     known = audits(world.run())
-    found = known.cases.get(work) or drawing.closed_case(world.run(), work)
+    found = known.cases.get(work) or closed_case(world.run(), work)
     assert found is not None
     return found
 

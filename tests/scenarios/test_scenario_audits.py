@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import cheating
-from archipel.lab.audits import Case, Outcome, audits
+from archipel.lab.audits import audits
+from archipel.lab.cases import Case, Outcome
 from archipel.lab.programmes.rl import course
 from archipel.lab.state import Phase
 from archipel.records.statements import WorkAnswered

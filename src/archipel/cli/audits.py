@@ -12,7 +12,7 @@ from archipel.cli.ledger_place import checked_ledger, ledger_options
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from archipel.lab.audits import Case
+    from archipel.lab.cases import Case
     from archipel.lab.state import LabState, Run
 
 MAX_SHOWN = 20
@@ -112,7 +112,7 @@ def case_facts(run: "Run", case: "Case") -> dict[str, Any]:
 
 
 def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[str]:
-    from archipel.lab.audits import sentence
+    from archipel.lab.cases import sentence
 
     yield f"lab {state.lab}, by {counted(state.size, 'entry', 'entries')}"
     if not runs:

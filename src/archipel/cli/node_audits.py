@@ -20,7 +20,7 @@ from archipel.cli.ledger_place import checked_ledger, ledger_options
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from archipel.lab.audits import Case
+    from archipel.lab.cases import Case
     from archipel.lab.state import LabState, Node, Run
 
 NODE = click.option(
@@ -87,7 +87,7 @@ def _standing(state: "LabState", node: "Node") -> dict[str, Any]:
 
 def _next_rate(state: "LabState", node: "Node") -> int | None:
     """Chance that one more group of the newest audited run is audited, in millionths; None: no run is audited."""
-    from archipel.lab.consequences import rate_of
+    from archipel.lab.risk import rate_of
 
     runs = [run for run in state.runs.values() if run.opened.pace.audit is not None]
     if not runs:
@@ -148,7 +148,7 @@ def disputes(
 
 
 def _is_disputed(case: "Case") -> bool:
-    from archipel.lab.audits import Outcome
+    from archipel.lab.cases import Outcome
 
     return case.verdict is None or case.verdict.outcome in (Outcome.SOFT, Outcome.HARD)
 
@@ -163,7 +163,7 @@ def _until_ms(run: "Run", case: "Case") -> int | None:
 
 def _dispute_lines(node: str, found: "list[tuple[Run, Case]]") -> Iterator[str]:
     from archipel.cli.run_words import clock_words
-    from archipel.lab.audits import sentence
+    from archipel.lab.cases import sentence
 
     yield f"{node}: {counted(len(found), 'dispute')}"
     for run, case in found:

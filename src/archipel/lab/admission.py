@@ -7,7 +7,7 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import drawing, refusals
+from archipel.lab import drawing, quarantine, refusals
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
@@ -69,16 +69,14 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
         case RunResumed():
             _admit_resumption(state, statement)
         case NodeJoined():
-            believed(state, statement.author)  # anybody else may
+            quarantine.refuse(state, statement.author)  # anybody else may
         case LeaseRequested():
             joined(state, statement.author)
-            believed(state, statement.author)
+            quarantine.refuse(state, statement.author)
         case NodeLeft():
             joined(state, statement.author)
         case VerdictContested():
-            why = drawing.why_not_contested(state, statement, now_ms)
-            if why is not None:
-                raise refusals.Conflict(why)
+            _admit_contest(state, statement, now_ms)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
@@ -192,22 +190,6 @@ def joined(state: LabState, author: str) -> None:
         raise refusals.NotJoined("this key has not joined the lab; send node.joined first")
 
 
-def believed(state: LabState, author: str) -> None:
-    """Refuse whom two independent parties found wrong."""
-    node = state.nodes.get(author)
-    known = None if node is None else node.standing.quarantine
-    if known is None:
-        return
-    run = state.runs.get(known.run)
-    case = None if run is None else drawing.closed_case(run, known.work)
-    verdict = None if case is None else case.verdict
-    why = "it was found wrong" if verdict is None else verdict.reason
-    raise refusals.NotAllowed(
-        f"this node is in quarantine for its answer to {known.work}: {why}; `archipel node disputes` shows it, and "
-        "`archipel node contest` asks the trusted role"
-    )
-
-
 def run_of(state: LabState, lease: Lease) -> Run:
     """The run of a lease."""
     return state.runs[lease.spec.run]
@@ -240,6 +222,12 @@ def _named_run(state: LabState, name: str) -> Run:
     if run is None:
         raise refusals.Unknown(f"no run {name}; this lab has {sorted(state.runs)[:8]}")
     return run
+
+
+def _admit_contest(state: LabState, contest: VerdictContested, now_ms: int) -> None:
+    why = drawing.why_not_contested(state, contest, now_ms)
+    if why is not None:
+        raise refusals.Conflict(why)
 
 
 def _admit_stop(state: LabState, stop: RunStopped) -> None:
@@ -283,7 +271,7 @@ def _own_run(state: LabState, author: str, name: str) -> Run:
 
 def _admit_answer(state: LabState, answered: WorkAnswered, has_blob: HasBlob) -> None:
     lease = held_lease(state, answered.work, answered.author)
-    believed(state, answered.author)
+    quarantine.refuse(state, answered.author)
     answer = answered.answer
     if answer.kind != lease.spec.kind:
         raise refusals.Conflict(

@@ -5,17 +5,16 @@ pass. A case collects opinions until `verdicts` says what it comes to; `conseque
 and work. Law: audits attach to any programme, so nothing here knows one.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
+from archipel.lab.cases import Case, Committed, Outcome, Said, Stage, Verdict
 from archipel.lab.rules import Moment
 from archipel.lab.state import Lease, Run
 from archipel.records.audits import AuditTerms, is_drawn
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
-from archipel.records.kinds.audit import Cannot, Difference
 from archipel.records.table import Table
 
 KIND = "audit"
@@ -25,129 +24,8 @@ MAX_WAITING = 4096
 """Answers that wait for their draw; beyond, the oldest pass unseen and are counted."""
 MAX_CLOSED = 64
 """Newest closed cases that are remembered, of either kind: found right, and all others. The ledger has all."""
-MAX_REASON = 500
-MAX_NAMED = 4
-
-
-class Stage(Enum):
-    """Where an open case stands.
-
-    FIRST: nobody has looked yet. SEEN: one says it is right, and waits for the draw of the own answer.
-    SECOND, THIRD: another unrelated opinion is asked for. APPEAL: the trusted role decides.
-    """
-
-    FIRST = "first"
-    SEEN = "seen"
-    SECOND = "second"
-    THIRD = "third"
-    APPEAL = "appeal"
-
-
-class Outcome(Enum):
-    """What a case came to.
-
-    VERIFIED: right. SOFT: found wrong by one alone: no pay, and it counts against the node. HARD: two independent
-    failures: the node is believed no more. LAPSED: nobody could tell.
-    """
-
-    VERIFIED = "verified"
-    SOFT = "soft"
-    HARD = "hard"
-    LAPSED = "lapsed"
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """An accepted answer, as an audit needs it."""
-
-    party: str
-    """Who answered."""
-    price_micro: int
-    """What was paid for it."""
-    entry: int
-    record: str
-    """Digest of the statement that answered."""
-    at_ms: int
-    took_ms: int
-    done: AcceptedWork
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """What one auditor says."""
-
-    auditor: str
-    is_trusted: bool
-    work: str
-    """The audit."""
-    price_micro: int
-    says: str
-    difference: Difference | None
-    cannot: Cannot | None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The end of a case; the reason is for people."""
-
-    outcome: Outcome
-    reason: str
-    at_ms: int
-    by_trusted: bool
-    is_final: bool = False
-    """Nobody may contest it any more."""
-    touched: tuple[int, ...] = ()
-    """Versions that learned from the answer, or are being made from it."""
-    withdrawn: tuple[str, ...] = ()
-    """Works of the node that were taken out of batches not yet trained, of any run."""
-    taken: tuple[tuple[str, int], ...] = ()
-    """Run -> pay that was taken back from whose answer it was."""
-    struck: tuple[tuple[str, int], ...] = ()
-    """Auditors who said otherwise -> pay that was taken back from each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One answer under audit."""
-
-    answer: Committed
-    opened_at_ms: int
-    stage: Stage = Stage.FIRST
-    opinions: tuple[Opinion, ...] = ()
-    tried: tuple[str, ...] = ()
-    """Who held an audit of it."""
-    holder: str | None = None
-    """The audit in somebody's hands."""
-    contested: str = ""
-    """What its node says against the verdict before."""
-    verdict: Verdict | None = None
-    before: Verdict | None = None
-    """The verdict that was contested."""
-
-    @property
-    def work(self) -> str:
-        """The audited work."""
-        return self.answer.done.work
-
-    @property
-    def wants_strangers(self) -> bool:
-        """Whether an unrelated node may be asked now."""
-        return self.holder is None and self.stage not in (Stage.SEEN, Stage.APPEAL)
-
-    @property
-    def wants_trusted(self) -> bool:
-        """Whether the trusted role may be asked now."""
-        return self.holder is None and self.stage is not Stage.SEEN
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """An opinion that was just accepted, and the answer that brought it."""
-
-    work: str
-    """The audited work."""
-    opinion: Opinion
-    own: Committed
+MAX_WITHDRAWN = 1024
+"""Works that are remembered as withdrawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +55,8 @@ class Audits:
     """Outcome -> cases."""
     positions: int = 0
     """Tokens recomputed."""
+    withdrawn: tuple[str, ...] = ()
+    """The newest works that were taken out of their batches."""
 
 
 def audits(run: Run) -> Audits:
@@ -345,22 +225,6 @@ def _is_right(case: Case) -> bool:
     return case.verdict is not None and case.verdict.outcome is Outcome.VERIFIED
 
 
-def sentence(case: Case) -> str:
-    """A verdict in words: on whom, on what, why, and what it touched."""
-    verdict = case.verdict
-    if verdict is None:
-        return f"{case.work} of ..{case.answer.party[-12:]}: {case.stage.value}"
-    words = f"{verdict.outcome.value}: {case.work} of ..{case.answer.party[-12:]}: {verdict.reason}"
-    if verdict.touched:
-        made = ", ".join(map(str, verdict.touched))
-        words += f"; version {made} was made from it"
-    if verdict.withdrawn:
-        words += f"; done again: {', '.join(verdict.withdrawn[:MAX_NAMED])}"
-        more = len(verdict.withdrawn) - MAX_NAMED
-        words += f" and {more} more" if more > 0 else ""
-    return words
-
-
 def of_party(run: Run, did: str) -> Iterator[Case]:
     """Open and closed cases over answers of one node, the oldest first."""
     known = audits(run)
@@ -369,12 +233,24 @@ def of_party(run: Run, did: str) -> Iterator[Case]:
             yield case
 
 
-def holds_back(run: Run, works: Collection[str]) -> bool:
-    """Whether any of these answers is under audit, or not drawn yet, and nobody has found it right."""
+def pending(run: Run, works: Iterable[str]) -> list[str]:
+    """Those of these answers that are under audit, or not drawn yet, and that nobody has found right."""
     known = audits(run)
     if not known.waiting and not known.cases:
-        return False
-    pending = (known.cases.get(work) for work in works)
-    return any(work in known.waiting for work in works) or any(
-        case is not None and case.stage is not Stage.SEEN for case in pending
-    )
+        return []
+    return [work for work in works if work in known.waiting or _is_open(known.cases.get(work))]
+
+
+def _is_open(case: Case | None) -> bool:
+    return case is not None and case.stage is not Stage.SEEN
+
+
+def holder(run: Run, works: Iterable[str]) -> str | None:
+    """The audit of one of these answers that is in somebody's hands, if any is."""
+    cases = (audits(run).cases.get(work) for work in works)
+    return next((case.holder for case in cases if case is not None and case.holder), None)
+
+
+def closed_case(run: Run, work: str) -> Case | None:
+    """A case that has come to an end and is remembered."""
+    return next((case for case in audits(run).closed if case.work == work), None)

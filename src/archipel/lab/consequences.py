@@ -9,11 +9,7 @@ from functools import partial
 
 from archipel.lab import verdicts
 from archipel.lab.audits import (
-    Case,
-    Committed,
-    Outcome,
-    Stage,
-    Verdict,
+    MAX_WITHDRAWN,
     audits,
     closed,
     decided,
@@ -22,44 +18,15 @@ from archipel.lab.audits import (
     with_audits,
     with_case,
 )
+from archipel.lab.cases import Case, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.state import MAX_REFUTED, LabState, Node, Quarantine, Run, Standing
+from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
+from archipel.lab.state import LabState, Node, Run
 from archipel.market.journal import TREASURY, Move, Posting, post, stake, wallet
-from archipel.records.audits import MICRO
 from archipel.records.changed import changed
 
-EXPOSURE = 16
-"""Paid so many times the price of an answer without having been looked at, a node is audited twice as often."""
 SLASH = 100
 """A hard verdict costs so many times the price of the answer, as far as the node vouched for its work."""
-
-
-def rate_micro(state: LabState, run: Run, is_audit: bool, answer: Committed) -> int:
-    """Chance, in millionths, that this answer is audited.
-
-    floor <= 1 / (1 + answers found right) x (1 + unseen pay / (EXPOSURE x price)) <= 1. An audit counts by
-    what others made of its node's audits; what it was paid says nothing of its risk.
-    """
-    node = state.nodes.get(answer.party)
-    known = Standing() if node is None else node.standing
-    return rate_of(run, known, answer.price_micro, is_audit=is_audit)
-
-
-def rate_of(run: Run, known: Standing, price_micro: int, *, is_audit: bool) -> int:
-    """The same for an answer at this price of a node that is known so."""
-    terms = run.opened.pace.audit
-    floor = MICRO if terms is None else terms.floor_micro
-    rate = max(MICRO // (1 + (known.confirmed if is_audit else known.verified)), floor)
-    unit = 0 if is_audit else EXPOSURE * price_micro
-    if unit:
-        rate += rate * known.exposed_micro // unit
-    return min(rate, MICRO)
-
-
-def exposed(node: Node, price_micro: int) -> Node:
-    """The node after one more answer that may be audited."""
-    known = node.standing
-    return changed(node, standing=changed(known, exposed_micro=known.exposed_micro + price_micro))
 
 
 def carried_out(state: LabState, name: str, at_ms: int) -> LabState:
@@ -220,6 +187,7 @@ def _dropped(run: Run, did: str, works: list[str], is_hard: bool) -> Run:
         waiting=known.waiting.drop(*gone),
         cases=known.cases.drop(*moot),
         leases=known.leases.drop(*leases),
+        withdrawn=(*known.withdrawn, *works)[-MAX_WITHDRAWN:],
     )
 
 

@@ -9,21 +9,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from archipel.lab import drawing, failures
-from archipel.lab.audits import Outcome, audits, terms
+from archipel.lab import failures, quarantine
 from archipel.lab.kinds import RULES, RULES_OF
-from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
 from archipel.lab.waits import ACTIVE_MS
-from archipel.records.audits import AuditsDrawn
 from archipel.records.kinds import Spec
 from archipel.records.statements import (
     LeaseExpired,
     LeaseGranted,
     LeaseRequested,
-    NodesForgotten,
 )
 
 MAX_OPEN_LEASES_PER_NODE = 4
@@ -65,22 +61,7 @@ def lost_leases(state: LabState, request: LeaseRequested) -> list[LeaseExpired]:
 
 def quarantined_leases(state: LabState) -> list[LeaseExpired]:
     """A statement for every lease of a node that is believed no more."""
-    runs = [run for name in state.live if terms(run := state.runs[name]) is not None]
-    cases = [case for run in runs for case in audits(run).closed]
-    hard = [c for c in cases if c.verdict is not None and c.verdict.outcome is Outcome.HARD]
-    found = {did: state.nodes.get(did) for did in {case.answer.party for case in hard}}
-    nodes = [node for node in found.values() if node is not None and node.standing.quarantine]
-    return _taken_back(
-        state, [state.leases[w] for node in nodes for w in node.leases], "quarantine"
-    )
-
-
-def audits_drawn(state: LabState, size: int, root: bytes, now_ms: int) -> AuditsDrawn | None:
-    """A draw by the root of the first `size` entries, if one is due."""
-    if not drawing.is_due(state, size, now_ms):
-        return None
-    digest = f"sha256:{root.hex()}"
-    return AuditsDrawn(lab=state.lab, author=state.lab, seq=next_seq(state), size=size, root=digest)
+    return _taken_back(state, quarantine.leases(state), "quarantine")
 
 
 def _taken_back(
@@ -296,26 +277,6 @@ def _crowd(nodes: list[Node], kind: str) -> Crowd:
         slowest_claim_milli=min(claims, default=0),
         unknown=unknown,
     )
-
-
-def forgettable(
-    state: LabState, now_ms: int, most: int, asked_ms: Mapping[str, int] = NOBODY_ASKED
-) -> NodesForgotten | None:
-    """Nodes to forget so that a newcomer finds room, at most `most`; None when nobody may be.
-
-    asked_ms: see `presence.last_heard_ms`.
-
-    First those that left or were silent for long; if there are none, those that joined first of all that
-    never had an answer accepted. Looks at every node.
-    """
-    idle = [node for node in state.nodes.values() if not node.leases]
-    gone = [node for node in idle if is_gone(node, last_heard_ms(node, asked_ms), now_ms)]
-    chosen = gone or [node for node in idle if not node.works]
-    chosen.sort(key=lambda node: (node.works > 0, node.last_seen_ms, node.did))
-    if not chosen:
-        return None
-    dids = tuple(node.did for node in chosen[:most])
-    return NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)
 
 
 def next_seq(state: LabState) -> int:

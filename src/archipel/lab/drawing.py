@@ -8,19 +8,19 @@ from functools import partial
 
 from archipel.lab import verdicts
 from archipel.lab.audits import (
-    Case,
-    Outcome,
     audits,
     awaits_draw,
+    closed_case,
     decided,
     draw,
     is_at_work,
     terms,
     with_audits,
 )
+from archipel.lab.cases import Case, Outcome
 from archipel.lab.chain import version_of
-from archipel.lab.consequences import rate_micro
 from archipel.lab.endings import heard
+from archipel.lab.risk import rate_micro
 from archipel.lab.state import LabState, Phase, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
@@ -40,6 +40,15 @@ def is_due(state: LabState, size: int, now_ms: int) -> bool:
         return False
     runs = [run for name in state.live if terms(run := state.runs[name]) is not None]
     return any(awaits_draw(run) or _overdue(run, now_ms) for run in runs)
+
+
+def draw_due(state: LabState, size: int, root: bytes, now_ms: int) -> AuditsDrawn | None:
+    """A draw by the root of the first `size` entries, if one is due."""
+    if not is_due(state, size, now_ms):
+        return None
+    seq = int(state.sequences.get(state.lab, 0)) + 1
+    digest = f"sha256:{root.hex()}"
+    return AuditsDrawn(lab=state.lab, author=state.lab, seq=seq, size=size, root=digest)
 
 
 def drawn(state: LabState, statement: AuditsDrawn, at_ms: int) -> LabState:
@@ -103,11 +112,6 @@ def stopped(state: LabState, name: str, at_ms: int) -> LabState:
         case = changed(case, holder=None)
         run = decided(run, verdicts.lapsed(case, "the run was stopped", at_ms))
     return heard(changed(state, runs=state.runs.put(name, run)), name, at_ms)
-
-
-def closed_case(run: Run, work: str) -> Case | None:
-    """A case that has come to an end and is remembered."""
-    return next((case for case in audits(run).closed if case.work == work), None)
 
 
 def why_not_contested(state: LabState, statement: VerdictContested, now_ms: int) -> str | None:

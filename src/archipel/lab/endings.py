@@ -8,9 +8,10 @@ from typing import Any
 
 from archipel.lab import failures
 from archipel.lab.audits import committed, is_at_work, terms
-from archipel.lab.consequences import carried_out, exposed
+from archipel.lab.consequences import carried_out
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.risk import exposed
 from archipel.lab.rules import Moment
 from archipel.lab.speeds import is_used_up, measured, set_back
 from archipel.lab.state import MAX_ENDS_REMEMBERED, OPEN_PHASES, LabState, Lease, Node, Run

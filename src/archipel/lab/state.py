@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
 from archipel.records.chain import Publication
 from archipel.records.episodes import PLAYED
@@ -93,39 +94,6 @@ class Trouble:
     reason: str
     """What the newest of them said; words of a stranger, made fit for a screen."""
     at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantine:
-    """Why a node is given no work."""
-
-    run: str
-    work: str
-    """The audited work on which two independent parties found it wrong."""
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What audits showed of a node; its reputation is `verified`."""
-
-    verified: int = 0
-    """Answers found right since one was found wrong last."""
-    exposed_micro: int = 0
-    """Pay for answers since one was found right last."""
-    soft: int = 0
-    hard: int = 0
-    """Verdicts against it, ever."""
-    failures: int = 0
-    """Answers that the trusted role found wrong since one was found right last."""
-    confirmed: int = 0
-    """Of its own audits: found right by others since one was found wrong last."""
-    refuted: int = 0
-    """Of its own audits: found wrong, ever; from `MAX_REFUTED` on it audits no more."""
-    quarantine: Quarantine | None = None
-
-
-MAX_REFUTED = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ found wrong. A contested verdict goes to APPEAL, and what is said there is final
 
 from collections.abc import Iterator
 
-from archipel.lab.audits import MAX_REASON, Case, Opinion, Outcome, Stage, Verdict
+from archipel.lab.cases import MAX_REASON, Case, Opinion, Outcome, Stage, Verdict
 from archipel.records.changed import changed
 
 MAX_CANNOT = 2

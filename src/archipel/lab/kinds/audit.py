@@ -5,25 +5,12 @@ from itertools import chain
 from typing import Any
 
 from archipel.lab import refusals
-from archipel.lab.audits import (
-    KIND,
-    Audits,
-    Case,
-    Committed,
-    Opinion,
-    Outcome,
-    Said,
-    Stage,
-    audits,
-    sentence,
-    spoke,
-    terms,
-    with_audits,
-    with_case,
-)
+from archipel.lab.audits import KIND, Audits, audits, spoke, terms, with_audits, with_case
+from archipel.lab.cases import Case, Committed, Opinion, Outcome, Said, Stage, sentence
 from archipel.lab.chain import version_of
+from archipel.lab.reputation import MAX_REFUTED
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
-from archipel.lab.state import MAX_REFUTED, Lease, Node, Phase, Run
+from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
