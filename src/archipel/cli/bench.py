@@ -11,6 +11,7 @@ BENCHMARKS = {
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
+    "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
     "train": (
         "bench_train",

@@ -53,6 +53,7 @@ class News:
         self._exams: dict[str, int] = {}
         self._warned: dict[str, frozenset[str]] = {}
         self._failing: dict[str, tuple[str, ...]] = {}
+        self._judged: dict[str, tuple[str, ...]] = {}
         self._over: set[str] = set()
         self._paused: set[str] = set()
 
@@ -74,6 +75,7 @@ class News:
             yield from self._course(run, history)
             yield from self._warnings(run, scene.warnings(run.run))
         yield from self._troubles(run)
+        yield from self._verdicts(run)
         yield from self._pauses(scene, run)
         if run.phase in OVER and run.run not in self._over:
             self._over.add(run.run)
@@ -116,6 +118,15 @@ class News:
             if trouble not in before:
                 head = {"run": run.run, "event": "failing", "version": run.version}
                 yield {**head, "text": trouble}
+
+    def _verdicts(self, run: RunView) -> Iterator[dict[str, Any]]:
+        """Verdicts against nodes, each once."""
+        before = self._judged.get(run.run, ())
+        self._judged[run.run] = run.verdicts
+        for words in run.verdicts:
+            if words not in before:
+                head = {"run": run.run, "event": "verdict", "version": run.version}
+                yield {**head, "text": words}
 
     def _warnings(self, run: RunView, found: list[Concern]) -> Iterator[dict[str, Any]]:
         """A warning is told when it begins, and again when it comes back."""

@@ -54,6 +54,8 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     yield _labelled("progress", progress_words(run))
     for trouble in run.troubles:
         yield _labelled("failing", trouble)
+    for words in run.verdicts:
+        yield _labelled("verdict", words)
     for wait in waits:
         if wait.run == run.run:
             yield _labelled("waiting for", f"{wait.waiting_for}; {wait.advice}")

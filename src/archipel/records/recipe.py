@@ -15,6 +15,7 @@ from archipel.records.episodes import PLAYED
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_alarms import AlarmSection
+from archipel.records.recipe_audit import AuditSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
@@ -49,6 +50,7 @@ __all__ = [
     "PromptSection",
     "SamplingSection",
     "AlarmSection",
+    "AuditSection",
     "AlgorithmSection",
     "CurriculumSection",
     "LossSection",
@@ -149,6 +151,7 @@ class Recipe(RecipeForm):
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
     alarms: AlarmSection = AlarmSection()
+    audit: AuditSection = AuditSection()
     reference: ReferenceSection = ReferenceSection()
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
@@ -156,7 +159,17 @@ class Recipe(RecipeForm):
     episode: EpisodeSection | None = None
 
     LATER = frozenset(
-        {"prompt", "adapter", "alarms", "reference", "curriculum", "teacher", "episode", "memory"}
+        {
+            "prompt",
+            "adapter",
+            "alarms",
+            "audit",
+            "reference",
+            "curriculum",
+            "teacher",
+            "episode",
+            "memory",
+        }  # fmt: skip
     )
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field
 
 from archipel.records.adapter import AdapterForm
+from archipel.records.audits import AuditTerms
 from archipel.records.exact import Contract
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
@@ -41,6 +42,8 @@ class RunPace(Sparing):
     """What versions are, over the run's first weights; None: a version is a whole model."""
     memory_mb: Annotated[Count | None, LeftOut] = None
     """Megabytes (10^6) that a process which samples for this run needs; None: nobody said."""
+    audit: Annotated[AuditTerms | None, LeftOut] = None
+    """How its answers are audited; None: they are not."""
 
     @property
     def needs(self) -> str | None:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from archipel.records.audits import AuditTerms
 from archipel.records.cuts import MAX_TOP_K, MICRO, Cut, cut_of
 from archipel.records.episodes import PLAYED, EpisodeTerms
 from archipel.records.fields import (
@@ -87,6 +88,20 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         exact=sampling.contract,
         adapter=None if recipe.adapter is None else recipe.adapter.form,
         episodes=episode_terms(recipe),
+        audit=_audit_terms(recipe),
+    )
+
+
+def _audit_terms(recipe: Recipe) -> AuditTerms | None:
+    """None where nobody could recompute an answer to the bit."""
+    if recipe.sampling.contract is None:
+        return None
+    audit = recipe.audit
+    return AuditTerms(
+        floor_micro=round(audit.floor * MICRO),
+        pay_milli=round(audit.pay * 1000),
+        deadline_ms=round(recipe.lease.min_deadline_s * 1000),
+        window_ms=round(audit.window_s * 1000),
     )
 
 
