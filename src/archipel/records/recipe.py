@@ -169,7 +169,7 @@ class Recipe(RecipeForm):
             "teacher",
             "episode",
             "memory",
-        }  # fmt: skip
+        }
     )
 
     @model_validator(mode="after")
