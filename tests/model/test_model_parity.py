@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from archipel.model.chat import render
-from archipel.model.config import DecoderConfig, Llama3Scaling
+from archipel.model.config import DecoderConfig, Experts, Llama3Scaling
 from archipel.model.directory import read_model, write_model
 from archipel.model.network import Decoder, causal_attention, random_weights
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
@@ -44,7 +44,31 @@ CONFIGS = {
     "qwen3-tied": dataclasses.replace(BASE, family="qwen3", tie_embeddings=True, norm_epsilon=1e-5),
     "olmo2": dataclasses.replace(BASE, family="olmo2"),
     "olmo2-gqa": dataclasses.replace(BASE, family="olmo2", num_kv_heads=2),
-}
+    "mistral-wide-heads": dataclasses.replace(BASE, family="mistral", num_kv_heads=2, head_dim=16),
+    "smollm3": dataclasses.replace(
+        BASE, family="smollm3", num_layers=4, unrotated=(1, 3), tie_embeddings=True
+    ),
+    "phi3-gqa": dataclasses.replace(BASE, family="phi3", num_kv_heads=2),
+    "granite": dataclasses.replace(
+        BASE, family="granite", embedding_multiplier=3.0, residual_multiplier=0.4,
+        attention_multiplier=0.1, logits_scaling=0.5, tie_embeddings=True,
+    ),
+    "granite-plain": dataclasses.replace(
+        BASE, family="granite", attention_multiplier=12**-0.5, rope_scaling=STRETCHED
+    ),
+    "qwen3_moe": dataclasses.replace(
+        BASE, family="qwen3_moe", num_kv_heads=2, head_dim=16, experts=Experts(8, 3, 24, True)
+    ),
+    "qwen3_moe-shares": dataclasses.replace(
+        BASE, family="qwen3_moe", experts=Experts(5, 2, 24, False), tie_embeddings=True
+    ),
+    "olmoe": dataclasses.replace(
+        BASE, family="olmoe", num_kv_heads=2, experts=Experts(8, 3, 80, False), norm_epsilon=1e-5
+    ),
+    "mixtral": dataclasses.replace(
+        BASE, family="mixtral", num_kv_heads=2, experts=Experts(4, 2, 80, True), rope_theta=1e6
+    ),
+}  # fmt: skip
 
 
 def lively(config: DecoderConfig, seed: int = 0) -> Decoder:
