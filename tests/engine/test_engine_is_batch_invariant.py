@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from archipel.engine import attention
 from archipel.engine.engine import EngineLimits, LocalEngine, Request
 from archipel.engine.selftest import self_test
-from archipel.model.config import DecoderConfig
+from archipel.model.config import DecoderConfig, Experts
 from archipel.records.rollouts import Rollout
 from engine.engine_models import lively_state, ragged_requests, small_config
 
@@ -27,6 +27,11 @@ SHAPES = {
     "wide feed-forward": small_config("qwen3", head_dim=32, intermediate_size=1536),
 }  # fmt: skip
 
+MORE = {
+    "experts": small_config("qwen3_moe", experts=Experts(8, 3, 72, normalised=True)),
+    "factors on everything": small_config("granite", num_layers=1),
+}
+
 
 @pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
@@ -38,7 +43,13 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(pytest.param(config, id=name) for name, config in SHAPES.items()),
+        *(pytest.param(config, id=name, marks=pytest.mark.slow) for name, config in MORE.items()),
+    ],
+)
 def test_alone_equals_any_batch_order_and_engine_size(
     config: DecoderConfig, dtype: torch.dtype
 ) -> None:
