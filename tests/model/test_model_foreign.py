@@ -151,7 +151,13 @@ def test_a_length_left_in_the_file_cuts_nothing_and_is_not_kept(folder: Path) ->
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "name",
-    ["PreTrainedTokenizerFast", "LlamaTokenizer", "Qwen2TokenizerFast", "GPTNeoXTokenizerFast", ...],
+    [
+        "PreTrainedTokenizerFast",
+        "LlamaTokenizer",
+        "Qwen2TokenizerFast",
+        "GPTNeoXTokenizerFast",
+        ...,
+    ],
 )
 def test_a_declared_class_changes_ids_as_it_does_elsewhere(
     tmp_path: Path, family: Family, name: Any

@@ -137,9 +137,7 @@ def _beside(layer: FusedLayer, index: int, company: Company | None) -> FusedLaye
     feed = layer.feed
     if isinstance(feed, SwiGlu):
         feed = SwiGlu(around("gate", feed.gate), around("up", feed.up), around("down", feed.down))
-    return replace(
-        layer, qkv=around("qkv", layer.qkv), out=around("out", layer.out), feed=feed
-    )
+    return replace(layer, qkv=around("qkv", layer.qkv), out=around("out", layer.out), feed=feed)
 
 
 def queries_keys_values(

@@ -117,7 +117,9 @@ class DecoderConfig:
             if value is not None and not (math.isfinite(value) and 0 < value < 1e6):
                 raise InvalidConfig(f"{name} is {value!r}; expected a positive number")
         if not all(0 <= layer < self.num_layers for layer in self.unrotated):
-            raise InvalidConfig(f"layers without positions are {self.unrotated!r:.60}: no such layers")
+            raise InvalidConfig(
+                f"layers without positions are {self.unrotated!r:.60}: no such layers"
+            )
         if (self.experts is not None) != self.traits.has_experts:
             raise InvalidConfig(
                 f"experts are {self.experts}; expected some in {', '.join(_with_experts())} and nowhere else"

@@ -28,7 +28,12 @@ _ONLY_VALUES: dict[str, tuple[Any, ...]] = {
     "num_shared_experts": (0,),
 }
 """Settings of other architectures; present with another value, they mean another network."""
-_WINDOWED: dict[Family, int | None] = {"mistral": 4096, "mixtral": None, "phi3": None, "olmoe": None}
+_WINDOWED: dict[Family, int | None] = {
+    "mistral": 4096,
+    "mixtral": None,
+    "phi3": None,
+    "olmoe": None,
+}
 """Families whose files may set a sliding window, and the one that a silent file has."""
 
 

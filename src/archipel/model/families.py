@@ -116,4 +116,6 @@ class Experts:
             if type(value) is not int or not low <= value <= high:
                 raise InvalidConfig(f"{name} is {value!r}; expected an integer in [{low}, {high}]")
         if type(self.normalised) is not bool:
-            raise InvalidConfig(f"norm_topk_prob is {self.normalised!r:.40}; expected true or false")
+            raise InvalidConfig(
+                f"norm_topk_prob is {self.normalised!r:.40}; expected true or false"
+            )

@@ -33,7 +33,7 @@ class Reference:
         for name in self._learned:
             parameter = decoder.get_parameter(name)
             parameter.copy_(parameter.to(torch.bfloat16))
-        self._scorer = Scorer(decoder, recipe.sampling.temperature, site)
+        self._scorer = Scorer(decoder, recipe.sampling.temperature, site, replays_routing=False)
 
     @classmethod
     def of(cls, model: Decoder, recipe: Recipe, site: Site) -> Self | None:

@@ -7,6 +7,7 @@ there a chunk at a time (`vocabulary`).
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from archipel.records.cuts import Cut
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
+from archipel.training.routing import Routed, RoutingSums
 from archipel.training.sharding import Site, shard
 from archipel.training.vocabulary import score_tokens
 
@@ -30,12 +32,19 @@ class Scorer(nn.Module):
         *,
         cut: Cut | None = None,
         learns_entropy: bool = False,
+        replays_routing: bool = True,
     ) -> None:
-        """cut: what was left of the distribution. learns_entropy: the entropies that it gives have a gradient, too."""
+        """cut: what was left of the distribution. learns_entropy: the entropies that it gives have a gradient, too.
+
+        replays_routing: whether tokens go to the experts that they were sampled by, where that is known.
+        """
         super().__init__()
+        self.routing_sums: RoutingSums | None = None
+        self._replays_routing = replays_routing
         self._learns_entropy = learns_entropy
         self.decoder = decoder
-        self.temperature = temperature
+        # Logits over both: what the network's own scaling leaves, and the temperature.
+        self.temperature = temperature * decoder.config.logits_scaling
         self._cut = cut
         self._site = site
         self._device = next(decoder.parameters()).device
@@ -54,7 +63,8 @@ class Scorer(nn.Module):
         """Return logprobs_N (differentiable) and entropy_N in nats (where it is learned from, too), both fp32."""
         attention = row_attention(batch)
         with FastLinear():
-            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention)
+            routing = self._routing(batch)
+            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention, routing)
         hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
         head = self.decoder.output_weight
         return score_tokens(
@@ -65,3 +75,9 @@ class Scorer(nn.Module):
             learns_entropy=self._learns_entropy,
             cut=self._cut,
         )
+
+    def _routing(self, batch: Batch) -> Routed | None:
+        if self.decoder.config.experts is None:
+            return None
+        given = batch if self._replays_routing else replace(batch, experts_BTC=None)
+        return Routed(given, self.decoder.config, self.routing_sums)

@@ -53,7 +53,7 @@ class Teacher:
                 f"{folder} holds weights {found}; teacher.weights is {section.weights}"
             )
         self._weight = section.weight
-        self._scorer = Scorer(decoder, recipe.sampling.temperature, site)
+        self._scorer = Scorer(decoder, recipe.sampling.temperature, site, replays_routing=False)
 
     @classmethod
     def of(cls, recipe: Recipe, config: DecoderConfig, site: Site) -> Self | None:

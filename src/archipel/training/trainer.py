@@ -49,6 +49,7 @@ from archipel.training.packing import (
     trees_of,
 )
 from archipel.training.report import TokenSums, UpdateReport, make_report
+from archipel.training.routing import RoutingSums, fitting
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
@@ -86,6 +87,7 @@ class Trainer:
             cut=recipe.sampling.cut,
             learns_entropy=recipe.loss.entropy_bonus > 0,
         )
+        self._scorer.routing_sums = RoutingSums.of(model.config)
         section = recipe.optimiser
         self._optimiser = MasterAdamW(
             model,
@@ -128,10 +130,13 @@ class Trainer:
             trees = [
                 tree
                 for group, advantages in minibatch
-                for tree in trees_of(group, advantages, self._longest_row(group))
+                for tree in trees_of(
+                    fitting(group, self._config), advantages, self._longest_row(group)
+                )
             ]
             self._step(trees, part, sums)
-        report = make_report(self.version, ordered, num_kept, sums, self._site)
+        routing = self._scorer.routing_sums
+        report = make_report(self.version, ordered, num_kept, sums, self._site, routing)
         self.version += 1
         return report
 
