@@ -13,9 +13,9 @@ from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processo
 
 from archipel.model.chat import InvalidChat, render
 from archipel.model.config import FAMILIES, DecoderConfig, Experts, Family, InvalidConfig
-from archipel.model.families import TRAITS
 from archipel.model.dialogue import chat_ids
 from archipel.model.directory import InvalidModel, read_config, read_model, write_model
+from archipel.model.families import TRAITS
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import (
     InvalidTokenizer,

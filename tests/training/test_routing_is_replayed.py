@@ -13,7 +13,7 @@ from archipel.records.fields import MAX_METRICS
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import Group
 from archipel.training.packing import trees_of
-from archipel.training.routing import PLAUSIBLE, RoutingReport, RoutingSums, fitting
+from archipel.training.routing import PLAUSIBLE, RoutingReport, fitting
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import Site
 from archipel.training.trainer import Trainer
@@ -147,9 +147,9 @@ def with_choices(group: Group, pair: bytes) -> Group:
 
 
 def routing_of(model: Decoder, group: Group) -> RoutingReport:
-    scorer, sums = Scorer(model, 1.0, Site()), RoutingSums.of(model.config)
+    scorer = Scorer(model, 1.0, Site())
+    sums = scorer.routing_sums
     assert sums is not None
-    scorer.routing_sums = sums
     trees = trees_of(group, (0.0,) * len(group.rollouts), longest_row=256)
     with torch.no_grad():
         scorer(scorer.batch_of([(tree,) for tree in trees]))

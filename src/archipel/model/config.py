@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
-from archipel.model.config_hf import experts_to_hf, fields_from_hf
+from archipel.model.config_hf import every_fourth, experts_to_hf, fields_from_hf
 from archipel.model.families import (
     EXACT_FAMILIES,
     FAMILIES,
@@ -169,6 +169,8 @@ class DecoderConfig:
             bos_token_id=tokenizer.bos_id,
             eos_token_ids=tokenizer.stop_ids,
             pad_token_id=tokenizer.pad_id,
+            unrotated=every_fourth(section.num_layers) if section.family == "smollm3" else (),
+            experts=_experts_of(section),
         )
 
     @classmethod
@@ -231,6 +233,17 @@ class DecoderConfig:
         if self.experts is not None:
             fields |= experts_to_hf(self.family, self.experts)
         return fields
+
+
+def _experts_of(section: ModelSection) -> Experts | None:
+    if not TRAITS[section.family].has_experts:
+        return None
+    return Experts(
+        count=section.num_experts,
+        chosen=section.experts_per_token,
+        width=section.intermediate_size,
+        normalised=section.normalises_experts,
+    )
 
 
 def _with_experts() -> list[Family]:

@@ -99,13 +99,17 @@ def _unrotated(fields: Mapping[str, Any]) -> tuple[int, ...]:
     """SmolLM3's layers without positions: a list with 0 for each of them, or every so many."""
     count, listed = fields["num_hidden_layers"], fields.get("no_rope_layers")
     if listed is None:
-        every = int(fields.get("no_rope_layer_interval", 4))
-        return tuple(layer for layer in range(count) if (layer + 1) % every == 0)
+        return every_fourth(count, int(fields.get("no_rope_layer_interval", 4)))
     if not isinstance(listed, list) or len(listed) != count or set(listed) - {0, 1}:
         raise InvalidConfig(
             f"no_rope_layers is {listed!r:.60}; expected a 1 (positions) or 0 for each of {count} layers"
         )
     return tuple(layer for layer, turns in enumerate(listed) if not turns)
+
+
+def every_fourth(count: int, every: int = 4) -> tuple[int, ...]:
+    """The layers of `count` that a SmolLM3 has without positions, unless its file lists others."""
+    return tuple(layer for layer in range(count) if (layer + 1) % every == 0)
 
 
 def _experts(family: Family, fields: Mapping[str, Any]) -> Experts:

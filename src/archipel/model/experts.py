@@ -16,7 +16,6 @@ from torch.nn import functional as F
 
 from archipel.model.families import TRAITS, Experts, Family
 
-
 NAMES = ("gate_proj", "up_proj", "down_proj")
 
 

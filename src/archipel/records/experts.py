@@ -44,10 +44,10 @@ class ExpertTerms(Closed):
         """Bytes of one token."""
         return self.layers * self.chosen
 
-    def most_bytes(self, num_groups: int, group_size: int, max_new_tokens: int) -> int:
+    def most_bytes(self, num_rollouts: int, max_new_tokens: int) -> int:
         """No honest choices of so many rollouts take more."""
         longest = self.prompt_tokens + max_new_tokens
-        return num_groups * (group_size * longest * self.per_token + 4) + 256
+        return num_rollouts * (longest * self.per_token + 4) + 256
 
 
 def packed_choices(

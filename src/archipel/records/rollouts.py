@@ -120,11 +120,10 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
 def max_rollout_bytes(bounds: RolloutBounds) -> int:
     """No honest result of this work is larger."""
     num_rollouts = bounds.num_groups * bounds.group_size
-    most = num_rollouts * (bounds.max_new_tokens * (8 if bounds.episodes is None else 9) + 5) + 4096
-    if bounds.experts is None:
-        return most
-    given = bounds.num_groups, bounds.group_size, bounds.max_new_tokens
-    return most + bounds.experts.most_bytes(*given)
+    per_token, told = 8 if bounds.episodes is None else 9, 0
+    if bounds.experts is not None:
+        told = bounds.experts.most_bytes(num_rollouts, bounds.max_new_tokens)
+    return num_rollouts * (bounds.max_new_tokens * per_token + 5) + 4096 + told
 
 
 def pack_rollouts(
@@ -141,14 +140,13 @@ def pack_rollouts(
     """
     rollouts = [rollout for group in groups for rollout in group]
     metadata = {"format": "archipel.rollouts.v1", "work": work, "policy": policy}
-    masks = [r.sampled for r in rollouts if r.sampled is not None]
     tensors: dict[str, array] = {
         "tokens": array("i", [t for r in rollouts for t in r.tokens]),
         "logprobs": array("f", [p for r in rollouts for p in r.logprobs]),
         "lengths": array("i", [len(r.tokens) for r in rollouts]),
         "finished": array("B", [int(r.finished) for r in rollouts]),
     }
-    if masks:
+    if masks := [r.sampled for r in rollouts if r.sampled is not None]:
         tensors["sampled"] = array("B", b"".join(masks))
     if experts is not None:
         chosen = [[(r.experts or b"", len(r.tokens)) for r in group] for group in groups]
@@ -162,10 +160,10 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
     """Check a result against what was asked; returns how many tokens were sampled.
 
     1 the payload is well formed  2 it names this work, policy and contract  3 counts and lengths fit
-    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must,
-    and experts were chosen for every token that was read, where the run asks for that
-    Not shown: that this policy gave these tokens these log-probabilities, nor that the environment wrote the
-    rest of an episode, which whoever replays it finds.
+    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must;
+    choices of experts are of every token that was read
+    Not shown: that this policy gave these tokens these log-probabilities, nor (whoever replays an episode finds
+    that) that the environment wrote the rest of it.
 
     Raises:
         BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 5.  OutOfRange, NotFinite: 4.

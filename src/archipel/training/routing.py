@@ -9,6 +9,7 @@ Law: a stranger's choice is followed only where the trainer's own router gives e
 `PLAUSIBLE` of the share of the least that it would have chosen: what a record can do is break ties.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -71,6 +72,12 @@ class RoutingSums:
         """Of this network; None: it has no experts."""
         return None if config.experts is None else cls(config.num_layers, config.experts.count)
 
+    def add(self, layer: int, taken_NK: Tensor, columns: Sequence[Tensor]) -> None:
+        """What one layer did with the tokens of one batch; columns: in the order of `sums`."""
+        load_E = torch.bincount(taken_NK.flatten(), minlength=self.load_LE.shape[1])
+        self.load_LE[layer] += load_E.double().cpu()
+        self.sums += torch.stack([each.sum(dtype=torch.float64) for each in columns]).cpu()
+
     def take(self) -> "RoutingSums":
         """What there is, and begin again."""
         taken = RoutingSums(*self.load_LE.shape)
@@ -118,25 +125,12 @@ class Routed:
             followed_N = stated_N & _plausible(given_NK, own_NK, shares_NE)
             taken_NK = torch.where(followed_N.unsqueeze(1), given_NK, own_NK)
         if self._sums is not None:
-            self._count(layer, shares_NE, own_NK, taken_NK, (stated_N, followed_N))
+            real = self._real_N
+            other_N = (own_NK.sort(1).values != taken_NK.sort(1).values).any(1)
+            entropy_N = -(shares_NE * shares_NE.clamp(min=1e-20).log()).sum(1) * real
+            columns = (real, entropy_N, followed_N, followed_N & other_N, stated_N & ~followed_N)
+            self._sums.add(layer, taken_NK[real], columns)
         return taken_NK
-
-    def _count(
-        self,
-        layer: int,
-        shares_NE: Tensor,
-        own_NK: Tensor,
-        taken_NK: Tensor,
-        stated_followed: tuple[Tensor, Tensor],
-    ) -> None:
-        assert self._sums is not None
-        real, (stated_N, followed_N) = self._real_N, stated_followed
-        other_N = (own_NK.sort(1).values != taken_NK.sort(1).values).any(1)
-        entropy_N = -(shares_NE * shares_NE.clamp(min=1e-20).log()).sum(1)
-        load_E = torch.bincount(taken_NK[real].flatten(), minlength=shares_NE.shape[1])
-        columns = (real, entropy_N * real, followed_N, followed_N & other_N, stated_N & ~followed_N)
-        self._sums.load_LE[layer] += load_E.double().cpu()
-        self._sums.sums += torch.stack([each.sum(dtype=torch.float64) for each in columns]).cpu()
 
 
 def _plausible(given_NK: Tensor, own_NK: Tensor, shares_NE: Tensor) -> Tensor:

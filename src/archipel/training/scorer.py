@@ -39,7 +39,8 @@ class Scorer(nn.Module):
         replays_routing: whether tokens go to the experts that they were sampled by, where that is known.
         """
         super().__init__()
-        self.routing_sums: RoutingSums | None = None
+        self.routing_sums = RoutingSums.of(decoder.config)
+        """Of all batches since they were taken; None: the network has no experts."""
         self._replays_routing = replays_routing
         self._learns_entropy = learns_entropy
         self.decoder = decoder

@@ -49,7 +49,7 @@ from archipel.training.packing import (
     trees_of,
 )
 from archipel.training.report import TokenSums, UpdateReport, make_report
-from archipel.training.routing import RoutingSums, fitting
+from archipel.training.routing import fitting
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer
 from archipel.training.sharding import this_site, wait_for_all, whole
@@ -87,7 +87,6 @@ class Trainer:
             cut=recipe.sampling.cut,
             learns_entropy=recipe.loss.entropy_bonus > 0,
         )
-        self._scorer.routing_sums = RoutingSums.of(model.config)
         section = recipe.optimiser
         self._optimiser = MasterAdamW(
             model,
@@ -120,7 +119,7 @@ class Trainer:
         for group, advantages in scored:
             num_kept += any(advantages)
             if any(advantages) or self._terms.has_teacher:
-                kept.append((group, advantages))
+                kept.append((fitting(group, self._config), advantages))
         self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
         parts = _disjoint(kept, self.recipe.optimiser.minibatches)
@@ -130,13 +129,11 @@ class Trainer:
             trees = [
                 tree
                 for group, advantages in minibatch
-                for tree in trees_of(
-                    fitting(group, self._config), advantages, self._longest_row(group)
-                )
+                for tree in trees_of(group, advantages, self._longest_row(group))
             ]
             self._step(trees, part, sums)
-        routing = self._scorer.routing_sums
-        report = make_report(self.version, ordered, num_kept, sums, self._site, routing)
+        given = self.version, ordered, num_kept, sums, self._site, self._scorer.routing_sums
+        report = make_report(*given)
         self.version += 1
         return report
 
