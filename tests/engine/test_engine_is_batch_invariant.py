@@ -8,7 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from archipel.engine import attention
+from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.engine import EngineLimits, LocalEngine, Request
+from archipel.engine.feeding import FusedExperts, feeding
 from archipel.engine.selftest import self_test
 from archipel.model.config import DecoderConfig, Experts
 from archipel.records.rollouts import Rollout
@@ -151,3 +153,16 @@ def test_the_self_test_detects_a_broken_engine(breaks_tokens: bool) -> None:
     assert not report.batch_invariant
     assert (report.num_different_tokens > 0) == breaks_tokens
     assert (report.num_different_logprobs > 0) != breaks_tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_row_of_experts_does_not_depend_on_the_rows_beside_it(dtype: torch.dtype) -> None:
+    config = small_config("qwen3_moe", experts=Experts(8, 3, 72, normalised=True))
+    state, numbers = lively_state(config), FloatArithmetic(config, dtype, torch.device("cpu"))
+    block = feeding(config, "model.layers.0.", lambda name: state[name].to(dtype), numbers)
+    assert isinstance(block, FusedExperts)
+    rows = torch.randn(40, 64, generator=torch.Generator().manual_seed(4)).to(dtype)
+    whole = block(0, rows, None, None)
+    for size in (4, 5, 7, 13, 40):
+        places = torch.randperm(40, generator=torch.Generator().manual_seed(size))[:size]
+        assert torch.equal(block(0, rows[places], None, None), whole[places])
