@@ -15,8 +15,8 @@ Family = Literal[
 FAMILIES: tuple[Family, ...] = get_args(Family)
 EXACT_FAMILIES: tuple[Family, ...] = ("llama", "qwen2", "qwen3", "olmo2")
 """Those that the exact contract describes (docs/reference/exact.md)."""
-MAX_EXPERTS = 256
-"""Of one layer: an expert's number fits a byte of a record."""
+MAX_EXPERTS = 255
+"""Of one layer: an expert's number fits a byte of a record, where 255 is nobody (`records.experts`)."""
 MAX_CHOSEN = 32
 
 
@@ -108,13 +108,17 @@ class Experts:
 
     def __post_init__(self) -> None:
         bounds = {
-            "number of experts": (self.count, 1, MAX_EXPERTS),
-            "number of experts per token": (self.chosen, 1, min(self.count, MAX_CHOSEN)),
-            "width of an expert": (self.width, 1, 1_048_576),
+            "number of experts": (self.count, MAX_EXPERTS),
+            "number of experts per token": (self.chosen, MAX_CHOSEN),
+            "width of an expert": (self.width, 1_048_576),
         }
-        for name, (value, low, high) in bounds.items():
-            if type(value) is not int or not low <= value <= high:
-                raise InvalidConfig(f"{name} is {value!r}; expected an integer in [{low}, {high}]")
+        for name, (value, high) in bounds.items():
+            if type(value) is not int or not 1 <= value <= high:
+                raise InvalidConfig(f"{name} is {value!r}; expected an integer in [1, {high}]")
+        if self.chosen > self.count:
+            raise InvalidConfig(
+                f"number of experts per token is {self.chosen}; expected at most the {self.count} there are"
+            )
         if type(self.normalised) is not bool:
             raise InvalidConfig(
                 f"norm_topk_prob is {self.normalised!r:.40}; expected true or false"
