@@ -97,7 +97,11 @@ def our_logits(model: Decoder, tokens_BT: torch.Tensor) -> torch.Tensor:
 
 def oracle(path: Path) -> transformers.PreTrainedModel:
     return transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+        path,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",
+        local_files_only=True,
     )
 
 
