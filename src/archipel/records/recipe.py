@@ -179,6 +179,10 @@ class Recipe(RecipeForm):
             raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
         if self.episode is None:
             return self
+        if self.sampling.replays_routing:
+            raise ValueError(
+                "sampling.replays_routing is of one turn, and the recipe has [episode]; leave it out"
+            )
         if not is_played:
             raise ValueError(
                 f"environment {name!r} answers no turns on nodes: remove [episode], or choose from "
