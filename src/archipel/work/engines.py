@@ -11,7 +11,7 @@ from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
 from archipel.model.backends import AnyConfig, read_any_config
-from archipel.model.config import DecoderConfig
+from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.directory import InvalidModel, read_config
 from archipel.model.stock_config import StockConfig
 from archipel.records.backends import Backend
@@ -76,7 +76,7 @@ def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu")
     """Our engine by this exact contract; by floating point, in fp32, where it is None. Without weights yet.
 
     Raises:
-        WorkFailed: this software knows another contract, or none, of that identity.
+        WorkFailed: this software knows another contract, or none, of that identity, or it does not describe the model.
     """
     if contract is None:
         return LocalEngine(config, device=device)
@@ -86,7 +86,10 @@ def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu")
             f"{contract} is no exact contract of this software, which makes {', '.join(CONTRACTS.values())}; "
             "update it, or leave this run to others"
         )
-    arithmetic = ExactArithmetic(config, VARIANTS[name], torch.device(device))
+    try:
+        arithmetic = ExactArithmetic(config, VARIANTS[name], torch.device(device))
+    except InvalidConfig as error:
+        raise WorkFailed(str(error)) from None
     return LocalEngine(config, device=device, arithmetic=arithmetic)
 
 
