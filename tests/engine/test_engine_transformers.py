@@ -64,5 +64,5 @@ def test_weights_that_reach_no_module_are_refused(
     write_model(tmp_path / "model", state, config, None)
     engine = TransformersEngine(tmp_path / "model")
     monkeypatch.setattr(transformers_engine, "_of_modules", lambda state, config: dict(state))
-    with pytest.raises(WrongWeights, match="other names"):
+    with pytest.raises(WrongWeights, match="disagree about"):
         engine.load(state)
