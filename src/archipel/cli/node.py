@@ -13,6 +13,7 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
+from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
 from archipel.cli.node_service import service
 from archipel.cli.node_status import status
@@ -63,7 +64,7 @@ command.add_command(service)
     type=click.Choice(["float32", "bfloat16"]),
     help="Numbers that the engine computes in.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps ...")
+@device_option("samples")
 @click.option(
     "--duty",
     default=1.0,
@@ -124,11 +125,13 @@ def join(
       archipel node join http://lab.example:8440 --engine vllm --device cuda
     """
     from archipel.cli.agents import run_agent
-    from archipel.cli.engines import require_engine
+    from archipel.cli.engines import require_device, require_engine
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
     require_engine(engine)
+    if engine != "vllm":
+        require_device(device)
     pausing = _pausing(only_at, not_on_battery, max_load)
     folder = home_folder("node", home)
     settings = NodeSettings(

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from archipel.cli.engines import device_option
 from archipel.cli.names import recipe_names
 from archipel.plurals import counted
 
@@ -37,6 +38,7 @@ P = TypeVar("P")
     type=click.IntRange(1, 1024),
     help="Processor threads of the tensor library.",
 )
+@device_option("learns")
 @click.option("--seed", type=int, help="Use another run seed than the recipe's.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
@@ -45,6 +47,7 @@ def command(
     weights: Path | None,
     adapter: bool,
     threads: int,
+    device: str,
     seed: int | None,
     as_json: bool,
 ) -> None:
@@ -67,13 +70,16 @@ def command(
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
+    from archipel.model.devices import NoDevice, ready_device
     from archipel.training.checkpoint import remove_checkpoints
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.optimiser import Diverged
     from archipel.training.sft import Progress
-    from archipel.training.start import NoSupervisedStage, start_adapter, start_model
+    from archipel.training.start import NoSupervisedStage, Way, start_adapter, start_model
 
     torch.set_num_threads(threads)
+    with mending(NoDevice):
+        way = Way(device=ready_device(device))
     began = time.monotonic()
 
     def line(progress: Progress) -> str:
@@ -87,9 +93,9 @@ def command(
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
         try:
             progress = (
-                start_adapter(recipe, out, weights, on_step, saved)
+                start_adapter(recipe, out, weights, on_step, saved, way)
                 if adapter and weights is not None
-                else start_model(recipe, out, on_step, saved, weights)
+                else start_model(recipe, out, on_step, saved, weights, way)
             )
         except Diverged as error:
             what, _, _ = str(error).partition(";")

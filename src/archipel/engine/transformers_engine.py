@@ -19,6 +19,7 @@ from archipel.engine.protocol import NonFiniteLogits, NotLoaded, Ticket, refuse_
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
+from archipel.model.devices import float64_place
 from archipel.model.directory import read_config
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
@@ -41,6 +42,7 @@ class TransformersEngine:
 
         self._config = read_config(model)
         self._device = torch.device(device)
+        self._draws_on = float64_place(self._device)
         config = transformers.AutoConfig.from_pretrained(model, local_files_only=True)
         network = transformers.AutoModelForCausalLM.from_config(config)
         self._network = network.to(device=self._device, dtype=getattr(torch, dtype)).eval()
@@ -106,8 +108,8 @@ class TransformersEngine:
                 input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1
             )
             cache = answer.past_key_values
-            drawn, logprobs = sample(answer.logits[:, -1], slots.draw(rows, self._device))
-            tokens = drawn.unsqueeze(1)
+            drawn, logprobs = sample(answer.logits[:, -1], slots.draw(rows, self._draws_on))
+            tokens = drawn.unsqueeze(1).to(self._device)
             live = slots.live.copy()
             sampled = logprobs.cpu().numpy()[live]
             if not np.isfinite(sampled).all():

@@ -22,6 +22,8 @@ from archipel.training.sharding import fill, own_part, whole
 
 STATE_KEYS = ("master", "exp_avg", "exp_avg_sq")
 """What is kept of every parameter, each in its shape and fp32."""
+AT_ONCE = ("cpu", "cuda", "xpu")
+"""Devices where torch has one operation for all tensors of a model."""
 
 
 class Diverged(ArithmeticError):
@@ -84,8 +86,9 @@ class MasterAdamW:
             self._masters[name].grad = parameter.grad
             parameter.grad = None
         masters = list(self._masters.values())
+        at_once = True if masters[0].device.type in AT_ONCE else None
         total = torch.nn.utils.get_total_norm(
-            [master.grad for master in masters if master.grad is not None], foreach=True
+            [master.grad for master in masters if master.grad is not None], foreach=at_once
         )
         norm = float(whole(total))
         if not math.isfinite(norm):
@@ -94,7 +97,7 @@ class MasterAdamW:
                 f"gradient norm is {norm} at optimiser step {self.steps}; restart from the last "
                 "checkpoint with a lower learning rate"
             )
-        torch.nn.utils.clip_grads_with_norm_(masters, self._clip_norm, total, foreach=True)
+        torch.nn.utils.clip_grads_with_norm_(masters, self._clip_norm, total, foreach=at_once)
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
         self._adam.step()

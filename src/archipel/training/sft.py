@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from archipel.model.devices import float64_place, in_one_order
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import PromptSection, Recipe, SupervisedSection
@@ -240,10 +241,12 @@ class _Learner:
         loss = 0.0
         for rows in plan(trees, self._stage.micro_batch_tokens * self._site.world):
             batch = self._scorer.batch_of(rows)
-            logprobs_N, _ = self._scorer(batch)
-            total = -(logprobs_N * batch.weights_N).sum()
-            (total * (self._site.world / num_tokens)).backward()
-            loss += float(sum_over_ranks(total.detach().double(), self._site)) / num_tokens
+            with in_one_order(batch.tokens_BT.device):
+                logprobs_N, _ = self._scorer(batch)
+                total = -(logprobs_N * batch.weights_N).sum()
+                (total * (self._site.world / num_tokens)).backward()
+            told = total.detach().to(float64_place(total.device)).double()
+            loss += float(sum_over_ranks(told, self._site)) / num_tokens
         return loss, self._optimiser.step(rate)
 
     def resume(self) -> Progress:

@@ -3,11 +3,12 @@
 `update` reads as the method does: order and check the groups, turn rewards into advantages, leave
 out groups that say nothing, and take one optimiser step per minibatch. What differs from the
 textbook policy gradient is in `training.losses`; what the weights are is in `training.optimiser`.
-Law: an update is a pure function of (state, groups as a set); on one thread it is so bit for bit.
+Law: an update is a pure function of (state, groups as a set); on one thread of a
+processor, and on CUDA, it is so bit for bit on one machine.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,16 +16,14 @@ import torch
 from torch import Tensor
 
 from archipel.model.adapter import (
-    PREFIX,
     Adapter,
     adapt,
-    adapter_shapes,
     base_state,
     set_adapter,
     trained,
 )
 from archipel.model.config import DecoderConfig
-from archipel.model.hollow import hollow
+from archipel.model.devices import CPU, in_one_order
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
@@ -38,8 +37,9 @@ from archipel.training.checkpoint import (
     read_latest,
     write_checkpoint,
 )
+from archipel.training.checkpoint_form import require_state_of
 from archipel.training.means import mean_over
-from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
+from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import (
     SHARED_ROW_TOKENS,
     Tree,
@@ -160,10 +160,11 @@ class Trainer:
         sums.stepped(self._optimiser.step(rate), rate, divisor)
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
-        logprobs_N, entropy_N = self._scorer(batch)
-        loss = self._terms.loss(batch, logprobs_N, entropy_N)
-        total = (loss.values_N * batch.weights_N).sum()
-        (total * scale).backward()
+        with in_one_order(batch.tokens_BT.device):
+            logprobs_N, entropy_N = self._scorer(batch)
+            loss = self._terms.loss(batch, logprobs_N, entropy_N)
+            total = (loss.values_N * batch.weights_N).sum()
+            (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
     def published_state(self) -> dict[str, Tensor]:
@@ -198,26 +199,32 @@ class Trainer:
         wait_for_all(self._site)
 
     @classmethod
-    def restore(cls, directory: Path, read_base: ReadBase | None = None) -> Self:
-        """Continue from the newest checkpoint in `directory` that is whole.
+    def restore(
+        cls, directory: Path, read_base: ReadBase | None = None, device: torch.device = CPU
+    ) -> Self:
+        """Continue, on this device, from the newest checkpoint in `directory` that is whole.
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
             BadCheckpoint: it is whole, and not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_latest(directory), read_base)
+        return cls._continued(read_latest(directory), read_base, device)
 
     @classmethod
-    def unpack(cls, path: Path, read_base: ReadBase | None = None) -> Self:
+    def unpack(
+        cls, path: Path, read_base: ReadBase | None = None, device: torch.device = CPU
+    ) -> Self:
         """Continue from one file of a checkpoint; who wrote it is for the caller to know, as is its `recipe`.
 
         Raises:
             BadCheckpoint: it is missing, altered, or not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_file(path), read_base)
+        return cls._continued(read_file(path), read_base, device)
 
     @classmethod
-    def _continued(cls, checkpoint: Checkpoint, read_base: ReadBase | None) -> Self:
+    def _continued(
+        cls, checkpoint: Checkpoint, read_base: ReadBase | None, device: torch.device
+    ) -> Self:
         facts = checkpoint.facts
         try:
             config = DecoderConfig.from_hf(json.loads(facts["model"]))
@@ -225,13 +232,13 @@ class Trainer:
             version, steps = int(facts["version"]), int(facts["optimiser_steps"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
-        _require_state_of(config, recipe, checkpoint.tensors)
+        require_state_of(config, recipe, checkpoint.tensors)
         if recipe.adapter is None:
-            trainer = cls(Decoder(config), recipe)
+            trainer = cls(Decoder(config).to(device), recipe)
         elif read_base is None:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
         else:
-            trainer = cls(read_base(), recipe)
+            trainer = cls(read_base().to(device), recipe)
         if trainer._base != facts.get("base"):
             raise BadCheckpoint(
                 f"it is of an adapter over {facts.get('base')!r:.80}; the weights at hand are {trainer._base}"
@@ -266,27 +273,6 @@ def _adapted(model: Decoder, recipe: Recipe, first: Adapter | None) -> Over | No
     if first is not None:
         set_adapter(model, first)
     return Over(describe(base_state(model), 0, None).state, form)
-
-
-def _require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
-    """A description must not make us allocate more than the tensors beside it: they have to fit.
-
-    Raises:
-        BadCheckpoint: a tensor is missing, or has another shape or type.
-    """
-    for name, shape in _trained_shapes(config, recipe).items():
-        for key in STATE_KEYS:
-            found = tensors.get(f"{key}.{name}")
-            if found is None or found.shape != shape or found.dtype != torch.float32:
-                got = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
-                raise BadCheckpoint(f"{key}.{name} {got}; expected {shape}, torch.float32")
-
-
-def _trained_shapes(config: DecoderConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    if recipe.adapter is None:
-        return {name: weight.shape for name, weight in hollow(config).named_parameters()}
-    shapes = adapter_shapes(config, recipe.adapter.form)
-    return {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
 
 
 def _disjoint(

@@ -10,9 +10,10 @@ from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
 from archipel.model.config import DecoderConfig
+from archipel.model.devices import NoDevice, ready_device
 from archipel.model.directory import read_config
 from archipel.records.exact import CONTRACTS, variant_named
-from archipel.work.kind import EngineChoice, WorkFailed
+from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 
 
 def make_engine(
@@ -23,8 +24,11 @@ def make_engine(
     contract: identity of the exact contract that the run asks for; None: whatever was chosen.
 
     Raises:
+        MachineUnfit: the device that was chosen is not here.
         WorkFailed: the optional package behind this engine is not installed, or it cannot do the contract.
     """
+    if choice.name != "vllm":  # which takes what its own build is for
+        device_of(choice)
     if contract is not None:
         if choice.name != "archipel":
             raise WorkFailed(
@@ -45,6 +49,18 @@ def make_engine(
         raise WorkFailed(
             f"engine {choice.name} needs an extra: pip install 'archipel[{choice.name}]' ({error})"
         ) from None
+
+
+def device_of(choice: EngineChoice) -> torch.device:
+    """Ready to compute.
+
+    Raises:
+        MachineUnfit: it is not here.
+    """
+    try:
+        return ready_device(choice.device)
+    except NoDevice as error:
+        raise MachineUnfit(str(error)) from None
 
 
 def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu") -> LocalEngine:

@@ -32,6 +32,8 @@ class Folder:
     """Its configuration, tokenizer and whole weights."""
     adapter: Path | None
     """A directory with what lies over them."""
+    device: str = "cpu"
+    """Where it samples."""
 
     def seated(self, contract: str | None, dtype: torch.dtype) -> Sampler:
         """An engine with it, by this exact contract or in fp32; its weights are rounded to `dtype` before.
@@ -39,7 +41,7 @@ class Folder:
         Raises:
             InvalidModel: the weights are no model, or the adapter is none of it.
         """
-        engine = our_engine(read_config(self.model), contract)
+        engine = our_engine(read_config(self.model), contract, self.device)
         state = {
             name: weight.detach()
             for name, weight in read_model(self.model, dtype).named_parameters()
@@ -58,10 +60,11 @@ class Folder:
         return WithAdapter(engine, NAME)
 
 
-def folder_of(path: Path, base: Path | None = None) -> Folder:
+def folder_of(path: Path, base: Path | None = None, device: str = "cpu") -> Folder:
     """What the directory `path` is.
 
-    base: the model that an adapter lies over; None: the directory that its configuration names.
+    base: the model that an adapter lies over; None: the directory that its configuration names. device: where it
+    is to sample.
 
     Raises:
         InvalidModel: an adapter without such a directory, or `base` beside a whole model.
@@ -71,7 +74,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
             raise InvalidModel(
                 f"{path} holds no adapter; leave out --base, or name an adapter's directory"
             )
-        return Folder(path, None)
+        return Folder(path, None, device)
     named = _base_named(path) if base is None else base
     if named is None or not named.is_dir():
         said = (
@@ -85,7 +88,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
         )
     if has_adapter(named):
         raise InvalidModel(f"{named} holds an adapter, too; an adapter lies over a whole model")
-    return Folder(named, path)
+    return Folder(named, path, device)
 
 
 def adapter_over(path: Path, model: Path) -> Adapter:

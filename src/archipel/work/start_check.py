@@ -15,12 +15,13 @@ from torch import Tensor
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter
 from archipel.model.config import DecoderConfig
+from archipel.model.devices import free_bytes_on
 from archipel.model.directory import read_config
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.requests import Request
 from archipel.training.scorer import Scorer
 from archipel.work.agreement import Comparison, compared, reference, short_requests, tolerance_of
-from archipel.work.engines import our_engine
+from archipel.work.engines import device_of, our_engine
 from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.policies import Policy
 from archipel.work.recent import Recent
@@ -108,7 +109,9 @@ class Engines:
         sequences = sum(request.num_rollouts for request in requests)
         length = max(len(request.prompt) + request.max_new_tokens for request in requests)
         need = node_need(read_config(context.model), sequences, length, self._choice.dtype)
-        if short := shortage("sampling this run", need, free_bytes(), RUNTIME):
+        there = free_bytes_on(device_of(self._choice))
+        free, held = (free_bytes(), RUNTIME) if there is None else (there, 0)
+        if short := shortage("sampling this run", need, free, held):
             raise MachineUnfit(short)
 
     def require(
