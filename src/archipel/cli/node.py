@@ -66,6 +66,14 @@ command.add_command(service)
 )
 @device_option("samples")
 @click.option(
+    "--engines",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes of the engine side by side, each with the weights and --threads threads; with several "
+    "accelerators each has its own.",
+)
+@click.option(
     "--duty",
     default=1.0,
     show_default=True,
@@ -104,6 +112,7 @@ def join(
     engine: Any,
     dtype: Any,
     device: str,
+    engines: int,
     duty: float,
     only_at: "tuple[Hours, ...]",
     not_on_battery: bool,
@@ -122,7 +131,8 @@ def join(
       archipel node join http://lab.example:8440
       archipel node join http://lab.example:8440 --duty 0.5 --threads 4
       archipel node join http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
-      archipel node join http://lab.example:8440 --engine vllm --device cuda
+      archipel node join http://lab.example:8440 --engine vllm
+      archipel node join http://lab.example:8440 --device cuda --engines 4
     """
     from archipel.cli.agents import run_agent
     from archipel.cli.engines import require_device, require_engine
@@ -142,6 +152,7 @@ def join(
         engine=engine,
         dtype=dtype,
         device=device,
+        engines=engines,
         duty=duty,
         pausing=pausing,
         lab_key=lab_key,

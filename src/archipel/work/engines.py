@@ -1,4 +1,4 @@
-"""Which engine samples: the exact one where a run asks for it, else the one that the operator chose."""
+"""Which engine samples: the exact one where a run asks for it, else the one that the operator chose; one or several."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +9,17 @@ from torch import Tensor
 from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.protocol import AdaptingEngine, NotStarted
 from archipel.model.config import DecoderConfig
 from archipel.model.devices import NoDevice, ready_device
 from archipel.model.directory import read_config
 from archipel.records.exact import CONTRACTS, variant_named
+from archipel.records.requests import InvalidRequest
+from archipel.work.crew import Crew, Job
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
+
+ADAPTING = ("archipel", "vllm")
+"""Engines that keep adapters apart from the weights under them."""
 
 
 def make_engine(
@@ -24,31 +30,100 @@ def make_engine(
     contract: identity of the exact contract that the run asks for; None: whatever was chosen.
 
     Raises:
-        MachineUnfit: the device that was chosen is not here.
-        WorkFailed: the optional package behind this engine is not installed, or it cannot do the contract.
+        MachineUnfit: the device or the optional package that was chosen is not here, or does not start.
+        WorkFailed: it cannot do the contract.
     """
-    if choice.name != "vllm":  # which takes what its own build is for
-        device_of(choice)
-    if contract is not None:
-        if choice.name != "archipel":
-            raise WorkFailed(
-                f"the run asks for {contract}, which the engine archipel computes and {choice.name} does not; "
-                "start this machine with --engine archipel"
-            )
-        engine = our_engine(read_config(model), contract, choice.device)
+    return _loaded(Job(model, choice, contract), state)
+
+
+def make_adapting_engine(
+    model: Path, state: Mapping[str, Tensor], choice: EngineChoice, rank: int
+) -> AdaptingEngine:
+    """The same, for adapters of this rank over the weights `state`.
+
+    Raises:
+        WorkFailed, MachineUnfit: see `make_engine`; or it takes no adapters of that rank.
+    """
+    if choice.name not in ADAPTING:
+        raise TypeError(f"engine {choice.name} keeps no adapters")
+    return _loaded(Job(model, choice, rank=rank), state)
+
+
+def _loaded(job: Job, state: Mapping[str, Tensor]) -> AdaptingEngine:
+    engine = (
+        Crew(job)
+        if job.choice.engines > 1
+        else engine_without_weights(job.model, job.choice, job.contract, job.rank)
+    )
+    try:
+        first_load(engine, job.choice, state)
+    except BaseException:
+        end(engine)
+        raise
+    return engine
+
+
+def first_load(engine: Engine, choice: EngineChoice, state: Mapping[str, Tensor]) -> None:
+    """With which some engines start.
+
+    Raises:
+        MachineUnfit: its package is not installed, or does not start.
+    """
+    try:
         engine.load(state)
-        return engine
+    except ImportError as error:
+        raise _absent(choice.name, error) from None
+    except NotStarted as error:
+        raise MachineUnfit(str(error)) from None
+
+
+def engine_without_weights(
+    model: Path, choice: EngineChoice, contract: str | None, rank: int | None
+) -> AdaptingEngine:
+    """One engine in this process; its weights come with `load`.
+
+    rank: of adapters; None: whole weights.
+
+    Raises:
+        MachineUnfit, WorkFailed: see `make_engine`.
+    """
+    if contract is not None and choice.name != "archipel":
+        raise WorkFailed(
+            f"the run asks for {contract}, which the engine archipel computes and {choice.name} does not; "
+            "start this machine with --engine archipel"
+        )
+    if choice.name == "vllm":  # which takes the device that its own build is for
+        return _vllm(model, choice, rank or 0)
+    device_of(choice)
+    if contract is not None:
+        return our_engine(read_config(model), contract, choice.device)
     if choice.name == "archipel":
         dtype = torch.float32 if choice.dtype == "float32" else torch.bfloat16
-        engine = LocalEngine(read_config(model), dtype=dtype, device=choice.device)
-        engine.load(state)
-        return engine
+        return LocalEngine(read_config(model), dtype=dtype, device=choice.device)
+    return _transformers(model, choice)
+
+
+def room_for(choice: EngineChoice, rank: int) -> int:
+    """Adapters with the same room can share an engine; one of ours takes any rank, and has room 0.
+
+    Raises:
+        MachineUnfit: there is no such room.
+    """
+    if choice.name != "vllm":
+        return 0
+    from archipel.engine.vllm_engine import rank_room
+
     try:
-        return _optional_engine(model, state, choice)
-    except ImportError as error:
-        raise WorkFailed(
-            f"engine {choice.name} needs an extra: pip install 'archipel[{choice.name}]' ({error})"
-        ) from None
+        return rank_room(rank)
+    except InvalidRequest as error:
+        raise MachineUnfit(str(error)) from None
+
+
+def end(engine: Engine) -> None:
+    """Of an engine that has processes, or memory that Python does not see."""
+    close = getattr(engine, "close", None)
+    if close is not None:
+        close()
 
 
 def device_of(choice: EngineChoice) -> torch.device:
@@ -81,14 +156,21 @@ def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu")
     return LocalEngine(config, device=device, arithmetic=arithmetic)
 
 
-def _optional_engine(model: Path, state: Mapping[str, Tensor], choice: EngineChoice) -> Engine:
-    if choice.name == "transformers":
-        from archipel.engine.transformers_engine import TransformersEngine
+def _transformers(model: Path, choice: EngineChoice) -> AdaptingEngine:
+    from archipel.engine.transformers_engine import TransformersEngine
 
-        engine: Engine = TransformersEngine(model, dtype=choice.dtype, device=choice.device)
-    else:
-        from archipel.engine.vllm_engine import VllmEngine
+    try:
+        # It is asked for no adapters: see `ADAPTING`.
+        return TransformersEngine(model, dtype=choice.dtype, device=choice.device)  # type: ignore[return-value]
+    except ImportError as error:
+        raise _absent("transformers", error) from None
 
-        engine = VllmEngine(model, dtype=choice.dtype)
-    engine.load(state)
-    return engine
+
+def _vllm(model: Path, choice: EngineChoice, rank: int) -> AdaptingEngine:
+    from archipel.engine.vllm_engine import VllmEngine, VllmLimits
+
+    return VllmEngine(model, choice.dtype, VllmLimits(max_rank=room_for(choice, rank)))
+
+
+def _absent(name: str, error: ImportError) -> WorkFailed:
+    return MachineUnfit(f"engine {name} needs an extra: pip install 'archipel[{name}]' ({error})")

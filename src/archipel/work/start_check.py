@@ -15,7 +15,7 @@ from torch import Tensor
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter
 from archipel.model.config import DecoderConfig
-from archipel.model.devices import free_bytes_on
+from archipel.model.devices import devices_like, free_bytes_on
 from archipel.model.directory import read_config
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.requests import Request
@@ -111,7 +111,14 @@ class Engines:
         need = node_need(read_config(context.model), sequences, length, self._choice.dtype)
         there = free_bytes_on(device_of(self._choice))
         free, held = (free_bytes(), RUNTIME) if there is None else (there, 0)
-        if short := shortage("sampling this run", need, free, held):
+        engines, what = self._choice.engines, "sampling this run"
+        if engines > 1 and free is not None:
+            beside = (
+                engines if there is None else -(-engines // len(devices_like(self._choice.device)))
+            )
+            free, held = (free + held) // beside, 0
+            what = f"each of {engines} engines"
+        if short := shortage(what, need, free, held):
             raise MachineUnfit(short)
 
     def require(
