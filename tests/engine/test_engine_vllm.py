@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from archipel.engine.vllm_engine import rank_room, rollout_seed
+from archipel.engine.vllm_engine import rollout_seed
+from archipel.engine.vllm_start import rank_room
 from archipel.records.requests import InvalidRequest
 from archipel.work.agreement import FLOATS
 

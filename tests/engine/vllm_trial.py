@@ -14,7 +14,8 @@ import torch
 
 from archipel.bench.device_checks import SECTION
 from archipel.engine.protocol import NotLoaded, WrongWeights
-from archipel.engine.vllm_engine import VllmEngine, VllmLimits
+from archipel.engine.vllm_engine import VllmEngine
+from archipel.engine.vllm_start import VllmLimits
 from archipel.model.adapter import Adapter, adapter_shapes
 from archipel.model.directory import write_model
 from archipel.model.tokenizer import character_tokenizer

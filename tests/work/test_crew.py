@@ -13,9 +13,10 @@ from archipel.engine.engine import LocalEngine
 from archipel.model.directory import write_model
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.requests import InvalidRequest, Request
-from archipel.work.crew import Crew, Job, dealt
+from archipel.work.crew import Crew, Job
 from archipel.work.crew_member import Member
 from archipel.work.crew_messages import Load, Sample, Sampled, Start, read_from_member
+from archipel.work.dealing import dealt
 from archipel.work.engines import end, make_adapting_engine, make_engine
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.messages import BadMessage, to_line

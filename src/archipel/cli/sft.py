@@ -70,7 +70,7 @@ def command(
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
-    from archipel.model.devices import NoDevice, ready_device
+    from archipel.model.devices import ready_device
     from archipel.training.checkpoint import remove_checkpoints
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.optimiser import Diverged
@@ -78,19 +78,19 @@ def command(
     from archipel.training.start import NoSupervisedStage, Way, start_adapter, start_model
 
     torch.set_num_threads(threads)
-    with mending(NoDevice):
-        way = Way(device=ready_device(device))
     began = time.monotonic()
 
     def line(progress: Progress) -> str:
         smoothed = progress.smoothed_loss or progress.loss
         phase = "learning" if progress.decay_from is None else "settling"
-        spent_s = time.monotonic() - began
-        return f"step {progress.step} loss {smoothed:.4f} ({phase}, {spent_s:.0f} s)"
+        return (
+            f"step {progress.step} loss {smoothed:.4f} ({phase}, {time.monotonic() - began:.0f} s)"
+        )
 
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
+        way = Way(device=ready_device(device))  # NoDevice is a ValueError
         try:
             progress = (
                 start_adapter(recipe, out, weights, on_step, saved, way)
@@ -104,9 +104,8 @@ def command(
                 f"{saved} if it is there, and begin anew"
             ) from None
         remove_checkpoints(saved)
-    seconds = time.monotonic() - began
-    facts = {"steps": progress.step, "loss": progress.smoothed_loss, "seconds": seconds}
-    result = {"model": str(out), **facts}
+    seconds, loss = time.monotonic() - began, progress.smoothed_loss
+    result = {"model": str(out), "steps": progress.step, "loss": loss, "seconds": seconds}
     show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
 
 

@@ -7,7 +7,6 @@ A new version is loaded in place (`reload_weights`); an adapter is a LoRA of vLL
 """
 
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import Tensor
 
 from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
 from archipel.engine.protocol import NonFiniteLogits, NotLoaded, NotStarted, WrongWeights
+from archipel.engine.vllm_start import VllmLimits, started, write_weights
 from archipel.model.adapter import Adapter, check_adapter
 from archipel.model.adapter_files import write_adapter
 from archipel.model.directory import read_config
@@ -30,24 +29,6 @@ from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
-RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""Room for an adapter's rank that vLLM can be started with."""
-INDEX = "model.safetensors.index.json"
-"""Of weights in several files, which lie elsewhere."""
-MAX_ADAPTERS = 4
-"""Sampled from side by side."""
-
-
-@dataclass(frozen=True)
-class VllmLimits:
-    """What one vLLM may take of its machine."""
-
-    memory_share: float = 0.9
-    """Of an accelerator's memory, for weights and cache."""
-    cache_bytes: int = 2 * 2**30
-    """Of keys and values, on a processor."""
-    max_rank: int = 0
-    """Of adapters; 0: it takes none."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +39,6 @@ class _Loaded:
     request: Any
     folder: tempfile.TemporaryDirectory[str]
     """Its files, which vLLM may read again as long as it is loaded."""
-
-
-class WeightReader:
-    """What vLLM mixes into its workers: new weights in the place of the old ones."""
-
-    model_runner: Any
-    reload_weights: Any
-
-    def take_archipel_weights(self, folder: str) -> None:
-        """Load the safetensors file in `folder`.
-
-        Not by the model's `load_weights` alone: for a processor vLLM lays weights out anew and forgets their first form,
-        which `reload_weights` knows. What it does not know is an output layer tied to the embedding, which
-        keeps a layout of its own.
-        """
-        self.reload_weights(weights_path=folder)
-        head = getattr(self.model_runner.get_model(), "lm_head", None)
-        head = getattr(head, "base_layer", head)
-        if head is not None and hasattr(head, "cpu_linear"):
-            head.quant_method.process_weights_after_loading(head)
 
 
 class VllmEngine:
@@ -101,31 +62,11 @@ class VllmEngine:
         self._given = 0
 
     def _start(self, state: Mapping[str, Tensor]) -> None:
-        """With these weights, in a folder as vLLM reads one: a run's has none at a node."""
+        """With these weights."""
         import vllm
-        from vllm.platforms import current_platform
 
         self._vllm, self._home = vllm, tempfile.TemporaryDirectory()
-        for file in self._model.glob("*.json"):
-            if file.name != INDEX:
-                shutil.copy(file, self._home.name)
-        _write(state, self._home.name)
-        room = {"gpu_memory_utilization": self._limits.memory_share}
-        if current_platform.is_cpu():
-            # Compiling for a processor takes minutes and a compiler, and saves little.
-            room = {"kv_cache_memory_bytes": self._limits.cache_bytes, "enforce_eager": True}
-        self._llm = vllm.LLM(
-            model=self._home.name,
-            dtype=self._dtype,
-            skip_tokenizer_init=True,
-            # Log-probabilities after temperature and cuts: those of the distribution that was sampled.
-            logprobs_mode="processed_logprobs",
-            distributed_executor_backend="uni",
-            worker_extension_cls=f"{WeightReader.__module__}.{WeightReader.__qualname__}",
-            disable_log_stats=True,
-            **room,
-            **_lora_room(self._limits.max_rank),
-        )
+        self._llm = started(self._model, state, Path(self._home.name), self._dtype, self._limits)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """See `Engine.load`; every adapter is forgotten.
@@ -148,7 +89,7 @@ class VllmEngine:
         for name in tuple(self._adapters):
             self._drop(name)
         with tempfile.TemporaryDirectory() as directory:
-            _write(state, directory)
+            write_weights(state, Path(directory))
             self._llm.collective_rpc("take_archipel_weights", args=(directory,))
         # Cached prefixes were computed by the old weights.
         self._llm.reset_prefix_cache()
@@ -287,40 +228,6 @@ class VllmEngine:
             logprobs=0,
             detokenize=False,
         )
-
-
-def _write(state: Mapping[str, Tensor], folder: str) -> None:
-    """As the one file of weights in this folder."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(tensors, Path(folder) / "model.safetensors")
-
-
-def rank_room(rank: int) -> int:
-    """The least room that vLLM can be started with for adapters of this rank; 0 for none.
-
-    Raises:
-        InvalidRequest: there is none so large.
-    """
-    if rank == 0:
-        return 0
-    for room in RANKS:
-        if room >= rank:
-            return room
-    raise InvalidRequest(
-        f"vLLM takes adapters of rank {RANKS[-1]} at most, this one has {rank}; sample with the engine archipel"
-    )
-
-
-def _lora_room(rank: int) -> dict[str, Any]:
-    room = rank_room(rank)
-    if room == 0:
-        return {}
-    return {
-        "enable_lora": True,
-        "max_lora_rank": room,
-        "max_loras": MAX_ADAPTERS,
-        "max_cpu_loras": MAX_ADAPTERS,
-    }
 
 
 def rollout_seed(seed: int, rollout: int, first_position: int = 0) -> int:

@@ -1,6 +1,6 @@
 """Several engines side by side behind one node: processes of the same engine, each on a device of its own.
 
-Parts: `Crew` (an engine to whoever asks), `dealt` (which engine gets what). Law: a rollout is a function of its
+Parts: `Job`, `Crew` (an engine to whoever asks). Law: a rollout is a function of its
 request and number alone, so where an engine keeps its promise about batches the tokens are those of one engine.
 A member that ends takes the answer with it and the crew is started anew with the next one; every wait has a bound.
 """
@@ -14,8 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,6 +36,7 @@ from archipel.work.crew_messages import (
     Start,
     read_from_member,
 )
+from archipel.work.dealing import dealt
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.messages import MAX_LINE_BYTES, BadMessage, Failed, ProgressMessage, to_line
 
@@ -45,8 +45,6 @@ logger = logging.getLogger("archipel.work.crew")
 START_LIMIT_S, LOAD_LIMIT_S, SAMPLE_LIMIT_S = 900.0, 900.0, 24 * 3600.0
 """vLLM compiles when it starts; what samples is ended by the lease's own deadline long before."""
 END_LIMIT_S = 5.0
-Part = tuple[int, Request]
-"""(number of the request that it is a part of, what to sample of it)."""
 
 
 @dataclass(frozen=True)
@@ -259,39 +257,6 @@ class Crew:
         return MachineUnfit(
             f"engine {number} of {count} on this machine ended ({code}); its own words are in the work process's log"
         )
-
-
-def dealt(requests: Sequence[Request], engines: int) -> list[list[Part]]:
-    """Which parts each engine gets: the longest work first, to whoever has least.
-
-    Groups stay whole where there are at least two for each engine: a prompt is then read once.
-    """
-    pieces = 1 if len(requests) >= 2 * engines else engines
-    parts = [part for pair in enumerate(requests) for part in _cut(*pair, pieces)]
-    deals: list[list[Part]] = [[] for _ in range(engines)]
-    loads = [0] * engines
-    for number, part in sorted(parts, key=lambda each: -_work(each[1])):
-        least = loads.index(min(loads))
-        deals[least].append((number, part))
-        loads[least] += _work(part)
-    return deals
-
-
-def _cut(number: int, request: Request, pieces: int) -> list[Part]:
-    count = request.num_rollouts
-    bounds = [count * piece // pieces for piece in range(pieces + 1)]
-    return [
-        (
-            number,
-            replace(request, first_rollout=request.first_rollout + first, num_rollouts=end - first),
-        )
-        for first, end in pairwise(bounds)
-        if end > first
-    ]
-
-
-def _work(request: Request) -> int:
-    return len(request.prompt) + request.num_rollouts * request.max_new_tokens
 
 
 def _process(choice: EngineChoice, device: str) -> subprocess.Popen[bytes]:

@@ -111,7 +111,7 @@ def room_for(choice: EngineChoice, rank: int) -> int:
     """
     if choice.name != "vllm":
         return 0
-    from archipel.engine.vllm_engine import rank_room
+    from archipel.engine.vllm_start import rank_room
 
     try:
         return rank_room(rank)
@@ -167,7 +167,8 @@ def _transformers(model: Path, choice: EngineChoice) -> AdaptingEngine:
 
 
 def _vllm(model: Path, choice: EngineChoice, rank: int) -> AdaptingEngine:
-    from archipel.engine.vllm_engine import VllmEngine, VllmLimits
+    from archipel.engine.vllm_engine import VllmEngine
+    from archipel.engine.vllm_start import VllmLimits
 
     return VllmEngine(model, choice.dtype, VllmLimits(max_rank=room_for(choice, rank)))
 
