@@ -11,7 +11,7 @@ from typing import Any
 
 from archipel.bench.contestants import DTYPES, Dtype
 from archipel.bench.device_checks import Finding, engine_findings, exact_finding, trainer_findings
-from archipel.bench.device_speed import sampling_speed, training_speed
+from archipel.bench.device_speed import exact_speeds, sampling_speed, training_speed
 from archipel.model.config import FAMILIES, Family
 from archipel.model.devices import about, ready_device
 
@@ -30,7 +30,7 @@ class DevicePlan:
     batch: int = 128
     """Sequences at once, there."""
     exact: bool = True
-    """Whether the exact contracts are tried."""
+    """Whether the exact contracts are tried, and their speed measured."""
 
 
 WHOLE = DevicePlan()
@@ -65,6 +65,9 @@ def measure(name: str, plan: DevicePlan, tell: Callable[[str], None]) -> dict[st
         for dtype in plan.dtypes:
             tell(f"speed of sampling, {model}, {dtype}")
             speeds.append(sampling_speed(name, model, dtype, plan.batch))
+        if plan.exact:
+            tell(f"speed of the exact contracts, {model}")
+            speeds += exact_speeds(name, model, plan.batch)
         tell(f"speed of learning, {model}")
         speeds.append(training_speed(name, model, plan.batch))
     return {

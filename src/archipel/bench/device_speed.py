@@ -1,13 +1,16 @@
 """How fast a device samples and learns: tokens per second of one model, by the clock."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 
-from archipel.bench.contestants import Dtype, workload_named
+from archipel.bench.contestants import Dtype, Workload, workload_named
 from archipel.engine.engine import LocalEngine, Request
+from archipel.engine.exact.arithmetic import ExactArithmetic
+from archipel.engine.exact.proof import prove
+from archipel.engine.exact.variants import VARIANTS
 from archipel.engine.noise import random_tokens
 from archipel.model.devices import ready_device
 from archipel.model.network import random_weights
@@ -27,6 +30,7 @@ class Speed:
     what: str
     model: str
     dtype: str
+    """float32, bfloat16, or the name of an exact variant."""
     batch: int
     """Sequences."""
     length: int
@@ -41,6 +45,10 @@ def sampling_speed(device: str, model: str, dtype: Dtype, batch: int) -> Speed:
     engine = LocalEngine(workload.config, dtype=getattr(torch, dtype), device=device)
     weights = random_weights(workload.config, SEED).state_dict()
     engine.load({name: each.bfloat16() for name, each in weights.items()})
+    return _sampling(engine, workload, model, dtype, batch)
+
+
+def _sampling(engine: LocalEngine, workload: Workload, model: str, how: str, batch: int) -> Speed:
     length, new, size = workload.prompt_length, workload.num_new, workload.config.vocab_size
     requests = [
         Request(str(n), random_tokens(SEED, n, length, size), n, GROUP, new)
@@ -48,7 +56,21 @@ def sampling_speed(device: str, model: str, dtype: Dtype, batch: int) -> Speed:
     ]
     sampled = sum(request.num_rollouts for request in requests) * new
     rate = sampled / _seconds(lambda: engine.generate(requests))
-    return Speed("sampled", model, dtype, batch, length + new, rate)
+    return Speed("sampled", model, how, batch, length + new, rate)
+
+
+def exact_speeds(device: str, model: str, batch: int) -> Iterator[Speed]:
+    """Of every exact contract that gives its known vectors there."""
+    workload = workload_named(model)
+    proven = set(prove(device).contracts)
+    weights = random_weights(workload.config, SEED).state_dict()
+    state = {name: each.bfloat16() for name, each in weights.items()}
+    for name, variant in VARIANTS.items():
+        if variant.identity in proven:
+            arithmetic = ExactArithmetic(workload.config, variant, ready_device(device))
+            engine = LocalEngine(workload.config, device=device, arithmetic=arithmetic)
+            engine.load(state)
+            yield _sampling(engine, workload, model, name, batch)
 
 
 def training_speed(device: str, model: str, batch: int) -> Speed:
