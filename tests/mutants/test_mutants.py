@@ -131,6 +131,7 @@ def test_survivors_are_the_lines_that_no_test_holds_and_the_source_is_untouched(
     assert {path: path.read_bytes() for path in islet.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_mutant_that_breaks_everything_is_killed_although_another_tree_would_pass(
     islet: Path,
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_hang_ends_by_the_clock_and_counts_apart(islet: Path) -> None:
     assert fates == {"negated": "hung", "return": "killed"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_what_is_known(islet: Path) -> None:
     process = subprocess.Popen(
         _command(islet, "--count", "99", "--jobs", "1"),

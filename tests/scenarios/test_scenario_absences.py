@@ -12,6 +12,7 @@ from stage import Outcome, Stage
 MakeStage = Callable[..., Stage]
 
 
+@pytest.mark.slow
 def test_a_late_joiner_starts_from_an_anchor_and_a_leaver_owes_nothing(
     make_stage: MakeStage,
 ) -> None:

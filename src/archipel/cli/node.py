@@ -15,6 +15,7 @@ from archipel.cli.doors import (
 )
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
+from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_service import service
 from archipel.cli.node_status import status
 
@@ -44,8 +45,8 @@ def command() -> None:
     """Offer this machine to a lab."""
 
 
-command.add_command(status)
-command.add_command(service)
+for each in (status, service, reputation, disputes, contest):
+    command.add_command(each)
 
 
 @command.command()

@@ -37,7 +37,6 @@ from archipel.training.checkpoint import (
     read_latest,
     write_checkpoint,
 )
-from archipel.training.checkpoint_form import require_state_of
 from archipel.training.means import mean_over
 from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import (
@@ -49,8 +48,10 @@ from archipel.training.packing import (
     trees_of,
 )
 from archipel.training.report import TokenSums, UpdateReport, make_report
+from archipel.training.resuming import require_state_of
+from archipel.training.routing import fitting
 from archipel.training.schedule import learning_rate
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import this_site, wait_for_all, whole
 from archipel.training.terms import Terms
 
@@ -83,8 +84,7 @@ class Trainer:
             model,
             recipe.sampling.temperature,
             self._site,
-            cut=recipe.sampling.cut,
-            learns_entropy=recipe.loss.entropy_bonus > 0,
+            Scoring(recipe.sampling.cut, recipe.loss.entropy_bonus > 0, recipe.memory),
         )
         section = recipe.optimiser
         self._optimiser = MasterAdamW(
@@ -95,6 +95,7 @@ class Trainer:
                 weight_decay=section.weight_decay,
                 clip_norm=section.clip_norm,
                 epsilon=section.epsilon,
+                memory=recipe.memory,
             ),
         )
 
@@ -118,7 +119,7 @@ class Trainer:
         for group, advantages in scored:
             num_kept += any(advantages)
             if any(advantages) or self._terms.has_teacher:
-                kept.append((group, advantages))
+                kept.append((fitting(group, self._config), advantages))
         self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
         parts = _disjoint(kept, self.recipe.optimiser.minibatches)
@@ -131,7 +132,8 @@ class Trainer:
                 for tree in trees_of(group, advantages, self._longest_row(group))
             ]
             self._step(trees, part, sums)
-        report = make_report(self.version, ordered, num_kept, sums, self._site)
+        given = self.version, ordered, num_kept, sums, self._site, self._scorer.routing_sums
+        report = make_report(*given)
         self.version += 1
         return report
 
@@ -186,9 +188,9 @@ class Trainer:
     def save(self, directory: Path) -> None:
         """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
 
-        It holds the fp32 masters and both fp32 moments, 12 bytes a trained parameter (published weights, the
-        masters' bf16 rounding, are 2, and so is a reference), and the version, the optimiser's steps, recipe and
-        model.
+        It holds the fp32 masters and both moments as they are, 12 bytes a trained parameter or, in 8 bit, 6
+        (published weights, the masters' bf16 rounding, are 2, and so is a reference), and the version, the
+        optimiser's steps, recipe and model.
 
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.

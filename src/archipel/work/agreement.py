@@ -39,6 +39,10 @@ class Tolerance:
     mean: float
     largest: float
 
+    def __add__(self, other: "Tolerance") -> "Tolerance":
+        """Of two that both round."""
+        return Tolerance(self.mean + other.mean, self.largest + other.largest)
+
 
 FLOATS: Mapping[str, Tolerance] = {
     "float32": Tolerance(mean=1e-4, largest=5e-3),

@@ -1,8 +1,7 @@
-"""What a trainer's checkpoint must hold for a model and a recipe, looked at before anything is allocated."""
+"""What a trainer's checkpoint has to hold before anything is made of it: every tensor, in its shape and type."""
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from archipel.model.adapter import PREFIX, adapter_shapes
@@ -10,7 +9,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.hollow import hollow
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import BadCheckpoint
-from archipel.training.optimiser import STATE_KEYS
+from archipel.training.optimiser import state_of
 
 
 def require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
@@ -20,15 +19,15 @@ def require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str
         BadCheckpoint: a tensor is missing, or has another shape or type.
     """
     for name, shape in _trained_shapes(config, recipe).items():
-        for key in STATE_KEYS:
+        for key, (expected, dtype) in state_of(shape, recipe.memory).items():
             found = tensors.get(f"{key}.{name}")
-            if found is None or found.shape != shape or found.dtype != torch.float32:
+            if found is None or found.shape != expected or found.dtype != dtype:
                 got = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
-                raise BadCheckpoint(f"{key}.{name} {got}; expected {shape}, torch.float32")
+                raise BadCheckpoint(f"{key}.{name} {got}; expected {expected}, {dtype}")
 
 
 def _trained_shapes(config: DecoderConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
     if recipe.adapter is None:
-        return {name: weight.shape for name, weight in hollow(config).named_parameters()}
+        return {name: tuple(weight.shape) for name, weight in hollow(config).named_parameters()}
     shapes = adapter_shapes(config, recipe.adapter.form)
-    return {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}
+    return {name.removeprefix(PREFIX): tuple(shape) for name, shape in shapes.items()}
