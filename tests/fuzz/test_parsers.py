@@ -18,6 +18,11 @@ OWN = {
     ("work/crew_messages.py", "_read"): "between processes of one node's work",
     ("work/learner.py", "_earned"): "between ranks of one work process",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
+    ("model/stock_config.py", "to_hf"): "of what config.json held, read within bounds before",
+    (
+        "model/stock_config.py",
+        "stock_of",
+    ): "the same; strange values are tests/work/test_stock_backend.py's",
     ("cli/demo_real.py", "_folder"): "what the same command was asked when it began",
     ("model/gguf.py", "_byte_words"): "a library's words about its own object",
     ("work/grading/talk.py", "hear"): "of the trusted parent",

@@ -12,9 +12,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from archipel.model.directory import InvalidModel, read_model
+from archipel.model.backends import AnyDecoder, read_any_model
+from archipel.model.config_files import InvalidModel
 from archipel.model.manifest import describe
-from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Batch
 from archipel.training.losses import clamped_log_ratio
@@ -30,7 +30,7 @@ class WrongTeacher(ValueError):
 class Teacher:
     """One run's, in memory and unchanged."""
 
-    def __init__(self, folder: Path, recipe: Recipe, learner: Decoder, site: Site) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, learner: AnyDecoder, site: Site) -> None:
         """learner: the model that is taught, on the device that both use.
 
         Raises:
@@ -40,7 +40,8 @@ class Teacher:
         if section is None:
             raise ValueError("the recipe has no teacher")
         try:
-            decoder = read_model(folder).requires_grad_(requires_grad=False)
+            decoder = read_any_model(folder, recipe.model.backend)
+            decoder.requires_grad_(requires_grad=False)
             decoder = decoder.to(next(learner.parameters()).device)
         except (InvalidModel, OSError) as error:
             raise WrongTeacher(f"teacher.path: {error}") from None
@@ -61,7 +62,7 @@ class Teacher:
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod
-    def of(cls, recipe: Recipe, learner: Decoder, site: Site) -> Self | None:
+    def of(cls, recipe: Recipe, learner: AnyDecoder, site: Site) -> Self | None:
         """The run's; None where its recipe has none."""
         if recipe.teacher is None:
             return None

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from archipel.engine.engine import Request
+from archipel.model.backends import read_any_config
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import read_config
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import weight_files
 from archipel.training.groups import prompt_ids, stop_ids
@@ -35,7 +35,7 @@ class Conversation:
         """
         folder = model if isinstance(model, Folder) else folder_of(model)
         path = folder.model
-        config = read_config(path)
+        config = read_any_config(path, folder.backend)
         # Whoever fetched only pickles is told that first, not which tokenizer lacks.
         weight_files(path)
         self.tokenizer = Tokenizer.from_directory(path)

@@ -1,6 +1,7 @@
 """Which engine samples: the exact one where a run asks for it, else the one that the operator chose; one or several."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,29 +11,51 @@ from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
 from archipel.engine.protocol import AdaptingEngine, NotStarted
+from archipel.model.backends import AnyConfig, read_any_config
 from archipel.model.config import DecoderConfig
 from archipel.model.devices import NoDevice, ready_device
-from archipel.model.directory import read_config
+from archipel.model.directory import InvalidModel, read_config
+from archipel.model.stock_config import StockConfig
+from archipel.records.backends import Backend
 from archipel.records.exact import CONTRACTS, variant_named
 from archipel.records.requests import InvalidRequest
 from archipel.work.crew import Crew, Job
-from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
+from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 
 ADAPTING = ("archipel", "vllm")
 """Engines that keep adapters apart from the weights under them."""
 
 
+def config_here(context: Context) -> AnyConfig:
+    """What the run's directory says of its architecture, for the backend that the run names.
+
+    Raises:
+        MachineUnfit: that backend is not installed here, or too old to know the model.
+    """
+    try:
+        return read_any_config(context.model, context.backend)
+    except InvalidModel as error:
+        raise MachineUnfit(f"the model of {context.run} cannot be used here: {error}") from None
+
+
 def make_engine(
-    model: Path, state: Mapping[str, Tensor], choice: EngineChoice, contract: str | None = None
+    model: Path,
+    state: Mapping[str, Tensor],
+    choice: EngineChoice,
+    contract: str | None = None,
+    backend: Backend = "archipel",
 ) -> Engine:
     """An engine for the architecture in `model`, holding the weights `state`.
 
-    contract: identity of the exact contract that the run asks for; None: whatever was chosen.
+    contract: identity of the exact contract that the run asks for; None: whatever was chosen. backend: who computes
+    the run's model; where our own engine was chosen, which does not know it, transformers samples.
 
     Raises:
         MachineUnfit: the device or the optional package that was chosen is not here, or does not start.
         WorkFailed: it cannot do the contract.
     """
+    if backend != "archipel" and choice.name == "archipel":
+        choice = replace(choice, name=backend)
     return _loaded(Job(model, choice, contract), state)
 
 
@@ -73,6 +96,8 @@ def first_load(engine: Engine, choice: EngineChoice, state: Mapping[str, Tensor]
         engine.load(state)
     except ImportError as error:
         raise _absent(choice.name, error) from None
+    except InvalidModel as error:
+        raise _unfit(choice.name, error) from None
     except NotStarted as error:
         raise MachineUnfit(str(error)) from None
 
@@ -156,6 +181,13 @@ def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu")
     return LocalEngine(config, device=device, arithmetic=arithmetic)
 
 
+def stock_engine(config: StockConfig, device: str = "cpu") -> Engine:
+    """What an average node samples a model of transformers with, in fp32. Without weights yet."""
+    from archipel.engine.transformers_engine import TransformersEngine
+
+    return TransformersEngine(config, device=device)
+
+
 def _transformers(model: Path, choice: EngineChoice) -> AdaptingEngine:
     from archipel.engine.transformers_engine import TransformersEngine
 
@@ -164,14 +196,23 @@ def _transformers(model: Path, choice: EngineChoice) -> AdaptingEngine:
         return TransformersEngine(model, dtype=choice.dtype, device=choice.device)  # type: ignore[return-value]
     except ImportError as error:
         raise _absent("transformers", error) from None
+    except InvalidModel as error:
+        raise _unfit(choice.name, error) from None
 
 
 def _vllm(model: Path, choice: EngineChoice, rank: int) -> AdaptingEngine:
     from archipel.engine.vllm_engine import VllmEngine
     from archipel.engine.vllm_start import VllmLimits
 
-    return VllmEngine(model, choice.dtype, VllmLimits(max_rank=room_for(choice, rank)))
+    try:
+        return VllmEngine(model, choice.dtype, VllmLimits(max_rank=room_for(choice, rank)))
+    except InvalidModel as error:
+        raise _unfit(choice.name, error) from None
 
 
-def _absent(name: str, error: ImportError) -> WorkFailed:
+def _absent(name: str, error: ImportError) -> MachineUnfit:
     return MachineUnfit(f"engine {name} needs an extra: pip install 'archipel[{name}]' ({error})")
+
+
+def _unfit(name: str, error: InvalidModel) -> MachineUnfit:
+    return MachineUnfit(f"engine {name} cannot sample this run here: {error}")

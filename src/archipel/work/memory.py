@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from archipel.model.backends import read_any_model
 from archipel.model.devices import CPU
 from archipel.model.directory import InvalidModel, read_model
 from archipel.records.canonical import sha256_digest
@@ -98,7 +99,7 @@ def _own(context: Context, recipe: Recipe, folder: Path, device: torch.device) -
         form = None if recipe.adapter is None else recipe.adapter.form
         try:
             return Trainer(
-                read_model(context.model, under_adapter=True).to(device),
+                read_any_model(context.model, context.backend, under_adapter=True).to(device),
                 recipe,
                 first_adapter(context.model, form),
             )

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from archipel.model.config_files import read_config
 from archipel.model.devices import free_bytes_on
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.kinds.update import UpdateSpec
@@ -14,7 +13,7 @@ from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import latest_number
 from archipel.training.sharding import this_site
 from archipel.work.accepted import count_tokens
-from archipel.work.engines import device_of
+from archipel.work.engines import config_here, device_of
 from archipel.work.kind import (
     Answer,
     Context,
@@ -111,12 +110,9 @@ def _require_room(context: Context, device: torch.device) -> None:
     """Raises MachineUnfit: this machine has less memory than the run's update needs; nothing is loaded yet."""
     if this_site().world > 1:
         return  # each rank holds its share, and of another machine's memory nothing is known here
-    recipe, config, there = (
-        context.recipe_as(Recipe),
-        read_config(context.model),
-        free_bytes_on(device),
-    )
-    short = update_shortage(recipe, config, RUNTIME if there is None else 0, there)
+    recipe, there = context.recipe_as(Recipe), free_bytes_on(device)
+    held = RUNTIME if there is None else 0
+    short = update_shortage(recipe, config_here(context), held, there)
     if short is not None:
         raise MachineUnfit(short)
 
