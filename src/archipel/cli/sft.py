@@ -81,11 +81,10 @@ def command(
     began = time.monotonic()
 
     def line(progress: Progress) -> str:
-        smoothed = progress.smoothed_loss or progress.loss
+        loss = progress.smoothed_loss or progress.loss
         phase = "learning" if progress.decay_from is None else "settling"
-        return (
-            f"step {progress.step} loss {smoothed:.4f} ({phase}, {time.monotonic() - began:.0f} s)"
-        )
+        spent_s = time.monotonic() - began
+        return f"step {progress.step} loss {loss:.4f} ({phase}, {spent_s:.0f} s)"
 
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
@@ -98,9 +97,8 @@ def command(
                 else start_model(recipe, out, on_step, saved, weights, way)
             )
         except Diverged as error:
-            what, _, _ = str(error).partition(";")
             raise Mendable(
-                f"learning diverged: {what}; lower supervised.learning_rate in the recipe, remove "
+                f"learning diverged: {str(error).partition(';')[0]}; lower supervised.learning_rate in the recipe, remove "
                 f"{saved} if it is there, and begin anew"
             ) from None
         remove_checkpoints(saved)
