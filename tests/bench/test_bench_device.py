@@ -21,8 +21,7 @@ PLAN = replace(WHOLE, families=("qwen3",), dtypes=("float32",), versions=1, mode
 @pytest.fixture(autouse=True)
 def _less(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_checks, "NEW_TOKENS", 6)
-    monkeypatch.setattr(device_checks, "ROLLOUTS", 4)
-    monkeypatch.setattr(device_checks, "GROUPS", 2)
+    monkeypatch.setattr(device_checks, "ROLLOUTS", 2)
     for name, values in {
         "_PROMPT_LENGTHS": (3, 8, 21, 40, 50), "_NEW_TOKENS": (2, 5, 1, 3, 4), "_GROUP_SIZES": (1, 3, 2, 2, 1),
     }.items():  # fmt: skip
