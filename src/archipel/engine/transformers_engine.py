@@ -28,6 +28,7 @@ from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel, read_config
+from archipel.model.devices import float64_place
 from archipel.model.directory import expected_shapes
 from archipel.model.experts import expert_names
 from archipel.model.stock import blank, check_shapes, forward_names
@@ -56,6 +57,7 @@ class TransformersEngine:
         self._config = read_stock_config(model) if isinstance(model, Path) else model
         self._native = _native(model) if isinstance(model, Path) else None
         self._device = torch.device(device)
+        self._draws_on = float64_place(self._device)
         self._decoder = blank(self._config, getattr(torch, dtype)).to(self._device)
         self._network = self._decoder.network
         names = forward_names(self._network)
@@ -124,8 +126,8 @@ class TransformersEngine:
         rows = np.arange(len(prompts))
         while slots.live.any():
             logits_BV, cache = self._next(tokens, cache)
-            drawn, logprobs = sample(logits_BV, slots.draw(rows, self._device))
-            new = drawn.unsqueeze(1)
+            drawn, logprobs = sample(logits_BV, slots.draw(rows, self._draws_on))
+            new = drawn.unsqueeze(1).to(self._device)
             tokens = torch.cat((tokens, new), dim=1) if cache is None else new
             live = slots.live.copy()
             sampled = logprobs.cpu().numpy()[live]

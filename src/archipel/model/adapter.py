@@ -171,7 +171,7 @@ def set_adapter(decoder: Decoder, adapter: Adapter) -> None:
 def base_state(decoder: nn.Module) -> dict[str, Tensor]:
     """The frozen weights of an adapted decoder, bf16, by the names of a whole model."""
     return {
-        name: each.detach().to(torch.bfloat16)
+        name: each.detach().to("cpu", torch.bfloat16)
         for name, each in decoder.named_parameters()
         if not each.requires_grad
     }

@@ -30,6 +30,8 @@ MASTER = "master"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 STATE_KEYS = (MASTER, *MOMENTS)
 """What is kept of a parameter whose moments are not narrowed, each in its shape and fp32."""
+AT_ONCE = ("cpu", "cuda", "xpu")
+"""Devices where torch has one operation for all tensors of a model."""
 
 
 class Diverged(ArithmeticError):
@@ -145,8 +147,9 @@ class MasterAdamW:
                 self._masters[name].grad = parameter.grad
                 parameter.grad = None
         masters = list(self._masters.values())
+        at_once = True if masters[0].device.type in AT_ONCE else None
         total = torch.nn.utils.get_total_norm(
-            [master.grad for master in masters if master.grad is not None], foreach=True
+            [master.grad for master in masters if master.grad is not None], foreach=at_once
         )
         norm = float(whole(total))
         if not math.isfinite(norm):
@@ -155,7 +158,9 @@ class MasterAdamW:
                 f"gradient norm is {norm} at optimiser step {self.steps}; restart from the last "
                 "checkpoint with a lower learning rate"
             )
-        torch.nn.utils.clip_grads_with_norm_(masters, self._settings.clip_norm, total, foreach=True)
+        torch.nn.utils.clip_grads_with_norm_(
+            masters, self._settings.clip_norm, total, foreach=at_once
+        )
         if self._adam is not None:
             for group in self._adam.param_groups:
                 group["lr"] = learning_rate

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from archipel.model.backends import AnyDecoder
+from archipel.model.devices import float64_place, in_one_order
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import MemorySection, PromptSection, Recipe, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
@@ -245,10 +246,12 @@ class _Learner:
         budget = self._stage.micro_batch_tokens * self._site.world
         for rows in plan(trees, budget, alone=self._scorer.alone):
             batch = self._scorer.batch_of(rows)
-            logprobs_N, _ = self._scorer(batch)
-            total = -(logprobs_N * batch.weights_N).sum()
-            (total * (self._site.world / num_tokens)).backward()
-            loss += float(sum_over_ranks(total.detach().double(), self._site)) / num_tokens
+            with in_one_order(batch.tokens_BT.device):
+                logprobs_N, _ = self._scorer(batch)
+                total = -(logprobs_N * batch.weights_N).sum()
+                (total * (self._site.world / num_tokens)).backward()
+            told = total.detach().to(float64_place(total.device)).double()
+            loss += float(sum_over_ranks(told, self._site)) / num_tokens
         return loss, self._optimiser.step(rate)
 
     def resume(self) -> Progress:

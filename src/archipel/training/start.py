@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from archipel.model.adapter_files import write_adapter
 from archipel.model.backends import AnyDecoder, read_any_model
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
+from archipel.model.devices import CPU
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder, random_weights
@@ -36,6 +37,19 @@ EXAMPLES_NAMED = 64
 """So many examples stand for the data in a checkpoint's name."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a supervised stage is gone through, beside what its recipe says."""
+
+    first_example: int = 0
+    """Where its data begins, so that more of the same can be told from the same again."""
+    device: torch.device = CPU
+    """Where it learns."""
+
+
+DEFAULT = Way()
+
+
 class NoSupervisedStage(ValueError):
     """The recipe has no [supervised] section, so there is nothing to start from."""
 
@@ -46,13 +60,12 @@ def start_model(
     on_step: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
     weights: Path | None = None,
-    first_example: int = 0,
+    way: Way = DEFAULT,
 ) -> Progress:
     """Train a model on the recipe's supervised data and write it to `out`.
 
     It starts from random weights of the recipe's `[model]`, or from the model directory `weights`, whose
-    architecture and tokenizer it then keeps; `first_example` is where its data begins, so that more of the
-    same can be told from the same again. The verifier's secret is not needed and not used: supervised
+    architecture and tokenizer it then keeps. The verifier's secret is not needed and not used: supervised
     data never depends on it.
 
     Raises:
@@ -72,7 +85,8 @@ def start_model(
         tokenizer = Tokenizer.from_directory(weights)
         model = read_any_model(weights, recipe.model.backend)
         _require_finite(model, weights)
-    stage = _stage(recipe, tokenizer, model, checkpoints, first_example)
+    model = model.to(way.device)
+    stage = _stage(recipe, tokenizer, model, checkpoints, way.first_example)
     progress = supervise(model, stage, on_step)
     if isinstance(model, Decoder):
         write_model(out, model, model.config, tokenizer)
@@ -88,6 +102,7 @@ def start_adapter(
     weights: Path,
     on_step: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
+    way: Way = DEFAULT,
 ) -> Progress:
     """Train the recipe's `[adapter]` alone, over the model directory `weights`, on its supervised data.
 
@@ -106,9 +121,11 @@ def start_adapter(
     _require_finite(model, weights)
     form = recipe.adapter.form
     adapt(model, form, derive_seed("adapter", recipe.run.seed))
+    model = model.to(way.device)
     over = Over(describe(base_state(model), 0, None).state, form)
-    progress = supervise(model, _stage(recipe, tokenizer, model, checkpoints, 0), on_step)
-    state = {name: each.detach().to(torch.bfloat16) for name, each in trained(model).items()}
+    stage = _stage(recipe, tokenizer, model, checkpoints, way.first_example)
+    progress = supervise(model, stage, on_step)
+    state = {name: each.detach().to("cpu", torch.bfloat16) for name, each in trained(model).items()}
     write_adapter(out, Adapter(form, state), over, str(weights))
     return progress
 
@@ -164,7 +181,9 @@ def _digest_of(recipe: Recipe, examples: Examples, model: AnyDecoder) -> str:
         hasher.update(repr(examples(index)).encode())
     for name, parameter in sorted(model.named_parameters()):
         hasher.update(name.encode())
-        hasher.update(parameter.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        hasher.update(
+            parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data
+        )
     return f"sha256:{hasher.hexdigest()}"
 
 

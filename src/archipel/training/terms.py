@@ -34,7 +34,7 @@ class Terms:
         self._objective = make_objective(recipe.loss)
         self._entropy = recipe.loss.entropy_bonus
         self._reference = Reference.of(model, recipe, site)
-        self._teacher = Teacher.of(recipe, model.config, site)
+        self._teacher = Teacher.of(recipe, model, site)
         self._weight = 0.0
 
     @property

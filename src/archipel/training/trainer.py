@@ -3,7 +3,8 @@
 `update` reads as the method does: order and check the groups, turn rewards into advantages, leave
 out groups that say nothing, and take one optimiser step per minibatch. What differs from the
 textbook policy gradient is in `training.losses`; what the weights are is in `training.optimiser`.
-Law: an update is a pure function of (state, groups as a set); on one thread it is so bit for bit.
+Law: an update is a pure function of (state, groups as a set); on one thread of a
+processor, and on CUDA, it is so bit for bit on one machine.
 """
 
 import json
@@ -22,6 +23,7 @@ from archipel.model.adapter import (
     trained,
 )
 from archipel.model.backends import AnyDecoder, blank_of, config_of
+from archipel.model.devices import CPU, in_one_order
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
@@ -151,10 +153,11 @@ class Trainer:
         sums.stepped(self._optimiser.step(rate), rate, divisor)
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
-        logprobs_N, entropy_N = self._scorer(batch)
-        loss = self._terms.loss(batch, logprobs_N, entropy_N)
-        total = (loss.values_N * batch.weights_N).sum()
-        (total * scale).backward()
+        with in_one_order(batch.tokens_BT.device):
+            logprobs_N, entropy_N = self._scorer(batch)
+            loss = self._terms.loss(batch, logprobs_N, entropy_N)
+            total = (loss.values_N * batch.weights_N).sum()
+            (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
     def published_state(self) -> dict[str, Tensor]:
@@ -189,26 +192,32 @@ class Trainer:
         wait_for_all(self._site)
 
     @classmethod
-    def restore(cls, directory: Path, read_base: ReadBase | None = None) -> Self:
-        """Continue from the newest checkpoint in `directory` that is whole.
+    def restore(
+        cls, directory: Path, read_base: ReadBase | None = None, device: torch.device = CPU
+    ) -> Self:
+        """Continue, on this device, from the newest checkpoint in `directory` that is whole.
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
             BadCheckpoint: it is whole, and not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_latest(directory), read_base)
+        return cls._continued(read_latest(directory), read_base, device)
 
     @classmethod
-    def unpack(cls, path: Path, read_base: ReadBase | None = None) -> Self:
+    def unpack(
+        cls, path: Path, read_base: ReadBase | None = None, device: torch.device = CPU
+    ) -> Self:
         """Continue from one file of a checkpoint; who wrote it is for the caller to know, as is its `recipe`.
 
         Raises:
             BadCheckpoint: it is missing, altered, or not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_file(path), read_base)
+        return cls._continued(read_file(path), read_base, device)
 
     @classmethod
-    def _continued(cls, checkpoint: Checkpoint, read_base: ReadBase | None) -> Self:
+    def _continued(
+        cls, checkpoint: Checkpoint, read_base: ReadBase | None, device: torch.device
+    ) -> Self:
         facts = checkpoint.facts
         try:
             recipe = recipe_from_canonical(facts["recipe"].encode())
@@ -218,11 +227,11 @@ class Trainer:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
         require_state_of(config, recipe, checkpoint.tensors)
         if recipe.adapter is None:
-            trainer = cls(blank_of(config), recipe)
+            trainer = cls(blank_of(config).to(device), recipe)
         elif read_base is None:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
         else:
-            trainer = cls(read_base(), recipe)
+            trainer = cls(read_base().to(device), recipe)
         if trainer._base != facts.get("base"):
             raise BadCheckpoint(
                 f"it is of an adapter over {facts.get('base')!r:.80}; the weights at hand are {trainer._base}"

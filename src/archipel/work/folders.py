@@ -38,6 +38,8 @@ class Folder:
     """A directory with what lies over them."""
     backend: Backend = "archipel"
     """Who computes it."""
+    device: str = "cpu"
+    """Where it samples."""
 
     def seated(self, contract: str | None, dtype: torch.dtype) -> Sampler:
         """An engine with it, by this exact contract or in fp32; its weights are rounded to `dtype` before.
@@ -47,7 +49,7 @@ class Folder:
         """
         if self.backend != "archipel":
             return self._stock(contract, dtype)
-        engine = our_engine(read_config(self.model), contract)
+        engine = our_engine(read_config(self.model), contract, self.device)
         state = weights_of(read_model(self.model, dtype))
         if self.adapter is None:
             engine.load(state)
@@ -69,7 +71,7 @@ class Folder:
                 "this software"
             )
         decoder = read_stock_model(self.model, dtype)
-        engine = stock_engine(decoder.config)
+        engine = stock_engine(decoder.config, self.device)
         engine.load(weights_of(decoder))
         return engine
 
@@ -79,10 +81,11 @@ def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: weight.detach() for name, weight in model.named_parameters()}
 
 
-def folder_of(path: Path, base: Path | None = None) -> Folder:
+def folder_of(path: Path, base: Path | None = None, device: str = "cpu") -> Folder:
     """What the directory `path` is.
 
-    base: the model that an adapter lies over; None: the directory that its configuration names.
+    base: the model that an adapter lies over; None: the directory that its configuration names. device: where it
+    is to sample.
 
     Raises:
         InvalidModel: an adapter without such a directory, or `base` beside a whole model.
@@ -92,7 +95,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
             raise InvalidModel(
                 f"{path} holds no adapter; leave out --base, or name an adapter's directory"
             )
-        return Folder(path, None, backend_of(path))
+        return Folder(path, None, backend_of(path), device)
     named = _base_named(path) if base is None else base
     if named is None or not named.is_dir():
         said = (
@@ -106,7 +109,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
         )
     if has_adapter(named):
         raise InvalidModel(f"{named} holds an adapter, too; an adapter lies over a whole model")
-    return Folder(named, path)
+    return Folder(named, path, device=device)
 
 
 def adapter_over(path: Path, model: Path) -> Adapter:

@@ -36,6 +36,8 @@ class EngineChoice:
     name: Literal["archipel", "transformers", "vllm"] = "archipel"
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
+    engines: int = 1
+    """Processes that sample side by side, each with the weights."""
 
 
 class Context(Materials):

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from archipel.model.backends import read_any_config
+from archipel.model.devices import CPU
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
@@ -53,10 +54,13 @@ SAVE_EVERY = 10
 class Learner:
     """One run in the hands of the trusted role."""
 
-    def __init__(self, context: Context, folder: Path, told: int) -> None:
+    def __init__(
+        self, context: Context, folder: Path, told: int, device: torch.device = CPU
+    ) -> None:
         """Start where `memory.started_trainer` does.
 
         folder: the run's own lasting folder. told: version of the context's checkpoint, -1 for none.
+        device: where it learns.
         """
         self.recipe = context.recipe_as(Recipe)
         self.folder = folder
@@ -71,7 +75,7 @@ class Learner:
         self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
         self._void = 0
         self._outbox = Outbox(folder)
-        self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
+        self._trainer = trainer = started_trainer(context, self.recipe, folder, told, device)
         try:
             self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
         except NotChosen as error:

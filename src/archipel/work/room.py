@@ -204,12 +204,14 @@ def _changes(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
             yield " and ".join(also), {"rank": RANK, "thrift": own, **fewest}
 
 
-def update_shortage(recipe: Recipe, config: AnyConfig, held: int = 0) -> str | None:
+def update_shortage(
+    recipe: Recipe, config: AnyConfig, held: int = 0, there: int | None = None
+) -> str | None:
     """Why this machine cannot learn from this run; None if it can, as far as one can tell.
 
-    held: bytes that this process has already, of what it would need.
+    held: bytes that this process has already, of what it would need. there: free ones of an accelerator.
     """
-    free, need = free_bytes(), update_need(recipe, config)
+    free, need = free_bytes() if there is None else there, update_need(recipe, config)
     if free is None:
         return None
     return shortage("learning", need, free, held, fitting(recipe, config, free + held))

@@ -15,6 +15,7 @@ from torch import Tensor
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter
 from archipel.model.backends import AnyConfig
+from archipel.model.devices import devices_like, free_bytes_on
 from archipel.model.stock_config import StockConfig
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.requests import Request
@@ -27,7 +28,7 @@ from archipel.work.agreement import (
     short_requests,
     tolerance_of,
 )
-from archipel.work.engines import config_here, our_engine, stock_engine
+from archipel.work.engines import config_here, device_of, our_engine, stock_engine
 from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.policies import Policy
 from archipel.work.recent import Recent
@@ -121,9 +122,17 @@ class Engines:
             return
         sequences = sum(request.num_rollouts for request in requests)
         length = max(len(request.prompt) + request.max_new_tokens for request in requests)
-        config = config_here(context)
-        need = node_need(config, sequences, length, self._choice.dtype)
-        if short := shortage("sampling this run", need, free_bytes(), RUNTIME):
+        need = node_need(config_here(context), sequences, length, self._choice.dtype)
+        there = free_bytes_on(device_of(self._choice))
+        free, held = (free_bytes(), RUNTIME) if there is None else (there, 0)
+        engines, what = self._choice.engines, "sampling this run"
+        if engines > 1 and free is not None:
+            beside = (
+                engines if there is None else -(-engines // len(devices_like(self._choice.device)))
+            )
+            free, held = (free + held) // beside, 0
+            what = f"each of {engines} engines"
+        if short := shortage(what, need, free, held):
             raise MachineUnfit(short)
 
     def require(
