@@ -27,17 +27,11 @@ from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_p
 from archipel.records.payload import BadPayload
 from archipel.records.programmes import any_from_canonical, parse_any
 from archipel.records.programmes.rl import RlPace
+from archipel.records.prompts import pack_prompts, unpack_prompts
 from archipel.records.recipe import recipe_from_canonical
 from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.recipe_model import AdapterSection
-from archipel.records.rollouts import (
-    Rollout,
-    bounds_of,
-    check_rollouts,
-    pack_prompts,
-    pack_rollouts,
-    unpack_prompts,
-)
+from archipel.records.rollouts import Rollout, bounds_of, check_rollouts, pack_rollouts
 from archipel.records.statements import RECORD_TYPE, InvalidRecord, decode, encode
 from archipel.training.environments.drawers import Drawers
 from archipel.work.messages import (

@@ -31,6 +31,12 @@ import click
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the sampling."
 )
 @click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help="Also end an answer before this text; may be given more than once.",
+)
+@click.option(
     "--threads",
     default=1,
     show_default=True,
@@ -44,6 +50,7 @@ def command(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    stop: tuple[str, ...],
     threads: int,
 ) -> None:
     """Talk to MODEL: nothing leaves this machine. A line is a prompt; an empty line or Ctrl-D ends.
@@ -53,6 +60,7 @@ def command(
       archipel chat trained
       archipel chat trained --prompt "hcafmb="
       archipel chat adapter --base start
+      archipel chat base-model --prompt "Q: 3+4 A:" --stop Q:
     """
     from datetime import datetime
 
@@ -64,11 +72,14 @@ def command(
     from archipel.engine.engine import NonFiniteLogits
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.training.wording import NoPieces
     from archipel.work.conversation import Conversation
 
     torch.set_num_threads(threads)
-    with mending(InvalidModel, InvalidTokenizer, OSError):
-        conversation = Conversation(model, max_new_tokens, temperature, seed, base)
+    if not all(stop):
+        raise click.BadParameter("an empty text ends every answer; give some", param_hint="--stop")
+    with mending(InvalidModel, InvalidTokenizer, NoPieces, OSError):
+        conversation = Conversation(model, max_new_tokens, temperature, seed, base, stop=stop)
     if prompt is not None:
         with mending(ValueError, NonFiniteLogits):
             click.echo(conversation.answer(prompt, datetime.now().astimezone()))

@@ -21,7 +21,8 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Rollout, bounds_of, unpack_prompts, unpack_rollouts
+from archipel.records.prompts import unpack_prompts
+from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered, decode
 
 

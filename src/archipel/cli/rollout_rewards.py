@@ -10,6 +10,7 @@ from archipel.training.environments.environment import make_environment
 from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader
 from archipel.training.groups import group_request, submissions
+from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld
 
 
@@ -59,11 +60,13 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     conduct = conduct_of(recipe, environment, tokenizer)
     turns_of = None if conduct is None else conduct.turns
+    limit, wording = recipe.sampling.max_new_tokens, wording_of_recipe(recipe, tokenizer)
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
         found = list[Sequence[float]]()
         for group in batch.groups:
-            kept = upheld(conduct, group.index, group.rollouts, recipe.sampling.max_new_tokens)
+            kept = upheld(conduct, group.index, group.rollouts, limit, wording=wording)
             counted = [each for each in kept if not is_void(each)]
-            given = iter(grader.grade(submissions(group.index, counted, tokenizer, turns_of)))
+            shown = submissions(group.index, counted, tokenizer, turns_of, wording=wording)
+            given = iter(grader.grade(shown))
             found.append([0.0 if is_void(each) else next(given) for each in kept])
         return found

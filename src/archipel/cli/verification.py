@@ -12,7 +12,7 @@ from archipel.cli.run_weights import each_version
 from archipel.lab.run_story import RunStory
 from archipel.plurals import counted
 from archipel.records.payload import BadPayload
-from archipel.records.rollouts import unpack_prompts
+from archipel.records.prompts import unpack_prompts
 
 if TYPE_CHECKING:
     from archipel.cli.replaying import RunReplay

@@ -20,7 +20,7 @@ from archipel.engine.noise import philox4x32
 from archipel.engine.protocol import NotLoaded, refuse_adapters
 from archipel.model.directory import read_config
 from archipel.records.cuts import Cut
-from archipel.records.requests import InvalidRequest, Request
+from archipel.records.requests import ENDED, Ending, InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
@@ -92,7 +92,7 @@ class VllmEngine:
                 settings.append(self._settings(request, rollout))
         answers = iter(self._llm.generate(prompts, settings, use_tqdm=False) if prompts else [])
         groups = [
-            tuple(_completion(next(answers)) for _ in range(request.num_rollouts))
+            tuple(_completion(next(answers), request.ending) for _ in range(request.num_rollouts))
             for request in requests
         ]
         if on_progress is not None:
@@ -106,6 +106,7 @@ class VllmEngine:
                 f"vLLM applies {' and '.join(cut.bounds)} one after the other, which leaves other tokens than each "
                 "by itself; give one of them, or sample with the engine archipel"
             )
+        allowed = request.allowed
         return self._vllm.SamplingParams(
             temperature=request.temperature,
             top_k=cut.top_k or -1,
@@ -116,6 +117,7 @@ class VllmEngine:
             ),
             max_tokens=request.max_new_tokens,
             stop_token_ids=list(request.stop_tokens),
+            allowed_token_ids=None if allowed is None else sorted(allowed.tokens),
             ignore_eos=True,
             logprobs=0,
             detokenize=False,
@@ -132,13 +134,20 @@ def rollout_seed(seed: int, rollout: int, first_position: int = 0) -> int:
     return (int(high[0]) << 32 | int(low[0])) >> 1
 
 
-def _completion(answer: Any) -> Rollout:
-    output = answer.outputs[0]
+def _completion(answer: Any, ending: Ending | None) -> Rollout:
+    """Without what vLLM, which sees no text here, sampled after the completion had ended."""
+    output, state = answer.outputs[0], 0
     tokens = tuple(int(token) for token in output.token_ids)
-    logprobs = tuple(
-        float(step[token].logprob) for step, token in zip(output.logprobs, tokens, strict=True)
-    )
-    return Rollout(tokens, logprobs, output.finish_reason == "stop")
+    for place, token in enumerate(tokens if ending is not None else ()):
+        state = state if ending is None else ending.after(state, token)
+        if state == ENDED:
+            kept = output.logprobs[: place + 1]
+            return Rollout(tokens[: place + 1], _logprobs(kept, tokens), finished=True)
+    return Rollout(tokens, _logprobs(output.logprobs, tokens), output.finish_reason == "stop")
+
+
+def _logprobs(steps: Sequence[Any], tokens: Sequence[int]) -> tuple[float, ...]:
+    return tuple(float(step[token].logprob) for step, token in zip(steps, tokens, strict=False))
 
 
 def _tensors(path: str) -> Iterator[tuple[str, Tensor]]:

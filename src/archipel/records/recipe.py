@@ -173,6 +173,10 @@ class Recipe(RecipeForm):
                 "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
                 "remove one of them"
             )
+        if self.sampling.stop:
+            raise ValueError(
+                "[episode] and sampling.stop: the environment answers after the model's own stop tokens; remove one of them"
+            )
         if floats := [k for k, v in self.environment.parameters.items() if isinstance(v, float)]:
             raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
         return self
@@ -247,7 +251,7 @@ class Recipe(RecipeForm):
         """Every recipe that a run of this one may be opened with: itself, unless it leaves the engine open."""
         if self.sampling.engine != "auto":
             return (self,)
-        if self.sampling.cut is not None:
+        if self.sampling.narrowed:
             return (self.by_variant(None),)
         return (self.by_variant(None), *(self.by_variant(name) for name in get_args(VariantName)))
 

@@ -1,6 +1,5 @@
-"""Prompts and rollouts as they travel: flat token arrays in a payload, checked without a tensor library.
+"""Rollouts as they travel: flat token arrays in a payload, checked without a tensor library.
 
-prompts:  `tokens` I32, `lengths` I32 (one per group of the batch)
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
           rollouts of one group side by side, groups in the order of the work's spec;
           in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment)
@@ -18,14 +17,12 @@ from archipel.records.episodes import SAMPLED, EpisodeTerms, check_mask, written
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
 from archipel.records.programmes.rl import RlPace
 
-MAX_PROMPT_TOKENS = 2**20
 LOGPROB_TOLERANCE = 1e-4
 """A log-probability may exceed 0 by this much through rounding."""
 AT_ONCE = 65_536
 """Values that one call looks at: a millisecond."""
 _ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
 _EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
-_PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
 
 
 class WrongShape(BadPayload):
@@ -54,7 +51,7 @@ class Rollout:
     """Nats, one per token, under the distribution that was sampled from: the policy's at the run's temperature, and
     what a cut left of it, renormalised; 0 where not sampled."""
     finished: bool
-    """Ended by a stop token, not by the length limit; of an episode: its environment said that it is over."""
+    """Ended by a stop token or stop string, not by the length limit; of an episode: its environment said that it is over."""
     sampled: bytes | None = None
     """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
 
@@ -77,6 +74,8 @@ class RolloutBounds:
     stop_tokens: tuple[int, ...]
     exact: str | None = None
     episodes: EpisodeTerms | None = None
+    has_stop_strings: bool = False
+    """A completion may have ended by its text, which whoever has the tokenizer finds again."""
 
 
 def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
@@ -91,6 +90,7 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
         stop_tokens=pace.stop_tokens,
         exact=pace.exact,
         episodes=pace.episodes,
+        has_stop_strings=pace.stop is not None,
     )
 
 
@@ -197,12 +197,16 @@ def _check_values(tokens: array, logprobs: array, finished: array, bounds: Rollo
 
 
 def _check_endings(tokens: array, lengths: array, finished: array, bounds: RolloutBounds) -> None:
-    """A stop token ends a rollout, and nothing else does before the length limit."""
+    """A stop token ends a rollout, and nothing else does before the length limit; where the run has stop strings,
+    one may, which is looked at where there is a tokenizer.
+    """
     stops, num_stopped, end = frozenset(bounds.stop_tokens), 0, 0
     for length, flag in zip(lengths, finished, strict=True):
         end += length
         stopped = tokens[end - 1] in stops
         num_stopped += stopped
+        if flag and not stopped and bounds.has_stop_strings:
+            continue
         if stopped != bool(flag):
             raise WrongShape(f"finished is {bool(flag)}, but the last token says {stopped}")
         if not stopped and length != bounds.max_new_tokens:
@@ -260,40 +264,3 @@ def _cut(parts: Mapping[str, array]) -> list[Rollout]:
         )
         start = end
     return rollouts
-
-
-def pack_prompts(prompts: Sequence[Sequence[int]], *, batch: int) -> bytes:
-    """Payload bytes for the prompts of batch `batch`, in the order of its groups."""
-    return write_payload(
-        Payload(
-            tensors={
-                "tokens": array("i", [token for prompt in prompts for token in prompt]),
-                "lengths": array("i", [len(prompt) for prompt in prompts]),
-            },
-            metadata={"format": "archipel.prompts.v1", "batch": str(batch)},
-        )
-    )
-
-
-def unpack_prompts(data: bytes | memoryview) -> tuple[int, list[tuple[int, ...]]]:
-    """(batch number, prompts).
-
-    Raises:
-        BadPayload: malformed, empty prompts, or lengths that do not add up.
-    """
-    payload = read_payload(data, _PROMPT_TENSORS)
-    tokens, lengths = payload.tensors["tokens"], payload.tensors["lengths"]
-    batch = payload.metadata.get("batch", "")
-    if not batch.isascii() or not batch.isdigit() or len(batch) > 12:
-        raise WrongLabel(f"payload names batch {batch!r:.20}, expected a number")
-    if any(not 1 <= length <= MAX_PROMPT_TOKENS for length in lengths) or sum(lengths) != len(
-        tokens
-    ):
-        raise WrongShape(
-            f"prompt lengths add up to {sum(lengths)}, but there are {len(tokens)} tokens"
-        )
-    prompts, start = [], 0
-    for length in lengths:
-        prompts.append(tuple(tokens[start : start + length]))
-        start += length
-    return int(batch), prompts

@@ -1,7 +1,7 @@
 """Log-probabilities of sampled tokens under the current weights, and their gradient.
 
 Law: the distribution is the one that was sampled from, so logits are divided by the recipe's temperature
-before the softmax, and cut as the recipe says by the weights at hand (which a recipe with a cut makes those that
+before the softmax, those of tokens that are not allowed have no part in it, and it is cut as the recipe says by the weights at hand (which a recipe with a cut makes those that
 sampled). The vocabulary is only computed where a sampled token is predicted, and
 there a chunk at a time (`vocabulary`).
 """
@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from archipel.model.cuts import Left
 from archipel.model.network import Decoder
 from archipel.records.cuts import Cut
+from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
@@ -37,6 +39,8 @@ class Scorer(nn.Module):
         self.decoder = decoder
         self.temperature = temperature
         self._cut = cut
+        self.allowed: Allowed | None = None
+        """The tokens that were allowed where its batches were sampled; None: all."""
         self._site = site
         self._device = next(decoder.parameters()).device
         shard(self, decoder.model.layers, site)
@@ -63,5 +67,5 @@ class Scorer(nn.Module):
             batch.targets_N,
             self.temperature,
             learns_entropy=self._learns_entropy,
-            cut=self._cut,
+            left=Left(self._cut, self.allowed),
         )

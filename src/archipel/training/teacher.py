@@ -16,6 +16,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.directory import InvalidModel, read_model
 from archipel.model.manifest import describe
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.losses import clamped_log_ratio
 from archipel.training.scorer import Scorer
@@ -61,6 +62,10 @@ class Teacher:
         return (
             None if recipe.teacher is None else cls(Path(recipe.teacher.path), recipe, config, site)
         )
+
+    def allow(self, allowed: Allowed | None) -> None:
+        """Score as the learner does (see `Trainer.allow`)."""
+        self._scorer.allowed = allowed
 
     @torch.no_grad()
     def advantages(self, batch: Batch, logprobs_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -120,10 +120,11 @@ def reference(
     state: Mapping[str, Tensor],
     temperature: float,
     adapter: Adapter | None = None,
+    like: Request | None = None,
 ) -> Scorer:
     """The trainer's network with these weights, in fp32 on the processor: what it computes hangs on no engine.
 
-    adapter: what lies over them, kept apart as the trainer keeps it.
+    adapter: what lies over them, kept apart as the trainer keeps it. like: leaves out what has no chance in it.
     """
     decoder = hollow(config)
     weights = {name: weight.to("cpu", torch.float32) for name, weight in state.items()}
@@ -131,7 +132,9 @@ def reference(
     if adapter is not None:
         adapt(decoder, adapter.form, 0)
         set_adapter(decoder, adapter)
-    return Scorer(decoder, temperature, Site())
+    scorer = Scorer(decoder, temperature, Site(), cut=None if like is None else like.cut)
+    scorer.allowed = None if like is None else like.allowed
+    return scorer
 
 
 def compared(engine: Sampler, scorer: Scorer, requests: Sequence[Request]) -> Comparison:

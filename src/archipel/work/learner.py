@@ -32,6 +32,7 @@ from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.sharding import share_bytes, this_site
+from archipel.training.wording import NoPieces, Wording, wording_of_recipe
 from archipel.work.accepted import SampledGroup, batch_groups
 from archipel.work.episodes import upheld
 from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, earned_of
@@ -44,7 +45,7 @@ from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.start_check import Subject, at_start
 
 log = logging.getLogger(__name__)
-VOID = "%s: group %d, rollout %d says what the environment did not: void, reward 0"
+VOID = "%s: group %d, rollout %d says what cannot have been sampled or answered: void, reward 0"
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -69,9 +70,11 @@ class Learner:
         self._config = read_config(context.model)
         context_tokens = self._config.max_position_embeddings
         self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
+        self._wording = _wording(self.recipe, self._tokenizer)
         self._void = 0
         self._outbox = Outbox(folder)
         self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
+        trainer.allow(None if self._wording is None else self._wording.allowed)
         try:
             self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
         except NotChosen as error:
@@ -164,8 +167,14 @@ class Learner:
             "grading_faults": sum(self._grader.faults.values()),
             "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
             **chosen,
-            **({} if self._conduct is None else {"void_episodes": self._void}),
+            **self._voided(),
         }
+
+    def _voided(self) -> dict[str, int]:
+        """How many rollouts of the batch are void, as metrics, where any may be."""
+        if self._conduct is not None:
+            return {"void_episodes": self._void}
+        return {} if self._wording is None else {"void_completions": self._void}
 
     def _chose(self, groups: Sequence[Group]) -> dict[str, int]:
         """The tasks of the next batch, by what these earned; how many there were to choose from, as metrics."""
@@ -237,6 +246,7 @@ class Learner:
                 [each for each in rollouts if self._counts(index, each)],
                 self._tokenizer,
                 turns_of,
+                wording=self._wording,
             )
         ]
 
@@ -244,7 +254,9 @@ class Learner:
         return not self._prompts.is_cut(index) and not is_void(rollout)
 
     def _upheld(self, index: int, rollouts: list[Rollout], context: Context) -> list[Rollout]:
-        """The group's rollouts, with episodes void that the environment did not write as they say."""
+        """The group's rollouts, void those that the environment did not write as they say, or that were not sampled
+        as they were asked.
+        """
 
         def tell(number: int) -> None:
             works = ", ".join(
@@ -252,7 +264,8 @@ class Learner:
             )
             log.warning(VOID, works, index, number)
 
-        return upheld(self._conduct, index, rollouts, self.recipe.sampling.max_new_tokens, tell)
+        limit = self.recipe.sampling.max_new_tokens
+        return upheld(self._conduct, index, rollouts, limit, tell, self._wording)
 
     def _answered(self) -> dict[str, int]:
         """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""
@@ -288,3 +301,10 @@ class Learner:
             self._grades.keep(version, shown, grades)
         self._parts = grades.parts
         return grades
+
+
+def _wording(recipe: Recipe, tokenizer: Tokenizer) -> Wording | None:
+    try:
+        return wording_of_recipe(recipe, tokenizer)
+    except NoPieces as error:
+        raise WorkFailed(str(error)) from None

@@ -30,6 +30,7 @@ from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader, GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.optimiser import Diverged
+from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
@@ -117,6 +118,7 @@ class Regrading:
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._conduct = conduct_of(recipe, environment, self._tokenizer)
         self._limit = recipe.sampling.max_new_tokens
+        self._wording = wording_of_recipe(recipe, self._tokenizer)
         self._grader: Grader = grader_of(recipe, secret)
 
     def __enter__(self) -> Self:
@@ -158,10 +160,10 @@ class Regrading:
         return round(math.fsum(rewards) / sum(map(len, groups.values())) * MICRO)
 
     def _submissions(self, index: int, rollouts: Sequence[Rollout]) -> list[Submission]:
-        kept = upheld(self._conduct, index, rollouts, self._limit)
+        kept = upheld(self._conduct, index, rollouts, self._limit, wording=self._wording)
         turns_of = None if self._conduct is None else self._conduct.turns
         counted = [each for each in kept if not is_void(each)]
-        return submissions(index, counted, self._tokenizer, turns_of)
+        return submissions(index, counted, self._tokenizer, turns_of, wording=self._wording)
 
     @property
     def faults(self) -> int:

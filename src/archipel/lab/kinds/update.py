@@ -5,7 +5,6 @@ from archipel.lab.chain import published
 from archipel.lab.programmes import rl
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import OPEN_PHASES, Lease, Run
-from archipel.records import rollouts
 from archipel.records.documents import inputs_digest
 from archipel.records.fields import MAX_BLOB_BYTES
 from archipel.records.kinds.update import (
@@ -16,6 +15,7 @@ from archipel.records.kinds.update import (
     UpdateSpec,
 )
 from archipel.records.payload import BadPayload
+from archipel.records.prompts import unpack_prompts
 
 MAX_PROMPTS_BYTES = 256 * 1024 * 1024
 
@@ -71,7 +71,7 @@ def _inspect(run: Run, lease: Lease, answer: UpdateAnswer, read: ReadBlob) -> No
 def _check_prompts(run: Run, named: PromptBatch, data: bytes) -> None:
     pace = rl.pace(run)
     try:
-        batch, prompts = rollouts.unpack_prompts(data)
+        batch, prompts = unpack_prompts(data)
     except BadPayload as error:
         raise refusals.BadResult(f"prompts of batch {named.batch}: {error}") from None
     if batch != named.batch or len(prompts) != pace.groups_per_update:

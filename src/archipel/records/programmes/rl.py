@@ -17,6 +17,7 @@ from archipel.records.fields import (
     Wait,
 )
 from archipel.records.recipe import Recipe
+from archipel.records.recipe_sampling import MAX_STOP_STRINGS, Characters, StopString
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
 
@@ -41,6 +42,12 @@ class RlPace(RunPace):
     """What is sampled from is cut (`records.cuts`); None, here and below: not by this."""
     top_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
     min_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
+    stop: Annotated[
+        tuple[StopString, ...] | None, Field(min_length=1, max_length=MAX_STOP_STRINGS), LeftOut
+    ] = None
+    """Texts that end a completion, too."""
+    allowed: Annotated[Characters | None, Field(min_length=1), LeftOut] = None
+    """All characters that a completion may have; None: any."""
     episodes: Annotated[EpisodeTerms | None, LeftOut] = None
     """How episodes are played; None: each rollout is one turn."""
 
@@ -84,6 +91,8 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         top_k=sampling.top_k or None,
         top_p_micro=round(sampling.top_p * MICRO) if sampling.top_p < 1 else None,
         min_p_micro=round(sampling.min_p * MICRO) or None,
+        stop=sampling.stop or None,
+        allowed=sampling.allowed or None,
         exact=sampling.contract,
         adapter=None if recipe.adapter is None else recipe.adapter.form,
         episodes=episode_terms(recipe),

@@ -1,15 +1,19 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
+from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
+from archipel.records.prompts import unpack_prompts
 from archipel.records.requests import Request
-from archipel.records.rollouts import pack_rollouts, unpack_prompts
+from archipel.records.rollouts import pack_rollouts
 from archipel.records.seeds import group_seed
 from archipel.training.episodes import Conduct
+from archipel.training.wording import NoPieces, Wording, wording_of
 from archipel.work.episodes import played, sample
 from archipel.work.kind import (
     Answer,
@@ -77,17 +81,42 @@ class Rollouts:
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     """One request per group; seed and prompt depend on the group alone, never on who asks."""
     pace = context.pace_as(RlPace)
-    return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes())
+    wording = wording_by(pace, context.model)
+    return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes(), wording)
 
 
-def requests_of(spec: RolloutSpec, pace: RlPace, read: Callable[[BlobRef], bytes]) -> list[Request]:
+def wording_by(pace: RlPace, model: Path) -> Wording | None:
+    """What completions may say and which words end them, by a run's pace and the tokenizer in the directory `model`.
+
+    Raises:
+        WorkFailed: not with this tokenizer.
+    """
+    if pace.stop is None and pace.allowed is None:
+        return None
+    try:
+        return wording_of(pace.stop or (), pace.allowed or "", _tokenizer(model))
+    except (NoPieces, InvalidTokenizer) as error:
+        raise WorkFailed(f"stop strings or allowed characters: {error}") from None
+
+
+@lru_cache(4)
+def _tokenizer(model: Path) -> Tokenizer:
+    return Tokenizer.from_directory(model)
+
+
+def requests_of(
+    spec: RolloutSpec,
+    pace: RlPace,
+    read: Callable[[BlobRef], bytes],
+    wording: Wording | None = None,
+) -> list[Request]:
     """The same from a run's pace, with the batches of prompts as `read` gives them.
 
     Raises:
         WorkFailed: a group's prompt is in none of them.
     """
     prompts = _prompts(spec, read, pace.groups_per_update)
-    return [
+    requests = [
         Request(
             key=str(group),
             prompt=prompts[group],
@@ -100,6 +129,7 @@ def requests_of(spec: RolloutSpec, pace: RlPace, read: Callable[[BlobRef], bytes
         )
         for group in spec.groups
     ]
+    return requests if wording is None else [wording.on(each) for each in requests]
 
 
 def _prompts(
