@@ -116,4 +116,4 @@ def test_a_run_that_cuts_and_leaves_the_engine_open_is_opened_by_any(tmp_path):
     assert len(whole.openings) > 1
     opened, why = stated(cut, tmp_path, None, None, "http://127.0.0.1:1")
     assert (opened.sampling.engine, opened.sampling.variant) == ("any", None)
-    assert why.why == "exact samples from the whole distribution, which top_k cuts"
+    assert why.why == "exact samples from the whole distribution, which top_k narrows"

@@ -244,16 +244,28 @@ def _grading(sight: _Sight) -> Concern | None:
     )
 
 
+VOIDS = (
+    ("void_episodes", "episode", "say what their environment did not"),
+    (
+        "void_completions",
+        "completion",
+        "say what is not allowed, or end elsewhere than their text,",
+    ),
+)
+"""(metric, what it counts, what is wrong with those)."""
+
+
 def _void(sight: _Sight) -> Concern | None:
-    """Somebody sends episodes that were not played by the environment's rules."""
-    num = sum(point.values.get("void_episodes", 0.0) for point in sight.newest)
-    if not num:
-        return None
-    return Concern(
-        "void",
-        f"{counted(round(num), 'episode')} of the last {sight.bounds.window} versions say what their environment "
-        "did not and taught nothing: `archipel run verify` names the works, and so the nodes",
-    )
+    """Somebody sends episodes that were not played by the environment's rules, or ends completions as they please."""
+    for name, word, what in VOIDS:
+        num = sum(point.values.get(name, 0.0) for point in sight.newest)
+        if num:
+            return Concern(
+                "void",
+                f"{counted(round(num), word)} of the last {sight.bounds.window} versions {what} and taught nothing: "
+                "`archipel run verify` names the works, and so the nodes",
+            )
+    return None
 
 
 RULES: tuple[Callable[[_Sight], Concern | None], ...] = (

@@ -65,8 +65,9 @@ class StopStrings:
         starts = [at for text in self.texts if (at := written.find(text)) >= 0]
         if not starts:
             return whole
-        rest = written[min(starts) :].decode("utf-8", "replace")
-        return whole[: max(0, len(whole) - len(rest))]
+        before = written[: min(starts)].decode("utf-8", "replace")
+        taken = _blanks(written.decode("utf-8", "replace")) - _blanks(whole)
+        return before[min(max(0, taken), _blanks(before)) :]
 
     def _piece(self, token: int) -> bytes:
         return self.pieces[token] if 0 <= token < len(self.pieces) else b""
@@ -79,6 +80,11 @@ class StopStrings:
             if self._ends[state]:
                 return ENDED
         return state
+
+
+def _blanks(text: str) -> int:
+    """At the beginning, where some decoders take one away."""
+    return len(text) - len(text.lstrip(" "))
 
 
 def _trie(texts: Sequence[bytes]) -> tuple[tuple[dict[int, int], ...], list[bool]]:
