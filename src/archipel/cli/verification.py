@@ -79,7 +79,8 @@ def _replay(story: RunStory, blobs: Blobs, findings: Findings, num: int) -> "Run
 
 
 def _prompts(story: RunStory, blobs: Blobs, findings: Findings) -> None:
-    for update in story.updates:
+    refills = [each for asked in story.refills.values() for each in asked]
+    for update in (*story.updates, *refills):
         for each in update.answer.prompts:
             name = f"prompts of batch {each.batch}"
             with findings.looking("batches of prompts", name, BadPayload):

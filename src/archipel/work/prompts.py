@@ -20,6 +20,7 @@ from archipel.records.requests import Request
 from archipel.training.environments.task import Environment
 from archipel.training.episodes import conduct_of
 from archipel.training.groups import group_request
+from archipel.training.refill import batches_of
 from archipel.training.wording import NoPieces, wording_of_recipe
 from archipel.work.kind import WorkFailed
 
@@ -116,6 +117,19 @@ class Prompts:
             wording_of_recipe(recipe, tokenizer)
         except NoPieces as error:
             raise WorkFailed(str(error)) from None
+
+    def write_further(self, batch: int, before: int, more: int, folder: Path) -> dict[str, Path]:
+        """The prompts of `more` further groups of a batch that had `before` of them, a file per block that was not
+        written then; by role.
+        """
+        batches = batches_of(self._made_of[0])
+        known = batches.blocks_of(batch, before)
+        files = {}
+        for number in batches.blocks_of(batch, before + more)[len(known) :]:
+            prompts = [self.request(index).prompt for index in self.batch(number)]
+            files[f"{PROMPTS_ROLE}{number}"] = path = folder / f"{PROMPTS_ROLE}{number}"
+            path.write_bytes(pack_prompts(prompts, batch=number))
+        return files
 
     def write(self, version: int, folder: Path) -> None:
         """The prompts that the staleness bound lets nodes reach once `version` is out, a file per batch."""

@@ -1,96 +1,33 @@
 """Reinforcement learning in the lab: groups are numbered at admission, consumed in that order. Pure.
 
 Every admitted group is in exactly one place: in the pool (its lease came back), in a node's hands (or two
-nodes', where the first was late), accepted, or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
+nodes', where the first was late), accepted, or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1, and
+further ones where its update asks for them (`records.batches`): these are in the pool at once.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from archipel import plurals
+from archipel.lab.programmes.rl_slice import Made, RlSlice, course, pace, with_course
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.state import LabState, Lease, Phase, Run
 from archipel.lab.waits import Sight, absent_trainer, leased, nobody
 from archipel.market.capacity import admissible_groups
-from archipel.records.changed import changed
+from archipel.records.batches import Batches
 from archipel.records.documents import AcceptedWork, Wait
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.rollout import WORDS as ROLLOUT_WORDS
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import WORDS as UPDATE_WORDS
-from archipel.records.kinds.update import SavedMemory
 from archipel.records.programmes import rl as words
 from archipel.records.programmes.rl import RlPace
 from archipel.records.table import Table
 from archipel.records.words import WorkSpec
 
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What a version was made from."""
-
-    grant: int
-    """Position of its update's grant in the ledger."""
-    inputs: tuple[AcceptedWork, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RlSlice:
-    """What is known of a run of reinforcement learning besides its header."""
-
-    owed: int
-    """Groups of the learner's next batch that are not accepted yet."""
-    next_group: int = 0
-    """Groups 0 .. next_group - 1 were admitted at least once."""
-    pool: tuple[int, ...] = ()
-    """Admitted groups whose lease came back, ascending; they go out first."""
-    accepted: Table[int, str] = field(default_factory=Table)
-    """Group -> work whose result holds it, for groups no update has consumed yet."""
-    results: Table[str, AcceptedWork] = field(default_factory=Table)
-    """Work -> its result, while a group of it is unconsumed."""
-    holders: Table[int, str] = field(default_factory=Table)
-    """Group -> work, of those in nodes' hands; of two works on one group the older."""
-    twins: Table[str, str] = field(default_factory=Table)
-    """Work -> the other work on the same groups, both ways."""
-    prompts: Mapping[int, BlobRef] = field(default_factory=dict)
-    """Batch -> prompts, for batches no update has consumed yet."""
-    updating: str | None = None
-    """The update in somebody's hands."""
-    made: Mapping[int, Made] = field(default_factory=dict)
-    """Version -> what it was made from, since the newest checkpoint: a learner without memory replays it."""
-    memory: SavedMemory | None = None
-    """The learner's newest published checkpoint."""
-    staleness: Mapping[int, int] = field(default_factory=dict)
-    """Staleness -> consumed groups."""
-    busy_ms: int = 0
-    num_groups: int = 0
-    num_tokens: int = 0
-    rollout_bytes: int = 0
-
-
-def course(run: Run) -> RlSlice:
-    """The run's slice.
-
-    Raises:
-        TypeError: the run follows another programme; a defect.
-    """
-    if not isinstance(run.course, RlSlice):
-        raise TypeError(f"run {run.name} does not follow rl")
-    return run.course
-
-
-def pace(run: Run) -> RlPace:
-    """The run's pace; raises TypeError as `course` does."""
-    if not isinstance(run.opened.pace, RlPace):
-        raise TypeError(f"run {run.name} does not follow rl")
-    return run.opened.pace
-
-
-def with_course(run: Run, **changes: Any) -> Run:
-    """The run with some of its slice changed."""
-    return changed(run, course=changed(course(run), **changes))
+__all__ = ["RULES", "Made", "RlSlice", "course", "pace", "with_course"]
 
 
 def num_accepted(run: Run) -> int:
@@ -100,7 +37,8 @@ def num_accepted(run: Run) -> int:
 
 def in_flight(run: Run) -> int:
     """Groups in nodes' hands."""
-    return course(run).next_group - num_accepted(run) - len(course(run).pool)
+    admitted = course(run).next_group + num_further(run)
+    return admitted - num_accepted(run) - len(course(run).pool)
 
 
 def capacity(run: Run) -> int:
@@ -118,14 +56,42 @@ def capacity(run: Run) -> int:
 def fresh(run: Run) -> range:
     """Groups that were never admitted and may be now."""
     first = course(run).next_group
-    last = run.opened.terms.versions * pace(run).groups_per_update
-    return range(first, min(first + capacity(run), last))
+    return range(first, min(first + capacity(run), num_first(run)))
 
 
-def next_batch(run: Run) -> range:
-    """The groups that the next update consumes."""
-    size, version = pace(run).groups_per_update, max(run.version, 0)
-    return range(version * size, (version + 1) * size)
+def batches(run: Run) -> Batches:
+    """The numbers of its groups."""
+    return Batches(run.opened.terms.versions, pace(run).groups_per_update, pace(run).refill or 0)
+
+
+def num_first(run: Run) -> int:
+    """Groups below this number are admitted in order; from it on, they are further ones of some batch."""
+    return run.opened.terms.versions * pace(run).groups_per_update
+
+
+def num_further(run: Run) -> int:
+    """Further groups that the next batch was given: they are admitted in order, and each is in some place."""
+    own = batches(run).further(max(run.version, 0))
+    return bisect_left(own, True, key=lambda group: not _is_admitted(course(run), group))
+
+
+def _is_admitted(slice_: RlSlice, group: int) -> bool:
+    return group in slice_.accepted or group in slice_.holders or group in slice_.pool
+
+
+def next_batch(run: Run) -> Sequence[int]:
+    """The groups that the next update consumes, as far as they are known."""
+    own, version = batches(run), max(run.version, 0)
+    more = num_further(run)
+    return tuple(own.groups(version, more)) if more else own.first(version)
+
+
+def asked_for(run: Run, more: int) -> Run:
+    """So many further groups are admitted to the next batch; whoever asks next is given them."""
+    slice_, before = course(run), num_further(run)
+    wanted = batches(run).further(max(run.version, 0))[before : before + more]
+    pool = tuple(sorted((*slice_.pool, *wanted)))
+    return counted(with_course(run, pool=pool))
 
 
 def batches_at_hand(run: Run) -> int:
@@ -162,7 +128,11 @@ def consumed(run: Run, version: int, made: Made, busy_ms: int) -> Run:
         run,
         accepted=accepted,
         results=slice_.results.drop(*done),
-        prompts={number: blob for number, blob in slice_.prompts.items() if number >= version},
+        prompts={
+            number: blob
+            for number, blob in slice_.prompts.items()
+            if number >= version and number not in batches(run).blocks(version - 1)
+        },
         made={**slice_.made, version: made},
         staleness=staleness,
         busy_ms=slice_.busy_ms + busy_ms,
