@@ -99,8 +99,8 @@ def _few_teach(sight: _Sight) -> Concern | None:
     return Concern(
         "few-teach",
         f"{dull / groups:.0%} of the groups of the last {sight.bounds.window} versions had equal rewards "
-        f"(mean {reward:.3f}) and taught nothing: give more rollouts per group, or tasks that the policy "
-        "solves sometimes",
+        f"(mean {reward:.3f}) and taught nothing: give more rollouts per group, tasks that the policy "
+        "solves sometimes, or algorithm.refill",
     )
 
 

@@ -60,7 +60,8 @@ def update_need(
     prompt = max(1, min(PROMPT_TOKENS, config.max_position_embeddings - new))
     shares = prompt + new <= SHARED_ROW
     longest = SHARED_ROW if shares else prompt + new
-    whole = run.groups_per_update * run.group_size * (prompt + new)
+    groups = run.groups_per_update * (1 + recipe.algorithm.refill)
+    whole = groups * run.group_size * (prompt + new)
     tokens = min(max(micro_batch or recipe.optimiser.micro_batch_tokens, longest), whole)
     once = Pass(tokens, SHARED_ROW if shares else 0, tokens)
     own = None if recipe.adapter is None else recipe.adapter.rank
