@@ -9,7 +9,10 @@ import torch
 
 from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.engine.exact.sampling import sample as sample_exactly
+from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw, sample
+from archipel.engine.scheduler import Admission, Move
+from archipel.engine.slots import Slots
 from archipel.engine.vllm_engine import _completion
 from archipel.model.cuts import AllowedRows, CutRows
 from archipel.model.stop_strings import StopStrings
@@ -60,6 +63,26 @@ def test_a_stop_string_only_cuts_off_and_neighbours_do_not_matter():
         [request("a", ending=STOPS), request("bb", temperature=0.7), request("a", ending=STOPS)]
     )
     assert mixed == [alone, whole[1], alone]
+
+
+@pytest.mark.parametrize("how", ["moved", "resized", "stays"])
+def test_half_a_stop_string_goes_with_its_sequence(how):
+    slots = Slots(4)
+    slots.admit([(request("a", ending=STOPS, allowed=ALLOWED), Admission(Ticket(7), 0, (3,)))])
+    at, logprob = np.array([3]), np.zeros(1, dtype=np.float32)
+    x = np.array([23])
+    assert not slots.record(at, x, logprob)
+    if how == "moved":
+        slots.move([Move(3, 0)])
+        at = np.array([0])
+    elif how == "resized":
+        slots = slots.resized(6, 4)
+    assert slots.draw(at, CPU).allowed.choices == (ALLOWED,)
+    ended = slots.record(at, x, logprob)
+    assert [(each.tokens, each.finished) for each in ended.values()] == [((23, 23), True)]
+    # Whoever enters there next begins anew.
+    slots.admit([(request("b", ending=STOPS), Admission(Ticket(8), 0, tuple(at.tolist())))])
+    assert not slots.record(at, x, logprob)
 
 
 def test_nothing_outside_the_allowed_tokens_is_sampled_and_what_is_left_is_renormalised():

@@ -62,6 +62,9 @@ def played(world: World, learner: Asking) -> list[LeaseGranted]:
                 grants.append(granted)
                 node.answer(granted)
             world.check()
+            run = world.run()
+            held = [rl.batches(run).origin(SIZE * n) for n in rl.course(run).prompts]
+            assert min(held, default=run.version) >= run.version, "prompts go with their batch"
     raise AssertionError("the run did not end")
 
 
