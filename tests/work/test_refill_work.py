@@ -209,6 +209,7 @@ def _copied(whole: Refilled, right: tuple[AcceptedWork, ...], groups: range) -> 
     return AcceptedWork(work=work, spec=spec, answer=answer)
 
 
+@pytest.mark.slow
 def test_a_curriculum_gives_further_groups_tasks_that_no_other_group_of_the_batch_has(
     tmp_path: Path, start: Path, grader: InProcess
 ) -> None:

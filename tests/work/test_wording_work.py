@@ -116,7 +116,9 @@ def said_more(one: Rollout) -> Rollout:
     return replace(one, tokens=(62, *one.tokens[1:]))
 
 
-@pytest.mark.parametrize("lie", [cut_early, gone_on, said_more])
+@pytest.mark.parametrize(
+    "lie", [cut_early, pytest.param(gone_on, marks=pytest.mark.slow), said_more]
+)
 def test_who_cuts_early_goes_on_or_says_more_earns_nothing_and_is_named(
     tmp_path: Path, start: Path, caplog: pytest.LogCaptureFixture, lie
 ) -> None:
