@@ -8,20 +8,22 @@ import json
 import sys
 from pathlib import Path
 
-from archipel.lab.decide import forgettable, next_seq
+from archipel.lab.decide import next_seq
+from archipel.lab.forgetting import forgettable
 from archipel.lab.recovery import pages, snapshot_ref
 from archipel.lab.snapshots import FORMAT, encode_state
+from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.canonical import sha256_digest
 from archipel.records.exact import CONTRACTS
 from archipel.records.statements import SnapshotTaken
-from people import Provider
+from people import Cheat, Provider, identity
 from world import TERMS, World
 
 
 def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
     leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
-    contract.
+    contract; one that is audited, with a node that made its answer up, and contests in vain.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -60,8 +62,9 @@ def story() -> World:
     while learner.work() is not None:
         pass
     exactly(world, learner)
-    _snapshot(world)
     world.check()
+    audited(world, learner)
+    _snapshot(world)
     world.check_replay()
     return world
 
@@ -89,6 +92,34 @@ def exactly(world: World, learner: Provider) -> None:
             able.answer(granted)
     while learner.work() is not None:  # type: ignore[attr-defined]  # a learner
         pass
+
+
+def audited(world: World, learner: Provider) -> None:
+    terms = AuditTerms(floor_micro=50_000, pay_milli=250, deadline_ms=10_000, window_ms=60_000)
+    world.open_run("watched", versions=2, exact=CONTRACTS["w7a8"], audit=terms)
+    learner.kinds = ("update", "evaluate", "audit")
+    cheat = Cheat(world, identity("cheat"))
+    nodes = [Provider(world, identity(name)) for name in ("one", "two", "three")]
+    for each in (cheat, *nodes):
+        each.kinds, each.exact = ("audit", "rollout"), (CONTRACTS["w7a8"],)
+        each.join()
+    learner.work()  # type: ignore[attr-defined]  # a learner
+    _answered(world, cheat)
+    has_contested = False
+    while world.state.live:
+        learner.work()  # type: ignore[attr-defined]  # a learner
+        for provider in nodes:
+            granted = provider.ask()
+            if granted is not None:
+                world.tick(10)
+                provider.answer(granted)
+        world.tick(500)
+        verdict = world.state.nodes[cheat.did].standing.quarantine
+        if verdict is not None and not has_contested:
+            has_contested = True
+            cheat.speak(
+                VerdictContested, run="watched", work=verdict.work, reason="my memory is fine"
+            )
 
 
 def _kept(provider: Provider):

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from archipel.identity import Identity, sign
+from archipel.lab.audits import audits
 from archipel.lab.lab import Receipt
 from archipel.lab.programmes import rl
 from archipel.lab.state import Run
 from archipel.records.canonical import sha256_digest
-from archipel.records.documents import inputs_digest
+from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
+from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
@@ -63,6 +65,8 @@ class Provider:
     exact: tuple[str, ...] = ()
     memory_mb: int | None = None
     plays: tuple[str, ...] = ()
+    says: str = ""
+    """What it says of every answer that it audits, whatever it is; empty: the truth."""
 
     @property
     def did(self) -> str:
@@ -145,10 +149,12 @@ class Provider:
         return {"work": grant.work, "answer": answer} | lies
 
     def answer_kind(self, grant: LeaseGranted) -> type[WorkAnswer]:
-        return RolloutAnswer
+        return AuditAnswer if isinstance(grant.spec, AuditSpec) else RolloutAnswer
 
     def words(self, grant: LeaseGranted) -> dict[str, Any]:
         """The fields of an honest answer."""
+        if isinstance(grant.spec, AuditSpec):
+            return self.audited(grant.spec)
         assert isinstance(grant.spec, RolloutSpec)
         groups = self.sampled(grant)
         exact = self.world.run(grant.spec.run).opened.pace.exact
@@ -161,14 +167,55 @@ class Provider:
             "busy_ms": 5,
         }
 
+    def audited(self, spec: AuditSpec) -> dict[str, Any]:
+        """What a recomputation finds, unless this node says something else."""
+        case = audits(self.world.run(spec.run)).cases.get(spec.work)
+        said = {"record": spec.record, "positions": 10, "busy_ms": 3}
+        found = None if case is None else self._difference(spec, case.answer.done)
+        says = self.says or ("agree" if found is None else "differs")
+        if says == "differs" and found is None:
+            found = _invented(0)
+        if says == "cannot":
+            return said | {"says": says, "cannot": "weights"}
+        return said | {"says": says, "difference": found if says == "differs" else None}
+
+    def _difference(self, spec: AuditSpec, done: AcceptedWork) -> Difference | None:
+        exact = self.world.run(spec.run).opened.pace.exact
+        honest = self.rollouts_of(done.spec)
+        data = pack_rollouts(honest, work=spec.work, policy=spec.policy, exact=exact)
+        assert inputs_digest((done,)) == spec.inputs
+        return None if done.answer.result == ref(data) else _invented(1)
+
     def sampled(self, grant: LeaseGranted) -> list[list[Rollout]]:
+        """What this node gives for a lease."""
+        return self.rollouts_of(grant.spec)
+
+    def rollouts_of(self, spec: Any) -> list[list[Rollout]]:
         """What an honest engine might give: it depends on the group and the policy alone."""
-        spec = grant.spec
         assert isinstance(spec, RolloutSpec)
         pace = rl.pace(self.world.run(spec.run))
         return [
             [rollout(pace, f"{spec.policy}/{group}/{n}") for n in range(pace.group_size)]
             for group in spec.groups
+        ]
+
+
+def _invented(position: int) -> Difference:
+    """A difference as it might be, or of nowhere."""
+    return Difference(
+        group=0, rollout=0, position=position, what="token", recorded="3", recomputed="4"
+    )
+
+
+class Cheat(Provider):
+    """A node that makes its rollouts up."""
+
+    def sampled(self, grant: LeaseGranted) -> list[list[Rollout]]:
+        assert isinstance(grant.spec, RolloutSpec)
+        pace = rl.pace(self.world.run(grant.spec.run))
+        return [
+            [rollout(pace, f"cheap/{group}/{n}") for n in range(pace.group_size)]
+            for group in grant.spec.groups
         ]
 
 
@@ -203,10 +250,14 @@ class Learner(Provider):
         return self.world.put(data, privileged=True)
 
     def answer_kind(self, grant: LeaseGranted) -> type[WorkAnswer]:
+        if isinstance(grant.spec, AuditSpec):
+            return AuditAnswer
         return EvaluateAnswer if isinstance(grant.spec, EvaluateSpec) else UpdateAnswer
 
     def words(self, grant: LeaseGranted) -> dict[str, Any]:
         spec = grant.spec
+        if isinstance(spec, AuditSpec):
+            return self.audited(spec)
         if isinstance(spec, EvaluateSpec):
             report = self.put(grant.work.encode())
             exact = self.world.run(spec.run).opened.pace.exact

@@ -3,8 +3,10 @@
 from typing import Any, get_args
 
 from archipel.records import fields as bounds
+from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
+from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
@@ -50,7 +52,17 @@ SPECS: dict[str, WorkSpec] = {
         memory=SavedMemory(version=3, blob=ref(b"memory")),
     ),
     "evaluate": EvaluateSpec(run="run", version=4, policy=POLICY),
+    "audit": AuditSpec(
+        run="run",
+        work="run.7",
+        record=ref(b"record").digest,
+        inputs=ref(b"inputs").digest,
+        version=3,
+        policy=POLICY,
+        blobs=(ref(b"prompts"),),
+    ),
 }
+DIFFERENCE = Difference(group=8, rollout=1, position=3, what="token", recorded="17", recomputed="5")
 ANSWERS: dict[str, WorkAnswer] = {
     "rollout": RolloutAnswer(policy=POLICY, result=ref(b"r"), num_tokens=20, busy_ms=7),
     "update": UpdateAnswer(
@@ -66,6 +78,9 @@ ANSWERS: dict[str, WorkAnswer] = {
     ),
     "evaluate": EvaluateAnswer(
         version=4, policy=POLICY, report=ref(b"report"), metrics={"greedy_micro": 990_000}
+    ),
+    "audit": AuditAnswer(
+        record=ref(b"record").digest, says="differs", difference=DIFFERENCE, positions=20, busy_ms=3
     ),
 }
 
@@ -126,6 +141,10 @@ SMALL: dict[str, Statement] = {
         f"work.answered ({kind})": WorkAnswered(**_by(NODE, 5), work="run.1", answer=answer)
         for kind, answer in ANSWERS.items()
     },
+    "audits.drawn": AuditsDrawn(**_by(LAB, 9), size=12, root=ref(b"tree").digest),
+    "verdict.contested": VerdictContested(
+        **_by(NODE, 6), run="run", work="run.7", reason="my memory is fine é"
+    ),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -180,6 +199,25 @@ LARGE: tuple[Statement, ...] = (
             prompts=(_BLOB,) * 65,
         ),
     ),
+    LeaseGranted(
+        **_MOST,
+        work=_WORK,
+        node=NODE,
+        request_seq=bounds.MAX_SEQ,
+        deadline_ms=bounds.MAX_SEQ,
+        price_micro=bounds.MAX_SEQ,
+        spec=AuditSpec(
+            run=_RUN,
+            work=_WORK,
+            record=POLICY,
+            inputs=POLICY,
+            version=1_000_000,
+            policy=POLICY,
+            blobs=(_BLOB,) * bounds.MAX_PROMPT_BATCHES,
+        ),
+    ),
+    AuditsDrawn(**_MOST, size=bounds.MAX_SEQ, root=POLICY),
+    VerdictContested(**_MOST, run=_RUN, work=_WORK, reason=_TEXT),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),
@@ -206,6 +244,20 @@ LARGE: tuple[Statement, ...] = (
                 metrics=_METRICS,
             ),
             EvaluateAnswer(version=1_000_000, policy=POLICY, report=_BLOB, metrics=_METRICS),
+            AuditAnswer(
+                record=POLICY,
+                says="differs",
+                difference=Difference(
+                    group=2**40,
+                    rollout=2**32 - 1,
+                    position=2**31 - 1,
+                    what="log-probability",
+                    recorded="~" * 64,
+                    recomputed="~" * 64,
+                ),
+                positions=bounds.MAX_SEQ,
+                busy_ms=bounds.MAX_SEQ,
+            ),
         )
     ),
 )

@@ -19,7 +19,7 @@ from archipel.lab.recovery import pages, replay
 from archipel.lab.state import LabState, Phase, Run
 from archipel.ledger.location import read_log
 from archipel.ledger.verification import lab_key
-from archipel.market.journal import wallet
+from archipel.market.journal import held, wallet
 from archipel.records.batches import Batches
 from archipel.records.documents import NodeView
 from archipel.records.kinds.rollout import RolloutSpec
@@ -148,7 +148,12 @@ class Outcome:
         assert groups == [*range(num_first), *sorted(further)], "a group was lost or counted twice"
         book, price = self.state.book, run.opened.pace.price_micro
         assert sum(book.values()) == 0
-        assert book[wallet(run.opened.author)] == -num_groups * price
+        audits = run.paid_micro - num_groups * price
+        assert audits >= 0
+        assert audits == 0 or run.opened.pace.audit is not None
+        still = book.get(held(NAME), 0)
+        assert still == 0 or run.opened.pace.audit is not None
+        assert book[wallet(run.opened.author)] == -run.paid_micro - still
         self._check_learning(versions)
 
     def _accepted(self) -> list[RolloutSpec]:

@@ -124,6 +124,7 @@ class World:
 
     async def _expire(self) -> None:
         self.lab.expire_leases()
+        self.lab.draw_audits()
 
     def await_(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on this world's one event loop; from inside it, as far as it gets at once."""

@@ -20,7 +20,7 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.node.approvals import is_approved
 from archipel.records.documents import RunView, Wait
 from archipel.records.exact import CONTRACTS
-from archipel.records.kinds import TRUSTED, WORDS_OF
+from archipel.records.kinds import STRANGERS, TRUSTED_ROLE, WORDS_OF
 from archipel.records.recipe import Recipe
 from tiny import tiny_recipe
 
@@ -137,7 +137,7 @@ def test_opening_takes_the_trusted_role_of_another_folder_and_leaves_the_usual_o
     assert not home.exists()
 
 
-def test_every_kind_is_offered_by_one_of_the_two_commands_and_by_one_alone(
+def test_every_kind_is_offered_by_one_of_the_two_commands_and_audits_by_both(
     monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
     offered = []
@@ -148,8 +148,9 @@ def test_every_kind_is_offered_by_one_of_the_two_commands_and_by_one_alone(
     for name in ("node", "update"):
         arguments = [name, "join", "http://127.0.0.1:9"]
         assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
-    assert set(offered[1]) == TRUSTED
-    assert sorted(offered[0] + offered[1]) == sorted(WORDS_OF)
+    assert offered == [STRANGERS, TRUSTED_ROLE]
+    assert set(offered[0] + offered[1]) == set(WORDS_OF)
+    assert set(offered[0]) & set(offered[1]) == {"audit"}
 
 
 def test_the_live_view_shows_whatever_a_programme_counts() -> None:

@@ -149,7 +149,10 @@ def test_a_run_is_shown_as_a_page_for_people_and_with_units_for_machines(
     shown = _at(sixth, "run", "show", NAME).output
     assert f"{NAME}: running, version 6 of {VERSIONS}, opened 2027-" in shown
     assert "greedy 0.422 [0.194, 0.650]" in shown
-    assert "warning         all groups of the last 6 updates had equal rewards" in shown
+    assert (
+        "warning         nothing-to-learn: all groups of the last 6 updates had equal rewards"
+        in shown
+    )
     for raw in ("{", "None", "421875", "opened_at_ms"):
         assert raw not in shown
     told = json.loads(_at(sixth, "run", "show", NAME, "--json").output)
@@ -165,7 +168,10 @@ def test_why_stuck_says_what_goes_wrong_beside_what_is_waited_for(
     sixth: World, weights: Path
 ) -> None:
     shown = _at(sixth, "run", "why-stuck").output
-    assert f"{NAME}: warning: all groups of the last 6 updates had equal rewards" in shown
+    assert (
+        f"{NAME}: warning: nothing-to-learn: all groups of the last 6 updates had equal rewards"
+        in shown
+    )
     (wait, *_) = json.loads(_at(sixth, "run", "why-stuck", "--json").output)
     assert wait["run"] == NAME
     assert "equal rewards" in wait["warnings"][0]
@@ -402,7 +408,8 @@ def test_a_warning_stands_with_its_run_in_the_live_view() -> None:
     lines = _drawn(Scene([failing], [], [wait], {"run": dull}), 300, 50)
     assert "  failing: update fails: no such file" in lines
     assert any(
-        "warning: all groups of the last 9 updates had equal rewards" in line for line in lines
+        "warning, nothing-to-learn: all groups of the last 9 updates had equal rewards" in line
+        for line in lines
     )
     assert "  waiting: groups" in lines
 

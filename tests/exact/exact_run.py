@@ -19,7 +19,7 @@ from archipel.records.prompts import pack_prompts
 from archipel.records.rollouts import pack_rollouts
 from archipel.records.statements import LabOpened, LeaseGranted, ModelFile, RunOpened, WorkAnswered
 from archipel.records.words import WorkAnswer, WorkSpec
-from archipel.work.kinds.rollout import requests_of
+from archipel.work.asked import requests_of
 from exact.exact_models import exact_engine, world
 from tiny import NAME, tiny_recipe
 from work import asked

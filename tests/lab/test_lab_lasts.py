@@ -10,7 +10,8 @@ from archipel.blobs import BlobStore, StorageFull
 from archipel.lab import refusals
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.chain import MAX_REWARDS_REMEMBERED, since, version_of
-from archipel.lab.decide import forgettable, next_seq, opportunities
+from archipel.lab.decide import next_seq, opportunities
+from archipel.lab.forgetting import forgettable
 from archipel.lab.garbage import needed
 from archipel.lab.presence import GONE_MS
 from archipel.lab.programmes import rl

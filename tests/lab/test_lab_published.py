@@ -1,7 +1,7 @@
 """What a lab says of its own interface and of its bounds is what it does."""
 
 from archipel.lab.presence import GONE_MS
-from archipel.lab.programmes import rl
+from archipel.lab.programmes import rl_rules
 from archipel.lab.views import node_views, run_view, waits
 from archipel.records.parcel import MEDIA_TYPE
 from door import Door
@@ -51,7 +51,7 @@ def test_a_version_s_inputs_are_kept_until_the_next_checkpoint_and_named_by_its_
         if sampled is not None:
             node.answer(sampled)
         learner.work()
-    inputs = rl.RULES.inputs
+    inputs = rl_rules.RULES.inputs
     for version in (1, 2):
         made = inputs(world.run(), version)
         assert made is not None

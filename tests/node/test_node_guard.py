@@ -150,3 +150,15 @@ def test_what_a_guard_cannot_reach_costs_nobody_anything(
 
     asyncio.run(watch())
     assert not standing.news
+
+
+def test_the_last_words_name_alarms_that_stood_on_the_way(world: World, folder: Path) -> None:
+    learner = opened(world, "run")
+    go_on(world, learner, "run", 5, COLLAPSED)
+    go_on(world, learner, "run", 20, HEALTHY)
+    assert world.run("run").phase.value == "complete"
+    standing = looked(world, folder, "run")
+    standing.lab = world.state.lab
+    last_words = summary_of(standing, Totals())
+    assert "ALARM" not in last_words, "nothing is wrong now"
+    assert "earlier alarms in run run: collapse at version 3" in last_words

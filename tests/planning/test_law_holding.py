@@ -2,10 +2,11 @@
 
 import pytest
 
+from archipel.model import network
 from archipel.model.config import FAMILIES, Family
 from archipel.model.directory import expected_shapes
 from archipel.planning.laws import holding, memory
-from archipel.planning.laws.holding import Pass, Shape
+from archipel.planning.laws.holding import Pass, Shape, Thrift
 from archipel.planning.laws.memory import Split
 from archipel.training import packing, vocabulary
 from archipel.work import room
@@ -50,6 +51,37 @@ def test_the_states_are_those_of_the_planners_law() -> None:
     assert ours.states + holding.FP32 * params - published == states
 
 
+def test_eight_bit_moments_are_the_planners_law_at_two_bytes_and_their_scales() -> None:
+    params, once = LARGE.params, Pass(512, 0, 512)
+    plain = holding.update(LARGE, once)
+    narrow = holding.update(LARGE, once, thrift=Thrift(eight_bit=True))
+    law = memory.optimiser(params, 8, Split(1.0)) - memory.optimiser(params, 2, Split(1.0))
+    assert plain.states - narrow.states == pytest.approx(law, rel=0.02)
+
+
+def test_layers_computed_again_keep_the_planners_two_bytes_a_place_in_twice_the_bytes() -> None:
+    """Korthikanti's full recomputation keeps 2·s·b·h a layer in 16 bits; ours one layer's inside beside it."""
+    once, thrift = Pass(4096, 0, 4096), Thrift(recompute=True)
+    law, kept = (
+        [of(layers) for layers in (90, 10)]
+        for of in (
+            lambda n: memory.activations(memory.Shape(n, 512, 8, 64), 4096, 1, Split(1.0), "full"),
+            lambda n: holding.activations(Shape(n, 512, 8, 8, 64, 1408, 64), once, thrift),
+        )
+    )
+    assert kept[0] - kept[1] == pytest.approx(2 * (law[0] - law[1]), rel=0.01)
+
+
+def test_each_saving_saves_and_together_they_save_more() -> None:
+    once = Pass(4096, 0, 2048, 1024)
+    shape = Shape(30, 576, 9, 3, 64, 1536, 49_152)
+    whole = holding.update(shape, once).peak
+    parts = [Thrift(narrow=True), Thrift(recompute=True), Thrift(eight_bit=True)]
+    saved = [holding.update(shape, once, thrift=each).peak for each in parts]
+    together = holding.update(shape, once, thrift=Thrift(True, True, True)).peak
+    assert together < min(saved) < max(saved) < whole
+
+
 def test_activations_are_near_the_planners_law_in_twice_the_bytes() -> None:
     """Korthikanti's 34 bytes are of 16-bit numbers and a feed-forward of 4 widths without a gate."""
     once = Pass(4096, 0, 4096)
@@ -74,6 +106,7 @@ def test_the_bounds_are_those_of_the_trainer_and_the_engine() -> None:
 
     limits = EngineLimits()
     assert vocabulary.MAX_LOGITS == holding.MAX_LOGITS
+    assert network.MAX_PLAIN_LENGTH == holding.MAX_SCORED_ROW
     assert packing.SHARED_ROW_TOKENS == room.SHARED_ROW
     assert limits.max_cache_bytes == holding.MAX_CACHE
     assert limits.max_prefill_tokens == holding.MAX_PREFILL

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from archipel.records.fields import BlobRef
-from archipel.records.kinds import STRANGERS, TRUSTED, WORDS, WORDS_OF
+from archipel.records.kinds import STRANGERS, TRUSTED, TRUSTED_ROLE, WORDS, WORDS_OF
+from archipel.records.kinds.audit import AuditSpec
 from archipel.records.kinds.evaluate import EvaluateSpec
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
 from archipel.records.words import Memory, Needs, Told, one_of
 from people import ref
-from specimens import ANSWERS, SPECS
+from specimens import ANSWERS, DIFFERENCE, SPECS
 
 POLICY = ref(b"weights").digest
 
@@ -21,9 +22,10 @@ def told(values: dict[str, Any], **blobs: BlobRef) -> Told:
 
 
 def test_kinds_stand_in_the_order_of_urgency_and_trust_divides_them() -> None:
-    assert [words.name for words in WORDS] == ["update", "evaluate", "rollout"]
+    assert [words.name for words in WORDS] == ["update", "evaluate", "audit", "rollout"]
     assert frozenset({"update", "evaluate"}) == TRUSTED
-    assert STRANGERS == ("rollout",)
+    assert STRANGERS == ("audit", "rollout")
+    assert TRUSTED_ROLE == ("update", "evaluate", "audit")
     assert {name: words.name for name, words in WORDS_OF.items()} == {n: n for n in WORDS_OF}
 
 
@@ -36,6 +38,32 @@ def test_a_rollout_needs_its_weights_and_prompts_and_nothing_that_is_secret() ->
 
 def test_an_evaluation_needs_its_weights_and_the_recipe() -> None:
     assert WORDS_OF["evaluate"].needs(SPECS["evaluate"]) == Needs(weights=4, recipe=True)
+
+
+def test_an_audit_needs_weights_what_the_answer_was_made_from_and_the_answer_but_no_secret() -> (
+    None
+):
+    spec = SPECS["audit"]
+    assert isinstance(spec, AuditSpec)
+    needs = WORDS_OF["audit"].needs(spec)
+    assert needs == Needs(weights=3, blobs=spec.blobs, inputs=spec.inputs)
+    assert not needs.recipe
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"says": "agree", "difference": DIFFERENCE.model_dump()},
+        {"says": "differs"},
+        {"says": "cannot"},
+        {"says": "cannot", "cannot": "weights", "difference": DIFFERENCE.model_dump()},
+        {"says": "perhaps"},
+        {"says": "cannot", "cannot": "no time"},
+    ],
+)
+def test_an_auditor_says_one_thing_and_what_belongs_to_it(words: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"audit|says|cannot"):
+        WORDS_OF["audit"].answer_of(SPECS["audit"], told({"positions": 3} | words))
 
 
 def test_an_update_needs_the_recipe_its_inputs_and_the_memory_of_the_version_before() -> None:

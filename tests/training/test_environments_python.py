@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from archipel.model.tokenizer import byte_tokenizer
 from archipel.records.recipe import EnvironmentSection
 from archipel.training import judge
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import InvalidEnvironment
 from archipel.training.grading import Grader, GraderUnavailable, Submission
+from archipel.training.sft import environment_examples
 from archipel.work.grades import BatchGrades
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -241,3 +243,33 @@ def test_the_how_to_shows_the_example_and_settings_that_are_read() -> None:
         if asked.name == "python":
             there = asked.parameters | {"path": str(EXAMPLES / str(asked.parameters["path"]))}
             make_environment(asked.model_copy(update={"parameters": there}), 0, None)
+
+
+SOME_ANSWERS = """
+def tasks():
+    for number in range(300):
+        yield {"prompt": f"double {number}: ", "number": number}
+
+def answer(task):
+    return 2 * task["number"] if task["number"] % 3 == 0 else None
+
+def reward(task, completion):
+    return float(completion == str(2 * task["number"]))
+"""
+
+
+def test_a_task_without_an_answer_is_passed_over_and_never_taught_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "some.py"
+    path.write_text(SOME_ANSWERS)
+    section = EnvironmentSection(name="python", parameters={"path": str(path)})
+    environment = make_environment(section, 0, None)
+    told = [environment.supervised(index) for index in range(60)]
+    assert None in told
+    assert all(pair is None or int(pair[0].split()[1][:-1]) * 2 == int(pair[1]) for pair in told)
+    tokenizer = byte_tokenizer()
+    examples = environment_examples(environment, tokenizer)
+    taught = [tokenizer.decode(examples(index)[1]) for index in range(60)]
+    assert all(answer.isdecimal() for answer in taught)
+    path.write_text(SOME_ANSWERS.replace("% 3 == 0", "< 0"))
+    with pytest.raises(ValueError, match="no answer to 256 tasks in a row, from number 7 on"):
+        environment_examples(make_environment(section, 0, None), tokenizer)(7)

@@ -1,7 +1,7 @@
 """What a work process really holds: a run of four versions with a model of some size, learned or sampled.
 
-`python -m work.peaks update|node FOLDER WIDTH LAYERS INNER` prints the highest resident memory in bytes; `node`
-samples from what `update` left in FOLDER.
+`python -m work.peaks update|node FOLDER WAY WIDTH LAYERS INNER` prints the highest resident memory in bytes; `node`
+samples from what `update` left in FOLDER. WAY is one of `WAYS`.
 """
 
 import os
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from archipel.bench.processor import memory_bytes
 from archipel.cli.doors import KEEP_MEMORY
@@ -22,13 +23,13 @@ from archipel.records.canonical import sha256_digest
 from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
-from archipel.records.recipe import Recipe
+from archipel.records.recipe import AdapterSection, MemorySection, Recipe
 from archipel.records.rollouts import Rollout, pack_rollouts
 from archipel.work.kind import EngineChoice
 from archipel.work.kinds import rollout as rollouts
 from archipel.work.kinds.update import Updates
 from archipel.work.messages import LinkMessage
-from archipel.work.room import shape_of
+from archipel.work.room import shape_of, thrift_of
 from tiny import NAME, tiny_recipe
 from work import asked
 from work.trusted import Trusted
@@ -38,8 +39,22 @@ ROW = 243
 """A prompt of four tokens and four completions that share it."""
 
 
-def recipe_of(width: int, layers: int, inner: int) -> Recipe:
-    plain, heads = tiny_recipe(VERSIONS, 0), 8
+WAYS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "bf16": {"memory": MemorySection(compute="bfloat16")},
+    "8bit": {"memory": MemorySection(moments="8bit")},
+    "recompute": {"memory": MemorySection(recompute_layers=True)},
+    "lora": {"adapter": AdapterSection(rank=8)},
+    "all": {
+        "memory": MemorySection(compute="bfloat16", recompute_layers=True, moments="8bit"),
+        "adapter": AdapterSection(rank=8),
+    },
+}
+"""Sections of a recipe that learns in less memory."""
+
+
+def recipe_of(width: int, layers: int, inner: int, way: str = "plain") -> Recipe:
+    plain, heads = tiny_recipe(VERSIONS, 0).model_copy(update=WAYS[way]), 8
     changes = {
         "model": {"hidden_size": width, "num_layers": layers, "intermediate_size": inner,
                   "num_heads": heads, "num_kv_heads": heads, "max_position_embeddings": 128},
@@ -57,13 +72,15 @@ def foreseen(what: str, recipe: Recipe) -> Held:
     """By the formulas: all groups learn, as 16 rows that share prompts; a lease of half a batch."""
     shape = shape_of(DecoderConfig.from_section(recipe.model, character_tokenizer()))
     if what == "update":
-        return holding.update(shape, Pass(16 * ROW, ROW, GROUPS * 8 * NEW_TOKENS))
+        once = Pass(16 * ROW, ROW, GROUPS * 8 * NEW_TOKENS)
+        rank = None if recipe.adapter is None else recipe.adapter.rank
+        return holding.update(shape, once, rank, thrift_of(recipe))
     return holding.sampling(shape, GROUPS // 2 * 8, 80)
 
 
-def measured(what: str, folder: Path, form: tuple[int, int, int]) -> int:
+def measured(what: str, folder: Path, form: tuple[int, int, int], way: str = "plain") -> int:
     """The same as a fresh process finds it."""
-    command = [sys.executable, "-m", "work.peaks", what, str(folder), *map(str, form)]
+    command = [sys.executable, "-m", "work.peaks", what, str(folder), way, *map(str, form)]
     environment = {**KEEP_MEMORY, "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(
@@ -136,5 +153,5 @@ if __name__ == "__main__":
 
     torch.set_num_threads(1)
     act = {"update": update, "node": node}[sys.argv[1]]
-    act(Path(sys.argv[2]), recipe_of(*map(int, sys.argv[3:])))
+    act(Path(sys.argv[2]), recipe_of(*map(int, sys.argv[4:]), sys.argv[3]))
     print(memory_bytes(os.getpid())[1])

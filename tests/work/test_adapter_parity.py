@@ -1,8 +1,9 @@
-"""At staleness 0 an adapter's run by the kinds of work equals the loop in one process, bit for bit."""
+"""At staleness 0 a run by the kinds of work equals the loop in one process, bit for bit: of an adapter, in less memory."""
 
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import describe
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
-from archipel.records.recipe import Recipe
+from archipel.records.recipe import MemorySection, Recipe
 from archipel.records.recipe_model import AdapterSection
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.judgement import Judgement
@@ -117,15 +118,39 @@ def _central(recipe: Recipe, start: Path) -> list[str]:
     return digests
 
 
-def test_an_adapters_run_by_update_and_node_equals_the_central_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+ALL = {
+    "compute": "bfloat16",
+    "recompute_layers": True,
+    "moments": "8bit",
+    "offload": True,
+}
+WAYS: dict[str, dict[str, Any]] = {
+    "adapter": {"adapter": AdapterSection(rank=4, alpha=8.0)},
+    "all": {"memory": MemorySection.model_validate(ALL)},
+    "all, adapter": {
+        "memory": MemorySection.model_validate(ALL),
+        "adapter": AdapterSection(rank=8, alpha=8.0),
+    },
+    **{
+        name: {"memory": MemorySection.model_validate({name: value})} for name, value in ALL.items()
+    },
+}
+"""Sections of the recipe."""
+FAST = ("adapter", "all")
+
+
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=() if way in FAST else pytest.mark.slow) for way in WAYS]
+)
+def test_a_run_by_update_and_node_equals_the_central_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setattr(learner, "grader_of", lambda *_: Payer())
     start = tmp_path / "start"
     model = initial_model(tiny_recipe(1, 0), TOKENIZER)
     write_model(start, model, model.config, TOKENIZER)
     recipe = recipe_of(checkpoint_every=100, versions=VERSIONS)
-    recipe = recipe.model_copy(update={"adapter": AdapterSection(rank=4, alpha=8.0)})
+    recipe = recipe.model_copy(update=WAYS[way])
     before = {file.name: file.read_bytes() for file in start.iterdir()}
     lab, kind = Sampling(tmp_path, start, recipe), Updates()
     for _ in range(VERSIONS + 1):

@@ -11,6 +11,8 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.node.introduction import _memory_mb
 from archipel.node.operator import terms_and_pace
 from archipel.node.settings import NodeSettings
+from archipel.planning.laws.holding import Thrift
+from archipel.records.recipe import MemorySection
 from archipel.work import memory, policies, readiness, room, start_check
 from archipel.work.faults import failed
 from archipel.work.kind import EngineChoice, MachineUnfit
@@ -133,7 +135,34 @@ def test_what_would_fit_fits() -> None:
     words = fitting(RECIPE, config, 7 * 10**8)
     most = int(words.split("about ")[1].split()[0])
     assert 0 < most < 60
-    assert update_need(RECIPE, config_of(most // 2), room.LEAST_MICRO_BATCH).peak <= 7 * 10**8
+    least_of_all = update_need(
+        RECIPE, config_of(most // 2), room.LEAST_MICRO_BATCH, thrift=Thrift(True, True, True)
+    )
+    assert least_of_all.peak <= 7 * 10**8
+
+
+def test_memory_is_proposed_as_the_recipe_says_it_and_what_is_proposed_fits() -> None:
+    """From fewer tokens to saved layers, narrow moments and weights, to an adapter, the less is free."""
+    config, few = config_of(60), RECIPE.optimiser.model_copy(update={"micro_batch_tokens": 128})
+    long = RECIPE.sampling.model_copy(update={"max_new_tokens": 2000})
+    recipe = RECIPE.model_copy(update={"optimiser": few, "sampling": long})
+    told = []
+    for words, change in room._changes(recipe):
+        need = update_need(recipe, config, **change).peak
+        said = fitting(recipe, config, need)
+        told.append(said)
+        assert float(said.split(" needs ")[1].split()[0]) * 1e9 <= need + 5e7, words
+    assert told[1].startswith("memory.recompute_layers = true needs ")
+    both = 'memory.recompute_layers = true and memory.moments = "8bit"'
+    assert any(said.startswith(f"{both} needs") for said in told)
+    assert any(said.startswith(f'{both} and memory.compute = "bfloat16" needs') for said in told)
+    assert told[-1].startswith("LoRA rank 16 ")
+    assert told[-1].endswith(" ([adapter] in the recipe)")
+    thrifty = recipe.model_copy(
+        update={"memory": MemorySection(compute="bfloat16", recompute_layers=True, moments="8bit")}
+    )
+    assert update_need(thrifty, config).peak < 0.7 * update_need(recipe, config).peak
+    assert not any("memory." in words for words, _ in room._changes(thrifty))
 
 
 def test_a_run_states_what_sampling_it_takes_and_a_node_what_it_has(

@@ -35,6 +35,8 @@ START_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
 POLL_S = 0.05
 PAGE = 1000
+PROGRAM = ("-m", "archipel.cli.archipel")
+"""What a process of this site runs, in words for Python."""
 
 
 class SiteFailed(RuntimeError):
@@ -89,10 +91,13 @@ class Site:
         self._start(name, ["update", "join", self.url, "--home", home, "--quiet", *options])
         return self.did(name)
 
-    def start_node(self, name: str, options: Sequence[str] = ()) -> str:
-        """Start a node; returns its did."""
+    def start_node(
+        self, name: str, options: Sequence[str] = (), program: Sequence[str] = PROGRAM
+    ) -> str:
+        """Start a node; returns its did. program: what to run in place of the package's own command."""
         home = str(self.home(name))
-        self._start(name, ["node", "join", self.url, "--home", home, "--quiet", *options])
+        words = ["node", "join", self.url, "--home", home, "--quiet", *options]
+        self._start(name, words, program)
         return self.did(name)
 
     def did(self, name: str) -> str:
@@ -245,11 +250,11 @@ class Site:
                 process.wait()
         self._processes.clear()
 
-    def _start(self, name: str, arguments: Sequence[str]) -> None:
+    def _start(self, name: str, arguments: Sequence[str], program: Sequence[str] = PROGRAM) -> None:
         self.home(name).mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._output(name).open("ab") as output:
             self._processes[name] = subprocess.Popen(  # noqa: S603  our own program, no shell
-                [sys.executable, "-m", "archipel.cli.archipel", *arguments],
+                [sys.executable, *program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

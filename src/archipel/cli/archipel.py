@@ -38,6 +38,7 @@ COMMANDS = {
     "chat": ("chat", "Talk to a model directory"),
     "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
+    "audits": ("audits", "Which answers were audited, what was found, what followed"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),

@@ -11,7 +11,13 @@ BENCHMARKS = {
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
+    "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
+    "train": (
+        "bench_train",
+        "Tokens per second and memory of an update beside a plain loop and TRL",
+    ),
+    "families": ("bench_families", "Tasks that people bring: rewards beside more labels"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

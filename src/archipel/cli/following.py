@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from archipel.cli.run_words import OVER, PARTS, PAUSED, clock_words, exam_words, number
 from archipel.cli.watching import Scene, Watcher
+from archipel.curves.chronicle import Spell, chronicle, over
 from archipel.curves.concerns import Concern
 from archipel.curves.history import Exam, History
 from archipel.node.client import LabReader
@@ -51,6 +53,7 @@ class News:
         self._exams: dict[str, int] = {}
         self._warned: dict[str, frozenset[str]] = {}
         self._failing: dict[str, tuple[str, ...]] = {}
+        self._judged: dict[str, tuple[str, ...]] = {}
         self._over: set[str] = set()
         self._paused: set[str] = set()
 
@@ -72,11 +75,11 @@ class News:
             yield from self._course(run, history)
             yield from self._warnings(run, scene.warnings(run.run))
         yield from self._troubles(run)
+        yield from self._verdicts(run)
         yield from self._pauses(scene, run)
         if run.phase in OVER and run.run not in self._over:
             self._over.add(run.run)
-            standing = [concern.kind for concern in scene.warnings(run.run)]
-            told = {"warnings": standing} if standing else {}
+            told = _all_told(scene, run)
             yield {"run": run.run, "event": run.phase, "version": run.version, **told}
 
     def _course(self, run: RunView, history: History) -> Iterator[dict[str, Any]]:
@@ -116,6 +119,15 @@ class News:
                 head = {"run": run.run, "event": "failing", "version": run.version}
                 yield {**head, "text": trouble}
 
+    def _verdicts(self, run: RunView) -> Iterator[dict[str, Any]]:
+        """Verdicts against nodes, each once."""
+        before = self._judged.get(run.run, ())
+        self._judged[run.run] = run.verdicts
+        for words in run.verdicts:
+            if words not in before:
+                head = {"run": run.run, "event": "verdict", "version": run.version}
+                yield {**head, "text": words}
+
     def _warnings(self, run: RunView, found: list[Concern]) -> Iterator[dict[str, Any]]:
         """A warning is told when it begins, and again when it comes back."""
         before = self._warned.get(run.run, frozenset())
@@ -124,6 +136,16 @@ class News:
             if concern.kind not in before:
                 head = {"run": run.run, "event": "warning", "version": run.version}
                 yield {**head, "kind": concern.kind, "text": concern.text}
+
+
+def _all_told(scene: Scene, run: RunView) -> dict[str, Any]:
+    """For the end of a run: which warnings stand, and which stood on the way, looked at or not."""
+    standing = [concern.kind for concern in scene.warnings(run.run)]
+    passed = (
+        over(chronicle(scene.histories[run.run]), standing) if run.run in scene.histories else []
+    )
+    told: dict[str, Any] = {"warnings": standing} if standing else {}
+    return told | ({"earlier": [asdict(spell) for spell in passed]} if passed else {})
 
 
 def line(event: dict[str, Any]) -> str:
@@ -140,6 +162,11 @@ def line(event: dict[str, Any]) -> str:
         scores = {name: value for name, value in event.items() if isinstance(value, float)}
         scores.pop("at_s", None)
         return f"{head}  {exam_words(Exam(event['version'], scores))}"
-    if "warnings" in event:
-        return f"{head}, with warnings that stand: {', '.join(event['warnings'])}"
-    return f"{head}: {event['text']}" if "text" in event else head
+    if "warnings" in event or "earlier" in event:
+        standing = ", ".join(event.get("warnings", ())) or "none"
+        passed = ", ".join(str(Spell(**each)) for each in event.get("earlier", ()))
+        return f"{head}, with warnings that stand: {standing}" + (
+            f"; earlier: {passed}" if passed else ""
+        )
+    kind = f", {event['kind']}" if "kind" in event else ""
+    return f"{head}{kind}: {event['text']}" if "text" in event else head

@@ -14,6 +14,7 @@ from archipel.cli.doors import (
     thread_environment,
 )
 from archipel.cli.helping import Group
+from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_service import service
 from archipel.cli.node_status import status
 
@@ -43,8 +44,8 @@ def command() -> None:
     """Offer this machine to a lab."""
 
 
-command.add_command(status)
-command.add_command(service)
+for each in (status, service, reputation, disputes, contest):
+    command.add_command(each)
 
 
 @command.command()

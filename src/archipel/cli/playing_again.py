@@ -62,7 +62,7 @@ def _void_episodes(story: RunStory, opened: RunOpened, blobs: Blobs) -> IsVoid:
 
 
 def _void(story: RunStory, opened: RunOpened, blobs: Blobs) -> IsVoid:
-    from archipel.work.kinds.rollout import wording_by
+    from archipel.work.asked import wording_by
 
     wording = _with_tokenizer(opened, blobs, lambda folder: wording_by(story.pace, folder))
     return lambda index, rollout: wording is not None and bool(wording.fault(rollout))

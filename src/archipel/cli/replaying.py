@@ -144,8 +144,8 @@ class RunReplay:
 
     def _begun(self) -> "Replaying":
         from archipel.model.config_files import InvalidModel, read_config
+        from archipel.work.asked import wording_by
         from archipel.work.bases import read_base
-        from archipel.work.kinds.rollout import wording_by
         from archipel.work.replaying import Replaying, UnknownContract
 
         pace = self._story.pace

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from archipel.cli.rollout_reading import Batch
 from archipel.model.tokenizer import Tokenizer
-from archipel.records.recipe import recipe_from_canonical
+from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.training.environments.environment import make_environment
+from archipel.training.environments.task import Environment, Task
 from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader
-from archipel.training.groups import group_request, submissions
+from archipel.training.groups import SPLIT, group_request, submissions, task_ids
 from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld
 
@@ -45,28 +46,51 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
     """Rewards in [0, 1] of each group's rollouts, by the recipe's own environment, in its own process.
 
     Raises:
-        CannotGrade: a secret is needed.
+        CannotGrade: a secret is needed, or which task a group had is not to be told.
         InvalidRecipe, GraderUnavailable: the recipe is of another programme, or its environment cannot be made.
     """
     recipe = recipe_from_canonical(batch.recipe)
-    if recipe.curriculum is not None:
-        raise CannotGrade(
-            "which task a group of this run has follows from the rewards of all batches before; "
-            "`archipel run verify` goes through them in order"
-        )
     name = recipe.secret_name
     if name is not None and secret is None:
         raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     conduct = conduct_of(recipe, environment, tokenizer)
     turns_of = None if conduct is None else conduct.turns
+    tasks = _tasks(batch, recipe, environment, tokenizer)
     limit, wording = recipe.sampling.max_new_tokens, wording_of_recipe(recipe, tokenizer)
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
         found = list[Sequence[float]]()
         for group in batch.groups:
             kept = upheld(conduct, group.index, group.rollouts, limit, wording=wording)
             counted = [each for each in kept if not is_void(each)]
-            shown = submissions(group.index, counted, tokenizer, turns_of, wording=wording)
+            shown = submissions(tasks[group.index], counted, tokenizer, turns_of, wording=wording)
             given = iter(grader.grade(shown))
             found.append([0.0 if is_void(each) else next(given) for each in kept])
         return found
+
+
+def _tasks(
+    batch: Batch, recipe: Recipe, environment: Environment, tokenizer: Tokenizer
+) -> dict[int, int]:
+    """Group -> the task that it had: its own number; with a curriculum, the one of the pool with its prompt.
+
+    Raises:
+        CannotGrade: prompts are gone, or two tasks of the pool that are not the same have one prompt.
+    """
+    if recipe.curriculum is None:
+        return {group.index: group.index for group in batch.groups}
+    wanted = {group.prompt for group in batch.groups}
+    found: dict[tuple[int, ...], Task] = {}
+    for index in range(recipe.curriculum.pool):
+        task = environment.task(SPLIT, index)
+        prompt = task_ids(recipe, environment, tokenizer, task)
+        if prompt in wanted and found.setdefault(prompt, task).detail != task.detail:
+            found.pop(prompt)
+            wanted.discard(prompt)
+    missing = [each.index for each in batch.groups if each.prompt not in found]
+    if missing:
+        raise CannotGrade(
+            f"which task group {missing[0]} had follows from the rewards of all batches before, and its prompt does "
+            "not tell it; `archipel run verify` goes through them in order"
+        )
+    return {group.index: found[group.prompt].index for group in batch.groups if group.prompt}

@@ -103,7 +103,7 @@ def why_stuck(lab_url: str, as_json: bool) -> None:
 
 
 def _warned(scene: "Scene", run: str) -> list[str]:
-    return [concern.text for concern in scene.warnings(run)]
+    return [f"{concern.kind}: {concern.text}" for concern in scene.warnings(run)]
 
 
 async def _scene(lab_url: str, name: str | None) -> Any:

@@ -1,9 +1,11 @@
 """The page that `archipel run show` prints of one run, and the same for machines."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from archipel.cli.run_words import clock_words, exam_words, number, progress_words, sparkline
+from archipel.curves.chronicle import chronicle, over
 from archipel.curves.concerns import Concern, concerns
 from archipel.curves.history import Exam, History, in_order
 from archipel.records.documents import RunView, Wait
@@ -28,6 +30,7 @@ def for_machines(run: RunView, history: History, waits: Sequence[Wait]) -> dict[
         "measured": dict(newest.values) if newest else {},
         "waiting_for": [wait.waiting_for for wait in waits if wait.run == run.run],
         "warnings": [{"kind": concern.kind, "text": concern.text} for concern in concerns(history)],
+        "alarms": [asdict(spell) for spell in chronicle(history)],
     }
 
 
@@ -51,16 +54,26 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     yield _labelled("progress", progress_words(run))
     for trouble in run.troubles:
         yield _labelled("failing", trouble)
+    for words in run.verdicts:
+        yield _labelled("verdict", words)
     for wait in waits:
         if wait.run == run.run:
             yield _labelled("waiting for", f"{wait.waiting_for}; {wait.advice}")
-    yield from warning_lines(concerns(history))
+    yield from _alarm_lines(history)
 
 
 def warning_lines(found: Sequence[Concern]) -> Iterator[str]:
     """One line for each thing that goes wrong."""
     for concern in found:
-        yield _labelled("warning", concern.text)
+        yield _labelled("warning", f"{concern.kind}: {concern.text}")
+
+
+def _alarm_lines(history: History) -> Iterator[str]:
+    """What stands, and what stood on the way."""
+    found = concerns(history)
+    yield from warning_lines(found)
+    if passed := over(chronicle(history), [concern.kind for concern in found]):
+        yield _labelled("earlier", f"warnings of {', '.join(map(str, passed))}")
 
 
 def _labelled(label: str, text: str) -> str:

@@ -131,6 +131,7 @@ def _heard(
     from archipel.cli.ledger_checked import read_ledger
     from archipel.cli.recomputing import Asked
     from archipel.cli.secrets import given_secret
+    from archipel.lab.audits import audits
     from archipel.lab.run_story import RunStory
 
     secret, story = given_secret(given["secret_file"]), RunStory(name)
@@ -138,6 +139,8 @@ def _heard(
     checked = read_ledger(
         url, None, home, given["expect"], earlier, lambda entry: story.hear(entry.statement)
     )
+    if name in checked.found.state.runs:
+        story.withdrawn = frozenset(audits(checked.found.state.runs[name]).withdrawn)
     asked = Asked(
         rewards=given["rewards"] or secret is not None,
         updates=given["updates"],

@@ -79,12 +79,12 @@ def join(
     """
     from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
-    from archipel.records.kinds import TRUSTED
+    from archipel.records.kinds import TRUSTED_ROLE
 
-    chosen = tuple(kind.strip() for kind in kinds.split(",")) if kinds else tuple(sorted(TRUSTED))
-    if not TRUSTED.issuperset(chosen):
+    chosen = tuple(kind.strip() for kind in kinds.split(",")) if kinds else TRUSTED_ROLE
+    if not set(TRUSTED_ROLE).issuperset(chosen):
         raise click.BadParameter(
-            f"{kinds!r}: expected some of {', '.join(sorted(TRUSTED))}", param_hint="--kinds"
+            f"{kinds!r}: expected some of {', '.join(TRUSTED_ROLE)}", param_hint="--kinds"
         )
     folder = home_folder("update", home)
     settings = NodeSettings(

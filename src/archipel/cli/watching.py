@@ -130,8 +130,9 @@ def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
         lines.append(Text(f"  {progress_words(run)}"))
         lines += [Text(f"  {words}") for words in part_words(scene.histories.get(run.run))]
     lines += [Text(f"  failing: {trouble}", style="bold red") for trouble in run.troubles]
+    lines += [Text(f"  verdict: {words}", style="bold red") for words in run.verdicts]
     lines += [
-        Text(f"  warning: {concern.text}", style="bold yellow")
+        Text(f"  warning, {concern.kind}: {concern.text}", style="bold yellow")
         for concern in scene.warnings(run.run)
     ]
     lines += [

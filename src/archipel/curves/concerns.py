@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
-from archipel.curves.held_out import apart, constant, worse
+from archipel.curves.held_out import apart, constant, majority, worse
 from archipel.curves.history import GREEDY, History, Point
 from archipel.curves.means import Concern, mean, means, trained
 from archipel.plurals import counted
@@ -29,7 +29,7 @@ LONG = 2
 LEAST_LOSS = 0.15
 """A reward that fell by less is noise."""
 FINISHED, COMMONEST = "finished_fraction", "commonest_fraction"
-ANSWER, CONSTANT = "commonest_answer", "constant_reward"
+ANSWER, CONSTANT, DISTINCT = "commonest_answer", "constant_reward", "distinct_answers"
 GRAVE = frozenset({"collapse", "worse", "apart", "fallen", "mismatch", "unusable"})
 """Kinds that say that newer weights are no better: what `alarms.pause` acts on."""
 
@@ -56,7 +56,8 @@ def concerns(history: History) -> list[Concern]:
     points = [point for point in history.points if point.version > 0]
     sight = _Sight(points, history.bounds)
     split = apart(history)
-    held_out = [split, worse(history, but=GREEDY if split else None), constant(history)]
+    fell = worse(history, but=GREEDY if split else None)
+    held_out = [split, fell, constant(history), majority(history)]
     found = list(held_out)
     if len(sight.newest) == sight.bounds.window:
         found = [rule(sight) for rule in RULES] + held_out
@@ -170,6 +171,25 @@ def _sure(sight: _Sight) -> list[str]:
     return seen
 
 
+def _few_answers(sight: _Sight) -> Concern | None:
+    """Most answers of the beginning are gone, and the rest earns no more than the commonest of them would."""
+    first, now = mean(sight.first, DISTINCT), mean(sight.newest, DISTINCT)
+    reward, baseline = mean(sight.newest, "reward"), mean(sight.newest, CONSTANT)
+    bounds = sight.bounds
+    if first is None or now is None or reward is None or baseline is None:
+        return None
+    if now > bounds.answers_left * first or reward > baseline + bounds.constant_margin:
+        return None
+    if reward >= bounds.good_reward or _constant(sight, reward):
+        return None
+    return Concern(
+        "few-answers",
+        f"{now:.0f} different answers a version lately, at first {first:.0f}, and the commonest given to every task "
+        f"earns {baseline:.3f} of the {reward:.3f} there are: lower the learning rate, add a [reference], or "
+        "start from weights that know more (archipel sft)",
+    )
+
+
 def _fallen(sight: _Sight) -> Concern | None:
     """The reward that the run had once is gone."""
     span = LONG * sight.bounds.window
@@ -273,6 +293,7 @@ RULES: tuple[Callable[[_Sight], Concern | None], ...] = (
     _few_teach,
     _cut_off,
     _collapse,
+    _few_answers,
     _fallen,
     _mismatch,
     _unusable,

@@ -8,6 +8,8 @@ from archipel.curves.means import Concern, mean
 
 RISEN = 0.03
 """Mean reward of training that counts as risen meanwhile."""
+WORTH_HAVING = 0.2
+"""What one answer to everything has to earn before it is a baseline."""
 LASTING = 2
 """So many evaluations in a row below the best are no accident."""
 
@@ -75,6 +77,26 @@ def constant(history: History) -> Concern | None:
         f"one answer is {share:.0%} of those to the held-out tasks of version {last.version}, and given to "
         f"all of them it earns {baseline:.3f} of the {earned:.3f} there are: lower the learning rate, or start "
         "from weights that answer differently to different tasks",
+    )
+
+
+def majority(history: History) -> Concern | None:
+    """After learning, held-out tasks earn no more than their commonest answer would, given to all of them."""
+    if len(history.exams) < 2:
+        return None
+    last, bounds = history.exams[-1], history.bounds
+    share, baseline = last.values.get("commonest_answer"), last.values.get("constant_reward")
+    earned = last.values.get("greedy_reward")
+    if share is None or baseline is None or earned is None or earned >= bounds.good_reward:
+        return None
+    if share >= bounds.commonest_answer or baseline < WORTH_HAVING:
+        return None
+    if earned > baseline + bounds.constant_margin:
+        return None
+    return Concern(
+        "majority",
+        f"held-out tasks earn {earned:.3f} at version {last.version}, and one answer given to all of them "
+        f"{baseline:.3f}: no skill is shown yet; give a better start (archipel sft) or tasks with more answers",
     )
 
 

@@ -13,8 +13,8 @@ class Concern:
     """One thing that goes wrong."""
 
     kind: str
-    """`nothing-to-learn`, `solved`, `few-teach`, `cut-off`, `collapse`, `fallen`, `worse`, `apart`, `mismatch`,
-    `unusable`, `held-back`, `grading`."""
+    """`nothing-to-learn`, `solved`, `few-teach`, `cut-off`, `collapse`, `few-answers`, `fallen`, `worse`, `apart`,
+    `majority`, `mismatch`, `unusable`, `held-back`, `grading`, `void`."""
     text: str
     """What was seen, then what may be done about it."""
 

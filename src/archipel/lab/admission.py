@@ -7,9 +7,10 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import refusals
+from archipel.lab import drawing, quarantine, refusals
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
+from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.pauses import RunPaused, RunResumed
@@ -42,7 +43,7 @@ MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 HasBlob = Callable[[BlobRef], bool]
 
 
-def admit(  # noqa: C901  one case per statement: the match is the table
+def admit(  # noqa: C901, PLR0912  one case per statement: the match is the table
     state: LabState, statement: AnyStatement, now_ms: int, has_blob: HasBlob
 ) -> None:
     """Refuse, or return.
@@ -68,14 +69,26 @@ def admit(  # noqa: C901  one case per statement: the match is the table
         case RunResumed():
             _admit_resumption(state, statement)
         case NodeJoined():
-            pass  # anybody may
-        case LeaseRequested() | NodeLeft():
+            quarantine.refuse(state, statement.author)  # anybody else may
+        case LeaseRequested():
             joined(state, statement.author)
+            quarantine.refuse(state, statement.author)
+        case NodeLeft():
+            joined(state, statement.author)
+        case VerdictContested():
+            _admit_contest(state, statement, now_ms)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
             _admit_answer(state, statement, has_blob)
-        case LabOpened() | LeaseGranted() | LeaseExpired() | NodesForgotten() | SnapshotTaken():
+        case (
+            LabOpened()
+            | LeaseGranted()
+            | LeaseExpired()
+            | NodesForgotten()
+            | AuditsDrawn()
+            | SnapshotTaken()
+        ):
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case BlobOffered():
             raise refusals.NotAllowed(f"{statement.kind} goes with an upload, not into the ledger")
@@ -211,6 +224,12 @@ def _named_run(state: LabState, name: str) -> Run:
     return run
 
 
+def _admit_contest(state: LabState, contest: VerdictContested, now_ms: int) -> None:
+    why = drawing.why_not_contested(state, contest, now_ms)
+    if why is not None:
+        raise refusals.Conflict(why)
+
+
 def _admit_stop(state: LabState, stop: RunStopped) -> None:
     run = _own_run(state, stop.author, stop.run)
     if run.phase not in OPEN_PHASES:
@@ -252,6 +271,7 @@ def _own_run(state: LabState, author: str, name: str) -> Run:
 
 def _admit_answer(state: LabState, answered: WorkAnswered, has_blob: HasBlob) -> None:
     lease = held_lease(state, answered.work, answered.author)
+    quarantine.refuse(state, answered.author)
     answer = answered.answer
     if answer.kind != lease.spec.kind:
         raise refusals.Conflict(

@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import endings, failures, pauses
+from archipel.lab import drawing, endings, failures, pauses
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -19,6 +19,7 @@ from archipel.lab.state import (
     Run,
 )
 from archipel.market.journal import Move, Posting, held, post, wallet
+from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import (
@@ -71,17 +72,13 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case RunOpened():
             return _run_opened(state, statement, at_ms)
         case RunStopped():
-            run = pauses.ended(state.runs[statement.run], at_ms)
-            return endings.with_run(state, changed(run, phase=Phase.STOPPED))
+            return _run_stopped(state, statement, at_ms)
         case RunRetried():
-            run = failures.retried(state.runs[statement.run], at_ms)
-            return changed(state, runs=state.runs.put(run.name, run))
+            return _with_run(state, failures.retried(state.runs[statement.run], at_ms))
         case RunPaused():
-            run = pauses.paused(state.runs[statement.run], statement, at_ms)
-            return changed(state, runs=state.runs.put(run.name, run))
+            return _with_run(state, pauses.paused(state.runs[statement.run], statement, at_ms))
         case RunResumed():
-            run = pauses.resumed(state.runs[statement.run], at_ms)
-            return changed(state, runs=state.runs.put(run.name, run))
+            return _with_run(state, pauses.resumed(state.runs[statement.run], at_ms))
         case NodeJoined():
             return _node_joined(state, statement, at_ms)
         case NodeLeft():
@@ -93,10 +90,15 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case LeaseReturned():
             return endings.given_back(state, statement, at_ms)
         case LeaseExpired():
-            was_late = statement.cause == "deadline"
-            return endings.given_up(state, statement.work, "expired", at_ms, was_late)
+            return endings.given_up(
+                state, statement.work, "expired", at_ms, statement.cause == "deadline"
+            )
         case WorkAnswered():
             return endings.accepted(state, statement, at_ms)
+        case AuditsDrawn():
+            return drawing.drawn(state, statement, at_ms)
+        case VerdictContested():
+            return drawing.contested(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():
@@ -122,6 +124,16 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
         course=programme.begin(opened.pace),
     )
     return changed(endings.with_run(state, run), live=(*state.live, run.name))
+
+
+def _with_run(state: LabState, run: Run) -> LabState:
+    return changed(state, runs=state.runs.put(run.name, run))
+
+
+def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
+    run = pauses.ended(state.runs[stopped.run], at_ms)
+    state = endings.with_run(state, changed(run, phase=Phase.STOPPED))
+    return drawing.stopped(state, run.name, at_ms)
 
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:

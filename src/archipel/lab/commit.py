@@ -71,6 +71,8 @@ class Committer:
         self.log = log
         self.state = state
         self.ahead = state
+        self.head = log.head
+        """Covers `state`."""
         self._on_durable = on_durable
         self._on_fallen_back = on_fallen_back
         self._in_thread = in_thread
@@ -149,7 +151,7 @@ class Committer:
 
     def _make_visible(self, group: _Group, head: TreeHead) -> None:
         position = first = self.state.size
-        self.state = group.after
+        self.state, self.head = group.after, head
         entries = [entry for each in group.pending for entry in each.entries]
         self._num_pending -= len(entries)
         self._on_durable(first, entries)

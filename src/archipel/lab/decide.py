@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from archipel.lab import failures
+from archipel.lab import failures, quarantine
 from archipel.lab.kinds import RULES, RULES_OF
-from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
@@ -21,7 +20,6 @@ from archipel.records.statements import (
     LeaseExpired,
     LeaseGranted,
     LeaseRequested,
-    NodesForgotten,
 )
 
 MAX_OPEN_LEASES_PER_NODE = 4
@@ -61,8 +59,13 @@ def lost_leases(state: LabState, request: LeaseRequested) -> list[LeaseExpired]:
     return _taken_back(state, lost, "lost")
 
 
+def quarantined_leases(state: LabState) -> list[LeaseExpired]:
+    """A statement for every lease of a node that is believed no more."""
+    return _taken_back(state, quarantine.leases(state), "quarantine")
+
+
 def _taken_back(
-    state: LabState, leases: list[Lease], cause: Literal["deadline", "lost"]
+    state: LabState, leases: list[Lease], cause: Literal["deadline", "lost", "quarantine"]
 ) -> list[LeaseExpired]:
     leases.sort(key=lambda lease: (lease.deadline_ms, lease.work))
     first = next_seq(state)
@@ -96,10 +99,12 @@ def may_take(node: Node, kinds: Collection[str], opportunity: Opportunity) -> bo
     run, rules = opportunity.run, opportunity.rules
     need, memory_mb = rules.needs(run), run.opened.pace.memory_mb
     is_trusted = node.did in run.opened.trusted
+    is_judge = is_trusted and rules.words.appeals
     return (
         rules.name in kinds
-        and (need is None or need in node.meets)
-        and (is_trusted if rules.words.trusted else node.holds(memory_mb))
+        and node.standing.quarantine is None
+        and (is_judge or need is None or need in node.meets)
+        and (is_trusted if rules.words.trusted else is_judge or node.holds(memory_mb))
     )
 
 
@@ -216,7 +221,8 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
 def has_room(state: LabState, did: str) -> bool:
     """Whether a node could be given work of a stranger's kind at all; until one of its leases ends, no."""
     node = state.nodes.get(did)
-    return node is not None and node.present and len(node.leases) < _most_leases(node)
+    is_welcome = node is not None and node.present and node.standing.quarantine is None
+    return node is not None and is_welcome and len(node.leases) < _most_leases(node)
 
 
 def _has_room(node: Node, rules: Rules) -> bool:
@@ -243,12 +249,14 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
 
 def _needs(state: LabState) -> set[str]:
     """What the runs that are not over ask for."""
-    found = (state.runs[name].opened.pace.needs for name in state.live)
+    paces = [state.runs[name].opened.pace for name in state.live]
+    found = [need for pace in paces for need in (pace.needs, pace.exact)]
     return {need for need in found if need is not None}
 
 
 def _is_active(node: Node, now_ms: int) -> bool:
-    return node.present and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
+    is_here = node.present and node.standing.quarantine is None
+    return is_here and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
 def _crowd(nodes: list[Node], kind: str) -> Crowd:
@@ -269,26 +277,6 @@ def _crowd(nodes: list[Node], kind: str) -> Crowd:
         slowest_claim_milli=min(claims, default=0),
         unknown=unknown,
     )
-
-
-def forgettable(
-    state: LabState, now_ms: int, most: int, asked_ms: Mapping[str, int] = NOBODY_ASKED
-) -> NodesForgotten | None:
-    """Nodes to forget so that a newcomer finds room, at most `most`; None when nobody may be.
-
-    asked_ms: see `presence.last_heard_ms`.
-
-    First those that left or were silent for long; if there are none, those that joined first of all that
-    never had an answer accepted. Looks at every node.
-    """
-    idle = [node for node in state.nodes.values() if not node.leases]
-    gone = [node for node in idle if is_gone(node, last_heard_ms(node, asked_ms), now_ms)]
-    chosen = gone or [node for node in idle if not node.works]
-    chosen.sort(key=lambda node: (node.works > 0, node.last_seen_ms, node.did))
-    if not chosen:
-        return None
-    dids = tuple(node.did for node in chosen[:most])
-    return NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)
 
 
 def next_seq(state: LabState) -> int:

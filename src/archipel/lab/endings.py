@@ -7,13 +7,18 @@ all kinds. What cannot follow is a KeyError, TypeError or ValueError.
 from typing import Any
 
 from archipel.lab import failures
+from archipel.lab.audits import committed, is_at_work, terms
+from archipel.lab.consequences import carried_out
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.risk import exposed
 from archipel.lab.rules import Moment
 from archipel.lab.speeds import is_used_up, measured, set_back
 from archipel.lab.state import MAX_ENDS_REMEMBERED, OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.market.journal import Move, Posting, held, post, wallet
+from archipel.records.canonical import sha256_digest
 from archipel.records.changed import changed
+from archipel.records.documents import AcceptedWork
 from archipel.records.statements import (
     LeaseExpired,
     LeaseReturned,
@@ -21,6 +26,7 @@ from archipel.records.statements import (
     NodeLeft,
     Recorded,
     WorkAnswered,
+    encode,
 )
 
 WENT_AWAY = "its node went away in the middle of it"
@@ -112,13 +118,31 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     if answer.kind != lease.spec.kind:
         raise ValueError(f"{work} is {lease.spec.kind} work, answered as {answer.kind}")
     rules = RULES_OF[answer.kind]
-    run = rules.accepted(run, lease, answer, Moment(at_ms, state.size))
-    run = changed(run, paid_micro=run.paid_micro + lease.price_micro)
-    pay = Posting(Move.PAY, held(run.name), wallet(node.did), lease.price_micro)
+    is_audited = terms(run) is not None
+    moment = Moment(at_ms, state.size, sha256_digest(encode(answered)) if is_audited else "")
+    earned = rules.earned(run, lease, answer)
+    run = rules.accepted(run, lease, answer, moment)
+    if is_audited and rules.audited:
+        done = AcceptedWork(work=work, spec=lease.spec, answer=answer)
+        run = committed(run, lease, done, moment)
+        node = exposed(node, lease.price_micro)
+    run = changed(run, paid_micro=run.paid_micro + earned)
     node = _without(measured(node, lease, rules.effort(lease, answer), at_ms), work, "accepted")
     node = changed(node, last_seen_ms=at_ms)
     run, node = failures.went_well(run, node, answer.kind)
-    return _settled(state, run, node, work, pay)
+    sponsor, left = wallet(run.opened.author), lease.price_micro - earned
+    postings = (
+        Posting(Move.PAY, held(run.name), wallet(node.did), earned),
+        Posting(Move.REFUND, held(run.name), sponsor, left),
+    )
+    state = _settled(state, run, node, work, *postings)
+    return heard(state, run.name, at_ms) if is_audited else state
+
+
+def heard(state: LabState, name: str, at_ms: int) -> LabState:
+    """The state when everything has followed from what audits of the run showed just now."""
+    state = carried_out(state, name, at_ms)
+    return with_run(state, state.runs[name])
 
 
 def _twin(state: LabState, work: str) -> tuple[str, ...]:
@@ -147,12 +171,12 @@ def _without(node: Node, work: str, outcome: str, **more: Any) -> Node:
     )
 
 
-def _settled(state: LabState, run: Run, node: Node, work: str, posting: Posting) -> LabState:
+def _settled(state: LabState, run: Run, node: Node, work: str, *postings: Posting) -> LabState:
     state = changed(
         state,
         nodes=state.nodes.put(node.did, node),
         leases=state.leases.drop(work),
-        book=post(state.book, (posting,)),
+        book=post(state.book, postings),
     )
     return with_run(state, changed(run, leases=run.leases.drop(work)))
 
@@ -164,7 +188,8 @@ def with_run(state: LabState, run: Run) -> LabState:
     programme = PROGRAMME_OF[run.opened.pace.programme]
     run = programme.closed(run)
     live = state.live
-    if not any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name)):
+    is_due = any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name))
+    if not is_due and not is_at_work(run):
         live = tuple(name for name in live if name != run.name)
     return changed(state, runs=state.runs.put(run.name, run), live=live)
 

@@ -1,5 +1,11 @@
-"""What a lab still knows of nodes that it forgot: their balances, and that nothing old can be said again. Pure."""
+"""Whom a lab forgets to make room, and what it still knows of them then: their balances, and that nothing old can be
+said again. Pure.
+"""
 
+from collections.abc import Mapping
+
+from archipel.lab.decide import next_seq
+from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
 from archipel.lab.state import LabState
 from archipel.records.changed import changed
 from archipel.records.statements import NodesForgotten
@@ -26,3 +32,23 @@ def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
         asked=state.asked.drop(*asked),
         forgotten_seq=max(state.forgotten_seq, *numbers),
     )
+
+
+def forgettable(
+    state: LabState, now_ms: int, most: int, asked_ms: Mapping[str, int] = NOBODY_ASKED
+) -> NodesForgotten | None:
+    """Nodes to forget so that a newcomer finds room, at most `most`; None when nobody may be.
+
+    asked_ms: see `presence.last_heard_ms`.
+
+    First those that left or were silent for long; if there are none, those that joined first of all that
+    never had an answer accepted. Looks at every node.
+    """
+    idle = [node for node in state.nodes.values() if not node.leases]
+    gone = [node for node in idle if is_gone(node, last_heard_ms(node, asked_ms), now_ms)]
+    chosen = gone or [node for node in idle if not node.works]
+    chosen.sort(key=lambda node: (node.works > 0, node.last_seen_ms, node.did))
+    if not chosen:
+        return None
+    dids = tuple(node.did for node in chosen[:most])
+    return NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)

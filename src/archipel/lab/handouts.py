@@ -14,7 +14,7 @@ from functools import partial
 from archipel.blobs.errors import BlobError
 from archipel.lab.chain import since, version_of
 from archipel.lab.entry import Entry, read_entry
-from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.kinds import RULES_OF
 from archipel.lab.recovery import Blobs
 from archipel.lab.state import LabState, Run, Version
 from archipel.ledger.log import Log
@@ -154,9 +154,14 @@ async def handout(
     spec, run = grant.spec, state.runs[grant.spec.run]
     needs, known = WORDS_OF[spec.kind].needs(spec), have.runs.get(run.name, NOTHING)
     steps = _steps(run, known.weights, needs.weights)
-    versions = await _news(records, steps, known.version)
-    left = MAX_DOCUMENT_CHARACTERS - sum(map(len, versions))
-    inputs = _fitting(_inputs(state, spec), left) if needs.inputs is not None else None
+    inputs = None
+    if needs.inputs is not None and needs.memory is None:  # the lease is the only way to them
+        inputs = _fitting(_inputs(state, spec), MAX_DOCUMENT_CHARACTERS)
+    left = MAX_DOCUMENT_CHARACTERS - _length(inputs)
+    versions = await _news(records, steps, known.version, left)
+    left -= sum(map(len, versions))
+    if needs.inputs is not None and needs.memory is not None:
+        inputs = _fitting(_inputs(state, spec), left)
     document = Handout(
         grant=entry.envelope.to_json().decode(),
         opening=None if known.opening else await records.at(run.entry),
@@ -170,10 +175,10 @@ async def handout(
 
 
 async def _news(
-    records: Records, steps: Sequence[tuple[Version, str]], known: int
+    records: Records, steps: Sequence[tuple[Version, str]], known: int, left: int
 ) -> tuple[str, ...]:
-    """Publications of the steps that the node has not seen, as many as fit."""
-    news, left = [], MAX_DOCUMENT_CHARACTERS
+    """Publications of the steps that the node has not seen, as many as fit in `left` characters."""
+    news = []
     for version, _ in steps:
         if version.version > known:
             sealed = await records.at(version.entry)
@@ -188,13 +193,16 @@ def _fitting(inputs: tuple[AcceptedWork, ...] | None, left: int) -> tuple[Accept
     """All of them or none: their digest covers all."""
     if inputs is None or len(inputs) > MAX_INPUTS_BESIDE:
         return None
-    return inputs if sum(len(each.model_dump_json()) for each in inputs) <= left else None
+    return inputs if _length(inputs) <= left else None
+
+
+def _length(inputs: tuple[AcceptedWork, ...] | None) -> int:
+    return sum(len(each.model_dump_json()) for each in inputs or ())
 
 
 def _inputs(state: LabState, spec: Spec) -> tuple[AcceptedWork, ...] | None:
-    """What the spec's digest covers: the version it makes is in the making."""
-    run = state.runs[spec.run]
-    return PROGRAMME_OF[run.opened.pace.programme].next_inputs(run)
+    """What the spec's digest covers."""
+    return RULES_OF[spec.kind].inputs(state.runs[spec.run], spec)
 
 
 def _steps(run: Run, held: int, target: int | None) -> Sequence[tuple[Version, str]]:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity, sign
@@ -19,13 +20,12 @@ from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
 from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
-from archipel.lab.decide import (
-    forgettable,
-    lost_leases,
-)
+from archipel.lab.decide import lost_leases, quarantined_leases
 from archipel.lab.doorman import Buckets, Rate
+from archipel.lab.drawing import draw_due
 from archipel.lab.endings import ended_leases
 from archipel.lab.entry import Entry
+from archipel.lab.forgetting import forgettable
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
 from archipel.lab.orders import Orders
@@ -101,7 +101,7 @@ class Lab:
         self._shelf = Shelf(blobs, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
-            log, state, self._on_durable, self._on_fallen_back, in_thread=in_thread
+            log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
@@ -146,8 +146,7 @@ class Lab:
         envelope, statement = open_record(data)
         if isinstance(statement, LeaseRequested):
             raise refusals.Malformed("a lease is requested at /leases, not submitted")
-        has_blob = self._answers.has_blob(blobs)
-        admit(self.ahead, statement, self.clock_ms(), has_blob)
+        admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(blobs))
         if isinstance(statement, Asking):
             raise refusals.NotAllowed(f"{statement.kind} has no place in a ledger")
         if isinstance(statement, WorkAnswered):
@@ -211,11 +210,18 @@ class Lab:
             raise
         self._leasing.offer_again()
 
+    def draw_audits(self) -> None:
+        """Draw by the newest durable head, if that is due; take back what nodes in quarantine hold."""
+        head = self._committer.head
+        drawn = draw_due(self.ahead, head.size, head.root, self.clock_ms())
+        self._say_all(quarantined_leases(self.ahead) if drawn is None else [drawn])
+
     async def watch_deadlines(self) -> None:
         """Look at the deadlines until cancelled; a full disk is retried, not fatal."""
         while True:
             with contextlib.suppress(refusals.Refused):
                 self.expire_leases()
+                self.draw_audits()
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
     def _asks(self, data: bytes) -> Waiter:
@@ -273,19 +279,12 @@ class Lab:
         recording = self._committer.record(entries)
         for entry, ended in zip(entries, ended_by, strict=True):
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            for lease in ended:
-                self._lease_ended(lease.work)
+            for digest in chain.from_iterable(self.uploads.ended(lease.work) for lease in ended):
+                with contextlib.suppress(BlobError):  # a sweep finds it later
+                    self.blobs.discard(digest)
             self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])
         self._leasing.offer()
         return recording
-
-    def _lease_ended(self, work: str) -> None:
-        for digest in self.uploads.ended(work):
-            with contextlib.suppress(BlobError):  # a sweep finds it later
-                self.blobs.discard(digest)
-
-    def _on_fallen_back(self) -> None:
-        self._leasing.begin_anew()
 
     def _on_durable(self, first: int, entries: Sequence[Entry]) -> None:
         self.records.remember(first, entries)
@@ -296,5 +295,6 @@ class Lab:
                 logger.info(entry.statement.kind, extra=event_fields(entry.statement))
 
     def _signed(self, statement: RecordedStatement) -> Entry:
-        envelope = sign(self.identity, encode(statement), RECORD_TYPE)
-        return Entry(self.clock_ms(), envelope, statement)
+        return Entry(
+            self.clock_ms(), sign(self.identity, encode(statement), RECORD_TYPE), statement
+        )

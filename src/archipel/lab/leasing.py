@@ -166,7 +166,11 @@ class Leasing:
         """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
         that they do it are not looked at.
         """
-        trusted = [each.run.opened.trusted for each in found if each.rules.words.trusted]
+        trusted = [
+            each.run.opened.trusted
+            for each in found
+            if each.rules.words.trusted or each.rules.words.appeals
+        ]
         named = map(self._waiting.of, dict.fromkeys(chain.from_iterable(trusted)))
         yield from (waiter for waiter in named if waiter is not None)
         free = {each.ability for each in found if not each.rules.words.trusted}

@@ -7,16 +7,19 @@ starts: its own newest snapshot, then the entries after it.
 import base64
 import json
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from archipel.blobs.errors import BlobError
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
+from archipel.lab.drawing import MAX_DRAW_LAG
 from archipel.lab.entry import Entry, read_entry
 from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
+from archipel.ledger.merkle import Frontier, leaf_hash
+from archipel.records.audits import AuditsDrawn
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
 from archipel.records.statements import Recorded, SnapshotTaken
@@ -76,11 +79,12 @@ def replayed(
     seen: is told every entry once it was found to follow.
 
     Raises:
-        Contradiction: an entry that cannot follow, or a snapshot of another state.
+        Contradiction: an entry that cannot follow, a snapshot of another state, or a draw by another root.
         InvalidRecord, IdentityError: an entry that is none, or is not by its author.
     """
     state, compared, passed_over = LabState(lab=lab), 0, 0
     recent: OrderedDict[int, LabState] = OrderedDict()
+    trees = _Trees()
     for data in entries:
         recent[state.size] = state
         if len(recent) > MAX_SNAPSHOT_LAG + 1:
@@ -90,9 +94,32 @@ def replayed(
         if isinstance(entry.statement, SnapshotTaken):
             is_compared = _compare(entry.statement, recent.get(entry.statement.size))
             compared, passed_over = compared + is_compared, passed_over + (not is_compared)
+        if isinstance(entry.statement, AuditsDrawn):
+            trees.check(entry.statement)
+        trees.add(data)
         state = following
         seen(entry)
     return Replayed(state, compared, passed_over)
+
+
+class _Trees:
+    """The trees of the newest entries: by the root of one of them audits are drawn."""
+
+    def __init__(self) -> None:
+        self._newest: deque[Frontier] = deque([Frontier()], maxlen=MAX_DRAW_LAG + 1)
+
+    def add(self, entry: bytes) -> None:
+        """One more entry."""
+        self._newest.append(self._newest[-1].extended([leaf_hash(entry)]))
+
+    def check(self, drawn: AuditsDrawn) -> None:
+        """Raises Contradiction: the root that was drawn by is not that of the entries."""
+        back = self._newest[-1].size - drawn.size
+        found = self._newest[-1 - back].root().hex() if 0 <= back < len(self._newest) else "unknown"
+        if f"sha256:{found}" != drawn.root:
+            raise Contradiction(
+                f"audits were drawn by {drawn.root} as the root of {drawn.size} entries, which is sha256:{found}"
+            )
 
 
 def _compare(taken: SnapshotTaken, state: LabState | None) -> bool:

@@ -61,6 +61,8 @@ class Moment:
 
     at_ms: int
     entry: int
+    record: str = ""
+    """Digest of the statement that brought an answer, where its run is audited."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,8 @@ class Rules:
     """The programme that owns it; None for a kind that attaches to any."""
     slice: type | None
     """Its own part of a run's state; None when that lies in the programme's."""
+    audited: bool
+    """Its answers may be drawn for an audit, where the run has terms for that."""
     due: Callable[[Run], bool]
     """Whether there is any to hand out; cheap, as it is asked after every record."""
     needs: Callable[[Run], str | None]
@@ -106,11 +110,15 @@ class Rules:
     """(run, spec, work)"""
     given_up: Callable[[Run, Lease], Run]
     accepted: Callable[[Run, Lease, Any, Moment], Run]
+    earned: Callable[[Run, Lease, Any], int]
+    """Of the lease's price, what an accepted answer is paid."""
     effort: Callable[[Lease, Any], Effort]
     copies: Copies | None
     """None when a second node never gets it."""
     size: Callable[[Any], int]
     """Units of work in a spec."""
+    inputs: Callable[[Run, Any], tuple[AcceptedWork, ...] | None]
+    """The accepted works that the spec has the digest of."""
     shows: Callable[[Run], Mapping[str, Any]]
     """What a run's view says of it."""
     keeps: Callable[[Run], Iterable[BlobRef]]
@@ -145,8 +153,12 @@ class ProgrammeRules:
     """Blobs that the run still needs besides its chain of versions."""
     inputs: Callable[[Run, int], tuple[int, tuple[AcceptedWork, ...]] | None]
     """(position of the grant, accepted works) that a version was made from; None when forgotten."""
-    next_inputs: Callable[[Run], tuple[AcceptedWork, ...] | None]
-    """The accepted works that the version in the making is made from."""
+    touched: Callable[[Run, Any], tuple[int, ...]]
+    """Versions that learned from the answer to this spec, or are being made from it."""
+    answered_by: Callable[[Run, str], list[str]]
+    """Works that a node answered and that not all was learned from yet."""
+    withdrawn: Callable[[Run, str], tuple[Run, int] | None]
+    """The run without that answer, which is done again, and what was paid for it; None: it was learned from."""
 
     @property
     def name(self) -> str:

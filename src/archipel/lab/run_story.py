@@ -72,7 +72,10 @@ class RunStory:
     others: int = 0
     """Accepted answers of other kinds of work."""
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
-    _twice: list[int] = field(default_factory=list)
+    withdrawn: frozenset[str] = frozenset()
+    """Works that verdicts took out of their batches, as the fold of the same ledger says: their groups come again."""
+    _twice: list[tuple[int, str]] = field(default_factory=list)
+    """(group, the work whose result held it before)"""
     _stands: str = ""
     """Why nothing may be handed out now: it is `paused` or `stopped`."""
     _untimely: list[str] = field(default_factory=list)
@@ -113,7 +116,7 @@ class RunStory:
                 self.refills.setdefault(answer.version, []).append(made)
         elif isinstance(spec, RolloutSpec) and isinstance(answer, RolloutAnswer):
             self.results[said.work] = AcceptedWork(work=said.work, spec=spec, answer=answer)
-            self._twice += [group for group in spec.groups if group in self.group_in]
+            self._twice += [(g, self.group_in[g]) for g in spec.groups if g in self.group_in]
             self.group_in |= dict.fromkeys(spec.groups, said.work)
         elif isinstance(spec, EvaluateSpec) and isinstance(answer, EvaluateAnswer):
             self.exams.append(Exam(spec, answer, said.author))
@@ -162,8 +165,9 @@ class RunStory:
         if opened is not None and opened.author not in self.operators:
             yield f"the run was opened by {opened.author}, who is no operator of this lab"
         yield from self._untimely
-        for group in self._twice:
-            yield f"group {group} was accepted twice"
+        for group, before in self._twice:
+            if before not in self.withdrawn:
+                yield f"group {group} was accepted twice"
         for number, update in enumerate(self.updates):
             if update.answer.version != number:
                 yield f"version {update.answer.version} was published where {number} was due"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
 from archipel.records.chain import Publication
 from archipel.records.episodes import PLAYED
@@ -131,6 +132,7 @@ class Node:
     returned: int = 0
     failing: tuple[Failing, ...] = ()
     """What it failed at last and did not do since, the newest last."""
+    standing: Standing = field(default_factory=Standing)
 
     def speed(self, kind: str, run: str) -> Speed:
         """How fast it is at this kind of work of this run."""
@@ -266,3 +268,5 @@ class LabState:
     """Account -> micro-credits; they add up to zero."""
     snapshot: tuple[int, BlobRef] | None = None
     """Size and blob of the newest snapshot of this state."""
+    drew: tuple[int, int] = (0, 0)
+    """Position and time of the newest `audits.drawn`."""

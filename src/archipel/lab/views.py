@@ -44,6 +44,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         reward=run.rewards_micro[-1] / 1e6 if run.rewards_micro else None,
         rewards=tuple(micro / 1e6 for micro in run.rewards_micro),
         evaluations=tuple(shown.pop("evaluations", ())),
+        verdicts=tuple(shown.pop("verdicts", ())),
         spent_micro=run.paid_micro + state.book.get(held(run.name), 0),
         progress=shown,
         troubles=tuple(failures.words(known) for known in run.troubles),

@@ -29,6 +29,8 @@ class Move(Enum):
     STAKE = "a provider vouches for its work"
     UNSTAKE = "a provider takes its stake back"
     SLASH = "a stake is lost"
+    CLAWBACK = "pay for what was found wrong goes back to the sponsor"
+    RESTORE = "pay that was taken back wrongly"
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
@@ -39,6 +41,8 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.STAKE: ((_WALLET, _STAKE),),
     Move.UNSTAKE: ((_STAKE, _WALLET),),
     Move.SLASH: ((_STAKE, TREASURY),),
+    Move.CLAWBACK: ((_WALLET, _WALLET),),
+    Move.RESTORE: ((_WALLET, _WALLET),),
 }
 
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from pathlib import Path
 
+from archipel.curves.chronicle import chronicle
 from archipel.curves.concerns import GRAVE, Concern, concerns
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, LabUnreachable
@@ -60,19 +61,22 @@ class Guard:
         reader = self._readers.setdefault(run, RunReader(self._client, run))
         history = await reader.history(view, NEWEST_VERSIONS)
         found = concerns(history)
-        self._tell(run, found)
+        self._tell(run, view.version, found)
         if view.phase in OVER:
+            for spell in chronicle(history):  # between two looks there may have been more
+                self._standing.earlier.setdefault(run, {})[spell.kind] = spell.first
             self._standing.runs.pop(run, None)
             self._readers.pop(run, None)
         elif history.bounds.pause and view.phase != "paused":
             await self._pause(run, [each for each in found if each.kind in GRAVE])
 
-    def _tell(self, run: str, found: list[Concern]) -> None:
+    def _tell(self, run: str, version: int, found: list[Concern]) -> None:
         """An alarm is told when it begins, and again when it comes back."""
         before = self._told.get(run, set())
         self._told[run] = {concern.kind for concern in found}
         self._standing.alarms[run] = tuple(f"{each.kind}: {each.text}" for each in found)
         for concern in found:
+            self._standing.earlier.setdefault(run, {}).setdefault(concern.kind, version)
             if concern.kind not in before:
                 self._standing.news.append(f"ALARM in run {run}, {concern.kind}: {concern.text}")
                 logger.warning("alarm", extra={"run": run, "kind": concern.kind})

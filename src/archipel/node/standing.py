@@ -85,6 +85,8 @@ class Standing:
     """Those that it worked for, as far as they are not known to be over."""
     alarms: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Run -> what goes wrong in it, for a trusted role (`guard`)."""
+    earlier: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Run -> kind of every alarm that was told of it, and the version at which it was first."""
 
     def confined(self, protections: Sequence[str], is_trusted: bool) -> None:
         """A child came up, with these protections."""

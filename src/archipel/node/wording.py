@@ -61,7 +61,18 @@ def summary_of(standing: Standing, totals: Totals) -> str:
     parts += [
         f"ALARM in run {run}: {'; '.join(told)}" for run, told in standing.alarms.items() if told
     ]
+    parts += _passed(standing)
     return " · ".join(part for part in parts if part)
+
+
+def _passed(standing: Standing) -> list[str]:
+    """Alarms that do not stand any more."""
+    told = []
+    for run, kinds in standing.earlier.items():
+        now = {alarm.partition(":")[0] for alarm in standing.alarms.get(run, ())}
+        gone = [f"{kind} at version {at}" for kind, at in kinds.items() if kind not in now]
+        told += [f"earlier alarms in run {run}: {', '.join(gone)}"] if gone else []
+    return told
 
 
 def duration(s: float) -> str:

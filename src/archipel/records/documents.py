@@ -193,6 +193,8 @@ class RunView(Document):
     """What its programme counts."""
     troubles: tuple[str, ...] = ()
     """Kinds of work that fail time after time, and what they said last."""
+    verdicts: tuple[str, ...] = ()
+    """The newest verdicts against nodes, with what was found."""
 
 
 class NodeView(Document):

@@ -1,16 +1,31 @@
-"""Prompts as they travel: flat token arrays in a payload, checked without a tensor library.
+"""Prompts as they travel, and what can be wrong with tokens that travel.
 
-prompts: `tokens` I32, `lengths` I32 (one per group of the batch)
+A payload has `tokens` I32 and `lengths` I32, one for each group of a batch.
 """
 
 from array import array
 from collections.abc import Sequence
 
-from archipel.records.payload import Payload, read_payload, write_payload
-from archipel.records.rollouts import WrongLabel, WrongShape
+from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
 
 MAX_PROMPT_TOKENS = 2**20
 _PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
+
+
+class WrongShape(BadPayload):
+    """Counts or lengths that do not match what was asked."""
+
+
+class OutOfRange(BadPayload):
+    """A token id, flag or log-probability outside what is possible."""
+
+
+class NotFinite(BadPayload):
+    """A log-probability that is NaN or infinite."""
+
+
+class WrongLabel(BadPayload):
+    """The payload names another work, policy or contract than it is submitted for."""
 
 
 def pack_prompts(prompts: Sequence[Sequence[int]], *, batch: int) -> bytes:

@@ -15,6 +15,7 @@ from archipel.records.episodes import PLAYED
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_UPDATE
 from archipel.records.recipe_alarms import AlarmSection
+from archipel.records.recipe_audit import AuditSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
@@ -27,6 +28,7 @@ from archipel.records.recipe_learning import (
     AlgorithmSection,
     CurriculumSection,
     LossSection,
+    MemorySection,
     OptimiserSection,
     ReferenceSection,
     SupervisedSection,
@@ -49,9 +51,11 @@ __all__ = [
     "PromptSection",
     "SamplingSection",
     "AlarmSection",
+    "AuditSection",
     "AlgorithmSection",
     "CurriculumSection",
     "LossSection",
+    "MemorySection",
     "OptimiserSection",
     "ReferenceSection",
     "EpisodeSection",
@@ -117,10 +121,12 @@ class Recipe(RecipeForm):
     algorithm: AlgorithmSection = AlgorithmSection()
     loss: LossSection = LossSection()
     optimiser: OptimiserSection = OptimiserSection()
+    memory: MemorySection = MemorySection()
     evaluation: EvaluationSection = EvaluationSection()
     supervised: SupervisedSection | None = None
     lease: LeaseSection = LeaseSection()
     alarms: AlarmSection = AlarmSection()
+    audit: AuditSection = AuditSection()
     reference: ReferenceSection = ReferenceSection()
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
@@ -128,7 +134,17 @@ class Recipe(RecipeForm):
     episode: EpisodeSection | None = None
 
     LATER = frozenset(
-        {"prompt", "adapter", "alarms", "reference", "curriculum", "teacher", "episode"}
+        {
+            "prompt",
+            "adapter",
+            "alarms",
+            "audit",
+            "reference",
+            "curriculum",
+            "teacher",
+            "episode",
+            "memory",
+        }
     )
 
     @model_validator(mode="after")
@@ -138,6 +154,10 @@ class Recipe(RecipeForm):
             raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
         if self.episode is None:
             return self
+        if self.sampling.replays_routing:
+            raise ValueError(
+                "sampling.replays_routing is of one turn, and the recipe has [episode]; leave it out"
+            )
         if not is_played:
             raise ValueError(
                 f"environment {name!r} answers no turns on nodes: remove [episode], or choose from "

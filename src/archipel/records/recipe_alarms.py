@@ -3,7 +3,7 @@
 What each alarm looks at, and what it says then, stands in `curves.concerns`.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 class AlarmSection(Section):
     """From where on a measurement is an alarm, and whether an alarm pauses the run."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"answers_left"})
+
     pause: bool = False
     """The trusted role pauses the run when an alarm begins that means no good weights any more (collapse, worse,
     apart, fallen, mismatch, unusable); `archipel run resume` lets it go on, and the same alarm pauses it no more."""
@@ -24,6 +26,9 @@ class AlarmSection(Section):
     """collapse: share of one answer from which it is compared with the majority baseline; 1 compares never."""
     constant_margin: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
     """collapse: the policy has to earn so much more than that answer would, given to every task."""
+    answers_left: Share = 0.2
+    """few-answers: share of the first versions' different answers, below which the policy is compared with the
+    majority baseline as for collapse."""
     commonest_completion: Share = 0.8
     """collapse: share of a batch that is one and the same completion, to the token."""
     entropy_nats: Annotated[float, Field(ge=0.0)] = 0.1

@@ -179,6 +179,20 @@ class OptimiserSection(Section):
     """Gradient accumulation: at most this many padded tokens go through the network at once."""
 
 
+class MemorySection(Section):
+    """How learning fits into the memory of the trusted role's machine; each costs time or some of the numbers' last bits."""
+
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """Type of weights and activations while learning; masters, the sum of gradients and the loss stay float32."""
+    recompute_layers: bool = False
+    """Keep only each layer's input and compute the layer again for its gradient: a third more arithmetic, same numbers."""
+    moments: Literal["float32", "8bit"] = "float32"
+    """Of AdamW, for matrices: 8bit keeps both in a byte each and a scale for every 256 at most, instead of 4 bytes each."""
+    offload: bool = False
+    """Masters, moments and the sum of gradients lie in the processor's memory while another device computes; on a
+    processor they do anyway."""
+
+
 class SupervisedSection(Section):
     """The supervised stage that precedes reinforcement learning."""
 

@@ -29,7 +29,7 @@ Characters = Annotated[str, Field(max_length=MAX_ALLOWED_CHARACTERS), AfterValid
 class SamplingSection(Section):
     """How rollouts are sampled."""
 
-    LATER = frozenset({"top_k", "top_p", "min_p", "stop", "allowed"})
+    LATER = frozenset({"top_k", "top_p", "min_p", "stop", "allowed", "replays_routing"})
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
     """A completion is cut off here; with its prompt it has to fit the context of the weights."""
@@ -48,6 +48,9 @@ class SamplingSection(Section):
     allowed: Characters = ""
     """All characters that a completion may have: other tokens have no chance, and log-probabilities are those of what
     is left, in nodes' engines and in the trainer alike. Empty: any. Not with `engine = "exact"`."""
+    replays_routing: bool = False
+    """Of a mixture of experts: rollouts say which experts their tokens were sent to, and the trainer sends them
+    there again, so that its log-probabilities are those of what was sampled (docs/how-to/bring-a-model.md)."""
     engine: Literal["auto", "any", "exact"] = "auto"
     """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
     anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked.

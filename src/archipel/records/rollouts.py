@@ -1,8 +1,9 @@
-"""Rollouts as they travel: flat token arrays in a payload, checked without a tensor library.
+"""Rollouts as they travel (prompts: `records.prompts`): flat token arrays in a payload, checked without a tensor library.
 
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
           rollouts of one group side by side, groups in the order of the work's spec;
-          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment)
+          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment);
+          in runs that replay routing also `records.experts.TENSORS`
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
 tokens were really sampled from the policy; that is what audits are for.
@@ -11,11 +12,42 @@ tokens were really sampled from the policy; that is what audits are for.
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archipel.records.episodes import SAMPLED, EpisodeTerms, check_mask, written_of
-from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
+from archipel.records.experts import (
+    TENSORS,
+    ExpertTerms,
+    check_choices,
+    cut_choices,
+    packed_choices,
+)
+from archipel.records.payload import Payload, read_payload, write_payload
 from archipel.records.programmes.rl import RlPace
+from archipel.records.prompts import (
+    NotFinite,
+    OutOfRange,
+    WrongLabel,
+    WrongShape,
+    pack_prompts,
+    unpack_prompts,
+)
+
+__all__ = [
+    "NotFinite",
+    "OutOfRange",
+    "Rollout",
+    "RolloutBounds",
+    "WrongLabel",
+    "WrongShape",
+    "bounds_of",
+    "check_rollouts",
+    "max_rollout_bytes",
+    "pack_prompts",
+    "pack_rollouts",
+    "unpack_prompts",
+    "unpack_rollouts",
+]
 
 LOGPROB_TOLERANCE = 1e-4
 """A log-probability may exceed 0 by this much through rounding."""
@@ -23,22 +55,6 @@ AT_ONCE = 65_536
 """Values that one call looks at: a millisecond."""
 _ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
 _EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
-
-
-class WrongShape(BadPayload):
-    """Counts or lengths that do not match what was asked."""
-
-
-class OutOfRange(BadPayload):
-    """A token id, flag or log-probability outside what is possible."""
-
-
-class NotFinite(BadPayload):
-    """A log-probability that is NaN or infinite."""
-
-
-class WrongLabel(BadPayload):
-    """The payload names another work, policy or contract than it is submitted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +70,8 @@ class Rollout:
     """Ended by a stop token or stop string, not by the length limit; of an episode: its environment said that it is over."""
     sampled: bytes | None = None
     """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
+    experts: bytes | None = None
+    """Which experts the tokens that were read, prompt and all but the last, were sent to (`records.experts`)."""
 
     @property
     def num_sampled(self) -> int:
@@ -74,8 +92,15 @@ class RolloutBounds:
     stop_tokens: tuple[int, ...]
     exact: str | None = None
     episodes: EpisodeTerms | None = None
+    experts: ExpertTerms | None = None
     has_stop_strings: bool = False
     """A completion may have ended by its text, which whoever has the tokenizer finds again."""
+
+    @property
+    def tensors(self) -> Mapping[str, str]:
+        """What a payload has to hold, and of what type."""
+        own = _ROLLOUT_TENSORS if self.episodes is None else _EPISODE_TENSORS
+        return own if self.experts is None else {**own, **TENSORS}
 
 
 def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
@@ -90,6 +115,7 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
         stop_tokens=pace.stop_tokens,
         exact=pace.exact,
         episodes=pace.episodes,
+        experts=pace.experts,
         has_stop_strings=pace.stop is not None,
     )
 
@@ -97,27 +123,37 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
 def max_rollout_bytes(bounds: RolloutBounds) -> int:
     """No honest result of this work is larger."""
     num_rollouts = bounds.num_groups * bounds.group_size
-    return num_rollouts * (bounds.max_new_tokens * (8 if bounds.episodes is None else 9) + 5) + 4096
+    per_token, told = 8 if bounds.episodes is None else 9, 0
+    if bounds.experts is not None:
+        told = bounds.experts.most_bytes(num_rollouts, bounds.max_new_tokens)
+    return num_rollouts * (bounds.max_new_tokens * per_token + 5) + 4096 + told
 
 
 def pack_rollouts(
-    groups: Sequence[Sequence[Rollout]], *, work: str, policy: str, exact: str | None = None
+    groups: Sequence[Sequence[Rollout]],
+    *,
+    work: str,
+    policy: str,
+    exact: str | None = None,
+    experts: ExpertTerms | None = None,
 ) -> bytes:
     """Payload bytes for the groups of one work, in the order of its spec; `exact` is the contract, if any.
 
-    All of the rollouts have masks, or none has.
+    All of the rollouts have masks, or none has. experts: of a run that replays routing; all of them say it.
     """
     rollouts = [rollout for group in groups for rollout in group]
     metadata = {"format": "archipel.rollouts.v1", "work": work, "policy": policy}
-    masks = [r.sampled for r in rollouts if r.sampled is not None]
     tensors: dict[str, array] = {
         "tokens": array("i", [t for r in rollouts for t in r.tokens]),
         "logprobs": array("f", [p for r in rollouts for p in r.logprobs]),
         "lengths": array("i", [len(r.tokens) for r in rollouts]),
         "finished": array("B", [int(r.finished) for r in rollouts]),
     }
-    if masks:
+    if masks := [r.sampled for r in rollouts if r.sampled is not None]:
         tensors["sampled"] = array("B", b"".join(masks))
+    if experts is not None:
+        chosen = [[(r.experts or b"", len(r.tokens)) for r in group] for group in groups]
+        tensors |= packed_choices(chosen, experts.per_token)
     return write_payload(
         Payload(tensors, metadata if exact is None else metadata | {"exact": exact})
     )
@@ -127,9 +163,10 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
     """Check a result against what was asked; returns how many tokens were sampled.
 
     1 the payload is well formed  2 it names this work, policy and contract  3 counts and lengths fit
-    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must
-    Not shown: that this policy gave these tokens these log-probabilities, nor that the environment wrote the
-    rest of an episode, which whoever replays it finds.
+    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must;
+    choices of experts are of every token that was read
+    Not shown: that this policy gave these tokens these log-probabilities, nor (whoever replays an episode finds
+    that) that the environment wrote the rest of it.
 
     Raises:
         BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 5.  OutOfRange, NotFinite: 4.
@@ -142,14 +179,16 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
 def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Rollout]]:
     """The groups of a result, checked as `check_rollouts` does, which says what is raised."""
     parts = _checked(data, bounds)
-    rollouts = _cut(parts)
-    size = bounds.group_size
+    rollouts, size = _cut(parts), bounds.group_size
+    if bounds.experts is not None:
+        choices = cut_choices(parts, size, bounds.experts.per_token)
+        rollouts = [replace(each, experts=own) for each, own in zip(rollouts, choices, strict=True)]
     return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
 
 
 def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, array]:
     # 1
-    payload = read_payload(data, _ROLLOUT_TENSORS if bounds.episodes is None else _EPISODE_TENSORS)
+    payload = read_payload(data, bounds.tensors)
     tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
     lengths, finished = payload.tensors["lengths"], payload.tensors["finished"]
     # 2
@@ -179,6 +218,8 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
         _check_endings(tokens, lengths, finished, bounds)
     else:
         _check_episodes(payload.tensors, bounds, bounds.episodes.turns)
+    if bounds.experts is not None:
+        check_choices(payload.tensors, bounds.group_size, bounds.experts)
     return payload.tensors
 
 

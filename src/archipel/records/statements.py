@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.episodes import PlayedNames
 from archipel.records.exact import Contracts
@@ -179,8 +180,8 @@ class LeaseExpired(Statement):
 
     kind: Literal["lease.expired"] = "lease.expired"
     work: WorkId
-    cause: Literal["deadline", "lost"]
-    """The deadline passed in silence, or the grant never reached its node."""
+    cause: Literal["deadline", "lost", "quarantine"]
+    """The deadline passed in silence, the grant never reached its node, or its node is believed no more."""
 
 
 class BlobOffered(Statement):
@@ -227,6 +228,8 @@ Recorded: TypeAlias = (
     | LeaseReturned
     | LeaseExpired
     | WorkAnswered
+    | AuditsDrawn
+    | VerdictContested
     | SnapshotTaken
 )
 """What may stand in a ledger."""

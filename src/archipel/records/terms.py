@@ -11,7 +11,9 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field
 
 from archipel.records.adapter import AdapterForm
+from archipel.records.audits import AuditTerms
 from archipel.records.exact import Contract
+from archipel.records.experts import ExpertTerms
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
 
@@ -41,6 +43,8 @@ class RunPace(Sparing):
     """What versions are, over the run's first weights; None: a version is a whole model."""
     memory_mb: Annotated[Count | None, LeftOut] = None
     """Megabytes (10^6) that a process which samples for this run needs; None: nobody said."""
+    audit: Annotated[AuditTerms | None, LeftOut] = None
+    """How its answers are audited; None: they are not."""
 
     @property
     def needs(self) -> str | None:
@@ -66,6 +70,8 @@ class Vocabulary:
 
     size: int
     stop_tokens: tuple[int, ...]
+    experts: ExpertTerms | None = None
+    """Of a mixture of experts."""
 
 
 R = TypeVar("R", bound=RecipeForm)

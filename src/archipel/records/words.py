@@ -79,6 +79,8 @@ class Words(Generic[S, A]):
     answer: type[A]
     trusted: bool
     """Only keys that the run trusts may do it."""
+    appeals: bool
+    """Where strangers disagree, or none is there, keys that the run trusts do it as well."""
     needs: Callable[[S], Needs]
     answer_of: Callable[[S, Told], A]
     """Raises KeyError or ValueError when something is missing."""

@@ -117,6 +117,7 @@ def group_request(
         temperature=recipe.sampling.temperature,
         stop_tokens=stop_ids(tokenizer),
         cut=recipe.sampling.cut,
+        tells_experts=recipe.sampling.replays_routing,
     )
     wording = wording_of_recipe(recipe, tokenizer)
     return request if wording is None else wording.on(request)

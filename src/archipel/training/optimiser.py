@@ -2,47 +2,69 @@
 
 Only what is trained has a master: frozen parameters are left alone.
 
-The model's parameters are the masters rounded to bfloat16 (nearest even, kept in fp32 storage);
+The model's parameters are the masters rounded to bfloat16 (nearest even, kept in the type that is computed in);
 gradients are taken there and applied to the masters. So the policy whose log-probabilities stand in
 the ratio is, bit for bit, the one that nodes sample from: on fresh rollouts the ratio is 1 up to the
 order of float additions. Taking the gradient at the masters instead would put the rounding error
 of every weight into every ratio. Small updates are not lost: they add up in the masters until a
-published weight moves.
-Sources: decoupled weight decay, arXiv 1711.05101; fp32 masters, arXiv 1710.03740.
+published weight moves. Where the model computes in another type or on another device than the masters,
+gradients are added up beside the masters, in float32, as they come.
+Sources: decoupled weight decay, arXiv 1711.05101; fp32 masters, arXiv 1710.03740; masters and gradients in the
+processor's memory, arXiv 2101.06840.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from archipel.training.sharding import fill, own_part, whole
+from archipel.records.recipe import MemorySection
+from archipel.training.eight_bit import EightBitMoments, is_fit, kept_of
+from archipel.training.sharding import fill, own_part, this_site, whole
+from archipel.training.thrift import PLAIN, narrow
 
-STATE_KEYS = ("master", "exp_avg", "exp_avg_sq")
-"""What is kept of every parameter, each in its shape and fp32."""
+MASTER = "master"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+STATE_KEYS = (MASTER, *MOMENTS)
+"""What is kept of a parameter whose moments are not narrowed, each in its shape and fp32."""
 
 
 class Diverged(ArithmeticError):
     """The gradient is not finite; no weight was changed."""
 
 
+class CannotOffload(ValueError):
+    """Several processes are to keep their parts elsewhere."""
+
+
 @dataclass(frozen=True)
 class AdamSettings:
-    """Constants of AdamW."""
+    """Constants of AdamW, and the memory that it is kept in."""
 
     beta1: float
     beta2: float
     weight_decay: float
     clip_norm: float
     epsilon: float = 1e-8
+    memory: MemorySection = PLAIN
+
+
+def state_of(
+    shape: tuple[int, ...], memory: MemorySection
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """What `MasterAdamW.state` holds of a parameter of this shape: key -> shape and type."""
+    if memory.moments == "8bit" and is_fit(shape):
+        return {MASTER: (shape, torch.float32)} | kept_of(shape)
+    return dict.fromkeys(STATE_KEYS, (shape, torch.float32))
 
 
 class MasterAdamW:
     """Owns the masters and moments of a model's trained parameters; rounds those on construction."""
 
     def __init__(self, model: nn.Module, settings: AdamSettings) -> None:
+        """Raises CannotOffload: the recipe's memory is the processor's, and several processes learn."""
         self._parameters = {
             name: each for name, each in model.named_parameters() if each.requires_grad
         }
@@ -51,28 +73,58 @@ class MasterAdamW:
                 raise TypeError(
                     f"{name} is {parameter.dtype}, expected float32; read the model as float32"
                 )
-        self._masters = {
-            name: parameter.detach().clone() for name, parameter in self._parameters.items()
+        self._settings, self.steps = settings, 0
+        self._masters = self._copied(settings.memory.offload)
+        narrow_ones = {
+            name: master
+            for name, master in self._masters.items()
+            if settings.memory.moments == "8bit" and is_fit(tuple(master.shape))
         }
-        self._clip_norm = settings.clip_norm
-        self._adam = torch.optim.AdamW(
-            self._decay_groups(settings.weight_decay),
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.epsilon,
-            fused=True,
-        )
-        self.steps = 0
+        betas = settings.beta1, settings.beta2
+        self._eight = EightBitMoments(narrow_ones, betas, settings.epsilon)
+        self._wide = [name for name in self._masters if name not in narrow_ones]
+        self._adam = self._made_adam()
+        narrow(model, settings.memory, this_site())
+        self._gather_gradients()
         self._round_into_model()
 
-    def _decay_groups(self, weight_decay: float) -> list[dict]:
-        """Matrices decay; norms and biases, whose scale means something, do not."""
-        matrices = [master for master in self._masters.values() if master.dim() > 1]
-        vectors = [master for master in self._masters.values() if master.dim() <= 1]
+    def _copied(self, offload: bool) -> dict[str, Tensor]:
+        if offload and this_site().world > 1:
+            raise CannotOffload(
+                "memory.offload is for one process and several learn together here, which share the state already; "
+                "set it to false"
+            )
+        device = torch.device("cpu") if offload else None
+        return {
+            name: parameter.detach().to(device, copy=True)
+            for name, parameter in self._parameters.items()
+        }
+
+    def _made_adam(self) -> torch.optim.AdamW | None:
+        """For what has fp32 moments. Matrices decay; norms and biases, whose scale means something, do not."""
+        masters = [self._masters[name] for name in self._wide]
         groups = [
-            {"params": matrices, "weight_decay": weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
+            {
+                "params": [each for each in masters if each.dim() > 1],
+                "weight_decay": self._settings.weight_decay,
+            },
+            {"params": [each for each in masters if each.dim() <= 1], "weight_decay": 0.0},
         ]
-        return [group for group in groups if group["params"]]
+        if not masters:
+            return None
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            betas=(self._settings.beta1, self._settings.beta2),
+            eps=self._settings.epsilon,
+            fused=True,
+        )
+
+    def _gather_gradients(self) -> None:
+        """Add gradients up at the master, where they are of another type or on another device than it."""
+        for name, parameter in self._parameters.items():
+            master = self._masters[name]
+            if (parameter.dtype, parameter.device) != (master.dtype, master.device):
+                parameter.register_post_accumulate_grad_hook(_to(master))
 
     def step(self, learning_rate: float) -> float:
         """Clip, apply and drop the model's gradients; returns their norm before clipping.
@@ -81,27 +133,34 @@ class MasterAdamW:
             Diverged: the norm is not finite. Weights and moments are as before.
         """
         for name, parameter in self._parameters.items():
-            self._masters[name].grad = parameter.grad
-            parameter.grad = None
+            if parameter.grad is not None:
+                self._masters[name].grad = parameter.grad
+                parameter.grad = None
         masters = list(self._masters.values())
         total = torch.nn.utils.get_total_norm(
             [master.grad for master in masters if master.grad is not None], foreach=True
         )
         norm = float(whole(total))
         if not math.isfinite(norm):
-            self._adam.zero_grad(set_to_none=True)
+            self._drop_gradients()
             raise Diverged(
                 f"gradient norm is {norm} at optimiser step {self.steps}; restart from the last "
                 "checkpoint with a lower learning rate"
             )
-        torch.nn.utils.clip_grads_with_norm_(masters, self._clip_norm, total, foreach=True)
-        for group in self._adam.param_groups:
-            group["lr"] = learning_rate
-        self._adam.step()
-        self._adam.zero_grad(set_to_none=True)
+        torch.nn.utils.clip_grads_with_norm_(masters, self._settings.clip_norm, total, foreach=True)
+        if self._adam is not None:
+            for group in self._adam.param_groups:
+                group["lr"] = learning_rate
+            self._adam.step()
         self.steps += 1
+        self._eight.step(self.steps, learning_rate, self._settings.weight_decay)
+        self._drop_gradients()
         self._round_into_model()
         return norm
+
+    def _drop_gradients(self) -> None:
+        for master in self._masters.values():
+            master.grad = None
 
     @torch.no_grad()
     def _round_into_model(self) -> None:
@@ -112,16 +171,21 @@ class MasterAdamW:
         """Masters and moments, whole, on the CPU: all that an exact resume needs beside `steps`.
 
         copy: False gives the tensors themselves where they are whole and on the CPU, which the next step
-        changes: for whoever writes them down at once, without twelve more bytes a parameter.
+        changes: for whoever writes them down at once, without as many more bytes a parameter.
         """
         state = {}
         for name, master in self._masters.items():
-            moments = self._adam.state.get(master, {})
-            state[f"master.{name}"] = _on_cpu(master, copy)
-            for key in ("exp_avg", "exp_avg_sq"):
-                moment = moments.get(key, torch.zeros_like(master))
+            state[f"{MASTER}.{name}"] = _on_cpu(master, copy)
+            for key, moment in self._moments(name).items():
                 state[f"{key}.{name}"] = _on_cpu(moment, copy)
         return state
+
+    def _moments(self, name: str) -> dict[str, Tensor]:
+        if self._adam is None or name not in self._wide:
+            return self._eight.of(name)
+        master = self._masters[name]
+        moments = self._adam.state.get(master, {})
+        return {key: moments.get(key, torch.zeros_like(master)) for key in MOMENTS}
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor], steps: int) -> None:
@@ -131,18 +195,41 @@ class MasterAdamW:
             KeyError: a tensor is missing. ValueError: one has another shape.
         """
         for name, master in self._masters.items():
-            for key in STATE_KEYS:
-                found, expected = state[f"{key}.{name}"].shape, master.shape
+            kept = state_of(tuple(master.shape), self._settings.memory)
+            for key, (expected, _) in kept.items():
+                found = state[f"{key}.{name}"].shape
                 if found != expected:
                     raise ValueError(f"{key}.{name} has shape {found}, expected {expected}")
-            fill(master, state[f"master.{name}"])
-            moments = self._adam.state[master]
-            moments["step"] = torch.tensor(float(steps), device=master.device)
-            for key in ("exp_avg", "exp_avg_sq"):
-                moments[key] = torch.zeros_like(master)
-                fill(moments[key], state[f"{key}.{name}"])
+            fill(master, state[f"{MASTER}.{name}"])
+            self._load_moments(
+                name, {key: state[f"{key}.{name}"] for key in kept if key != MASTER}, steps
+            )
         self.steps = steps
         self._round_into_model()
+
+    def _load_moments(self, name: str, kept: Mapping[str, Tensor], steps: int) -> None:
+        master = self._masters[name]
+        if self._adam is None or name not in self._wide:
+            self._eight.load(name, kept)
+            return
+        moments = self._adam.state[master]
+        moments["step"] = torch.tensor(float(steps), device=master.device)
+        for key, full in kept.items():
+            moments[key] = torch.zeros_like(master)
+            fill(moments[key], full)
+
+
+def _to(master: Tensor) -> Callable[[Tensor], None]:
+    """What hands a parameter's gradient over to its master."""
+
+    def add(parameter: Tensor) -> None:
+        gradient, parameter.grad = parameter.grad, None
+        if gradient is None:
+            return
+        gradient = gradient.to(master.device, master.dtype)
+        master.grad = gradient if master.grad is None else master.grad.add_(gradient)
+
+    return add
 
 
 def _on_cpu(tensor: Tensor, copy: bool) -> Tensor:

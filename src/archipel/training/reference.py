@@ -15,8 +15,9 @@ from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site, fill, own_part, whole
+from archipel.training.thrift import narrow
 
 KEY = "reference"
 """Its tensors in a checkpoint are called `reference.<name>`."""
@@ -34,7 +35,9 @@ class Reference:
         for name in self._learned:
             parameter = decoder.get_parameter(name)
             parameter.copy_(parameter.to(torch.bfloat16))
-        self._scorer = Scorer(decoder, recipe.sampling.temperature, site)
+        narrow(decoder, recipe.memory, site)
+        scoring = Scoring(memory=recipe.memory, replays_routing=False)
+        self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod
     def of(cls, model: Decoder, recipe: Recipe, site: Site) -> Self | None:

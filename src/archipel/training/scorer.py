@@ -1,24 +1,41 @@
 """Log-probabilities of sampled tokens under the current weights, and their gradient.
 
 Law: the distribution is the one that was sampled from, so logits are divided by the recipe's temperature
-before the softmax, those of tokens that are not allowed have no part in it, and it is cut as the recipe says by the weights at hand (which a recipe with a cut makes those that
+before the softmax, and cut as the recipe says by the weights at hand (which a recipe with a cut makes those that
 sampled). The vocabulary is only computed where a sampled token is predicted, and
 there a chunk at a time (`vocabulary`).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from archipel.model.cuts import Left
 from archipel.model.network import Decoder
 from archipel.records.cuts import Cut
+from archipel.records.recipe import MemorySection
 from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
+from archipel.training.routing import Routed, RoutingSums
 from archipel.training.sharding import Site, shard
+from archipel.training.thrift import PLAIN, dtype_of, recompute
 from archipel.training.vocabulary import score_tokens
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored beside the weights and the temperature, and in which memory."""
+
+    cut: Cut | None = None
+    """What was left of the distribution."""
+    learns_entropy: bool = False
+    """The entropies that are given have a gradient, too."""
+    memory: MemorySection = PLAIN
+    replays_routing: bool = True
+    """Tokens go to the experts that they were sampled by, where that is known."""
 
 
 class Scorer(nn.Module):
@@ -29,21 +46,27 @@ class Scorer(nn.Module):
         decoder: Decoder,
         temperature: float,
         site: Site,
-        *,
-        cut: Cut | None = None,
-        learns_entropy: bool = False,
+        scoring: Scoring = Scoring(),
     ) -> None:
-        """cut: what was left of the distribution. learns_entropy: the entropies that it gives have a gradient, too."""
         super().__init__()
-        self._learns_entropy = learns_entropy
+        self.routing_sums = RoutingSums.of(decoder.config)
+        """Of all batches since they were taken; None: the network has no experts."""
         self.decoder = decoder
-        self.temperature = temperature
-        self._cut = cut
+        # Logits over both: what the network's own scaling leaves, and the temperature.
+        self.temperature = temperature * decoder.config.logits_scaling
+        self._scoring = scoring
         self.allowed: Allowed | None = None
         """The tokens that were allowed where its batches were sampled; None: all."""
         self._site = site
         self._device = next(decoder.parameters()).device
-        shard(self, decoder.model.layers, site)
+        if scoring.memory.recompute_layers:
+            recompute(decoder.model.layers)
+        shard(self, decoder.model.layers, site, dtype_of(scoring.memory))
+
+    @property
+    def computes_bfloat16(self) -> bool:
+        """Whether its log-probabilities are those of bf16 products."""
+        return self._scoring.memory.compute == "bfloat16"
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """The share of this rank in a micro-batch, where the model is.
@@ -58,7 +81,8 @@ class Scorer(nn.Module):
         """Return logprobs_N (differentiable) and entropy_N in nats (where it is learned from, too), both fp32."""
         attention = row_attention(batch)
         with FastLinear():
-            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention)
+            routing = self._routing(batch)
+            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention, routing)
         hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
         head = self.decoder.output_weight
         return score_tokens(
@@ -66,6 +90,12 @@ class Scorer(nn.Module):
             head,
             batch.targets_N,
             self.temperature,
-            learns_entropy=self._learns_entropy,
-            left=Left(self._cut, self.allowed),
+            learns_entropy=self._scoring.learns_entropy,
+            left=Left(self._scoring.cut, self.allowed),
         )
+
+    def _routing(self, batch: Batch) -> Routed | None:
+        if self.decoder.config.experts is None:
+            return None
+        given = batch if self._scoring.replays_routing else replace(batch, experts_BTC=None)
+        return Routed(given, self.decoder.config, self.routing_sums)

@@ -15,7 +15,7 @@ from typing import Any
 
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
-from archipel.records.recipe import PromptSection, Recipe, SupervisedSection
+from archipel.records.recipe import MemorySection, PromptSection, Recipe, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
 from archipel.training.environments.episodic import Episodic
 from archipel.training.environments.task import Environment, InvalidEnvironment
@@ -24,8 +24,9 @@ from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids, task_id
 from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import Branch, Tree, count_sampled, plan
 from archipel.training.schedule import warmed_up
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
+from archipel.training.thrift import PLAIN
 
 SMOOTHING = 0.9
 """Weight of the past in the smoothed loss that the gate looks at."""
@@ -37,6 +38,8 @@ Example = tuple[Ids, Ids] | tuple[Ids, Ids, bytes]
 """Token ids of a prompt and of its answer, end token included; of an episode also its mask: 1 for what is learned."""
 Examples = Callable[[int], Example]
 
+MAX_UNLABELLED = 256
+"""So many tasks in a row without an answer mean that the environment gives none."""
 MAX_LEFT_OUT = 1000
 """So many examples in a row that do not fit the model are no accident."""
 
@@ -110,6 +113,7 @@ class SupervisedStage:
     stamp: Stamp = Stamp()
     """Written into each checkpoint, and looked for in one that is there."""
     save_every: int = 50
+    memory: MemorySection = PLAIN
 
     def __post_init__(self) -> None:
         if self.section.gate is not None and not self.floor:
@@ -154,18 +158,22 @@ def supervise(
 def environment_examples(
     environment: Environment, tokenizer: Tokenizer, form: PromptSection = AS_IN_CHAT
 ) -> Examples:
-    """The environment's supervised data as token ids, in the recipe's form of prompts.
+    """The environment's supervised data as token ids, in the recipe's form of prompts; a task without an answer is
+    passed over for the next that has one.
 
     Raises:
-        ValueError: on the first call, if the environment has no supervised data.
+        ValueError: on a call, if there is no answer to `MAX_UNLABELLED` tasks in a row.
     """
 
     def example(index: int) -> Example:
-        pair = environment.supervised(index)
-        if pair is None:
-            raise ValueError("the environment has no supervised data; remove [supervised]")
-        prompt, answer = pair
-        return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
+        for later in range(index, index + MAX_UNLABELLED):
+            if (pair := environment.supervised(later)) is not None:
+                prompt, answer = pair
+                return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
+        raise ValueError(
+            "the environment has no supervised data: no answer to "
+            f"{MAX_UNLABELLED} tasks in a row, from number {index} on; remove [supervised], or give answers"
+        )
 
     return example
 
@@ -227,10 +235,11 @@ class _Learner:
         section = stage.section
         self._stage = stage
         self._site = this_site()
-        self._scorer = Scorer(model, 1.0, self._site)
+        memory = stage.memory
+        self._scorer = Scorer(model, 1.0, self._site, Scoring(memory=memory))
+        decay, norm = section.weight_decay, section.clip_norm
         self._optimiser = MasterAdamW(
-            model,
-            AdamSettings(section.beta1, section.beta2, section.weight_decay, section.clip_norm),
+            model, AdamSettings(section.beta1, section.beta2, decay, norm, memory=memory)
         )
 
     def step(self, examples: list[Example], rate: float) -> tuple[float, float]:

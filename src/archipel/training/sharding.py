@@ -10,6 +10,7 @@ Law: with one process nothing here runs, and `torch.distributed` is never starte
 from dataclasses import dataclass
 from datetime import timedelta
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -37,18 +38,25 @@ def this_site() -> Site:
     return Site(dist.get_rank(), dist.get_world_size())
 
 
-def shard(root: nn.Module, layers: nn.ModuleList, site: Site) -> None:
-    """Split parameters over the site's ranks, layer by layer, in place. `root.forward` gathers."""
+def shard(root: nn.Module, layers: nn.ModuleList, site: Site, dtype: torch.dtype) -> None:
+    """Split parameters over the site's ranks, layer by layer, in place. `root.forward` gathers.
+
+    dtype: what is computed in; parts and the sum of gradients stay float32.
+    """
     if site.world == 1:
         return
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     device = next(root.parameters()).device.type
     mesh = init_device_mesh(device, (site.world,))
+    narrow = None if dtype == torch.float32 else dtype
+    policy = MixedPrecisionPolicy(
+        param_dtype=narrow, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
     for layer in layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(root, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    fully_shard(root, mesh=mesh, mp_policy=policy)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -61,6 +69,17 @@ def own_part(tensor: Tensor) -> Tensor:
     """The storage this rank holds; writing to it writes to `tensor`."""
     local = getattr(tensor, "to_local", None)
     return tensor if local is None else local()
+
+
+def zeros_beside(tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros of this whole shape, where `tensor` lies and shared out over ranks as it is."""
+    mesh = getattr(tensor, "device_mesh", None)
+    if mesh is None:
+        return torch.zeros(shape, dtype=dtype, device=tensor.device)
+    from torch.distributed.tensor import zeros
+
+    placements = tensor.placements  # type: ignore[attr-defined]  # a DTensor, as device_mesh shows
+    return zeros(*shape, dtype=dtype, device_mesh=mesh, placements=placements)
 
 
 def fill(tensor: Tensor, full: Tensor) -> None:
@@ -91,8 +110,6 @@ def max_over_ranks(values: Tensor, site: Site) -> Tensor:
 
 def join_site() -> Site:
     """Enter the process group of the ranks that `torchrun` started beside this one (gloo or NCCL)."""
-    import torch
-
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_LIMIT_S))
     return this_site()
@@ -102,8 +119,6 @@ def share_bytes(data: bytes, site: Site) -> bytes:
     """The first rank's bytes on every rank (a collective); what others pass in is ignored."""
     if site.world == 1:
         return data
-    import torch
-
     length = torch.tensor([len(data)], dtype=torch.int64)
     dist.broadcast(length, src=0)
     held = torch.frombuffer(bytearray(data), dtype=torch.uint8) if site.is_first and data else None

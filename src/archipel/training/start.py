@@ -171,6 +171,7 @@ def supervised_stage(
         floor=environment.supervised_floor,
         micro_batch_tokens=recipe.optimiser.micro_batch_tokens,
         checkpoints=checkpoints,
+        memory=recipe.memory,
     )
 
 

@@ -19,8 +19,9 @@ from archipel.records.recipe import Recipe
 from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.losses import clamped_log_ratio
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
+from archipel.training.thrift import narrow
 
 
 class WrongTeacher(ValueError):
@@ -54,7 +55,9 @@ class Teacher:
                 f"{folder} holds weights {found}; teacher.weights is {section.weights}"
             )
         self._weight = section.weight
-        self._scorer = Scorer(decoder, recipe.sampling.temperature, site)
+        narrow(decoder, recipe.memory, site)
+        scoring = Scoring(memory=recipe.memory, replays_routing=False)
+        self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod
     def of(cls, recipe: Recipe, config: DecoderConfig, site: Site) -> Self | None:

@@ -7,7 +7,7 @@ Law: an update is a pure function of (state, groups as a set); on one thread it 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,16 +15,13 @@ import torch
 from torch import Tensor
 
 from archipel.model.adapter import (
-    PREFIX,
     Adapter,
     adapt,
-    adapter_shapes,
     base_state,
     set_adapter,
     trained,
 )
 from archipel.model.config import DecoderConfig
-from archipel.model.hollow import hollow
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
@@ -40,7 +37,7 @@ from archipel.training.checkpoint import (
     write_checkpoint,
 )
 from archipel.training.means import mean_over
-from archipel.training.optimiser import STATE_KEYS, AdamSettings, MasterAdamW
+from archipel.training.optimiser import AdamSettings, MasterAdamW
 from archipel.training.packing import (
     SHARED_ROW_TOKENS,
     Tree,
@@ -50,8 +47,10 @@ from archipel.training.packing import (
     trees_of,
 )
 from archipel.training.report import TokenSums, UpdateReport, make_report
+from archipel.training.resuming import require_state_of
+from archipel.training.routing import fitting
 from archipel.training.schedule import learning_rate
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import this_site, wait_for_all, whole
 from archipel.training.terms import Terms
 
@@ -84,8 +83,7 @@ class Trainer:
             model,
             recipe.sampling.temperature,
             self._site,
-            cut=recipe.sampling.cut,
-            learns_entropy=recipe.loss.entropy_bonus > 0,
+            Scoring(recipe.sampling.cut, recipe.loss.entropy_bonus > 0, recipe.memory),
         )
         section = recipe.optimiser
         self._optimiser = MasterAdamW(
@@ -96,6 +94,7 @@ class Trainer:
                 weight_decay=section.weight_decay,
                 clip_norm=section.clip_norm,
                 epsilon=section.epsilon,
+                memory=recipe.memory,
             ),
         )
 
@@ -128,7 +127,7 @@ class Trainer:
         for group, advantages in scored:
             num_kept += any(advantages)
             if any(advantages) or self._terms.has_teacher:
-                kept.append((group, advantages))
+                kept.append((fitting(group, self._config), advantages))
         self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
         parts = dealt(kept, self.recipe.optimiser.minibatches)
@@ -141,7 +140,8 @@ class Trainer:
                 for tree in trees_of(group, advantages, self._longest_row(group))
             ]
             self._step(trees, part, sums)
-        report = make_report(self.version, ordered, num_kept, sums, self._site)
+        given = self.version, ordered, num_kept, sums, self._site, self._scorer.routing_sums
+        report = make_report(*given)
         self.version += 1
         return report
 
@@ -195,9 +195,9 @@ class Trainer:
     def save(self, directory: Path) -> None:
         """Add a checkpoint that `restore`, and elsewhere `unpack`, continue from bit for bit. A collective.
 
-        It holds the fp32 masters and both fp32 moments, 12 bytes a trained parameter (published weights, the
-        masters' bf16 rounding, are 2, and so is a reference), and the version, the optimiser's steps, recipe and
-        model.
+        It holds the fp32 masters and both moments as they are, 12 bytes a trained parameter or, in 8 bit, 6
+        (published weights, the masters' bf16 rounding, are 2, and so is a reference), and the version, the
+        optimiser's steps, recipe and model.
 
         Raises:
             OSError: it could not be written; earlier checkpoints are untouched.
@@ -235,7 +235,7 @@ class Trainer:
             version, steps = int(facts["version"]), int(facts["optimiser_steps"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
-        _require_state_of(config, recipe, checkpoint.tensors)
+        require_state_of(config, recipe, checkpoint.tensors)
         if recipe.adapter is None:
             trainer = cls(Decoder(config), recipe)
         elif read_base is None:
@@ -276,24 +276,3 @@ def _adapted(model: Decoder, recipe: Recipe, first: Adapter | None) -> Over | No
     if first is not None:
         set_adapter(model, first)
     return Over(describe(base_state(model), 0, None).state, form)
-
-
-def _require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
-    """A description must not make us allocate more than the tensors beside it: they have to fit.
-
-    Raises:
-        BadCheckpoint: a tensor is missing, or has another shape or type.
-    """
-    for name, shape in _trained_shapes(config, recipe).items():
-        for key in STATE_KEYS:
-            found = tensors.get(f"{key}.{name}")
-            if found is None or found.shape != shape or found.dtype != torch.float32:
-                got = "is missing" if found is None else f"has shape {found.shape}, {found.dtype}"
-                raise BadCheckpoint(f"{key}.{name} {got}; expected {shape}, torch.float32")
-
-
-def _trained_shapes(config: DecoderConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    if recipe.adapter is None:
-        return {name: weight.shape for name, weight in hollow(config).named_parameters()}
-    shapes = adapter_shapes(config, recipe.adapter.form)
-    return {name.removeprefix(PREFIX): shape for name, shape in shapes.items()}

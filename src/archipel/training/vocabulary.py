@@ -95,7 +95,7 @@ class _Chunked(torch.autograd.Function):
         gradient_N = gradients[0] / form.temperature
         needs_hidden, needs_weight, *_ = ctx.needs_input_grad
         into_hidden = torch.empty_like(hidden_Nd) if needs_hidden else None
-        into_weight = torch.zeros_like(weight_Vd) if needs_weight else None
+        into_weight = torch.zeros_like(weight_Vd, dtype=torch.float32) if needs_weight else None
         for rows in _chunks(hidden_Nd, weight_Vd):
             logprobs_CV = _logprobs(hidden_Nd[rows], weight_Vd, targets_N[rows], form)
             if form.learns_entropy:
@@ -110,8 +110,17 @@ class _Chunked(torch.autograd.Function):
             if into_hidden is not None:
                 into_hidden[rows] = linear(gradient_CV, weight_Vd.t())
             if into_weight is not None:
-                into_weight.addmm_(gradient_CV.t(), hidden_Nd[rows])
-        return into_hidden, into_weight, None, None
+                _add_product(into_weight, gradient_CV.t(), hidden_Nd[rows])
+        summed = None if into_weight is None else into_weight.to(weight_Vd.dtype)
+        return into_hidden, summed, None, None
+
+
+def _add_product(sum_Vd: Tensor, left_VC: Tensor, right_Cd: Tensor) -> None:
+    """Chunks are added in float32: of a sum of bf16 numbers most of a small one would be lost."""
+    if right_Cd.dtype == sum_Vd.dtype:
+        sum_Vd.addmm_(left_VC, right_Cd)
+    else:
+        sum_Vd.add_(left_VC @ right_Cd)
 
 
 def _entropy_push(logprobs_CV: Tensor, push_C1: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from archipel.records.exact import variant_named
 from archipel.records.requests import Request
 from archipel.training.batch import Group
 from archipel.training.packing import trees_of
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
 from archipel.work.kind import EngineChoice
 
@@ -38,6 +38,10 @@ class Tolerance:
 
     mean: float
     largest: float
+
+    def __add__(self, other: "Tolerance") -> "Tolerance":
+        """Of two that both round."""
+        return Tolerance(self.mean + other.mean, self.largest + other.largest)
 
 
 FLOATS: Mapping[str, Tolerance] = {
@@ -132,7 +136,7 @@ def reference(
     if adapter is not None:
         adapt(decoder, adapter.form, 0)
         set_adapter(decoder, adapter)
-    scorer = Scorer(decoder, temperature, Site(), cut=None if like is None else like.cut)
+    scorer = Scorer(decoder, temperature, Site(), Scoring(cut=None if like is None else like.cut))
     scorer.allowed = None if like is None else like.allowed
     return scorer
 

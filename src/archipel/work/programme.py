@@ -1,4 +1,4 @@
-"""What a programme is to a child process: how its versions are examined.
+"""What a programme is to a child process: how its versions are examined, how its answers are recomputed.
 
 The programmes themselves are `work.programmes`. Law: an examination reads what its `Context` names, as a
 kind of work does, and says integers.
@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from archipel.engine.protocol import Sampler
-from archipel.work.kind import Progress
+from archipel.records.documents import AcceptedWork
+from archipel.records.kinds.audit import Cannot, Difference
+from archipel.work.kind import Context, Progress
+from archipel.work.policies import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,22 @@ class Examiner:
     """(engine with the version's weights, version, progress); raises WorkFailed."""
     close: Callable[[], None]
     """End processes of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What came of recomputing one answer."""
+
+    positions: int
+    """Tokens, each with its log-probability."""
+    difference: Difference | None = None
+    """The first; None: equal in every bit, unless it could not be told."""
+    cannot: Cannot | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auditor:
+    """Recomputes accepted answers of one run; what it remembers lives as long."""
+
+    recompute: Callable[[Context, AcceptedWork, Policy, Progress], Finding]
+    """(context with the answer's blobs, the answer, the version it names, progress)."""

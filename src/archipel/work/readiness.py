@@ -14,9 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from archipel.engine.engine import NonFiniteLogits
+from archipel.model.adapter import adapter_shapes
 from archipel.model.adapter_files import has_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import InvalidModel, expected_shapes, read_config, read_model
+from archipel.model.manifest import WrongTensors
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
 from archipel.model.tool_calls import Tool
 from archipel.model.weight_files import weight_files
@@ -25,6 +27,7 @@ from archipel.records.requests import Request
 from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
+from archipel.training.groups import answer_ids
 from archipel.work.folders import adapter_over, require_form
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
@@ -33,6 +36,7 @@ from archipel.work.room import update_shortage
 from archipel.work.start_check import Subject, at_start
 
 MAX_EVALUATED_LOOKED_AT = 2048
+LABELS_LOOKED_AT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def shortcomings(
     learns_here: whether this machine's memory has to hold what learns.
     """
     found = [*_weight_faults(weights), *_teacher_faults(recipe, weights)]
-    found = found or _adapter_faults(recipe, weights, adapter)
+    found = found or _adapter_faults(recipe, weights, adapter) or _family_faults(recipe, weights)
     if weights is not None and learns_here and not found:
         short = update_shortage(recipe, read_config(weights))
         found = [] if short is None else [short]
@@ -92,6 +96,8 @@ def shortcomings(
         prompts.look_ahead(limit_s)
         held_out = Prompts(recipe, _HeldOut(environment), tokenizer, context)
         if faults := _evaluation_faults(recipe, held_out, limit_s):
+            return faults
+        if faults := _label_faults(recipe, environment, tokenizer):
             return faults
         if weights is not None:
             _compare(recipe, weights, [prompts.request(index) for index in prompts.batch(0)])
@@ -160,6 +166,24 @@ def _adapter_faults(recipe: Recipe, weights: Path | None, adapter: Path | None) 
     return []
 
 
+def _family_faults(recipe: Recipe, weights: Path | None) -> list[str]:
+    """Whether the network is one that the recipe's adapter and routing are for."""
+    if weights is None:
+        config = DecoderConfig.from_section(recipe.model, tokenizer_named(recipe.model.tokenizer))
+    else:
+        config = read_config(weights)
+    if recipe.sampling.replays_routing and config.experts is None:
+        return [
+            f"sampling.replays_routing is for mixtures of experts, and {config.family} is none; leave it out"
+        ]
+    if recipe.adapter is not None:
+        try:
+            adapter_shapes(config, recipe.adapter.form)
+        except WrongTensors as error:
+            return [f"adapter.targets: {error}"]
+    return []
+
+
 def _check_tensors(weights: Path, config: DecoderConfig) -> None:
     """Raises InvalidModel: a file is not whole, or a tensor is missing or has another shape."""
     shapes, found = expected_shapes(config), set()
@@ -186,6 +210,22 @@ def _model(recipe: Recipe, weights: Path | None) -> tuple[Tokenizer, int]:
     if weights is None:
         return tokenizer_named(recipe.model.tokenizer), recipe.model.max_position_embeddings
     return Tokenizer.from_directory(weights), read_config(weights).max_position_embeddings
+
+
+def _label_faults(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -> list[str]:
+    """Whether the answers that a supervised stage shows could be sampled at all."""
+    if recipe.supervised is None or recipe.episode is not None:
+        return []
+    labels = [environment.supervised(index) for index in range(LABELS_LOOKED_AT)]
+    sizes = [len(answer_ids(tokenizer, each[1], recipe.prompt)) for each in labels if each]
+    most, longest = recipe.sampling.max_new_tokens, max(sizes, default=0)
+    num_long = sum(size > most for size in sizes)
+    if num_long <= len(sizes) // 2:
+        return []
+    return [
+        f"{num_long} of {len(sizes)} supervised answers do not fit sampling.max_new_tokens = {most}, and what is cut "
+        f"off earns nothing: raise it to {longest}, which the longest of them takes"
+    ]
 
 
 def _evaluation_faults(recipe: Recipe, prompts: Prompts, limit_s: float) -> list[str]:

@@ -22,9 +22,9 @@ from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import InvalidRequest
 from archipel.records.rollouts import Rollout
 from archipel.training.wording import Wording
+from archipel.work.asked import requests_of
 from archipel.work.bases import Base, Ground
 from archipel.work.kind import WorkFailed
-from archipel.work.kinds.rollout import requests_of
 from archipel.work.policies import Policy
 
 CANNOT_BE_REPLAYED = (WorkFailed, WrongWeights, BadWeights, InvalidRequest)

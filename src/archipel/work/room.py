@@ -8,11 +8,13 @@ Law: loads no tensor library; what cannot be known here stands in nobody's way.
 import os
 import resource
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from archipel.model.config import DecoderConfig
 from archipel.planning.laws import holding
-from archipel.planning.laws.holding import Held, Pass, Shape
+from archipel.planning.laws.holding import Held, Pass, Shape, Thrift
 from archipel.records.recipe import Recipe
 
 GB = 1e9
@@ -25,6 +27,12 @@ PROMPT_TOKENS = 512
 LEAST_MICRO_BATCH = 64
 RANK = 16
 """Of an adapter that is proposed where all weights do not fit."""
+SAVINGS = (
+    ("recompute_layers = true", "recompute"),
+    ('moments = "8bit"', "eight_bit"),
+    ('compute = "bfloat16"', "narrow"),
+)
+"""Of [memory], with their names in the formulas: that which changes no number first, and then the fewest bits."""
 MAX_FILE_BYTES = 65_536
 _PROC = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -34,15 +42,19 @@ _MEMORY = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.u
 
 def shape_of(config: DecoderConfig) -> Shape:
     """What the formulas want to know of a model."""
+    experts = config.experts
     return Shape(
         layers=config.num_layers,
         width=config.hidden_size,
         heads=config.num_heads,
         kv_heads=config.num_kv_heads,
         head_width=config.head_dim,
-        inner=config.intermediate_size,
+        inner=config.intermediate_size if experts is None else experts.width,
         vocabulary=config.vocab_size,
         tied=config.tie_embeddings,
+        experts=0 if experts is None else experts.count,
+        chosen=1 if experts is None else experts.chosen,
+        feeds_adapter=experts is None,
     )
 
 
@@ -51,10 +63,11 @@ def update_need(
     config: DecoderConfig,
     micro_batch: int | None = None,
     rank: int | None = None,
+    thrift: Thrift | None = None,
 ) -> Held:
     """What the trusted role's process holds while it learns.
 
-    micro_batch, rank: another `optimiser.micro_batch_tokens` and another `adapter.rank` than the recipe's.
+    micro_batch, rank, thrift: another `optimiser.micro_batch_tokens`, `adapter.rank` and [memory] than the recipe's.
     """
     run, new = recipe.run, recipe.sampling.max_new_tokens
     prompt = max(1, min(PROMPT_TOKENS, config.max_position_embeddings - new))
@@ -63,9 +76,21 @@ def update_need(
     groups = run.groups_per_update * (1 + recipe.algorithm.refill)
     whole = groups * run.group_size * (prompt + new)
     tokens = min(max(micro_batch or recipe.optimiser.micro_batch_tokens, longest), whole)
-    once = Pass(tokens, SHARED_ROW if shares else 0, tokens)
+    once = Pass(tokens, SHARED_ROW if shares else 0, tokens, longest)
     own = None if recipe.adapter is None else recipe.adapter.rank
-    return holding.update(shape_of(config), once, own if rank is None else rank)
+    return holding.update(
+        shape_of(config), once, own if rank is None else rank, thrift or thrift_of(recipe)
+    )
+
+
+def thrift_of(recipe: Recipe) -> Thrift:
+    """The recipe's [memory] in the words of the formulas."""
+    memory = recipe.memory
+    return Thrift(
+        narrow=memory.compute == "bfloat16",
+        recompute=memory.recompute_layers,
+        eight_bit=memory.moments == "8bit",
+    )
 
 
 def node_need(config: DecoderConfig, sequences: int, length: int, dtype: str = "float32") -> Held:
@@ -95,22 +120,43 @@ def shortage(
 
 
 def fitting(recipe: Recipe, config: DecoderConfig, free: int) -> str:
-    """What of this run could be learned in `free` bytes."""
-    micro_batch = recipe.optimiser.micro_batch_tokens // 2
-    while micro_batch >= LEAST_MICRO_BATCH:
-        need = update_need(recipe, config, micro_batch)
+    """What of this run could be learned in `free` bytes; what changes least of it first."""
+    for words, change in _changes(recipe):
+        need = update_need(recipe, config, **change)
         if need.peak <= free:
-            return f"optimiser.micro_batch_tokens = {micro_batch} needs {need.peak / GB:.1f} GB"
-        micro_batch //= 2
-    adapted = update_need(recipe, config, rank=RANK)
-    if recipe.adapter is None and adapted.peak <= free:
-        return f"LoRA rank {RANK} needs {adapted.peak / GB:.1f} GB ([adapter] in the recipe)"
-    least = update_need(recipe, config, LEAST_MICRO_BATCH)
+            hint = " ([adapter] in the recipe)" if "rank" in change else ""
+            return f"{words} needs {need.peak / GB:.1f} GB{hint}"
+    most_thrifty = Thrift(narrow=True, recompute=True, eight_bit=True)
+    least = update_need(recipe, config, LEAST_MICRO_BATCH, thrift=most_thrifty)
     params = shape_of(config).params
     most = holding.most_params(free, least.peak, params)
     return (
-        f"the model has {params / 1e6:.0f} million parameters, and about {most / 1e6:.0f} would fit"
+        f"the model has {params / 1e6:.0f} million parameters, and about {most / 1e6:.0f} would fit "
+        "with every saving of [memory]"
     )
+
+
+def _changes(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(words, arguments of `update_need`): fewer tokens at a time, then [memory], then less that is learned."""
+    micro_batch = recipe.optimiser.micro_batch_tokens // 2
+    while micro_batch >= LEAST_MICRO_BATCH:
+        yield f"optimiser.micro_batch_tokens = {micro_batch}", {"micro_batch": micro_batch}
+        micro_batch //= 2
+    own, saved = thrift_of(recipe), list[str]()
+    for words, part in SAVINGS:
+        if not getattr(own, part):
+            own = replace(own, **{part: True})
+            saved.append(f"memory.{words}")
+            yield " and ".join(saved), {"thrift": own}
+    fewest = {"micro_batch": LEAST_MICRO_BATCH}
+    if saved:
+        also = [f"optimiser.micro_batch_tokens = {LEAST_MICRO_BATCH}", *saved]
+        yield " and ".join(also), {"thrift": own, **fewest}
+    if recipe.adapter is None:
+        yield f"LoRA rank {RANK}", {"rank": RANK}
+        if saved:
+            also = [f"LoRA rank {RANK}", *also]
+            yield " and ".join(also), {"rank": RANK, "thrift": own, **fewest}
 
 
 def update_shortage(recipe: Recipe, config: DecoderConfig, held: int = 0) -> str | None:

@@ -19,7 +19,14 @@ from archipel.model.directory import read_config
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.requests import Request
 from archipel.training.scorer import Scorer
-from archipel.work.agreement import Comparison, compared, reference, short_requests, tolerance_of
+from archipel.work.agreement import (
+    FLOATS,
+    Comparison,
+    compared,
+    reference,
+    short_requests,
+    tolerance_of,
+)
 from archipel.work.engines import our_engine
 from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.policies import Policy
@@ -72,7 +79,10 @@ def at_start(
     if scorer is None:
         scorer = reference(subject.config, subject.state, temperature, subject.adapter, short[0])
     found = compared(_sampler(subject, contract), scorer, short)
-    if fault := found.fault(tolerance_of(DEFAULT, contract), temperature):
+    tolerance = tolerance_of(DEFAULT, contract)
+    if scorer.computes_bfloat16:
+        tolerance = tolerance + FLOATS["bfloat16"]
+    if fault := found.fault(tolerance, temperature):
         raise WorkFailed(
             f"what nodes would sample is not what the trainer learns from: {fault}; "
             + (FLAWED.format(family=subject.config.family) if contract is None else TOO_ROUGH)

@@ -45,5 +45,7 @@ RULES = ProgrammeRules(
     waits=lambda sight, run: [],
     keeps=lambda run: (),
     inputs=lambda run, version: None,
-    next_inputs=lambda run: None,
+    touched=lambda run, spec: (),
+    answered_by=lambda run, did: [],
+    withdrawn=lambda run, work: None,
 )

@@ -38,6 +38,7 @@ WORDS = Words(
     spec=AddSpec,
     answer=AddAnswer,
     trusted=False,
+    appeals=False,
     needs=lambda spec: Needs(),
     answer_of=_answer,
     blobs=lambda answer: (answer.working,),

@@ -34,6 +34,7 @@ WORDS = Words(
     spec=FoundSpec,
     answer=FoundAnswer,
     trusted=True,
+    appeals=False,
     needs=lambda spec: Needs(),
     answer_of=_answer,
     blobs=lambda answer: (answer.manifest, answer.anchor),

@@ -35,6 +35,7 @@ WORDS = Words(
     spec=GreetSpec,
     answer=GreetAnswer,
     trusted=False,
+    appeals=False,
     needs=lambda spec: Needs(),
     answer_of=_answer,
     blobs=lambda answer: (),

@@ -1,12 +1,13 @@
 """The kinds of work, as the lab sees them: one row each, most urgent first (see `records.kinds`)."""
 
-from archipel.lab.kinds import evaluate, rollout, update
+from archipel.lab.kinds import audit, evaluate, rollout, update
 from archipel.lab.rules import Rules
 from archipel.records import kinds
 
 RULES: tuple[Rules, ...] = (
     update.RULES,
     evaluate.RULES,
+    audit.RULES,
     rollout.RULES,
 )
 

@@ -30,9 +30,7 @@ _REFUSALS: tuple[tuple[type[BadPayload], type[refusals.BadResult]], ...] = (
 
 
 def _due(run: Run) -> bool:
-    if run.phase is not Phase.RUNNING:
-        return False
-    return bool(rl.course(run).pool) or len(rl.fresh(run)) > 0
+    return rl.has_to_sample(run)
 
 
 def _offer(asking: Asking) -> RolloutSpec | None:
@@ -209,6 +207,7 @@ def _accepted(run: Run, lease: Lease, answer: RolloutAnswer, moment: Moment) -> 
             holders=slice_.holders.drop(*spec.groups),
             accepted=slice_.accepted.put_all((group, lease.work) for group in spec.groups),
             results=slice_.results.put(lease.work, done),
+            parties=slice_.parties.put(lease.work, (lease.node, lease.price_micro)),
             owed=slice_.owed - sum(group in batch for group in spec.groups),
             num_groups=slice_.num_groups + len(spec.groups),
             num_tokens=slice_.num_tokens + answer.num_tokens,
@@ -227,6 +226,7 @@ RULES = Rules(
     words=WORDS,
     programme="rl",
     slice=None,
+    audited=True,
     due=_due,
     needs=lambda run: run.opened.pace.needs,
     offer=_offer,
@@ -238,6 +238,7 @@ RULES = Rules(
     granted=_granted,
     given_up=_given_up,
     accepted=_accepted,
+    earned=lambda run, lease, answer: lease.price_micro,
     effort=lambda lease, answer: Effort(
         len(_spec(lease).groups), answer.num_tokens, answer.result.size
     ),
@@ -249,6 +250,7 @@ RULES = Rules(
         twin=lambda run, work: rl.course(run).twins.get(work),
     ),
     size=lambda spec: len(spec.groups),
+    inputs=lambda run, spec: None,
     shows=lambda run: {},
     keeps=lambda run: (),
 )

@@ -21,9 +21,11 @@ MAX_PROMPTS_BYTES = 256 * 1024 * 1024
 
 
 def _due(run: Run) -> bool:
-    """Every group of the next batch is accepted (version 0 needs none), and nobody makes the version."""
+    """Every group of the next batch is accepted (version 0 needs none), nobody makes the version, and no audit is
+    worth waiting for.
+    """
     slice_ = rl.course(run)
-    is_ready = run.version < 0 or slice_.owed == 0
+    is_ready = run.version < 0 or (slice_.owed == 0 and not rl.waits_for_audits(run))
     return run.phase in OPEN_PHASES and slice_.updating is None and is_ready
 
 
@@ -134,6 +136,7 @@ RULES = Rules(
     programme="rl",
     slice=None,
     needs=lambda run: None,
+    audited=False,
     due=_due,
     offer=_offer,
     patience_ms=lambda run, node, spec: run.opened.terms.trusted_deadline_ms,
@@ -144,9 +147,11 @@ RULES = Rules(
     granted=lambda run, spec, work: rl.with_course(run, updating=work),
     given_up=lambda run, lease: rl.with_course(run, updating=None),
     accepted=_accepted,
+    earned=lambda run, lease, answer: lease.price_micro,
     effort=lambda lease, answer: Effort(units=0, tokens=0, bytes_in=0),
     copies=None,
     size=lambda spec: 0,
+    inputs=lambda run, spec: rl.batch_results(run) if run.version >= 0 else (),
     shows=lambda run: {},
     keeps=lambda run: (),
 )

@@ -6,28 +6,90 @@ further ones where its update asks for them (`records.batches`): these are in th
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from archipel import plurals
-from archipel.lab.programmes.rl_slice import Made, RlSlice, course, pace, with_course
-from archipel.lab.rules import ProgrammeRules
-from archipel.lab.state import LabState, Lease, Phase, Run
-from archipel.lab.waits import Sight, absent_trainer, leased, nobody
+from archipel.lab.audits import pending
+from archipel.lab.state import Phase, Run
 from archipel.market.capacity import admissible_groups
 from archipel.records.batches import Batches
-from archipel.records.documents import AcceptedWork, Wait
+from archipel.records.changed import changed
+from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef
-from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.rollout import WORDS as ROLLOUT_WORDS
 from archipel.records.kinds.rollout import RolloutSpec
-from archipel.records.kinds.update import WORDS as UPDATE_WORDS
-from archipel.records.programmes import rl as words
+from archipel.records.kinds.update import SavedMemory
 from archipel.records.programmes.rl import RlPace
 from archipel.records.table import Table
 from archipel.records.words import WorkSpec
 
-__all__ = ["RULES", "Made", "RlSlice", "course", "pace", "with_course"]
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a version was made from."""
+
+    grant: int
+    """Position of its update's grant in the ledger."""
+    inputs: tuple[AcceptedWork, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RlSlice:
+    """What is known of a run of reinforcement learning besides its header."""
+
+    owed: int
+    """Groups of the learner's next batch that are not accepted yet."""
+    next_group: int = 0
+    """Groups 0 .. next_group - 1 were admitted at least once."""
+    pool: tuple[int, ...] = ()
+    """Admitted groups whose lease came back, ascending; they go out first."""
+    accepted: Table[int, str] = field(default_factory=Table)
+    """Group -> work whose result holds it, for groups no update has consumed yet."""
+    results: Table[str, AcceptedWork] = field(default_factory=Table)
+    """Work -> its result, while a group of it is unconsumed."""
+    parties: Table[str, tuple[str, int]] = field(default_factory=Table)
+    """Work -> (who answered it, what was paid), of the same."""
+    holders: Table[int, str] = field(default_factory=Table)
+    """Group -> work, of those in nodes' hands; of two works on one group the older."""
+    twins: Table[str, str] = field(default_factory=Table)
+    """Work -> the other work on the same groups, both ways."""
+    prompts: Mapping[int, BlobRef] = field(default_factory=dict)
+    """Batch -> prompts, for batches no update has consumed yet."""
+    updating: str | None = None
+    """The update in somebody's hands."""
+    made: Mapping[int, Made] = field(default_factory=dict)
+    """Version -> what it was made from, since the newest checkpoint: a learner without memory replays it."""
+    memory: SavedMemory | None = None
+    """The learner's newest published checkpoint."""
+    staleness: Mapping[int, int] = field(default_factory=dict)
+    """Staleness -> consumed groups."""
+    busy_ms: int = 0
+    num_groups: int = 0
+    num_tokens: int = 0
+    rollout_bytes: int = 0
+
+
+def course(run: Run) -> RlSlice:
+    """The run's slice.
+
+    Raises:
+        TypeError: the run follows another programme; a defect.
+    """
+    if not isinstance(run.course, RlSlice):
+        raise TypeError(f"run {run.name} does not follow rl")
+    return run.course
+
+
+def pace(run: Run) -> RlPace:
+    """The run's pace; raises TypeError as `course` does."""
+    if not isinstance(run.opened.pace, RlPace):
+        raise TypeError(f"run {run.name} does not follow rl")
+    return run.opened.pace
+
+
+def with_course(run: Run, **changes: Any) -> Run:
+    """The run with some of its slice changed."""
+    return changed(run, course=changed(course(run), **changes))
 
 
 def num_accepted(run: Run) -> int:
@@ -86,6 +148,11 @@ def next_batch(run: Run) -> Sequence[int]:
     return tuple(own.groups(version, more)) if more else own.first(version)
 
 
+def is_in_the_making(run: Run) -> bool:
+    """Whether the next batch is being learned from, or was graded and asked for more: what it has then stays."""
+    return course(run).updating is not None or num_further(run) > 0
+
+
 def asked_for(run: Run, more: int) -> Run:
     """So many further groups are admitted to the next batch; whoever asks next is given them."""
     slice_, before = course(run), num_further(run)
@@ -97,6 +164,29 @@ def asked_for(run: Run, more: int) -> Run:
 def batches_at_hand(run: Run) -> int:
     """As many groups as so many updates consume are accepted: so long the learner waits for nobody."""
     return len(course(run).accepted) // pace(run).groups_per_update
+
+
+def has_to_sample(run: Run) -> bool:
+    """Whether any group can be handed out."""
+    if run.phase is not Phase.RUNNING:
+        return False
+    return bool(course(run).pool) or len(fresh(run)) > 0
+
+
+def waits_for_audits(run: Run) -> bool:
+    """Whether the learner waits until the whole batch is looked at: only while nodes have other groups to sample.
+
+    Once the staleness bound leaves them none, the batch is learned from as it is, and a verdict that comes
+    later says which version that touched. At S = 0 nothing ever waits.
+    """
+    return has_to_sample(run) and bool(pending(run, next_works(run)))
+
+
+def next_works(run: Run) -> list[str]:
+    """Works that hold what is accepted of the next batch."""
+    accepted = course(run).accepted
+    works = (accepted.get(group) for group in next_batch(run))
+    return list(dict.fromkeys(work for work in works if work is not None))
 
 
 def batch_results(run: Run) -> tuple[AcceptedWork, ...]:
@@ -116,18 +206,19 @@ def consumed(run: Run, version: int, made: Made, busy_ms: int) -> Run:
     staleness = dict(slice_.staleness)
     works = [slice_.accepted[group] for group in batch]
     for work in works:
-        age = version - 1 - _rollout(slice_.results[work].spec).version
+        age = version - 1 - rollout_of(slice_.results[work].spec).version
         staleness[age] = staleness.get(age, 0) + 1
     accepted = slice_.accepted.drop(*batch)
     done = [
         work
         for work in dict.fromkeys(works)
-        if not any(group in accepted for group in _rollout(slice_.results[work].spec).groups)
+        if not any(accepted.get(g) == work for g in rollout_of(slice_.results[work].spec).groups)
     ]
     return with_course(
         run,
         accepted=accepted,
         results=slice_.results.drop(*done),
+        parties=slice_.parties.drop(*done),
         prompts={
             number: blob
             for number, blob in slice_.prompts.items()
@@ -145,108 +236,8 @@ def counted(run: Run) -> Run:
     return with_course(run, owed=sum(group not in accepted for group in next_batch(run)))
 
 
-def _rollout(spec: WorkSpec) -> RolloutSpec:
+def rollout_of(spec: WorkSpec) -> RolloutSpec:
+    """The spec of a result; raises TypeError for another kind."""
     if not isinstance(spec, RolloutSpec):
         raise TypeError(f"a batch holds {spec.kind} work")
     return spec
-
-
-def _begin(given: RlPace) -> RlSlice:
-    return RlSlice(owed=given.groups_per_update)
-
-
-def _closed(run: Run) -> Run:
-    """No group is anywhere but in the updates that were made."""
-    learned = max(run.version, 0) * pace(run).groups_per_update
-    none: dict[str, Any] = {
-        "accepted": Table(),
-        "results": Table(),
-        "prompts": {},
-        "made": {},
-        "memory": None,
-    }
-    return counted(with_course(run, next_group=learned, pool=(), **none))
-
-
-def _shows(run: Run) -> Mapping[str, Any]:
-    slice_ = course(run)
-    return {
-        "groups_accepted": slice_.num_groups,
-        "groups_in_flight": in_flight(run),
-        "groups_in_pool": len(slice_.pool),
-        "groups_admissible": capacity(run),
-        "tokens": slice_.num_tokens,
-        "rollout_bytes": slice_.rollout_bytes,
-        "staleness": {str(age): count for age, count in sorted(slice_.staleness.items())},
-    }
-
-
-def _waits(sight: Sight, run: Run) -> list[Wait]:
-    slice_ = course(run)
-    if slice_.updating is not None:
-        what = f"version {run.version + 1} is being made"
-        return [leased(run, sight.state.leases[slice_.updating], what, sight.now_ms)]
-    if run.phase is Phase.PREPARING or not slice_.owed:
-        what = f"nobody has taken the update to version {run.version + 1}"
-        return [absent_trainer(sight, run, what, UPDATE_WORDS.name)]
-    return _rollout_waits(sight, run)
-
-
-def _rollout_waits(sight: Sight, run: Run) -> list[Wait]:
-    missing = {group for group in next_batch(run) if group not in course(run).accepted}
-    found = []
-    for lease in _rollouts(sight.state, run):
-        owed = missing & set(_groups(lease))
-        missing -= owed
-        if owed:
-            what = f"{_many(owed)} being sampled"
-            found.append(leased(run, lease, what, sight.now_ms))
-    if missing:
-        what = f"{_many(missing)} with nobody"
-        found.append(nobody(sight, run, what, ROLLOUT_WORDS.name, pace(run).needs))
-    return found
-
-
-def _many(groups: Collection[int]) -> str:
-    verb = "is" if len(groups) == 1 else "are"
-    return f"{plurals.counted(len(groups), 'group')} of the next batch {verb}"
-
-
-def _rollouts(state: LabState, run: Run) -> list[Lease]:
-    leases = [state.leases[work] for work in run.leases]
-    return sorted(filter(_groups, leases), key=lambda lease: _groups(lease)[0])
-
-
-def _groups(lease: Lease) -> tuple[int, ...]:
-    return lease.spec.groups if isinstance(lease.spec, RolloutSpec) else ()
-
-
-def _keeps(run: Run) -> Iterable[BlobRef]:
-    slice_ = course(run)
-    yield from slice_.prompts.values()
-    if slice_.memory is not None:
-        yield slice_.memory.blob
-    unconsumed = slice_.results.values()
-    consumed = (each for made in slice_.made.values() for each in made.inputs)
-    for work in (*unconsumed, *consumed):
-        yield from WORDS_OF[work.answer.kind].blobs(work.answer)
-
-
-def _inputs(run: Run, version: int) -> tuple[int, tuple[AcceptedWork, ...]] | None:
-    made = course(run).made.get(version)
-    return None if made is None else (made.grant, made.inputs)
-
-
-RULES = ProgrammeRules(
-    words=words.WORDS,
-    slice=RlSlice,
-    begin=_begin,
-    closed=_closed,
-    load=in_flight,
-    shows=_shows,
-    busy_ms=lambda run: course(run).busy_ms,
-    waits=_waits,
-    keeps=_keeps,
-    inputs=_inputs,
-    next_inputs=lambda run: batch_results(run) if run.version >= 0 else (),
-)

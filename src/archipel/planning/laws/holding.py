@@ -1,10 +1,10 @@
 """What one process of this software holds while it trains or samples: bytes by part, and what of it is there at once.
 
-Where `memory` speaks of accelerators in general, this speaks of our own trainer and engine: fp32 parameters
-that hold bf16 values, fp32 masters and both moments (`training.optimiser`), activations in fp32 as autograd keeps
-them, logits in chunks (`training.vocabulary`), checkpoints that are copied before they are written; the engine's own
-weights, its cache and one more network for the comparison at its start. Integers in, integers out, bytes; the
-measurements that they are held against are in the tests.
+Where `memory` speaks of accelerators in general, this speaks of our own trainer and engine: parameters that hold bf16
+values, in fp32 or in 16 bits, fp32 masters and both moments, in fp32 or in a byte each (`training.optimiser`),
+activations as autograd keeps them or the inputs of layers alone, logits in chunks (`training.vocabulary`),
+checkpoints that are written; the engine's own weights, its cache and one more network for the comparison at its start.
+Integers in, integers out, bytes; the measurements that they are held against are in the tests.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,11 @@ RUNTIME = 280_000_000
 KEPT = 256 * 2**20
 """Freed memory that a process may keep for later (`MALLOC_TRIM_THRESHOLD_` of our children)."""
 FP32, BF16 = 4, 2
-MOMENTS, CHECKPOINT = 2 * FP32, 3 * FP32
+MOMENTS = 2 * FP32
+SCALED = 128
+"""Numbers to a scale of moments in 8 bit, about (`training.blockwise`: at most 256, and a divisor of the row)."""
+MAX_SCORED_ROW = 512
+"""In 16 bits on a processor rows up to this length keep their scores of attention (`model.network`)."""
 MAX_LOGITS = 2**24
 MAX_CACHE = 4 * 2**30
 MAX_PREFILL = 2048
@@ -34,19 +38,28 @@ class Shape:
     inner: int
     vocabulary: int
     tied: bool = True
+    experts: int = 0
+    """Feed-forward layers in the place of one, each of width `inner`; 0: there is one."""
+    chosen: int = 1
+    """Of these, how many each token goes through."""
+    feeds_adapter: bool = True
+    """Whether an adapter on every linear layer has feed-forward ones."""
 
     @property
     def params(self) -> int:
         """Numbers in all weights, but for biases and norms of queries and keys: less than one in a hundred."""
         heads = self.heads + 2 * self.kv_heads + self.heads
-        layer = self.width * (heads * self.head_width + 3 * self.inner + 2)
+        feeding = 3 * self.inner * max(1, self.experts) + self.experts
+        layer = self.width * (heads * self.head_width + feeding + 2)
         tables = self.width * self.vocabulary * (1 if self.tied else 2)
         return self.layers * layer + tables + self.width
 
     def adapter_params(self, rank: int) -> int:
         """Numbers of a LoRA of this rank on every linear layer."""
         queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
-        sides = 2 * (self.width + queries) + 2 * (self.width + keys) + 3 * (self.width + self.inner)
+        sides = 2 * (self.width + queries) + 2 * (self.width + keys)
+        if self.feeds_adapter:
+            sides += 3 * (self.width + self.inner)
         return self.layers * rank * sides
 
 
@@ -75,13 +88,55 @@ class Pass:
     """Length of a row in which completions share a prompt, whose mask is kept at every layer; 0: none does."""
     predicted: int
     """Sampled tokens among them, which are scored over the vocabulary."""
+    length: int = 0
+    """Of any row, shared or not; 0: `row`."""
 
 
-def activations(shape: Shape, once: Pass) -> int:
-    """What autograd keeps of one micro-batch in fp32; counted on the trainer's network, without norms of heads."""
+@dataclass(frozen=True)
+class Thrift:
+    """What a recipe's [memory] saves. Offloading saves nothing on a processor, whose memory this is about."""
+
+    narrow: bool = False
+    """Weights and activations in 16 bits; masters and the sum of gradients in fp32."""
+    recompute: bool = False
+    """Of each layer only the input is kept."""
+    eight_bit: bool = False
+    """Moments in a byte each."""
+
+    def moments(self, learned: int) -> int:
+        """Bytes of both, of so many numbers."""
+        return 2 * learned + MOMENTS * (learned // SCALED) if self.eight_bit else MOMENTS * learned
+
+
+PLAIN = Thrift()
+
+
+def activations(shape: Shape, once: Pass, thrift: Thrift = PLAIN) -> int:
+    """What autograd keeps of one micro-batch; counted on the trainer's network, without norms of heads."""
+    around = 4 * shape.width * FP32
+    if not thrift.recompute:
+        return once.tokens * (shape.layers * _layer(shape, once, thrift) + around)
+    inputs = shape.layers * shape.width * (BF16 if thrift.narrow else FP32)
+    return once.tokens * (inputs + _layer(shape, once, thrift) + around)
+
+
+def _layer(shape: Shape, once: Pass, thrift: Thrift) -> int:
+    """Bytes that a layer keeps of one place. In 16 bits norms still keep what they are given in fp32, and short rows
+    their scores: in fp32 from the softmax, and rounded.
+    """
     queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
-    layer = 5 * shape.width + 3 * queries + 2 * keys + 4 * shape.inner + shape.heads + 2 + once.row
-    return FP32 * once.tokens * (shape.layers * layer + 4 * shape.width)
+    numbers = 5 * shape.width + 3 * queries + 2 * keys
+    if shape.experts:
+        # Each expert's rows are copied out, and its results weighed and added to a new sum; shares are kept twice.
+        numbers += shape.chosen * (4 * shape.inner + 3 * shape.width) + 2 * shape.experts
+        numbers += shape.width
+    else:
+        numbers += 4 * shape.inner
+    if not thrift.narrow:
+        return FP32 * (numbers + shape.heads + 2 + once.row)
+    length = once.length or once.row
+    scores = (FP32 + BF16) * shape.heads * length if length <= MAX_SCORED_ROW else BF16 * once.row
+    return BF16 * numbers + FP32 * 2 * shape.width + scores
 
 
 def logits(shape: Shape, once: Pass) -> int:
@@ -90,20 +145,22 @@ def logits(shape: Shape, once: Pass) -> int:
     return LOGITS_ALIVE * FP32 * rows * shape.vocabulary
 
 
-def update(shape: Shape, once: Pass, rank: int | None = None) -> Held:
+def update(shape: Shape, once: Pass, rank: int | None = None, thrift: Thrift = PLAIN) -> Held:
     """The process that learns.
 
     rank: of a LoRA on every linear layer, whose base has neither gradients nor masters; None: all weights learn.
     """
-    base = FP32 * shape.params
+    weight = BF16 if thrift.narrow else FP32
+    base = weight * shape.params
     learned = shape.params if rank is None else shape.adapter_params(rank)
-    own = 0 if rank is None else FP32 * learned
+    own = 0 if rank is None else weight * learned
     published = 2 * BF16 * learned  # this version and the one before
-    states = base + own + (FP32 + MOMENTS) * learned + published
-    learning = FP32 * learned + activations(shape, once) + logits(shape, once)
-    saving = 2 * CHECKPOINT * learned  # a copy, and the bytes that are written
-    comparing = base  # an engine at the start; of an adapter's run its base is the larger part
-    most = max(learning, saving, comparing - MOMENTS * learned)
+    moments = thrift.moments(learned)
+    states = base + own + FP32 * learned + moments + published
+    learning = FP32 * learned + activations(shape, once, thrift) + logits(shape, once)
+    saving = 2 * (FP32 * learned + moments)  # a copy, and the bytes that are written
+    comparing = FP32 * shape.params  # an engine at the start, of an adapter's run beside its base
+    most = max(learning, saving, comparing - moments)
     return Held(states, most + min(KEPT, learning, saving))
 
 
@@ -117,7 +174,9 @@ def sampling(shape: Shape, sequences: int, length: int, cached_bytes: int = FP32
     cache = min(MAX_CACHE, sequences * length * shape.layers * keys * cached_bytes)
     version, network = (BF16 + FP32) * params, FP32 * params
     scores = LOGITS_ALIVE * FP32 * sequences * shape.vocabulary
-    prompts = FP32 * min(MAX_PREFILL, sequences * length) * 2 * (shape.width + shape.inner)
+    prompts = (
+        FP32 * min(MAX_PREFILL, sequences * length) * 2 * (shape.width + shape.inner * shape.chosen)
+    )
     working = max(scores, prompts) + max(version, network)
     return Held(version + cache, working + min(KEPT, version + network))
 

@@ -6,12 +6,13 @@ in each of the three tables.
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from archipel.records.kinds import evaluate, rollout, update
+from archipel.records.kinds import audit, evaluate, rollout, update
 from archipel.records.words import Words, WorkAnswer, WorkSpec, one_of
 
 WORDS: tuple[Words[Any, Any], ...] = (
     update.WORDS,
     evaluate.WORDS,
+    audit.WORDS,
     rollout.WORDS,
 )
 
@@ -23,6 +24,8 @@ TRUSTED = frozenset(words.name for words in WORDS if words.trusted)
 """Kinds that only keys named in a run may do."""
 STRANGERS = tuple(words.name for words in WORDS if not words.trusted)
 """Kinds that anybody may do."""
+TRUSTED_ROLE = tuple(words.name for words in WORDS if words.trusted or words.appeals)
+"""Kinds that the trusted role does: its own, and those in which it has the last word."""
 
 if TYPE_CHECKING:
     Spec: TypeAlias = WorkSpec

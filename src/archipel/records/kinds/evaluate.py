@@ -46,6 +46,7 @@ WORDS = Words(
     spec=EvaluateSpec,
     answer=EvaluateAnswer,
     trusted=True,
+    appeals=False,
     needs=_needs,
     answer_of=_answer,
     blobs=lambda answer: (answer.report,),

@@ -65,6 +65,7 @@ WORDS = Words(
     spec=RolloutSpec,
     answer=RolloutAnswer,
     trusted=False,
+    appeals=False,
     needs=_needs,
     answer_of=_answer,
     blobs=lambda answer: (answer.result,),

@@ -114,6 +114,7 @@ WORDS = Words(
     spec=UpdateSpec,
     answer=UpdateAnswer,
     trusted=True,
+    appeals=False,
     needs=_needs,
     answer_of=_answer,
     blobs=_blobs,

@@ -194,8 +194,9 @@ class _Rewards:
         return Judgement(min(reward, 1.0), shown)
 
     def answer(self, task: dict[str, Any]) -> str | None:
-        """The file's own."""
-        return None if self._answer is None else str(self._answer(task))
+        """The file's own; None where it gives none, to any task or to this one."""
+        given = None if self._answer is None else self._answer(task)
+        return None if given is None else str(given)
 
     def _checked(self, number: int, theirs: Any) -> dict[str, Any]:
         where = f"task {number} of {self._path}"

@@ -12,6 +12,7 @@ from archipel.work.kind import EngineChoice, Kind
 RUNS = (
     "update",
     "evaluate",
+    "audit",
     "rollout",
 )
 """Names of kinds and of their files, each of which has `make(choice) -> Kind`."""

@@ -1,27 +1,21 @@
 """Rollout work: sample every completion of the leased groups from one policy version."""
 
-from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 
-from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
-from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
-from archipel.records.prompts import unpack_prompts
 from archipel.records.requests import Request
 from archipel.records.rollouts import pack_rollouts
-from archipel.records.seeds import group_seed
 from archipel.training.episodes import Conduct
-from archipel.training.wording import NoPieces, Wording, wording_of
+from archipel.work.asked import requests_of, wording_by
 from archipel.work.episodes import played, sample
 from archipel.work.kind import (
     Answer,
     Context,
     EngineChoice,
     Kind,
+    MachineUnfit,
     Progress,
-    WorkFailed,
     by_contract,
     has_nothing_to_end,
     remembers_nothing,
@@ -61,7 +55,15 @@ class Rollouts:
         groups = sample(engine, requests, self._conduct(context), progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"
-        packed = pack_rollouts(groups, work=context.work, policy=used, exact=contract)
+        experts = context.pace_as(RlPace).experts
+        if experts is not None and any(each.experts is None for group in groups for each in group):
+            raise MachineUnfit(
+                "this run replays routing, and this machine's engine does not say which experts tokens were sent to; "
+                "take engine default"
+            )
+        packed = pack_rollouts(
+            groups, work=context.work, policy=used, exact=contract, experts=experts
+        )
         path.write_bytes(packed)
         num_tokens = sum(rollout.num_sampled for group in groups for rollout in group)
         values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
@@ -83,64 +85,3 @@ def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     pace = context.pace_as(RlPace)
     wording = wording_by(pace, context.model)
     return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes(), wording)
-
-
-def wording_by(pace: RlPace, model: Path) -> Wording | None:
-    """What completions may say and which words end them, by a run's pace and the tokenizer in the directory `model`.
-
-    Raises:
-        WorkFailed: not with this tokenizer.
-    """
-    if pace.stop is None and pace.allowed is None:
-        return None
-    try:
-        return wording_of(pace.stop or (), pace.allowed or "", _tokenizer(model))
-    except (NoPieces, InvalidTokenizer) as error:
-        raise WorkFailed(f"stop strings or allowed characters: {error}") from None
-
-
-@lru_cache(4)
-def _tokenizer(model: Path) -> Tokenizer:
-    return Tokenizer.from_directory(model)
-
-
-def requests_of(
-    spec: RolloutSpec,
-    pace: RlPace,
-    read: Callable[[BlobRef], bytes],
-    wording: Wording | None = None,
-) -> list[Request]:
-    """The same from a run's pace, with the batches of prompts as `read` gives them.
-
-    Raises:
-        WorkFailed: a group's prompt is in none of them.
-    """
-    prompts = _prompts(spec, read, pace.groups_per_update)
-    requests = [
-        Request(
-            key=str(group),
-            prompt=prompts[group],
-            seed=group_seed(pace.seed, group),
-            num_rollouts=pace.group_size,
-            max_new_tokens=pace.max_new_tokens,
-            temperature=pace.temperature_micro / 1e6,
-            stop_tokens=pace.stop_tokens,
-            cut=pace.cut,
-        )
-        for group in spec.groups
-    ]
-    return requests if wording is None else [wording.on(each) for each in requests]
-
-
-def _prompts(
-    spec: RolloutSpec, read: Callable[[BlobRef], bytes], groups_per_batch: int
-) -> Mapping[int, tuple[int, ...]]:
-    prompts: dict[int, tuple[int, ...]] = {}
-    for blob in spec.prompts:
-        batch, rows = unpack_prompts(read(blob))
-        first = batch * groups_per_batch
-        prompts |= {first + row: prompt for row, prompt in enumerate(rows)}
-    missing = [group for group in spec.groups if group not in prompts]
-    if missing:
-        raise WorkFailed(f"the prompts of groups {missing[:5]} are in none of the named batches")
-    return prompts

@@ -1,7 +1,7 @@
-"""The programmes, as a child process sees them: one row each. How versions are examined stands in the file
-of a programme's name.
+"""The programmes, as a child process sees them: one row each. How versions are examined and answers recomputed
+stands in the file of a programme's name.
 
-Law: a programme's file is imported when its first version is examined; every programme of
+Law: a programme's file is imported when its first such work comes; every programme of
 `records.programmes` has a file here, and no other.
 """
 
@@ -9,10 +9,11 @@ from importlib import import_module
 
 from archipel.records.programmes import WORDS_OF
 from archipel.work.kind import Context
-from archipel.work.programme import Examiner
+from archipel.work.programme import Auditor, Examiner
 
 PROGRAMMES = ("rl",)
-"""Names of programmes and of their files, each of which has `examiner(context) -> Examiner`."""
+"""Names of programmes and of their files, each of which has `examiner(context) -> Examiner`;
+a file `<name>_audits` beside it has `auditor(context) -> Auditor`, which loads no trainer."""
 
 if set(PROGRAMMES) != set(WORDS_OF):
     raise TypeError(
@@ -30,3 +31,15 @@ def examiner_of(context: Context) -> Examiner:
     name = context.opened.pace.programme
     examiner: Examiner = import_module(f"archipel.work.programmes.{name}").examiner(context)
     return examiner
+
+
+def auditor_of(context: Context) -> Auditor:
+    """A fresh auditor of the context's run.
+
+    Raises:
+        UnknownContract: nobody can recompute its answers here.
+        WorkFailed: the model directory cannot be used.
+    """
+    name = context.opened.pace.programme
+    auditor: Auditor = import_module(f"archipel.work.programmes.{name}_audits").auditor(context)
+    return auditor

@@ -1,0 +1,132 @@
+"""`archipel audits`: which answers were audited, what was found, what followed; from the ledger, believed to nobody."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import printable, show
+from archipel.cli.lab_door import JSON
+from archipel.cli.ledger_place import checked_ledger, ledger_options
+from archipel.plurals import counted
+
+if TYPE_CHECKING:
+    from archipel.lab.cases import Case
+    from archipel.lab.state import LabState, Run
+
+MAX_SHOWN = 20
+
+
+@click.command()
+@click.argument("run", required=False)
+@ledger_options
+@JSON
+def command(
+    run: str | None,
+    url: str | None,
+    home: Path | None,
+    ledger: str | None,
+    expect: str | None,
+    as_json: bool,
+) -> None:
+    """Audits of a lab's runs, or of RUN: open cases, and the newest verdicts with their reasons.
+
+    All of it follows from the ledger, which is read, checked and folded here: which answers were drawn, who
+    looked, what was found, which versions had learned from a bad answer, what was paid back.
+
+    \b
+    Examples:
+      archipel audits
+      archipel audits my-run --lab http://lab.example:8440
+      archipel audits --ledger mirror --json
+    """
+    from archipel.cli.doors import Mendable
+
+    checked = checked_ledger(url, home, ledger, expect)
+    state = checked.found.state
+    if run is not None and run not in state.runs:
+        raise Mendable(f"this ledger opens no run {run!r:.80}; it has {sorted(state.runs)[:8]}")
+    runs = [state.runs[run]] if run is not None else sorted(state.runs.values(), key=_entry)
+    shown = [each for each in runs if each.opened.pace.audit is not None]
+    facts = {
+        "lab": checked.did,
+        "entries": state.size,
+        "runs": {each.name: _counts(each) for each in shown},
+        "cases": [case_facts(each, case) for each in shown for case in _cases(each)],
+    }
+    show(facts, as_json, lambda: printable("\n".join(_lines(state, shown, run))))
+
+
+def _entry(run: "Run") -> int:
+    return run.entry
+
+
+def _cases(run: "Run") -> "list[Case]":
+    """Closed ones that are remembered, then open ones, the oldest first."""
+    from archipel.lab.audits import audits
+
+    known = audits(run)
+    waiting = sorted(known.cases.values(), key=lambda case: case.answer.entry)
+    return [*known.closed, *waiting]
+
+
+def _counts(run: "Run") -> dict[str, Any]:
+    from archipel.lab.audits import audits
+
+    known = audits(run)
+    return {
+        "drawn": known.drawn,
+        "passed": known.passed,
+        "unseen": known.unseen,
+        "waiting": len(known.waiting) - len(known.seen),
+        "open": len(known.cases),
+        "outcomes": dict(known.outcomes),
+        "positions_recomputed": known.positions,
+    }
+
+
+def case_facts(run: "Run", case: "Case") -> dict[str, Any]:
+    """One case for machines."""
+    verdict = case.verdict
+    return {
+        "run": run.name,
+        "work": case.work,
+        "node": case.answer.party,
+        "entry": case.answer.entry,
+        "stage": case.stage.value,
+        "outcome": None if verdict is None else verdict.outcome.value,
+        "reason": "" if verdict is None else verdict.reason,
+        "final": verdict is not None and verdict.is_final,
+        "contested": case.contested,
+        "at_ms": None if verdict is None else verdict.at_ms,
+        "seconds": None if verdict is None else (verdict.at_ms - case.answer.at_ms) / 1000,
+        "touched_versions": [] if verdict is None else list(verdict.touched),
+        "withdrawn": [] if verdict is None else list(verdict.withdrawn),
+        "taken_back_micro": 0 if verdict is None else sum(micro for _, micro in verdict.taken),
+        "opinions": [
+            {"auditor": each.auditor, "trusted": each.is_trusted, "says": each.says, "work": each.work}
+            for each in case.opinions
+        ],
+    }  # fmt: skip
+
+
+def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[str]:
+    from archipel.lab.cases import sentence
+
+    yield f"lab {state.lab}, by {counted(state.size, 'entry', 'entries')}"
+    if not runs:
+        yield f"run {name} is not audited" if name else "no run of this lab is audited"
+        yield "an answer can be recomputed by others where the run is sampled by the exact contract"
+    for run in runs:
+        found = _counts(run)
+        told = ", ".join(f"{count} {what}" for what, count in found["outcomes"].items())
+        yield f"run {run.name}: {found['drawn']} drawn, {found['passed']} not, {found['waiting']} wait for their draw"
+        yield f"  {found['open']} open; verdicts: {told or 'none yet'}"
+        cases = _cases(run)
+        wrong = [
+            case
+            for case in cases
+            if case.verdict is None or case.verdict.touched or case.verdict.taken
+        ]
+        yield from (f"  {sentence(case)}" for case in wrong[-MAX_SHOWN:])

@@ -1,0 +1,45 @@
+"""Where a command reads a ledger from, and the ledger, checked: a lab that runs, a lab's folder, a mirror, a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl
+from archipel.cli.lab_door import EXPECT
+from archipel.cli.ledger_checked import Checked, read_ledger
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def ledger_options(function: F) -> F:
+    """`--lab`, `--home`, `--ledger`, `--expect`: one of the first three."""
+    options = (
+        click.option(
+            "--lab",
+            "url",
+            metavar="URL",
+            type=LabUrl(),
+            help=f"A lab that runs [{DEFAULT_LAB_URL}].",
+        ),
+        click.option(
+            "--home", type=click.Path(path_type=Path), help="A lab's folder, or a copy of one."
+        ),
+        click.option("--ledger", metavar="PLACE", help="A mirror, or a copy of a ledger."),
+        EXPECT,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def checked_ledger(
+    url: str | None, home: Path | None, ledger: str | None, expect: str | None
+) -> Checked:
+    """The ledger there, every entry folded; raises Mendable as `read_ledger`."""
+    if sum(place is not None for place in (url, home, ledger)) > 1:
+        raise click.UsageError("give one of --lab, --home and --ledger")
+    if home is None and ledger is None:
+        url = url or DEFAULT_LAB_URL
+    return read_ledger(url, ledger, home, expect)

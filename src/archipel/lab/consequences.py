@@ -1,0 +1,265 @@
+"""What follows from a verdict: reputation, money, work taken out of batches, quarantine. Pure; part of `apply`.
+
+Law: every movement is a posting, so balances still add up to zero; nothing that a version was trained from, or
+is being trained from, is taken back: the verdict says which versions that touched.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from archipel.lab import verdicts
+from archipel.lab.audits import (
+    MAX_WITHDRAWN,
+    audits,
+    closed,
+    decided,
+    seen_by,
+    terms,
+    with_audits,
+    with_case,
+)
+from archipel.lab.cases import Case, Outcome, Stage, Verdict
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
+from archipel.lab.state import LabState, Node, Run
+from archipel.market.journal import TREASURY, Move, Posting, post, stake, wallet
+from archipel.records.changed import changed
+
+SLASH = 100
+"""A hard verdict costs so many times the price of the answer, as far as the node vouched for its work."""
+
+
+def carried_out(state: LabState, name: str, at_ms: int) -> LabState:
+    """The state when what was just said was heard, and everything that follows from new verdicts has followed."""
+    state = _heard(state, name, at_ms)
+    for work in audits(state.runs[name]).decided:
+        state = _carried_out(state, name, audits(state.runs[name]).cases[work])
+    return state
+
+
+def _heard(state: LabState, name: str, at_ms: int) -> LabState:
+    run = state.runs[name]
+    known = audits(run)
+    if not known.said:
+        return state
+    run = with_audits(run, known, said=())
+    for said in known.said:
+        case = audits(run).cases[said.work]
+        node = state.nodes.get(case.answer.party)
+        failed_before = node is not None and node.standing.failures > 0
+        case = verdicts.heard(case, said.opinion, failed_before, at_ms)
+        if case.verdict is not None:
+            run = decided(run, case)
+        else:
+            run = with_case(run, case)
+            if case.stage is Stage.SEEN:
+                run = seen_by(run, said)
+    return _with_run(state, run)
+
+
+def _carried_out(state: LabState, name: str, case: Case) -> LabState:
+    """1 the verdict before is undone  2 its own consequences  3 those for the auditors  4 the case is closed."""
+    if case.verdict is None:
+        raise ValueError(f"the case of {case.work} has no verdict")
+    if case.before is not None and case.before.outcome is case.verdict.outcome:
+        return _kept(state, name, case, case.before)
+    # 1
+    if case.before is not None:
+        state = _undone(state, case, case.before)
+    # 2
+    verdict = changed(case.verdict, touched=_touched(state.runs[name], case))
+    if verdict.outcome in (Outcome.SOFT, Outcome.HARD):
+        state, works, taken = _lost(state, name, case, verdict.outcome is Outcome.HARD)
+        state = _standing(state, case.answer.party, partial(_found_wrong, name, case.work, verdict))
+        verdict = changed(verdict, withdrawn=works, taken=taken)
+    elif verdict.outcome is Outcome.VERIFIED:
+        state = _standing(state, case.answer.party, _verified)
+    # 3
+    state, struck = _auditors(state, name, changed(case, verdict=verdict))
+    # 4
+    case = changed(case, verdict=changed(verdict, struck=struck))
+    return _with_run(state, closed(state.runs[name], case))
+
+
+def _kept(state: LabState, name: str, case: Case, before: Verdict) -> LabState:
+    """The last word is the one before."""
+    reason = before.reason if case.verdict is None else case.verdict.reason
+    case = changed(case, verdict=changed(before, is_final=True, reason=reason))
+    return _with_run(state, closed(state.runs[name], case))
+
+
+def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
+    """Pay comes back, quarantine ends, what counted against it counts no more; work that was redone stays so."""
+    did, name = case.answer.party, case.answer.done.spec.run
+    for run, micro in before.taken:
+        state = _restored(state, run, did, micro)
+    for auditor, micro in before.struck:
+        state = _restored(state, name, auditor, micro)
+        state = _standing(state, auditor, lambda known: changed(known, refuted=known.refuted - 1))
+
+    def lifted(known: Standing) -> Standing:
+        is_own = known.quarantine is not None and known.quarantine.work == case.work
+        return changed(
+            known,
+            soft=known.soft - (before.outcome is Outcome.SOFT),
+            hard=known.hard - (before.outcome is Outcome.HARD),
+            failures=0,
+            quarantine=None if is_own else known.quarantine,
+        )
+
+    return _standing(state, did, lifted)
+
+
+def _lost(
+    state: LabState, name: str, case: Case, is_hard: bool
+) -> tuple[LabState, tuple[str, ...], tuple[tuple[str, int], ...]]:
+    """No pay for the answer, and of a hard verdict for none that can still be done again, in any run.
+
+    Returns the state, the works that are done again, and what was taken back in each run.
+    """
+    did, price = case.answer.party, case.answer.price_micro
+    works: list[str] = []
+    taken: list[tuple[str, int]] = []
+    for each in {name: None} | (dict.fromkeys(state.live) if is_hard else {}):
+        found = _answered(state.runs[each], did) if is_hard else []
+        own = [case.work] if each == name else []
+        run, gone, micro = _without(state.runs[each], [*own, *(w for w in found if w not in own)])
+        if own:  # all of it is lost, learned from or not
+            kept = price - _back_for(state.runs[each], case.work)
+            run, micro = changed(run, paid_micro=run.paid_micro - kept), micro + kept
+        run = _dropped(run, did, gone, is_hard)
+        state = _clawed_back(_with_run(state, run), each, did, micro)
+        works += gone
+        taken += [(each, micro)] if micro else []
+    return (_slashed(state, did, SLASH * price) if is_hard else state), tuple(works), tuple(taken)
+
+
+def _back_for(run: Run, work: str) -> int:
+    """What withdrawing this answer gives back of its pay."""
+    found = PROGRAMME_OF[run.opened.pace.programme].withdrawn(run, work)
+    return 0 if found is None else found[1]
+
+
+def _answered(run: Run, did: str) -> list[str]:
+    return PROGRAMME_OF[run.opened.pace.programme].answered_by(run, did)
+
+
+def _without(run: Run, works: list[str]) -> tuple[Run, list[str], int]:
+    """The run without those of these answers that can be done again; these, and what was paid for them."""
+    programme = PROGRAMME_OF[run.opened.pace.programme]
+    gone, total = [], 0
+    for work in works:
+        found = programme.withdrawn(run, work)
+        if found is not None:
+            run, micro = found
+            gone.append(work)
+            total += micro
+    return run, gone, total
+
+
+def _found_wrong(name: str, work: str, verdict: Verdict, known: Standing) -> Standing:
+    is_hard = verdict.outcome is Outcome.HARD
+    return changed(
+        known,
+        verified=0,
+        soft=known.soft + (not is_hard),
+        hard=known.hard + is_hard,
+        failures=known.failures + verdict.by_trusted,
+        quarantine=Quarantine(name, work, verdict.at_ms) if is_hard else known.quarantine,
+    )
+
+
+def _dropped(run: Run, did: str, works: list[str], is_hard: bool) -> Run:
+    """What was withdrawn needs no audit any more; of a node that is believed no more nothing does."""
+    if terms(run) is None:
+        return run
+    known = audits(run)
+    gone = [
+        work
+        for work, answer in known.waiting.items()
+        if work not in known.seen and (work in works or (is_hard and answer.party == did))
+    ]
+    moot = [work for work in known.cases if work in works and work not in known.decided]
+    leases = [work for work, audited in known.leases.items() if audited in moot]
+    return with_audits(
+        run,
+        known,
+        waiting=known.waiting.drop(*gone),
+        cases=known.cases.drop(*moot),
+        leases=known.leases.drop(*leases),
+        withdrawn=(*known.withdrawn, *works)[-MAX_WITHDRAWN:],
+    )
+
+
+def _slashed(state: LabState, did: str, most_micro: int) -> LabState:
+    micro = min(state.book.get(stake(did), 0), most_micro)
+    return _posted(state, Posting(Move.SLASH, stake(did), TREASURY, micro))
+
+
+def _auditors(
+    state: LabState, name: str, case: Case
+) -> tuple[LabState, tuple[tuple[str, int], ...]]:
+    """Who said otherwise is not paid, and believed less; whom others confirm is believed more."""
+    struck = []
+    for opinion in verdicts.wronged(case):
+        state = _clawed_back(state, name, opinion.auditor, opinion.price_micro)
+        state = _adjusted(state, name, -opinion.price_micro)
+        state = _standing(state, opinion.auditor, _refuted)
+        struck.append((opinion.auditor, opinion.price_micro))
+    for opinion in verdicts.upheld(case):
+        state = _standing(
+            state, opinion.auditor, lambda known: changed(known, confirmed=known.confirmed + 1)
+        )
+    return state, tuple(struck)
+
+
+def _verified(known: Standing) -> Standing:
+    return changed(known, verified=known.verified + 1, exposed_micro=0, failures=0)
+
+
+def _refuted(known: Standing) -> Standing:
+    """A false audit costs its teller what was built up as a node as well."""
+    return changed(known, refuted=known.refuted + 1, confirmed=0, verified=0)
+
+
+def may_audit(node: Node) -> bool:
+    """Whether its audits were not found wrong too often."""
+    return node.standing.refuted < MAX_REFUTED and node.standing.quarantine is None
+
+
+def _touched(run: Run, case: Case) -> tuple[int, ...]:
+    programme = PROGRAMME_OF[run.opened.pace.programme]
+    return programme.touched(run, case.answer.done.spec)
+
+
+def _clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
+    sponsor = wallet(state.runs[name].opened.author)
+    return _posted(state, Posting(Move.CLAWBACK, wallet(did), sponsor, micro))
+
+
+def _restored(state: LabState, name: str, did: str, micro: int) -> LabState:
+    sponsor = wallet(state.runs[name].opened.author)
+    state = _adjusted(state, name, micro)
+    return _posted(state, Posting(Move.RESTORE, sponsor, wallet(did), micro))
+
+
+def _posted(state: LabState, posting: Posting) -> LabState:
+    return changed(state, book=post(state.book, (posting,)))
+
+
+def _adjusted(state: LabState, name: str, micro: int) -> LabState:
+    run = state.runs[name]
+    return _with_run(state, changed(run, paid_micro=run.paid_micro + micro))
+
+
+def _standing(state: LabState, did: str, change: Callable[[Standing], Standing]) -> LabState:
+    """With a node's standing changed, if the lab still knows the node."""
+    node = state.nodes.get(did)
+    if node is None:
+        return state
+    node = changed(node, standing=change(node.standing))
+    return changed(state, nodes=state.nodes.put(did, node))
+
+
+def _with_run(state: LabState, run: Run) -> LabState:
+    return changed(state, runs=state.runs.put(run.name, run))

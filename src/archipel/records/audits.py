@@ -1,0 +1,62 @@
+"""Audits, as everybody reads them: their terms, the statements by which they are drawn and contested, the chance.
+
+Whether an answer is audited follows from a tree head that holds it together with a later signature of the lab's:
+who made it cannot know when it answers, and whoever has the ledger can tell afterwards.
+"""
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from archipel.records.fields import Closed, Count, Digest, Reason, RunName, Wait, WorkId
+from archipel.records.statement import Statement
+
+MICRO = 1_000_000
+_DOMAIN = b"archipel.audit.v1\x00"
+
+
+class AuditTerms(Closed):
+    """How often a run's answers are audited, for what pay."""
+
+    floor_micro: Annotated[int, Field(ge=1000, le=MICRO)]
+    """Chance that an answer of the best known node is audited, in millionths: never zero."""
+    pay_milli: Annotated[int, Field(ge=0, le=1000)]
+    """An audit's price in thousandths of what was paid for the answer."""
+    deadline_ms: Wait
+    """No auditor has less time."""
+    window_ms: Wait
+    """So long after a verdict whom it falls on may contest it, and so long an audit waits for auditors."""
+
+
+class AuditsDrawn(Statement):
+    """The lab draws audits by the root of its ledger's first `size` entries.
+
+    Drawn are the answers before its previous draw: that draw is a signature of the lab's after them, and under
+    this root. So nobody who answers can know the root, and a lab that wants another one has to sign more.
+    """
+
+    kind: Literal["audits.drawn"] = "audits.drawn"
+    size: Count
+    root: Digest
+    """Merkle tree hash (RFC 6962) of these entries."""
+
+
+class VerdictContested(Statement):
+    """Whose answer was found wrong says that it is right: the trusted role then has the last word."""
+
+    kind: Literal["verdict.contested"] = "verdict.contested"
+    run: RunName
+    work: WorkId
+    """The audited work."""
+    reason: Reason
+
+
+def is_drawn(root: str, record: str, rate_micro: int) -> bool:
+    """Whether the answer whose record has this digest is audited, at a chance of `rate_micro` millionths.
+
+    The first 8 bytes of a SHA-256 over root and record, as a number, against the rate.
+    """
+    raw = b"".join(bytes.fromhex(each.removeprefix("sha256:")) for each in (root, record))
+    drawn = int.from_bytes(hashlib.sha256(_DOMAIN + raw).digest()[:8], "big")
+    return drawn * MICRO < rate_micro << 64

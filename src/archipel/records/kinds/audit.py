@@ -1,0 +1,118 @@
+"""Audit: somebody unrelated recomputes an accepted answer and says whether it is what it should be.
+
+The spec says which answer is looked at, not why: one that was drawn, one whose auditor is audited, or one
+that was made up to see who looks. Whoever holds the lease learns that, like everybody, from the verdict.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from archipel.records.fields import (
+    MAX_PROMPT_BATCHES,
+    BlobRef,
+    Closed,
+    Count,
+    Digest,
+    GroupIndex,
+    LeftOut,
+    Millis,
+    Sparing,
+    VersionNumber,
+    WorkId,
+)
+from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
+
+Cannot = Literal["contract", "record", "weights"]
+"""Why an answer could not be recomputed: its contract is unknown here; prompts, weights and answer do not fit
+together; the weights are not those that were named."""
+Shown = Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
+"""A value, in words or as a number with its bits."""
+
+
+class AuditSpec(WorkSpec):
+    """Recompute the answer to `work` and compare every bit."""
+
+    kind: Literal["audit"] = "audit"
+    work: WorkId
+    """Whose accepted answer it is about."""
+    record: Digest
+    """Of the statement by which it was answered."""
+    inputs: Digest
+    """Of the list of that one work, its spec and its answer (`records.documents.inputs_digest`)."""
+    version: VersionNumber
+    policy: Digest
+    """State digest of the weights that it must have been made from."""
+    blobs: Annotated[tuple[BlobRef, ...], Field(max_length=MAX_PROMPT_BATCHES)]
+    """What it was made from, besides weights."""
+
+
+class Difference(Closed):
+    """Where an answer first leaves what it should be."""
+
+    group: GroupIndex
+    rollout: Annotated[int, Field(ge=0, lt=2**32)]
+    position: Annotated[int, Field(ge=0, lt=2**31)]
+    """In the completion, from 0."""
+    what: Literal["token", "log-probability", "end"]
+    recorded: Shown
+    recomputed: Shown
+
+    def __str__(self) -> str:
+        return (
+            f"group {self.group}, rollout {self.rollout}, position {self.position}: {self.what} "
+            f"{self.recorded} was recorded, {self.recomputed} is right"
+        )
+
+
+class AuditAnswer(WorkAnswer, Sparing):
+    """What the auditor found."""
+
+    kind: Literal["audit"] = "audit"
+    record: Digest
+    """The record that was looked at."""
+    says: Literal["agree", "differs", "cannot"]
+    difference: Annotated[Difference | None, LeftOut] = None
+    cannot: Annotated[Cannot | None, LeftOut] = None
+    positions: Count
+    """Tokens that were recomputed, each with its log-probability."""
+    busy_ms: Millis
+
+    @model_validator(mode="after")
+    def _says_what_it_says(self) -> Self:
+        given = (self.difference is not None, self.cannot is not None)
+        if given != (self.says == "differs", self.says == "cannot"):
+            raise ValueError(
+                f"an audit that says {self.says} with difference {given[0]}, reason {given[1]}; expected a difference "
+                "with differs and a reason with cannot, and neither otherwise"
+            )
+        return self
+
+
+def _needs(spec: AuditSpec) -> Needs:
+    return Needs(weights=spec.version, blobs=spec.blobs, inputs=spec.inputs)
+
+
+def _answer(spec: AuditSpec, told: Told) -> AuditAnswer:
+    """From values `says`, `positions`, and perhaps `difference` (fields of `Difference`) or `cannot`."""
+    found = told.values.get("difference")
+    return AuditAnswer(
+        record=spec.record,
+        says=told.values["says"],
+        difference=None if found is None else Difference.model_validate(found),
+        cannot=told.values.get("cannot"),
+        positions=told.values["positions"],
+        busy_ms=told.busy_ms,
+    )
+
+
+WORDS = Words(
+    spec=AuditSpec,
+    answer=AuditAnswer,
+    trusted=False,
+    appeals=True,
+    needs=_needs,
+    answer_of=_answer,
+    blobs=lambda answer: (),
+    publishes=publishes_nothing,
+)
