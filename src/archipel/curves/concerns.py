@@ -264,20 +264,16 @@ def _grading(sight: _Sight) -> Concern | None:
     )
 
 
-VOIDS = (
-    ("void_episodes", "episode", "say what their environment did not"),
-    (
-        "void_completions",
-        "completion",
-        "say what is not allowed, or end elsewhere than their text,",
-    ),
-)
-"""(metric, what it counts, what is wrong with those)."""
+OTHER = "say what is not allowed, or end elsewhere than their text,"
+VOIDS = {
+    "void_episodes": ("episode", "say what their environment did not"),
+    "void_completions": ("completion", OTHER),
+}
 
 
 def _void(sight: _Sight) -> Concern | None:
     """Somebody sends episodes that were not played by the environment's rules, or ends completions as they please."""
-    for name, word, what in VOIDS:
+    for name, (word, what) in VOIDS.items():
         num = sum(point.values.get(name, 0.0) for point in sight.newest)
         if num:
             return Concern(

@@ -20,6 +20,7 @@ from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
     Section,
+    names_file,
     read_canonical,
     read_toml,
     without_floats,
@@ -279,11 +280,6 @@ class Recipe(RecipeForm):
             if names_file(key) and isinstance(value, str) and value
         ]
         return (*named, *([] if self.teacher is None else [self.teacher.path]))
-
-
-def names_file(key: str) -> bool:
-    """Whether this parameter of an environment says where a file is."""
-    return key == "path" or key.endswith("_path")
 
 
 def parse_recipe(text: str) -> Recipe:
