@@ -19,6 +19,11 @@ OWN = {
     ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/pieces.py", "pieces_of"): "a library's words about its own object",
+    ("model/stock_config.py", "to_hf"): "of what config.json held, read within bounds before",
+    (
+        "model/stock_config.py",
+        "stock_of",
+    ): "the same; strange values are tests/work/test_stock_backend.py's",
     ("cli/demo_real.py", "_folder"): "what the same command was asked when it began",
     ("model/gguf.py", "_byte_words"): "a library's words about its own object",
     ("work/grading/talk.py", "hear"): "of the trusted parent",

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archipel.model.network import Decoder
+from archipel.model.backends import AnyDecoder
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import MemorySection, PromptSection, Recipe, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
@@ -124,7 +124,7 @@ class SupervisedStage:
 
 
 def supervise(
-    model: Decoder,
+    model: AnyDecoder,
     stage: SupervisedStage,
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
@@ -231,7 +231,7 @@ def fitting(examples: Examples, max_tokens: int) -> Examples:
 class _Learner:
     """The weights' side of the loop."""
 
-    def __init__(self, model: Decoder, stage: SupervisedStage) -> None:
+    def __init__(self, model: AnyDecoder, stage: SupervisedStage) -> None:
         section = stage.section
         self._stage = stage
         self._site = this_site()
@@ -247,7 +247,8 @@ class _Learner:
         trees = [_tree(*example) for example in examples]
         num_tokens = count_sampled(trees)
         loss = 0.0
-        for rows in plan(trees, self._stage.micro_batch_tokens * self._site.world):
+        budget = self._stage.micro_batch_tokens * self._site.world
+        for rows in plan(trees, budget, alone=self._scorer.alone):
             batch = self._scorer.batch_of(rows)
             logprobs_N, _ = self._scorer(batch)
             total = -(logprobs_N * batch.weights_N).sum()

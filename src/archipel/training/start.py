@@ -9,12 +9,14 @@ import torch
 
 from archipel.model.adapter import Adapter, adapt, base_state, trained
 from archipel.model.adapter_files import write_adapter
+from archipel.model.backends import AnyDecoder, read_any_model
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder, random_weights
 from archipel.model.new_directory import require_free
+from archipel.model.stock import write_stock_model
 from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
 from archipel.records.seeds import derive_seed
@@ -63,14 +65,20 @@ def start_model(
     """
     _require_places(recipe, out, checkpoints)
     if weights is None:
+        _require_own(recipe)
         tokenizer = tokenizer_named(recipe.model.tokenizer)
-        model = initial_model(recipe, tokenizer)
+        model: AnyDecoder = initial_model(recipe, tokenizer)
     else:
-        tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
+        tokenizer = Tokenizer.from_directory(weights)
+        model = read_any_model(weights, recipe.model.backend)
         _require_finite(model, weights)
     stage = _stage(recipe, tokenizer, model, checkpoints, first_example)
     progress = supervise(model, stage, on_step)
-    write_model(out, model, model.config, tokenizer)
+    if isinstance(model, Decoder):
+        write_model(out, model, model.config, tokenizer)
+    elif weights is not None:
+        state = {name: each.detach() for name, each in model.named_parameters()}
+        write_stock_model(out, state, model.config, weights)
     return progress
 
 
@@ -121,7 +129,7 @@ def _require_places(recipe: Recipe, out: Path, checkpoints: Path | None) -> None
 def _stage(
     recipe: Recipe,
     tokenizer: Tokenizer,
-    model: Decoder,
+    model: AnyDecoder,
     checkpoints: Path | None,
     first_example: int,
 ) -> SupervisedStage:
@@ -134,7 +142,14 @@ def _stage(
     return replace(stage, stamp=stamp)
 
 
-def _require_finite(model: Decoder, weights: Path) -> None:
+def _require_own(recipe: Recipe) -> None:
+    if recipe.model.backend != "archipel":
+        raise NoSupervisedStage(
+            f'model.backend = "{recipe.model.backend}" makes no model from nothing: start from a directory (--weights)'
+        )
+
+
+def _require_finite(model: AnyDecoder, weights: Path) -> None:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise InvalidModel(
@@ -142,7 +157,7 @@ def _require_finite(model: Decoder, weights: Path) -> None:
             )
 
 
-def _digest_of(recipe: Recipe, examples: Examples, model: Decoder) -> str:
+def _digest_of(recipe: Recipe, examples: Examples, model: AnyDecoder) -> str:
     """Of settings, the first examples and the first weights: what a stage's result follows from."""
     hasher = hashlib.sha256(recipe.canonical_bytes())
     for index in range(EXAMPLES_NAMED):

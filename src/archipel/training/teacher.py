@@ -12,8 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from archipel.model.config import DecoderConfig
-from archipel.model.directory import InvalidModel, read_model
+from archipel.model.backends import AnyConfig, read_any_model
+from archipel.model.config_files import InvalidModel
 from archipel.model.manifest import describe
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Allowed
@@ -31,7 +31,7 @@ class WrongTeacher(ValueError):
 class Teacher:
     """One run's, in memory and unchanged."""
 
-    def __init__(self, folder: Path, recipe: Recipe, config: DecoderConfig, site: Site) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, config: AnyConfig, site: Site) -> None:
         """config: of the learner.
 
         Raises:
@@ -41,7 +41,8 @@ class Teacher:
         if section is None:
             raise ValueError("the recipe has no teacher")
         try:
-            decoder = read_model(folder).requires_grad_(requires_grad=False)
+            decoder = read_any_model(folder, recipe.model.backend)
+            decoder.requires_grad_(requires_grad=False)
         except (InvalidModel, OSError) as error:
             raise WrongTeacher(f"teacher.path: {error}") from None
         if decoder.config.vocab_size != config.vocab_size:
@@ -60,7 +61,7 @@ class Teacher:
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod
-    def of(cls, recipe: Recipe, config: DecoderConfig, site: Site) -> Self | None:
+    def of(cls, recipe: Recipe, config: AnyConfig, site: Site) -> Self | None:
         """The run's; None where its recipe has none."""
         return (
             None if recipe.teacher is None else cls(Path(recipe.teacher.path), recipe, config, site)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from archipel.model.network import Decoder
+from archipel.model.backends import AnyDecoder
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
@@ -26,7 +26,7 @@ from archipel.training.teacher import Teacher
 class Terms:
     """All that a recipe makes of a batch's log-probabilities: its loss, and what is added to that."""
 
-    def __init__(self, model: Decoder, recipe: Recipe, site: Site) -> None:
+    def __init__(self, model: AnyDecoder, recipe: Recipe, site: Site) -> None:
         """model: the learner's, not sharded yet; it stays as it is.
 
         Raises:
@@ -49,7 +49,7 @@ class Terms:
             if other is not None:
                 other.allow(allowed)
 
-    def begin(self, version: int, decoder: Decoder) -> None:
+    def begin(self, version: int, decoder: AnyDecoder) -> None:
         """The learner is about to go on from `version`, whose weights `decoder` holds."""
         if self._reference is not None:
             self._reference.look(version, decoder)

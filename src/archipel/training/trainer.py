@@ -21,7 +21,7 @@ from archipel.model.adapter import (
     set_adapter,
     trained,
 )
-from archipel.model.config import DecoderConfig
+from archipel.model.backends import AnyDecoder, blank_of, config_of
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
@@ -64,7 +64,7 @@ class Trainer:
     With `[adapter]` in the recipe the model is what the adapter lies over, and stays as it is.
     """
 
-    def __init__(self, model: Decoder, recipe: Recipe, first: Adapter | None = None) -> None:
+    def __init__(self, model: AnyDecoder, recipe: Recipe, first: Adapter | None = None) -> None:
         """first: the adapter to begin with; None: one that changes nothing yet, drawn from the run's seed.
 
         Raises:
@@ -146,6 +146,8 @@ class Trainer:
         return report
 
     def _longest_row(self, group: Group) -> int:
+        if self._scorer.alone:
+            return 0
         longest = len(group.prompt) + max(len(each.tokens) for each in group.rollouts) - 1
         return max(longest, SHARED_ROW_TOKENS)
 
@@ -159,7 +161,7 @@ class Trainer:
         # FSDP2 averages gradients over ranks; the product with the rank count makes that a sum.
         scale = self._site.world / divisor
         budget = self.recipe.optimiser.micro_batch_tokens * self._site.world
-        for rows in plan(trees, budget):
+        for rows in plan(trees, budget, alone=self._scorer.alone):
             self._accumulate(self._scorer.batch_of(rows), scale, sums)
         minibatches = self.recipe.optimiser.minibatches
         rate = learning_rate(
@@ -230,14 +232,14 @@ class Trainer:
     def _continued(cls, checkpoint: Checkpoint, read_base: ReadBase | None) -> Self:
         facts = checkpoint.facts
         try:
-            config = DecoderConfig.from_hf(json.loads(facts["model"]))
             recipe = recipe_from_canonical(facts["recipe"].encode())
+            config = config_of(json.loads(facts["model"]), recipe.model.backend)
             version, steps = int(facts["version"]), int(facts["optimiser_steps"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
         require_state_of(config, recipe, checkpoint.tensors)
         if recipe.adapter is None:
-            trainer = cls(Decoder(config), recipe)
+            trainer = cls(blank_of(config), recipe)
         elif read_base is None:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
         else:
@@ -267,9 +269,9 @@ class Trainer:
         }
 
 
-def _adapted(model: Decoder, recipe: Recipe, first: Adapter | None) -> Over | None:
+def _adapted(model: AnyDecoder, recipe: Recipe, first: Adapter | None) -> Over | None:
     """Freeze the model and give it the recipe's adapter, if it has one."""
-    if recipe.adapter is None:
+    if recipe.adapter is None or not isinstance(model, Decoder):
         return None
     form = recipe.adapter.form
     adapt(model, form, derive_seed("adapter", recipe.run.seed))

@@ -54,10 +54,25 @@ def score_tokens(
     return logprobs_N, entropy_N
 
 
+def score_logits(
+    logits_NV: Tensor,
+    targets_N: Tensor,
+    temperature: float,
+    *,
+    learns_entropy: bool = False,
+    left: Left = ALL,
+) -> tuple[Tensor, Tensor]:
+    """As `score_tokens`, of logits that are there already."""
+    return _scored(logits_NV.float(), targets_N, Form(temperature, left, learns_entropy))
+
+
 def _at_once(
     hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, form: Form
 ) -> tuple[Tensor, Tensor]:
-    logits_NV = linear(hidden_Nd, weight_Vd).float()
+    return _scored(linear(hidden_Nd, weight_Vd).float(), targets_N, form)
+
+
+def _scored(logits_NV: Tensor, targets_N: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     if form.temperature != 1.0:
         logits_NV = logits_NV / form.temperature
     logits_NV = form.left.of(logits_NV, targets_N.unsqueeze(1))

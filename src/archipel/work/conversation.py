@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from archipel.engine.engine import Request
+from archipel.model.backends import read_any_config
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import read_config
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import weight_files
 from archipel.training.groups import prompt_ids, stop_ids
@@ -39,7 +39,7 @@ class Conversation:
         """
         folder = folder_of(path, base)
         model = folder.model
-        config = read_config(model)
+        config = read_any_config(model, folder.backend)
         # Whoever fetched only pickles is told that first, not which tokenizer lacks.
         weight_files(model)
         self.tokenizer = Tokenizer.from_directory(model)

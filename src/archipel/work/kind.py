@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from archipel.records.backends import Backend
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
 from archipel.work.messages import DoWork, LocalPath, Materials, ReplayStep
@@ -54,6 +55,11 @@ class Context(Materials):
     def contract(self) -> str | None:
         """The exact contract that the run is sampled by; None: any engine may."""
         return self.opened.pace.exact
+
+    @property
+    def backend(self) -> Backend:
+        """Who computes the run's model."""
+        return self.opened.pace.backend or "archipel"
 
     def as_of(self, step: ReplayStep) -> Self:
         """The same, with the inputs of an earlier update."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from archipel.model.directory import read_config
+from archipel.model.backends import read_any_config
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
@@ -60,7 +60,7 @@ class Learner:
         if self._site.is_first:
             same_secret(folder, context.secret)
         environment = make_environment(section, seed, context.secret)
-        self._config = read_config(context.model)
+        self._config = read_any_config(context.model, context.backend)
         context_tokens = self._config.max_position_embeddings
         self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
         self._wording = _wording(self.recipe, self._tokenizer)

@@ -8,6 +8,7 @@ nothing else shows is the secret that rewards hang on: the run's folder remember
 
 from pathlib import Path
 
+from archipel.model.backends import read_any_model
 from archipel.model.directory import InvalidModel, read_model
 from archipel.records.canonical import sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
@@ -87,7 +88,7 @@ def _own(context: Context, recipe: Recipe, folder: Path) -> Trainer:
         form = None if recipe.adapter is None else recipe.adapter.form
         try:
             return Trainer(
-                read_model(context.model, under_adapter=True),
+                read_any_model(context.model, context.backend, under_adapter=True),
                 recipe,
                 first_adapter(context.model, form),
             )

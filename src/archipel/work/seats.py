@@ -11,6 +11,7 @@ from pathlib import Path
 
 from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.protocol import Sampler
+from archipel.records.backends import Backend
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.work.engines import make_engine
@@ -35,7 +36,11 @@ class WithAdapter:
 
 
 def seated(
-    model: Path, policy: Policy, choice: EngineChoice, contract: str | None = None
+    model: Path,
+    policy: Policy,
+    choice: EngineChoice,
+    contract: str | None = None,
+    backend: Backend = "archipel",
 ) -> Sampler:
     """An engine of its own for one policy, of the architecture in `model`.
 
@@ -44,7 +49,7 @@ def seated(
     """
     adapter, ground = policy.adapter, policy.ground
     if adapter is None or ground is None or not keeps_apart(choice, contract):
-        return make_engine(model, policy.whole(), choice, contract)
+        return make_engine(model, policy.whole(), choice, contract, backend)
     engine = make_engine(model, ground.base.state, choice, contract)
     if not isinstance(engine, LocalEngine):
         raise TypeError(f"{type(engine).__name__} keeps no adapters")
@@ -111,7 +116,9 @@ class Seats:
         self._whole.make_room(context.model)
         loaded, engine = self._whole.take(context.model) or ("", None)
         if engine is None:
-            engine = make_engine(context.model, policy.whole(), self._choice, context.contract)
+            engine = make_engine(
+                context.model, policy.whole(), self._choice, context.contract, context.backend
+            )
         elif loaded != policy.manifest.state:
             engine.load(policy.whole())
         self._whole.put(context.model, (policy.manifest.state, engine))

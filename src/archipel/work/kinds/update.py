@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archipel.model.config_files import read_config
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.kinds.update import UpdateSpec
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import latest_number
 from archipel.training.sharding import this_site
 from archipel.work.accepted import count_tokens
+from archipel.work.engines import config_here
 from archipel.work.kind import (
     Answer,
     Context,
@@ -103,7 +103,7 @@ def _require_room(context: Context) -> None:
     """Raises MachineUnfit: this machine has less memory than the run's update needs; nothing is loaded yet."""
     if this_site().world > 1:
         return  # each rank holds its share, and of another machine's memory nothing is known here
-    short = update_shortage(context.recipe_as(Recipe), read_config(context.model), RUNTIME)
+    short = update_shortage(context.recipe_as(Recipe), config_here(context), RUNTIME)
     if short is not None:
         raise MachineUnfit(short)
 
