@@ -132,7 +132,7 @@ class Recomputing:
         with (
             self._findings.looking(what, "rewards"),
             _only_here(NOT_HERE),
-            Regrading(recipe, self._asked.secret, model) as regrading,
+            Regrading(recipe, self._asked.secret, model, self._story.opened) as regrading,
         ):
             for number, update in enumerate(updates[1:], 1):
                 self._findings.progress(f"rewards of version {number} of {len(updates) - 1}")

@@ -11,7 +11,7 @@ from archipel.training.environments.task import Environment, Task
 from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader
 from archipel.training.groups import SPLIT, group_request, submissions, task_ids
-from archipel.work.episodes import upheld
+from archipel.work.episodes import upheld, upholding
 
 
 def with_prompts(batch: Batch, tokenizer: Tokenizer) -> Batch:
@@ -54,12 +54,13 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
         raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     conduct = conduct_of(recipe, environment, tokenizer)
+    check = upholding(conduct, batch.opened, recipe.sampling.max_new_tokens)
     turns_of = None if conduct is None else conduct.turns
     tasks = _tasks(batch, recipe, environment, tokenizer)
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
         found = list[Sequence[float]]()
         for group in batch.groups:
-            kept = upheld(conduct, group.index, group.rollouts, recipe.sampling.max_new_tokens)
+            kept = upheld(check, group.index, group.rollouts)
             counted = [each for each in kept if not is_void(each)]
             shown = submissions(tasks[group.index], counted, tokenizer, turns_of)
             given = iter(grader.grade(shown))

@@ -31,6 +31,7 @@ from archipel.lab.leasing import Leasing
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
+from archipel.lab.turns import Turns
 from archipel.lab.uploads import Uploads
 from archipel.lab.waiting import Waiter
 from archipel.ledger.log import Log
@@ -108,6 +109,7 @@ class Lab:
         self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
         self.asked_ms = self._leasing.asked_ms
+        self.turns = Turns(self)
 
     @property
     def state(self) -> LabState:
@@ -168,8 +170,7 @@ class Lab:
         Raises:
             Refused: the request is not acceptable.
         """
-        timeout_s = min(max(wait_s, 0.0), MAX_WAIT_S)
-        entry = await self._leasing.wait(self._asks(data), timeout_s)
+        entry = await self._leasing.wait(self._asks(data), min(max(wait_s, 0.0), MAX_WAIT_S))
         if entry is None:
             return None
         return await handout(self.records, self._shelf, self.state, entry, have or Have())
@@ -192,6 +193,7 @@ class Lab:
     def close(self) -> None:
         """Let every waiting request go, empty-handed: the lab is about to end."""
         self._leasing.close()
+        self.turns.exchange.close()
 
     async def settled(self) -> None:
         """Wait until everything accepted is durable."""
@@ -279,6 +281,7 @@ class Lab:
         recording = self._committer.record(entries)
         for entry, ended in zip(entries, ended_by, strict=True):
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
+            self.turns.exchange.ended(lease.work for lease in ended)
             for digest in chain.from_iterable(self.uploads.ended(lease.work) for lease in ended):
                 with contextlib.suppress(BlobError):  # a sweep finds it later
                     self.blobs.discard(digest)
@@ -290,11 +293,9 @@ class Lab:
         self.records.remember(first, entries)
         for entry in entries:
             self.orders.follow(entry.statement)
-        if logger.isEnabledFor(logging.INFO):
-            for entry in entries:
-                logger.info(entry.statement.kind, extra=event_fields(entry.statement))
+        for entry in entries if logger.isEnabledFor(logging.INFO) else ():
+            logger.info(entry.statement.kind, extra=event_fields(entry.statement))
 
     def _signed(self, statement: RecordedStatement) -> Entry:
-        return Entry(
-            self.clock_ms(), sign(self.identity, encode(statement), RECORD_TYPE), statement
-        )
+        envelope = sign(self.identity, encode(statement), RECORD_TYPE)
+        return Entry(self.clock_ms(), envelope, statement)

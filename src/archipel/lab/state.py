@@ -20,7 +20,7 @@ from itertools import product
 from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
 from archipel.records.chain import Publication
-from archipel.records.episodes import PLAYED
+from archipel.records.episodes import playable
 from archipel.records.exact import variant_named
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Spec
@@ -152,7 +152,7 @@ class Node:
     @property
     def plays(self) -> tuple[str, ...]:
         """Environments that it stated, of those known here."""
-        return tuple(each for each in self.capabilities.plays or () if each in PLAYED.values())
+        return tuple(each for each in self.capabilities.plays or () if each in playable())
 
     @property
     def meets(self) -> tuple[str, ...]:

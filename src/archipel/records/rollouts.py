@@ -3,7 +3,8 @@
 prompts:  `tokens` I32, `lengths` I32 (one per group of the batch)
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
           rollouts of one group side by side, groups in the order of the work's spec;
-          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment)
+          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment), and
+          where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply)
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
 tokens were really sampled from the policy; that is what audits are for.
@@ -16,7 +17,24 @@ from dataclasses import dataclass
 
 from archipel.records.episodes import SAMPLED, EpisodeTerms, check_mask, written_of
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
-from archipel.records.programmes.rl import RlPace
+from archipel.records.rollout_bounds import RolloutBounds, bounds_of, max_rollout_bytes
+from archipel.records.turns import SEAL_BYTES
+
+__all__ = [
+    "NotFinite",
+    "OutOfRange",
+    "Rollout",
+    "RolloutBounds",
+    "WrongLabel",
+    "WrongShape",
+    "bounds_of",
+    "check_rollouts",
+    "max_rollout_bytes",
+    "pack_prompts",
+    "pack_rollouts",
+    "unpack_prompts",
+    "unpack_rollouts",
+]
 
 MAX_PROMPT_TOKENS = 2**20
 LOGPROB_TOLERANCE = 1e-4
@@ -25,6 +43,7 @@ AT_ONCE = 65_536
 """Values that one call looks at: a millisecond."""
 _ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
 _EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
+_HOSTED_TENSORS = {**_EPISODE_TENSORS, "seals": "U8"}
 _PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
 
 
@@ -57,47 +76,15 @@ class Rollout:
     """Ended by a stop token, not by the length limit; of an episode: its environment said that it is over."""
     sampled: bytes | None = None
     """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
+    seal: bytes | None = None
+    """Of an episode whose turns were asked: the trusted role's signature of the last reply (`records.turns`)."""
+    work: str = ""
+    """Of such an episode, once it is read: for which work it was played."""
 
     @property
     def num_sampled(self) -> int:
         """Tokens that the model sampled."""
         return len(self.tokens) if self.sampled is None else self.sampled.count(SAMPLED)
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutBounds:
-    """What was asked, for the checks."""
-
-    work: str
-    policy: str
-    num_groups: int
-    group_size: int
-    max_new_tokens: int
-    vocab_size: int
-    stop_tokens: tuple[int, ...]
-    exact: str | None = None
-    episodes: EpisodeTerms | None = None
-
-
-def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
-    """What a run's pace allows an answer to this work to hold."""
-    return RolloutBounds(
-        work=work,
-        policy=policy,
-        num_groups=num_groups,
-        group_size=pace.group_size,
-        max_new_tokens=pace.max_new_tokens,
-        vocab_size=pace.vocab_size,
-        stop_tokens=pace.stop_tokens,
-        exact=pace.exact,
-        episodes=pace.episodes,
-    )
-
-
-def max_rollout_bytes(bounds: RolloutBounds) -> int:
-    """No honest result of this work is larger."""
-    num_rollouts = bounds.num_groups * bounds.group_size
-    return num_rollouts * (bounds.max_new_tokens * (8 if bounds.episodes is None else 9) + 5) + 4096
 
 
 def pack_rollouts(
@@ -118,6 +105,8 @@ def pack_rollouts(
     }
     if masks:
         tensors["sampled"] = array("B", b"".join(masks))
+    if seals := [r.seal for r in rollouts if r.seal is not None]:
+        tensors["seals"] = array("B", b"".join(seals))
     return write_payload(
         Payload(tensors, metadata if exact is None else metadata | {"exact": exact})
     )
@@ -142,14 +131,14 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
 def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Rollout]]:
     """The groups of a result, checked as `check_rollouts` does, which says what is raised."""
     parts = _checked(data, bounds)
-    rollouts = _cut(parts)
+    rollouts = _cut(parts, bounds.work)
     size = bounds.group_size
     return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
 
 
 def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, array]:
     # 1
-    payload = read_payload(data, _ROLLOUT_TENSORS if bounds.episodes is None else _EPISODE_TENSORS)
+    payload = read_payload(data, _tensors_of(bounds.episodes))
     tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
     lengths, finished = payload.tensors["lengths"], payload.tensors["finished"]
     # 2
@@ -180,6 +169,12 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
     else:
         _check_episodes(payload.tensors, bounds, bounds.episodes.turns)
     return payload.tensors
+
+
+def _tensors_of(episodes: EpisodeTerms | None) -> Mapping[str, str]:
+    if episodes is None:
+        return _ROLLOUT_TENSORS
+    return _HOSTED_TENSORS if episodes.is_hosted else _EPISODE_TENSORS
 
 
 def _check_values(tokens: array, logprobs: array, finished: array, bounds: RolloutBounds) -> None:
@@ -220,6 +215,9 @@ def _check_episodes(parts: Mapping[str, array], bounds: RolloutBounds, most_turn
     tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts["sampled"]
     if len(masks) != len(tokens):
         raise WrongShape(f"masks of {len(masks)} tokens, but there are {len(tokens)} tokens")
+    seals = parts.get("seals")
+    if seals is not None and len(seals) != SEAL_BYTES * len(parts["lengths"]):
+        raise WrongShape(f"{len(seals)} bytes of seals, expected {SEAL_BYTES} for each rollout")
     if max(map(max, _pieces(masks))) > SAMPLED:
         raise OutOfRange("a mask holds something else than 0 and 1")
     end = 0
@@ -249,15 +247,17 @@ def _pieces(values: array) -> Iterator[array]:
         yield values[start : start + AT_ONCE]
 
 
-def _cut(parts: Mapping[str, array]) -> list[Rollout]:
+def _cut(parts: Mapping[str, array], work: str) -> list[Rollout]:
     tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts.get("sampled")
-    rollouts, start = [], 0
+    seals = None if "seals" not in parts else parts["seals"].tobytes()
+    rollouts: list[Rollout] = []
+    start = 0
     for length, flag in zip(parts["lengths"], parts["finished"], strict=True):
-        end = start + length
+        end, place = start + length, SEAL_BYTES * len(rollouts)
         mask = None if masks is None else masks[start:end].tobytes()
-        rollouts.append(
-            Rollout(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag), mask)
-        )
+        seal = None if seals is None else seals[place : place + SEAL_BYTES]
+        said = tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)
+        rollouts.append(Rollout(*said, mask, seal, work if seal else ""))
         start = end
     return rollouts
 

@@ -33,7 +33,7 @@ from archipel.training.grading import GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.sharding import share_bytes, this_site
 from archipel.work.accepted import SampledGroup, batch_groups
-from archipel.work.episodes import upheld
+from archipel.work.episodes import upheld, upholding
 from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, earned_of
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.measured import MICRO, measured
@@ -69,7 +69,8 @@ class Learner:
         self._config = read_config(context.model)
         context_tokens = self._config.max_position_embeddings
         self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
-        self._void = 0
+        limit = self.recipe.sampling.max_new_tokens
+        self._check, self._void = upholding(self._conduct, context.opened, limit), 0
         self._outbox = Outbox(folder)
         self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
         try:
@@ -252,7 +253,7 @@ class Learner:
             )
             log.warning(VOID, works, index, number)
 
-        return upheld(self._conduct, index, rollouts, self.recipe.sampling.max_new_tokens, tell)
+        return upheld(self._check, index, rollouts, tell)
 
     def _answered(self) -> dict[str, int]:
         """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""

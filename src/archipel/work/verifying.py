@@ -20,6 +20,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.payload import BadPayload
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
+from archipel.records.statements import RunOpened
 from archipel.training.batch import BadGroup
 from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.curriculum import Curriculum, NotChosen, shown_as
@@ -30,7 +31,7 @@ from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader, GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.optimiser import Diverged
-from archipel.work.episodes import upheld
+from archipel.work.episodes import upheld, upholding
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
 from archipel.work.policies import Policy
@@ -102,8 +103,11 @@ class WrongManifest(BadWeights):
 class Regrading:
     """Rewards of accepted rollouts by the run's own environment, in its grading process."""
 
-    def __init__(self, recipe: Recipe, secret: bytes | None, model: Path) -> None:
-        """model: a directory with all that the run began with; its weights are not read.
+    def __init__(
+        self, recipe: Recipe, secret: bytes | None, model: Path, opened: RunOpened | None = None
+    ) -> None:
+        """model: a directory with all that the run began with; its weights are not read. opened: the run's opening,
+        which says whose seals episodes need that the trusted role answered.
 
         Raises:
             InvalidEnvironment, TaskProcessLost: the environment cannot be made here.
@@ -116,7 +120,7 @@ class Regrading:
             environment = self._curriculum.over(environment)
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._conduct = conduct_of(recipe, environment, self._tokenizer)
-        self._limit = recipe.sampling.max_new_tokens
+        self._check = upholding(self._conduct, opened, recipe.sampling.max_new_tokens)
         self._grader: Grader = grader_of(recipe, secret)
 
     def __enter__(self) -> Self:
@@ -158,7 +162,7 @@ class Regrading:
         return round(math.fsum(rewards) / sum(map(len, groups.values())) * MICRO)
 
     def _submissions(self, index: int, rollouts: Sequence[Rollout]) -> list[Submission]:
-        kept = upheld(self._conduct, index, rollouts, self._limit)
+        kept = upheld(self._check, index, rollouts)
         turns_of = None if self._conduct is None else self._conduct.turns
         counted = [each for each in kept if not is_void(each)]
         return submissions(index, counted, self._tokenizer, turns_of)
