@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from archipel import source_environment
 from archipel.node.failures import WorkFailure
 from archipel.node.scratch import used_bytes
+from archipel.node.worker_start import Start, not_covered, program
 from archipel.records.fields import Closed, Fault
 from archipel.records.turns import Said
 from archipel.work.messages import (
@@ -69,35 +69,10 @@ class WorkRefused(WorkFailure):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """How a child was started."""
-
-    setup: Setup
-    environment: Mapping[str, str]
-    log: Path
-    ranks: int
-
-
-def _not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
-    """Those that are there and that the child may not read; from the folder that it works in as well."""
-    readable = [folder.resolve() for folder in setup.readable]
-    there = [path for path in map(Path.resolve, map(Path, paths)) if path.exists()]
-    return [path for path in there if not any(map(path.is_relative_to, readable))]
-
-
-def _program(ranks: int, setup: Setup) -> list[str]:
-    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it."""
-    if ranks == 1:
-        return ["-m", "archipel.work.child"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return [*torchrun, "-m", "archipel.work.ranks", to_line(setup).decode().strip()]
-
-
 class Worker:
     """One child process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, start: "_Start") -> None:
+    def __init__(self, process: asyncio.subprocess.Process, start: "Start") -> None:
         self._process = process
         self._start = start
         self._ended_for = ""
@@ -116,7 +91,7 @@ class Worker:
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *_program(ranks, setup),
+                *program(ranks, setup),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
@@ -124,7 +99,7 @@ class Worker:
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
             )
-        worker = cls(process, _Start(setup, environment, log, ranks))
+        worker = cls(process, Start(setup, environment, log, ranks))
         try:
             worker._send(setup)
             ready = await worker._receive(START_LIMIT_S)
@@ -159,7 +134,7 @@ class Worker:
             WorkerLost: the new one did not come up.
         """
         start = self._start
-        fresh = _not_covered(start.setup, paths)
+        fresh = not_covered(start.setup, paths)
         if not fresh:
             return False
         await self.kill()

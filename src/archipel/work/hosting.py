@@ -17,12 +17,10 @@ from archipel.training.episodes import Conduct, conduct_of
 from archipel.training.groups import SPLIT
 from archipel.training.rounds import CUT, Step
 from archipel.work.kind import WorkFailed
-from archipel.work.messages import AnswerTurns, Done, OpenEpisode
+from archipel.work.messages import STEPS, AnswerTurns, Done, OpenEpisode
 from archipel.work.recent import Recent
 
 log = logging.getLogger(__name__)
-STEPS = "steps"
-"""Under which name of a child's values the answers stand: [tokens, is over] of each episode."""
 
 
 class Hosts:
