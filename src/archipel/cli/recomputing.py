@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ALL = -1
 REWARD = "reward_micro"
-READS_NOTHING = ("secret_order", "reasoning_gym", "drawers")
+READS_NOTHING = ("secret_order", "reasoning_gym", "drawers", "guess")
 """Environments that read no file and load no package that a recipe names."""
 
 

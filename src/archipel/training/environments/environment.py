@@ -11,6 +11,7 @@ from collections.abc import Callable
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.apart import made_apart
 from archipel.training.environments.drawers import Drawers
+from archipel.training.environments.guess import Guess
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.parameters import Declared, Scalar, declared_by, nearest
 from archipel.training.environments.python import PythonRewards
@@ -42,13 +43,14 @@ _ENVIRONMENTS: dict[str, tuple[type, Maker]] = {
     "python": (PythonRewards, lambda values, seed, secret: PythonRewards(values)),
     "verifiers": (Verifiers, lambda values, seed, secret: Verifiers(values)),
     "drawers": (Drawers, Drawers),
+    "guess": (Guess, Guess),
 }
 """Name -> the class, whose text says what its parameters mean, and how one is made."""
 
 _FOREIGN = ("reasoning_gym", "verifiers", "python")
 """Others' code, which may make other tasks under another hash seed, or after another task."""
 
-_SECRETIVE = ("secret_order", "drawers")
+_SECRETIVE = ("secret_order", "drawers", "guess")
 """Environments that grade by something which only the trusted role knows."""
 
 

@@ -28,6 +28,7 @@ from typing import Any
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.drawers import Drawers
 from archipel.training.environments.episodic import Episodic, Turn
+from archipel.training.environments.guess import Guess
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.judgement import Judgement, has_judge
 from archipel.training.environments.reasoning_gym import ReasoningGym
@@ -51,7 +52,7 @@ from archipel.work.grading.talk import Talk
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
 
-PURE: frozenset[type] = frozenset({SecretOrder, Jsonl, Drawers})
+PURE: frozenset[type] = frozenset({SecretOrder, Jsonl, Drawers, Guess})
 """Their `grade` compares text with text: nothing in it evaluates, and it writes to nothing that lasts."""
 MAX_BYTES = 4 * 2**30
 """Memory of the process, and so of what an environment may hold."""
