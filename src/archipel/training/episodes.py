@@ -127,9 +127,16 @@ def conduct_of(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -
 
     Raises:
         InvalidChat: the model's chat template does not do for it.
+        InvalidEnvironment: the environment answers turns, and the recipe has no [episode], or the other way round.
     """
     terms = episode_terms(recipe)
-    return None if terms is None else conduct_by(terms, environment, tokenizer)
+    if terms is not None:
+        return conduct_by(terms, environment, tokenizer)
+    if isinstance(environment, Episodic):
+        raise InvalidEnvironment(
+            f"environment {recipe.environment.name!r} answers the model's turns here: add [episode]"
+        )
+    return None
 
 
 def conduct_by(terms: EpisodeTerms, environment: Environment, tokenizer: Tokenizer) -> Conduct:

@@ -15,6 +15,7 @@ from archipel.training.environments.guess import Guess
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.parameters import Declared, Scalar, declared_by, nearest
 from archipel.training.environments.python import PythonRewards
+from archipel.training.environments.python_turns import from_file
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import (
@@ -40,7 +41,7 @@ _ENVIRONMENTS: dict[str, tuple[type, Maker]] = {
     "secret_order": (SecretOrder, SecretOrder),
     "reasoning_gym": (ReasoningGym, lambda values, seed, secret: ReasoningGym(values, seed)),
     "jsonl": (Jsonl, lambda values, seed, secret: Jsonl(values, seed)),
-    "python": (PythonRewards, lambda values, seed, secret: PythonRewards(values)),
+    "python": (PythonRewards, lambda values, seed, secret: from_file(values)),
     "verifiers": (Verifiers, lambda values, seed, secret: Verifiers(values)),
     "drawers": (Drawers, Drawers),
     "guess": (Guess, Guess),

@@ -31,6 +31,7 @@ from archipel.training.environments.episodic import Episodic, Turn
 from archipel.training.environments.guess import Guess
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.judgement import Judgement, has_judge
+from archipel.training.environments.python_turns import PythonEpisodes
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import Environment
@@ -174,6 +175,8 @@ class Grading:
         given = (task, question.completion, question.finished)
         if isinstance(self._environment, Episodic):
             turns = [Turn.from_json(each) for each in question.turns] or [Turn(question.completion)]
+            if isinstance(self._environment, PythonEpisodes):
+                return self._environment.judged(task, turns, question.finished)
             return Judgement(float(self._environment.reward(task, turns, question.finished)))
         if self._judges is not None:
             return self._judges.judge(*given, question.replies)
