@@ -25,6 +25,7 @@ from archipel.training.environments.task import (
     Task,
 )
 from archipel.training.environments.verifiers import Verifiers
+from archipel.training.environments.verifiers_turns import from_taskset
 
 __all__ = [
     "Environment",
@@ -42,7 +43,7 @@ _ENVIRONMENTS: dict[str, tuple[type, Maker]] = {
     "reasoning_gym": (ReasoningGym, lambda values, seed, secret: ReasoningGym(values, seed)),
     "jsonl": (Jsonl, lambda values, seed, secret: Jsonl(values, seed)),
     "python": (PythonRewards, lambda values, seed, secret: from_file(values)),
-    "verifiers": (Verifiers, lambda values, seed, secret: Verifiers(values)),
+    "verifiers": (Verifiers, lambda values, seed, secret: from_taskset(values)),
     "drawers": (Drawers, Drawers),
     "guess": (Guess, Guess),
 }
