@@ -96,6 +96,7 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         max_memory_bytes=settings.memory_bound(),
         max_file_bytes=None if settings.trusted else settings.max_scratch_bytes,
         trusted=settings.trusted,
+        network=settings.turns_network,
     )
 
 
@@ -120,6 +121,7 @@ def hosts_setup(settings: NodeSettings) -> Setup:
         max_memory_bytes=settings.memory_bound(),
         max_file_bytes=settings.max_scratch_bytes,
         trusted=True,
+        network=settings.turns_network,
     )
 
 

@@ -7,6 +7,7 @@ Laws: what follows a turn depends on the task and on the turns so far, never on 
 beside it; each turn's noise is that of its positions in the whole episode.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,9 @@ from archipel.training.environments.task import Environment, InvalidEnvironment,
 from archipel.training.groups import uses_chat
 from archipel.training.manner import Manner, format_for
 from archipel.training.rounds import CUT, Generate, Line, Step, play_rounds, unheard
+
+log = logging.getLogger(__name__)
+FAILED = "the environment failed in %s task %d at turn %d, where the episode is cut off: %s: %s"
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,13 @@ class Conduct:
         """What follows a turn that ended with the token `last`, when there is room for `left` more."""
         if last not in self.manner.tokenizer.stop_ids:
             return CUT
-        texts = self.environment.reply(task, turns)
+        try:
+            texts = self.environment.reply(task, turns)
+        except Exception as error:
+            if not self.is_hosted:  # of our own, whose fault would be ours
+                raise
+            log.warning(FAILED, task.split, task.index, len(turns), type(error).__name__, error)
+            return CUT
         if texts is None:
             return Step(is_over=True)
         if len(turns) >= self.most_turns:

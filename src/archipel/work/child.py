@@ -212,7 +212,7 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
     """
     # vLLM is several processes that meet over loopback; the report then says what no longer holds.
     is_vllm = setup.engine == "vllm"
-    needs_network = is_vllm or meets_others
+    needs_network = is_vllm or meets_others or (setup.network and setup.trusted)
     limits = Limits(
         address_space_bytes=setup.max_memory_bytes,
         open_files=MAX_OPEN_FILES,

@@ -4,7 +4,6 @@ Law: an answer comes from the run's own environment and from nowhere else; an en
 its process costs the episode that made it do so, which is cut off there, and no other.
 """
 
-import logging
 from pathlib import Path
 
 from archipel.model.chat import InvalidChat
@@ -15,12 +14,10 @@ from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import InvalidEnvironment
 from archipel.training.episodes import Conduct, conduct_of
 from archipel.training.groups import SPLIT
-from archipel.training.rounds import CUT, Step
+from archipel.training.rounds import Step
 from archipel.work.kind import WorkFailed
 from archipel.work.messages import STEPS, AnswerTurns, Done, OpenEpisode
 from archipel.work.recent import Recent
-
-log = logging.getLogger(__name__)
 
 
 class Hosts:
@@ -58,14 +55,4 @@ class Hosts:
 
 
 def _step(conduct: Conduct, episode: OpenEpisode) -> Step:
-    try:
-        return conduct.after(SPLIT, episode.group, episode.said, episode.left)
-    except Exception as error:  # noqa: BLE001  others' code, over a stranger's words
-        log.warning(
-            "the environment failed at turn %d of group %d, which is cut off: %s: %s",
-            len(episode.said),
-            episode.group,
-            type(error).__name__,
-            error,
-        )
-        return CUT
+    return conduct.after(SPLIT, episode.group, episode.said, episode.left)

@@ -76,6 +76,8 @@ class Setup(Closed):
     """Largest file it may write; all that it writes together is no more either."""
     trusted: bool
     """A trusted role's child may start graders and ranks."""
+    network: bool = False
+    """It may reach the network: an environment that answers turns needs a service."""
 
 
 class LinkMessage(Closed):
