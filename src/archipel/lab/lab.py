@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity, sign
@@ -282,7 +281,7 @@ class Lab:
         for entry, ended in zip(entries, ended_by, strict=True):
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
             self.turns.exchange.ended(lease.work for lease in ended)
-            for digest in chain.from_iterable(self.uploads.ended(lease.work) for lease in ended):
+            for digest in [each for lease in ended for each in self.uploads.ended(lease.work)]:
                 with contextlib.suppress(BlobError):  # a sweep finds it later
                     self.blobs.discard(digest)
             self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])

@@ -42,6 +42,26 @@ def playable() -> tuple[str, ...]:
     return (*PLAYED.values(), HOSTED)
 
 
+def check_answers(name: str, parameters: Mapping[str, object], *, has_episode: bool) -> None:
+    """Whether an environment and a recipe's `[episode]` go together.
+
+    Raises:
+        ValueError: one without the other, or a setting that nodes cannot be told.
+    """
+    if not has_episode:
+        if name in PLAYED or name in ALWAYS_HOSTED:
+            raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
+        return
+    if name not in PLAYED and name not in HOSTABLE:
+        raise ValueError(
+            f"environment {name!r} answers no turns: remove [episode], or choose from "
+            f"{', '.join((*PLAYED, *HOSTABLE))}"
+        )
+    floats = [key for key, value in parameters.items() if isinstance(value, float)]
+    if name in PLAYED and floats:
+        raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
+
+
 class UnevenMask(BadPayload):
     """Turns that no episode can have."""
 

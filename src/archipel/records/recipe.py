@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
-from archipel.records.episodes import ALWAYS_HOSTED, HOSTABLE, PLAYED
+from archipel.records.episodes import check_answers
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_WORK
 from archipel.records.recipe_alarms import AlarmSection
@@ -174,26 +174,13 @@ class Recipe(RecipeForm):
 
     @model_validator(mode="after")
     def _episodes_are_played(self) -> Self:
-        name = self.environment.name
-        is_played, is_hosted = name in PLAYED, name in HOSTABLE
-        if (is_played or name in ALWAYS_HOSTED) and self.episode is None:
-            raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
-        if self.episode is None:
-            return self
-        if not is_played and not is_hosted:
-            raise ValueError(
-                f"environment {name!r} answers no turns: remove [episode], or choose from "
-                f"{', '.join((*PLAYED, *HOSTABLE))}"
-            )
-        if self.curriculum is not None:
+        given = self.environment
+        check_answers(given.name, given.parameters, has_episode=self.episode is not None)
+        if self.episode is not None and self.curriculum is not None:
             raise ValueError(
                 "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
                 "remove one of them"
             )
-        if is_hosted:
-            return self
-        if floats := [k for k, v in self.environment.parameters.items() if isinstance(v, float)]:
-            raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
         return self
 
     @model_validator(mode="after")
