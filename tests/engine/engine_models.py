@@ -1,21 +1,31 @@
 """Small random models with weights large enough that different contexts give different tokens."""
 
 import random
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from archipel.engine.engine import Request
-from archipel.model.config import DecoderConfig, Family
+from archipel.model.config import DecoderConfig, Experts, Family
+from archipel.model.families import TRAITS
 from archipel.model.network import Decoder, random_weights
 
 
-def small_config(family: Family = "llama", **changes: int) -> DecoderConfig:
+def small_config(family: Family = "llama", **changes: Any) -> DecoderConfig:
     fields = {
         "vocab_size": 64, "hidden_size": 64, "num_layers": 2, "num_heads": 4, "num_kv_heads": 2,
         "head_dim": 16, "intermediate_size": 96, "max_position_embeddings": 512,
     }  # fmt: skip
-    return DecoderConfig(family=family, **{**fields, **changes})
+    own: dict[str, Any] = {}
+    if TRAITS[family].has_experts:
+        own["experts"] = Experts(6, 2, fields["intermediate_size"], family != "olmoe")
+    if family == "smollm3":
+        own["unrotated"] = (1,)
+    if family == "granite":
+        own |= {"embedding_multiplier": 4.0, "residual_multiplier": 0.5, "logits_scaling": 2.0}
+        own["attention_multiplier"] = 0.2
+    return DecoderConfig(family=family, **{**fields, **own, **changes})
 
 
 def lively_state(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:

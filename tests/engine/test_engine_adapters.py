@@ -19,9 +19,10 @@ from archipel.engine.engine import (
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
 from archipel.model.adapter import Adapter, adapt, adapter_shapes, merged, set_adapter
-from archipel.model.config import DecoderConfig
+from archipel.model.config import DecoderConfig, Family
+from archipel.model.manifest import WrongTensors
 from archipel.model.network import Decoder, causal_attention
-from archipel.records.adapter import TARGETS
+from archipel.records.adapter import TARGETS, Target
 from archipel.records.recipe_model import AdapterSection
 from engine.engine_models import decoder_of, lively_state, ragged_requests, small_config
 
@@ -94,6 +95,35 @@ def test_sampled_log_probabilities_are_the_trainers(config: DecoderConfig, numbe
             rollout.logprobs, scored(plain, request, rollout.tokens), strict=True
         )]  # fmt: skip
         assert max(far) > 0.05, "the adapter must matter here"
+
+
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [
+        ("qwen3_moe", ("q_proj", "k_proj", "v_proj", "o_proj")),
+        ("phi3", ("o_proj", "down_proj")),
+        ("granite", TARGETS),
+    ],
+)
+def test_layers_that_are_one_weight_take_an_adapter_and_others_are_named(
+    family: Family, targets: tuple[Target, ...]
+) -> None:
+    config = small_config(family, num_layers=1)
+    form = AdapterSection(rank=2, alpha=8.0, targets=targets).form
+    drawn = torch.Generator().manual_seed(1)
+    state = {
+        name: (torch.randn(shape, generator=drawn) * 0.1).bfloat16()
+        for name, shape in adapter_shapes(config, form).items()
+    }
+    adapter = Adapter(form, state)
+    request = Request("g", tuple(range(1, 12)), 5, 2, 8, adapter="mine")
+    decoder = adapted(config, adapter)
+    for rollout in engine_with(config, {"mine": adapter}).generate([request])[0]:
+        assert rollout.logprobs == pytest.approx(scored(decoder, request, rollout.tokens), abs=2e-5)
+    for target in set(TARGETS) - set(targets):
+        other = AdapterSection(rank=2, targets=(target,)).form
+        with pytest.raises(WrongTensors, match=f"{family} has no single {target}"):
+            adapter_shapes(config, other)
 
 
 @pytest.mark.parametrize(

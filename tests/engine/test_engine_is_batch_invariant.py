@@ -8,9 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from archipel.engine import attention
+from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.engine import EngineLimits, LocalEngine, Request
+from archipel.engine.feeding import FusedExperts, feeding
 from archipel.engine.selftest import self_test
-from archipel.model.config import DecoderConfig
+from archipel.model.config import DecoderConfig, Experts
 from archipel.records.rollouts import Rollout
 from engine.engine_models import lively_state, ragged_requests, small_config
 
@@ -27,6 +29,11 @@ SHAPES = {
     "wide feed-forward": small_config("qwen3", head_dim=32, intermediate_size=1536),
 }  # fmt: skip
 
+MORE = {
+    "experts": small_config("qwen3_moe", experts=Experts(8, 3, 72, normalised=True)),
+    "factors on everything": small_config("granite", num_layers=1),
+}
+
 
 @pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
@@ -38,7 +45,13 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(pytest.param(config, id=name) for name, config in SHAPES.items()),
+        *(pytest.param(config, id=name, marks=pytest.mark.slow) for name, config in MORE.items()),
+    ],
+)
 def test_alone_equals_any_batch_order_and_engine_size(
     config: DecoderConfig, dtype: torch.dtype
 ) -> None:
@@ -140,3 +153,16 @@ def test_the_self_test_detects_a_broken_engine(breaks_tokens: bool) -> None:
     assert not report.batch_invariant
     assert (report.num_different_tokens > 0) == breaks_tokens
     assert (report.num_different_logprobs > 0) != breaks_tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_a_row_of_experts_does_not_depend_on_the_rows_beside_it(dtype: torch.dtype) -> None:
+    config = small_config("qwen3_moe", experts=Experts(8, 3, 72, normalised=True))
+    state, numbers = lively_state(config), FloatArithmetic(config, dtype, torch.device("cpu"))
+    block = feeding(config, "model.layers.0.", lambda name: state[name].to(dtype), numbers)
+    assert isinstance(block, FusedExperts)
+    rows = torch.randn(40, 64, generator=torch.Generator().manual_seed(4)).to(dtype)
+    whole = block(0, rows, None, None)
+    for size in (4, 5, 7, 13, 40):
+        places = torch.randperm(40, generator=torch.Generator().manual_seed(size))[:size]
+        assert torch.equal(block(0, rows[places], None, None), whole[places])

@@ -14,7 +14,7 @@ from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.replay import Recorded, Replayer
 from archipel.engine.exact.variants import VARIANTS
-from archipel.model.config import FAMILIES, DecoderConfig, Family
+from archipel.model.config import EXACT_FAMILIES, DecoderConfig, Family
 from archipel.model.network import causal_attention
 from archipel.records.rollouts import Rollout
 from engine.engine_models import decoder_of, lively_state, small_config
@@ -22,7 +22,7 @@ from engine.engine_models import decoder_of, lively_state, small_config
 CPU = torch.device("cpu")
 WORLDS = [
     (family, variant)
-    for number, family in enumerate(FAMILIES)
+    for number, family in enumerate(EXACT_FAMILIES)
     for variant in (("w7a8", "w7a15")[number % 2], "w12a13", "w13a15")
 ]
 """Every family in the widest variant, in the one by length, and in another."""

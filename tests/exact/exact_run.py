@@ -18,7 +18,7 @@ from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.rollouts import pack_prompts, pack_rollouts
 from archipel.records.statements import LabOpened, LeaseGranted, ModelFile, RunOpened, WorkAnswered
 from archipel.records.words import WorkAnswer, WorkSpec
-from archipel.work.kinds.rollout import requests_of
+from archipel.work.asked import requests_of
 from exact.exact_models import exact_engine, world
 from tiny import NAME, tiny_recipe
 from work import asked

@@ -22,7 +22,7 @@ from archipel.engine.exact.sampling import logarithm, sample
 from archipel.engine.exact.tables import rotary_table, tables
 from archipel.engine.exact.variants import VARIANTS, Variant
 from archipel.engine.sampler import Draw
-from archipel.model.config import FAMILIES, DecoderConfig, Family, Llama3Scaling
+from archipel.model.config import EXACT_FAMILIES, DecoderConfig, Family, Llama3Scaling
 from exact import oracle, vectors
 from exact.vectors import FILE, floats, whole
 
@@ -218,7 +218,7 @@ def test_whole_models(case: dict[str, Any]) -> None:
 def worlds(draw: Any) -> tuple[DecoderConfig, str, bool]:
     """Shapes at which libraries change their way, of any family."""
     kv, group = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    family: Family = draw(st.sampled_from(FAMILIES))
+    family: Family = draw(st.sampled_from(EXACT_FAMILIES))
     config = DecoderConfig(
         family, vocab_size=draw(st.integers(2, 70)), hidden_size=draw(st.integers(2, 40)),
         num_layers=draw(st.integers(1, 2)), num_heads=kv * group, num_kv_heads=kv,

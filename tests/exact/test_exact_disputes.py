@@ -12,7 +12,7 @@ from archipel.engine.exact.judge import Judge
 from archipel.engine.exact.parties import Ask, Hurried, TraceParty
 from archipel.engine.exact.steps import steps_of
 from archipel.engine.exact.trace import BadQuestion, traced
-from archipel.model.config import FAMILIES, Family
+from archipel.model.config import EXACT_FAMILIES, Family
 from archipel.model.manifest import CorruptWeights, describe
 from exact.dispute_cases import TWISTS, Twisted, case, lying, settled
 from exact.exact_models import FEW, WORLDS, exact_engine, mixed_requests, world
@@ -86,7 +86,7 @@ def test_the_judge_computes_every_number_as_the_engine_does(family: Family, vari
             assert judge.value(leaf, element, rows) == right, judge.at(leaf)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
 def test_who_samples_from_other_weights_is_led_to_a_product_of_theirs(family: Family) -> None:
     variant = dict(FEW)[family]
     config, state = world(family)

@@ -13,7 +13,7 @@ from archipel.engine.engine import Request
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.protocol import NonFiniteLogits
 from archipel.engine.sampler import Draw
-from archipel.model.config import FAMILIES, Family
+from archipel.model.config import EXACT_FAMILIES, Family
 from archipel.model.directory import expected_shapes
 from exact.exact_models import exact_engine, mixed_requests, replayer, sampled, world
 
@@ -90,7 +90,7 @@ def watched(family: Family, variant: str, compact: bool) -> Watch:
     return watch
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
 def test_nothing_but_single_operations_and_whole_sums_runs(family: Family) -> None:
     variant = {"llama": "w7a8", "qwen2": "w13a15", "qwen3": "w12a13", "olmo2": "w13a15"}[family]
     watch = watched(family, variant, compact=family == "qwen2")

@@ -16,7 +16,7 @@ from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.exact import backends
 from archipel.engine.exact.backends import BACKENDS, Backend, proven
 from archipel.engine.exact.variants import VARIANTS
-from archipel.model.config import FAMILIES, Family
+from archipel.model.config import EXACT_FAMILIES, Family
 from archipel.model.manifest import describe
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records.rollouts import Rollout
@@ -132,7 +132,7 @@ def test_every_backend_gives_the_same(backend: Backend, monkeypatch: pytest.Monk
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights for every child, who would train others on other instructions."""
     folder = tmp_path_factory.mktemp(request.param)
-    for family in FAMILIES:
+    for family in EXACT_FAMILIES:
         _, state = trained(family) if request.param == "trained" else world(family)
         save_file(state, folder / f"{family}.safetensors")
     return folder
@@ -141,7 +141,7 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def child(folder: Path, caps: str) -> list[str]:
     """What it printed, sampled with these instructions."""
     command = [sys.executable, str(CHILD), str(folder)]
-    command += [f"{family}-{variant}" for family in FAMILIES for variant in VARIANTS]
+    command += [f"{family}-{variant}" for family in EXACT_FAMILIES for variant in VARIANTS]
     found = subprocess.run(
         command, capture_output=True, text=True, timeout=LIMIT_S, check=True,
         env={"PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1", "HOME": str(folder), **CAPS[caps]},
@@ -152,7 +152,7 @@ def child(folder: Path, caps: str) -> list[str]:
 @pytest.fixture(scope="module")
 def uncapped(weights: Path) -> list[str]:
     lines = child(weights, "all of the machine")
-    assert len(lines) == len(FAMILIES) * len(VARIANTS)
+    assert len(lines) == len(EXACT_FAMILIES) * len(VARIANTS)
     assert not any("differs" in line for line in lines)
     return lines
 

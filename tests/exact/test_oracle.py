@@ -11,7 +11,7 @@ import torch
 from numpy import float32 as f32
 
 from archipel.engine.noise import uniforms
-from archipel.model.config import FAMILIES, DecoderConfig, Family, Llama3Scaling
+from archipel.model.config import EXACT_FAMILIES, DecoderConfig, Family, Llama3Scaling
 from archipel.model.network import Decoder, causal_attention
 from archipel.model.rotary import RotaryTable
 from exact import oracle, vectors
@@ -42,7 +42,7 @@ def divergence(config: DecoderConfig, variant: str, expected: torch.Tensor) -> f
     return float((expected.exp() * (expected - found)).sum(-1).mean())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
 def test_logits_are_close_to_the_floating_network_and_closer_with_more_digits(
     family: Family,
 ) -> None:
@@ -54,7 +54,7 @@ def test_logits_are_close_to_the_floating_network_and_closer_with_more_digits(
     assert kl["w13a15"] < kl["w7a8"] / 100
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
 def test_a_pass_is_causal(family: Family) -> None:
     config = vectors.CONFIGS[family]
     state = vectors.weights(config)
@@ -62,7 +62,7 @@ def test_a_pass_is_causal(family: Family) -> None:
     assert np.array_equal(oracle.logits(config, state, W7A15, vectors.PROMPT[:4]), whole[:4])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EXACT_FAMILIES)
 def test_the_vectors_name_the_weights_of_the_network(family: Family) -> None:
     config = vectors.CONFIGS[family]
     shapes = {name: tuple(each.shape) for name, each in Decoder(config).state_dict().items()}

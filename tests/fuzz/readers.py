@@ -23,6 +23,7 @@ from archipel.model.tool_calls import BadCall, Call, read_calls, written_call
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records import documents
 from archipel.records.episodes import EpisodeTerms
+from archipel.records.experts import ExpertTerms
 from archipel.records.fields import BlobRef
 from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
 from archipel.records.payload import BadPayload
@@ -38,6 +39,7 @@ from archipel.records.rollouts import (
     pack_prompts,
     pack_rollouts,
     unpack_prompts,
+    unpack_rollouts,
 )
 from archipel.records.statements import RECORD_TYPE, InvalidRecord, decode, encode
 from archipel.records.turns import (
@@ -177,7 +179,12 @@ def _payloads() -> dict[str, Reader]:
     played = replace(bounds, episodes=terms)
     two = Rollout((5, 2, 9, 6, 2), (-0.5, -0.5, 0.0, -0.5, -0.5), True, bytes((1, 1, 0, 1, 1)))
     episodes = pack_rollouts([[two] * 2] * 2, work="run.1", policy=POLICY)
+    routed = ExpertTerms(layers=1, count=4, chosen=2, prompt_tokens=3)
+    third = replace(one, experts=bytes((0, 1, 2, 3, 255, 255, 1, 0)))
+    experts = pack_rollouts([[third] * 2] * 2, work="run.1", policy=POLICY, experts=routed)
+    chosen = replace(bounds, experts=routed)
     return {
+        "experts": Reader(lambda data: unpack_rollouts(data, chosen), (experts,), (BadPayload,)),
         "tool calls": Reader(_calls, CALLS, (BadCall,)),
         "episodes": Reader(lambda data: check_rollouts(data, played), (episodes,), (BadPayload,)),
         "rollouts": Reader(lambda data: check_rollouts(data, bounds), (rollouts,), (BadPayload,)),

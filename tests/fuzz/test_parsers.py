@@ -13,6 +13,7 @@ OWN = {
     # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
+    ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
     ("work/learner.py", "_earned"): "between ranks of one work process",
     ("engine/vllm_engine.py", "_tensors"): "written by the same process just before",

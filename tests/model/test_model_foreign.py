@@ -12,9 +12,10 @@ import transformers
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors
 
 from archipel.model.chat import InvalidChat, render
-from archipel.model.config import DecoderConfig, Family, InvalidConfig
+from archipel.model.config import FAMILIES, DecoderConfig, Experts, Family, InvalidConfig
 from archipel.model.dialogue import chat_ids
 from archipel.model.directory import InvalidModel, read_config, read_model, write_model
+from archipel.model.families import TRAITS
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import (
     InvalidTokenizer,
@@ -33,7 +34,6 @@ TEXTS = (
     "<eos> stays <pad> text <bos>",
     "",
 )
-FAMILIES: tuple[Family, ...] = ("llama", "qwen2", "qwen3", "olmo2")
 
 
 def config_of(family: Family, tokenizer: Tokenizer) -> DecoderConfig:
@@ -41,6 +41,7 @@ def config_of(family: Family, tokenizer: Tokenizer) -> DecoderConfig:
         family=family, vocab_size=tokenizer.vocab_size, hidden_size=16, num_layers=1, num_heads=2,
         num_kv_heads=2, head_dim=8, intermediate_size=16, max_position_embeddings=64,
         bos_token_id=1, eos_token_ids=(2, 5), pad_token_id=0,
+        experts=Experts(2, 1, 16, normalised=True) if TRAITS[family].has_experts else None,
     )  # fmt: skip
 
 
@@ -147,12 +148,19 @@ def test_a_length_left_in_the_file_cuts_nothing_and_is_not_kept(folder: Path) ->
     assert written["padding"] is None
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "olmo2"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
-    "name", ["PreTrainedTokenizerFast", "LlamaTokenizer", "Qwen2TokenizerFast"]
+    "name",
+    [
+        "PreTrainedTokenizerFast",
+        "LlamaTokenizer",
+        "Qwen2TokenizerFast",
+        "GPTNeoXTokenizerFast",
+        ...,
+    ],
 )
 def test_a_declared_class_changes_ids_as_it_does_elsewhere(
-    tmp_path: Path, family: Family, name: str
+    tmp_path: Path, family: Family, name: Any
 ) -> None:
     folder = write_folder(
         tmp_path / "m", family, Tokenizer(byte_pairs(), "<bos>", "<eos>", "<pad>")

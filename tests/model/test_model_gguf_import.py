@@ -16,9 +16,9 @@ from transformers import AutoTokenizer
 import gguf_files
 from archipel.cli.archipel import command
 from archipel.model import gguf_header
-from archipel.model.config import DecoderConfig, Family, Llama3Scaling
+from archipel.model.config import DecoderConfig, Experts, Family, Llama3Scaling
 from archipel.model.directory import read_config, read_model
-from archipel.model.gguf import write_gguf
+from archipel.model.gguf import NAMES, write_gguf
 from archipel.model.gguf_header import PACKINGS, BadGguf, Described, read_header
 from archipel.model.gguf_import import import_gguf, read_gguf
 from archipel.model.gguf_weights import numbers_of
@@ -45,7 +45,7 @@ def _imported(path: Path, data: bytes, dtype: torch.dtype = torch.float32) -> Pa
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "olmo2"])
+@pytest.mark.parametrize("family", NAMES)
 def test_what_was_written_as_gguf_comes_back_bit_for_bit(
     tmp_path: Path, family: Family, tied: bool
 ) -> None:
@@ -53,6 +53,7 @@ def test_what_was_written_as_gguf_comes_back_bit_for_bit(
     config = DecoderConfig(
         family, tokenizer.vocab_size, 24, 2, 4, 2, 6, 32, 48, rope_theta=5000.0, bos_token_id=1,
         eos_token_ids=(2,), pad_token_id=0, tie_embeddings=tied and family != "olmo2",
+        experts=Experts(3, 2, 10, normalised=True) if family == "qwen3_moe" else None,
     )  # fmt: skip
     model = random_weights(config, 3)
     for parameter in model.parameters():

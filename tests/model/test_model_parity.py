@@ -9,8 +9,16 @@ import torch
 import transformers
 
 from archipel.model.chat import render
-from archipel.model.config import DecoderConfig, Llama3Scaling
+from archipel.model.config import (
+    FAMILIES,
+    DecoderConfig,
+    Experts,
+    Family,
+    InvalidConfig,
+    Llama3Scaling,
+)
 from archipel.model.directory import read_model, write_model
+from archipel.model.families import TRAITS
 from archipel.model.network import Decoder, causal_attention, random_weights
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 
@@ -44,7 +52,31 @@ CONFIGS = {
     "qwen3-tied": dataclasses.replace(BASE, family="qwen3", tie_embeddings=True, norm_epsilon=1e-5),
     "olmo2": dataclasses.replace(BASE, family="olmo2"),
     "olmo2-gqa": dataclasses.replace(BASE, family="olmo2", num_kv_heads=2),
-}
+    "mistral-wide-heads": dataclasses.replace(BASE, family="mistral", num_kv_heads=2, head_dim=16),
+    "smollm3": dataclasses.replace(
+        BASE, family="smollm3", num_layers=4, unrotated=(1, 3), tie_embeddings=True
+    ),
+    "phi3-gqa": dataclasses.replace(BASE, family="phi3", num_kv_heads=2),
+    "granite": dataclasses.replace(
+        BASE, family="granite", embedding_multiplier=3.0, residual_multiplier=0.4,
+        attention_multiplier=0.1, logits_scaling=0.5, tie_embeddings=True,
+    ),
+    "granite-plain": dataclasses.replace(
+        BASE, family="granite", attention_multiplier=12**-0.5, rope_scaling=STRETCHED
+    ),
+    "qwen3_moe": dataclasses.replace(
+        BASE, family="qwen3_moe", num_kv_heads=2, head_dim=16, experts=Experts(8, 3, 24, True)
+    ),
+    "qwen3_moe-shares": dataclasses.replace(
+        BASE, family="qwen3_moe", experts=Experts(5, 2, 24, False), tie_embeddings=True
+    ),
+    "olmoe": dataclasses.replace(
+        BASE, family="olmoe", num_kv_heads=2, experts=Experts(8, 3, 80, False), norm_epsilon=1e-5
+    ),
+    "mixtral": dataclasses.replace(
+        BASE, family="mixtral", num_kv_heads=2, experts=Experts(4, 2, 80, True), rope_theta=1e6
+    ),
+}  # fmt: skip
 
 
 def lively(config: DecoderConfig, seed: int = 0) -> Decoder:
@@ -65,7 +97,11 @@ def our_logits(model: Decoder, tokens_BT: torch.Tensor) -> torch.Tensor:
 
 def oracle(path: Path) -> transformers.PreTrainedModel:
     return transformers.AutoModelForCausalLM.from_pretrained(
-        path, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+        path,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",
+        local_files_only=True,
     )
 
 
@@ -130,3 +166,61 @@ def test_the_tokenizer_we_write_is_the_tokenizer_transformers_reads(make, tmp_pa
     again = Tokenizer.from_directory(tmp_path)
     assert again.chat_template == template
     assert again.encode("ab=") == ours.encode("ab=")
+
+
+SPARE = {
+    "vocab_size": 64, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 5,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
+}  # fmt: skip
+"""What no reader does without."""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_file_leaves_out_is_what_transformers_takes_for_it(family: Family) -> None:
+    told = SPARE | {"model_type": family, "sliding_window": None}
+    if TRAITS[family].has_experts:
+        told |= {TRAITS[family].experts_key: 8, "num_experts_per_tok": 2}
+        told |= {"moe_intermediate_size": 24} if family == "qwen3_moe" else {}
+    ours = DecoderConfig.from_hf(told)
+    theirs = transformers.AutoConfig.for_model(**told)
+    assert ours.norm_epsilon == theirs.rms_norm_eps
+    assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
+    assert ours.tie_embeddings == theirs.tie_word_embeddings
+    assert ours.head_dim == (getattr(theirs, "head_dim", None) or 12)
+    if family == "smollm3":
+        assert [int(i not in ours.unrotated) for i in range(5)] == theirs.no_rope_layers
+    if family == "granite":
+        for name in ("embedding_multiplier", "residual_multiplier", "logits_scaling"):
+            assert getattr(ours, name) == getattr(theirs, name)
+        assert ours.attention_scale == theirs.attention_multiplier
+    if ours.experts is not None:
+        assert ours.experts.normalised == getattr(theirs, "norm_topk_prob", True)
+        assert ours.experts.chosen == theirs.num_experts_per_tok
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "said"),
+    [
+        ("mistral", {}, "sliding_window it is 4096"),
+        ("mistral", {"sliding_window": 64}, "sliding_window is 64"),
+        ("phi3", {"sliding_window": 100}, "sliding_window is 100"),
+        ("phi3", {"rope_scaling": {"type": "longrope"}}, "rope type is 'longrope'"),
+        ("phi3", {"partial_rotary_factor": 0.75}, "partial_rotary_factor"),
+        ("smollm3", {"no_rope_layers": [1, 0]}, "no_rope_layers"),
+        ("smollm3", {"use_sliding_window": True}, "use_sliding_window"),
+        ("granite", {"attention_bias": True}, "attention_bias"),
+        ("granite", {"logits_scaling": 0.0}, "logits_scaling"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, "mlp_only_layers"),
+        ("qwen3_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
+        ("qwen3_moe", {"num_experts": 256}, "number of experts"),
+        ("qwen3_moe", {"num_experts_per_tok": 9}, "experts per token"),
+        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
+        ("mixtral", {"num_local_experts": None}, "number of experts"),
+        ("gemma3_text", {}, "model_type is 'gemma3_text'"),
+    ],
+)
+def test_another_network_is_refused_by_name(family: str, fields: dict, said: str) -> None:
+    told = SPARE | {"model_type": family, "max_position_embeddings": 8192, "num_experts": 8}
+    told |= {"num_local_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+    with pytest.raises(InvalidConfig, match=said):
+        DecoderConfig.from_hf(told | fields)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from archipel.records import payload, rollouts
+from archipel.records import payload, prompts, rollouts
 from archipel.records.canonical import (
     MAX_DEPTH,
     MAX_SAFE_INTEGER,
@@ -140,14 +140,14 @@ def test_the_upload_bound_is_eight_bytes_a_token_and_five_a_rollout_and_a_header
 
 
 def test_prompts_have_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rollouts, "MAX_PROMPT_TOKENS", 2)
+    monkeypatch.setattr(prompts, "MAX_PROMPT_TOKENS", 2)
     assert unpack_prompts(pack_prompts([[1, 2], [3]], batch=10**12 - 1)) == (
         10**12 - 1,
         [(1, 2), (3,)],
     )
-    for prompts, batch in (([[1, 2, 3]], 0), ([[1], []], 0), ([[1]], 10**12)):
+    for given, batch in (([[1, 2, 3]], 0), ([[1], []], 0), ([[1]], 10**12)):
         with pytest.raises(BadPayload):
-            unpack_prompts(pack_prompts(prompts, batch=batch))
+            unpack_prompts(pack_prompts(given, batch=batch))
 
 
 FORM = {"a": "I32", "b": "U8"}

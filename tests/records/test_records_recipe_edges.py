@@ -2,8 +2,8 @@
 
 import pytest
 
+from archipel.records import prompts
 from archipel.records import recipe_form as recipes
-from archipel.records import rollouts
 from archipel.records.canonical import parse_canonical, sha256_digest
 from archipel.records.programmes import parse_any
 from archipel.records.recipe import (
@@ -80,10 +80,10 @@ def test_a_canonical_recipe_with_a_fault_names_its_key() -> None:
 
 
 def test_a_prompt_may_be_as_long_as_a_completion() -> None:
-    sampling = {"max_new_tokens": rollouts.MAX_PROMPT_TOKENS}
+    sampling = {"max_new_tokens": prompts.MAX_PROMPT_TOKENS}
     assert SamplingSection.model_validate(sampling)
     with pytest.raises(ValueError, match="max_new_tokens"):
-        SamplingSection.model_validate({"max_new_tokens": rollouts.MAX_PROMPT_TOKENS + 1})
+        SamplingSection.model_validate({"max_new_tokens": prompts.MAX_PROMPT_TOKENS + 1})
 
 
 DEFAULTS = {

@@ -6,6 +6,7 @@ from typing import Any
 from archipel.identity import Identity
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.canonical import sha256_digest
+from archipel.records.experts import ExpertTerms
 from archipel.records.fields import BlobRef
 from archipel.records.programmes import rl
 from archipel.records.recipe import Recipe
@@ -20,7 +21,7 @@ NOTHING = BlobRef(digest=sha256_digest(b""), size=0)
 
 
 def opened(recipe: Recipe) -> RunOpened:
-    vocabulary = Vocabulary(TOKENIZER.vocab_size, (TOKENIZER.eos_id,))
+    vocabulary = Vocabulary(TOKENIZER.vocab_size, (TOKENIZER.eos_id,), experts_of(recipe))
     return RunOpened(
         lab=SOMEBODY,
         author=SOMEBODY,
@@ -31,6 +32,19 @@ def opened(recipe: Recipe) -> RunOpened:
         pace=rl.WORDS.pace_of(recipe, vocabulary),
         model=(ModelFile(name="config.json", blob=NOTHING),),
         trusted=(SOMEBODY,),
+    )
+
+
+def experts_of(recipe: Recipe) -> ExpertTerms | None:
+    """Of the recipe's own model, where routing is replayed."""
+    model = recipe.model
+    if not recipe.sampling.replays_routing:
+        return None
+    return ExpertTerms(
+        layers=model.num_layers,
+        count=model.num_experts,
+        chosen=model.experts_per_token,
+        prompt_tokens=model.max_position_embeddings,
     )
 
 

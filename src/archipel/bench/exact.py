@@ -32,7 +32,7 @@ from archipel.bench.tasks import Task, Tell, carry_out, rows_of
 from archipel.engine.exact.forcing import Line
 from archipel.engine.exact.scoring import BF16, FP32, compare
 from archipel.engine.exact.variants import VARIANTS
-from archipel.model.config import FAMILIES
+from archipel.model.config import EXACT_FAMILIES
 from archipel.records.recipe import Recipe
 
 
@@ -174,8 +174,8 @@ def _exact(plan: Plan, place: Place) -> list[Task]:
 
 def _cases(plan: Plan) -> list[dict[str, Any]]:
     """A small model of each family in each variant, and a few answers of each directory and larger size."""
-    share = 1 + plan.positions // (len(plan.arms) * len(FAMILIES) * len(VARIANTS))
-    small = [(family, variant, share, 16) for family in FAMILIES for variant in VARIANTS]
+    share = 1 + plan.positions // (len(plan.arms) * len(EXACT_FAMILIES) * len(VARIANTS))
+    small = [(family, variant, share, 16) for family in EXACT_FAMILIES for variant in VARIANTS]
     large = [name for name in plan.models if name in SIZES[1:]]
     given = [
         (model, variant, min(share, 400), 2)

@@ -19,7 +19,7 @@ from archipel.engine.exact.scoring import arithmetic_named
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.noise import random_tokens, uniforms
 from archipel.engine.sampler import Draw
-from archipel.model.config import FAMILIES, DecoderConfig, Family
+from archipel.model.config import EXACT_FAMILIES, DecoderConfig, Family
 from archipel.model.directory import expected_shapes, read_config, read_model
 from archipel.model.tokenizer import Tokenizer, UnknownText
 from archipel.work.calibration import shipped_text
@@ -59,11 +59,11 @@ class Answers:
 
 def subject_named(name: str) -> Subject:
     """`demo`, `30m`, `100m`, a family (a small model of it), or the path of a model directory."""
-    if name not in SIZES and name not in FAMILIES:
+    if name not in SIZES and name not in EXACT_FAMILIES:
         model = read_model(Path(name), torch.bfloat16)
         state = {key: weight.detach() for key, weight in model.named_parameters()}
         return Subject(Path(name).name, read_config(Path(name)), state, _text(Path(name)))
-    config = workload_named(name).config if name in SIZES else _small(name)  # type: ignore[arg-type]  # one of FAMILIES
+    config = workload_named(name).config if name in SIZES else _small(name)  # type: ignore[arg-type]  # one of EXACT_FAMILIES
     return Subject(name, config, _random(config))
 
 

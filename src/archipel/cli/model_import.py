@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def command(file: Path, out: Path, dtype: str, as_json: bool) -> None:
     """Write the model in the GGUF file FILE as a directory.
 
-    Families llama, qwen2, qwen3 and olmo2 with byte-level tokenizers; F32, F16, BF16, Q8_0, Q4_0, Q4_1,
+    Families llama, qwen2, qwen3, olmo2 and qwen3moe with byte-level tokenizers; F32, F16, BF16, Q8_0, Q4_0, Q4_1,
     Q5_0, Q5_1, Q4_K, Q5_K and Q6_K. What the file says and a directory cannot is refused by name.
 
     \b

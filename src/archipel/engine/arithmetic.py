@@ -120,7 +120,7 @@ class FloatArithmetic:
             Plane(config.head_dim, True, dtype),
         )
         self._epsilon = torch.tensor(config.norm_epsilon, device=device)
-        self._scale = float(config.head_dim**-0.5)
+        self._scale = config.attention_scale
 
     def min_rows(self) -> int:
         """See `Arithmetic`."""

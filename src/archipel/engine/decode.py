@@ -9,6 +9,7 @@ from torch import Tensor
 from archipel.engine.adapters import Company
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import Window
+from archipel.engine.feeding import Note
 from archipel.engine.machinery import Machinery
 
 
@@ -18,11 +19,12 @@ def decode(
     positions_B: Tensor,
     shared_position: int | None,
     company: Company | None = None,
+    note: Note | None = None,
 ) -> Tensor:
     """Logits (B, V) after `tokens_B` at `positions_B` of slots 0 .. B-1.
 
     `shared_position` says that all rows stand there, which makes writing the cache cheaper; `company`, which
-    adapter each row has, where the decoder has any.
+    adapter each row has, where the decoder has any; `note` is told which experts each row was sent to.
     """
     cache, rows = machinery.cache, tokens_B.shape[0]
     heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
@@ -44,5 +46,5 @@ def decode(
         cache.append(layer, numbers.held(k, v), places)
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
-    x = machinery.decoder.forward(tokens_B, rotations, attend_cached, company=company)
+    x = machinery.decoder.forward(tokens_B, rotations, attend_cached, company=company, note=note)
     return machinery.decoder.logits(x)

@@ -1,20 +1,21 @@
 """The engine's own copy of the network: same function as `model.network`, laid out for decoding.
 
 What differs from `Decoder`: query, key and value are one product, queries and keys are normed and
-rotated together, SwiGLU and residual sums are epilogues of products, and rows are flat. The tests
+rotated together, SwiGLU (`feeding`) and residual sums are epilogues of products, and rows are flat. The tests
 hold its log-probabilities against `Decoder`.
 Law: rows are independent; nothing here knows about sequences, slots or requests, nor how numbers are
 multiplied: that is the arithmetic's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from archipel.engine.adapters import JOINED, Adapters, Company
+from archipel.engine.adapters import Adapters, Company
 from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
+from archipel.engine.feeding import Feed, FusedExperts, Note, SwiGlu, feeding
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
@@ -31,9 +32,7 @@ class FusedLayer:
 
     qkv: Product
     out: Product
-    gate: Product
-    up: Product
-    down: Product
+    feed: Feed
     attention_norm: Tensor
     """fp32; before attention, or after it in OLMo 2."""
     feed_forward_norm: Tensor
@@ -52,6 +51,7 @@ class FusedDecoder:
         self.config = config
         self.arithmetic = arithmetic
         self.adapters = Adapters(arithmetic)
+        self._norm_first = config.norm_placement == "pre"
 
         def weight(name: str) -> Tensor:
             return state[name].detach().to(device=arithmetic.device, dtype=arithmetic.dtype)
@@ -71,57 +71,82 @@ class FusedDecoder:
         attend: Attend,
         wanted: Tensor | None = None,
         company: Company | None = None,
+        note: Note | None = None,
     ) -> Tensor:
         """Residual stream (N, d) after the last layer, before the final norm.
 
         rotations_N2D: rows of the arithmetic's `rotations`, at each row's position; one if all share it.
         With `wanted`, only those rows are computed after the last attention, and returned.
         company: which adapter each row has; None: this decoder has no adapters.
+        note: is told which experts were chosen, where there are some.
         """
-        numbers = self.arithmetic
+        numbers, config = self.arithmetic, self.config
         x = as_dtype(self._embedding.index_select(0, tokens_N), numbers.dtype)
-        pre, last = self.config.norm_placement == "pre", len(self._layers) - 1
+        if config.embedding_multiplier != 1.0:
+            x = x * config.embedding_multiplier
+        last, rows = len(self._layers) - 1, None
         for index, own in enumerate(self._layers):
             layer = _beside(own, index, company)
-            h = numbers.fed(x, layer.attention_norm if pre else None)
-            heads = queries_keys_values(numbers, layer.qk_norm, layer.qkv(h), rotations_N2D)
+            h = numbers.fed(x, layer.attention_norm if self._norm_first else None)
+            turns = None if index in config.unrotated else rotations_N2D
+            heads = queries_keys_values(numbers, layer.qk_norm, layer.qkv(h), turns)
             mixed = attend(index, *heads)
             if wanted is not None and index == last:
                 mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
                 layer = _beside(own, index, None if company is None else company.at(wanted))
-            if pre:
-                x = layer.out.plus(mixed, x)
-                h = numbers.fed(x, layer.feed_forward_norm)
-                x = layer.down.plus(layer.up.times(h, layer.gate.silu(h)), x)
-            else:
-                x = x + numbers.normed(layer.out(mixed), layer.attention_norm)
-                h = numbers.fed(x, None)
-                fed = layer.down(layer.up.times(h, layer.gate.silu(h)))
-                x = x + numbers.normed(fed, layer.feed_forward_norm)
+                rows = wanted
+            x = self._attended(layer, mixed, x)
+            x = self._fed(layer, index, x, rows, note)
         return x
+
+    def _attended(self, layer: FusedLayer, mixed: Tensor, x: Tensor) -> Tensor:
+        if not self._norm_first:
+            return x + self.arithmetic.normed(layer.out(mixed), layer.attention_norm)
+        factor = self.config.residual_multiplier
+        return layer.out.plus(mixed, x) if factor == 1.0 else x + layer.out(mixed) * factor
+
+    def _fed(
+        self, layer: FusedLayer, index: int, x: Tensor, rows: Tensor | None, note: Note | None
+    ) -> Tensor:
+        numbers, factor = self.arithmetic, self.config.residual_multiplier
+        h = numbers.fed(x, layer.feed_forward_norm if self._norm_first else None)
+        if isinstance(layer.feed, FusedExperts):
+            fed = layer.feed(index, h, rows, note)
+        elif self._norm_first and factor == 1.0:
+            return layer.feed.plus(h, x)
+        else:
+            fed = layer.feed(h)
+        if not self._norm_first:
+            return x + numbers.normed(fed, layer.feed_forward_norm)
+        return x + fed if factor == 1.0 else x + fed * factor
 
     def logits(self, x_Nd: Tensor) -> Tensor:
         """(N, vocab_size) from the residual stream, in the engine's dtype."""
-        return self._head(self.arithmetic.fed(x_Nd, self._norm))
+        logits = self._head(self.arithmetic.fed(x_Nd, self._norm))
+        return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
 
 def _beside(layer: FusedLayer, index: int, company: Company | None) -> FusedLayer:
     """The layer with what the rows' adapters add to its products."""
     if company is None:
         return layer
-    products = {name: company.around(index, name, getattr(layer, name)) for name in JOINED}
-    return FusedLayer(
-        **products,
-        attention_norm=layer.attention_norm,
-        feed_forward_norm=layer.feed_forward_norm,
-        qk_norm=layer.qk_norm,
-    )
+
+    def around(name: str, own: Product) -> Product:
+        return company.around(index, name, own)
+
+    feed = layer.feed
+    if isinstance(feed, SwiGlu):
+        feed = SwiGlu(around("gate", feed.gate), around("up", feed.up), around("down", feed.down))
+    return replace(layer, qkv=around("qkv", layer.qkv), out=around("out", layer.out), feed=feed)
 
 
 def queries_keys_values(
-    numbers: Arithmetic, qk_norm: Tensor, projected: Tensor, rotations_N2D: Tensor
+    numbers: Arithmetic, qk_norm: Tensor, projected: Tensor, rotations_N2D: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Heads (N, H, D) of what `qkv` gave; queries and keys are normed with `qk_norm` and turned."""
+    """Heads (N, H, D) of what `qkv` gave; queries and keys are normed with `qk_norm` and turned.
+
+    rotations_N2D: None where a layer knows no positions.
+    """
     config, heads = numbers.config, numbers.config.num_heads
     parts = projected.view(projected.shape[0], -1, config.head_dim)
     turned = heads + config.num_kv_heads
@@ -135,7 +160,9 @@ def queries_keys_values(
             (part * numbers.scales(part)).unflatten(1, (-1, config.head_dim)) for part in both
         ]
         qk = torch.cat(normed, dim=1) * qk_norm
-    qk = as_dtype(numbers.rotated(qk, rotations_N2D), numbers.dtype)
+    if rotations_N2D is not None:
+        qk = numbers.rotated(qk, rotations_N2D)
+    qk = as_dtype(qk, numbers.dtype)
     return qk.narrow(1, 0, heads), qk.narrow(1, heads, config.num_kv_heads), v
 
 
@@ -167,6 +194,8 @@ def _fuse(
     layer, attention = f"model.layers.{index}.", f"model.layers.{index}.self_attn."
 
     def joined(kind: str) -> Tensor:
+        if config.traits.joined:
+            return weight(f"{attention}qkv_proj.{kind}")
         return torch.cat([weight(f"{attention}{part}_proj.{kind}") for part in "qkv"])
 
     first, second = (
@@ -177,9 +206,7 @@ def _fuse(
     return FusedLayer(
         qkv=numbers.projection(joined("weight"), joined("bias") if config.qkv_bias else None),
         out=numbers.projection(weight(f"{attention}o_proj.weight")),
-        gate=numbers.projection(weight(f"{layer}mlp.gate_proj.weight")),
-        up=numbers.projection(weight(f"{layer}mlp.up_proj.weight")),
-        down=numbers.projection(weight(f"{layer}mlp.down_proj.weight")),
+        feed=feeding(config, layer, weight, numbers),
         attention_norm=weight(f"{layer}{first}.weight").float(),
         feed_forward_norm=weight(f"{layer}{second}.weight").float(),
         qk_norm=qk_norm_of(config, index, weight),

@@ -23,6 +23,7 @@ from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
 from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
 from archipel.engine.scheduler import Admission, Scheduler
 from archipel.engine.slots import Slots
+from archipel.engine.telling import Choices
 from archipel.records.requests import Request
 
 
@@ -58,6 +59,13 @@ class Generation:
     def has_work(self) -> bool:
         """Whether another step is needed."""
         return bool(self._open)
+
+    @property
+    def _tells_experts(self) -> bool:
+        """Whether a request that waits or runs wants to know where its tokens were sent."""
+        return self._decoder.config.experts is not None and any(
+            opened.request.tells_experts for opened in self._open.values()
+        )
 
     @property
     def adapters(self) -> Adapters:
@@ -154,7 +162,12 @@ class Generation:
         parts = []
         for batch in prompt_batches(prompts, machinery.max_prefill_tokens):
             slots = np.array([slot for prompt in batch for slot in prompt.slots])
-            logits = read_prompts(machinery, batch)
+            told = [bytearray() for _ in batch] if self._tells_experts else None
+            logits = read_prompts(machinery, batch, told)
+            for prompt, choices in zip(batch, told or (), strict=told is not None):
+                for slot in prompt.slots:
+                    if self._open[self._slots.owner[slot][0]].request.tells_experts:
+                        self._slots.read(slot, bytes(choices))
             parts.append(self._collect(slots, *self._sample(logits, slots)))
         return Events.joined(parts)
 
@@ -171,7 +184,12 @@ class Generation:
         positions = torch.from_numpy(position).to(machinery.device)
         company = self._decoder.adapters.company(adapter)
         shared = highest if lowest == highest else None
-        logits = decode(machinery, tokens, positions, shared, company)
+        choices = None
+        if self._tells_experts:
+            choices = Choices(self._decoder.config, rows, machinery.device)
+        logits = decode(machinery, tokens, positions, shared, company, choices)
+        if choices is not None:
+            self._slots.sent(living, choices.flat()[living])
         position[living] += 1
         drawn, logprobs = self._sample(logits, np.arange(rows))
         return self._collect(living, drawn[living], logprobs[living])

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from archipel.engine.adapters import NONE
 from archipel.engine.attention import round_up
+from archipel.engine.feeding import Note
 from archipel.engine.machinery import Machinery
+from archipel.engine.telling import Choices
 
 GRANULE = 8
 """Prompts of equal length after rounding up to this share a batch."""
@@ -44,15 +46,24 @@ def prompt_batches(prompts: Sequence[Prompt], max_tokens: int) -> list[list[Prom
     return batches
 
 
-def read_prompts(machinery: Machinery, batch: Sequence[Prompt]) -> Tensor:
+def read_prompts(
+    machinery: Machinery, batch: Sequence[Prompt], told: list[bytearray] | None = None
+) -> Tensor:
     """Fill the cache from one batch of `prompt_batches`; logits (slots, V) after each prompt.
 
-    Rows follow the batch's slots in order.
+    Rows follow the batch's slots in order. told: takes the experts that each prompt's tokens were sent to.
     """
     longest = max(len(prompt.tokens) for prompt in batch)
     x = torch.empty(0)
     for start in range(0, longest, BLOCK):
-        x = _Block(machinery, batch, start).read()
+        block = _Block(machinery, batch, start)
+        if told is None:
+            x = block.read()
+            continue
+        choices = Choices(machinery.decoder.config, block.num_rows, machinery.device)
+        x = block.read(choices)
+        for prompt, rows in zip(told, block.parted(choices.flat()), strict=True):
+            prompt += rows.tobytes()
     logits = machinery.decoder.logits(x)
     return logits.index_select(0, _owners(batch).to(machinery.device))
 
@@ -66,7 +77,7 @@ class _Block:
         lengths = np.array([len(piece) for piece in pieces])
         tokens = np.array([token for piece in pieces for token in piece])
         adapters = np.repeat([prompt.adapter for prompt in batch], lengths)
-        ends = lengths.cumsum()
+        self._ends = ends = lengths.cumsum()
         self._padded = round_up(int(lengths.max()), GRANULE)
         self._packing = None
         if len(tokens) < len(batch) * self._padded:
@@ -82,7 +93,16 @@ class _Block:
         slots = [slot for prompt in batch for slot in prompt.slots]
         self._slots = torch.tensor(slots, device=machinery.device)
 
-    def read(self) -> Tensor:
+    @property
+    def num_rows(self) -> int:
+        """That go through the network."""
+        return self._tokens_N.shape[0]
+
+    def parted(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Of the pass's rows, each prompt's own."""
+        return np.split(rows[: self._ends[-1]], self._ends[:-1])
+
+    def read(self, note: Note | None = None) -> Tensor:
         """Residual stream (at least min_rows, d): row i is the end of the block in prompt i."""
         machinery, end = self._machinery, self._start + self._padded
         columns = machinery.columns[self._start : end]
@@ -100,6 +120,7 @@ class _Block:
             attend_prompts,
             self._last_rows,
             self._company,
+            note,
         )
 
     def _attend(self, layer: int, qkv: tuple[Tensor, Tensor, Tensor], bias: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from archipel.engine.noise import uniforms
 from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
 from archipel.engine.scheduler import Admission, Move
+from archipel.engine.telling import Told
 from archipel.model.cuts import CutRows
 from archipel.records.cuts import Cut
 from archipel.records.requests import Request
@@ -49,6 +50,7 @@ class Slots:
         self._uniform = np.full((num_slots, 1), 0.5)
         self._tokens = np.zeros((num_slots, 1), dtype=np.int64)
         self._logprobs = np.zeros((num_slots, 1), dtype=np.float32)
+        self._told = Told(num_slots)
         self._all_plain = True
         self._any_greedy = False
         self._any_cut = False
@@ -58,6 +60,7 @@ class Slots:
         sizes = [len(admission.slots) for _, admission in admissions]
         slots = np.concatenate([np.array(admission.slots) for _, admission in admissions])
         requests = [request for request, _ in admissions]
+        self._told.forget(slots)
         owners = [
             (a.ticket, a.first_rollout + i) for _, a in admissions for i in range(len(a.slots))
         ]
@@ -109,6 +112,14 @@ class Slots:
             else None,
         )
 
+    def read(self, slot: int, choices: bytes) -> None:
+        """A slot's prompt was read, and its tokens were sent to these experts (`records.experts`)."""
+        self._told.begin(slot, choices)
+
+    def sent(self, slots: np.ndarray, choices_NC: np.ndarray) -> None:
+        """The last tokens of these slots were read, and sent to these experts."""
+        self._told.append(slots, choices_NC)
+
     def record(
         self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray
     ) -> dict[int, Rollout]:
@@ -143,6 +154,7 @@ class Slots:
         self.live[sources] = False
         for source, target in zip(sources, targets, strict=True):
             self.owner[target] = self.owner[source]
+            self._told.move(source, target)
 
     def resized(self, num_slots: int, rows: int) -> "Slots":
         """A table of `num_slots` whose first `rows` are those of this one."""
@@ -153,6 +165,7 @@ class Slots:
         other.owner[:rows] = self.owner[:rows]
         other._all_plain, other._any_greedy = self._all_plain, self._any_greedy
         other._any_cut = self._any_cut
+        other._told = self._told.resized(num_slots, rows)
         return other
 
     def _columns(self) -> tuple[np.ndarray, ...]:
@@ -191,7 +204,8 @@ class Slots:
     def _completion(self, slot: int, finished: bool) -> Rollout:
         length = int(self._count[slot])
         tokens = tuple(self._tokens[slot, :length].tolist())
-        return Rollout(tokens, tuple(self._logprobs[slot, :length].tolist()), finished)
+        logprobs = tuple(self._logprobs[slot, :length].tolist())
+        return Rollout(tokens, logprobs, finished, experts=self._told.end(slot))
 
 
 def _wider(table: np.ndarray, columns: int, filler: float) -> np.ndarray:

@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 
 from archipel.engine.fused import check_state
-from archipel.engine.protocol import NonFiniteLogits, NotLoaded, Ticket, refuse_adapters
+from archipel.engine.protocol import (
+    NonFiniteLogits,
+    NotLoaded,
+    Ticket,
+    WrongWeights,
+    refuse_adapters,
+)
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
 from archipel.engine.slots import Slots
+from archipel.model.config import DecoderConfig
 from archipel.model.directory import read_config
+from archipel.model.experts import expert_names
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 
@@ -53,8 +61,14 @@ class TransformersEngine:
             WrongWeights: names or shapes are not those of the architecture.
         """
         check_state(self._config, state)
+        found = self._network.load_state_dict(_of_modules(state, self._config), strict=False)
         # A tied head is absent from the state and follows the embedding.
-        self._network.load_state_dict(dict(state), strict=not self._config.tie_embeddings)
+        tied = {"lm_head.weight"} if self._config.tie_embeddings else set()
+        if wrong := [*sorted(set(found.missing_keys) - tied), *found.unexpected_keys]:
+            raise WrongWeights(
+                f"this release of transformers has other names for {len(wrong)} tensors of {self._config.family}, "
+                f"first {wrong[0]}; take the engine archipel"
+            )
         self._network.tie_weights()
         self._loaded = True
 
@@ -125,3 +139,23 @@ def _batches(requests: Sequence[Request]) -> Iterator[list[tuple[int, int]]]:
     for pairs in by_length.values():
         for start in range(0, len(pairs), MAX_ROWS):
             yield pairs[start : start + MAX_ROWS]
+
+
+def _of_modules(state: Mapping[str, Tensor], config: DecoderConfig) -> dict[str, Tensor]:
+    """Files have a matrix for each expert; modules of transformers 5 one for all, gate above up."""
+    if config.experts is None:
+        return dict(state)
+    named, count = dict(state), config.experts.count
+    gate, up, down = expert_names(config.family)
+    for layer in range(config.num_layers):
+        files = f"model.layers.{layer}.{config.traits.experts}"
+        module = f"model.layers.{layer}.mlp"
+
+        def parts(name: str, files: str = files) -> list[Tensor]:
+            return [named.pop(f"{files}.experts.{i}.{name}.weight") for i in range(count)]
+
+        both = [torch.cat(each) for each in zip(parts(gate), parts(up), strict=True)]
+        named[f"{module}.experts.gate_up_proj"] = torch.stack(both)
+        named[f"{module}.experts.down_proj"] = torch.stack(parts(down))
+        named[f"{module}.gate.weight"] = named.pop(f"{files}.gate.weight")
+    return named

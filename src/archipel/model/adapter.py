@@ -18,7 +18,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
 from archipel.model.manifest import WrongTensors
 from archipel.model.network import Decoder
-from archipel.records.adapter import AdapterForm
+from archipel.records.adapter import TARGETS, AdapterForm, Target
 
 PREFIX = "base_model.model."
 """What PEFT writes before the name that a layer has in its model."""
@@ -41,11 +41,28 @@ class Adapter:
 
 
 def layer_names(config: DecoderConfig, form: AdapterForm) -> Iterator[str]:
-    """Every linear layer that has a product, by its module's name."""
+    """Every linear layer that has a product, by its module's name.
+
+    Raises:
+        WrongTensors: this family has no such layer, or one for each expert.
+    """
+    has = tuple(target for target in TARGETS if _is_one_layer(config, target))
+    if other := [target for target in form.targets if target not in has]:
+        only = f"write targets = {list(has)}" if len(has) > 1 else "train all weights instead"
+        raise WrongTensors(
+            f"{config.family} has no single {other[0]} that an adapter could lie beside; {only}"
+        )
     for index in range(config.num_layers):
         for target in form.targets:
             part = "mlp" if target in ("gate_proj", "up_proj", "down_proj") else "self_attn"
             yield f"model.layers.{index}.{part}.{target}"
+
+
+def _is_one_layer(config: DecoderConfig, target: Target) -> bool:
+    """False for layers that are one weight with others (Phi-3), and for those of experts."""
+    if config.traits.joined:
+        return target in ("o_proj", "down_proj")
+    return config.experts is None or target not in ("gate_proj", "up_proj", "down_proj")
 
 
 def adapter_shapes(config: DecoderConfig, form: AdapterForm) -> dict[str, tuple[int, ...]]:

@@ -1,25 +1,38 @@
-"""What a decoder looks like: one frozen description for four families of open models.
+"""What a decoder looks like: one frozen description for all families of `model.families`.
 
-Parts: `DecoderConfig`, `Llama3Scaling`; translation from and to a Hugging Face `config.json`.
+Parts: `DecoderConfig`; from and to a Hugging Face `config.json` (`config_hf` reads it).
 Law: a setting that this network does not implement is refused, never ignored.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
+from archipel.model.config_hf import every_fourth, experts_to_hf, fields_from_hf
+from archipel.model.families import (
+    EXACT_FAMILIES,
+    FAMILIES,
+    TRAITS,
+    Experts,
+    Family,
+    InvalidConfig,
+    Llama3Scaling,
+    Traits,
+)
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import ModelSection
 
-Family = Literal["llama", "qwen2", "qwen3", "olmo2"]
-FAMILIES: tuple[Family, ...] = ("llama", "qwen2", "qwen3", "olmo2")
+__all__ = [
+    "EXACT_FAMILIES",
+    "FAMILIES",
+    "DecoderConfig",
+    "Experts",
+    "Family",
+    "InvalidConfig",
+    "Llama3Scaling",
+]
 
-_ARCHITECTURES: dict[Family, str] = {
-    "llama": "LlamaForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-    "olmo2": "Olmo2ForCausalLM",
-}
 _BOUNDS = {
     "vocab_size": (1, 1_048_576),
     "hidden_size": (2, 65_536),
@@ -31,45 +44,12 @@ _BOUNDS = {
     "max_position_embeddings": (1, 4_194_304),
 }
 """Inclusive limits: a config file comes from outside."""
-
-# Hugging Face classes fall back on these when the file is silent.
-_DEFAULT_EPSILON: dict[Family, float] = {"llama": 1e-6, "qwen2": 1e-6, "qwen3": 1e-6, "olmo2": 1e-5}
-_ONLY_VALUES: dict[str, tuple[Any, ...]] = {
-    "hidden_act": ("silu", "swish"),
-    "mlp_bias": (False,),
-    "attention_bias": (False,),
-    "use_sliding_window": (False,),
-    "quantization_config": (),
-    "compression_config": (),
-    "partial_rotary_factor": (1.0,),
-    "is_causal": (True,),
-    "is_encoder_decoder": (False,),
-    "add_cross_attention": (False,),
-    "use_bidirectional_attention": (False,),
-}
-"""Settings of other architectures; present with another value, they mean another network."""
-
-
-class InvalidConfig(ValueError):
-    """The description is not one of a decoder that this network implements."""
-
-
-@dataclass(frozen=True)
-class Llama3Scaling:
-    """Rotary frequencies stretched for long context (Llama 3.1)."""
-
-    factor: float
-    low_freq_factor: float
-    high_freq_factor: float
-    original_max_position_embeddings: int
-
-    def __post_init__(self) -> None:
-        if not (self.factor >= 1 and 0 < self.low_freq_factor < self.high_freq_factor):
-            raise InvalidConfig(
-                f"llama3 rope scaling got {self}; expected factor >= 1 and 0 < low < high"
-            )
-        if self.original_max_position_embeddings < 1:
-            raise InvalidConfig("llama3 rope scaling: original_max_position_embeddings < 1")
+_MULTIPLIERS = (
+    "embedding_multiplier",
+    "residual_multiplier",
+    "attention_multiplier",
+    "logits_scaling",
+)
 
 
 @dataclass(frozen=True)
@@ -93,6 +73,17 @@ class DecoderConfig:
     eos_token_ids: tuple[int, ...] = ()
     """Sampling any of these ends a completion."""
     pad_token_id: int | None = None
+    unrotated: tuple[int, ...] = ()
+    """Layers whose queries and keys know no positions (SmolLM3)."""
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    """Factor on what each block adds to the residual stream (Granite)."""
+    attention_multiplier: float | None = None
+    """Of the scores; None: 1/sqrt(head_dim)."""
+    logits_scaling: float = 1.0
+    """What logits are divided by (Granite)."""
+    experts: Experts | None = None
+    """Of a family with mixtures of experts."""
     sampling_defaults: tuple[tuple[str, float], ...] = field(default=(), compare=False)
     """How its makers sample it (generation_config.json): nothing of ours uses it, others do."""
 
@@ -113,27 +104,52 @@ class DecoderConfig:
             raise InvalidConfig(
                 f"norm_epsilon = {self.norm_epsilon}, rope_theta = {self.rope_theta}: out of range"
             )
+        self._check_traits()
         for token_id in (self.bos_token_id, self.pad_token_id, *self.eos_token_ids):
             if token_id is not None and not 0 <= token_id < self.vocab_size:
                 raise InvalidConfig(
                     f"special token id {token_id} is outside the vocabulary of {self.vocab_size}"
                 )
 
+    def _check_traits(self) -> None:
+        for name in _MULTIPLIERS:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and 0 < value < 1e6):
+                raise InvalidConfig(f"{name} is {value!r}; expected a positive number")
+        if not all(0 <= layer < self.num_layers for layer in self.unrotated):
+            raise InvalidConfig(
+                f"layers without positions are {self.unrotated!r:.60}: no such layers"
+            )
+        if (self.experts is not None) != self.traits.has_experts:
+            raise InvalidConfig(
+                f"experts are {self.experts}; expected some in {', '.join(_with_experts())} and nowhere else"
+            )
+
+    @property
+    def traits(self) -> Traits:
+        """In what the family differs from others."""
+        return TRAITS[self.family]
+
     @property
     def qkv_bias(self) -> bool:
         """Whether the query, key and value projections have a bias."""
-        return self.family == "qwen2"
+        return self.traits.qkv_bias
 
     @property
     def qk_norm(self) -> Literal["none", "head", "full"]:
         """RMSNorm on queries and keys: per head (Qwen3) or over all heads (OLMo 2)."""
-        kinds: dict[Family, Literal["head", "full"]] = {"qwen3": "head", "olmo2": "full"}
-        return kinds.get(self.family, "none")
+        return self.traits.qk_norm
 
     @property
     def norm_placement(self) -> Literal["pre", "post"]:
         """Norm before each block, or after it inside the residual branch (OLMo 2)."""
-        return "post" if self.family == "olmo2" else "pre"
+        return self.traits.norm_placement
+
+    @property
+    def attention_scale(self) -> float:
+        """What scores of queries and keys are multiplied by."""
+        given = self.attention_multiplier
+        return float(self.head_dim**-0.5) if given is None else given
 
     @classmethod
     def from_section(cls, section: ModelSection, tokenizer: Tokenizer) -> Self:
@@ -153,6 +169,8 @@ class DecoderConfig:
             bos_token_id=tokenizer.bos_id,
             eos_token_ids=tokenizer.stop_ids,
             pad_token_id=tokenizer.pad_id,
+            unrotated=every_fourth(section.num_layers) if section.family == "smollm3" else (),
+            experts=_experts_of(section),
         )
 
     @classmethod
@@ -163,34 +181,9 @@ class DecoderConfig:
             InvalidConfig: another architecture, a missing or malformed field, or a setting
                 that this network does not implement.
         """
-        family = fields.get("model_type")
-        if family not in FAMILIES:
-            raise InvalidConfig(
-                f"model_type is {family!r:.60}; expected one of {', '.join(FAMILIES)}"
-            )
-        _refuse_other_networks(fields)
+        given = fields_from_hf(fields)
         try:
-            theta, scaling = _rope_from_hf(fields)
-            return cls(
-                family=family,
-                vocab_size=fields["vocab_size"],
-                hidden_size=fields["hidden_size"],
-                num_layers=fields["num_hidden_layers"],
-                num_heads=fields["num_attention_heads"],
-                num_kv_heads=fields.get("num_key_value_heads") or fields["num_attention_heads"],
-                head_dim=fields.get("head_dim") or _default_head_dim(family, fields),
-                intermediate_size=fields["intermediate_size"],
-                max_position_embeddings=fields["max_position_embeddings"],
-                norm_epsilon=float(fields.get("rms_norm_eps", _DEFAULT_EPSILON[family])),
-                rope_theta=theta,
-                rope_scaling=scaling,
-                tie_embeddings=bool(fields.get("tie_word_embeddings", False)),
-                bos_token_id=fields.get("bos_token_id"),
-                eos_token_ids=_as_ids(fields.get("eos_token_id")),
-                pad_token_id=fields.get("pad_token_id"),
-            )
-        except KeyError as error:
-            raise InvalidConfig(f"config.json lacks {error}; add it") from None
+            return cls(**given)
         except InvalidConfig:
             raise
         except (TypeError, ValueError, ArithmeticError) as error:
@@ -204,7 +197,7 @@ class DecoderConfig:
         eos = self.eos_token_ids
         fields = {
             "model_type": self.family,
-            "architectures": [_ARCHITECTURES[self.family]],
+            "architectures": [self.traits.architecture],
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "num_hidden_layers": self.num_layers,
@@ -224,69 +217,34 @@ class DecoderConfig:
             "pad_token_id": self.pad_token_id,
             "hidden_act": "silu",
         }
-        if self.family != "qwen2":
-            fields["attention_bias"] = False
+        return fields | self._of_the_family()
+
+    def _of_the_family(self) -> dict[str, Any]:
+        """What only some families' files say."""
+        fields: dict[str, Any] = {} if self.qkv_bias else {"attention_bias": False}
+        if self.family in ("mistral", "mixtral", "phi3"):
+            fields["sliding_window"] = None
+        if self.family == "smollm3":
+            turned = [int(layer not in self.unrotated) for layer in range(self.num_layers)]
+            fields["no_rope_layers"] = turned
+        if self.family == "granite":
+            fields |= {name: getattr(self, name) for name in _MULTIPLIERS}
+            fields["attention_multiplier"] = self.attention_scale
+        if self.experts is not None:
+            fields |= experts_to_hf(self.family, self.experts)
         return fields
 
 
-def _refuse_other_networks(fields: Mapping[str, Any]) -> None:
-    for key, allowed in _ONLY_VALUES.items():
-        # Null is the default everywhere but here, where it reads as false.
-        is_silent = fields.get(key) is None and not (key == "is_causal" and key in fields)
-        if not is_silent and fields[key] not in allowed:
-            only = f"only {allowed[0]!r}" if allowed else "models without it"
-            raise InvalidConfig(f"{key} is {fields[key]!r:.60}; this network implements {only}")
-    kinds = fields.get("layer_types") or []
-    if not isinstance(kinds, list) or any(kind != "full_attention" for kind in kinds):
-        raise InvalidConfig(
-            f"layer_types is {kinds!r:.60}; this network implements only full_attention"
-        )
-    hidden: Any = fields.get("hidden_size")
-    heads: Any = fields.get("num_attention_heads")
-    are_numbers = type(hidden) is type(heads) is int
-    if fields["model_type"] == "llama" and are_numbers and heads and hidden % heads:
-        raise InvalidConfig(
-            f"hidden_size = {hidden} is not a multiple of num_attention_heads = {heads}, which "
-            "other readers of llama refuse"
-        )
-
-
-def _default_head_dim(family: Family, fields: Mapping[str, Any]) -> int:
-    # Qwen3's own class falls back on a constant, not on the quotient.
-    return 128 if family == "qwen3" else fields["hidden_size"] // fields["num_attention_heads"]
-
-
-def _rope_from_hf(fields: Mapping[str, Any]) -> tuple[float, Llama3Scaling | None]:
-    """Read either spelling; where both stand, `rope_scaling` counts, as in `transformers`."""
-    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    if not isinstance(rope, Mapping):
-        raise InvalidConfig(f"rope settings are {rope!r:.60}; expected an object")
-    if nested := [key for key, value in rope.items() if isinstance(value, Mapping)]:
-        raise InvalidConfig(
-            f"rope settings differ by layer ({nested[0]!r:.40}); expected one for all"
-        )
-    if rope.get("partial_rotary_factor") not in (None, 1.0):
-        raise InvalidConfig(
-            f"partial_rotary_factor is {rope['partial_rotary_factor']!r:.40}; "
-            "this network implements only 1.0"
-        )
-    theta = float(rope.get("rope_theta", fields.get("rope_theta", 10_000.0)))
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
-        return theta, None
-    if kind != "llama3":
-        raise InvalidConfig(f"rope type is {kind!r:.60}; expected default or llama3")
-    return theta, Llama3Scaling(
-        factor=float(rope["factor"]),
-        low_freq_factor=float(rope["low_freq_factor"]),
-        high_freq_factor=float(rope["high_freq_factor"]),
-        original_max_position_embeddings=int(
-            rope.get("original_max_position_embeddings", fields["max_position_embeddings"])
-        ),
+def _experts_of(section: ModelSection) -> Experts | None:
+    if not TRAITS[section.family].has_experts:
+        return None
+    return Experts(
+        count=section.num_experts,
+        chosen=section.experts_per_token,
+        width=section.intermediate_size,
+        normalised=section.normalises_experts,
     )
 
 
-def _as_ids(value: int | list[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return tuple(value) if isinstance(value, list) else (value,)
+def _with_experts() -> list[Family]:
+    return [family for family, traits in TRAITS.items() if traits.has_experts]

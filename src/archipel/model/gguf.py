@@ -10,14 +10,14 @@ Laws: weights are float32, bit for bit; what GGUF cannot say of a model is refus
 import json
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import Tensor
 
-from archipel.model.config import DecoderConfig
+from archipel.model.config import DecoderConfig, Family
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
 
@@ -44,11 +44,17 @@ _INNER = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "mlp.gate": "ffn_gate_inp",
     "input_layernorm": "attn_norm",
     "post_attention_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)\.(weight|bias)")
+_EXPERT = re.compile(r"mlp\.experts\.(\d+)\.(gate|up|down)_proj")
+NAMES: Mapping[Family, str] = {
+    "llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3", "olmo2": "olmo2", "qwen3_moe": "qwen3moe",
+}  # fmt: skip
+"""What files call the families that are read and written here; all experts of a layer are one tensor there."""
 
 
 class CannotWrite(ValueError):
@@ -64,10 +70,7 @@ def write_gguf(path: Path, model: Decoder, tokenizer: Tokenizer) -> None:
         OSError: the disk is full or not writable.
     """
     facts = [*_of_network(model.config), *_of_tokenizer(tokenizer, model.config.vocab_size)]
-    tensors = [
-        (name_in_gguf(name, model.config), _arranged(name, tensor.detach(), model.config))
-        for name, tensor in _state(model).items()
-    ]
+    tensors = list(_tensors(_state(model), model.config))
     if path.exists():
         raise FileExistsError(f"{path} is already there; name a new file")
     aside = path.with_name(f".{path.name}.partial")
@@ -83,13 +86,31 @@ Fact = tuple[str, int, Any]
 """Key, type, value; an array's value is (type of its elements, elements)."""
 
 
+def _tensors(state: Mapping[str, Tensor], config: DecoderConfig) -> Iterator[tuple[str, Tensor]]:
+    """Names and values there; the experts of a layer, one above the other."""
+    stacked: dict[str, list[Tensor]] = {}
+    for name, tensor in state.items():
+        called, values = name_in_gguf(name, config), _arranged(name, tensor.detach(), config)
+        if expert_of(name) is None:
+            yield called, values
+        else:
+            stacked.setdefault(called, []).append(values)
+    for called, experts in stacked.items():
+        yield called, torch.stack(experts)
+
+
 def _of_network(config: DecoderConfig) -> Iterator[Fact]:
     if config.rope_scaling is not None:
         raise CannotWrite(
             "the model's positions are scaled (rope_scaling); convert its folder with llama.cpp's "
             "convert_hf_to_gguf.py"
         )
-    family = config.family
+    if config.family not in NAMES:
+        raise CannotWrite(
+            f"family is {config.family}; {', '.join(NAMES)} are written here: convert its folder with llama.cpp's "
+            "convert_hf_to_gguf.py"
+        )
+    family = NAMES[config.family]
     yield "general.architecture", _STRING, family
     yield "general.file_type", _UINT32, _ALL_FLOAT32
     for key, number in {
@@ -103,10 +124,24 @@ def _of_network(config: DecoderConfig) -> Iterator[Fact]:
         "attention.value_length": config.head_dim,
         "rope.dimension_count": config.head_dim,
         "vocab_size": config.vocab_size,
+        **_of_experts(config),
     }.items():
         yield f"{family}.{key}", _UINT32, number
     yield f"{family}.attention.layer_norm_rms_epsilon", _FLOAT32, config.norm_epsilon
     yield f"{family}.rope.freq_base", _FLOAT32, config.rope_theta
+
+
+def _of_experts(config: DecoderConfig) -> dict[str, int]:
+    experts = config.experts
+    if experts is None:
+        return {}
+    if not experts.normalised:
+        raise CannotWrite("norm_topk_prob is false, which llama.cpp does not know of this family")
+    return {
+        "expert_count": experts.count,
+        "expert_used_count": experts.chosen,
+        "expert_feed_forward_length": experts.width,
+    }
 
 
 def _of_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> Iterator[Fact]:
@@ -176,10 +211,19 @@ def name_in_gguf(name: str, config: DecoderConfig) -> str:
     if parts is None:
         raise CannotWrite(f"no name in GGUF for {name}")
     layer, part, kind = parts.groups()
+    if (expert := _EXPERT.fullmatch(part)) is not None:
+        return f"blk.{layer}.ffn_{expert[2]}_exps.{kind}"
     inner = _INNER[part]
     if config.family == "olmo2" and part == "post_attention_layernorm":
         inner = "post_attention_norm"  # there it stands behind attention, not before the MLP
     return f"blk.{layer}.{inner}.{kind}"
+
+
+def expert_of(name: str) -> int | None:
+    """Which expert's tensor it is, one part of the file's; None: it is one by itself."""
+    parts = _LAYER.fullmatch(name)
+    expert = None if parts is None else _EXPERT.fullmatch(parts[2])
+    return None if expert is None else int(expert[1])
 
 
 def _arranged(name: str, tensor: Tensor, config: DecoderConfig) -> Tensor:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from archipel.model.config import FAMILIES, DecoderConfig, Family, InvalidConfig, Llama3Scaling
+from archipel.model.config import DecoderConfig, Experts, InvalidConfig, Llama3Scaling
+from archipel.model.gguf import NAMES
 from archipel.model.gguf_header import BadGguf, Header
 from archipel.model.rotary import stretching
 
@@ -20,6 +21,7 @@ _KNOWN = {
     "attention.value_length", "attention.layer_norm_rms_epsilon", "rope.dimension_count",
     "rope.freq_base",
 }  # fmt: skip
+_EXPERTS = {"expert_count", "expert_used_count", "expert_feed_forward_length"}
 _HARMLESS: dict[str, tuple[Any, ...]] = {
     "expert_count": (0,),
     "expert_used_count": (0,),
@@ -40,10 +42,11 @@ def config_of(header: Header, special: Mapping[str, Any]) -> DecoderConfig:
     Raises:
         BadGguf: another architecture, or a key that is missing, malformed or not known here.
     """
-    family = header.facts.get("general.architecture")
-    if family not in FAMILIES:
-        raise BadGguf(f"architecture {family!r:.60}; expected one of {', '.join(FAMILIES)}")
-    facts = _Facts(header.facts, family)
+    called = header.facts.get("general.architecture")
+    family = next((each for each, name in NAMES.items() if name == called), None)
+    if family is None:
+        raise BadGguf(f"architecture {called!r:.60}; expected one of {', '.join(NAMES.values())}")
+    facts = _Facts(header.facts, NAMES[family])
     heads = facts.whole("attention.head_count")
     head_dim = facts.whole("attention.key_length", facts.whole("embedding_length") // max(heads, 1))
     facts.only("attention.value_length", head_dim)
@@ -67,6 +70,7 @@ def config_of(header: Header, special: Mapping[str, Any]) -> DecoderConfig:
             norm_epsilon=facts.real("attention.layer_norm_rms_epsilon"),
             rope_theta=theta,
             tie_embeddings="output.weight" not in header.tensors,
+            experts=facts.experts() if family == "qwen3_moe" else None,
             **special,
         )
     except InvalidConfig as error:
@@ -95,16 +99,17 @@ def scaling_of(factors: np.ndarray | None, config: DecoderConfig) -> Llama3Scali
 class _Facts:
     """The keys of one architecture, each of an expected kind."""
 
-    def __init__(self, facts: Mapping[str, Any], family: Family) -> None:
+    def __init__(self, facts: Mapping[str, Any], family: str) -> None:
         start = f"{family}."
+        known = _KNOWN | (_EXPERTS if family == NAMES["qwen3_moe"] else set())
         self._family = family
         self._facts = {
             key.removeprefix(start): value for key, value in facts.items() if key.startswith(start)
         }
         for key, value in self._facts.items():
-            if key in _HARMLESS and value in _HARMLESS[key]:
+            if key in _HARMLESS and key not in known and value in _HARMLESS[key]:
                 continue
-            if key not in _KNOWN:
+            if key not in known:
                 raise BadGguf(f"{start}{key} is {value!r:.60}; this network has nothing like it")
 
     def whole(self, key: str, default: int | None = None) -> int:
@@ -113,6 +118,12 @@ class _Facts:
         if type(value) is not int:
             raise BadGguf(f"{self._family}.{key} is {value!r:.60}; expected one whole number")
         return value
+
+    def experts(self) -> Experts:
+        """Of every layer; llama.cpp lets the weights of a token's experts add up to one."""
+        names = ("expert_count", "expert_used_count", "expert_feed_forward_length")
+        count, chosen, width = (self.whole(name) for name in names)
+        return Experts(count, chosen, width, normalised=True)
 
     def real(self, key: str, default: float | None = None) -> float:
         """A number, as it was written before float32 rounded it."""

@@ -4,8 +4,10 @@ Parts: `weights_of`. Law: float32 and bfloat16 tensors keep every bit; the quant
 makes of them (float32); a tensor that the architecture does not know is refused by name.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
-from archipel.model.gguf import name_in_gguf
+from archipel.model.gguf import expert_of, name_in_gguf
 from archipel.model.gguf_header import BadGguf, Described
 
 ROPE_FACTORS = "rope_freqs.weight"
@@ -47,7 +49,7 @@ def weights_of(
         raise BadGguf(f"{len(missing)} tensors of {config.family} are missing, first {missing[0]}")
     state = {}
     for done, (name, shape) in enumerate(shapes.items()):
-        tensor = tensors[names[name]]
+        tensor = _own(tensors[names[name]], name, config)
         if tensor.shape != shape:
             raise BadGguf(f"{tensor.name} has shape {tensor.shape}; expected {shape}")
         values = _parted(name, numbers_of(data, tensor), config).to(dtype)
@@ -56,6 +58,24 @@ def weights_of(
         state[name] = values
         tell(done + 1, len(shapes))
     return state
+
+
+def _own(tensor: Described, name: str, config: DecoderConfig) -> Described:
+    """What of a file's tensor is called `name` here: all of it, or one expert's part.
+
+    Raises:
+        BadGguf: it does not hold as many experts as the file says.
+    """
+    expert = expert_of(name)
+    if expert is None or config.experts is None:
+        return tensor
+    count, rows = config.experts.count, math.prod(tensor.shape[1:])
+    if len(tensor.shape) != 3 or tensor.shape[0] != count or rows % tensor.packing.numbers:
+        raise BadGguf(
+            f"{tensor.name} has shape {tensor.shape}; expected {count} experts, each a matrix"
+        )
+    each = tensor.num_bytes // count
+    return replace(tensor, shape=tensor.shape[1:], start=tensor.start + expert * each)
 
 
 def numbers_of(data: memoryview, tensor: Described) -> Tensor:

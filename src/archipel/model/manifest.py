@@ -21,7 +21,7 @@ from archipel.records.canonical import NotCanonical, canonical_json, parse_canon
 
 FORMAT = "archipel/weights/1"
 MAX_MANIFEST_BYTES = 8 * 1024 * 1024
-MAX_TENSORS = 16_384
+MAX_TENSORS = 65_536
 MAX_RANK = 4
 MAX_STATE_BYTES = 256 * 1024**3
 """All tensors of one version together."""

@@ -1,8 +1,8 @@
-"""The decoder: one definition for the Llama, Qwen2, Qwen3 and OLMo 2 families.
+"""The decoder: one definition for all families of `model.families`.
 
-Parts: `Decoder` and its blocks; `causal_attention` and `packed_attention` for whole sequences.
+Parts: `Decoder` and its blocks (mixtures of experts are in `model.experts`); `causal_attention` and `packed_attention` for whole sequences.
 Attention over keys and values is an argument, so that training, verification and sampling (with
-its cache) run the very same network and their log-probabilities agree.
+its cache) run the very same network and their log-probabilities agree. So is `routing`, by which experts are chosen.
 Law: parameter names are the Hugging Face names; norms, rotary and softmax compute in fp32.
 """
 
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from archipel.model.config import DecoderConfig
+from archipel.model.experts import FeedForward, JoinedFeedForward, MixtureOfExperts, Routing
 from archipel.model.rotary import RotaryTable, rotate
 
 INITIAL_STD = 0.02
-"""Standard deviation of freshly drawn weights, as the four families use."""
+"""Standard deviation of freshly drawn weights, as the families use."""
 MAX_PLAIN_LENGTH = 512
 """Up to this many positions, 16-bit attention on a CPU keeps its (T, T) scores."""
 
@@ -54,10 +55,18 @@ class SelfAttention(nn.Module):
         self.head_dim = config.head_dim
         hidden, q_size = config.hidden_size, config.num_heads * config.head_dim
         kv_size = config.num_kv_heads * config.head_dim
-        self.q_proj = nn.Linear(hidden, q_size, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(hidden, kv_size, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(hidden, kv_size, bias=config.qkv_bias)
+        self.sizes = (q_size, kv_size, kv_size)
+        self.joined = config.traits.joined
+        if self.joined:
+            self.qkv_proj = nn.Linear(hidden, sum(self.sizes), bias=False)
+        else:
+            self.q_proj = nn.Linear(hidden, q_size, bias=config.qkv_bias)
+            self.k_proj = nn.Linear(hidden, kv_size, bias=config.qkv_bias)
+            self.v_proj = nn.Linear(hidden, kv_size, bias=config.qkv_bias)
         self.o_proj = nn.Linear(q_size, hidden, bias=False)
+        self.is_rotated = layer not in config.unrotated
+        # The attention that is passed in scales by 1/sqrt(D); what is missing of another scale goes into q.
+        self.q_factor = config.attention_scale * config.head_dim**0.5
         self.qk_norm = config.qk_norm
         if self.qk_norm != "none":
             per_head = self.qk_norm == "head"
@@ -65,31 +74,25 @@ class SelfAttention(nn.Module):
             self.k_norm = RMSNorm(config.head_dim if per_head else kv_size, config.norm_epsilon)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
-        q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if self.joined:
+            q, k, v = self.qkv_proj(x).split(self.sizes, dim=-1)
+        else:
+            q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if self.qk_norm == "full":
             q, k = self.q_norm(q), self.k_norm(k)
         q, k, v = (self._heads(part) for part in (q, k, v))
         if self.qk_norm == "head":
             q, k = self.q_norm(q), self.k_norm(k)
-        mixed = attention(self.layer, rotate(q, cos, sin), rotate(k, cos, sin), v)
+        if self.is_rotated:
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if self.q_factor != 1.0:
+            q = q * self.q_factor
+        mixed = attention(self.layer, q, k, v)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, H * D) -> (B, H, T, D)."""
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    """SwiGLU (arXiv 2002.05202)."""
-
-    def __init__(self, config: DecoderConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
 class Layer(nn.Module):
@@ -98,8 +101,11 @@ class Layer(nn.Module):
     def __init__(self, config: DecoderConfig, layer: int) -> None:
         super().__init__()
         self.self_attn = SelfAttention(config, layer)
-        self.mlp = FeedForward(config)
+        name = config.traits.experts if config.traits.has_experts else "mlp"
+        self.add_module(name, _feed_forward(config, layer))
+        self.feed_forward_name = name
         self.norm_first = config.norm_placement == "pre"
+        self.multiplier = config.residual_multiplier
         size, epsilon = config.hidden_size, config.norm_epsilon
         self.post_attention_layernorm = RMSNorm(size, epsilon)
         if self.norm_first:
@@ -107,12 +113,29 @@ class Layer(nn.Module):
         else:
             self.post_feedforward_layernorm = RMSNorm(size, epsilon)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention, routing: Routing | None
+    ) -> Tensor:
         if self.norm_first:
-            x = x + self.self_attn(self.input_layernorm(x), cos, sin, attention)
-            return x + self.mlp(self.post_attention_layernorm(x))
+            x = x + self._scaled(self.self_attn(self.input_layernorm(x), cos, sin, attention))
+            return x + self._scaled(self._fed(self.post_attention_layernorm(x), routing))
         x = x + self.post_attention_layernorm(self.self_attn(x, cos, sin, attention))
-        return x + self.post_feedforward_layernorm(self.mlp(x))
+        return x + self.post_feedforward_layernorm(self._fed(x, routing))
+
+    def _fed(self, x: Tensor, routing: Routing | None) -> Tensor:
+        block = getattr(self, self.feed_forward_name)
+        fed: Tensor = block(x, routing) if isinstance(block, MixtureOfExperts) else block(x)
+        return fed
+
+    def _scaled(self, added: Tensor) -> Tensor:
+        return added if self.multiplier == 1.0 else added * self.multiplier
+
+
+def _feed_forward(config: DecoderConfig, layer: int) -> nn.Module:
+    if config.experts is not None:
+        return MixtureOfExperts(config.experts, config.family, config.hidden_size, layer)
+    make = JoinedFeedForward if config.traits.joined else FeedForward
+    return make(config.hidden_size, config.intermediate_size)
 
 
 class Backbone(nn.Module):
@@ -121,15 +144,24 @@ class Backbone(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.multiplier = config.embedding_multiplier
         self.layers = nn.ModuleList(Layer(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.norm_epsilon)
         self.rotary = RotaryTable(config)
 
-    def forward(self, tokens_BT: Tensor, positions_BT: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        positions_BT: Tensor,
+        attention: Attention,
+        routing: Routing | None = None,
+    ) -> Tensor:
         x = self.embed_tokens(tokens_BT)
+        if self.multiplier != 1.0:
+            x = x * self.multiplier
         cos, sin = self.rotary.at(positions_BT)
         for layer in self.layers:
-            x = layer(x, cos, sin, attention)
+            x = layer(x, cos, sin, attention, routing)
         return self.norm(x)
 
 
@@ -143,16 +175,24 @@ class Decoder(nn.Module):
         if not config.tie_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(self, tokens_BT: Tensor, positions_BT: Tensor, attention: Attention) -> Tensor:
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        positions_BT: Tensor,
+        attention: Attention,
+        routing: Routing | None = None,
+    ) -> Tensor:
         """Hidden states (B, T, d) after the final norm, in the weights' dtype.
 
         tokens_BT and positions_BT are int64; positions lie in [0, max_position_embeddings).
+        routing: chooses experts where there are some; None: those that the router likes best.
         """
-        return self.model(tokens_BT, positions_BT, attention)
+        return self.model(tokens_BT, positions_BT, attention, routing)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., d) -> (..., vocab_size) fp32; the product itself is in the weights' dtype."""
-        return F.linear(hidden, self.output_weight).float()
+        logits = F.linear(hidden, self.output_weight).float()
+        return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
     @property
     def output_weight(self) -> Tensor:

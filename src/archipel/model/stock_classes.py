@@ -11,10 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 _PLAIN = {"PreTrainedTokenizer", "TokenizersBackend"}
 """Classes that take tokenizer.json as it is."""
+_AS_IT_IS = ("olmo2", "mistral", "mixtral", "phi3", "granite")
+"""Families whose tokenizer.json counts, whatever class is declared beside it."""
+_OF_FAMILY = {
+    "qwen3": "Qwen2Tokenizer",
+    "qwen3_moe": "Qwen2Tokenizer",
+    "olmoe": "GPTNeoXTokenizer",
+}
+"""Where no class is declared."""
 QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -49,6 +57,11 @@ def as_stock_readers_do(
     """
     if getattr(backend.model, "dropout", None):
         raise UnlikeStock("tokenizer.json has dropout, which makes ids random; remove it")
+    if settings.get("fix_mistral_regex"):
+        raise UnlikeStock(
+            "tokenizer_config.json has fix_mistral_regex, by which other readers part words by a pattern of their "
+            "own; write that pattern into tokenizer.json and remove the setting"
+        )
     name = _stock_class(backend, settings, config)
     if name in _PLAIN:
         return StockClass()
@@ -84,11 +97,9 @@ def _stock_class(
         return "Qwen2Tokenizer"
     parts = (backend.pre_tokenizer, backend.decoder, backend.post_processor)
     is_byte_level = "ByteLevel" in repr(parts)
-    if family == "olmo2" or (name == "LlamaTokenizer" and is_byte_level):
+    if family in _AS_IT_IS or (name == "LlamaTokenizer" and is_byte_level):
         return "TokenizersBackend"
-    if name is None:
-        return "Qwen2Tokenizer" if family == "qwen3" else "TokenizersBackend"
-    return name
+    return name or _OF_FAMILY.get(str(family), "TokenizersBackend")
 
 
 def _qwen2(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
@@ -129,10 +140,23 @@ def _gpt2(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
     backend.decoder = decoders.ByteLevel()
 
 
+def _gpt_neox(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
+    spaced = bool(settings.get("add_prefix_space"))
+    _set_flags(backend.model, fuse_unk=False, byte_fallback=False)
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=spaced)
+    backend.decoder = decoders.ByteLevel()
+    # Whatever the files say of begin and end tokens.
+    backend.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A $B", special_tokens=[]
+    )
+
+
 _PIPELINES: dict[str, Callable[[tokenizers.Tokenizer, Mapping[str, Any]], None]] = {
     "Qwen2Tokenizer": _qwen2,
     "LlamaTokenizer": _llama,
     "GPT2Tokenizer": _gpt2,
+    "GPTNeoXTokenizer": _gpt_neox,
 }
 
 
@@ -146,6 +170,13 @@ _CLASSES = {
     ),
     "GPT2Tokenizer": StockClass(
         {"bos_token": _END_OF_TEXT, "eos_token": _END_OF_TEXT, "unk_token": _END_OF_TEXT}, False
+    ),
+    "GPTNeoXTokenizer": StockClass(
+        {
+            **dict.fromkeys(("bos_token", "eos_token", "unk_token"), _END_OF_TEXT),
+            "pad_token": "<|padding|>",
+        },
+        False,
     ),
 }
 

@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from archipel.blobs import BlobStore
 from archipel.identity import Identity
@@ -17,6 +18,7 @@ from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
 from archipel.records.adapter import FILES as ADAPTER_FILES
 from archipel.records.documents import Opening, Receipt, RunView
+from archipel.records.experts import ExpertTerms
 from archipel.records.fields import BlobRef
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import WORDS_OF
@@ -30,6 +32,8 @@ HASH_CHUNK_BYTES = 1024 * 1024
 MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".txt")
 """What belongs to a model directory; anything else in it stays at home."""
 WEIGHTS = (".safetensors", ".index.json")
+MAX_TOLD_PROMPT = 32_768
+"""Tokens of the longest prompt whose experts a rollout says: results are bounded by it."""
 
 
 class InvalidModel(ValueError):
@@ -51,7 +55,8 @@ def vocabulary_of(weights: Path) -> Vocabulary:
 
     path = weights / "config.json"
     try:
-        size = read_json_object(path).get("vocab_size")
+        fields = read_json_object(path)
+        size = fields.get("vocab_size")
         stops = Tokenizer.from_directory(weights).stop_ids
     except InvalidTokenizer as error:
         raise InvalidModel(str(error)) from None
@@ -63,13 +68,35 @@ def vocabulary_of(weights: Path) -> Vocabulary:
         raise InvalidModel(
             f"{path}: vocab_size is {size}, the end tokens {list(stops)}; they must lie below it"
         )
-    return Vocabulary(size, stops)
+    return Vocabulary(size, stops, _experts_of(fields))
+
+
+def _experts_of(fields: Mapping[str, Any]) -> ExpertTerms | None:
+    """Of a mixture of experts by its config.json; what else is wrong with that, others say."""
+    from archipel.model.config import DecoderConfig, InvalidConfig
+
+    try:
+        config = DecoderConfig.from_hf(fields)
+    except InvalidConfig:
+        return None
+    if config.experts is None:
+        return None
+    return ExpertTerms(
+        layers=config.num_layers,
+        count=config.experts.count,
+        chosen=config.experts.chosen,
+        prompt_tokens=min(config.max_position_embeddings, MAX_TOLD_PROMPT),
+    )
 
 
 def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:
     """The parts of a recipe that the lab acts on. Raises InvalidModel."""
     words = WORDS_OF[recipe.run.programme]
-    pace = words.pace_of(recipe, vocabulary_of(weights))
+    vocabulary = vocabulary_of(weights)
+    try:
+        pace = words.pace_of(recipe, vocabulary)
+    except ValueError as error:
+        raise InvalidModel(str(error)) from None
     needed_mb = _memory_mb(recipe, weights)
     return words.terms_of(recipe), pace.model_copy(update={"memory_mb": needed_mb})
 

@@ -176,10 +176,13 @@ class Recipe(RecipeForm):
     def _episodes_are_played(self) -> Self:
         given = self.environment
         check_answers(given.name, given.parameters, has_episode=self.episode is not None)
+        if self.episode is not None and self.sampling.replays_routing:
+            raise ValueError(
+                "sampling.replays_routing is of one turn, and the recipe has [episode]; leave it out"
+            )
         if self.episode is not None and self.curriculum is not None:
             raise ValueError(
-                "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
-                "remove one of them"
+                "[episode] and [curriculum]: an episode's task is that of its group's number; remove one"
             )
         return self
 

@@ -15,7 +15,12 @@ from archipel.records.recipe_form import Section
 class ModelSection(Section):
     """Architecture of a model that starts from random weights (ignored when weights are given)."""
 
-    family: Literal["llama", "qwen2", "qwen3", "olmo2"] = "llama"
+    LATER = frozenset({"num_experts", "experts_per_token", "normalises_experts"})
+
+    family: Literal[
+        "llama", "qwen2", "qwen3", "olmo2", "mistral", "smollm3", "phi3", "granite",
+        "qwen3_moe", "olmoe", "mixtral",
+    ] = "llama"  # fmt: skip
     """Which published architecture."""
     hidden_size: Annotated[int, Field(ge=8, le=65_536)] = 128
     """Width of the residual stream."""
@@ -28,7 +33,13 @@ class ModelSection(Section):
     head_dim: Annotated[int, Field(ge=2, le=1024)] | None = None
     """hidden_size / num_heads unless given."""
     intermediate_size: Annotated[int, Field(ge=8, le=1_048_576)] = 352
-    """Width inside the feed-forward layers."""
+    """Width inside the feed-forward layers, of each expert where there are some."""
+    num_experts: Annotated[int, Field(ge=1, le=255)] = 8
+    """Of each layer, in qwen3_moe, olmoe and mixtral alone."""
+    experts_per_token: Annotated[int, Field(ge=1, le=32)] = 2
+    """Experts that each token is sent to, at most num_experts."""
+    normalises_experts: bool = True
+    """The weights of a token's experts add up to one; false: they stay shares of all experts'."""
     max_position_embeddings: Annotated[int, Field(ge=8, le=4_194_304)] = 256
     """The context: prompt and completion together, in tokens."""
     tie_embeddings: bool = True
@@ -37,6 +48,16 @@ class ModelSection(Section):
     """Base of the rotary position embedding."""
     tokenizer: Literal["characters", "bytes"] = "characters"
     """`characters` is a 64-symbol alphabet for small verifiable tasks; `bytes` covers any text."""
+
+    @model_validator(mode="after")
+    def _experts_are_there(self) -> Self:
+        if self.experts_per_token > self.num_experts:
+            raise ValueError(
+                f"experts_per_token is {self.experts_per_token}, more than num_experts = {self.num_experts}"
+            )
+        if self.family == "mixtral" and not self.normalises_experts:
+            raise ValueError("mixtral's experts always add up to one: leave normalises_experts out")
+        return self
 
 
 class AdapterSection(Section):

@@ -12,7 +12,7 @@ from archipel.records.recipe_form import Section
 class SamplingSection(Section):
     """How rollouts are sampled."""
 
-    LATER = frozenset({"top_k", "top_p", "min_p"})
+    LATER = frozenset({"top_k", "top_p", "min_p", "replays_routing"})
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
     """A completion is cut off here; with its prompt it has to fit the context of the weights."""
@@ -25,6 +25,9 @@ class SamplingSection(Section):
     """Only the likeliest tokens that together reach this probability are sampled; 1: all."""
     min_p: Annotated[float, Field(ge=0.0, le=1 - 1 / MICRO)] = 0.0
     """Only tokens with this share of the likeliest one's probability are sampled; 0: all."""
+    replays_routing: bool = False
+    """Of a mixture of experts: rollouts say which experts their tokens were sent to, and the trainer sends them
+    there again, so that its log-probabilities are those of what was sampled (docs/how-to/bring-a-model.md)."""
     engine: Literal["auto", "any", "exact"] = "auto"
     """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
     anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked.

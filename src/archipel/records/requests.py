@@ -40,6 +40,8 @@ class Request:
     """Number of the first rollout of this request in its group; the noise is that rollout's."""
     first_position: int = 0
     """Position of the first new token in its rollout, whose earlier tokens end the prompt; so for the noise."""
+    tells_experts: bool = False
+    """Whether rollouts say which experts their tokens were sent to; of a model without any they never do."""
 
     def __post_init__(self) -> None:
         checks = (

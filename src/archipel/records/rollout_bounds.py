@@ -1,10 +1,16 @@
 """What an answer to rollout work may hold, by its run's pace."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archipel.records.episodes import EpisodeTerms
+from archipel.records.experts import TENSORS, ExpertTerms
 from archipel.records.programmes.rl import RlPace
 from archipel.records.turns import SEAL_BYTES
+
+ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
+EPISODE_TENSORS = {**ROLLOUT_TENSORS, "sampled": "U8"}
+HOSTED_TENSORS = {**EPISODE_TENSORS, "seals": "U8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,15 @@ class RolloutBounds:
     stop_tokens: tuple[int, ...]
     exact: str | None = None
     episodes: EpisodeTerms | None = None
+    experts: ExpertTerms | None = None
+
+    @property
+    def tensors(self) -> Mapping[str, str]:
+        """What a payload has to hold, and of what type."""
+        own = ROLLOUT_TENSORS if self.episodes is None else EPISODE_TENSORS
+        if self.episodes is not None and self.episodes.is_hosted:
+            own = HOSTED_TENSORS
+        return own if self.experts is None else {**own, **TENSORS}
 
 
 def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
@@ -34,12 +49,16 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
         stop_tokens=pace.stop_tokens,
         exact=pace.exact,
         episodes=pace.episodes,
+        experts=pace.experts,
     )
 
 
 def max_rollout_bytes(bounds: RolloutBounds) -> int:
     """No honest result of this work is larger."""
     num_rollouts = bounds.num_groups * bounds.group_size
-    beside = SEAL_BYTES if bounds.episodes is not None and bounds.episodes.is_hosted else 0
-    per_token = 8 if bounds.episodes is None else 9
-    return num_rollouts * (bounds.max_new_tokens * per_token + 5 + beside) + 4096
+    per_token, told = 8 if bounds.episodes is None else 9, 0
+    if bounds.experts is not None:
+        told = bounds.experts.most_bytes(num_rollouts, bounds.max_new_tokens)
+    if bounds.episodes is not None and bounds.episodes.is_hosted:
+        told += num_rollouts * SEAL_BYTES
+    return num_rollouts * (bounds.max_new_tokens * per_token + 5) + 4096 + told

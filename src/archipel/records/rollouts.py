@@ -1,10 +1,10 @@
-"""Prompts and rollouts as they travel: flat token arrays in a payload, checked without a tensor library.
+"""Rollouts as they travel (prompts: `records.prompts`): flat token arrays in a payload, checked without a tensor library.
 
-prompts:  `tokens` I32, `lengths` I32 (one per group of the batch)
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
           rollouts of one group side by side, groups in the order of the work's spec;
           in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment), and
-          where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply)
+          where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply);
+          in runs that replay routing also `records.experts.TENSORS`
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
 tokens were really sampled from the policy; that is what audits are for.
@@ -13,10 +13,24 @@ tokens were really sampled from the policy; that is what audits are for.
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from archipel.records.episodes import SAMPLED, EpisodeTerms, check_mask, written_of
-from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
+from archipel.records.episodes import SAMPLED, check_mask, written_of
+from archipel.records.experts import (
+    ExpertTerms,
+    check_choices,
+    cut_choices,
+    packed_choices,
+)
+from archipel.records.payload import Payload, read_payload, write_payload
+from archipel.records.prompts import (
+    NotFinite,
+    OutOfRange,
+    WrongLabel,
+    WrongShape,
+    pack_prompts,
+    unpack_prompts,
+)
 from archipel.records.rollout_bounds import RolloutBounds, bounds_of, max_rollout_bytes
 from archipel.records.turns import SEAL_BYTES
 
@@ -36,31 +50,10 @@ __all__ = [
     "unpack_rollouts",
 ]
 
-MAX_PROMPT_TOKENS = 2**20
 LOGPROB_TOLERANCE = 1e-4
 """A log-probability may exceed 0 by this much through rounding."""
 AT_ONCE = 65_536
 """Values that one call looks at: a millisecond."""
-_ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
-_EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
-_HOSTED_TENSORS = {**_EPISODE_TENSORS, "seals": "U8"}
-_PROMPT_TENSORS = {"tokens": "I32", "lengths": "I32"}
-
-
-class WrongShape(BadPayload):
-    """Counts or lengths that do not match what was asked."""
-
-
-class OutOfRange(BadPayload):
-    """A token id, flag or log-probability outside what is possible."""
-
-
-class NotFinite(BadPayload):
-    """A log-probability that is NaN or infinite."""
-
-
-class WrongLabel(BadPayload):
-    """The payload names another work, policy or contract than it is submitted for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,8 @@ class Rollout:
     """Ended by a stop token, not by the length limit; of an episode: its environment said that it is over."""
     sampled: bytes | None = None
     """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
+    experts: bytes | None = None
+    """Which experts the tokens that were read, prompt and all but the last, were sent to (`records.experts`)."""
     seal: bytes | None = None
     """Of an episode whose turns were asked: the trusted role's signature of the last reply (`records.turns`)."""
     work: str = ""
@@ -88,25 +83,32 @@ class Rollout:
 
 
 def pack_rollouts(
-    groups: Sequence[Sequence[Rollout]], *, work: str, policy: str, exact: str | None = None
+    groups: Sequence[Sequence[Rollout]],
+    *,
+    work: str,
+    policy: str,
+    exact: str | None = None,
+    experts: ExpertTerms | None = None,
 ) -> bytes:
     """Payload bytes for the groups of one work, in the order of its spec; `exact` is the contract, if any.
 
-    All of the rollouts have masks, or none has.
+    All of the rollouts have masks, or none has. experts: of a run that replays routing; all of them say it.
     """
     rollouts = [rollout for group in groups for rollout in group]
     metadata = {"format": "archipel.rollouts.v1", "work": work, "policy": policy}
-    masks = [r.sampled for r in rollouts if r.sampled is not None]
     tensors: dict[str, array] = {
         "tokens": array("i", [t for r in rollouts for t in r.tokens]),
         "logprobs": array("f", [p for r in rollouts for p in r.logprobs]),
         "lengths": array("i", [len(r.tokens) for r in rollouts]),
         "finished": array("B", [int(r.finished) for r in rollouts]),
     }
-    if masks:
+    if masks := [r.sampled for r in rollouts if r.sampled is not None]:
         tensors["sampled"] = array("B", b"".join(masks))
     if seals := [r.seal for r in rollouts if r.seal is not None]:
         tensors["seals"] = array("B", b"".join(seals))
+    if experts is not None:
+        chosen = [[(r.experts or b"", len(r.tokens)) for r in group] for group in groups]
+        tensors |= packed_choices(chosen, experts.per_token)
     return write_payload(
         Payload(tensors, metadata if exact is None else metadata | {"exact": exact})
     )
@@ -116,9 +118,10 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
     """Check a result against what was asked; returns how many tokens were sampled.
 
     1 the payload is well formed  2 it names this work, policy and contract  3 counts and lengths fit
-    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must
-    Not shown: that this policy gave these tokens these log-probabilities, nor that the environment wrote the
-    rest of an episode, which whoever replays it finds.
+    4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must;
+    choices of experts are of every token that was read
+    Not shown: that this policy gave these tokens these log-probabilities, nor (whoever replays an episode finds
+    that) that the environment wrote the rest of it.
 
     Raises:
         BadPayload: step 1.  WrongLabel: step 2.  WrongShape: steps 3, 5.  OutOfRange, NotFinite: 4.
@@ -131,14 +134,22 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
 def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[list[Rollout]]:
     """The groups of a result, checked as `check_rollouts` does, which says what is raised."""
     parts = _checked(data, bounds)
-    rollouts = _cut(parts, bounds.work)
-    size = bounds.group_size
+    rollouts, size = _cut(parts), bounds.group_size
+    if bounds.experts is not None:
+        choices = cut_choices(parts, size, bounds.experts.per_token)
+        rollouts = [replace(each, experts=own) for each, own in zip(rollouts, choices, strict=True)]
+    if "seals" in parts:
+        seals, width = parts["seals"].tobytes(), SEAL_BYTES
+        rollouts = [
+            replace(each, seal=seals[n * width : (n + 1) * width], work=bounds.work)
+            for n, each in enumerate(rollouts)
+        ]
     return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
 
 
 def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, array]:
     # 1
-    payload = read_payload(data, _tensors_of(bounds.episodes))
+    payload = read_payload(data, bounds.tensors)
     tokens, logprobs = payload.tensors["tokens"], payload.tensors["logprobs"]
     lengths, finished = payload.tensors["lengths"], payload.tensors["finished"]
     # 2
@@ -168,13 +179,9 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
         _check_endings(tokens, lengths, finished, bounds)
     else:
         _check_episodes(payload.tensors, bounds, bounds.episodes.turns)
+    if bounds.experts is not None:
+        check_choices(payload.tensors, bounds.group_size, bounds.experts)
     return payload.tensors
-
-
-def _tensors_of(episodes: EpisodeTerms | None) -> Mapping[str, str]:
-    if episodes is None:
-        return _ROLLOUT_TENSORS
-    return _HOSTED_TENSORS if episodes.is_hosted else _EPISODE_TENSORS
 
 
 def _check_values(tokens: array, logprobs: array, finished: array, bounds: RolloutBounds) -> None:
@@ -247,53 +254,14 @@ def _pieces(values: array) -> Iterator[array]:
         yield values[start : start + AT_ONCE]
 
 
-def _cut(parts: Mapping[str, array], work: str) -> list[Rollout]:
+def _cut(parts: Mapping[str, array]) -> list[Rollout]:
     tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts.get("sampled")
-    seals = None if "seals" not in parts else parts["seals"].tobytes()
-    rollouts: list[Rollout] = []
-    start = 0
+    rollouts, start = [], 0
     for length, flag in zip(parts["lengths"], parts["finished"], strict=True):
-        end, place = start + length, SEAL_BYTES * len(rollouts)
+        end = start + length
         mask = None if masks is None else masks[start:end].tobytes()
-        seal = None if seals is None else seals[place : place + SEAL_BYTES]
-        said = tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag)
-        rollouts.append(Rollout(*said, mask, seal, work if seal else ""))
+        rollouts.append(
+            Rollout(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(flag), mask)
+        )
         start = end
     return rollouts
-
-
-def pack_prompts(prompts: Sequence[Sequence[int]], *, batch: int) -> bytes:
-    """Payload bytes for the prompts of batch `batch`, in the order of its groups."""
-    return write_payload(
-        Payload(
-            tensors={
-                "tokens": array("i", [token for prompt in prompts for token in prompt]),
-                "lengths": array("i", [len(prompt) for prompt in prompts]),
-            },
-            metadata={"format": "archipel.prompts.v1", "batch": str(batch)},
-        )
-    )
-
-
-def unpack_prompts(data: bytes | memoryview) -> tuple[int, list[tuple[int, ...]]]:
-    """(batch number, prompts).
-
-    Raises:
-        BadPayload: malformed, empty prompts, or lengths that do not add up.
-    """
-    payload = read_payload(data, _PROMPT_TENSORS)
-    tokens, lengths = payload.tensors["tokens"], payload.tensors["lengths"]
-    batch = payload.metadata.get("batch", "")
-    if not batch.isascii() or not batch.isdigit() or len(batch) > 12:
-        raise WrongLabel(f"payload names batch {batch!r:.20}, expected a number")
-    if any(not 1 <= length <= MAX_PROMPT_TOKENS for length in lengths) or sum(lengths) != len(
-        tokens
-    ):
-        raise WrongShape(
-            f"prompt lengths add up to {sum(lengths)}, but there are {len(tokens)} tokens"
-        )
-    prompts, start = [], 0
-    for length in lengths:
-        prompts.append(tuple(tokens[start : start + length]))
-        start += length
-    return int(batch), prompts

@@ -13,6 +13,7 @@ from pydantic import Field
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.exact import Contract
+from archipel.records.experts import ExpertTerms
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
 
@@ -69,6 +70,8 @@ class Vocabulary:
 
     size: int
     stop_tokens: tuple[int, ...]
+    experts: ExpertTerms | None = None
+    """Of a mixture of experts."""
 
 
 R = TypeVar("R", bound=RecipeForm)

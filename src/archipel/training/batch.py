@@ -70,6 +70,8 @@ class Batch:
     """int64 number of the completion, in this batch, that the token belongs to; -1 where not valid."""
     mask_N: Tensor
     """bool, true where the token counts: it has a usable behaviour log-probability."""
+    experts_BTC: Tensor | None = None
+    """uint8, C = layers * experts of a token: where the sampler sent each input; `OPEN` where nobody says."""
 
 
 def check_groups(groups: Sequence[Group], version: int, vocab_size: int) -> tuple[Group, ...]:

@@ -116,6 +116,7 @@ def group_request(
         temperature=recipe.sampling.temperature,
         stop_tokens=stop_ids(tokenizer),
         cut=recipe.sampling.cut,
+        tells_experts=recipe.sampling.replays_routing,
     )
 
 

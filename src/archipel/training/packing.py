@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from archipel.model.network import Attention, causal_attention, masked_attention
+from archipel.records.experts import OPEN
+from archipel.records.rollouts import Rollout
 from archipel.training.batch import Batch, Group
 
 SHARED_ROW_TOKENS = 256
@@ -37,6 +39,8 @@ class Branch:
     """Factor on the loss of each of its tokens."""
     sampled: bytes | None = None
     """Per token, 1 if it is scored; others are only read. None: all are scored."""
+    experts: bytes | None = None
+    """Where each of its tokens but the last was sent when it was sampled (`records.experts`); None: nobody says."""
 
     @property
     def scored(self) -> Sequence[int]:
@@ -52,6 +56,8 @@ class Tree:
 
     prompt: tuple[int, ...]
     branches: tuple[Branch, ...]
+    experts: bytes | None = None
+    """Of the prompt's tokens; those of its branches are of as many bytes a token."""
 
     @property
     def num_inputs(self) -> int:
@@ -67,17 +73,26 @@ def trees_of(group: Group, advantages: Sequence[float], longest_row: int) -> lis
     trees: list[Tree] = []
     room = 0
     for rollout, advantage in zip(group.rollouts, advantages, strict=True):
-        branch = Branch(rollout.tokens, rollout.logprobs, advantage, sampled=rollout.sampled)
+        before, own = _parted(rollout, len(group.prompt))
+        branch = Branch(rollout.tokens, rollout.logprobs, advantage, 1.0, rollout.sampled, own)
         if not branch.scored:
             continue
         needed = len(rollout.tokens) - 1
-        if trees and needed <= room:
-            trees[-1] = Tree(group.prompt, (*trees[-1].branches, branch))
+        if trees and needed <= room and before == trees[-1].experts:
+            trees[-1] = replace(trees[-1], branches=(*trees[-1].branches, branch))
         else:
-            trees.append(Tree(group.prompt, (branch,)))
+            trees.append(Tree(group.prompt, (branch,), before))
             room = longest_row - len(group.prompt)
         room -= needed
     return trees
+
+
+def _parted(rollout: Rollout, prompt: int) -> tuple[bytes | None, bytes | None]:
+    """A rollout's choices of experts: of its prompt's tokens, and of its own."""
+    if rollout.experts is None:
+        return None, None
+    per_token = len(rollout.experts) // (prompt + len(rollout.tokens) - 1)
+    return rollout.experts[: prompt * per_token], rollout.experts[prompt * per_token :]
 
 
 def plan(trees: Sequence[Tree], budget: int) -> list[list[Row]]:
@@ -154,13 +169,20 @@ class _Streams:
     weights: list[float] = field(default_factory=list)
     sequences: list[int] = field(default_factory=list)
     num_branches: int = 0
+    experts: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    """(row, first place, tokens, choices) of stretches whose experts are known."""
 
     def open_row(self) -> None:
         for column in (self.tokens, self.positions, self.segments, self.parents):
             column.append([])
 
-    def add_stretch(self, tokens: tuple[int, ...], start: int, parent: int | None) -> int:
+    def add_stretch(
+        self, tokens: tuple[int, ...], start: int, parent: int | None, experts: bytes | None
+    ) -> int:
         """Lay tokens out as a new segment; returns its number."""
+        if experts:
+            place = (len(self.tokens) - 1, len(self.tokens[-1]), len(tokens), experts)
+            self.experts.append(place)
         segment = self.segments[-1][-1] + 1 if self.segments[-1] else 0
         self.tokens[-1].extend(tokens)
         self.positions[-1].extend(range(start, start + len(tokens)))
@@ -202,6 +224,7 @@ def build(rows: Sequence[Row]) -> Batch:
         weights_N=mask_N.float() * torch.tensor(streams.weights, dtype=torch.float32),
         sequences_N=torch.tensor(streams.sequences).masked_fill(~mask_N, -1),
         mask_N=mask_N,
+        experts_BTC=_choices(streams, width),
     )
 
 
@@ -227,14 +250,27 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 def _lay_out(tree: Tree, row_start: int, streams: _Streams) -> None:
     row = streams.tokens[-1]
     prompt_end = len(tree.prompt)
-    prompt = streams.add_stretch(tree.prompt, 0, None)
+    prompt = streams.add_stretch(tree.prompt, 0, None, tree.experts)
     last_of_prompt = row_start + len(row) - 1
     for branch in tree.branches:
         first = row_start + len(row)
         num_inputs = len(branch.tokens) - 1
         if num_inputs:
-            streams.add_stretch(branch.tokens[:-1], prompt_end, prompt)
+            streams.add_stretch(branch.tokens[:-1], prompt_end, prompt, branch.experts)
         streams.add_targets(branch, [last_of_prompt, *range(first, first + num_inputs)])
+
+
+def _choices(streams: _Streams, width: int) -> Tensor | None:
+    """See `Batch.experts_BTC`; all stretches have as many bytes a token."""
+    if not streams.experts:
+        return None
+    _, _, tokens, first = streams.experts[0]
+    shape = (len(streams.tokens), width, len(first) // tokens)
+    choices_BTC = torch.full(shape, OPEN, dtype=torch.uint8)
+    for row, place, count, given in streams.experts:
+        own = torch.frombuffer(bytearray(given), dtype=torch.uint8).view(count, -1)
+        choices_BTC[row, place : place + count] = own
+    return choices_BTC
 
 
 def _padded(rows: list[list[int]], width: int, filler: int) -> Tensor:

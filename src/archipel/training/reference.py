@@ -35,7 +35,7 @@ class Reference:
             parameter = decoder.get_parameter(name)
             parameter.copy_(parameter.to(torch.bfloat16))
         narrow(decoder, recipe.memory, site)
-        scoring = Scoring(memory=recipe.memory)
+        scoring = Scoring(memory=recipe.memory, replays_routing=False)
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod

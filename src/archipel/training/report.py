@@ -14,6 +14,7 @@ from torch import Tensor
 
 from archipel.training.batch import Batch, Group
 from archipel.training.losses import TokenLoss, clamped_log_ratio
+from archipel.training.routing import RoutingReport, RoutingSums
 from archipel.training.sharding import Site, max_over_ranks, sum_over_ranks
 
 
@@ -64,6 +65,8 @@ class UpdateReport:
     """KL(pi || teacher) in nats per token, estimated on these samples; None without a teacher."""
     reference_kl: float | None = None
     """KL(pi || reference) in nats per token, estimated on these samples; None in an update without that term."""
+    routing: RoutingReport | None = None
+    """What routers did; None in a model without experts."""
 
 
 class TokenSums:
@@ -117,9 +120,17 @@ class TokenSums:
 
 
 def make_report(
-    version: int, groups: Sequence[Group], num_kept: int, sums: TokenSums, site: Site
+    version: int,
+    groups: Sequence[Group],
+    num_kept: int,
+    sums: TokenSums,
+    site: Site,
+    routing: RoutingSums | None = None,
 ) -> UpdateReport:
-    """Close the account of the update that made policy `version + 1`. A collective."""
+    """Close the account of the update that made policy `version + 1`. A collective.
+
+    routing: of a mixture of experts; it begins again.
+    """
     totals = sum_over_ranks(torch.cat((sums.sums, sums.step_losses.reshape(1))), site).tolist()
     ratio, ratio_squared, divergence, held_back, entropy, reference, teacher, loss = totals
     tokens = max(1, sums.tokens)
@@ -153,6 +164,7 @@ def make_report(
         staleness_max=max(ages),
         teacher_kl=teacher / tokens if sums.has_teacher else None,
         reference_kl=reference / tokens if sums.has_reference else None,
+        routing=None if routing is None else routing.take().report(site),
     )
 
 

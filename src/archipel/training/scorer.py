@@ -7,7 +7,7 @@ there a chunk at a time (`vocabulary`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from archipel.records.recipe import MemorySection
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
+from archipel.training.routing import Routed, RoutingSums
 from archipel.training.sharding import Site, shard
 from archipel.training.thrift import PLAIN, dtype_of, recompute
 from archipel.training.vocabulary import score_tokens
@@ -31,6 +32,8 @@ class Scoring:
     learns_entropy: bool = False
     """The entropies that are given have a gradient, too."""
     memory: MemorySection = PLAIN
+    replays_routing: bool = True
+    """Tokens go to the experts that they were sampled by, where that is known."""
 
 
 class Scorer(nn.Module):
@@ -44,8 +47,11 @@ class Scorer(nn.Module):
         scoring: Scoring = Scoring(),
     ) -> None:
         super().__init__()
+        self.routing_sums = RoutingSums.of(decoder.config)
+        """Of all batches since they were taken; None: the network has no experts."""
         self.decoder = decoder
-        self.temperature = temperature
+        # Logits over both: what the network's own scaling leaves, and the temperature.
+        self.temperature = temperature * decoder.config.logits_scaling
         self._scoring = scoring
         self._site = site
         self._device = next(decoder.parameters()).device
@@ -71,7 +77,8 @@ class Scorer(nn.Module):
         """Return logprobs_N (differentiable) and entropy_N in nats (where it is learned from, too), both fp32."""
         attention = row_attention(batch)
         with FastLinear():
-            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention)
+            routing = self._routing(batch)
+            hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention, routing)
         hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
         head = self.decoder.output_weight
         return score_tokens(
@@ -82,3 +89,9 @@ class Scorer(nn.Module):
             learns_entropy=self._scoring.learns_entropy,
             cut=self._scoring.cut,
         )
+
+    def _routing(self, batch: Batch) -> Routed | None:
+        if self.decoder.config.experts is None:
+            return None
+        given = batch if self._scoring.replays_routing else replace(batch, experts_BTC=None)
+        return Routed(given, self.decoder.config, self.routing_sums)

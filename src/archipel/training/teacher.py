@@ -55,7 +55,7 @@ class Teacher:
             )
         self._weight = section.weight
         narrow(decoder, recipe.memory, site)
-        scoring = Scoring(memory=recipe.memory)
+        scoring = Scoring(memory=recipe.memory, replays_routing=False)
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod

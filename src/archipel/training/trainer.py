@@ -47,6 +47,7 @@ from archipel.training.packing import (
 )
 from archipel.training.report import TokenSums, UpdateReport, make_report
 from archipel.training.resuming import require_state_of
+from archipel.training.routing import fitting
 from archipel.training.schedule import learning_rate
 from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import this_site, wait_for_all, whole
@@ -116,7 +117,7 @@ class Trainer:
         for group, advantages in scored:
             num_kept += any(advantages)
             if any(advantages) or self._terms.has_teacher:
-                kept.append((group, advantages))
+                kept.append((fitting(group, self._config), advantages))
         self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
         parts = _disjoint(kept, self.recipe.optimiser.minibatches)
@@ -129,7 +130,8 @@ class Trainer:
                 for tree in trees_of(group, advantages, self._longest_row(group))
             ]
             self._step(trees, part, sums)
-        report = make_report(self.version, ordered, num_kept, sums, self._site)
+        given = self.version, ordered, num_kept, sums, self._site, self._scorer.routing_sums
+        report = make_report(*given)
         self.version += 1
         return report
 

@@ -31,6 +31,7 @@ def requests_of(spec: RolloutSpec, pace: RlPace, read: Callable[[BlobRef], bytes
             temperature=pace.temperature_micro / 1e6,
             stop_tokens=pace.stop_tokens,
             cut=pace.cut,
+            tells_experts=pace.experts is not None,
         )
         for group in spec.groups
     ]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archipel.model.config_files import InvalidModel
+from archipel.model.config import EXACT_FAMILIES
+from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.weight_files import num_weights
 from archipel.records.exact import variant_named
 from archipel.work.kind import EngineChoice
@@ -96,9 +97,11 @@ def by_size(model: Path, called: str) -> Decision | None:
     called: what to call the directory.
     """
     try:
-        count = num_weights(model)
+        count, family = num_weights(model), read_config(model).family
     except (InvalidModel, OSError) as error:
         return Decision(None, f"exact could not be tried: {error!s:.300}")
+    if family not in EXACT_FAMILIES:
+        return Decision(None, f"the exact contract does not describe {family}")
     if count < MIN_PARAMETERS:
         return decide(count, None, None)
     if count > MAX_PARAMETERS:

@@ -4,9 +4,12 @@ import math
 from dataclasses import asdict
 
 from archipel.training.report import UpdateReport
+from archipel.training.routing import RoutingReport
 from archipel.work.kind import WorkFailed
 
 MICRO = 1_000_000
+MAX_EXPERTS_TOLD = 8
+"""A version has room for so many metrics more (`records.fields.MAX_METRICS`)."""
 
 
 def measured(report: UpdateReport) -> dict[str, int]:
@@ -15,8 +18,8 @@ def measured(report: UpdateReport) -> dict[str, int]:
     Raises:
         WorkFailed: a value is not finite: the training has diverged.
     """
-    values = asdict(report)
-    del values["version"]
+    values = asdict(report) | _of_routers(report.routing)
+    del values["version"], values["routing"]
     named = {"reward_mean": "reward"}
     metrics = {}
     for name, value in values.items():
@@ -29,3 +32,15 @@ def measured(report: UpdateReport) -> dict[str, int]:
         else:
             metrics[name] = int(value)
     return metrics
+
+
+def _of_routers(routing: RoutingReport | None) -> dict[str, float]:
+    """Of a mixture of experts; the load of each expert where they are few."""
+    if routing is None:
+        return {}
+    values = asdict(routing)
+    load = values.pop("load")
+    each = {f"expert_{number}_load": share for number, share in enumerate(load)}
+    return {f"router_{name}": value for name, value in values.items()} | (
+        each if len(load) <= MAX_EXPERTS_TOLD else {}
+    )

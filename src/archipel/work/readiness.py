@@ -14,9 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from archipel.engine.engine import NonFiniteLogits
+from archipel.model.adapter import adapter_shapes
 from archipel.model.adapter_files import has_adapter
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import InvalidModel, expected_shapes, read_config, read_model
+from archipel.model.manifest import WrongTensors
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
 from archipel.model.tool_calls import Tool
 from archipel.model.weight_files import weight_files
@@ -78,7 +80,7 @@ def shortcomings(
     learns_here: whether this machine's memory has to hold what learns.
     """
     found = [*_weight_faults(weights), *_teacher_faults(recipe, weights)]
-    found = found or _adapter_faults(recipe, weights, adapter)
+    found = found or _adapter_faults(recipe, weights, adapter) or _family_faults(recipe, weights)
     if weights is not None and learns_here and not found:
         short = update_shortage(recipe, read_config(weights))
         found = [] if short is None else [short]
@@ -161,6 +163,24 @@ def _adapter_faults(recipe: Recipe, weights: Path | None, adapter: Path | None) 
             require_form(adapter_over(adapter, weights), adapter, recipe.adapter.form)
     except (InvalidModel, OSError) as error:
         return [str(error)]
+    return []
+
+
+def _family_faults(recipe: Recipe, weights: Path | None) -> list[str]:
+    """Whether the network is one that the recipe's adapter and routing are for."""
+    if weights is None:
+        config = DecoderConfig.from_section(recipe.model, tokenizer_named(recipe.model.tokenizer))
+    else:
+        config = read_config(weights)
+    if recipe.sampling.replays_routing and config.experts is None:
+        return [
+            f"sampling.replays_routing is for mixtures of experts, and {config.family} is none; leave it out"
+        ]
+    if recipe.adapter is not None:
+        try:
+            adapter_shapes(config, recipe.adapter.form)
+        except WrongTensors as error:
+            return [f"adapter.targets: {error}"]
     return []
 
 

@@ -42,15 +42,19 @@ _MEMORY = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.u
 
 def shape_of(config: DecoderConfig) -> Shape:
     """What the formulas want to know of a model."""
+    experts = config.experts
     return Shape(
         layers=config.num_layers,
         width=config.hidden_size,
         heads=config.num_heads,
         kv_heads=config.num_kv_heads,
         head_width=config.head_dim,
-        inner=config.intermediate_size,
+        inner=config.intermediate_size if experts is None else experts.width,
         vocabulary=config.vocab_size,
         tied=config.tie_embeddings,
+        experts=0 if experts is None else experts.count,
+        chosen=1 if experts is None else experts.chosen,
+        feeds_adapter=experts is None,
     )
 
 

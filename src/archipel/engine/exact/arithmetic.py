@@ -15,7 +15,7 @@ from archipel.engine.exact.tables import rotary_table
 from archipel.engine.exact.variants import Variant
 from archipel.engine.protocol import WrongWeights
 from archipel.engine.sampler import Draw
-from archipel.model.config import DecoderConfig
+from archipel.model.config import EXACT_FAMILIES, DecoderConfig, InvalidConfig
 
 LONGEST = 1 << 18
 """Positions whose sums surely stay exact (6.6)."""
@@ -36,6 +36,11 @@ class ExactArithmetic:
         compact: bool = False,
     ) -> None:
         """With `compact`, the cache keeps integers in as few bytes as they fill, at some cost of time."""
+        if config.family not in EXACT_FAMILIES:
+            raise InvalidConfig(
+                f"family is {config.family}; the exact contract describes {', '.join(EXACT_FAMILIES)} "
+                "alone: sample without [exact]"
+            )
         self.config, self.variant, self.device = config, variant, device
         self.max_positions = min(config.max_position_embeddings, LONGEST)
         self._attention = ExactAttention(variant, device)

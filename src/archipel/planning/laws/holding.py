@@ -38,19 +38,28 @@ class Shape:
     inner: int
     vocabulary: int
     tied: bool = True
+    experts: int = 0
+    """Feed-forward layers in the place of one, each of width `inner`; 0: there is one."""
+    chosen: int = 1
+    """Of these, how many each token goes through."""
+    feeds_adapter: bool = True
+    """Whether an adapter on every linear layer has feed-forward ones."""
 
     @property
     def params(self) -> int:
         """Numbers in all weights, but for biases and norms of queries and keys: less than one in a hundred."""
         heads = self.heads + 2 * self.kv_heads + self.heads
-        layer = self.width * (heads * self.head_width + 3 * self.inner + 2)
+        feeding = 3 * self.inner * max(1, self.experts) + self.experts
+        layer = self.width * (heads * self.head_width + feeding + 2)
         tables = self.width * self.vocabulary * (1 if self.tied else 2)
         return self.layers * layer + tables + self.width
 
     def adapter_params(self, rank: int) -> int:
         """Numbers of a LoRA of this rank on every linear layer."""
         queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
-        sides = 2 * (self.width + queries) + 2 * (self.width + keys) + 3 * (self.width + self.inner)
+        sides = 2 * (self.width + queries) + 2 * (self.width + keys)
+        if self.feeds_adapter:
+            sides += 3 * (self.width + self.inner)
         return self.layers * rank * sides
 
 
@@ -116,7 +125,13 @@ def _layer(shape: Shape, once: Pass, thrift: Thrift) -> int:
     their scores: in fp32 from the softmax, and rounded.
     """
     queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
-    numbers = 5 * shape.width + 3 * queries + 2 * keys + 4 * shape.inner
+    numbers = 5 * shape.width + 3 * queries + 2 * keys
+    if shape.experts:
+        # Each expert's rows are copied out, and its results weighed and added to a new sum; shares are kept twice.
+        numbers += shape.chosen * (4 * shape.inner + 3 * shape.width) + 2 * shape.experts
+        numbers += shape.width
+    else:
+        numbers += 4 * shape.inner
     if not thrift.narrow:
         return FP32 * (numbers + shape.heads + 2 + once.row)
     length = once.length or once.row
@@ -159,7 +174,9 @@ def sampling(shape: Shape, sequences: int, length: int, cached_bytes: int = FP32
     cache = min(MAX_CACHE, sequences * length * shape.layers * keys * cached_bytes)
     version, network = (BF16 + FP32) * params, FP32 * params
     scores = LOGITS_ALIVE * FP32 * sequences * shape.vocabulary
-    prompts = FP32 * min(MAX_PREFILL, sequences * length) * 2 * (shape.width + shape.inner)
+    prompts = (
+        FP32 * min(MAX_PREFILL, sequences * length) * 2 * (shape.width + shape.inner * shape.chosen)
+    )
     working = max(scores, prompts) + max(version, network)
     return Held(version + cache, working + min(KEPT, version + network))
 

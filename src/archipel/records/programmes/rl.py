@@ -7,6 +7,7 @@ from pydantic import Field
 from archipel.records.audits import AuditTerms
 from archipel.records.cuts import MAX_TOP_K, MICRO, Cut, cut_of
 from archipel.records.episodes import HOSTED, PLAYED, EpisodeTerms
+from archipel.records.experts import ExpertTerms
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
     MAX_GROUPS_PER_WORK,
@@ -44,6 +45,9 @@ class RlPace(RunPace):
     min_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
     episodes: Annotated[EpisodeTerms | None, LeftOut] = None
     """How episodes are played; None: each rollout is one turn."""
+
+    experts: Annotated[ExpertTerms | None, LeftOut] = None
+    """Rollouts say which experts their tokens were sent to, and the trainer sends them there again; None: neither."""
 
     @property
     def cut(self) -> Cut | None:
@@ -89,6 +93,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         adapter=None if recipe.adapter is None else recipe.adapter.form,
         episodes=episode_terms(recipe),
         audit=_audit_terms(recipe),
+        experts=_expert_terms(sampling.replays_routing, vocabulary),
     )
 
 
@@ -103,6 +108,15 @@ def _audit_terms(recipe: Recipe) -> AuditTerms | None:
         deadline_ms=round(recipe.lease.min_deadline_s * 1000),
         window_ms=round(audit.window_s * 1000),
     )
+
+
+def _expert_terms(replays: bool, vocabulary: Vocabulary) -> ExpertTerms | None:
+    """Raises ValueError: the recipe asks for what this model has not."""
+    if replays and vocabulary.experts is None:
+        raise ValueError(
+            "sampling.replays_routing is for mixtures of experts, and the model is none; leave it out"
+        )
+    return vocabulary.experts if replays else None
 
 
 def episode_terms(recipe: Recipe) -> EpisodeTerms | None:

@@ -14,6 +14,7 @@ from archipel.work.kind import (
     Context,
     EngineChoice,
     Kind,
+    MachineUnfit,
     Progress,
     by_contract,
     has_nothing_to_end,
@@ -54,7 +55,15 @@ class Rollouts:
         groups = sample(engine, requests, asked(context) or self._conduct(context), progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"
-        packed = pack_rollouts(groups, work=context.work, policy=used, exact=contract)
+        experts = context.pace_as(RlPace).experts
+        if experts is not None and any(each.experts is None for group in groups for each in group):
+            raise MachineUnfit(
+                "this run replays routing, and this machine's engine does not say which experts tokens were sent to; "
+                "take engine default"
+            )
+        packed = pack_rollouts(
+            groups, work=context.work, policy=used, exact=contract, experts=experts
+        )
         path.write_bytes(packed)
         num_tokens = sum(rollout.num_sampled for group in groups for rollout in group)
         values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
