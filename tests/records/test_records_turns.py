@@ -88,8 +88,10 @@ def test_a_recipe_of_hosted_episodes_tells_nodes_nothing_of_the_environment() ->
 
 
 def test_seals_travel_with_their_episodes() -> None:
-    one = Rollout((5, 2), (-0.5, -0.5), True, b"\x01\x01", b"\x07" * 64)
-    other = Rollout((5, 2, 9, 2), (-0.5, -0.5, 0.0, -0.1), True, b"\x01\x01\x00\x01", b"\x08" * 64)
+    one = Rollout((5, 2), (-0.5, -0.5), True, b"\x01\x01", seal=b"\x07" * 64)
+    other = Rollout(
+        (5, 2, 9, 2), (-0.5, -0.5, 0.0, -0.1), True, b"\x01\x01\x00\x01", seal=b"\x08" * 64
+    )
     data = pack_rollouts([[one, other]], work="run.1", policy="p")
     assert len(data) <= max_rollout_bytes(BOUNDS)
     ((first, second),) = unpack_rollouts(data, BOUNDS)

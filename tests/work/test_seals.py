@@ -26,14 +26,14 @@ def episode(turns: int, *, is_over: bool = True, place: Place = PLACE) -> Rollou
     made = Answered(TURNS[:turns], told)
     tokens, mask, _ = made.flat()
     seal = seal_for(TRUSTED.sign_bytes, place, made, is_over=is_over)
-    return Rollout(tokens, (-0.5,) * len(tokens), is_over, mask, seal)
+    return Rollout(tokens, (-0.5,) * len(tokens), is_over, mask, seal=seal)
 
 
 def cut_short() -> Rollout:
     """The limit of tokens was reached within the second turn."""
     tokens, mask, _ = Answered(TURNS[:1], ANSWERS[:1]).flat()
     seal = seal_for(TRUSTED.sign_bytes, PLACE, Answered(TURNS[:1], ANSWERS[:1]), is_over=False)
-    return Rollout((*tokens, 6), (-0.5,) * (len(tokens) + 1), False, mask + b"\x01", seal)
+    return Rollout((*tokens, 6), (-0.5,) * (len(tokens) + 1), False, mask + b"\x01", seal=seal)
 
 
 SOUND = {
@@ -41,7 +41,7 @@ SOUND = {
     "one": episode(1),
     "cut": episode(2, is_over=False),
     "short": cut_short(),
-    "never": Rollout((5, 6), (-0.5, -0.5), False, b"\x01\x01", NO_SEAL),
+    "never": Rollout((5, 6), (-0.5, -0.5), False, b"\x01\x01", seal=NO_SEAL),
 }
 
 

@@ -92,7 +92,8 @@ class Line:
     def rollout(self) -> Rollout:
         """The episode as it stands."""
         mask = bytes(self.mask)
-        return Rollout(tuple(self.tokens), tuple(self.logprobs), self.is_over, mask, self.seal)
+        said = tuple(self.tokens), tuple(self.logprobs), self.is_over, mask
+        return Rollout(*said, seal=self.seal)
 
 
 Answer = Callable[[Sequence[Line]], Sequence[Step]]
