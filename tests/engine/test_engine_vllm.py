@@ -1,13 +1,25 @@
-"""What of the vLLM engine can be known without a GPU; the rest runs where one is."""
+"""What of the vLLM engine can be known without vLLM; the rest is found out by an interpreter that has it.
 
+That interpreter is named by ARCHIPEL_VLLM_PYTHON, or lies in `.venv-vllm`, which `make test-vllm` makes.
+"""
+
+import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 
-from archipel.engine.vllm_engine import VllmEngine, rollout_seed
-from archipel.model.directory import write_model
-from engine.engine_models import lively_state, ragged_requests, small_config
+from archipel.engine.vllm_engine import rollout_seed
+from archipel.engine.vllm_start import rank_room
+from archipel.records.requests import InvalidRequest
+from archipel.work.agreement import FLOATS
+
+ROOT = Path(__file__).parents[2]
+NAMED = os.environ.get("ARCHIPEL_VLLM_PYTHON")  # noqa: TID251  of this test alone
+PYTHON = Path(NAMED) if NAMED else ROOT / ".venv-vllm/bin/python"
+TRIAL_LIMIT_S = 1500
+"""Three minutes of one quiet core, most of them vLLM's own start."""
 
 
 def test_rollout_seeds_are_distinct_and_fixed() -> None:
@@ -20,21 +32,71 @@ def test_rollout_seeds_are_distinct_and_fixed() -> None:
     assert {owner: rollout_seed(*owner) for owner in fixed} == fixed
 
 
-@pytest.mark.gpu
-def test_vllm_reports_the_logprobs_of_the_weights_that_were_loaded(tmp_path: Path) -> None:
-    pytest.importorskip("vllm")
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU")
-    from archipel.engine.transformers_engine import TransformersEngine
+def test_an_adapter_gets_the_least_room_that_vllm_has_for_it() -> None:
+    assert [rank_room(rank) for rank in (0, 1, 8, 9, 320, 512)] == [0, 8, 8, 16, 320, 512]
+    with pytest.raises(InvalidRequest, match=r"rank 512 at most, this one has 513; .* archipel"):
+        rank_room(513)
 
-    config = small_config("qwen3", head_dim=64)
-    write_model(tmp_path / "model", lively_state(config), config, None)
-    engine = VllmEngine(tmp_path / "model", dtype="float32")
-    state = lively_state(config, seed=3)
-    engine.load(state)
-    oracle = TransformersEngine(tmp_path / "model")
-    oracle.load(state)
-    greedy = [r for r in ragged_requests(64, tuple(range(3, 40))) if r.temperature == 0.0]
-    for ours, theirs in zip(engine.generate(greedy), oracle.generate(greedy), strict=True):
-        assert ours[0].tokens == theirs[0].tokens
-        assert ours[0].logprobs == pytest.approx(theirs[0].logprobs, abs=1e-3)
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """What the trial found."""
+    if not PYTHON.is_file():
+        pytest.skip(
+            f"no interpreter with vLLM: {PYTHON} is not there; run `make test-vllm`, or name one in "
+            "ARCHIPEL_VLLM_PYTHON"
+        )
+    folder = tmp_path_factory.mktemp("vllm")
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(folder),
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [PYTHON, "-m", "engine.vllm_trial", folder],
+        env=environment, capture_output=True, text=True, timeout=TRIAL_LIMIT_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+pytestmark = pytest.mark.timeout(TRIAL_LIMIT_S + 60)
+
+
+@pytest.mark.slow
+def test_vllm_samples_from_each_version_as_the_trainer_scores_it(said: dict) -> None:
+    assert said["before"].startswith("NotLoaded")
+    assert len(said["agreement"]) == 3 + 2 + 3
+    for name, found in said["agreement"].items():
+        assert found["tokens"] >= 90, name
+        assert found["mean"] <= FLOATS["float32"].mean / 10, (name, found)
+        assert found["largest"] <= FLOATS["float32"].largest / 10, (name, found)
+    assert max(said["load_s"]) < said["start_s"] / 2, "in place, without another start"
+
+
+@pytest.mark.slow
+def test_vllm_takes_adapters_of_several_runs_and_the_next_version_of_one(said: dict) -> None:
+    assert list(said["adapters"]) == ["a, 0", "b, 1", "a, 2", "none"]
+    for name, found in said["adapters"].items():
+        assert found["largest"] <= FLOATS["float32"].largest / 10, (name, found)
+    assert said["mixed_same"] >= 0.75  # not batch-invariant, but the same model and noise
+
+
+@pytest.mark.slow
+def test_vllm_keeps_to_seeds_stop_tokens_and_what_it_can_do(said: dict) -> None:
+    assert said["repeats"]
+    assert said["seeds_tell"]
+    assert said["parts"], "a rollout's noise is its own, whatever else is asked"
+    tokens, finished, whole, stop = said["stopped"]
+    assert finished
+    assert tokens == whole[: whole.index(stop) + 1]
+    for error, words in zip(
+        said["refused"],
+        ("outside 0..79", "603 together; expected at most 512", "top_k and top_p one after the other",
+         "adapter 'c' is not loaded", "weights do not fit"),
+        strict=True,
+    ):  # fmt: skip
+        assert words in error

@@ -10,6 +10,7 @@ from archipel.lab.audits import audits, closed_case
 from archipel.lab.cases import Case, Outcome, Verdict
 from archipel.lab.programmes import rl
 from archipel.lab.recovery import pages, replayed
+from archipel.lab.run_story import RunStory
 from archipel.lab.state import Phase
 from archipel.records.audits import AuditsDrawn, AuditTerms, VerdictContested
 from archipel.records.exact import CONTRACTS
@@ -402,6 +403,13 @@ def test_a_run_with_cheats_and_false_auditors_ends_and_its_books_balance(
     counts = dict(audits(world.run()).outcomes)
     assert counts["hard"] >= 1
     assert not audits(world.run()).cases
+    story = RunStory("run")
+    for each in world.statements():
+        story.hear(each)
+    again = bool(audits(world.run()).withdrawn)
+    assert any("accepted twice" in fault for fault in story.faults()) == again
+    story.withdrawn = frozenset(audits(world.run()).withdrawn)
+    assert list(story.faults()) == []
 
 
 def test_a_draw_by_another_root_is_found_by_whoever_folds_the_ledger(world: World) -> None:

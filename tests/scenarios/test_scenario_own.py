@@ -68,6 +68,7 @@ def make_smaller(recipe: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_page_works_in_its_order_from_a_clean_home(
     newcomer: Newcomer, tmp_path: Path
 ) -> None:

@@ -14,10 +14,12 @@ from archipel.model.network import causal_attention
 from archipel.training.checkpoint import checkpoint_file, read_file
 from archipel.training.optimiser import AdamSettings, CannotOffload, MasterAdamW
 from archipel.training.packing import plan, trees_of
+from archipel.training.report import UpdateReport
 from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
 from archipel.training.thrift import PLAIN
 from archipel.training.trainer import Trainer
+from training.test_routing_is_replayed import expert_config, undecided
 from training.tiny_learner import tiny_groups, tiny_model, tiny_recipe
 
 torch.set_num_threads(1)
@@ -94,6 +96,17 @@ def test_a_layers_inside_is_not_kept_when_it_is_computed_again() -> None:
 @pytest.mark.parametrize("memory", [{"recompute_layers": True}, {"offload": True}])
 def test_what_only_costs_time_changes_no_bit(memory: dict) -> None:
     plain, thrifty = (masters(trained(3, {}, each)) for each in ({}, memory))
+    assert all(torch.equal(plain[name], thrifty[name]) for name in plain)
+
+
+def test_routers_choose_alike_and_are_told_alike_when_their_layers_are_computed_again() -> None:
+    def learned(memory: dict) -> tuple[UpdateReport, dict[str, torch.Tensor]]:
+        trainer = Trainer(undecided(expert_config()), tiny_recipe(memory=memory))
+        return trainer.update(tiny_groups(tiny_model(3), 0)), masters(trainer)
+
+    (told, plain), (again, thrifty) = learned({}), learned({"recompute_layers": True})
+    assert told == again
+    assert told.routing is not None
     assert all(torch.equal(plain[name], thrifty[name]) for name in plain)
 
 
@@ -185,6 +198,7 @@ torch.set_num_threads(1)
 from archipel.training.checkpoint import has_checkpoint
 from archipel.training.trainer import Trainer
 from training.test_memory_options import OPTIONS
+from training.test_routing_is_replayed import expert_config, undecided
 from training.tiny_learner import tiny_groups, tiny_model, tiny_recipe
 folder = Path(sys.argv[2])
 if has_checkpoint(folder):

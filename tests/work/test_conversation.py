@@ -20,6 +20,7 @@ from archipel.records.recipe_model import AdapterSection
 from archipel.training.groups import prompt_ids
 from archipel.work.bases import read_base
 from archipel.work.conversation import Conversation
+from archipel.work.folders import folder_of
 
 torch.set_num_threads(1)
 ALTERNATE = (
@@ -160,15 +161,18 @@ def test_an_adapter_is_talked_to_over_its_model_and_over_no_other(tmp_path: Path
     with pytest.raises(InvalidModel, match=r"--base .*says 'no/where'"):
         Conversation(folder, 3, 0.0, 0)
     with pytest.raises(InvalidModel, match=r"leave out --base"):
-        Conversation(whole, 3, 0.0, 0, whole)
-    adapted, plain = Conversation(folder, 3, 0.0, 0, whole), Conversation(whole, 3, 0.0, 0)
+        folder_of(whole, whole)
+    adapted, plain = (
+        Conversation(folder_of(folder, whole), 3, 0.0, 0),
+        Conversation(whole, 3, 0.0, 0),
+    )
     assert adapted.answer("a") != plain.answer("a")
     merging = tmp_path / "merged"
     merged_state = merged(base.state, Adapter(form, state), base.config)
     write_model(merging, merged_state, base.config, Tokenizer.from_directory(whole))
     assert Conversation(merging, 3, 0.0, 0).answer("a") == adapted.answer("a")
     with pytest.raises(InvalidModel, match="lies over the weights sha256"):
-        Conversation(folder, 3, 0.0, 0, merging)
+        Conversation(folder_of(folder, merging), 3, 0.0, 0)
     for file in folder.iterdir():
         shutil.copy(file, whole)
     with pytest.raises(InvalidModel, match="beside its model"):

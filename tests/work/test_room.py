@@ -96,7 +96,7 @@ def test_no_run_opens_that_does_not_fit_unless_it_is_learned_elsewhere(
     start: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "free_bytes", lambda: LITTLE)
-    monkeypatch.setattr(readiness, "read_model", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr(readiness, "read_any_model", lambda *_: pytest.fail("it was loaded"))
     (found,) = shortcomings(RECIPE, start, SECRET)
     assert found.startswith("learning needs 0.3 GB, this machine has 0.1 GB free; ")
     monkeypatch.undo()

@@ -25,7 +25,7 @@ from archipel.training.grading import Submission, grader_of
 from archipel.training.report import UpdateReport
 from archipel.training.rl import Rehearsal, reinforce
 from archipel.training.sft import Progress
-from archipel.training.start import start_model
+from archipel.training.start import Way, start_model
 from archipel.training.trainer import Trainer
 from archipel.work.judging import Examination, Trial, examine_version, judge
 from archipel.work.measured import measured
@@ -87,7 +87,7 @@ def by_labels(recipe: Recipe, out: Path, start: Path | None = None, first: int =
     def on_step(progress: Progress) -> None:
         spent.append(clock.spent_s)
 
-    progress = start_model(recipe, out, on_step, None, start, first)
+    progress = start_model(recipe, out, on_step, None, start, Way(first_example=first))
     size = 0 if recipe.supervised is None else recipe.supervised.batch_size
     return Learned(progress.step, spent[-1], progress.step * size)
 

@@ -44,6 +44,7 @@ def command(
     from dataclasses import replace
 
     from archipel.bench.audit import QUICK, Plan, latencies, ratios, result, table
+    from archipel.bench.endings import in_order
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe
@@ -52,7 +53,7 @@ def command(
     plan = replace(plan, **chosen(plan, given, "models", "lengths", "groups", "rounds", "versions"))
     tell, rows, verdicts = teller(), list[dict[str, Any]](), list[dict[str, Any]]()
     recipe = find_recipe(recipe_name)
-    with mending(SiteFailed, OSError, ValueError):
+    with mending(SiteFailed, OSError, ValueError), in_order():
         try:
             for name in plan.models:
                 rows += ratios(name, plan, tell)

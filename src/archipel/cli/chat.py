@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.engines import device_option
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -37,6 +39,7 @@ import click
     type=click.IntRange(1, 1024),
     help="Processor threads of the tensor library.",
 )
+@device_option("answers")
 def command(
     model: Path,
     base: Path | None,
@@ -45,6 +48,7 @@ def command(
     temperature: float,
     seed: int,
     threads: int,
+    device: str,
 ) -> None:
     """Talk to MODEL: nothing leaves this machine. A line is a prompt; an empty line or Ctrl-D ends.
 
@@ -62,13 +66,17 @@ def command(
     import torch
 
     from archipel.engine.engine import NonFiniteLogits
+    from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
     from archipel.work.conversation import Conversation
+    from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads)
-    with mending(InvalidModel, InvalidTokenizer, OSError):
-        conversation = Conversation(model, max_new_tokens, temperature, seed, base)
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
+        ready_device(device)
+        folder = folder_of(model, base, device)
+        conversation = Conversation(folder, max_new_tokens, temperature, seed)
     if prompt is not None:
         with mending(ValueError, NonFiniteLogits):
             click.echo(conversation.answer(prompt, datetime.now().astimezone()))

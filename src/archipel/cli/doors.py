@@ -36,6 +36,10 @@ updates of a model of 0.4M parameters; with so many, which are those of one pass
 of its speed, and one of 15M nothing."""
 
 
+IN_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""vLLM is three processes unless told; in one it starts in a third of the time, and ends with the work process."""
+
+
 class LabUrl(click.ParamType):
     """The address of a lab on a command line; one that no lab can have is a mistake in usage."""
 
@@ -136,7 +140,7 @@ def child_environment() -> dict[str, str]:
     }
     folders = (source_environment().get("PYTHONPATH"), os.environ.get("PYTHONPATH"))
     modules = {"PYTHONPATH": os.pathsep.join(filter(None, folders))} if any(folders) else {}
-    return kept | modules | thread_environment(1) | KEEP_MEMORY | SAME_HASHES
+    return IN_PROCESS | kept | modules | thread_environment(1) | KEEP_MEMORY | SAME_HASHES
 
 
 def readable_folders(private: Path | None = None) -> tuple[Path, ...]:
@@ -178,6 +182,7 @@ def thread_environment(threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS adds up in any order
     }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archipel.cli.engines import device_option
 from archipel.cli.names import recipe_names
 from archipel.cli.variants import CHOSEN, exact_option
 from archipel.plurals import counted
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 1024),
     help="Processor threads of the tensor library.",
 )
+@device_option("answers")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
     model: Path,
@@ -66,6 +68,7 @@ def command(
     seed: int | None,
     variant: str | None,
     threads: int,
+    device: str,
     as_json: bool,
 ) -> None:
     """Score MODEL on the held-out tasks of RECIPE: greedy pass@1, and pass@k when asked.
@@ -91,6 +94,7 @@ def command(
     from archipel.curves.history import plain_exam
     from archipel.engine.engine import NonFiniteLogits
     from archipel.engine.exact.backends import NoBackend
+    from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
     from archipel.records.exact import CONTRACTS
     from archipel.training.environments.apart import TaskProcessLost
@@ -99,11 +103,13 @@ def command(
     from archipel.work.kind import by_contract
 
     torch.set_num_threads(threads)
+    with mending(NoDevice):
+        ready_device(device)
     recipe = with_seed(find_recipe(recipe_name), seed)
     secret = given_secret(secret_file)
     chosen = _chosen(model, recipe.sampling.variant) if variant == CHOSEN else variant
     contract = None if chosen is None else CONTRACTS[chosen]
-    trial = Trial(tasks, tasks, samples, split, contract)
+    trial = Trial(tasks, tasks, samples, split, contract, device)
     lost = (TaskProcessLost, GraderUnavailable, NoBackend)
     with mending(*lost, InvalidModel, NonFiniteLogits, OSError, ValueError):
         judgement = judge(model, recipe, secret, trial, at_work, base)

@@ -13,6 +13,7 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
+from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
 from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_service import service
@@ -64,7 +65,15 @@ for each in (status, service, reputation, disputes, contest):
     type=click.Choice(["float32", "bfloat16"]),
     help="Numbers that the engine computes in.",
 )
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1, mps ...")
+@device_option("samples")
+@click.option(
+    "--engines",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes of the engine side by side, each with the weights and --threads threads; with several "
+    "accelerators each has its own.",
+)
 @click.option(
     "--duty",
     default=1.0,
@@ -104,6 +113,7 @@ def join(
     engine: Any,
     dtype: Any,
     device: str,
+    engines: int,
     duty: float,
     only_at: "tuple[Hours, ...]",
     not_on_battery: bool,
@@ -122,14 +132,17 @@ def join(
       archipel node join http://lab.example:8440
       archipel node join http://lab.example:8440 --duty 0.5 --threads 4
       archipel node join http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
-      archipel node join http://lab.example:8440 --engine vllm --device cuda
+      archipel node join http://lab.example:8440 --engine vllm
+      archipel node join http://lab.example:8440 --device cuda --engines 4
     """
     from archipel.cli.agents import run_agent
-    from archipel.cli.engines import require_engine
+    from archipel.cli.engines import require_device, require_engine
     from archipel.node.settings import NodeSettings
     from archipel.records.kinds import TRUSTED, WORDS_OF
 
     require_engine(engine)
+    if engine != "vllm":
+        require_device(device)
     pausing = _pausing(only_at, not_on_battery, max_load)
     folder = home_folder("node", home)
     settings = NodeSettings(
@@ -140,6 +153,7 @@ def join(
         engine=engine,
         dtype=dtype,
         device=device,
+        engines=engines,
         duty=duty,
         pausing=pausing,
         lab_key=lab_key,

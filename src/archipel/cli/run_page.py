@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from archipel.cli.run_words import clock_words, exam_words, number, progress_words, sparkline
+from archipel.cli.run_words import (
+    NOT_INVARIANT,
+    clock_words,
+    exam_words,
+    number,
+    progress_words,
+    sparkline,
+)
 from archipel.curves.chronicle import chronicle, over
 from archipel.curves.concerns import Concern, concerns
 from archipel.curves.history import Exam, History, in_order
@@ -42,6 +49,11 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     yield _labelled("recipe", run.recipe)
     if run.adapter:
         yield _labelled("trains", run.adapter)
+    if run.backend:
+        yield _labelled(
+            "computed by",
+            f"{run.backend}: {NOT_INVARIANT}, what is sampled beside a rollout may change its last bits",
+        )
     if run.exact:
         yield _labelled("sampled by", run.exact)
     if run.rewards:

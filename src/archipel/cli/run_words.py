@@ -10,6 +10,7 @@ from archipel.records.documents import RunView
 
 OVER = ("complete", "stopped")
 PAUSED = "paused"
+NOT_INVARIANT = "not batch-invariant"
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 60
 PARTS = ("part_", "metric_")

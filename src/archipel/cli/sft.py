@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from archipel.cli.engines import device_option
 from archipel.cli.names import recipe_names
 from archipel.plurals import counted
 
@@ -37,6 +38,7 @@ P = TypeVar("P")
     type=click.IntRange(1, 1024),
     help="Processor threads of the tensor library.",
 )
+@device_option("learns")
 @click.option("--seed", type=int, help="Use another run seed than the recipe's.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
@@ -45,6 +47,7 @@ def command(
     weights: Path | None,
     adapter: bool,
     threads: int,
+    device: str,
     seed: int | None,
     as_json: bool,
 ) -> None:
@@ -67,40 +70,40 @@ def command(
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
+    from archipel.model.devices import ready_device
     from archipel.training.checkpoint import remove_checkpoints
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.optimiser import Diverged
     from archipel.training.sft import Progress
-    from archipel.training.start import NoSupervisedStage, start_adapter, start_model
+    from archipel.training.start import NoSupervisedStage, Way, start_adapter, start_model
 
     torch.set_num_threads(threads)
     began = time.monotonic()
 
     def line(progress: Progress) -> str:
-        smoothed = progress.smoothed_loss or progress.loss
+        loss = progress.smoothed_loss or progress.loss
         phase = "learning" if progress.decay_from is None else "settling"
         spent_s = time.monotonic() - began
-        return f"step {progress.step} loss {smoothed:.4f} ({phase}, {spent_s:.0f} s)"
+        return f"step {progress.step} loss {loss:.4f} ({phase}, {spent_s:.0f} s)"
 
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
+        way = Way(device=ready_device(device))  # NoDevice is a ValueError
         try:
             progress = (
-                start_adapter(recipe, out, weights, on_step, saved)
+                start_adapter(recipe, out, weights, on_step, saved, way)
                 if adapter and weights is not None
-                else start_model(recipe, out, on_step, saved, weights)
+                else start_model(recipe, out, on_step, saved, weights, way)
             )
         except Diverged as error:
-            what, _, _ = str(error).partition(";")
             raise Mendable(
-                f"learning diverged: {what}; lower supervised.learning_rate in the recipe, remove "
+                f"learning diverged: {str(error).partition(';')[0]}; lower supervised.learning_rate in the recipe, remove "
                 f"{saved} if it is there, and begin anew"
             ) from None
         remove_checkpoints(saved)
-    seconds = time.monotonic() - began
-    facts = {"steps": progress.step, "loss": progress.smoothed_loss, "seconds": seconds}
-    result = {"model": str(out), **facts}
+    seconds, loss = time.monotonic() - began, progress.smoothed_loss
+    result = {"model": str(out), "steps": progress.step, "loss": loss, "seconds": seconds}
     show(result, as_json, lambda: f"\n{out}: {counted(progress.step, 'step')} in {seconds:.1f} s")
 
 

@@ -12,6 +12,7 @@ from archipel.cli.doors import (
     readable_folders,
     thread_environment,
 )
+from archipel.cli.engines import device_option, require_device
 from archipel.cli.helping import Group
 
 
@@ -29,6 +30,7 @@ def command() -> None:
     type=click.IntRange(1, 64),
     help="Processes that share each update (torchrun + FSDP2).",
 )
+@device_option("learns and evaluates")
 @click.option("--kinds", metavar="KIND,...", help="Which trusted work to take [all].")
 @click.option(
     "--secrets", type=click.Path(path_type=Path), help="Folder of secrets [HOME/secrets]."
@@ -46,7 +48,8 @@ def command() -> None:
 @click.option(
     "--max-memory-gb",
     type=click.FloatRange(min=0, min_open=True),
-    help="Address space of the work process [three quarters of this machine's memory, at least 4].",
+    help="Address space of the work process [on cpu three quarters of this machine's memory, at "
+    "least 4; elsewhere no bound].",
 )
 @click.option(
     "--readable",
@@ -60,6 +63,7 @@ def join(
     home: Path | None,
     threads: int,
     ranks: int,
+    device: str,
     kinds: str | None,
     secrets: Path | None,
     any_recipe: bool,
@@ -82,6 +86,7 @@ def join(
       archipel update join http://127.0.0.1:8440
       archipel update join http://lab.example:8440 --kinds evaluate
       archipel update join http://lab.example:8440 --ranks 2
+      archipel update join http://lab.example:8440 --device cuda
     """
     from archipel.cli.agents import run_agent
     from archipel.node.settings import NodeSettings
@@ -92,6 +97,11 @@ def join(
         raise click.BadParameter(
             f"{kinds!r}: expected some of {', '.join(TRUSTED_ROLE)}", param_hint="--kinds"
         )
+    if ranks > 1 and device != "cpu":
+        raise click.UsageError(
+            "several ranks share an update on processors; with --device give one, or leave --ranks out"
+        )
+    require_device(device)
     folder = home_folder("update", home)
     settings = NodeSettings(
         lab_url=lab_url,
@@ -99,6 +109,7 @@ def join(
         kinds=chosen,
         threads=threads,
         ranks=ranks,
+        device=device,
         give_up_s=give_up,
         lab_key=lab_key,
         secrets=secrets,

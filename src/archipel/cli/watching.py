@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archipel.cli.run_words import (
+    NOT_INVARIANT,
     OVER,
     greedy_words,
     in_order,
@@ -120,6 +121,7 @@ def picture(scene: Scene, width: int, height: int) -> Group:
 def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
     head = Text(run.run, style="bold")
     facts = [run.phase, version_words(run.version, run.versions)]
+    facts += [f"by {run.backend}, {NOT_INVARIANT}"] if run.backend else []
     facts += [] if run.reward is None else [f"reward {run.reward:.3f}"]
     facts += [greedy_words(run)] if run.evaluations else []
     facts += [f"learner {run.learner_utilisation:.0%}", f"credits {run.spent_micro / 1e6:.4f}"]

@@ -12,7 +12,7 @@ from archipel.demo.story import Performance
 from archipel.plurals import counted
 from archipel.records.recipe import Recipe
 from archipel.training.evaluation import Estimate
-from archipel.training.start import start_model
+from archipel.training.start import Way, start_model
 from archipel.work.judging import Judgement, Trial, judge, sample_answers
 
 OTHER_SECRET = b"another secret, which nothing was trained on"
@@ -53,7 +53,7 @@ def more_supervision(show: Performance, tell: Tell) -> Path:
         _with_supervised(recipe, section.model_copy(update=update)),
         out,
         weights=show.start,
-        first_example=done.step * section.batch_size,
+        way=Way(first_example=done.step * section.batch_size),
     )
     return out
 

@@ -24,6 +24,7 @@ from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
 from archipel.engine.scheduler import Admission, Scheduler
 from archipel.engine.slots import Slots
 from archipel.engine.telling import Choices
+from archipel.model.devices import float64_place
 from archipel.records.requests import Request
 
 
@@ -46,6 +47,7 @@ class Generation:
     def __init__(self, capacity: Capacity, decoder: FusedDecoder) -> None:
         self._capacity, self._decoder = capacity, decoder
         self._device = capacity.arithmetic.device
+        self._draws_on = float64_place(self._device)
         self._machinery: Machinery | None = None
         self._begin()
 
@@ -195,7 +197,7 @@ class Generation:
         return self._collect(living, drawn[living], logprobs[living])
 
     def _sample(self, logits: Tensor, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        draw = self._slots.draw(slots, self._device)
+        draw = self._slots.draw(slots, self._draws_on)
         tokens, logprobs = self._decoder.arithmetic.sample(logits, draw)
         return tokens.cpu().numpy(), logprobs.cpu().numpy()
 

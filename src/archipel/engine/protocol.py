@@ -1,8 +1,8 @@
 """What an engine is asked and what it answers.
 
 A `Request` goes in and `Rollout`s come out; both are records, since training speaks of them too.
-Parts: `Event` and `Events`; the protocols `Engine` (closed: a list in, a list out) and
-`OpenEngine` (requests come, stream and go while it runs); errors that name who is to blame.
+Parts: `Event` and `Events`; the protocols `Engine` (closed: a list in, a list out), `AdaptingEngine` (with
+adapters) and `OpenEngine` (requests come, stream and go while it runs); errors that name who is to blame.
 Open is `LocalEngine`; the transformers and vLLM engines are closed.
 Law: a rollout is a pure function of (weights, prompt, seed, rollout index, settings of the
 request); which other requests were there, and in which order they came, changes nothing.
@@ -14,6 +14,7 @@ from typing import NamedTuple, NewType, Protocol, Self
 
 from torch import Tensor
 
+from archipel.model.adapter import Adapter
 from archipel.records.requests import InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
@@ -24,6 +25,10 @@ class WrongWeights(ValueError):
 
 class NotLoaded(RuntimeError):
     """Something was asked of an engine before `load`."""
+
+
+class NotStarted(RuntimeError):
+    """The library behind this engine is here and does not start."""
 
 
 class EngineBusy(RuntimeError):
@@ -117,6 +122,13 @@ class Engine(Sampler, Protocol):
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take new weights of the same architecture, keyed by Hugging Face names."""
+
+
+class AdaptingEngine(Engine, Protocol):
+    """An engine that samples with adapters beside its weights, each request with its own or none."""
+
+    def adapt(self, name: str, adapter: Adapter | None) -> None:
+        """Have requests that name `name` sampled with this adapter over the loaded weights; None: forget it."""
 
 
 class OpenEngine(Engine, Protocol):

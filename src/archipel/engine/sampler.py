@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from archipel.model.cuts import CutRows
+from archipel.model.devices import running_sums
 
 _BLOCK = 128
 """Vocabulary entries per block of the two-level search."""
@@ -37,8 +38,9 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Tokens (B,) int64 and their log-probabilities (B,) fp32, in nats.
 
     logits_BV is fp32 or bf16. Probabilities are those of the temperature-scaled softmax, of what a cut
-    leaves of it.
+    leaves of it. What comes back lies where the draw does.
     """
+    logits_BV = logits_BV.to(draw.uniform.device)
     if draw.temperature is not None:
         logits_BV = logits_BV / draw.temperature
     if draw.cut is not None:
@@ -55,7 +57,7 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
 
 def _pick(probabilities_BV: Tensor, uniform_B1: Tensor) -> Tensor:
     """Return the first id whose cumulative probability exceeds the target, (B, 1)."""
-    cumulative_BV = torch.cumsum(probabilities_BV, dim=-1, dtype=torch.float64)
+    cumulative_BV = running_sums(probabilities_BV)
     # Scaling by the sum instead of 1 keeps rounding from pushing the target past the end.
     return _first_above(cumulative_BV, uniform_B1 * cumulative_BV[:, -1:])
 
@@ -66,12 +68,12 @@ def _pick_by_blocks(probabilities_BV: Tensor, uniform_B1: Tensor) -> Tensor:
     if size % _BLOCK:
         probabilities_BV = F.pad(probabilities_BV, (0, _BLOCK - size % _BLOCK))
     blocks_BNb = probabilities_BV.unflatten(1, (-1, _BLOCK))
-    cumulative_BN = torch.cumsum(blocks_BNb.sum(dim=-1), dim=-1, dtype=torch.float64)
+    cumulative_BN = running_sums(blocks_BNb.sum(dim=-1))
     target_B1 = uniform_B1 * cumulative_BN[:, -1:]
     block_B1 = _first_above(cumulative_BN, target_B1)
     before_B1 = F.pad(cumulative_BN, (1, 0)).gather(1, block_B1)
     chosen_Bb = blocks_BNb.take_along_dim(block_B1.unsqueeze(2), dim=1).squeeze(1)
-    within_Bb = torch.cumsum(chosen_Bb, dim=-1, dtype=torch.float64)
+    within_Bb = running_sums(chosen_Bb)
     # The fp32 block sum and the float64 walk differ in the last bits: stay inside the block.
     rest_B1 = torch.minimum(target_B1 - before_B1, within_Bb[:, -1:] * (1 - 2.0**-50))
     return block_B1 * _BLOCK + _first_above(within_Bb, rest_B1)

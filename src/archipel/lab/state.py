@@ -19,6 +19,7 @@ from itertools import product
 
 from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
+from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
 from archipel.records.episodes import playable
 from archipel.records.exact import variant_named
@@ -155,10 +156,15 @@ class Node:
         return tuple(each for each in self.capabilities.plays or () if each in playable())
 
     @property
+    def backends(self) -> tuple[str, ...]:
+        """Libraries that it stated, of those known here."""
+        return tuple(each for each in self.capabilities.backends or () if each in FOREIGN)
+
+    @property
     def meets(self) -> tuple[str, ...]:
         """All that runs may need of a node (`records.terms.needed`) and that it stated."""
-        pairs = product((None, *self.contracts), (None, *self.plays))
-        return tuple(word for pair in pairs if (word := needed(*pair)) is not None)
+        ways = product((None, *self.contracts), (None, *self.plays), (None, *self.backends))
+        return tuple(word for way in ways if (word := needed(*way)) is not None)
 
     @property
     def works(self) -> int:

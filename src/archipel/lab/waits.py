@@ -21,6 +21,7 @@ from archipel.lab.state import (
     ability,
 )
 from archipel.plurals import counted
+from archipel.records.backends import FOREIGN
 from archipel.records.documents import Wait
 
 ACTIVE_MS = 60_000
@@ -143,6 +144,8 @@ def _calling(others: int, need: str | None) -> str:
 
 
 def _by_what(need: str) -> str:
+    if need.split()[-1] in FOREIGN:
+        return f"the extra that computes its model (pip install 'archipel[{need.split()[-1]}]')"
     return "the engine archipel" if need.startswith("exact-") else "this version of archipel"
 
 

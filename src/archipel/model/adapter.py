@@ -147,7 +147,7 @@ def adapt(decoder: Decoder, form: AdapterForm, seed: int) -> None:
             parameter.copy_(drawn)
 
 
-def trained(decoder: Decoder) -> dict[str, nn.Parameter]:
+def trained(decoder: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that a version of the policy consists of, by the names that they are published under."""
     named = {name: each for name, each in decoder.named_parameters() if each.requires_grad}
     if len(named) == sum(1 for _ in decoder.parameters()):
@@ -168,10 +168,10 @@ def set_adapter(decoder: Decoder, adapter: Adapter) -> None:
         parameter.copy_(adapter.state[name])
 
 
-def base_state(decoder: Decoder) -> dict[str, Tensor]:
+def base_state(decoder: nn.Module) -> dict[str, Tensor]:
     """The frozen weights of an adapted decoder, bf16, by the names of a whole model."""
     return {
-        name: each.detach().to(torch.bfloat16)
+        name: each.detach().to("cpu", torch.bfloat16)
         for name, each in decoder.named_parameters()
         if not each.requires_grad
     }

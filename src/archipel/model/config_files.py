@@ -10,6 +10,7 @@ from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.endings import CONFIG_FILE, read_end_ids, read_sampling_defaults
 from archipel.model.json_files import BadJsonFile, read_json_object
 
+OTHERWISE = 'a recipe with model.backend = "transformers" may do it'
 EXPECTED = "config.json and model.safetensors, or its index with the files that it names"
 
 
@@ -34,7 +35,7 @@ def read_config(path: Path) -> DecoderConfig:
     except BadJsonFile as error:
         raise InvalidModel(_with_place(path, str(error))) from None
     except InvalidConfig as error:
-        raise InvalidModel(f"{file}: {error}") from None
+        raise InvalidModel(f"{file}: {error}; {OTHERWISE}") from None
 
 
 def _with_place(path: Path, fault: str) -> str:

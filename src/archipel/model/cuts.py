@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from archipel.model.devices import float64_place, running_sums
 from archipel.records.cuts import Cut
 
 LEFT_OUT = -1e5
@@ -24,16 +25,17 @@ class CutRows:
     top_k_B1: Tensor
     """(B, 1) int64; the size of the vocabulary leaves all."""
     top_p_B1: Tensor
-    """(B, 1) float64; more than 1 leaves all."""
+    """(B, 1) float64, where there is such; more than 1 leaves all."""
     min_gap_B1: Tensor
     """(B, 1) fp32: log of min_p; -inf leaves all."""
 
     @classmethod
     def alike(cls, cut: Cut, device: torch.device) -> "CutRows":
         """One cut for every row."""
+        place = float64_place(device)
         return cls(
             torch.tensor([[cut.top_k or 2**62]], device=device),
-            torch.tensor([[cut.top_p if cut.top_p < 1.0 else 2.0]], device=device).double(),
+            torch.tensor([[cut.top_p if cut.top_p < 1.0 else 2.0]]).double().to(place),
             torch.tensor([[cut.min_p]], device=device).log(),
         )
 
@@ -43,10 +45,10 @@ class CutRows:
         size = logits_BV.shape[1]
         place_B1 = (self.top_k_B1.clamp(max=size) - 1).expand(logits_BV.shape[0], 1)
         by_rank_B1 = sorted_BV.gather(1, place_B1)
-        before_BV = torch.softmax(sorted_BV, dim=-1).cumsum(-1, dtype=torch.float64)
+        before_BV = running_sums(torch.softmax(sorted_BV, dim=-1).to(self.top_p_B1.device))
         # A token is left while those before it have not reached p; the first has none before it.
         within_BV = torch.nn.functional.pad(before_BV[:, :-1], (1, 0)) < self.top_p_B1
-        last_B1 = (within_BV.sum(-1, keepdim=True) - 1).clamp(min=0)
+        last_B1 = (within_BV.sum(-1, keepdim=True) - 1).clamp(min=0).to(sorted_BV.device)
         by_mass_B1 = sorted_BV.gather(1, last_B1)
         by_peak_B1 = sorted_BV[:, :1] + self.min_gap_B1
         return logits_BV >= torch.maximum(torch.maximum(by_rank_B1, by_mass_B1), by_peak_B1)

@@ -9,7 +9,7 @@ Law: every file is bounded; what would make other ids than `transformers` is fol
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tokenizers
 from tokenizers import AddedToken
@@ -17,11 +17,15 @@ from tokenizers import AddedToken
 from archipel.model.endings import CONFIG_FILE, read_end_ids
 from archipel.model.json_files import BadJsonFile, read_json_object
 from archipel.model.stock_classes import StockClass, UnlikeStock, as_stock_readers_do
+from archipel.model.stock_tokenizer import stock_tokenizer
+from archipel.records.recipe_model import ModelSection
 
 MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 """Largest tokenizer.json that is read; the largest published ones are near 35 MB."""
 MAX_SETTINGS_BYTES = 4 * 1024 * 1024
 """Largest of the other files that is read."""
+FAMILIES: tuple[str, ...] = get_args(ModelSection.model_fields["family"].annotation)
+"""Architectures of ours, whose tokenizers are read here; any other is the library's to know."""
 _NAMES = (
     "bos_token",
     "eos_token",
@@ -66,6 +70,8 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
         backend = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception
         raise InvalidTokenizer(f"{path / 'tokenizer.json'}: {error}") from None
+    if config.get("model_type") not in (None, *FAMILIES):
+        return _as_the_library_does(path, config)
     # Lengths are the caller's business: a limit left in the file would cut every text.
     backend.no_truncation()
     backend.no_padding()
@@ -83,6 +89,18 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
         end_ids,
         _template(settings.get("chat_template")) if template is None else template,
     )
+
+
+def _as_the_library_does(path: Path, config: Mapping[str, Any]) -> TokenizerFiles:
+    """Of an architecture that this software does not know."""
+    try:
+        stock = stock_tokenizer(path, _settings(path))
+        end_ids = read_end_ids(path, config)
+    except (UnlikeStock, BadJsonFile) as error:
+        raise InvalidTokenizer(f"{path}: {error}") from None
+    template = _read_text(path / "chat_template.jinja", MAX_SETTINGS_BYTES)
+    said = stock.chat_template if template is None else template
+    return TokenizerFiles(stock.backend, stock.named, end_ids, said)
 
 
 def _settings(path: Path) -> dict[str, Any]:

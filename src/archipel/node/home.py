@@ -93,6 +93,7 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         engine=settings.engine,
         dtype=settings.dtype,
         device=settings.device,
+        engines=settings.engines,
         max_memory_bytes=settings.memory_bound(),
         max_file_bytes=None if settings.trusted else settings.max_scratch_bytes,
         trusted=settings.trusted,

@@ -1,6 +1,7 @@
 """How a node presents itself to a lab: what it is, what it was measured to be; and how it leaves."""
 
 import asyncio
+import importlib.util
 import logging
 
 from archipel import __version__
@@ -12,6 +13,7 @@ from archipel.node.settings import NodeSettings
 from archipel.node.standing import Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker
+from archipel.records.backends import FOREIGN
 from archipel.records.documents import NodeView
 from archipel.records.episodes import playable
 from archipel.records.statements import Capabilities, NodeLeft
@@ -46,7 +48,13 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
         exact=exact or None,
         memory_mb=None if settings.trusted else _memory_mb(settings),
         plays=None if settings.trusted else playable(),
+        backends=None if settings.trusted else _libraries(),
     )
+
+
+def _libraries() -> tuple[str, ...] | None:
+    """Those that are installed for this Python, which the child runs, too; not loaded to find out."""
+    return tuple(name for name in FOREIGN if importlib.util.find_spec(name)) or None
 
 
 def _memory_mb(settings: NodeSettings) -> int | None:

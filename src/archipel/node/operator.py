@@ -17,6 +17,7 @@ from archipel.node.supply import Supply
 from archipel.node.uploads import send_bytes, send_file
 from archipel.node.weights import Weights
 from archipel.records.adapter import FILES as ADAPTER_FILES
+from archipel.records.backends import Backend
 from archipel.records.documents import Opening, Receipt, RunView
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import BlobRef
@@ -40,7 +41,7 @@ class InvalidModel(ValueError):
     """The model directory does not say what a lab must know; the message says what is missing."""
 
 
-def vocabulary_of(weights: Path) -> Vocabulary:
+def vocabulary_of(weights: Path, backend: Backend = "archipel") -> Vocabulary:
     """What a lab must know of the tokens that the model in directory `weights` may sample.
 
     The size is that of the logits (`vocab_size` of config.json): a tokenizer may have fewer ids, and
@@ -56,7 +57,8 @@ def vocabulary_of(weights: Path) -> Vocabulary:
     path = weights / "config.json"
     try:
         fields = read_json_object(path)
-        size = fields.get("vocab_size")
+        own = backend == "archipel"
+        size = fields.get("vocab_size") if own else _stock_vocabulary(weights)
         stops = Tokenizer.from_directory(weights).stop_ids
     except InvalidTokenizer as error:
         raise InvalidModel(str(error)) from None
@@ -68,7 +70,7 @@ def vocabulary_of(weights: Path) -> Vocabulary:
         raise InvalidModel(
             f"{path}: vocab_size is {size}, the end tokens {list(stops)}; they must lie below it"
         )
-    return Vocabulary(size, stops, _experts_of(fields))
+    return Vocabulary(size, stops, _experts_of(fields) if own else None)
 
 
 def _experts_of(fields: Mapping[str, Any]) -> ExpertTerms | None:
@@ -89,10 +91,21 @@ def _experts_of(fields: Mapping[str, Any]) -> ExpertTerms | None:
     )
 
 
+def _stock_vocabulary(weights: Path) -> int:
+    from archipel.model.config_files import InvalidModel as BadConfig
+    from archipel.model.stock_config import read_stock_config
+
+    try:
+        return read_stock_config(weights).vocab_size
+    except BadConfig as error:
+        raise InvalidModel(str(error)) from None
+
+
 def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:
     """The parts of a recipe that the lab acts on. Raises InvalidModel."""
     words = WORDS_OF[recipe.run.programme]
-    vocabulary = vocabulary_of(weights)
+    backend = recipe.model.backend if isinstance(recipe, Recipe) else "archipel"
+    vocabulary = vocabulary_of(weights, backend)
     try:
         pace = words.pace_of(recipe, vocabulary)
     except ValueError as error:
@@ -105,12 +118,15 @@ def _memory_mb(recipe: RecipeForm, weights: Path) -> int | None:
     """What sampling takes of a node, so that no node is asked which has less; None: nobody knows."""
     from archipel.model.config_files import InvalidModel as BadConfig
     from archipel.model.config_files import read_config
+    from archipel.model.stock_config import read_stock_config
     from archipel.work.room import run_node_need
 
     if not isinstance(recipe, Recipe):
         return None
     try:
-        return -(-run_node_need(recipe, read_config(weights)).peak // 10**6)
+        own = recipe.model.backend == "archipel"
+        config = read_config(weights) if own else read_stock_config(weights)
+        return -(-run_node_need(recipe, config).peak // 10**6)
     except BadConfig:
         return None  # what else stands in the way of this model is for the checks before to say
 

@@ -30,6 +30,8 @@ class NodeSettings:
     engine: Literal["archipel", "transformers", "vllm"] = "archipel"
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
+    engines: int = 1
+    """Processes of the child that sample side by side, each on a device of its own where there are several."""
     duty: float = 1.0
     """Share of the time this node may compute; 0.25 rests three times as long as it works."""
     pausing: Pausing = field(default_factory=Pausing)

@@ -178,6 +178,8 @@ class RunView(Document):
     """What is trained over the run's first weights, in words; None: whole weights."""
     plays: str | None = None
     """The environment whose episodes are played."""
+    backend: str | None = None
+    """The library that computes its model, whose sampling is not batch-invariant; None: archipel's own networks do."""
     opened_at_ms: int
     published_at_ms: tuple[int, ...]
     """Of the first and the two newest versions."""
@@ -209,6 +211,8 @@ class NodeView(Document):
     """Exact contracts that it stated."""
     plays: tuple[str, ...] = ()
     """Environments that it plays."""
+    backends: tuple[str, ...] = ()
+    """Libraries that compute models here which archipel's own networks do not."""
     protections: tuple[str, ...]
     groups: int
     """Units of work accepted, of every kind."""

@@ -188,6 +188,7 @@ class Recipe(RecipeForm):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
+        self.model.require_backend_for(self.adapter, self.sampling, self.memory)
         if self.optimiser.minibatches > self.run.groups_per_update:
             raise ValueError(
                 f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
@@ -256,7 +257,7 @@ class Recipe(RecipeForm):
         """Every recipe that a run of this one may be opened with: itself, unless it leaves the engine open."""
         if self.sampling.engine != "auto":
             return (self,)
-        if self.sampling.cut is not None:
+        if self.sampling.cut is not None or self.model.backend != "archipel":
             return (self.by_variant(None),)
         return (self.by_variant(None), *(self.by_variant(name) for name in get_args(VariantName)))
 

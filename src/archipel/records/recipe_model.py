@@ -8,15 +8,21 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from archipel.records.adapter import MICRO, TARGETS, AdapterForm, AdapterRank, Target, in_order
+from archipel.records.backends import Backend
 from archipel.records.episodes import MAX_TURNS, ToolFormat
 from archipel.records.recipe_form import Section
+from archipel.records.recipe_learning import MemorySection
+from archipel.records.recipe_sampling import SamplingSection
 
 
 class ModelSection(Section):
-    """Architecture of a model that starts from random weights (ignored when weights are given)."""
+    """Who computes the model, and the architecture of one that starts from random weights (ignored when weights are given)."""
 
-    LATER = frozenset({"num_experts", "experts_per_token", "normalises_experts"})
+    LATER = frozenset({"backend", "num_experts", "experts_per_token", "normalises_experts"})
 
+    backend: Backend = "archipel"
+    """`archipel`: its own families, sampled the same bit for bit beside whatever else; `transformers`: any causal model
+    that this library loads from a directory, without that promise (needs the extra `transformers`)."""
     family: Literal[
         "llama", "qwen2", "qwen3", "olmo2", "mistral", "smollm3", "phi3", "granite",
         "qwen3_moe", "olmoe", "mixtral",
@@ -58,6 +64,36 @@ class ModelSection(Section):
         if self.family == "mixtral" and not self.normalises_experts:
             raise ValueError("mixtral's experts always add up to one: leave normalises_experts out")
         return self
+
+    def require_backend_for(
+        self,
+        adapter: "AdapterSection | None",
+        sampling: SamplingSection,
+        memory: MemorySection,
+    ) -> None:
+        """Raises ValueError: the backend cannot do what other sections ask for."""
+        if self.backend == "archipel":
+            return
+        others = f'model.backend = "{self.backend}"'
+        if adapter is not None:
+            raise ValueError(
+                f"{others} trains whole weights, and [adapter] is for the families of backend archipel: remove one "
+                "of them"
+            )
+        if memory.compute != "float32" or memory.recompute_layers:
+            raise ValueError(
+                f"{others} learns in float32 and keeps what it computed; memory.compute and memory.recompute_layers "
+                "are for the families of backend archipel: remove them"
+            )
+        if sampling.replays_routing:
+            raise ValueError(
+                f"{others} lets its networks choose experts themselves; leave sampling.replays_routing out"
+            )
+        if sampling.engine == "exact":
+            raise ValueError(
+                f'{others} computes in floating point, and sampling.engine = "exact" is for the families of backend '
+                "archipel: remove one of them"
+            )
 
 
 class AdapterSection(Section):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.audits import AuditsDrawn, VerdictContested
+from archipel.records.backends import BackendNames
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.episodes import PlayedNames
 from archipel.records.exact import Contracts
@@ -119,6 +120,8 @@ class Capabilities(Sparing):
     """Megabytes (10^6) that its work may take; None: it does not say, and is given anything."""
     plays: Annotated[PlayedNames | None, LeftOut] = None
     """Environments that answer turns here, with the version of their rules."""
+    backends: Annotated[BackendNames | None, LeftOut] = None
+    """Libraries that are here and compute models which this software does not."""
 
 
 class NodeJoined(Statement):

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
+from archipel.records.backends import Foreign
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
@@ -41,6 +42,8 @@ class RunPace(Sparing):
     """The exact contract that everything of this run is sampled by; None: each machine's own engine."""
     adapter: Annotated[AdapterForm | None, LeftOut] = None
     """What versions are, over the run's first weights; None: a version is a whole model."""
+    backend: Annotated[Foreign | None, LeftOut] = None
+    """The library that computes the run's model, whose sampling is not batch-invariant; None: this software itself."""
     memory_mb: Annotated[Count | None, LeftOut] = None
     """Megabytes (10^6) that a process which samples for this run needs; None: nobody said."""
     audit: Annotated[AuditTerms | None, LeftOut] = None
@@ -49,7 +52,7 @@ class RunPace(Sparing):
     @property
     def needs(self) -> str | None:
         """What a node must have stated to be asked (see `needed`)."""
-        return needed(self.exact, self.plays)
+        return needed(self.exact, self.plays, self.backend)
 
     @property
     def plays(self) -> str | None:
@@ -57,11 +60,11 @@ class RunPace(Sparing):
         return None
 
 
-def needed(contract: str | None, played: str | None) -> str | None:
-    """An exact contract, an environment that is played, or both, in one word for who can and who is asked;
-    None: anybody is.
+def needed(contract: str | None, played: str | None, backend: str | None = None) -> str | None:
+    """An exact contract, an environment that is played, a library that computes the model, or several of them, in
+    one word for who can and who is asked; None: anybody is.
     """
-    return " ".join(each for each in (contract, played) if each is not None) or None
+    return " ".join(each for each in (contract, played, backend) if each is not None) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,12 @@ processor's memory, arXiv 2101.06840.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from archipel.records.recipe import MemorySection
+from archipel.records.recipe import MemorySection, OptimiserSection, SupervisedSection
 from archipel.training.eight_bit import EightBitMoments, is_fit, kept_of
 from archipel.training.sharding import fill, own_part, this_site, whole
 from archipel.training.thrift import PLAIN, narrow
@@ -29,6 +30,8 @@ MASTER = "master"
 MOMENTS = ("exp_avg", "exp_avg_sq")
 STATE_KEYS = (MASTER, *MOMENTS)
 """What is kept of a parameter whose moments are not narrowed, each in its shape and fp32."""
+AT_ONCE = ("cpu", "cuda", "xpu")
+"""Devices where torch has one operation for all tensors of a model."""
 
 
 class Diverged(ArithmeticError):
@@ -49,6 +52,13 @@ class AdamSettings:
     clip_norm: float
     epsilon: float = 1e-8
     memory: MemorySection = PLAIN
+
+    @classmethod
+    def of(cls, section: OptimiserSection | SupervisedSection, memory: MemorySection) -> Self:
+        """As a recipe says; its supervised stage has the usual epsilon."""
+        epsilon = section.epsilon if isinstance(section, OptimiserSection) else cls.epsilon
+        decay, norm = section.weight_decay, section.clip_norm
+        return cls(section.beta1, section.beta2, decay, norm, epsilon, memory)
 
 
 def state_of(
@@ -137,8 +147,9 @@ class MasterAdamW:
                 self._masters[name].grad = parameter.grad
                 parameter.grad = None
         masters = list(self._masters.values())
+        at_once = True if masters[0].device.type in AT_ONCE else None
         total = torch.nn.utils.get_total_norm(
-            [master.grad for master in masters if master.grad is not None], foreach=True
+            [master.grad for master in masters if master.grad is not None], foreach=at_once
         )
         norm = float(whole(total))
         if not math.isfinite(norm):
@@ -147,7 +158,9 @@ class MasterAdamW:
                 f"gradient norm is {norm} at optimiser step {self.steps}; restart from the last "
                 "checkpoint with a lower learning rate"
             )
-        torch.nn.utils.clip_grads_with_norm_(masters, self._settings.clip_norm, total, foreach=True)
+        torch.nn.utils.clip_grads_with_norm_(
+            masters, self._settings.clip_norm, total, foreach=at_once
+        )
         if self._adam is not None:
             for group in self._adam.param_groups:
                 group["lr"] = learning_rate

@@ -95,13 +95,16 @@ def _parted(rollout: Rollout, prompt: int) -> tuple[bytes | None, bytes | None]:
     return rollout.experts[: prompt * per_token], rollout.experts[prompt * per_token :]
 
 
-def plan(trees: Sequence[Tree], budget: int) -> list[list[Row]]:
+def plan(trees: Sequence[Tree], budget: int, *, alone: bool = False) -> list[list[Row]]:
     """Micro-batches of rows; rows times their longest is at most `budget` tokens, or one row.
+
+    alone: each tree has a row of its own, for a network that cannot be told who sees whom.
 
     Trees go, longest first, into the fullest row that still has room (best fit decreasing), a row
     being as wide as the longest tree. The result depends on the trees and their order alone.
     """
-    rows = sorted(_best_fit(trees), key=_row_length, reverse=True)
+    filled = [(tree,) for tree in trees] if alone else _best_fit(trees)
+    rows = sorted(filled, key=_row_length, reverse=True)
     micro_batches: list[list[Row]] = []
     for row in rows:
         width = _row_length(micro_batches[-1][0]) if micro_batches else math.inf

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from archipel.model.network import Decoder
+from archipel.model.backends import AnyDecoder
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Batch
 from archipel.training.scorer import Scorer, Scoring
@@ -25,7 +25,7 @@ KEY = "reference"
 class Reference:
     """The reference of one run, before and after it is there."""
 
-    def __init__(self, model: Decoder, recipe: Recipe, site: Site) -> None:
+    def __init__(self, model: AnyDecoder, recipe: Recipe, site: Site) -> None:
         """model: the learner's, not sharded yet; it stays as it is, and is the reference of version 0."""
         self._section = recipe.reference
         decoder = copy.deepcopy(model)
@@ -39,12 +39,12 @@ class Reference:
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod
-    def of(cls, model: Decoder, recipe: Recipe, site: Site) -> Self | None:
+    def of(cls, model: AnyDecoder, recipe: Recipe, site: Site) -> Self | None:
         """The run's reference; None if its recipe has none."""
         return cls(model, recipe, site) if recipe.reference.coefficient else None
 
     @torch.no_grad()
-    def look(self, version: int, decoder: Decoder) -> None:
+    def look(self, version: int, decoder: AnyDecoder) -> None:
         """The learner is about to go on from `version`, whose weights `decoder` holds: perhaps those to stay near."""
         if version == self._section.version:
             theirs = dict(decoder.named_parameters())

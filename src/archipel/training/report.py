@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from archipel.model.devices import float64_place
 from archipel.training.batch import Batch, Group
 from archipel.training.losses import TokenLoss, clamped_log_ratio
 from archipel.training.routing import RoutingReport, RoutingSums
@@ -93,22 +94,26 @@ class TokenSums:
     @torch.no_grad()
     def add(self, batch: Batch, logprobs_N: Tensor, entropy_N: Tensor, loss: TokenLoss) -> None:
         """Take in what this rank saw of one micro-batch."""
-        log_ratio_N = clamped_log_ratio(logprobs_N, batch.behaviour_logprobs_N).double()
-        ratio_N = log_ratio_N.exp() * batch.mask_N
+        place = float64_place(logprobs_N.device)
+        mask_N = batch.mask_N.to(place)
+        gap_N = clamped_log_ratio(logprobs_N, batch.behaviour_logprobs_N)
+        log_ratio_N = gap_N.to(place).double()
+        ratio_N = log_ratio_N.exp() * mask_N
         columns = (
             ratio_N,
             ratio_N.square(),
-            (ratio_N - 1.0 - log_ratio_N) * batch.mask_N,
-            loss.held_back_N & batch.mask_N,
-            entropy_N * batch.mask_N,
-            _or_nothing(loss.divergence_N, ratio_N) * batch.mask_N,
-            _or_nothing(loss.teacher_kl_N, ratio_N) * batch.mask_N,
+            (ratio_N - 1.0 - log_ratio_N) * mask_N,
+            loss.held_back_N.to(place) & mask_N,
+            entropy_N.to(place) * mask_N,
+            _or_nothing(loss.divergence_N, ratio_N).to(place) * mask_N,
+            _or_nothing(loss.teacher_kl_N, ratio_N).to(place) * mask_N,
         )
         self.has_reference |= loss.divergence_N is not None
         self.has_teacher |= loss.teacher_kl_N is not None
         self.sums += torch.stack([column.sum(dtype=torch.float64) for column in columns]).cpu()
         self.ratio_max = torch.maximum(self.ratio_max, ratio_N.max().cpu())
-        self._loss += (loss.values_N * batch.weights_N).sum(dtype=torch.float64).cpu()
+        values_N = (loss.values_N * batch.weights_N).to(place)
+        self._loss += values_N.sum(dtype=torch.float64).cpu()
 
     def stepped(self, grad_norm: float, learning_rate: float, divisor: float) -> None:
         """Close one optimiser step. divisor: of its loss, see `training.means`."""

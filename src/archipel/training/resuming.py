@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from archipel.model.adapter import PREFIX, adapter_shapes
+from archipel.model.backends import AnyConfig, weight_shapes
 from archipel.model.config import DecoderConfig
-from archipel.model.hollow import hollow
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.optimiser import state_of
 
 
-def require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
+def require_state_of(config: AnyConfig, recipe: Recipe, tensors: Mapping[str, Tensor]) -> None:
     """A description must not make us allocate more than the tensors beside it: they have to fit.
 
     Raises:
@@ -26,8 +26,8 @@ def require_state_of(config: DecoderConfig, recipe: Recipe, tensors: Mapping[str
                 raise BadCheckpoint(f"{key}.{name} {got}; expected {expected}, {dtype}")
 
 
-def _trained_shapes(config: DecoderConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
-    if recipe.adapter is None:
-        return {name: tuple(weight.shape) for name, weight in hollow(config).named_parameters()}
+def _trained_shapes(config: AnyConfig, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    if recipe.adapter is None or not isinstance(config, DecoderConfig):
+        return dict(weight_shapes(config))
     shapes = adapter_shapes(config, recipe.adapter.form)
     return {name.removeprefix(PREFIX): tuple(shape) for name, shape in shapes.items()}

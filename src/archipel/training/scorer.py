@@ -9,18 +9,20 @@ there a chunk at a time (`vocabulary`).
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
-from archipel.model.network import Decoder
+from archipel.model.backends import AnyDecoder
+from archipel.model.stock import StockDecoder
 from archipel.records.cuts import Cut
 from archipel.records.recipe import MemorySection
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
 from archipel.training.routing import Routed, RoutingSums
-from archipel.training.sharding import Site, shard
+from archipel.training.sharding import OneProcessOnly, Site, shard
 from archipel.training.thrift import PLAIN, dtype_of, recompute
-from archipel.training.vocabulary import score_tokens
+from archipel.training.vocabulary import score_logits, score_tokens
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Scorer(nn.Module):
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: AnyDecoder,
         temperature: float,
         site: Site,
         scoring: Scoring = Scoring(),
@@ -55,6 +57,13 @@ class Scorer(nn.Module):
         self._scoring = scoring
         self._site = site
         self._device = next(decoder.parameters()).device
+        if isinstance(decoder, StockDecoder):
+            if site.world > 1:
+                raise OneProcessOnly(
+                    f"a model of backend transformers is trained in one process, not in {site.world}: start the role "
+                    "without torchrun"
+                )
+            return
         if scoring.memory.recompute_layers:
             recompute(decoder.model.layers)
         shard(self, decoder.model.layers, site, dtype_of(scoring.memory))
@@ -63,6 +72,11 @@ class Scorer(nn.Module):
     def computes_bfloat16(self) -> bool:
         """Whether its log-probabilities are those of bf16 products."""
         return self._scoring.memory.compute == "bfloat16"
+
+    @property
+    def alone(self) -> bool:
+        """Whether each sequence needs a row of its own: a network of others cannot be told who sees whom."""
+        return isinstance(self.decoder, StockDecoder)
 
     def batch_of(self, rows: Sequence[Row]) -> Batch:
         """The share of this rank in a micro-batch, where the model is.
@@ -75,6 +89,8 @@ class Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logprobs_N (differentiable) and entropy_N in nats (where it is learned from, too), both fp32."""
+        if isinstance(self.decoder, StockDecoder):
+            return self._by_logits(self.decoder, batch)
         attention = row_attention(batch)
         with FastLinear():
             routing = self._routing(batch)
@@ -95,3 +111,22 @@ class Scorer(nn.Module):
             return None
         given = batch if self._scoring.replays_routing else replace(batch, experts_BTC=None)
         return Routed(given, self.decoder.config, self.routing_sums)
+
+    def _by_logits(self, decoder: StockDecoder, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same by whatever the network makes of its last hidden states: scales, bounds and biases are its own."""
+        if not batch.chains:
+            raise ValueError(
+                "rows of several sequences: a network of others would let them see each other"
+            )
+        width = batch.tokens_BT.shape[1]
+        columns_C, at_N = torch.unique(batch.predictors_N % width, return_inverse=True)
+        with FastLinear():
+            logits_BCV = decoder.logits(batch.tokens_BT, columns_C)
+        logits_NV = logits_BCV[batch.predictors_N // width, at_N]
+        return score_logits(
+            logits_NV,
+            batch.targets_N,
+            self.temperature,
+            learns_entropy=self._scoring.learns_entropy,
+            cut=self._scoring.cut,
+        )

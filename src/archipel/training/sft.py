@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from archipel.model.network import Decoder
+from archipel.model.backends import AnyDecoder
+from archipel.model.devices import float64_place, in_one_order
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import MemorySection, PromptSection, Recipe, SupervisedSection
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
@@ -124,7 +125,7 @@ class SupervisedStage:
 
 
 def supervise(
-    model: Decoder,
+    model: AnyDecoder,
     stage: SupervisedStage,
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
@@ -231,28 +232,26 @@ def fitting(examples: Examples, max_tokens: int) -> Examples:
 class _Learner:
     """The weights' side of the loop."""
 
-    def __init__(self, model: Decoder, stage: SupervisedStage) -> None:
-        section = stage.section
+    def __init__(self, model: AnyDecoder, stage: SupervisedStage) -> None:
         self._stage = stage
         self._site = this_site()
-        memory = stage.memory
-        self._scorer = Scorer(model, 1.0, self._site, Scoring(memory=memory))
-        decay, norm = section.weight_decay, section.clip_norm
-        self._optimiser = MasterAdamW(
-            model, AdamSettings(section.beta1, section.beta2, decay, norm, memory=memory)
-        )
+        self._scorer = Scorer(model, 1.0, self._site, Scoring(memory=stage.memory))
+        self._optimiser = MasterAdamW(model, AdamSettings.of(stage.section, stage.memory))
 
     def step(self, examples: list[Example], rate: float) -> tuple[float, float]:
         """One optimiser step; returns (nats per answer token, gradient norm before clipping)."""
         trees = [_tree(*example) for example in examples]
         num_tokens = count_sampled(trees)
         loss = 0.0
-        for rows in plan(trees, self._stage.micro_batch_tokens * self._site.world):
+        budget = self._stage.micro_batch_tokens * self._site.world
+        for rows in plan(trees, budget, alone=self._scorer.alone):
             batch = self._scorer.batch_of(rows)
-            logprobs_N, _ = self._scorer(batch)
-            total = -(logprobs_N * batch.weights_N).sum()
-            (total * (self._site.world / num_tokens)).backward()
-            loss += float(sum_over_ranks(total.detach().double(), self._site)) / num_tokens
+            with in_one_order(batch.tokens_BT.device):
+                logprobs_N, _ = self._scorer(batch)
+                total = -(logprobs_N * batch.weights_N).sum()
+                (total * (self._site.world / num_tokens)).backward()
+            told = total.detach().to(float64_place(total.device)).double()
+            loss += float(sum_over_ranks(told, self._site)) / num_tokens
         return loss, self._optimiser.step(rate)
 
     def resume(self) -> Progress:

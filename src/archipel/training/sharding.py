@@ -18,6 +18,10 @@ COLLECTIVE_LIMIT_S = 3600
 """A rank that waits longer for the others gives up: between two updates they may idle long."""
 
 
+class OneProcessOnly(ValueError):
+    """What is trained cannot be split over several processes."""
+
+
 @dataclass(frozen=True)
 class Site:
     """Which process this is among those that train together."""

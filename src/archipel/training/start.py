@@ -2,19 +2,22 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from archipel.model.adapter import Adapter, adapt, base_state, trained
 from archipel.model.adapter_files import write_adapter
+from archipel.model.backends import AnyDecoder, read_any_model
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
+from archipel.model.devices import CPU
 from archipel.model.directory import read_model, write_model
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder, random_weights
 from archipel.model.new_directory import require_free
+from archipel.model.stock import write_stock_model
 from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
 from archipel.records.seeds import derive_seed
@@ -34,6 +37,19 @@ EXAMPLES_NAMED = 64
 """So many examples stand for the data in a checkpoint's name."""
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a supervised stage is gone through, beside what its recipe says."""
+
+    first_example: int = 0
+    """Where its data begins, so that more of the same can be told from the same again."""
+    device: torch.device = CPU
+    """Where it learns."""
+
+
+DEFAULT = Way()
+
+
 class NoSupervisedStage(ValueError):
     """The recipe has no [supervised] section, so there is nothing to start from."""
 
@@ -44,13 +60,12 @@ def start_model(
     on_step: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
     weights: Path | None = None,
-    first_example: int = 0,
+    way: Way = DEFAULT,
 ) -> Progress:
     """Train a model on the recipe's supervised data and write it to `out`.
 
     It starts from random weights of the recipe's `[model]`, or from the model directory `weights`, whose
-    architecture and tokenizer it then keeps; `first_example` is where its data begins, so that more of the
-    same can be told from the same again. The verifier's secret is not needed and not used: supervised
+    architecture and tokenizer it then keeps. The verifier's secret is not needed and not used: supervised
     data never depends on it.
 
     Raises:
@@ -63,14 +78,21 @@ def start_model(
     """
     _require_places(recipe, out, checkpoints)
     if weights is None:
+        _require_own(recipe)
         tokenizer = tokenizer_named(recipe.model.tokenizer)
-        model = initial_model(recipe, tokenizer)
+        model: AnyDecoder = initial_model(recipe, tokenizer)
     else:
-        tokenizer, model = Tokenizer.from_directory(weights), read_model(weights)
+        tokenizer = Tokenizer.from_directory(weights)
+        model = read_any_model(weights, recipe.model.backend)
         _require_finite(model, weights)
-    stage = _stage(recipe, tokenizer, model, checkpoints, first_example)
+    model = model.to(way.device)
+    stage = _stage(recipe, tokenizer, model, checkpoints, way.first_example)
     progress = supervise(model, stage, on_step)
-    write_model(out, model, model.config, tokenizer)
+    if isinstance(model, Decoder):
+        write_model(out, model, model.config, tokenizer)
+    elif weights is not None:
+        state = {name: each.detach() for name, each in model.named_parameters()}
+        write_stock_model(out, state, model.config, weights)
     return progress
 
 
@@ -80,6 +102,7 @@ def start_adapter(
     weights: Path,
     on_step: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Path | None = None,
+    way: Way = DEFAULT,
 ) -> Progress:
     """Train the recipe's `[adapter]` alone, over the model directory `weights`, on its supervised data.
 
@@ -98,9 +121,11 @@ def start_adapter(
     _require_finite(model, weights)
     form = recipe.adapter.form
     adapt(model, form, derive_seed("adapter", recipe.run.seed))
+    model = model.to(way.device)
     over = Over(describe(base_state(model), 0, None).state, form)
-    progress = supervise(model, _stage(recipe, tokenizer, model, checkpoints, 0), on_step)
-    state = {name: each.detach().to(torch.bfloat16) for name, each in trained(model).items()}
+    stage = _stage(recipe, tokenizer, model, checkpoints, way.first_example)
+    progress = supervise(model, stage, on_step)
+    state = {name: each.detach().to("cpu", torch.bfloat16) for name, each in trained(model).items()}
     write_adapter(out, Adapter(form, state), over, str(weights))
     return progress
 
@@ -121,7 +146,7 @@ def _require_places(recipe: Recipe, out: Path, checkpoints: Path | None) -> None
 def _stage(
     recipe: Recipe,
     tokenizer: Tokenizer,
-    model: Decoder,
+    model: AnyDecoder,
     checkpoints: Path | None,
     first_example: int,
 ) -> SupervisedStage:
@@ -134,7 +159,14 @@ def _stage(
     return replace(stage, stamp=stamp)
 
 
-def _require_finite(model: Decoder, weights: Path) -> None:
+def _require_own(recipe: Recipe) -> None:
+    if recipe.model.backend != "archipel":
+        raise NoSupervisedStage(
+            f'model.backend = "{recipe.model.backend}" makes no model from nothing: start from a directory (--weights)'
+        )
+
+
+def _require_finite(model: AnyDecoder, weights: Path) -> None:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise InvalidModel(
@@ -142,14 +174,16 @@ def _require_finite(model: Decoder, weights: Path) -> None:
             )
 
 
-def _digest_of(recipe: Recipe, examples: Examples, model: Decoder) -> str:
+def _digest_of(recipe: Recipe, examples: Examples, model: AnyDecoder) -> str:
     """Of settings, the first examples and the first weights: what a stage's result follows from."""
     hasher = hashlib.sha256(recipe.canonical_bytes())
     for index in range(EXAMPLES_NAMED):
         hasher.update(repr(examples(index)).encode())
     for name, parameter in sorted(model.named_parameters()):
         hasher.update(name.encode())
-        hasher.update(parameter.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        hasher.update(
+            parameter.detach().contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data
+        )
     return f"sha256:{hasher.hexdigest()}"
 
 

@@ -12,8 +12,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from archipel.model.config import DecoderConfig
-from archipel.model.directory import InvalidModel, read_model
+from archipel.model.backends import AnyDecoder, read_any_model
+from archipel.model.config_files import InvalidModel
 from archipel.model.manifest import describe
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Batch
@@ -30,8 +30,8 @@ class WrongTeacher(ValueError):
 class Teacher:
     """One run's, in memory and unchanged."""
 
-    def __init__(self, folder: Path, recipe: Recipe, config: DecoderConfig, site: Site) -> None:
-        """config: of the learner.
+    def __init__(self, folder: Path, recipe: Recipe, learner: AnyDecoder, site: Site) -> None:
+        """learner: the model that is taught, on the device that both use.
 
         Raises:
             WrongTeacher: another vocabulary, other weights than the recipe names, or no model.
@@ -40,9 +40,12 @@ class Teacher:
         if section is None:
             raise ValueError("the recipe has no teacher")
         try:
-            decoder = read_model(folder).requires_grad_(requires_grad=False)
+            decoder = read_any_model(folder, recipe.model.backend)
+            decoder.requires_grad_(requires_grad=False)
+            decoder = decoder.to(next(learner.parameters()).device)
         except (InvalidModel, OSError) as error:
             raise WrongTeacher(f"teacher.path: {error}") from None
+        config = learner.config
         if decoder.config.vocab_size != config.vocab_size:
             raise WrongTeacher(
                 f"{folder} has {decoder.config.vocab_size} tokens, the model {config.vocab_size}: a teacher reads the "
@@ -59,11 +62,11 @@ class Teacher:
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
 
     @classmethod
-    def of(cls, recipe: Recipe, config: DecoderConfig, site: Site) -> Self | None:
+    def of(cls, recipe: Recipe, learner: AnyDecoder, site: Site) -> Self | None:
         """The run's; None where its recipe has none."""
-        return (
-            None if recipe.teacher is None else cls(Path(recipe.teacher.path), recipe, config, site)
-        )
+        if recipe.teacher is None:
+            return None
+        return cls(Path(recipe.teacher.path), recipe, learner, site)
 
     @torch.no_grad()
     def advantages(self, batch: Batch, logprobs_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +79,7 @@ class Teacher:
 def digest_of(decoder: torch.nn.Module) -> str:
     """State digest of a model's weights as bfloat16, as a run's versions have it."""
     state = {
-        name: parameter.detach().to(torch.bfloat16)
+        name: parameter.detach().to("cpu", torch.bfloat16)
         for name, parameter in decoder.named_parameters()
     }
     return describe(state, 0, None).state

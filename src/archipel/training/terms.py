@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from archipel.model.network import Decoder
+from archipel.model.backends import AnyDecoder
 from archipel.records.recipe import Recipe
 from archipel.training.batch import Batch
 from archipel.training.checkpoint import BadCheckpoint
@@ -25,7 +25,7 @@ from archipel.training.teacher import Teacher
 class Terms:
     """All that a recipe makes of a batch's log-probabilities: its loss, and what is added to that."""
 
-    def __init__(self, model: Decoder, recipe: Recipe, site: Site) -> None:
+    def __init__(self, model: AnyDecoder, recipe: Recipe, site: Site) -> None:
         """model: the learner's, not sharded yet; it stays as it is.
 
         Raises:
@@ -34,7 +34,7 @@ class Terms:
         self._objective = make_objective(recipe.loss)
         self._entropy = recipe.loss.entropy_bonus
         self._reference = Reference.of(model, recipe, site)
-        self._teacher = Teacher.of(recipe, model.config, site)
+        self._teacher = Teacher.of(recipe, model, site)
         self._weight = 0.0
 
     @property
@@ -42,7 +42,7 @@ class Terms:
         """Whether every token teaches, whatever it earned."""
         return self._teacher is not None
 
-    def begin(self, version: int, decoder: Decoder) -> None:
+    def begin(self, version: int, decoder: AnyDecoder) -> None:
         """The learner is about to go on from `version`, whose weights `decoder` holds."""
         if self._reference is not None:
             self._reference.look(version, decoder)

@@ -3,7 +3,8 @@
 `update` reads as the method does: order and check the groups, turn rewards into advantages, leave
 out groups that say nothing, and take one optimiser step per minibatch. What differs from the
 textbook policy gradient is in `training.losses`; what the weights are is in `training.optimiser`.
-Law: an update is a pure function of (state, groups as a set); on one thread it is so bit for bit.
+Law: an update is a pure function of (state, groups as a set); on one thread of a
+processor, and on CUDA, it is so bit for bit on one machine.
 """
 
 import json
@@ -21,7 +22,8 @@ from archipel.model.adapter import (
     set_adapter,
     trained,
 )
-from archipel.model.config import DecoderConfig
+from archipel.model.backends import AnyDecoder, blank_of, config_of
+from archipel.model.devices import CPU, in_one_order
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
@@ -63,7 +65,7 @@ class Trainer:
     With `[adapter]` in the recipe the model is what the adapter lies over, and stays as it is.
     """
 
-    def __init__(self, model: Decoder, recipe: Recipe, first: Adapter | None = None) -> None:
+    def __init__(self, model: AnyDecoder, recipe: Recipe, first: Adapter | None = None) -> None:
         """first: the adapter to begin with; None: one that changes nothing yet, drawn from the run's seed.
 
         Raises:
@@ -84,18 +86,7 @@ class Trainer:
             self._site,
             Scoring(recipe.sampling.cut, recipe.loss.entropy_bonus > 0, recipe.memory),
         )
-        section = recipe.optimiser
-        self._optimiser = MasterAdamW(
-            model,
-            AdamSettings(
-                beta1=section.beta1,
-                beta2=section.beta2,
-                weight_decay=section.weight_decay,
-                clip_norm=section.clip_norm,
-                epsilon=section.epsilon,
-                memory=recipe.memory,
-            ),
-        )
+        self._optimiser = MasterAdamW(model, AdamSettings.of(recipe.optimiser, recipe.memory))
 
     @property
     def scorer(self) -> Scorer:
@@ -136,6 +127,8 @@ class Trainer:
         return report
 
     def _longest_row(self, group: Group) -> int:
+        if self._scorer.alone:
+            return 0
         longest = len(group.prompt) + max(len(each.tokens) for each in group.rollouts) - 1
         return max(longest, SHARED_ROW_TOKENS)
 
@@ -149,7 +142,7 @@ class Trainer:
         # FSDP2 averages gradients over ranks; the product with the rank count makes that a sum.
         scale = self._site.world / divisor
         budget = self.recipe.optimiser.micro_batch_tokens * self._site.world
-        for rows in plan(trees, budget):
+        for rows in plan(trees, budget, alone=self._scorer.alone):
             self._accumulate(self._scorer.batch_of(rows), scale, sums)
         minibatches = self.recipe.optimiser.minibatches
         rate = learning_rate(
@@ -160,10 +153,11 @@ class Trainer:
         sums.stepped(self._optimiser.step(rate), rate, divisor)
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
-        logprobs_N, entropy_N = self._scorer(batch)
-        loss = self._terms.loss(batch, logprobs_N, entropy_N)
-        total = (loss.values_N * batch.weights_N).sum()
-        (total * scale).backward()
+        with in_one_order(batch.tokens_BT.device):
+            logprobs_N, entropy_N = self._scorer(batch)
+            loss = self._terms.loss(batch, logprobs_N, entropy_N)
+            total = (loss.values_N * batch.weights_N).sum()
+            (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)
 
     def published_state(self) -> dict[str, Tensor]:
@@ -198,40 +192,46 @@ class Trainer:
         wait_for_all(self._site)
 
     @classmethod
-    def restore(cls, directory: Path, read_base: ReadBase | None = None) -> Self:
-        """Continue from the newest checkpoint in `directory` that is whole.
+    def restore(
+        cls, directory: Path, read_base: ReadBase | None = None, device: torch.device = CPU
+    ) -> Self:
+        """Continue, on this device, from the newest checkpoint in `directory` that is whole.
 
         Raises:
             NoCheckpoint: none is; the message says what was wrong with each.
             BadCheckpoint: it is whole, and not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_latest(directory), read_base)
+        return cls._continued(read_latest(directory), read_base, device)
 
     @classmethod
-    def unpack(cls, path: Path, read_base: ReadBase | None = None) -> Self:
+    def unpack(
+        cls, path: Path, read_base: ReadBase | None = None, device: torch.device = CPU
+    ) -> Self:
         """Continue from one file of a checkpoint; who wrote it is for the caller to know, as is its `recipe`.
 
         Raises:
             BadCheckpoint: it is missing, altered, or not a trainer's, or of an adapter over other weights.
         """
-        return cls._continued(read_file(path), read_base)
+        return cls._continued(read_file(path), read_base, device)
 
     @classmethod
-    def _continued(cls, checkpoint: Checkpoint, read_base: ReadBase | None) -> Self:
+    def _continued(
+        cls, checkpoint: Checkpoint, read_base: ReadBase | None, device: torch.device
+    ) -> Self:
         facts = checkpoint.facts
         try:
-            config = DecoderConfig.from_hf(json.loads(facts["model"]))
             recipe = recipe_from_canonical(facts["recipe"].encode())
+            config = config_of(json.loads(facts["model"]), recipe.model.backend)
             version, steps = int(facts["version"]), int(facts["optimiser_steps"])
         except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
             raise BadCheckpoint(f"not a trainer's checkpoint: {error!r:.200}") from None
         require_state_of(config, recipe, checkpoint.tensors)
         if recipe.adapter is None:
-            trainer = cls(Decoder(config), recipe)
+            trainer = cls(blank_of(config).to(device), recipe)
         elif read_base is None:
             raise BadCheckpoint("it is an adapter's; give the weights that it lies over")
         else:
-            trainer = cls(read_base(), recipe)
+            trainer = cls(read_base().to(device), recipe)
         if trainer._base != facts.get("base"):
             raise BadCheckpoint(
                 f"it is of an adapter over {facts.get('base')!r:.80}; the weights at hand are {trainer._base}"
@@ -257,9 +257,9 @@ class Trainer:
         }
 
 
-def _adapted(model: Decoder, recipe: Recipe, first: Adapter | None) -> Over | None:
+def _adapted(model: AnyDecoder, recipe: Recipe, first: Adapter | None) -> Over | None:
     """Freeze the model and give it the recipe's adapter, if it has one."""
-    if recipe.adapter is None:
+    if recipe.adapter is None or not isinstance(model, Decoder):
         return None
     form = recipe.adapter.form
     adapt(model, form, derive_seed("adapter", recipe.run.seed))

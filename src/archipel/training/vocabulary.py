@@ -54,10 +54,26 @@ def score_tokens(
     return logprobs_N, entropy_N
 
 
+def score_logits(
+    logits_NV: Tensor,
+    targets_N: Tensor,
+    temperature: float,
+    *,
+    learns_entropy: bool = False,
+    cut: Cut | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `score_tokens`, of logits that are there already."""
+    rows = None if cut is None else CutRows.alike(cut, logits_NV.device)
+    return _scored(logits_NV.float(), targets_N, Form(temperature, rows, learns_entropy))
+
+
 def _at_once(
     hidden_Nd: Tensor, weight_Vd: Tensor, targets_N: Tensor, form: Form
 ) -> tuple[Tensor, Tensor]:
-    logits_NV = linear(hidden_Nd, weight_Vd).float()
+    return _scored(linear(hidden_Nd, weight_Vd).float(), targets_N, form)
+
+
+def _scored(logits_NV: Tensor, targets_N: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     if form.temperature != 1.0:
         logits_NV = logits_NV / form.temperature
     if form.cut is not None:

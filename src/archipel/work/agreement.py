@@ -15,8 +15,8 @@ from torch import Tensor
 
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter, adapt, set_adapter
-from archipel.model.config import DecoderConfig
-from archipel.model.hollow import hollow
+from archipel.model.backends import AnyConfig, network_of
+from archipel.model.network import Decoder
 from archipel.records.exact import variant_named
 from archipel.records.requests import Request
 from archipel.training.batch import Group
@@ -120,7 +120,7 @@ def short_requests(requests: Sequence[Request], num_parameters: int) -> list[Req
 
 
 def reference(
-    config: DecoderConfig,
+    config: AnyConfig,
     state: Mapping[str, Tensor],
     temperature: float,
     adapter: Adapter | None = None,
@@ -129,10 +129,8 @@ def reference(
 
     adapter: what lies over them, kept apart as the trainer keeps it.
     """
-    decoder = hollow(config)
-    weights = {name: weight.to("cpu", torch.float32) for name, weight in state.items()}
-    decoder.load_state_dict(weights, strict=True, assign=True)
-    if adapter is not None:
+    decoder = network_of(config, state)
+    if adapter is not None and isinstance(decoder, Decoder):
         adapt(decoder, adapter.form, 0)
         set_adapter(decoder, adapter)
     return Scorer(decoder, temperature, Site())

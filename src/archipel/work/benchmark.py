@@ -12,6 +12,7 @@ from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.recipe import ModelSection
+from archipel.work.engines import device_of
 from archipel.work.kind import EngineChoice
 
 NUM_PROMPTS = 8
@@ -25,6 +26,9 @@ def measure_engine(choice: EngineChoice) -> dict[str, Any]:
     and why others were not (`not_exact`, a sentence each).
 
     Other engines than our own promise nothing about batches, and are measured by their first work.
+
+    Raises:
+        MachineUnfit: the device that was chosen is not here.
     """
     if choice.name != "archipel":
         why = (
@@ -33,6 +37,7 @@ def measure_engine(choice: EngineChoice) -> dict[str, Any]:
         return {"tokens_per_s": 0, "batch_invariant": False, "exact": [], "not_exact": [why]}
     config = DecoderConfig.from_section(ModelSection(), character_tokenizer())
     dtype = torch.float32 if choice.dtype == "float32" else torch.bfloat16
+    device_of(choice)
     engine = LocalEngine(config, dtype=dtype, device=choice.device)
     state = random_weights(config, seed=0).state_dict()
     engine.load({name: tensor.to(torch.bfloat16) for name, tensor in state.items()})

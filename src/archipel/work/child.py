@@ -6,7 +6,6 @@ one lease, never the agent; what a run's own data breaks is told and costs not e
 """
 
 import logging
-import os
 import resource
 import sys
 import time
@@ -45,6 +44,7 @@ from archipel.work.messages import (
     read_to_child,
     to_line,
 )
+from archipel.work.pipes import private_output
 from archipel.work.sandbox import Limits, restrict
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ class Child:
         return self._kinds[name]
 
     def _choice(self) -> EngineChoice:
-        return EngineChoice(self._setup.engine, self._setup.dtype, self._setup.device)
+        setup = self._setup
+        return EngineChoice(setup.engine, setup.dtype, setup.device, setup.engines)
 
     def _context(self, message: DoWork) -> Context:
         memory = self._setup.memory / message.folder if self._setup.memory else None
@@ -195,13 +196,6 @@ def _understood(line: bytes) -> ToChild:
         ) from None
 
 
-def private_output() -> IO[bytes]:
-    """Standard output for answers alone; what libraries print goes to the log."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return answers
-
-
 def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
     """Give up what work never needs; returns the protections that hold.
 
@@ -218,7 +212,7 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
         open_files=MAX_OPEN_FILES,
         file_bytes=setup.max_file_bytes,
         threads=THREADS_BESIDES + THREADS_PER_THREAD * setup.threads,
-        may_start_processes=is_vllm or setup.trusted,
+        may_start_processes=is_vllm or setup.trusted or setup.engines > 1,
     )
     report = restrict(
         limits,

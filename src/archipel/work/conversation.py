@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from archipel.engine.engine import Request
+from archipel.model.backends import read_any_config
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import read_config
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import weight_files
 from archipel.training.groups import prompt_ids, stop_ids
-from archipel.work.folders import folder_of
+from archipel.work.folders import Folder, folder_of
 
 Turns = list[dict[str, str]]
 
@@ -24,22 +24,21 @@ class Conversation:
 
     def __init__(
         self,
-        path: Path,
+        model: Path | Folder,
         max_new_tokens: int,
         temperature: float,
         seed: int,
-        base: Path | None = None,
     ) -> None:
-        """With a model directory, or an adapter's and `base` (see `folder_of`).
+        """With a model directory, or what `folder_of` says of an adapter's, here.
 
         Raises InvalidModel or InvalidTokenizer where the directory cannot be used.
         """
-        folder = folder_of(path, base)
-        model = folder.model
-        config = read_config(model)
+        folder = model if isinstance(model, Folder) else folder_of(model)
+        path = folder.model
+        config = read_any_config(path, folder.backend)
         # Whoever fetched only pickles is told that first, not which tokenizer lacks.
-        weight_files(model)
-        self.tokenizer = Tokenizer.from_directory(model)
+        weight_files(path)
+        self.tokenizer = Tokenizer.from_directory(path)
         self._positions = config.max_position_embeddings
         self._engine = folder.seated(None, torch.float32)
         self._max_new_tokens = max_new_tokens

@@ -91,6 +91,15 @@ def of_adapters() -> Decision:
     )
 
 
+def of_backend(backend: str) -> Decision | None:
+    """For a run whose model this software does not compute itself; None: it does."""
+    if backend == "archipel":
+        return None
+    return Decision(
+        None, f"{backend} computes the model, in floating point and not batch-invariant"
+    )
+
+
 def by_size(model: Path, called: str) -> Decision | None:
     """What the size of the model directory `model` decides alone; None if more has to be known.
 

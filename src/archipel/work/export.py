@@ -1,16 +1,17 @@
 """From a chain of fetched versions to a model directory that anyone can load."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from archipel.engine.exact.choice import BadChoice, carry_choice
 from archipel.model.adapter import Adapter, check_adapter
 from archipel.model.adapter_files import write_adapter
-from archipel.model.config import DecoderConfig
-from archipel.model.directory import InvalidModel, read_config, write_model
+from archipel.model.directory import InvalidModel, expected_shapes, read_config, write_model
 from archipel.model.manifest import BadWeights, Manifest, describe
+from archipel.model.stock import stock_shapes, write_stock_model
+from archipel.model.stock_config import read_stock_config
 from archipel.model.tokenizer import Tokenizer
 from archipel.work.bases import Ground, read_base
 from archipel.work.kind import WorkFailed
@@ -43,8 +44,7 @@ def write_version(
     if not links:
         raise ExportFailed("there are no versions to export")
     try:
-        config = read_config(support)
-        policy = follow(links, None, links[-1].policy, lambda made: _require_fitting(made, config))
+        policy = follow(links, None, links[-1].policy, lambda made: _require_fitting(made, support))
         over = policy.manifest.over
         if merge and over is not None:
             ground = Ground(read_base(support), over.form)
@@ -62,6 +62,10 @@ def write_version(
 def _write_whole(policy: Policy, support: Path, out: Path) -> None:
     """With the exact choice that was made for version 0, if there is one."""
     state, digest = policy.whole(), policy.manifest.state
+    names = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if not _is_ours(names, support):
+        write_stock_model(out, state, read_stock_config(support), support)
+        return
     if policy.manifest.over is not None:
         digest = describe(state, 0, None).state
     write_model(out, state, read_config(support), Tokenizer.from_directory(support))
@@ -71,8 +75,29 @@ def _write_whole(policy: Policy, support: Path, out: Path) -> None:
         logger.warning("the exact choice of version 0 is not carried on: %s", error)
 
 
-def _require_fitting(manifest: Manifest, config: DecoderConfig) -> None:
+def _is_ours(names: Mapping[str, tuple[int, ...]], support: Path) -> bool:
+    """Whether these are the weights of one of our own networks, by the config in `support`.
+
+    A run of backend transformers has other names, or a family that is none of ours; where it has the very same,
+    both write the same model.
+    """
+    try:
+        if dict(expected_shapes(read_config(support))) == names:
+            return True
+    except InvalidModel as ours:
+        try:
+            read_stock_config(support)
+        except InvalidModel as theirs:
+            raise InvalidModel(f"{ours}; {theirs}") from None
+        return False
+    try:
+        return dict(stock_shapes(read_stock_config(support))) != names
+    except InvalidModel:
+        return True  # whose names they are is then said by who writes them
+
+
+def _require_fitting(manifest: Manifest, support: Path) -> None:
     """Raises WrongTensors: an adapter of another architecture. Whole weights are looked at when they are written."""
     if manifest.over is not None:
         shapes = {each.name: each.shape for each in manifest.tensors}
-        check_adapter(shapes, config, manifest.over.form)
+        check_adapter(shapes, read_config(support), manifest.over.form)

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter, merged
 from archipel.model.adapter_files import CONFIG, has_adapter, read_adapter
+from archipel.model.backends import backend_of
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.directory import read_model
 from archipel.model.json_files import BadJsonFile, read_json_object
 from archipel.model.manifest import describe
+from archipel.model.stock import read_stock_model
 from archipel.records.adapter import AdapterForm
-from archipel.work.engines import our_engine
+from archipel.records.backends import Backend
+from archipel.work.engines import our_engine, stock_engine
 from archipel.work.seats import WithAdapter
 
 NAME = "adapter"
@@ -32,6 +36,10 @@ class Folder:
     """Its configuration, tokenizer and whole weights."""
     adapter: Path | None
     """A directory with what lies over them."""
+    backend: Backend = "archipel"
+    """Who computes it."""
+    device: str = "cpu"
+    """Where it samples."""
 
     def seated(self, contract: str | None, dtype: torch.dtype) -> Sampler:
         """An engine with it, by this exact contract or in fp32; its weights are rounded to `dtype` before.
@@ -39,11 +47,10 @@ class Folder:
         Raises:
             InvalidModel: the weights are no model, or the adapter is none of it.
         """
-        engine = our_engine(read_config(self.model), contract)
-        state = {
-            name: weight.detach()
-            for name, weight in read_model(self.model, dtype).named_parameters()
-        }
+        if self.backend != "archipel":
+            return self._stock(contract, dtype)
+        engine = our_engine(read_config(self.model), contract, self.device)
+        state = weights_of(read_model(self.model, dtype))
         if self.adapter is None:
             engine.load(state)
             return engine
@@ -57,11 +64,28 @@ class Folder:
         engine.adapt(NAME, adapter)
         return WithAdapter(engine, NAME)
 
+    def _stock(self, contract: str | None, dtype: torch.dtype) -> Sampler:
+        if contract is not None:
+            raise InvalidModel(
+                f"{self.model} is computed by transformers, in floating point; {contract} is for the families of "
+                "this software"
+            )
+        decoder = read_stock_model(self.model, dtype)
+        engine = stock_engine(decoder.config, self.device)
+        engine.load(weights_of(decoder))
+        return engine
 
-def folder_of(path: Path, base: Path | None = None) -> Folder:
+
+def weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    """By name, as they are."""
+    return {name: weight.detach() for name, weight in model.named_parameters()}
+
+
+def folder_of(path: Path, base: Path | None = None, device: str = "cpu") -> Folder:
     """What the directory `path` is.
 
-    base: the model that an adapter lies over; None: the directory that its configuration names.
+    base: the model that an adapter lies over; None: the directory that its configuration names. device: where it
+    is to sample.
 
     Raises:
         InvalidModel: an adapter without such a directory, or `base` beside a whole model.
@@ -71,7 +95,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
             raise InvalidModel(
                 f"{path} holds no adapter; leave out --base, or name an adapter's directory"
             )
-        return Folder(path, None)
+        return Folder(path, None, backend_of(path), device)
     named = _base_named(path) if base is None else base
     if named is None or not named.is_dir():
         said = (
@@ -85,7 +109,7 @@ def folder_of(path: Path, base: Path | None = None) -> Folder:
         )
     if has_adapter(named):
         raise InvalidModel(f"{named} holds an adapter, too; an adapter lies over a whole model")
-    return Folder(named, path)
+    return Folder(named, path, device=device)
 
 
 def adapter_over(path: Path, model: Path) -> Adapter:

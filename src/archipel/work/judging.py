@@ -62,6 +62,8 @@ class Trial:
     split: str = TEST
     contract: str | None = None
     """The exact contract to answer by; None: the recipe's, if it has one."""
+    device: str = "cpu"
+    """Where it is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def judge(
         NothingGraded: not one answer could be graded, so there is no score.
     """
     contract = trial.contract or recipe.sampling.contract
-    folder = folder_of(model, base)
+    folder = folder_of(model, base, trial.device)
     with _seated(folder, recipe, secret, contract) as (engine, examination):
         tasks = evaluation_tasks(examination.environment, trial.split, trial.num_tasks)
         on_part(f"answering {counted(len(tasks), f'{trial.split} task')}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
+from archipel.records.backends import Backend
 from archipel.records.fields import Fault
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
@@ -47,6 +48,8 @@ class EngineChoice:
     name: Literal["archipel", "transformers", "vllm"] = "archipel"
     dtype: Literal["float32", "bfloat16"] = "float32"
     device: str = "cpu"
+    engines: int = 1
+    """Processes that sample side by side, each with the weights."""
 
 
 class Context(Materials):
@@ -68,6 +71,11 @@ class Context(Materials):
     def contract(self) -> str | None:
         """The exact contract that the run is sampled by; None: any engine may."""
         return self.opened.pace.exact
+
+    @property
+    def backend(self) -> Backend:
+        """Who computes the run's model."""
+        return self.opened.pace.backend or "archipel"
 
     def as_of(self, step: ReplayStep) -> Self:
         """The same, with the inputs of an earlier update."""

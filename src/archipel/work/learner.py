@@ -17,7 +17,8 @@ from pathlib import Path
 
 import torch
 
-from archipel.model.directory import read_config
+from archipel.model.backends import read_any_config
+from archipel.model.devices import CPU
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
@@ -53,10 +54,13 @@ SAVE_EVERY = 10
 class Learner:
     """One run in the hands of the trusted role."""
 
-    def __init__(self, context: Context, folder: Path, told: int) -> None:
+    def __init__(
+        self, context: Context, folder: Path, told: int, device: torch.device = CPU
+    ) -> None:
         """Start where `memory.started_trainer` does.
 
         folder: the run's own lasting folder. told: version of the context's checkpoint, -1 for none.
+        device: where it learns.
         """
         self.recipe = context.recipe_as(Recipe)
         self.folder = folder
@@ -66,13 +70,13 @@ class Learner:
         if self._site.is_first:
             same_secret(folder, context.secret)
         environment = make_environment(section, seed, context.secret)
-        self._config = read_config(context.model)
+        self._config = read_any_config(context.model, context.backend)
         context_tokens = self._config.max_position_embeddings
         self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
         limit = self.recipe.sampling.max_new_tokens
         self._check, self._void = upholding(self._conduct, context.opened, limit), 0
         self._outbox = Outbox(folder)
-        self._trainer = trainer = started_trainer(context, self.recipe, folder, told)
+        self._trainer = trainer = started_trainer(context, self.recipe, folder, told, device)
         try:
             self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
         except NotChosen as error:

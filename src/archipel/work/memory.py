@@ -8,6 +8,10 @@ nothing else shows is the secret that rewards hang on: the run's folder remember
 
 from pathlib import Path
 
+import torch
+
+from archipel.model.backends import read_any_model
+from archipel.model.devices import CPU
 from archipel.model.directory import InvalidModel, read_model
 from archipel.records.canonical import sha256_digest
 from archipel.records.kept import Damaged, kept, read_kept
@@ -48,30 +52,36 @@ def same_secret(folder: Path, secret: bytes | None) -> None:
         )
 
 
-def started_trainer(context: Context, recipe: Recipe, folder: Path, told: int) -> Trainer:
+def started_trainer(
+    context: Context, recipe: Recipe, folder: Path, told: int, device: torch.device = CPU
+) -> Trainer:
     """A trainer at the newest version that can be had without replay.
 
     folder: where this run's trainers are saved. told: the version that `context.checkpoint` stands at,
-    -1 when there is none.
+    -1 when there is none. device: where it learns.
 
     Raises:
         WorkFailed: it is another recipe's, or at another version than it was said to be.
         BadCheckpoint: the published checkpoint is damaged, or no trainer's.
     """
     try:
-        return _started(context, recipe, folder, told)
+        return _started(context, recipe, folder, told, device)
     except WrongTeacher as error:
         raise WorkFailed(str(error)) from None
 
 
-def _started(context: Context, recipe: Recipe, folder: Path, told: int) -> Trainer:
+def _started(
+    context: Context, recipe: Recipe, folder: Path, told: int, device: torch.device
+) -> Trainer:
     published = context.checkpoint
     if published is not None and told > latest_number(folder):
-        trainer = Trainer.unpack(published, lambda: read_model(context.model, under_adapter=True))
+        trainer = Trainer.unpack(
+            published, lambda: read_model(context.model, under_adapter=True), device
+        )
         if trainer.version != told:
             raise WorkFailed(f"the checkpoint is of version {trainer.version}, expected {told}")
     else:
-        trainer = _own(context, recipe, folder)
+        trainer = _own(context, recipe, folder, device)
     if trainer.recipe.digest != recipe.digest:
         raise WorkFailed(
             f"the trainer of version {trainer.version} follows recipe {trainer.recipe.digest}, the run "
@@ -80,14 +90,16 @@ def _started(context: Context, recipe: Recipe, folder: Path, told: int) -> Train
     return trainer
 
 
-def _own(context: Context, recipe: Recipe, folder: Path) -> Trainer:
+def _own(context: Context, recipe: Recipe, folder: Path, device: torch.device) -> Trainer:
     try:
-        return Trainer.restore(folder, lambda: read_model(context.model, under_adapter=True))
+        return Trainer.restore(
+            folder, lambda: read_model(context.model, under_adapter=True), device
+        )
     except NoCheckpoint:
         form = None if recipe.adapter is None else recipe.adapter.form
         try:
             return Trainer(
-                read_model(context.model, under_adapter=True),
+                read_any_model(context.model, context.backend, under_adapter=True).to(device),
                 recipe,
                 first_adapter(context.model, form),
             )

@@ -71,6 +71,8 @@ class Setup(Closed):
     engine: Literal["archipel", "transformers", "vllm"]
     dtype: Literal["float32", "bfloat16"]
     device: str
+    engines: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that sample side by side, each on a device of its own where there are several."""
     max_memory_bytes: int | None
     max_file_bytes: int | None = None
     """Largest file it may write; all that it writes together is no more either."""

@@ -10,8 +10,9 @@ alone is ended by its deadline.
 import os
 import sys
 
-from archipel.work.child import Child, confine, private_output
+from archipel.work.child import Child, confine
 from archipel.work.messages import MAX_LINE_BYTES, Ready, read_setup, read_to_child
+from archipel.work.pipes import private_output
 
 
 def serve() -> None:

@@ -16,12 +16,14 @@ from safetensors import SafetensorError, safe_open
 from archipel.engine.engine import NonFiniteLogits
 from archipel.model.adapter import adapter_shapes
 from archipel.model.adapter_files import has_adapter
+from archipel.model.backends import read_any_config, read_any_model
 from archipel.model.config import DecoderConfig
-from archipel.model.directory import InvalidModel, expected_shapes, read_config, read_model
+from archipel.model.directory import InvalidModel, expected_shapes
 from archipel.model.manifest import WrongTensors
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, tokenizer_named
 from archipel.model.tool_calls import Tool
-from archipel.model.weight_files import weight_files
+from archipel.model.weight_files import stored_kinds, weight_files
+from archipel.records.backends import Backend
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
 from archipel.training.environments.apart import TaskProcessLost
@@ -79,10 +81,10 @@ def shortcomings(
     adapter: what lies over the weights already; None: nothing.
     learns_here: whether this machine's memory has to hold what learns.
     """
-    found = [*_weight_faults(weights), *_teacher_faults(recipe, weights)]
+    found = [*_weight_faults(weights, recipe.model.backend), *_teacher_faults(recipe, weights)]
     found = found or _adapter_faults(recipe, weights, adapter) or _family_faults(recipe, weights)
     if weights is not None and learns_here and not found:
-        short = update_shortage(recipe, read_config(weights))
+        short = update_shortage(recipe, read_any_config(weights, recipe.model.backend))
         found = [] if short is None else [short]
     try:
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
@@ -112,18 +114,24 @@ def _compare(recipe: Recipe, weights: Path, first: list[Request]) -> None:
     Raises:
         WorkFailed: they would not, with figures.
     """
-    model = read_model(weights, torch.bfloat16, under_adapter=True)  # as version 0 will have it
+    # As version 0 will have it.
+    model = read_any_model(weights, recipe.model.backend, torch.bfloat16, under_adapter=True)
     state = {name: weight.detach() for name, weight in model.named_parameters()}
     at_start(Subject(model.config, state), recipe.sampling.contract, first)
 
 
-def _weight_faults(weights: Path | None) -> list[str]:
+def _weight_faults(weights: Path | None, backend: Backend) -> list[str]:
     """Whether the directory is a whole model with a tokenizer, by its files' tables of contents."""
     if weights is None:
         return []
     try:
-        config = read_config(weights)
-        _check_tensors(weights, config)
+        config = read_any_config(weights, backend)
+        if isinstance(config, DecoderConfig):
+            _check_tensors(weights, config)
+        else:
+            stored_kinds(
+                weights
+            )  # names in files are the library's business: it is asked when they are read
         Tokenizer.from_directory(weights)
     except (InvalidModel, InvalidTokenizer, OSError) as error:
         return [str(error)]
@@ -135,10 +143,12 @@ def _teacher_faults(recipe: Recipe, weights: Path | None) -> list[str]:
     if recipe.teacher is None:
         return []
     folder = Path(recipe.teacher.path)
-    found = [f"teacher.path: {fault}" for fault in _weight_faults(folder)]
+    found = [f"teacher.path: {fault}" for fault in _weight_faults(folder, recipe.model.backend)]
     if found or weights is None:
         return found
-    theirs, own = read_config(folder).vocab_size, read_config(weights).vocab_size
+    theirs, own = (
+        read_any_config(each, recipe.model.backend).vocab_size for each in (folder, weights)
+    )
     if theirs == own:
         return []
     return [
@@ -171,7 +181,10 @@ def _family_faults(recipe: Recipe, weights: Path | None) -> list[str]:
     if weights is None:
         config = DecoderConfig.from_section(recipe.model, tokenizer_named(recipe.model.tokenizer))
     else:
-        config = read_config(weights)
+        known = read_any_config(weights, recipe.model.backend)
+        if not isinstance(known, DecoderConfig):
+            return []  # such recipes ask for neither
+        config = known
     if recipe.sampling.replays_routing and config.experts is None:
         return [
             f"sampling.replays_routing is for mixtures of experts, and {config.family} is none; leave it out"
@@ -209,7 +222,8 @@ def _model(recipe: Recipe, weights: Path | None) -> tuple[Tokenizer, int]:
     """The tokenizer, and how many tokens of prompt and answer together the model takes."""
     if weights is None:
         return tokenizer_named(recipe.model.tokenizer), recipe.model.max_position_embeddings
-    return Tokenizer.from_directory(weights), read_config(weights).max_position_embeddings
+    config = read_any_config(weights, recipe.model.backend)
+    return Tokenizer.from_directory(weights), config.max_position_embeddings
 
 
 def _label_faults(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -> list[str]:

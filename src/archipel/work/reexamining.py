@@ -49,7 +49,9 @@ class Reexamining:
             self._ground.check(policy.manifest)
         policy = replace(policy, ground=self._ground)
         contract = self._examination.recipe.sampling.contract
-        engine = seated(self._model, policy, EngineChoice(), contract)
+        engine = seated(
+            self._model, policy, EngineChoice(), contract, self._examination.recipe.model.backend
+        )
         return examine_version(engine, self._examination, version).to_metrics()
 
     @property

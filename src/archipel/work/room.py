@@ -8,16 +8,18 @@ Law: loads no tensor library; what cannot be known here stands in nobody's way.
 import os
 import resource
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from archipel.model.config import DecoderConfig
+from archipel.model.stock_config import StockConfig, stock_of
 from archipel.planning.laws import holding
 from archipel.planning.laws.holding import Held, Pass, Shape, Thrift
 from archipel.records.recipe import Recipe
 
 GB = 1e9
+AnyConfig = DecoderConfig | StockConfig
 MAX_SLOTS = 256
 """Sequences that an engine of ours samples at once (`EngineLimits`)."""
 SHARED_ROW = 256
@@ -40,8 +42,23 @@ _MEMORY = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.u
 """(bound, in use) of a control group, versions 2 and 1."""
 
 
-def shape_of(config: DecoderConfig) -> Shape:
+@dataclass(frozen=True)
+class StockShape(Shape):
+    """Of a model whose weights were counted in its files, because no formula knows its family."""
+
+    counted: int = 0
+    """Numbers in all weights; 0: nobody counted them."""
+
+    @property
+    def params(self) -> int:
+        """Numbers in all weights."""
+        return self.counted or super().params
+
+
+def shape_of(config: AnyConfig) -> Shape:
     """What the formulas want to know of a model."""
+    if isinstance(config, StockConfig):
+        return _stock_shape(config)
     experts = config.experts
     return Shape(
         layers=config.num_layers,
@@ -58,9 +75,32 @@ def shape_of(config: DecoderConfig) -> Shape:
     )
 
 
+def _stock_shape(config: StockConfig) -> Shape:
+    """By the names that the library gives to sizes in most families; what a family does not say is guessed."""
+    stock = stock_of(config.fields).get_text_config()
+
+    def size(*names: str, otherwise: int) -> int:
+        found = (getattr(stock, name, None) for name in names)
+        return next((each for each in found if type(each) is int and each > 0), otherwise)
+
+    width = size("hidden_size", otherwise=1024)
+    heads = size("num_attention_heads", otherwise=1)
+    return StockShape(
+        layers=size("num_hidden_layers", otherwise=24),
+        width=width,
+        heads=heads,
+        kv_heads=size("num_key_value_heads", "num_attention_heads", otherwise=1),
+        head_width=size("head_dim", otherwise=max(1, width // heads)),
+        inner=size("intermediate_size", "ffn_dim", "n_inner", otherwise=4 * width),
+        vocabulary=config.vocab_size,
+        tied=bool(getattr(stock, "tie_word_embeddings", False)),
+        counted=config.num_weights,
+    )
+
+
 def update_need(
     recipe: Recipe,
-    config: DecoderConfig,
+    config: AnyConfig,
     micro_batch: int | None = None,
     rank: int | None = None,
     thrift: Thrift | None = None,
@@ -71,15 +111,21 @@ def update_need(
     """
     run, new = recipe.run, recipe.sampling.max_new_tokens
     prompt = max(1, min(PROMPT_TOKENS, config.max_position_embeddings - new))
-    shares = prompt + new <= SHARED_ROW
+    is_ours = isinstance(config, DecoderConfig)
+    shares = is_ours and prompt + new <= SHARED_ROW
     longest = SHARED_ROW if shares else prompt + new
     whole = run.groups_per_update * run.group_size * (prompt + new)
     tokens = min(max(micro_batch or recipe.optimiser.micro_batch_tokens, longest), whole)
     once = Pass(tokens, SHARED_ROW if shares else 0, tokens, longest)
     own = None if recipe.adapter is None else recipe.adapter.rank
-    return holding.update(
+    held = holding.update(
         shape_of(config), once, own if rank is None else rank, thrift or thrift_of(recipe)
     )
+    if is_ours:
+        return held
+    # A network of others gives the logits of all sampled places at once.
+    more = max(0, tokens - holding.MAX_LOGITS // config.vocab_size) * config.vocab_size
+    return Held(held.states, held.working + holding.LOGITS_ALIVE * holding.FP32 * more)
 
 
 def thrift_of(recipe: Recipe) -> Thrift:
@@ -92,14 +138,14 @@ def thrift_of(recipe: Recipe) -> Thrift:
     )
 
 
-def node_need(config: DecoderConfig, sequences: int, length: int, dtype: str = "float32") -> Held:
+def node_need(config: AnyConfig, sequences: int, length: int, dtype: str = "float32") -> Held:
     """What a node's process holds that samples so many sequences of so many tokens, prompts included."""
     at_once, most = min(sequences, MAX_SLOTS), min(length, config.max_position_embeddings)
     cached = holding.BF16 if dtype == "bfloat16" else holding.FP32
     return holding.sampling(shape_of(config), at_once, most, cached)
 
 
-def run_node_need(recipe: Recipe, config: DecoderConfig) -> Held:
+def run_node_need(recipe: Recipe, config: AnyConfig) -> Held:
     """The same of the largest lease of a run, by our engine in fp32."""
     sequences = recipe.lease.max_groups * recipe.run.group_size
     return node_need(config, sequences, PROMPT_TOKENS + recipe.sampling.max_new_tokens)
@@ -118,7 +164,7 @@ def shortage(
     return f"{what} needs {need.peak / GB:.1f} GB, this machine has {(free + held) / GB:.1f} GB free; {advice}"
 
 
-def fitting(recipe: Recipe, config: DecoderConfig, free: int) -> str:
+def fitting(recipe: Recipe, config: AnyConfig, free: int) -> str:
     """What of this run could be learned in `free` bytes; what changes least of it first."""
     for words, change in _changes(recipe):
         need = update_need(recipe, config, **change)
@@ -158,12 +204,14 @@ def _changes(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
             yield " and ".join(also), {"rank": RANK, "thrift": own, **fewest}
 
 
-def update_shortage(recipe: Recipe, config: DecoderConfig, held: int = 0) -> str | None:
+def update_shortage(
+    recipe: Recipe, config: AnyConfig, held: int = 0, there: int | None = None
+) -> str | None:
     """Why this machine cannot learn from this run; None if it can, as far as one can tell.
 
-    held: bytes that this process has already, of what it would need.
+    held: bytes that this process has already, of what it would need. there: free ones of an accelerator.
     """
-    free, need = free_bytes(), update_need(recipe, config)
+    free, need = free_bytes() if there is None else there, update_need(recipe, config)
     if free is None:
         return None
     return shortage("learning", need, free, held, fitting(recipe, config, free + held))

@@ -1,7 +1,7 @@
 """Engines that stand ready with the policies of the runs worked in lately.
 
 Parts: `Seats`; `seated` for one policy alone. Whole weights have an engine for each run; adapters over the same
-weights share one of ours, where several of them can be sampled from side by side. An engine that cannot keep an
+weights share one, where several of them can be sampled from side by side. An engine that cannot keep an
 adapter apart samples from the merged weights.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from archipel.engine.engine import Engine, LocalEngine
-from archipel.engine.protocol import Sampler
+from archipel.engine.protocol import AdaptingEngine, Engine, Sampler
+from archipel.records.backends import Backend
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
-from archipel.work.engines import make_engine
+from archipel.work.engines import ADAPTING, end, make_adapting_engine, make_engine, room_for
 from archipel.work.kind import Context, EngineChoice
 from archipel.work.policies import Policy
 from archipel.work.recent import Recent
@@ -21,9 +21,9 @@ from archipel.work.recent import Recent
 
 @dataclass(frozen=True, slots=True)
 class WithAdapter:
-    """A `Sampler`: an engine of ours that samples whatever is asked of it with one of its adapters."""
+    """A `Sampler`: an engine that samples whatever is asked of it with one of its adapters."""
 
-    engine: LocalEngine
+    engine: AdaptingEngine
     name: str
 
     def generate(
@@ -35,7 +35,11 @@ class WithAdapter:
 
 
 def seated(
-    model: Path, policy: Policy, choice: EngineChoice, contract: str | None = None
+    model: Path,
+    policy: Policy,
+    choice: EngineChoice,
+    contract: str | None = None,
+    backend: Backend = "archipel",
 ) -> Sampler:
     """An engine of its own for one policy, of the architecture in `model`.
 
@@ -44,23 +48,21 @@ def seated(
     """
     adapter, ground = policy.adapter, policy.ground
     if adapter is None or ground is None or not keeps_apart(choice, contract):
-        return make_engine(model, policy.whole(), choice, contract)
-    engine = make_engine(model, ground.base.state, choice, contract)
-    if not isinstance(engine, LocalEngine):
-        raise TypeError(f"{type(engine).__name__} keeps no adapters")
+        return make_engine(model, policy.whole(), choice, contract, backend)
+    engine = make_adapting_engine(model, ground.base.state, choice, adapter.form.rank)
     engine.adapt(model.name, adapter)
     return WithAdapter(engine, model.name)
 
 
 def keeps_apart(choice: EngineChoice, contract: str | None) -> bool:
     """Whether such an engine samples from an adapter over its base, without merging them."""
-    return choice.name == "archipel" and contract is None
+    return choice.name in ADAPTING and contract is None
 
 
 class _Shared:
-    """One engine of ours and its adapters: the newest of each of the runs sampled last."""
+    """One engine and its adapters: the newest of each of the runs sampled last."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    def __init__(self, engine: AdaptingEngine) -> None:
         self.engine = engine
         self._loaded: dict[str, str] = {}
         self._names: Recent[str, str] = Recent(drop=self._forget)
@@ -84,9 +86,9 @@ class Seats:
 
     def __init__(self, choice: EngineChoice) -> None:
         self._choice = choice
-        self._whole: Recent[Path, tuple[str, Engine]] = Recent()
-        self._shared: Recent[str, _Shared] = Recent()
-        """By the digest of the weights under the adapters."""
+        self._whole: Recent[Path, tuple[str, Engine]] = Recent(drop=lambda held: end(held[1]))
+        self._shared: Recent[tuple[str, int], _Shared] = Recent(drop=lambda held: end(held.engine))
+        """By the digest of the weights under the adapters, and the rank that there is room for."""
 
     def take(self, context: Context, policy: Policy) -> Sampler:
         """An engine that samples from this policy of the context's run.
@@ -97,21 +99,24 @@ class Seats:
         ground = policy.ground
         if ground is None or not keeps_apart(self._choice, context.contract):
             return self._with_whole(context, policy)
-        shared = self._shared.get(ground.base.digest)
+        key = ground.base.digest, room_for(self._choice, ground.form.rank)
+        shared = self._shared.get(key)
         if shared is None:
-            self._shared.make_room(ground.base.digest)
-            engine = make_engine(context.model, ground.base.state, self._choice)
-            if not isinstance(engine, LocalEngine):
-                raise TypeError(f"{type(engine).__name__} keeps no adapters")
-            shared = _Shared(engine)
-            self._shared.put(ground.base.digest, shared)
+            self._shared.make_room(key)
+            rank = ground.form.rank
+            shared = _Shared(
+                make_adapting_engine(context.model, ground.base.state, self._choice, rank)
+            )
+            self._shared.put(key, shared)
         return shared.take(context.run, policy)
 
     def _with_whole(self, context: Context, policy: Policy) -> Sampler:
         self._whole.make_room(context.model)
         loaded, engine = self._whole.take(context.model) or ("", None)
         if engine is None:
-            engine = make_engine(context.model, policy.whole(), self._choice, context.contract)
+            engine = make_engine(
+                context.model, policy.whole(), self._choice, context.contract, context.backend
+            )
         elif loaded != policy.manifest.state:
             engine.load(policy.whole())
         self._whole.put(context.model, (policy.manifest.state, engine))

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from archipel.engine.protocol import Sampler
 from archipel.model.adapter import Adapter
-from archipel.model.config import DecoderConfig
-from archipel.model.directory import read_config
+from archipel.model.backends import AnyConfig
+from archipel.model.devices import devices_like, free_bytes_on
+from archipel.model.stock_config import StockConfig
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.requests import Request
 from archipel.training.scorer import Scorer
@@ -27,7 +28,7 @@ from archipel.work.agreement import (
     short_requests,
     tolerance_of,
 )
-from archipel.work.engines import our_engine
+from archipel.work.engines import config_here, device_of, our_engine, stock_engine
 from archipel.work.kind import Context, EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.policies import Policy
 from archipel.work.recent import Recent
@@ -40,7 +41,7 @@ ADAPTER = "start"
 TIMES = 2
 """Of each run at a node: the first weights, and the first that were loaded in their place."""
 DEFAULT = EngineChoice()
-FLAWED = "this software does not compute {family} with these settings rightly: leave this model out and report it"
+FLAWED = "this software, or the library, does not compute {family} with these settings rightly: leave this model out and report it"
 TOO_ROUGH = "take a finer variant of the exact contract (`archipel exact check`), or any engine"
 TOO_LARGE = "engine and trainer are not compared: {millions:.0f} million parameters are too many to do so in passing"
 
@@ -49,7 +50,7 @@ TOO_LARGE = "engine and trainer are not compared: {millions:.0f} million paramet
 class Subject:
     """The model whose engine and network are compared."""
 
-    config: DecoderConfig
+    config: AnyConfig
     state: Mapping[str, Tensor]
     """Weights; under an adapter those of its base."""
     adapter: Adapter | None = None
@@ -85,12 +86,16 @@ def at_start(
     if fault := found.fault(tolerance, temperature):
         raise WorkFailed(
             f"what nodes would sample is not what the trainer learns from: {fault}; "
-            + (FLAWED.format(family=subject.config.family) if contract is None else TOO_ROUGH)
+            + (TOO_ROUGH if contract is not None else FLAWED.format(family=subject.config.family))
         )
     return found
 
 
 def _sampler(subject: Subject, contract: str | None) -> Sampler:
+    if isinstance(subject.config, StockConfig):
+        theirs = stock_engine(subject.config)
+        theirs.load(subject.state)
+        return theirs
     engine = our_engine(subject.config, contract)
     engine.load(subject.state)
     if subject.adapter is None:
@@ -117,8 +122,17 @@ class Engines:
             return
         sequences = sum(request.num_rollouts for request in requests)
         length = max(len(request.prompt) + request.max_new_tokens for request in requests)
-        need = node_need(read_config(context.model), sequences, length, self._choice.dtype)
-        if short := shortage("sampling this run", need, free_bytes(), RUNTIME):
+        need = node_need(config_here(context), sequences, length, self._choice.dtype)
+        there = free_bytes_on(device_of(self._choice))
+        free, held = (free_bytes(), RUNTIME) if there is None else (there, 0)
+        engines, what = self._choice.engines, "sampling this run"
+        if engines > 1 and free is not None:
+            beside = (
+                engines if there is None else -(-engines // len(devices_like(self._choice.device)))
+            )
+            free, held = (free + held) // beside, 0
+            what = f"each of {engines} engines"
+        if short := shortage(what, need, free, held):
             raise MachineUnfit(short)
 
     def require(
@@ -140,11 +154,15 @@ class Engines:
             logger.info(TOO_LARGE.format(millions=count / 1e6))
         self._checked.put(context.model, (*before, digest))
 
+    def _name(self, context: Context) -> str:
+        own = self._choice.name == "archipel"
+        return context.backend if own else self._choice.name
+
     def _compare(
         self, engine: Sampler, policy: Policy, context: Context, short: Sequence[Request]
     ) -> None:
         temperature = short[0].temperature
-        config, ground = read_config(context.model), policy.ground
+        config, ground = config_here(context), policy.ground
         if ground is not None and keeps_apart(self._choice, context.contract):
             scorer = reference(config, ground.base.state, temperature, policy.adapter)
         else:
@@ -153,7 +171,7 @@ class Engines:
         fault = found.fault(tolerance_of(self._choice, context.contract), temperature)
         if fault:
             raise MachineUnfit(
-                f"engine {self._choice.name} does not compute this run's model here: {fault}; update the "
+                f"engine {self._name(context)} does not compute this run's model here: {fault}; update the "
                 "software, or take another --engine, --dtype or --device"
             )
 

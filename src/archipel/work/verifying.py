@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from archipel.model.directory import read_config
+from archipel.model.backends import read_any_config
 from archipel.model.manifest import BadWeights, Manifest
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import apply_delta, decode_anchor
@@ -114,7 +114,7 @@ class Regrading:
         """
         self._tokenizer = Tokenizer.from_directory(model)
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
-        context_tokens = read_config(model).max_position_embeddings
+        context_tokens = read_any_config(model, recipe.model.backend).max_position_embeddings
         self._curriculum = Curriculum(recipe) if recipe.curriculum else None
         if self._curriculum is not None:
             environment = self._curriculum.over(environment)

@@ -94,6 +94,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         episodes=episode_terms(recipe),
         audit=_audit_terms(recipe),
         experts=_expert_terms(sampling.replays_routing, vocabulary),
+        backend=None if recipe.model.backend == "archipel" else recipe.model.backend,
     )
 
 

@@ -38,7 +38,7 @@ class Exams:
         """Answer: file `report`; values `policy`, `metrics`, perhaps `exact`."""
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         examiner = self._examiner(context)
-        engine = seated(context.model, policy, self._choice, contract)
+        engine = seated(context.model, policy, self._choice, contract, context.backend)
         marks = examiner.examine(engine, spec.version, progress)
         used = by_contract(contract)
         report = {"version": spec.version, **used, **marks.beside, "metrics": dict(marks.metrics)}

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archipel.model.config_files import read_config
+import torch
+
+from archipel.model.devices import free_bytes_on
 from archipel.planning.laws.holding import RUNTIME
 from archipel.records.kinds.update import UpdateSpec
 from archipel.records.recipe import Recipe
 from archipel.training.checkpoint import latest_number
 from archipel.training.sharding import this_site
 from archipel.work.accepted import count_tokens
+from archipel.work.engines import config_here, device_of
 from archipel.work.kind import (
     Answer,
     Context,
@@ -25,17 +28,20 @@ from archipel.work.messages import read_step
 from archipel.work.recent import Recent
 from archipel.work.room import update_shortage
 
+DEFAULT = EngineChoice()
+
 
 def make(choice: EngineChoice) -> Kind:
-    """A fresh one; it samples nothing."""
-    updates = Updates()
+    """A fresh one; it samples nothing, and learns on the device that was chosen."""
+    updates = Updates(choice)
     return Kind(run=updates.run, position=updates.position, close=updates.close, shared=True)
 
 
 class Updates:
     """Keeps the learners of the runs in work."""
 
-    def __init__(self) -> None:
+    def __init__(self, choice: EngineChoice = DEFAULT) -> None:
+        self._choice = choice
         self._learners: Recent[Path, Learner] = Recent(drop=Learner.close)
         """By its folder; another one continues from what is saved."""
 
@@ -95,15 +101,18 @@ class Updates:
         del held  # two optimisers of one run at once may be more than the machine holds
         self._learners.make_room(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _require_room(context)
-        return Learner(context, folder, told)
+        device = device_of(self._choice)
+        _require_room(context, device)
+        return Learner(context, folder, told, device)
 
 
-def _require_room(context: Context) -> None:
+def _require_room(context: Context, device: torch.device) -> None:
     """Raises MachineUnfit: this machine has less memory than the run's update needs; nothing is loaded yet."""
     if this_site().world > 1:
         return  # each rank holds its share, and of another machine's memory nothing is known here
-    short = update_shortage(context.recipe_as(Recipe), read_config(context.model), RUNTIME)
+    recipe, there = context.recipe_as(Recipe), free_bytes_on(device)
+    held = RUNTIME if there is None else 0
+    short = update_shortage(recipe, config_here(context), held, there)
     if short is not None:
         raise MachineUnfit(short)
 

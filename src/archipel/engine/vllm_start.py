@@ -1,0 +1,122 @@
+"""How vLLM is started for a model of ours, and how its workers take new weights.
+
+Parts: `VllmLimits`, `started`, `WeightReader`; `rank_room` (which adapters one vLLM has room for).
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from archipel.records.requests import InvalidRequest
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Room for an adapter's rank that vLLM can be started with."""
+INDEX = "model.safetensors.index.json"
+"""Of weights in several files, which lie elsewhere."""
+MAX_ADAPTERS = 4
+"""Sampled from side by side."""
+
+
+@dataclass(frozen=True)
+class VllmLimits:
+    """What one vLLM may take of its machine."""
+
+    memory_share: float = 0.9
+    """Of an accelerator's memory, for weights and cache."""
+    cache_bytes: int = 2 * 2**30
+    """Of keys and values, on a processor."""
+    max_rank: int = 0
+    """Of adapters; 0: it takes none."""
+
+
+class WeightReader:
+    """What vLLM mixes into its workers: new weights in the place of the old ones."""
+
+    model_runner: Any
+    reload_weights: Any
+
+    def take_archipel_weights(self, folder: str) -> None:
+        """Load the safetensors file in `folder`.
+
+        Not by the model's `load_weights` alone: for a processor vLLM lays weights out anew and forgets their first form,
+        which `reload_weights` knows. What it does not know is an output layer tied to the embedding, which
+        keeps a layout of its own.
+        """
+        self.reload_weights(weights_path=folder)
+        head = getattr(self.model_runner.get_model(), "lm_head", None)
+        head = getattr(head, "base_layer", head)
+        if head is not None and hasattr(head, "cpu_linear"):
+            head.quant_method.process_weights_after_loading(head)
+
+
+def started(
+    model: Path, state: Mapping[str, Tensor], home: Path, dtype: str, limits: VllmLimits
+) -> Any:
+    """A `vllm.LLM` with these weights, laid into `home` as vLLM reads a model: a run's folder has none at a node.
+
+    Raises:
+        ImportError: vLLM is not installed.
+        RuntimeError, ValueError: it does not start.
+    """
+    import vllm
+    from vllm.platforms import current_platform
+
+    for file in model.glob("*.json"):
+        if file.name != INDEX:
+            shutil.copy(file, home)
+    write_weights(state, home)
+    room = {"gpu_memory_utilization": limits.memory_share}
+    if current_platform.is_cpu():
+        # Compiling for a processor takes minutes and a compiler, and saves little.
+        room = {"kv_cache_memory_bytes": limits.cache_bytes, "enforce_eager": True}
+    return vllm.LLM(
+        model=str(home),
+        dtype=dtype,
+        skip_tokenizer_init=True,
+        # Log-probabilities after temperature and cuts: those of the distribution that was sampled.
+        logprobs_mode="processed_logprobs",
+        distributed_executor_backend="uni",
+        worker_extension_cls=f"{WeightReader.__module__}.{WeightReader.__qualname__}",
+        disable_log_stats=True,
+        **room,
+        **_lora_room(limits.max_rank),
+    )
+
+
+def write_weights(state: Mapping[str, Tensor], folder: Path) -> None:
+    """As the one file of weights in this folder."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(tensors, folder / "model.safetensors")
+
+
+def rank_room(rank: int) -> int:
+    """The least room that vLLM can be started with for adapters of this rank; 0 for none.
+
+    Raises:
+        InvalidRequest: there is none so large.
+    """
+    if rank == 0:
+        return 0
+    for room in RANKS:
+        if room >= rank:
+            return room
+    raise InvalidRequest(
+        f"vLLM takes adapters of rank {RANKS[-1]} at most, this one has {rank}; sample with the engine archipel"
+    )
+
+
+def _lora_room(rank: int) -> dict[str, Any]:
+    room = rank_room(rank)
+    if room == 0:
+        return {}
+    return {
+        "enable_lora": True,
+        "max_lora_rank": room,
+        "max_loras": MAX_ADAPTERS,
+        "max_cpu_loras": MAX_ADAPTERS,
+    }

@@ -1,0 +1,95 @@
+"""What a crew and its members say to each other: one JSON object per line over pipes.
+
+crew -> member   start, then load | adapt | sample
+member -> crew   progress | done | rollouts | failed
+
+Weights and adapters go by file. Law: both ends are processes of one node, of one version of this software.
+"""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from archipel.records.fields import Closed
+from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
+from archipel.work.messages import (
+    MAX_LINE_BYTES,
+    BadMessage,
+    Done,
+    Failed,
+    LocalPath,
+    ProgressMessage,
+)
+
+
+class Start(Closed):
+    """Which engine to make; it has the weights of no version yet."""
+
+    do: Literal["start"] = "start"
+    model: LocalPath
+    engine: Literal["archipel", "transformers", "vllm"]
+    dtype: Literal["float32", "bfloat16"]
+    device: str
+    contract: str | None
+    rank: int | None
+    """Of adapters; None: whole weights."""
+    threads: int
+
+
+class Load(Closed):
+    """Take these weights, or, with a name, this adapter over those that are there."""
+
+    do: Literal["load"] = "load"
+    file: LocalPath
+    """safetensors; of an adapter a directory in the PEFT layout."""
+    name: str | None = None
+
+
+class Forget(Closed):
+    """An adapter that is not needed any more."""
+
+    do: Literal["forget"] = "forget"
+    name: str
+
+
+class Sample(Closed):
+    """Serve these requests."""
+
+    do: Literal["sample"] = "sample"
+    requests: tuple[Request, ...]
+    cpu_s: int | None
+    """Processor time it may take; None: no bound."""
+
+
+class Sampled(Closed):
+    """What came of the requests, in their order."""
+
+    say: Literal["sampled"] = "sampled"
+    groups: tuple[tuple[Rollout, ...], ...]
+
+
+ToMember = Annotated[Start | Load | Forget | Sample, Field(discriminator="do")]
+FromMember = Annotated[ProgressMessage | Done | Sampled | Failed, Field(discriminator="say")]
+T = TypeVar("T")
+_TO: TypeAdapter[ToMember] = TypeAdapter(ToMember)
+_FROM: TypeAdapter[FromMember] = TypeAdapter(FromMember)
+
+
+def read_to_member(line: bytes) -> ToMember:
+    """Raises BadMessage."""
+    return _read(_TO, line)
+
+
+def read_from_member(line: bytes) -> FromMember:
+    """Raises BadMessage."""
+    return _read(_FROM, line)
+
+
+def _read(form: TypeAdapter[T], line: bytes) -> T:
+    if len(line) >= MAX_LINE_BYTES:
+        raise BadMessage(f"a line of {MAX_LINE_BYTES} bytes or more between engines")
+    try:
+        return form.validate_json(line)
+    except ValidationError as error:
+        raise BadMessage(f"bad message between engines: {error}") from None

@@ -1,0 +1,127 @@
+"""Several engines behind one node give what one gives, and one that ends takes nothing else with it."""
+
+import io
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from archipel.engine.engine import LocalEngine
+from archipel.model.directory import write_model
+from archipel.model.tokenizer import character_tokenizer
+from archipel.records.requests import InvalidRequest, Request
+from archipel.work.crew import Crew, Job
+from archipel.work.crew_member import Member
+from archipel.work.crew_messages import Load, Sample, Sampled, Start, read_from_member
+from archipel.work.dealing import dealt
+from archipel.work.engines import end, make_adapting_engine, make_engine
+from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
+from archipel.work.messages import BadMessage, to_line
+from engine.engine_models import lively_state, ragged_requests, small_config
+from engine.vllm_trial import FORMS, adapter_of
+
+torch.set_num_threads(1)
+CONFIG = small_config()
+REQUESTS = ragged_requests(64, (3, 9, 17, 40, 5))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    write_model(folder, lively_state(CONFIG), CONFIG, character_tokenizer())
+    (folder / "model.safetensors").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("engines", [1, 2, 3, 7])
+@pytest.mark.parametrize("groups", [1, 2, 5])
+def test_every_rollout_is_dealt_once_and_nobody_idles(engines: int, groups: int) -> None:
+    requests = [Request(str(n), (1,) * (n + 1), n, 7, 4) for n in range(groups)]
+    deals = dealt(requests, engines)
+    given = sorted(
+        (number, rollout)
+        for deal in deals
+        for number, part in deal
+        for rollout in range(part.first_rollout, part.first_rollout + part.num_rollouts)
+    )
+    assert given == [(number, rollout) for number in range(groups) for rollout in range(7)]
+    assert all(deals), "7 rollouts are enough for everybody"
+    whole = groups >= 2 * engines
+    assert (sum(map(len, deals)) == groups) == (whole or engines == 1)
+
+
+def test_a_member_samples_as_the_engine_in_this_process(model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    state, answers = lively_state(CONFIG, seed=3), io.BytesIO()
+    start = Start(
+        model=model, engine="archipel", dtype="float32", device="cpu", contract=None, rank=None,
+        threads=1,
+    )  # fmt: skip
+    member = Member(start, answers)
+    save_file(state, tmp_path / "state.safetensors")
+    member.answer(Load(file=tmp_path / "state.safetensors"))
+    told = member.answer(Sample(requests=tuple(REQUESTS[:2]), cpu_s=None))
+    reply = read_from_member(to_line(told))
+    engine = LocalEngine(CONFIG)
+    engine.load(state)
+    assert isinstance(reply, Sampled)
+    assert list(reply.groups) == engine.generate(REQUESTS[:2])
+    with pytest.raises(BadMessage, match="between engines"):
+        read_from_member(b'{"say":"nonsense"}')
+
+
+@pytest.mark.slow
+def test_two_engines_sample_what_one_samples_version_after_version(model: Path) -> None:
+    one, two = EngineChoice(), EngineChoice(engines=2)
+    first = lively_state(CONFIG, seed=3)
+    alone, crew = make_engine(model, first, one), make_engine(model, first, two)
+    try:
+        told: list[int] = []
+        assert crew.generate(REQUESTS, told.append) == alone.generate(REQUESTS)
+        assert crew.generate(REQUESTS[:1]) == alone.generate(REQUESTS[:1]), "one group in parts"
+        second = lively_state(CONFIG, seed=4)
+        alone.load(second)
+        crew.load(second)
+        assert crew.generate(REQUESTS) == alone.generate(REQUESTS)
+        with pytest.raises(WorkFailed, match="prompt has a token outside"):
+            crew.generate([replace(REQUESTS[0], prompt=(64,))])
+        assert crew.generate(REQUESTS[:2]) == alone.generate(REQUESTS[:2]), "after a failure"
+    finally:
+        end(crew)
+
+
+@pytest.mark.slow
+def test_adapters_go_to_every_engine_and_a_crew_that_lost_one_starts_anew(model: Path) -> None:
+    state = lively_state(CONFIG, seed=3)
+    crew = make_adapting_engine(model, state, EngineChoice(engines=2), 12)
+    alone = make_adapting_engine(model, state, EngineChoice(), 12)
+    assert isinstance(crew, Crew)
+    try:
+        for name, form in zip("ab", FORMS, strict=True):
+            for engine in (alone, crew):
+                engine.adapt(name, adapter_of(CONFIG, form, 1))
+        named = [replace(each, adapter=name) for each, name in zip(REQUESTS, "ababa", strict=True)]
+        assert crew.generate(named) == alone.generate(named)
+        os.kill(crew._members[1].process.pid, signal.SIGKILL)
+        with pytest.raises(MachineUnfit, match=r"engine \d of 2 on this machine ended"):
+            crew.generate(named)
+        assert crew.generate(named) == alone.generate(named)
+        crew.adapt("a", None)
+        with pytest.raises(WorkFailed, match="not loaded"):
+            crew.generate(named[:1])
+        alone.adapt("a", None)
+        with pytest.raises(InvalidRequest, match="not loaded"):
+            alone.generate(named[:1])
+    finally:
+        end(crew)
+
+
+@pytest.mark.slow
+def test_an_engine_that_cannot_start_says_why(model: Path) -> None:
+    job = Job(model, EngineChoice(device="xpu", engines=2))
+    with pytest.raises(MachineUnfit, match="device xpu is not available"):
+        Crew(job).load(lively_state(CONFIG))
