@@ -66,7 +66,13 @@ class StubWorker:
         assert kind in self.setup.kinds
         return self.memories.get(run, -1)
 
-    async def work(self, message: DoWork, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
+    async def work(
+        self,
+        message: DoWork,
+        limit_s: float,
+        on_tokens: Callable[[int], None],
+        on_turns: Any = None,
+    ) -> Done:
         act = self.script.pop(0) if self.script else None
         self.begun.append(message.work)
         self.asked.append(message)

@@ -24,6 +24,7 @@ from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, e
 from archipel.records import documents
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.experts import ExpertTerms
+from archipel.records.fields import BlobRef
 from archipel.records.parcel import MEDIA_TYPE, BadParcel, pack_parcel, unpack_parcel
 from archipel.records.payload import BadPayload
 from archipel.records.programmes import any_from_canonical, parse_any
@@ -41,6 +42,20 @@ from archipel.records.rollouts import (
     unpack_rollouts,
 )
 from archipel.records.statements import RECORD_TYPE, InvalidRecord, decode, encode
+from archipel.records.turns import (
+    BadTurns,
+    Reply,
+    Said,
+    TurnsAsked,
+    TurnsAwaited,
+    TurnsTold,
+    decode_word,
+    encode_word,
+    pack_replies,
+    pack_said,
+    unpack_replies,
+    unpack_said,
+)
 from archipel.training.environments.drawers import Drawers
 from archipel.work.messages import (
     AskPosition,
@@ -100,6 +115,26 @@ def _readers() -> dict[str, Reader]:
     )
 
 
+def _turns() -> dict[str, Reader]:
+    said = Said(group=3, rollout=1, turn=0, tokens=(5, 2))
+    reply = Reply(group=3, rollout=1, turn=0, answer=(7,), is_over=False, seal="0" * 128)
+    blob = BlobRef(digest=POLICY, size=9)
+    about = {"lab": SIGNER.did, "author": SIGNER.did, "seq": 7}
+    words = (
+        TurnsAsked(**about, work="run.3", said=blob),
+        TurnsAwaited(**about),
+        TurnsTold(**about, work="run.3", asked=POLICY, told=blob),
+        TurnsTold(**about, work="run.3", asked=POLICY, reason="no", fault="work"),
+    )
+    return {
+        "turns said": Reader(unpack_said, (pack_said([said]),), (BadTurns,)),
+        "turns told": Reader(unpack_replies, (pack_replies([reply]),), (BadTurns,)),
+        "turn words": Reader(
+            lambda data: decode_word(data, SIGNER.did), tuple(map(encode_word, words)), (BadTurns,)
+        ),
+    }
+
+
 def _records() -> dict[str, Reader]:
     statements = tuple(encode(each) for each in SMALL.values())
     envelopes = tuple(sign(SIGNER, each, RECORD_TYPE).to_json() for each in statements)
@@ -113,6 +148,7 @@ def _records() -> dict[str, Reader]:
         "signed entries": Reader(
             lambda data: read_entry(_entry_of(data or b"{}")), statements, signed
         ),
+        **_turns(),
         "parcels": Reader(unpack_parcel, (pack_parcel(b"{}", (b"a", b"bc")),), (BadParcel,)),
         "receipts": Reader(
             lambda data: documents.read_document(documents.Receipt, data),

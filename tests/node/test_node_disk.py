@@ -16,8 +16,9 @@ from archipel.node import operator as operator_module
 from archipel.node.agent import Agent
 from archipel.node.cache import PARTIAL_IDLE_S, Cache
 from archipel.node.client import LabClient
-from archipel.node.errands import Errands, Unprepared
+from archipel.node.errands import Errands
 from archipel.node.home import MAX_IDLE_MODELS, ready_home
+from archipel.node.open_runs import Unprepared
 from archipel.node.operator import copy_file
 from archipel.node.sealed import folder_of
 from archipel.node.settings import MIN_MEMORY_BYTES, default_memory_bound

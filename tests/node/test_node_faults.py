@@ -23,8 +23,8 @@ from agents import (
 from archipel.blobs import StorageFull
 from archipel.node import delivery
 from archipel.node.agent import Agent
-from archipel.node.errands import Unapproved, Unprepared
 from archipel.node.exchange import LabRefused
+from archipel.node.open_runs import Unapproved, Unprepared
 from archipel.node.patience import NodeFailed
 from archipel.node.totals import Totals
 from archipel.node.worker import TimeUp, WorkerLost, WorkRefused

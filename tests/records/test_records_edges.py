@@ -17,6 +17,7 @@ from archipel.records.canonical import (
     sha256_digest,
 )
 from archipel.records.payload import BadPayload, Payload, read_payload, write_payload
+from archipel.records.rollout_bounds import ROLLOUT_TENSORS
 from archipel.records.rollouts import (
     NotFinite,
     OutOfRange,
@@ -120,7 +121,7 @@ def test_a_result_for_something_else_is_refused(key: str) -> None:
 def test_as_many_rollouts_as_were_asked_and_no_others(num_groups: int) -> None:
     with pytest.raises(WrongShape, match=f"2 rollouts and 2 flags, expected {num_groups}"):
         unpack_rollouts(packed(), replace(BOUNDS, num_groups=num_groups))
-    tensors = dict(read_payload(packed(), rollouts._ROLLOUT_TENSORS).tensors)
+    tensors = dict(read_payload(packed(), ROLLOUT_TENSORS).tensors)
     tensors["finished"] = array("B", [1])
     label = {"work": BOUNDS.work, "policy": BOUNDS.policy}
     with pytest.raises(WrongShape, match="2 rollouts and 1 flags"):

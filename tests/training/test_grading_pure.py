@@ -41,7 +41,7 @@ EVALUATORS = frozenset(
         "write",
     ]
 )
-GRADING_READS = ("secret_order", "drawers", "answers", "jsonl", "parameters", "task")
+GRADING_READS = ("secret_order", "drawers", "guess", "answers", "jsonl", "parameters", "task")
 TEXTS = [
     "",
     "abc",
@@ -62,6 +62,7 @@ def environments(tmp_path: Path) -> dict[str, Any]:
     parameters: dict[str, dict[str, Any]] = {
         "secret_order": {"length": 4},
         "drawers": {"letters": 3},
+        "guess": {"guesses": 2},
         "jsonl": {"path": str(tmp_path / "questions.jsonl"), "answer_anywhere": True},
     }
     return {
@@ -95,7 +96,7 @@ def test_nothing_in_them_evaluates_a_text_or_reaches_a_module(module: str) -> No
         assert not called & EVALUATORS, getattr(function, "name", "")
 
 
-@pytest.mark.parametrize("module", ["secret_order", "drawers", "jsonl", "answers"])
+@pytest.mark.parametrize("module", ["secret_order", "drawers", "guess", "jsonl", "answers"])
 def test_nothing_in_them_is_kept(module: str) -> None:
     for function in _graders(module):
         stored = [
@@ -122,6 +123,7 @@ def test_no_text_changes_what_questions_are_kept(environments: dict[str, Any]) -
 
 def test_no_text_changes_what_drawers_hold(environments: dict[str, Any]) -> None:
     _keeps(environments["drawers"], TEXTS)
+    _keeps(environments["guess"], TEXTS)
 
 
 def _keeps(environment: Any, texts: list[str]) -> None:

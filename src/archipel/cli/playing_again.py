@@ -1,24 +1,25 @@
-"""Episodes of a run played again, and completions read again, from its ledger and blobs: no secret and no weights are
-needed for it.
+"""Episodes of a run played again or their seals checked, and completions read again, from its ledger and blobs: no
+secret and no weights are needed for it.
 """
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.run_blobs import Blobs, NotKept
 from archipel.lab.run_story import RunStory
 from archipel.records.payload import BadPayload
-from archipel.records.rollouts import Rollout
 from archipel.records.statements import RunOpened
 
+if TYPE_CHECKING:
+    from archipel.work.seals import Check
+
 T = TypeVar("T")
-IsVoid = Callable[[int, Rollout], bool]
-"""(group, rollout) -> whether it cannot have come as it was asked."""
 
 WHAT = "results whose episodes were played again: the environment wrote the rest"
+SEALED = "results whose episodes carry the trusted role's seal over every answer"
 READ = "results whose completions were read again: they say what is allowed and end where they must"
 
 
@@ -27,12 +28,12 @@ def check_episodes(story: RunStory, opened: RunOpened, blobs: Blobs, findings: F
     whether completions say what the run allows, and end where their text does.
     """
     pace = story.pace
-    is_played = pace.episodes is not None
-    if not is_played and pace.stop is None and pace.allowed is None:
+    if pace.episodes is None and pace.stop is None and pace.allowed is None:
         return
-    what = WHAT if is_played else READ
+    is_hosted = pace.episodes is not None and pace.episodes.is_hosted
+    what = SEALED if is_hosted else READ if pace.episodes is None else WHAT
     with findings.looking(what, "the run's opening", BadPayload):
-        faults = _void_episodes(story, opened, blobs) if is_played else _void(story, opened, blobs)
+        check = _check(story, opened, blobs)
         for number, (work, each) in enumerate(story.results.items()):
             findings.progress(f"rollouts of result {number} of {len(story.results)}")
             with findings.looking(what, work, BadPayload):
@@ -41,31 +42,32 @@ def check_episodes(story: RunStory, opened: RunOpened, blobs: Blobs, findings: F
                     f"group {index}, rollout {place}"
                     for index, rollouts in groups.items()
                     for place, rollout in enumerate(rollouts)
-                    if faults(index, rollout)
+                    if not check(index, place, rollout)
                 ]
                 if void:
-                    kind = "episodes say what the environment did not"
-                    if not is_played:
-                        kind = "completions cannot have been sampled as they were asked"
+                    kind = "completions cannot have been sampled as they were asked"
+                    if pace.episodes is not None:
+                        kind = "episodes say what the environment did not"
                     raise BadPayload(f"{len(void)} {kind}, first {void[0]}: they are void")
                 findings.checked[what] += 1
 
 
-def _void_episodes(story: RunStory, opened: RunOpened, blobs: Blobs) -> IsVoid:
-    from archipel.work.episodes import played
-
-    conduct = _with_tokenizer(opened, blobs, lambda folder: played(story.pace, folder))
-    if conduct is None:
-        raise NotKept("the run's pace speaks of no episodes")
-    limit = story.pace.max_new_tokens
-    return lambda index, rollout: not conduct.upholds("train", index, rollout, limit)
-
-
-def _void(story: RunStory, opened: RunOpened, blobs: Blobs) -> IsVoid:
+def _check(story: RunStory, opened: RunOpened, blobs: Blobs) -> "Check":
     from archipel.work.asked import wording_by
+    from archipel.work.episodes import played, upholding
+    from archipel.work.seals import check_of
 
-    wording = _with_tokenizer(opened, blobs, lambda folder: wording_by(story.pace, folder))
-    return lambda index, rollout: wording is not None and bool(wording.fault(rollout))
+    pace = story.pace
+    if pace.episodes is None:
+        wording = _with_tokenizer(opened, blobs, lambda folder: wording_by(pace, folder))
+        return lambda index, place, rollout: wording is None or not wording.fault(rollout)
+    if pace.episodes.is_hosted:
+        return check_of(opened)
+    conduct = _with_tokenizer(opened, blobs, lambda folder: played(pace, folder))
+    check = upholding(conduct, opened, pace.max_new_tokens)
+    if check is None:
+        raise NotKept("the run's pace speaks of no episodes")
+    return check
 
 
 def _with_tokenizer(opened: RunOpened, blobs: Blobs, make: Callable[[Path], T]) -> T:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ALL = -1
 REWARD = "reward_micro"
-READS_NOTHING = ("secret_order", "reasoning_gym", "drawers")
+READS_NOTHING = ("secret_order", "reasoning_gym", "drawers", "guess")
 """Environments that read no file and load no package that a recipe names."""
 
 
@@ -132,7 +132,7 @@ class Recomputing:
         with (
             self._findings.looking(what, "rewards"),
             _only_here(NOT_HERE),
-            Regrading(recipe, self._asked.secret, model) as regrading,
+            Regrading(recipe, self._asked.secret, model, self._story.opened) as regrading,
         ):
             for number, update in enumerate(updates[1:], 1):
                 self._findings.progress(f"rewards of version {number} of {len(updates) - 1}")

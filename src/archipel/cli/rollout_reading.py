@@ -56,6 +56,8 @@ class Batch:
     recipe: bytes
     model: Path
     """Folder with configuration and tokenizer."""
+    opened: RunOpened
+    """How the run was opened."""
 
 
 async def read_batch(lab: LabReader, run: str, version: int | None, home: Path) -> Batch:
@@ -88,6 +90,7 @@ async def read_batch(lab: LabReader, run: str, version: int | None, home: Path) 
         recorded_reward=rewards.get(wanted),
         recipe=(await lab.fetch(opened.recipe, store)).read_bytes(),
         model=await _support(lab, store, opened, home),
+        opened=opened,
     )
 
 

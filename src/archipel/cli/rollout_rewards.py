@@ -12,7 +12,7 @@ from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader
 from archipel.training.groups import SPLIT, group_request, submissions, task_ids
 from archipel.training.wording import wording_of_recipe
-from archipel.work.episodes import upheld
+from archipel.work.episodes import upheld, upholding
 
 
 def with_prompts(batch: Batch, tokenizer: Tokenizer) -> Batch:
@@ -55,13 +55,14 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
         raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     conduct = conduct_of(recipe, environment, tokenizer)
+    check = upholding(conduct, batch.opened, recipe.sampling.max_new_tokens)
     turns_of = None if conduct is None else conduct.turns
     tasks = _tasks(batch, recipe, environment, tokenizer)
-    limit, wording = recipe.sampling.max_new_tokens, wording_of_recipe(recipe, tokenizer)
+    wording = wording_of_recipe(recipe, tokenizer)
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
         found = list[Sequence[float]]()
         for group in batch.groups:
-            kept = upheld(conduct, group.index, group.rollouts, limit, wording=wording)
+            kept = upheld(check, group.index, group.rollouts, wording=wording)
             counted = [each for each in kept if not is_void(each)]
             shown = submissions(tasks[group.index], counted, tokenizer, turns_of, wording=wording)
             given = iter(grader.grade(shown))

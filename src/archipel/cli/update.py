@@ -41,6 +41,11 @@ def command() -> None:
     help="Do runs whose recipe was not approved here; a recipe names files that this role reads.",
 )
 @click.option(
+    "--turns-network",
+    is_flag=True,
+    help="Let environments that answer turns reach the network; without it they reach nothing.",
+)
+@click.option(
     "--max-memory-gb",
     type=click.FloatRange(min=0, min_open=True),
     help="Address space of the work process [on cpu three quarters of this machine's memory, at "
@@ -62,6 +67,7 @@ def join(
     kinds: str | None,
     secrets: Path | None,
     any_recipe: bool,
+    turns_network: bool,
     max_memory_gb: float | None,
     readable: tuple[Path, ...],
     give_up: float | None,
@@ -108,6 +114,7 @@ def join(
         lab_key=lab_key,
         secrets=secrets,
         any_recipe=any_recipe,
+        turns_network=turns_network,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         environment=child_environment() | FEW_SHAPES | thread_environment(threads),
         readable=(*readable_folders(folder), *readable),

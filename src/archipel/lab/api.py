@@ -28,6 +28,7 @@ from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import LedgerStopped, Refused, StorageExhausted
 from archipel.lab.traffic import CountingDoor, Traffic
+from archipel.lab.turn_routes import turn_routes
 from archipel.lab.upkeep import Upkeep
 from archipel.lab.view_routes import view_routes
 from archipel.ledger import storage as ledger
@@ -75,6 +76,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     traffic = Traffic()
     api.add_middleware(Lanes, lanes=lanes, errors=errors)
     api.add_middleware(CountingDoor, traffic=traffic)
+    turn_routes(api, lab, doorman)
     view_routes(api, lab, traffic)
     blob_routes(api, lab)
     _describe(api)

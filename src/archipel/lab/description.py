@@ -88,6 +88,11 @@ _OFFERED = (
     *(*_SIGNED, *_DISK, refusals.NotJoined, refusals.NotYours, refusals.Late, refusals.Unknown),
     *(refusals.Refused, refusals.WrongDigest, refusals.TooLarge, refusals.Conflict, refusals.Busy),
 )
+_TURNS = (
+    *(*_SIGNED, *_DISK, refusals.NotJoined, refusals.NotYours, refusals.Late, refusals.Duplicate),
+    *(refusals.Unknown, refusals.Refused, refusals.WrongDigest, refusals.MissingBlob),
+    *(refusals.TooLarge, refusals.Conflict, refusals.Replayed, refusals.Busy),
+)
 _ASKED = (
     *(*_SIGNED, *_DISK, refusals.NotJoined, refusals.Replayed, refusals.Unknown),
     *(refusals.TooLarge, refusals.Conflict, refusals.Busy),
@@ -125,6 +130,12 @@ def signed_body(document: type[Document]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def parcel_body(shape: str) -> dict[str, Any]:
+    """How an operation's body is described that is a parcel."""
+    content = {MEDIA_TYPE: {"schema": _BYTES | {"description": f"a parcel: {shape}"}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def _link(paths: dict[str, Any], source: str, target: str, parameters: Mapping[str, str]) -> None:
     links = paths[source]["get"]["responses"]["200"].setdefault("links", {})
     operation = paths[target]["get"]
@@ -139,6 +150,8 @@ def _kinds(method: str, path: str) -> Iterable[type[Refused]]:
         return [kind for kind in every_refusal() if kind is not refusals.NoSuchRange]
     if (method, path) == ("POST", "/leases"):
         return _ASKED
+    if path.startswith("/turns"):
+        return _TURNS
     if path.startswith("/blobs/") and (method == "PUT" or path.endswith("/state")):
         return _OFFERED
     if (method, path) == ("GET", "/blobs/{digest}"):

@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity, sign
@@ -31,6 +30,7 @@ from archipel.lab.leasing import Leasing
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
+from archipel.lab.turns import Turns
 from archipel.lab.uploads import Uploads
 from archipel.lab.waiting import Waiter
 from archipel.ledger.log import Log
@@ -108,6 +108,7 @@ class Lab:
         self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
         self.asked_ms = self._leasing.asked_ms
+        self.turns = Turns(self)
 
     @property
     def state(self) -> LabState:
@@ -168,8 +169,7 @@ class Lab:
         Raises:
             Refused: the request is not acceptable.
         """
-        timeout_s = min(max(wait_s, 0.0), MAX_WAIT_S)
-        entry = await self._leasing.wait(self._asks(data), timeout_s)
+        entry = await self._leasing.wait(self._asks(data), min(max(wait_s, 0.0), MAX_WAIT_S))
         if entry is None:
             return None
         return await handout(self.records, self._shelf, self.state, entry, have or Have())
@@ -192,6 +192,7 @@ class Lab:
     def close(self) -> None:
         """Let every waiting request go, empty-handed: the lab is about to end."""
         self._leasing.close()
+        self.turns.exchange.close()
 
     async def settled(self) -> None:
         """Wait until everything accepted is durable."""
@@ -279,7 +280,8 @@ class Lab:
         recording = self._committer.record(entries)
         for entry, ended in zip(entries, ended_by, strict=True):
             self.uploads.named(blob.digest for blob in named_blobs(entry.statement))
-            for digest in chain.from_iterable(self.uploads.ended(lease.work) for lease in ended):
+            self.turns.exchange.ended(lease.work for lease in ended)
+            for digest in [each for lease in ended for each in self.uploads.ended(lease.work)]:
                 with contextlib.suppress(BlobError):  # a sweep finds it later
                     self.blobs.discard(digest)
             self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])
@@ -290,11 +292,9 @@ class Lab:
         self.records.remember(first, entries)
         for entry in entries:
             self.orders.follow(entry.statement)
-        if logger.isEnabledFor(logging.INFO):
-            for entry in entries:
-                logger.info(entry.statement.kind, extra=event_fields(entry.statement))
+        for entry in entries if logger.isEnabledFor(logging.INFO) else ():
+            logger.info(entry.statement.kind, extra=event_fields(entry.statement))
 
     def _signed(self, statement: RecordedStatement) -> Entry:
-        return Entry(
-            self.clock_ms(), sign(self.identity, encode(statement), RECORD_TYPE), statement
-        )
+        envelope = sign(self.identity, encode(statement), RECORD_TYPE)
+        return Entry(self.clock_ms(), envelope, statement)

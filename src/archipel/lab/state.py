@@ -21,7 +21,7 @@ from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
-from archipel.records.episodes import PLAYED
+from archipel.records.episodes import playable
 from archipel.records.exact import variant_named
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Spec
@@ -153,7 +153,7 @@ class Node:
     @property
     def plays(self) -> tuple[str, ...]:
         """Environments that it stated, of those known here."""
-        return tuple(each for each in self.capabilities.plays or () if each in PLAYED.values())
+        return tuple(each for each in self.capabilities.plays or () if each in playable())
 
     @property
     def backends(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from archipel.node.errands import Errands
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.failures import WorkFailure
 from archipel.node.home import alone_in, ready_home
+from archipel.node.hosting import Hosting
 from archipel.node.introduction import NOT_ALONE, greet, introduce, is_alone, take_leave
 from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import Interrupt, NodeFailed, Patience
@@ -28,7 +29,6 @@ from archipel.node.settings import NodeSettings
 from archipel.node.standing import Doing, Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker, WorkerLost, WorkRefused
-from archipel.records.fields import Fault
 from archipel.records.statements import NodeJoined
 from archipel.work.messages import Done
 
@@ -54,6 +54,7 @@ class Agent:
         self._earnings = Earnings(settings.home, identity.did, self.client.url)
         self._watch = Watch(settings.pausing, self.standing)
         self._errands = Errands(self.client, store, settings)
+        self._turns = Hosting(self.client, self._errands.runs, settings)
         self._deliveries = Deliveries(self.client, self._patience, settings, self.totals)
         self._worker: Worker | None = None
         self._lease: Lease | None = None
@@ -128,8 +129,7 @@ class Agent:
 
     def _request(self) -> Wanted:
         held = () if self._lease is None else (self._lease.grant.work,)
-        holding = (*self._deliveries.works, *held)
-        return Wanted(self.settings.kinds, holding, self._errands.have())
+        return Wanted(self.settings.kinds, (*self._deliveries.works, *held), self._errands.have())
 
     async def _start_child(self) -> None:
         settings, log = self.settings, self.settings.home / "child.log"
@@ -182,6 +182,7 @@ class Agent:
         self._joined, self._setbacks.misread = True, 0
         self.standing.joined(self.client.lab, capabilities.speed_milli)
         await asyncio.to_thread(self._earnings.joined, self.client.lab, self.totals)
+        await self._turns.joined()
         known = {"node": self.client.identity.did, "lab": self.client.lab}
         logger.info("joined", extra=known | capabilities.model_dump())
 
@@ -213,9 +214,8 @@ class Agent:
         except (WorkFailure, BlobError, OSError) as error:
             await self._failed(lease, error)
         except LabRefused as error:
-            fault: Fault | None = None if error.calls_for_joining else "work"
             self._lease = None
-            await self._setbacks.lose(lease.grant, str(error), fault=fault)
+            await self._setbacks.lose(lease.grant, str(error), fault=error.fault)
             await self._refused(error)
         except LabUnreachable as error:
             is_over = self.client.clock.left_s(lease.grant.deadline_ms) <= 0
@@ -258,7 +258,7 @@ class Agent:
             raise LabUnreachable("what the work needs did not come before its deadline") from None
         left_s = max(clock.left_s(deadline_ms), MIN_TRY_S)
         self._errands.begun(lease.grant)
-        return await worker.work(message, left_s, self.totals.progressed)
+        return await worker.work(message, left_s, self.totals.progressed, self._turns.of(message))
 
     async def _rest(self, busy_s: float) -> None:
         """Stay within the share of time the operator allows."""
@@ -288,6 +288,7 @@ class Agent:
 
     async def _close(self) -> None:
         self.standing.at(Doing.LEAVING)
+        await self._turns.close()
         await self._deliveries.close()
         while (lease := self._deliveries.take()) is not None:
             await self._setbacks.give_back(lease.grant, STOPPED)

@@ -252,17 +252,20 @@ class LabClient(LabReader):
     async def lease(self, wanted: Wanted, wait_s: float) -> Lease | None:
         """Ask for work and wait for it up to `wait_s`."""
         request, asked = self._asked(wanted)
-        data = await self._exchange(
-            "POST",
-            "/leases",
-            Bounds(limit_s=wait_s + READ_LIMIT_S),
-            params={"wait_s": f"{wait_s:.3f}"},
-            content=pack_parcel(asked.model_dump_json().encode(), ()),
-            headers=PARCEL,
-            timeout=wait_s + READ_LIMIT_S,
-        )
+        data = await self.post("/leases", asked.model_dump_json().encode(), (), wait_s)
         handout, blobs = self._parcel(Handout, data) if data else (None, [])
         return None if handout is None else believed(lambda: lease_of(handout, blobs, request))
+
+    async def post(
+        self, path: str, document: bytes, blobs: Sequence[bytes], wait_s: float | None = None
+    ) -> bytes:
+        """Send a parcel; `wait_s`: the lab may hold its answer back so long."""
+        waits: dict[str, Any] = {}
+        if wait_s is not None:
+            waits = {"params": {"wait_s": f"{wait_s:.3f}"}, "timeout": wait_s + READ_LIMIT_S}
+        limits = Bounds(limit_s=(wait_s or 0.0) + READ_LIMIT_S)
+        content = pack_parcel(document, blobs)
+        return await self._exchange("POST", path, limits, content=content, headers=PARCEL, **waits)
 
     def offer(self, blob: BlobRef, work: str | None) -> dict[str, str]:
         """The header that permits an upload."""

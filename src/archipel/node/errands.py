@@ -7,20 +7,16 @@ of work needs is said by `records.kinds`; nothing here knows a kind.
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.blobs import BlobStore, StorageFull
-from archipel.node.approvals import is_approved
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
-from archipel.node.failures import WorkFailure
-from archipel.node.home import MODELS_FOLDER, REPLAY_FOLDER, forget_models, make_empty
+from archipel.node.home import REPLAY_FOLDER, make_empty
 from archipel.node.lease import Lease
-from archipel.node.operator import copy_file, is_copy_of, needed_files
-from archipel.node.sealed import Founding, check_inputs, folder_of, inputs_of, opening_of
-from archipel.node.secrets import NoSecret, read_secret
+from archipel.node.open_runs import OpenRun, OpenRuns
+from archipel.node.sealed import check_inputs, inputs_of
 from archipel.node.settings import NodeSettings
 from archipel.node.supply import Supply
 from archipel.node.weights import Weights
@@ -32,13 +28,10 @@ from archipel.records.documents import (
     Have,
     HeldRun,
     Inputs,
-    Opening,
 )
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF, Spec
-from archipel.records.programmes import any_from_canonical
-from archipel.records.recipe_form import InvalidRecipe
-from archipel.records.statements import LeaseGranted, RunOpened
+from archipel.records.statements import LeaseGranted
 from archipel.records.words import Memory, Needs
 from archipel.work.messages import DoWork, LinkMessage, ReplayMessage, ReplayStep, write_step
 from archipel.work.recent import Recent
@@ -47,40 +40,16 @@ CPU_LIMIT_FACTOR = 4
 """Processor seconds allowed per second of deadline and thread: generous, but an end."""
 
 
-class Unprepared(WorkFailure):
-    """The machine lacks something that the work needs; the message says what to do."""
-
-
-class Unapproved(WorkFailure):
-    """The work is of a run that this machine's operator did not approve; the message says how to."""
-
-    outcome = "unapproved"
-
-
-@dataclass
-class OpenRun:
-    """What an agent keeps of a run between works."""
-
-    opened: RunOpened
-    folder: str
-    """The run's own folder name, never another run's."""
-    model: Path
-    recipe: tuple[bytes, str | None] | None = None
-    """Its canonical bytes and the name of its secret, once they were needed."""
-    data: tuple[str, ...] = ()
-    """Files of this machine that its recipe names."""
-
-
 class Errands:
     """Fetches for one child process."""
 
     def __init__(self, client: LabClient, store: BlobStore, settings: NodeSettings) -> None:
         self._client = client
         self._settings = settings
-        self._runs: dict[str, OpenRun] = {}
         self._held: defaultdict[str, Recent[str, int]] = defaultdict(Recent)
         """Kind of work -> run -> version of the weights that the child holds; -1: nobody knows."""
         self._supply = Supply(client, store)
+        self.runs = OpenRuns(client, self._supply, settings)
         self._weights = Weights(client, self._supply.fetch)
         self._cache = Cache(store, settings.cache_bytes)
 
@@ -90,14 +59,14 @@ class Errands:
 
     def forget_lab(self) -> None:
         """The lab may be another one: what it said of its runs counts no more."""
-        self._runs.clear()
+        self.runs.forget()
         self._held.clear()
         self._weights.forget()
         self._supply.forget()
 
     def have(self) -> Have:
         """What need not be sent beside the next lease."""
-        latest = list(self._runs)[-MAX_RUNS_TOLD:]
+        latest = self.runs.names[-MAX_RUNS_TOLD:]
         return Have(
             runs={
                 name: HeldRun(
@@ -147,7 +116,7 @@ class Errands:
         self._supply.lay(lease.blobs)
         run = await self._open(spec, news.opening)
         await self._weights.learn(run.opened, news.versions)
-        recipe, secret = await self._trusted_extras(run) if needs.recipe else (None, None)
+        recipe, secret = await self.runs.extras(run) if needs.recipe else (None, None)
         if run.data and await worker.let_read(run.data):
             self.forget_child()
         inputs = await self._inputs(run, needs, news)
@@ -173,61 +142,7 @@ class Errands:
         return int(left_s * CPU_LIMIT_FACTOR * self._settings.threads) + 10
 
     async def _open(self, spec: Spec, news: str | None) -> OpenRun:
-        run = self._runs.get(spec.run)
-        if run is not None:
-            self._check_approved(run.opened, spec)
-            return run
-        path = f"/runs/{spec.run}/opening"
-        sealed = news or (await self._client.read(Opening, path)).opening
-        founding = Founding(self._client.lab, self._client.operators)
-        opened = believed(lambda: opening_of(sealed, founding, spec.run))
-        self._check_approved(opened, spec)
-        folder = folder_of(opened)
-        model = self._settings.home / MODELS_FOLDER / folder
-        needed = needed_files(opened, trusted=self._settings.trusted)
-        for file in opened.model:
-            copy = model / file.name
-            if file.name in needed and not await asyncio.to_thread(is_copy_of, copy, file.blob):
-                (blob,) = await self._supply.fetch(file.blob)
-                await asyncio.to_thread(copy_file, blob, copy)
-        self._runs[spec.run] = OpenRun(opened, folder, model)
-        await asyncio.to_thread(
-            forget_models, model.parent, {r.folder for r in self._runs.values()}
-        )
-        return self._runs[spec.run]
-
-    def _check_approved(self, opened: RunOpened, spec: Spec) -> None:
-        recipe = opened.recipe.digest
-        is_free = self._settings.any_recipe or not WORDS_OF[spec.kind].trusted
-        if not is_free and not is_approved(self._settings.home, recipe):
-            raise Unapproved(
-                f"run {spec.run} has recipe {recipe}, which this machine's operator did not approve; "
-                "to do it, run: archipel update approve RECIPE"
-            )
-
-    async def _trusted_extras(self, run: OpenRun) -> tuple[bytes, bytes | None]:
-        if run.recipe is None:
-            (path,) = await self._supply.fetch(run.opened.recipe)
-            data = await asyncio.to_thread(path.read_bytes)
-            try:
-                recipe = any_from_canonical(data)
-            except InvalidRecipe as error:
-                raise Unprepared(
-                    f"the recipe of {run.opened.run} cannot be used here: {error}"
-                ) from None
-            run.recipe = data, recipe.secret_name
-            run.data = recipe.data_paths
-        data, secret = run.recipe
-        return data, self._secret(secret)
-
-    def _secret(self, name: str | None) -> bytes | None:
-        if name is None:
-            return None
-        folder = self._settings.secrets or self._settings.home / "secrets"
-        try:
-            return read_secret(folder, name)
-        except NoSecret as error:
-            raise Unprepared(str(error)) from None
+        return await self.runs.open(spec.run, news, trusted=WORDS_OF[spec.kind].trusted)
 
     async def _chain(self, run: OpenRun, kind: str, needs: Needs) -> list[LinkMessage]:
         if needs.weights is None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import httpx
 
 from archipel.node.sealed import NotBelieved
+from archipel.records.fields import Fault
 
 CONNECT_LIMIT_S = 10.0
 READ_LIMIT_S = 60.0
@@ -60,6 +61,11 @@ class LabRefused(Exception):
     def calls_for_joining(self) -> bool:
         """The lab does not know this node, or no more as it was."""
         return self.problem in ("not-joined", "wrong-lab", "replayed-record")
+
+    @property
+    def fault(self) -> Fault | None:
+        """Whose it is that a lease comes back for this; None: nobody's, the node joins anew."""
+        return None if self.calls_for_joining else "work"
 
     @property
     def bars_from_joining(self) -> bool:

@@ -97,6 +97,32 @@ def ready_home(settings: NodeSettings, sending: Collection[str]) -> Setup:
         max_memory_bytes=settings.memory_bound(),
         max_file_bytes=None if settings.trusted else settings.max_scratch_bytes,
         trusted=settings.trusted,
+        network=settings.turns_network,
+    )
+
+
+def hosts_setup(settings: NodeSettings) -> Setup:
+    """The trusted role's child that only answers turns: a folder of its own, and no tensor library.
+
+    Raises:
+        OSError: the disk is full, or the folder is not ours.
+    """
+    scratch, models = settings.home / "turns", settings.home / MODELS_FOLDER
+    for folder in (scratch, models, settings.home / "blobs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return Setup(
+        scratch=scratch,
+        readable=(*settings.readable, settings.home / "blobs", models),
+        kinds=(),
+        memory=None,
+        threads=1,
+        engine="archipel",
+        dtype="float32",
+        device="cpu",
+        max_memory_bytes=settings.memory_bound(),
+        max_file_bytes=settings.max_scratch_bytes,
+        trusted=True,
+        network=settings.turns_network,
     )
 
 

@@ -15,7 +15,7 @@ from archipel.node.totals import Totals
 from archipel.node.worker import Worker
 from archipel.records.backends import FOREIGN
 from archipel.records.documents import NodeView
-from archipel.records.episodes import PLAYED
+from archipel.records.episodes import playable
 from archipel.records.statements import Capabilities, NodeLeft
 from archipel.work.room import free_bytes
 
@@ -47,7 +47,7 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
         protections=worker.protections,
         exact=exact or None,
         memory_mb=None if settings.trusted else _memory_mb(settings),
-        plays=None if settings.trusted else tuple(PLAYED.values()),
+        plays=None if settings.trusted else playable(),
         backends=None if settings.trusted else _libraries(),
     )
 

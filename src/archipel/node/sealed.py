@@ -96,6 +96,14 @@ def grant_of(sealed: str, request: LeaseRequested) -> LeaseGranted:
     return grant
 
 
+def lease_in(sealed: str, lab: str) -> LeaseGranted:
+    """A lease of somebody's, by the lab's own word. Raises NotBelieved."""
+    grant = _opened(sealed, LeaseGranted, "bad-grant")
+    if (grant.author, grant.lab) != (lab, lab):
+        raise NotBelieved("bad-grant", f"{grant.kind} by {grant.author}, not by the lab")
+    return grant
+
+
 def publication_of(sealed: str, opened: RunOpened) -> Publication:
     """A version of this run. Raises NotBelieved: not by a key that the run trusts, or none of its."""
     said = _opened(sealed, WorkAnswered, "bad-version")

@@ -57,6 +57,8 @@ class NodeSettings:
     """The trusted role also does runs whose recipe its operator did not approve (`approvals`)."""
     environment: dict[str, str] = field(default_factory=dict)
     """The child's whole environment, but for where its source lies."""
+    turns_network: bool = False
+    """The trusted role's environments that answer turns may reach the network."""
     readable: tuple[Path, ...] = ()
     """Folders the child may read besides Python itself and the cache."""
 

@@ -10,29 +10,36 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from archipel import source_environment
 from archipel.node.failures import WorkFailure
 from archipel.node.scratch import used_bytes
+from archipel.node.worker_start import Start, not_covered, program
 from archipel.records.fields import Closed, Fault
+from archipel.records.turns import Said
 from archipel.work.messages import (
     MAX_LINE_BYTES,
+    AnswerTurns,
     AskPosition,
+    AskTurns,
     BadMessage,
     Done,
     DoWork,
     Failed,
+    FromChild,
     ProgressMessage,
     Ready,
     RunBenchmark,
     Setup,
+    TurnsOver,
     read_from_child,
     to_line,
 )
 
+OnTurns = Callable[[Sequence[Said]], Awaitable[TurnsOver]]
+"""Brings what follows turns of a work."""
 START_LIMIT_S = 120.0
 """Importing the tensor library on a cold, slow disk."""
 POSITION_LIMIT_S = 60.0
@@ -62,35 +69,10 @@ class WorkRefused(WorkFailure):
         self.fault = fault
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """How a child was started."""
-
-    setup: Setup
-    environment: Mapping[str, str]
-    log: Path
-    ranks: int
-
-
-def _not_covered(setup: Setup, paths: Sequence[str]) -> list[Path]:
-    """Those that are there and that the child may not read; from the folder that it works in as well."""
-    readable = [folder.resolve() for folder in setup.readable]
-    there = [path for path in map(Path.resolve, map(Path, paths)) if path.exists()]
-    return [path for path in there if not any(map(path.is_relative_to, readable))]
-
-
-def _program(ranks: int, setup: Setup) -> list[str]:
-    """Arguments to Python; several ranks are torchrun's business, and each is told what confines it."""
-    if ranks == 1:
-        return ["-m", "archipel.work.child"]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    return [*torchrun, "-m", "archipel.work.ranks", to_line(setup).decode().strip()]
-
-
 class Worker:
     """One child process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, start: "_Start") -> None:
+    def __init__(self, process: asyncio.subprocess.Process, start: "Start") -> None:
         self._process = process
         self._start = start
         self._ended_for = ""
@@ -109,7 +91,7 @@ class Worker:
         with log.open("ab") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *_program(ranks, setup),
+                *program(ranks, setup),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=sink,
@@ -117,7 +99,7 @@ class Worker:
                 limit=MAX_LINE_BYTES,
                 start_new_session=True,  # Ctrl-C in the terminal is for the agent alone
             )
-        worker = cls(process, _Start(setup, environment, log, ranks))
+        worker = cls(process, Start(setup, environment, log, ranks))
         try:
             worker._send(setup)
             ready = await worker._receive(START_LIMIT_S)
@@ -152,7 +134,7 @@ class Worker:
             WorkerLost: the new one did not come up.
         """
         start = self._start
-        fresh = _not_covered(start.setup, paths)
+        fresh = not_covered(start.setup, paths)
         if not fresh:
             return False
         await self.kill()
@@ -162,14 +144,22 @@ class Worker:
         self.protections = worker.protections
         return True
 
-    async def work(self, message: DoWork, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
-        """Run one piece of work.
+    async def work(
+        self,
+        message: DoWork | AnswerTurns,
+        limit_s: float,
+        on_tokens: Callable[[int], None] = lambda tokens: None,
+        on_turns: OnTurns | None = None,
+    ) -> Done:
+        """Run one piece of work, or answer turns.
+
+        on_turns: brings what follows turns that the work asks about.
 
         Raises:
             WorkerLost: the child died, or the time was up and it was killed.
             WorkRefused: the child is fine but could not do it.
         """
-        return await self._ask(message, limit_s, on_tokens)
+        return await self._ask(message, limit_s, on_tokens, on_turns)
 
     async def benchmark(self) -> Done:
         """Measure this machine."""
@@ -202,10 +192,16 @@ class Worker:
                 await self._process.wait()
         await self.kill()
 
-    async def _ask(self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]) -> Done:
+    async def _ask(
+        self,
+        message: Closed,
+        limit_s: float,
+        on_tokens: Callable[[int], None],
+        on_turns: OnTurns | None = None,
+    ) -> Done:
         watch = asyncio.create_task(self._watch_scratch())
         try:
-            return await self._answered(message, limit_s, on_tokens)
+            return await self._answered(message, limit_s, on_tokens, on_turns)
         except WorkerLost:
             if self._ended_for:
                 raise WorkerLost(self._ended_for) from None
@@ -228,7 +224,11 @@ class Worker:
         await self.kill()
 
     async def _answered(
-        self, message: Closed, limit_s: float, on_tokens: Callable[[int], None]
+        self,
+        message: Closed,
+        limit_s: float,
+        on_tokens: Callable[[int], None],
+        on_turns: OnTurns | None,
     ) -> Done:
         self._send(message)
         deadline = asyncio.get_running_loop().time() + limit_s
@@ -241,6 +241,8 @@ class Worker:
                 raise
             if isinstance(answer, ProgressMessage):
                 on_tokens(answer.tokens)
+            elif isinstance(answer, AskTurns) and on_turns is not None:
+                await self._bring(answer, deadline, on_turns)
             elif isinstance(answer, Failed):
                 raise WorkRefused(answer.reason, answer.fault)
             elif isinstance(answer, Done):
@@ -248,6 +250,19 @@ class Worker:
             else:
                 await self.kill()
                 raise WorkerLost("the child started over in the middle of work")
+
+    async def _bring(self, asked: AskTurns, deadline: float, on_turns: OnTurns) -> None:
+        """Raises TimeUp: nothing came in time."""
+        left_s = deadline - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(max(left_s, 0.0)):
+                over = await on_turns(asked.said)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            await self.kill()
+            if isinstance(error, TimeoutError):
+                raise TimeUp("time is up, with turns that nobody answered") from None
+            raise
+        self._send(over)
 
     def _send(self, message: Closed) -> None:
         if self._process.stdin is None or self._process.stdin.is_closing():
@@ -259,7 +274,7 @@ class Worker:
             )
         self._process.stdin.write(line)
 
-    async def _receive(self, limit_s: float) -> Ready | ProgressMessage | Done | Failed:
+    async def _receive(self, limit_s: float) -> FromChild:
         if self._process.stdout is None:
             raise WorkerLost("the child has no output")
         try:

@@ -1,7 +1,7 @@
 """Episodes: several turns of a model with the answers of an environment between them, as one sequence.
 
 Parts: `EpisodeTerms` (what whoever plays must know, in a run's pace), `PLAYED` (names of the environments
-that nodes may play), `turns_of` (a mask's turns), `check_masks`. A mask has a byte per token: 1 for one that
+that nodes may play), `HOSTED` (those that answer at the trusted role, see `turns`), `turns_of` (a mask's turns), `check_masks`. A mask has a byte per token: 1 for one that
 the model sampled, 0 for one that the environment wrote. Law: pure; a name once given means the same tasks and
 answers for ever, which a test of the environments holds.
 """
@@ -29,6 +29,37 @@ ParameterValues = Annotated[dict[ParameterName, bool | int | ParameterText], Fie
 
 PLAYED: Mapping[str, str] = {"drawers": "drawers-1"}
 """`environment.name` -> the rules that this software plays it by."""
+HOSTED = "hosted-1"
+"""Rules of the episodes whose environment answers at the trusted role: turns are asked through the lab."""
+HOSTABLE = ("guess", "python", "verifiers")
+"""`environment.name` of those that can answer turns there: by a secret, or by code of their own."""
+ALWAYS_HOSTED = ("guess",)
+"""Of these, the ones that have nothing but episodes."""
+
+
+def playable() -> tuple[str, ...]:
+    """What a node of this software says that it plays."""
+    return (*PLAYED.values(), HOSTED)
+
+
+def check_answers(name: str, parameters: Mapping[str, object], *, has_episode: bool) -> None:
+    """Whether an environment and a recipe's `[episode]` go together.
+
+    Raises:
+        ValueError: one without the other, or a setting that nodes cannot be told.
+    """
+    if not has_episode:
+        if name in PLAYED or name in ALWAYS_HOSTED:
+            raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
+        return
+    if name not in PLAYED and name not in HOSTABLE:
+        raise ValueError(
+            f"environment {name!r} answers no turns: remove [episode], or choose from "
+            f"{', '.join((*PLAYED, *HOSTABLE))}"
+        )
+    floats = [key for key, value in parameters.items() if isinstance(value, float)]
+    if name in PLAYED and floats:
+        raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
 
 
 class UnevenMask(BadPayload):
@@ -46,6 +77,11 @@ class EpisodeTerms(Closed):
     tools: ToolFormat
     chat_template: Literal["auto", "always", "never"]
     """As in the recipe's `[prompt]`."""
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether turns are asked through the lab."""
+        return self.environment == HOSTED
 
 
 def turns_of(sampled: bytes) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
-from archipel.records.episodes import PLAYED
+from archipel.records.episodes import check_answers
 from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_UPDATE
 from archipel.records.recipe_alarms import AlarmSection
@@ -100,7 +100,7 @@ class EnvironmentSection(Section):
     """Where tasks and rewards come from."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-    """`secret_order`, `reasoning_gym`, `jsonl`, `python`, `verifiers`, `drawers`."""
+    """`secret_order`, `reasoning_gym`, `jsonl`, `python`, `verifiers`, `drawers`, `guess`."""
     parameters: dict[str, str | int | float | bool] = Field(default={})
     """The environment's own settings; it refuses those it does not know. A file that one names is read
     by the trusted role if the parameter is called `path` or `..._path`."""
@@ -149,31 +149,20 @@ class Recipe(RecipeForm):
 
     @model_validator(mode="after")
     def _episodes_are_played(self) -> Self:
-        name, is_played = self.environment.name, self.environment.name in PLAYED
-        if is_played and self.episode is None:
-            raise ValueError(f"environment {name!r} answers the model's turns: add [episode]")
-        if self.episode is None:
-            return self
-        if self.sampling.replays_routing:
+        given = self.environment
+        check_answers(given.name, given.parameters, has_episode=self.episode is not None)
+        if self.episode is not None and self.sampling.replays_routing:
             raise ValueError(
                 "sampling.replays_routing is of one turn, and the recipe has [episode]; leave it out"
             )
-        if not is_played:
+        if self.episode is not None and self.curriculum is not None:
             raise ValueError(
-                f"environment {name!r} answers no turns on nodes: remove [episode], or choose from "
-                f"{', '.join(PLAYED)}"
+                "[episode] and [curriculum]: an episode's task is that of its group's number; remove one"
             )
-        if self.curriculum is not None:
-            raise ValueError(
-                "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
-                "remove one of them"
-            )
-        if self.sampling.stop:
+        if self.episode is not None and self.sampling.stop:
             raise ValueError(
                 "[episode] and sampling.stop: the environment answers after the model's own stop tokens; remove one of them"
             )
-        if floats := [k for k, v in self.environment.parameters.items() if isinstance(v, float)]:
-            raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
         return self
 
     @model_validator(mode="after")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.experts import TENSORS, ExpertTerms
 from archipel.records.programmes.rl import RlPace
+from archipel.records.turns import SEAL_BYTES
 
-_ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
-_EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
+ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
+EPISODE_TENSORS = {**ROLLOUT_TENSORS, "sampled": "U8"}
+HOSTED_TENSORS = {**EPISODE_TENSORS, "seals": "U8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class RolloutBounds:
     @property
     def tensors(self) -> Mapping[str, str]:
         """What a payload has to hold, and of what type."""
-        own = _ROLLOUT_TENSORS if self.episodes is None else _EPISODE_TENSORS
+        own = ROLLOUT_TENSORS if self.episodes is None else EPISODE_TENSORS
+        if self.episodes is not None and self.episodes.is_hosted:
+            own = HOSTED_TENSORS
         return own if self.experts is None else {**own, **TENSORS}
 
 
@@ -58,4 +62,6 @@ def max_rollout_bytes(bounds: RolloutBounds) -> int:
     per_token, told = 8 if bounds.episodes is None else 9, 0
     if bounds.experts is not None:
         told = bounds.experts.most_bytes(num_rollouts, bounds.max_new_tokens)
+    if bounds.episodes is not None and bounds.episodes.is_hosted:
+        told += num_rollouts * SEAL_BYTES
     return num_rollouts * (bounds.max_new_tokens * per_token + 5) + 4096 + told

@@ -2,7 +2,8 @@
 
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
           rollouts of one group side by side, groups in the order of the work's spec;
-          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment);
+          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment), and
+          where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply);
           in runs that replay routing also `records.experts.TENSORS`
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
@@ -31,6 +32,7 @@ from archipel.records.prompts import (
     unpack_prompts,
 )
 from archipel.records.rollout_bounds import RolloutBounds, bounds_of, max_rollout_bytes
+from archipel.records.turns import SEAL_BYTES
 
 __all__ = [
     "NotFinite",
@@ -69,6 +71,10 @@ class Rollout:
     """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
     experts: bytes | None = None
     """Which experts the tokens that were read, prompt and all but the last, were sent to (`records.experts`)."""
+    seal: bytes | None = None
+    """Of an episode whose turns were asked: the trusted role's signature of the last reply (`records.turns`)."""
+    work: str = ""
+    """Of such an episode, once it is read: for which work it was played."""
 
     @property
     def num_sampled(self) -> int:
@@ -98,6 +104,8 @@ def pack_rollouts(
     }
     if masks := [r.sampled for r in rollouts if r.sampled is not None]:
         tensors["sampled"] = array("B", b"".join(masks))
+    if seals := [r.seal for r in rollouts if r.seal is not None]:
+        tensors["seals"] = array("B", b"".join(seals))
     if experts is not None:
         chosen = [[(r.experts or b"", len(r.tokens)) for r in group] for group in groups]
         tensors |= packed_choices(chosen, experts.per_token)
@@ -130,6 +138,12 @@ def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[lis
     if bounds.experts is not None:
         choices = cut_choices(parts, size, bounds.experts.per_token)
         rollouts = [replace(each, experts=own) for each, own in zip(rollouts, choices, strict=True)]
+    if "seals" in parts:
+        seals, width = parts["seals"].tobytes(), SEAL_BYTES
+        rollouts = [
+            replace(each, seal=seals[n * width : (n + 1) * width], work=bounds.work)
+            for n, each in enumerate(rollouts)
+        ]
     return [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
 
 
@@ -212,6 +226,9 @@ def _check_episodes(parts: Mapping[str, array], bounds: RolloutBounds, most_turn
     tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts["sampled"]
     if len(masks) != len(tokens):
         raise WrongShape(f"masks of {len(masks)} tokens, but there are {len(tokens)} tokens")
+    seals = parts.get("seals")
+    if seals is not None and len(seals) != SEAL_BYTES * len(parts["lengths"]):
+        raise WrongShape(f"{len(seals)} bytes of seals, expected {SEAL_BYTES} for each rollout")
     if max(map(max, _pieces(masks))) > SAMPLED:
         raise OutOfRange("a mask holds something else than 0 and 1")
     end = 0

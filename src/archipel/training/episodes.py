@@ -7,12 +7,13 @@ Laws: what follows a turn depends on the task and on the turns so far, never on 
 beside it; each turn's noise is that of its positions in the whole episode.
 """
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from archipel.model.chat import InvalidChat
 from archipel.model.tokenizer import Tokenizer, UnknownText
-from archipel.records.episodes import PLAYED, SAMPLED, WRITTEN, EpisodeTerms, turns_of
+from archipel.records.episodes import SAMPLED, WRITTEN, EpisodeTerms, playable, turns_of
 from archipel.records.programmes.rl import episode_terms
 from archipel.records.recipe import PromptSection, Recipe
 from archipel.records.requests import Request
@@ -21,64 +22,10 @@ from archipel.training.environments.episodic import Episodic, Turn
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
 from archipel.training.groups import uses_chat
 from archipel.training.manner import Manner, format_for
+from archipel.training.rounds import CUT, Generate, Line, Step, play_rounds, unheard
 
-Generate = Callable[[Sequence[Request], Callable[[int], None]], Sequence[Sequence[Rollout]]]
-"""(requests, told the tokens sampled so far) -> per request, its rollouts: `Engine.generate`."""
-
-
-def _unheard(tokens: int) -> None:
-    """Nobody listens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What follows a turn of the model."""
-
-    answer: tuple[int, ...] = ()
-    """The environment's tokens; () where the episode ends."""
-    is_over: bool = False
-    """The environment said that it is; else it was cut off."""
-
-
-CUT = Step()
-
-
-@dataclass
-class _Line:
-    """One episode while it is played."""
-
-    request: Request
-    task: Task
-    number: int
-    """Of the rollout in its group."""
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    mask: bytearray = field(default_factory=bytearray)
-    turns: list[Turn] = field(default_factory=list)
-    is_over: bool = False
-
-    def take(self, turn: Rollout) -> None:
-        self.tokens += turn.tokens
-        self.logprobs += turn.logprobs
-        self.mask += bytes([SAMPLED]) * len(turn.tokens)
-
-    def answered(self, answer: tuple[int, ...]) -> None:
-        self.tokens += answer
-        self.logprobs += [0.0] * len(answer)
-        self.mask += bytes([WRITTEN]) * len(answer)
-
-    def next_turn(self) -> Request:
-        return replace(
-            self.request,
-            prompt=(*self.request.prompt, *self.tokens),
-            num_rollouts=1,
-            max_new_tokens=self.request.max_new_tokens - len(self.tokens),
-            first_rollout=self.request.first_rollout + self.number,
-            first_position=len(self.tokens),
-        )
-
-    def rollout(self) -> Rollout:
-        return Rollout(tuple(self.tokens), tuple(self.logprobs), self.is_over, bytes(self.mask))
+log = logging.getLogger(__name__)
+FAILED = "the environment failed in %s task %d at turn %d, where the episode is cut off: %s: %s"
 
 
 @dataclass(frozen=True)
@@ -88,36 +35,31 @@ class Conduct:
     environment: Episodic
     manner: Manner
     most_turns: int
+    is_hosted: bool = False
+    """Strangers who play them ask for its answers."""
 
     def play(
         self,
         generate: Generate,
         requests: Sequence[Request],
         split: str,
-        on_progress: Callable[[int], None] = _unheard,
+        on_progress: Callable[[int], None] = unheard,
     ) -> list[tuple[Rollout, ...]]:
-        """An episode for each rollout of each request, whose keys are numbers of tasks.
+        """An episode for each rollout of each request, whose keys are numbers of tasks; see `play_rounds`."""
+        tasks = {each.key: self.environment.task(split, int(each.key)) for each in requests}
 
-        In rounds: the next turns of all open episodes are one batch. `on_progress`: see `Engine.generate`.
+        def answer(lines: Sequence[Line]) -> list[Step]:
+            return [self._follows(tasks[line.request.key], line) for line in lines]
+
+        return play_rounds(generate, requests, answer, on_progress)
+
+    def after(self, split: str, index: int, turns: Sequence[Sequence[int]], left: int) -> Step:
+        """What follows the last of these turns of the model in an episode of task `index`.
+
+        left: tokens that there is room for.
         """
-
-        def beyond(before: int) -> Callable[[int], None]:
-            return lambda tokens: on_progress(before + tokens)
-
-        groups = [self._begun(request, split) for request in requests]
-        for lines, turns in zip(groups, generate(requests, on_progress), strict=True):
-            for line, turn in zip(lines, turns, strict=True):
-                line.take(turn)
-        everybody = [line for lines in groups for line in lines]
-        sampled = sum(len(line.tokens) for line in everybody)
-        playing = [line for line in everybody if self._goes_on(line)]
-        while playing:
-            turns_of_all = generate([line.next_turn() for line in playing], beyond(sampled))
-            for line, (turn,) in zip(playing, turns_of_all, strict=True):
-                line.take(turn)
-                sampled += len(turn.tokens)
-            playing = [line for line in playing if self._goes_on(line)]
-        return [tuple(line.rollout() for line in lines) for lines in groups]
+        said = [self.manner.read(turn) for turn in turns]
+        return self._after(self.environment.task(split, index), said, turns[-1][-1], left)
 
     def turns(self, rollout: Rollout) -> list[Turn]:
         """What the model said, turn by turn."""
@@ -154,25 +96,21 @@ class Conduct:
                 return False
         return bool(ends)
 
-    def _begun(self, request: Request, split: str) -> list[_Line]:
-        task = self.environment.task(split, int(request.key))
-        return [_Line(request, task, number) for number in range(request.num_rollouts)]
-
-    def _goes_on(self, line: _Line) -> bool:
-        """Take note of the turn that was added, and answer it."""
-        start, end = turns_of(bytes(line.mask))[-1]
-        line.turns.append(self.manner.read(line.tokens[start:end]))
-        left = line.request.max_new_tokens - end
-        step = self._after(line.task, line.turns, line.tokens[-1], left)
-        line.is_over = step.is_over
-        line.answered(step.answer)
-        return bool(step.answer)
+    def _follows(self, task: Task, line: Line) -> Step:
+        line.turns.append(self.manner.read(line.last_turn))
+        return self._after(task, line.turns, line.tokens[-1], line.left)
 
     def _after(self, task: Task, turns: Sequence[Turn], last: int, left: int) -> Step:
         """What follows a turn that ended with the token `last`, when there is room for `left` more."""
         if last not in self.manner.tokenizer.stop_ids:
             return CUT
-        texts = self.environment.reply(task, turns)
+        try:
+            texts = self.environment.reply(task, turns)
+        except Exception as error:
+            if not self.is_hosted:  # of our own, whose fault would be ours
+                raise
+            log.warning(FAILED, task.split, task.index, len(turns), type(error).__name__, error)
+            return CUT
         if texts is None:
             return Step(is_over=True)
         if len(turns) >= self.most_turns:
@@ -199,9 +137,16 @@ def conduct_of(recipe: Recipe, environment: Environment, tokenizer: Tokenizer) -
 
     Raises:
         InvalidChat: the model's chat template does not do for it.
+        InvalidEnvironment: the environment answers turns, and the recipe has no [episode], or the other way round.
     """
     terms = episode_terms(recipe)
-    return None if terms is None else conduct_by(terms, environment, tokenizer)
+    if terms is not None:
+        return conduct_by(terms, environment, tokenizer)
+    if isinstance(environment, Episodic):
+        raise InvalidEnvironment(
+            f"environment {recipe.environment.name!r} answers the model's turns here: add [episode]"
+        )
+    return None
 
 
 def conduct_by(terms: EpisodeTerms, environment: Environment, tokenizer: Tokenizer) -> Conduct:
@@ -211,11 +156,17 @@ def conduct_by(terms: EpisodeTerms, environment: Environment, tokenizer: Tokeniz
         InvalidChat: the model's chat template does not do for it.
         InvalidEnvironment: these are other rules than this software has.
     """
-    if not isinstance(environment, Episodic) or terms.environment not in PLAYED.values():
+    if terms.environment not in playable():
         raise InvalidEnvironment(
             f"{terms.environment} are no rules of this version of archipel, which plays "
-            f"{', '.join(PLAYED.values())}; install the version that the run was opened with"
+            f"{', '.join(playable())}; install the version that the run was opened with"
+        )
+    if not isinstance(environment, Episodic):
+        raise InvalidEnvironment(
+            "these tasks take one turn each: their environment answers none; remove [episode]"
         )
     chats = uses_chat(tokenizer, PromptSection(chat_template=terms.chat_template))
     form = format_for(tokenizer, chats, terms.tools)
-    return Conduct(environment, Manner(tokenizer, chats, form, environment.tools), terms.turns)
+    return Conduct(
+        environment, Manner(tokenizer, chats, form, environment.tools), terms.turns, terms.is_hosted
+    )

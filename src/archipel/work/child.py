@@ -9,30 +9,46 @@ import logging
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from archipel.records.fields import Closed
+from archipel.records.turns import Reply, Said
 from archipel.work.faults import MAX_REASON_CHARACTERS, failed
-from archipel.work.kind import Answer, Context, EngineChoice, Kind, WorkFailed, context_of
+from archipel.work.kind import (
+    Answer,
+    Context,
+    EngineChoice,
+    Kind,
+    Unanswered,
+    WorkFailed,
+    context_of,
+)
 from archipel.work.kinds import make_kind
 from archipel.work.messages import (
     MAX_LINE_BYTES,
+    AnswerTurns,
     AskPosition,
+    AskTurns,
     BadMessage,
     Done,
     DoWork,
     ProgressMessage,
     Ready,
-    RunBenchmark,
     Setup,
+    ToChild,
+    TurnsOver,
     read_setup,
     read_to_child,
     to_line,
 )
 from archipel.work.pipes import private_output
 from archipel.work.sandbox import Limits, restrict
+
+if TYPE_CHECKING:
+    from archipel.work.hosting import Hosts
 
 logger = logging.getLogger("archipel.work.child")
 
@@ -56,6 +72,7 @@ class Child:
         self._answers = answers
         self._kinds: dict[str, Kind] = {}
         self._last_progress_s = 0.0
+        self._hosting: Hosts | None = None
 
     def say(self, message: Closed) -> None:
         """Send one line to the agent."""
@@ -66,13 +83,17 @@ class Child:
         self._answers.write(line)
         self._answers.flush()
 
-    def answer(self, message: DoWork | AskPosition | RunBenchmark) -> Closed:
+    def answer(self, message: ToChild) -> Closed:
         """The reply to one message; a failure is data."""
         try:
             if isinstance(message, DoWork):
                 return self._work(message)
             if isinstance(message, AskPosition):
                 return self._position(message)
+            if isinstance(message, AnswerTurns):
+                return self._hosts().answer(message)
+            if isinstance(message, TurnsOver):
+                raise WorkFailed("replies came to turns that nobody asked about")
             return self._benchmark()
         except WorkFailed as error:
             return failed(error)
@@ -110,6 +131,14 @@ class Child:
         self._last_progress_s = now_s
         self.say(ProgressMessage(tokens=tokens))
 
+    def _hosts(self) -> "Hosts":
+        from archipel.work.hosting import Hosts
+
+        if not self._setup.trusted:
+            raise WorkFailed("only a trusted role answers turns")
+        self._hosting = self._hosting or Hosts()
+        return self._hosting
+
     def _kind(self, name: str) -> Kind:
         if name not in self._setup.kinds:
             raise WorkFailed(f"asked for {name} work; this child does {self._setup.kinds}")
@@ -123,7 +152,17 @@ class Child:
 
     def _context(self, message: DoWork) -> Context:
         memory = self._setup.memory / message.folder if self._setup.memory else None
-        return context_of(message, self._setup.scratch / message.work, memory)
+        return context_of(message, self._setup.scratch / message.work, memory, self._ask)
+
+    def _ask(self, said: Sequence[Said]) -> Sequence[Reply]:
+        """Raises WorkFailed: there is no reply."""
+        self.say(AskTurns(said=tuple(said)))
+        told = _understood(sys.stdin.buffer.readline(MAX_LINE_BYTES))
+        if not isinstance(told, TurnsOver):
+            raise SystemExit(f"expected replies to turns, was told to do {told.do}")
+        if told.replies is None:
+            raise Unanswered(told.reason, told.fault)
+        return told.replies
 
 
 def serve() -> None:
@@ -137,16 +176,17 @@ def serve() -> None:
 def _serve(setup: Setup, answers: IO[bytes]) -> None:
     """Raises BrokenPipeError: nobody reads the answers any more."""
     protections = confine(setup)
-    import torch
+    if setup.kinds:  # who only answers turns needs no tensors
+        import torch
 
-    torch.set_num_threads(setup.threads)
+        torch.set_num_threads(setup.threads)
     child = Child(setup, answers)
     child.say(Ready(protections=protections))
     while line := sys.stdin.buffer.readline(MAX_LINE_BYTES):
         child.say(child.answer(_understood(line)))
 
 
-def _understood(line: bytes) -> DoWork | AskPosition | RunBenchmark:
+def _understood(line: bytes) -> ToChild:
     """Raises SystemExit: it is no message, so nobody knows where the next one begins."""
     try:
         return read_to_child(line)
@@ -166,7 +206,7 @@ def confine(setup: Setup, *, meets_others: bool = False) -> tuple[str, ...]:
     """
     # vLLM is several processes that meet over loopback; the report then says what no longer holds.
     is_vllm = setup.engine == "vllm"
-    needs_network = is_vllm or meets_others
+    needs_network = is_vllm or meets_others or (setup.network and setup.trusted)
     limits = Limits(
         address_space_bytes=setup.max_memory_bytes,
         open_files=MAX_OPEN_FILES,

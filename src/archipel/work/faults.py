@@ -7,7 +7,7 @@ its memory and its disk refuse, and an engine that computes another model. A ful
 import errno
 import os
 
-from archipel.work.kind import MachineUnfit, WorkFailed
+from archipel.work.kind import MachineUnfit, Unanswered, WorkFailed
 from archipel.work.messages import Failed
 
 MAX_REASON_CHARACTERS = 2000
@@ -21,6 +21,8 @@ NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 def failed(error: BaseException) -> Failed:
     """The reply to work that raised `error`."""
+    if isinstance(error, Unanswered):
+        return Failed(reason=_text(str(error)), fault=error.fault)
     if isinstance(error, MachineUnfit):
         return Failed(reason=_text(str(error)), fault="machine")
     if isinstance(error, WorkFailed):

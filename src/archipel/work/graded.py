@@ -30,6 +30,7 @@ from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, 
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.measured import MICRO
 from archipel.work.prompts import Prompts
+from archipel.work.seals import Check
 
 log = logging.getLogger(__name__)
 VOID = "%s: group %d, rollout %d says what cannot have been sampled or answered: void, reward 0"
@@ -51,6 +52,8 @@ class Asked:
     tokenizer: Tokenizer
     prompts: Prompts
     conduct: Conduct | None
+    check: Check | None
+    """Whether what an environment answered is believed."""
     wording: Wording | None
     curriculum: Curriculum | None
 
@@ -164,8 +167,7 @@ class GradedBatch:
             )
             log.warning(VOID, works, index, number)
 
-        asked, limit = self._asked, self._asked.recipe.sampling.max_new_tokens
-        return upheld(asked.conduct, index, rollouts, limit, tell, asked.wording)
+        return upheld(self._asked.check, index, rollouts, tell, self._asked.wording)
 
     def answered(self) -> dict[str, int]:
         """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""

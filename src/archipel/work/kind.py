@@ -5,18 +5,22 @@ Law: a kind reads only what its `Context` names and writes only into `scratch` (
 role, `memory`); it has no network, no keys and no clock that matters to its result.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from archipel.records.backends import Backend
+from archipel.records.fields import Fault
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
+from archipel.records.turns import Reply, Said
 from archipel.work.messages import DoWork, LocalPath, Materials, ReplayStep
 
 Progress = Callable[[int], None]
 """Told how many tokens the work has sampled or learned from so far."""
+Ask = Callable[[Sequence[Said]], Sequence[Reply]]
+"""What follows each of these turns, in order."""
 P = TypeVar("P", bound=RunPace)
 R = TypeVar("R", bound=RecipeForm)
 
@@ -27,6 +31,14 @@ class WorkFailed(Exception):
 
 class MachineUnfit(WorkFailed):
     """It is this machine that cannot do such work: its engine, its memory."""
+
+
+class Unanswered(WorkFailed):
+    """Turns that were asked got no reply."""
+
+    def __init__(self, reason: str, fault: Fault | None) -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,8 @@ class Context(Materials):
     """Where answers are written; removed once they are delivered."""
     memory: LocalPath | None
     """The trusted role's own lasting folder for this run."""
+    ask: Ask | None = None
+    """Puts turns to the run's trusted role (`records.turns`); raises WorkFailed when no reply comes."""
 
     @property
     def run(self) -> str:
@@ -94,10 +108,12 @@ class Context(Materials):
             raise WorkFailed(f"the recipe of {self.run} cannot be used: {error}") from None
 
 
-def context_of(message: DoWork, scratch: Path, memory: Path | None) -> Context:
+def context_of(
+    message: DoWork, scratch: Path, memory: Path | None, ask: Ask | None = None
+) -> Context:
     """What the agent laid ready, with the folders that work may write to."""
     materials = {name: getattr(message, name) for name in Materials.model_fields}
-    return Context(**materials, scratch=scratch, memory=memory)
+    return Context(**materials, scratch=scratch, memory=memory, ask=ask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from archipel.training.episodes import conduct_of
 from archipel.training.grading import grader_of
 from archipel.training.sharding import this_site
 from archipel.training.wording import NoPieces, Wording, wording_of_recipe
+from archipel.work.episodes import upholding
 from archipel.work.graded import Asked, GradedBatch, TooFew
 from archipel.work.kind import Answer, Context, WorkFailed
 from archipel.work.measured import measured
@@ -85,6 +86,7 @@ class Learner:
             self._tokenizer,
             self._prompts,
             self._conduct,
+            upholding(self._conduct, context.opened, self.recipe.sampling.max_new_tokens),
             self._wording,
             self._curriculum,
         )

@@ -1,7 +1,7 @@
 """What an agent and its child process say to each other: one JSON object per line over pipes.
 
-agent -> child   setup (once), then work | position | benchmark
-child -> agent   ready | progress | done | failed
+agent -> child   setup (once), then work | position | benchmark | answer; replies, to turns
+child -> agent   ready | progress | turns | done | failed
 
 What grows with a run's length (the updates that a memory has to catch up with) goes by file, one for each.
 Law: lines are bounded; a child's words are checked like a stranger's, because the child runs what a
@@ -14,14 +14,28 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from archipel.records.documents import AcceptedWork
-from archipel.records.fields import Closed, Digest, Fault, KindName, RunName, WorkId
+from archipel.records.fields import (
+    Closed,
+    Count,
+    Digest,
+    Fault,
+    GroupIndex,
+    KindName,
+    RunName,
+    TokenId,
+    WorkId,
+)
 from archipel.records.kinds import Spec
 from archipel.records.statements import RunOpened
+from archipel.records.turns import Reply, Said
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Bound on one message; work made from very many answers is the longest."""
 MAX_STEP_BYTES = 256 * 1024 * 1024
 """Bound on one replayed update: a lab's document of at most 64 MiB, and where its blobs lie."""
+
+STEPS = "steps"
+"""Under which name of a child's values the answers to turns stand: [tokens, is over] of each episode."""
 
 LocalPath = Annotated[Path, Field(strict=False)]
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
@@ -64,6 +78,8 @@ class Setup(Closed):
     """Largest file it may write; all that it writes together is no more either."""
     trusted: bool
     """A trusted role's child may start graders and ranks."""
+    network: bool = False
+    """It may reach the network: an environment that answers turns needs a service."""
 
 
 class LinkMessage(Closed):
@@ -144,6 +160,36 @@ class RunBenchmark(Closed):
     do: Literal["benchmark"] = "benchmark"
 
 
+class OpenEpisode(Closed):
+    """An episode that the trusted role answers."""
+
+    group: GroupIndex
+    said: Annotated[tuple[tuple[TokenId, ...], ...], Field(min_length=1)]
+    """The model's turns; the last one waits for an answer."""
+    left: Count
+    """Tokens that there is room for after it."""
+
+
+class AnswerTurns(Closed):
+    """What follows the last turn of each of these episodes of a run? Only a trusted role's child is asked."""
+
+    do: Literal["answer"] = "answer"
+    opened: RunOpened
+    model: LocalPath
+    secret: Hexadecimal | None
+    recipe: Text
+    episodes: tuple[OpenEpisode, ...]
+
+
+class TurnsOver(Closed):
+    """What was answered to the turns that the child asked about; None: nothing, and why."""
+
+    do: Literal["replies"] = "replies"
+    replies: tuple[Reply, ...] | None
+    reason: str = ""
+    fault: Fault | None = None
+
+
 class Ready(Closed):
     """The child is up; these protections hold."""
 
@@ -157,6 +203,13 @@ class ProgressMessage(Closed):
     say: Literal["progress"] = "progress"
     tokens: int
     """Sampled or learned from since it began."""
+
+
+class AskTurns(Closed):
+    """What follows these turns? The work at hand waits for it."""
+
+    say: Literal["turns"] = "turns"
+    said: tuple[Said, ...]
 
 
 class Done(Closed):
@@ -176,10 +229,12 @@ class Failed(Closed):
     """None: the disk's, so nobody's."""
 
 
-ToChild = Annotated[DoWork | AskPosition | RunBenchmark, Field(discriminator="do")]
-FromChild = Annotated[Ready | ProgressMessage | Done | Failed, Field(discriminator="say")]
-_TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(ToChild)
-_FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(FromChild)
+ToChild = DoWork | AskPosition | RunBenchmark | AnswerTurns | TurnsOver
+FromChild = Annotated[
+    Ready | ProgressMessage | AskTurns | Done | Failed, Field(discriminator="say")
+]
+_TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="do")])
+_FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="say")])
 
 
 def to_line(message: Closed) -> bytes:

@@ -20,6 +20,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.payload import BadPayload
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
+from archipel.records.statements import RunOpened
 from archipel.training.batch import BadGroup
 from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.curriculum import Curriculum, NotChosen, shown_as
@@ -31,7 +32,7 @@ from archipel.training.grading import Grader, GraderUnavailable, Submission, gra
 from archipel.training.groups import submissions
 from archipel.training.optimiser import Diverged
 from archipel.training.wording import wording_of_recipe
-from archipel.work.episodes import upheld
+from archipel.work.episodes import upheld, upholding
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
 from archipel.work.policies import Policy
@@ -103,8 +104,11 @@ class WrongManifest(BadWeights):
 class Regrading:
     """Rewards of accepted rollouts by the run's own environment, in its grading process."""
 
-    def __init__(self, recipe: Recipe, secret: bytes | None, model: Path) -> None:
-        """model: a directory with all that the run began with; its weights are not read.
+    def __init__(
+        self, recipe: Recipe, secret: bytes | None, model: Path, opened: RunOpened | None = None
+    ) -> None:
+        """model: a directory with all that the run began with; its weights are not read. opened: the run's opening,
+        which says whose seals episodes need that the trusted role answered.
 
         Raises:
             InvalidEnvironment, TaskProcessLost: the environment cannot be made here.
@@ -117,7 +121,7 @@ class Regrading:
             environment = self._curriculum.over(environment)
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._conduct = conduct_of(recipe, environment, self._tokenizer)
-        self._limit = recipe.sampling.max_new_tokens
+        self._check = upholding(self._conduct, opened, recipe.sampling.max_new_tokens)
         self._wording = wording_of_recipe(recipe, self._tokenizer)
         self._grader: Grader = grader_of(recipe, secret)
 
@@ -159,7 +163,7 @@ class Regrading:
         """The rollouts that are graded; None for each that is not."""
         if self._prompts.is_cut(index):
             return [None] * len(rollouts)
-        kept = upheld(self._conduct, index, rollouts, self._limit, wording=self._wording)
+        kept = upheld(self._check, index, rollouts, wording=self._wording)
         return [None if is_void(each) else each for each in kept]
 
     def _submissions(self, index: int, kept: Sequence[Rollout | None]) -> list[Submission]:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from archipel.records.audits import AuditTerms
 from archipel.records.cuts import MAX_TOP_K, MICRO, Cut, cut_of
-from archipel.records.episodes import PLAYED, EpisodeTerms
+from archipel.records.episodes import HOSTED, PLAYED, EpisodeTerms
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import (
     MAX_GROUPS_PER_UPDATE,
@@ -138,9 +138,11 @@ def episode_terms(recipe: Recipe) -> EpisodeTerms | None:
     section, environment = recipe.episode, recipe.environment
     if section is None:
         return None
+    rules = PLAYED.get(environment.name, HOSTED)
+    shown = environment.parameters.items() if rules != HOSTED else ()  # nodes play without them
     return EpisodeTerms(
-        environment=PLAYED[environment.name],
-        parameters={k: v for k, v in environment.parameters.items() if not isinstance(v, float)},
+        environment=rules,
+        parameters={k: v for k, v in shown if not isinstance(v, float)},
         turns=section.turns,
         tools=section.tools,
         chat_template=recipe.prompt.chat_template,

@@ -16,11 +16,13 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from archipel.model.tool_calls import Call, Tool
 from archipel.records.recipe import EnvironmentSection
+from archipel.training.environments.episodic import Turn
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task, check_place
 
 START_LIMIT_S = 180.0
@@ -48,7 +50,10 @@ def made_apart(
         InvalidEnvironment: the section is not one that it can be made of.
         TaskProcessLost: the process does not start.
     """
-    return make() if is_fixed_process() else Apart(section, seed)
+    if is_fixed_process():
+        return make()
+    apart = Apart(section, seed)
+    return apart if apart.tools_told is None else ApartEpisodic(apart)
 
 
 class Apart:
@@ -59,8 +64,12 @@ class Apart:
         self._setup = {"section": section.model_dump(mode="json"), "seed": seed}
         self._lock = threading.Lock()
         self._talk: _Talk | None = None
+        self._limit_s = section.time_limit_s
         with self._lock:
-            self._floor: float | None = self._running().floor
+            told = self._running().told
+        self._floor: float | None = told.get("floor")
+        self.tools_told: list[Any] | None = told.get("tools")
+        """Of an environment that answers turns."""
 
     @property
     def supervised_floor(self) -> float | None:
@@ -70,22 +79,23 @@ class Apart:
     def task(self, split: str, index: int) -> Task:
         """As the environment makes it in a fixed process."""
         check_place(split, index)
-        prompt, detail = self._ask("task", split, index)
+        prompt, detail = self.ask("task", split, index)
         return Task(index=index, split=split, prompt=prompt, detail=detail)
 
     def grade(self, task: Task, completion: str, finished: bool) -> float:
         """As the environment grades it, in that process; strangers' answers belong in a `Grader`."""
-        return float(self._ask("grade", task.split, task.index, completion, finished))
+        return float(self.ask("grade", task.split, task.index, completion, finished))
 
     def supervised(self, index: int) -> tuple[str, str] | None:
         """As the environment makes it in a fixed process."""
-        pair = self._ask("supervised", index)
+        pair = self.ask("supervised", index)
         return None if pair is None else (pair[0], pair[1])
 
-    def _ask(self, *question: Any) -> Any:
+    def ask(self, *question: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
+        """The reply to one question. Raises InvalidEnvironment, TaskProcessLost."""
         with self._lock:
             try:
-                return self._running().ask(question, ANSWER_LIMIT_S)["value"]
+                return self._running().ask(question, limit_s)["value"]
             except (OSError, KeyError, ValueError) as error:
                 if isinstance(error, InvalidEnvironment):
                     raise
@@ -106,6 +116,35 @@ class Apart:
         return self._talk
 
 
+class ApartEpisodic(Apart):
+    """One that answers turns."""
+
+    def __init__(self, apart: Apart) -> None:
+        self.__dict__.update(apart.__dict__)
+        self.tools = tuple(Tool(*each) for each in apart.tools_told or ())
+
+    def reply(self, task: Task, turns: Sequence[Turn]) -> tuple[str, ...] | None:
+        """As the environment answers in that process.
+
+        Raises:
+            TaskProcessLost: not within the recipe's `time_limit_s` for each turn, which may have to be played again.
+        """
+        said = [turn.to_json() for turn in turns]
+        limit_s = min(self._limit_s * len(turns), ANSWER_LIMIT_S)
+        answer = self.ask("reply", task.split, task.index, said, limit_s=limit_s)
+        return None if answer is None else tuple(map(str, answer))
+
+    def reward(self, task: Task, turns: Sequence[Turn], finished: bool) -> float:
+        """As the environment grades it, in that process; strangers' episodes belong in a `Grader`."""
+        said = [turn.to_json() for turn in turns]
+        return float(self.ask("reward", task.split, task.index, said, finished))
+
+    def demonstration(self, index: int) -> tuple[Task, tuple[str | Call, ...]] | None:
+        """As the environment shows it; the task is the one of that number."""
+        shown = self.ask("demonstration", index)
+        return None if shown is None else (self.task("train", index), tuple(map(str, shown)))
+
+
 class _Talk:
     """One child and the conversation with it; ended when nobody holds it any more."""
 
@@ -122,7 +161,7 @@ class _Talk:
         self._rest = b""
         self.end = weakref.finalize(self, _end, process, self._line)
         try:
-            self.floor: float | None = self.ask(setup, START_LIMIT_S).get("floor")
+            self.told = self.ask(setup, START_LIMIT_S)
         except OSError as error:
             self.end()
             raise TaskProcessLost(f"the process that makes tasks did not start: {error}") from None

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.apart import made_apart
 from archipel.training.environments.drawers import Drawers
+from archipel.training.environments.guess import Guess
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.parameters import Declared, Scalar, declared_by, nearest
 from archipel.training.environments.python import PythonRewards
+from archipel.training.environments.python_turns import from_file
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import (
@@ -23,6 +25,7 @@ from archipel.training.environments.task import (
     Task,
 )
 from archipel.training.environments.verifiers import Verifiers
+from archipel.training.environments.verifiers_turns import from_taskset
 
 __all__ = [
     "Environment",
@@ -39,16 +42,17 @@ _ENVIRONMENTS: dict[str, tuple[type, Maker]] = {
     "secret_order": (SecretOrder, SecretOrder),
     "reasoning_gym": (ReasoningGym, lambda values, seed, secret: ReasoningGym(values, seed)),
     "jsonl": (Jsonl, lambda values, seed, secret: Jsonl(values, seed)),
-    "python": (PythonRewards, lambda values, seed, secret: PythonRewards(values)),
-    "verifiers": (Verifiers, lambda values, seed, secret: Verifiers(values)),
+    "python": (PythonRewards, lambda values, seed, secret: from_file(values)),
+    "verifiers": (Verifiers, lambda values, seed, secret: from_taskset(values)),
     "drawers": (Drawers, Drawers),
+    "guess": (Guess, Guess),
 }
 """Name -> the class, whose text says what its parameters mean, and how one is made."""
 
 _FOREIGN = ("reasoning_gym", "verifiers", "python")
 """Others' code, which may make other tasks under another hash seed, or after another task."""
 
-_SECRETIVE = ("secret_order", "drawers")
+_SECRETIVE = ("secret_order", "drawers", "guess")
 """Environments that grade by something which only the trusted role knows."""
 
 

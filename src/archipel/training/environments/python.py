@@ -14,6 +14,8 @@ and may define
                                                 {"program": source, "input": text} runs it in a cell of its own; every
                                                 function then gets a third argument, the list of replies
 
+and may play several turns (`python_turns`).
+
 Laws: tasks are the same in every process; a reward outside [0, 1] is a fault of the file, never rescaled; an unfinished
 completion earns 0 unasked. Naming a file runs it, confined: a recipe is as trusted as its author.
 """
@@ -63,9 +65,9 @@ class PythonRewards:
         settings.text("judge_url", "")
         settings.text("judge_model", "")
         limit = settings.integer("max_tasks", MAX_TASKS, low=1, high=MAX_TASKS)
-        self._file = _Rewards(_imported(Path(path)), path)
+        self.file = _Rewards(_imported(Path(path)), path)
         self._parts: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-        for theirs in islice(self._file.tasks(settings.rest()), limit):
+        for theirs in islice(self.file.tasks(settings.rest()), limit):
             self._parts[split_of(theirs["prompt"])].append(theirs)
         for split, part in self._parts.items():
             if not part:
@@ -99,18 +101,30 @@ class PythonRewards:
         if not finished:
             return Judgement(0.0)
         theirs = dict(self._theirs(task.split, task.index))
-        if self._file.has_asks and replies is None:
-            asks = self._file.asks(theirs, completion)
+        if self.file.has_asks and replies is None:
+            asks = self.file.asks(theirs, completion)
             if asks:
                 return Judgement(asks=asks)
             replies = ()
-        return self._file.judged(theirs, completion, replies)
+        return self.file.judged(theirs, completion, replies)
 
     def supervised(self, index: int) -> tuple[str, str] | None:
         """A training prompt and the file's own answer to it, if it gives any."""
         theirs = self._theirs("train", index)
-        answer = self._file.answer(dict(theirs))
+        answer = self.file.answer(dict(theirs))
         return None if answer is None else (theirs["prompt"], answer)
+
+    def given(self, task: Task) -> dict[str, Any]:
+        """The file's own dictionary of a task, a copy."""
+        return dict(self._theirs(task.split, task.index))
+
+    def defines(self, name: str) -> bool:
+        """Whether the file has such a name."""
+        return self.own(name) is not None
+
+    def own(self, name: str) -> Any:
+        """What the file calls so; None: nothing."""
+        return getattr(self.file.module, name, None)
 
     def _theirs(self, split: str, index: int) -> dict[str, Any]:
         part = self._parts[split]
@@ -121,7 +135,7 @@ class _Rewards:
     """What the file defines, looked at once."""
 
     def __init__(self, module: Any, path: str) -> None:
-        self._path = path
+        self._path, self.module = path, module
         self._tasks = self._function(module, "tasks")
         self._answer = getattr(module, "answer", None)
         self._asks = getattr(module, "asks", None)
@@ -178,9 +192,9 @@ class _Rewards:
         return tuple(found)
 
     def judged(
-        self, task: dict[str, Any], completion: str, replies: tuple[str, ...] | None
+        self, task: dict[str, Any], completion: str | list[str], replies: tuple[str, ...] | None
     ) -> Judgement:
-        """Every part and metric, and their weighted mean."""
+        """Every part and metric, and their weighted mean; completion: of several turns, all that was said."""
         given = (
             (task, completion) if self._asks is None else (task, completion, list(replies or ()))
         )
@@ -197,6 +211,15 @@ class _Rewards:
         """The file's own; None where it gives none, to any task or to this one."""
         given = None if self._answer is None else self._answer(task)
         return None if given is None else str(given)
+
+    def turns(self, task: dict[str, Any]) -> list[str] | None:
+        """The file's own, where its tasks take several."""
+        said = None if self._answer is None else self._answer(task)
+        if said is not None and (not isinstance(said, list | tuple) or not said):
+            raise InvalidEnvironment(
+                f"{self._path}: answer gave {said!r:.60}; expected a list of turns, as the file has reply or TOOLS"
+            )
+        return None if said is None else [str(each) for each in said]
 
     def _checked(self, number: int, theirs: Any) -> dict[str, Any]:
         where = f"task {number} of {self._path}"

@@ -28,8 +28,10 @@ from typing import Any
 from archipel.records.recipe import EnvironmentSection
 from archipel.training.environments.drawers import Drawers
 from archipel.training.environments.episodic import Episodic, Turn
+from archipel.training.environments.guess import Guess
 from archipel.training.environments.jsonl import Jsonl
 from archipel.training.environments.judgement import Judgement, has_judge
+from archipel.training.environments.python_turns import PythonEpisodes
 from archipel.training.environments.reasoning_gym import ReasoningGym
 from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.environments.task import Environment
@@ -51,7 +53,7 @@ from archipel.work.grading.talk import Talk
 from archipel.work.sandbox import Limits, restrict
 from archipel.work.sandbox.runtime import readable_paths
 
-PURE: frozenset[type] = frozenset({SecretOrder, Jsonl, Drawers})
+PURE: frozenset[type] = frozenset({SecretOrder, Jsonl, Drawers, Guess})
 """Their `grade` compares text with text: nothing in it evaluates, and it writes to nothing that lasts."""
 MAX_BYTES = 4 * 2**30
 """Memory of the process, and so of what an environment may hold."""
@@ -173,6 +175,8 @@ class Grading:
         given = (task, question.completion, question.finished)
         if isinstance(self._environment, Episodic):
             turns = [Turn.from_json(each) for each in question.turns] or [Turn(question.completion)]
+            if isinstance(self._environment, PythonEpisodes):
+                return self._environment.judged(task, turns, question.finished)
             return Judgement(float(self._environment.reward(task, turns, question.finished)))
         if self._judges is not None:
             return self._judges.judge(*given, question.replies)

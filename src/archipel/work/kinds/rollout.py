@@ -8,7 +8,7 @@ from archipel.records.requests import Request
 from archipel.records.rollouts import pack_rollouts
 from archipel.training.episodes import Conduct
 from archipel.work.asked import requests_of, wording_by
-from archipel.work.episodes import played, sample
+from archipel.work.episodes import asked, played, sample
 from archipel.work.kind import (
     Answer,
     Context,
@@ -52,7 +52,7 @@ class Rollouts:
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         engine = self._seats.take(context, policy)
         self._start.require(engine, policy, context, requests)
-        groups = sample(engine, requests, self._conduct(context), progress)
+        groups = sample(engine, requests, asked(context) or self._conduct(context), progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"
         experts = context.pace_as(RlPace).experts
