@@ -169,12 +169,9 @@ def environment_examples(
     def example(index: int) -> Example:
         for later in range(index, index + MAX_UNLABELLED):
             if (pair := environment.supervised(later)) is not None:
-                prompt, answer = pair
-                return prompt_ids(tokenizer, prompt, form), answer_ids(tokenizer, answer, form)
-        raise ValueError(
-            "the environment has no supervised data: no answer to "
-            f"{MAX_UNLABELLED} tasks in a row, from number {index} on; remove [supervised], or give answers"
-        )
+                return prompt_ids(tokenizer, pair[0], form), answer_ids(tokenizer, pair[1], form)
+        found = f"no answer to {MAX_UNLABELLED} tasks in a row, from number {index} on"
+        raise ValueError(f"no supervised data: {found}; remove [supervised], or give answers")
 
     return example
 
