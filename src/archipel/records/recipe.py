@@ -155,9 +155,7 @@ class Recipe(RecipeForm):
         if self.episode is None:
             return self
         if self.sampling.replays_routing:
-            raise ValueError(
-                "sampling.replays_routing is of one turn, and the recipe has [episode]; leave it out"
-            )
+            raise ValueError("sampling.replays_routing is of one turn: leave it or [episode] out")
         if not is_played:
             raise ValueError(
                 f"environment {name!r} answers no turns on nodes: remove [episode], or choose from "
