@@ -11,11 +11,21 @@ import torch
 
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import write_model
+from archipel.model.stop_strings import StopStrings
 from archipel.model.tokenizer import character_tokenizer
-from archipel.records.requests import InvalidRequest, Request
+from archipel.records.cuts import Cut
+from archipel.records.requests import Allowed, InvalidRequest, Request
 from archipel.work.crew import Crew, Job
 from archipel.work.crew_member import Member
-from archipel.work.crew_messages import Load, Sample, Sampled, Start, read_from_member
+from archipel.work.crew_messages import (
+    Load,
+    Sample,
+    Sampled,
+    Start,
+    read_from_member,
+    read_to_member,
+)
+from archipel.work.crew_requests import heard, told
 from archipel.work.dealing import dealt
 from archipel.work.engines import end, make_adapting_engine, make_engine
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
@@ -64,14 +74,44 @@ def test_a_member_samples_as_the_engine_in_this_process(model: Path, tmp_path: P
     member = Member(start, answers)
     save_file(state, tmp_path / "state.safetensors")
     member.answer(Load(file=tmp_path / "state.safetensors"))
-    told = member.answer(Sample(requests=tuple(REQUESTS[:2]), cpu_s=None))
-    reply = read_from_member(to_line(told))
+    said = member.answer(told(REQUESTS[:2], None))
+    reply = read_from_member(to_line(said))
     engine = LocalEngine(CONFIG)
     engine.load(state)
     assert isinstance(reply, Sampled)
     assert list(reply.groups) == engine.generate(REQUESTS[:2])
     with pytest.raises(BadMessage, match="between engines"):
         read_from_member(b'{"say":"nonsense"}')
+
+
+def test_what_requests_share_is_told_once_and_means_the_same() -> None:
+    vocabulary = character_tokenizer()
+    ending = StopStrings.of(["ab", "é"], vocabulary.pieces)
+    asked = [
+        replace(
+            each, ending=ending, allowed=Allowed(frozenset({3, 5, 9 + n % 2})), cut=Cut(top_k=4)
+        )
+        for n, each in enumerate(REQUESTS)
+        if each.temperature > 0
+    ]
+    message = read_to_member(to_line(told(asked, 7)))
+    assert isinstance(message, Sample)
+    assert len(message.stops) == 1
+    assert len(message.allowed) == 2
+    for one, other in zip(asked, heard(message, lambda: vocabulary.pieces), strict=True):
+        assert replace(one, allowed=None, ending=None) == replace(other, allowed=None, ending=None)
+        assert one.allowed is not None
+        assert other.allowed is not None
+        assert one.allowed.tokens == other.allowed.tokens
+        assert isinstance(other.ending, StopStrings)
+        assert other.ending.texts == ending.texts
+    with pytest.raises(MachineUnfit, match="take one engine"):
+        told([replace(asked[0], ending=_Never())], None)
+
+
+class _Never:
+    def after(self, state: int, token: int) -> int:
+        return state
 
 
 @pytest.mark.slow

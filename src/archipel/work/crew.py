@@ -31,11 +31,11 @@ from archipel.work.crew_messages import (
     Forget,
     FromMember,
     Load,
-    Sample,
     Sampled,
     Start,
     read_from_member,
 )
+from archipel.work.crew_requests import told
 from archipel.work.dealing import dealt
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.messages import MAX_LINE_BYTES, BadMessage, Failed, ProgressMessage, to_line
@@ -115,7 +115,7 @@ class Crew:
         for member in self._members:
             member.tokens = 0
         for member, deal in zip(self._members, deals, strict=True):
-            self._send(member, Sample(requests=tuple(part for _, part in deal), cpu_s=left))
+            self._send(member, told([part for _, part in deal], left))
         replies = self._hear(SAMPLE_LIMIT_S, on_progress)
         found: list[dict[int, tuple[Rollout, ...]]] = [{} for _ in requests]
         for deal, reply in zip(deals, replies, strict=True):

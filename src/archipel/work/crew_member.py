@@ -7,7 +7,7 @@ import logging
 import resource
 import sys
 import time
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from archipel.records.fields import Closed
 from archipel.work.crew_messages import Forget, Load, Sample, Sampled, Start, read_to_member
@@ -15,6 +15,9 @@ from archipel.work.faults import failed
 from archipel.work.kind import EngineChoice
 from archipel.work.messages import MAX_LINE_BYTES, Done, ProgressMessage, to_line
 from archipel.work.pipes import private_output
+
+if TYPE_CHECKING:
+    from archipel.model.pieces import Pieces
 
 logger = logging.getLogger("archipel.work.crew_member")
 
@@ -43,8 +46,10 @@ class Member:
         if isinstance(message, Forget):
             self._engine.adapt(message.name, None)
             return Done(files={}, values={})
+        from archipel.work.crew_requests import heard
+
         allow_cpu(message.cpu_s)
-        groups = self._engine.generate(message.requests, self._progress)
+        groups = self._engine.generate(heard(message, self._pieces), self._progress)
         return Sampled(groups=tuple(groups))
 
     def _load(self, message: Load) -> Done:
@@ -60,6 +65,11 @@ class Member:
             adapter, _ = read_adapter(message.file, read_config(self._model))
             self._engine.adapt(message.name, adapter)
         return Done(files={}, values={})
+
+    def _pieces(self) -> "Pieces":
+        from archipel.model.tokenizer import Tokenizer
+
+        return Tokenizer.from_directory(self._model).pieces
 
     def _progress(self, tokens: int) -> None:
         now_s = time.monotonic()

@@ -6,10 +6,12 @@ member -> crew   progress | done | rollouts | failed
 Weights and adapters go by file. Law: both ends are processes of one node, of one version of this software.
 """
 
+from dataclasses import fields
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from archipel.records.cuts import Cut
 from archipel.records.fields import Closed
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
@@ -53,11 +55,37 @@ class Forget(Closed):
     name: str
 
 
+class Part(Closed):
+    """A `Request`; what it allows and ends by are places in the message's own lists."""
+
+    key: str
+    prompt: tuple[int, ...]
+    seed: int
+    num_rollouts: int
+    max_new_tokens: int
+    temperature: float
+    stop_tokens: tuple[int, ...]
+    cut: Cut | None
+    allowed: int | None
+    stop: int | None
+    adapter: str | None
+    first_rollout: int
+    first_position: int
+    tells_experts: bool
+
+    def request(self) -> Request:
+        """The request, without those two."""
+        own = {each.name for each in fields(Request)} - {"allowed", "ending"}
+        return Request(**{name: getattr(self, name) for name in own})
+
+
 class Sample(Closed):
     """Serve these requests."""
 
     do: Literal["sample"] = "sample"
-    requests: tuple[Request, ...]
+    parts: tuple[Part, ...]
+    allowed: tuple[tuple[int, ...], ...]
+    stops: tuple[tuple[str, ...], ...]
     cpu_s: int | None
     """Processor time it may take; None: no bound."""
 
