@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from archipel.identity import Identity
 from archipel.lab.decide import next_seq
 from archipel.lab.forgetting import forgettable
 from archipel.lab.recovery import pages, snapshot_ref
@@ -95,31 +96,48 @@ def exactly(world: World, learner: Provider) -> None:
 
 
 def audited(world: World, learner: Provider) -> None:
-    terms = AuditTerms(floor_micro=50_000, pay_milli=250, deadline_ms=10_000, window_ms=60_000)
-    world.open_run("watched", versions=2, exact=CONTRACTS["w7a8"], audit=terms)
-    learner.kinds = ("update", "evaluate", "audit")
-    cheat = Cheat(world, identity("cheat"))
-    nodes = [Provider(world, identity(name)) for name in ("one", "two", "three")]
-    for each in (cheat, *nodes):
-        each.kinds, each.exact = ("audit", "rollout"), (CONTRACTS["w7a8"],)
-        each.join()
-    learner.work()  # type: ignore[attr-defined]  # a learner
-    _answered(world, cheat)
+    cheat, nodes = _watched(world, learner, identity("cheat"))
     has_contested = False
     while world.state.live:
-        learner.work()  # type: ignore[attr-defined]  # a learner
-        for provider in nodes:
-            granted = provider.ask()
-            if granted is not None:
-                world.tick(10)
-                provider.answer(granted)
-        world.tick(500)
+        _watch(world, learner, nodes)
         verdict = world.state.nodes[cheat.did].standing.quarantine
         if verdict is not None and not has_contested:
             has_contested = True
             cheat.speak(
                 VerdictContested, run="watched", work=verdict.work, reason="my memory is fine"
             )
+
+
+def not_contested(world: World, learner: Provider, who: Identity) -> str:
+    """The work on which a node with this key was found wrong, the moment that it was."""
+    cheat, nodes = _watched(world, learner, who)
+    while (verdict := world.state.nodes[cheat.did].standing.quarantine) is None:
+        _watch(world, learner, nodes)
+    return verdict.work
+
+
+def _watched(world: World, learner: Provider, who: Identity) -> tuple[Provider, list[Provider]]:
+    terms = AuditTerms(floor_micro=50_000, pay_milli=250, deadline_ms=10_000, window_ms=60_000)
+    world.open_run("watched", versions=2, exact=CONTRACTS["w7a8"], audit=terms)
+    learner.kinds = ("update", "evaluate", "audit")
+    cheat = Cheat(world, who)
+    nodes = [Provider(world, identity(name)) for name in ("one", "two", "three")]
+    for each in (cheat, *nodes):
+        each.kinds, each.exact = ("audit", "rollout"), (CONTRACTS["w7a8"],)
+        each.join()
+    learner.work()  # type: ignore[attr-defined]  # a learner
+    _answered(world, cheat)
+    return cheat, nodes
+
+
+def _watch(world: World, learner: Provider, nodes: list[Provider]) -> None:
+    learner.work()  # type: ignore[attr-defined]  # a learner
+    for provider in nodes:
+        granted = provider.ask()
+        if granted is not None:
+            world.tick(10)
+            provider.answer(granted)
+    world.tick(500)
 
 
 def _kept(provider: Provider):

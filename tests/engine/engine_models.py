@@ -3,13 +3,26 @@
 import random
 from typing import Any
 
+import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import Tensor
 
 from archipel.engine.engine import Request
-from archipel.model.config import DecoderConfig, Experts, Family
+from archipel.model.config import FAMILIES, DecoderConfig, Experts, Family
 from archipel.model.families import TRAITS
 from archipel.model.network import Decoder, random_weights
+
+OLDEST: tuple[Family, ...] = ("llama", "qwen2", "qwen3", "olmo2")
+
+
+def each_family(*soon: Family) -> list[ParameterSet]:
+    """All families for `parametrize`: those beside the oldest, and beside `soon`, with the slow tests."""
+    quick = {*OLDEST, *soon}
+    return [
+        pytest.param(family, marks=[] if family in quick else [pytest.mark.slow])
+        for family in FAMILIES
+    ]
 
 
 def small_config(family: Family = "llama", **changes: Any) -> DecoderConfig:

@@ -4,14 +4,20 @@ import pytest
 import torch
 
 from archipel.engine.engine import LocalEngine
-from archipel.model.config import FAMILIES, Family
+from archipel.model.config import Family
 from archipel.model.network import causal_attention
-from engine.engine_models import decoder_of, lively_state, ragged_requests, small_config
+from engine.engine_models import (
+    decoder_of,
+    each_family,
+    lively_state,
+    ragged_requests,
+    small_config,
+)
 
 LENGTHS = (1, 5, 16, 17, 40, 255, 257)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", each_family())
 @pytest.mark.parametrize("kv_heads", [1, 4])
 def test_logprobs_equal_those_of_the_network_in_fp32(family: Family, kv_heads: int) -> None:
     torch.set_num_threads(1)

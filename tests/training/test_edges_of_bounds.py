@@ -91,7 +91,7 @@ def test_without_the_library_the_processor_or_the_operator_there_is_no_fast_prod
 ):
     there = {"library": True, "processor": True, "operator": True, lacking: False}
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there["library"])
-    capability = "AVX2" if there["processor"] else "DEFAULT"
+    capability = "AVX512" if there["processor"] else "AVX2"
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     ops = SimpleNamespace(mkldnn=SimpleNamespace())
     if there["operator"]:

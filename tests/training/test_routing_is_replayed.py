@@ -45,7 +45,7 @@ def sampled(model: Decoder, dtype: torch.dtype, **changes: object) -> Group:
     engine = LocalEngine(model.config, dtype=dtype)
     engine.load({name: each.detach() for name, each in model.named_parameters()})
     prompt = tuple(range(1, 12))
-    request = Request("0", prompt, 7, 8, 24, tells_experts=True)
+    request = Request("0", prompt, 7, 8, 16, tells_experts=True)
     (rollouts,) = engine.generate([replace(request, **changes)])  # type: ignore[arg-type]
     return Group(0, prompt, rollouts, tuple(float(i % 2) for i in range(len(rollouts))), 0)
 

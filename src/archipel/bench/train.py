@@ -143,7 +143,7 @@ def _run(job: TrainJob, tools: Tools) -> TrainArm:
     module = MODULES.get(job.arm, "archipel.bench.train_ours")
     command = [str(python), "-P", "-m", module, str(out / JOB_FILE)]
     with (out / OUTPUT_FILE).open("wb") as output:
-        why = _ended(command, tools.environment | _variables(job), output.fileno())
+        why = _ended(command, {**tools.environment, **_variables(job)}, output.fileno())
     if why or not (out / RESULT_FILE).is_file():
         said = (out / OUTPUT_FILE).read_text(errors="replace")[-TAIL_CHARACTERS:].strip()
         return TrainArm(job, None, f"{why}: {said.splitlines()[-1] if said else ''}", load)

@@ -190,7 +190,8 @@ def write_outcome(job: TrainJob, outcome: Outcome) -> None:
 
 def read_outcome(folder: Path) -> Outcome:
     """JSON has lists where the outcome has tuples."""
-    values = json.loads((folder / RESULT_FILE).read_text())
-    return Outcome(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    )
+    values: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text())
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    return Outcome(**fields)

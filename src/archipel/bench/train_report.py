@@ -48,7 +48,10 @@ def _row(
         for arm in measured
         if arm.job.seed in ours and ours[arm.job.seed].outcome is not None
     ]
-    ratio = None if name == OURS else _mean(pairs, lambda a, b: a.tokens_per_s / b.tokens_per_s)
+    ratio = by_cpu = None
+    if name != OURS:
+        ratio = _mean(pairs, lambda a, b: a.tokens_per_s / b.tokens_per_s)
+        by_cpu = _mean(pairs, lambda a, b: a.tokens_per_cpu_s / b.tokens_per_cpu_s)
     return {
         "size": cell[0],
         "lengths": cell[1],
@@ -60,6 +63,7 @@ def _row(
         "tokens_per_cpu_s": _mean(measured, lambda arm: arm.tokens_per_cpu_s),
         "peak_mb": _mean(measured, lambda arm: arm.outcome.peak_bytes / 1e6),
         "ours_over_it": ratio,
+        "ours_over_it_by_cpu": by_cpu,
         "loss_apart": max((_apart(*pair) for pair in pairs), default=None),
         "version_share": _mean([arm for arm in measured if arm.outcome.version_cpu_s], _share),  # type: ignore[union-attr]
     }
@@ -102,7 +106,10 @@ def table(arms: Sequence[TrainArm]) -> str:
             continue
         text = f"{what} {_short(row['tokens_per_s'], 0)} tokens/s  {_short(row['peak_mb'], 0)} MB"
         if row["ours_over_it"] is not None:
-            text += f"  ours / it {_short(row['ours_over_it'], 2)}  losses within {row['loss_apart']:.1e}"
+            text += (
+                f"  ours / it {_short(row['ours_over_it'], 2)}, by processor time "
+                f"{_short(row['ours_over_it_by_cpu'], 2)}, losses within {row['loss_apart']:.1e}"
+            )
         if row["version_share"] is not None:
             text += f"  versions {100 * row['version_share'].mean:.1f}% of processor time"
         lines.append(text)

@@ -7,7 +7,7 @@ starts: its own newest snapshot, then the entries after it.
 import base64
 import json
 import logging
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -103,23 +103,33 @@ def replayed(
 
 
 class _Trees:
-    """The trees of the newest entries: by the root of one of them audits are drawn."""
+    """The tree of the entries so far, as far back as a draw may reach; a level of it at a time costs least."""
 
     def __init__(self) -> None:
-        self._newest: deque[Frontier] = deque([Frontier()], maxlen=MAX_DRAW_LAG + 1)
+        self._base = Frontier()
+        self._newest: list[bytes] = []
+        """Leaf hashes after it."""
 
     def add(self, entry: bytes) -> None:
         """One more entry."""
-        self._newest.append(self._newest[-1].extended([leaf_hash(entry)]))
+        self._newest.append(leaf_hash(entry))
+        if len(self._newest) > 2 * MAX_DRAW_LAG:
+            self._go_on(MAX_DRAW_LAG)
 
     def check(self, drawn: AuditsDrawn) -> None:
         """Raises Contradiction: the root that was drawn by is not that of the entries."""
-        back = self._newest[-1].size - drawn.size
-        found = self._newest[-1 - back].root().hex() if 0 <= back < len(self._newest) else "unknown"
-        if f"sha256:{found}" != drawn.root:
+        found = "unknown"
+        if 0 <= drawn.size - self._base.size <= len(self._newest):
+            self._go_on(drawn.size - self._base.size)  # a later draw is by more entries
+            found = f"sha256:{self._base.root().hex()}"
+        if found != drawn.root:
             raise Contradiction(
-                f"audits were drawn by {drawn.root} as the root of {drawn.size} entries, which is sha256:{found}"
+                f"audits were drawn by {drawn.root} as the root of {drawn.size} entries, which is {found}"
             )
+
+    def _go_on(self, num: int) -> None:
+        self._base = self._base.extended(self._newest[:num])
+        del self._newest[:num]
 
 
 def _compare(taken: SnapshotTaken, state: LabState | None) -> bool:

@@ -85,6 +85,10 @@ class ModelSection(Section):
                 f"{others} learns in float32 and keeps what it computed; memory.compute and memory.recompute_layers "
                 "are for the families of backend archipel: remove them"
             )
+        if sampling.replays_routing:
+            raise ValueError(
+                f"{others} lets its networks choose experts themselves; leave sampling.replays_routing out"
+            )
         if sampling.engine == "exact":
             raise ValueError(
                 f'{others} computes in floating point, and sampling.engine = "exact" is for the families of backend '

@@ -16,11 +16,12 @@ processor's memory, arXiv 2101.06840.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from archipel.records.recipe import MemorySection
+from archipel.records.recipe import MemorySection, OptimiserSection, SupervisedSection
 from archipel.training.eight_bit import EightBitMoments, is_fit, kept_of
 from archipel.training.sharding import fill, own_part, this_site, whole
 from archipel.training.thrift import PLAIN, narrow
@@ -51,6 +52,13 @@ class AdamSettings:
     clip_norm: float
     epsilon: float = 1e-8
     memory: MemorySection = PLAIN
+
+    @classmethod
+    def of(cls, section: OptimiserSection | SupervisedSection, memory: MemorySection) -> Self:
+        """As a recipe says; its supervised stage has the usual epsilon."""
+        epsilon = section.epsilon if isinstance(section, OptimiserSection) else cls.epsilon
+        decay, norm = section.weight_decay, section.clip_norm
+        return cls(section.beta1, section.beta2, decay, norm, epsilon, memory)
 
 
 def state_of(

@@ -16,6 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from archipel.model.backends import AnyConfig
 from archipel.model.config import DecoderConfig
 from archipel.model.experts import best
 from archipel.records.experts import OPEN
@@ -26,7 +27,7 @@ PLAUSIBLE = 0.5
 """Between fp32 and bf16, and over some versions of staleness, shares of tied experts part by a few hundredths."""
 
 
-def fitting(group: Group, config: DecoderConfig) -> Group:
+def fitting(group: Group, config: AnyConfig) -> Group:
     """The group, without choices that are not of a rollout's own tokens or not of this network."""
     if all(rollout.experts is None for rollout in group.rollouts):
         return group
@@ -68,7 +69,7 @@ class RoutingSums:
         """Tokens times layers, entropy, replayed, rerouted, implausible."""
 
     @classmethod
-    def of(cls, config: DecoderConfig) -> Self | None:
+    def of(cls, config: AnyConfig) -> Self | None:
         """Of this network; None: it has no experts."""
         return None if config.experts is None else cls(config.num_layers, config.experts.count)
 

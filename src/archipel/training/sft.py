@@ -233,15 +233,10 @@ class _Learner:
     """The weights' side of the loop."""
 
     def __init__(self, model: AnyDecoder, stage: SupervisedStage) -> None:
-        section = stage.section
         self._stage = stage
         self._site = this_site()
-        memory = stage.memory
-        self._scorer = Scorer(model, 1.0, self._site, Scoring(memory=memory))
-        decay, norm = section.weight_decay, section.clip_norm
-        self._optimiser = MasterAdamW(
-            model, AdamSettings(section.beta1, section.beta2, decay, norm, memory=memory)
-        )
+        self._scorer = Scorer(model, 1.0, self._site, Scoring(memory=stage.memory))
+        self._optimiser = MasterAdamW(model, AdamSettings.of(stage.section, stage.memory))
 
     def step(self, examples: list[Example], rate: float) -> tuple[float, float]:
         """One optimiser step; returns (nats per answer token, gradient norm before clipping)."""

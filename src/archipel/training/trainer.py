@@ -86,18 +86,7 @@ class Trainer:
             self._site,
             Scoring(recipe.sampling.cut, recipe.loss.entropy_bonus > 0, recipe.memory),
         )
-        section = recipe.optimiser
-        self._optimiser = MasterAdamW(
-            model,
-            AdamSettings(
-                beta1=section.beta1,
-                beta2=section.beta2,
-                weight_decay=section.weight_decay,
-                clip_norm=section.clip_norm,
-                epsilon=section.epsilon,
-                memory=recipe.memory,
-            ),
-        )
+        self._optimiser = MasterAdamW(model, AdamSettings.of(recipe.optimiser, recipe.memory))
 
     @property
     def scorer(self) -> Scorer:

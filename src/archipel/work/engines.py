@@ -12,7 +12,7 @@ from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
 from archipel.engine.protocol import AdaptingEngine, NotStarted
 from archipel.model.backends import AnyConfig, read_any_config
-from archipel.model.config import DecoderConfig
+from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.devices import NoDevice, ready_device
 from archipel.model.directory import InvalidModel, read_config
 from archipel.model.stock_config import StockConfig
@@ -167,7 +167,7 @@ def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu")
     """Our engine by this exact contract; by floating point, in fp32, where it is None. Without weights yet.
 
     Raises:
-        WorkFailed: this software knows another contract, or none, of that identity.
+        WorkFailed: this software knows another contract, or none, of that identity, or it does not describe the model.
     """
     if contract is None:
         return LocalEngine(config, device=device)
@@ -177,7 +177,10 @@ def our_engine(config: DecoderConfig, contract: str | None, device: str = "cpu")
             f"{contract} is no exact contract of this software, which makes {', '.join(CONTRACTS.values())}; "
             "update it, or leave this run to others"
         )
-    arithmetic = ExactArithmetic(config, VARIANTS[name], torch.device(device))
+    try:
+        arithmetic = ExactArithmetic(config, VARIANTS[name], torch.device(device))
+    except InvalidConfig as error:
+        raise WorkFailed(str(error)) from None
     return LocalEngine(config, device=device, arithmetic=arithmetic)
 
 

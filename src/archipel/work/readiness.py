@@ -181,7 +181,10 @@ def _family_faults(recipe: Recipe, weights: Path | None) -> list[str]:
     if weights is None:
         config = DecoderConfig.from_section(recipe.model, tokenizer_named(recipe.model.tokenizer))
     else:
-        config = read_config(weights)
+        known = read_any_config(weights, recipe.model.backend)
+        if not isinstance(known, DecoderConfig):
+            return []  # such recipes ask for neither
+        config = known
     if recipe.sampling.replays_routing and config.experts is None:
         return [
             f"sampling.replays_routing is for mixtures of experts, and {config.family} is none; leave it out"

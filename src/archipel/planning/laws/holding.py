@@ -161,7 +161,7 @@ def update(shape: Shape, once: Pass, rank: int | None = None, thrift: Thrift = P
     saving = 2 * (FP32 * learned + moments)  # a copy, and the bytes that are written
     comparing = FP32 * shape.params  # an engine at the start, of an adapter's run beside its base
     most = max(learning, saving, comparing - moments)
-    return Held(states, most + min(KEPT, learning, saving))
+    return Held(states, most + min(KEPT, learning))
 
 
 def sampling(shape: Shape, sequences: int, length: int, cached_bytes: int = FP32) -> Held:
