@@ -17,7 +17,8 @@ from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Rollout, pack_prompts, pack_rollouts
+from archipel.records.prompts import pack_prompts
+from archipel.records.rollouts import Rollout, pack_rollouts
 from archipel.records.statements import (
     RECORD_TYPE,
     Capabilities,

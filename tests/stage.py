@@ -6,6 +6,7 @@ books must balance, and every group must have been paid once.
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from archipel.lab.state import LabState, Phase, Run
 from archipel.ledger.location import read_log
 from archipel.ledger.verification import lab_key
 from archipel.market.journal import held, wallet
+from archipel.records.batches import Batches
 from archipel.records.documents import NodeView
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
@@ -119,7 +121,12 @@ class Outcome:
         self.run: Run = self.state.runs[NAME]
         self.history: list[Recorded] = [read_entry(each).statement for each in entries]
         answers = [said.answer for said in self.history if isinstance(said, WorkAnswered)]
-        self.versions = [answer for answer in answers if isinstance(answer, UpdateAnswer)]
+        updates = [answer for answer in answers if isinstance(answer, UpdateAnswer)]
+        self.versions = [each for each in updates if each.more is None]
+        self.further: Counter[int] = Counter()
+        """Batch -> further groups that it asked for."""
+        for each in updates:
+            self.further[each.version - 1] += each.more or 0
         self._check(versions)
 
     @property
@@ -128,14 +135,17 @@ class Outcome:
         return dict(course(self.run).staleness)
 
     def _check(self, versions: int) -> None:
-        run, num_groups = self.run, versions * BATCH
+        run, num_first = self.run, versions * BATCH
+        num_groups = num_first + self.further.total()
         assert run.phase is Phase.COMPLETE
         assert run.version == versions
         assert sum(self.staleness.values()) == num_groups
         assert isinstance(run.opened.pace, RlPace)
         assert max(self.staleness) <= run.opened.pace.max_staleness
         groups = sorted(group for spec in self._accepted() for group in spec.groups)
-        assert groups == list(range(num_groups)), "a group was lost or counted twice"
+        own = Batches(versions, BATCH, run.opened.pace.refill or 0)
+        further = (group for n, num in self.further.items() for group in own.further(n)[:num])
+        assert groups == [*range(num_first), *sorted(further)], "a group was lost or counted twice"
         book, price = self.state.book, run.opened.pace.price_micro
         assert sum(book.values()) == 0
         audits = run.paid_micro - num_groups * price

@@ -11,7 +11,8 @@ from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import UpdateSpec
 from archipel.records.payload import BadPayload, read_payload
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import pack_prompts, pack_rollouts
+from archipel.records.prompts import pack_prompts
+from archipel.records.rollouts import pack_rollouts
 from archipel.work.kind import by_contract
 from archipel.work.messages import Done, DoWork, Setup, read_step
 from people import rollout

@@ -263,23 +263,27 @@ def check_groups(state: LabState, run: Run) -> None:
         assert len({state.leases[work].node for work in holding}) == len(holding)
     assert slice_.holders.keys() == leased
     assert slice_.twins.keys() <= state.leases.keys()
-    assert sorted([*range(learned), *slice_.accepted, *slice_.pool, *leased]) == list(
-        range(slice_.next_group)
-    )
+    own, version = rl.batches(run), max(run.version, 0)
+    further = [*own.further(version)[: rl.num_further(run)]]
+    assert sorted([*range(learned), *slice_.accepted, *slice_.pool, *leased]) == [
+        *range(slice_.next_group),
+        *further,
+    ]
     assert rl.in_flight(run) == len(leased)
     assert slice_.owed == sum(group not in slice_.accepted for group in rl.next_batch(run))
     ceiling = (pace.max_staleness + max(run.version, 0) + 1) * pace.groups_per_update
     assert slice_.next_group <= ceiling
     assert slice_.next_group <= run.opened.terms.versions * pace.groups_per_update
     assert max(slice_.staleness, default=0) <= pace.max_staleness
-    assert sum(slice_.staleness.values()) == learned
+    consumed = sum(slice_.staleness.values())
+    assert consumed == learned if not pace.refill else learned <= consumed
     if is_closed:
         assert not any(
             (slice_.accepted, slice_.results, slice_.prompts, slice_.made, slice_.memory)
         )
         assert slice_.num_groups >= learned
     else:
-        assert slice_.num_groups == learned + len(slice_.accepted)
+        assert slice_.num_groups == consumed + len(slice_.accepted)
     held = sum(each.price_micro for each in state.leases.values() if each.spec.run == name)
     assert state.book.get(f"held:{name}", 0) == held
     assert run.paid_micro == slice_.num_groups * pace.price_micro
@@ -287,7 +291,7 @@ def check_groups(state: LabState, run: Run) -> None:
         spec = slice_.results[work].spec
         assert isinstance(spec, RolloutSpec)
         assert group in spec.groups
-        assert group // pace.groups_per_update - spec.version <= pace.max_staleness
+        assert own.origin(group) - spec.version <= pace.max_staleness
 
 
 def finish(world: World, learner: Learner, providers: list[Provider], limit: int = 4000) -> None:

@@ -15,7 +15,8 @@ from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
-from archipel.records.rollouts import pack_prompts, pack_rollouts
+from archipel.records.prompts import pack_prompts
+from archipel.records.rollouts import pack_rollouts
 from archipel.records.statements import LabOpened, LeaseGranted, ModelFile, RunOpened, WorkAnswered
 from archipel.records.words import WorkAnswer, WorkSpec
 from archipel.work.asked import requests_of

@@ -9,7 +9,7 @@ from archipel.lab.state import Phase
 from archipel.lab.views import waits
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.update import PromptBatch
-from archipel.records.rollouts import pack_prompts
+from archipel.records.prompts import pack_prompts
 from archipel.records.statements import LeaseReturned
 from people import Learner, Provider, identity
 from world import PACE, TERMS, World, finish

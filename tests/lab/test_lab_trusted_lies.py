@@ -9,7 +9,7 @@ from archipel.lab.kinds.evaluate import MAX_REPORT_BYTES, Exams, exams
 from archipel.lab.programmes import rl
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.update import PromptBatch
-from archipel.records.rollouts import pack_prompts
+from archipel.records.prompts import pack_prompts
 from archipel.records.statements import LeaseGranted
 from people import Learner, ref
 from world import PACE, World

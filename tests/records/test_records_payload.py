@@ -14,13 +14,12 @@ from archipel.records.payload import (
     read_payload,
     write_payload,
 )
+from archipel.records.prompts import pack_prompts, unpack_prompts
 from archipel.records.rollouts import (
     Rollout,
     RolloutBounds,
     max_rollout_bytes,
-    pack_prompts,
     pack_rollouts,
-    unpack_prompts,
     unpack_rollouts,
 )
 from archipel.records.statements import Pace

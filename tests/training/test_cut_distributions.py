@@ -5,6 +5,7 @@ import torch
 
 from archipel.cli.run_engine import stated
 from archipel.engine.engine import LocalEngine
+from archipel.model.cuts import Left
 from archipel.records.cuts import Cut
 from archipel.records.programmes.rl import WORDS
 from archipel.records.recipe import recipe_from_canonical
@@ -62,7 +63,7 @@ def test_scores_and_gradients_are_those_of_what_is_left_in_chunks_and_at_once(mo
     targets = (hidden @ weight.t()).argmax(-1)
     targets[::5] = 0  # left whatever the cut says
     logprobs, entropy = score_tokens(
-        hidden, weight, targets, 0.7, learns_entropy=True, cut=Cut(top_k=5)
+        hidden, weight, targets, 0.7, learns_entropy=True, left=Left(Cut(top_k=5))
     )
     (logprobs.sum() + 0.5 * entropy.sum()).backward()
     found = (logprobs.detach(), entropy.detach(), hidden.grad.clone(), weight.grad.clone())
@@ -115,4 +116,4 @@ def test_a_run_that_cuts_and_leaves_the_engine_open_is_opened_by_any(tmp_path):
     assert len(whole.openings) > 1
     opened, why = stated(cut, tmp_path, None, None, "http://127.0.0.1:1")
     assert (opened.sampling.engine, opened.sampling.variant) == ("any", None)
-    assert why.why == "exact samples from the whole distribution, which top_k cuts"
+    assert why.why == "exact samples from the whole distribution, which top_k narrows"

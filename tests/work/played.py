@@ -85,9 +85,11 @@ def stopping(context: Context) -> Context:
 class Played(Trusted):
     """A trusted role whose batches a node plays, from the weights that were published."""
 
-    def __init__(self, folder: Path, start: Path, alter=lambda groups: groups) -> None:
+    def __init__(
+        self, folder: Path, start: Path, alter=lambda groups: groups, of: Recipe | None = None
+    ) -> None:
         folder.mkdir()
-        super().__init__(folder, start, recipe())
+        super().__init__(folder, start, of or recipe())
         self.node, self.alter = Rollouts(EngineChoice()), alter
         self.metrics: list[dict[str, int]] = []
 

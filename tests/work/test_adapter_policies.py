@@ -16,10 +16,10 @@ from archipel.model.manifest import Manifest, Over, WrongTensors, describe
 from archipel.model.versions import apply_delta, encode_anchor, encode_delta
 from archipel.records.exact import CONTRACTS
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.prompts import pack_prompts
 from archipel.records.recipe import Recipe
 from archipel.records.recipe_model import AdapterSection
 from archipel.records.requests import Request
-from archipel.records.rollouts import pack_prompts
 from archipel.training.checkpoint import read_file
 from archipel.training.start import initial_model
 from archipel.work.bases import Bases, Ground, read_base

@@ -19,7 +19,7 @@ from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.rollout import RolloutSpec
-from archipel.records.rollouts import pack_prompts
+from archipel.records.prompts import pack_prompts
 from archipel.work import child as child_module
 from archipel.work.child import Child
 from archipel.work.kind import EngineChoice, context_of

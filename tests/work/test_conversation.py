@@ -177,3 +177,14 @@ def test_an_adapter_is_talked_to_over_its_model_and_over_no_other(tmp_path: Path
         shutil.copy(file, whole)
     with pytest.raises(InvalidModel, match="beside its model"):
         read_model(whole)
+
+
+def test_an_answer_ends_before_a_stop_string_and_the_chat_remembers_what_was_said(
+    tmp_path: Path,
+) -> None:
+    folder = write(tmp_path / "model", None)
+    whole = Conversation(folder, 24, 1.0, 5).answer("abc")
+    stop = whole[3:5]
+    assert len(stop) == 2, whole
+    cut = Conversation(folder, 24, 1.0, 5, stop=(stop, "no such text")).answer("abc")
+    assert cut == whole[: whole.index(stop)]

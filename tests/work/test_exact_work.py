@@ -20,8 +20,9 @@ from archipel.records.exact import CONTRACTS
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.evaluate import EvaluateSpec
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.prompts import pack_prompts
 from archipel.records.recipe import Recipe
-from archipel.records.rollouts import bounds_of, pack_prompts, unpack_rollouts
+from archipel.records.rollouts import bounds_of, unpack_rollouts
 from archipel.training.environments.environment import make_environment
 from archipel.work.benchmark import measure_engine
 from archipel.work.engines import make_engine, our_engine

@@ -7,8 +7,9 @@ from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import SavedMemory, UpdateSpec
+from archipel.records.prompts import unpack_prompts
 from archipel.records.recipe import Recipe
-from archipel.records.rollouts import Rollout, pack_rollouts, unpack_prompts
+from archipel.records.rollouts import Rollout, pack_rollouts
 from archipel.work.kind import Answer, Context
 from archipel.work.kinds.update import Updates
 from archipel.work.messages import ReplayMessage, ReplayStep, write_step

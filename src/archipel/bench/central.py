@@ -29,6 +29,7 @@ from archipel.training.groups import stop_ids, submissions, task_ids
 from archipel.training.rl import Rehearsal
 from archipel.training.sft import Progress, supervise
 from archipel.training.start import initial_model, supervised_stage
+from archipel.training.wording import wording_of_recipe
 from archipel.work.engines import our_engine
 from archipel.work.episodes import sample
 from archipel.work.grading.process import PURE
@@ -131,13 +132,16 @@ class Bench:
             for temperature in (0.0, sampling.temperature)
             for task in tasks
         ]
+        wording = wording_of_recipe(self.recipe, self.tokenizer)
+        if wording is not None:
+            requests = [wording.on(each) for each in requests]
         engine = self._seated(state)
         turns_of = None if self.conduct is None else self.conduct.turns
         answers = sample(engine, requests, self.conduct, lambda tokens: None, split)
         shown = [
             each
             for task, one in zip(tasks * 2, answers, strict=True)
-            for each in submissions(task.index, one, self.tokenizer, turns_of, split)
+            for each in submissions(task.index, one, self.tokenizer, turns_of, split, wording)
         ]
         rewards = self.grade(shown)
         greedy, sampled = rewards[: len(tasks)], rewards[len(tasks) :]

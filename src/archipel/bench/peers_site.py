@@ -87,6 +87,7 @@ def _published(site: Site) -> dict[int, float]:
         said.answer.version: at_ms / 1000
         for at_ms, said in site.history()
         if isinstance(said, WorkAnswered) and isinstance(said.answer, UpdateAnswer)
+        if said.answer.more is None
     }
 
 

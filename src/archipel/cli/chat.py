@@ -33,6 +33,12 @@ from archipel.cli.engines import device_option
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the sampling."
 )
 @click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help="Also end an answer before this text; may be given more than once.",
+)
+@click.option(
     "--threads",
     default=1,
     show_default=True,
@@ -47,6 +53,7 @@ def command(
     max_new_tokens: int,
     temperature: float,
     seed: int,
+    stop: tuple[str, ...],
     threads: int,
     device: str,
 ) -> None:
@@ -57,6 +64,7 @@ def command(
       archipel chat trained
       archipel chat trained --prompt "hcafmb="
       archipel chat adapter --base start
+      archipel chat base-model --prompt "Q: 3+4 A:" --stop Q:
     """
     from datetime import datetime
 
@@ -69,14 +77,17 @@ def command(
     from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.training.wording import NoPieces
     from archipel.work.conversation import Conversation
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads)
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
+    if not all(stop):
+        raise click.BadParameter("an empty text ends every answer; give some", param_hint="--stop")
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, NoPieces, OSError):
         ready_device(device)
         folder = folder_of(model, base, device)
-        conversation = Conversation(folder, max_new_tokens, temperature, seed)
+        conversation = Conversation(folder, max_new_tokens, temperature, seed, stop=stop)
     if prompt is not None:
         with mending(ValueError, NonFiniteLogits):
             click.echo(conversation.answer(prompt, datetime.now().astimezone()))

@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The verifier's secret.",
 )
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help="End answers before this text instead of where RECIPE says; may be given more than once.",
+)
 @click.option("--seed", type=int, help="Another run seed than the recipe's.")
 @exact_option("Answer", CHOSEN)
 @click.option(
@@ -65,6 +71,7 @@ def command(
     tasks: int,
     samples: int,
     secret_file: Path | None,
+    stop: tuple[str, ...],
     seed: int | None,
     variant: str | None,
     threads: int,
@@ -89,7 +96,7 @@ def command(
     import torch
 
     from archipel.cli.doors import mending, show
-    from archipel.cli.recipes import find_recipe, with_seed
+    from archipel.cli.recipes import find_recipe, with_seed, with_stop
     from archipel.cli.secrets import given_secret
     from archipel.curves.history import plain_exam
     from archipel.engine.engine import NonFiniteLogits
@@ -105,7 +112,7 @@ def command(
     torch.set_num_threads(threads)
     with mending(NoDevice):
         ready_device(device)
-    recipe = with_seed(find_recipe(recipe_name), seed)
+    recipe = with_stop(with_seed(find_recipe(recipe_name), seed), stop)
     secret = given_secret(secret_file)
     chosen = _chosen(model, recipe.sampling.variant) if variant == CHOSEN else variant
     contract = None if chosen is None else CONTRACTS[chosen]

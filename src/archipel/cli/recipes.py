@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from archipel.cli.doors import Mendable
 from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
@@ -134,6 +136,23 @@ def with_seed(recipe: Recipe, seed: int | None) -> Recipe:
     if seed is None:
         return recipe
     return recipe.model_copy(update={"run": recipe.run.model_copy(update={"seed": seed})})
+
+
+def with_stop(recipe: Recipe, stop: tuple[str, ...]) -> Recipe:
+    """The recipe with other stop strings, or as it is.
+
+    Raises:
+        Mendable: they are none, or the recipe has no place for them.
+    """
+    if not stop:
+        return recipe
+    told = recipe.model_dump()
+    told["sampling"]["stop"] = stop
+    try:
+        return Recipe.model_validate(told)
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"] for fault in error.errors())
+        raise Mendable(f"--stop with recipe {recipe.run.name}: {faults}") from None
 
 
 def with_versions(recipe: Recipe, versions: int | None) -> Recipe:

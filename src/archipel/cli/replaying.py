@@ -144,6 +144,7 @@ class RunReplay:
 
     def _begun(self) -> "Replaying":
         from archipel.model.config_files import InvalidModel, read_config
+        from archipel.work.asked import wording_by
         from archipel.work.bases import read_base
         from archipel.work.replaying import Replaying, UnknownContract
 
@@ -153,15 +154,17 @@ class RunReplay:
                 folder = Path(name)
                 (folder / CONFIG).write_bytes(self._config())
                 base = None
+                if pace.adapter is not None or pace.stop is not None:
+                    self._lay_files(folder)
                 if pace.adapter is not None:
-                    self._lay_weights(folder)
                     base = read_base(folder)
-                return Replaying(read_config(folder), pace, self._blobs.read, base)
+                wording = wording_by(pace, folder)
+                return Replaying(read_config(folder), pace, self._blobs.read, base, wording)
         except (UnknownContract, InvalidModel) as error:
             raise Mendable(f"run {self._story.name}: {error}") from None
 
-    def _lay_weights(self, folder: Path) -> None:
-        """What the run's adapters lie over, as links."""
+    def _lay_files(self, folder: Path) -> None:
+        """The tokenizer, and what the run's adapters lie over, as links."""
         from archipel.node.operator import needed_files
 
         opened = self._story.opened

@@ -16,12 +16,14 @@ from archipel.node.exchange import LabRefused, believed
 from archipel.node.histories import NOT_FOUND, RunReader
 from archipel.node.operator import copy_file
 from archipel.node.sealed import folder_of, inputs_of, publication_of
+from archipel.records.batches import Batches
 from archipel.records.documents import AcceptedWork, Inputs, RunView
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import Rollout, bounds_of, unpack_prompts, unpack_rollouts
+from archipel.records.prompts import unpack_prompts
+from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered, decode
 
 
@@ -106,11 +108,20 @@ async def _works(lab: LabReader, opened: RunOpened, version: int) -> Sequence[Ac
     return believed(lambda: inputs_of(shown, opened, version))
 
 
+def _batches(opened: RunOpened) -> Batches:
+    pace = _pace(opened)
+    return Batches(opened.terms.versions, pace.groups_per_update, pace.refill or 0)
+
+
+def _holds(spec: RolloutSpec, batches: Batches, batch: int) -> bool:
+    return any(batches.origin(group) == batch for group in spec.groups)
+
+
 async def _works_in_ledger(
     lab: LabReader, opened: RunOpened, version: int
 ) -> Sequence[AcceptedWork]:
-    size = _pace(opened).groups_per_update
-    missing = set(range((version - 1) * size, version * size))
+    batches = _batches(opened)
+    missing = set(batches.first(version - 1))
     answers: dict[str, WorkAnswered] = {}
     found: list[AcceptedWork] = []
     async for entry in newest_first(lab):
@@ -120,7 +131,7 @@ async def _works_in_ledger(
         elif isinstance(said, LeaseGranted) and isinstance(said.spec, RolloutSpec):
             told = answers.get(said.work)
             is_ours = said.spec.run == opened.run and said.author == opened.lab
-            if told is not None and is_ours and missing & set(said.spec.groups):
+            if told is not None and is_ours and _holds(said.spec, batches, version - 1):
                 missing -= set(said.spec.groups)
                 found.append(AcceptedWork(work=said.work, spec=said.spec, answer=told.answer))
         if not missing or (isinstance(said, RunOpened) and said.run == opened.run):
@@ -140,8 +151,7 @@ async def _groups(
     works: Sequence[AcceptedWork],
 ) -> list[SampledGroup]:
     pace = _pace(opened)
-    batch = range((version - 1) * pace.groups_per_update, version * pace.groups_per_update)
-    prompts = await _prompts(lab, store, opened, version - 1)
+    batches, prompts = _batches(opened), _Prompts(lab, store, opened)
     found = []
     for each in works:
         spec, answer = each.spec, each.answer
@@ -150,10 +160,26 @@ async def _groups(
         bounds = bounds_of(pace, work=each.work, policy=spec.policy, num_groups=len(spec.groups))
         data = await _blob(lab, store, answer.result, f"the rollouts of version {version}")
         for index, rollouts in zip(spec.groups, unpack_rollouts(data, bounds), strict=True):
-            if index in batch:
-                prompt = prompts[index - batch.start] if prompts else None
+            if batches.origin(index) == version - 1:
+                prompt = await prompts.of(index)
                 found.append(SampledGroup(index, spec.version, prompt, rollouts, each.work))
     return sorted(found, key=lambda group: group.index)
+
+
+class _Prompts:
+    """Of any group of a run, each batch fetched once."""
+
+    def __init__(self, lab: LabReader, store: BlobStore, opened: RunOpened) -> None:
+        self._place = (lab, store, opened)
+        self._size = _pace(opened).groups_per_update
+        self._known: dict[int, list[tuple[int, ...]] | None] = {}
+
+    async def of(self, group: int) -> tuple[int, ...] | None:
+        number, row = divmod(group, self._size)
+        if number not in self._known:
+            self._known[number] = await _prompts(*self._place, number)
+        rows = self._known[number]
+        return rows[row] if rows else None
 
 
 async def _prompts(

@@ -11,6 +11,7 @@ from archipel.training.environments.task import Environment, Task
 from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader
 from archipel.training.groups import SPLIT, group_request, submissions, task_ids
+from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld
 
 
@@ -56,12 +57,13 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
     conduct = conduct_of(recipe, environment, tokenizer)
     turns_of = None if conduct is None else conduct.turns
     tasks = _tasks(batch, recipe, environment, tokenizer)
+    limit, wording = recipe.sampling.max_new_tokens, wording_of_recipe(recipe, tokenizer)
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
         found = list[Sequence[float]]()
         for group in batch.groups:
-            kept = upheld(conduct, group.index, group.rollouts, recipe.sampling.max_new_tokens)
+            kept = upheld(conduct, group.index, group.rollouts, limit, wording=wording)
             counted = [each for each in kept if not is_void(each)]
-            shown = submissions(tasks[group.index], counted, tokenizer, turns_of)
+            shown = submissions(tasks[group.index], counted, tokenizer, turns_of, wording=wording)
             given = iter(grader.grade(shown))
             found.append([0.0 if is_void(each) else next(given) for each in kept])
         return found

@@ -39,9 +39,9 @@ def stated(
     from archipel.work.exact_default import Decision, as_before, by_size, of_adapters, of_backend
 
     called, decision = str(weights), of_backend(recipe.model.backend)
-    if decision is None and recipe.sampling.cut is not None:
-        cut = " and ".join(recipe.sampling.cut.bounds)
-        decision = Decision(None, f"exact samples from the whole distribution, which {cut} cuts")
+    if decision is None and (narrowed := recipe.sampling.narrowed):
+        why = f"exact samples from the whole distribution, which {narrowed} narrows"
+        decision = Decision(None, why)
     elif decision is None and earlier is not None:
         called, decision = "DIR", as_before(earlier, ask_lab(_contract_of(lab_url, earlier)))
     if decision is None and recipe.adapter is not None:

@@ -48,7 +48,7 @@ async def with_older(lab: LabReader, opened: RunOpened, history: History) -> His
         if isinstance(said, RunOpened) and said.run == opened.run:
             break
         made = _publication(said, opened)
-        if made is not None:
+        if made is not None and made.more is None:
             older[made.version] = Point(made.version, entry.at_ms / 1000, plain(made.metrics))
     known = {point.version: point for point in history.points}
     both = older | known

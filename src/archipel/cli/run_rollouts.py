@@ -100,6 +100,10 @@ def _told(batch: Any, secret_file: Path | None, is_graded: bool) -> dict[str, An
 
         batch = with_prompts(batch, tokenizer)
         rewards = grade(batch, tokenizer, given_secret(secret_file))
+    from archipel.records.recipe import recipe_from_canonical
+    from archipel.training.wording import text_of, wording_of_recipe
+
+    wording = wording_of_recipe(recipe_from_canonical(batch.recipe), tokenizer)
     rows = []
     for place, group in enumerate(batch.groups):
         prompt = None if group.prompt is None else tokenizer.decode(group.prompt)
@@ -110,7 +114,7 @@ def _told(batch: Any, secret_file: Path | None, is_graded: bool) -> dict[str, An
                 "sampled_version": group.version,
                 "work": group.work,
                 "prompt": prompt,
-                "completion": tokenizer.decode(each.tokens),
+                "completion": text_of(tokenizer, each, wording),
                 "tokens": each.tokens,
                 "logprobs_nats": each.logprobs,
                 "finished": each.finished,

@@ -12,7 +12,7 @@ from archipel.cli.run_weights import each_version
 from archipel.lab.run_story import RunStory
 from archipel.plurals import counted
 from archipel.records.payload import BadPayload
-from archipel.records.rollouts import unpack_prompts
+from archipel.records.prompts import unpack_prompts
 
 if TYPE_CHECKING:
     from archipel.cli.replaying import RunReplay
@@ -79,7 +79,8 @@ def _replay(story: RunStory, blobs: Blobs, findings: Findings, num: int) -> "Run
 
 
 def _prompts(story: RunStory, blobs: Blobs, findings: Findings) -> None:
-    for update in story.updates:
+    refills = [each for asked in story.refills.values() for each in asked]
+    for update in (*story.updates, *refills):
         for each in update.answer.prompts:
             name = f"prompts of batch {each.batch}"
             with findings.looking("batches of prompts", name, BadPayload):

@@ -100,8 +100,8 @@ def _few_teach(sight: _Sight) -> Concern | None:
     return Concern(
         "few-teach",
         f"{dull / groups:.0%} of the groups of the last {sight.bounds.window} versions had equal rewards "
-        f"(mean {reward:.3f}) and taught nothing: give more rollouts per group, or tasks that the policy "
-        "solves sometimes",
+        f"(mean {reward:.3f}) and taught nothing: give more rollouts per group, tasks that the policy "
+        "solves sometimes, or algorithm.refill",
     )
 
 
@@ -264,16 +264,24 @@ def _grading(sight: _Sight) -> Concern | None:
     )
 
 
+OTHER = "say what is not allowed, or end elsewhere than their text,"
+VOIDS = {
+    "void_episodes": ("episode", "say what their environment did not"),
+    "void_completions": ("completion", OTHER),
+}
+
+
 def _void(sight: _Sight) -> Concern | None:
-    """Somebody sends episodes that were not played by the environment's rules."""
-    num = sum(point.values.get("void_episodes", 0.0) for point in sight.newest)
-    if not num:
-        return None
-    return Concern(
-        "void",
-        f"{counted(round(num), 'episode')} of the last {sight.bounds.window} versions say what their environment "
-        "did not and taught nothing: `archipel run verify` names the works, and so the nodes",
-    )
+    """Somebody sends episodes that were not played by the environment's rules, or ends completions as they please."""
+    for name, (word, what) in VOIDS.items():
+        num = sum(point.values.get(name, 0.0) for point in sight.newest)
+        if num:
+            return Concern(
+                "void",
+                f"{counted(round(num), word)} of the last {sight.bounds.window} versions {what} and taught nothing: "
+                "`archipel run verify` names the works, and so the nodes",
+            )
+    return None
 
 
 RULES: tuple[Callable[[_Sight], Concern | None], ...] = (

@@ -96,7 +96,9 @@ class Traffic:
 def weight_traffic(history: History) -> Traffic:
     """What the published versions weigh."""
     answers = [said.answer for _, said in history if isinstance(said, WorkAnswered)]
-    published = [answer for answer in answers if isinstance(answer, UpdateAnswer)]
+    published = [
+        answer for answer in answers if isinstance(answer, UpdateAnswer) and not answer.more
+    ]
     deltas = [made.delta.size for made in published if made.delta is not None]
     anchors = [made.anchor.size for made in published if made.anchor is not None]
     full = max((made.metrics.get("full_bytes", 0) for made in published), default=0)

@@ -60,6 +60,10 @@ class Capacity:
                 f"request {request.key!r:.80}: prompt has a token outside 0..{vocabulary - 1}; "
                 "encode it with this model's tokenizer"
             )
+        if request.allowed is not None and min(request.allowed.tokens) >= vocabulary:
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: no token of 0..{vocabulary - 1} is allowed; expected one at least"
+            )
         affordable, least = self._affordable(self.length_of(request)), self._least
         if affordable < least:
             raise InvalidRequest(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from archipel.model.cuts import CutRows
+from archipel.model.cuts import AllowedRows, CutRows
 from archipel.model.devices import running_sums
 
 _BLOCK = 128
@@ -32,17 +32,21 @@ class Draw:
     """(B, 1) bool: take the likeliest token; None when no row does."""
     cut: CutRows | None = None
     """What is left of each row's distribution; None when every row keeps all."""
+    allowed: AllowedRows | None = None
+    """The tokens that each row may have; None when every row may have all."""
 
 
 def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Tokens (B,) int64 and their log-probabilities (B,) fp32, in nats.
 
-    logits_BV is fp32 or bf16. Probabilities are those of the temperature-scaled softmax, of what a cut
-    leaves of it. What comes back lies where the draw does.
+    logits_BV is fp32 or bf16. Probabilities are those of the temperature-scaled softmax over what is
+    allowed, of what a cut leaves of it. What comes back lies where the draw does.
     """
     logits_BV = logits_BV.to(draw.uniform.device)
     if draw.temperature is not None:
         logits_BV = logits_BV / draw.temperature
+    if draw.allowed is not None:
+        logits_BV = draw.allowed.leave(logits_BV.float())
     if draw.cut is not None:
         logits_BV = draw.cut.cut(logits_BV.float())
     probabilities_BV = torch.softmax(logits_BV, dim=-1, dtype=torch.float32)

@@ -18,9 +18,9 @@ from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
 from archipel.engine.scheduler import Admission, Move
 from archipel.engine.telling import Told
-from archipel.model.cuts import CutRows
+from archipel.model.cuts import AllowedRows, CutRows
 from archipel.records.cuts import Cut
-from archipel.records.requests import Request
+from archipel.records.requests import ENDED, Allowed, Ending, Request
 from archipel.records.rollouts import Rollout
 
 ALL = 2**62
@@ -50,10 +50,15 @@ class Slots:
         self._uniform = np.full((num_slots, 1), 0.5)
         self._tokens = np.zeros((num_slots, 1), dtype=np.int64)
         self._logprobs = np.zeros((num_slots, 1), dtype=np.float32)
+        self._reading = np.zeros(num_slots, dtype=np.int64)
+        """State of the ending of each slot that has one."""
+        self._ending: list[Ending | None] = [None] * num_slots
+        self._allowed: list[Allowed | None] = [None] * num_slots
         self._told = Told(num_slots)
         self._all_plain = True
         self._any_greedy = False
         self._any_cut = False
+        self._any_ending = self._any_allowed = False
 
     def admit(self, admissions: Sequence[tuple[Request, Admission]]) -> None:
         """Begin sequences; their prompts are about to be read."""
@@ -86,6 +91,7 @@ class Slots:
             if request.stop_tokens:
                 at = np.array(admission.slots)
                 self._stops[at, : len(request.stop_tokens)] = request.stop_tokens
+            self._admit_words(request, admission.slots)
         first_rollout = each([r.first_rollout for r in requests], np.uint64)
         first_position = each([r.first_position for r in requests], np.int64)
         drawn = uniforms(
@@ -110,6 +116,7 @@ class Slots:
             CutRows(*(column(each[slots]) for each in self._cut_columns()))
             if self._any_cut
             else None,
+            self._allowed_rows(slots, device) if self._any_allowed else None,
         )
 
     def read(self, slot: int, choices: bytes) -> None:
@@ -129,6 +136,8 @@ class Slots:
         self.last_token[slots] = tokens
         self._count[slots] = count = count + 1
         stopped = (tokens[:, None] == self._stops[slots]).any(axis=1)
+        if self._any_ending:
+            stopped |= self._read(slots.tolist(), tokens.tolist())
         ended = stopped | (count >= self._limit[slots])
         if not ended.any():
             return {}
@@ -154,6 +163,8 @@ class Slots:
         self.live[sources] = False
         for source, target in zip(sources, targets, strict=True):
             self.owner[target] = self.owner[source]
+            self._ending[target] = self._ending[source]
+            self._allowed[target] = self._allowed[source]
             self._told.move(source, target)
 
     def resized(self, num_slots: int, rows: int) -> "Slots":
@@ -163,6 +174,8 @@ class Slots:
         for new, old in zip(other._columns(), self._columns(), strict=True):
             new[:rows] = old[:rows]
         other.owner[:rows] = self.owner[:rows]
+        other._ending[:rows], other._allowed[:rows] = self._ending[:rows], self._allowed[:rows]
+        other._any_ending, other._any_allowed = self._any_ending, self._any_allowed
         other._all_plain, other._any_greedy = self._all_plain, self._any_greedy
         other._any_cut = self._any_cut
         other._told = self._told.resized(num_slots, rows)
@@ -172,7 +185,7 @@ class Slots:
         return (
             self.live, self.position, self.last_token, self.adapter, self._count, self._limit,
             self._stops, self._temperature, self._greedy, self._uniform, self._tokens,
-            self._logprobs, *self._cut_columns(),
+            self._logprobs, self._reading, *self._cut_columns(),
         )  # fmt: skip
 
     def _cut_columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -190,6 +203,32 @@ class Slots:
             [cut.top_p if cut.top_p < 1 else 2.0 for cut in given], sizes
         )
         self._min_gap[slots] = np.repeat(gaps, sizes)
+
+    def _admit_words(self, request: Request, slots: Sequence[int]) -> None:
+        """What ends each of these slots beside tokens, and what it may say."""
+        self._any_ending |= request.ending is not None
+        self._any_allowed |= request.allowed is not None
+        for slot in slots:
+            self._ending[slot], self._allowed[slot] = request.ending, request.allowed
+            self._reading[slot] = 0
+
+    def _read(self, slots: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
+        """Whether the token that each of these slots got is its ending."""
+        ended = np.zeros(len(slots), dtype=bool)
+        for row, (slot, token) in enumerate(zip(slots, tokens, strict=True)):
+            ending = self._ending[slot]
+            if ending is not None:
+                state = ending.after(int(self._reading[slot]), token)
+                self._reading[slot], ended[row] = state, state == ENDED
+        return ended
+
+    def _allowed_rows(self, slots: np.ndarray, device: torch.device) -> AllowedRows:
+        held = [self._allowed[slot] for slot in slots.tolist()]
+        choices = tuple(dict.fromkeys(held))
+        if len(choices) == 1:
+            return AllowedRows(choices, None)
+        places = {each: place for place, each in enumerate(choices)}
+        return AllowedRows(choices, torch.tensor([places[each] for each in held], device=device))
 
     def _widen(self, num_new: int, num_stops: int) -> None:
         """Make room for this many tokens and stop tokens in every row."""

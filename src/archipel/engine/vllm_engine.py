@@ -25,7 +25,7 @@ from archipel.model.adapter_files import write_adapter
 from archipel.model.directory import read_config
 from archipel.model.manifest import WrongTensors
 from archipel.records.cuts import Cut
-from archipel.records.requests import InvalidRequest, Request
+from archipel.records.requests import ENDED, Ending, InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 _SEED_STREAM = 0x564C4C4D
@@ -172,7 +172,7 @@ class VllmEngine:
         said = self._llm.generate(prompts, settings, use_tqdm=False, **lora) if prompts else []
         answers = iter(said)
         groups = [
-            tuple(_completion(next(answers)) for _ in range(request.num_rollouts))
+            tuple(_completion(next(answers), request.ending) for _ in range(request.num_rollouts))
             for request in requests
         ]
         if on_progress is not None:
@@ -214,6 +214,7 @@ class VllmEngine:
                 f"vLLM applies {' and '.join(cut.bounds)} one after the other, which leaves other tokens than each "
                 "by itself; give one of them, or sample with the engine archipel"
             )
+        allowed = request.allowed
         return self._vllm.SamplingParams(
             temperature=request.temperature,
             top_k=cut.top_k or -1,
@@ -224,6 +225,7 @@ class VllmEngine:
             ),
             max_tokens=request.max_new_tokens,
             stop_token_ids=list(request.stop_tokens),
+            allowed_token_ids=None if allowed is None else sorted(allowed.tokens),
             ignore_eos=True,
             logprobs=0,
             detokenize=False,
@@ -240,14 +242,22 @@ def rollout_seed(seed: int, rollout: int, first_position: int = 0) -> int:
     return (int(high[0]) << 32 | int(low[0])) >> 1
 
 
-def _completion(answer: Any) -> Rollout:
-    output = answer.outputs[0]
+def _completion(answer: Any, ending: Ending | None) -> Rollout:
+    """Without what vLLM, which sees no text here, sampled after the completion had ended."""
+    output, state = answer.outputs[0], 0
     tokens = tuple(int(token) for token in output.token_ids)
-    logprobs = tuple(
-        float(step[token].logprob) for step, token in zip(output.logprobs, tokens, strict=True)
-    )
-    if not all(map(math.isfinite, logprobs)):
+    for place, token in enumerate(tokens if ending is not None else ()):
+        state = state if ending is None else ending.after(state, token)
+        if state == ENDED:
+            kept = output.logprobs[: place + 1]
+            return Rollout(tokens[: place + 1], _logprobs(kept, tokens), finished=True)
+    return Rollout(tokens, _logprobs(output.logprobs, tokens), output.finish_reason == "stop")
+
+
+def _logprobs(steps: Sequence[Any], tokens: Sequence[int]) -> tuple[float, ...]:
+    told = tuple(float(step[token].logprob) for step, token in zip(steps, tokens, strict=False))
+    if not all(map(math.isfinite, told)):
         raise NonFiniteLogits(
             "a sampled log-probability is not finite; expected finite logits: check the weights that were loaded"
         )
-    return Rollout(tokens, logprobs, output.finish_reason == "stop")
+    return told

@@ -7,6 +7,7 @@ A fold says that entries follow from one another; it does not ask what a lab sho
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from archipel.records.batches import Batches
 from archipel.records.chain import Publication
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
@@ -66,6 +67,8 @@ class RunStory:
     """Group -> the work whose result holds it."""
     exams: list[Exam] = field(default_factory=list)
     """Evaluations, as they came."""
+    refills: dict[int, list[Update]] = field(default_factory=dict)
+    """Version -> the times when its batch asked for further groups."""
     others: int = 0
     """Accepted answers of other kinds of work."""
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
@@ -106,7 +109,11 @@ class RunStory:
     def _answered(self, spec: WorkSpec, said: WorkAnswered) -> None:
         answer = said.answer
         if isinstance(spec, UpdateSpec) and isinstance(answer, UpdateAnswer):
-            self.updates.append(Update(spec, answer, said.author))
+            made = Update(spec, answer, said.author)
+            if answer.more is None:
+                self.updates.append(made)
+            else:
+                self.refills.setdefault(answer.version, []).append(made)
         elif isinstance(spec, RolloutSpec) and isinstance(answer, RolloutAnswer):
             self.results[said.work] = AcceptedWork(work=said.work, spec=spec, answer=answer)
             self._twice += [(g, self.group_in[g]) for g in spec.groups if g in self.group_in]
@@ -131,18 +138,25 @@ class RunStory:
             )
         return self.opened.pace
 
-    def batch(self, version: int) -> range:
-        """The groups that `version` (1 or later) was made from."""
-        size = self.pace.groups_per_update
-        return range((version - 1) * size, version * size)
+    @property
+    def batches(self) -> Batches:
+        """The numbers of its groups."""
+        pace = self.pace
+        versions = self.opened.terms.versions if self.opened else 0
+        return Batches(versions, pace.groups_per_update, pace.refill or 0)
 
-    def inputs(self, version: int) -> tuple[AcceptedWork, ...]:
-        """The results that hold the batch of `version`, as the lab lists them.
+    def batch(self, version: int, asked: int | None = None) -> tuple[int, ...]:
+        """The groups that `version` (1 or later) was made from; asked: as many times it had asked for more by then."""
+        more = (each.answer.more or 0 for each in self.refills.get(version, ())[:asked])
+        return tuple(self.batches.groups(version - 1, sum(more)))
+
+    def inputs(self, version: int, asked: int | None = None) -> tuple[AcceptedWork, ...]:
+        """The results that hold the batch of `version`, as the lab lists them; asked: see `batch`.
 
         Raises:
             KeyError: a group of it was never accepted.
         """
-        works = dict.fromkeys(self.group_in[group] for group in self.batch(version))
+        works = dict.fromkeys(self.group_in[group] for group in self.batch(version, asked))
         return tuple(self.results[work] for work in works)
 
     def faults(self) -> Iterator[str]:
@@ -159,6 +173,8 @@ class RunStory:
                 yield f"version {update.answer.version} was published where {number} was due"
                 return
             yield from self._faults_of(update, number)
+        for version, refills in self.refills.items():
+            yield from self._faults_of_refills(version, refills)
         for exam in self.exams:
             yield from self._faults_of_exam(exam)
         for work, each in self.results.items():
@@ -180,6 +196,23 @@ class RunStory:
             return
         if update.spec.inputs != made_from:
             yield f"version {version} was asked to be made from {update.spec.inputs}, not {made_from}"
+
+    def _faults_of_refills(self, version: int, refills: list[Update]) -> Iterator[str]:
+        """A batch takes what it may; that its grades are those that asked for more, whoever grades it again finds."""
+        what = f"the batch of version {version}"
+        trusted = self.opened.trusted if self.opened else ()
+        if sum(each.answer.more or 0 for each in refills) > len(self.batches.further(version - 1)):
+            yield f"{what} asked for more groups than it may have"
+        for place, each in enumerate(refills):
+            if each.author not in trusted:
+                yield f"{what} asked for more by {each.author}, whom the run does not trust"
+            try:
+                made_from = inputs_digest(self.inputs(version, place))
+            except KeyError as error:
+                yield f"{what} asked for more although group {error} was never accepted"
+                continue
+            if each.spec.inputs != made_from:
+                yield f"{what} was graded from {each.spec.inputs}, not {made_from}"
 
     def _faults_of_exam(self, exam: Exam) -> Iterator[str]:
         version = exam.answer.version
@@ -205,8 +238,7 @@ class RunStory:
             return
         if spec.policy != self.updates[spec.version].answer.policy:
             yield f"{work} names {spec.policy} as version {spec.version}, which it is not"
-        size = self.pace.groups_per_update
-        stale = max(group // size - spec.version for group in spec.groups)
+        stale = max(self.batches.origin(group) - spec.version for group in spec.groups)
         if stale > most:
             yield f"{work} is {stale} versions stale where it was learned from; at most {most} may be"
         yield from self._faults_of_contract(work, each.answer)

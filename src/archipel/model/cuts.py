@@ -1,4 +1,5 @@
-"""Leaving unlikely tokens out of a distribution (`records.cuts` says which), for an engine and for a learner alike.
+"""Leaving tokens out of a distribution, for an engine and for a learner alike: those that are not allowed
+(`AllowedRows`), then unlikely ones (`CutRows`; `records.cuts` says which).
 
 Sources: top-k, Fan et al. 2018 (arXiv 1805.04833); nucleus, Holtzman et al. 2020 (arXiv 1904.09751); min-p,
 Nguyen et al. 2024 (arXiv 2407.01082). Law: a row's cut depends on that row alone, so a batch changes nothing.
@@ -6,16 +7,69 @@ Nguyen et al. 2024 (arXiv 2407.01082). Law: a row's cut depends on that row alon
 # ruff: noqa: N815 - shape suffixes: top_k_B1
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from archipel.model.devices import float64_place, running_sums
 from archipel.records.cuts import Cut
+from archipel.records.requests import Allowed
 
-LEFT_OUT = -1e5
-"""Logit of a token that is left out: so far below any other that its chance is 0 in fp32, and finite, so that
-0 times its logarithm is 0."""
+GAP = 1e5
+"""A token that is left out is so far below the likeliest one that is not: its chance is 0 in fp32, and its logit
+finite, so that 0 times its logarithm is 0."""
+
+
+def leave_out(logits_BV: Tensor, keeps_BV: Tensor) -> Tensor:
+    """The logits with those that are not kept far below the others. keeps_BV: bool, at least one in each row."""
+    with torch.no_grad():
+        largest_B1 = logits_BV.detach().masked_fill(~keeps_BV, -torch.inf).amax(-1, keepdim=True)
+    return torch.where(keeps_BV, logits_BV, largest_B1 - GAP)
+
+
+@dataclass(frozen=True)
+class AllowedRows:
+    """Which tokens each of B rows may have."""
+
+    choices: tuple[Allowed | None, ...]
+    """The different ones; None: all tokens."""
+    choice_B: Tensor | None
+    """(B,) int64, which of them; None: every row has the only one."""
+
+    def leave(self, logits_BV: Tensor) -> Tensor:
+        """The logits with what is not allowed far below. logits_BV: fp32, over the temperature."""
+        size, device = logits_BV.shape[1], logits_BV.device
+        keeps_CV = torch.stack([_mask(each, size, device) for each in self.choices])
+        if self.choice_B is None:
+            return leave_out(logits_BV, keeps_CV.expand(logits_BV.shape))
+        return leave_out(logits_BV, keeps_CV.index_select(0, self.choice_B))
+
+
+@dataclass(frozen=True)
+class Left:
+    """What has a chance in every row alike."""
+
+    cut: Cut | None = None
+    allowed: Allowed | None = None
+
+    def of(self, logits_BV: Tensor, kept_B1: Tensor) -> Tensor:
+        """The logits with what has none far below the others. kept_B1: tokens that are left whatever the cut says."""
+        if self.allowed is not None:
+            logits_BV = AllowedRows((self.allowed,), None).leave(logits_BV)
+        if self.cut is not None:
+            logits_BV = CutRows.alike(self.cut, logits_BV.device).cut(logits_BV, kept_B1)
+        return logits_BV
+
+
+@lru_cache(64)
+def _mask(allowed: Allowed | None, size: int, device: torch.device) -> Tensor:
+    """(V,) bool."""
+    if allowed is None:
+        return torch.ones(size, dtype=torch.bool, device=device)
+    mask_V = torch.zeros(size, dtype=torch.bool)
+    mask_V[[token for token in sorted(allowed.tokens) if token < size]] = True
+    return mask_V.to(device)
 
 
 @dataclass(frozen=True)
@@ -59,4 +113,4 @@ class CutRows:
             keeps_BV = self.keeps(logits_BV.detach())
             if kept_B1 is not None:
                 keeps_BV.scatter_(1, kept_B1, value=True)
-        return logits_BV.masked_fill(~keeps_BV, LEFT_OUT)
+        return leave_out(logits_BV, keeps_BV)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
+from archipel.model.pieces import Pieces, pieces_of
 from archipel.model.stock_classes import puts_a_blank_before
 from archipel.model.tokenizer_files import InvalidTokenizer, read_tokenizer_files
 
@@ -125,6 +126,11 @@ class Tokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`, special tokens skipped."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What each id writes, as bytes. Raises NoPieces: the decoder does not put tokens side by side."""
+        return pieces_of(self.backend, frozenset(self.special_ids))
 
     def with_chat_template(self, template: str) -> Self:
         """The same vocabulary with another chat template (Jinja)."""

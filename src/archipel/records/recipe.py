@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 from archipel.records.canonical import MAX_SAFE_INTEGER, NotCanonical, canonical_json
 from archipel.records.episodes import PLAYED
 from archipel.records.exact import VariantName
-from archipel.records.fields import MAX_GROUPS_PER_WORK
+from archipel.records.fields import MAX_GROUPS_PER_UPDATE
 from archipel.records.recipe_alarms import AlarmSection
 from archipel.records.recipe_audit import AuditSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
     Section,
+    names_file,
     read_canonical,
     read_toml,
     without_floats,
@@ -41,6 +42,7 @@ from archipel.records.recipe_model import (
     PromptSection,
 )
 from archipel.records.recipe_sampling import SamplingSection
+from archipel.records.recipe_work import EvaluationSection, LeaseSection
 
 __all__ = [
     "RunSection",
@@ -108,32 +110,6 @@ class EnvironmentSection(Section):
     """One grading call may take this long; then the reward is 0 and the timeout is counted."""
 
 
-class EvaluationSection(Section):
-    """Held-out tasks during training, pinned to a policy version."""
-
-    every: Annotated[int, Field(ge=1)] = 20
-    """Evaluate version 0, every K-th version and the last."""
-    num_tasks: Annotated[int, Field(ge=1, le=65_536)] = 256
-    """Tasks of the dev part, each answered greedily."""
-    samples_per_task: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Sampled completions per task for pass@k (1: greedy pass@1 only)."""
-
-
-class LeaseSection(Section):
-    """What is asked of a node at a time, and for how long."""
-
-    min_deadline_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 30.0
-    """No lease has less time."""
-    slack: Annotated[float, Field(ge=1.0, le=100.0)] = 4.0
-    """Deadline = max(min_deadline_s, slack x the node's expected time)."""
-    update_deadline_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 600.0
-    """How long an update or an evaluation may take before another trusted process may try."""
-    max_groups: Annotated[int, Field(ge=1, le=MAX_GROUPS_PER_WORK)] = 64
-    """Groups of one lease at the most."""
-    price_micro: Annotated[int, Field(ge=0, le=10**12)] = 1000
-    """Micro-credits for one accepted group."""
-
-
 class Recipe(RecipeForm):
     """A whole run of reinforcement learning."""
 
@@ -155,7 +131,6 @@ class Recipe(RecipeForm):
     reference: ReferenceSection = ReferenceSection()
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
-
     episode: EpisodeSection | None = None
 
     LATER = frozenset(
@@ -193,6 +168,10 @@ class Recipe(RecipeForm):
                 "[episode] and [curriculum]: whoever plays an episode knows its task by its group's number alone; "
                 "remove one of them"
             )
+        if self.sampling.stop:
+            raise ValueError(
+                "[episode] and sampling.stop: the environment answers after the model's own stop tokens; remove one of them"
+            )
         if floats := [k for k, v in self.environment.parameters.items() if isinstance(v, float)]:
             raise ValueError(f"environment.parameters.{floats[0]}: expected a text or an integer")
         return self
@@ -205,11 +184,7 @@ class Recipe(RecipeForm):
                 f"optimiser.minibatches is {self.optimiser.minibatches}, more than "
                 f"run.groups_per_update = {self.run.groups_per_update}; lower it"
             )
-        if self.curriculum is not None and self.curriculum.pool < self.run.groups_per_update:
-            raise ValueError(
-                f"curriculum.pool = {self.curriculum.pool} is smaller than run.groups_per_update = "
-                f"{self.run.groups_per_update}, and a batch has no task twice; raise it"
-            )
+        self._check_batch()
         self._check_cut()
         heads, kv_heads = self.model.num_heads, self.model.num_kv_heads
         if heads % kv_heads:
@@ -221,6 +196,24 @@ class Recipe(RecipeForm):
         except NotCanonical as error:
             raise ValueError(f"a value has no place in a record: {error}") from None
         return self
+
+    def _check_batch(self) -> None:
+        """How large a batch may become, and of how many tasks."""
+        most = self.run.groups_per_update * (1 + self.algorithm.refill)
+        if self.curriculum is not None and self.curriculum.pool < most:
+            raise ValueError(
+                f"curriculum.pool = {self.curriculum.pool} is smaller than the {most} groups that a batch may have "
+                "(run.groups_per_update, algorithm.refill), and a batch has no task twice; raise it"
+            )
+        if most > MAX_GROUPS_PER_UPDATE:
+            raise ValueError(
+                f"algorithm.refill = {self.algorithm.refill} lets a batch have {most} groups; at most "
+                f"{MAX_GROUPS_PER_UPDATE}: lower it or run.groups_per_update"
+            )
+        if self.algorithm.refill and self.teacher is not None:
+            raise ValueError(
+                "algorithm.refill and [teacher]: a teacher teaches every token, whatever it earned; remove one of them"
+            )
 
     def _check_cut(self) -> None:
         """The learner cuts by the weights it stands at, so these have to be the ones that sampled."""
@@ -268,7 +261,7 @@ class Recipe(RecipeForm):
         """Every recipe that a run of this one may be opened with: itself, unless it leaves the engine open."""
         if self.sampling.engine != "auto":
             return (self,)
-        if self.sampling.cut is not None or self.model.backend != "archipel":
+        if self.sampling.narrowed or self.model.backend != "archipel":
             return (self.by_variant(None),)
         return (self.by_variant(None), *(self.by_variant(name) for name in get_args(VariantName)))
 
@@ -287,11 +280,6 @@ class Recipe(RecipeForm):
             if names_file(key) and isinstance(value, str) and value
         ]
         return (*named, *([] if self.teacher is None else [self.teacher.path]))
-
-
-def names_file(key: str) -> bool:
-    """Whether this parameter of an environment says where a file is."""
-    return key == "path" or key.endswith("_path")
 
 
 def parse_recipe(text: str) -> Recipe:

@@ -145,3 +145,8 @@ def without_floats(value: Any) -> Any:
     if isinstance(value, list):
         return [without_floats(item) for item in value]
     return value
+
+
+def names_file(key: str) -> bool:
+    """Whether this parameter of an environment says where a file is."""
+    return key == "path" or key.endswith("_path")

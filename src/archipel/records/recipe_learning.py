@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from archipel.records.recipe_form import Section
 
+MAX_REFILL = 7
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -16,7 +17,9 @@ Positive = Annotated[float, Field(gt=0.0)]
 class AlgorithmSection(Section):
     """Rewards of a group into advantages."""
 
-    LATER = frozenset({"overlong_tokens", "overlong_penalty", "length_weight", "part_weights"})
+    LATER = frozenset(
+        {"overlong_tokens", "overlong_penalty", "length_weight", "part_weights", "refill"}
+    )
 
     name: Literal["grpo", "rloo", "reinforce", "reinforce_group"] = "grpo"
     """Which baseline a reward is compared with."""
@@ -34,12 +37,21 @@ class AlgorithmSection(Section):
     """Of a reward that an environment gives in parts: each brought to one scale in its group, then added with these
     weights (GDPO); empty: the reward as the environment adds it."""
 
+    refill: Annotated[int, Field(ge=0, le=MAX_REFILL)] = 0
+    """A batch takes up to so many times run.groups_per_update further groups until that many of its groups have an
+    advantage (DAPO's dynamic sampling); 0: none, and groups whose rewards are equal cost their place."""
+
     @model_validator(mode="after")
     def _one_scale(self) -> Self:
         if self.scale_by_std and self.name in ("reinforce", "reinforce_group"):
             raise ValueError(
                 f'{self.name} scales by the batch\'s standard deviation; scale_by_std = true is for name = "grpo": '
                 "remove one of them"
+            )
+        if self.refill and self.name == "reinforce":
+            raise ValueError(
+                "refill asks for groups whose rewards differ, and reinforce compares with the whole batch, where equal "
+                'ones teach, too; take name = "grpo", "rloo" or "reinforce_group", or leave refill out'
             )
         if self.part_weights and (self.name != "grpo" or not self.scale_by_std):
             raise ValueError(

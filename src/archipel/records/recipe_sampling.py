@@ -2,17 +2,34 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from archipel.records.cuts import MAX_TOP_K, MICRO, Cut
 from archipel.records.exact import CONTRACTS, VariantName
 from archipel.records.recipe_form import Section
 
+MAX_STOP_STRINGS = 16
+MAX_STOP_CHARACTERS = 256
+MAX_ALLOWED_CHARACTERS = 1024
+
+
+def no_surrogates(text: str) -> str:
+    """A text that has UTF-8 bytes."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half a character; give whole ones")
+    return text
+
+
+StopString = Annotated[
+    str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS), AfterValidator(no_surrogates)
+]
+Characters = Annotated[str, Field(max_length=MAX_ALLOWED_CHARACTERS), AfterValidator(no_surrogates)]
+
 
 class SamplingSection(Section):
     """How rollouts are sampled."""
 
-    LATER = frozenset({"top_k", "top_p", "min_p", "replays_routing"})
+    LATER = frozenset({"top_k", "top_p", "min_p", "stop", "allowed", "replays_routing"})
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
     """A completion is cut off here; with its prompt it has to fit the context of the weights."""
@@ -25,6 +42,12 @@ class SamplingSection(Section):
     """Only the likeliest tokens that together reach this probability are sampled; 1: all."""
     min_p: Annotated[float, Field(ge=0.0, le=1 - 1 / MICRO)] = 0.0
     """Only tokens with this share of the likeliest one's probability are sampled; 0: all."""
+    stop: Annotated[tuple[StopString, ...], Field(max_length=MAX_STOP_STRINGS)] = ()
+    """Texts that end a completion, beside the model's stop tokens: with the first token after which one stands in it,
+    however it lies over tokens. What is graded is the text before it; learned from are all tokens, that one included."""
+    allowed: Characters = ""
+    """All characters that a completion may have: other tokens have no chance, and log-probabilities are those of what
+    is left, in nodes' engines and in the trainer alike. Empty: any. Not with `engine = "exact"`."""
     replays_routing: bool = False
     """Of a mixture of experts: rollouts say which experts their tokens were sent to, and the trainer sends them
     there again, so that its log-probabilities are those of what was sampled (docs/how-to/bring-a-model.md)."""
@@ -53,7 +76,17 @@ class SamplingSection(Section):
             raise ValueError(
                 f'engine = "exact" samples from the whole distribution; leave {" and ".join(self.cut.bounds)} out'
             )
+        if self.engine == "exact" and self.allowed:
+            raise ValueError(
+                'engine = "exact" samples from the whole vocabulary; leave allowed out, or take engine = "any"'
+            )
         return self
+
+    @property
+    def narrowed(self) -> str:
+        """The keys by which some tokens have no chance; nothing where all have one."""
+        bounds = () if self.cut is None else self.cut.bounds
+        return " and ".join([*bounds, *(["allowed"] if self.allowed else [])])
 
     @property
     def cut(self) -> Cut | None:

@@ -5,6 +5,7 @@ Law: with the weights, a request fixes its rollouts; nothing else about the mome
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from archipel.records.cuts import Cut
 
@@ -14,8 +15,29 @@ MAX_STOPS = 64
 MAX_TEMPERATURE = 100.0
 
 
+ENDED = -1
+"""The state of an `Ending` that has come."""
+
+
 class InvalidRequest(ValueError):
     """The request makes no sense, or this model and cache cannot serve it; nothing was generated."""
+
+
+class Ending(Protocol):
+    """Something in a completion's text that ends it, found token by token."""
+
+    def after(self, state: int, token: int) -> int:
+        """The state after one more token, or `ENDED`; a completion begins in state 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Allowed:
+    """The only tokens that are sampled; the others have no chance, and what is left is renormalised.
+
+    Which these are hangs on no weights. Two are the same if they are one object.
+    """
+
+    tokens: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -34,6 +56,10 @@ class Request:
     stop_tokens: tuple[int, ...] = ()
     cut: Cut | None = None
     """What is left of the distribution; None: all of it. Log-probabilities are those of what is left."""
+    allowed: Allowed | None = None
+    """The only tokens to sample, at every place; None: all of the vocabulary. What a cut leaves is of these."""
+    ending: Ending | None = None
+    """What else ends a completion; the token by which it does is the last."""
     adapter: str | None = None
     """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
     first_rollout: int = 0
@@ -63,6 +89,11 @@ class Request:
                 self.cut is None or self.temperature > 0,
                 "temperature is 0 and there is a cut",
                 "no cut: the likeliest token is always left",
+            ),
+            (
+                self.allowed is None or len(self.allowed.tokens) > 0,
+                "no token is allowed",
+                "at least one",
             ),
             (
                 0 <= self.first_rollout < 2**31 and 0 <= self.first_position < 2**31,

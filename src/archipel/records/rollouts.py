@@ -14,16 +14,14 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from archipel.records.episodes import SAMPLED, EpisodeTerms, check_mask, written_of
+from archipel.records.episodes import SAMPLED, check_mask, written_of
 from archipel.records.experts import (
-    TENSORS,
     ExpertTerms,
     check_choices,
     cut_choices,
     packed_choices,
 )
 from archipel.records.payload import Payload, read_payload, write_payload
-from archipel.records.programmes.rl import RlPace
 from archipel.records.prompts import (
     NotFinite,
     OutOfRange,
@@ -32,6 +30,7 @@ from archipel.records.prompts import (
     pack_prompts,
     unpack_prompts,
 )
+from archipel.records.rollout_bounds import RolloutBounds, bounds_of, max_rollout_bytes
 
 __all__ = [
     "NotFinite",
@@ -53,8 +52,6 @@ LOGPROB_TOLERANCE = 1e-4
 """A log-probability may exceed 0 by this much through rounding."""
 AT_ONCE = 65_536
 """Values that one call looks at: a millisecond."""
-_ROLLOUT_TENSORS = {"tokens": "I32", "logprobs": "F32", "lengths": "I32", "finished": "U8"}
-_EPISODE_TENSORS = {**_ROLLOUT_TENSORS, "sampled": "U8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Rollout:
     """Nats, one per token, under the distribution that was sampled from: the policy's at the run's temperature, and
     what a cut left of it, renormalised; 0 where not sampled."""
     finished: bool
-    """Ended by a stop token, not by the length limit; of an episode: its environment said that it is over."""
+    """Ended by a stop token or stop string, not by the length limit; of an episode: its environment said that it is over."""
     sampled: bytes | None = None
     """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
     experts: bytes | None = None
@@ -77,53 +74,6 @@ class Rollout:
     def num_sampled(self) -> int:
         """Tokens that the model sampled."""
         return len(self.tokens) if self.sampled is None else self.sampled.count(SAMPLED)
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutBounds:
-    """What was asked, for the checks."""
-
-    work: str
-    policy: str
-    num_groups: int
-    group_size: int
-    max_new_tokens: int
-    vocab_size: int
-    stop_tokens: tuple[int, ...]
-    exact: str | None = None
-    episodes: EpisodeTerms | None = None
-    experts: ExpertTerms | None = None
-
-    @property
-    def tensors(self) -> Mapping[str, str]:
-        """What a payload has to hold, and of what type."""
-        own = _ROLLOUT_TENSORS if self.episodes is None else _EPISODE_TENSORS
-        return own if self.experts is None else {**own, **TENSORS}
-
-
-def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
-    """What a run's pace allows an answer to this work to hold."""
-    return RolloutBounds(
-        work=work,
-        policy=policy,
-        num_groups=num_groups,
-        group_size=pace.group_size,
-        max_new_tokens=pace.max_new_tokens,
-        vocab_size=pace.vocab_size,
-        stop_tokens=pace.stop_tokens,
-        exact=pace.exact,
-        episodes=pace.episodes,
-        experts=pace.experts,
-    )
-
-
-def max_rollout_bytes(bounds: RolloutBounds) -> int:
-    """No honest result of this work is larger."""
-    num_rollouts = bounds.num_groups * bounds.group_size
-    per_token, told = 8 if bounds.episodes is None else 9, 0
-    if bounds.experts is not None:
-        told = bounds.experts.most_bytes(num_rollouts, bounds.max_new_tokens)
-    return num_rollouts * (bounds.max_new_tokens * per_token + 5) + 4096 + told
 
 
 def pack_rollouts(
@@ -235,12 +185,16 @@ def _check_values(tokens: array, logprobs: array, finished: array, bounds: Rollo
 
 
 def _check_endings(tokens: array, lengths: array, finished: array, bounds: RolloutBounds) -> None:
-    """A stop token ends a rollout, and nothing else does before the length limit."""
+    """A stop token ends a rollout, and nothing else does before the length limit; where the run has stop strings,
+    one may, which is looked at where there is a tokenizer.
+    """
     stops, num_stopped, end = frozenset(bounds.stop_tokens), 0, 0
     for length, flag in zip(lengths, finished, strict=True):
         end += length
         stopped = tokens[end - 1] in stops
         num_stopped += stopped
+        if flag and not stopped and bounds.has_stop_strings:
+            continue
         if stopped != bool(flag):
             raise WrongShape(f"finished is {bool(flag)}, but the last token says {stopped}")
         if not stopped and length != bounds.max_new_tokens:

@@ -136,3 +136,11 @@ def check_rollout(prompt: tuple[int, ...], rollout: Rollout, vocab_size: int, wh
     ids = (*prompt, *rollout.tokens)
     if min(ids) < 0 or max(ids) >= vocab_size:
         raise BadGroup(f"{where} has a token id outside [0, {vocab_size})")
+
+
+def dealt(
+    kept: list[tuple[Group, tuple[float, ...]]], minibatches: int
+) -> list[list[tuple[Group, tuple[float, ...]]]]:
+    """Deal the groups out like cards; fewer parts when there are fewer groups."""
+    parts = min(minibatches, len(kept))
+    return [kept[part::parts] for part in range(parts)]

@@ -19,6 +19,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.seeds import derive_seed
 from archipel.training.environments.task import Environment, Task
 from archipel.training.grading import Submission
+from archipel.training.refill import batches_of
 
 MICRO = 1_000_000
 NOTE = "curriculum"
@@ -37,6 +38,7 @@ class Curriculum:
         if recipe.curriculum is None:
             raise ValueError("the recipe has no curriculum")
         self._section, self._run = recipe.curriculum, recipe.run
+        self._batches = batches_of(recipe)
         self._rates: dict[int, tuple[int, int]] = {}
         """Task -> (what it earned lately in millionths, batch that it was last in)."""
         self._chosen: dict[int, tuple[int, ...]] = {}
@@ -61,7 +63,7 @@ class Curriculum:
 
     def task(self, group: int) -> int:
         """Raises NotChosen."""
-        batch, place = divmod(group, self._run.groups_per_update)
+        batch, place = self._batches.origin(group), self._batches.place(group)
         if batch not in self._chosen:
             raise NotChosen(
                 f"which task group {group} has follows from the rewards of earlier batches, and here those of "
@@ -75,9 +77,9 @@ class Curriculum:
         Raises:
             NotChosen: it is not the next.
         """
-        size = self._run.groups_per_update
         batch = self._learned
-        if sorted(rewards) != list(range(batch * size, (batch + 1) * size)):
+        num_further = len(rewards) - self._batches.size
+        if sorted(rewards) != list(self._batches.groups(batch, max(0, num_further))):
             raise NotChosen(
                 f"groups {min(rewards)} to {max(rewards)} are not those of batch {batch}"
             )
@@ -120,7 +122,7 @@ class Curriculum:
 
     def _choose(self, batch: int) -> tuple[int, ...]:
         """In order: the share that is kept for untried tasks and those not tried for longest, the band, the rest."""
-        size = self._run.groups_per_update
+        size = self._batches.size
         order = _shuffled(self._run.seed, batch, self._section.pool)
         untried = [task for task in order if task not in self._rates]
         oldest = sorted(
@@ -130,7 +132,7 @@ class Curriculum:
         num_fresh = math.ceil(size * self._section.fresh)
         fresh = [*untried, *(task for task in oldest if task not in band)][:num_fresh]
         wanted = [*fresh, *(task for task in order if task in band), *untried, *oldest]
-        return tuple(dict.fromkeys(wanted))[:size]
+        return tuple(dict.fromkeys(wanted))[: size * (1 + self._batches.refill)]
 
     def _band(self) -> set[int]:
         low, high = round(self._section.low * MICRO), round(self._section.high * MICRO)

@@ -20,6 +20,7 @@ from archipel.training.environments.episodic import Turn
 from archipel.training.environments.task import Environment, Task
 from archipel.training.grading import Submission
 from archipel.training.manner import format_for, schemas
+from archipel.training.wording import Wording, text_of, wording_of_recipe
 
 SPLIT = "train"
 
@@ -107,7 +108,7 @@ def group_request(
     recipe: Recipe, environment: Environment, tokenizer: Tokenizer, index: int
 ) -> Request:
     """What to sample for group `index` of a run."""
-    return Request(
+    request = Request(
         key=str(index),
         prompt=task_ids(recipe, environment, tokenizer, environment.task(SPLIT, index)),
         seed=group_seed(recipe.run.seed, index),
@@ -118,6 +119,8 @@ def group_request(
         cut=recipe.sampling.cut,
         tells_experts=recipe.sampling.replays_routing,
     )
+    wording = wording_of_recipe(recipe, tokenizer)
+    return request if wording is None else wording.on(request)
 
 
 TurnsOf = Callable[[Rollout], Sequence[Turn]]
@@ -130,18 +133,18 @@ def submissions(
     tokenizer: Tokenizer,
     turns_of: TurnsOf | None = None,
     split: str = SPLIT,
+    wording: Wording | None = None,
 ) -> list[Submission]:
     """What the grader is shown of group `index`: text for the grader alone, never for training.
 
-    turns_of: where rollouts are episodes, how they are read.
+    turns_of: where rollouts are episodes, how they are read. wording: which words end a completion, if some do.
     """
-    return [_shown(split, index, each, tokenizer, turns_of) for each in rollouts]
-
-
-def _shown(
-    split: str, index: int, rollout: Rollout, tokenizer: Tokenizer, turns_of: TurnsOf | None
-) -> Submission:
-    if turns_of is None:
-        return Submission(split, index, tokenizer.decode(rollout.tokens), rollout.finished)
-    turns = tuple(turns_of(rollout))
-    return Submission(split, index, turns[-1].text, rollout.finished, turns=turns)
+    found = []
+    for each in rollouts:
+        if turns_of is None:
+            text = text_of(tokenizer, each, wording)
+            found.append(Submission(split, index, text, each.finished))
+        else:
+            turns = tuple(turns_of(each))
+            found.append(Submission(split, index, turns[-1].text, each.finished, turns=turns))
+    return found

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from archipel.model.backends import AnyDecoder
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site, fill, own_part, whole
@@ -50,6 +51,10 @@ class Reference:
             theirs = dict(decoder.named_parameters())
             for name, parameter in self._parameters().items():
                 own_part(parameter).copy_(own_part(theirs[name]))
+
+    def allow(self, allowed: Allowed | None) -> None:
+        """Score as the learner does (see `Trainer.allow`)."""
+        self._scorer.allowed = allowed
 
     def coefficient(self, version: int) -> float:
         """Weight of the term in the update that goes on from `version`; 0: it has none."""

@@ -20,8 +20,10 @@ from archipel.training.curriculum import Curriculum, shown_as
 from archipel.training.environments.task import Environment
 from archipel.training.grading import Submission
 from archipel.training.groups import TurnsOf, group_request, submissions
+from archipel.training.refill import batches_of, num_wanted
 from archipel.training.report import UpdateReport
 from archipel.training.trainer import Trainer
+from archipel.training.wording import wording_of_recipe
 
 Sample = Callable[[Mapping[str, Tensor], Sequence[Request]], Sequence[Sequence[Rollout]]]
 """(published state, requests) -> per request, its rollouts in order."""
@@ -49,10 +51,13 @@ class Rehearsal:
             place = self.curriculum.over(place)
         requests = [group_request(self.recipe, place, self.tokenizer, index) for index in indices]
         sampled = self.sample(state, requests)
+        wording = wording_of_recipe(self.recipe, self.tokenizer)
         shown = [
             submission
             for index, rollouts in zip(indices, sampled, strict=True)
-            for submission in submissions(index, rollouts, self.tokenizer, self.turns_of)
+            for submission in submissions(
+                index, rollouts, self.tokenizer, self.turns_of, wording=wording
+            )
         ]
         rewards = iter(self.grade(shown_as(self.curriculum, shown)))
         return [
@@ -78,11 +83,16 @@ def reinforce(
     With `checkpoints`, every version is saved after `on_update` saw it; after a kill, restore
     the trainer from there and call again: a version may be reported twice, with equal numbers.
     """
-    num_groups = rehearsal.recipe.run.groups_per_update
+    batches = batches_of(rehearsal.recipe)
+    wording = wording_of_recipe(rehearsal.recipe, rehearsal.tokenizer)
+    trainer.allow(None if wording is None else wording.allowed)
     while trainer.version < rehearsal.recipe.run.versions:
         version = trainer.version
-        indices = range(version * num_groups, (version + 1) * num_groups)
-        groups = rehearsal.groups(trainer.published_state(), version, indices)
+        state, further, before = trainer.published_state(), batches.further(version), 0
+        groups = rehearsal.groups(state, version, batches.first(version))
+        while more := num_wanted(groups, rehearsal.recipe):
+            groups += rehearsal.groups(state, version, further[before : before + more])
+            before += more
         report = trainer.update(groups)
         if rehearsal.curriculum is not None:
             rehearsal.curriculum.learned({group.index: group.rewards for group in groups})

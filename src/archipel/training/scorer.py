@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from archipel.model.backends import AnyDecoder
+from archipel.model.cuts import Left
 from archipel.model.stock import StockDecoder
 from archipel.records.cuts import Cut
 from archipel.records.recipe import MemorySection
+from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.packing import Row, build, moved, muted, row_attention
 from archipel.training.products import FastLinear
@@ -55,6 +57,8 @@ class Scorer(nn.Module):
         # Logits over both: what the network's own scaling leaves, and the temperature.
         self.temperature = temperature * decoder.config.logits_scaling
         self._scoring = scoring
+        self.allowed: Allowed | None = None
+        """The tokens that were allowed where its batches were sampled; None: all."""
         self._site = site
         self._device = next(decoder.parameters()).device
         if isinstance(decoder, StockDecoder):
@@ -103,7 +107,7 @@ class Scorer(nn.Module):
             batch.targets_N,
             self.temperature,
             learns_entropy=self._scoring.learns_entropy,
-            cut=self._scoring.cut,
+            left=Left(self._scoring.cut, self.allowed),
         )
 
     def _routing(self, batch: Batch) -> Routed | None:
@@ -128,5 +132,5 @@ class Scorer(nn.Module):
             batch.targets_N,
             self.temperature,
             learns_entropy=self._scoring.learns_entropy,
-            cut=self._scoring.cut,
+            left=Left(self._scoring.cut, self.allowed),
         )

@@ -16,6 +16,7 @@ from archipel.model.backends import AnyDecoder, read_any_model
 from archipel.model.config_files import InvalidModel
 from archipel.model.manifest import describe
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.losses import clamped_log_ratio
 from archipel.training.scorer import Scorer, Scoring
@@ -67,6 +68,10 @@ class Teacher:
         if recipe.teacher is None:
             return None
         return cls(Path(recipe.teacher.path), recipe, learner, site)
+
+    def allow(self, allowed: Allowed | None) -> None:
+        """Score as the learner does (see `Trainer.allow`)."""
+        self._scorer.allowed = allowed
 
     @torch.no_grad()
     def advantages(self, batch: Batch, logprobs_N: Tensor) -> tuple[Tensor, Tensor]:

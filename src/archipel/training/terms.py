@@ -14,6 +14,7 @@ from torch import Tensor
 
 from archipel.model.backends import AnyDecoder
 from archipel.records.recipe import Recipe
+from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.checkpoint import BadCheckpoint
 from archipel.training.losses import TokenLoss, clamped_log_ratio, make_objective
@@ -41,6 +42,12 @@ class Terms:
     def has_teacher(self) -> bool:
         """Whether every token teaches, whatever it earned."""
         return self._teacher is not None
+
+    def allow(self, allowed: Allowed | None) -> None:
+        """See `Trainer.allow`."""
+        for other in (self._reference, self._teacher):
+            if other is not None:
+                other.allow(allowed)
 
     def begin(self, version: int, decoder: AnyDecoder) -> None:
         """The learner is about to go on from `version`, whose weights `decoder` holds."""

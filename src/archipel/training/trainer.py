@@ -27,9 +27,10 @@ from archipel.model.devices import CPU, in_one_order
 from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
+from archipel.records.requests import Allowed
 from archipel.records.seeds import derive_seed
 from archipel.training.advantages import advantages_of
-from archipel.training.batch import Batch, Group, check_groups
+from archipel.training.batch import BadGroup, Batch, Group, check_groups, dealt
 from archipel.training.checkpoint import (
     BadCheckpoint,
     Checkpoint,
@@ -93,6 +94,11 @@ class Trainer:
         """What the log-probabilities of an update are computed by."""
         return self._scorer
 
+    def allow(self, allowed: Allowed | None) -> None:
+        """Learn from groups in which these tokens alone had a chance; they follow from the recipe and a tokenizer."""
+        self._scorer.allowed = allowed
+        self._terms.allow(allowed)
+
     def update(self, groups: Sequence[Group]) -> UpdateReport:
         """Learn from groups given in any order, and advance the version by one.
 
@@ -102,6 +108,10 @@ class Trainer:
             BadGroup: a group is unfit; nothing changed.
             Diverged: a gradient is not finite; restore the last checkpoint.
         """
+        if self.recipe.sampling.allowed and self._scorer.allowed is None:
+            raise BadGroup(
+                "the recipe allows some characters alone; say which tokens these are with `allow`"
+            )
         ordered = check_groups(groups, self.version, self._config.vocab_size)
         scored = zip(ordered, advantages_of(ordered, self.recipe), strict=True)
         num_kept, kept = 0, []
@@ -111,7 +121,7 @@ class Trainer:
                 kept.append((fitting(group, self._config), advantages))
         self._terms.begin(self.version, self._scorer.decoder)
         sums = TokenSums()
-        parts = _disjoint(kept, self.recipe.optimiser.minibatches)
+        parts = dealt(kept, self.recipe.optimiser.minibatches)
         most = sum(len(group.rollouts) for group in ordered) * self.recipe.sampling.max_new_tokens
         self._constant = most / max(1, len(parts))
         for part, minibatch in enumerate(parts):
@@ -266,11 +276,3 @@ def _adapted(model: AnyDecoder, recipe: Recipe, first: Adapter | None) -> Over |
     if first is not None:
         set_adapter(model, first)
     return Over(describe(base_state(model), 0, None).state, form)
-
-
-def _disjoint(
-    kept: list[tuple[Group, tuple[float, ...]]], minibatches: int
-) -> list[list[tuple[Group, tuple[float, ...]]]]:
-    """Deal the groups out like cards; fewer parts when there are fewer groups."""
-    parts = min(minibatches, len(kept))
-    return [kept[part::parts] for part in range(parts)]

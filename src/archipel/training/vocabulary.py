@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from archipel.model.cuts import CutRows
-from archipel.records.cuts import Cut
+from archipel.model.cuts import Left
 from archipel.training.products import linear
 
 MAX_LOGITS = 2**24
 """Logits in memory at a time, 64 MiB in fp32; a few matrices of this size are alive at once."""
+
+
+ALL = Left()
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Form:
     """Which distribution is scored, and what of it has a gradient."""
 
     temperature: float
-    cut: CutRows | None
+    left: Left
     learns_entropy: bool
 
 
@@ -37,16 +39,14 @@ def score_tokens(
     temperature: float,
     *,
     learns_entropy: bool = False,
-    cut: Cut | None = None,
+    left: Left = ALL,
 ) -> tuple[Tensor, Tensor]:
     """Return logprobs_N of the targets (differentiable) and entropy_N in nats (not), both fp32.
 
     hidden_Nd: what predicts each target. weight_Vd: the output head. Logits are divided by `temperature`.
-    learns_entropy: the entropy has a gradient, too. cut: what is left of the distribution, beside the targets.
+    learns_entropy: the entropy has a gradient, too. left: what has a chance; a cut leaves the targets.
     """
-    form = Form(
-        temperature, None if cut is None else CutRows.alike(cut, hidden_Nd.device), learns_entropy
-    )
+    form = Form(temperature, left, learns_entropy)
     given = hidden_Nd, weight_Vd, targets_N, form
     if hidden_Nd.shape[0] * weight_Vd.shape[0] <= MAX_LOGITS:
         return _at_once(*given)
@@ -60,11 +60,10 @@ def score_logits(
     temperature: float,
     *,
     learns_entropy: bool = False,
-    cut: Cut | None = None,
+    left: Left = ALL,
 ) -> tuple[Tensor, Tensor]:
     """As `score_tokens`, of logits that are there already."""
-    rows = None if cut is None else CutRows.alike(cut, logits_NV.device)
-    return _scored(logits_NV.float(), targets_N, Form(temperature, rows, learns_entropy))
+    return _scored(logits_NV.float(), targets_N, Form(temperature, left, learns_entropy))
 
 
 def _at_once(
@@ -76,8 +75,7 @@ def _at_once(
 def _scored(logits_NV: Tensor, targets_N: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     if form.temperature != 1.0:
         logits_NV = logits_NV / form.temperature
-    if form.cut is not None:
-        logits_NV = form.cut.cut(logits_NV, targets_N.unsqueeze(1))
+    logits_NV = form.left.of(logits_NV, targets_N.unsqueeze(1))
     logprobs_NV = torch.log_softmax(logits_NV, dim=-1)
     with torch.set_grad_enabled(form.learns_entropy and torch.is_grad_enabled()):
         entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
@@ -155,6 +153,5 @@ def _chunks(hidden_Nd: Tensor, weight_Vd: Tensor) -> list[slice]:
 def _logprobs(hidden_Cd: Tensor, weight_Vd: Tensor, targets_C: Tensor, form: Form) -> Tensor:
     """Of all words: a matrix that nobody else holds."""
     logits_CV = linear(hidden_Cd, weight_Vd).float().div_(form.temperature)
-    if form.cut is not None:
-        logits_CV = form.cut.cut(logits_CV, targets_C.unsqueeze(1))
+    logits_CV = form.left.of(logits_CV, targets_C.unsqueeze(1))
     return logits_CV.sub_(logits_CV.logsumexp(-1, keepdim=True))

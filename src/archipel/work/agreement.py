@@ -21,7 +21,7 @@ from archipel.records.exact import variant_named
 from archipel.records.requests import Request
 from archipel.training.batch import Group
 from archipel.training.packing import trees_of
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
 from archipel.work.kind import EngineChoice
 
@@ -124,16 +124,19 @@ def reference(
     state: Mapping[str, Tensor],
     temperature: float,
     adapter: Adapter | None = None,
+    like: Request | None = None,
 ) -> Scorer:
     """The trainer's network with these weights, in fp32 on the processor: what it computes hangs on no engine.
 
-    adapter: what lies over them, kept apart as the trainer keeps it.
+    adapter: what lies over them, kept apart as the trainer keeps it. like: leaves out what has no chance in it.
     """
     decoder = network_of(config, state)
     if adapter is not None and isinstance(decoder, Decoder):
         adapt(decoder, adapter.form, 0)
         set_adapter(decoder, adapter)
-    return Scorer(decoder, temperature, Site())
+    scorer = Scorer(decoder, temperature, Site(), Scoring(cut=None if like is None else like.cut))
+    scorer.allowed = None if like is None else like.allowed
+    return scorer
 
 
 def compared(engine: Sampler, scorer: Scorer, requests: Sequence[Request]) -> Comparison:

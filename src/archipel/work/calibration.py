@@ -7,6 +7,7 @@ held-out prompts with the model's own answers, which are what its rollouts will 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from archipel.records.seeds import evaluation_seed
 from archipel.training.environments.environment import make_environment
 from archipel.training.evaluation import evaluation_tasks
 from archipel.training.groups import stop_ids, task_ids
+from archipel.training.wording import wording_of_recipe
 
 WINDOW = 256
 """Tokens of a text that are read together."""
@@ -117,6 +119,7 @@ def lines_of_recipe(
     """
     config, tokenizer, state = model
     environment = make_environment(recipe.environment, recipe.run.seed, secret)
+    wording = wording_of_recipe(recipe, tokenizer)
     requests = [
         Request(
             key=str(task.index),
@@ -129,6 +132,8 @@ def lines_of_recipe(
         )
         for task in evaluation_tasks(environment, "dev", num_tasks)
     ]
+    if wording is not None and wording.stops is not None:
+        requests = [replace(each, ending=wording.stops) for each in requests]
     engine = LocalEngine(config)
     engine.load(state)
     answers = engine.generate(requests, on_progress)

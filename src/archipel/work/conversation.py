@@ -11,6 +11,7 @@ from archipel.model.dialogue import chat_ids
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.weight_files import weight_files
 from archipel.training.groups import prompt_ids, stop_ids
+from archipel.training.wording import text_of, wording_of
 from archipel.work.folders import Folder, folder_of
 
 Turns = list[dict[str, str]]
@@ -28,10 +29,12 @@ class Conversation:
         max_new_tokens: int,
         temperature: float,
         seed: int,
+        *,
+        stop: tuple[str, ...] = (),
     ) -> None:
-        """With a model directory, or what `folder_of` says of an adapter's, here.
+        """With a model directory, or what `folder_of` says of an adapter's, here. stop: texts that end an answer.
 
-        Raises InvalidModel or InvalidTokenizer where the directory cannot be used.
+        Raises InvalidModel or InvalidTokenizer where the directory cannot be used, NoPieces: `stop` not with it.
         """
         folder = model if isinstance(model, Folder) else folder_of(model)
         path = folder.model
@@ -39,6 +42,7 @@ class Conversation:
         # Whoever fetched only pickles is told that first, not which tokenizer lacks.
         weight_files(path)
         self.tokenizer = Tokenizer.from_directory(path)
+        self._wording = wording_of(stop, "", self.tokenizer)
         self._positions = config.max_position_embeddings
         self._engine = folder.seated(None, torch.float32)
         self._max_new_tokens = max_new_tokens
@@ -93,4 +97,6 @@ class Conversation:
             temperature=self._temperature,
             stop_tokens=stop_ids(self.tokenizer),
         )
-        return self.tokenizer.decode(self._engine.generate([request])[0][0].tokens)
+        if self._wording is not None:
+            request = self._wording.on(request)
+        return text_of(self.tokenizer, self._engine.generate([request])[0][0], self._wording)

@@ -1,7 +1,7 @@
 """Episodes on this machine: played on a node from a run's pace, and replayed by whoever grades.
 
-Parts: `Playing` (of one run, where rollouts are sampled), `upheld` (what of accepted episodes counts).
-Law: what nodes say of an environment's answers is not believed; it is played again.
+Parts: `sample`, `played` (where rollouts are sampled), `upheld` (what of accepted rollouts counts).
+Law: what nodes say of an environment's answers, or of a completion's end, is not believed; it is found again.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,7 @@ from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import InvalidEnvironment
 from archipel.training.episodes import Conduct, conduct_by, void
 from archipel.training.groups import SPLIT
+from archipel.training.wording import Wording
 from archipel.work.kind import Progress, WorkFailed
 
 
@@ -56,14 +57,17 @@ def upheld(
     rollouts: Sequence[Rollout],
     limit: int,
     on_void: Callable[[int], None] = lambda number: None,
+    wording: Wording | None = None,
 ) -> list[Rollout]:
-    """The rollouts of group `index`, those void that the environment did not write as they say.
+    """The rollouts of group `index`, those void that the environment did not write as they say, or that say what
+    is not allowed, or end where they must not.
 
     limit: tokens that each could have. on_void: is told the number of each void one.
     """
     kept = list(rollouts)
-    for number, rollout in enumerate(rollouts if conduct is not None else ()):
-        if conduct is not None and not conduct.upholds(SPLIT, index, rollout, limit):
+    for number, rollout in enumerate(rollouts):
+        is_played = conduct is None or conduct.upholds(SPLIT, index, rollout, limit)
+        if not is_played or (wording is not None and wording.fault(rollout)):
             on_void(number)
             kept[number] = void(rollout)
     return kept

@@ -1,6 +1,6 @@
 """The rewards that a batch was given, written down before they are learned from.
 
-    <memory>/grades-<version>.json      {"of": digest of what was graded, "rewards": [...], "parts": {...}, "sha256": of all}
+    <memory>/grades-<version>[-<share>].json      {"of": digest of what was graded, "rewards": [...], "parts": {...}, "sha256": of all}
 
 Law: a batch is graded once on this machine. A grading that ran out of time on a busy machine would come out
 otherwise the second time, and a replay must make the same version again, bit for bit. A damaged
@@ -78,10 +78,13 @@ class Grades:
     def __init__(self, memory: Path) -> None:
         self._memory = memory
 
-    def of(self, version: int, shown: Sequence[Submission]) -> BatchGrades | None:
-        """The grades that these very submissions got for `version`; None if they were not written down."""
+    def of(self, version: int, shown: Sequence[Submission], share: int = 0) -> BatchGrades | None:
+        """The grades that these very submissions got for `version`; None if they were not written down.
+
+        share: where a batch is graded in shares, which of them, from 0.
+        """
         try:
-            told = read_kept(self._place(version).read_bytes(), strict=True)
+            told = read_kept(self._place(version, share).read_bytes(), strict=True)
             rewards = tuple(float(reward) for reward in told["rewards"])
             parts = {str(name): float(mean) for name, mean in told.get("parts", {}).items()}
             own = tuple(
@@ -96,9 +99,11 @@ class Grades:
         is_whole &= len(own) in (0, len(shown))
         return BatchGrades(rewards, parts, own) if is_same and is_whole else None
 
-    def keep(self, version: int, shown: Sequence[Submission], grades: BatchGrades) -> None:
+    def keep(
+        self, version: int, shown: Sequence[Submission], grades: BatchGrades, share: int = 0
+    ) -> None:
         """Whole or not there. Raises OSError: the disk."""
-        place = self._place(version)
+        place = self._place(version, share)
         partial = place.with_suffix(".partial")
         told: dict[str, Any] = {"of": _digest(shown), "rewards": list(grades.rewards)}
         told["parts"] = dict(grades.parts)
@@ -107,12 +112,12 @@ class Grades:
         partial.write_bytes(kept(told))
         partial.replace(place)
         for old in self._memory.glob("grades-*.json"):
-            number = old.stem.removeprefix("grades-")
+            number = old.stem.removeprefix("grades-").partition("-")[0]
             if number.isdecimal() and int(number) <= version - KEPT:
                 old.unlink(missing_ok=True)
 
-    def _place(self, version: int) -> Path:
-        return self._memory / f"grades-{version}.json"
+    def _place(self, version: int, share: int) -> Path:
+        return self._memory / f"grades-{version}{f'-{share}' if share else ''}.json"
 
 
 def _digest(shown: Sequence[Submission]) -> str:

@@ -29,6 +29,7 @@ from archipel.training.episodes import Conduct, conduct_of
 from archipel.training.evaluation import Evaluation, evaluation_tasks, score
 from archipel.training.grading import Grader, Submission, grader_of
 from archipel.training.groups import stop_ids, submissions, task_ids
+from archipel.training.wording import text_of, wording_of_recipe
 from archipel.work.episodes import sample
 from archipel.work.folders import Folder, folder_of
 from archipel.work.kind import Progress
@@ -199,8 +200,9 @@ def sample_answers(
         requests = _requests(examination, tasks, 0, 1, 0.0)
         answers = sample(engine, requests, examination.conduct, lambda tokens: None, TEST)
         rewards = _grade(examination, tasks, answers)
+        wording = wording_of_recipe(recipe, examination.tokenizer)
         return [
-            (task.prompt, examination.tokenizer.decode(answer.tokens), reward)
+            (task.prompt, text_of(examination.tokenizer, answer, wording), reward)
             for task, (answer,), (reward,) in zip(tasks, answers, rewards, strict=True)
         ]
 
@@ -220,7 +222,8 @@ def _requests(
     examination: Examination, tasks: Sequence[Task], version: int, rollouts: int, temperature: float
 ) -> list[Request]:
     recipe, tokenizer = examination.recipe, examination.tokenizer
-    return [
+    wording = wording_of_recipe(recipe, tokenizer)
+    requests = [
         Request(
             key=str(task.index),
             prompt=task_ids(recipe, examination.environment, tokenizer, task),
@@ -233,6 +236,7 @@ def _requests(
         )
         for task in tasks
     ]
+    return requests if wording is None else [wording.on(each) for each in requests]
 
 
 def _grade(
@@ -258,8 +262,9 @@ def _shown(
 ) -> list[Submission]:
     tokenizer, conduct = examination.tokenizer, examination.conduct
     turns_of = None if conduct is None else conduct.turns
+    wording = wording_of_recipe(examination.recipe, tokenizer)
     return [
         each
         for task, completions in zip(tasks, answers, strict=True)
-        for each in submissions(task.index, completions, tokenizer, turns_of, task.split)
+        for each in submissions(task.index, completions, tokenizer, turns_of, task.split, wording)
     ]

@@ -8,7 +8,6 @@ lost its memory replays the results and comes out the same, bit for bit; rewards
 environment here and from nowhere else.
 """
 
-import json
 import logging
 import math
 import time
@@ -23,21 +22,17 @@ from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import Recipe
-from archipel.records.rollouts import Rollout
-from archipel.training.answers import answer_metrics
 from archipel.training.batch import Group
 from archipel.training.checkpoint import checkpoint_file
-from archipel.training.curriculum import Curriculum, NotChosen, shown_as
+from archipel.training.curriculum import Curriculum, NotChosen
 from archipel.training.environments.environment import make_environment
-from archipel.training.episodes import conduct_of, is_void
-from archipel.training.grading import GraderUnavailable, Submission, grader_of
-from archipel.training.groups import submissions
-from archipel.training.sharding import share_bytes, this_site
-from archipel.work.accepted import SampledGroup, batch_groups
-from archipel.work.episodes import upheld
-from archipel.work.grades import NOTHING, BatchGrades, Earned, Grades, columns, earned_of
+from archipel.training.episodes import conduct_of
+from archipel.training.grading import grader_of
+from archipel.training.sharding import this_site
+from archipel.training.wording import NoPieces, Wording, wording_of_recipe
+from archipel.work.graded import Asked, GradedBatch, TooFew
 from archipel.work.kind import Answer, Context, WorkFailed
-from archipel.work.measured import MICRO, measured
+from archipel.work.measured import measured
 from archipel.work.memory import same_secret, started_trainer
 from archipel.work.outbox import Outbox
 from archipel.work.policies import Policy
@@ -45,7 +40,6 @@ from archipel.work.prompts import LOOKING_LIMIT_S, Prompts
 from archipel.work.start_check import Subject, at_start
 
 log = logging.getLogger(__name__)
-VOID = "%s: group %d, rollout %d says what the environment did not: void, reward 0"
 
 SAVE_EVERY = 10
 """A restart replays at most so many versions, however seldom the run publishes its checkpoint."""
@@ -73,9 +67,10 @@ class Learner:
         self._config = read_any_config(context.model, context.backend)
         context_tokens = self._config.max_position_embeddings
         self._conduct = conduct_of(self.recipe, environment, self._tokenizer)
-        self._void = 0
+        self._wording = _wording(self.recipe, self._tokenizer)
         self._outbox = Outbox(folder)
         self._trainer = trainer = started_trainer(context, self.recipe, folder, told, device)
+        trainer.allow(None if self._wording is None else self._wording.allowed)
         try:
             self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
         except NotChosen as error:
@@ -85,11 +80,17 @@ class Learner:
         if self._curriculum is not None:
             chosen = self._curriculum.over(environment)
             self._prompts = Prompts(self.recipe, chosen, self._tokenizer, context_tokens)
+        asked = Asked(
+            self.recipe,
+            self._tokenizer,
+            self._prompts,
+            self._conduct,
+            self._wording,
+            self._curriculum,
+        )
         self._grader = grader_of(self.recipe, context.secret, folder)
-        self._grades = Grades(folder)
-        self._parts: Mapping[str, float] = {}
+        self._batch = GradedBatch(asked, self._grader, folder)
         self._policy: Policy | None = None
-        self._answers: list[Submission] = []
 
     @property
     def version(self) -> int:
@@ -134,9 +135,14 @@ class Learner:
         at_start(subject, self.recipe.sampling.contract, first)
 
     def make(self, context: Context) -> Answer:
-        """The next version, from the accepted results of its batch, which are the context's inputs."""
+        """The next version, from the accepted results of its batch, which are the context's inputs; or what more the
+        batch needs.
+        """
         parent = self.policy
-        metrics = self._learn(context) | self._answered()
+        try:
+            metrics = self._learn(context) | self._batch.answered()
+        except TooFew as wanted:
+            return self._more(wanted, context.scratch)
         state = self._trainer.published_state()
         manifest = describe(state, self.version, parent.manifest.state, self._trainer.over)
         self._policy = Policy(state, manifest)
@@ -144,7 +150,10 @@ class Learner:
 
     def replay(self, context: Context) -> None:
         """The next version again, which others have published already."""
-        self._learn(context)
+        try:
+            self._learn(context)
+        except TooFew as wanted:
+            raise WorkFailed(f"what version {self.version + 1} was made from: {wanted}") from None
         self._policy = None
         if self._is_saved(self.version):
             self._trainer.save(self.folder)
@@ -156,7 +165,7 @@ class Learner:
     def _learn(self, context: Context) -> dict[str, int]:
         """Grade the next batch, update, and say what happened as metrics."""
         start = time.perf_counter()
-        groups = self._graded(context)
+        groups = self._batch.groups(self.version, context)
         graded = time.perf_counter()
         report = self._trainer.update(groups)
         trained = time.perf_counter()
@@ -164,11 +173,9 @@ class Learner:
         return measured(report) | {
             "grade_ms": round((graded - start) * 1000),
             "train_ms": round((trained - graded) * 1000),
-            **{f"{name}_micro": round(mean * MICRO) for name, mean in self._parts.items()},
-            "grading_faults": sum(self._grader.faults.values()),
+            **self._batch.measures(),
             "cut_prompts": sum(self._prompts.is_cut(group.index) for group in groups),
             **chosen,
-            **({} if self._conduct is None else {"void_episodes": self._void}),
         }
 
     def _chose(self, groups: Sequence[Group]) -> dict[str, int]:
@@ -178,6 +185,15 @@ class Learner:
         self._curriculum.learned({group.index: group.rewards for group in groups})
         self._trainer.notes = self._curriculum.notes()
         return self._curriculum.measures()
+
+    def _more(self, wanted: TooFew, folder: Path) -> Answer:
+        """There is no new version yet: the prompts of further groups, and what still is the newest."""
+        files = {"manifest": folder / "manifest"}
+        if self._site.is_first:
+            files["manifest"].write_bytes(self.policy.manifest.to_bytes())
+            files |= self._prompts.write_further(wanted.batch, wanted.before, wanted.more, folder)
+        values = {"policy": self.policy.manifest.state, "metrics": {}, "more": wanted.more}
+        return Answer(files, values)
 
     def _publish(self, parent: Policy | None, policy: Policy, metrics: Mapping[str, int]) -> Answer:
         """Write down the answer, then what was learned: a saved trainer has its answer beside it."""
@@ -214,81 +230,9 @@ class Learner:
         is_due = version % SAVE_EVERY == 0 or version == self.recipe.run.versions
         return is_due or self._is_published(version)
 
-    def _graded(self, context: Context) -> list[Group]:
-        sent = batch_groups(self._prompts.batch(self.version), context)
-        sampled = {
-            index: (version, self._upheld(index, rollouts, context))
-            for index, (version, rollouts) in sent.items()
-        }
-        self._void = sum(is_void(each) for _, rollouts in sampled.values() for each in rollouts)
-        self._answers = shown = shown_as(self._curriculum, self._shown(sampled))
-        earned = iter(self._earned(shown))
-        groups = []
-        for index, (version, rollouts) in sampled.items():
-            own = [next(earned) if self._counts(index, each) else NOTHING for each in rollouts]
-            prompt, rewards = self._prompts.request(index).prompt, tuple(each[0] for each in own)
-            parts = columns([each[1] for each in own])
-            groups.append(Group(index, prompt, tuple(rollouts), rewards, version, parts))
-        return groups
 
-    def _shown(self, sampled: Mapping[int, SampledGroup]) -> list[Submission]:
-        turns_of = None if self._conduct is None else self._conduct.turns
-        return [
-            submission
-            for index, (_, rollouts) in sampled.items()
-            for submission in submissions(
-                index,
-                [each for each in rollouts if self._counts(index, each)],
-                self._tokenizer,
-                turns_of,
-            )
-        ]
-
-    def _counts(self, index: int, rollout: Rollout) -> bool:
-        return not self._prompts.is_cut(index) and not is_void(rollout)
-
-    def _upheld(self, index: int, rollouts: list[Rollout], context: Context) -> list[Rollout]:
-        """The group's rollouts, with episodes void that the environment did not write as they say."""
-
-        def tell(number: int) -> None:
-            works = ", ".join(
-                e.work for e in context.inputs if index in getattr(e.spec, "groups", ())
-            )
-            log.warning(VOID, works, index, number)
-
-        return upheld(self._conduct, index, rollouts, self.recipe.sampling.max_new_tokens, tell)
-
-    def _answered(self) -> dict[str, int]:
-        """What the batch answered, as metrics; gradings that it takes count in no fault of the batch."""
-        if not self._site.is_first:
-            return {}
-        faults = self._grader.faults.copy()
-        try:
-            return answer_metrics(self._answers, self._grader.grade)
-        except GraderUnavailable:
-            return {}  # a measurement less: the version is made, and other ranks wait for it
-        finally:
-            self._grader.faults = faults
-
-    def _earned(self, shown: list[Submission]) -> Sequence[Earned]:
-        """Graded once, by the first rank, for all ranks: a time limit must not part them."""
-        site, told = self._site, b""
-        if site.world == 1:
-            return earned_of(self._graded_once(shown))
-        try:
-            if site.is_first:
-                told = json.dumps(earned_of(self._graded_once(shown))).encode()
-        finally:
-            told = share_bytes(told, site)
-        if not told:
-            raise WorkFailed("the first rank could not grade; its log says why")
-        return [(float(reward), parts) for reward, parts in json.loads(told)]
-
-    def _graded_once(self, shown: list[Submission]) -> BatchGrades:
-        version = self.version + 1
-        grades = self._grades.of(version, shown)
-        if grades is None:
-            grades = BatchGrades.of(self._grader.graded(shown))
-            self._grades.keep(version, shown, grades)
-        self._parts = grades.parts
-        return grades
+def _wording(recipe: Recipe, tokenizer: Tokenizer) -> Wording | None:
+    try:
+        return wording_of_recipe(recipe, tokenizer)
+    except NoPieces as error:
+        raise WorkFailed(str(error)) from None

@@ -14,12 +14,14 @@ from typing import NamedTuple
 from archipel.model.chat import InvalidChat
 from archipel.model.tokenizer import Tokenizer, UnknownText
 from archipel.records.kinds.update import PROMPTS_ROLE
+from archipel.records.prompts import pack_prompts
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
-from archipel.records.rollouts import pack_prompts
 from archipel.training.environments.task import Environment
 from archipel.training.episodes import conduct_of
 from archipel.training.groups import group_request
+from archipel.training.refill import batches_of
+from archipel.training.wording import NoPieces, wording_of_recipe
 from archipel.work.kind import WorkFailed
 
 MAX_KEPT = 1024
@@ -84,6 +86,7 @@ class Prompts:
                 "prompt and answer together; lower it"
             )
         self._require_episodes()
+        self._require_wording()
         end, seen, long = time.monotonic() + limit_s, 0, []
         for index in range(min(self._num_tasks, MAX_LOOKED_AT)):
             if time.monotonic() > end:
@@ -106,6 +109,27 @@ class Prompts:
                 conduct.manner.require_appending()
         except (InvalidChat, UnknownText) as error:
             raise WorkFailed(f"episodes of several turns: {error}") from None
+
+    def _require_wording(self) -> None:
+        """Raises WorkFailed: stop strings or allowed characters that the model's tokenizer does not do."""
+        recipe, _, tokenizer = self._made_of
+        try:
+            wording_of_recipe(recipe, tokenizer)
+        except NoPieces as error:
+            raise WorkFailed(str(error)) from None
+
+    def write_further(self, batch: int, before: int, more: int, folder: Path) -> dict[str, Path]:
+        """The prompts of `more` further groups of a batch that had `before` of them, a file per block that was not
+        written then; by role.
+        """
+        batches = batches_of(self._made_of[0])
+        known = batches.blocks_of(batch, before)
+        files = {}
+        for number in batches.blocks_of(batch, before + more)[len(known) :]:
+            prompts = [self.request(index).prompt for index in self.batch(number)]
+            files[f"{PROMPTS_ROLE}{number}"] = path = folder / f"{PROMPTS_ROLE}{number}"
+            path.write_bytes(pack_prompts(prompts, batch=number))
+        return files
 
     def write(self, version: int, folder: Path) -> None:
         """The prompts that the staleness bound lets nodes reach once `version` is out, a file per batch."""

@@ -21,6 +21,7 @@ from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import InvalidRequest
 from archipel.records.rollouts import Rollout
+from archipel.training.wording import Wording
 from archipel.work.asked import requests_of
 from archipel.work.bases import Base, Ground
 from archipel.work.kind import WorkFailed
@@ -62,8 +63,10 @@ class Replaying:
         pace: RlPace,
         read: Callable[[BlobRef], bytes],
         base: Base | None = None,
+        wording: Wording | None = None,
     ) -> None:
-        """`read` gives a blob's bytes. base: the run's first weights, which adapters lie over.
+        """`read` gives a blob's bytes. base: the run's first weights, which adapters lie over. wording: which words end
+        a completion, by the run's pace.
 
         Raises:
             UnknownContract: see `variant_of_contract`.
@@ -74,6 +77,7 @@ class Replaying:
         variant = variant_of_contract(pace.exact)
         # Blocks of many queries share each key that is unpacked: compact costs no time here.
         numbers = ExactArithmetic(config, variant, torch.device("cpu"), compact=True)
+        self._wording = wording
         self._pace, self._read, self._replayer = pace, read, Replayer(numbers)
         self._contract, self._weights = variant.identity, ""
 
@@ -105,7 +109,7 @@ class Replaying:
         Raises:
             Whatever `read` raises, and what stands in `CANNOT_BE_REPLAYED`.
         """
-        requests = requests_of(spec, self._pace, self._read)
+        requests = requests_of(spec, self._pace, self._read, self._wording)
         recorded = [
             Recorded(request, dict(enumerate(groups[group])))
             for group, request in zip(spec.groups, requests, strict=True)
@@ -116,7 +120,8 @@ class Replaying:
         self, spec: RolloutSpec, groups: Mapping[int, Sequence[Rollout]], found: Difference
     ) -> Question:
         """The rollout that differs, as two parties could dispute it."""
-        requests = {each.key: each for each in requests_of(spec, self._pace, self._read)}
+        asked = requests_of(spec, self._pace, self._read, self._wording)
+        requests = {each.key: each for each in asked}
         request = requests[found.key]
         return Question(
             contract=self._contract,

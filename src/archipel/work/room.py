@@ -114,7 +114,8 @@ def update_need(
     is_ours = isinstance(config, DecoderConfig)
     shares = is_ours and prompt + new <= SHARED_ROW
     longest = SHARED_ROW if shares else prompt + new
-    whole = run.groups_per_update * run.group_size * (prompt + new)
+    groups = run.groups_per_update * (1 + recipe.algorithm.refill)
+    whole = groups * run.group_size * (prompt + new)
     tokens = min(max(micro_batch or recipe.optimiser.micro_batch_tokens, longest), whole)
     once = Pass(tokens, SHARED_ROW if shares else 0, tokens, longest)
     own = None if recipe.adapter is None else recipe.adapter.rank

@@ -78,7 +78,7 @@ def at_start(
     temperature = short[0].temperature
     scorer = subject.scorer
     if scorer is None:
-        scorer = reference(subject.config, subject.state, temperature, subject.adapter)
+        scorer = reference(subject.config, subject.state, temperature, subject.adapter, short[0])
     found = compared(_sampler(subject, contract), scorer, short)
     tolerance = tolerance_of(DEFAULT, contract)
     if scorer.computes_bfloat16:
@@ -164,9 +164,9 @@ class Engines:
         temperature = short[0].temperature
         config, ground = config_here(context), policy.ground
         if ground is not None and keeps_apart(self._choice, context.contract):
-            scorer = reference(config, ground.base.state, temperature, policy.adapter)
+            scorer = reference(config, ground.base.state, temperature, policy.adapter, short[0])
         else:
-            scorer = reference(config, policy.whole(), temperature)
+            scorer = reference(config, policy.whole(), temperature, like=short[0])
         found = compared(engine, scorer, short)
         fault = found.fault(tolerance_of(self._choice, context.contract), temperature)
         if fault:

@@ -30,6 +30,7 @@ from archipel.training.episodes import conduct_of, is_void
 from archipel.training.grading import Grader, GraderUnavailable, Submission, grader_of
 from archipel.training.groups import submissions
 from archipel.training.optimiser import Diverged
+from archipel.training.wording import wording_of_recipe
 from archipel.work.episodes import upheld
 from archipel.work.kind import Context, WorkFailed
 from archipel.work.learner import Learner
@@ -117,6 +118,7 @@ class Regrading:
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
         self._conduct = conduct_of(recipe, environment, self._tokenizer)
         self._limit = recipe.sampling.max_new_tokens
+        self._wording = wording_of_recipe(recipe, self._tokenizer)
         self._grader: Grader = grader_of(recipe, secret)
 
     def __enter__(self) -> Self:
@@ -140,28 +142,30 @@ class Regrading:
             raise WorkFailed(f"{error}") from None
 
     def _mean_micro(self, groups: Mapping[int, Sequence[Rollout]]) -> int:
-        shown = [
-            submission
-            for index, rollouts in groups.items()
-            if not self._prompts.is_cut(index)
-            for submission in self._submissions(index, rollouts)
-        ]
+        kept = {index: self._kept(index, rollouts) for index, rollouts in groups.items()}
+        shown = [each for index, own in kept.items() for each in self._submissions(index, own)]
         rewards = self._grader.grade(shown_as(self._curriculum, shown))
         if self._curriculum is not None:
             given = iter(rewards)
             self._curriculum.learned(
                 {
-                    index: [0.0 if self._prompts.is_cut(index) else next(given) for _ in rollouts]
-                    for index, rollouts in groups.items()
+                    index: [next(given) if each else 0.0 for each in own]
+                    for index, own in kept.items()
                 }
             )
         return round(math.fsum(rewards) / sum(map(len, groups.values())) * MICRO)
 
-    def _submissions(self, index: int, rollouts: Sequence[Rollout]) -> list[Submission]:
-        kept = upheld(self._conduct, index, rollouts, self._limit)
+    def _kept(self, index: int, rollouts: Sequence[Rollout]) -> list[Rollout | None]:
+        """The rollouts that are graded; None for each that is not."""
+        if self._prompts.is_cut(index):
+            return [None] * len(rollouts)
+        kept = upheld(self._conduct, index, rollouts, self._limit, wording=self._wording)
+        return [None if is_void(each) else each for each in kept]
+
+    def _submissions(self, index: int, kept: Sequence[Rollout | None]) -> list[Submission]:
         turns_of = None if self._conduct is None else self._conduct.turns
-        counted = [each for each in kept if not is_void(each)]
-        return submissions(index, counted, self._tokenizer, turns_of)
+        counted = [each for each in kept if each is not None]
+        return submissions(index, counted, self._tokenizer, turns_of, wording=self._wording)
 
     @property
     def faults(self) -> int:

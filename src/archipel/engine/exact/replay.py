@@ -20,7 +20,7 @@ from archipel.engine.noise import uniforms
 from archipel.engine.protocol import NotLoaded
 from archipel.engine.sampler import Draw
 from archipel.records.episodes import SAMPLED, turns_of
-from archipel.records.requests import InvalidRequest, Request
+from archipel.records.requests import ENDED, InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 
 What = Literal["token", "log-probability", "end"]
@@ -157,14 +157,25 @@ class _Claim:
             return self._turn_endings(self.rollout.sampled)
         tokens, stops = self.rollout.tokens, frozenset(self.request.stop_tokens)
         ends = next((at for at, token in enumerate(tokens) if token in stops), None)
+        if (said := self._said()) is not None:
+            ends = said if ends is None else min(said, ends)
         stopped, last = ends is not None, len(tokens) - 1
         if ends is not None and ends < last:
-            return self.differs(ends, "end", "more after a stop token", "the end")
+            return self.differs(ends, "end", "more after its end", "the end")
         if not stopped and len(tokens) < self.request.max_new_tokens:
-            return self.differs(last, "end", "the end without a stop token", "another token")
+            return self.differs(last, "end", "the end without a reason", "another token")
         if stopped != self.rollout.finished:
             told = f"finished {self.rollout.finished}"
             return self.differs(last, "end", told, f"finished {stopped}")
+        return None
+
+    def _said(self) -> int | None:
+        """The place of the token by which its text ended it."""
+        ending, state = self.request.ending, 0
+        for at, token in enumerate(() if ending is None else self.rollout.tokens):
+            state = state if ending is None else ending.after(state, token)
+            if state == ENDED:
+                return at
         return None
 
     def _turn_endings(self, sampled: bytes) -> Difference | None:

@@ -26,8 +26,13 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Tokens (B,) int64 and their log-probabilities (B,) f32; logits are f32.
 
     Raises:
-        InvalidRequest: a row's distribution is cut.
+        InvalidRequest: a row's distribution is cut, or some tokens alone are allowed.
     """
+    if draw.allowed is not None:
+        raise InvalidRequest(
+            "a request allows some tokens alone; the exact contract samples from the whole vocabulary: leave "
+            "`allowed` out, or sample by another engine"
+        )
     if draw.cut is not None:
         raise InvalidRequest(
             "a request cuts the distribution; the exact contract samples from all of it: leave top_k, top_p and "

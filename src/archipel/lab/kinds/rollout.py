@@ -169,7 +169,7 @@ def _inspect(run: Run, lease: Lease, answer: RolloutAnswer, read: ReadBlob) -> N
 
 
 def _granted(run: Run, spec: RolloutSpec, work: str) -> Run:
-    slice_, taken = rl.course(run), set(spec.groups)
+    slice_, taken, first = rl.course(run), set(spec.groups), rl.num_first(run)
     holder, *others = {slice_.holders.get(group) for group in taken}
     if others or holder in slice_.twins:
         raise ValueError(f"groups {spec.groups} are in the hands of {holder} and others")
@@ -178,7 +178,7 @@ def _granted(run: Run, spec: RolloutSpec, work: str) -> Run:
     return rl.with_course(
         run,
         pool=tuple(group for group in slice_.pool if group not in taken),
-        next_group=max(slice_.next_group, max(taken) + 1),
+        next_group=max([slice_.next_group, *(group + 1 for group in taken if group < first)]),
         holders=slice_.holders.put_all((group, work) for group in taken),
     )
 

@@ -5,7 +5,6 @@ from archipel.lab.chain import published
 from archipel.lab.programmes import rl
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import OPEN_PHASES, Lease, Run
-from archipel.records import rollouts
 from archipel.records.documents import inputs_digest
 from archipel.records.fields import MAX_BLOB_BYTES
 from archipel.records.kinds.update import (
@@ -16,6 +15,7 @@ from archipel.records.kinds.update import (
     UpdateSpec,
 )
 from archipel.records.payload import BadPayload
+from archipel.records.prompts import unpack_prompts
 
 MAX_PROMPTS_BYTES = 256 * 1024 * 1024
 
@@ -44,11 +44,33 @@ def _check(run: Run, lease: Lease, answer: UpdateAnswer) -> None:
     spec, every = _spec(lease), run.opened.terms.checkpoint_every
     if (answer.version, answer.parent) != (spec.version, spec.parent):
         raise refusals.Conflict(f"version {answer.version} was not asked; {spec.version} was")
+    if answer.more is not None:
+        _check_more(run, answer, answer.more)
+        return
     if answer.anchor is None and (answer.delta is None or spec.version == 0):
         raise refusals.MissingBlob("a version needs an anchor, or a delta to its parent")
     if spec.version > 0 and spec.version % every == 0 and answer.memory is None:
         raise refusals.MissingBlob(f"version {spec.version} needs the learner's checkpoint")
     _check_batches(run, answer)
+
+
+def _check_more(run: Run, answer: UpdateAnswer, more: int) -> None:
+    """A batch asks for further groups: as many as it may, with the prompts that are not here yet, and nothing else."""
+    if answer.version == 0 or answer.policy != answer.parent:
+        raise refusals.Conflict(
+            "further groups are asked for by an update, from its parent's weights"
+        )
+    if (answer.anchor, answer.delta, answer.memory) != (None, None, None):
+        raise refusals.Conflict("an answer that asks for further groups brings no weights")
+    own, batch, before = rl.batches(run), answer.version - 1, rl.num_further(run)
+    left = len(own.further(batch)) - before
+    if more > left:
+        raise refusals.Conflict(f"{more} further groups asked for; the batch may have {left} more")
+    held = rl.course(run).prompts
+    due = [number for number in own.blocks_of(batch, before + more) if number not in held]
+    named = [each.batch for each in answer.prompts]
+    if named != due:
+        raise refusals.Conflict(f"further groups with prompt batches {named}, expected {due}")
 
 
 def _check_batches(run: Run, answer: UpdateAnswer) -> None:
@@ -73,7 +95,7 @@ def _inspect(run: Run, lease: Lease, answer: UpdateAnswer, read: ReadBlob) -> No
 def _check_prompts(run: Run, named: PromptBatch, data: bytes) -> None:
     pace = rl.pace(run)
     try:
-        batch, prompts = rollouts.unpack_prompts(data)
+        batch, prompts = unpack_prompts(data)
     except BadPayload as error:
         raise refusals.BadResult(f"prompts of batch {named.batch}: {error}") from None
     if batch != named.batch or len(prompts) != pace.groups_per_update:
@@ -86,13 +108,16 @@ def _check_prompts(run: Run, named: PromptBatch, data: bytes) -> None:
 
 
 def _accepted(run: Run, lease: Lease, answer: UpdateAnswer, moment: Moment) -> Run:
+    fresh = {each.batch: each.blob for each in answer.prompts}
+    if answer.more is not None:
+        prompts = {**rl.course(run).prompts, **fresh}
+        return rl.asked_for(rl.with_course(run, updating=None, prompts=prompts), answer.more)
     if answer.version > 0:
         made = rl.Made(lease.entry, rl.batch_results(run))
         run = rl.consumed(run, answer.version, made, moment.at_ms - lease.granted_at_ms)
     if answer.memory is not None:
         memory = SavedMemory(version=answer.version, blob=answer.memory)
         run = rl.with_course(run, made={}, memory=memory)
-    fresh = {each.batch: each.blob for each in answer.prompts}
     run = rl.with_course(run, updating=None, prompts={**rl.course(run).prompts, **fresh})
     publication = WORDS.publishes(answer)
     if publication is None:

@@ -1,16 +1,19 @@
 """Reinforcement learning in the lab: groups are numbered at admission, consumed in that order. Pure.
 
 Every admitted group is in exactly one place: in the pool (its lease came back), in a node's hands (or two
-nodes', where the first was late), accepted, or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1.
+nodes', where the first was late), accepted, or consumed by an update. Batch u is the groups u*B .. (u+1)*B - 1, and
+further ones where its update asks for them (`records.batches`): these are in the pool at once.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from archipel.lab.audits import pending
 from archipel.lab.state import Phase, Run
 from archipel.market.capacity import admissible_groups
+from archipel.records.batches import Batches
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
 from archipel.records.fields import BlobRef
@@ -96,7 +99,8 @@ def num_accepted(run: Run) -> int:
 
 def in_flight(run: Run) -> int:
     """Groups in nodes' hands."""
-    return course(run).next_group - num_accepted(run) - len(course(run).pool)
+    admitted = course(run).next_group + num_further(run)
+    return admitted - num_accepted(run) - len(course(run).pool)
 
 
 def capacity(run: Run) -> int:
@@ -114,14 +118,47 @@ def capacity(run: Run) -> int:
 def fresh(run: Run) -> range:
     """Groups that were never admitted and may be now."""
     first = course(run).next_group
-    last = run.opened.terms.versions * pace(run).groups_per_update
-    return range(first, min(first + capacity(run), last))
+    return range(first, min(first + capacity(run), num_first(run)))
 
 
-def next_batch(run: Run) -> range:
-    """The groups that the next update consumes."""
-    size, version = pace(run).groups_per_update, max(run.version, 0)
-    return range(version * size, (version + 1) * size)
+def batches(run: Run) -> Batches:
+    """The numbers of its groups."""
+    return Batches(run.opened.terms.versions, pace(run).groups_per_update, pace(run).refill or 0)
+
+
+def num_first(run: Run) -> int:
+    """Groups below this number are admitted in order; from it on, they are further ones of some batch."""
+    return run.opened.terms.versions * pace(run).groups_per_update
+
+
+def num_further(run: Run) -> int:
+    """Further groups that the next batch was given: they are admitted in order, and each is in some place."""
+    own = batches(run).further(max(run.version, 0))
+    return bisect_left(own, True, key=lambda group: not _is_admitted(course(run), group))
+
+
+def _is_admitted(slice_: RlSlice, group: int) -> bool:
+    return group in slice_.accepted or group in slice_.holders or group in slice_.pool
+
+
+def next_batch(run: Run) -> Sequence[int]:
+    """The groups that the next update consumes, as far as they are known."""
+    own, version = batches(run), max(run.version, 0)
+    more = num_further(run)
+    return tuple(own.groups(version, more)) if more else own.first(version)
+
+
+def is_in_the_making(run: Run) -> bool:
+    """Whether the next batch is being learned from, or was graded and asked for more: what it has then stays."""
+    return course(run).updating is not None or num_further(run) > 0
+
+
+def asked_for(run: Run, more: int) -> Run:
+    """So many further groups are admitted to the next batch; whoever asks next is given them."""
+    slice_, before = course(run), num_further(run)
+    wanted = batches(run).further(max(run.version, 0))[before : before + more]
+    pool = tuple(sorted((*slice_.pool, *wanted)))
+    return counted(with_course(run, pool=pool))
 
 
 def batches_at_hand(run: Run) -> int:
@@ -182,7 +219,11 @@ def consumed(run: Run, version: int, made: Made, busy_ms: int) -> Run:
         accepted=accepted,
         results=slice_.results.drop(*done),
         parties=slice_.parties.drop(*done),
-        prompts={number: blob for number, blob in slice_.prompts.items() if number >= version},
+        prompts={
+            number: blob
+            for number, blob in slice_.prompts.items()
+            if number >= version and number not in batches(run).blocks(version - 1)
+        },
         made={**slice_.made, version: made},
         staleness=staleness,
         busy_ms=slice_.busy_ms + busy_ms,

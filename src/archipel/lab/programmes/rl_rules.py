@@ -7,10 +7,12 @@ from archipel import plurals
 from archipel.lab.audits import holder, pending
 from archipel.lab.programmes.rl import (
     RlSlice,
+    batches,
     capacity,
     counted,
     course,
     in_flight,
+    is_in_the_making,
     next_batch,
     next_works,
     pace,
@@ -138,8 +140,8 @@ def _inputs(run: Run, version: int) -> tuple[int, tuple[AcceptedWork, ...]] | No
 
 def touched(run: Run, spec: WorkSpec) -> tuple[int, ...]:
     """Versions that learned from the groups of this spec, or are being made from them."""
-    newest = run.version + (course(run).updating is not None)
-    made = {group // pace(run).groups_per_update + 1 for group in rollout_of(spec).groups}
+    newest = run.version + is_in_the_making(run)
+    made = {batches(run).origin(group) + 1 for group in rollout_of(spec).groups}
     return tuple(sorted(version for version in made if version <= newest))
 
 
@@ -155,7 +157,7 @@ def withdrawn(run: Run, work: str) -> tuple[Run, int] | None:
     """
     slice_ = course(run)
     done = slice_.results.get(work)
-    in_the_making = next_batch(run) if slice_.updating is not None else range(0)
+    in_the_making = next_batch(run) if is_in_the_making(run) else range(0)
     groups = rollout_of(done.spec).groups if done is not None else ()
     free = [g for g in groups if slice_.accepted.get(g) == work and g not in in_the_making]
     if not free:

@@ -6,12 +6,15 @@ from pydantic import Field
 
 from archipel.records.chain import Publication
 from archipel.records.fields import (
+    MAX_GROUPS_PER_UPDATE,
     MAX_PROMPT_BATCHES,
     BlobRef,
     Closed,
     Count,
     Digest,
+    LeftOut,
     Metrics,
+    Sparing,
     VersionNumber,
 )
 from archipel.records.words import Memory, Needs, Told, Words, WorkAnswer, WorkSpec
@@ -46,14 +49,14 @@ class PromptBatch(Closed):
     blob: BlobRef
 
 
-class UpdateAnswer(WorkAnswer):
-    """New weights and the next prompts."""
+class UpdateAnswer(WorkAnswer, Sparing):
+    """New weights and the next prompts; or, with `more`, the prompts of further groups that it needs before."""
 
     kind: Literal["update"] = "update"
     version: VersionNumber
     parent: Digest | None
     policy: Digest
-    """State digest of the new weights."""
+    """State digest of the new weights; with `more`, of the parent's, which stay the newest."""
     manifest: BlobRef
     anchor: BlobRef | None
     delta: BlobRef | None
@@ -61,6 +64,8 @@ class UpdateAnswer(WorkAnswer):
     """The learner's checkpoint at this version, at every K-th version."""
     prompts: Annotated[tuple[PromptBatch, ...], Field(max_length=MAX_PROMPT_BATCHES)]
     metrics: Metrics
+    more: Annotated[int | None, Field(ge=1, le=MAX_GROUPS_PER_UPDATE), LeftOut] = None
+    """There is no new version yet: too few groups of the batch teach anything, and so many more are asked for."""
 
 
 def _needs(spec: UpdateSpec) -> Needs:
@@ -89,6 +94,7 @@ def _answer(spec: UpdateSpec, told: Told) -> UpdateAnswer:
         memory=told.blobs.get("memory"),
         prompts=tuple(PromptBatch(batch=batch, blob=blob) for batch, blob in batches),
         metrics=told.values["metrics"],
+        more=told.values.get("more"),
     )
 
 
@@ -98,7 +104,9 @@ def _blobs(answer: UpdateAnswer) -> tuple[BlobRef, ...]:
     return (*named, *(batch.blob for batch in answer.prompts))
 
 
-def _publishes(answer: UpdateAnswer) -> Publication:
+def _publishes(answer: UpdateAnswer) -> Publication | None:
+    if answer.more is not None:
+        return None
     return Publication(answer.version, answer.policy, answer.manifest, answer.anchor, answer.delta)
 
 

@@ -19,6 +19,8 @@ from archipel.records.fields import (
     Wait,
 )
 from archipel.records.recipe import Recipe
+from archipel.records.recipe_learning import MAX_REFILL
+from archipel.records.recipe_sampling import MAX_STOP_STRINGS, Characters, StopString
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
 
@@ -43,6 +45,14 @@ class RlPace(RunPace):
     """What is sampled from is cut (`records.cuts`); None, here and below: not by this."""
     top_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
     min_p_micro: Annotated[int | None, Field(ge=1, lt=MICRO), LeftOut] = None
+    refill: Annotated[int | None, Field(ge=1, le=MAX_REFILL), LeftOut] = None
+    """Blocks of `groups_per_update` further groups that a batch may take (`records.batches`); None: none."""
+    stop: Annotated[
+        tuple[StopString, ...] | None, Field(min_length=1, max_length=MAX_STOP_STRINGS), LeftOut
+    ] = None
+    """Texts that end a completion, too."""
+    allowed: Annotated[Characters | None, Field(min_length=1), LeftOut] = None
+    """All characters that a completion may have; None: any."""
     episodes: Annotated[EpisodeTerms | None, LeftOut] = None
     """How episodes are played; None: each rollout is one turn."""
 
@@ -89,6 +99,9 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         top_k=sampling.top_k or None,
         top_p_micro=round(sampling.top_p * MICRO) if sampling.top_p < 1 else None,
         min_p_micro=round(sampling.min_p * MICRO) or None,
+        refill=recipe.algorithm.refill or None,
+        stop=sampling.stop or None,
+        allowed=sampling.allowed or None,
         exact=sampling.contract,
         adapter=None if recipe.adapter is None else recipe.adapter.form,
         episodes=episode_terms(recipe),

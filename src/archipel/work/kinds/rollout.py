@@ -7,7 +7,7 @@ from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import Request
 from archipel.records.rollouts import pack_rollouts
 from archipel.training.episodes import Conduct
-from archipel.work.asked import requests_of
+from archipel.work.asked import requests_of, wording_by
 from archipel.work.episodes import played, sample
 from archipel.work.kind import (
     Answer,
@@ -83,4 +83,5 @@ class Rollouts:
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     """One request per group; seed and prompt depend on the group alone, never on who asks."""
     pace = context.pace_as(RlPace)
-    return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes())
+    wording = wording_by(pace, context.model)
+    return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes(), wording)

@@ -10,6 +10,7 @@ from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.payload import BadPayload
 from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import bounds_of, unpack_rollouts
+from archipel.work.asked import wording_by
 from archipel.work.bases import read_base
 from archipel.work.kind import Context, Progress, WorkFailed
 from archipel.work.policies import Policy
@@ -35,7 +36,11 @@ class _Rollouts:
             raise WorkFailed(f"the model of {context.run} cannot be used: {error}") from None
         self._blobs = context.blobs
         self._replaying = Replaying(
-            config, self._pace, lambda blob: self._blobs[blob.digest].read_bytes(), base
+            config,
+            self._pace,
+            lambda blob: self._blobs[blob.digest].read_bytes(),
+            base,
+            wording_by(self._pace, context.model),
         )
         self._held = ""
 
