@@ -19,7 +19,7 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.records.requests import InvalidRequest, Request
 from archipel.work.crew import Crew, Job
 from archipel.work.crew_member import Member
-from archipel.work.crew_messages import Load, Sample, Sampled, Start, read_from_member
+from archipel.work.crew_messages import Load, Sample, Sampled, Start, asked_of, read_from_member
 from archipel.work.dealing import dealt
 from archipel.work.engines import end, make_adapting_engine, make_engine
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
@@ -69,7 +69,7 @@ def test_a_member_samples_as_the_engine_in_this_process(model: Path, tmp_path: P
     member = Member(start, answers)
     save_file(state, tmp_path / "state.safetensors")
     member.answer(Load(file=tmp_path / "state.safetensors"))
-    told = member.answer(Sample(requests=tuple(REQUESTS[:2]), cpu_s=None))
+    told = member.answer(Sample(requests=tuple(map(asked_of, REQUESTS[:2])), cpu_s=None))
     reply = read_from_member(to_line(told))
     engine = LocalEngine(CONFIG)
     engine.load(state)

@@ -34,6 +34,7 @@ from archipel.work.crew_messages import (
     Sample,
     Sampled,
     Start,
+    asked_of,
     read_from_member,
 )
 from archipel.work.dealing import dealt
@@ -115,7 +116,9 @@ class Crew:
         for member in self._members:
             member.tokens = 0
         for member, deal in zip(self._members, deals, strict=True):
-            self._send(member, Sample(requests=tuple(part for _, part in deal), cpu_s=left))
+            self._send(
+                member, Sample(requests=tuple(asked_of(part) for _, part in deal), cpu_s=left)
+            )
         replies = self._hear(SAMPLE_LIMIT_S, on_progress)
         found: list[dict[int, tuple[Rollout, ...]]] = [{} for _ in requests]
         for deal, reply in zip(deals, replies, strict=True):

@@ -44,7 +44,9 @@ class Member:
             self._engine.adapt(message.name, None)
             return Done(files={}, values={})
         allow_cpu(message.cpu_s)
-        groups = self._engine.generate(message.requests, self._progress)
+        groups = self._engine.generate(
+            [each.request() for each in message.requests], self._progress
+        )
         return Sampled(groups=tuple(groups))
 
     def _load(self, message: Load) -> Done:

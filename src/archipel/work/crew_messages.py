@@ -10,8 +10,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from archipel.records.cuts import Cut
 from archipel.records.fields import Closed
-from archipel.records.requests import Request
+from archipel.records.requests import Allowed, InvalidRequest, Request
 from archipel.records.rollouts import Rollout
 from archipel.work.messages import (
     MAX_LINE_BYTES,
@@ -53,11 +54,51 @@ class Forget(Closed):
     name: str
 
 
+class Asked(Closed):
+    """A request, without what has no form of its own: see `asked_of`."""
+
+    key: str
+    prompt: tuple[int, ...]
+    seed: int
+    num_rollouts: int
+    max_new_tokens: int
+    temperature: float
+    stop_tokens: tuple[int, ...]
+    cut: Cut | None
+    allowed: tuple[int, ...] | None
+    adapter: str | None
+    first_rollout: int
+    first_position: int
+    tells_experts: bool
+
+    def request(self) -> Request:
+        """What the engine is asked."""
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        allowed = None if self.allowed is None else Allowed(frozenset(self.allowed))
+        return Request(**(given | {"allowed": allowed}))
+
+
+def asked_of(request: Request) -> Asked:
+    """As it travels to another process.
+
+    Raises:
+        InvalidRequest: what ends it is found in text by an object of this process.
+    """
+    if request.ending is not None:
+        raise InvalidRequest(
+            f"request {request.key!r:.80} ends at a string; several engines do not look for those yet: start the "
+            "node with --engines 1"
+        )
+    given = {name: getattr(request, name) for name in Asked.model_fields}
+    tokens = None if request.allowed is None else tuple(sorted(request.allowed.tokens))
+    return Asked(**(given | {"allowed": tokens}))
+
+
 class Sample(Closed):
     """Serve these requests."""
 
     do: Literal["sample"] = "sample"
-    requests: tuple[Request, ...]
+    requests: tuple[Asked, ...]
     cpu_s: int | None
     """Processor time it may take; None: no bound."""
 
