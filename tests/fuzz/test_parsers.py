@@ -15,7 +15,6 @@ OWN = {
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
-    ("work/crew_messages.py", "_read"): "between processes of one node's work",
     ("work/graded.py", "_earned"): "between ranks of one work process",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/pieces.py", "pieces_of"): "a library's words about its own object",

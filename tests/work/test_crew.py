@@ -3,14 +3,18 @@
 import io
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import write_model
+from archipel.model.network import random_weights
 from archipel.model.stop_strings import StopStrings
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.cuts import Cut
@@ -29,11 +33,14 @@ from archipel.work.crew_requests import heard, told
 from archipel.work.dealing import dealt
 from archipel.work.engines import end, make_adapting_engine, make_engine
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
-from archipel.work.messages import BadMessage, to_line
+from archipel.work.messages import BadMessage, Done, read_from_child, to_line
 from engine.engine_models import lively_state, ragged_requests, small_config
 from engine.vllm_trial import FORMS, adapter_of
+from work import asked
+from work import test_child as child
 
 torch.set_num_threads(1)
+ROOT = Path(__file__).parents[2]
 CONFIG = small_config()
 REQUESTS = ragged_requests(64, (3, 9, 17, 40, 5))
 
@@ -64,8 +71,6 @@ def test_every_rollout_is_dealt_once_and_nobody_idles(engines: int, groups: int)
 
 
 def test_a_member_samples_as_the_engine_in_this_process(model: Path, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     state, answers = lively_state(CONFIG, seed=3), io.BytesIO()
     start = Start(
         model=model, engine="archipel", dtype="float32", device="cpu", contract=None, rank=None,
@@ -165,3 +170,30 @@ def test_an_engine_that_cannot_start_says_why(model: Path) -> None:
     job = Job(model, EngineChoice(device="xpu", engines=2))
     with pytest.raises(MachineUnfit, match="device xpu is not available"):
         Crew(job).load(lively_state(CONFIG))
+
+
+@pytest.mark.slow
+def test_a_confined_work_process_with_two_engines_answers_as_with_one(tmp_path: Path) -> None:
+    folder, found = tmp_path.resolve(), []
+    write_model(folder / "model", random_weights(child.CONFIG, 0), child.CONFIG, asked.TOKENIZER)
+    for engines in (1, 2):
+        given = child.setup(folder, "rollout").model_copy(
+            update={"engines": engines, "readable": (folder, ROOT / "src")}
+        )
+        work = child.rollout_work(folder, folder / "model", engines)
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT / "src"),
+            "TMPDIR": str(folder / "scratch"),
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "archipel.work.child"],
+            input=to_line(given) + to_line(work),
+            env=environment, capture_output=True, timeout=280, check=False,
+        )  # fmt: skip
+        reply = read_from_child(done.stdout.splitlines()[-1])
+        assert isinstance(reply, Done), (reply, done.stderr[-2000:])
+        found.append(load_file(reply.files["rollouts"]))
+    assert found[0].keys() == found[1].keys() >= {"tokens", "logprobs", "lengths"}
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -244,8 +244,7 @@ class _Learner:
         for rows in plan(trees, budget, alone=self._scorer.alone):
             batch = self._scorer.batch_of(rows)
             with in_one_order(batch.tokens_BT.device):
-                logprobs_N, _ = self._scorer(batch)
-                total = -(logprobs_N * batch.weights_N).sum()
+                total = -(self._scorer(batch)[0] * batch.weights_N).sum()
                 (total * (self._site.world / num_tokens)).backward()
             told = total.detach().to(float64_place(total.device)).double()
             loss += float(sum_over_ranks(told, self._site)) / num_tokens

@@ -114,8 +114,9 @@ class Crew:
         left = _cpu_left()
         for member in self._members:
             member.tokens = 0
-        for member, deal in zip(self._members, deals, strict=True):
-            self._send(member, told([part for _, part in deal], left))
+        asked = [told([part for _, part in deal], left) for deal in deals]
+        for member, message in zip(self._members, asked, strict=True):
+            self._send(member, message)
         replies = self._hear(SAMPLE_LIMIT_S, on_progress)
         found: list[dict[int, tuple[Rollout, ...]]] = [{} for _ in requests]
         for deal, reply in zip(deals, replies, strict=True):
