@@ -14,6 +14,7 @@ from archipel.records.rollouts import Rollout
 from archipel.training.curriculum import Curriculum
 from archipel.training.environments.environment import make_environment
 from archipel.training.groups import group_request
+from specimens import SMALL
 from tiny import tiny_recipe
 
 TOKENIZER = byte_tokenizer()
@@ -42,7 +43,9 @@ def batch_of(recipe: Recipe) -> tuple[Batch, list[str]]:
         prompt = group_request(recipe, place, TOKENIZER, index).prompt
         groups.append(SampledGroup(index, 0, prompt, [rollout], "work"))
         right.append(answer)
-    return Batch("run", 1, groups, None, recipe.canonical_bytes(), Path()), right
+    return Batch(
+        "run", 1, groups, None, recipe.canonical_bytes(), Path(), SMALL["run.opened"]
+    ), right
 
 
 def test_a_task_that_a_curriculum_chose_is_found_by_its_prompt(tmp_path: Path) -> None:

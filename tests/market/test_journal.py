@@ -31,6 +31,8 @@ LAWFUL = [
     (Move.STAKE, wallet(PROVIDER), stake(PROVIDER)),
     (Move.UNSTAKE, stake(PROVIDER), wallet(PROVIDER)),
     (Move.SLASH, stake(PROVIDER), TREASURY),
+    (Move.CLAWBACK, wallet(PROVIDER), wallet(SPONSOR)),
+    (Move.RESTORE, wallet(SPONSOR), wallet(PROVIDER)),
 ]
 ACCOUNTS = [
     wallet(SPONSOR),

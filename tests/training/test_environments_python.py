@@ -236,8 +236,8 @@ HOW_TO = (EXAMPLES.parent / "how-to" / "reward-in-python.md").read_text("utf-8")
 
 
 def test_the_how_to_shows_the_example_and_settings_that_are_read() -> None:
-    (module,) = re.findall(r"```python\n(.*?)```", HOW_TO, re.DOTALL)
-    assert module == (EXAMPLES / "anagrams.py").read_text("utf-8")
+    modules = re.findall(r"```python\n(.*?)```", HOW_TO, re.DOTALL)
+    assert modules[0] == (EXAMPLES / "anagrams.py").read_text("utf-8")
     for table in re.findall(r"```toml\n(.*?)```", HOW_TO, re.DOTALL):
         asked = EnvironmentSection.model_validate(tomllib.loads(table)["environment"])
         if asked.name == "python":

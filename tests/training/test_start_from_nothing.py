@@ -92,4 +92,4 @@ def test_a_trainer_reads_every_constant_of_its_optimiser_from_the_recipe():
     groups = trainer._optimiser._adam.param_groups
     assert [group["weight_decay"] for group in groups] == [0.7, 0.0]
     assert {(group["betas"], group["eps"]) for group in groups} == {((0.5, 0.6), 0.9)}
-    assert trainer._optimiser._clip_norm == 0.8
+    assert trainer._optimiser._settings.clip_norm == 0.8

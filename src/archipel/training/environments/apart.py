@@ -91,8 +91,9 @@ class Apart:
         pair = self.ask("supervised", index)
         return None if pair is None else (pair[0], pair[1])
 
-    def ask(self, *question: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
+    def ask(self, *question: Any, limit_s: float | None = None) -> Any:
         """The reply to one question. Raises InvalidEnvironment, TaskProcessLost."""
+        limit_s = ANSWER_LIMIT_S if limit_s is None else limit_s
         with self._lock:
             try:
                 return self._running().ask(question, limit_s)["value"]
