@@ -8,8 +8,9 @@ import torch
 
 pytest.importorskip("transformers")
 
+from archipel.model.config_files import InvalidModel
 from archipel.model.stock import read_stock_model, stock_shapes, write_stock_model
-from archipel.model.stock_config import read_stock_config
+from archipel.model.stock_config import StockConfig, read_stock_config
 from archipel.model.stock_library import library
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, byte_tokenizer
 from stock_models import write_stock
@@ -89,3 +90,19 @@ def test_a_network_never_drops_out_and_keeps_its_positions_exact_in_bf16(tmp_pat
     tables = [b for name, b in halved.network.named_buffers() if name.endswith("inv_freq")]
     assert tables
     assert all(each.dtype == torch.float32 for each in tables)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"model_type": "gpt_neo", "attention_types": [[["global", "local"], 10**9]]},
+        {"model_type": "gpt2", "num_labels": 10**8},
+        {"model_type": "gpt2", "text_config": {"num_layers": [10**9]}},
+    ],
+    ids=["attention_types", "num_labels", "nested"],
+)
+def test_what_the_library_would_list_before_it_builds_anything_is_bounded(
+    fields: dict[str, object],
+) -> None:
+    with pytest.raises(InvalidModel, match="the limit is 4096"):
+        StockConfig.from_hf(fields)

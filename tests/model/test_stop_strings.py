@@ -139,3 +139,11 @@ def test_pieces_are_what_the_decoder_writes(name):
         if "\ufffd" not in told:
             assert piece.decode().lstrip(" ") == told.lstrip(" ")
         assert piece or token in tokenizer.special_ids
+
+
+@pytest.mark.parametrize("signs", [("",), ("a", "x", "x")])
+def test_a_decoder_that_makes_a_book_of_a_token_is_refused(signs: tuple[str, ...]) -> None:
+    backend = Backend(models.BPE({"a": 0, "b": 1}, []))
+    backend.decoder = decoders.Sequence([decoders.Replace(sign, "x" * 40_000) for sign in signs])
+    with pytest.raises(NoPieces, match="more than 65536 characters for one token"):
+        _ = Tokenizer(backend).pieces

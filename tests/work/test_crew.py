@@ -19,6 +19,7 @@ from archipel.model.stop_strings import StopStrings
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.cuts import Cut
 from archipel.records.requests import Allowed, InvalidRequest, Request
+from archipel.work import crew as crew_module
 from archipel.work.crew import Crew, Job
 from archipel.work.crew_member import Member
 from archipel.work.crew_messages import (
@@ -197,3 +198,49 @@ def test_a_confined_work_process_with_two_engines_answers_as_with_one(tmp_path: 
         found.append(load_file(reply.files["rollouts"]))
     assert found[0].keys() == found[1].keys() >= {"tokens", "logprobs", "lengths"}
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def crew_of(model: Path, program: str) -> tuple[Crew, subprocess.Popen[bytes]]:
+    """A crew whose one member is this program."""
+    crew = Crew(Job(model, EngineChoice("archipel", "float32", "cpu", engines=1)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    crew._members.append(crew_module._Member(process))
+    return crew, process
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import time; time.sleep(60)",
+        "import os\nwhile True: os.write(1, b'x' * 1000)",
+    ],
+    ids=["hangs", "only talks"],
+)
+def test_an_engine_that_does_not_listen_is_ended_in_time(
+    model: Path, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    monkeypatch.setattr(crew_module, "TAKE_LIMIT_S", 0.2)
+    monkeypatch.setattr(crew_module, "END_LIMIT_S", 0.1)
+    crew, process = crew_of(model, program)
+    allowed = Allowed(frozenset(range(100_000)))
+    with pytest.raises(MachineUnfit, match="did not listen"):
+        crew.generate([replace(REQUESTS[0], allowed=allowed)])
+    assert process.poll() is not None
+
+
+def test_an_engine_that_talks_without_an_answer_ends_with_its_time(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long its line, reading it costs as much as it is long."""
+    monkeypatch.setattr(crew_module, "END_LIMIT_S", 0.1)
+    crew, process = crew_of(model, "import os\nwhile True: os.write(1, b'x' * 1000)")
+    with pytest.raises(MachineUnfit, match=r"no answer in|ended"):
+        crew._hear(0.3)
+    assert process.poll() is not None
+    crew, _ = crew_of(
+        model, 'import os\nwhile True: os.write(1, b\'{"say":"progress","tokens":1}\\n\')'
+    )
+    with pytest.raises(MachineUnfit, match="no answer in"):
+        crew._hear(0.3)

@@ -17,6 +17,8 @@ from tokenizers import pre_tokenizers
 
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>\Z")
 _TRIALS, _TRIAL_LENGTH = 32, 12
+MAX_PIECE_CHARACTERS = 65_536
+"""That a decoder's replacements make of one token."""
 
 Pieces = tuple[bytes, ...]
 """Of each token id, in order; empty: it writes nothing."""
@@ -65,6 +67,11 @@ def _writer(decoder: Mapping[str, Any] | None) -> Callable[[str], bytes]:
         if found is not None:
             return bytes([int(found[1], 16)])
         for sign, text in blanks.items():
+            if len(token) + token.count(sign) * len(text) > MAX_PIECE_CHARACTERS:
+                raise NoPieces(
+                    f"this model's tokenizer writes more than {MAX_PIECE_CHARACTERS} characters for one token; stop "
+                    "strings and allowed characters need a decoder that does not: leave them out"
+                )
             token = token.replace(sign, text)
         return token.encode("utf-8", "replace")
 

@@ -6,6 +6,7 @@ A member that ends takes the answer with it and the crew is started anew with th
 """
 
 import logging
+import os
 import resource
 import selectors
 import subprocess
@@ -39,12 +40,16 @@ from archipel.work.crew_requests import told
 from archipel.work.dealing import dealt
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.messages import MAX_LINE_BYTES, BadMessage, Failed, ProgressMessage, to_line
+from archipel.work.pipes import write_within
 
 logger = logging.getLogger("archipel.work.crew")
 
 START_LIMIT_S, LOAD_LIMIT_S, SAMPLE_LIMIT_S = 900.0, 900.0, 24 * 3600.0
 """vLLM compiles when it starts; what samples is ended by the lease's own deadline long before."""
+TAKE_LIMIT_S = 60.0
+"""For what an engine that answered is asked next: it waits for nothing else."""
 END_LIMIT_S = 5.0
+READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Crew:
             member.tokens = 0
         asked = [told([part for _, part in deal], left) for deal in deals]
         for member, message in zip(self._members, asked, strict=True):
-            self._send(member, message)
+            self._send(member, message, TAKE_LIMIT_S)
         replies = self._hear(SAMPLE_LIMIT_S, on_progress)
         found: list[dict[int, tuple[Rollout, ...]]] = [{} for _ in requests]
         for deal, reply in zip(deals, replies, strict=True):
@@ -161,7 +166,7 @@ class Crew:
                 rank=job.rank,
                 threads=torch.get_num_threads(),
             )
-            self._send(self._members[-1], start)
+            self._send(self._members[-1], start, START_LIMIT_S)
         self._hear(START_LIMIT_S)
         self._hand_out()
         for name, adapter in self._adapters.items():
@@ -186,14 +191,18 @@ class Crew:
 
     def _tell(self, message: Closed, limit_s: float) -> None:
         for member in self._members:
-            self._send(member, message)
+            self._send(member, message, limit_s)
         self._hear(limit_s)
 
-    def _send(self, member: _Member, message: Closed) -> None:
+    def _send(self, member: _Member, message: Closed, limit_s: float) -> None:
+        """Raises MachineUnfit: it ended, or does not take what it is told."""
+        line, stream = to_line(message), member.process.stdin
         try:
-            if member.process.stdin is not None:
-                member.process.stdin.write(to_line(message))
-                member.process.stdin.flush()
+            if stream is not None:
+                write_within(stream.fileno(), line, limit_s)
+        except TimeoutError:
+            self.close()
+            raise MachineUnfit(f"an engine did not listen for {limit_s:.0f} s") from None
         except OSError:
             raise self._lost(member) from None
 
@@ -212,10 +221,11 @@ class Crew:
                 if member.process.stdout is not None:
                     ready.register(member.process.stdout, selectors.EVENT_READ, number)
             while len(answers) < len(self._members):
-                events = ready.select(max(0.0, until - time.monotonic()))
+                left_s = until - time.monotonic()
+                events = ready.select(left_s) if left_s > 0 else []
                 if not events:
                     self.close()
-                    raise MachineUnfit(f"engines said nothing in {limit_s:.0f} s and were ended")
+                    raise MachineUnfit(f"engines gave no answer in {limit_s:.0f} s and were ended")
                 for key, _ in events:
                     for reply in self._lines(self._members[key.data]):
                         if isinstance(reply, ProgressMessage):
@@ -229,14 +239,18 @@ class Crew:
     def _lines(self, member: _Member) -> list[FromMember]:
         """Every whole line that has come."""
         stream = member.process.stdout
-        data = b"" if stream is None else stream.read1()  # type: ignore[attr-defined]
+        data = b"" if stream is None else os.read(stream.fileno(), READ_BYTES)
         if not data:
             raise self._lost(member)
-        member.held += data
-        *lines, rest = bytes(member.held).split(b"\n")
-        member.held = bytearray(rest)
-        if len(rest) > MAX_LINE_BYTES:
+        head, *others = data.split(b"\n")
+        member.held += head
+        if len(member.held) > MAX_LINE_BYTES:
             raise self._lost(member)
+        if not others:
+            return []
+        *whole, rest = others
+        lines = [bytes(member.held), *whole]
+        member.held = bytearray(rest)
         try:
             return [read_from_member(line) for line in lines]
         except BadMessage:
