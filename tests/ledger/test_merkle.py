@@ -268,3 +268,47 @@ def test_roots_of_all_prefixes_differ() -> None:
     roots = [_tree(size)[1] for size in range(40)]
     assert len(set(roots)) == 40
     assert all(one != two for one, two in pairwise(roots))
+
+
+def _spoiled(proof: list[bytes]) -> list[list[bytes]]:
+    """A hash missing, one more at either end, one changed, two swapped."""
+    spoiled = [[*proof, OTHER], [OTHER, *proof]]
+    for place in range(len(proof)):
+        spoiled += [proof[:place] + proof[place + 1 :]]
+        spoiled += [[*proof[:place], OTHER, *proof[place + 1 :]]]
+    for one, two in pairwise(range(len(proof))):
+        spoiled += [[*proof[:one], proof[two], proof[one], *proof[two + 1 :]]]
+    return spoiled
+
+
+def test_of_the_public_trees_no_other_leaf_size_root_or_hash_is_shown() -> None:
+    node = nodes_from_leaves(LEAVES)
+    for size in range(1, 9):
+        root = bytes.fromhex(ROOTS[size])
+        for index in range(size):
+            proof = inclusion_proof(index, size, node)
+            verify_inclusion(LEAVES[index], index, size, proof, root)
+            wrong = [(each, size, proof, root) for each in range(-1, 9) if each != index]
+            wrong += [(index, 2 * size, proof, root), (index, size // 2, proof, root)]
+            wrong += [(index, size, each, root) for each in _spoiled(proof)]
+            wrong += [
+                (index, size, proof, bytes.fromhex(each)) for each in ROOTS if each != root.hex()
+            ]
+            for bad_index, bad_size, bad_proof, bad_root in wrong:
+                with pytest.raises(BadProof):
+                    verify_inclusion(LEAVES[index], bad_index, bad_size, bad_proof, bad_root)
+
+
+def test_of_the_public_trees_no_other_growth_is_shown() -> None:
+    node = nodes_from_leaves(LEAVES)
+    roots = [bytes.fromhex(each) for each in ROOTS]
+    for new in range(2, 9):
+        for old in range(1, new):
+            proof = consistency_proof(old, new, node)
+            verify_consistency(old, new, roots[old], roots[new], proof)
+            wrong = [(old, each, roots[new], proof) for each in (old, 2 * new, old - 1)]
+            wrong += [(old, new, root, proof) for root in (*roots[:new], *roots[new + 1 :])]
+            wrong += [(old, new, roots[new], each) for each in _spoiled(proof)]
+            for bad_old, bad_new, bad_root, bad_proof in wrong:
+                with pytest.raises(BadProof):
+                    verify_consistency(bad_old, bad_new, roots[old], bad_root, bad_proof)

@@ -1,0 +1,142 @@
+"""The tables of docs/reference/protocol.md, from the records themselves.
+
+`python tests/protocol_tables.py docs/reference/protocol.md` writes them anew between their marks; a test fails when the page is
+not current. Law: nothing about a field stands here.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import TypeAdapter
+
+from archipel.cli.recipe_page import meanings_of
+from archipel.records import fields
+from archipel.records.adapter import AdapterForm
+from archipel.records.audits import AuditTerms
+from archipel.records.episodes import EpisodeTerms
+from archipel.records.exact import Contract
+from archipel.records.experts import ExpertTerms
+from archipel.records.kinds import WORDS
+from archipel.records.kinds.audit import Difference
+from archipel.records.kinds.update import PromptBatch, SavedMemory
+from archipel.records.programmes.rl import RlPace
+from archipel.records.statement import Seq
+from archipel.records.statements import Asking, Capabilities, ModelFile, Recorded
+from archipel.records.terms import Terms
+from archipel.records.turns import Reply, Said, TurnsAsked, TurnsAwaited, TurnsTold
+
+SHAPES = {
+    name: getattr(fields, name)
+    for name in (
+        "Did", "Digest", "RunName", "WorkId", "KindName", "FileName", "MetricName", "Reason", "Fault", "Count", "Wait",
+        "VersionNumber", "GroupIndex", "TokenId",
+    )
+} | {"Seq": Seq, "Contract": Contract}  # fmt: skip
+PARTS = (
+    fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference,
+    PromptBatch, SavedMemory,
+)  # fmt: skip
+GROUPS: dict[str, tuple[Any, ...]] = {
+    "parts": PARTS,
+    "statements": (*get_args(Recorded), *get_args(Asking)),
+    "specs": tuple(words.spec for words in WORDS),
+    "answers": tuple(words.answer for words in WORDS),
+    "turns": (TurnsAsked, TurnsAwaited, TurnsTold, Said, Reply),
+}
+_SIGNS = (
+    ("minimum", "≥ {:,}"), ("exclusiveMinimum", "> {:,}"), ("maximum", "≤ {:,}"), ("exclusiveMaximum", "< {:,}"),
+    ("minLength", "at least {:,} characters"), ("maxLength", "at most {:,} characters"), ("minItems", "at least {:,} items"),
+    ("maxItems", "at most {:,} items"), ("maxProperties", "at most {:,} keys"),
+)  # fmt: skip
+_MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_NAMED = {repr(TypeAdapter(shape).json_schema()): name for name, shape in SHAPES.items()}
+
+
+def current(page: str) -> str:
+    """The page with its tables as the records say."""
+    return _MARK.sub(lambda mark: mark[1] + "\n".join(_table(mark[2])) + "\n" + mark[3], page)
+
+
+def _table(name: str) -> Iterator[str]:
+    if name == "shapes":
+        yield from ("| shape | form |", "|---|---|")
+        for shape, kind in SHAPES.items():
+            yield f"| {shape} | {_cell(_bounds(TypeAdapter(kind).json_schema()))} |"
+        return
+    if name == "bounds":
+        yield from ("| bound | value |", "|---|---|")
+        for bound, value in bounds().items():
+            yield f"| `{bound}` | {value:,} |"
+        return
+    yield from ("| record | field | form | |", "|---|---|---|---|")
+    for record in GROUPS[name]:
+        schema = record.model_json_schema()
+        kind = schema["properties"].get("kind", {}).get("const", record.__name__)
+        said = meanings_of(record)
+        for field, form in schema["properties"].items():
+            if field in {"lab", "author", "seq"} and name in {"statements", "turns"}:
+                continue
+            left_out = (
+                ""
+                if field in schema.get("required", []) or "const" in form
+                else "may be left out. "
+            )
+            yield f"| {kind} | `{field}` | {_cell(_form(form))} | {_cell(left_out + said.get(field, ''))} |"
+
+
+def bounds() -> dict[str, int]:
+    """Every bound with a name that the wire has."""
+    from archipel import identity
+    from archipel.ledger import log
+    from archipel.records import canonical, documents, parcel, payload, turns, words
+
+    rooms = (canonical, identity, fields, log, parcel, payload, documents, turns, words)
+    return {
+        name: value
+        for room in rooms
+        for name, value in vars(room).items()
+        if name.startswith(("MAX_", "SMALL_"))
+        and isinstance(value, int)
+        and name != "MAX_KEY_FILE_BYTES"
+    }
+
+
+def _form(form: dict[str, Any]) -> str:
+    bare = {
+        key: value for key, value in form.items() if key not in {"title", "default", "description"}
+    }
+    if repr(bare) in _NAMED:
+        return _NAMED[repr(bare)]
+    if "$ref" in form:
+        return str(form["$ref"].rsplit("/", 1)[-1])
+    if "oneOf" in form or "anyOf" in form:
+        return " or ".join(_form(each) for each in form.get("oneOf", form.get("anyOf")))
+    if form.get("type") == "array":
+        return f"list of {_form(form['items'])}{_range(form)}"
+    if form.get("type") == "object":
+        return f"map{_range(form)}"
+    return _bounds(form)
+
+
+def _bounds(form: dict[str, Any]) -> str:
+    if "enum" in form or "const" in form:
+        return ", ".join(f"`{choice}`" for choice in form.get("enum", [form.get("const")]))
+    pattern = f" `{form['pattern']}`" if "pattern" in form else ""
+    return f"{form.get('type', 'any')}{pattern}{_range(form)}"
+
+
+def _range(form: dict[str, Any]) -> str:
+    found = [sign.format(form[name]) for name, sign in _SIGNS if name in form]
+    return f", {', '.join(found)}" if found else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(current(path.read_text("utf-8")), encoding="utf-8")
