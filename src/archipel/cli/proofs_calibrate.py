@@ -104,19 +104,26 @@ def command(
 
 def _model(path: Path, older: Path | None, text: Path | None) -> "Model":
     from archipel.model.directory import read_model
-    from archipel.model.tokenizer import Tokenizer
+    from archipel.engine.noise import random_tokens
+    from archipel.model.tokenizer import Tokenizer, UnknownText
     from archipel.proofs.calibration import Model
     from archipel.work.calibration import lines_of_file, lines_of_text, shipped_text
 
     decoder, tokenizer = read_model(path), Tokenizer.from_directory(path)
-    many = 64
-    lines = (
-        lines_of_text(shipped_text(), tokenizer, decoder.config, many)
-        if text is None
-        else lines_of_file(text, tokenizer, decoder.config, many)
-    )
-    size = min(PROMPT_TOKENS, decoder.config.max_position_embeddings // 2)
-    prompts = [(*line.prompt, *line.tokens)[:size] for line in lines]
+    config, many = decoder.config, 64
+    size = min(PROMPT_TOKENS, config.max_position_embeddings // 2)
+    try:
+        lines = (
+            lines_of_text(shipped_text(), tokenizer, config, many)
+            if text is None
+            else lines_of_file(text, tokenizer, config, many)
+        )
+        prompts = [(*line.prompt, *line.tokens)[:size] for line in lines]
+    except UnknownText:
+        if text is not None:
+            raise
+        # A vocabulary of a toy's signs has no words of the shipped pages.
+        prompts = [random_tokens(1, number, size, config.vocab_size) for number in range(many)]
     state = dict(decoder.state_dict())
     before = None if older is None else dict(read_model(older).state_dict())
     return Model(decoder.config, state, prompts, older=before)
@@ -130,13 +137,13 @@ def _record(path: Path, pairs: "tuple[Pair, ...]", plan: Any) -> "Calibration":
     import torch
 
     from archipel.model.directory import read_model
-    from archipel.model.versions import state_digest
+    from archipel.model.manifest import describe
     from archipel.proofs.record import Calibration
 
     state = read_model(path, torch.bfloat16).state_dict()
     told = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(plan).items()}
     return Calibration(
-        model=state_digest(state),
+        model=describe(state, version=0, parent=None).state,
         machine=f"{platform.machine()} {platform.system()}, torch {torch.__version__}, engine default",
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         confidence=plan.confidence,

@@ -126,7 +126,7 @@ class Calibration(Closed):
         try:
             found = cls.model_validate(_tuples(read_kept(data, strict=True)))
         except (Damaged, ValidationError, RecursionError, UnicodeError) as error:
-            raise BadCalibration(f"no calibration: {str(error):.300}") from None
+            raise BadCalibration(f"no calibration: {error!s:.300}") from None
         for pair in found.pairs:
             if pair.usable != bool(pair.thresholds) or not all(
                 map(math.isfinite, pair.thresholds.values())
