@@ -4,7 +4,7 @@ A cheat samples with its own weights, noise or temperature, reports the log-prob
 to have done what was asked. Law: everybody samples by the engine that nodes use.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,7 +88,9 @@ class _Told(FusedDecoder):
                 own: np.ndarray, places: np.ndarray, logits: Tensor, into: np.ndarray = kept
             ) -> None:
                 patterns = self.last.to(torch.bfloat16).contiguous().view(torch.int16).numpy()
-                into[own, places] = patterns.view(np.uint16)
+                # Of the one prompt there is one row, and repetitions of it.
+                rows = patterns if places.any() else patterns[:1]
+                into[own, places] = rows.view(np.uint16)
 
             force(self, batch, limits, take)
             whole += [kept[row, : len(line.tokens)] for row, line in enumerate(batch)]
@@ -138,6 +140,3 @@ def one_step_before(
             for name, value in decoder.named_parameters()
         }
 
-
-Weights = Callable[[str], State]
-"""Cheat -> the weights that it samples with."""
