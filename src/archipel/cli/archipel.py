@@ -40,6 +40,7 @@ COMMANDS = {
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
     "audits": ("audits", "Which answers were audited, what was found, what followed"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
+    "proofs": ("proofs", "Thresholds for audits of floating-point results, measured"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),
