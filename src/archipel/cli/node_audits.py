@@ -222,5 +222,10 @@ def _own(node_home: Path | None) -> str:
     from archipel.cli.doors import mending
     from archipel.identity import Identity, IdentityError
 
+    key = home_folder("node", node_home, make=False) / "node.key"
+    if not key.exists():
+        raise click.ClickException(
+            f"no node has worked from here: {key} is not there; give --node DID, or --node-home PATH"
+        )
     with mending(IdentityError, OSError):
-        return Identity.load(home_folder("node", node_home, make=False) / "node.key").did
+        return Identity.load(key).did

@@ -127,12 +127,20 @@ def read_canonical(data: bytes, form: type[F]) -> F:
 
 def _explain(error: ValidationError) -> str:
     lines = []
-    for fault in error.errors():
+    faults = error.errors()
+    inner = {fault["loc"][:-1] for fault in faults if len(fault["loc"]) > 1}
+    for fault in faults:
+        if fault["type"] == "too_short" and fault["loc"] in inner:
+            continue  # it is short because what is in it was refused, which is said
         where = ".".join(str(part) for part in fault["loc"]) or "recipe"
         if fault["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key; remove it or check its spelling")
         else:
-            lines.append(f"{where}: {fault['msg']} (got {fault.get('input')!r:.80})")
+            said = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
+            said = said.replace("Tuple", "List").replace(" after validation", "")
+            given = fault.get("input")
+            got = "" if isinstance(given, dict) else f" (got {given!r:.80})"
+            lines.append(f"{where}: {said}{got}")
     return "; ".join(lines)
 
 
