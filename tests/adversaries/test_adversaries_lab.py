@@ -58,7 +58,7 @@ def quarantined(stage: Stage, dids: dict[str, str]) -> Callable[[], bool]:
     def are() -> bool:
         shown = stage.site.run(NAME)
         hard = [] if shown is None else [each for each in shown.verdicts if each.startswith("hard")]
-        return all(any(did[-12:] in each.split(":")[2] for each in hard) for did in dids.values())
+        return all(any(did[-12:] in each.split(":")[1] for each in hard) for did in dids.values())
 
     return are
 
