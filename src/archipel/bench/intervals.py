@@ -1,7 +1,7 @@
-"""Means of few seeds, with honest intervals."""
+"""Means of few seeds and rates of many trials, with honest intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
@@ -43,3 +43,36 @@ def mean_of_seeds(values: Sequence[float]) -> MeanOfSeeds:
     variance = math.fsum((value - mean) ** 2 for value in values) / (num - 1)
     half = T_95[min(num - 1, len(T_95)) - 1] * math.sqrt(variance / num)
     return MeanOfSeeds(mean, mean - half, mean + half, num)
+
+
+def exact_share(seen: int, of: int, level: float = 0.95) -> tuple[float, float]:
+    """Two-sided interval of a rate of which `seen` of `of` were seen (Clopper and Pearson, 1934).
+
+    Raises:
+        ValueError: `seen` is not of `of`.
+    """
+    if not 0 <= seen <= of or of == 0:
+        raise ValueError(f"got {seen} of {of}, expected 0 to that many of at least one")
+    tail = (1 - level) / 2
+    low = 0.0 if seen == 0 else _where(lambda rate: 1 - _at_most(seen - 1, of, rate) >= tail)
+    high = 1.0 if seen == of else _where(lambda rate: _at_most(seen, of, rate) <= tail)
+    return low, high
+
+
+def _at_most(seen: int, of: int, rate: float) -> float:
+    """Chance of at most `seen` of `of`, each at `rate` within (0, 1)."""
+    logs = (
+        math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1)
+        + k * math.log(rate) + (of - k) * math.log1p(-rate)
+        for k in range(seen + 1)
+    )  # fmt: skip
+    return min(1.0, math.fsum(map(math.exp, logs)))
+
+
+def _where(holds: Callable[[float], bool]) -> float:
+    """The rate from which on it holds."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high

@@ -13,6 +13,7 @@ BENCHMARKS = {
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
+    "adversaries": ("bench_adversaries", "How soon cheats are found, and honest nodes accused"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
     "train": (
         "bench_train",

@@ -1,0 +1,59 @@
+"""`archipel bench adversaries`: how soon cheats are found, and how often honest nodes are accused."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from archipel.cli.benches import JSON, RECIPE, chosen, out_folder, out_option, quick_option, teller
+
+
+@click.command("adversaries")
+@click.option(
+    "--variant", "variants", type=click.Choice(["w7a8", "w12a13", "w13a15"]), multiple=True,
+    help="Only this variant of the exact contract; repeatable.",
+)  # fmt: skip
+@click.option("--answers", type=click.IntRange(1), help="Of each cheat [64; quick: 8].")
+@click.option("--audits", type=click.IntRange(1), help="Of honest answers [10,000; quick: 400].")
+@click.option(
+    "--trials", type=click.IntRange(1, 100_000), help="Simulated nodes per mean [200; quick: 40]."
+)
+@click.option("--seed", type=click.IntRange(0, 2**31), help="Of policy and draws [0].")
+@RECIPE
+@quick_option("Fewer of everything, one variant.")
+@out_option("adversaries")
+@JSON
+def command(recipe_name: str, quick: bool, out: Path | None, as_json: bool, **given: Any) -> None:
+    """Measure cheats in exact mode: the chance that an audit finds each, units of work until the first hard
+    verdict by the lab's own rules, and honest answers accused.
+
+    A policy is trained here; real answers of every cheat and of honest nodes are recomputed as an auditor would.
+    How long a cheat goes on is simulated, draw by draw, for a newcomer and for a node that is known well.
+
+    \b
+    Examples:
+      archipel bench adversaries --quick
+      archipel bench adversaries --out runs/adversaries --json
+
+    Every step is kept as it ends: the same command with the same --out goes on.
+    """
+    from dataclasses import replace
+
+    from archipel.bench.adversaries import QUICK, Plan, measure, result, table
+    from archipel.bench.endings import in_order
+    from archipel.cli.doors import mending, show
+    from archipel.cli.recipes import find_recipe
+
+    plan = QUICK if quick else Plan()
+    names = ("variants", "answers", "audits", "trials", "seed")
+    plan = replace(plan, **chosen(plan, given, *names))
+    folder, tell, recipe = out_folder(out, "adversaries"), teller(), find_recipe(recipe_name)
+    with mending(OSError, ValueError), in_order():
+        try:
+            measure(plan, recipe, folder, tell)
+        except (KeyboardInterrupt, SystemExit):
+            tell(f"stopped; the same command with --out {folder} goes on")
+            raise
+        finally:
+            found = result(plan, recipe, folder)
+            show(found, as_json, lambda: table(found))
