@@ -1,5 +1,6 @@
-"""Readers of what the other party of a dispute sends, questions and traces, and of texts to check a model on."""
+"""Readers of what the other party of a dispute sends, questions and traces, of texts to check a model on, and of fingerprints."""
 
+import base64
 import json
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from archipel.engine.exact.trace_files import (
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import UnknownText, byte_tokenizer
+from archipel.proofs.toploc import BadFingerprint, decode
 from archipel.records.exact import CONTRACTS
 from archipel.work.calibration import NothingToMeasure, lines_of_file
 from fuzz.foreign import in_file
@@ -51,6 +53,11 @@ def readers() -> dict[str, Reader]:
             in_file("question.json", read_question),
             (json.dumps(fields_of(QUESTION)).encode(),),
             errors,
+        ),
+        "fingerprints": Reader(
+            lambda proof: decode(proof, 4),
+            (base64.b64decode("/9kbQitnukt1bQ=="),),
+            (BadFingerprint,),
         ),
         "traces": Reader(
             in_file("trace.safetensors", lambda path: read_trace(path, CONFIG)), (trace,), errors

@@ -147,3 +147,28 @@ def test_a_decoder_that_makes_a_book_of_a_token_is_refused(signs: tuple[str, ...
     backend.decoder = decoders.Sequence([decoders.Replace(sign, "x" * 40_000) for sign in signs])
     with pytest.raises(NoPieces, match="more than 65536 characters for one token"):
         _ = Tokenizer(backend).pieces
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr("archipel.model.stop_strings._MAX_KNOWN", 3)
+    pieces = TOKENIZERS["bytes"].pieces
+    stops = StopStrings.of(["abc"], pieces)
+    known = []
+    for byte in b"ababxyzabc":
+        state = stops.after(0, pieces.index(bytes([byte])))
+        known.append(len(stops._known))
+    assert state == 0
+    assert max(known) == 3
+    assert stops.end_of([pieces.index(bytes([byte])) for byte in b"ababxyzabc."]) == 10
+
+
+def test_the_first_token_speaks_like_any_other_and_none_beyond_the_vocabulary_does():
+    stops = StopStrings.of(["b"], (b"ab", b"c"))
+    assert stops.end_of([0]) == 1
+    assert stops.end_of([-2, 2, 1, 0]) == 4
+
+
+def test_a_blank_that_the_decoder_took_is_taken_however_half_characters_are_shown():
+    stops = StopStrings.of(["."], (b" a", b"\xe2", b"\x96", b"."))
+    assert stops.text([0, 1, 2, 3], "a\ufffd\ufffd.") == "a\ufffd"
+    assert stops.text([0, 1, 2, 3], " a\ufffd\ufffd.") == " a\ufffd"

@@ -24,6 +24,10 @@ def test_every_group_belongs_to_one_batch_at_one_place(
         assert list(batches.groups(batch, refill)) == own[: size + min(refill, len(own) - size)]
         blocks = {group // size for group in batches.further(batch)}
         assert blocks == set(batches.blocks(batch)) == set(batches.blocks_of(batch, refill * size))
+        further = list(batches.further(batch))
+        for num in range(len(further) + 1):
+            blocks = {group // size for group in further[:num]}
+            assert set(batches.blocks_of(batch, num)) == blocks
     assert seen == set(range(versions * size * (1 + refill)))
 
 

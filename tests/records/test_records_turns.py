@@ -60,6 +60,21 @@ def test_nobody_speaks_for_somebody_else() -> None:
         turns.decode_word(data, identity("other").did)
 
 
+def test_words_in_other_bytes_than_the_signed_ones_are_none_and_it_is_said_where() -> None:
+    data = turns.encode_word(TurnsAwaited(**ABOUT))
+    with pytest.raises(BadTurns, match=r"no words about turns: .*canonical"):
+        turns.decode_word(data.replace(b":", b": ", 1), DID)
+    with pytest.raises(BadTurns, match=r"no words about turns: turns\.awaited\.seq: "):
+        turns.decode_word(data.replace(b'"seq":7', b'"seq":-7'), DID)
+
+
+def test_replies_come_out_as_they_went_in_and_none_is_no_answer() -> None:
+    reply = Reply(group=3, rollout=1, turn=0, answer=(5, 6), is_over=False, seal="0a" * 64)
+    assert turns.unpack_replies(turns.pack_replies([reply, reply])) == (reply, reply)
+    with pytest.raises(BadTurns, match="no turns: "):
+        turns.unpack_replies(b"[]")
+
+
 def test_what_is_said_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     said = Said(group=0, rollout=0, turn=0, tokens=(5, 2))
     data = turns.pack_said([said] * 3)

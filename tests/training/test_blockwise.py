@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from archipel.training.blockwise import Quantised, block_of, dequantise, quantise
-from archipel.training.eight_bit import EightBitMoments, is_fit
+from archipel.training.eight_bit import EightBitMoments, is_fit, kept_of
 
 torch.set_num_threads(1)
 
@@ -110,3 +110,27 @@ def test_nothing_is_a_byte_each_and_a_scale_to_a_block() -> None:
     assert sum(each.nbytes for each in kept.values()) == 2 * (8 * 512 + 4 * 8 * 2)
     zero = Quantised(kept["exp_avg_codes"], kept["exp_avg_scales"])
     assert not dequantise(zero, 256, signed=True).any()
+    for moment, signed in (("exp_avg", True), ("exp_avg_root", False)):
+        written = quantise(torch.zeros(8, 512), 256, signed=signed)
+        assert torch.equal(kept[f"{moment}_codes"], written.codes), "as zeros are written"
+    with pytest.raises(ValueError, match="no blocks"):
+        kept_of((9,))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_no_other_value_is_nearer_than_the_one_that_is_taken(signed: bool) -> None:
+    """But for the bits of a number that are not looked at."""
+    codes = torch.arange(256 if not signed else 255, dtype=torch.uint8)
+    one = Quantised(codes.view(1, -1), torch.ones(1, 1))
+    values_V = dequantise(one, len(codes), signed=signed)[0].double()
+    halfway = (values_V[1:] + values_V[:-1])[0 if signed else 1 :] / 2  # nothing positive is zero
+    beside = torch.cat([halfway * (1 + part) for part in (-2e-3, -1.2e-3, 1.2e-3, 2e-3)]).clamp(
+        max=1
+    )
+    plain = torch.cat((beside, torch.ones(4, dtype=torch.float64))).float().view(1, -1)
+    found = dequantise(
+        quantise(plain.clone(), plain.shape[1], signed=signed), plain.shape[1], signed=signed
+    )
+    gap = (plain.double().view(-1, 1) - values_V).abs()
+    excess = (plain - found).abs().double()[0] - gap.amin(1)
+    assert float((excess / plain[0].abs()).max()) < 1e-7

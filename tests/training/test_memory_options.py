@@ -17,7 +17,7 @@ from archipel.training.packing import plan, trees_of
 from archipel.training.report import UpdateReport
 from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
-from archipel.training.thrift import PLAIN
+from archipel.training.thrift import PLAIN, _Frame, recompute
 from archipel.training.trainer import Trainer
 from training.test_routing_is_replayed import expert_config, undecided
 from training.tiny_learner import tiny_groups, tiny_model, tiny_recipe
@@ -91,6 +91,27 @@ def test_a_layers_inside_is_not_kept_when_it_is_computed_again() -> None:
     again = {"recompute_layers": True}
     assert kept(again, 24) == kept(again, 240)
     assert kept({}, 24) < kept({}, 240)
+
+
+def test_a_layer_computed_again_lets_go_of_it_when_the_last_part_was_asked_for() -> None:
+    layer, x = torch.nn.Linear(3, 3), torch.ones(2, 3, requires_grad=True)
+    frame = _Frame(lambda given: layer(given).tanh().square(), (x,))
+    with torch.autograd.graph.saved_tensors_hooks(frame.count, frame.give):
+        out = layer(x).tanh().square()
+    grads = []
+    for _ in range(2):
+        grads.append(torch.autograd.grad(out.sum(), x, retain_graph=True)[0])
+        assert not frame._made, "nothing is held after a backward pass"
+    assert torch.equal(grads[0], torch.autograd.grad(layer(x).tanh().square().sum(), x)[0])
+    assert torch.equal(*grads)
+
+
+def test_a_layer_computed_again_says_the_same_where_no_gradient_is_wanted() -> None:
+    layer, x = torch.nn.Linear(3, 3), torch.ones(2, 3)
+    plain = layer(x)
+    recompute([layer])
+    with torch.no_grad():
+        assert torch.equal(layer(x), plain)
 
 
 @pytest.mark.parametrize("memory", [{"recompute_layers": True}, {"offload": True}])

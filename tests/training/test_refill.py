@@ -104,3 +104,21 @@ def test_a_refill_that_cannot_be_is_refused(sections, said):
 def test_the_largest_batch_is_bounded():
     with pytest.raises(ValueError, match="at most 65536: lower it"):
         recipe(7, 8193)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    refill=st.integers(1, 7),
+    size=st.integers(1, 6),
+    pattern=st.lists(st.booleans(), min_size=1, max_size=48),
+)
+def test_it_asks_for_as_many_as_it_should_take_at_the_rate_so_far(refill, size, pattern):
+    of, have = recipe(refill, size), pattern[: size * (1 + refill)]
+    groups = [group(n, teaches=each) for n, each in enumerate(have)]
+    teaching = sum(have)
+    assert num_teaching(groups, of) == teaching
+    least = next(
+        n for n in range(10**4) if teaching * n >= (size - teaching) * len(have) or not teaching
+    )
+    wanted = min(size * (1 + refill) - len(have), len(have), least if teaching else len(have))
+    assert num_wanted(groups, of) == (wanted if teaching < size else 0)

@@ -7,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.records.rollouts import Rollout
+from archipel.records.statements import RunOpened
 from archipel.records.turns import NO_SEAL, Place
 from archipel.training.episodes import is_void
 from archipel.work.episodes import upheld
-from archipel.work.seals import Answered, is_sealed, seal_for
+from archipel.work.seals import Answered, check_of, is_reply_sealed, is_sealed, seal_for
 from people import EOS, identity
+from specimens import SMALL
 
 TRUSTED = identity("learner")
 KEYS = (identity("spare").did, TRUSTED.did)
@@ -111,3 +113,53 @@ def test_what_does_not_hold_is_void_and_told_by_its_number() -> None:
     kept = upheld(lambda group, number, rollout: holds(rollout), 4, rollouts, told.append)
     assert [is_void(each) for each in kept] == [False, True]
     assert told == [1]
+
+
+def test_nothing_goes_on_behind_a_seal_that_says_it_is_over_nor_two_turns_behind_any() -> None:
+    made = Answered(TURNS[:1], ANSWERS[:1])
+    tokens, mask, _ = made.flat()
+    for is_over in (True, False):
+        seal = seal_for(TRUSTED.sign_bytes, PLACE, made, is_over=is_over)
+        for more, finished in (
+            ((b"\x01",), True),
+            ((b"\x01", b"\x00", b"\x01"), False),
+            ((b"\x01", b"\x00", b"\x01"), True),
+        ):
+            longer = (*tokens, *([6] * len(more)))
+            rollout = Rollout(
+                longer, (-0.5,) * len(longer), finished, mask + b"".join(more), seal=seal
+            )
+            assert not holds(rollout)
+
+
+def test_a_reply_is_sealed_as_it_comes_by_a_trusted_key_for_what_was_said() -> None:
+    made = Answered(TURNS[:2], ANSWERS[:2])
+    seal = seal_for(TRUSTED.sign_bytes, PLACE, made, is_over=False)
+
+    def told(place=PLACE, episode=made, is_over=False, seal=seal, keys=KEYS) -> bool:
+        return is_reply_sealed(place, episode, is_over=is_over, seal=seal, keys=keys)
+
+    assert told()
+    assert not told(place=replace(PLACE, group=5))
+    assert not told(episode=Answered(TURNS[:2], (ANSWERS[0], (4,))))
+    assert not told(is_over=True)
+    assert not told(seal=NO_SEAL)
+    assert not told(keys=KEYS[:1])
+
+
+def test_a_runs_check_holds_a_rollout_against_its_own_lab_run_work_and_keys() -> None:
+    run = SMALL["run.opened"]
+    assert isinstance(run, RunOpened)
+    pace = run.pace.model_copy(update={"stop_tokens": (EOS,)})
+    opened = run.model_copy(update={"trusted": KEYS, "pace": pace})
+    place = Place(opened.lab, opened.run, "w.1", 4, 1)
+    rollout = replace(episode(3, place=place), work="w.1")
+    holds_here = check_of(opened)
+    assert holds_here(4, 1, rollout)
+    assert not holds_here(5, 1, rollout)
+    assert not holds_here(4, 0, rollout)
+    assert not holds_here(4, 1, replace(rollout, work="w.2"))
+    assert not check_of(opened.model_copy(update={"trusted": KEYS[:1]}))(4, 1, rollout)
+    never = replace(SOUND["never"], work="w.1")
+    assert holds_here(4, 1, never)
+    assert not holds_here(4, 1, replace(never, tokens=(5, EOS))), "a turn that ended was answered"

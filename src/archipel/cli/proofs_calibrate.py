@@ -103,8 +103,8 @@ def command(
 
 
 def _model(path: Path, older: Path | None, text: Path | None) -> "Model":
-    from archipel.model.directory import read_model
     from archipel.engine.noise import random_tokens
+    from archipel.model.directory import read_model
     from archipel.model.tokenizer import Tokenizer, UnknownText
     from archipel.proofs.calibration import Model
     from archipel.work.calibration import lines_of_file, lines_of_text, shipped_text

@@ -27,7 +27,9 @@ _HOW = frozenset({"attn_implementation", "experts_implementation", "dtype", "tor
 """How somebody computed it: here that is our choice, and a name in its place may mean code from elsewhere."""
 MAX_PARTS = 4096
 """Layers, experts and the like that a configuration may count: the library lists them before anything is built."""
-_PARTS = re.compile(r"layer|expert|block|labels|attention_types")
+_PARTS = re.compile(
+    r"^(?!.*(?:size|dim|width|rank|scale|eps)).*(?:layer|expert|block|labels|attention_types)"
+)
 _REFUSED = {
     "transformers_weights": "weights are read from model.safetensors or its index alone; remove the key",
     "quantization_config": "quantised weights cannot be trained; bring them as float32, float16 or bfloat16",
@@ -154,7 +156,7 @@ def _require_few_parts(fields: Any) -> None:
     for each in nested:
         _require_few_parts(each)
     for key, value in fields.items() if isinstance(fields, dict) else ():
-        if _PARTS.search(key) and (most := _most(value)) > MAX_PARTS:
+        if _PARTS.match(key) and (most := _most(value)) > MAX_PARTS:
             raise InvalidModel(f"{key} is {most}; the limit is {MAX_PARTS}")
 
 

@@ -131,7 +131,7 @@ def one_step_before(
                     1, line[0, -len(rollout.tokens) :, None]
                 )
                 loss = loss + chosen.sum() * (1 if number % 2 else -1)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         return {
             name: (value - learning_rate * value.grad.sign() if value.grad is not None else value)
@@ -139,4 +139,3 @@ def one_step_before(
             .to(torch.bfloat16)
             for name, value in decoder.named_parameters()
         }
-
