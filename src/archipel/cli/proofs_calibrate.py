@@ -1,11 +1,14 @@
 """`archipel proofs calibrate`: thresholds for audits of floating-point results, from measurements."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from archipel.model.network import Decoder
+    from archipel.model.tokenizer import Tokenizer
     from archipel.proofs.calibration import Model
     from archipel.proofs.record import Calibration, Pair
 
@@ -13,11 +16,14 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _CHEAT = click.Choice(["older", "int8", "int4", "temperature", "noise"])
 PROMPT_TOKENS = 16
+MAX_PROMPTS = 64
 
 
 @click.command("calibrate")
 @click.argument("model", type=_FOLDER)
 @click.option("--older", type=_FOLDER, help="The version before [one made-up step].")
+@click.option("--recipe", "recipe_name", help="Prompts instead: a recipe's held-out tasks.")
+@click.option("--secret-file", type=_FILE, help="The secret of the recipe's environment.")
 @click.option("--text", type=_FILE, help="Prompts are cut from it [a few shipped pages].")
 @click.option(
     "--dtype",
@@ -56,6 +62,8 @@ def command(
     model: Path,
     older: Path | None,
     text: Path | None,
+    recipe_name: str | None,
+    secret_file: Path | None,
     key: Path | None,
     out: Path | None,
     quick: bool,
@@ -81,6 +89,8 @@ def command(
     from archipel.model.tokenizer_files import InvalidTokenizer
     from archipel.proofs.calibration import QUICK, Plan, TooThin, calibrate
 
+    if text is not None and recipe_name is not None:
+        raise click.UsageError("--text and --recipe are two sources; give one of them")
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     plan = replace(QUICK if quick else Plan(), **chosen)
 
@@ -89,7 +99,8 @@ def command(
             click.echo(f"\r\033[K{words}", nl=False, err=True)
 
     with mending(OSError, InvalidModel, InvalidTokenizer, TooThin, ValueError):
-        pairs = tuple(calibrate(_model(model, older, text), plan, tell))
+        prompts = _Prompts(text, recipe_name, secret_file)
+        pairs = tuple(calibrate(_model(model, older, prompts), plan, tell))
         found = _record(model, pairs, plan)
     tell("")
     show(found.model_dump(mode="json"), as_json, lambda: "\n".join(map(_about, pairs)))
@@ -102,31 +113,55 @@ def command(
             out.write_bytes(_signed(found, key))
 
 
-def _model(path: Path, older: Path | None, text: Path | None) -> "Model":
-    from archipel.engine.noise import random_tokens
+@dataclass(frozen=True)
+class _Prompts:
+    """Where they come from; nothing given: the shipped pages."""
+
+    text: Path | None
+    recipe: str | None
+    secret: Path | None
+
+    def of(self, decoder: "Decoder", tokenizer: "Tokenizer") -> list[tuple[int, ...]]:
+        """At most `MAX_PROMPTS`."""
+        from archipel.cli.recipes import find_recipe
+        from archipel.cli.secrets import given_secret
+        from archipel.engine.noise import random_tokens
+        from archipel.model.tokenizer import UnknownText
+        from archipel.work.calibration import (
+            lines_of_file,
+            lines_of_recipe,
+            lines_of_text,
+            shipped_text,
+        )
+
+        config = decoder.config
+        if self.recipe is not None:
+            model = (config, tokenizer, dict(decoder.state_dict()))
+            recipe, secret = find_recipe(self.recipe), given_secret(self.secret)
+            return [line.prompt for line in lines_of_recipe(recipe, model, secret, MAX_PROMPTS)]
+        size = min(PROMPT_TOKENS, config.max_position_embeddings // 2)
+        if self.text is not None:
+            lines = lines_of_file(self.text, tokenizer, config, MAX_PROMPTS)
+            return [(*line.prompt, *line.tokens)[:size] for line in lines]
+        try:
+            lines = lines_of_text(shipped_text(), tokenizer, config, MAX_PROMPTS)
+        except UnknownText:
+            # A vocabulary of a toy's signs has no words of the shipped pages.
+            return [
+                random_tokens(1, number, size, config.vocab_size) for number in range(MAX_PROMPTS)
+            ]
+        return [(*line.prompt, *line.tokens)[:size] for line in lines]
+
+
+def _model(path: Path, older: Path | None, prompts: _Prompts) -> "Model":
     from archipel.model.directory import read_model
-    from archipel.model.tokenizer import Tokenizer, UnknownText
+    from archipel.model.tokenizer import Tokenizer
     from archipel.proofs.calibration import Model
-    from archipel.work.calibration import lines_of_file, lines_of_text, shipped_text
 
     decoder, tokenizer = read_model(path), Tokenizer.from_directory(path)
-    config, many = decoder.config, 64
-    size = min(PROMPT_TOKENS, config.max_position_embeddings // 2)
-    try:
-        lines = (
-            lines_of_text(shipped_text(), tokenizer, config, many)
-            if text is None
-            else lines_of_file(text, tokenizer, config, many)
-        )
-        prompts = [(*line.prompt, *line.tokens)[:size] for line in lines]
-    except UnknownText:
-        if text is not None:
-            raise
-        # A vocabulary of a toy's signs has no words of the shipped pages.
-        prompts = [random_tokens(1, number, size, config.vocab_size) for number in range(many)]
     state = dict(decoder.state_dict())
     before = None if older is None else dict(read_model(older).state_dict())
-    return Model(decoder.config, state, prompts, older=before)
+    return Model(decoder.config, state, prompts.of(decoder, tokenizer), older=before)
 
 
 def _record(path: Path, pairs: "tuple[Pair, ...]", plan: Any) -> "Calibration":
@@ -165,7 +200,7 @@ def _about(pair: "Pair") -> str:
     said = "thresholds set" if pair.usable else f"REFUSED: {', '.join(pair.overlaps)} overlap"
     lines = [
         f"prover {pair.prover}, verifier {pair.verifier}: {said}",
-        f"  {pair.honest} honest answers; one audit accuses an honest one with at most {pair.false_at_most:.3f}",
+        f"  {pair.honest} honest answers; one audit accuses an honest one with a chance of at most {pair.false_at_most:.3f}",
     ]
     for name, each in pair.cheats.items():
         by = ", ".join(f"{figure} {count}" for figure, count in each.by.items())

@@ -118,7 +118,6 @@ def one_step_before(
     Rewards are made up, one rollout after the other good and bad: what counts is the size of a step.
     """
     with torch.enable_grad():
-        decoder.zero_grad()
         loss = torch.zeros(())
         for each in recorded:
             for number, rollout in each.rollouts.items():
@@ -131,11 +130,11 @@ def one_step_before(
                     1, line[0, -len(rollout.tokens) :, None]
                 )
                 loss = loss + chosen.sum() * (1 if number % 2 else -1)
-        loss.backward()  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return {
-            name: (value - learning_rate * value.grad.sign() if value.grad is not None else value)
-            .detach()
-            .to(torch.bfloat16)
-            for name, value in decoder.named_parameters()
-        }
+        named = dict(decoder.named_parameters())
+        slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+    return {
+        name: (value if slope is None else value - learning_rate * slope.sign())
+        .detach()
+        .to(torch.bfloat16)
+        for (name, value), slope in zip(named.items(), slopes, strict=True)
+    }
