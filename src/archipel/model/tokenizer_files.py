@@ -6,6 +6,8 @@ place of the file's (see `stock_classes`).
 Law: every file is bounded; what would make other ids than `transformers` is followed or refused by name.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
 """Largest tokenizer.json that is read; the largest published ones are near 35 MB."""
 MAX_SETTINGS_BYTES = 4 * 1024 * 1024
 """Largest of the other files that is read."""
+MAX_TOKEN_ID = 2**24
+"""Some sixty times the largest published vocabulary."""
+_MANY_DIGITS = re.compile(r'"\s*:\s*\d{8,}')
 FAMILIES: tuple[str, ...] = get_args(ModelSection.model_fields["family"].annotation)
 """Architectures of ours, whose tokenizers are read here; any other is the library's to know."""
 _NAMES = (
@@ -66,6 +71,7 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
         raise InvalidTokenizer(f"{path} has no tokenizer.json; convert the tokenizer to that form")
     settings = _settings(path)
     config = _object(path / CONFIG_FILE)
+    _require_few_ids(path / "tokenizer.json", text)
     try:
         backend = tokenizers.Tokenizer.from_str(text)
     except Exception as error:  # noqa: BLE001 - the library raises bare Exception
@@ -89,6 +95,28 @@ def read_tokenizer_files(path: Path) -> TokenizerFiles:
         end_ids,
         _template(settings.get("chat_template")) if template is None else template,
     )
+
+
+def _require_few_ids(path: Path, text: str) -> None:
+    """The library makes a table as long as the largest id, and ends the process where it cannot."""
+    if _MANY_DIGITS.search(text) is None:
+        return
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # the library says what is wrong
+    model = told.get("model") if isinstance(told, dict) else None
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    added = told.get("added_tokens") if isinstance(told, dict) else None
+    ids = [
+        *(vocabulary.values() if isinstance(vocabulary, dict) else ()),
+        *(each.get("id") for each in added or () if isinstance(each, dict)),
+    ]
+    largest = max((each for each in ids if isinstance(each, int)), default=0)
+    if largest > MAX_TOKEN_ID:
+        raise InvalidTokenizer(
+            f"{path}: a token has id {largest!s:.20}; expected at most {MAX_TOKEN_ID}"
+        )
 
 
 def _as_the_library_does(path: Path, config: Mapping[str, Any]) -> TokenizerFiles:
