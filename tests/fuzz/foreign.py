@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from archipel.cli.doors import Mendable
@@ -54,6 +55,8 @@ from archipel.node.small_files import Unreadable
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
+from archipel.proofs.record import BadCalibration, Calibration, Pair
+from archipel.proofs.toploc import BadFingerprint, bits_of, compare, encode
 from archipel.records.recipe_model import AdapterSection
 from archipel.training.checkpoint import BadCheckpoint, read_file, write_file
 from archipel.training.environments.jsonl import BadProblemFile, read_problems
@@ -71,6 +74,27 @@ from gguf_files import file_of, small_facts, small_tensors
 
 SIGNER = Identity.from_seed(bytes(31) + b"\x0b")
 KEY = lab_key(SIGNER.did)
+FINGERED = bits_of(np.arange(-32, 32, dtype=np.float32) ** 3).reshape(-1)
+CALIBRATED = Calibration(
+    model="sha256:" + "0" * 64,
+    machine="x86_64",
+    made="2026-01-01T00:00:00+00:00",
+    confidence=0.95,
+    plan={"groups": 20},
+    pairs=(
+        Pair(
+            prover="fp32",
+            verifier="bf16",
+            honest=20,
+            usable=True,
+            thresholds={"flips": 0.01},
+            false_at_most=0.2,
+            cheats={},
+            overlaps=(),
+            watched={},
+        ),
+    ),
+).to_bytes()
 CONFIG = DecoderConfig.from_hf(
     {
         "model_type": "llama",
@@ -268,6 +292,10 @@ def _files_of_people() -> dict[str, Reader]:
             (b'{"lab": "did:key:z6Mk", "days": {"2026-01-01": {"works": 2}}}',),
             (Unreadable,),
         ),
+        "fingerprints": Reader(
+            lambda data: compare(data, FINGERED), (encode(FINGERED),), (BadFingerprint,)
+        ),
+        "calibrations": Reader(Calibration.from_bytes, (CALIBRATED,), (BadCalibration,)),
         "known labs": Reader(
             in_file(FILE, lambda path: known_labs(path.parent)),
             (b'{"http://lab": {"lab": "did:key:z6Mk", "since_s": 3}}',),

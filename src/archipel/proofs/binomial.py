@@ -2,7 +2,7 @@
 
 import math
 
-STEPS = 200
+STEPS = 60
 """Halvings: more than a double has bits."""
 
 

@@ -73,7 +73,7 @@ class Standing:
     """Nats since it was last 0."""
     audits: int = 0
     by_auditor: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Nats that each auditor has added since then."""
+    """Nats that each auditor has added since then, less what it took away."""
     accused: bool = False
     """It stays so until somebody decides."""
 
@@ -84,11 +84,8 @@ def after(test: SequentialTest, standing: Standing, auditor: str, odd: bool) -> 
     if weight > 0:
         weight = min(weight, max(0.0, test.share * test.border - own))
     score = max(0.0, standing.score + weight)
-    told: dict[str, float] = {}
-    if score > 0:
-        told = dict(standing.by_auditor)
-        if weight > 0:
-            told[auditor] = own + weight
+    # The score is never more than what its auditors have added, each at most its share.
+    told = {**standing.by_auditor, auditor: max(0.0, own + weight)} if score > 0 else {}
     # Shares of a third must be able to meet: a sum of thirds is not 1 in floating point.
     accused = standing.accused or score >= test.border * (1 - 1e-12)
     return Standing(score, standing.audits + 1, MappingProxyType(told), accused)
