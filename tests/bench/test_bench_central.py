@@ -16,6 +16,7 @@ def recipe_with(environment: dict[str, object]) -> Recipe:
     return Recipe.model_validate(told | {"environment": environment})
 
 
+@pytest.mark.slow
 def test_a_text_that_may_be_evaluated_is_graded_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

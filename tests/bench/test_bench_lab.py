@@ -42,6 +42,7 @@ def entries(home: Path) -> tuple[str, list[bytes]]:
         log.close()
 
 
+@pytest.mark.slow
 def test_nobody_is_refused_and_every_answer_that_was_counted_is_in_the_ledger(
     pressed: tuple[Path, Load],
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_receipt_for_what_the_ledger_does_not_hold_is_an_error_not_a_figure(
         check_counted(home, [size - 1, size - 1])
 
 
+@pytest.mark.slow
 def test_a_history_made_in_process_is_one_that_a_real_lab_starts_from(tmp_path: Path) -> None:
     (found,) = measure_restarts((200,), tmp_path, child_environment())
     assert found.entries == 200
@@ -86,6 +88,7 @@ def test_a_history_made_in_process_is_one_that_a_real_lab_starts_from(tmp_path: 
     assert replay(did, data).size == len(data) >= 200
 
 
+@pytest.mark.slow
 def test_every_figure_has_its_place_in_table_json_and_picture(
     pressed: tuple[Path, Load], tmp_path: Path
 ) -> None:
@@ -102,6 +105,7 @@ def test_every_figure_has_its_place_in_table_json_and_picture(
     assert (tmp_path / "lab.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_part_that_was_asked_for() -> None:
     done = CliRunner().invoke(command, ["--quick", "--part", "flow", "--json"])
     assert done.exit_code == 0, done.output

@@ -186,6 +186,7 @@ def test_a_result_survives_the_journey(recipe: Recipe, tmp_path: Path) -> None:
     assert read_result(json.loads((tmp_path / RESULT_FILE).read_text())) == result
 
 
+@pytest.mark.slow
 def test_a_trainer_that_fails_is_quoted(recipe: Recipe, tmp_path: Path) -> None:
     job = replace(make_job(tmp_path / "job", recipe), recipe="{}")
     with pytest.raises(PeerFailed, match="InvalidRecipe: run: Field required"):

@@ -44,6 +44,7 @@ def test_data_for_machines_has_units_intervals_and_sources() -> None:
     assert found["matters"]["lab.purchase"][0]["input"] == "purchase.h100"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "begins"), [("p.png", b"\x89PNG"), ("p.svg", b"<?xml")])
 def test_a_picture_is_written(tmp_path: Path, name: str, begins: bytes) -> None:
     shown = _plan("lab", "--brief", "--samples", "50", "--plot", str(tmp_path / name))

@@ -143,6 +143,7 @@ def test_a_mutant_that_breaks_everything_is_killed_although_another_tree_would_p
     assert [each["fate"] for each in found["mutants"]] == ["killed"]
 
 
+@pytest.mark.slow
 def test_a_mutant_meets_the_tests_whose_conftest_alone_imports_its_module(islet: Path) -> None:
     (islet / "src/islet/room.py").write_text("SIZE = 3\n")
     (islet / "tests/room/test_room.py").write_text(

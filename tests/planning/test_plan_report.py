@@ -135,10 +135,12 @@ def test_a_second_drawing_keeps_its_own_names() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_same_plans_give_the_same_bytes(plans: list[dict[str, Any]]) -> None:
     assert page(plans[1:], "again") == page(plans[1:], "again")
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_plans_asked_for(tmp_path: Path) -> None:
     out = tmp_path / "report.html"
     asked = ("meek --samples 50 --budget '2000 USD'", "--out", str(out), "--title", "Two thousand")

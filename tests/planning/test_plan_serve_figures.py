@@ -125,6 +125,7 @@ def test_more_cards_that_share_layers_change_memory_and_not_speed():
     assert value(two, "speed.stream") < value(one, "speed.stream")
 
 
+@pytest.mark.slow
 def test_a_fast_link_splits_tensors_and_a_slow_one_layers_unless_asked():
     def ratio(hardware: str, **options: str) -> float:
         one, two = data("serve", hardware=hardware), data(
