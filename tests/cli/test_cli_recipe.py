@@ -149,6 +149,7 @@ def test_a_recipe_that_works_has_no_shortcomings(weights: Path) -> None:
         ),
         ({"sampling": {"max_new_tokens": 2000}}, "max_new_tokens is 2000"),
         ({"sampling": {"max_new_tokens": 29}}, "prompts do not fit: beside 29 new tokens the model has room for 3"),
+        ({"sampling": {"stop": ("ab", "a\u00e9")}}, "sampling.stop: 'a\u00e9' has '\u00e9', which no token"),
     ],
 )  # fmt: skip
 def test_what_would_end_every_node_is_found_before_the_run_is_open(

@@ -56,6 +56,12 @@ def test_a_name_that_no_run_may_have_is_refused(name: str) -> None:
         check_name(name)
 
 
+@pytest.mark.parametrize("written", ['"8"', "8.0", "true"])
+def test_a_base_says_its_sizes_in_integers(written: str) -> None:
+    with pytest.raises(CannotPlan, match=r"group_size: got .*, expected an integer"):
+        sizes_of(BASE.replace("group_size = 8", f"group_size = {written}"))
+
+
 def test_a_base_that_consumes_nothing_is_refused() -> None:
     with pytest.raises(CannotPlan, match="must each be 1 or more"):
         sizes_of(BASE.replace("group_size = 8", "group_size = 0"))

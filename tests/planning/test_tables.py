@@ -131,6 +131,8 @@ def test_a_wrong_setting_names_the_nearest_right_one(text: str, expected: str) -
         ('value = 1\nalso = [{value = "x", source = "y"}]\nunit = "USD"\nkind = "measured"\nsource = "x"',
          "expected a number"),
         ('value = 1\nunit = 5\nkind = "measured"\nsource = "x"', "unit: got 5"),
+        ('value = 1\ndate = true\nunit = "USD"\nkind = "measured"\nsource = "x"', "date: got True, expected a text"),
+        ('value = true\nunit = "USD"\nkind = "measured"\nsource = "x"', "got True, expected a number"),
     ],
 )  # fmt: skip
 def test_an_entry_that_is_not_a_constant_is_refused_by_name(row: str, expected: str) -> None:

@@ -22,7 +22,9 @@ HEAD = """\
 
 A recipe is a TOML file. `archipel recipe list` names the shipped ones, `archipel recipe show NAME` prints \
 one (`--full`: with every default written out), `archipel recipe check FILE` says what is wrong with yours. \
-An unknown key is an error, never ignored. `[run]` and `[environment]` are required; every other section may \
+An unknown key is an error, never ignored, and so is a value of another type than the key's: nothing is turned into \
+something else (`"8"`, `8.0` and `true` are no integers, `1` and `"yes"` are not `true`), but that a number may be \
+written without its point. `[run]` and `[environment]` are required; every other section may \
 be left out.
 
 This page is written by `archipel recipe reference`; a test fails when it is not current.
@@ -153,9 +155,14 @@ def _literals(section: Any, key: str) -> tuple[str, ...]:
 
 
 def _text(said: str | None) -> str:
-    """A docstring as running text, its paragraphs kept."""
+    """A docstring as running text, its paragraphs kept, and what is indented in it as it stands."""
     paragraphs = inspect.cleandoc(said or "").split("\n\n")
-    return "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    return "\n\n".join(
+        f"```text\n{textwrap.dedent(each)}\n```"
+        if each.startswith("    ")
+        else " ".join(each.split())
+        for each in paragraphs
+    )
 
 
 def _line(said: str | None) -> str:

@@ -16,6 +16,7 @@ from archipel.cli.doors import Mendable
 from archipel.records.canonical import NotCanonical
 from archipel.records.programmes import parse_any
 from archipel.records.recipe import Recipe, names_file, parse_recipe
+from archipel.records.recipe_faults import explain
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm
 
 MAX_RECIPE_BYTES = 1024 * 1024
@@ -149,10 +150,12 @@ def with_stop(recipe: Recipe, stop: tuple[str, ...]) -> Recipe:
     told = recipe.model_dump()
     told["sampling"]["stop"] = stop
     try:
-        return Recipe.model_validate(told)
+        changed = Recipe.model_validate(told)
     except ValidationError as error:
-        faults = "; ".join(fault["msg"] for fault in error.errors())
-        raise Mendable(f"--stop with recipe {recipe.run.name}: {faults}") from None
+        raise Mendable(f"--stop with recipe {recipe.run.name}: {explain(error)}") from None
+    if changed.vain:
+        raise Mendable(f"--stop with recipe {recipe.run.name}: {changed.vain}")
+    return changed
 
 
 def with_versions(recipe: Recipe, versions: int | None) -> Recipe:

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from archipel.planning.mistakes import CannotPlan
@@ -80,7 +81,7 @@ def entry(
         low=None if "low" not in row else _number(row["low"], at),
         high=None if "high" not in row else _number(row["high"], at),
         spread=texts.get("spread", "factor"),  # type: ignore[arg-type]  # checked below
-        date=plain(str(row.get("date", vintage))),
+        date=_day(row.get("date", vintage), f"{at}: date"),
         vintage=vintage,
         note=texts.get("note", ""),
         also=_also(row.get("also", []), books, vintage, at),
@@ -165,6 +166,11 @@ def _text(value: object, at: str) -> str:
     if not isinstance(value, str):
         raise CannotPlan(f"{at}: got {value!r:.60}, expected a text")
     return plain(value)
+
+
+def _day(value: object, at: str) -> str:
+    """A date as text, or as TOML writes dates."""
+    return value.isoformat() if isinstance(value, date) else _text(value, at)
 
 
 def _number(value: object, at: str) -> float:

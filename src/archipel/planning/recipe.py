@@ -51,9 +51,11 @@ def sizes_of(base: str) -> Sizes:
     try:
         table = tomllib.loads(base)
         run, sampling = table["run"], table["sampling"]
-        counts = (run["groups_per_update"], run["group_size"], sampling["max_new_tokens"])
-        held = table.get("model", {}).get("max_position_embeddings", DEFAULT_POSITIONS)
-        found = Sizes(str(run["name"]), *(int(count) for count in (*counts, held)))
+        counts = [(run, key) for key in ("groups_per_update", "group_size")]
+        counts.append((sampling, "max_new_tokens"))
+        held = {"max_position_embeddings": DEFAULT_POSITIONS} | table.get("model", {})
+        counts.append((held, "max_position_embeddings"))
+        found = Sizes(str(run["name"]), *(_whole(part, key) for part, key in counts))
     except (
         KeyError,
         TypeError,
@@ -72,6 +74,14 @@ def sizes_of(base: str) -> Sizes:
             "or more"
         )
     return found
+
+
+def _whole(section: dict[str, Any], key: str) -> int:
+    """An integer as TOML has them, as the recipe's own reader wants it. Raises TypeError."""
+    value = section[key]
+    if type(value) is not int:
+        raise TypeError(f"{key}: got {value!r:.60}, expected an integer")
+    return value
 
 
 def check_name(name: str) -> str:

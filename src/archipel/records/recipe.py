@@ -258,6 +258,11 @@ class Recipe(RecipeForm):
         return self.environment.secret
 
     @property
+    def vain(self) -> str:
+        """Stop strings that `sampling.allowed` keeps from being written."""
+        return self.sampling.unheard
+
+    @property
     def data_paths(self) -> tuple[str, ...]:
         """Parameters of the environment that are called `path` or `..._path`, and the teacher's directory."""
         parameters = self.environment.parameters.items()

@@ -1,7 +1,9 @@
 """What every programme's recipe is: closed sections in TOML, one canonical encoding, one digest.
 
-Laws: no I/O here; a recipe's digest is over its canonical JSON, so that the file's comments and layout do
-not matter; floats stand there as their shortest decimal strings, because canonical JSON holds none.
+Laws: no I/O here; every value of a file has the TOML type that its key asks for, and none is turned into another,
+but that a whole number may stand where a float is asked for; a recipe's digest is over its canonical JSON, so that
+the file's comments and layout do not matter; floats stand there as their shortest decimal strings, because
+canonical JSON holds none.
 """
 
 import json
@@ -11,6 +13,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.recipe_faults import explain
 
 MAX_RECIPE_BYTES = 64 * 1024
 """A recipe is a page of settings, never a data file."""
@@ -82,6 +85,11 @@ class RecipeForm(Section):
         return None
 
     @property
+    def vain(self) -> str:
+        """What the recipe asks for and can never come about; a file that does is refused, what a record says is not."""
+        return ""
+
+    @property
     def data_paths(self) -> tuple[str, ...]:
         """Files of the trusted machine that the run reads."""
         return ()
@@ -95,13 +103,16 @@ def read_toml(text: str, form: type[F]) -> F:
     if len(text.encode(errors="surrogatepass")) > MAX_RECIPE_BYTES:
         raise InvalidRecipe(f"recipe is larger than {MAX_RECIPE_BYTES} bytes; move data out of it")
     try:
-        return form.model_validate(tomllib.loads(text))
+        recipe = form.model_validate(_frozen(tomllib.loads(text)), strict=True)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRecipe(f"not valid TOML: {error}") from None
     except ValidationError as error:
-        raise InvalidRecipe(_explain(error)) from None
+        raise InvalidRecipe(explain(error)) from None
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, a thousand brackets
         raise InvalidRecipe(f"no recipe: {error!s:.200}") from None
+    if recipe.vain:
+        raise InvalidRecipe(recipe.vain)
+    return recipe
 
 
 def read_canonical(data: bytes, form: type[F]) -> F:
@@ -120,28 +131,16 @@ def read_canonical(data: bytes, form: type[F]) -> F:
                 parameters[key] = float(value["float"])
         return form.model_validate(form.as_recorded(sections))
     except ValidationError as error:
-        raise InvalidRecipe(_explain(error)) from None
+        raise InvalidRecipe(explain(error)) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InvalidRecipe(f"not a canonical recipe: {error!r:.200}") from None
 
 
-def _explain(error: ValidationError) -> str:
-    lines = []
-    faults = error.errors()
-    inner = {fault["loc"][:-1] for fault in faults if len(fault["loc"]) > 1}
-    for fault in faults:
-        if fault["type"] == "too_short" and fault["loc"] in inner:
-            continue  # it is short because what is in it was refused, which is said
-        where = ".".join(str(part) for part in fault["loc"]) or "recipe"
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{where}: unknown key; remove it or check its spelling")
-        else:
-            said = fault["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
-            said = said.replace("Tuple", "List").replace(" after validation", "")
-            given = fault.get("input")
-            got = "" if isinstance(given, dict) else f" (got {given!r:.80})"
-            lines.append(f"{where}: {said}{got}")
-    return "; ".join(lines)
+def _frozen(value: Any) -> Any:
+    """A TOML document with tuples for its arrays: what sections hold, which turn nothing into anything else."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def without_floats(value: Any) -> Any:

@@ -83,6 +83,18 @@ class SamplingSection(Section):
         return self
 
     @property
+    def unheard(self) -> str:
+        """Of a stop string that no completion of allowed characters can have, a sentence; nothing where all may come."""
+        for text in self.stop if self.allowed else ():
+            for character in text:
+                if character not in self.allowed:
+                    return (
+                        f"sampling.stop: {text!r:.80} has {character!r}, which sampling.allowed has not, so that nothing "
+                        "can ever end there; allow it, or remove the stop string"
+                    )
+        return ""
+
+    @property
     def narrowed(self) -> str:
         """The keys by which some tokens have no chance; nothing where all have one."""
         bounds = () if self.cut is None else self.cut.bounds

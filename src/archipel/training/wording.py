@@ -17,7 +17,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.requests import Allowed, Request
 from archipel.records.rollouts import Rollout
 
-__all__ = ["NoPieces", "Wording", "text_of", "wording_of", "wording_of_recipe"]
+__all__ = ["NoPieces", "Wording", "never_written", "text_of", "wording_of", "wording_of_recipe"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +86,23 @@ def wording_of(stop: tuple[str, ...], allowed: str, tokenizer: Tokenizer) -> Wor
         _allowed(allowed, pieces, tokenizer.stop_ids) if allowed else None,
         tokenizer.stop_ids,
     )
+
+
+def never_written(stop: Sequence[str], tokenizer: Tokenizer) -> str:
+    """Of a stop string with a character that no tokens write, a sentence; nothing where every one may come.
+
+    Raises:
+        NoPieces: this tokenizer does not put tokens side by side.
+    """
+    known = frozenset(b"".join(tokenizer.pieces)) if stop else frozenset()
+    for text in stop:
+        for character in text:
+            if not known.issuperset(character.encode()):
+                return (
+                    f"sampling.stop: {text!r:.80} has {character!r}, which no token of this model's vocabulary writes, so "
+                    "that nothing can ever end there; remove it"
+                )
+    return ""
 
 
 def _allowed(characters: str, pieces: Pieces, ends: Sequence[int]) -> Allowed:

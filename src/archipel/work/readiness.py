@@ -30,6 +30,7 @@ from archipel.training.environments.apart import TaskProcessLost
 from archipel.training.environments.environment import make_environment
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
 from archipel.training.groups import answer_ids
+from archipel.training.wording import never_written
 from archipel.work.folders import adapter_over, require_form
 from archipel.work.judging import DEV
 from archipel.work.kind import WorkFailed
@@ -101,6 +102,8 @@ def shortcomings(
             return faults
         if faults := _label_faults(recipe, environment, tokenizer):
             return faults
+        if fault := never_written(recipe.sampling.stop, tokenizer):
+            return [fault]
         if weights is not None:
             _compare(recipe, weights, [prompts.request(index) for index in prompts.batch(0)])
     except (WorkFailed, InvalidModel, NonFiniteLogits) as error:
