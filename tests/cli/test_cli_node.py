@@ -231,7 +231,7 @@ def test_an_engine_that_is_not_installed_is_said_before_anything_else(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     arguments = ["node", "join", "http://127.0.0.1:9", "--engine", "vllm", "--home"]
     shown = CliRunner().invoke(command, [*arguments, str(tmp_path / "node")])
-    assert "pip install 'archipel[vllm]'" in str(shown.exception)
+    assert "pip install -c constraints.txt -e '.[vllm]'" in str(shown.exception)
     assert not (tmp_path / "node").exists()
 
 

@@ -63,7 +63,7 @@ def test_an_engine_that_is_not_installed_is_refused_before_anything_is_joined(
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("archipel.cli.engines.find_spec", lambda package: None)
     assert called("node", "join", "http://127.0.0.1:9", "--engine", "vllm") == 1
-    assert "pip install 'archipel[vllm]'" in capsys.readouterr().err
+    assert "pip install -c constraints.txt -e '.[vllm]'" in capsys.readouterr().err
     assert not (tmp_path / "home").exists()
     require_engine("archipel")
 

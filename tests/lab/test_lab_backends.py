@@ -14,7 +14,7 @@ def test_only_who_has_the_library_is_given_a_runs_work(world: World) -> None:
     assert unable.ask() is None
     (wait,) = [each for each in waits(world.state, world.now_ms) if each.owner == "nobody"]
     assert f"did not state that it can do {LIBRARY}" in wait.advice
-    assert "pip install 'archipel[transformers]'" in wait.advice
+    assert "pip install -c constraints.txt -e '.[transformers]'" in wait.advice
     able = world.provider("able", backends=(LIBRARY,))
     assert crowds(world.state, world.now_ms)[ability("rollout", LIBRARY)].count == 1
     granted = able.ask()

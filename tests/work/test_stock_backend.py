@@ -247,7 +247,7 @@ def test_a_missing_library_is_one_sentence_wherever_it_is_missed(
     spec, context = first_work(stock_recipe(2), start, tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     stock_config.stock_of.cache_clear()
-    missing = r"needs an extra: pip install 'archipel\[transformers\]'"
+    missing = r"needs an extra .*: pip install -c constraints.txt -e '\.\[transformers\]'"
     (found,) = shortcomings(stock_recipe(2), start, SECRET)
     assert re.search(missing, found)
     with pytest.raises(MachineUnfit, match=missing):

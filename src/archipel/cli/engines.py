@@ -9,6 +9,7 @@ import click
 
 from archipel import source_environment
 from archipel.cli.doors import Mendable, child_environment
+from archipel.extras import needs
 
 DEVICE_LIMIT_S = 180
 """Loading the libraries of an accelerator from a cold disk, and its first product."""
@@ -59,6 +60,4 @@ def require_engine(name: str) -> None:
     """Raises Mendable: its package is not installed."""
     package = PACKAGES.get(name)
     if package is not None and find_spec(package) is None:
-        raise Mendable(
-            f"--engine {name} needs an extra package that is not installed: pip install 'archipel[{name}]'"
-        )
+        raise Mendable(needs(f"--engine {name}", name))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from archipel.extras import install
 from archipel.lab import failures
 from archipel.lab.state import (
     LabState,
@@ -144,8 +145,8 @@ def _calling(others: int, need: str | None) -> str:
 
 
 def _by_what(need: str) -> str:
-    if need.split()[-1] in FOREIGN:
-        return f"the extra that computes its model (pip install 'archipel[{need.split()[-1]}]')"
+    if (extra := need.split()[-1]) in FOREIGN:
+        return f"the extra that computes its model (in the folder of archipel's sources: {install(extra)})"
     return "the engine archipel" if need.startswith("exact-") else "this version of archipel"
 
 

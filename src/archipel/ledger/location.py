@@ -4,6 +4,7 @@ import importlib
 from functools import partial
 from pathlib import Path
 
+from archipel.extras import needs
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.log import Log
@@ -113,7 +114,7 @@ def _storage(location: str | Path, *, writable: bool, create: bool) -> Storage:
             module = importlib.import_module("archipel.ledger.postgres_storage")
         except ImportError as error:
             raise LedgerUnavailable(
-                f"a PostgreSQL ledger needs psycopg 3 ({error}); install archipel[postgres]"
+                f"{needs('a PostgreSQL ledger', 'postgres')} ({error})"
             ) from None
         storage: Storage = module.PostgresStorage(location, writable=writable, create=create)
         return storage

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.extras import needs
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
 from archipel.model.gguf import expert_of, name_in_gguf
@@ -97,8 +98,7 @@ def numbers_of(data: memoryview, tensor: Described) -> Tensor:
         from gguf.quants import dequantize
     except ImportError:
         raise NoDequantiser(
-            f"{tensor.name} is quantised ({kind}): pip install 'archipel[gguf]' for the library that "
-            "knows how"
+            needs(f"reading {tensor.name}, which is quantised ({kind}),", "gguf")
         ) from None
     rows = raw.reshape(*tensor.shape[:-1], -1)
     return torch.from_numpy(dequantize(rows, GGMLQuantizationType[kind]).reshape(tensor.shape))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
+from archipel.extras import needs
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.new_directory import require_free
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer
@@ -111,9 +112,7 @@ class _Hub:
         try:
             import huggingface_hub
         except ImportError:
-            raise NotFetched(
-                "pip install 'archipel[hub]' for the library that asks the hub"
-            ) from None
+            raise NotFetched(needs(f"fetching {name!r:.100} from the hub", "hub")) from None
         self._library = huggingface_hub
         api = huggingface_hub.HfApi(endpoint=endpoint)
         info = self._asked(

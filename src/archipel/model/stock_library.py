@@ -2,7 +2,7 @@
 
 from typing import Any
 
-EXTRA = "pip install 'archipel[transformers]'"
+from archipel.extras import needs
 
 
 class NotInstalled(ValueError):
@@ -18,9 +18,8 @@ def library() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise NotInstalled(
-            f'model.backend = "transformers" needs an extra: {EXTRA} ({error})'
-        ) from None
+        said = needs('model.backend = "transformers"', "transformers")
+        raise NotInstalled(f"{said} ({error})") from None
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers

@@ -11,6 +11,7 @@ from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
 from archipel.engine.protocol import AdaptingEngine, NotStarted
+from archipel.extras import needs
 from archipel.model.backends import AnyConfig, read_any_config
 from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.devices import NoDevice, ready_device
@@ -214,7 +215,7 @@ def _vllm(model: Path, choice: EngineChoice, rank: int) -> AdaptingEngine:
 
 
 def _absent(name: str, error: ImportError) -> MachineUnfit:
-    return MachineUnfit(f"engine {name} needs an extra: pip install 'archipel[{name}]' ({error})")
+    return MachineUnfit(f"{needs(f'engine {name}', name)} ({error})")
 
 
 def _unfit(name: str, error: InvalidModel) -> MachineUnfit:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from archipel.extras import needs
 from archipel.training.environments.parameters import Scalar, nearest
 from archipel.training.environments.task import InvalidEnvironment
 
@@ -102,9 +103,7 @@ def _make_dataset(name: str, values: dict[str, Scalar], size: int) -> Any:
         import reasoning_gym  # noqa: F401  (registers the datasets)
         from reasoning_gym.factory import DATASETS
     except ImportError:
-        raise InvalidEnvironment(
-            "the environment 'reasoning_gym' needs an extra package: pip install 'archipel[gym]'"
-        ) from None
+        raise InvalidEnvironment(needs("the environment 'reasoning_gym'", "gym")) from None
     if name not in DATASETS:
         raise InvalidEnvironment(
             f"environment.parameters.task: no task {name!r:.80}; {nearest(name, DATASETS)}"

@@ -11,6 +11,7 @@ import asyncio
 from itertools import islice
 from typing import Any
 
+from archipel.extras import needs
 from archipel.training.environments.parameters import Parameters, Scalar
 from archipel.training.environments.task import (
     SPLITS,
@@ -90,9 +91,7 @@ def _load(name: str, values: dict[str, Scalar]) -> Any:
     try:
         from verifiers.v1.utils import loaders
     except ImportError:
-        raise InvalidEnvironment(
-            "the environment 'verifiers' needs an extra package: pip install 'archipel[verifiers]'"
-        ) from None
+        raise InvalidEnvironment(needs("the environment 'verifiers'", "verifiers")) from None
     try:
         make, config = loaders.taskset_class(name), loaders.taskset_config_type(name)
         return make(config(id=name, **values))
