@@ -1,10 +1,14 @@
 """The benchmark of updates: every arm learns the same from the same rollouts, and what is missing says why."""
 
+import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from archipel.bench import train, train_ours, train_plain
 from archipel.bench.train import OURS, PLAIN, TRL, Tools, TrainArm, TrainPlan
@@ -13,10 +17,12 @@ from archipel.bench.train_job import (
     TrainJob,
     config_of,
     groups_of,
+    read_job,
     read_outcome,
     write_outcome,
 )
 from archipel.bench.train_report import rows_of, table, to_json
+from archipel.cli.archipel import command
 from archipel.model.hollow import hollow
 
 torch.set_num_threads(1)
@@ -81,6 +87,48 @@ def test_an_arm_that_cannot_run_is_a_row_and_the_others_are_measured(
     )  # fmt: skip
     assert order == [(0, OURS), (0, TRL), (1, TRL), (1, OURS)]
     assert [bool(arm.missing) for arm in found] == [True] * 4
+
+
+PLANNED = ["bench", "train", "--size", "1m", "--lengths", "even", "--seeds", "2", "--updates", "2"]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_measurement_that_is_stopped_prints_what_it_has_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals
+) -> None:
+    outcome = Outcome("torch", (1.0, 0.5), (1.0, 0.5), (10, 10), (0.5, 0.25), (), 1000)
+    ran: list[str] = []
+
+    def ended(command: list[str], *_: object) -> str:
+        job = read_job(Path(command[-1]))
+        ran.append(f"{job.arm} {job.seed}")
+        if len(ran) == 3:
+            os.kill(os.getpid(), ending)
+        write_outcome(job, outcome)
+        return ""
+
+    monkeypatch.setattr(train, "_ended", ended)
+    plan = [*PLANNED, "--arm", OURS, "--arm", PLAIN, "--out", str(tmp_path)]
+    stopped = CliRunner().invoke(command, [*plan, "--json"])
+    assert stopped.exit_code == (128 + signal.SIGTERM if ending == signal.SIGTERM else 1)
+    assert f"stopped; the same command with --out {tmp_path} goes on" in stopped.stderr
+    assert [arm["job"]["seed"] for arm in json.loads(stopped.stdout)["arms"]] == [0, 0]
+    whole = CliRunner().invoke(command, plan)
+    assert ran == [f"{OURS} 0", f"{PLAIN} 0", f"{PLAIN} 1", f"{PLAIN} 1", f"{OURS} 1"]
+    assert "losses within 0.0e+00" in whole.stdout
+    assert CliRunner().invoke(command, plan).stdout == whole.stdout
+    assert len(ran) == 5, "everything was kept"
+
+
+def test_an_arm_that_could_not_run_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    monkeypatch.setattr(train, "_ended", lambda *_: tries.append(1) or "ended with code 1")
+    plan = replace(TrainPlan(), sizes=("1m",), lengths=("even",), seeds=(0,), arms=(OURS,))
+    for _ in range(2):
+        train.measure(plan, tmp_path, Tools(Path("none"), None, {}), lambda arm: None)
+    assert len(tries) == 2
 
 
 @pytest.mark.parametrize(("size", "millions"), [("30m", 28), ("100m", 98), ("350m", 337)])

@@ -1,5 +1,6 @@
 """Tasks as people bring them, each by the documented route; and what the bench says of what came out."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,24 @@ def test_a_table_says_what_was_lifted_what_fell_and_which_alarms_spoke() -> None
     assert "ALARMS: collapse at 19" in row_line(rows[1])
     assert [each.get("verdict") for each in to_json(rows)][:2] == [None, "FELL"]
     assert "0.400" in table([*rows, replace(rows[0], seed=1)])
+
+
+def test_a_measurement_that_is_stopped_prints_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(self: Families, on_row: Any) -> None:
+        on_row(row(REWARDS, 0.8))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Families, "measure", measure)
+    plan = ["bench", "families", "--out", str(tmp_path)]
+    stopped = CliRunner().invoke(command, [*plan, "--json"])
+    assert stopped.exit_code == 1
+    assert f"stopped; the same command with --out {tmp_path} goes on" in stopped.stderr
+    assert [each["arm"] for each in json.loads(stopped.stdout)] == [REWARDS]
+    assert "nothing to compare with" in CliRunner().invoke(command, plan).stdout
+    monkeypatch.setattr(Families, "measure", lambda self, on_row: None)
+    assert "no arm has ended yet" in CliRunner().invoke(command, plan).stdout
 
 
 def test_a_difference_is_clear_only_beyond_the_doubt_of_both() -> None:

@@ -9,6 +9,7 @@ from archipel.bench.families import EARLIER, MORE, REWARDS, START, Row
 from archipel.bench.intervals import mean_of_seeds
 
 LIFTED, SAME, FELL = "lifted", "no difference shown", "FELL"
+ALONE = "nothing to compare with"
 GRAVE_FIRST = ("collapse", "fallen", "worse", "apart", "few-answers", "majority", "cut-off")
 
 
@@ -33,6 +34,8 @@ def row_line(row: Row) -> str:
 
 def table(rows: Sequence[Row]) -> str:
     """Means over seeds, and what a family came to."""
+    if not rows:
+        return "no arm has ended yet"
     lines = [
         f"{'family':<10}{'majority':>9} {'arm':<24}{'greedy, over seeds':>24} {'pass@k':>14} {'processor s':>12}  "
         "beside the supervised stage"
@@ -49,12 +52,17 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def verdict(rows: Sequence[Row], row: Row) -> str:
-    """Whether an arm is better than the weights that it began with, on the same tasks."""
-    (start,) = (
-        each.examined
-        for each in rows
-        if (each.family, each.seed, each.arm) == (row.family, row.seed, START)
+    """Whether an arm is better than the weights that it began with, on the same tasks; they may not be shown."""
+    start = next(
+        (
+            each.examined
+            for each in rows
+            if (each.family, each.seed, each.arm) == (row.family, row.seed, START)
+        ),
+        None,
     )
+    if start is None:
+        return ALONE
     low, high = difference(start.greedy, row.examined.greedy)
     return LIFTED if low > 0 else FELL if high < 0 else SAME
 
@@ -84,7 +92,7 @@ def _sums(rows: Sequence[Row]) -> list[str]:
     lines = []
     for arm in (EARLIER, REWARDS, MORE):
         told = [verdict(rows, row) for row in rows if row.arm == arm]
-        if told:
+        if told and ALONE not in told:
             kinds = ", ".join(f"{told.count(each)} {each}" for each in (LIFTED, SAME, FELL))
             lines.append(f"{arm}: of {len(told)} families and seeds {kinds}")
     return lines

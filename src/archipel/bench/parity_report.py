@@ -60,6 +60,8 @@ def _ratio(value: float, reference: float) -> float:
 
 def table(arms: Sequence[Arm]) -> str:
     """For people."""
+    if not arms:
+        return "no arm has ended yet"
     lines = [
         "arm    reward ratio to central   greedy ratio             equal weights  staleness seen"
     ]

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from archipel.bench.train_job import RESULT_FILE, Outcome, TrainJob, read_outcome
+from archipel.bench.kept import Kept
+from archipel.bench.train_job import RESULT_FILE, Outcome, TrainJob, outcome_from, read_outcome
 
 OURS, PLAIN, TRL = "ours", "plain loop", "TRL"
 THRIFTY = ("ours, 8 bit", "ours, recomputed", "ours, offloaded", "ours, all three", "ours, LoRA")
@@ -99,8 +100,12 @@ def _per(outcome: Outcome | None, key: str) -> float:
 def measure(
     plan: TrainPlan, folder: Path, tools: Tools, on_arm: Callable[[TrainArm], None]
 ) -> list[TrainArm]:
-    """Every arm of every size, type and lengths; seeds one after the other, in an order that turns."""
+    """Every arm of every size, type and lengths; seeds one after the other, in an order that turns.
+
+    Those with figures that this folder has already are read; one that could not run is tried again.
+    """
     arms: list[TrainArm] = []
+    kept = Kept(folder)
     for size in plan.sizes:
         for lengths in plan.lengths:
             for dtype in plan.dtypes:
@@ -108,7 +113,7 @@ def measure(
                     first = turn % len(plan.arms)
                     for arm in (*plan.arms[first:], *plan.arms[:first]):
                         job = _job(plan, (arm, size, lengths, dtype), seed, folder)
-                        arms.append(_run(job, tools))
+                        arms.append(_kept_or_run(job, tools, kept))
                         on_arm(arms[-1])
     return arms
 
@@ -130,6 +135,17 @@ def _job(plan: TrainPlan, what: tuple[str, str, str, str], seed: int, folder: Pa
         micro_batch_tokens=plan.micro_batch_tokens,
         out=str(folder.absolute() / name),
     )
+
+
+def _kept_or_run(job: TrainJob, tools: Tools, kept: Kept) -> TrainArm:
+    asked = {"kind": "train"} | {key: value for key, value in asdict(job).items() if key != "out"}
+    found = kept.find(asked)
+    if found is not None:
+        return TrainArm(job, outcome_from(found["outcome"]), "", found["load"])
+    arm = _run(job, tools)
+    if arm.outcome is not None:
+        kept.keep(asked, {"outcome": asdict(arm.outcome), "load": arm.load})
+    return arm
 
 
 def _run(job: TrainJob, tools: Tools) -> TrainArm:

@@ -189,8 +189,12 @@ def write_outcome(job: TrainJob, outcome: Outcome) -> None:
 
 
 def read_outcome(folder: Path) -> Outcome:
+    """What `write_outcome` left there."""
+    return outcome_from(json.loads((folder / RESULT_FILE).read_text()))
+
+
+def outcome_from(values: Mapping[str, Any]) -> Outcome:
     """JSON has lists where the outcome has tuples."""
-    values: dict[str, Any] = json.loads((folder / RESULT_FILE).read_text())
     fields: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }

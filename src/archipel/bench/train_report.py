@@ -96,6 +96,8 @@ def _mean(items: Sequence[Any], of: Callable[..., float]) -> MeanOfSeeds | None:
 
 def table(arms: Sequence[TrainArm]) -> str:
     """For people."""
+    if not arms:
+        return "no arm has ended yet"
     lines = [
         "means and 95 percent intervals over seeds; memory: above the bare process, on a GPU what was allocated"
     ]

@@ -5,7 +5,16 @@ from typing import Any
 
 import click
 
-from archipel.cli.benches import JSON, RECIPE, chosen, out_folder, out_option, quick_option, teller
+from archipel.cli.benches import (
+    JSON,
+    RECIPE,
+    chosen,
+    out_folder,
+    out_option,
+    quick_option,
+    teller,
+    whatever_ends,
+)
 
 
 @click.command("adversaries")
@@ -40,7 +49,6 @@ def command(recipe_name: str, quick: bool, out: Path | None, as_json: bool, **gi
     from dataclasses import replace
 
     from archipel.bench.adversaries import QUICK, Plan, measure, result, table
-    from archipel.bench.endings import in_order
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe
 
@@ -48,12 +56,10 @@ def command(recipe_name: str, quick: bool, out: Path | None, as_json: bool, **gi
     names = ("variants", "answers", "audits", "trials", "seed")
     plan = replace(plan, **chosen(plan, given, *names))
     folder, tell, recipe = out_folder(out, "adversaries"), teller(), find_recipe(recipe_name)
-    with mending(OSError, ValueError), in_order():
-        try:
-            measure(plan, recipe, folder, tell)
-        except (KeyboardInterrupt, SystemExit):
-            tell(f"stopped; the same command with --out {folder} goes on")
-            raise
-        finally:
-            found = result(plan, recipe, folder)
-            show(found, as_json, lambda: table(found))
+
+    def finish() -> None:
+        found = result(plan, recipe, folder)
+        show(found, as_json, lambda: table(found))
+
+    with mending(OSError, ValueError), whatever_ends(folder, tell, finish):
+        measure(plan, recipe, folder, tell)

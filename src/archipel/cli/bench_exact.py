@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.benches import chosen, out_folder, out_option, teller
+from archipel.cli.benches import chosen, out_folder, out_option, teller, whatever_ends
 
 if TYPE_CHECKING:
     from archipel.bench.exact_plan import Plan
@@ -72,7 +72,6 @@ def command(
     Every step is kept as it ends: whatever stops a measurement, it prints what it has, and the same command
     with the same --out goes on.
     """
-    from archipel.bench.endings import in_order
     from archipel.bench.exact import Place, measure, result
     from archipel.bench.exact_job import JobFailed
     from archipel.bench.exact_report import table
@@ -82,16 +81,14 @@ def command(
     plan = _plan(directory, quick, given)
     folder, tell = out_folder(out, "exact"), teller()
     place = Place(folder, child_environment(), find_recipe("secret-order"), tell)
-    with mending(JobFailed, OSError, ValueError), in_order():
-        try:
-            if not kept:
-                measure(plan, place)
-        except (KeyboardInterrupt, SystemExit):
-            tell(f"stopped; the same command with --out {folder} goes on")
-            raise
-        finally:
-            found = result(plan, place)
-            show(found, as_json, lambda: table(found))
+
+    def finish() -> None:
+        found = result(plan, place)
+        show(found, as_json, lambda: table(found))
+
+    with mending(JobFailed, OSError, ValueError), whatever_ends(folder, tell, finish):
+        if not kept:
+            measure(plan, place)
 
 
 def _plan(directory: Path | None, quick: bool, given: dict[str, Any]) -> "Plan":

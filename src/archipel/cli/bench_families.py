@@ -14,6 +14,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 from archipel.cli.names import recipe_names
 
@@ -53,7 +54,8 @@ def command(recipe_name: str, out: Path | None, as_json: bool, **given: Any) -> 
 
     For each: held-out accuracy and pass@k, what the commonest answer alone would earn, how the run went, and which
     of its alarms spoke. More labels have as much processor time as rewards had. Tasks are question files, a
-    reward in Python and reasoning-gym's (extra `gym`). With --out, a measurement that was stopped goes on.
+    reward in Python and reasoning-gym's (extra `gym`). Whatever stops a measurement, it prints what it has, and the
+    same command with the same --out goes on.
 
     \b
     Examples:
@@ -61,7 +63,7 @@ def command(recipe_name: str, out: Path | None, as_json: bool, **given: Any) -> 
       archipel bench families --family larger --family change --seeds 1
       archipel bench families --out runs/families --json
     """
-    from archipel.bench.families import QUICK, Families, Plan
+    from archipel.bench.families import QUICK, Families, Plan, Row
     from archipel.bench.families_report import row_line, table, to_json
     from archipel.bench.kept import NotOurs
     from archipel.cli.doors import mending, show
@@ -71,7 +73,17 @@ def command(recipe_name: str, out: Path | None, as_json: bool, **given: Any) -> 
     names = ("families", "arms", "supervised_steps", "updates")
     plan = replace(plan, **chosen(plan, given, *names))
     folder, tell = out_folder(out, "families"), teller()
-    with mending(NotOurs, OSError, ValueError, RuntimeError):
-        bench = Families(find_recipe(recipe_name), plan, folder, tell)
-        rows = bench.measure(lambda row: tell(row_line(row)))
-    show(to_json(rows), as_json, lambda: table(rows))
+    rows: list[Row] = []
+
+    def on_row(row: Row) -> None:
+        rows.append(row)
+        tell(row_line(row))
+
+    def finish() -> None:
+        show(to_json(rows), as_json, lambda: table(rows))
+
+    with (
+        mending(NotOurs, OSError, ValueError, RuntimeError),
+        whatever_ends(folder, tell, finish),
+    ):
+        Families(find_recipe(recipe_name), plan, folder, tell).measure(on_row)

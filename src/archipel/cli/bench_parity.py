@@ -15,6 +15,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 from archipel.cli.names import recipe_names
 from archipel.cli.variants import exact_option
@@ -60,7 +61,8 @@ def command(
       archipel bench parity --staleness 0 --seeds 1 --json
       archipel bench parity --quick --exact
 
-    With the same --out, a measurement that was stopped goes on after the last arm that ended.
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on after the
+    last arm that ended.
     """
     from archipel.bench.parity import Arm, measure, replaced
     from archipel.bench.parity_report import draw, save, table, to_json
@@ -74,16 +76,22 @@ def command(
         click.echo(line, err=True)
     folder, tell = out_folder(out, "parity"), teller()
 
+    arms: list[Arm] = []
+
     def on_arm(arm: Arm) -> None:
+        arms.append(arm)
         scores = f"reward {arm.reward:.4f}  greedy {arm.greedy:.4f}"
         tell(f"seed {arm.seed}  {arm.arm:<8} {scores}  {arm.digest[7:19]}")
 
-    with mending(SiteFailed, OSError):
-        arms = measure(recipe, plan, folder, child_environment(), on_arm)
-    save(arms, folder / "parity.json")
-    if png is not None:
-        draw(arms, png)
-    show(to_json(arms), as_json, lambda: table(arms))
+    def finish() -> None:
+        if arms:
+            save(arms, folder / "parity.json")
+        if arms and png is not None:
+            draw(arms, png)
+        show(to_json(arms), as_json, lambda: table(arms))
+
+    with mending(SiteFailed, OSError, ValueError), whatever_ends(folder, tell, finish):
+        measure(recipe, plan, folder, child_environment(), on_arm)
 
 
 def _plan(recipe_name: str | None, given: dict[str, Any]) -> "ParityPlan":

@@ -15,6 +15,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def command(venv: Path, out: Path | None, as_json: bool, **given: Any) -> None:
 
     Every arm learns from the same random rollouts with the same model, settings and bound on tokens at a time, in a
     process of its own. The plain loop needs the extra `transformers`. An arm that cannot run is a row that says why.
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
 
     \b
     Examples:
@@ -89,11 +91,12 @@ def command(venv: Path, out: Path | None, as_json: bool, **given: Any) -> None:
         save(arms, folder / "train.json")
         tell(arm_line(arm))
 
-    with mending(OSError, ValueError):
-        folder.mkdir(parents=True, exist_ok=True)
+    def finish() -> None:
+        show(to_json(arms), as_json, lambda: table(arms))
+
+    with mending(OSError, ValueError), whatever_ends(folder, tell, finish):
         tools = Tools(Path(sys.executable), _with_trl(venv), child_environment())
         measure(plan, folder, tools, on_arm)
-    show(to_json(arms), as_json, lambda: table(arms))
 
 
 def _plan(given: dict[str, Any]) -> "TrainPlan":

@@ -1,7 +1,8 @@
 """What the commands of `archipel bench` share: options, a folder of their own, lines that say how far they are."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,23 @@ def out_option(kind: str) -> Option:
 def out_folder(out: Path | None, kind: str) -> Path:
     """The folder asked for, or a new one of this minute."""
     return out or Path("runs") / time.strftime(f"{kind}-%Y%m%d-%H%M%S")
+
+
+@contextmanager
+def whatever_ends(
+    folder: Path, tell: Callable[[str], None], finish: Callable[[], None]
+) -> Iterator[None]:
+    """A measurement that keeps its steps: whatever ends it, `finish` prints what it has, and how it goes on is said."""
+    from archipel.bench.endings import in_order
+
+    with in_order():
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            tell(f"stopped; the same command with --out {folder} goes on")
+            raise
+        finally:
+            finish()
 
 
 def teller() -> Callable[[str], None]:
