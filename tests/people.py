@@ -68,6 +68,7 @@ class Provider:
     says: str = ""
     """What it says of every answer that it audits, whatever it is; empty: the truth."""
     backends: tuple[str, ...] = ()
+    engine: str = "archipel"
 
     @property
     def did(self) -> str:
@@ -77,7 +78,7 @@ class Provider:
         self.leases.clear()
         capabilities = Capabilities(
             kinds=self.kinds,
-            engine="archipel",
+            engine=self.engine,
             device="cpu",
             software="test",
             speed_milli=self.speed_milli,

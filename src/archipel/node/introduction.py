@@ -13,7 +13,7 @@ from archipel.node.settings import NodeSettings
 from archipel.node.standing import Standing
 from archipel.node.totals import Totals
 from archipel.node.worker import Worker
-from archipel.records.backends import FOREIGN
+from archipel.records.backends import FOREIGN, engine_words
 from archipel.records.documents import NodeView
 from archipel.records.episodes import playable
 from archipel.records.statements import Capabilities, NodeLeft
@@ -39,7 +39,7 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
     standing.measured(exact, measured.get("not_exact", ()))
     return Capabilities(
         kinds=settings.kinds,
-        engine=settings.engine,
+        engine=engine_words(settings.engine, settings.engines),
         device=settings.device,
         software=f"archipel {__version__}",
         speed_milli=int(measured.get("tokens_per_s", 0) * 1000 * settings.duty),

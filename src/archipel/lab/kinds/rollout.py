@@ -9,6 +9,7 @@ from archipel.lab.rules import Asking, Copies, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.market.capacity import fair_share
 from archipel.records import rollouts
+from archipel.records.backends import OWN_ENGINE
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import WORDS, RolloutAnswer, RolloutSpec
@@ -16,6 +17,9 @@ from archipel.records.payload import BadPayload
 
 CLAIM_PATIENCE = 10
 """A node that nobody measured gets at most so many times the shortest deadline, whatever it claims."""
+PREPARING_MS = 120_000
+"""A node's first leases of a run last as long at least where libraries load, engines start or compile: none of that
+is sampling, and the shortest deadline of a recipe is for sampling. The work is late as soon as it ever was."""
 LATE = 2
 """A lease is late at so many times what its holder's speed lets one expect, but not before the shortest
 deadline."""
@@ -115,7 +119,13 @@ def _patience_ms(run: Run, node: Node, spec: RolloutSpec) -> int:
     wanted = max(pace.min_deadline_ms, expected_ms * pace.slack_milli // 1000)
     if not known.rate_micro:
         wanted = min(wanted, CLAIM_PATIENCE * pace.min_deadline_ms)
+        wanted = max(wanted, PREPARING_MS if _prepares(run, node) else 0)
     return min(wanted << known.setbacks, run.opened.terms.trusted_deadline_ms)
+
+
+def _prepares(run: Run, node: Node) -> bool:
+    """Whether more than our own engine has to start before the first token: a library, or several processes."""
+    return rl.pace(run).backend is not None or node.capabilities.engine != OWN_ENGINE
 
 
 def _expected_ms(spec: RolloutSpec, rate_micro: int) -> int:
