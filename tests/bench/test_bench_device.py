@@ -42,6 +42,32 @@ def test_everything_holds_on_the_processor_and_nothing_is_passed_over() -> None:
     assert all(name in table(result) for name in held(result))
 
 
+@pytest.mark.parametrize("width", [80, 50])
+def test_a_table_has_its_columns_and_loses_no_word(width: int) -> None:
+    said = (
+        "3 versions, sha256:" + "1" * 12 + " and sha256:" + "2" * 12 + " beside the processor's own"
+    )
+    finding = {
+        "name": "S = 0 twice gives the same weights, whole weights",
+        "held": True,
+        "needed": True,
+    }
+    speed = {
+        "tokens_per_s": 1.0,
+        "what": "sampled",
+        "model": "demo",
+        "dtype": "w12a13",
+        "batch": 128,
+        "length": 64,
+    }
+    shown = table(
+        {"device": "cuda:0", "about": "NVIDIA H200", "findings": [finding | {"said": said}], "speeds": [speed]}, width
+    )  # fmt: skip
+    assert max(map(len, shown.splitlines())) <= width
+    assert said in " ".join(shown.split())
+    assert "           1 tokens/s sampled" in shown
+
+
 def test_an_engine_that_computes_another_model_is_no_sound_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -68,6 +68,10 @@ def test_folding_keeps_quoted_words_whole_and_puts_remarks_below() -> None:
         "        everything",
     ]
     assert list(folded("    short", 40)) == ["    short"]
+    key = "      archipel update key           this machine's did, for `run open` and others' eyes"
+    assert "this machine's did, for `run open` and others' eyes" in " ".join(
+        " ".join(folded(key, 50)).split()
+    )
 
 
 def test_a_list_of_commands_shows_first_sentences_whole() -> None:

@@ -1,11 +1,14 @@
 """`archipel sft`: from nothing or from given weights, and every mistake before the first step."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
+from archipel.cli import sft
 from archipel.cli.archipel import command, run
 from archipel.model.directory import read_config
 
@@ -74,3 +77,20 @@ def test_an_output_that_cannot_be_written_ends_at_once_as_one_sentence(
     assert str(tmp_path / target) in said
     assert "step" not in said
     assert "Traceback" not in said
+
+
+def test_lines_in_a_file_come_soon_at_first_and_rarely_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(sft, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    on_step = sft._telling(lambda progress: f"{now[0]:.1f}")
+    for tenth in range(2000):
+        now[0] = tenth / 10
+        on_step(None)
+    told = [float(line) for line in capsys.readouterr().err.splitlines()]
+    pauses = [after - before for before, after in pairwise(told)]
+    assert told[0] == 0.0
+    assert all(pause < 2.2 for pause in pauses[:4])
+    assert 9.9 < max(pauses) < 10.2
+    assert 25 < len(told) < 35

@@ -1,8 +1,17 @@
 """The node's line tells the truth: what it is at, what it waits for, and what it can be believed."""
 
+from pathlib import Path
+
 import pytest
 
-from archipel.node.standing import Doing, Standing, protection_of, task_of
+from archipel.node.settings import NodeSettings
+from archipel.node.standing import (
+    PROTECTIONS,
+    Doing,
+    Standing,
+    protection_of,
+    task_of,
+)
 from archipel.node.totals import Totals
 from archipel.node.wording import doing, duration, line_of, summary_of, waits_for
 from specimens import SMALL
@@ -131,6 +140,27 @@ def test_protections_are_said_both_ways() -> None:
     assert "NOT on this machine: reads only" in standing.news[-1]
     assert "starts none" not in standing.news[-1], "it starts graders, by design"
     assert "starts none" in protection_of(("network",))
+
+
+def several(engine: str, count: int) -> str:
+    settings = NodeSettings(lab_url="", home=Path("nowhere"), engine=engine, engines=count)  # type: ignore[arg-type]
+    return settings.several
+
+
+def test_engines_that_are_processes_are_told_as_what_was_asked_for_and_not_as_a_lack() -> None:
+    held = tuple(PROTECTIONS.keys() - {"no_new_processes"})
+    standing = Standing()
+    standing.confined(held, False, several("archipel", 2))
+    assert standing.news[-1].endswith(
+        "; for 2 engines it may start processes, each as confined as it is"
+    )
+    standing.confined(tuple(set(held) - {"network", "memory"}), False, several("vllm", 1))
+    assert standing.news[-1].endswith(
+        "; for vllm it may start processes, each as confined as it is and may use the network, by which they meet; "
+        "NOT on this machine: bounded memory"
+    )
+    standing.confined(held, False, several("transformers", 1))
+    assert standing.news[-1].endswith("; NOT on this machine: starts none")
 
 
 def test_durations_are_read_at_a_glance() -> None:

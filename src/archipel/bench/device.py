@@ -7,6 +7,7 @@ a check that breaks off is a finding, too.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from textwrap import TextWrapper
 from typing import Any
 
 from archipel.bench.contestants import DTYPES, Dtype
@@ -14,6 +15,9 @@ from archipel.bench.device_checks import Finding, engine_findings, exact_finding
 from archipel.bench.device_speed import exact_speeds, sampling_speed, training_speed
 from archipel.model.config import FAMILIES, Family
 from archipel.model.devices import about, ready_device
+
+WIDTH = 80
+"""Columns of the table where nobody says another number."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ def _looked(what: str, check: Check) -> list[Finding]:
         return [Finding(what, held=False, needed=True, said=f"broke off: {reason:.300}")]
 
 
-def table(result: dict[str, Any]) -> str:
-    """The result for people."""
+def table(result: dict[str, Any], width: int = WIDTH) -> str:
+    """The result for people, in lines of at most `width` columns."""
     lines = [f"{result['device']}: {result['about']}"]
     for each in result["findings"]:
         mark = "holds" if each["held"] else ("DOES NOT HOLD" if each["needed"] else "does not hold")
@@ -98,4 +102,5 @@ def table(result: dict[str, Any]) -> str:
         f"{each['batch']} sequences of {each['length']} tokens"
         for each in result["speeds"]
     ]
-    return "\n".join(lines)
+    fold = TextWrapper(width, subsequent_indent=" " * 15, break_on_hyphens=False).fill
+    return "\n".join(map(fold, lines))

@@ -31,15 +31,15 @@ def command(device: str, quick: bool, threads: int, as_json: bool) -> None:
     """
     import torch
 
-    from archipel.bench.device import ACCELERATED, QUICK, WHOLE, measure, table
-    from archipel.cli.doors import Mendable, mending, show
+    from archipel.bench.device import ACCELERATED, QUICK, WHOLE, WIDTH, measure, table
+    from archipel.cli.doors import Mendable, columns, mending, show
     from archipel.model.devices import NoDevice
 
     torch.set_num_threads(threads)
     plan = WHOLE if device == "cpu" else ACCELERATED
     with mending(NoDevice):
         result = measure(device, QUICK if quick else plan, teller())
-    show(result, as_json, lambda: table(result))
+    show(result, as_json, lambda: table(result, columns() or WIDTH))
     if not result["sound"]:
         lost = [each["name"] for each in result["findings"] if each["needed"] and not each["held"]]
         raise Mendable(

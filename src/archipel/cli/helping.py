@@ -10,8 +10,8 @@ import click
 STACKED_BELOW = 60
 """Columns of a terminal in which an option and its words stand below each other."""
 DEEPER = "    "
-_WORDS = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
-"""What a shell takes for one word; quoted spaces stay inside."""
+_WORDS = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*'|["'])+""")
+"""What a shell takes for one word; quoted spaces stay inside, and a quote that nothing closes is a sign like others."""
 _COMMAND = re.compile(r"\s+archipel\s")
 _REMARK = re.compile(r"\s{3,}(?=\S)")
 """Between a command and what is said of it."""
@@ -64,15 +64,16 @@ def folded(line: str, width: int) -> Iterator[str]:
     indent = line[: len(line) - len(line.lstrip())]
     said, *remark = _REMARK.split(line.strip(), maxsplit=1)
     joint = " \\" if _COMMAND.match(indent + said) else ""
-    yield from _filled(said, indent, indent + DEEPER, width, joint)
+    words = _WORDS.findall(said) if joint else said.split()
+    yield from _filled(words, indent, indent + DEEPER, width, joint)
     for each in remark:
-        yield from _filled(each, indent + DEEPER, indent + DEEPER, width, "")
+        yield from _filled(each.split(), indent + DEEPER, indent + DEEPER, width, "")
 
 
-def _filled(text: str, first: str, then: str, width: int, joint: str) -> Iterator[str]:
-    """The text over several lines. joint: ends every line but the last, so that a shell reads on."""
+def _filled(words: list[str], first: str, then: str, width: int, joint: str) -> Iterator[str]:
+    """The words over several lines. joint: ends every line but the last, so that a shell reads on."""
     line, is_begun = first, False
-    for word in _WORDS.findall(text):
+    for word in words:
         if is_begun and len(line) + 1 + len(word) + len(joint) > width:
             yield line + joint
             line, is_begun = then, False

@@ -112,12 +112,14 @@ def _silent(progress: object) -> None:
 
 
 def _telling(line: Callable[[P], str]) -> Callable[[P], None]:
-    """One line that is written over each second on a terminal; a new one every ten seconds in a file."""
+    """One line that is written over each second on a terminal; in a file a new one, after two seconds at first and
+    after ten in the end, so that short work shows that it moves and long work fills no page.
+    """
     is_terminal = sys.stderr.isatty()
-    pause_s = 1.0 if is_terminal else 10.0
-    told = [-math.inf]
+    began, told = time.monotonic(), [-math.inf]
 
     def on_step(progress: P) -> None:
+        pause_s = 1.0 if is_terminal else min(max(2.0, (time.monotonic() - began) / 5), 10.0)
         if time.monotonic() - told[0] > pause_s:
             told[0] = time.monotonic()
             text = f"\r\033[K{line(progress)}" if is_terminal else line(progress)

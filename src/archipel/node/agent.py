@@ -145,7 +145,7 @@ class Agent:
             await self._setbacks.troubled(f"cannot start the child: {error}")
             return
         self._errands.forget_child()
-        self.standing.confined(self._worker.protections, settings.trusted)
+        self.standing.confined(self._worker.protections, settings.trusted, settings.several)
 
     async def _join(self) -> None:
         if self._worker is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from archipel.node.pausing import Pausing
+from archipel.plurals import counted
 from archipel.records.kinds import STRANGERS, TRUSTED
 
 MEMORY_SHARE_PERCENT = 75
@@ -66,6 +67,13 @@ class NodeSettings:
     def trusted(self) -> bool:
         """Does work that only authorised keys may do."""
         return not TRUSTED.isdisjoint(self.kinds)
+
+    @property
+    def several(self) -> str:
+        """What the child samples with, if that is several processes; nothing if it is the child itself."""
+        if self.engines > 1:
+            return counted(self.engines, "engine")
+        return self.engine if self.engine == "vllm" else ""
 
     def memory_bound(self) -> int | None:
         """Bytes of address space that the child may map; None for no bound.

@@ -28,6 +28,11 @@ PROTECTIONS = {
 """What a provider wants to know of `work.sandbox.Report`, in people's words."""
 BY_DESIGN = ("no_new_processes", "file_size")
 """Protections that the trusted role's process does without: it starts graders, and writes checkpoints."""
+FREE = {
+    "no_new_processes": "may start processes, each as confined as it is",
+    "network": "may use the network, by which they meet",
+}
+"""What the work process may do all the same where the engine that was chosen is several processes."""
 NO_ANSWER = "no answer"
 """The trouble that is the lab's or the network's."""
 MAX_NEWS = 50
@@ -88,10 +93,11 @@ class Standing:
     earlier: dict[str, dict[str, int]] = field(default_factory=dict)
     """Run -> kind of every alarm that was told of it, and the version at which it was first."""
 
-    def confined(self, protections: Sequence[str], is_trusted: bool) -> None:
-        """A child came up, with these protections."""
+    def confined(self, protections: Sequence[str], is_trusted: bool, engines: str = "") -> None:
+        """A child came up, with these protections. engines: what is several processes, if something is."""
         self.protections = tuple(protections)
-        self.news.append(protection_of(self.protections, BY_DESIGN if is_trusted else ()))
+        by_design = BY_DESIGN if is_trusted else tuple(FREE) if engines else ()
+        self.news.append(protection_of(self.protections, by_design, engines))
 
     def measured(self, exact: Sequence[str], faults: Sequence[str]) -> None:
         """What this machine can do by the exact contract, and why not all of it."""
@@ -147,10 +153,12 @@ class Standing:
         self.trouble = None
 
 
-def protection_of(protections: Sequence[str], by_design: Sequence[str] = ()) -> str:
+def protection_of(
+    protections: Sequence[str], by_design: Sequence[str] = (), engines: str = ""
+) -> str:
     """What confines the work process on this machine, and what does not, in words.
 
-    by_design: what is not even tried.
+    by_design: what is not even tried; for `engines`, which is told, if they are why.
     """
     held = [words for name, words in PROTECTIONS.items() if name in protections]
     expected = [name for name in PROTECTIONS if name not in by_design]
@@ -158,6 +166,8 @@ def protection_of(protections: Sequence[str], by_design: Sequence[str] = ()) -> 
     if not held:
         return "NOTHING confines the work process on this machine: run it under a user of its own"
     said = f"the work process is confined: {', '.join(held)}"
+    if free := [FREE[name] for name in by_design if engines and name not in protections]:
+        said += f"; for {engines} it {' and '.join(free)}"
     return f"{said}; NOT on this machine: {', '.join(missing)}" if missing else said
 
 
