@@ -19,6 +19,7 @@ from archipel.cli.run_blobs import HomeBlobs
 from archipel.cli.verification import verify_run
 from archipel.engine.exact.trace import traced
 from archipel.engine.exact.trace_files import question_from
+from archipel.lab import withdrawals
 from archipel.lab.run_story import RunStory
 from archipel.model.manifest import describe
 from archipel.records.rollouts import Rollout, bounds_of, pack_rollouts, unpack_rollouts
@@ -39,13 +40,17 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     """The command, over the statements of a run as if they had been read."""
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "own"))
 
-    def command(told: ExactRun, *arguments: str) -> tuple[int, str, str]:
+    def command(
+        told: ExactRun, *arguments: str, withdrawn: dict[str, str] | None = None
+    ) -> tuple[int, str, str]:
         def read_ledger(*args: object) -> object:
             for said in told.said():
                 args[-1](SimpleNamespace(statement=said))  # type: ignore[operator]
-            return SimpleNamespace(did="did:key:lab", head=SimpleNamespace(size=9, root=b"root"))
+            head, state = SimpleNamespace(size=9, root=b"root"), SimpleNamespace(state=None)
+            return SimpleNamespace(did="did:key:lab", head=head, found=state)
 
         monkeypatch.setattr(ledger_room, "read_ledger", read_ledger)
+        monkeypatch.setattr(withdrawals, "withdrawals", lambda state, name: withdrawn or {})
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
             run(["exact", "replay", *arguments, "--home", str(told.folder)])
@@ -111,6 +116,30 @@ def test_the_first_position_that_differs_is_said_and_the_exit_code_is_1(
     assert json.loads(out)["differences"][0].startswith(f"{NAME}.4: ")
     assert replay(lying, f"{NAME}.2")[0] == 0
     assert replay(lying, NAME, "--work", f"{NAME}.6", "--work", f"{NAME}.4")[0] == 1
+
+
+def test_a_withdrawn_result_is_named_with_its_verdict_and_is_no_difference(
+    made: ExactRun, replay
+) -> None:
+    why, lying = "a hard verdict on it: two say so", spoilt(made, f"{NAME}.4", lower)
+    taken = {f"{NAME}.4": why}
+    code, out, err = replay(lying, NAME, withdrawn=taken)
+    assert (code, err) == (0, "")
+    assert f"withdrawn by verdicts, and in no version:\n  {NAME}.4: {why}\n" in out
+    assert f"in {VERSIONS - 1} results" in out
+    code, out, _ = replay(lying, f"{NAME}.4", "--json", withdrawn=taken)
+    told = json.loads(out)
+    assert (code, told["differences"], told["faults"]) == (0, [], [])
+    (line,) = told["withdrawn"]
+    assert line.startswith(f"{NAME}.4: {why}; looked at here: group {2 * GROUPS - 1}, rollout 2")
+    code, out, _ = replay(lying, f"{NAME}.4", withdrawn=taken)
+    assert "1 withdrawn result differs" in out
+    story = lying.story()
+    story.withdrawn = taken
+    found = verified(story, made.folder, ALL)
+    told = [fault for fault in found.faults if f"{NAME}.4" in fault]
+    assert told == [f"version 2 was made from {NAME}.4, which was withdrawn by {why}"]
+    assert found.told_withdrawn() == [f"{NAME}.4: {why}"]
 
 
 def test_some_results_are_taken_by_chance_and_the_seed_says_which(made: ExactRun, replay) -> None:
@@ -204,7 +233,7 @@ def test_a_blob_that_is_another_thing_than_its_name_says_is_one_fault_and_no_wai
 
 
 def verified(story: RunStory, folder: Path, replay: int) -> Findings:
-    findings = Findings(lambda where: None)
+    findings = Findings(lambda where: None, withdrawn=story.taken_out)
     asked = Asked(
         rewards=False, updates=0, evaluations=0, secret=None, known_recipes=(), scratch=folder,
         replay=replay,

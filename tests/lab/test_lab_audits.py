@@ -12,6 +12,7 @@ from archipel.lab.programmes import rl
 from archipel.lab.recovery import pages, replayed
 from archipel.lab.run_story import RunStory
 from archipel.lab.state import Phase
+from archipel.lab.withdrawals import withdrawals
 from archipel.records.audits import AuditsDrawn, AuditTerms, VerdictContested
 from archipel.records.exact import CONTRACTS
 from archipel.records.statements import LeaseGranted
@@ -143,6 +144,9 @@ def test_a_made_up_answer_found_by_two_is_hard_unpaid_withdrawn_and_its_node_qua
     assert "token 3 was recorded, 4 is right" in verdict.reason
     assert first.did[-12:] in verdict.reason
     assert verdict.withdrawn == (granted.work,)
+    (why,) = withdrawals(world.state, world.run().name).values()
+    assert why == f"a hard verdict on {granted.work}: {verdict.reason}"
+    assert withdrawals(world.state, "another") == {}
     assert verdict.touched == ()
     assert world.state.book.get(cheat.did, 0) == 0
     assert granted.spec.groups[0] in rl.course(world.run()).pool  # type: ignore[union-attr]
@@ -408,7 +412,7 @@ def test_a_run_with_cheats_and_false_auditors_ends_and_its_books_balance(
         story.hear(each)
     again = bool(audits(world.run()).withdrawn)
     assert any("accepted twice" in fault for fault in story.faults()) == again
-    story.withdrawn = frozenset(audits(world.run()).withdrawn)
+    story.withdrawn = withdrawals(world.state, world.run().name)
     assert list(story.faults()) == []
 
 

@@ -70,7 +70,8 @@ def command(
     Weights are made from the run's anchors and deltas and compared with their digests; every token and
     every bit of every log-probability is then computed again from them, the prompts and the seeds. No key
     and no secret is needed, and any machine gives the same. Exit code 1: something differs, and the first
-    position at which it does is said.
+    position at which it does is said. Results that a verdict has withdrawn are in no version: they are named with
+    the verdict, and recomputed where they are asked for by name.
 
     \b
     Examples:
@@ -82,6 +83,7 @@ def command(
     from archipel.cli.ledger_checked import read_ledger
     from archipel.cli.run_blobs import Altered, NotKept, blobs_of
     from archipel.lab.run_story import RunStory
+    from archipel.lab.withdrawals import withdrawals
 
     url = _one_place(url, home, ledger, blob_folder)
     run, of_run, number = name.partition(".")
@@ -96,14 +98,15 @@ def command(
     )
     if story.opened is None:
         raise Mendable(f"this ledger opens no run {run!r:.80}")
+    story.withdrawn = withdrawals(checked.found.state, run)
     works = (name, *works) if of_run and number else works
     root = blob_folder or (home or scratch) / "blobs"
-    findings = Findings(lambda where: click.echo(where, err=True))
+    findings = Findings(lambda where: click.echo(where, err=True), withdrawn=story.taken_out)
     with blobs_of(url, root, scratch, max_gb) as blobs, mending(ValueError, NotKept, Altered):
         from archipel.cli.replaying import RunReplay, sampled_works
 
         _use_threads(threads)
-        chosen = list(works) or list(story.results)
+        chosen = list(works) or list(story.standing)
         if sample is not None:
             chosen = sampled_works(chosen, sample, seed)
         replay = RunReplay(story, blobs, findings, chosen)
@@ -166,6 +169,7 @@ def _facts(
         "equal": not findings.faults and not findings.missing,
         "differences": done.differences,
         "faults": findings.faults,
+        "withdrawn": findings.told_withdrawn(),
         "not_checked": findings.not_checked(),
     }
 
@@ -173,6 +177,8 @@ def _facts(
 def _lines(
     checked: "Checked", story: "RunStory", findings: "Findings", done: "ReplayedRun"
 ) -> Iterator[str]:
+    from archipel.cli.findings import withdrawn_lines
+
     facts = _facts(checked, story, findings, done)
     yield f"run {story.name} of {checked.did}, by {facts['entries']} entries under root {facts['root']}"
     yield f"contract {story.pace.exact}"
@@ -182,6 +188,7 @@ def _lines(
         yield from (f"  {fault}" for fault in findings.faults[:MAX_SHOWN])
         if len(findings.faults) > MAX_SHOWN:
             yield f"  and {len(findings.faults) - MAX_SHOWN} more (--json)"
+    yield from withdrawn_lines(findings)
     if findings.missing:
         yield "not checked:"
         yield from (f"  {line}" for line in findings.not_checked())

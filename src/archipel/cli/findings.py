@@ -6,7 +6,7 @@ something that was looked at and does not hold.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from archipel.records.payload import BadPayload
 from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 
 PROGRESS_INTERVAL_S = 2.0
+MAX_WITHDRAWN_SHOWN = 50
 
 
 @dataclass
@@ -32,6 +33,10 @@ class Findings:
     """(what, why it could not be looked at) -> how often."""
     limits: list[str] = field(default_factory=list)
     """What was not asked for, or can never be shown."""
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    """Results that a verdict took out of the run -> why; what does not hold of them is no fault of the run."""
+    moot: dict[str, str] = field(default_factory=dict)
+    """Of these, those that were looked at all the same -> what was found."""
     _last_word: float = field(default_factory=time.monotonic)
 
     def not_checked(self) -> list[str]:
@@ -48,13 +53,36 @@ class Findings:
         except NotKept as reason:
             self.missing[what, str(reason)] += 1
         except kinds as fault:
-            self.faults.append(f"{name}: {fault}")
+            self.fault(name, str(fault))
+
+    def fault(self, name: str, said: str) -> None:
+        """The thing of this name does not hold; a withdrawn one need not."""
+        if name in self.withdrawn:
+            self.moot[name] = said
+        else:
+            self.faults.append(f"{name}: {said}")
+
+    def told_withdrawn(self) -> list[str]:
+        """One line for each result that was withdrawn."""
+        return [
+            f"{name}: {why}" + (f"; looked at here: {self.moot[name]}" if name in self.moot else "")
+            for name, why in self.withdrawn.items()
+        ]
 
     def progress(self, where: str) -> None:
         """Say where we are, if nothing was said for a while."""
         if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
             self._last_word = time.monotonic()
             self.tell(where)
+
+
+def withdrawn_lines(findings: Findings) -> Iterator[str]:
+    """For people; nothing where nothing was withdrawn."""
+    if told := findings.told_withdrawn():
+        yield "withdrawn by verdicts, and in no version:"
+        yield from (f"  {line}" for line in told[:MAX_WITHDRAWN_SHOWN])
+        if len(told) > MAX_WITHDRAWN_SHOWN:
+            yield f"  and {len(told) - MAX_WITHDRAWN_SHOWN} more (--json)"
 
 
 def rollouts_of(story: RunStory, blobs: Blobs, each: AcceptedWork) -> dict[int, list[Rollout]]:

@@ -34,7 +34,7 @@ def check_episodes(story: RunStory, opened: RunOpened, blobs: Blobs, findings: F
     what = SEALED if is_hosted else READ if pace.episodes is None else WHAT
     with findings.looking(what, "the run's opening", BadPayload):
         check = _check(story, opened, blobs)
-        for number, (work, each) in enumerate(story.results.items()):
+        for number, (work, each) in enumerate(story.standing.items()):
             findings.progress(f"rollouts of result {number} of {len(story.results)}")
             with findings.looking(what, work, BadPayload):
                 groups = rollouts_of(story, blobs, each)

@@ -12,6 +12,7 @@ from archipel.cli.findings import Findings, rollouts_of
 from archipel.cli.run_blobs import Blobs, NotKept
 from archipel.cli.run_weights import each_version, nearest_anchor
 from archipel.lab.run_story import RunStory
+from archipel.plurals import counted
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.payload import BadPayload
 
@@ -44,6 +45,8 @@ class ReplayedRun:
     """Tokens, each with its log-probability."""
     differences: list[str] = field(default_factory=list)
     """The first of each result that differs, a sentence each."""
+    withdrawn: int = 0
+    """Results that differ, and that a verdict has taken out of the run."""
     question: "Question | None" = None
     """The first rollout that differs."""
 
@@ -51,6 +54,9 @@ class ReplayedRun:
         if not self.results:
             return "nothing was recomputed"
         told = "equal" if not self.differences else f"{len(self.differences)} results differ"
+        if self.withdrawn:
+            count = counted(self.withdrawn, "withdrawn result")
+            told = f"{count} {'differs' if self.withdrawn == 1 else 'differ'}, all others: {told}"
         return (
             f"tokens and log-probabilities of {self.rollouts} rollouts in {self.results} results "
             f"({self.positions} positions) recomputed: {told}"
@@ -126,11 +132,14 @@ class RunReplay:
         done.positions += found.positions
         if found.difference is None:
             self._findings.checked[EQUAL] += found.rollouts
+            return
+        if done.question is None:
+            done.question = self._replaying.question(spec, groups, found.difference)
+        self._findings.fault(work, str(found.difference))
+        if work in self._findings.withdrawn:
+            done.withdrawn += 1
         else:
-            if done.question is None:
-                done.question = self._replaying.question(spec, groups, found.difference)
             done.differences.append(f"{work}: {found.difference}")
-            self._findings.faults.append(done.differences[-1])
 
     def _version_of(self, work: str) -> int:
         each = self._story.results.get(work)

@@ -131,16 +131,15 @@ def _heard(
     from archipel.cli.ledger_checked import read_ledger
     from archipel.cli.recomputing import Asked
     from archipel.cli.secrets import given_secret
-    from archipel.lab.audits import audits
     from archipel.lab.run_story import RunStory
+    from archipel.lab.withdrawals import withdrawals
 
     secret, story = given_secret(given["secret_file"]), RunStory(name)
     earlier = [given["head_path"]] if given["head_path"] else []
     checked = read_ledger(
         url, None, home, given["expect"], earlier, lambda entry: story.hear(entry.statement)
     )
-    if name in checked.found.state.runs:
-        story.withdrawn = frozenset(audits(checked.found.state.runs[name]).withdrawn)
+    story.withdrawn = withdrawals(checked.found.state, name)
     asked = Asked(
         rewards=given["rewards"] or secret is not None,
         updates=given["updates"],
@@ -163,7 +162,7 @@ def _looked_at(
 
     _use_threads(given["threads"])
     root = (home or asked.scratch) / "blobs"
-    findings = Findings(lambda where: click.echo(where, err=True))
+    findings = Findings(lambda where: click.echo(where, err=True), withdrawn=story.taken_out)
     with blobs_of(url, root, asked.scratch, given["max_gb"]) as blobs:
         try:
             with mending(ValueError):
@@ -199,11 +198,14 @@ def _facts(checked: "Checked", story: "RunStory", report: "Findings") -> dict[st
         "versions": len(story.updates) - 1,
         "checked": dict(report.checked),
         "faults": report.faults,
+        "withdrawn": report.told_withdrawn(),
         "not_checked": report.not_checked(),
     }
 
 
 def _lines(checked: "Checked", story: "RunStory", report: "Findings") -> Iterator[str]:
+    from archipel.cli.findings import withdrawn_lines
+
     facts = _facts(checked, story, report)
     yield f"run {story.name} of {checked.did}, by {counted(facts['entries'], 'entry', 'entries')} under root {facts['root']}"
     yield "checked:"
@@ -215,5 +217,6 @@ def _lines(checked: "Checked", story: "RunStory", report: "Findings") -> Iterato
             yield f"  and {len(report.faults) - MAX_FAULTS_SHOWN} more (--json)"
     else:
         yield "everything that was checked holds"
+    yield from withdrawn_lines(report)
     yield "not checked:"
     yield from (f"  {line}" for line in report.not_checked())

@@ -70,9 +70,10 @@ def _replay(story: RunStory, blobs: Blobs, findings: Findings, num: int) -> "Run
         return None
     from archipel.cli.replaying import RunReplay, sampled_works
 
-    works = list(story.results) if num == ALL else sampled_works(story.results, num, 0)
-    if len(works) < len(story.results):
-        findings.limits.append(f"{claim}: asked of {len(works)} of {len(story.results)} results")
+    standing = story.standing
+    works = list(standing) if num == ALL else sampled_works(standing, num, 0)
+    if len(works) < len(standing):
+        findings.limits.append(f"{claim}: asked of {len(works)} of {len(standing)} results")
     with findings.looking("results recomputed", "the run's opening"):
         return RunReplay(story, blobs, findings, works)
     return None
@@ -100,7 +101,7 @@ def _check_prompts(story: RunStory, number: int, data: bytes) -> None:
 
 
 def _results(story: RunStory, blobs: Blobs, findings: Findings) -> None:
-    for number, (work, each) in enumerate(story.results.items()):
+    for number, (work, each) in enumerate(story.standing.items()):
         findings.progress(f"result {number} of {len(story.results)}")
         with findings.looking("results", work, BadPayload):
             rollouts_of(story, blobs, each)

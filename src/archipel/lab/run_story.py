@@ -4,7 +4,7 @@ A fold says that entries follow from one another; it does not ask what a lab sho
 `faults` does: whose key published each version, what it was made from, how stale that was.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from archipel.records.batches import Batches
@@ -72,8 +72,9 @@ class RunStory:
     others: int = 0
     """Accepted answers of other kinds of work."""
     _grants: dict[str, LeaseGranted] = field(default_factory=dict)
-    withdrawn: frozenset[str] = frozenset()
-    """Works that verdicts took out of their batches, as the fold of the same ledger says: their groups come again."""
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    """Works that verdicts took out of their batches, and why, as the fold of the same ledger says (`withdrawals`):
+    their groups come again."""
     _twice: list[tuple[int, str]] = field(default_factory=list)
     """(group, the work whose result held it before)"""
     _stands: str = ""
@@ -122,6 +123,16 @@ class RunStory:
             self.exams.append(Exam(spec, answer, said.author))
         else:
             self.others += 1
+
+    @property
+    def standing(self) -> dict[str, AcceptedWork]:
+        """Its results but for those that were withdrawn."""
+        return {work: each for work, each in self.results.items() if work not in self.withdrawn}
+
+    @property
+    def taken_out(self) -> dict[str, str]:
+        """Results that were withdrawn, and why."""
+        return {work: why for work, why in self.withdrawn.items() if work in self.results}
 
     @property
     def pace(self) -> RlPace:
@@ -177,7 +188,7 @@ class RunStory:
             yield from self._faults_of_refills(version, refills)
         for exam in self.exams:
             yield from self._faults_of_exam(exam)
-        for work, each in self.results.items():
+        for work, each in self.standing.items():
             yield from self._faults_of_result(work, each, pace.max_staleness)
 
     def _faults_of(self, update: Update, version: int) -> Iterator[str]:
@@ -190,10 +201,14 @@ class RunStory:
         if version == 0:
             return
         try:
-            made_from = inputs_digest(self.inputs(version))
+            inputs = self.inputs(version)
         except KeyError as error:
             yield f"version {version} was made although group {error} was never accepted"
             return
+        for each in inputs:
+            if each.work in self.withdrawn:
+                yield f"version {version} was made from {each.work}, which was withdrawn by {self.withdrawn[each.work]}"
+        made_from = inputs_digest(inputs)
         if update.spec.inputs != made_from:
             yield f"version {version} was asked to be made from {update.spec.inputs}, not {made_from}"
 
