@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 pytest.importorskip("transformers")
 
 from archipel.model.config_files import InvalidModel
-from archipel.model.stock import read_stock_model, stock_shapes, write_stock_model
+from archipel.model.hollow import DRAWS
+from archipel.model.stock import blank, read_stock_model, stock_shapes, write_stock_model
 from archipel.model.stock_config import StockConfig, read_stock_config
 from archipel.model.stock_library import library
 from archipel.model.tokenizer import InvalidTokenizer, Tokenizer, byte_tokenizer
@@ -93,16 +95,36 @@ def test_a_network_never_drops_out_and_keeps_its_positions_exact_in_bf16(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "limit"),
     [
-        {"model_type": "gpt_neo", "attention_types": [[["global", "local"], 10**9]]},
-        {"model_type": "gpt2", "num_labels": 10**8},
-        {"model_type": "gpt2", "text_config": {"num_layers": [10**9]}},
+        ({"model_type": "gpt_neo", "attention_types": [[["global", "local"], 10**9]]}, 512),
+        ({"model_type": "gpt2", "num_labels": 10**8}, 4096),
+        ({"model_type": "gpt2", "text_config": {"num_layers": [10**9]}}, 512),
+        ({"model_type": "gpt2", "n_layer": 4096}, 512),
+        ({"model_type": "mixtral", "num_local_experts": 4096, "num_hidden_layers": 4096}, 512),
+        ({"model_type": "mixtral", "num_local_experts": 4097}, 4096),
     ],
-    ids=["attention_types", "num_labels", "nested"],
+    ids=["attention_types", "num_labels", "nested", "layers", "both", "experts"],
 )
 def test_what_the_library_would_list_before_it_builds_anything_is_bounded(
-    fields: dict[str, object],
+    fields: dict[str, object], limit: int
 ) -> None:
-    with pytest.raises(InvalidModel, match="the limit is 4096"):
+    with pytest.raises(InvalidModel, match=f"the limit is {limit}"):
         StockConfig.from_hf(fields)
+
+
+def test_names_and_shapes_are_had_without_drawing_a_number() -> None:
+    drawn: list[object] = []
+
+    class Watched(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # as torch has it
+            drawn.extend([func] if func in DRAWS else [])
+            return func(*args, **(kwargs or {}))
+
+    small = {"n_embd": 8, "n_head": 2, "vocab_size": 64, "n_layer": 3}
+    config = StockConfig.from_hf({"model_type": "gpt2", **small})
+    with Watched():
+        shapes = stock_shapes(config)
+    assert drawn == []
+    made = blank(config)
+    assert shapes == {name: tuple(each.shape) for name, each in made.named_parameters()}

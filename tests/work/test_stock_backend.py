@@ -208,7 +208,7 @@ def test_what_is_exported_or_talked_to_is_found_to_be_foreign(start: Path) -> No
         ({"model_type": "vit"}, "not as a causal model"),
         ({"quantization_config": {"bits": 4}}, "quantised weights cannot be trained"),
         ({"transformers_weights": "../../x.bin"}, "alone; remove the key"),
-        ({"num_hidden_layers": 10**9}, "the limit is 4096"),
+        ({"num_hidden_layers": 10**9}, "the limit is 512"),
         ({"is_encoder_decoder": True}, "only causal models"),
         ({"vocab_size": "many"}, "cannot read it"),
         ({"num_attention_heads": 5}, "cannot read it"),

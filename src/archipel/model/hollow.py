@@ -14,7 +14,7 @@ DRAWS = frozenset({init.normal_, init.uniform_, init.kaiming_uniform_})
 """How PyTorch's own layers fill themselves."""
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Leaves tensors as they are: to draw on the meta device PyTorch loads its compiler, 1.5 s of processor."""
 
     def __torch_function__(
@@ -32,5 +32,5 @@ class _Undrawn(TorchFunctionMode):
 
 def hollow(config: DecoderConfig) -> Decoder:
     """A decoder of this shape on the meta device."""
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), Undrawn():
         return Decoder(config)

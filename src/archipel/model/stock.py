@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from archipel.model.config_files import InvalidModel
 from archipel.model.endings import GENERATION_FILE
+from archipel.model.hollow import Undrawn
 from archipel.model.new_directory import require_free
 from archipel.model.stock_config import StockConfig, read_stock_config, stock_of
 from archipel.model.stock_library import library, shortly
@@ -93,7 +94,7 @@ def filled(config: StockConfig, state: Mapping[str, Tensor]) -> StockDecoder:
 @functools.lru_cache(maxsize=16)
 def stock_shapes(config: StockConfig) -> Mapping[str, tuple[int, ...]]:
     """Name and shape of every weight of such a network; nothing is allocated."""
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         network = _made(config, torch.float32)
     return MappingProxyType({name: tuple(each.shape) for name, each in network.named_parameters()})
 

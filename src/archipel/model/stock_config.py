@@ -26,10 +26,14 @@ UNBOUNDED = 1_048_576
 _HOW = frozenset({"attn_implementation", "experts_implementation", "dtype", "torch_dtype"})
 """How somebody computed it: here that is our choice, and a name in its place may mean code from elsewhere."""
 MAX_PARTS = 4096
-"""Layers, experts and the like that a configuration may count: the library lists them before anything is built."""
+"""Experts, labels and the like that a configuration may count: the library lists them before anything is built."""
+MAX_LAYERS = 512
+"""As many as our own families may have: the library builds every layer to tell what its weights are called."""
 _PARTS = re.compile(
     r"^(?!.*(?:size|dim|width|rank|scale|eps)).*(?:layer|expert|block|labels|attention_types)"
 )
+_LAYERS = re.compile(r"layer|attention_types|num_blocks")
+"""Which of these count layers, or number them."""
 _REFUSED = {
     "transformers_weights": "weights are read from model.safetensors or its index alone; remove the key",
     "quantization_config": "quantised weights cannot be trained; bring them as float32, float16 or bfloat16",
@@ -156,8 +160,9 @@ def _require_few_parts(fields: Any) -> None:
     for each in nested:
         _require_few_parts(each)
     for key, value in fields.items() if isinstance(fields, dict) else ():
-        if _PARTS.match(key) and (most := _most(value)) > MAX_PARTS:
-            raise InvalidModel(f"{key} is {most}; the limit is {MAX_PARTS}")
+        limit = MAX_LAYERS if _LAYERS.search(key) else MAX_PARTS
+        if _PARTS.match(key) and (most := _most(value)) > limit:
+            raise InvalidModel(f"{key} is {most}; the limit is {limit}")
 
 
 def _most(value: Any) -> int:
