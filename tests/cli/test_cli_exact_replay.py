@@ -134,6 +134,9 @@ def test_a_withdrawn_result_is_named_with_its_verdict_and_is_no_difference(
     assert line.startswith(f"{NAME}.4: {why}; looked at here: group {2 * GROUPS - 1}, rollout 2")
     code, out, _ = replay(lying, f"{NAME}.4", withdrawn=taken)
     assert "1 withdrawn result differs" in out
+    code, out, _ = replay(made, f"{NAME}.4", withdrawn=taken)
+    assert code == 0
+    assert f"{NAME}.4: {why}; looked at here: recomputed, and equal" in out
     story = lying.story()
     story.withdrawn = taken
     found = verified(story, made.folder, ALL)

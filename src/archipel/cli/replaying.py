@@ -132,6 +132,8 @@ class RunReplay:
         done.positions += found.positions
         if found.difference is None:
             self._findings.checked[EQUAL] += found.rollouts
+            if work in self._findings.withdrawn:
+                self._findings.moot[work] = "recomputed, and equal"
             return
         if done.question is None:
             done.question = self._replaying.question(spec, groups, found.difference)
