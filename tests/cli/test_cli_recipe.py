@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archipel.cli.archipel import command
+from archipel.cli.doors import Mendable
 from archipel.cli.recipe_page import meanings_of, reference, section_types
-from archipel.cli.recipes import find_recipe, shipped_recipes
+from archipel.cli.recipes import find_recipe, shipped_recipes, with_stop
 from archipel.cli.secrets import found_secret
 from archipel.cli.toml import to_toml
 from archipel.model.config import DecoderConfig
@@ -115,6 +116,19 @@ def test_a_shipped_recipe_prints_as_it_is_and_in_full_and_both_are_the_same_reci
     assert "keep_versions = 256" in full
     told = json.loads(_said("show", name, "--json").output)
     assert told["digest"] == find_recipe(name).digest
+
+
+def test_stop_strings_of_an_option_are_as_strictly_read_as_a_files() -> None:
+    recipe = parse_recipe(
+        '[run]\nname = "r"\nversions = 1\n[environment]\nname = "e"\n[sampling]\nallowed = "01;"'
+    )
+    assert with_stop(recipe, (";",)).sampling.stop == (";",)
+    with pytest.raises(Mendable, match="--stop with recipe r: sampling.stop: 'END' has 'E', which"):
+        with_stop(recipe, ("END",))
+    with pytest.raises(
+        Mendable, match=r"--stop with recipe r: sampling.stop.0: String should have"
+    ):
+        with_stop(recipe, ("",))
 
 
 @pytest.fixture(scope="module")
