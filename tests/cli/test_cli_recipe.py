@@ -123,7 +123,9 @@ def test_stop_strings_of_an_option_are_as_strictly_read_as_a_files() -> None:
         '[run]\nname = "r"\nversions = 1\n[environment]\nname = "e"\n[sampling]\nallowed = "01;"'
     )
     assert with_stop(recipe, (";",)).sampling.stop == (";",)
-    with pytest.raises(Mendable, match="--stop with recipe r: sampling.stop: 'END' has 'E', which"):
+    with pytest.raises(
+        Mendable, match=r"--stop with recipe r: sampling.stop: 'END' has 'E', which"
+    ):
         with_stop(recipe, ("END",))
     with pytest.raises(
         Mendable, match=r"--stop with recipe r: sampling.stop.0: String should have"

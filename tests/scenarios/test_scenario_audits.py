@@ -108,6 +108,10 @@ def test_a_node_that_edits_what_it_sampled_is_caught_named_unpaid_and_its_work_r
     code, told_of = told("audits", "--home", stage.site.home("lab"), "--json")
     assert (code, told_of["lab"]) == (0, ledger.state.lab)
     assert did in {each["node"] for each in told_of["cases"] if each["outcome"] == "hard"}
+    code, checked = told("run", "verify", NAME, "--home", stage.site.home("lab"), "--json")
+    assert (code, checked["faults"]) == (0, [])
+    assert {line.partition(":")[0] for line in checked["withdrawn"]} == withdrawn
+    assert all(": a hard verdict on " in line for line in checked["withdrawn"])
 
 
 @pytest.mark.slow
