@@ -110,8 +110,10 @@ def test_a_node_that_edits_what_it_sampled_is_caught_named_unpaid_and_its_work_r
     assert did in {each["node"] for each in told_of["cases"] if each["outcome"] == "hard"}
     code, checked = told("run", "verify", NAME, "--home", stage.site.home("lab"), "--json")
     assert (code, checked["faults"]) == (0, [])
-    assert {line.partition(":")[0] for line in checked["withdrawn"]} == withdrawn
-    assert all(": a hard verdict on " in line for line in checked["withdrawn"])
+    lines = dict(line.split(": ", 1) for line in checked["withdrawn"])
+    assert withdrawn <= lines.keys()
+    assert all(lines[work].startswith("a hard verdict on ") for work in withdrawn), lines
+    assert all(" verdict on " in why for why in lines.values()), lines
 
 
 @pytest.mark.slow
