@@ -28,7 +28,7 @@ def sums(**values):
 
 @pytest.mark.skipif(INSTALLED, reason="extra `verifiers` is installed")
 def test_a_missing_extra_is_named():
-    with pytest.raises(InvalidEnvironment, match=r"archipel\[verifiers\]"):
+    with pytest.raises(InvalidEnvironment, match=r"\.\[verifiers\]"):
         sums()
 
 
