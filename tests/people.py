@@ -74,9 +74,9 @@ class Provider:
     def did(self) -> str:
         return self.identity.did
 
-    def join(self) -> None:
-        self.leases.clear()
-        capabilities = Capabilities(
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
             kinds=self.kinds,
             engine=self.engine,
             device="cpu",
@@ -89,7 +89,11 @@ class Provider:
             plays=self.plays or None,
             backends=self.backends or None,
         )
-        self.speak(NodeJoined, capabilities=capabilities)
+
+    def join(self, **brings: Any) -> None:
+        """`brings`: a delegation, an invitation, an effort."""
+        self.leases.clear()
+        self.speak(NodeJoined, capabilities=self.capabilities, **brings)
 
     def leave(self) -> None:
         self.leases.clear()

@@ -7,12 +7,13 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import drawing, quarantine, refusals
+from archipel.lab import drawing, joining, quarantine, refusals
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
+from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import (
     AnyStatement,
@@ -69,14 +70,19 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
         case RunResumed():
             _admit_resumption(state, statement)
         case NodeJoined():
-            quarantine.refuse(state, statement.author)  # anybody else may
+            joining.admit(state, statement, now_ms)
         case LeaseRequested():
+            joining.admit_speaker(state, statement.author, now_ms)
             joined(state, statement.author)
             quarantine.refuse(state, statement.author)
         case NodeLeft():
             joined(state, statement.author)
         case VerdictContested():
             _admit_contest(state, statement, now_ms)
+        case JoiningRuled():
+            _own_lab(state, statement.author)
+        case KeyRevoked():
+            joining.admit_revocation(state, statement)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
@@ -196,8 +202,7 @@ def run_of(state: LabState, lease: Lease) -> Run:
 
 
 def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
-    if opened.author not in state.operators:
-        raise refusals.NotAllowed(f"{opened.author} is no operator of this lab")
+    _own_lab(state, opened.author)
     if opened.run in state.runs:
         raise refusals.Conflict(f"run {opened.run} exists; choose another run.name")
     if len(state.live) >= MAX_RUNS:
@@ -215,6 +220,11 @@ def _admit_retry(state: LabState, retry: RunRetried) -> None:
     run = _cared_for(state, retry.author, retry.run)
     if run.name not in state.live:
         raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
+
+
+def _own_lab(state: LabState, author: str) -> None:
+    if author not in state.operators:
+        raise refusals.NotAllowed(f"{author} is no operator of this lab")
 
 
 def _named_run(state: LabState, name: str) -> Run:
@@ -264,8 +274,7 @@ def _cared_for(state: LabState, author: str, name: str) -> Run:
 
 def _own_run(state: LabState, author: str, name: str) -> Run:
     """The run of that name; only an operator has a say in it."""
-    if author not in state.operators:
-        raise refusals.NotAllowed(f"{author} is no operator of this lab")
+    _own_lab(state, author)
     return _named_run(state, name)
 
 

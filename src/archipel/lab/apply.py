@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, pauses
+from archipel.lab import drawing, endings, failures, joining, keys, pauses
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -21,6 +21,7 @@ from archipel.lab.state import (
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
+from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.statements import (
     BlobOffered,
@@ -101,6 +102,10 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return drawing.contested(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
+        case JoiningRuled():
+            return joining.ruled(state, statement)
+        case KeyRevoked():
+            return keys.revoked(state, statement, at_ms)
         case LeaseRequested() | BlobOffered():
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
         case _:
@@ -138,6 +143,8 @@ def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
     """A node that joins anew lost what it was doing: its leases go back at once."""
+    state = joining.admitted(state, joined, at_ms)
+    state = keys.delegated(state, joined, at_ms)
     before = state.nodes.get(joined.author)
     if before is not None and before.present:
         state = endings.left_behind(state, joined.author, at_ms)

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 
 from archipel.identity import BadSignature, Envelope, verify
 from archipel.records.canonical import MAX_SAFE_INTEGER
+from archipel.records.membership import (
+    DELEGATION_TYPE,
+    INVITATION_TYPE,
+    Delegation,
+    Invitation,
+    NotSigned,
+    Signed,
+    read_signed,
+)
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
     Asking,
     InvalidRecord,
+    NodeJoined,
     NotTheAuthor,
     Recorded,
     decode_said,
@@ -64,6 +74,26 @@ def open_envelope(envelope: Envelope) -> AnyStatement:
     """
     signer = verify(envelope, RECORD_TYPE)
     try:
-        return decode_said(envelope.payload, signer)
+        statement = decode_said(envelope.payload, signer)
     except NotTheAuthor as error:
         raise BadSignature(str(error)) from None
+    if isinstance(statement, NodeJoined):
+        _check_presented(statement)
+    return statement
+
+
+def _check_presented(joined: NodeJoined) -> None:
+    """What a node presents of others is signed by them."""
+    try:
+        if joined.delegation is not None:
+            operator = read_signed(Delegation, joined.delegation).operator
+            verify(_enveloped(joined.delegation, DELEGATION_TYPE, operator), DELEGATION_TYPE)
+        if joined.invitation is not None:
+            host = read_signed(Invitation, joined.invitation).by
+            verify(_enveloped(joined.invitation, INVITATION_TYPE, host), INVITATION_TYPE)
+    except NotSigned as error:
+        raise InvalidRecord(str(error)) from None
+
+
+def _enveloped(signed: Signed, kind: str, signer: str) -> Envelope:
+    return Envelope(signed.payload.encode(), kind, signer, bytes.fromhex(signed.signature))

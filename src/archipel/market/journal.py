@@ -31,6 +31,7 @@ class Move(Enum):
     SLASH = "a stake is lost"
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
+    HANDOVER = "a node is an operator's from now on, and so is what it had"
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
@@ -43,6 +44,7 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.SLASH: ((_STAKE, TREASURY),),
     Move.CLAWBACK: ((_WALLET, _WALLET),),
     Move.RESTORE: ((_WALLET, _WALLET),),
+    Move.HANDOVER: ((_WALLET, _WALLET), (_STAKE, _STAKE)),
 }
 
 

@@ -35,6 +35,7 @@ from archipel.records.fields import (
     WorkId,
 )
 from archipel.records.kinds import Answer, Spec
+from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
 from archipel.records.statement import Seq, Statement
@@ -124,11 +125,17 @@ class Capabilities(Sparing):
     """Libraries that are here and compute models which this software does not."""
 
 
-class NodeJoined(Statement):
+class NodeJoined(Statement, Sparing):
     """A node presents itself; joining anew gives back whatever it still held."""
 
     kind: Literal["node.joined"] = "node.joined"
     capabilities: Capabilities
+    delegation: Annotated[Signed | None, LeftOut] = None
+    """Its operator's word that this key speaks for it (`Delegation`); None: as before, or nobody's but its own."""
+    invitation: Annotated[Signed | None, LeftOut] = None
+    """The lab's own word that it may come (`Invitation`)."""
+    effort: Annotated[Effort | None, LeftOut] = None
+    """What a lab may ask of who is new there."""
 
 
 class NodeLeft(Statement):
@@ -234,6 +241,8 @@ Recorded: TypeAlias = (
     | AuditsDrawn
     | VerdictContested
     | SnapshotTaken
+    | JoiningRuled
+    | KeyRevoked
 )
 """What may stand in a ledger."""
 
