@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from archipel.identity import (
     DID_CHARS,
     MAX_ENVELOPE_BYTES,
-    MAX_KEY_FILE_BYTES,
     MAX_PAYLOAD_BYTES,
     BadDid,
     BadEnvelope,
@@ -30,6 +29,7 @@ from archipel.identity import (
     verify,
     verify_bytes,
 )
+from archipel.key_file import MAX_KEY_FILE_BYTES
 
 ALICE = Identity.from_seed(bytes(31) + b"\x01")
 BOB = Identity.from_seed(bytes(31) + b"\x02")

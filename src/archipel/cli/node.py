@@ -16,6 +16,7 @@ from archipel.cli.doors import (
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
 from archipel.cli.node_audits import contest, disputes, reputation
+from archipel.cli.node_key import key
 from archipel.cli.node_service import service
 from archipel.cli.node_status import status
 
@@ -45,7 +46,7 @@ def command() -> None:
     """Offer this machine to a lab."""
 
 
-for each in (status, service, reputation, disputes, contest):
+for each in (status, key, service, reputation, disputes, contest):
     command.add_command(each)
 
 
@@ -123,6 +124,8 @@ def join(
     give_up: float | None,
     metrics_port: int | None,
     lab_key: str | None,
+    delegation: Path | None,
+    invitation: Path | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
@@ -157,6 +160,8 @@ def join(
         duty=duty,
         pausing=pausing,
         lab_key=lab_key,
+        delegation=delegation,
+        invitation=invitation,
         latency_s=latency,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         give_up_s=give_up,

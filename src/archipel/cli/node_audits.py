@@ -57,9 +57,13 @@ def reputation(
       archipel node reputation --all --lab http://lab.example:8440
       archipel node reputation --node did:key:z6Mk... --ledger mirror --json
     """
+    from archipel.lab.providers import seen
+
     wanted = None if everybody else did or _own(node_home)
     state = checked_ledger(url, home, ledger, expect).found.state
-    nodes = sorted(state.nodes.values(), key=lambda node: (-node.standing.verified, node.did))
+    found = (seen(state, did) for did in state.nodes)
+    nodes = [node for node in found if node is not None]
+    nodes.sort(key=lambda node: (-node.standing.verified, node.did))
     if wanted is not None:
         nodes = [node for node in nodes if node.did == wanted]
         if not nodes:
@@ -207,11 +211,11 @@ def contest(work: str, reason: str, url: str, node_home: Path | None, as_json: b
 
 
 async def _contest(work: str, reason: str, url: str, folder: Path) -> int:
-    from archipel.identity import Identity
+    from archipel.cli.keys import load_key
     from archipel.node.client import LabClient
     from archipel.records.audits import VerdictContested
 
-    async with LabClient(url, Identity.load(folder / "node.key")) as lab:
+    async with LabClient(url, load_key(folder / "node.key")) as lab:
         await lab.greet()
         run = work.rpartition(".")[0]
         receipt = await lab.submit(VerdictContested, run=run, work=work, reason=reason)
@@ -219,13 +223,11 @@ async def _contest(work: str, reason: str, url: str, folder: Path) -> int:
 
 
 def _own(node_home: Path | None) -> str:
-    from archipel.cli.doors import mending
-    from archipel.identity import Identity, IdentityError
+    from archipel.cli.keys import name_of_key
 
     key = home_folder("node", node_home, make=False) / "node.key"
     if not key.exists():
         raise click.ClickException(
             f"no node has worked from here: {key} is not there; give --node DID, or --node-home PATH"
         )
-    with mending(IdentityError, OSError):
-        return Identity.load(key).did
+    return name_of_key(key)

@@ -69,20 +69,15 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_pause(state, statement)
         case RunResumed():
             _admit_resumption(state, statement)
-        case NodeJoined():
+        case NodeJoined() | JoiningRuled() | KeyRevoked():
             joining.admit(state, statement, now_ms)
         case LeaseRequested():
-            joining.admit_speaker(state, statement.author, now_ms)
             joined(state, statement.author)
-            quarantine.refuse(state, statement.author)
+            joining.admit_speaker(state, statement.author, now_ms)
         case NodeLeft():
             joined(state, statement.author)
         case VerdictContested():
             _admit_contest(state, statement, now_ms)
-        case JoiningRuled():
-            _own_lab(state, statement.author)
-        case KeyRevoked():
-            joining.admit_revocation(state, statement)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():

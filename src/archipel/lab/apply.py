@@ -80,10 +80,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _with_run(state, pauses.paused(state.runs[statement.run], statement, at_ms))
         case RunResumed():
             return _with_run(state, pauses.resumed(state.runs[statement.run], at_ms))
-        case NodeJoined():
-            return _node_joined(state, statement, at_ms)
-        case NodeLeft():
-            return _node_left(state, statement, at_ms)
+        case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
+            return _taking_part(state, statement, at_ms)
         case NodesForgotten():
             return forgotten(state, statement)
         case LeaseGranted():
@@ -102,10 +100,6 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return drawing.contested(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
-        case JoiningRuled():
-            return joining.ruled(state, statement)
-        case KeyRevoked():
-            return keys.revoked(state, statement, at_ms)
         case LeaseRequested() | BlobOffered():
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
         case _:
@@ -139,6 +133,20 @@ def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
     run = pauses.ended(state.runs[stopped.run], at_ms)
     state = endings.with_run(state, changed(run, phase=Phase.STOPPED))
     return drawing.stopped(state, run.name, at_ms)
+
+
+def _taking_part(
+    state: LabState, statement: NodeJoined | NodeLeft | JoiningRuled | KeyRevoked, at_ms: int
+) -> LabState:
+    match statement:
+        case NodeJoined():
+            return _node_joined(state, statement, at_ms)
+        case NodeLeft():
+            return _node_left(state, statement, at_ms)
+        case JoiningRuled():
+            return joining.ruled(state, statement)
+        case KeyRevoked():
+            return keys.revoked(state, statement, at_ms)
 
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:

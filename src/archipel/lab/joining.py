@@ -28,10 +28,16 @@ MAX_INVITATIONS = 65_536
 
 def ruled(state: LabState, statement: JoiningRuled) -> LabState:
     """Raises ValueError: not by an operator of the lab."""
-    if statement.author not in state.operators:
-        raise ValueError(f"{statement.author} is no operator of this lab")
+    why = _why_not_ruled(state, statement)
+    if why is not None:
+        raise ValueError(why)
     rule = Joining(statement.policy, statement.allowed, statement.effort_bits, statement.places)
     return changed(state, joining=rule)
+
+
+def _why_not_ruled(state: LabState, statement: JoiningRuled) -> str | None:
+    is_own = statement.author in state.operators
+    return None if is_own else f"{statement.author} is no operator of this lab"
 
 
 def invitation_in(joined: NodeJoined) -> Invitation | None:
@@ -54,21 +60,28 @@ def is_known(state: LabState, joined: NodeJoined) -> bool:
     return did in state.operators or any(did in run.opened.trusted for run in runs)
 
 
-def admit(state: LabState, joined: NodeJoined, now_ms: int) -> None:
-    """Refuse, or return: 1 the key may speak, with this delegation  2 it is believed  3 the lab lets it in."""
+def admit(state: LabState, statement: NodeJoined | JoiningRuled | KeyRevoked, now_ms: int) -> None:
+    """Refuse, or return."""
+    match statement:
+        case NodeJoined():
+            _admit_node(state, statement, now_ms)
+        case JoiningRuled():
+            _refuse_if(_why_not_ruled(state, statement))
+        case KeyRevoked():
+            _refuse_if(why_not_revoked(state, statement))
+
+
+def _admit_node(state: LabState, joined: NodeJoined, now_ms: int) -> None:
+    """1 the key may speak, with this delegation  2 it is believed  3 the lab lets it in."""
     _refuse_if(why_not_delegated(state, joined, now_ms))
     quarantine.refuse(state, party_of(state, joined))
     refuse(state, joined, now_ms)
 
 
 def admit_speaker(state: LabState, author: str, now_ms: int) -> None:
-    """Refuse a key whose operator took its word back, or gave it for a time that is over."""
+    """Refuse a key whose operator took its word back, or gave it for a time that is over, and who is in quarantine."""
     _refuse_if(why_barred(state, author, now_ms))
-
-
-def admit_revocation(state: LabState, statement: KeyRevoked) -> None:
-    """Refuse who revokes what is not its own."""
-    _refuse_if(why_not_revoked(state, statement))
+    quarantine.refuse(state, author)
 
 
 def _refuse_if(why: str | None) -> None:

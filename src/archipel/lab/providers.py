@@ -6,6 +6,7 @@ works under a key which it delegated to, also for what a key did that is revoked
 
 from collections.abc import Callable
 
+from archipel.lab.membership import Provider
 from archipel.lab.reputation import Standing
 from archipel.lab.state import LabState, Node
 from archipel.records.changed import changed
@@ -39,7 +40,7 @@ def is_here(state: LabState, did: str) -> bool:
 
 def standing_of(state: LabState, did: str) -> Standing:
     """What audits showed of whoever this node is; of one that nobody knows, nothing."""
-    provider = state.providers.get(account_of(state, did))
+    provider: Provider | None = state.providers.get(account_of(state, did))
     if provider is not None:
         return provider.standing
     node = state.nodes.get(did)

@@ -130,6 +130,15 @@ def read_signed(kind: type[S], signed: Signed) -> S:
         raise NotSigned(f"{kind.__name__.lower()}: {where}: {fault['msg']}") from None
 
 
+def signed_from(data: bytes) -> Signed:
+    """What a file holds that somebody signed. Raises NotSigned: it is none."""
+    try:
+        return Signed.model_validate_json(data)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise NotSigned(f"expected a payload and a signature: {fault['msg']}") from None
+
+
 def payload_of(said: Delegation | Invitation) -> str:
     """The canonical text that is signed."""
     return canonical_json(said.model_dump(mode="json")).decode()
