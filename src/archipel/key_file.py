@@ -29,7 +29,7 @@ MAX_PASSPHRASE_BYTES = 1_024
 SEED_BYTES = 32
 SCRYPT_N = 2**17
 """With r = 8 a guess takes 128 MiB and some tenths of a second."""
-_MIN_N, _MAX_N = 2**14, 2**20
+_MIN_N, _MAX_N = 2**14, 2**18
 _NAMED = re.compile(rb"name ([!-~]+)\n")
 
 Passphrase = Callable[[], bytes]
