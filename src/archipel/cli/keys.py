@@ -47,7 +47,7 @@ def passphrase_of(path: Path) -> Passphrase:
     """Where the passphrase of the key at `path` comes from, if it is asked for."""
 
     def asked() -> bytes:
-        given = _given_file()
+        given = given_file()
         if given is not None:
             return read_passphrase(given)
         return _from_terminal(f"passphrase of {path}: ")
@@ -86,7 +86,8 @@ def read_passphrase(source: Path) -> bytes:
     return word
 
 
-def _given_file() -> Path | None:
+def given_file() -> Path | None:
+    """What --passphrase-file named, if it was given."""
     context = click.get_current_context(silent=True)
     return None if context is None else context.find_root().params.get("passphrase_file")
 

@@ -138,11 +138,18 @@ def disputes(
     """
     from archipel.cli.audits import case_facts
     from archipel.lab.audits import of_party
+    from archipel.lab.providers import keys_of
 
     node = did or _own(node_home)
     state = checked_ledger(url, home, ledger, expect).found.state
     audited = [run for run in state.runs.values() if run.opened.pace.audit is not None]
-    found = [(run, case) for run in audited for case in of_party(run, node) if _is_disputed(case)]
+    found = [
+        (run, case)
+        for run in audited
+        for key in keys_of(state, node)
+        for case in of_party(run, key)
+        if _is_disputed(case)
+    ]
     facts = [case_facts(run, case) | {"until_ms": _until_ms(run, case)} for run, case in found]
     show(
         {"lab": state.lab, "node": node, "disputes": facts},
