@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from archipel.lab.forgetting import forgettable
+from archipel.lab.presence import GONE_MS
 from archipel.lab.providers import account_of, here_of, keys_of, standing_of
 from archipel.lab.refusals import Malformed, NotAllowed, NotJoined, Refused, WronglySigned
 from archipel.lab.reputation import Standing
@@ -187,3 +189,42 @@ def test_a_state_with_operators_is_kept_whole(world: World) -> None:
     earned(world, node(world, "one", until_ms=world.now_ms + 10_000))
     revoke(world, identity("one").did)
     assert decode_state(encode_state(world.state)) == world.state
+
+
+def test_an_operator_that_never_did_anything_is_forgotten_with_its_nodes_and_one_that_earned_is_not(
+    world: World,
+) -> None:
+    idle = world.provider("idle", join=False)
+    idle.join(delegation=delegation(OTHER, idle.did))
+    world.speak(OTHER, KeyRevoked, node=identity("never here").did, reason="stolen")
+    busy = node(world, "busy")
+    price = earned(world, busy)
+    for each in (idle, busy):
+        each.leave()
+    world.now_ms += GONE_MS
+    said = forgettable(world.state, world.now_ms, 10)
+    assert said is not None
+    assert {idle.did, busy.did} <= set(said.nodes)
+    world.await_(world.lab.say(said))
+    state = world.state
+    assert OTHER.did not in state.providers
+    assert OTHER.did not in state.sequences
+    assert state.delegations.keys() == {busy.did}
+    assert state.book[account_of(state, busy.did)] == price
+    idle.join(delegation=delegation(OTHER, idle.did))
+    busy.join()
+    assert account_of(world.state, busy.did) == BOSS.did
+
+
+def test_an_operator_has_a_bounded_number_of_keys(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.lab.keys.MAX_KEYS_PER_OPERATOR", 2)
+    one = node(world, "one")
+    revoke(world, one.did)
+    two = node(world, "two")
+    two.join(delegation=delegation(BOSS, two.did, issued_ms=2))
+    with pytest.raises(NotAllowed, match="2 keys"):
+        node(world, "three")
+    with pytest.raises(NotAllowed, match="2 keys"):
+        revoke(world, identity("never here").did)
