@@ -33,6 +33,8 @@ LAWFUL = [
     (Move.SLASH, stake(PROVIDER), TREASURY),
     (Move.CLAWBACK, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.RESTORE, wallet(SPONSOR), wallet(PROVIDER)),
+    (Move.HANDOVER, wallet(PROVIDER), wallet(SPONSOR)),
+    (Move.HANDOVER, stake(PROVIDER), stake(SPONSOR)),
 ]
 ACCOUNTS = [
     wallet(SPONSOR),
