@@ -13,6 +13,16 @@ BOSS, NODE = identity("boss"), identity("node")
 HERE = Path("file")
 
 
+def _as_far_as_the_passphrase(data: bytes) -> object:
+    """Stretching one for each input would be all that is measured."""
+    try:
+        return key_in(data, lambda: b"")
+    except Unusable as error:
+        if "takes a passphrase" in str(error):
+            return None
+        raise
+
+
 def readers() -> dict[str, Reader]:
     given = delegation(BOSS, NODE.did, until_ms=9, lab=BOSS.did, replaces=BOSS.did)
     invited = invitation(BOSS, NODE.did, 9)
@@ -29,5 +39,5 @@ def readers() -> dict[str, Reader]:
             (invited.model_dump_json().encode(),),
             (NotSigned,),
         ),
-        "key files": Reader(lambda data: key_in(data, lambda: b""), files, (Unusable,)),
+        "key files": Reader(_as_far_as_the_passphrase, files, (Unusable,)),
     }
