@@ -38,7 +38,8 @@ _MULTICODEC_ED25519 = b"\xed\x01"
 _FIELD_PRIME = 2**255 - 19
 _Y_BITS = 2**255 - 1
 """The highest bit is the sign of x."""
-_CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_LOW_ORDER_YS = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y})
 _PAYLOAD_TYPE = re.compile(rf"[!#-\[\]-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
 _ENVELOPE = re.compile(
     rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"([!#-\[\]-~]*)",'
@@ -278,32 +279,14 @@ def _create_key_file(path: Path) -> None:
 
 
 def _is_canonical_and_of_high_order(point: bytes) -> bool:
-    """Whether these 32 bytes have y < p and a y that no point of order 1, 2, 4 or 8 has."""
-    y = int.from_bytes(point, "little") & _Y_BITS
-    return len(point) == 32 and y < _FIELD_PRIME and y not in _LOW_ORDER_YS
-
-
-def _low_order_ys() -> frozenset[int]:
-    """Every y of a point of order 1, 2, 4 or 8.
+    """Whether these 32 bytes have y < p and a y that no point of order 1, 2, 4 or 8 has.
 
     Doubling (x, y) gives y' = (y^2 + x^2) / (1 - d x^2 y^2) on edwards25519. Orders 1 and 2 have
     y = 1 and -1, order 4 has y = 0, and order 8 doubles to y' = 0, so x^2 = -y^2, which the curve
-    equation turns into d y^4 + 2 y^2 = 1, or y^2 = (-1 +- sqrt(1 + d)) / d.
+    equation turns into d y^4 + 2 y^2 = 1: `_ORDER_8_Y` and its negative.
     """
-    p, root = _FIELD_PRIME, _square_roots(1 + _CURVE_D)
-    squares = [(r - 1) * pow(_CURVE_D, -1, p) % p for r in root]
-    return frozenset({0, 1, p - 1}.union(*map(_square_roots, squares)))
-
-
-def _square_roots(value: int) -> set[int]:
-    """Modulo p, which is 5 modulo 8; none of a value that is no square (RFC 8032, 5.1.3)."""
-    p = _FIELD_PRIME
-    found = pow(value, (p + 3) // 8, p)
-    both = {found, found * pow(2, (p - 1) // 4, p) % p}
-    return {y for r in both if r * r % p == value % p for y in (r, -r % p)}
-
-
-_LOW_ORDER_YS = _low_order_ys()
+    y = int.from_bytes(point, "little") & _Y_BITS
+    return len(point) == 32 and y < _FIELD_PRIME and y not in _LOW_ORDER_YS
 
 
 def _check_bounds(payload: bytes, payload_type: str) -> None:
