@@ -60,20 +60,18 @@ def _check(value: Any, depth: int) -> None:
     if kind is str or kind is bool or value is None or isinstance(value, str):
         return
     if isinstance(value, int):
-        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+        if abs(value) > MAX_SAFE_INTEGER:
             raise NotCanonical(f"an integer of {value.bit_length()} bits is beyond +-(2^53 - 1)")
     elif depth == 0:
         raise NotCanonical(f"nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, list | tuple):
         for item in value:
-            if type(item) is not str:
-                _check(item, depth - 1)
+            _check(item, depth - 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str) or not key.isascii():
                 raise NotCanonical(f"key {key!r:.40} is not an ASCII string")
-            if type(item) is not str:
-                _check(item, depth - 1)
+            _check(item, depth - 1)
     else:
         raise NotCanonical(
             f"{type(value).__name__} has no canonical form here; scale floats to integers"
