@@ -160,7 +160,7 @@ class _Examiner:
         try:
             self._process = subprocess.Popen(  # noqa: S603  this interpreter, a module of this package
                 [sys.executable, "-P", "-m", PROGRAM],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for this process, which then ends that one
