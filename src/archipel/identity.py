@@ -39,7 +39,10 @@ DID_CHARS = 56
 _DID_PREFIX = "did:key:z"
 _MULTICODEC_ED25519 = b"\xed\x01"
 _FIELD_PRIME = 2**255 - 19
-_CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
+_Y_BITS = 2**255 - 1
+"""The highest bit is the sign of x."""
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_LOW_ORDER_YS = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y})
 _PAYLOAD_TYPE = re.compile(rf"[!#-\[\]-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
 _ENVELOPE = re.compile(
     rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"([!#-\[\]-~]*)",'
@@ -268,14 +271,10 @@ def _is_canonical_and_of_high_order(point: bytes) -> bool:
 
     Doubling (x, y) gives y' = (y^2 + x^2) / (1 - d x^2 y^2) on edwards25519. Orders 1 and 2 have
     y = 1 and -1, order 4 has y = 0, and order 8 doubles to y' = 0, so x^2 = -y^2, which the curve
-    equation turns into d y^4 + 2 y^2 = 1.
+    equation turns into d y^4 + 2 y^2 = 1: `_ORDER_8_Y` and its negative.
     """
-    y = int.from_bytes(point, "little") & (2**255 - 1)
-    if len(point) != 32 or y >= _FIELD_PRIME:
-        return False
-    if y in (0, 1, _FIELD_PRIME - 1):
-        return False
-    return (_CURVE_D * pow(y, 4, _FIELD_PRIME) + 2 * y * y - 1) % _FIELD_PRIME != 0
+    y = int.from_bytes(point, "little") & _Y_BITS
+    return len(point) == 32 and y < _FIELD_PRIME and y not in _LOW_ORDER_YS
 
 
 def _check_bounds(payload: bytes, payload_type: str) -> None:

@@ -207,7 +207,7 @@ class Pause:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """One run: the header and its slices."""
 
@@ -250,7 +250,7 @@ class Run:
         return self.chain[-1].version if self.chain else -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabState:
     """Everything; equal ledgers give equal states."""
 
