@@ -134,7 +134,8 @@ class LeaseTurns:
     def _take(self, said: Said, reply: Reply) -> None:
         key = (said.group, said.rollout)
         before = self._episodes.get(key, Answered((), ()))
-        episode = Answered((*before.said, said.tokens), (*before.told, reply.answer))
+        retold = before.retold if reply.retells is None else (*before.retold, said.turn)
+        episode = Answered((*before.said, said.tokens), (*before.told, reply.answer), retold)
         place = Place(self._opened.lab, self._opened.run, self._work, *key)
         seal, keys = bytes.fromhex(reply.seal), self._opened.trusted
         if not is_reply_sealed(place, episode, is_over=reply.is_over, seal=seal, keys=keys):

@@ -58,6 +58,16 @@ class Open:
         return OpenEpisode(group=self.said.group, said=spoken, left=self.left)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the environment answers."""
+
+    answer: tuple[int, ...]
+    is_over: bool
+    retells: bool
+    """The answer is the prompt of a new sample."""
+
+
 def asked_in(question: Question, said: bytes, lab: str) -> Asked:
     """1 the node's own words  2 the lab's grant of that lease to it  3 the bytes that it names.
 
@@ -148,18 +158,20 @@ def answered(
     opened: RunOpened,
     work: str,
     fresh: Sequence[Open],
-    steps: Sequence[tuple[tuple[int, ...], bool]],
+    steps: Sequence[Step],
     sign: Callable[[bytes], bytes],
 ) -> list[tuple[TurnPlace, Turn]]:
-    """Turns with their replies, sealed. steps: the environment's answer and whether it is over, to each."""
+    """Turns with their replies, sealed. steps: what the environment answers to each."""
     found = []
-    for each, (answer, is_over) in zip(fresh, steps, strict=True):
+    for each, step in zip(fresh, steps, strict=True):
         said = each.said
         place = Place(opened.lab, opened.run, work, said.group, said.rollout)
         spoken = (*(turn.said for turn in each.before), said.tokens)
-        told = (*(turn.answer for turn in each.before), answer)
-        seal = seal_for(sign, place, Answered(spoken, told), is_over=is_over)
-        turn = Turn(said.tokens, answer, is_over, seal)
+        told = (*(turn.answer for turn in each.before), step.answer)
+        marks = (*(turn.retells for turn in each.before), step.retells)
+        retold = tuple(number for number, retells in enumerate(marks) if retells)
+        seal = seal_for(sign, place, Answered(spoken, told, retold), is_over=step.is_over)
+        turn = Turn(said.tokens, step.answer, step.is_over, seal, step.retells)
         found.append((TurnPlace(work, said.group, said.rollout, said.turn), turn))
     return found
 
@@ -174,6 +186,7 @@ def replies_to(asked: Sequence[Said], turns: dict[tuple[int, int], Turn]) -> lis
             answer=(turn := turns[said.group, said.rollout]).answer,
             is_over=turn.is_over,
             seal=turn.seal.hex(),
+            retells=True if turn.retells else None,
         )
         for said in asked
     ]

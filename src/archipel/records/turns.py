@@ -67,7 +67,7 @@ class Said(Closed):
     """With the stop token that ended it."""
 
 
-class Reply(Closed):
+class Reply(Sparing):
     """What follows a turn."""
 
     group: GroupIndex
@@ -78,6 +78,8 @@ class Reply(Closed):
     is_over: bool
     """The environment said that it is; else it goes on, or was cut off."""
     seal: Seal
+    retells: Annotated[Literal[True] | None, LeftOut] = None
+    """The answer is all of the conversation, as the prompt of a new sample; None: it goes on from what is there."""
 
 
 class _Word(Closed):

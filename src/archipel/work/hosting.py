@@ -34,7 +34,9 @@ class Hosts:
         """
         conduct = self._conduct(message)
         steps = [_step(conduct, each) for each in message.episodes]
-        return Done(files={}, values={STEPS: [[list(s.answer), s.is_over] for s in steps]})
+        return Done(
+            files={}, values={STEPS: [[list(s.answer), s.is_over, s.retells] for s in steps]}
+        )
 
     def _conduct(self, message: AnswerTurns) -> Conduct:
         held = self._conducts.get(message.model)

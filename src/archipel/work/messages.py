@@ -35,7 +35,7 @@ MAX_STEP_BYTES = 256 * 1024 * 1024
 """Bound on one replayed update: a lab's document of at most 64 MiB, and where its blobs lie."""
 
 STEPS = "steps"
-"""Under which name of a child's values the answers to turns stand: [tokens, is over] of each episode."""
+"""Under which name of a child's values the answers to turns stand: [tokens, is over, retells] of each episode."""
 
 LocalPath = Annotated[Path, Field(strict=False)]
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]

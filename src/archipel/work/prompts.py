@@ -106,7 +106,7 @@ class Prompts:
         try:
             conduct = conduct_of(*self._made_of)
             if conduct is not None:
-                conduct.manner.require_appending()
+                conduct.manner.require_turns()
         except (InvalidChat, UnknownText) as error:
             raise WorkFailed(f"episodes of several turns: {error}") from None
 
