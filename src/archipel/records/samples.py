@@ -33,12 +33,13 @@ def samples_of(prompt: tuple[int, ...], rollout: Rollout) -> list[Sample]:
     while start < len(mask):
         end = mask.find(RETOLD, start)
         end = len(mask) if end < 0 else end
-        found.append(Sample(start, own, _part(rollout, start, end)))
+        if start < end:
+            found.append(Sample(start, own, _part(rollout, start, end)))
         start = end
         while start < len(mask) and mask[start] == RETOLD:
             start += 1
         own = rollout.tokens[end:start]
-    return found
+    return found or [Sample(0, prompt, rollout)]
 
 
 def _part(rollout: Rollout, start: int, end: int) -> Rollout:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from archipel.records.episodes import SAMPLED
 from archipel.records.rollouts import Rollout
 from archipel.records.samples import samples_of
 
@@ -38,7 +39,7 @@ class Branch:
         """Places of the tokens that are scored."""
         if self.sampled is None:
             return range(len(self.tokens))
-        return [place for place, is_scored in enumerate(self.sampled) if is_scored]
+        return [place for place, mark in enumerate(self.sampled) if mark == SAMPLED]
 
 
 def usable(logprob: float) -> bool:
