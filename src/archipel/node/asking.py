@@ -14,6 +14,7 @@ from archipel.node.sealed import NotBelieved
 from archipel.node.turn_words import document_of, heard, spoken
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef, Fault
+from archipel.records.tasks import tasks_of
 from archipel.records.turns import (
     MAX_TURN_BYTES,
     MAX_TURNS_AT_ONCE,
@@ -50,6 +51,9 @@ class LeaseTurns:
 
     def __init__(self, client: LabClient, work: DoWork, wait_s: float = TURN_WAIT_S) -> None:
         self._client, self._work, self._opened = client, work.work, work.opened
+        self._tasks = tasks_of(
+            work.spec, work.opened.pace, lambda blob: work.blobs[blob.digest].read_bytes()
+        )
         self._wait_s = wait_s
         self._episodes: dict[tuple[int, int], Answered] = {}
 
@@ -136,7 +140,8 @@ class LeaseTurns:
         before = self._episodes.get(key, Answered((), ()))
         retold = before.retold if reply.retells is None else (*before.retold, said.turn)
         episode = Answered((*before.said, said.tokens), (*before.told, reply.answer), retold)
-        place = Place(self._opened.lab, self._opened.run, self._work, *key)
+        task = None if self._tasks is None else self._tasks[said.group]
+        place = Place(self._opened.lab, self._opened.run, self._work, *key, task)
         seal, keys = bytes.fromhex(reply.seal), self._opened.trusted
         if not is_reply_sealed(place, episode, is_over=reply.is_over, seal=seal, keys=keys):
             raise NoReply(

@@ -155,7 +155,10 @@ class Hosting:
         pace = pace_of(run.opened, asked, self._client.identity.did)
         # 2
         journal, work, said = self._opened_journal(), asked.word.work, asked.said
-        standing, fresh = sorted_out(asked, said, pace, lambda g, r: journal.episode(work, g, r))
+        tasks = await self._runs.tasks(asked.grant.spec, pace)
+        standing, fresh = sorted_out(
+            asked, said, pace, lambda g, r: journal.episode(work, g, r), tasks
+        )
         if fresh:
             # 3
             steps = await self._steps(run, fresh, asked.grant.deadline_ms)

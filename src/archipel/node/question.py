@@ -4,8 +4,8 @@ Law: pure. A lease is what the lab has signed; a turn is answered once, in order
 otherwise is told so, and gets nothing.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from archipel.node.sealed import NotBelieved, lease_in
 from archipel.node.turn_journal import Place as TurnPlace
@@ -50,12 +50,15 @@ class Open:
     before: tuple[Turn, ...]
     left: int
     """Tokens that there is room for after it."""
+    task: int | None
+    """What its group plays, where tasks are chosen; None: the one of its number."""
 
     @property
     def episode(self) -> OpenEpisode:
         """For the environment."""
         spoken = (*(turn.said for turn in self.before), self.said.tokens)
-        return OpenEpisode(group=self.said.group, said=spoken, left=self.left)
+        task = self.said.group if self.task is None else self.task
+        return OpenEpisode(task=task, said=spoken, left=self.left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +102,16 @@ def pace_of(opened: RunOpened, asked: Asked, key: str) -> RlPace:
 
 
 def sorted_out(
-    asked: Asked, turns: Sequence[Said], pace: RlPace, history: Callable[[int, int], Sequence[Turn]]
+    asked: Asked,
+    turns: Sequence[Said],
+    pace: RlPace,
+    history: Callable[[int, int], Sequence[Turn]],
+    tasks: Mapping[int, int] | None = None,
 ) -> tuple[dict[tuple[int, int], Turn], list[Open]]:
     """(group, rollout) -> the reply that stands already, and what is to be answered.
 
-    history: what was answered in an episode of this lease, by group and rollout.
+    history: what was answered in an episode of this lease, by group and rollout. tasks: of its groups, where tasks are
+    chosen.
 
     Raises:
         NotAnswered: a turn that this lease may not ask.
@@ -124,7 +132,8 @@ def sorted_out(
                 )
             standing[key] = before[said.turn]
         else:
-            fresh.append(_opened(asked, pace, said, before))
+            opened = _opened(asked, pace, said, before)
+            fresh.append(replace(opened, task=None if tasks is None else tasks[said.group]))
     return standing, fresh
 
 
@@ -151,7 +160,7 @@ def _opened(asked: Asked, pace: RlPace, said: Said, before: tuple[Turn, ...]) ->
         raise NotAnswered(
             f"{_named(said)} has {taken} tokens; an episode has {pace.max_new_tokens} at most"
         )
-    return Open(said, before, pace.max_new_tokens - taken)
+    return Open(said, before, pace.max_new_tokens - taken, None)
 
 
 def answered(
@@ -165,7 +174,7 @@ def answered(
     found = []
     for each, step in zip(fresh, steps, strict=True):
         said = each.said
-        place = Place(opened.lab, opened.run, work, said.group, said.rollout)
+        place = Place(opened.lab, opened.run, work, said.group, said.rollout, each.task)
         spoken = (*(turn.said for turn in each.before), said.tokens)
         told = (*(turn.answer for turn in each.before), step.answer)
         marks = (*(turn.retells for turn in each.before), step.retells)

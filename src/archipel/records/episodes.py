@@ -87,6 +87,9 @@ class EpisodeTerms(Sparing):
     """Of runs that retell, as `date`: what the template is told beside the turns, as in the recipe's `[prompt]`."""
     date: Annotated[str | None, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), LeftOut] = None
 
+    chooses: Annotated[Literal[True] | None, LeftOut] = None
+    """Prompts say which task each group has; None: the one of its own number."""
+
     @property
     def is_hosted(self) -> bool:
         """Whether turns are asked through the lab."""

@@ -205,6 +205,8 @@ class Place:
     work: str
     group: int
     rollout: int
+    task: int | None = None
+    """What the group plays, where tasks are chosen; None: the one of its number."""
 
 
 def seal_of(
@@ -217,7 +219,7 @@ def seal_of(
     """
     payload = canonical_json(
         {
-            **asdict(place),
+            **{name: value for name, value in asdict(place).items() if value is not None},
             "heard": digest_so_far(tokens[:end], sampled[:end]),
             "answer": digest_so_far(tokens[end:], sampled[end:]),
             "is_over": is_over,

@@ -20,7 +20,7 @@ from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.training.environments.episodic import Episodic, Turn
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
-from archipel.training.groups import uses_chat
+from archipel.training.groups import SPLIT, uses_chat
 from archipel.training.manner import Manner, format_for
 from archipel.training.rounds import CUT, Generate, Line, Step, play_rounds, unheard
 from archipel.training.talk import Talk
@@ -38,6 +38,12 @@ class Conduct:
     most_turns: int
     is_hosted: bool = False
     """Strangers who play them ask for its answers."""
+    chosen: Callable[[int], int] | None = None
+    """Which task of the training part a group has; None: the one of its own number."""
+
+    def choosing(self, chosen: Callable[[int], int] | None) -> "Conduct":
+        """The same, where tasks are chosen so."""
+        return replace(self, chosen=chosen)
 
     def play(
         self,
@@ -46,8 +52,10 @@ class Conduct:
         split: str,
         on_progress: Callable[[int], None] = unheard,
     ) -> list[tuple[Rollout, ...]]:
-        """An episode for each rollout of each request, whose keys are numbers of tasks; see `play_rounds`."""
-        tasks = {each.key: self.environment.task(split, int(each.key)) for each in requests}
+        """An episode for each rollout of each request, whose keys are numbers of groups, or of held-out tasks; see
+        `play_rounds`.
+        """
+        tasks = {each.key: self._task(split, int(each.key)) for each in requests}
 
         def answer(lines: Sequence[Line]) -> list[Step]:
             return [self._follows(tasks[line.request.key], line) for line in lines]
@@ -86,9 +94,9 @@ class Conduct:
     def upholds(self, split: str, index: int, rollout: Rollout, limit: int) -> bool:
         """Whether the environment wrote all that the model did not sample, and the episode ended when it had to.
 
-        limit: tokens that the episode could have.
+        index: of the group, or of a held-out task. limit: tokens that the episode could have.
         """
-        task = self.environment.task(split, index)
+        task = self._task(split, index)
         mask, talk = rollout.sampled or b"", self._begun(task)
         ends = turns_of(mask)
         for number, (start, end) in enumerate(ends):
@@ -101,6 +109,11 @@ class Conduct:
             if is_last and rollout.finished != step.is_over:
                 return False
         return bool(ends)
+
+    def _task(self, split: str, group: int) -> Task:
+        if self.chosen is not None and split == SPLIT:
+            return self.environment.task(split, self.chosen(group))
+        return self.environment.task(split, group)
 
     def _begun(self, task: Task) -> Talk:
         return Talk(self.manner, task.prompt)

@@ -57,4 +57,4 @@ class Hosts:
 
 
 def _step(conduct: Conduct, episode: OpenEpisode) -> Step:
-    return conduct.after(SPLIT, episode.group, episode.said, episode.left)
+    return conduct.after(SPLIT, episode.task, episode.said, episode.left)

@@ -19,7 +19,6 @@ from archipel.records.fields import (
     Count,
     Digest,
     Fault,
-    GroupIndex,
     KindName,
     RunName,
     TokenId,
@@ -163,7 +162,8 @@ class RunBenchmark(Closed):
 class OpenEpisode(Closed):
     """An episode that the trusted role answers."""
 
-    group: GroupIndex
+    task: Count
+    """Its number."""
     said: Annotated[tuple[tuple[TokenId, ...], ...], Field(min_length=1)]
     """The model's turns; the last one waits for an answer."""
     left: Count

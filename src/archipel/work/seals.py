@@ -49,12 +49,13 @@ def seal_for(
     return sign(seal_of(place, tokens, mask, end, is_over=is_over))
 
 
-def check_of(opened: RunOpened) -> Check:
-    """The check of a run whose turns are asked."""
+def check_of(opened: RunOpened, chosen: Callable[[int], int] | None = None) -> Check:
+    """The check of a run whose turns are asked. chosen: which task a group has, where tasks are chosen."""
     stops = opened.pace.stop_tokens if isinstance(opened.pace, RlPace) else ()
 
     def holds(group: int, number: int, rollout: Rollout) -> bool:
-        place = Place(opened.lab, opened.run, rollout.work, group, number)
+        task = None if chosen is None else chosen(group)
+        place = Place(opened.lab, opened.run, rollout.work, group, number, task)
         return is_sealed(rollout, place, stops, opened.trusted)
 
     return holds

@@ -149,6 +149,7 @@ def episode_terms(recipe: Recipe) -> EpisodeTerms | None:
         tools=section.tools,
         chat_template=recipe.prompt.chat_template,
         retells=True if retells else None,
+        chooses=True if recipe.curriculum is not None else None,
         **told,
     )
 
