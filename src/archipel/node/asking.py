@@ -6,7 +6,7 @@ that gets no reply fails with a named cause.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, LabUnreachable
@@ -14,6 +14,7 @@ from archipel.node.sealed import NotBelieved
 from archipel.node.turn_words import document_of, heard, spoken
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef, Fault
+from archipel.records.payload import BadPayload
 from archipel.records.tasks import tasks_of
 from archipel.records.turns import (
     MAX_TURN_BYTES,
@@ -51,9 +52,9 @@ class LeaseTurns:
 
     def __init__(self, client: LabClient, work: DoWork, wait_s: float = TURN_WAIT_S) -> None:
         self._client, self._work, self._opened = client, work.work, work.opened
-        self._tasks = tasks_of(
-            work.spec, work.opened.pace, lambda blob: work.blobs[blob.digest].read_bytes()
-        )
+        self._all = work
+        self._tasks: Mapping[int, int] | None = None
+        """Of its groups, where tasks are chosen, once somebody asked."""
         self._wait_s = wait_s
         self._episodes: dict[tuple[int, int], Answered] = {}
 
@@ -61,10 +62,13 @@ class LeaseTurns:
         """What follows these turns; a reason, where nothing does."""
         replies: list[Reply] = []
         try:
+            self._tasks = self._tasks or await asyncio.to_thread(_tasks_of, self._all)
             for part in parts_of(said):
                 replies += await self._asked(part)
         except NoReply as error:
             return TurnsOver(replies=None, reason=str(error), fault=error.fault)
+        except (BadPayload, OSError) as error:
+            return TurnsOver(replies=None, reason=f"prompts of {self._work}: {error}", fault="work")
         except LabRefused as error:
             fault: Fault | None = None if error.problem in OVER else "work"
             return TurnsOver(replies=None, reason=f"turns were refused: {error}", fault=fault)
@@ -150,6 +154,11 @@ class LeaseTurns:
                 None,
             )
         self._episodes[key] = episode
+
+
+def _tasks_of(work: DoWork) -> Mapping[int, int] | None:
+    """Raises BadPayload, OSError: the prompts do not say it."""
+    return tasks_of(work.spec, work.opened.pace, lambda blob: work.blobs[blob.digest].read_bytes())
 
 
 OVER = ("late-result", "not-found", "duplicate-result", "not-joined")

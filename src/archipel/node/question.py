@@ -67,7 +67,7 @@ class Step:
 
     answer: tuple[int, ...]
     is_over: bool
-    retells: bool
+    retells: bool = False
     """The answer is the prompt of a new sample."""
 
 

@@ -211,7 +211,7 @@ def fitting(examples: Examples, max_tokens: int) -> Examples:
     def example(index: int) -> Example:
         for later in range(index, index + MAX_LEFT_OUT):
             found = examples(later)
-            size = len(found[0]) + len(found[1]) - 1
+            size = max(tree.num_inputs for tree in _trees(*found))
             if size <= max_tokens:
                 return found
             if not told:
