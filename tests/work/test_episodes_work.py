@@ -158,9 +158,9 @@ class OnDisk:
     [
         (altered, "plain"),
         (None, "plain"),
-        (altered, "retelling"),
+        pytest.param(altered, "retelling", marks=pytest.mark.slow),
         (altered, "chosen"),
-        (None, "chosen"),
+        pytest.param(None, "chosen", marks=pytest.mark.slow),
     ],
 )
 def test_anybody_finds_a_void_episode_from_ledger_and_blobs(
