@@ -307,4 +307,8 @@ class Learner(Provider):
 
     def _prompts(self, pace: RlPace, batch: int) -> PromptBatch:
         prompts = [(1, 3 + batch % 8, 3 + row % 8) for row in range(pace.groups_per_update)]
-        return PromptBatch(batch=batch, blob=self.put(pack_prompts(prompts, batch=batch)))
+        tasks = None
+        if pace.episodes is not None and pace.episodes.chooses:
+            tasks = range(len(prompts))
+        data = pack_prompts(prompts, batch=batch, tasks=tasks)
+        return PromptBatch(batch=batch, blob=self.put(data))
