@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from archipel.demo.aftermath import orphans_of, was_answered, weight_traffic
+from archipel.demo.aftermath import orphans_of, overtaken_by, was_answered, weight_traffic
 from archipel.demo.plan import CAST, DOOMED
 from archipel.demo.story import Performance
 from archipel.plurals import counted
@@ -149,11 +149,13 @@ def _tell_killed(show: Performance, tell: Tell) -> None:
     names = {did: name for name, did in show.dids.items()}
     work, orphans = show.interrupted, orphans_of(show.dids[DOOMED], show.history)
     if work is not None and work not in {orphan.work for orphan in orphans}:
-        what = (
-            "its answer had arrived just before the kill"
-            if was_answered(work, show.history)
-            else "it was still on lease when the ledger was read"
-        )
+        other = overtaken_by(work, show.history)
+        if was_answered(work, show.history):
+            what = "its answer had arrived just before the kill"
+        elif other is not None:
+            what = f"{names.get(other, other[-8:])} had a second copy of it and answered first"
+        else:
+            what = "it was still on lease when the ledger was read"
         tell(f"killed    {work}: {what}; nothing lost, nothing paid twice")
     for orphan in orphans:
         who = ", ".join(names.get(did, did[-8:]) for did in orphan.redone_by)
