@@ -86,14 +86,17 @@ def command(
     tell(f"demo with seed {chosen}, everything goes to {folder}")
     import torch
 
+    from archipel.demo.control import Control
     from archipel.demo.ending import judge_all, report, tell_ending
     from archipel.demo.picture import draw_curve
-    from archipel.demo.story import perform
+    from archipel.demo.story import Performance, perform
 
     torch.set_num_threads(1)
-    with mending(SiteFailed, OSError):
-        performance = perform(plan, recipe, secrets.token_bytes(16), child_environment(), tell)
-        arms = judge_all(performance, tell)
+    environment = child_environment()
+    performance = Performance(plan, recipe, secrets.token_bytes(16))
+    with mending(SiteFailed, OSError), Control(folder, environment, plan.limit_s) as control:
+        perform(performance, environment, control, tell)
+        arms = judge_all(performance, control, tell)
         bound = recipe.run.max_staleness
         title = f"RL over four unequal nodes, staleness <= {bound} (seed {chosen})"
         draw_curve(performance.ended, performance.events, title, folder / "curve.png")
