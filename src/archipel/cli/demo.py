@@ -69,7 +69,7 @@ def command(
         play(seed, out, versions, controls, quick, model, as_json)
         return
     from archipel.bench.site import SiteFailed
-    from archipel.cli.doors import child_environment, mending, show
+    from archipel.cli.doors import child_environment, keep_memory, mending, show
     from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
     from archipel.demo.plan import DemoPlan
 
@@ -84,6 +84,7 @@ def command(
         click.echo(f"{time.monotonic() - began:6.1f}s  {line}", err=as_json)
 
     tell(f"demo with seed {chosen}, everything goes to {folder}")
+    keep_memory()
     import torch
 
     from archipel.demo.control import Control
