@@ -89,7 +89,7 @@ class BlobStore:
         """Whether the whole blob is here."""
         with suppress(BlobMissing):
             self._require_sound(digest)
-            return True
+            return self.size(digest) >= 0
         return False
 
     def is_at_hand(self, digest: str) -> bool:
@@ -117,6 +117,7 @@ class BlobStore:
     def path(self, digest: str) -> Path:
         """The blob's file, to be read only; raises BlobMissing. A sweep may remove it: see `open`."""
         self._require_sound(digest)
+        self.size(digest)
         return self._layout.final(digest)
 
     def digests(self) -> list[str]:
@@ -263,10 +264,9 @@ class BlobStore:
         return rotten
 
     def _require_sound(self, digest: str) -> None:
-        """Raises BlobMissing: it is not here, or was damaged and is removed."""
+        """Where a power cut may have damaged it. Raises BlobMissing: so it was, and is removed; or it is not here."""
         hashed, final = self._account.hashed, self._layout.final(digest)
         if hashed is None or final in hashed:
-            self.size(digest)
             return
         with self.open(digest) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
