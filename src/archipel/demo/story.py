@@ -162,8 +162,12 @@ def learn_together(show: Performance, site: Site, tell: Tell) -> None:
 def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
     progress = run.version / run.versions
     if progress >= show.plan.kill_at and site.running(DOOMED):
+        site.hold(DOOMED)  # else its answer may arrive between the look and the kill
+        time.sleep(POLL_S)
         leases = [lease for lease in site.leases() if lease.node == show.dids[DOOMED]]
-        if leases:
+        if not leases:
+            site.release(DOOMED)
+        else:
             site.kill(DOOMED)
             show.interrupted = leases[0].work
             show.events["kill -9"] = run.version

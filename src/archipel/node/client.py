@@ -36,6 +36,7 @@ from archipel.node.exchange import (
     unreachable,
 )
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
+from archipel.node.line import client_for
 from archipel.node.sealed import NotBelieved, founding_of
 from archipel.records import documents
 from archipel.records.documents import BadDocument, Handout, Receipt
@@ -72,9 +73,7 @@ class LabReader:
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
-        self._http = httpx.AsyncClient(
-            base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
-        )
+        self._http = client_for(self.url, limits, NO_COMPRESSION)
 
     async def __aenter__(self) -> Self:
         return self
