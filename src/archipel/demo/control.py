@@ -131,4 +131,5 @@ def learn(recipe: Path, start: Path, out: Path, first_example: int) -> None:
 
 
 if __name__ == "__main__":
-    learn(*map(Path, sys.argv[1:4]), first_example=int(sys.argv[4]))
+    told, begins, ends, first = sys.argv[1:]
+    learn(Path(told), Path(begins), Path(ends), int(first))
