@@ -88,7 +88,7 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
     with mending(OSError):
         log_to(settings.home / "log.jsonl")
         identity = load_or_make_key(settings.home / "node.key")
-        store = BlobStore(settings.home / "blobs")
+        store = BlobStore(settings.home / "blobs", is_lasting=False)
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
     agent = Agent(settings, identity, store)
     if metrics_port is not None:
