@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from archipel.bench.cheating import PROGRAM
 from archipel.bench.cheats import CHEATS
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.identity import Identity
@@ -19,7 +20,6 @@ from archipel.ledger.verification import lab_key
 from stage import Stage
 from tiny import NAME, write_start
 
-PROGRAM = str(Path(__file__).with_name("cheating_node.py"))
 HONEST = ("one", "two")
 NAMES = tuple(CHEATS)
 OLD = tuple(name for name in NAMES if name.endswith("old"))
@@ -69,7 +69,7 @@ def test_every_cheat_is_named_and_unpaid_and_no_honest_node_is_harmed(
     stage: Stage, at: int
 ) -> None:
     cheats = {
-        name: stage.site.start_node(name.replace(" ", "-"), program=[PROGRAM, name, "1"])
+        name: stage.site.start_node(name.replace(" ", "-"), program=[*PROGRAM, name, "1"])
         for name in NOW[at : at + AT_ONCE]
     }
     honest = [stage.site.start_node(name) for name in HONEST]
@@ -93,7 +93,7 @@ def test_old_weights_are_found_once_there_are_older_ones_and_so_is_a_part_time_c
 ) -> None:
     """At version 0 the oldest weights are the right ones, so nothing is wrong yet."""
     cheats = {
-        name: stage.site.start_node(name.replace(" ", "-"), program=[PROGRAM, name, str(share)])
+        name: stage.site.start_node(name.replace(" ", "-"), program=[*PROGRAM, name, str(share)])
         for name in OLD
     }
     honest = [stage.site.start_node(name) for name in HONEST]

@@ -119,14 +119,38 @@ def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[s
         yield f"run {name} is not audited" if name else "no run of this lab is audited"
         yield "an answer can be recomputed by others where the run is sampled by the exact contract"
     for run in runs:
-        found = _counts(run)
-        told = ", ".join(f"{count} {what}" for what, count in found["outcomes"].items())
-        yield f"run {run.name}: {found['drawn']} drawn, {found['passed']} not, {found['waiting']} wait for their draw"
-        yield f"  {found['open']} open; verdicts: {told or 'none yet'}"
-        cases = _cases(run)
-        wrong = [
-            case
-            for case in cases
-            if case.verdict is None or case.verdict.touched or case.verdict.taken
-        ]
-        yield from (f"  {sentence(case)}" for case in wrong[-MAX_SHOWN:])
+        found, cases = _counts(run), _cases(run)
+        told = ", ".join(f"{count} {what}" for what, count in found["outcomes"].items() if count)
+        waiting = f", {found['unseen']} passed as too many waited" if found["unseen"] else ""
+        yield (
+            f"run {run.name}: {counted(found['drawn'], 'answer')} drawn, {found['passed']} not, {found['waiting']} "
+            f"wait for their draw{waiting}"
+        )
+        yield (
+            f"  verdicts: {told or 'none yet'}; {found['open']} open; "
+            f"{counted(found['positions_recomputed'], 'token')} recomputed"
+        )
+        for case in [case for case in cases if _is_told(case)][-MAX_SHOWN:]:
+            yield f"  {sentence(case)}"
+            yield from (f"    {words}" for words in _aftermath(case))
+
+
+def _is_told(case: "Case") -> bool:
+    """All but answers that were found right: of these the number is enough."""
+    from archipel.lab.cases import Outcome
+
+    return case.verdict is None or case.verdict.outcome is not Outcome.VERIFIED
+
+
+def _aftermath(case: "Case") -> Iterator[str]:
+    """What followed from a verdict, and how far an open case is."""
+    verdict = case.verdict
+    if verdict is None:
+        yield from [f"in somebody's hands: {case.holder}"] if case.holder is not None else []
+    else:
+        taken = sum(micro for _, micro in verdict.taken)
+        words = f"{(verdict.at_ms - case.answer.at_ms) / 1000:.1f} s after the answer"
+        words += f"; {taken / 1e6:.6g} credits taken back" if taken else ""
+        yield words + ("; final" if verdict.is_final else "")
+    yield from [f"contested: {case.contested}"] if case.contested else []
+    yield f"look for yourself: archipel exact replay {case.work}"

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 )
 @exact_option("Sample", "w7a8")
 @click.option(
+    "--cheat/--no-cheat",
+    default=True,
+    help="A fifth node cheats, and audits find it out, for which the run is sampled by the exact contract.",
+)
+@click.option(
     "--real",
     is_flag=True,
     help="With a real pretrained model of 135M parameters: about ten minutes on two quiet cores.",
@@ -50,22 +55,25 @@ def command(
     versions: int | None,
     controls: bool,
     variant: str | None,
+    cheat: bool,
     real: bool,
     quick: bool,
     model: Path | None,
     as_json: bool,
 ) -> None:
-    """Train a tiny model from nothing, then by RL on four unequal machines, and judge it.
+    """Train a tiny model from nothing, then by RL on five unequal machines, and judge it.
 
     A lab, an update process and nodes run as separate processes on 127.0.0.1; one node is slow, one is
-    killed, one joins late. It takes about a minute and a half on two quiet cores.
+    killed, one joins late, one cheats in a part of its work until others recompute it. It takes about a
+    minute and a half on two quiet cores.
 
     \b
     Examples:
       archipel demo
       archipel demo --seed 7 --out runs/seven
       archipel demo --no-controls --json
-      archipel demo --exact
+      archipel demo --no-cheat
+      archipel demo --exact w13a15
       archipel demo --real
       archipel demo --real --quick --model smollm2.Q4_1.gguf
     """
@@ -75,19 +83,20 @@ def command(
         play(seed, out, versions, controls, quick, model, as_json)
         return
     from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
-    from archipel.demo.plan import DemoPlan
+    from archipel.demo.plan import CHEAT, VARIANT, DemoPlan
 
     began = time.monotonic()
     chosen = secrets.randbelow(10**6) if seed is None else seed
     recipe = with_seed(with_versions(find_recipe("secret-order"), versions), chosen)
-    recipe = with_exact(recipe, variant)
+    recipe = with_exact(recipe, variant or (VARIANT if cheat else None))
     folder = _unused(out or Path("runs") / f"demo-{chosen}")
+    plan = DemoPlan(folder=folder, seed=chosen, controls=controls, cheat=CHEAT if cheat else None)
 
     def tell(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.1f}s  {line}", err=as_json)
 
     tell(f"demo with seed {chosen}, everything goes to {folder}")
-    _play(DemoPlan(folder=folder, seed=chosen, controls=controls), recipe, tell, as_json, began)
+    _play(plan, recipe, tell, as_json, began)
 
 
 def _play(
@@ -112,7 +121,7 @@ def _play(
         perform(performance, environment, control, tell)
         arms = judge_all(performance, control, tell)
         bound = recipe.run.max_staleness
-        title = f"RL over four unequal nodes, staleness <= {bound} (seed {plan.seed})"
+        title = f"RL over {len(performance.dids) - 1} unequal nodes, staleness <= {bound} (seed {plan.seed})"
         draw_curve(performance.ended, performance.events, title, plan.folder / "curve.png")
         result = report(performance, arms) | {"seconds": time.monotonic() - began}
         (plan.folder / "result.json").write_text(json.dumps(result, indent=2))

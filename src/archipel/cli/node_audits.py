@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,7 +21,7 @@ from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.lab.cases import Case
-    from archipel.lab.state import LabState, Node, Run
+    from archipel.lab.state import Run
 
 NODE = click.option(
     "--node", "did", metavar="DID", type=KeyName(), help="This node [this machine's]."
@@ -57,6 +57,7 @@ def reputation(
       archipel node reputation --all --lab http://lab.example:8440
       archipel node reputation --node did:key:z6Mk... --ledger mirror --json
     """
+    from archipel.cli.reputation import standing, told
     from archipel.lab.providers import seen
 
     wanted = None if everybody else did or _own(node_home)
@@ -70,49 +71,8 @@ def reputation(
             raise Mendable(
                 f"this ledger knows no node {wanted}; it may have been forgotten (--all)"
             )
-    rows = [_standing(state, node) for node in nodes]
-    show({"lab": state.lab, "nodes": rows}, as_json, lambda: "\n".join(map(_line, rows)))
-
-
-def _standing(state: "LabState", node: "Node") -> dict[str, Any]:
-    known = node.standing
-    return {
-        "node": node.did,
-        "verified": known.verified,
-        "soft": known.soft,
-        "hard": known.hard,
-        "unseen_pay_micro": known.exposed_micro,
-        "audits_confirmed": known.confirmed,
-        "audits_refuted": known.refuted,
-        "next_audited_micro": _next_rate(state, node),
-        "quarantine": None if known.quarantine is None else known.quarantine.work,
-    }
-
-
-def _next_rate(state: "LabState", node: "Node") -> int | None:
-    """Chance that one more group of the newest audited run is audited, in millionths; None: no run is audited."""
-    from archipel.lab.risk import rate_of
-
-    runs = [run for run in state.runs.values() if run.opened.pace.audit is not None]
-    if not runs:
-        return None
-    run = max(runs, key=lambda each: each.entry)
-    price = int(getattr(run.opened.pace, "price_micro", 0))
-    return rate_of(run, node.standing, price, is_audit=False)
-
-
-def _line(row: dict[str, Any]) -> str:
-    rate = row["next_audited_micro"]
-    chance = "no run is audited" if rate is None else f"next answer audited at {rate / 1e4:.1f} %"
-    words = [
-        f"{row['verified']} verified in a row",
-        f"{row['soft']} soft and {row['hard']} hard verdicts",
-        f"own audits: {row['audits_confirmed']} confirmed, {row['audits_refuted']} refuted",
-        chance,
-    ]
-    if row["quarantine"] is not None:
-        words.append(f"IN QUARANTINE for {row['quarantine']} (archipel node disputes)")
-    return f"{row['node']}  {'  '.join(words)}"
+    rows = [standing(state, node) for node in nodes]
+    show({"lab": state.lab, "nodes": rows}, as_json, lambda: told(state, rows))
 
 
 @click.command()

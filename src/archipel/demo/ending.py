@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 
 from archipel.demo.aftermath import orphans_of, overtaken_by, was_answered, weight_traffic
+from archipel.demo.caught import Found, found_words
 from archipel.demo.control import Control
-from archipel.demo.plan import CAST, DOOMED
+from archipel.demo.plan import CAST, DOOMED, SLY
 from archipel.demo.story import Performance
 from archipel.plurals import counted
 from archipel.records.recipe import Recipe
@@ -20,7 +21,8 @@ Tell = Callable[[str], None]
 
 def judge_all(show: Performance, control: Control, tell: Tell) -> dict[str, Judgement]:
     """Arm -> judgement on the untouched test split."""
-    plan, recipe = show.plan, show.recipe
+    plan = show.plan
+    recipe = show.recipe.by_variant(None)  # in floating point, as whoever runs the model will
     full = Trial(plan.num_test_tasks, plan.num_sampled_tasks, plan.samples_per_task)
     plain = Trial(plan.num_test_tasks)
     tell("judging on the test split, which nothing has looked at so far")
@@ -50,6 +52,8 @@ def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
         "rewards": run.rewards,
         "evaluations": run.evaluations,
         "killed_node": [asdict(o) for o in orphans_of(show.dids[DOOMED], show.history)],
+        "cheating_node": None if show.cheat is None else asdict(show.cheat),
+        "audits": None if show.audited is None else asdict(show.audited),
         "model": str(show.trained),
         "curve": str(show.plan.folder / "curve.png"),
     }
@@ -62,6 +66,7 @@ def tell_ending(
     _tell_accuracy(show, arms, tell)
     _tell_nodes(show, tell)
     _tell_killed(show, tell)
+    tell_cheat(show, tell)
     traffic, run = weight_traffic(show.history), show.ended
     share = traffic.mean_delta_bytes / max(traffic.full_bytes, 1)
     tell(f"weights   {traffic.full_bytes} bytes whole (bf16); mean delta {traffic.mean_delta_bytes:.0f} "
@@ -75,7 +80,7 @@ def tell_ending(
     tell(f"staleness {shares}   (bound {show.recipe.run.max_staleness})")
     tell(f"learner   busy {run.learner_utilisation:.0%} of the time; "
          f"RL took {show.learning_s:.1f} s, the supervised stage {show.supervised_s:.1f} s")  # fmt: skip
-    samples = sample_answers(show.trained, show.recipe, show.secret, 4)
+    samples = sample_answers(show.trained, show.recipe.by_variant(None), show.secret, 4)
     tell("answers   " + "   ".join(
         f"{prompt}{answer} ({'right' if reward >= 1 else f'{reward:.2f}'})"
         for prompt, answer, reward in samples
@@ -139,6 +144,42 @@ def _tell_killed(show: Performance, tell: Tell) -> None:
         )
         tell(f"killed    {orphan.work}: {counted(len(orphan.groups), 'group')}, taken back after "
              f"{orphan.silent_s:.1f} s of silence, {after}; nothing lost, nothing paid twice")  # fmt: skip
+
+
+def tell_cheat(show: Performance, tell: Tell) -> None:
+    """Whether it was caught, after how much work, and what it had of it; and what else was audited."""
+    cheat, audited = show.cheat, show.audited
+    if cheat is None or audited is None:
+        return
+    if cheat.found is None:
+        forged = sum(unit.is_forged for unit in cheat.units)
+        tell(f"cheat     {SLY} was not caught: {counted(len(cheat.units), 'answer')}, {forged} of them forged, "
+             f"{cheat.audited} audited; what is not drawn is not looked at")  # fmt: skip
+    else:
+        tell(f"cheat     {SLY} was caught {found_words(cheat.found, show.names)}")
+        _tell_price(show, cheat.found, tell)
+    outcomes = ", ".join(f"{count} {what}" for what, count in audited.outcomes.items())
+    tell(f"audits    {audited.drawn} of {counted(audited.answers, 'answer')} drawn ({outcomes or 'none ended'}), "
+         f"{audited.positions} tokens recomputed in {audited.share_of_sampling:.0%} of the time that sampling took; "
+         f"honest nodes accused: {audited.honest_accused}")  # fmt: skip
+
+
+def _tell_price(show: Performance, found: Found, tell: Tell) -> None:
+    kept = found.paid_micro - found.taken_micro
+    were = "was" if found.forged == 1 else "were"
+    tell(f"          {found.forged} of these {found.units} {were} forged ({show.plan.cheat}); the verdict came "
+         f"{found.after_s:.1f} s after number {found.number}, from which {_learned(found.touched)} had learned")  # fmt: skip
+    tell(f"          it keeps {kept / 1e6:.3f} of {found.paid_micro / 1e6:.3f} credits for these; at that pace it would have had "
+         f"about {found.would_have_micro / 1e6:.3f} by the end")  # fmt: skip
+    by = ", ".join(show.names.get(did, did[-8:]) for did in found.again_by) or "nobody yet"
+    tell(f"          {counted(found.groups_again, 'group')} of its answers from which nothing had learned: sampled again "
+         f"by {by}")  # fmt: skip
+
+
+def _learned(versions: tuple[int, ...]) -> str:
+    if not versions:
+        return "no version"
+    return f"version{'s' if len(versions) > 1 else ''} {', '.join(map(str, versions))}"
 
 
 def figures(judgement: Judgement) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from archipel.records.documents import RunView
 
-KILL_COLOUR, JOIN_COLOUR = "tab:red", "tab:green"
+COLOURS = ("tab:red", "tab:green", "tab:purple")
+"""Of events, in the order in which they happened."""
 
 
 def draw_curve(run: RunView, events: dict[str, int], title: str, path: Path) -> None:
@@ -45,7 +46,7 @@ def draw_curve(run: RunView, events: dict[str, int], title: str, path: Path) -> 
         label="held-out (dev) greedy accuracy, 95%",
     )
     for number, (label, version) in enumerate(events.items()):
-        colour = (KILL_COLOUR, JOIN_COLOUR)[number % 2]
+        colour = COLOURS[number % len(COLOURS)]
         axes.axvline(version, color=colour, linestyle="--", linewidth=1)
         axes.text(version, 0.03 + 0.07 * number, f" {label}", color=colour, fontsize=9)
     axes.set_xlabel("policy version")

@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+CHEAT = "int8 weights"
+"""What the fifth node does, of `bench.cheats`."""
+VARIANT = "w7a8"
+"""Of the exact contract: the cheapest, by which any answer can be recomputed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPlan:
@@ -19,6 +24,10 @@ class DemoPlan:
     """Progress at which a node is killed (SIGKILL), mid-lease."""
     join_at: float = 0.4
     """Progress at which the late node starts."""
+    cheat: str | None = CHEAT
+    """How the fifth node cheats, of `bench.cheats`; None: there is none, and nothing need be recomputed."""
+    cheat_share: float = 0.4
+    """In this share of its answers."""
     num_test_tasks: int = 512
     num_sampled_tasks: int = 128
     samples_per_task: int = 64
@@ -28,12 +37,13 @@ class DemoPlan:
     """The run must end within this."""
 
 
-FAST, SLOW, DOOMED, LATE = "fast", "slow", "doomed", "late"
+FAST, SLOW, DOOMED, LATE, SLY = "fast", "slow", "doomed", "late", "sly"
 CAST = {
     FAST: "works all the time",
     SLOW: "rests two thirds of the time",
     DOOMED: "is killed in the middle of a lease",
     LATE: "joins when others have learned already",
+    SLY: "samples two answers in five from rounded weights, and says nothing",
 }
 
 

@@ -1,4 +1,4 @@
-"""The demo as acts: supervised start, a lab and four unequal nodes, reinforcement learning, judgement.
+"""The demo as acts: supervised start, a lab and five unequal nodes, reinforcement learning, judgement.
 
 Each act is a function; `perform` is the order. Progress goes to `tell`, results into the folder; a
 failure ends with a sentence and the place of the logs.
@@ -9,9 +9,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from archipel.bench.cheating import PROGRAM as CHEATING
 from archipel.bench.site import Site, SiteFailed
+from archipel.demo.caught import (
+    HARD,
+    SHOWN_DID,
+    Audited,
+    Cheat,
+    audited_of,
+    cheat_of,
+    folded,
+    found_words,
+)
 from archipel.demo.control import Control, as_long_as_rl
-from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, DemoPlan
+from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, SLY, DemoPlan
 from archipel.plurals import counted
 from archipel.records.documents import NodeView, RunView
 from archipel.records.recipe import Recipe
@@ -22,6 +33,9 @@ from archipel.training.start import start_model
 Tell = Callable[[str], None]
 POLL_S = 0.2
 SETTLE_LIMIT_S = 60.0
+AUDITS_LIMIT_S = 10.0
+"""Audits that the end of the run left open are waited for so long, if the node that cheats is not found out yet."""
+CAUGHT = "a cheat is caught"
 
 
 @dataclass
@@ -46,6 +60,10 @@ class Performance:
     """What happened at which version."""
     interrupted: str | None = None
     """Work that the killed node held when it was last looked at."""
+    cheat: Cheat | None = None
+    """What became of the node that cheats; None: there is none."""
+    audited: Audited | None = None
+    """Audits of the run; None: as above."""
 
     @property
     def ended(self) -> RunView:
@@ -57,6 +75,11 @@ class Performance:
         if self.run is None:
             raise SiteFailed("the run has not ended")
         return self.run
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Key -> the name it has here."""
+        return {did: name for name, did in self.dids.items()}
 
     @property
     def start(self) -> Path:
@@ -83,13 +106,15 @@ def perform(
         begin_control(show, control, tell)
         open_the_run(show, site, tell)
         learn_together(show, site, tell)
-        collect(show, site)
+        collect(show, site, tell)
 
 
 def raise_curtain(show: Performance, site: Site, tell: Tell) -> None:
-    """Start lab, update process and three nodes; they load while the model starts from nothing."""
+    """Start lab, update process and the nodes but one; they load while the model starts from nothing."""
     site.start_lab()
-    tell(f"lab at {site.url}; starting an update process and nodes {FAST}, {SLOW}, {DOOMED}")
+    cheat = show.plan.cheat
+    named = ", ".join((FAST, SLOW, DOOMED, *([SLY] if cheat else [])))
+    tell(f"lab at {site.url}; starting an update process and nodes {named}")
     name = show.recipe.environment.secret
     if name is not None:
         site.keep_secret("update", name, show.secret)
@@ -97,6 +122,9 @@ def raise_curtain(show: Performance, site: Site, tell: Tell) -> None:
     show.dids[FAST] = site.start_node(FAST)
     show.dids[SLOW] = site.start_node(SLOW, ["--duty", str(show.plan.slow_duty)])
     show.dids[DOOMED] = site.start_node(DOOMED)
+    if cheat is not None:
+        way = [*CHEATING, cheat, str(show.plan.cheat_share)]
+        show.dids[SLY] = site.start_node(SLY, program=way)
 
 
 def supervised_start(show: Performance, tell: Tell) -> None:
@@ -162,9 +190,10 @@ def learn_together(show: Performance, site: Site, tell: Tell) -> None:
 def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
     progress = run.version / run.versions
     if progress >= show.plan.kill_at and site.running(DOOMED):
+        doomed = show.dids[DOOMED]
         site.hold(DOOMED)  # else its answer may arrive between the look and the kill
         time.sleep(POLL_S)
-        leases = [lease for lease in site.leases() if lease.node == show.dids[DOOMED]]
+        leases = [each for each in site.leases() if (each.node, each.kind) == (doomed, "rollout")]
         if not leases:
             site.release(DOOMED)
         else:
@@ -178,6 +207,27 @@ def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
         show.dids[LATE] = site.start_node(LATE)
         show.events["a node joins"] = run.version
         tell(f"  node {LATE} joins")
+    if CAUGHT not in show.events and _is_accused(show, SLY, run):
+        _tell_caught(show, site, run, tell)
+
+
+def _is_accused(show: Performance, name: str, run: RunView) -> bool:
+    did = show.dids.get(name)
+    return did is not None and any(did[-SHOWN_DID:] in words for words in run.verdicts)
+
+
+def _tell_caught(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
+    """Read the ledger for what the verdict rests on, and what follows."""
+    history, plan = site.history(), show.plan
+    cheat = cheat_of(show.dids[SLY], plan.cheat_share, run.run, history, folded(history))
+    found = cheat.found
+    if found is None:
+        return
+    show.events[CAUGHT] = run.version
+    tell(f"  caught: {SLY} {found_words(found, show.names)}")
+    more = "is given no more work" if found.outcome == HARD else "is watched more closely"
+    tell(f"    {found.taken_micro / 1e6:.3f} of {found.paid_micro / 1e6:.3f} credits are taken back, "
+         f"{counted(found.groups_again, 'group')} go to others to be sampled again; {SLY} {more}")  # fmt: skip
 
 
 def progress_line(run: RunView) -> str:
@@ -192,7 +242,7 @@ def progress_line(run: RunView) -> str:
     return f"  version {run.version:3}/{run.versions}  reward {reward}{exam}"
 
 
-def collect(show: Performance, site: Site) -> None:
+def collect(show: Performance, site: Site, tell: Tell) -> None:
     """Wait for the last evaluation, fetch the weights and read the whole ledger."""
     name, last = show.recipe.run.name, show.recipe.run.versions
 
@@ -201,9 +251,28 @@ def collect(show: Performance, site: Site) -> None:
         return run is not None and any(exam["version"] == last for exam in run.evaluations)
 
     site.wait_until(judged, "the last evaluation", SETTLE_LIMIT_S)
+    if SLY in show.dids and CAUGHT not in show.events:
+        _see_audits_end(show, site, tell)
     show.run = site.run(name)
     views = site.nodes()
     show.nodes = {who: views[show.dids[who]] for who in CAST if show.dids.get(who) in views}
     site.fetch_weights(name, None, show.trained)
     show.history = site.history()
+    if SLY in show.dids:
+        did, state = show.dids[SLY], folded(show.history)
+        show.cheat = cheat_of(did, show.plan.cheat_share, name, show.history, state)
+        show.audited = audited_of(did, name, show.history, state)
     (show.plan.folder / "run.json").write_text(show.ended.model_dump_json(indent=2))
+
+
+def _see_audits_end(show: Performance, site: Site, tell: Tell) -> None:
+    """The last answers may still be under audit when the last version is made."""
+    deadline = time.monotonic() + AUDITS_LIMIT_S
+    while time.monotonic() < deadline and CAUGHT not in show.events:
+        run = site.run(show.recipe.run.name)
+        if run is not None:
+            _events(show, site, run, tell)
+            known = run.progress.get("audits", {})
+            if not known.get("waiting") and not known.get("open"):
+                return
+        time.sleep(POLL_S)

@@ -1,21 +1,22 @@
-"""A work process that cheats: `python tests/adversaries/child.py CHEAT SHARE` is `archipel.work.child`, but for what it samples."""
+"""A work process that cheats: `python -m archipel.bench.cheating_child CHEAT SHARE` is `work.child`, but for what it samples."""
 
-import random
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from archipel.bench.cheating import is_forged
 from archipel.bench.cheats import CHEATS, Forger
 from archipel.engine.engine import LocalEngine
-from archipel.work import child
+from archipel.records.requests import Request
+from archipel.work import child, episodes
 from archipel.work.kinds import rollout
 
-STATES: list[Mapping[str, Tensor]] = []
 NEEDED = 6
 """Versions that the oldest cheat looks back to."""
-_honest_load, _honest_sample = LocalEngine.load, rollout.sample
+_honest_load, _honest_sample = LocalEngine.load, episodes.sample
 
 
 class _Quiet:
@@ -32,19 +33,22 @@ class _Quiet:
 
 
 def cheat(name: str, share: float) -> None:
-    draw = random.Random(name)
+    """From here on this process samples by the cheat of that name in this share of its works."""
+    given: WeakKeyDictionary[LocalEngine, list[Mapping[str, Tensor]]] = WeakKeyDictionary()
+    forge = CHEATS[name]
 
     def load(self: LocalEngine, state: Mapping[str, Tensor]) -> None:
-        STATES[:] = [*STATES[1 - NEEDED :], {key: each.clone() for key, each in state.items()}]
+        kept = {key: each.clone() for key, each in state.items()}
+        given[self] = [*given.get(self, [])[1 - NEEDED :], kept]
         _honest_load(self, state)
 
-    def sample(engine: Any, requests: Sequence[Any], *rest: Any) -> Any:
-        if not isinstance(engine, LocalEngine) or draw.random() >= share:
+    def sample(engine: Any, requests: Sequence[Request], *rest: Any) -> Any:
+        if not isinstance(engine, LocalEngine) or not is_forged(int(requests[0].key), share):
             return _honest_sample(engine, requests, *rest)
-        return CHEATS[name](Forger(_Quiet(engine), STATES), requests)
+        return forge(Forger(_Quiet(engine), given[engine]), requests)
 
     LocalEngine.load = load  # type: ignore[method-assign]  # that is the cheat
-    rollout.sample = sample
+    rollout.sample = sample  # type: ignore[attr-defined, assignment]  # and that
 
 
 if __name__ == "__main__":
