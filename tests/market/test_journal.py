@@ -31,7 +31,9 @@ LAWFUL = [
     (Move.STAKE, wallet(PROVIDER), stake(PROVIDER)),
     (Move.UNSTAKE, stake(PROVIDER), wallet(PROVIDER)),
     (Move.SLASH, stake(PROVIDER), TREASURY),
+    (Move.UNSLASH, TREASURY, stake(PROVIDER)),
     (Move.CLAWBACK, wallet(PROVIDER), wallet(SPONSOR)),
+    (Move.CLAWBACK, stake(PROVIDER), wallet(SPONSOR)),
     (Move.RESTORE, wallet(SPONSOR), wallet(PROVIDER)),
 ]
 ACCOUNTS = [

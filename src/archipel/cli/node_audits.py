@@ -94,7 +94,7 @@ def _next_rate(state: "LabState", node: "Node") -> int | None:
         return None
     run = max(runs, key=lambda each: each.entry)
     price = int(getattr(run.opened.pace, "price_micro", 0))
-    return rate_of(run, node.standing, price, is_audit=False)
+    return rate_of(state, run, node.standing, node.did, price, is_audit=False)
 
 
 def _line(row: dict[str, Any]) -> str:

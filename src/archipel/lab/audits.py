@@ -142,13 +142,13 @@ def draw(
         elif audited is not None:
             run = _again(run, work, audited)
         elif len(audits(run).cases) < MAX_CASES:
-            run = _opened(run, work, at_ms)
+            run = _opened(run, work, root, at_ms)
     return run
 
 
-def _opened(run: Run, work: str, at_ms: int) -> Run:
+def _opened(run: Run, work: str, root: str, at_ms: int) -> Run:
     known = audits(run)
-    case = Case(known.waiting[work], at_ms)
+    case = Case(known.waiting[work], at_ms, root)
     return with_audits(
         run, known, waiting=known.waiting.drop(work), cases=known.cases.put(work, case), drawn=known.drawn + 1
     )  # fmt: skip

@@ -86,6 +86,8 @@ class Verdict:
     """Run -> pay that was taken back from whose answer it was."""
     struck: tuple[tuple[str, int], ...] = ()
     """Auditors who said otherwise -> pay that was taken back from each."""
+    slashed_micro: int = 0
+    """What its node lost of its stake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ class Case:
 
     answer: Committed
     opened_at_ms: int
+    root: str = ""
+    """By which it was drawn."""
     stage: Stage = Stage.FIRST
     opinions: tuple[Opinion, ...] = ()
     tried: tuple[str, ...] = ()

@@ -21,8 +21,9 @@ from archipel.lab.audits import (
 from archipel.lab.cases import Case, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
+from archipel.lab.stakes import account, staked_micro
 from archipel.lab.state import LabState, Node, Run
-from archipel.market.journal import TREASURY, Move, Posting, post, stake, wallet
+from archipel.market.journal import TREASURY, Move, Posting, post, wallet
 from archipel.records.changed import changed
 
 SLASH = 100
@@ -69,9 +70,11 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
     # 2
     verdict = changed(case.verdict, touched=_touched(state.runs[name], case))
     if verdict.outcome in (Outcome.SOFT, Outcome.HARD):
-        state, works, taken = _lost(state, name, case, verdict.outcome is Outcome.HARD)
-        state = _standing(state, case.answer.party, partial(_found_wrong, name, case.work, verdict))
-        verdict = changed(verdict, withdrawn=works, taken=taken)
+        is_hard, did = verdict.outcome is Outcome.HARD, case.answer.party
+        state, works, taken = _lost(state, name, case, is_hard)
+        state, micro = _slashed(state, did, SLASH * case.answer.price_micro * is_hard)
+        state = _standing(state, did, partial(_found_wrong, name, case.work, verdict))
+        verdict = changed(verdict, withdrawn=works, taken=taken, slashed_micro=micro)
     elif verdict.outcome is Outcome.VERIFIED:
         state = _standing(state, case.answer.party, _verified)
     # 3
@@ -93,6 +96,7 @@ def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
     did, name = case.answer.party, case.answer.done.spec.run
     for run, micro in before.taken:
         state = _restored(state, run, did, micro)
+    state = _posted(state, Posting(Move.UNSLASH, TREASURY, account(did), before.slashed_micro))
     for auditor, micro in before.struck:
         state = _restored(state, name, auditor, micro)
         state = _standing(state, auditor, lambda known: changed(known, refuted=known.refuted - 1))
@@ -131,7 +135,7 @@ def _lost(
         state = _clawed_back(_with_run(state, run), each, did, micro)
         works += gone
         taken += [(each, micro)] if micro else []
-    return (_slashed(state, did, SLASH * price) if is_hard else state), tuple(works), tuple(taken)
+    return state, tuple(works), tuple(taken)
 
 
 def _back_for(run: Run, work: str) -> int:
@@ -191,9 +195,10 @@ def _dropped(run: Run, did: str, works: list[str], is_hard: bool) -> Run:
     )
 
 
-def _slashed(state: LabState, did: str, most_micro: int) -> LabState:
-    micro = min(state.book.get(stake(did), 0), most_micro)
-    return _posted(state, Posting(Move.SLASH, stake(did), TREASURY, micro))
+def _slashed(state: LabState, did: str, most_micro: int) -> tuple[LabState, int]:
+    """To the treasury, so that nobody gains by a verdict: not who looked, nor who pays, nor the lab."""
+    micro = min(staked_micro(state, did), most_micro)
+    return _posted(state, Posting(Move.SLASH, account(did), TREASURY, micro)), micro
 
 
 def _auditors(
@@ -233,8 +238,12 @@ def _touched(run: Run, case: Case) -> tuple[int, ...]:
 
 
 def _clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
+    """Out of the balance, else out of the stake, which is pay that was kept; what neither has is owed."""
     sponsor = wallet(state.runs[name].opened.author)
-    return _posted(state, Posting(Move.CLAWBACK, wallet(did), sponsor, micro))
+    balance = max(int(state.book.get(wallet(did), 0)), 0)
+    vouched = min(max(micro - balance, 0), staked_micro(state, did))
+    state = _posted(state, Posting(Move.CLAWBACK, account(did), sponsor, vouched))
+    return _posted(state, Posting(Move.CLAWBACK, wallet(did), sponsor, micro - vouched))
 
 
 def _restored(state: LabState, name: str, did: str, micro: int) -> LabState:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from archipel.lab import failures, quarantine
+from archipel.lab import failures, quarantine, stakes
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
@@ -119,7 +119,8 @@ def grant(
     node = state.nodes.get(request.author)
     if node is None or not node.present:
         return None
-    for opportunity, spec in _offers(node, request, _rested(node, found, now_ms), crowds, now_ms):
+    found = _open_to(state, node, found, now_ms)
+    for opportunity, spec in _offers(node, request, found, crowds, now_ms):
         return _granted(state, request, opportunity, spec, now_ms)
     return None
 
@@ -177,7 +178,8 @@ def second_copy(
         RULES_OF[lease.spec.kind],
     )
     opportunity = Opportunity(run, rules)
-    is_able = may_take(node, request.kinds, opportunity) and _rested(node, [opportunity], now_ms)
+    is_able = may_take(node, request.kinds, opportunity)
+    is_able = is_able and _open_to(state, node, [opportunity], now_ms)
     if rules.copies is None or not is_able:
         return None
     spec = rules.copies.spec(run, lease)
@@ -203,12 +205,17 @@ def _offers(
                 yield opportunity, spec
 
 
-def _rested(node: Node, found: Iterable[Opportunity], now_ms: int) -> Iterable[Opportunity]:
-    """Without the work that failed on this node time after time and rests there; others are offered it."""
-    if not node.failing:
-        return found
+def _open_to(
+    state: LabState, node: Node, found: Iterable[Opportunity], now_ms: int
+) -> list[Opportunity]:
+    """Without what asks for a larger stake than the node has, and without the work that failed on it time after time
+    and rests there; others are offered both.
+    """
     return [
-        each for each in found if failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0
+        each
+        for each in found
+        if stakes.suffices(state, each.run, node.did)
+        and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]
 
 

@@ -6,7 +6,7 @@ all kinds. What cannot follow is a KeyError, TypeError or ValueError.
 
 from typing import Any
 
-from archipel.lab import failures
+from archipel.lab import failures, stakes
 from archipel.lab.audits import committed, is_at_work, terms
 from archipel.lab.consequences import carried_out
 from archipel.lab.kinds import RULES, RULES_OF
@@ -136,6 +136,8 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
         Posting(Move.REFUND, held(run.name), sponsor, left),
     )
     state = _settled(state, run, node, work, *postings)
+    book = stakes.kept(state.book, run, node.did, lease.price_micro, earned)
+    state = changed(state, book=book)
     return heard(state, run.name, at_ms) if is_audited else state
 
 

@@ -37,6 +37,7 @@ from archipel.records.fields import (
 from archipel.records.kinds import Answer, Spec
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
+from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statement import Seq, Statement
 from archipel.records.terms import Terms
 
@@ -233,6 +234,9 @@ Recorded: TypeAlias = (
     | WorkAnswered
     | AuditsDrawn
     | VerdictContested
+    | StakePut
+    | StakeGiven
+    | StakeReturned
     | SnapshotTaken
 )
 """What may stand in a ledger."""
