@@ -7,13 +7,14 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import drawing, quarantine, refusals, stakes
+from archipel.lab import drawing, plants, quarantine, refusals, stakes
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
@@ -80,6 +81,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_contest(state, statement, now_ms)
         case StakePut() | StakeGiven() | StakeReturned():
             stakes.admit(state, statement, now_ms)
+        case PlantsCommitted() | PlantsRevealed():
+            plants.admit(state, statement)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():

@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, pauses, stakes
+from archipel.lab import drawing, endings, failures, pauses, plants, stakes
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -22,6 +22,7 @@ from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
@@ -100,6 +101,10 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return drawing.drawn(state, statement, at_ms)
         case VerdictContested():
             return drawing.contested(state, statement, at_ms)
+        case PlantsCommitted():
+            return plants.committed(state, statement)
+        case PlantsRevealed():
+            return plants.revealed(state, statement)
         case StakePut():
             return stakes.put(state, statement)
         case StakeGiven():

@@ -57,6 +57,8 @@ class Audits:
     """Tokens recomputed."""
     withdrawn: tuple[str, ...] = ()
     """The newest works that were taken out of their batches."""
+    plants: Table[str, int] = field(default_factory=Table)
+    """Commitment to planted work that is not revealed -> position of its entry in the ledger."""
 
 
 def audits(run: Run) -> Audits:
@@ -212,6 +214,15 @@ def closed(run: Run, case: Case) -> Run:
         closed=_newest((*earlier, case)),
         outcomes=tuple(sorted(counts.items())),
     )
+
+
+def remembered(run: Run, case: Case) -> Run:
+    """The run with what is now known of a case that is open, or closed and remembered."""
+    if case.work in audits(run).cases:
+        return with_case(run, case)
+    known = audits(run)
+    kept = tuple(case if each.work == case.work else each for each in known.closed)
+    return with_audits(run, known, closed=kept)
 
 
 def _newest(cases: tuple[Case, ...]) -> tuple[Case, ...]:

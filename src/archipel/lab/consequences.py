@@ -18,7 +18,7 @@ from archipel.lab.audits import (
     with_audits,
     with_case,
 )
-from archipel.lab.cases import Case, Outcome, Stage, Verdict
+from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
 from archipel.lab.stakes import account, staked_micro
@@ -78,9 +78,9 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
     elif verdict.outcome is Outcome.VERIFIED:
         state = _standing(state, case.answer.party, _verified)
     # 3
-    state, struck = _auditors(state, name, changed(case, verdict=verdict))
+    state, struck, fined = _auditors(state, name, changed(case, verdict=verdict))
     # 4
-    case = changed(case, verdict=changed(verdict, struck=struck))
+    case = changed(case, verdict=changed(verdict, struck=struck, fined=fined))
     return _with_run(state, closed(state.runs[name], case))
 
 
@@ -100,6 +100,8 @@ def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
     for auditor, micro in before.struck:
         state = _restored(state, name, auditor, micro)
         state = _standing(state, auditor, lambda known: changed(known, refuted=known.refuted - 1))
+    for auditor, micro in before.fined:
+        state = _posted(state, Posting(Move.UNSLASH, TREASURY, account(auditor), micro))
 
     def lifted(known: Standing) -> Standing:
         is_own = known.quarantine is not None and known.quarantine.work == case.work
@@ -201,21 +203,44 @@ def _slashed(state: LabState, did: str, most_micro: int) -> tuple[LabState, int]
     return _posted(state, Posting(Move.SLASH, account(did), TREASURY, micro)), micro
 
 
-def _auditors(
-    state: LabState, name: str, case: Case
-) -> tuple[LabState, tuple[tuple[str, int], ...]]:
-    """Who said otherwise is not paid, and believed less; whom others confirm is believed more."""
-    struck = []
+Amounts = tuple[tuple[str, int], ...]
+"""(key, micro-credits)"""
+
+
+def _auditors(state: LabState, name: str, case: Case) -> tuple[LabState, Amounts, Amounts]:
+    """Who said otherwise is not paid, and believed less; whom others confirm is believed more.
+
+    Returns the state, pay that went back, and what was lost of stakes.
+    """
+    struck, fined = [], []
     for opinion in verdicts.wronged(case):
-        state = _clawed_back(state, name, opinion.auditor, opinion.price_micro)
-        state = _adjusted(state, name, -opinion.price_micro)
-        state = _standing(state, opinion.auditor, _refuted)
+        state, micro = refuted(state, name, opinion)
         struck.append((opinion.auditor, opinion.price_micro))
+        fined += [(opinion.auditor, micro)] if micro else []
     for opinion in verdicts.upheld(case):
-        state = _standing(
-            state, opinion.auditor, lambda known: changed(known, confirmed=known.confirmed + 1)
-        )
-    return state, tuple(struck)
+        state = confirmed(state, opinion)
+    return state, tuple(struck), tuple(fined)
+
+
+def refuted(state: LabState, name: str, opinion: Opinion) -> tuple[LabState, int]:
+    """An audit turned out to be false: no pay; from the second on, which are two failures, a part of the stake goes.
+
+    Returns the state, and that part.
+    """
+    did = opinion.auditor
+    state = _clawed_back(state, name, did, opinion.price_micro)
+    state = _adjusted(state, name, -opinion.price_micro)
+    state = _standing(state, did, _refuted)
+    node = state.nodes.get(did)
+    is_hard = node is not None and node.standing.refuted >= MAX_REFUTED
+    return _slashed(state, did, SLASH * opinion.price_micro * is_hard)
+
+
+def confirmed(state: LabState, opinion: Opinion) -> LabState:
+    """An audit turned out to be true."""
+    return _standing(
+        state, opinion.auditor, lambda known: changed(known, confirmed=known.confirmed + 1)
+    )
 
 
 def _verified(known: Standing) -> Standing:

@@ -36,6 +36,7 @@ from archipel.records.fields import (
 )
 from archipel.records.kinds import Answer, Spec
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes import Pace
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statement import Seq, Statement
@@ -234,6 +235,8 @@ Recorded: TypeAlias = (
     | WorkAnswered
     | AuditsDrawn
     | VerdictContested
+    | PlantsCommitted
+    | PlantsRevealed
     | StakePut
     | StakeGiven
     | StakeReturned
