@@ -13,7 +13,7 @@ from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
-from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
+from archipel.records.stakes import MAX_MOVED_MICRO, StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
@@ -228,8 +228,8 @@ LARGE: tuple[Statement, ...] = (
     VerdictContested(**_MOST, run=_RUN, work=_WORK, reason=_TEXT),
     PlantsCommitted(**_MOST, run=_RUN, digest=POLICY),
     PlantsRevealed(**_MOST, run=_RUN, secret="f" * 64, share_milli=1000),
-    StakePut(**_MOST, micro=bounds.MAX_SEQ),
-    StakeGiven(**_MOST, node=NODE, micro=bounds.MAX_SEQ),
+    StakePut(**_MOST, micro=MAX_MOVED_MICRO),
+    StakeGiven(**_MOST, node=NODE, micro=MAX_MOVED_MICRO),
     StakeReturned(**_MOST),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),

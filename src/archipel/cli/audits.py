@@ -101,6 +101,8 @@ def case_facts(run: "Run", case: "Case") -> dict[str, Any]:
         "contested": case.contested,
         "at_ms": None if verdict is None else verdict.at_ms,
         "seconds": None if verdict is None else (verdict.at_ms - case.answer.at_ms) / 1000,
+        "planted": case.planted,
+        "slashed_micro": 0 if verdict is None else verdict.slashed_micro,
         "touched_versions": [] if verdict is None else list(verdict.touched),
         "withdrawn": [] if verdict is None else list(verdict.withdrawn),
         "taken_back_micro": 0 if verdict is None else sum(micro for _, micro in verdict.taken),
@@ -127,6 +129,6 @@ def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[s
         wrong = [
             case
             for case in cases
-            if case.verdict is None or case.verdict.touched or case.verdict.taken
+            if case.verdict is None or case.verdict.touched or case.verdict.taken or case.planted
         ]
         yield from (f"  {sentence(case)}" for case in wrong[-MAX_SHOWN:])

@@ -56,9 +56,10 @@ def command(
     with mending(SiteFailed, OSError, ValueError), in_order():
         try:
             for name in plan.models:
-                rows += ratios(name, plan, tell)
+                part = recipe.audit.part if plan.part is None else plan.part
+                rows += ratios(name, plan, part, tell)
             if not no_lab:
                 verdicts = latencies(recipe, out_folder(out, "audit"), plan, tell)
         finally:
-            found = result(rows, verdicts, recipe.audit.floor)
+            found = result(rows, verdicts, recipe.audit)
             show(found, as_json, lambda: table(found))

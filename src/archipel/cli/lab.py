@@ -11,6 +11,7 @@ from archipel.cli.helping import Group
 from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_status import status
 from archipel.cli.ledger_checked import HEAD_FILE
+from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
 DEFAULT_PORT = 8440
@@ -21,7 +22,7 @@ def command() -> None:
     """Run a lab."""
 
 
-for each in (status, backup, restore):
+for each in (status, backup, restore, vouch):
     command.add_command(each)
 
 

@@ -71,6 +71,8 @@ def reputation(
 
 
 def _standing(state: "LabState", node: "Node") -> dict[str, Any]:
+    from archipel.lab.stakes import staked_micro
+
     known = node.standing
     return {
         "node": node.did,
@@ -78,6 +80,7 @@ def _standing(state: "LabState", node: "Node") -> dict[str, Any]:
         "soft": known.soft,
         "hard": known.hard,
         "unseen_pay_micro": known.exposed_micro,
+        "stake_micro": staked_micro(state, node.did),
         "audits_confirmed": known.confirmed,
         "audits_refuted": known.refuted,
         "next_audited_micro": _next_rate(state, node),
@@ -104,6 +107,7 @@ def _line(row: dict[str, Any]) -> str:
         f"{row['verified']} verified in a row",
         f"{row['soft']} soft and {row['hard']} hard verdicts",
         f"own audits: {row['audits_confirmed']} confirmed, {row['audits_refuted']} refuted",
+        f"stake {row['stake_micro'] / 1e6:.6f} credits",
         chance,
     ]
     if row["quarantine"] is not None:

@@ -179,7 +179,7 @@ def second_copy(
     )
     opportunity = Opportunity(run, rules)
     is_able = may_take(node, request.kinds, opportunity)
-    is_able = is_able and _open_to(state, node, [opportunity], now_ms)
+    is_able = is_able and bool(_open_to(state, node, [opportunity], now_ms))
     if rules.copies is None or not is_able:
         return None
     spec = rules.copies.spec(run, lease)

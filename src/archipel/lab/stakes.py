@@ -65,7 +65,7 @@ def why_not_put(state: LabState, statement: StakePut) -> str | None:
         return None
     return (
         f"a stake of {statement.micro} micro-credits, and the balance is {balance}; put in what is there, or ask an "
-        "operator to vouch (archipel lab stake)"
+        "operator to vouch (archipel lab vouch)"
     )
 
 

@@ -9,6 +9,7 @@ from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.presence import NOBODY_ASKED, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.rules import ProgrammeRules
+from archipel.lab.stakes import staked_micro
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, pause_of
 from archipel.market.journal import held, wallet
@@ -100,7 +101,8 @@ def node_view(
         returned=node.returned,
         present=node.present,
         silent_s=max(now_ms - last_heard_ms(node, asked_ms), 0) / 1000,
-        credit_micro=state.book.get(wallet(node.did), 0),
+        credit_micro=state.book.get(wallet(node.did), 0) + staked_micro(state, node.did),
+        stake_micro=staked_micro(state, node.did),
     )
 
 

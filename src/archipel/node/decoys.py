@@ -52,7 +52,7 @@ def keep(home: Path, decoy: Decoy) -> None:
     """For the node of this home, from its next start on. Raises OSError, FileExistsError: it is one already."""
     if (home / FILE).exists():
         raise FileExistsError(
-            f"{home / FILE} is there already: reveal that decoy first (archipel audits reveal), or use another home"
+            f"{home / FILE} is there already: reveal that decoy first (archipel node decoy --reveal), or use another home"
         )
     fields = {"run": decoy.run, "secret": decoy.secret, "share_milli": decoy.share_milli}
     write_json(home / FILE, fields)

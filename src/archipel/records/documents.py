@@ -225,6 +225,9 @@ class NodeView(Document):
     present: bool
     silent_s: float
     credit_micro: int
+    """What it was paid and did not lose, its stake included."""
+    stake_micro: int = 0
+    """Of that, what it vouches with."""
 
 
 class LeaseView(Document):

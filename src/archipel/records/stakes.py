@@ -4,10 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.fields import MAX_SEQ, Did
+from archipel.records.fields import Did
 from archipel.records.statement import Statement
 
-Micro = Annotated[int, Field(ge=1, le=MAX_SEQ)]
+MAX_MOVED_MICRO = 10**15
+"""A billion credits: sums of many stay what a record may hold."""
+Micro = Annotated[int, Field(ge=1, le=MAX_MOVED_MICRO)]
 """Micro-credits that move."""
 
 
