@@ -57,8 +57,6 @@ class Plan:
     rounds: int = 3
     versions: int = 8
     """Of the run whose verdicts are timed."""
-    part: float | None = None
-    """Share of the rollouts that an audit recomputes; None: the recipe's."""
 
 
 QUICK = Plan(models=("demo",), lengths=(32, 128), rounds=2, versions=4)

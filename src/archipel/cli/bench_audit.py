@@ -56,8 +56,7 @@ def command(
     with mending(SiteFailed, OSError, ValueError), in_order():
         try:
             for name in plan.models:
-                part = recipe.audit.part if plan.part is None else plan.part
-                rows += ratios(name, plan, part, tell)
+                rows += ratios(name, plan, recipe.audit.part, tell)
             if not no_lab:
                 verdicts = latencies(recipe, out_folder(out, "audit"), plan, tell)
         finally:

@@ -19,6 +19,7 @@ from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
+    Judging,
     LabOpened,
     LeaseExpired,
     LeaseGranted,
@@ -59,6 +60,9 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
     # 2
     check_fresh(state, statement, now_ms)
     # 3, 4, 5
+    if isinstance(statement, Judging):
+        _admit_judging(state, statement, now_ms)
+        return
     match statement:
         case RunOpened():
             _admit_run(state, statement, has_blob)
@@ -77,24 +81,11 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             quarantine.refuse(state, statement.author)
         case NodeLeft():
             joined(state, statement.author)
-        case VerdictContested():
-            _admit_contest(state, statement, now_ms)
-        case StakePut() | StakeGiven() | StakeReturned():
-            stakes.admit(state, statement, now_ms)
-        case PlantsCommitted() | PlantsRevealed():
-            plants.admit(state, statement)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
             _admit_answer(state, statement, has_blob)
-        case (
-            LabOpened()
-            | LeaseGranted()
-            | LeaseExpired()
-            | NodesForgotten()
-            | AuditsDrawn()
-            | SnapshotTaken()
-        ):
+        case LabOpened() | LeaseGranted() | LeaseExpired() | NodesForgotten() | SnapshotTaken():
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case BlobOffered():
             raise refusals.NotAllowed(f"{statement.kind} goes with an upload, not into the ledger")
@@ -228,6 +219,18 @@ def _named_run(state: LabState, name: str) -> Run:
     if run is None:
         raise refusals.Unknown(f"no run {name}; this lab has {sorted(state.runs)[:8]}")
     return run
+
+
+def _admit_judging(state: LabState, statement: Judging, now_ms: int) -> None:
+    match statement:
+        case AuditsDrawn():
+            raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
+        case VerdictContested():
+            _admit_contest(state, statement, now_ms)
+        case PlantsCommitted() | PlantsRevealed():
+            plants.admit(state, statement)
+        case StakePut() | StakeGiven() | StakeReturned():
+            stakes.admit(state, statement, now_ms)
 
 
 def _admit_contest(state: LabState, contest: VerdictContested, now_ms: int) -> None:

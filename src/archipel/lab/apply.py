@@ -26,6 +26,7 @@ from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
+    Judging,
     LabOpened,
     LeaseExpired,
     LeaseGranted,
@@ -68,6 +69,8 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
 def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
     state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:
+    if isinstance(statement, Judging):
+        return _judged(state, statement, at_ms)
     match statement:
         case LabOpened():
             return _lab_opened(state, statement)
@@ -97,26 +100,24 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             )
         case WorkAnswered():
             return endings.accepted(state, statement, at_ms)
-        case AuditsDrawn():
-            return drawing.drawn(state, statement, at_ms)
-        case VerdictContested():
-            return drawing.contested(state, statement, at_ms)
-        case PlantsCommitted():
-            return plants.committed(state, statement)
-        case PlantsRevealed():
-            return plants.revealed(state, statement)
-        case StakePut():
-            return stakes.put(state, statement)
-        case StakeGiven():
-            return stakes.given(state, statement)
-        case StakeReturned():
-            return stakes.returned(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
         case _:
             assert_never(statement)
+
+
+def _judged(state: LabState, statement: Judging, at_ms: int) -> LabState:
+    match statement:
+        case AuditsDrawn():
+            return drawing.drawn(state, statement, at_ms)
+        case VerdictContested():
+            return drawing.contested(state, statement, at_ms)
+        case PlantsCommitted() | PlantsRevealed():
+            return plants.said(state, statement)
+        case StakePut() | StakeGiven() | StakeReturned():
+            return stakes.moved(state, statement, at_ms)
 
 
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:

@@ -7,7 +7,7 @@ saved by being called a decoy. It says only what auditors should have said, and 
 from collections.abc import Iterator
 
 from archipel.lab import refusals, verdicts
-from archipel.lab.audits import Audits, audits, remembered, terms, with_audits
+from archipel.lab.audits import audits, remembered, terms, with_audits
 from archipel.lab.cases import Case, Opinion
 from archipel.lab.consequences import confirmed, refuted
 from archipel.lab.state import LabState, Run
@@ -58,21 +58,27 @@ def _may_commit(state: LabState, run: Run, did: str) -> bool:
     return did in run.opened.trusted or did in state.operators
 
 
-def committed(state: LabState, said: PlantsCommitted) -> LabState:
-    """Raises ValueError: it cannot be said."""
-    run, known = _run_of(state, said)
-    plants = known.plants.put(said.digest, state.size)
-    return _with_run(state, with_audits(run, known, plants=plants))
-
-
-def revealed(state: LabState, said: PlantsRevealed) -> LabState:
-    """Of each answer of the decoy since the commitment whose case is remembered, what its auditors should have said.
+def said(state: LabState, statement: PlantsCommitted | PlantsRevealed) -> LabState:
+    """The state after a commitment or a reveal.
 
     Raises:
         ValueError: it cannot be said.
     """
-    run, known = _run_of(state, said)
-    since, digest = known.plants[_digest(said)], _digest(said)
+    why = why_not(state, statement)
+    if why is not None:
+        raise ValueError(why)
+    run = state.runs[statement.run]
+    if isinstance(statement, PlantsRevealed):
+        return _revealed(state, run, statement)
+    known = audits(run)
+    plants = known.plants.put(statement.digest, state.size)
+    return _with_run(state, with_audits(run, known, plants=plants))
+
+
+def _revealed(state: LabState, run: Run, said: PlantsRevealed) -> LabState:
+    """Of each answer of the decoy since the commitment whose case is remembered, what its auditors should have said."""
+    known, digest = audits(run), _digest(said)
+    since = known.plants[digest]
     state = _with_run(state, with_audits(run, known, plants=known.plants.drop(digest)))
     for case in _looked_at(run, said.author, since):
         state = _shown(state, run.name, case, is_planted(said.secret, case.work, said.share_milli))
@@ -112,14 +118,6 @@ def _is_struck(opinion: Opinion, struck: tuple[tuple[str, int], ...]) -> bool:
 
 def _digest(said: PlantsRevealed) -> str:
     return commitment(said.run, said.author, said.secret, said.share_milli)
-
-
-def _run_of(state: LabState, said: PlantsCommitted | PlantsRevealed) -> tuple[Run, Audits]:
-    why = why_not(state, said)
-    if why is not None:
-        raise ValueError(why)
-    run = state.runs[said.run]
-    return run, audits(run)
 
 
 def _with_run(state: LabState, run: Run) -> LabState:

@@ -69,8 +69,24 @@ def why_not_put(state: LabState, statement: StakePut) -> str | None:
     )
 
 
-def put(state: LabState, statement: StakePut) -> LabState:
-    """Raises ValueError: more than there is."""
+def moved(
+    state: LabState, statement: StakePut | StakeGiven | StakeReturned, at_ms: int
+) -> LabState:
+    """The state after what a provider or an operator says of a stake.
+
+    Raises:
+        ValueError: more than there is, not by an operator, not yet.
+    """
+    match statement:
+        case StakePut():
+            return _put(state, statement)
+        case StakeGiven():
+            return _given(state, statement)
+        case StakeReturned():
+            return _returned(state, statement, at_ms)
+
+
+def _put(state: LabState, statement: StakePut) -> LabState:
     why = why_not_put(state, statement)
     if why is not None:
         raise ValueError(why)
@@ -78,8 +94,7 @@ def put(state: LabState, statement: StakePut) -> LabState:
     return _posted(state, Posting(Move.STAKE, wallet(did), account(did), statement.micro))
 
 
-def given(state: LabState, statement: StakeGiven) -> LabState:
-    """Raises ValueError: not by an operator."""
+def _given(state: LabState, statement: StakeGiven) -> LabState:
     if statement.author not in state.operators:
         raise ValueError(f"{statement.author} gives a stake and is no operator of this lab")
     source, target = wallet(statement.author), account(statement.node)
@@ -105,8 +120,7 @@ def why_not_returned(state: LabState, did: str, now_ms: int) -> str | None:
     return None
 
 
-def returned(state: LabState, statement: StakeReturned, at_ms: int) -> LabState:
-    """Raises ValueError: not yet."""
+def _returned(state: LabState, statement: StakeReturned, at_ms: int) -> LabState:
     did = statement.author
     why = why_not_returned(state, did, at_ms)
     if why is not None:

@@ -219,6 +219,17 @@ class SnapshotTaken(Statement):
     state: BlobRef
 
 
+Judging: TypeAlias = (
+    AuditsDrawn
+    | VerdictContested
+    | PlantsCommitted
+    | PlantsRevealed
+    | StakePut
+    | StakeGiven
+    | StakeReturned
+)
+"""How answers are looked at, and what vouches for them."""
+
 Recorded: TypeAlias = (
     LabOpened
     | RunOpened
@@ -233,13 +244,7 @@ Recorded: TypeAlias = (
     | LeaseReturned
     | LeaseExpired
     | WorkAnswered
-    | AuditsDrawn
-    | VerdictContested
-    | PlantsCommitted
-    | PlantsRevealed
-    | StakePut
-    | StakeGiven
-    | StakeReturned
+    | Judging
     | SnapshotTaken
 )
 """What may stand in a ledger."""
