@@ -241,3 +241,6 @@ def test_a_case_that_is_open_is_shown_once(world: World) -> None:
     planting.decoy = second
     planting.reveal()
     assert refuted(world, yes) == 1
+    other = node(world, "other")
+    assert settled(world, work, other, learner).outcome is Outcome.HARD
+    assert refuted(world, yes) == 1, "nor does the verdict that comes after"

@@ -210,8 +210,10 @@ Amounts = tuple[tuple[str, int], ...]
 def _auditors(state: LabState, name: str, case: Case) -> tuple[LabState, Amounts, Amounts]:
     """Who said otherwise is not paid, and believed less; whom others confirm is believed more.
 
-    Returns the state, pay that went back, and what was lost of stakes.
+    Where a decoy has shown it already, once is enough. Returns the state, pay that went back, and what was lost of stakes.
     """
+    if case.planted:
+        return state, (), ()
     struck, fined = [], []
     for opinion in verdicts.wronged(case):
         state, micro = refuted(state, name, opinion)
