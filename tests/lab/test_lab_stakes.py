@@ -201,9 +201,9 @@ def test_a_ledger_in_which_a_stake_moves_against_the_rules_does_not_fold(
         apply(world.state, statement, world.now_ms)  # type: ignore[arg-type]  # it is recorded
 
 
-def test_whose_stake_vouches_for_a_key_is_said_in_one_place() -> None:
+def test_a_key_s_own_stake_vouches_for_it(world: World) -> None:
     did = identity("somebody").did
-    assert account(did) == f"stake:{did}"
+    assert account(world.state, did) == f"stake:{did}"
 
 
 def test_fresh_keys_that_take_a_case_and_say_nothing_cannot_hold_it_for_ever(world: World) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from archipel.lab import verdicts
+from archipel.lab.amends import adjusted, clawed_back, posted, restored, slashed, with_run
 from archipel.lab.audits import (
     MAX_WITHDRAWN,
     audits,
@@ -21,9 +22,9 @@ from archipel.lab.audits import (
 from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
-from archipel.lab.stakes import account, staked_micro
+from archipel.lab.stakes import account
 from archipel.lab.state import LabState, Node, Run
-from archipel.market.journal import TREASURY, Move, Posting, post, wallet
+from archipel.market.journal import TREASURY, Move, Posting
 from archipel.records.changed import changed
 
 SLASH = 100
@@ -55,7 +56,7 @@ def _heard(state: LabState, name: str, at_ms: int) -> LabState:
             run = with_case(run, case)
             if case.stage is Stage.SEEN:
                 run = seen_by(run, said)
-    return _with_run(state, run)
+    return with_run(state, run)
 
 
 def _carried_out(state: LabState, name: str, case: Case) -> LabState:
@@ -72,7 +73,7 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
     if verdict.outcome in (Outcome.SOFT, Outcome.HARD):
         is_hard, did = verdict.outcome is Outcome.HARD, case.answer.party
         state, works, taken = _lost(state, name, case, is_hard)
-        state, micro = _slashed(state, did, SLASH * case.answer.price_micro * is_hard)
+        state, micro = slashed(state, did, SLASH * case.answer.price_micro * is_hard)
         state = _standing(state, did, partial(_found_wrong, name, case.work, verdict))
         verdict = changed(verdict, withdrawn=works, taken=taken, slashed_micro=micro)
     elif verdict.outcome is Outcome.VERIFIED:
@@ -81,27 +82,29 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
     state, struck, fined = _auditors(state, name, changed(case, verdict=verdict))
     # 4
     case = changed(case, verdict=changed(verdict, struck=struck, fined=fined))
-    return _with_run(state, closed(state.runs[name], case))
+    return with_run(state, closed(state.runs[name], case))
 
 
 def _kept(state: LabState, name: str, case: Case, before: Verdict) -> LabState:
     """The last word is the one before."""
     reason = before.reason if case.verdict is None else case.verdict.reason
     case = changed(case, verdict=changed(before, is_final=True, reason=reason))
-    return _with_run(state, closed(state.runs[name], case))
+    return with_run(state, closed(state.runs[name], case))
 
 
 def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
     """Pay comes back, quarantine ends, what counted against it counts no more; work that was redone stays so."""
     did, name = case.answer.party, case.answer.done.spec.run
     for run, micro in before.taken:
-        state = _restored(state, run, did, micro)
-    state = _posted(state, Posting(Move.UNSLASH, TREASURY, account(did), before.slashed_micro))
+        state = restored(state, run, did, micro)
+    state = posted(
+        state, Posting(Move.UNSLASH, TREASURY, account(state, did), before.slashed_micro)
+    )
     for auditor, micro in before.struck:
-        state = _restored(state, name, auditor, micro)
+        state = restored(state, name, auditor, micro)
         state = _standing(state, auditor, lambda known: changed(known, refuted=known.refuted - 1))
     for auditor, micro in before.fined:
-        state = _posted(state, Posting(Move.UNSLASH, TREASURY, account(auditor), micro))
+        state = posted(state, Posting(Move.UNSLASH, TREASURY, account(state, auditor), micro))
 
     def lifted(known: Standing) -> Standing:
         is_own = known.quarantine is not None and known.quarantine.work == case.work
@@ -134,7 +137,7 @@ def _lost(
             kept = price - _back_for(state.runs[each], case.work)
             run, micro = changed(run, paid_micro=run.paid_micro - kept), micro + kept
         run = _dropped(run, did, gone, is_hard)
-        state = _clawed_back(_with_run(state, run), each, did, micro)
+        state = clawed_back(with_run(state, run), each, did, micro)
         works += gone
         taken += [(each, micro)] if micro else []
     return state, tuple(works), tuple(taken)
@@ -197,12 +200,6 @@ def _dropped(run: Run, did: str, works: list[str], is_hard: bool) -> Run:
     )
 
 
-def _slashed(state: LabState, did: str, most_micro: int) -> tuple[LabState, int]:
-    """To the treasury, so that nobody gains by a verdict: not who looked, nor who pays, nor the lab."""
-    micro = min(staked_micro(state, did), most_micro)
-    return _posted(state, Posting(Move.SLASH, account(did), TREASURY, micro)), micro
-
-
 Amounts = tuple[tuple[str, int], ...]
 """(key, micro-credits)"""
 
@@ -230,12 +227,12 @@ def refuted(state: LabState, name: str, opinion: Opinion) -> tuple[LabState, int
     Returns the state, and that part.
     """
     did = opinion.auditor
-    state = _clawed_back(state, name, did, opinion.price_micro)
-    state = _adjusted(state, name, -opinion.price_micro)
+    state = clawed_back(state, name, did, opinion.price_micro)
+    state = adjusted(state, name, -opinion.price_micro)
     state = _standing(state, did, _refuted)
     node = state.nodes.get(did)
     is_hard = node is not None and node.standing.refuted >= MAX_REFUTED
-    return _slashed(state, did, SLASH * opinion.price_micro * is_hard)
+    return slashed(state, did, SLASH * opinion.price_micro * is_hard)
 
 
 def confirmed(state: LabState, opinion: Opinion) -> LabState:
@@ -264,30 +261,6 @@ def _touched(run: Run, case: Case) -> tuple[int, ...]:
     return programme.touched(run, case.answer.done.spec)
 
 
-def _clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
-    """Out of the balance, else out of the stake, which is pay that was kept; what neither has is owed."""
-    sponsor = wallet(state.runs[name].opened.author)
-    balance = max(int(state.book.get(wallet(did), 0)), 0)
-    vouched = min(max(micro - balance, 0), staked_micro(state, did))
-    state = _posted(state, Posting(Move.CLAWBACK, account(did), sponsor, vouched))
-    return _posted(state, Posting(Move.CLAWBACK, wallet(did), sponsor, micro - vouched))
-
-
-def _restored(state: LabState, name: str, did: str, micro: int) -> LabState:
-    sponsor = wallet(state.runs[name].opened.author)
-    state = _adjusted(state, name, micro)
-    return _posted(state, Posting(Move.RESTORE, sponsor, wallet(did), micro))
-
-
-def _posted(state: LabState, posting: Posting) -> LabState:
-    return changed(state, book=post(state.book, (posting,)))
-
-
-def _adjusted(state: LabState, name: str, micro: int) -> LabState:
-    run = state.runs[name]
-    return _with_run(state, changed(run, paid_micro=run.paid_micro + micro))
-
-
 def _standing(state: LabState, did: str, change: Callable[[Standing], Standing]) -> LabState:
     """With a node's standing changed, if the lab still knows the node."""
     node = state.nodes.get(did)
@@ -295,7 +268,3 @@ def _standing(state: LabState, did: str, change: Callable[[Standing], Standing])
         return state
     node = changed(node, standing=change(node.standing))
     return changed(state, nodes=state.nodes.put(did, node))
-
-
-def _with_run(state: LabState, run: Run) -> LabState:
-    return changed(state, runs=state.runs.put(run.name, run))

@@ -136,8 +136,7 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
         Posting(Move.REFUND, held(run.name), sponsor, left),
     )
     state = _settled(state, run, node, work, *postings)
-    book = stakes.kept(state.book, run, node.did, lease.price_micro, earned)
-    state = changed(state, book=book)
+    state = stakes.kept(state, run, node.did, lease.price_micro, earned)
     return heard(state, run.name, at_ms) if is_audited else state
 
 

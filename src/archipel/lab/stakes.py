@@ -9,32 +9,32 @@ from collections.abc import Iterator
 from archipel.lab import refusals
 from archipel.lab.audits import audits, terms
 from archipel.lab.state import LabState, Run
-from archipel.market.journal import Book, Move, Posting, post, stake, wallet
+from archipel.market.journal import Move, Posting, post, stake, wallet
 from archipel.records.changed import changed
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 
 
-def account(did: str) -> str:
-    """Whose stake vouches for what this key answers: its own."""
+def account(state: LabState, did: str) -> str:
+    """Whose stake vouches for what this key answers: its own. Nothing else says so."""
     return stake(did)
 
 
 def staked_micro(state: LabState, did: str) -> int:
     """What vouches for this key's answers."""
-    return int(state.book.get(account(did), 0))
+    return int(state.book.get(account(state, did), 0))
 
 
-def kept(book: Book, run: Run, did: str, price_micro: int, earned_micro: int) -> Book:
-    """The book after a provider was paid: its pay is its stake until that is what the run asks for.
+def kept(state: LabState, run: Run, did: str, price_micro: int, earned_micro: int) -> LabState:
+    """The state after a provider was paid: its pay is its stake until that is what the run asks for.
 
     price_micro: of the answer that was paid; as many as `AuditTerms.stake` of these are asked for.
     """
     known = terms(run)
     if known is None or known.stake is None or did in run.opened.trusted:
-        return book
-    missing = known.stake * price_micro - int(book.get(account(did), 0))
+        return state
+    missing = known.stake * price_micro - staked_micro(state, did)
     micro = min(max(missing, 0), earned_micro)
-    return post(book, (Posting(Move.STAKE, wallet(did), account(did), micro),))
+    return _posted(state, Posting(Move.STAKE, wallet(did), account(state, did), micro))
 
 
 def suffices(state: LabState, run: Run, did: str) -> bool:
@@ -91,13 +91,13 @@ def _put(state: LabState, statement: StakePut) -> LabState:
     if why is not None:
         raise ValueError(why)
     did = statement.author
-    return _posted(state, Posting(Move.STAKE, wallet(did), account(did), statement.micro))
+    return _posted(state, Posting(Move.STAKE, wallet(did), account(state, did), statement.micro))
 
 
 def _given(state: LabState, statement: StakeGiven) -> LabState:
     if statement.author not in state.operators:
         raise ValueError(f"{statement.author} gives a stake and is no operator of this lab")
-    source, target = wallet(statement.author), account(statement.node)
+    source, target = wallet(statement.author), account(state, statement.node)
     return _posted(state, Posting(Move.STAKE, source, target, statement.micro))
 
 
@@ -126,7 +126,7 @@ def _returned(state: LabState, statement: StakeReturned, at_ms: int) -> LabState
     if why is not None:
         raise ValueError(why)
     return _posted(
-        state, Posting(Move.UNSTAKE, account(did), wallet(did), staked_micro(state, did))
+        state, Posting(Move.UNSTAKE, account(state, did), wallet(did), staked_micro(state, did))
     )
 
 
