@@ -162,6 +162,19 @@ def test_a_reveal_saves_no_cheat_and_undoes_no_verdict(world: World) -> None:
     assert [refuted(world, each) for each in (one, two)] == [0, 0]
 
 
+def test_an_auditor_whom_the_trusted_role_refuted_is_not_struck_again_by_a_reveal(
+    world: World,
+) -> None:
+    learner = court(world)
+    planting = decoy(world, learner, WRONG)
+    yes, other = node(world, "yes", says="agree"), node(world, "other")
+    work = looked_at(world, planting, yes, other)
+    assert settled(world, work, learner).outcome is Outcome.HARD
+    assert refuted(world, yes) == 1
+    planting.reveal()
+    assert refuted(world, yes) == 1
+
+
 def test_what_was_said_before_the_commitment_is_not_judged_by_it(world: World) -> None:
     learner = court(world)
     planting = node(world, "decoy", Planting)

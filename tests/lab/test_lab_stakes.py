@@ -100,7 +100,8 @@ def test_pay_that_goes_back_comes_out_of_the_balance_then_the_stake_and_only_the
     assert balances(world, cheat) == (0, PRICE)
     assert settled(world, work, learner).outcome is Outcome.SOFT
     assert balances(world, cheat) == (0, 0)
-    check_money(world)
+    assert balances(world, learner) == (500, 0), "whom a run trusts need not vouch"
+    assert world.state.book[world.operator.did] == -500
 
 
 def test_a_run_that_asks_for_a_deposit_gives_no_work_to_who_has_none(world: World) -> None:
@@ -172,10 +173,12 @@ def test_a_cheat_in_quarantine_gets_what_is_left_only_after_the_time_to_contest(
     cheat, one, two = node(world, "cheat", Cheat), node(world, "one"), node(world, "two")
     world.speak(world.operator, StakeGiven, node=cheat.did, micro=101 * PRICE)
     work = sampled(world, cheat).work
+    cheat.leave()
+    world.tick(STAKED.window_ms // 2)
     assert settled(world, work, one, two).outcome is Outcome.HARD
+    world.tick(STAKED.window_ms * 2 // 3)
     left = staked_micro(world.state, cheat.did)
     assert 0 < left <= PRICE, "a hard verdict takes 100 prices of the answer at most"
-    cheat.leave()
     with pytest.raises(refusals.Conflict, match="may be judged"):
         cheat.speak(StakeReturned)
     world.tick(STAKED.window_ms)
