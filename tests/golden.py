@@ -16,9 +16,17 @@ from archipel.lab.snapshots import FORMAT, encode_state
 from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.canonical import sha256_digest
 from archipel.records.exact import CONTRACTS
+from archipel.records.membership import (
+    Effort,
+    JoiningRuled,
+    KeyRevoked,
+    effort_prefix,
+    find_nonce,
+)
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
+from keyring import delegation, invitation
 from people import Cheat, Provider, identity
 from world import TERMS, World
 
@@ -27,7 +35,7 @@ def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
     leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
     contract; one that is audited, with a node that made its answer up, and contests in vain; one with stakes, of which
-    one is lost, one given and one returned, and with a decoy.
+    one is given and one returned, and with a decoy; an operator of nodes.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -69,6 +77,7 @@ def story() -> World:
     world.check()
     audited(world, learner)
     vouched(world, learner)
+    with_operators(world)
     _snapshot(world)
     world.check_replay()
     return world
@@ -180,6 +189,31 @@ def _answered(world: World, provider: Provider) -> None:
     granted = _kept(provider)
     world.tick(250)
     provider.answer(granted)
+
+
+def with_operators(world: World) -> None:
+    """Two nodes of an operator, of which one gets another key and one is revoked; a lab that asks newcomers for more."""
+    world.open_run("fifth", versions=2)
+    while world.run("fifth").version < 0:
+        world.learner().work()
+    boss = identity("boss")
+    first, second = (world.provider(name, 40_000, join=False) for name in ("first", "second-key"))
+    first.join(delegation=delegation(boss, first.did))
+    first.prove()
+    ruled = {"policy": "invited", "allowed": (), "effort_bits": 4, "places": 2}
+    world.speak(world.operator, JoiningRuled, **ruled)
+    second.join(delegation=delegation(boss, second.did, issued_ms=2, replaces=first.did))
+    second.prove()
+    guest = world.provider("guest", join=False)
+    head = world.lab.log.head
+    root = f"sha256:{head.root.hex()}"
+    nonce = find_nonce(effort_prefix(world.state.lab, guest.did, root), 4, 0, 1000)
+    assert nonce is not None
+    guest.join(
+        invitation=invitation(world.operator, world.state.lab, world.now_ms + 1000),
+        effort=Effort(size=head.size, root=root, nonce=nonce),
+    )
+    world.speak(boss, KeyRevoked, node=second.did, reason="sold")
 
 
 def _snapshot(world: World) -> None:

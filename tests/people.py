@@ -74,9 +74,9 @@ class Provider:
     def did(self) -> str:
         return self.identity.did
 
-    def join(self) -> None:
-        self.leases.clear()
-        capabilities = Capabilities(
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
             kinds=self.kinds,
             engine=self.engine,
             device="cpu",
@@ -89,7 +89,11 @@ class Provider:
             plays=self.plays or None,
             backends=self.backends or None,
         )
-        self.speak(NodeJoined, capabilities=capabilities)
+
+    def join(self, **brings: Any) -> None:
+        """`brings`: a delegation, an invitation, an effort."""
+        self.leases.clear()
+        self.speak(NodeJoined, capabilities=self.capabilities, **brings)
 
     def leave(self) -> None:
         self.leases.clear()
@@ -303,4 +307,8 @@ class Learner(Provider):
 
     def _prompts(self, pace: RlPace, batch: int) -> PromptBatch:
         prompts = [(1, 3 + batch % 8, 3 + row % 8) for row in range(pace.groups_per_update)]
-        return PromptBatch(batch=batch, blob=self.put(pack_prompts(prompts, batch=batch)))
+        tasks = None
+        if pace.episodes is not None and pace.episodes.chooses:
+            tasks = range(len(prompts))
+        data = pack_prompts(prompts, batch=batch, tasks=tasks)
+        return PromptBatch(batch=batch, blob=self.put(data))

@@ -78,6 +78,23 @@ def opened(data: bytes) -> dict[str, Any]:
     return statement
 
 
+def presented(signed: dict[str, str], kind: str, signer: str) -> dict[str, Any]:
+    """What a node shows that another signed (protocol 4.7, 4.10)."""
+    text, name = signed["payload"].encode(), f"application/vnd.archipel.{kind}.v1+json".encode()
+    said: dict[str, Any] = json.loads(text)
+    assert canonical(said) == text
+    message = b"DSSEv1 %d %b %d %b" % (len(name), name, len(text), text)
+    verify(said[signer], message, bytes.fromhex(signed["signature"]))
+    return said
+
+
+def effort_bits(lab: str, author: str, effort: dict[str, Any]) -> int:
+    """Leading zero bits of a newcomer's effort (protocol 4.11)."""
+    words = f"{lab} {author} {effort['root']} {effort['nonce']}"
+    digest = hashlib.sha256(b"archipel.joining.v1\0" + words.encode()).digest()
+    return 256 - int.from_bytes(digest, "big").bit_length()
+
+
 def leaf(entry: bytes) -> bytes:
     """(protocol 8.2)"""
     return hashlib.sha256(b"\0" + entry).digest()

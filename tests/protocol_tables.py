@@ -22,6 +22,7 @@ from archipel.records.experts import ExpertTerms
 from archipel.records.kinds import WORDS
 from archipel.records.kinds.audit import Difference, Part
 from archipel.records.kinds.update import PromptBatch, SavedMemory
+from archipel.records.membership import Delegation, Effort, Invitation, Signed
 from archipel.records.programmes.rl import RlPace
 from archipel.records.statement import Seq
 from archipel.records.statements import Asking, Capabilities, ModelFile, Recorded
@@ -37,7 +38,7 @@ SHAPES = {
 } | {"Seq": Seq, "Contract": Contract}  # fmt: skip
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
-    PromptBatch, SavedMemory,
+    PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,
@@ -91,16 +92,14 @@ def bounds() -> dict[str, int]:
     """Every bound with a name that the wire has."""
     from archipel import identity
     from archipel.ledger import log
-    from archipel.records import canonical, documents, parcel, payload, turns, words
+    from archipel.records import canonical, documents, membership, parcel, payload, turns, words
 
-    rooms = (canonical, identity, fields, log, parcel, payload, documents, turns, words)
+    rooms = (canonical, identity, fields, log, parcel, payload, documents, turns, words, membership)
     return {
         name: value
         for room in rooms
         for name, value in vars(room).items()
-        if name.startswith(("MAX_", "SMALL_"))
-        and isinstance(value, int)
-        and name != "MAX_KEY_FILE_BYTES"
+        if name.startswith(("MAX_", "SMALL_")) and isinstance(value, int)
     }
 
 

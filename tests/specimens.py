@@ -10,6 +10,7 @@ from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Par
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
+from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
@@ -36,6 +37,7 @@ from archipel.records.statements import (
 )
 from archipel.records.terms import Terms
 from archipel.records.words import WorkAnswer, WorkSpec
+from keyring import delegation, invitation
 from people import identity, ref
 from world import PACE, TERMS
 
@@ -129,6 +131,17 @@ SMALL: dict[str, Statement] = {
     "run.paused": RunPaused(**_by(OPERATOR, 4), run="run", reason="until Monday é"),
     "run.resumed": RunResumed(**_by(OPERATOR, 5), run="run"),
     "node.joined": NodeJoined(**_by(NODE, 1), capabilities=CAPABILITIES),
+    "node.joined (newcomer)": NodeJoined(
+        **_by(NODE, 1),
+        capabilities=CAPABILITIES,
+        delegation=delegation(identity("operator"), NODE, until_ms=9, lab=LAB),
+        invitation=invitation(identity("lab"), LAB, 1_800_000_000_000),
+        effort=Effort(size=12, root=ref(b"tree").digest, nonce="0" * 16),
+    ),
+    "joining.ruled": JoiningRuled(
+        **_by(OPERATOR, 6), policy="invited", allowed=(NODE,), effort_bits=18, places=8
+    ),
+    "key.revoked": KeyRevoked(**_by(OPERATOR, 7), node=NODE, reason="stolen é"),
     "node.left": NodeLeft(**_by(NODE, 9)),
     "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
     "lease.requested": LeaseRequested(**_by(NODE, 2), kinds=("rollout",), holding=("run.1",)),
@@ -224,6 +237,24 @@ LARGE: tuple[Statement, ...] = (
             part=Part(root=POLICY, milli=1000),
         ),
     ),
+    NodeJoined(
+        **_MOST,
+        capabilities=CAPABILITIES,
+        delegation=delegation(
+            identity("operator"),
+            NODE,
+            bounds.MAX_SEQ,
+            until_ms=bounds.MAX_SEQ,
+            lab=LAB,
+            replaces=LAB,
+        ),
+        invitation=invitation(identity("lab"), LAB, bounds.MAX_SEQ, uses=MAX_USES),
+        effort=Effort(size=bounds.MAX_SEQ, root=POLICY, nonce="f" * 16),
+    ),
+    JoiningRuled(
+        **_MOST, policy="invited", allowed=(NODE,) * MAX_ALLOWED, effort_bits=28, places=1024
+    ),
+    KeyRevoked(**_MOST, node=NODE, reason=_TEXT),
     AuditsDrawn(**_MOST, size=bounds.MAX_SEQ, root=POLICY),
     VerdictContested(**_MOST, run=_RUN, work=_WORK, reason=_TEXT),
     PlantsCommitted(**_MOST, run=_RUN, digest=POLICY),

@@ -460,3 +460,57 @@ class StoreLife(RuleBasedStateMachine):
 
 TestStoreLife = StoreLife.TestCase
 TestStoreLife.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "cache", is_lasting=False)
+
+
+def _left_by_a_power_cut(store: BlobStore, data: bytes) -> BlobStore:
+    """What the next process finds where the file had its name, and the disk not its bytes."""
+    path = store.path(store.put_bytes(DATA))
+    path.chmod(0o600)
+    path.write_bytes(data)
+    return BlobStore(store._layout.root, is_lasting=False)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", bytes(len(DATA)), DATA[:-1]], ids=["empty", "zeros", "short"]
+)
+@pytest.mark.parametrize(
+    "look",
+    [lambda s: s.exists(DIGEST), lambda s: s.keep(DIGEST), lambda s: s.path(DIGEST).is_file()],
+    ids=["exists", "keep", "path"],
+)
+def test_what_a_power_cut_damaged_is_not_here_and_comes_again(
+    cache: BlobStore, data: bytes, look
+) -> None:
+    store = _left_by_a_power_cut(cache, data)
+    assert not store.is_at_hand(DIGEST)
+    with suppress(BlobMissing):
+        assert not look(store)
+    assert store.used().total_bytes == 0
+    assert store.put_bytes(DATA) == DIGEST
+    assert store.path(DIGEST).read_bytes() == DATA
+
+
+def test_what_an_earlier_process_left_whole_is_hashed_once(cache: BlobStore) -> None:
+    cache.put_bytes(DATA)
+    assert cache.is_at_hand(DIGEST)
+    store = BlobStore(cache._layout.root, is_lasting=False)
+    assert store.exists(DIGEST)
+    assert store.is_at_hand(DIGEST)
+    store.discard(DIGEST)
+    assert not store.is_at_hand(DIGEST)
+
+
+def test_only_what_lasts_waits_for_the_disk(
+    store: BlobStore, cache: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    cache.put_bytes(DATA)
+    assert not waits
+    store.put_bytes(DATA)
+    assert len(waits) >= 2  # the bytes and the name

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import archipel.identity
 from archipel.identity import (
     DID_CHARS,
     MAX_ENVELOPE_BYTES,
-    MAX_KEY_FILE_BYTES,
     MAX_PAYLOAD_BYTES,
     BadDid,
     BadEnvelope,
@@ -30,6 +30,7 @@ from archipel.identity import (
     verify,
     verify_bytes,
 )
+from archipel.key_file import MAX_KEY_FILE_BYTES
 
 ALICE = Identity.from_seed(bytes(31) + b"\x01")
 BOB = Identity.from_seed(bytes(31) + b"\x02")
@@ -337,6 +338,19 @@ def test_a_signature_whose_r_anyone_could_have_chosen_is_refused() -> None:
         forged = bytes.fromhex(point) + ALICE.sign_bytes(b"m")[32:]
         with pytest.raises(BadSignature, match="low-order or non-canonical"):
             verify_bytes(ALICE.public_key, b"m", forged)
+
+
+def test_the_points_that_are_refused_are_those_whose_order_the_curve_gives() -> None:
+    """Of d y^4 + 2 y^2 = 1, which points of order 8 fulfil, there are two roots: a square is one of two numbers."""
+    prime = 2**255 - 19
+    d = -121665 * pow(121666, -1, prime) % prime
+    eighth = archipel.identity._LOW_ORDER_YS - {0, 1, prime - 1}
+    assert len(eighth) == 2
+    assert sum(eighth) == prime
+    assert all((d * pow(y, 4, prime) + 2 * y * y - 1) % prime == 0 for y in eighth)
+    square = pow(min(eighth), 2, prime)
+    other = (-square - 2 * pow(d, -1, prime)) % prime  # the equation's other root in y^2
+    assert pow(other, (prime - 1) // 2, prime) == prime - 1, "which is no square"
 
 
 def test_every_name_has_one_length() -> None:

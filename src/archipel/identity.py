@@ -9,41 +9,46 @@ Sources: RFC 8032 (Ed25519), W3C CCG did:key (multicodec 0xed01, base58btc), DSS
 """
 
 import base64
-import os
 import re
-import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkstemp
 
-from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
+from archipel.key_file import (
+    Passphrase,
+    Unusable,
+    key_in,
+    plain_file,
+    read_private,
+    sealed_file,
+    write_private,
+)
 from archipel.records.base58 import BadBase58, base58_decode, base58_encode
 
 MAX_ENVELOPE_BYTES = 65_535
 """An envelope fits one ledger entry, which fits a C2SP tile (16-bit length)."""
 MAX_PAYLOAD_BYTES = 48_000
 MAX_PAYLOAD_TYPE_CHARS = 128
-MAX_KEY_FILE_BYTES = 4_096
 DID_CHARS = 56
 """`did:key:z` and 47 base58 digits: every Ed25519 name has this length."""
 
 _DID_PREFIX = "did:key:z"
 _MULTICODEC_ED25519 = b"\xed\x01"
 _FIELD_PRIME = 2**255 - 19
-_CURVE_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME
+_Y_BITS = 2**255 - 1
+"""The highest bit is the sign of x."""
+_ORDER_8_Y = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_LOW_ORDER_YS = frozenset({0, 1, _FIELD_PRIME - 1, _ORDER_8_Y, _FIELD_PRIME - _ORDER_8_Y})
 _PAYLOAD_TYPE = re.compile(rf"[!#-\[\]-~]{{1,{MAX_PAYLOAD_TYPE_CHARS}}}")
 _ENVELOPE = re.compile(
     rb'\{"payload":"([A-Za-z0-9+/=]*)","payloadType":"([!#-\[\]-~]*)",'
     rb'"signatures":\[\{"keyid":"([!#-\[\]-~]*)","sig":"([A-Za-z0-9+/=]*)"\}\]\}'
 )
 """Canonical JSON of these fields alone, whose text needs no escape; base64 has more than one spelling."""
-_NAMED = re.compile(rb"name ([!-~]+)\n")  # begins our key files: one flipped bit gives another key
 _KEYS_REMEMBERED = 16_384
 
 
@@ -81,45 +86,51 @@ class Identity:
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     @classmethod
-    def load(cls, path: Path) -> "Identity":
-        """Read a PKCS#8 PEM key that only its owner can read, below a line with its name or without one.
+    def load(cls, path: Path, passphrase: Passphrase | None = None) -> "Identity":
+        """Read a key that only its owner can read; `passphrase` is asked if it is sealed (`key_file`).
 
         Raises:
             FileNotFoundError: there is no such file.
-            BadKeyFile: readable by others, or not an unencrypted Ed25519 key.
+            BadKeyFile: readable by others, not an Ed25519 key, or sealed by another passphrase.
         """
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise BadKeyFile(
-                    f"{path} has mode {mode:04o}, so others on this machine may have the key; "
-                    f"expected 0600. Run `chmod 600 {path}`, or delete it to get a new identity"
-                )
-            data = file.read(MAX_KEY_FILE_BYTES)  # a longer file is cut, and so no longer PEM
         try:
-            key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
-            raise BadKeyFile(f"{path} is not an unencrypted PEM private key: {error}") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise BadKeyFile(f"{path} holds a {type(key).__name__}; expected an Ed25519 key")
-        identity = cls(key)
-        if (said := _NAMED.match(data)) and said[1].decode() != identity.did:
+            name, seed = key_in(read_private(path), passphrase)
+        except Unusable as error:
+            raise BadKeyFile(f"{path} {error}") from None
+        identity = cls.from_seed(seed)
+        if name and name != identity.did:
             raise BadKeyFile(
-                f"{path} is damaged: it is named {said[1].decode()}, and holds the key of {identity.did}; "
+                f"{path} is damaged: it is named {name}, and holds the key of {identity.did}; "
                 "restore it from a copy, or delete it to get a new identity"
             )
         return identity
 
     @classmethod
-    def load_or_create(cls, path: Path) -> "Identity":
-        """Read the key at `path`, making one (mode 0600) on first use.
+    def load_or_create(cls, path: Path, passphrase: Passphrase | None = None) -> "Identity":
+        """Read the key at `path`, making one (mode 0600, not sealed) on first use.
 
         Two processes that start at once share one key: the second link into place fails.
         """
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _create_key_file(path)
-        return cls.load(path)
+            cls(Ed25519PrivateKey.generate()).save(path)
+        return cls.load(path, passphrase)
+
+    def save(self, path: Path, passphrase: bytes = b"", *, anew: bool = False) -> bool:
+        """Write the key to a file, sealed if there is a passphrase; whether it lies there now (`write_private`).
+
+        Raises:
+            BadKeyFile: such a passphrase is too long. OSError: it cannot be written.
+        """
+        seed = self._private_key.private_bytes_raw()
+        try:
+            data = (
+                sealed_file(self.did, seed, passphrase)
+                if passphrase
+                else plain_file(self.did, seed)
+            )
+        except Unusable as error:
+            raise BadKeyFile(f"{path} {error}") from None
+        return write_private(path, data, anew=anew)
 
     def sign_bytes(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of `message`."""
@@ -255,39 +266,15 @@ def verify(envelope: Envelope, expected_type: str) -> str:
     return envelope.keyid
 
 
-def _create_key_file(path: Path) -> None:
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mkstemp makes it 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(f"name {Identity(key).did}\n".encode() + pem)
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(name)
-    except FileExistsError:
-        return  # another process was first; its key is the one
-    finally:
-        Path(name).unlink()
-
-
 def _is_canonical_and_of_high_order(point: bytes) -> bool:
     """Whether these 32 bytes have y < p and a y that no point of order 1, 2, 4 or 8 has.
 
     Doubling (x, y) gives y' = (y^2 + x^2) / (1 - d x^2 y^2) on edwards25519. Orders 1 and 2 have
     y = 1 and -1, order 4 has y = 0, and order 8 doubles to y' = 0, so x^2 = -y^2, which the curve
-    equation turns into d y^4 + 2 y^2 = 1.
+    equation turns into d y^4 + 2 y^2 = 1: `_ORDER_8_Y` and its negative.
     """
-    y = int.from_bytes(point, "little") & (2**255 - 1)
-    if len(point) != 32 or y >= _FIELD_PRIME:
-        return False
-    if y in (0, 1, _FIELD_PRIME - 1):
-        return False
-    return (_CURVE_D * pow(y, 4, _FIELD_PRIME) + 2 * y * y - 1) % _FIELD_PRIME != 0
+    y = int.from_bytes(point, "little") & _Y_BITS
+    return len(point) == 32 and y < _FIELD_PRIME and y not in _LOW_ORDER_YS
 
 
 def _check_bounds(payload: bytes, payload_type: str) -> None:

@@ -54,7 +54,9 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
         assert not missing, f"{words} has no {missing}"
 
 
-@pytest.mark.parametrize("name", ["check-a-lab.md", "run-a-lab.md", "sample-exactly.md"])
+@pytest.mark.parametrize(
+    "name", ["check-a-lab.md", "run-a-lab.md", "sample-exactly.md", "own-several-nodes.md"]
+)
 def test_every_command_of_the_pages_for_sceptics_and_operators_exists(name: str) -> None:
     lines = [line for block in _blocks("sh", PAGES / name) for line in block.splitlines()]
     commands = [shlex.split(line) for line in lines]

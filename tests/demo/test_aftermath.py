@@ -1,12 +1,24 @@
 """What the demo says of a killed node is read from the ledger, not remembered by the demo."""
 
-from archipel.demo.aftermath import accepted_groups, orphans_of, was_answered, weight_traffic
+from collections.abc import Iterator
+
+import pytest
+
+from archipel.demo.aftermath import (
+    accepted_groups,
+    orphans_of,
+    overtaken_by,
+    was_answered,
+    weight_traffic,
+)
 from archipel.identity import Identity
+from archipel.lab.entry import read_entry
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.evaluate import EvaluateAnswer
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.statements import LeaseExpired, LeaseGranted, WorkAnswered
+from world import PACE, World
 
 LAB, DOOMED, FAST = (Identity.from_seed(bytes([n]) * 32).did for n in (1, 2, 3))
 BLOB = BlobRef(digest="sha256:" + "0" * 64, size=10)
@@ -67,6 +79,39 @@ def test_an_answer_that_came_before_the_kill_leaves_no_orphan() -> None:
     assert orphans_of(DOOMED, entries) == []
     assert was_answered("r.1", entries)
     assert not was_answered("r.1", entries[:1])
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    made = World()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "still on lease"])
+def test_a_lease_that_a_second_copy_overtook_is_told_though_no_statement_ends_it(
+    world: World, is_answered: bool
+) -> None:
+    floor = PACE["min_deadline_ms"]
+    world.started(max_staleness=0, groups_per_update=4, trusted_deadline_ms=40 * floor)
+    doomed, fast = world.provider("doomed"), world.provider("fast")
+    doomed.prove(floor)
+    fast.prove(1000)
+    held = doomed.ask()
+    while (granted := fast.ask()) is not None:
+        fast.answer(granted)
+    copy = fast.wait(2 * floor + 1)
+    assert held is not None
+    assert copy is not None
+    assert copy.spec.groups == held.spec.groups
+    if is_answered:
+        fast.answer(copy)
+    entries = [read_entry(data) for data in world.lab.log.entries()]
+    history = [(entry.at_ms, entry.statement) for entry in entries]
+    assert orphans_of(doomed.did, history) == []
+    assert not was_answered(held.work, history)
+    assert overtaken_by(held.work, history) == (fast.did if is_answered else None)
+    assert overtaken_by(copy.work, history) is None
 
 
 def test_work_that_nobody_redid_is_not_called_redone() -> None:

@@ -69,7 +69,7 @@ from archipel.work.messages import (
     to_line,
 )
 from door import PROBLEM_MEDIA_TYPE, Door
-from fuzz import disputed, foreign, spoken
+from fuzz import disputed, foreign, presented, spoken
 from fuzz.reading import Reader
 from people import ref
 from specimens import POLICY, SMALL
@@ -111,6 +111,7 @@ def _readers() -> dict[str, Reader]:
         | foreign.readers()
         | spoken.readers()
         | disputed.readers()
+        | presented.readers()
         | _doors()
     )
 

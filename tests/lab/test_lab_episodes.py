@@ -8,9 +8,11 @@ from archipel.lab.state import ability
 from archipel.lab.views import node_view, run_view, waits
 from archipel.records.episodes import PLAYED, EpisodeTerms
 from archipel.records.exact import CONTRACTS
+from archipel.records.kinds.update import PromptBatch
+from archipel.records.prompts import pack_prompts
 from archipel.records.rollouts import Rollout, pack_rollouts
 from people import EOS
-from world import World, finish
+from world import PACE, World, finish
 
 DRAWERS, W7A8 = PLAYED["drawers"], CONTRACTS["w7a8"]
 TERMS = EpisodeTerms(
@@ -68,3 +70,41 @@ def test_only_what_the_model_sampled_is_counted_and_only_possible_turns_are_take
     with pytest.raises(refusals.WrongShape, match="num_tokens"):
         node.answer(granted, **sent(good), num_tokens=5 * num)
     node.answer(granted, **sent(good), num_tokens=4 * num)
+
+
+def test_prompts_say_their_tasks_where_these_are_chosen_and_nowhere_else(world: World) -> None:
+    world.open_run(episodes=TERMS.model_copy(update={"chooses": True}))
+    learner = world.learner()
+    granted = learner.ask()
+    assert granted is not None
+    rows = [(1, 3)] * PACE["groups_per_update"]
+    for tasks, why in ((None, "no tasks"), (range(len(rows) - 1), "tasks of")):
+        batches = tuple(
+            PromptBatch(batch=number, blob=world.put(pack_prompts(rows, batch=number, tasks=tasks)))
+            for number in range(PACE["max_staleness"] + 1)
+        )
+        with pytest.raises(refusals.Refused, match=why):
+            learner.answer(granted, prompts=batches)
+    learner.answer(granted)
+    assert world.run().version == 0
+
+
+@pytest.mark.parametrize("retells", [True, None])
+def test_a_context_told_anew_is_taken_of_runs_that_retell_alone(
+    world: World, retells: bool | None
+) -> None:
+    world.started(episodes=TERMS.model_copy(update={"retells": retells}))
+    node = world.provider("node", plays=(DRAWERS,))
+    granted = node.ask()
+    assert granted is not None
+    mask = bytes((1, 2, 2, 1, 1))
+    one = Rollout((EOS, 7, 8, 6, EOS), (-0.5, 0.0, 0.0, -0.5, -0.5), True, mask)
+    groups = [[one] * 2 for _ in granted.spec.groups]  # type: ignore[attr-defined]
+    policy = granted.spec.policy  # type: ignore[attr-defined]
+    data = node.put(pack_rollouts(groups, work=granted.work, policy=policy))
+    told = {"result": data, "num_tokens": 6 * len(groups)}
+    if retells:
+        node.answer(granted, **told)
+        return
+    with pytest.raises(refusals.Refused, match="0 to 1"):
+        node.answer(granted, **told)

@@ -35,6 +35,8 @@ LAWFUL = [
     (Move.CLAWBACK, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.CLAWBACK, stake(PROVIDER), wallet(SPONSOR)),
     (Move.RESTORE, wallet(SPONSOR), wallet(PROVIDER)),
+    (Move.HANDOVER, wallet(PROVIDER), wallet(SPONSOR)),
+    (Move.HANDOVER, stake(PROVIDER), stake(SPONSOR)),
 ]
 ACCOUNTS = [
     wallet(SPONSOR),

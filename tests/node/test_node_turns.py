@@ -11,7 +11,15 @@ from archipel.identity import Identity
 from archipel.node import asking
 from archipel.node.asking import LeaseTurns, parts_of
 from archipel.node.exchange import LabRefused, LabUnreachable
-from archipel.node.question import Asked, NotAnswered, answered, asked_in, replies_to, sorted_out
+from archipel.node.question import (
+    Asked,
+    NotAnswered,
+    Step,
+    answered,
+    asked_in,
+    replies_to,
+    sorted_out,
+)
 from archipel.node.sealed import NotBelieved
 from archipel.node.turn_journal import FILE, KEPT_MS, Journal, Turn
 from archipel.node.turn_journal import Place as TurnPlace
@@ -73,7 +81,8 @@ class Host:
         )
         self.played += [each.episode.said for each in fresh]
         steps = [
-            ((), True) if len(each.before) + 1 >= self.over else ((7, 8), False) for each in fresh
+            Step((), True) if len(each.before) + 1 >= self.over else Step((7, 8), False)
+            for each in fresh
         ]
         made = answered(run, work, fresh, steps, TRUSTED.sign_bytes)
         self.journal.write(made, asked.grant.deadline_ms, self.world.now_ms)
@@ -178,7 +187,7 @@ class Work:
     """As much of a message as turns need."""
 
     def __init__(self, world: World, granted: Any) -> None:
-        self.work, self.opened = granted.work, opened(world)
+        self.work, self.opened, self.spec = granted.work, opened(world), granted.spec
 
 
 def bring(world: World, granted: Any, script: list[Any], *turns: Said, wait_s: float = 5.0) -> Any:

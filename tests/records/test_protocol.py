@@ -9,6 +9,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 
 import protocol_reader as reader
+from archipel.records.membership import Effort, effort_bits
 from protocol_tables import current
 
 HERE = Path(__file__).parents[1]
@@ -55,6 +56,20 @@ def test_statements_have_one_encoding() -> None:
         assert reader.canonical(json.loads(kept["bytes"])).decode() == kept["bytes"], name
     odd = {"\x7f": 'ü "\\\n\x01', "a": [None, True, -5, {}]}
     assert reader.canonical(odd) == '{"a":[null,true,-5,{}],"\x7f":"ü \\"\\\\\\n\\u0001"}'.encode()
+
+
+def test_what_a_node_shows_of_others_is_signed_by_them() -> None:
+    kept = json.loads((HERE / "vectors" / "statements.json").read_text("utf-8"))
+    joined = json.loads(kept["node.joined (newcomer)"]["bytes"])
+    said = reader.presented(joined["delegation"], "delegation", "operator")
+    assert (said["node"], said["lab"]) == (joined["author"], joined["lab"])
+    invited = reader.presented(joined["invitation"], "invitation", "by")
+    assert invited["lab"] == joined["lab"]
+    with pytest.raises(InvalidSignature):
+        reader.presented(joined["delegation"], "invitation", "operator")
+    effort = Effort(**joined["effort"])
+    bits = reader.effort_bits(joined["lab"], joined["author"], joined["effort"])
+    assert bits == effort_bits(joined["lab"], joined["author"], effort)
 
 
 def test_an_exchange_opens_and_fits_together() -> None:

@@ -5,12 +5,17 @@ import random
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from archipel.records.canonical import canonical_json
 from archipel.records.episodes import PLAYED, EpisodeTerms, UnevenMask, turns_of, written_of
+from archipel.records.fields import BlobRef
+from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.payload import BadPayload
 from archipel.records.programmes import rl
+from archipel.records.prompts import pack_prompts, unpack_tasks
 from archipel.records.recipe import parse_recipe, recipe_from_canonical
 from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.rollouts import (
@@ -23,7 +28,9 @@ from archipel.records.rollouts import (
     pack_rollouts,
     unpack_rollouts,
 )
+from archipel.records.samples import samples_of
 from archipel.records.statements import InvalidRecord, NodeJoined, decode, encode
+from archipel.records.tasks import tasks_of
 from archipel.records.terms import Vocabulary
 from specimens import CAPABILITIES
 
@@ -35,6 +42,7 @@ TERMS = EpisodeTerms(
     environment="drawers-1", parameters={"hops": 3}, turns=3, tools="auto", chat_template="auto"
 )
 STOP = 1
+NOTHING = BlobRef(digest="sha256:" + "1" * 64, size=0)
 BOUNDS = RolloutBounds("r.1", "p", 1, 2, 8, 16, (STOP,), episodes=TERMS)
 MASK = bytes((1, 1, 0, 0, 1, 1))
 GOOD = Rollout((5, STOP, 7, STOP, 6, STOP), (-0.5, -0.25, 0.0, 0.0, -1.0, -2.0), True, MASK)
@@ -111,6 +119,98 @@ def test_what_no_episode_can_be_is_refused(changed: dict, refusal: type[BadPaylo
     check_rollouts(packed(GOOD, GOOD), BOUNDS)
     with pytest.raises(refusal):
         check_rollouts(packed(GOOD, replace(GOOD, **changed)), BOUNDS)
+
+
+RETELLS = replace(BOUNDS, episodes=TERMS.model_copy(update={"retells": True}))
+RETOLD = replace(GOOD, sampled=bytes((1, 1, 2, 2, 1, 1)))
+
+
+def test_a_context_told_anew_travels_in_runs_that_retell_alone() -> None:
+    data = packed(RETOLD, GOOD)
+    assert unpack_rollouts(data, RETELLS) == [[RETOLD, GOOD]]
+    assert check_rollouts(data, RETELLS) == 8
+    with pytest.raises(OutOfRange, match="0 to 1"):
+        check_rollouts(data, BOUNDS)
+    first, second = samples_of((9, 9), RETOLD)
+    assert (first.prompt, first.rollout.tokens, first.rollout.finished) == (
+        (9, 9),
+        (5, STOP),
+        False,
+    )
+    assert (second.prompt, second.first) == ((7, STOP), 4)
+    assert second.rollout == Rollout((6, STOP), (-1.0, -2.0), True, bytes((1, 1)))
+    assert [each.rollout for each in samples_of((9,), GOOD)] == [GOOD]
+
+
+@pytest.mark.parametrize(
+    ("mask", "refusal"),
+    [
+        ((1, 1, 2, 0, 1, 1), UnevenMask),
+        ((1, 1, 0, 2, 1, 1), UnevenMask),
+        ((2, 1, 0, 0, 1, 1), UnevenMask),
+        ((1, 1, 2, 2, 1, 2), UnevenMask),
+        ((1, 2, 2, 2, 1, 1), UnevenMask),
+        ((1, 1, 3, 3, 1, 1), OutOfRange),
+    ],
+)
+def test_contexts_that_no_episode_has_are_refused(
+    mask: tuple[int, ...], refusal: type[BadPayload]
+) -> None:
+    with pytest.raises(refusal):
+        check_rollouts(packed(GOOD, replace(GOOD, sampled=bytes(mask))), RETELLS)
+
+
+@given(st.binary(max_size=24).map(lambda marks: bytes(mark % 3 for mark in marks)))
+@settings(max_examples=200)
+def test_of_any_mask_every_sampled_token_is_in_one_sample(mask: bytes) -> None:
+    tokens = tuple(range(len(mask)))
+    whole = Rollout(tokens, (-1.0,) * len(mask), True, mask)
+    parts = samples_of((99,), whole)
+    scored = [
+        token
+        for part in parts
+        for token, mark in zip(part.rollout.tokens, part.rollout.sampled or b"", strict=True)
+        if mark == 1
+    ]
+    assert scored == [token for token in tokens if mask[token] == 1]
+    assert all(part.prompt for part in parts)
+
+
+def test_what_a_run_retells_by_travels_in_its_pace_and_nowhere_else() -> None:
+    told = EPISODES + 'rewritten = "new_sample"\n[prompt]\nsystem = "s"\ndate = "2026-01-02"\n'
+    recipe = parse_recipe(told)
+    assert recipe_from_canonical(recipe.canonical_bytes()).digest == recipe.digest
+    terms = rl.WORDS.pace_of(recipe, VOCABULARY).episodes
+    assert (terms.retells, terms.system, terms.date) == (True, "s", "2026-01-02")
+    plain = parse_recipe(told.replace("new_sample", "refused"))
+    assert b"rewritten" not in plain.canonical_bytes()
+    written = rl.WORDS.pace_of(plain, VOCABULARY).episodes.model_dump()
+    assert written.keys() == {"environment", "parameters", "turns", "tools", "chat_template"}
+    chosen = parse_recipe(EPISODES + "[curriculum]\npool = 64\n")
+    assert rl.WORDS.pace_of(chosen, VOCABULARY).episodes.chooses
+
+
+def test_prompts_say_which_tasks_they_are_of_only_where_they_are_chosen() -> None:
+    prompts = [(1, 2), (3,)]
+    assert unpack_tasks(pack_prompts(prompts, batch=3, tasks=(7, 0))) == (3, prompts, (7, 0))
+    assert unpack_tasks(pack_prompts(prompts, batch=3)) == (3, prompts, None)
+    for tasks in ((7,), (7, -1), (1, 2, 3)):
+        with pytest.raises(WrongShape):
+            unpack_tasks(pack_prompts(prompts, batch=3, tasks=tasks))
+    spec = RolloutSpec(
+        run="r", version=0, policy="sha256:" + "0" * 64, groups=(6, 7), prompts=(NOTHING,)
+    )
+    pace = rl.WORDS.pace_of(parse_recipe(EPISODES + "[curriculum]\npool = 64\n"), VOCABULARY)
+    pace = pace.model_copy(update={"groups_per_update": 2})
+    assert tasks_of(spec, pace, lambda _: pack_prompts(prompts, batch=3, tasks=(7, 0))) == {
+        6: 7,
+        7: 0,
+    }
+    for data in (pack_prompts(prompts, batch=3), pack_prompts(prompts, batch=2, tasks=(7, 0))):
+        with pytest.raises(WrongShape, match="which tasks"):
+            tasks_of(spec, pace, lambda _, data=data: data)
+    plain = rl.WORDS.pace_of(parse_recipe(EPISODES), VOCABULARY)
+    assert tasks_of(spec, plain, lambda _: b"") is None
 
 
 def test_turns_are_counted() -> None:

@@ -1,6 +1,7 @@
 """A run of episodes between a node and the trusted role in one process, with a model that nobody trained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,12 @@ def recipe() -> Recipe:
     return Recipe.model_validate(told | {"episode": {"turns": 3}, "supervised": None})
 
 
-def write_start(folder: Path) -> Path:
+def write_start(folder: Path, of: Recipe | None = None, template: str | None = None) -> Path:
     """Untrained weights, with many end tokens."""
-    config = DecoderConfig.from_section(recipe().model, asked.TOKENIZER)
+    config = DecoderConfig.from_section((of or recipe()).model, asked.TOKENIZER)
     model = tiny_model(3, **{**config.to_hf(), "head_dim": config.head_dim})
-    write_model(folder, model, model.config, asked.TOKENIZER)
+    tokenizer = replace(asked.TOKENIZER, chat_template=template)
+    write_model(folder, model, model.config, tokenizer)
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ENDS}))
     return folder
 
@@ -80,6 +82,31 @@ def stopping(context: Context) -> Context:
     """With the model's own end tokens in the pace."""
     pace = context.opened.pace.model_copy(update={"stop_tokens": tuple(ENDS)})
     return context.model_copy(update={"opened": context.opened.model_copy(update={"pace": pace})})
+
+
+FORGETS = (
+    "{% for m in messages %}<bos>{{ m.role[0] }}:"
+    "{{ m.content if loop.last or m.role != 'assistant' else m.content.split('a')[-1].split('e')[-1] }}"
+    "{{ '' if m.role == 'assistant' and m.content[-1:] in 'hijklm' else '<eos>' }}"
+    "{% endfor %}{% if add_generation_prompt %}<bos>a:{% endif %}"
+)
+"""A chat template by which a turn loses what it said up to certain letters, once another follows."""
+
+
+def retelling() -> Recipe:
+    """By such a template, which goes on as a new sample."""
+    told = recipe().model_dump()
+    told["model"] |= {"max_position_embeddings": 128}
+    told["sampling"] |= {"max_new_tokens": 90}
+    told["prompt"] |= {"system": "s"}
+    told["episode"] |= {"rewritten": "new_sample"}
+    return Recipe.model_validate(told)
+
+
+def chosen() -> Recipe:
+    """Tasks of a pool, chosen by what was learned."""
+    told = recipe().model_dump()
+    return Recipe.model_validate(told | {"curriculum": {"pool": 13, "fresh": 0.25}})
 
 
 class Played(Trusted):
@@ -132,6 +159,7 @@ class Played(Trusted):
         )
         self.played = self.alter(self.played)
         packed = pack_rollouts(self.played, work=context.work, policy=spec.policy)
+        self._kept(f"prompts-{batch}", data)
         blob = self._kept(f"result-{batch}", packed)
         words = RolloutAnswer(
             policy=spec.policy, result=blob, num_tokens=answer.values["num_tokens"], busy_ms=1

@@ -17,10 +17,12 @@ from archipel.model.directory import read_model
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.canonical import sha256_digest
-from archipel.records.episodes import turns_of
+from archipel.records.episodes import RETOLD, turns_of
 from archipel.records.fields import BlobRef
+from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.statements import ModelFile
+from archipel.training.curriculum import Curriculum
 from archipel.training.episodes import conduct_of
 from archipel.training.rl import reinforce
 from archipel.training.trainer import Trainer
@@ -30,7 +32,16 @@ from archipel.work.verifying import Regrading
 from tiny import NAME
 from training.parrot import Parrot
 from work import asked
-from work.played import Played, recipe, stopping, teach, write_start
+from work.played import (
+    FORGETS,
+    Played,
+    chosen,
+    recipe,
+    retelling,
+    stopping,
+    teach,
+    write_start,
+)
 
 torch.set_num_threads(1)
 
@@ -57,9 +68,9 @@ def altered(groups: list[list[Rollout]]) -> list[list[Rollout]]:
     return groups
 
 
-def central(start: Path) -> list[str]:
+def central(start: Path, of: Recipe) -> list[str]:
     """Digest of every version that one process makes."""
-    of, tokenizer = recipe(), Tokenizer.from_directory(start)
+    tokenizer = Tokenizer.from_directory(start)
     model, environment = read_model(start), Parrot()
     engine: LocalEngine = our_engine(model.config, None)
     conduct = conduct_of(of, environment, tokenizer)
@@ -74,15 +85,40 @@ def central(start: Path) -> list[str]:
     return digests
 
 
+WAYS = {"plain": recipe, "retelling": retelling, "chosen": chosen}
+
+
+def begun(tmp_path: Path, way: str) -> Path:
+    """Weights, and for one way a template that changes earlier turns."""
+    folder = tmp_path / "start"
+    if way == "retelling":
+        return write_start(tmp_path / "retelling", retelling(), FORGETS)
+    return folder if folder.exists() else write_start(folder)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_a_node_and_the_trusted_role_make_the_central_loops_weights_bit_for_bit(
-    tmp_path: Path, start: Path
+    tmp_path: Path, start: Path, way: str
 ) -> None:
-    made = Played(tmp_path / "made", start)
-    assert made.run() == central(start)
+    of, start = WAYS[way](), begun(tmp_path, way)
+    made = Played(tmp_path / "made", start, of=of)
+    assert made.run() == central(start, of)
     assert len(set(made.policies)) == 3, "something was learned"
     assert {each.get("void_episodes") for each in made.metrics[1:]} == {0}
     lengths = {len(turns_of(each.sampled)) for group in made.played for each in group}
     assert lengths >= {2, 3}
+    retold = [RETOLD in each.sampled for group in made.played for each in group]
+    assert any(retold) == (way == "retelling")
+    assert not all(retold)
+    groups = dict(enumerate(made.played, of.run.groups_per_update))
+    if way == "chosen":
+        pool = {
+            task.index for task in map(Curriculum(of).over(Parrot()).task, ["train"] * 4, range(4))
+        }
+        assert pool != set(range(4)), "other tasks than those of the groups' numbers"
+        return  # which ones the second batch has follows from the first
+    with Regrading(of, None, start) as regrading:
+        assert regrading.mean_micro(groups) == made.metrics[2]["reward_micro"]
 
 
 def test_an_altered_answer_of_the_environment_is_void_and_named(
@@ -117,23 +153,37 @@ class OnDisk:
         return self.paths[blob.digest].read_bytes()
 
 
-@pytest.mark.parametrize("alter", [altered, lambda groups: groups])
+@pytest.mark.parametrize(
+    ("alter", "way"),
+    [
+        (altered, "plain"),
+        (None, "plain"),
+        pytest.param(altered, "retelling", marks=pytest.mark.slow),
+        (altered, "chosen"),
+        pytest.param(None, "chosen", marks=pytest.mark.slow),
+    ],
+)
 def test_anybody_finds_a_void_episode_from_ledger_and_blobs(
-    tmp_path: Path, start: Path, alter: Callable[[list[list[Rollout]]], list[list[Rollout]]]
+    tmp_path: Path,
+    start: Path,
+    alter: Callable[[list[list[Rollout]]], list[list[Rollout]]] | None,
+    way: str,
 ) -> None:
-    made = Played(tmp_path / "made", start, alter)
+    of, start = WAYS[way](), begun(tmp_path, way)
+    made = Played(tmp_path / "made", start, alter or (lambda groups: groups), of)
     made.run()
     blobs, findings = OnDisk(made, start), Findings(lambda text: None)
     story = RunStory(NAME)
-    context = stopping(asked.context(recipe(), start, tmp_path))
+    context = stopping(asked.context(of, start, tmp_path))
     story.opened = context.opened.model_copy(update={"model": tuple(blobs.model)})
     (result,) = made.inputs[1]
     story.results = {result.work: result}
     check_episodes(story, story.opened, blobs, findings)
     if alter is altered:
-        assert findings.faults == [
-            f"{NAME}.1: 4 episodes say what the environment did not, first group 0, rollout 0: they are void"
-        ]
+        (fault,) = findings.faults
+        said = f"{NAME}.1: 4 episodes say what the environment did not, first group 0, rollout "
+        assert fault.startswith(said)
+        assert fault.endswith(": they are void")
     else:
         assert findings.faults == []
         assert sum(findings.checked.values()) == 1
@@ -149,7 +199,7 @@ def test_rules_that_this_software_does_not_have_are_refused(start: Path, tmp_pat
     )
     told = context.model_copy(update={"opened": context.opened.model_copy(update={"pace": other})})
     with pytest.raises(WorkFailed, match=r"parrot-2.*plays"):
-        node._conduct(told)
+        node._conduct(made.spec(), told)
 
 
 def test_a_template_that_does_not_append_stops_the_run_before_it_begins(

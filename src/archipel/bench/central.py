@@ -7,7 +7,7 @@ Any other may evaluate what a model says, and grades where that can do no harm.
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from archipel.model.tokenizer import Tokenizer, tokenizer_named
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.records.seeds import evaluation_seed
+from archipel.training.curriculum import Curriculum
 from archipel.training.environments.environment import Environment, make_environment
 from archipel.training.episodes import Conduct, conduct_of
 from archipel.training.evaluation import EXACT, evaluation_tasks
@@ -74,14 +75,19 @@ class Bench:
 
     def rehearsal(self, recipe: Recipe | None = None) -> Rehearsal:
         """The run's loop body with this engine; `recipe` may change what concerns learning."""
-        turns_of = None if self.conduct is None else self.conduct.turns
+        own = recipe or self.recipe
+        curriculum = None if own.curriculum is None else Curriculum(own)
+        bench = self
+        if self.conduct is not None and curriculum is not None:
+            bench = replace(self, conduct=self.conduct.choosing(curriculum.task))
         return Rehearsal(
-            recipe or self.recipe,
+            own,
             self.environment,
             self.tokenizer,
-            self.sample,
+            bench.sample,
             self.grade,
-            turns_of=turns_of,
+            curriculum,
+            None if self.conduct is None else self.conduct.turns,
         )
 
     def sample(

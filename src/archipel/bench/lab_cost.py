@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from archipel.bench.lab_filler import Filler, fill
+from archipel.bench.lab_filler import Filler, grown
 from archipel.bench.lab_load import with_sources
 from archipel.bench.lab_run import RUN
 from archipel.bench.processor import process_seconds
@@ -69,7 +69,7 @@ def measure_restarts(
     found: list[Restart] = []
     home = folder / "lab"
 
-    def at_size(size: int) -> None:
+    for size in grown(home, sizes, min(RESTART_NODES, min(sizes) // 8), tell):
         open_cpu_s, recover_cpu_s = _parts(home)
         with Site(folder, with_sources(environment)) as site:
             began = time.monotonic()
@@ -79,8 +79,6 @@ def measure_restarts(
             site.kill("lab")
         found.append(Restart(size, answer_s, cpu_s, open_cpu_s, recover_cpu_s))
         tell(f"{size} entries: {answer_s:.1f} s ({cpu_s:.1f} s processor)")
-
-    fill(home, sizes, min(RESTART_NODES, min(sizes) // 8), at_size)
     return found
 
 

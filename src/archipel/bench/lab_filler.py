@@ -6,7 +6,7 @@ replay nor a restart reads them.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from archipel.bench.lab_run import RUN, TERMS, capabilities, pace
@@ -192,8 +192,11 @@ class Filler:
         )
 
 
-def fill(home: Path, sizes: Sequence[int], nodes: int, at_size: Callable[[int], None]) -> None:
-    """Grow one ledger in `home`, with snapshots as a lab takes them; `at_size` sees each of `sizes`.
+def grown(
+    home: Path, sizes: Sequence[int], nodes: int, tell: Callable[[str], None] = lambda _: None
+) -> Iterator[int]:
+    """Grow one ledger in `home`, with snapshots as a lab takes them; it rests, closed, at each of `sizes`. Yields
+    how many entries there are then: what a learner does at once may be a few more.
 
     The last snapshot is as old as one can be: a restart then has the most to fold.
     """
@@ -208,18 +211,19 @@ def fill(home: Path, sizes: Sequence[int], nodes: int, at_size: Callable[[int], 
             if filler is None:
                 filler = Filler(nodes, log, identity)
             filler.continue_in(log)
-            _grow(filler, store, size)
+            _grow(filler, store, size, tell)
         finally:
             log.close()
-        at_size(size)
+        yield filler.state.size
 
 
-def _grow(filler: Filler, store: BlobStore, size: int) -> None:
+def _grow(filler: Filler, store: BlobStore, size: int, tell: Callable[[str], None]) -> None:
     while filler.state.size < size:
         taken = filler.state.snapshot[0] if filler.state.snapshot else 0
         goal = min(size, taken + SNAPSHOT_EVERY)
         filler.work(lambda goal=goal: filler.state.size >= goal)  # type: ignore[misc]
         if filler.state.size < size:
+            tell(f"{filler.state.size} of {size} entries made")
             data = encode_state(filler.state)
             store.put_bytes(data, privileged=True)
             filler.announce(filler.state.size, data)

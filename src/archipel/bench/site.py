@@ -151,6 +151,14 @@ class Site:
         process.kill()
         process.wait()
 
+    def hold(self, name: str) -> None:
+        """Let the process say nothing more until `release`, or until it is killed."""
+        self._processes[name].send_signal(signal.SIGSTOP)
+
+    def release(self, name: str) -> None:
+        """It goes on."""
+        self._processes[name].send_signal(signal.SIGCONT)
+
     def interrupt(self, name: str) -> int:
         """Ctrl-C, and wait for the clean end; returns the exit code."""
         process = self._processes.pop(name)

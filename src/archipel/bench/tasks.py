@@ -43,7 +43,7 @@ def rows_of(tasks: Sequence[Task], kept: Kept) -> list[dict[str, Any]]:
     return [row for step in kept.among(steps) for row in kept.find(step)]
 
 
-_SAID = ("kind", "variant", "batch", "way", "seed")
+_SAID = ("kind", "variant", "batch", "storage", "entries", "way", "seed")
 
 
 def said(step: Asked) -> str:

@@ -36,7 +36,9 @@ class Usage:
 class Account:
     """The bytes of one store in this process. Every change of a file passes through here."""
 
-    def __init__(self, layout: Layout, limit_bytes: int, reserve_bytes: int) -> None:
+    def __init__(
+        self, layout: Layout, limit_bytes: int, reserve_bytes: int, *, is_lasting: bool = True
+    ) -> None:
         if not 0 <= reserve_bytes <= limit_bytes:
             raise ValueError(
                 f"a reserve of {reserve_bytes} bytes is not inside a quota of {limit_bytes}"
@@ -44,6 +46,8 @@ class Account:
         self.layout = layout
         self.lasting_folders: set[Path] = set()
         """Folders of blobs whose own names this process has made to survive a power cut; none goes."""
+        self.hashed: set[Path] | None = None if is_lasting else set()
+        """Blobs that this process has hashed, where a power cut may leave damaged ones; None: it leaves none."""
         self._limit_bytes = limit_bytes
         self._reserve_bytes = reserve_bytes
         self._naming = threading.Lock()
@@ -116,6 +120,8 @@ class Account:
             with suppress(FileNotFoundError):
                 replaced = final.stat().st_size
             path.replace(final)
+            if self.hashed is not None:
+                self.hashed.add(final)
             self._count(partial=-num_bytes, whole=num_bytes - replaced)
 
     def renew(self, final: Path) -> None:
@@ -133,6 +139,8 @@ class Account:
                 final.unlink()
             except FileNotFoundError:  # never there, or another process was faster
                 return None
+            if self.hashed is not None:
+                self.hashed.discard(final)
             self._count(whole=-state.st_size)
             return state.st_size
 

@@ -50,6 +50,8 @@ class Blobs(Protocol):
 class BlobStore:
     """Blobs in the folder `root`, made if missing. Safe for several threads and processes.
 
+    A store that does not last is for what can be fetched again: nothing waits for the disk, and what
+    another process left, which a power cut may have damaged, is hashed before it counts as here.
     Quota and room are those of this process's view: one process should own a store's growth.
     Every method may raise StorageFailed (the folder is gone, read-only or broken) and
     TooManyOpenFiles.
@@ -61,6 +63,8 @@ class BlobStore:
         max_blob_bytes: int = MAX_BLOB_BYTES,
         quota_bytes: int = MAX_STORE_BYTES,
         reserve_bytes: int = 0,
+        *,
+        is_lasting: bool = True,
     ) -> None:
         """Walk what is there and remove what killed writers left behind.
 
@@ -69,12 +73,13 @@ class BlobStore:
             max_blob_bytes: cap on one blob.
             quota_bytes: cap on all files together.
             reserve_bytes: the part of the quota that only privileged uploads may use.
+            is_lasting: a power cut takes away or damages nothing that was put.
 
         Raises:
             OSError: the folder cannot be made or read. ValueError: the reserve exceeds the quota.
         """
         self._layout = Layout(root)
-        self._account = Account(self._layout, quota_bytes, reserve_bytes)
+        self._account = Account(self._layout, quota_bytes, reserve_bytes, is_lasting=is_lasting)
         for path, _ in self._layout.partial_files():
             if "." in path.name:  # private, and no writer that lives will resume it
                 self._account.remove_partial(path)
@@ -83,8 +88,14 @@ class BlobStore:
     def exists(self, digest: str) -> bool:
         """Whether the whole blob is here."""
         with suppress(BlobMissing):
+            self._require_sound(digest)
             return self.size(digest) >= 0
         return False
+
+    def is_at_hand(self, digest: str) -> bool:
+        """Whether `exists` answers at once: it has nothing to hash."""
+        hashed = self._account.hashed
+        return hashed is None or self._layout.final(digest) in hashed
 
     def keep(self, digest: str) -> bool:
         """Whether the whole blob is here; if so, it is as young as one that was put just now.
@@ -93,6 +104,7 @@ class BlobStore:
         the record that names it has come.
         """
         with suppress(BlobMissing), self._layout.expecting(digest):
+            self._require_sound(digest)
             self._account.renew(self._layout.final(digest))
             return True
         return False
@@ -104,6 +116,7 @@ class BlobStore:
 
     def path(self, digest: str) -> Path:
         """The blob's file, to be read only; raises BlobMissing. A sweep may remove it: see `open`."""
+        self._require_sound(digest)
         self.size(digest)
         return self._layout.final(digest)
 
@@ -249,6 +262,18 @@ class BlobStore:
                     self.discard(digest)
                     rotten.append(digest)
         return rotten
+
+    def _require_sound(self, digest: str) -> None:
+        """Where a power cut may have damaged it. Raises BlobMissing: so it was, and is removed; or it is not here."""
+        hashed, final = self._account.hashed, self._layout.final(digest)
+        if hashed is None or final in hashed:
+            return
+        with self.open(digest) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != hexadecimal(digest):
+            self.discard(digest)
+            raise BlobMissing(f"{digest} was damaged on the disk; it was removed, fetch it again")
+        hashed.add(final)
 
     def _writer(self, digest: str, size: int, offset: int | None, privileged: bool) -> BlobWriter:
         return BlobWriter(self._account, digest, size, offset=offset, privileged=privileged)

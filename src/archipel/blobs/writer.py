@@ -1,6 +1,7 @@
 """A blob on its way in: hashed while it streams to the disk, resumable, named only at the end.
 
-Law: a file gets its digest as a name only after all its bytes were hashed and synchronised.
+Law: a file gets its digest as a name only after all its bytes were hashed, and, in a store that lasts,
+synchronised.
 Writers of one blob do not disturb each other: the first holds a lock on the partial file, any
 other starts a private file of its own, and whoever ends first gives the blob its name.
 """
@@ -81,7 +82,7 @@ class BlobWriter:
             rest = rest[num_written:]
 
     def commit(self) -> None:
-        """Check, synchronise and give the blob its name.
+        """Check, synchronise (in a store that lasts) and give the blob its name.
 
         Raises:
             BlobIncomplete: fewer bytes than announced; kept for a resumed stream.
@@ -98,16 +99,16 @@ class BlobWriter:
                 f"expected {self._size} bytes of {self._digest}, got {self._offset} bytes of "
                 f"sha256:{found}; dropped, send them again"
             )
+        is_lasting = self._account.hashed is None
         with self._reported():
-            os.fsync(self._file.fileno())
+            if is_lasting:
+                os.fsync(self._file.fileno())
             self._account.name(self._path, self._final, self._offset)
             self._is_named = True
             # Only now: a crash before the rename must leave a partial file that can be written to.
             os.fchmod(self._file.fileno(), 0o444)
-            _synchronise(self._final.parent)
-            if self._final.parent not in self._account.lasting_folders:
-                _synchronise(self._final.parent.parent)
-                self._account.lasting_folders.add(self._final.parent)
+            if is_lasting:
+                self._make_name_last()
         self.close()
 
     def close(self) -> None:
@@ -150,6 +151,13 @@ class BlobWriter:
         if file is None:
             raise BlobBusy(f"{path.name} is being removed as abandoned; try again")
         return file, path
+
+    def _make_name_last(self) -> None:
+        folder, lasting = self._final.parent, self._account.lasting_folders
+        _synchronise(folder)
+        if folder not in lasting:
+            _synchronise(folder.parent)
+            lasting.add(folder)
 
     def _drop(self) -> None:
         self._is_private = True

@@ -21,6 +21,23 @@ REDRAW_S = 1.0
 Command = Callable[..., None]
 
 
+PRESENTED = (
+    click.option(
+        "--delegation",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Whose node this is, in its operator's words [HOME/delegation.json, if it is there].",
+    ),
+    click.option(
+        "--invitation",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="The lab's invitation [HOME/invitation.json, if it is there].",
+    ),
+)
+"""What a node shows that others signed."""
+
+
 def agent_options(function: Command) -> Command:
     """What every agent's command takes: the lab, a home, threads, patience, metrics, quiet."""
     options = (
@@ -52,6 +69,7 @@ def agent_options(function: Command) -> Command:
             metavar="DID",
             help="The key that the lab must have [the one it had when it was first joined].",
         ),
+        *PRESENTED,
         click.option("--quiet", is_flag=True, help="Show nothing; the log stays."),
     )
     for option in reversed(options):
@@ -62,16 +80,16 @@ def agent_options(function: Command) -> Command:
 def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -> None:
     """Join, work, show how it stands, leave cleanly."""
     from archipel.blobs import BlobStore
+    from archipel.cli.keys import load_or_make_key
     from archipel.cli.screen import Screen
-    from archipel.identity import Identity, IdentityError
     from archipel.node.agent import Agent
     from archipel.node.patience import NodeFailed
     from archipel.node.small_files import Unreadable
 
-    with mending(IdentityError, OSError, Unreadable):
+    with mending(OSError, Unreadable):
         log_to(settings.home / "log.jsonl")
-        identity = Identity.load_or_create(settings.home / "node.key")
-        store = BlobStore(settings.home / "blobs")
+        identity = load_or_make_key(settings.home / "node.key")
+        store = BlobStore(settings.home / "blobs", is_lasting=False)
         agent = Agent(settings, identity, store)
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
     if metrics_port is not None:

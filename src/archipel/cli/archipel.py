@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -30,6 +31,7 @@ COMMANDS = {
     ),
     "lab": ("lab", "Run a lab: the coordinator of one or more runs"),
     "node": ("node", "Offer this machine to a lab"),
+    "operator": ("operator", "One key for many nodes: delegate, revoke, list"),
     "update": ("update", "Run the trusted role: update and evaluate"),
     "run": ("run", "Open, watch, explain, stop and export runs"),
     "recipe": ("recipe", "Shipped recipes, what a recipe may say, and what is wrong with yours"),
@@ -90,7 +92,13 @@ class Lazy(click.Group):
     cls=Lazy, commands_in=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="archipel")
-def command() -> None:
+@click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where the passphrase of a sealed key stands [asked on the terminal]: mode 0600, or /dev/fd/N.",
+)
+def command(passphrase_file: Path | None) -> None:
     """Train, prove, own and run truly open language models on everyone's computers.
 
     \b

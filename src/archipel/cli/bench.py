@@ -10,6 +10,10 @@ BENCHMARKS = {
     "parity": ("bench_parity", "Distributed against centralised reward, by staleness bound"),
     "staleness": ("bench_staleness", "Which losses survive which age of rollouts"),
     "lab": ("bench_lab", "How many nodes, records and entries a lab bears, and what each costs"),
+    "ledger": (
+        "bench_ledger",
+        "Records appended, entries verified and proofs, by size of a ledger",
+    ),
     "overhead": ("bench_overhead", "Processor time and requests beside the central loop"),
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),

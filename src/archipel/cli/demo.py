@@ -3,11 +3,17 @@
 import json
 import secrets
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from archipel.cli.variants import exact_option
+
+if TYPE_CHECKING:
+    from archipel.demo.plan import DemoPlan
+    from archipel.records.recipe import Recipe
 
 
 @click.command()
@@ -68,8 +74,6 @@ def command(
 
         play(seed, out, versions, controls, quick, model, as_json)
         return
-    from archipel.bench.site import SiteFailed
-    from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
     from archipel.demo.plan import DemoPlan
 
@@ -78,27 +82,40 @@ def command(
     recipe = with_seed(with_versions(find_recipe("secret-order"), versions), chosen)
     recipe = with_exact(recipe, variant)
     folder = _unused(out or Path("runs") / f"demo-{chosen}")
-    plan = DemoPlan(folder=folder, seed=chosen, controls=controls)
 
     def tell(line: str) -> None:
         click.echo(f"{time.monotonic() - began:6.1f}s  {line}", err=as_json)
 
     tell(f"demo with seed {chosen}, everything goes to {folder}")
+    _play(DemoPlan(folder=folder, seed=chosen, controls=controls), recipe, tell, as_json, began)
+
+
+def _play(
+    plan: "DemoPlan", recipe: "Recipe", tell: Callable[[str], None], as_json: bool, began: float
+) -> None:
+    """All acts, and the ending. began: by the monotonic clock."""
+    from archipel.bench.site import SiteFailed
+    from archipel.cli.doors import child_environment, keep_memory, mending, show
+
+    keep_memory()
     import torch
 
+    from archipel.demo.control import Control
     from archipel.demo.ending import judge_all, report, tell_ending
     from archipel.demo.picture import draw_curve
-    from archipel.demo.story import perform
+    from archipel.demo.story import Performance, perform
 
     torch.set_num_threads(1)
-    with mending(SiteFailed, OSError):
-        performance = perform(plan, recipe, secrets.token_bytes(16), child_environment(), tell)
-        arms = judge_all(performance, tell)
+    environment = child_environment()
+    performance = Performance(plan, recipe, secrets.token_bytes(16))
+    with mending(SiteFailed, OSError), Control(plan.folder, environment, plan.limit_s) as control:
+        perform(performance, environment, control, tell)
+        arms = judge_all(performance, control, tell)
         bound = recipe.run.max_staleness
-        title = f"RL over four unequal nodes, staleness <= {bound} (seed {chosen})"
-        draw_curve(performance.ended, performance.events, title, folder / "curve.png")
+        title = f"RL over four unequal nodes, staleness <= {bound} (seed {plan.seed})"
+        draw_curve(performance.ended, performance.events, title, plan.folder / "curve.png")
         result = report(performance, arms) | {"seconds": time.monotonic() - began}
-        (folder / "result.json").write_text(json.dumps(result, indent=2))
+        (plan.folder / "result.json").write_text(json.dumps(result, indent=2))
     if as_json:
         show(result, as_json, str)
     else:

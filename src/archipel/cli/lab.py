@@ -8,7 +8,9 @@ import click
 
 from archipel.cli.doors import KeyName, Mendable, home_folder, log_to, mending, show, until_ctrl_c
 from archipel.cli.helping import Group
+from archipel.cli.keys import load_key, load_or_make_key, name_of_key
 from archipel.cli.lab_backup import backup, restore
+from archipel.cli.lab_joining import invite, joining
 from archipel.cli.lab_status import status
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.cli.node_stake import vouch
@@ -22,7 +24,7 @@ def command() -> None:
     """Run a lab."""
 
 
-for each in (status, backup, restore, vouch):
+for each in (status, joining, invite, backup, restore, vouch):
     command.add_command(each)
 
 
@@ -86,7 +88,7 @@ def start(
     import sys
 
     from archipel.blobs import BlobStore
-    from archipel.identity import Identity, IdentityError
+    from archipel.identity import IdentityError
     from archipel.lab.api import make_api
     from archipel.lab.apply import Contradiction
     from archipel.lab.clock import EvenClock
@@ -108,8 +110,8 @@ def start(
         mending(IdentityError, LedgerError, OSError, Contradiction),
         _only_writer(folder, ledger, alone),
     ):
-        identity = Identity.load_or_create(folder / "lab.key")
-        operator = Identity.load_or_create(folder / "operator.key")
+        identity = load_or_make_key(folder / "lab.key")
+        operator = name_of_key(folder / "operator.key", make=True)
         origin = lab_key(identity.did).name
         log = open_log(ledger or folder / "ledger.sqlite", origin, identity, folder / HEAD_FILE)
         click.get_current_context().call_on_close(log.close)  # however this ends
@@ -122,7 +124,7 @@ def start(
     click.echo(f"{head}, home {folder}{_next_steps(shown, log_file)}", err=True)
     publish_url(folder, shown)
     limits = DoorLimits.for_nodes(per_address)
-    api = make_api(lab, (operator.did, *operators), limits)
+    api = make_api(lab, (operator, *operators), limits)
     with until_ctrl_c():
         LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
@@ -175,7 +177,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
 
     from archipel.blobs import BlobError, BlobStore
     from archipel.cli.ledger_checked import stored_state
-    from archipel.identity import Identity, IdentityError
+    from archipel.identity import IdentityError
     from archipel.lab.garbage import needed
     from archipel.ledger.location import open_log, read_first_entry
     from archipel.ledger.storage import LedgerError
@@ -190,7 +192,7 @@ def gc(home: Path | None, ledger: str | None, grace: float, dry_run: bool, as_js
     ):
         if not dry_run:
             read_first_entry(place)  # else the place would be made a ledger
-            identity = Identity.load(folder / "lab.key")
+            identity = load_key(folder / "lab.key")
             log = open_log(place, lab_key(identity.did).name, identity, folder / HEAD_FILE)
             click.get_current_context().call_on_close(log.close)  # until then no lab starts here
         found = stored_state(ledger, folder, None).found

@@ -45,7 +45,8 @@ def witness(labs: tuple[str, ...], name: str, home: Path | None, host: str, port
     Example:
       archipel ledger witness did:key:z6Mk... --name w.example
     """
-    from archipel.identity import Identity, IdentityError
+    from archipel.cli.keys import load_or_make_key
+    from archipel.identity import IdentityError
     from archipel.lab.witness_door import witness_server
     from archipel.ledger.signed_note import BadNote
     from archipel.ledger.storage import LedgerError
@@ -54,7 +55,7 @@ def witness(labs: tuple[str, ...], name: str, home: Path | None, host: str, port
 
     folder = home_folder("witness", home)
     with mending(IdentityError, LedgerError, BadNote, OSError):
-        identity = Identity.load_or_create(folder / "witness.key")
+        identity = load_or_make_key(folder / "witness.key")
         keys = {key.name: key for key in map(lab_key, labs)}
         sworn = Witness(folder / "signed", name, identity, keys, lambda: int(time.time()))
     try:

@@ -16,6 +16,7 @@ from archipel.cli.doors import (
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
 from archipel.cli.node_audits import contest, disputes, reputation
+from archipel.cli.node_key import key
 from archipel.cli.node_service import service
 from archipel.cli.node_stake import decoy, stake
 from archipel.cli.node_status import status
@@ -46,7 +47,7 @@ def command() -> None:
     """Offer this machine to a lab."""
 
 
-for each in (status, service, reputation, disputes, contest, stake, decoy):
+for each in (status, key, service, reputation, disputes, contest, stake, decoy):
     command.add_command(each)
 
 
@@ -124,6 +125,8 @@ def join(
     give_up: float | None,
     metrics_port: int | None,
     lab_key: str | None,
+    delegation: Path | None,
+    invitation: Path | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
@@ -158,6 +161,8 @@ def join(
         duty=duty,
         pausing=pausing,
         lab_key=lab_key,
+        delegation=delegation,
+        invitation=invitation,
         latency_s=latency,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         give_up_s=give_up,

@@ -57,9 +57,13 @@ def reputation(
       archipel node reputation --all --lab http://lab.example:8440
       archipel node reputation --node did:key:z6Mk... --ledger mirror --json
     """
+    from archipel.lab.providers import seen
+
     wanted = None if everybody else did or _own(node_home)
     state = checked_ledger(url, home, ledger, expect).found.state
-    nodes = sorted(state.nodes.values(), key=lambda node: (-node.standing.verified, node.did))
+    found = (seen(state, did) for did in state.nodes)
+    nodes = [node for node in found if node is not None]
+    nodes.sort(key=lambda node: (-node.standing.verified, node.did))
     if wanted is not None:
         nodes = [node for node in nodes if node.did == wanted]
         if not nodes:
@@ -138,11 +142,18 @@ def disputes(
     """
     from archipel.cli.audits import case_facts
     from archipel.lab.audits import of_party
+    from archipel.lab.providers import keys_of
 
     node = did or _own(node_home)
     state = checked_ledger(url, home, ledger, expect).found.state
     audited = [run for run in state.runs.values() if run.opened.pace.audit is not None]
-    found = [(run, case) for run in audited for case in of_party(run, node) if _is_disputed(case)]
+    found = [
+        (run, case)
+        for run in audited
+        for key in keys_of(state, node)
+        for case in of_party(run, key)
+        if _is_disputed(case)
+    ]
     facts = [case_facts(run, case) | {"until_ms": _until_ms(run, case)} for run, case in found]
     show(
         {"lab": state.lab, "node": node, "disputes": facts},
@@ -211,11 +222,11 @@ def contest(work: str, reason: str, url: str, node_home: Path | None, as_json: b
 
 
 async def _contest(work: str, reason: str, url: str, folder: Path) -> int:
-    from archipel.identity import Identity
+    from archipel.cli.keys import load_key
     from archipel.node.client import LabClient
     from archipel.records.audits import VerdictContested
 
-    async with LabClient(url, Identity.load(folder / "node.key")) as lab:
+    async with LabClient(url, load_key(folder / "node.key")) as lab:
         await lab.greet()
         run = work.rpartition(".")[0]
         receipt = await lab.submit(VerdictContested, run=run, work=work, reason=reason)
@@ -223,13 +234,11 @@ async def _contest(work: str, reason: str, url: str, folder: Path) -> int:
 
 
 def _own(node_home: Path | None) -> str:
-    from archipel.cli.doors import mending
-    from archipel.identity import Identity, IdentityError
+    from archipel.cli.keys import name_of_key
 
     key = home_folder("node", node_home, make=False) / "node.key"
     if not key.exists():
         raise click.ClickException(
             f"no node has worked from here: {key} is not there; give --node DID, or --node-home PATH"
         )
-    with mending(IdentityError, OSError):
-        return Identity.load(key).did
+    return name_of_key(key)

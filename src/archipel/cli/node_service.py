@@ -17,8 +17,11 @@ from archipel.cli.doors import (
     mending,
     thread_environment,
 )
+from archipel.cli.keys import given_file
 
 DEFAULT_NAME = "archipel-node"
+PRESENTED = ("delegation", "invitation")
+"""Options that name files which others signed."""
 GIVE_BACK_LIMIT_S = 30
 """After SIGTERM a node gives its lease back and leaves; that takes seconds."""
 UNIT = """\
@@ -56,7 +59,8 @@ def service(lab_url: str, options: tuple[str, ...], install: bool, name: str) ->
       archipel node service http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
       archipel node service http://lab.example:8440 --install
     """
-    unit = unit_of(lab_url, _checked(lab_url, options), _surroundings())
+    sealed = given_file()
+    unit = unit_of(lab_url, _checked(lab_url, options), _surroundings(), sealed)
     if not install:
         click.echo(unit, nl=False)
         return
@@ -79,10 +83,17 @@ def service(lab_url: str, options: tuple[str, ...], install: bool, name: str) ->
     )
 
 
-def unit_of(lab_url: str, options: Sequence[str], surroundings: Mapping[str, str]) -> str:
-    """The unit's text."""
-    program = [sys.executable, "-m", "archipel.cli.archipel", "node", "join", lab_url]
-    command = " ".join(quoted(word).replace("$", "$$") for word in (*program, *options))
+def unit_of(
+    lab_url: str,
+    options: Sequence[str],
+    surroundings: Mapping[str, str],
+    passphrase: Path | None = None,
+) -> str:
+    """The unit's text. passphrase: the file in which that of a sealed key stands."""
+    program = [sys.executable, "-m", "archipel.cli.archipel"]
+    opened = [] if passphrase is None else ["--passphrase-file", str(passphrase.resolve())]
+    words = (*program, *opened, "node", "join", lab_url, *options)
+    command = " ".join(quoted(word).replace("$", "$$") for word in words)
     lines = [f"Environment={quoted(f'{key}={value}')}\n" for key, value in surroundings.items()]
     return UNIT.format(
         lab=lab_url.replace("%", "%%"),
@@ -101,22 +112,25 @@ def quoted(word: str) -> str:
 
 
 def _checked(lab_url: str, options: tuple[str, ...]) -> list[str]:
-    """The options as given, with a home that does not depend on where they were typed."""
+    """The options as given, with a home and files that do not depend on where they were typed."""
     group = click.get_current_context().find_root().command
     for name in ("node", "join"):
         group = group.get_command(click.Context(group), name)  # type: ignore[attr-defined]  # groups
     context = group.make_context("archipel node join", [lab_url, *options])
     home = home_folder("node", context.params["home"], make=False).resolve()
-    return [*_without_home(options), "--home", str(home)]
+    files = {f"--{name}": context.params[name] for name in PRESENTED}
+    given = [(name, str(path.resolve())) for name, path in files.items() if path is not None]
+    placed = (("--home", str(home)), *given)
+    return [*_without(options, ("--home", *files)), *(word for each in placed for word in each)]
 
 
-def _without_home(options: Sequence[str]) -> Iterator[str]:
-    """The options but `--home`, however often and in whichever of its two forms it was given."""
+def _without(options: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """The options but these, however often and in whichever of their two forms they were given."""
     words = iter(options)
     for word in words:
-        if word == "--home":
+        if word in names:
             next(words, None)
-        elif not word.startswith("--home="):
+        elif word.partition("=")[0] not in names:
             yield word
 
 

@@ -3,7 +3,7 @@ secret and no weights are needed for it.
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +12,7 @@ from archipel.cli.run_blobs import Blobs, NotKept
 from archipel.lab.run_story import RunStory
 from archipel.records.payload import BadPayload
 from archipel.records.statements import RunOpened
+from archipel.records.tasks import tasks_of
 
 if TYPE_CHECKING:
     from archipel.work.seals import Check
@@ -33,11 +34,13 @@ def check_episodes(story: RunStory, opened: RunOpened, blobs: Blobs, findings: F
     is_hosted = pace.episodes is not None and pace.episodes.is_hosted
     what = SEALED if is_hosted else READ if pace.episodes is None else WHAT
     with findings.looking(what, "the run's opening", BadPayload):
-        check = _check(story, opened, blobs)
+        tasks: dict[int, int] = {}
+        check = _check(story, opened, blobs, tasks)
         for number, (work, each) in enumerate(story.standing.items()):
             findings.progress(f"rollouts of result {number} of {len(story.results)}")
             with findings.looking(what, work, BadPayload):
                 groups = rollouts_of(story, blobs, each)
+                tasks |= tasks_of(each.spec, pace, blobs.read) or {}
                 void = [
                     f"group {index}, rollout {place}"
                     for index, rollouts in groups.items()
@@ -52,7 +55,8 @@ def check_episodes(story: RunStory, opened: RunOpened, blobs: Blobs, findings: F
                 findings.checked[what] += 1
 
 
-def _check(story: RunStory, opened: RunOpened, blobs: Blobs) -> "Check":
+def _check(story: RunStory, opened: RunOpened, blobs: Blobs, tasks: Mapping[int, int]) -> "Check":
+    """tasks: of the groups that it will be asked about, where tasks are chosen."""
     from archipel.work.asked import wording_by
     from archipel.work.episodes import played, upholding
     from archipel.work.seals import check_of
@@ -61,9 +65,12 @@ def _check(story: RunStory, opened: RunOpened, blobs: Blobs) -> "Check":
     if pace.episodes is None:
         wording = _with_tokenizer(opened, blobs, lambda folder: wording_by(pace, folder))
         return lambda index, place, rollout: wording is None or not wording.fault(rollout)
+    chosen = tasks.__getitem__ if pace.episodes.chooses else None
     if pace.episodes.is_hosted:
-        return check_of(opened)
+        return check_of(opened, chosen)
     conduct = _with_tokenizer(opened, blobs, lambda folder: played(pace, folder))
+    if conduct is not None:
+        conduct = conduct.choosing(chosen)
     check = upholding(conduct, opened, pace.max_new_tokens)
     if check is None:
         raise NotKept("the run's pace speaks of no episodes")

@@ -189,11 +189,12 @@ def _record(path: Path, pairs: "tuple[Pair, ...]", plan: Any) -> "Calibration":
 
 def _signed(found: "Calibration", key: Path | None) -> bytes:
     """The record, in an envelope where there is a key."""
-    from archipel.identity import Identity, sign
+    from archipel.cli.keys import load_key
+    from archipel.identity import sign
     from archipel.proofs.record import RECORD_TYPE
 
     data = found.to_bytes()
-    return data if key is None else sign(Identity.load(key), data, RECORD_TYPE).to_json()
+    return data if key is None else sign(load_key(key), data, RECORD_TYPE).to_json()
 
 
 def _about(pair: "Pair") -> str:

@@ -22,7 +22,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.programmes.rl import RlPace
-from archipel.records.prompts import unpack_prompts
+from archipel.records.prompts import unpack_tasks
 from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 from archipel.records.statements import LeaseGranted, RunOpened, WorkAnswered, decode
 
@@ -42,6 +42,8 @@ class SampledGroup:
     """Token ids; None when the lab has the prompts no longer."""
     rollouts: Sequence[Rollout]
     work: str
+    task: int | None = None
+    """Which it plays, where its prompts say that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +166,13 @@ async def _groups(
         data = await _blob(lab, store, answer.result, f"the rollouts of version {version}")
         for index, rollouts in zip(spec.groups, unpack_rollouts(data, bounds), strict=True):
             if batches.origin(index) == version - 1:
-                prompt = await prompts.of(index)
-                found.append(SampledGroup(index, spec.version, prompt, rollouts, each.work))
+                prompt, task = await prompts.of(index)
+                found.append(SampledGroup(index, spec.version, prompt, rollouts, each.work, task))
     return sorted(found, key=lambda group: group.index)
+
+
+_Rows = tuple[int, list[tuple[int, ...]], tuple[int, ...] | None]
+"""As `unpack_tasks` gives them."""
 
 
 class _Prompts:
@@ -175,19 +181,23 @@ class _Prompts:
     def __init__(self, lab: LabReader, store: BlobStore, opened: RunOpened) -> None:
         self._place = (lab, store, opened)
         self._size = _pace(opened).groups_per_update
-        self._known: dict[int, list[tuple[int, ...]] | None] = {}
+        self._known: dict[int, _Rows | None] = {}
 
-    async def of(self, group: int) -> tuple[int, ...] | None:
+    async def of(self, group: int) -> tuple[tuple[int, ...] | None, int | None]:
+        """(prompt, task), as far as they are told."""
         number, row = divmod(group, self._size)
         if number not in self._known:
             self._known[number] = await _prompts(*self._place, number)
-        rows = self._known[number]
-        return rows[row] if rows else None
+        known = self._known[number]
+        if known is None:
+            return None, None
+        _, rows, tasks = known
+        return rows[row], None if tasks is None else tasks[row]
 
 
 async def _prompts(
     lab: LabReader, store: BlobStore, opened: RunOpened, number: int
-) -> list[tuple[int, ...]] | None:
+) -> _Rows | None:
     """The prompts of batch `number`; None when they are gone."""
     bringer = max(0, number - _pace(opened).max_staleness)
     page = await lab.get(f"/runs/{opened.run}/versions", since=bringer)
@@ -200,7 +210,7 @@ async def _prompts(
         data = await _blob(lab, store, blob, "prompts")
     except NotKept:
         return None
-    return unpack_prompts(data)[1]
+    return unpack_tasks(data)
 
 
 def _named(sealed: str, opened: RunOpened, number: int) -> BlobRef | None:

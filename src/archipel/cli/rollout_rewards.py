@@ -55,9 +55,11 @@ def grade(batch: Batch, tokenizer: Tokenizer, secret: bytes | None) -> list[Sequ
         raise CannotGrade(f"grading needs the secret {name!r}: give it with --secret-file")
     environment = make_environment(recipe.environment, recipe.run.seed, None)
     conduct = conduct_of(recipe, environment, tokenizer)
+    tasks = _tasks(batch, recipe, environment, tokenizer)
+    if conduct is not None and recipe.curriculum is not None:
+        conduct = conduct.choosing(tasks.__getitem__)
     check = upholding(conduct, batch.opened, recipe.sampling.max_new_tokens)
     turns_of = None if conduct is None else conduct.turns
-    tasks = _tasks(batch, recipe, environment, tokenizer)
     wording = wording_of_recipe(recipe, tokenizer)
     with Grader(recipe.environment, recipe.run.seed, secret) as grader:
         found = list[Sequence[float]]()
@@ -80,6 +82,8 @@ def _tasks(
     """
     if recipe.curriculum is None:
         return {group.index: group.index for group in batch.groups}
+    if all(group.task is not None for group in batch.groups):
+        return {group.index: group.task for group in batch.groups if group.task is not None}
     wanted = {group.prompt for group in batch.groups}
     found: dict[tuple[int, ...], Task] = {}
     for index in range(recipe.curriculum.pool):

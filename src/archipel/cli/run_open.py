@@ -235,11 +235,11 @@ def _open(
     home: Path | None,
     lab_url: str,
 ) -> Any:
-    from archipel.identity import Identity, IdentityError
+    from archipel.cli.keys import load_key
     from archipel.node.operator import model_files, open_run
 
-    with mending(IdentityError, OSError):
-        identity = Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
+    with mending(OSError):
+        identity = load_key(key or home_folder("lab", None, make=False) / "operator.key")
         trusted = trusted_keys(recipe.digest, trust, home)
     with mending(OSError, ValueError):
         left_out = misfit(start.weights)
@@ -269,11 +269,11 @@ def trusted_keys(
     recipe_digest: str, named: tuple[str, ...], given: Path | None = None
 ) -> tuple[str, ...]:
     """The keys of the trusted role; if this machine's is among them, it may do this recipe."""
-    from archipel.identity import Identity
+    from archipel.cli.keys import name_of_key
     from archipel.node.approvals import approve
 
     home = home_folder("update", given)
-    own = Identity.load_or_create(home / "node.key").did
+    own = name_of_key(home / "node.key", make=True)
     trusted = named or (own,)
     if own in trusted:
         approve(home, recipe_digest)

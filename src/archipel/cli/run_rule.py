@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archipel.cli.doors import LAB, home_folder, mending
+from archipel.cli.doors import LAB, home_folder
+from archipel.cli.keys import load_key
 from archipel.cli.lab_door import ask_lab
 from archipel.cli.names import run_names
 
@@ -97,7 +98,4 @@ def retry(name: str, key: Path | None, lab_url: str) -> None:
 
 def _operator(key: Path | None) -> "Identity":
     """Whose word it is."""
-    from archipel.identity import Identity, IdentityError
-
-    with mending(IdentityError, OSError):
-        return Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
+    return load_key(key or home_folder("lab", None, make=False) / "operator.key")

@@ -73,6 +73,8 @@ def join(
     give_up: float | None,
     metrics_port: int | None,
     lab_key: str | None,
+    delegation: Path | None,
+    invitation: Path | None,
     quiet: bool,
 ) -> None:
     """Join LAB_URL as the trusted role; its key must be named when the run is opened.
@@ -112,6 +114,8 @@ def join(
         device=device,
         give_up_s=give_up,
         lab_key=lab_key,
+        delegation=delegation,
+        invitation=invitation,
         secrets=secrets,
         any_recipe=any_recipe,
         turns_network=turns_network,
@@ -131,11 +135,9 @@ def key(home: Path | None) -> None:
     Example:
       archipel run open recipe.toml --weights DIR --trust $(archipel update key)
     """
-    from archipel.cli.doors import mending
-    from archipel.identity import Identity, IdentityError
+    from archipel.cli.keys import name_of_key
 
-    with mending(IdentityError, OSError):
-        click.echo(Identity.load_or_create(home_folder("update", home) / "node.key").did)
+    click.echo(name_of_key(home_folder("update", home) / "node.key", make=True))
 
 
 @command.command()

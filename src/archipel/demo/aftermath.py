@@ -66,6 +66,16 @@ def was_answered(work: str, history: History) -> bool:
     return any(isinstance(said, WorkAnswered) and said.work == work for _, said in history)
 
 
+def overtaken_by(work: str, history: History) -> str | None:
+    """Who answered a second copy of this work, after which no statement ends its lease; None: nobody did."""
+    grants = [said for _, said in history if isinstance(said, LeaseGranted) and said.work == work]
+    if not grants or not isinstance(grants[0].spec, RolloutSpec) or was_answered(work, history):
+        return None
+    accepted = accepted_groups(history)
+    who = {accepted[group][1] if group in accepted else None for group in grants[0].spec.groups}
+    return who.pop() if len(who) == 1 else None
+
+
 def accepted_groups(history: History) -> dict[int, tuple[int, str]]:
     """Group -> (accepted at, node)."""
     specs = {

@@ -3,23 +3,22 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from archipel.demo.aftermath import orphans_of, was_answered, weight_traffic
+from archipel.demo.aftermath import orphans_of, overtaken_by, was_answered, weight_traffic
+from archipel.demo.control import Control
 from archipel.demo.plan import CAST, DOOMED
 from archipel.demo.story import Performance
 from archipel.plurals import counted
 from archipel.records.recipe import Recipe
 from archipel.training.evaluation import Estimate
-from archipel.training.start import Way, start_model
 from archipel.work.judging import Judgement, Trial, judge, sample_answers
 
 OTHER_SECRET = b"another secret, which nothing was trained on"
 Tell = Callable[[str], None]
 
 
-def judge_all(show: Performance, tell: Tell) -> dict[str, Judgement]:
+def judge_all(show: Performance, control: Control, tell: Tell) -> dict[str, Judgement]:
     """Arm -> judgement on the untouched test split."""
     plan, recipe = show.plan, show.recipe
     full = Trial(plan.num_test_tasks, plan.num_sampled_tasks, plan.samples_per_task)
@@ -31,35 +30,9 @@ def judge_all(show: Performance, tell: Tell) -> dict[str, Judgement]:
         "after RL, judged by another secret": judge(show.trained, recipe, OTHER_SECRET, plain),
     }
     if plan.controls:
-        longer = more_supervision(show, tell)
+        longer = control.finished(tell)
         arms["more supervised training instead"] = judge(longer, recipe, show.secret, full)
     return arms
-
-
-def more_supervision(show: Performance, tell: Tell) -> Path:
-    """The control: from where RL began, supervised on, with new data, for as many sequences as RL had."""
-    recipe, done = show.recipe, show.supervised
-    if recipe.supervised is None or done is None:
-        raise ValueError("the recipe has no supervised stage to prolong")
-    run, section = recipe.run, recipe.supervised
-    extra = run.versions * run.groups_per_update * run.group_size // section.batch_size
-    decay = min(section.decay_steps, extra - 1)
-    update = {"steps": extra - decay, "decay_steps": decay, "gate": None}
-    tell(
-        f"control: supervised on from where RL began, {extra} steps (RL trained on as many sequences)"
-    )
-    out = show.plan.folder / "more-supervised"
-    start_model(
-        _with_supervised(recipe, section.model_copy(update=update)),
-        out,
-        weights=show.start,
-        way=Way(first_example=done.step * section.batch_size),
-    )
-    return out
-
-
-def _with_supervised(recipe: Recipe, section: Any) -> Recipe:
-    return recipe.model_copy(update={"supervised": section})
 
 
 def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
@@ -149,11 +122,13 @@ def _tell_killed(show: Performance, tell: Tell) -> None:
     names = {did: name for name, did in show.dids.items()}
     work, orphans = show.interrupted, orphans_of(show.dids[DOOMED], show.history)
     if work is not None and work not in {orphan.work for orphan in orphans}:
-        what = (
-            "its answer had arrived just before the kill"
-            if was_answered(work, show.history)
-            else "it was still on lease when the ledger was read"
-        )
+        other = overtaken_by(work, show.history)
+        if was_answered(work, show.history):
+            what = "its answer had arrived just before the kill"
+        elif other is not None:
+            what = f"{names.get(other, other[-8:])} had a second copy of it and answered first"
+        else:
+            what = "it was still on lease when the ledger was read"
         tell(f"killed    {work}: {what}; nothing lost, nothing paid twice")
     for orphan in orphans:
         who = ", ".join(names.get(did, did[-8:]) for did in orphan.redone_by)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from archipel.bench.site import Site, SiteFailed
+from archipel.demo.control import Control, as_long_as_rl
 from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, DemoPlan
 from archipel.plurals import counted
 from archipel.records.documents import NodeView, RunView
@@ -69,21 +70,20 @@ class Performance:
 
 
 def perform(
-    plan: DemoPlan, recipe: Recipe, secret: bytes, environment: Mapping[str, str], tell: Tell
-) -> Performance:
-    """Play the acts up to the trained model.
+    show: Performance, environment: Mapping[str, str], control: Control, tell: Tell
+) -> None:
+    """Play the acts up to the trained model; the control learns beside them.
 
     Raises:
         SiteFailed: a process died or an act took too long.
     """
-    show = Performance(plan, recipe, secret)
-    with Site(plan.folder / "site", environment) as site:
+    with Site(show.plan.folder / "site", environment) as site:
         raise_curtain(show, site, tell)
         supervised_start(show, tell)
+        begin_control(show, control, tell)
         open_the_run(show, site, tell)
         learn_together(show, site, tell)
         collect(show, site)
-    return show
 
 
 def raise_curtain(show: Performance, site: Site, tell: Tell) -> None:
@@ -118,6 +118,18 @@ def supervised_start(show: Performance, tell: Tell) -> None:
     tell(f"  {counted(show.supervised.step, 'step')} in {show.supervised_s:.1f} s -> {show.start}")
 
 
+def begin_control(show: Performance, control: Control, tell: Tell) -> None:
+    """Supervised on from where RL begins, if the plan has controls."""
+    if not show.plan.controls or show.supervised is None:
+        return
+    longer = as_long_as_rl(show.recipe, show.supervised.step)
+    control.begin(longer, show.start)
+    tell(
+        f"control: beside RL and behind it, {counted(longer.steps, 'supervised step')} from the same start, on as "
+        "many sequences"
+    )
+
+
 def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
     """The operator uploads version 0 and opens the run."""
     site.open_run(show.recipe, show.start, ("update",))
@@ -150,8 +162,12 @@ def learn_together(show: Performance, site: Site, tell: Tell) -> None:
 def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
     progress = run.version / run.versions
     if progress >= show.plan.kill_at and site.running(DOOMED):
+        site.hold(DOOMED)  # else its answer may arrive between the look and the kill
+        time.sleep(POLL_S)
         leases = [lease for lease in site.leases() if lease.node == show.dids[DOOMED]]
-        if leases:
+        if not leases:
+            site.release(DOOMED)
+        else:
             site.kill(DOOMED)
             show.interrupted = leases[0].work
             show.events["kill -9"] = run.version

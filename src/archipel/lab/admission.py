@@ -7,19 +7,20 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import drawing, plants, quarantine, refusals, stakes
+from archipel.lab import drawing, joining, plants, quarantine, refusals, stakes
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
+from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
+from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
-    Judging,
     LabOpened,
     LeaseExpired,
     LeaseGranted,
@@ -51,8 +52,7 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
 ) -> None:
     """Refuse, or return.
 
-    1 it is meant for this lab  2 it is new  3 its author may say it  4 it fits what is known
-    5 the bytes it names are here
+    1 it is meant for this lab  2 it is new  3 its author may say it  4 it fits what is known  5 the bytes it names are here
     """
     # 1
     if statement.lab != state.lab:
@@ -60,10 +60,9 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
     # 2
     check_fresh(state, statement, now_ms)
     # 3, 4, 5
-    if isinstance(statement, Judging):
-        _admit_judging(state, statement, now_ms)
-        return
     match statement:
+        case _ if isinstance(statement, Judging):
+            _admit_judging(state, statement, now_ms)
         case RunOpened():
             _admit_run(state, statement, has_blob)
         case RunStopped():
@@ -74,11 +73,11 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             _admit_pause(state, statement)
         case RunResumed():
             _admit_resumption(state, statement)
-        case NodeJoined():
-            quarantine.refuse(state, statement.author)  # anybody else may
+        case NodeJoined() | JoiningRuled() | KeyRevoked():
+            joining.admit(state, statement, now_ms)
         case LeaseRequested():
             joined(state, statement.author)
-            quarantine.refuse(state, statement.author)
+            joining.admit_speaker(state, statement.author, now_ms)
         case NodeLeft():
             joined(state, statement.author)
         case LeaseReturned():
@@ -193,8 +192,7 @@ def run_of(state: LabState, lease: Lease) -> Run:
 
 
 def _admit_run(state: LabState, opened: RunOpened, has_blob: HasBlob) -> None:
-    if opened.author not in state.operators:
-        raise refusals.NotAllowed(f"{opened.author} is no operator of this lab")
+    _own_lab(state, opened.author)
     if opened.run in state.runs:
         raise refusals.Conflict(f"run {opened.run} exists; choose another run.name")
     if len(state.live) >= MAX_RUNS:
@@ -212,6 +210,11 @@ def _admit_retry(state: LabState, retry: RunRetried) -> None:
     run = _cared_for(state, retry.author, retry.run)
     if run.name not in state.live:
         raise refusals.Conflict(f"run {run.name} is {run.phase.value} and has no work any more")
+
+
+def _own_lab(state: LabState, author: str) -> None:
+    if author not in state.operators:
+        raise refusals.NotAllowed(f"{author} is no operator of this lab")
 
 
 def _named_run(state: LabState, name: str) -> Run:
@@ -273,8 +276,7 @@ def _cared_for(state: LabState, author: str, name: str) -> Run:
 
 def _own_run(state: LabState, author: str, name: str) -> Run:
     """The run of that name; only an operator has a say in it."""
-    if author not in state.operators:
-        raise refusals.NotAllowed(f"{author} is no operator of this lab")
+    _own_lab(state, author)
     return _named_run(state, name)
 
 

@@ -1,5 +1,6 @@
 """Money that a verdict moves: pay that goes back and comes back, stakes that are lost. Pure; part of `consequences`."""
 
+from archipel.lab.providers import account_of
 from archipel.lab.stakes import account, staked_micro
 from archipel.lab.state import LabState, Run
 from archipel.market.journal import TREASURY, Move, Posting, post, wallet
@@ -18,17 +19,19 @@ def slashed(state: LabState, did: str, most_micro: int) -> tuple[LabState, int]:
 def clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
     """Out of the balance, else out of the stake, which is pay that was kept; what neither has is owed."""
     sponsor = wallet(state.runs[name].opened.author)
-    balance = max(int(state.book.get(wallet(did), 0)), 0)
+    balance = max(int(state.book.get(wallet(account_of(state, did)), 0)), 0)
     vouched = min(max(micro - balance, 0), staked_micro(state, did))
     state = posted(state, Posting(Move.CLAWBACK, account(state, did), sponsor, vouched))
-    return posted(state, Posting(Move.CLAWBACK, wallet(did), sponsor, micro - vouched))
+    return posted(
+        state, Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro - vouched)
+    )
 
 
 def restored(state: LabState, name: str, did: str, micro: int) -> LabState:
     """Pay that was taken back wrongly comes back, from the sponsor of the run `name`."""
     sponsor = wallet(state.runs[name].opened.author)
     state = adjusted(state, name, micro)
-    return posted(state, Posting(Move.RESTORE, sponsor, wallet(did), micro))
+    return posted(state, Posting(Move.RESTORE, sponsor, wallet(account_of(state, did)), micro))
 
 
 def posted(state: LabState, posting: Posting) -> LabState:

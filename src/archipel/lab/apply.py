@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, pauses, plants, stakes
+from archipel.lab import drawing, endings, failures, joining, keys, pauses, plants, stakes
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -21,12 +21,13 @@ from archipel.lab.state import (
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
+from archipel.records.judging import Judging
+from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
-    Judging,
     LabOpened,
     LeaseExpired,
     LeaseGranted,
@@ -84,10 +85,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _with_run(state, pauses.paused(state.runs[statement.run], statement, at_ms))
         case RunResumed():
             return _with_run(state, pauses.resumed(state.runs[statement.run], at_ms))
-        case NodeJoined():
-            return _node_joined(state, statement, at_ms)
-        case NodeLeft():
-            return _node_left(state, statement, at_ms)
+        case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
+            return _taking_part(state, statement, at_ms)
         case NodesForgotten():
             return forgotten(state, statement)
         case LeaseGranted():
@@ -149,8 +148,24 @@ def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
     return drawing.stopped(state, run.name, at_ms)
 
 
+def _taking_part(
+    state: LabState, statement: NodeJoined | NodeLeft | JoiningRuled | KeyRevoked, at_ms: int
+) -> LabState:
+    match statement:
+        case NodeJoined():
+            return _node_joined(state, statement, at_ms)
+        case NodeLeft():
+            return _node_left(state, statement, at_ms)
+        case JoiningRuled():
+            return joining.ruled(state, statement)
+        case KeyRevoked():
+            return keys.revoked(state, statement, at_ms)
+
+
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
     """A node that joins anew lost what it was doing: its leases go back at once."""
+    state = joining.admitted(state, joined, at_ms)
+    state = keys.delegated(state, joined, at_ms)
     before = state.nodes.get(joined.author)
     if before is not None and before.present:
         state = endings.left_behind(state, joined.author, at_ms)

@@ -21,8 +21,9 @@ from archipel.lab import refusals
 from archipel.lab.arrivals import open_record
 from archipel.lab.description import BYTES_BODY, DOWNLOADS
 from archipel.lab.downloads import OCTETS, BlobBytes, NotThere, part_of
-from archipel.lab.lab import Lab, Permit
+from archipel.lab.lab import Lab
 from archipel.lab.requests import to_its_end
+from archipel.lab.uploads import Permit
 from archipel.records.documents import UploadState
 from archipel.records.statements import BlobOffered
 

@@ -4,7 +4,6 @@ Law: every movement is a posting, so balances still add up to zero; nothing that
 is being trained from, is taken back: the verdict says which versions that touched.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 from archipel.lab import verdicts
@@ -21,9 +20,10 @@ from archipel.lab.audits import (
 )
 from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.providers import keys_of, standing_of, with_standing
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
 from archipel.lab.stakes import account
-from archipel.lab.state import LabState, Node, Run
+from archipel.lab.state import LabState, Run
 from archipel.market.journal import TREASURY, Move, Posting
 from archipel.records.changed import changed
 
@@ -47,8 +47,7 @@ def _heard(state: LabState, name: str, at_ms: int) -> LabState:
     run = with_audits(run, known, said=())
     for said in known.said:
         case = audits(run).cases[said.work]
-        node = state.nodes.get(case.answer.party)
-        failed_before = node is not None and node.standing.failures > 0
+        failed_before = standing_of(state, case.answer.party).failures > 0
         case = verdicts.heard(case, said.opinion, failed_before, at_ms)
         if case.verdict is not None:
             run = decided(run, case)
@@ -74,10 +73,10 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
         is_hard, did = verdict.outcome is Outcome.HARD, case.answer.party
         state, works, taken = _lost(state, name, case, is_hard)
         state, micro = slashed(state, did, SLASH * case.answer.price_micro * is_hard)
-        state = _standing(state, did, partial(_found_wrong, name, case.work, verdict))
+        state = with_standing(state, did, partial(_found_wrong, name, case.work, verdict))
         verdict = changed(verdict, withdrawn=works, taken=taken, slashed_micro=micro)
     elif verdict.outcome is Outcome.VERIFIED:
-        state = _standing(state, case.answer.party, _verified)
+        state = with_standing(state, case.answer.party, _verified)
     # 3
     state, struck, fined = _auditors(state, name, changed(case, verdict=verdict))
     # 4
@@ -102,7 +101,9 @@ def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
     )
     for auditor, micro in before.struck:
         state = restored(state, name, auditor, micro)
-        state = _standing(state, auditor, lambda known: changed(known, refuted=known.refuted - 1))
+        state = with_standing(
+            state, auditor, lambda known: changed(known, refuted=known.refuted - 1)
+        )
     for auditor, micro in before.fined:
         state = posted(state, Posting(Move.UNSLASH, TREASURY, account(state, auditor), micro))
 
@@ -116,7 +117,7 @@ def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
             quarantine=None if is_own else known.quarantine,
         )
 
-    return _standing(state, did, lifted)
+    return with_standing(state, did, lifted)
 
 
 def _lost(
@@ -127,16 +128,17 @@ def _lost(
     Returns the state, the works that are done again, and what was taken back in each run.
     """
     did, price = case.answer.party, case.answer.price_micro
+    parties = keys_of(state, did)
     works: list[str] = []
     taken: list[tuple[str, int]] = []
     for each in {name: None} | (dict.fromkeys(state.live) if is_hard else {}):
-        found = _answered(state.runs[each], did) if is_hard else []
+        found = _answered(state.runs[each], parties) if is_hard else []
         own = [case.work] if each == name else []
         run, gone, micro = _without(state.runs[each], [*own, *(w for w in found if w not in own)])
         if own:  # all of it is lost, learned from or not
             kept = price - _back_for(state.runs[each], case.work)
             run, micro = changed(run, paid_micro=run.paid_micro - kept), micro + kept
-        run = _dropped(run, did, gone, is_hard)
+        run = _dropped(run, parties, gone, is_hard)
         state = clawed_back(with_run(state, run), each, did, micro)
         works += gone
         taken += [(each, micro)] if micro else []
@@ -149,8 +151,9 @@ def _back_for(run: Run, work: str) -> int:
     return 0 if found is None else found[1]
 
 
-def _answered(run: Run, did: str) -> list[str]:
-    return PROGRAMME_OF[run.opened.pace.programme].answered_by(run, did)
+def _answered(run: Run, parties: tuple[str, ...]) -> list[str]:
+    programme = PROGRAMME_OF[run.opened.pace.programme]
+    return [work for did in parties for work in programme.answered_by(run, did)]
 
 
 def _without(run: Run, works: list[str]) -> tuple[Run, list[str], int]:
@@ -178,15 +181,15 @@ def _found_wrong(name: str, work: str, verdict: Verdict, known: Standing) -> Sta
     )
 
 
-def _dropped(run: Run, did: str, works: list[str], is_hard: bool) -> Run:
-    """What was withdrawn needs no audit any more; of a node that is believed no more nothing does."""
+def _dropped(run: Run, parties: tuple[str, ...], works: list[str], is_hard: bool) -> Run:
+    """What was withdrawn needs no audit any more; of a party that is believed no more nothing does."""
     if terms(run) is None:
         return run
     known = audits(run)
     gone = [
         work
         for work, answer in known.waiting.items()
-        if work not in known.seen and (work in works or (is_hard and answer.party == did))
+        if work not in known.seen and (work in works or (is_hard and answer.party in parties))
     ]
     moot = [work for work in known.cases if work in works and work not in known.decided]
     leases = [work for work, audited in known.leases.items() if audited in moot]
@@ -229,15 +232,14 @@ def refuted(state: LabState, name: str, opinion: Opinion) -> tuple[LabState, int
     did = opinion.auditor
     state = clawed_back(state, name, did, opinion.price_micro)
     state = adjusted(state, name, -opinion.price_micro)
-    state = _standing(state, did, _refuted)
-    node = state.nodes.get(did)
-    is_hard = node is not None and node.standing.refuted >= MAX_REFUTED
+    state = with_standing(state, did, _refuted)
+    is_hard = standing_of(state, did).refuted >= MAX_REFUTED
     return slashed(state, did, SLASH * opinion.price_micro * is_hard)
 
 
 def confirmed(state: LabState, opinion: Opinion) -> LabState:
     """An audit turned out to be true."""
-    return _standing(
+    return with_standing(
         state, opinion.auditor, lambda known: changed(known, confirmed=known.confirmed + 1)
     )
 
@@ -251,20 +253,6 @@ def _refuted(known: Standing) -> Standing:
     return changed(known, refuted=known.refuted + 1, confirmed=0, verified=0)
 
 
-def may_audit(node: Node) -> bool:
-    """Whether its audits were not found wrong too often."""
-    return node.standing.refuted < MAX_REFUTED and node.standing.quarantine is None
-
-
 def _touched(run: Run, case: Case) -> tuple[int, ...]:
     programme = PROGRAMME_OF[run.opened.pace.programme]
     return programme.touched(run, case.answer.done.spec)
-
-
-def _standing(state: LabState, did: str, change: Callable[[Standing], Standing]) -> LabState:
-    """With a node's standing changed, if the lab still knows the node."""
-    node = state.nodes.get(did)
-    if node is None:
-        return state
-    node = changed(node, standing=change(node.standing))
-    return changed(state, nodes=state.nodes.put(did, node))

@@ -5,13 +5,15 @@ the nodes by how little each has in flight. Nothing here looks at all nodes or a
 `crowds` and `forgettable` do, and are asked now and then.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from archipel.lab import failures, quarantine, stakes
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.providers import here_of, seen
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
 from archipel.lab.waits import ACTIVE_MS
@@ -116,11 +118,11 @@ def grant(
     crowds: Crowds,
 ) -> LeaseGranted | None:
     """The best lease for the node that asks, of what `opportunities` found; None when there is none."""
-    node = state.nodes.get(request.author)
+    node = seen(state, request.author)
     if node is None or not node.present:
         return None
-    found = _open_to(state, node, found, now_ms)
-    for opportunity, spec in _offers(node, request, found, crowds, now_ms):
+    found, here = _open_to(state, node, found, now_ms), partial(here_of, state)
+    for opportunity, spec in _offers(node, request, found, crowds, here, now_ms):
         return _granted(state, request, opportunity, spec, now_ms)
     return None
 
@@ -172,11 +174,10 @@ def second_copy(
     state: LabState, request: LeaseRequested, lease: Lease, now_ms: int
 ) -> LeaseGranted | None:
     """The work of a late lease for an idle node that should be done before that lease runs out."""
-    node, run, rules = (
-        state.nodes[request.author],
-        state.runs[lease.spec.run],
-        RULES_OF[lease.spec.kind],
-    )
+    node, run = seen(state, request.author), state.runs[lease.spec.run]
+    rules = RULES_OF[lease.spec.kind]
+    if node is None:
+        return None
     opportunity = Opportunity(run, rules)
     is_able = may_take(node, request.kinds, opportunity)
     is_able = is_able and bool(_open_to(state, node, [opportunity], now_ms))
@@ -194,12 +195,13 @@ def _offers(
     request: LeaseRequested,
     found: Iterable[Opportunity],
     crowds: Crowds,
+    here: Callable[[str], frozenset[str]],
     now_ms: int,
 ) -> Iterator[tuple[Opportunity, Spec]]:
     for opportunity in _willing(node, found):
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.ability, NOBODY)
-            asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms))
+            asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms), here)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
@@ -227,7 +229,7 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
 
 def has_room(state: LabState, did: str) -> bool:
     """Whether a node could be given work of a stranger's kind at all; until one of its leases ends, no."""
-    node = state.nodes.get(did)
+    node = seen(state, did)
     is_welcome = node is not None and node.present and node.standing.quarantine is None
     return node is not None and is_welcome and len(node.leases) < _most_leases(node)
 
@@ -246,8 +248,9 @@ def _most_leases(node: Node) -> int:
 def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
     """How fast the active nodes are together, by what they can. Looks at every node."""
     wanted, active = _needs(state), dict[str, list[Node]]()
-    for node in state.nodes.values():
-        if _is_active(node, now_ms):
+    for did in state.nodes:
+        node = seen(state, did)
+        if node is not None and _is_active(node, now_ms):
             met = wanted.intersection(node.meets)
             for word in abilities(set(node.capabilities.kinds), met):
                 active.setdefault(word, []).append(node)

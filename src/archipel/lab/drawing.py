@@ -20,6 +20,7 @@ from archipel.lab.audits import (
 from archipel.lab.cases import Case, Outcome
 from archipel.lab.chain import version_of
 from archipel.lab.endings import heard
+from archipel.lab.providers import account_of
 from archipel.lab.risk import rate_micro
 from archipel.lab.state import LabState, Phase, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
@@ -122,7 +123,7 @@ def why_not_contested(state: LabState, statement: VerdictContested, now_ms: int)
     if run is None or case is None or case.verdict is None or known is None:
         return f"no verdict on {statement.work} is remembered here"
     verdict = case.verdict
-    if statement.author != case.answer.party:
+    if account_of(state, statement.author) != account_of(state, case.answer.party):
         return f"the verdict on {statement.work} is not about {statement.author}"
     if verdict.outcome not in (Outcome.SOFT, Outcome.HARD):
         return f"the verdict on {statement.work} is {verdict.outcome.value}: there is nothing to contest"

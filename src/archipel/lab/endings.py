@@ -4,6 +4,7 @@ What a kind of work does to its run then stands in `kinds`; node, lease and mone
 all kinds. What cannot follow is a KeyError, TypeError or ValueError.
 """
 
+from functools import partial
 from typing import Any
 
 from archipel.lab import failures, stakes
@@ -11,6 +12,7 @@ from archipel.lab.audits import committed, is_at_work, terms
 from archipel.lab.consequences import carried_out
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.providers import account_of, with_standing
 from archipel.lab.risk import exposed
 from archipel.lab.rules import Moment
 from archipel.lab.speeds import is_used_up, measured, set_back
@@ -19,6 +21,7 @@ from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.canonical import sha256_digest
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
+from archipel.records.membership import Delegation, KeyRevoked, Signed, read_signed
 from archipel.records.statements import (
     LeaseExpired,
     LeaseReturned,
@@ -40,12 +43,24 @@ def ended_leases(state: LabState, statement: Recorded) -> tuple[Lease, ...]:
             works: tuple[str, ...] = (statement.work, *_twin(state, statement.work))
         case LeaseExpired() | LeaseReturned():
             works = (statement.work,)
-        case NodeJoined() | NodeLeft():
-            node = state.nodes.get(statement.author)
-            works = node.leases if node else ()
+        case NodeJoined() | NodeLeft() | KeyRevoked():
+            gone = [state.nodes.get(did) for did in ended_nodes(statement)]
+            works = tuple(work for node in gone if node for work in node.leases)
         case _:
             works = ()
     return tuple(state.leases[work] for work in works if work in state.leases)
+
+
+def ended_nodes(statement: NodeJoined | NodeLeft | KeyRevoked) -> tuple[str, ...]:
+    """Nodes that hold nothing any more once this was said."""
+    match statement:
+        case KeyRevoked():
+            return (statement.node,)
+        case NodeJoined(delegation=Signed() as signed):
+            replaced = read_signed(Delegation, signed).replaces
+            return (statement.author,) if replaced is None else (statement.author, replaced)
+        case _:
+            return (statement.author,)
 
 
 def left_behind(state: LabState, did: str, at_ms: int) -> LabState:
@@ -125,18 +140,19 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     if is_audited and rules.audited:
         done = AcceptedWork(work=work, spec=lease.spec, answer=answer)
         run = committed(run, lease, done, moment)
-        node = exposed(node, lease.price_micro)
     run = changed(run, paid_micro=run.paid_micro + earned)
     node = _without(measured(node, lease, rules.effort(lease, answer), at_ms), work, "accepted")
     node = changed(node, last_seen_ms=at_ms)
     run, node = failures.went_well(run, node, answer.kind)
     sponsor, left = wallet(run.opened.author), lease.price_micro - earned
     postings = (
-        Posting(Move.PAY, held(run.name), wallet(node.did), earned),
+        Posting(Move.PAY, held(run.name), wallet(account_of(state, node.did)), earned),
         Posting(Move.REFUND, held(run.name), sponsor, left),
     )
     state = _settled(state, run, node, work, *postings)
     state = stakes.kept(state, run, node.did, lease.price_micro, earned)
+    if is_audited and rules.audited:
+        state = with_standing(state, node.did, partial(exposed, price_micro=lease.price_micro))
     return heard(state, run.name, at_ms) if is_audited else state
 
 

@@ -5,13 +5,24 @@ from dataclasses import dataclass
 
 from archipel.identity import BadSignature, Envelope, verify
 from archipel.records.canonical import MAX_SAFE_INTEGER
+from archipel.records.membership import (
+    DELEGATION_TYPE,
+    INVITATION_TYPE,
+    Delegation,
+    Invitation,
+    NotSigned,
+    Signed,
+    read_signed,
+)
 from archipel.records.statements import (
     RECORD_TYPE,
     AnyStatement,
     Asking,
     InvalidRecord,
+    NodeJoined,
     NotTheAuthor,
     Recorded,
+    decode_again,
     decode_said,
 )
 
@@ -39,17 +50,17 @@ def read_entry(data: bytes) -> Entry:
         InvalidRecord: the entry or its record is malformed.
         BadEnvelope, BadSignature, BadDid: the envelope does not hold.
     """
-    parts = _ENTRY.fullmatch(data)
-    if parts is None:
-        raise InvalidRecord(
-            f"{data[:40]!r} does not begin a ledger entry: the canonical JSON of an integer at_ms, a "
-            "record and nothing else"
-        )
-    at_ms = int(parts[1])
-    if abs(at_ms) > MAX_SAFE_INTEGER:
-        raise InvalidRecord(f"at_ms is {at_ms}, beyond +-(2^53 - 1)")
-    envelope = Envelope.from_json(parts[2])
+    at_ms, envelope = _parts(data)
     statement = open_envelope(envelope)
+    if isinstance(statement, Asking):
+        raise InvalidRecord(f"{statement.kind} only asks; it has no place in a ledger")
+    return Entry(at_ms, envelope, statement)
+
+
+def read_examined(data: bytes) -> Entry:
+    """An entry that `read_entry` has read before, in another process of ours: it is not verified again."""
+    at_ms, envelope = _parts(data)
+    statement = decode_again(envelope.payload)
     if isinstance(statement, Asking):
         raise InvalidRecord(f"{statement.kind} only asks; it has no place in a ledger")
     return Entry(at_ms, envelope, statement)
@@ -64,6 +75,40 @@ def open_envelope(envelope: Envelope) -> AnyStatement:
     """
     signer = verify(envelope, RECORD_TYPE)
     try:
-        return decode_said(envelope.payload, signer)
+        statement = decode_said(envelope.payload, signer)
     except NotTheAuthor as error:
         raise BadSignature(str(error)) from None
+    if isinstance(statement, NodeJoined):
+        _check_presented(statement)
+    return statement
+
+
+def _check_presented(joined: NodeJoined) -> None:
+    """What a node presents of others is signed by them."""
+    try:
+        if joined.delegation is not None:
+            operator = read_signed(Delegation, joined.delegation).operator
+            verify(_enveloped(joined.delegation, DELEGATION_TYPE, operator), DELEGATION_TYPE)
+        if joined.invitation is not None:
+            host = read_signed(Invitation, joined.invitation).by
+            verify(_enveloped(joined.invitation, INVITATION_TYPE, host), INVITATION_TYPE)
+    except NotSigned as error:
+        raise InvalidRecord(str(error)) from None
+
+
+def _enveloped(signed: Signed, kind: str, signer: str) -> Envelope:
+    return Envelope(signed.payload.encode(), kind, signer, bytes.fromhex(signed.signature))
+
+
+def _parts(data: bytes) -> tuple[int, Envelope]:
+    """When it was received, and the envelope, unverified."""
+    parts = _ENTRY.fullmatch(data)
+    if parts is None:
+        raise InvalidRecord(
+            f"{data[:40]!r} does not begin a ledger entry: the canonical JSON of an integer at_ms, a "
+            "record and nothing else"
+        )
+    at_ms = int(parts[1])
+    if abs(at_ms) > MAX_SAFE_INTEGER:
+        raise InvalidRecord(f"at_ms is {at_ms}, beyond +-(2^53 - 1)")
+    return at_ms, Envelope.from_json(parts[2])

@@ -2,17 +2,21 @@
 said again. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from archipel.lab.decide import next_seq
+from archipel.lab.membership import Provider
 from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
+from archipel.lab.providers import account_of
+from archipel.lab.reputation import Standing
 from archipel.lab.state import LabState
+from archipel.market.journal import stake, wallet
 from archipel.records.changed import changed
 from archipel.records.statements import NodesForgotten
 
 
 def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
-    """Balances stay; of the numbers the highest does.
+    """Balances stay, and so do operators that earned or were audited; of the numbers the highest does.
 
     Raises:
         KeyError: one of them is unknown.
@@ -22,16 +26,35 @@ def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
     for did in dids:
         if state.nodes[did].leases:
             raise ValueError(f"{did} holds work, it cannot be forgotten")
-    spoken = [did for did in dids if did in state.sequences]
+    state, operators = _without_blank(changed(state, nodes=state.nodes.drop(*dids)), dids)
+    spoken = [did for did in (*dids, *operators) if did in state.sequences]
     asked = [did for did in dids if did in state.asked]
     numbers = [state.sequences[did] for did in spoken] + [state.asked[did] for did in asked]
     return changed(
         state,
-        nodes=state.nodes.drop(*dids),
         sequences=state.sequences.drop(*spoken),
         asked=state.asked.drop(*asked),
         forgotten_seq=max(state.forgotten_seq, *numbers),
     )
+
+
+def _without_blank(state: LabState, dids: Iterable[str]) -> tuple[LabState, list[str]]:
+    """Without operators of whom nothing but these nodes was known, and these operators."""
+    operators = {account_of(state, did) for did in dids if did in state.delegations}
+    blank = [each for each in sorted(operators) if _is_blank(state, state.providers[each])]
+    keys = [key for each in blank for key in state.providers[each].keys]
+    state = changed(
+        state,
+        providers=state.providers.drop(*blank),
+        delegations=state.delegations.drop(*keys),
+    )
+    return state, blank
+
+
+def _is_blank(state: LabState, operator: Provider) -> bool:
+    has_any = any(account(operator.did) in state.book for account in (wallet, stake))
+    is_at_work = any(key in state.nodes for key in operator.keys)
+    return not (has_any or is_at_work or operator.standing != Standing())
 
 
 def forgettable(

@@ -27,11 +27,12 @@ from archipel.lab.entry import Entry
 from archipel.lab.forgetting import forgettable
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
+from archipel.lab.newcomers import Newcomers
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
 from archipel.lab.state import LabState
 from archipel.lab.turns import Turns
-from archipel.lab.uploads import Uploads
+from archipel.lab.uploads import Permit, Uploads
 from archipel.lab.waiting import Waiter
 from archipel.ledger.log import Log
 from archipel.ledger.storage import LedgerError
@@ -59,15 +60,6 @@ LOSSES_PER_KEY = Rate(burst=60, per_s=0.2)
 """Requests that do not know of a lease of theirs: each writes the lease's end into the ledger."""
 MAX_WAIT_S = 60.0
 """A long poll never lasts longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """An upload that may start."""
-
-    is_trusted: bool
-    left_s: float | None = None
-    """Until its lease ends, and with it the use of these bytes; None for an operator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +96,7 @@ class Lab:
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
+        self._newcomers = Newcomers(log, lambda: self.clock_ms(), in_thread=in_thread)
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None
         self._leasing = Leasing(self._committer, self._signed, clock_ms=lambda: self.clock_ms())
@@ -147,6 +140,8 @@ class Lab:
         envelope, statement = open_record(data)
         if isinstance(statement, LeaseRequested):
             raise refusals.Malformed("a lease is requested at /leases, not submitted")
+        if isinstance(statement, NodeJoined):
+            await self._newcomers.look_at(self.ahead, statement)
         admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(blobs))
         if isinstance(statement, Asking):
             raise refusals.NotAllowed(f"{statement.kind} has no place in a ledger")
@@ -156,6 +151,7 @@ class Lab:
         elif blobs:
             raise refusals.Malformed(f"{statement.kind} brings no blobs")
         if isinstance(statement, NodeJoined):
+            self._newcomers.count(self.ahead, statement)
             self._make_room(statement.author)
         recording = self._record([Entry(self.clock_ms(), envelope, statement)])
         granting = None if following is None else self._granted_at_once(*following)

@@ -8,7 +8,9 @@ nodes no more than the millisecond in which they joined, and orders those of one
 from collections.abc import Mapping, Sequence
 from itertools import islice
 
+from archipel.lab.endings import ended_nodes
 from archipel.lab.state import LabState
+from archipel.records.membership import KeyRevoked
 from archipel.records.statements import (
     LeaseExpired,
     LeaseGranted,
@@ -50,11 +52,11 @@ class Orders:
         match statement:
             case RunOpened():
                 self.runs[statement.run] = None
-            case NodeJoined():
-                self._all_ended(statement.author)
-                self.nodes.setdefault(statement.author)
-            case NodeLeft():
-                self._all_ended(statement.author)
+            case NodeJoined() | NodeLeft() | KeyRevoked():
+                for did in ended_nodes(statement):
+                    self._all_ended(did)
+                if isinstance(statement, NodeJoined):
+                    self.nodes.setdefault(statement.author)
             case NodesForgotten():
                 for did in statement.nodes:
                     self.nodes.pop(did, None)

@@ -3,6 +3,7 @@
 from archipel.lab import refusals
 from archipel.lab.audits import audits, closed_case, terms
 from archipel.lab.cases import Outcome
+from archipel.lab.providers import keys_of, standing_of
 from archipel.lab.state import LabState, Lease
 
 
@@ -11,15 +12,15 @@ def leases(state: LabState) -> list[Lease]:
     runs = [run for name in state.live if terms(run := state.runs[name]) is not None]
     cases = [case for run in runs for case in audits(run).closed]
     hard = [c for c in cases if c.verdict is not None and c.verdict.outcome is Outcome.HARD]
-    found = {did: state.nodes.get(did) for did in {case.answer.party for case in hard}}
-    nodes = [node for node in found.values() if node is not None and node.standing.quarantine]
+    parties = [p for p in {case.answer.party for case in hard} if standing_of(state, p).quarantine]
+    found = {did: state.nodes.get(did) for party in parties for did in keys_of(state, party)}
+    nodes = [node for node in found.values() if node is not None]
     return [state.leases[work] for node in nodes for work in node.leases]
 
 
 def refuse(state: LabState, author: str) -> None:
     """Refuse whom two independent parties found wrong."""
-    node = state.nodes.get(author)
-    known = None if node is None else node.standing.quarantine
+    known = standing_of(state, author).quarantine
     if known is None:
         return
     run = state.runs.get(known.run)

@@ -119,7 +119,7 @@ def _let_in(lab: Lab, doorman: Doorman, record: bytes, address: str, *, is_idle:
     """Cheap, before any signature is checked: a liar about its name uses up its own address."""
     author = author_of(record)
     is_operator = author in lab.ahead.operators
-    is_known = is_operator or author in lab.ahead.nodes
+    is_known = is_operator or author in lab.ahead.nodes or author in lab.ahead.providers
     is_idle = is_idle and not is_operator
     doorman.statement(author, address, is_newcomer=not is_known, is_idle=is_idle)
 

@@ -7,7 +7,7 @@ starts: its own newest snapshot, then the entries after it.
 import base64
 import json
 import logging
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,7 +15,8 @@ from typing import Protocol
 from archipel.blobs.errors import BlobError
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
 from archipel.lab.drawing import MAX_DRAW_LAG
-from archipel.lab.entry import Entry, read_entry
+from archipel.lab.entry import Entry, read_entry, read_examined
+from archipel.lab.examining import read_entries
 from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
 from archipel.ledger.merkle import Frontier, leaf_hash
@@ -28,6 +29,8 @@ logger = logging.getLogger("archipel.lab")
 
 PAGE = 1000
 """Entries read from the ledger at a time."""
+KEEP_EVERY = 256
+"""Entries from one state that a replay keeps to the next."""
 MAX_SEARCH = 200_000
 """Newest entries among which a snapshot is looked for."""
 _MARK = b'"kind":"snapshot.taken"'
@@ -83,23 +86,47 @@ def replayed(
         InvalidRecord, IdentityError: an entry that is none, or is not by its author.
     """
     state, compared, passed_over = LabState(lab=lab), 0, 0
-    recent: OrderedDict[int, LabState] = OrderedDict()
-    trees = _Trees()
-    for data in entries:
-        recent[state.size] = state
-        if len(recent) > MAX_SNAPSHOT_LAG + 1:
-            recent.popitem(last=False)
-        entry = read_entry(data)
+    recent, trees = _Recent(state), _Trees()
+    for data, entry in read_entries(entries):
         following = apply(state, entry.statement, entry.at_ms)
         if isinstance(entry.statement, SnapshotTaken):
-            is_compared = _compare(entry.statement, recent.get(entry.statement.size))
+            is_compared = _compare(entry.statement, recent.at(entry.statement.size))
             compared, passed_over = compared + is_compared, passed_over + (not is_compared)
         if isinstance(entry.statement, AuditsDrawn):
             trees.check(entry.statement)
         trees.add(data)
+        recent.add(data, following)
         state = following
         seen(entry)
     return Replayed(state, compared, passed_over)
+
+
+class _Recent:
+    """The newest states, as far back as a snapshot may be announced. One in so many is kept, and the entries after
+    it, which give the others: every state holds some kilobytes that no other shares.
+    """
+
+    def __init__(self, first: LabState) -> None:
+        self._kept = deque([(first, list[bytes]())])
+        """(state, entries after it)"""
+
+    def add(self, data: bytes, following: LabState) -> None:
+        """One more entry, and the state after it."""
+        self._kept[-1][1].append(data)
+        if len(self._kept[-1][1]) == KEEP_EVERY:
+            self._kept.append((following, []))
+            if following.size - self._kept[1][0].size >= MAX_SNAPSHOT_LAG:
+                self._kept.popleft()
+
+    def at(self, size: int) -> LabState | None:
+        """The state after the first `size` entries; None if that is too long ago or not yet."""
+        for state, after in reversed(self._kept):
+            if state.size <= size <= state.size + len(after):
+                for data in after[: size - state.size]:
+                    entry = read_examined(data)
+                    state = apply(state, entry.statement, entry.at_ms)
+                return state
+        return None
 
 
 class _Trees:
@@ -153,8 +180,7 @@ def recover(lab: str, log: Entries, blobs: Blobs) -> LabState:
     state = _from_snapshot(log, blobs)
     if state is None or state.lab != lab:
         state = LabState(lab=lab)
-    for data in pages(log, state.size):
-        entry = read_entry(data)
+    for _, entry in read_entries(pages(log, state.size)):
         state = apply(state, entry.statement, entry.at_ms)
     return state
 

@@ -1,6 +1,7 @@
 """What audits showed of a node. Pure.
 
-Law: it counts for a key, and a new key begins with nothing: then all of its answers are looked at.
+Law: it counts for a party, an operator with all of its nodes or a node of its own, and a new one begins with nothing:
+then all of its answers are looked at.
 """
 
 from dataclasses import dataclass
@@ -37,3 +38,17 @@ class Standing:
     refuted: int = 0
     """Of its own audits: found wrong, ever; from `MAX_REFUTED` on it audits no more."""
     quarantine: Quarantine | None = None
+
+
+def merged(one: Standing, other: Standing) -> Standing:
+    """Of two that are one party from now on: what both were found right or wrong in."""
+    return Standing(
+        verified=one.verified + other.verified,
+        exposed_micro=one.exposed_micro + other.exposed_micro,
+        soft=one.soft + other.soft,
+        hard=one.hard + other.hard,
+        failures=one.failures + other.failures,
+        confirmed=one.confirmed + other.confirmed,
+        refuted=one.refuted + other.refuted,
+        quarantine=one.quarantine or other.quarantine,
+    )

@@ -1,9 +1,10 @@
 """How likely an answer is audited: by what is known of its node, by what it was paid unseen, by what vouches for it. Pure."""
 
 from archipel.lab.cases import Committed
+from archipel.lab.providers import standing_of
 from archipel.lab.reputation import Standing
 from archipel.lab.stakes import staked_micro
-from archipel.lab.state import LabState, Node, Run
+from archipel.lab.state import LabState, Run
 from archipel.records.audits import MICRO
 from archipel.records.changed import changed
 
@@ -14,8 +15,7 @@ twice as often."""
 
 def rate_micro(state: LabState, run: Run, is_audit: bool, answer: Committed) -> int:
     """Chance, in millionths, that this answer is audited: by what its node is known for (`chance`)."""
-    node = state.nodes.get(answer.party)
-    known = Standing() if node is None else node.standing
+    known = standing_of(state, answer.party)
     return rate_of(state, run, known, answer.party, answer.price_micro, is_audit=is_audit)
 
 
@@ -58,7 +58,6 @@ def chance(
     return min(max(rate, even), MICRO)
 
 
-def exposed(node: Node, price_micro: int) -> Node:
-    """The node after one more answer that may be audited."""
-    known = node.standing
-    return changed(node, standing=changed(known, exposed_micro=known.exposed_micro + price_micro))
+def exposed(known: Standing, price_micro: int) -> Standing:
+    """Of a node after one more answer that may be audited."""
+    return changed(known, exposed_micro=known.exposed_micro + price_micro)

@@ -44,6 +44,8 @@ class Asking:
     crowd: Crowd
     is_counted: bool
     """The crowd includes the node."""
+    here: Callable[[str], frozenset[str]] = lambda did: frozenset((did,))
+    """A node, and the others of its operator that are here: one party."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ Law: a stake lies in an account of the book (`account`) and moves by postings al
 lost by a hard verdict (`consequences`), and comes back only when nothing its provider did can be judged any more.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from archipel.lab import refusals
 from archipel.lab.audits import audits, terms
+from archipel.lab.providers import account_of, is_here, keys_of, standing_of
 from archipel.lab.state import LabState, Run
 from archipel.market.journal import Move, Posting, post, stake, wallet
 from archipel.records.changed import changed
@@ -15,8 +16,17 @@ from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 
 
 def account(state: LabState, did: str) -> str:
-    """Whose stake vouches for what this key answers: its own. Nothing else says so."""
-    return stake(did)
+    """Whose stake vouches for what this key answers: its operator's, or its own. Nothing else says so."""
+    return stake(account_of(state, did))
+
+
+def _purse(state: LabState, did: str) -> str:
+    return wallet(account_of(state, did))
+
+
+def owned_micro(state: LabState, did: str) -> int:
+    """What whoever this key belongs to was paid and did not lose: its balance and its stake."""
+    return int(state.book.get(_purse(state, did), 0)) + staked_micro(state, did)
 
 
 def staked_micro(state: LabState, did: str) -> int:
@@ -34,7 +44,7 @@ def kept(state: LabState, run: Run, did: str, price_micro: int, earned_micro: in
         return state
     missing = known.stake * price_micro - staked_micro(state, did)
     micro = min(max(missing, 0), earned_micro)
-    return _posted(state, Posting(Move.STAKE, wallet(did), account(state, did), micro))
+    return _posted(state, Posting(Move.STAKE, _purse(state, did), account(state, did), micro))
 
 
 def suffices(state: LabState, run: Run, did: str) -> bool:
@@ -60,7 +70,7 @@ def admit(state: LabState, said: StakePut | StakeGiven | StakeReturned, now_ms: 
 
 def why_not_put(state: LabState, statement: StakePut) -> str | None:
     """Why a provider cannot vouch with so much; None if it can."""
-    balance = int(state.book.get(wallet(statement.author), 0))
+    balance = int(state.book.get(_purse(state, statement.author), 0))
     if balance >= statement.micro:
         return None
     return (
@@ -91,7 +101,9 @@ def _put(state: LabState, statement: StakePut) -> LabState:
     if why is not None:
         raise ValueError(why)
     did = statement.author
-    return _posted(state, Posting(Move.STAKE, wallet(did), account(state, did), statement.micro))
+    return _posted(
+        state, Posting(Move.STAKE, _purse(state, did), account(state, did), statement.micro)
+    )
 
 
 def _given(state: LabState, statement: StakeGiven) -> LabState:
@@ -105,15 +117,17 @@ def why_not_returned(state: LabState, did: str, now_ms: int) -> str | None:
     """Why a stake stays where it is for now; None if it does not."""
     if not staked_micro(state, did):
         return "there is no stake to give back"
-    node = state.nodes.get(did)
-    if node is not None and node.present:
-        return "a node that is at work vouches for it; leave first (archipel node stop, or Ctrl-C)"
-    open_works = sorted(work for name in state.live for work in _open(state.runs[name], did))
+    keys = keys_of(state, did)
+    if any(is_here(state, key) for key in keys):
+        return "a node that is at work vouches with it; leave first (archipel node stop, or Ctrl-C)"
+    open_works = sorted(work for name in state.live for work in _open(state.runs[name], keys))
     if open_works:
         return f"{len(open_works)} answers are not judged yet, {open_works[0]} among them; try again later"
-    last_ms = 0 if node is None else node.last_seen_ms
-    if node is not None and node.standing.quarantine is not None:
-        last_ms = max(last_ms, node.standing.quarantine.at_ms)
+    nodes = [node for key in keys if (node := state.nodes.get(key)) is not None]
+    last_ms = max((node.last_seen_ms for node in nodes), default=0)
+    quarantine = standing_of(state, did).quarantine
+    if quarantine is not None:
+        last_ms = max(last_ms, quarantine.at_ms)
     left_ms = last_ms + _window_ms(state) - now_ms
     if left_ms > 0:
         return f"what it did may be judged for another {left_ms / 1000:.0f} s; ask again then"
@@ -126,16 +140,17 @@ def _returned(state: LabState, statement: StakeReturned, at_ms: int) -> LabState
     if why is not None:
         raise ValueError(why)
     return _posted(
-        state, Posting(Move.UNSTAKE, account(state, did), wallet(did), staked_micro(state, did))
+        state,
+        Posting(Move.UNSTAKE, account(state, did), _purse(state, did), staked_micro(state, did)),
     )
 
 
-def _open(run: Run, did: str) -> Iterator[str]:
-    """Answers of a provider, its audits among them, that wait for their draw or for a verdict."""
+def _open(run: Run, keys: Collection[str]) -> Iterator[str]:
+    """Answers of a party, its audits among them, that wait for their draw or for a verdict."""
     known = audits(run)
-    yield from (work for work, answer in known.waiting.items() if answer.party == did)
+    yield from (work for work, answer in known.waiting.items() if answer.party in keys)
     for case in known.cases.values():
-        if did == case.answer.party or any(did == each.auditor for each in case.opinions):
+        if case.answer.party in keys or any(each.auditor in keys for each in case.opinions):
             yield case.work
 
 

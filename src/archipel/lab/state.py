@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
@@ -134,6 +135,7 @@ class Node:
     failing: tuple[Failing, ...] = ()
     """What it failed at last and did not do since, the newest last."""
     standing: Standing = field(default_factory=Standing)
+    """Its own; a node of an operator is known for its operator's (`lab.providers`)."""
 
     def speed(self, kind: str, run: str) -> Speed:
         """How fast it is at this kind of work of this run."""
@@ -205,7 +207,7 @@ class Pause:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
     """One run: the header and its slices."""
 
@@ -248,7 +250,7 @@ class Run:
         return self.chain[-1].version if self.chain else -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LabState:
     """Everything; equal ledgers give equal states."""
 
@@ -276,3 +278,10 @@ class LabState:
     """Size and blob of the newest snapshot of this state."""
     drew: tuple[int, int] = (0, 0)
     """Position and time of the newest `audits.drawn`."""
+    providers: Table[str, Provider] = field(default_factory=Table)
+    """Operators of nodes that came with their delegation."""
+    delegations: Table[str, Delegated] = field(default_factory=Table)
+    """Key of a node -> whose it is, or was."""
+    joining: Joining = field(default_factory=Joining)
+    invited: Table[str, Used] = field(default_factory=Table)
+    """Name of an invitation -> how often somebody came with it."""

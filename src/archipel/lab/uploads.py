@@ -8,6 +8,7 @@ them. Whoever offers a blob first does not own it.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from archipel.lab import refusals
 
@@ -17,6 +18,15 @@ MAX_STREAMS_PER_LEASE = 4
 """Uploads at the same time: each keeps room on the disk for all that it announced."""
 MAX_LASTING = 65_536
 """Operators' blobs that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """An upload that may start."""
+
+    is_trusted: bool
+    left_s: float | None = None
+    """Until its lease ends, and with it the use of these bytes; None for an operator's."""
 
 
 class Uploads:

@@ -146,6 +146,7 @@ def _status_routes(api: FastAPI, lab: Lab) -> None:
             ledger_key=lab.log.key.to_text(),
             ledger_size=lab.log.size,
             founding=await lab.records.at(0),
+            joining=views.joining_facts(lab.state),
         )
 
     @api.get("/healthz", summary="Up, and able to go on", response_class=PlainTextResponse)

@@ -8,12 +8,13 @@ from archipel.lab.admission import last_seq
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.presence import NOBODY_ASKED, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.providers import account_of
 from archipel.lab.rules import ProgrammeRules
-from archipel.lab.stakes import staked_micro
+from archipel.lab.stakes import owned_micro, staked_micro
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, pause_of
-from archipel.market.journal import held, wallet
-from archipel.records.documents import KeyFacts, LeaseView, NodeView, RunView, Wait
+from archipel.market.journal import held
+from archipel.records.documents import JoiningFacts, KeyFacts, LeaseView, NodeView, RunView, Wait
 
 
 def run_views(state: LabState, now_ms: int, names: Iterable[str]) -> list[RunView]:
@@ -101,8 +102,9 @@ def node_view(
         returned=node.returned,
         present=node.present,
         silent_s=max(now_ms - last_heard_ms(node, asked_ms), 0) / 1000,
-        credit_micro=state.book.get(wallet(node.did), 0) + staked_micro(state, node.did),
+        credit_micro=owned_micro(state, node.did),
         stake_micro=staked_micro(state, node.did),
+        operator=None if node.did not in state.delegations else account_of(state, node.did),
     )
 
 
@@ -114,6 +116,17 @@ def node_views(
 ) -> list[NodeView]:
     """These nodes, in this order."""
     return [node_view(state, state.nodes[did], now_ms, asked_ms) for did in dids]
+
+
+def joining_facts(state: LabState) -> JoiningFacts:
+    """Who may join that is new here."""
+    rule = state.joining
+    return JoiningFacts(
+        policy=rule.policy,
+        allowed=len(rule.allowed),
+        effort_bits=rule.effort_bits,
+        places=rule.places,
+    )
 
 
 def key_view(state: LabState, did: str, now_ms: int) -> KeyFacts:

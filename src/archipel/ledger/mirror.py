@@ -47,7 +47,7 @@ class Mirror:
         Raises:
             LedgerCorrupt: it is not signed by `key`. LedgerUnavailable: it cannot be read.
         """
-        self.folder, self._key = folder, key
+        self.folder, self.key = folder, key
         note = _read(folder / CHECKPOINT, MAX_NOTE_BYTES)
         self.head: TreeHead | None = None if note is None else _checked(note, key, folder)
 

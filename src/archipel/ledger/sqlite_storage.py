@@ -33,6 +33,11 @@ BUSY_TIMEOUT_S = 5.0
 CHECKPOINT_ENTRIES = 4096
 """After so many entries the write-ahead file is emptied; SQLite copies from it every 1000 pages."""
 
+ROWS_AT_ONCE = 300
+"""In one statement, of three values each (SQLite takes 999 and more). The interpreter's lock is given up once a
+statement and then waited for: row by row, a busy lab's other thread would hold up every row.
+"""
+
 _APPLICATION_ID = 0x41524350
 _ERRORS: dict[int, tuple[type[LedgerError], str]] = {
     sqlite3.SQLITE_FULL: (LedgerFull, "make room on the disk and try again"),
@@ -70,10 +75,8 @@ class SqliteStorage:
             connection = self._open()
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany(
-                    "INSERT INTO entry (position, leaf_hash, data) VALUES (?, ?, ?)",
-                    ((row.position, row.leaf_hash, row.data) for row in entries),
-                )
+                for start in range(0, len(entries), ROWS_AT_ONCE):
+                    _insert(connection, entries[start : start + ROWS_AT_ONCE])
                 connection.execute(
                     "INSERT INTO tree_head (size, note) VALUES (?, ?)", (head.size, head.note)
                 )
@@ -192,6 +195,14 @@ class SqliteStorage:
             raise LedgerCorrupt(
                 f"ledger {self._path}: its schema is damaged; restore it from a copy"
             ) from None
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[EntryRow]) -> None:
+    values = ", ".join(["(?, ?, ?)"] * len(rows))
+    connection.execute(
+        f"INSERT INTO entry (position, leaf_hash, data) VALUES {values}",  # noqa: S608  question marks
+        [value for row in rows for value in (row.position, row.leaf_hash, row.data)],
+    )
 
 
 def _take_writer_lock(path: Path) -> int:

@@ -32,6 +32,7 @@ class Move(Enum):
     UNSLASH = "a stake that was lost wrongly"
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
+    HANDOVER = "a node is an operator's from now on, and so is what it had"
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
@@ -45,6 +46,7 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.UNSLASH: ((TREASURY, _STAKE),),
     Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET)),
     Move.RESTORE: ((_WALLET, _WALLET),),
+    Move.HANDOVER: ((_WALLET, _WALLET), (_STAKE, _STAKE)),
 }
 
 

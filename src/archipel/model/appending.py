@@ -17,6 +17,10 @@ Messages = Sequence[Mapping[str, Any]]
 
 _SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 """For templates that put the date first; what they append does not name it, which is tried too."""
+WAYS = (
+    'set episode.rewritten = "new_sample" (each such change then begins a sample of its own), give the model a template '
+    'that leaves earlier turns as they are, or set prompt.chat_template = "never"'
+)
 _PLAIN_PAST = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
 _PASTS: tuple[Messages, ...] = (
     _PLAIN_PAST,
@@ -61,8 +65,7 @@ def require_appending(
     if len(found) > 1:
         raise InvalidChat(
             "the chat template appends other tokens after other turns, so an episode would not be one "
-            "growing sequence; give the model a template that leaves earlier turns as they are, or set "
-            'prompt.chat_template = "never"'
+            f"growing sequence; {WAYS}"
         )
 
 
@@ -82,8 +85,7 @@ def _after(
     if whole[:end] != before[:end] or whole[: len(asked)] != asked:
         raise InvalidChat(
             "the chat template changes earlier turns when later ones come, so an episode would not be one "
-            "growing sequence; give the model a template that leaves them as they are, or set "
-            'prompt.chat_template = "never"'
+            f"growing sequence; {WAYS}"
         )
     return tuple(whole[end:])
 

@@ -159,9 +159,9 @@ class Agent:
             return
 
         async def join() -> None:
-            await greet(self.client, self.settings, self.totals)
+            said = await greet(self.client, self.settings, self.totals, self.standing)
             self._introduced = True  # the lab may know us, even if its receipt does not come
-            await self.client.submit(NodeJoined, capabilities=capabilities)
+            await self.client.submit(NodeJoined, capabilities=capabilities, **said)
 
         self.standing.at(Doing.CONNECTING)
         try:

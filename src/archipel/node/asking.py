@@ -6,7 +6,7 @@ that gets no reply fails with a named cause.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, LabUnreachable
@@ -14,6 +14,8 @@ from archipel.node.sealed import NotBelieved
 from archipel.node.turn_words import document_of, heard, spoken
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef, Fault
+from archipel.records.payload import BadPayload
+from archipel.records.tasks import tasks_of
 from archipel.records.turns import (
     MAX_TURN_BYTES,
     MAX_TURNS_AT_ONCE,
@@ -50,6 +52,9 @@ class LeaseTurns:
 
     def __init__(self, client: LabClient, work: DoWork, wait_s: float = TURN_WAIT_S) -> None:
         self._client, self._work, self._opened = client, work.work, work.opened
+        self._all = work
+        self._tasks: Mapping[int, int] | None = None
+        """Of its groups, where tasks are chosen, once somebody asked."""
         self._wait_s = wait_s
         self._episodes: dict[tuple[int, int], Answered] = {}
 
@@ -57,10 +62,13 @@ class LeaseTurns:
         """What follows these turns; a reason, where nothing does."""
         replies: list[Reply] = []
         try:
+            self._tasks = self._tasks or await asyncio.to_thread(_tasks_of, self._all)
             for part in parts_of(said):
                 replies += await self._asked(part)
         except NoReply as error:
             return TurnsOver(replies=None, reason=str(error), fault=error.fault)
+        except (BadPayload, OSError) as error:
+            return TurnsOver(replies=None, reason=f"prompts of {self._work}: {error}", fault="work")
         except LabRefused as error:
             fault: Fault | None = None if error.problem in OVER else "work"
             return TurnsOver(replies=None, reason=f"turns were refused: {error}", fault=fault)
@@ -134,8 +142,10 @@ class LeaseTurns:
     def _take(self, said: Said, reply: Reply) -> None:
         key = (said.group, said.rollout)
         before = self._episodes.get(key, Answered((), ()))
-        episode = Answered((*before.said, said.tokens), (*before.told, reply.answer))
-        place = Place(self._opened.lab, self._opened.run, self._work, *key)
+        retold = before.retold if reply.retells is None else (*before.retold, said.turn)
+        episode = Answered((*before.said, said.tokens), (*before.told, reply.answer), retold)
+        task = None if self._tasks is None else self._tasks[said.group]
+        place = Place(self._opened.lab, self._opened.run, self._work, *key, task)
         seal, keys = bytes.fromhex(reply.seal), self._opened.trusted
         if not is_reply_sealed(place, episode, is_over=reply.is_over, seal=seal, keys=keys):
             raise NoReply(
@@ -144,6 +154,11 @@ class LeaseTurns:
                 None,
             )
         self._episodes[key] = episode
+
+
+def _tasks_of(work: DoWork) -> Mapping[int, int] | None:
+    """Raises BadPayload, OSError: the prompts do not say it."""
+    return tasks_of(work.spec, work.opened.pace, lambda blob: work.blobs[blob.digest].read_bytes())
 
 
 OVER = ("late-result", "not-found", "duplicate-result", "not-joined")

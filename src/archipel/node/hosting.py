@@ -25,6 +25,7 @@ from archipel.node.question import (
     Asked,
     NotAnswered,
     Open,
+    Step,
     answered,
     asked_in,
     pace_of,
@@ -57,7 +58,9 @@ MAX_ANSWER_S = 300.0
 """For one question, whatever its lease allows."""
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 15.0
 """Between attempts while the lab does not answer."""
-_STEPS: TypeAdapter[list[tuple[list[int], bool]]] = TypeAdapter(list[tuple[list[int], bool]])
+_STEPS: TypeAdapter[list[tuple[list[int], bool, bool]]] = TypeAdapter(
+    list[tuple[list[int], bool, bool]]
+)
 
 
 class Hosting:
@@ -152,7 +155,10 @@ class Hosting:
         pace = pace_of(run.opened, asked, self._client.identity.did)
         # 2
         journal, work, said = self._opened_journal(), asked.word.work, asked.said
-        standing, fresh = sorted_out(asked, said, pace, lambda g, r: journal.episode(work, g, r))
+        tasks = await self._runs.tasks(asked.grant.spec, pace)
+        standing, fresh = sorted_out(
+            asked, said, pace, lambda g, r: journal.episode(work, g, r), tasks
+        )
         if fresh:
             # 3
             steps = await self._steps(run, fresh, asked.grant.deadline_ms)
@@ -164,9 +170,7 @@ class Hosting:
             standing |= {(place.group, place.rollout): turn for place, turn in turns}
         return replies_to(said, standing)
 
-    async def _steps(
-        self, run: OpenRun, fresh: Sequence[Open], deadline_ms: int
-    ) -> list[tuple[tuple[int, ...], bool]]:
+    async def _steps(self, run: OpenRun, fresh: Sequence[Open], deadline_ms: int) -> list[Step]:
         left_s = self._client.clock.left_s(deadline_ms)
         if left_s <= 0:
             raise NotAnswered("the lease is over")
@@ -212,7 +216,7 @@ def _no_replies(reason: str, fault: Fault | None) -> dict[str, object]:
     return {"reason": text, "fault": fault}
 
 
-def _steps_of(done: Done, count: int) -> list[tuple[tuple[int, ...], bool]]:
+def _steps_of(done: Done, count: int) -> list[Step]:
     """What the child says follows. Raises WorkFailure: it makes no sense."""
     try:
         steps = _STEPS.validate_python(done.values.get(STEPS))
@@ -220,4 +224,4 @@ def _steps_of(done: Done, count: int) -> list[tuple[tuple[int, ...], bool]]:
         raise WorkFailure(f"the child's answers are none: {error}") from None
     if len(steps) != count:
         raise WorkFailure(f"the child answered {len(steps)} turns, asked were {count}")
-    return [(tuple(answer), is_over) for answer, is_over in steps]
+    return [Step(tuple(answer), is_over, retells) for answer, is_over, retells in steps]

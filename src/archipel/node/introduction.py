@@ -3,12 +3,14 @@
 import asyncio
 import importlib.util
 import logging
+from typing import Any
 
 from archipel import __version__
 from archipel.node.client import LabClient
 from archipel.node.delivery import LAST_WORDS_S, Deliveries
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.known_labs import check_lab
+from archipel.node.membership import brought
 from archipel.node.settings import NodeSettings
 from archipel.node.standing import Standing
 from archipel.node.totals import Totals
@@ -65,18 +67,23 @@ def _memory_mb(settings: NodeSettings) -> int | None:
     return min((each for each in known if each is not None), default=0) // 10**6 or None
 
 
-async def greet(lab: LabClient, settings: NodeSettings, totals: Totals) -> None:
+async def greet(
+    lab: LabClient, settings: NodeSettings, totals: Totals, standing: Standing
+) -> dict[str, Any]:
     """Learn who the lab is, whether it is the one that this machine knows, and what was earned there.
+
+    Returns what this node's `node.joined` says besides what it can.
 
     Raises:
         LabUnreachable, LabRefused: from the lab.
-        NodeFailed: the lab has another key than before.
+        NodeFailed: the lab has another key than before, or what this node brings is not what it should be.
         OSError: what is known of labs cannot be read or written.
     """
     await lab.greet()
     await asyncio.to_thread(check_lab, settings.home, lab.url, lab.lab, settings.lab_key)
     if totals.before_micro is None:
         totals.before_micro = await _earned_before(lab)
+    return await brought(lab, settings, standing)
 
 
 async def _earned_before(lab: LabClient) -> int | None:

@@ -5,6 +5,7 @@ approved it; two tasks of an agent that ask for one run fetch it once.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +20,14 @@ from archipel.node.secrets import NoSecret, read_secret
 from archipel.node.settings import NodeSettings
 from archipel.node.supply import Supply
 from archipel.records.documents import Opening
+from archipel.records.kinds import Spec
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.payload import BadPayload
 from archipel.records.programmes import any_from_canonical
+from archipel.records.programmes.rl import RlPace
 from archipel.records.recipe_form import InvalidRecipe
 from archipel.records.statements import RunOpened
+from archipel.records.tasks import tasks_of
 
 
 class Unprepared(WorkFailure):
@@ -100,6 +106,24 @@ class OpenRuns:
             run.data = recipe.data_paths
         data, secret = run.recipe
         return data, self._secret(secret)
+
+    async def tasks(self, spec: Spec, pace: RlPace) -> Mapping[int, int] | None:
+        """Which task each group of this work has, by the prompts that it names; None: the one of its own number.
+
+        Raises:
+            WorkFailure: prompts that do not say it.
+            LabUnreachable, LabRefused, StorageFull, OSError: as `open`.
+        """
+        if pace.episodes is None or not pace.episodes.chooses or not isinstance(spec, RolloutSpec):
+            return None
+        paths = await self._supply.fetch(*spec.prompts)
+        files = dict(zip(spec.prompts, paths, strict=True))
+        try:
+            return await asyncio.to_thread(
+                tasks_of, spec, pace, lambda blob: files[blob].read_bytes()
+            )
+        except BadPayload as error:
+            raise WorkFailure(f"prompts of {spec.run}: {error}") from None
 
     async def _opened(self, name: str, news: str | None, *, trusted: bool) -> OpenRun:
         sealed = news or (await self._client.read(Opening, f"/runs/{name}/opening")).opening

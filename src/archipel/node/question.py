@@ -4,8 +4,8 @@ Law: pure. A lease is what the lab has signed; a turn is answered once, in order
 otherwise is told so, and gets nothing.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from archipel.node.sealed import NotBelieved, lease_in
 from archipel.node.turn_journal import Place as TurnPlace
@@ -50,12 +50,25 @@ class Open:
     before: tuple[Turn, ...]
     left: int
     """Tokens that there is room for after it."""
+    task: int | None
+    """What its group plays, where tasks are chosen; None: the one of its number."""
 
     @property
     def episode(self) -> OpenEpisode:
         """For the environment."""
         spoken = (*(turn.said for turn in self.before), self.said.tokens)
-        return OpenEpisode(group=self.said.group, said=spoken, left=self.left)
+        task = self.said.group if self.task is None else self.task
+        return OpenEpisode(task=task, said=spoken, left=self.left)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the environment answers."""
+
+    answer: tuple[int, ...]
+    is_over: bool
+    retells: bool = False
+    """The answer is the prompt of a new sample."""
 
 
 def asked_in(question: Question, said: bytes, lab: str) -> Asked:
@@ -89,11 +102,16 @@ def pace_of(opened: RunOpened, asked: Asked, key: str) -> RlPace:
 
 
 def sorted_out(
-    asked: Asked, turns: Sequence[Said], pace: RlPace, history: Callable[[int, int], Sequence[Turn]]
+    asked: Asked,
+    turns: Sequence[Said],
+    pace: RlPace,
+    history: Callable[[int, int], Sequence[Turn]],
+    tasks: Mapping[int, int] | None = None,
 ) -> tuple[dict[tuple[int, int], Turn], list[Open]]:
     """(group, rollout) -> the reply that stands already, and what is to be answered.
 
-    history: what was answered in an episode of this lease, by group and rollout.
+    history: what was answered in an episode of this lease, by group and rollout. tasks: of its groups, where tasks are
+    chosen.
 
     Raises:
         NotAnswered: a turn that this lease may not ask.
@@ -114,7 +132,8 @@ def sorted_out(
                 )
             standing[key] = before[said.turn]
         else:
-            fresh.append(_opened(asked, pace, said, before))
+            opened = _opened(asked, pace, said, before)
+            fresh.append(replace(opened, task=None if tasks is None else tasks[said.group]))
     return standing, fresh
 
 
@@ -141,25 +160,27 @@ def _opened(asked: Asked, pace: RlPace, said: Said, before: tuple[Turn, ...]) ->
         raise NotAnswered(
             f"{_named(said)} has {taken} tokens; an episode has {pace.max_new_tokens} at most"
         )
-    return Open(said, before, pace.max_new_tokens - taken)
+    return Open(said, before, pace.max_new_tokens - taken, None)
 
 
 def answered(
     opened: RunOpened,
     work: str,
     fresh: Sequence[Open],
-    steps: Sequence[tuple[tuple[int, ...], bool]],
+    steps: Sequence[Step],
     sign: Callable[[bytes], bytes],
 ) -> list[tuple[TurnPlace, Turn]]:
-    """Turns with their replies, sealed. steps: the environment's answer and whether it is over, to each."""
+    """Turns with their replies, sealed. steps: what the environment answers to each."""
     found = []
-    for each, (answer, is_over) in zip(fresh, steps, strict=True):
+    for each, step in zip(fresh, steps, strict=True):
         said = each.said
-        place = Place(opened.lab, opened.run, work, said.group, said.rollout)
+        place = Place(opened.lab, opened.run, work, said.group, said.rollout, each.task)
         spoken = (*(turn.said for turn in each.before), said.tokens)
-        told = (*(turn.answer for turn in each.before), answer)
-        seal = seal_for(sign, place, Answered(spoken, told), is_over=is_over)
-        turn = Turn(said.tokens, answer, is_over, seal)
+        told = (*(turn.answer for turn in each.before), step.answer)
+        marks = (*(turn.retells for turn in each.before), step.retells)
+        retold = tuple(number for number, retells in enumerate(marks) if retells)
+        seal = seal_for(sign, place, Answered(spoken, told, retold), is_over=step.is_over)
+        turn = Turn(said.tokens, step.answer, step.is_over, seal, step.retells)
         found.append((TurnPlace(work, said.group, said.rollout, said.turn), turn))
     return found
 
@@ -174,6 +195,7 @@ def replies_to(asked: Sequence[Said], turns: dict[tuple[int, int], Turn]) -> lis
             answer=(turn := turns[said.group, said.rollout]).answer,
             is_over=turn.is_over,
             seal=turn.seal.hex(),
+            retells=True if turn.retells else None,
         )
         for said in asked
     ]

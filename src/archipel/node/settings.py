@@ -39,6 +39,10 @@ class NodeSettings:
     """When this node leaves its machine to others."""
     lab_key: str | None = None
     """The key that the lab at `lab_url` must have; None: the one that it had when it was first met."""
+    delegation: Path | None = None
+    """The operator's word for this node's key; None: `home/delegation.json`, if it is there."""
+    invitation: Path | None = None
+    """The lab's; None: `home/invitation.json`, if it is there."""
     latency_s: float = 0.0
     """Extra wait before each exchange with the lab: a far-away node, for experiments."""
     max_memory_bytes: int | None = None

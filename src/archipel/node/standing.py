@@ -45,6 +45,7 @@ class Doing(Enum):
     STARTING = "starting the work process"
     MEASURING = "measuring this machine"
     CONNECTING = "connecting"
+    KNOCKING = "computing what the lab asks of newcomers"
     WAITING = "waiting for work"
     WORKING = "working"
     RESTING = "resting"

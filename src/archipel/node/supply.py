@@ -59,6 +59,8 @@ class Supply:
             self._store.put_bytes(data)
 
     async def _fetched(self, blob: BlobRef) -> Path:
+        if not self._store.is_at_hand(blob.digest):  # an earlier agent may have left gigabytes
+            await asyncio.to_thread(self._store.exists, blob.digest)
         path = await self._lab.fetch(blob, self._store)
         if blob.size <= SMALL_BLOB_BYTES:
             self._latest[blob.digest] = None

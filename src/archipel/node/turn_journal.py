@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "turns.sqlite"
+LATER = "retells"
+"""A column that older files lack."""
 KEPT_MS = 600_000
 """After a lease's deadline: whoever asks so late is told what it was told before."""
 _FORM = """
 CREATE TABLE IF NOT EXISTS turns (
   work TEXT, grp INTEGER, rollout INTEGER, turn INTEGER,
-  said BLOB, answer BLOB, is_over INTEGER, seal BLOB, expires_ms INTEGER,
+  said BLOB, answer BLOB, is_over INTEGER, seal BLOB, expires_ms INTEGER, retells INTEGER DEFAULT 0,
   PRIMARY KEY (work, grp, rollout, turn)
 ) WITHOUT ROWID
 """
@@ -32,6 +34,8 @@ class Turn:
     answer: tuple[int, ...]
     is_over: bool
     seal: bytes
+    retells: bool = False
+    """The answer is the prompt of a new sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,9 @@ class Journal:
         self._file.execute("PRAGMA journal_mode=WAL")
         self._file.execute("PRAGMA synchronous=FULL")
         self._file.execute(_FORM)
+        columns = {row[1] for row in self._file.execute("PRAGMA table_info(turns)")}
+        if LATER not in columns:  # a file of an older version
+            self._file.execute(f"ALTER TABLE turns ADD COLUMN {LATER} INTEGER DEFAULT 0")
         self._file.commit()
 
     def close(self) -> None:
@@ -64,11 +71,14 @@ class Journal:
     def episode(self, work: str, group: int, rollout: int) -> list[Turn]:
         """Its turns so far."""
         rows = self._file.execute(
-            "SELECT said, answer, is_over, seal FROM turns "
+            "SELECT said, answer, is_over, seal, retells FROM turns "
             "WHERE work = ? AND grp = ? AND rollout = ? ORDER BY turn",
             (work, group, rollout),
         )
-        return [Turn(_tokens(a), _tokens(b), bool(over), seal) for a, b, over, seal in rows]
+        return [
+            Turn(_tokens(said), _tokens(answer), bool(over), seal, bool(retells))
+            for said, answer, over, seal, retells in rows
+        ]
 
     def write(self, turns: Iterable[tuple[Place, Turn]], deadline_ms: int, now_ms: int) -> None:
         """Keep these, all or none, and forget what is long over."""
@@ -82,14 +92,16 @@ class Journal:
                 _bytes(t.answer),
                 int(t.is_over),
                 t.seal,
+                deadline_ms + KEPT_MS,
+                int(t.retells),
             )
             for p, t in turns
         ]
         with self._file:
             self._file.execute("DELETE FROM turns WHERE expires_ms < ?", (now_ms,))
             self._file.executemany(
-                "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(*row, deadline_ms + KEPT_MS) for row in rows],
+                "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                rows,
             )
 
 

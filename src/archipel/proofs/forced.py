@@ -11,7 +11,7 @@ Law: what cannot be checked is `BadClaim`; what is too thin to be judged abstain
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from archipel.engine.noise import uniforms
 from archipel.model.cuts import AllowedRows, CutRows
 from archipel.model.devices import running_sums
 from archipel.model.network import Decoder, causal_attention
-from archipel.records.episodes import SAMPLED
+from archipel.records.episodes import RETOLD, SAMPLED
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
+from archipel.records.samples import samples_of
 
 MAX_LOGITS = 1 << 22
 """Logits at a time; each takes some 30 bytes on its way."""
@@ -51,7 +52,14 @@ class Checked:
     differences: NDArray[np.float64]
     """Claimed log-probability less the recomputed one, in nats."""
     hidden: NDArray[np.uint16]
-    """(tokens, d), bf16 patterns of the last hidden state that each token, sampled or not, was predicted from."""
+    """(tokens, d), bf16 patterns of the last hidden state that each token, sampled or not, was predicted from; none of
+    a context told anew."""
+
+    @classmethod
+    def joined(cls, parts: Sequence["Checked"]) -> "Checked":
+        """One of the samples of one episode."""
+        names = [each.name for each in fields(cls)]
+        return cls(*(np.concatenate([getattr(each, name) for each in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -115,13 +123,30 @@ class Forcing:
             BadClaim: tokens, log-probabilities or lengths that no sampling gives, or an adapter is named.
         """
         claims = list(recorded.rollouts.items())
+        whole = [claim for claim in claims if RETOLD not in (claim[1].sampled or b"")]
+        found = self._checked(recorded.request, whole)
         for number, rollout in claims:
-            self._require(recorded.request, number, rollout)
-        found: dict[int, Checked] = {}
-        for batch in self._batches(recorded.request, claims):
-            for (number, _), each in zip(batch, self._read(recorded.request, batch), strict=True):
-                found[number] = each
+            if number not in found:
+                found[number] = self._by_samples(recorded.request, number, rollout)
         return [found[number] for number, _ in claims]
+
+    def _by_samples(self, request: Request, number: int, rollout: Rollout) -> Checked:
+        """An episode whose context was told anew: each sample after its own prompt, by the noise of its place."""
+        parts = []
+        for sample in samples_of(request.prompt, rollout):
+            place = request.first_position + sample.first
+            own = replace(request, prompt=sample.prompt, first_position=place)
+            parts.append(self._checked(own, [(number, sample.rollout)])[number])
+        return Checked.joined(parts)
+
+    def _checked(self, request: Request, claims: list[tuple[int, Rollout]]) -> dict[int, Checked]:
+        for number, rollout in claims:
+            self._require(request, number, rollout)
+        found: dict[int, Checked] = {}
+        for batch in self._batches(request, claims):
+            for (number, _), each in zip(batch, self._read(request, batch), strict=True):
+                found[number] = each
+        return found
 
     def _require(self, request: Request, number: int, rollout: Rollout) -> None:
         tokens, config = rollout.tokens, self._decoder.config

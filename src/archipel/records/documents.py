@@ -21,6 +21,7 @@ from archipel.records.fields import (
     WorkId,
 )
 from archipel.records.kinds import Answer, Spec
+from archipel.records.membership import Policy
 
 MAX_SEALED_CHARACTERS = 65_535
 """An envelope is no larger (`identity.MAX_ENVELOPE_BYTES`)."""
@@ -61,6 +62,18 @@ def inputs_digest(inputs: Sequence[AcceptedWork]) -> Digest:
 # --- what a node acts on ------------------------------------------------------------------------
 
 
+class JoiningFacts(Document):
+    """What a lab asks of who is new to it."""
+
+    policy: Policy
+    allowed: Count
+    """Keys on its list."""
+    effort_bits: Count
+    """Leading zero bits of the effort that it asks for; 0: none."""
+    places: Count
+    """Nodes of one operator that may be here at the same time."""
+
+
 class LabFacts(Document):
     """`/lab`: who it is."""
 
@@ -72,6 +85,8 @@ class LabFacts(Document):
     ledger_size: Count
     founding: Sealed
     """`lab.opened`, by the lab: who may open runs."""
+    joining: JoiningFacts | None = None
+    """Who may join that is new there; None: it does not say."""
 
 
 class KeyFacts(Document):
@@ -225,9 +240,11 @@ class NodeView(Document):
     present: bool
     silent_s: float
     credit_micro: int
-    """What it was paid and did not lose, its stake included."""
+    """What it was paid and did not lose, its stake included; of the node, or of its operator."""
     stake_micro: int = 0
     """Of that, what it vouches with."""
+    operator: str | None = None
+    """Whose node it is; None: its own."""
 
 
 class LeaseView(Document):

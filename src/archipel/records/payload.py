@@ -17,6 +17,7 @@ MAX_INTEGER = 2**48
 """Lengths and offsets beyond this are no payload of ours."""
 _TYPECODES = {"I32": "i", "F32": "f", "U8": "B"}
 _HEADER_ALIGNMENT = 8
+_NOTHING: Mapping[str, str] = {}
 
 type_of_code = {code: name for name, code in _TYPECODES.items()}
 
@@ -52,8 +53,11 @@ def write_payload(payload: Payload) -> bytes:
     return len(encoded).to_bytes(8, "little") + encoded + b"".join(chunks)
 
 
-def read_payload(data: bytes | memoryview, expected: Mapping[str, str]) -> Payload:
-    """Parse `data`, which must hold exactly the tensors in `expected` (name -> I32 | F32 | U8).
+def read_payload(
+    data: bytes | memoryview, expected: Mapping[str, str], optional: Mapping[str, str] = _NOTHING
+) -> Payload:
+    """Parse `data`, which must hold exactly the tensors in `expected` (name -> I32 | F32 | U8), and may hold those
+    in `optional`.
 
     Raises:
         BadPayload: truncated, oversized header, gaps or overlaps, other names, types or shapes.
@@ -63,10 +67,11 @@ def read_payload(data: bytes | memoryview, expected: Mapping[str, str]) -> Paylo
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BadPayload("metadata is not a map of strings")
-    if set(header) != set(expected):
+    kinds = {**expected, **{name: kind for name, kind in optional.items() if name in header}}
+    if set(header) != set(kinds):
         found = [name[:32] for name in sorted(header)[:8]]
         raise BadPayload(f"tensors are {found}, expected {sorted(expected)}")
-    spans = [_span(name, header[name], expected[name]) for name in header]
+    spans = [_span(name, header[name], kinds[name]) for name in header]
     end = 0
     for name, start, stop in sorted(spans, key=lambda span: (span[1], span[2])):
         if start != end:
@@ -74,7 +79,7 @@ def read_payload(data: bytes | memoryview, expected: Mapping[str, str]) -> Paylo
         end = stop
     if end != len(body):
         raise BadPayload(f"tensor data is {len(body)} bytes, the header describes {end}")
-    tensors = {name: _read(body[start:stop], expected[name]) for name, start, stop in spans}
+    tensors = {name: _read(body[start:stop], kinds[name]) for name, start, stop in spans}
     return Payload(tensors=tensors, metadata=metadata)
 
 

@@ -153,10 +153,6 @@ class Recipe(RecipeForm):
         check_answers(given.name, given.parameters, has_episode=self.episode is not None)
         if self.episode is not None and self.sampling.replays_routing:
             raise ValueError("sampling.replays_routing is of one turn; leave it out with [episode]")
-        if self.episode is not None and self.curriculum is not None:
-            raise ValueError(
-                "[episode] and [curriculum]: an episode's task is that of its group's number; remove one"
-            )
         if self.episode is not None and self.sampling.stop:
             raise ValueError(
                 "[episode] and sampling.stop: the environment answers after the model's own stop tokens; remove one of them"

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from archipel.records.adapter import MICRO, TARGETS, AdapterForm, AdapterRank, Target, in_order
 from archipel.records.backends import Backend
-from archipel.records.episodes import MAX_TURNS, ToolFormat
+from archipel.records.episodes import MAX_SYSTEM_CHARACTERS, MAX_TURNS, ToolFormat
 from archipel.records.recipe_form import Section
 from archipel.records.recipe_learning import MemorySection
 from archipel.records.recipe_sampling import SamplingSection
@@ -134,7 +134,7 @@ class PromptSection(Section):
 
     chat_template: Literal["auto", "always", "never"] = "auto"
     """auto: the model's own template where it has one, as in `archipel chat`; always: refuse models without; never: the bare text."""
-    system: Annotated[str, Field(max_length=16_384)] | None = None
+    system: Annotated[str, Field(max_length=MAX_SYSTEM_CHARACTERS)] | None = None
     """Message of the system before each task; needs a chat template."""
     date: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
     """The day (YYYY-MM-DD) that a template which asks for the date is told; without it, it is told none."""
@@ -157,9 +157,16 @@ class PromptSection(Section):
 class EpisodeSection(Section):
     """Several turns: the environment answers the model's, until it says that the episode is over."""
 
+    LATER = frozenset({"rewritten"})
+
     turns: Annotated[int, Field(ge=1, le=MAX_TURNS)] = 4
     """Turns of the model at most; an episode that is not over then counts as cut off.
     `sampling.max_new_tokens` bounds all of it, the environment's answers too."""
     tools: ToolFormat = "auto"
     """How the model calls tools: `hermes` (`<tool_call>` and JSON, as Qwen's), `llama` (JSON), `plain`
     (`name(argument)`); auto: what the model's chat template shows, without one `plain`."""
+    rewritten: Literal["refused", "new_sample"] = "refused"
+    """What becomes of a chat template that changes earlier turns when later ones come (leaves out what the model
+    thought, moves the system's words): `refused` before the run opens; `new_sample`: the episode goes on as a further
+    sample, whose prompt is all of the conversation as the template writes it then, and which is read, not learned
+    from. `sampling.max_new_tokens` bounds these prompts, too."""

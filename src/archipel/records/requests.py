@@ -65,7 +65,7 @@ class Request:
     first_rollout: int = 0
     """Number of the first rollout of this request in its group; the noise is that rollout's."""
     first_position: int = 0
-    """Position of the first new token in its rollout, whose earlier tokens end the prompt; so for the noise."""
+    """Position of the first new token in its rollout, and so for the noise; earlier tokens of it end the prompt."""
     tells_experts: bool = False
     """Whether rollouts say which experts their tokens were sent to; of a model without any they never do."""
 

@@ -2,8 +2,8 @@
 
 rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finished` U8 (one per rollout),
           rollouts of one group side by side, groups in the order of the work's spec;
-          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment), and
-          where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply);
+          in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment, 2 of a
+          context told anew), and where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply);
           in runs that replay routing also `records.experts.TENSORS`
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
@@ -15,7 +15,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from archipel.records.episodes import SAMPLED, check_mask, written_of
+from archipel.records.episodes import RETOLD, SAMPLED, EpisodeTerms, check_mask, written_of
 from archipel.records.experts import (
     ExpertTerms,
     check_choices,
@@ -68,7 +68,7 @@ class Rollout:
     finished: bool
     """Ended by a stop token or stop string, not by the length limit; of an episode: its environment said that it is over."""
     sampled: bytes | None = None
-    """Of an episode, per token: 1 sampled, 0 written by the environment. None: all are sampled."""
+    """Of an episode, per token, as in `records.episodes`: sampled, written or retold. None: all are sampled."""
     experts: bytes | None = None
     """Which experts the tokens that were read, prompt and all but the last, were sent to (`records.experts`)."""
     seal: bytes | None = None
@@ -178,7 +178,7 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
     if bounds.episodes is None:
         _check_endings(tokens, lengths, finished, bounds)
     else:
-        _check_episodes(payload.tensors, bounds, bounds.episodes.turns)
+        _check_episodes(payload.tensors, bounds, bounds.episodes)
     if bounds.experts is not None:
         check_choices(payload.tensors, bounds.group_size, bounds.experts)
     return payload.tensors
@@ -221,7 +221,7 @@ def _check_endings(tokens: array, lengths: array, finished: array, bounds: Rollo
         raise WrongShape("a rollout goes on after a stop token")
 
 
-def _check_episodes(parts: Mapping[str, array], bounds: RolloutBounds, most_turns: int) -> None:
+def _check_episodes(parts: Mapping[str, array], bounds: RolloutBounds, terms: EpisodeTerms) -> None:
     """Turns end with stop tokens, the environment's tokens have no log-probability."""
     tokens, logprobs, masks = parts["tokens"], parts["logprobs"], parts["sampled"]
     if len(masks) != len(tokens):
@@ -229,13 +229,16 @@ def _check_episodes(parts: Mapping[str, array], bounds: RolloutBounds, most_turn
     seals = parts.get("seals")
     if seals is not None and len(seals) != SEAL_BYTES * len(parts["lengths"]):
         raise WrongShape(f"{len(seals)} bytes of seals, expected {SEAL_BYTES} for each rollout")
-    if max(map(max, _pieces(masks))) > SAMPLED:
-        raise OutOfRange("a mask holds something else than 0 and 1")
+    most = RETOLD if terms.retells else SAMPLED
+    if max(map(max, _pieces(masks))) > most:
+        raise OutOfRange(f"a mask holds something else than 0 to {most}")
     end = 0
     for length, flag in zip(parts["lengths"], parts["finished"], strict=True):
         start, end = end, end + length
         mask, episode = masks[start:end].tobytes(), tokens[start:end]
-        check_mask(mask, episode, bounds.stop_tokens, most_turns)
+        check_mask(
+            mask, episode, bounds.stop_tokens, terms.turns, retells=terms.retells is not None
+        )
         stopped = episode[-1] in bounds.stop_tokens
         if flag and not stopped:
             raise WrongShape("an episode is finished, but its last turn has not ended")

@@ -8,7 +8,6 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.backends import BackendNames
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.episodes import PlayedNames
@@ -34,11 +33,11 @@ from archipel.records.fields import (
     Sparing,
     WorkId,
 )
+from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
+from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
 from archipel.records.pauses import RunPaused, RunResumed
-from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes import Pace
-from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statement import Seq, Statement
 from archipel.records.terms import Terms
 
@@ -126,11 +125,17 @@ class Capabilities(Sparing):
     """Libraries that are here and compute models which this software does not."""
 
 
-class NodeJoined(Statement):
+class NodeJoined(Statement, Sparing):
     """A node presents itself; joining anew gives back whatever it still held."""
 
     kind: Literal["node.joined"] = "node.joined"
     capabilities: Capabilities
+    delegation: Annotated[Signed | None, LeftOut] = None
+    """Its operator's word that this key speaks for it (`Delegation`); None: as before, or nobody's but its own."""
+    invitation: Annotated[Signed | None, LeftOut] = None
+    """The lab's own word that it may come (`Invitation`)."""
+    effort: Annotated[Effort | None, LeftOut] = None
+    """What a lab may ask of who is new there."""
 
 
 class NodeLeft(Statement):
@@ -219,17 +224,6 @@ class SnapshotTaken(Statement):
     state: BlobRef
 
 
-Judging: TypeAlias = (
-    AuditsDrawn
-    | VerdictContested
-    | PlantsCommitted
-    | PlantsRevealed
-    | StakePut
-    | StakeGiven
-    | StakeReturned
-)
-"""How answers are looked at, and what vouches for them."""
-
 Recorded: TypeAlias = (
     LabOpened
     | RunOpened
@@ -246,6 +240,8 @@ Recorded: TypeAlias = (
     | WorkAnswered
     | Judging
     | SnapshotTaken
+    | JoiningRuled
+    | KeyRevoked
 )
 """What may stand in a ledger."""
 
@@ -280,6 +276,11 @@ def decode(data: bytes) -> AnyStatement:
         fault = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in fault["loc"]) or "record"
         raise InvalidRecord(f"{where}: {fault['msg']}") from None
+
+
+def decode_again(data: bytes) -> AnyStatement:
+    """The statement in bytes that `decode` has read before: one value has one encoding, so they are not compared."""
+    return _ANY.validate_json(data)
 
 
 def decode_said(data: bytes, signer: str) -> AnyStatement:

@@ -67,7 +67,7 @@ class Said(Closed):
     """With the stop token that ended it."""
 
 
-class Reply(Closed):
+class Reply(Sparing):
     """What follows a turn."""
 
     group: GroupIndex
@@ -78,6 +78,8 @@ class Reply(Closed):
     is_over: bool
     """The environment said that it is; else it goes on, or was cut off."""
     seal: Seal
+    retells: Annotated[Literal[True] | None, LeftOut] = None
+    """The answer is all of the conversation, as the prompt of a new sample; None: it goes on from what is there."""
 
 
 class _Word(Closed):
@@ -203,6 +205,8 @@ class Place:
     work: str
     group: int
     rollout: int
+    task: int | None = None
+    """What the group plays, where tasks are chosen; None: the one of its number."""
 
 
 def seal_of(
@@ -215,7 +219,7 @@ def seal_of(
     """
     payload = canonical_json(
         {
-            **asdict(place),
+            **{name: value for name, value in asdict(place).items() if value is not None},
             "heard": digest_so_far(tokens[:end], sampled[:end]),
             "answer": digest_so_far(tokens[end:], sampled[end:]),
             "is_over": is_over,

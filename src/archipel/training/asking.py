@@ -51,7 +51,8 @@ class Asking:
 
 
 def _step(reply: Reply) -> Step:
-    return Step(reply.answer, reply.is_over, bytes.fromhex(reply.seal))
+    seal = bytes.fromhex(reply.seal)
+    return Step(reply.answer, reply.is_over, seal, retells=reply.retells is not None)
 
 
 def _cut(line: Line) -> Step:

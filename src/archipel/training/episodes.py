@@ -13,16 +13,17 @@ from dataclasses import dataclass, replace
 
 from archipel.model.chat import InvalidChat
 from archipel.model.tokenizer import Tokenizer, UnknownText
-from archipel.records.episodes import SAMPLED, WRITTEN, EpisodeTerms, playable, turns_of
+from archipel.records.episodes import SAMPLED, EpisodeTerms, playable, turns_of
 from archipel.records.programmes.rl import episode_terms
 from archipel.records.recipe import PromptSection, Recipe
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.training.environments.episodic import Episodic, Turn
 from archipel.training.environments.task import Environment, InvalidEnvironment, Task
-from archipel.training.groups import uses_chat
+from archipel.training.groups import SPLIT, uses_chat
 from archipel.training.manner import Manner, format_for
 from archipel.training.rounds import CUT, Generate, Line, Step, play_rounds, unheard
+from archipel.training.talk import Talk
 
 log = logging.getLogger(__name__)
 FAILED = "the environment failed in %s task %d at turn %d, where the episode is cut off: %s: %s"
@@ -37,6 +38,12 @@ class Conduct:
     most_turns: int
     is_hosted: bool = False
     """Strangers who play them ask for its answers."""
+    chosen: Callable[[int], int] | None = None
+    """Which task of the training part a group has; None: the one of its own number."""
+
+    def choosing(self, chosen: Callable[[int], int] | None) -> "Conduct":
+        """The same, where tasks are chosen so."""
+        return replace(self, chosen=chosen)
 
     def play(
         self,
@@ -45,8 +52,10 @@ class Conduct:
         split: str,
         on_progress: Callable[[int], None] = unheard,
     ) -> list[tuple[Rollout, ...]]:
-        """An episode for each rollout of each request, whose keys are numbers of tasks; see `play_rounds`."""
-        tasks = {each.key: self.environment.task(split, int(each.key)) for each in requests}
+        """An episode for each rollout of each request, whose keys are numbers of groups, or of held-out tasks; see
+        `play_rounds`.
+        """
+        tasks = {each.key: self._task(split, int(each.key)) for each in requests}
 
         def answer(lines: Sequence[Line]) -> list[Step]:
             return [self._follows(tasks[line.request.key], line) for line in lines]
@@ -58,8 +67,14 @@ class Conduct:
 
         left: tokens that there is room for.
         """
-        said = [self.manner.read(turn) for turn in turns]
-        return self._after(self.environment.task(split, index), said, turns[-1][-1], left)
+        task = self.environment.task(split, index)
+        talk = self._begun(task)
+        for turn in turns[:-1]:
+            talk.hear(turn)
+            if self.manner.retells and not self._told_again(task, talk):
+                return CUT
+        talk.hear(turns[-1])
+        return self._after(task, talk, turns[-1][-1], left)
 
     def turns(self, rollout: Rollout) -> list[Turn]:
         """What the model said, turn by turn."""
@@ -67,59 +82,87 @@ class Conduct:
 
     def told(self, task: Task, turns: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], bytes]:
         """Turns that somebody else made, with the answers between them: tokens and mask."""
-        tokens, mask, said = [], bytearray(), list[Turn]()
-        for turn in turns:
-            said.append(self.manner.read(turn))
-            answer = self.environment.reply(task, said) if len(said) < len(turns) else None
-            written = self.manner.answered(answer, bool(said[-1].calls)) if answer else ()
-            tokens += [*turn, *written]
-            mask += bytes([SAMPLED]) * len(turn) + bytes([WRITTEN]) * len(written)
+        tokens, mask, talk = list[int](), bytearray(), self._begun(task)
+        for number, turn in enumerate(turns, 1):
+            talk.hear(turn)
+            answer = self.environment.reply(task, talk.turns) if number < len(turns) else None
+            step = _answered(talk, answer) if answer else CUT
+            tokens += [*turn, *step.answer]
+            mask += bytes([SAMPLED]) * len(turn) + bytes([step.mark]) * len(step.answer)
         return tuple(tokens), bytes(mask)
 
     def upholds(self, split: str, index: int, rollout: Rollout, limit: int) -> bool:
         """Whether the environment wrote all that the model did not sample, and the episode ended when it had to.
 
-        limit: tokens that the episode could have.
+        index: of the group, or of a held-out task. limit: tokens that the episode could have.
         """
-        task, said = self.environment.task(split, index), list[Turn]()
-        ends = turns_of(rollout.sampled or b"")
+        task = self._task(split, index)
+        mask, talk = rollout.sampled or b"", self._begun(task)
+        ends = turns_of(mask)
         for number, (start, end) in enumerate(ends):
-            said.append(self.manner.read(rollout.tokens[start:end]))
-            step = self._after(task, said, rollout.tokens[end - 1], limit - end)
+            talk.hear(rollout.tokens[start:end])
+            step = self._after(task, talk, rollout.tokens[end - 1], limit - end)
             is_last = number + 1 == len(ends)
-            following = (
-                rollout.tokens[end:] if is_last else rollout.tokens[end : ends[number + 1][0]]
-            )
-            if tuple(following) != step.answer:
+            then = len(mask) if is_last else ends[number + 1][0]
+            if rollout.tokens[end:then] != step.answer or set(mask[end:then]) - {step.mark}:
                 return False
             if is_last and rollout.finished != step.is_over:
                 return False
         return bool(ends)
 
-    def _follows(self, task: Task, line: Line) -> Step:
-        line.turns.append(self.manner.read(line.last_turn))
-        return self._after(task, line.turns, line.tokens[-1], line.left)
+    def _task(self, split: str, group: int) -> Task:
+        if self.chosen is not None and split == SPLIT:
+            return self.environment.task(split, self.chosen(group))
+        return self.environment.task(split, group)
 
-    def _after(self, task: Task, turns: Sequence[Turn], last: int, left: int) -> Step:
+    def _begun(self, task: Task) -> Talk:
+        return Talk(self.manner, task.prompt)
+
+    def _told_again(self, task: Task, talk: Talk) -> bool:
+        """An earlier turn's answer, as it was given then; False: there is none."""
+        try:
+            texts = self.environment.reply(task, talk.turns)
+            return texts is not None and bool(talk.answered(texts)[0])
+        except Exception as error:
+            if not self.is_hosted:
+                raise
+            log.warning(FAILED, *_named(task, talk.turns, error))
+            return False
+
+    def _follows(self, task: Task, line: Line) -> Step:
+        line.talk = line.talk or self._begun(task)
+        line.talk.hear(line.last_turn)
+        return self._after(task, line.talk, line.tokens[-1], line.left)
+
+    def _after(self, task: Task, talk: Talk, last: int, left: int) -> Step:
         """What follows a turn that ended with the token `last`, when there is room for `left` more."""
         if last not in self.manner.tokenizer.stop_ids:
             return CUT
         try:
-            texts = self.environment.reply(task, turns)
+            texts = self.environment.reply(task, talk.turns)
         except Exception as error:
             if not self.is_hosted:  # of our own, whose fault would be ours
                 raise
-            log.warning(FAILED, task.split, task.index, len(turns), type(error).__name__, error)
+            log.warning(FAILED, *_named(task, talk.turns, error))
             return CUT
         if texts is None:
             return Step(is_over=True)
-        if len(turns) >= self.most_turns:
+        if len(talk.turns) >= self.most_turns:
             return CUT
         try:
-            answer = self.manner.answered(texts, bool(turns[-1].calls))
+            step = _answered(talk, texts)
         except (InvalidChat, UnknownText):
             return CUT
-        return Step(answer) if 0 < len(answer) < left else CUT
+        return step if 0 < len(step.answer) < left else CUT
+
+
+def _answered(talk: Talk, texts: tuple[str, ...]) -> Step:
+    answer, retells = talk.answered(texts)
+    return Step(answer, retells=retells)
+
+
+def _named(task: Task, turns: Sequence[Turn], error: Exception) -> tuple[object, ...]:
+    return task.split, task.index, len(turns), type(error).__name__, error
 
 
 def void(rollout: Rollout) -> Rollout:
@@ -167,6 +210,6 @@ def conduct_by(terms: EpisodeTerms, environment: Environment, tokenizer: Tokeniz
         )
     chats = uses_chat(tokenizer, PromptSection(chat_template=terms.chat_template))
     form = format_for(tokenizer, chats, terms.tools)
-    return Conduct(
-        environment, Manner(tokenizer, chats, form, environment.tools), terms.turns, terms.is_hosted
-    )
+    told = PromptSection(system=terms.system, date=terms.date) if terms.retells else None
+    manner = Manner(tokenizer, chats, form, environment.tools, told)
+    return Conduct(environment, manner, terms.turns, terms.is_hosted)

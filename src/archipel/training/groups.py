@@ -6,7 +6,6 @@ Law: nothing here depends on who samples, or when.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from archipel.model.chat import InvalidChat
@@ -19,7 +18,7 @@ from archipel.records.seeds import group_seed
 from archipel.training.environments.episodic import Turn
 from archipel.training.environments.task import Environment, Task
 from archipel.training.grading import Submission
-from archipel.training.manner import format_for, schemas
+from archipel.training.manner import day_of, format_for, opening, schemas
 from archipel.training.wording import Wording, text_of, wording_of_recipe
 
 SPLIT = "train"
@@ -58,12 +57,8 @@ def prompt_ids(
     """
     if not uses_chat(tokenizer, form):
         return tuple(tokenizer.encode_prompt(text))
-    messages = [{"role": "user", "content": text}]
-    if form.system is not None:
-        messages.insert(0, {"role": "system", "content": form.system})
-    now = None if form.date is None else datetime.fromisoformat(form.date)
     try:
-        return tuple(chat_ids(tokenizer, messages, now=now, tools=tools))
+        return tuple(chat_ids(tokenizer, opening(text, form), now=day_of(form), tools=tools))
     except InvalidChat as error:
         raise InvalidChat(
             f'{error}; the recipe\'s [prompt] can give system, date, or chat_template = "never"'

@@ -5,11 +5,13 @@ Law: what the model said stays the tokens that it sampled; an answer is encoded 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from archipel.model.appending import appended, require_appending
 from archipel.model.chat import InvalidChat
+from archipel.model.dialogue import chat_ids
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.tool_calls import (
     BadCall,
@@ -21,6 +23,7 @@ from archipel.model.tool_calls import (
     written_call,
 )
 from archipel.records.episodes import ToolFormat
+from archipel.records.recipe import PromptSection
 from archipel.training.environments.episodic import MAX_MESSAGE_CHARS, Turn
 
 MAX_KEPT = 4096
@@ -36,6 +39,13 @@ class Manner:
     uses_chat: bool
     form: Format
     tools: tuple[Tool, ...]
+    retelling: PromptSection | None = None
+    """What its template is told of each task where it may change earlier turns; None: it may not."""
+
+    @property
+    def retells(self) -> bool:
+        """Whether all of a conversation is written anew after each turn (see `training.talk`)."""
+        return self.uses_chat and self.retelling is not None
 
     @property
     def schemas(self) -> list[Mapping[str, Any]]:
@@ -62,20 +72,51 @@ class Manner:
         """
         return _answered(self, tuple(text[:MAX_MESSAGE_CHARS] for text in texts), to_calls)
 
-    def require_appending(self) -> None:
-        """Raises InvalidChat: by this model's template an episode is not one growing sequence."""
-        if self.uses_chat:
-            for to_calls in (False, True):
-                require_appending(
-                    self.tokenizer, self._messages((EXAMPLE,), to_calls), self.schemas
-                )
+    def opening(self, prompt: str) -> list[dict[str, str]]:
+        """The messages before the model's first turn."""
+        return opening(prompt, self.retelling or PromptSection())
 
-    def _messages(self, texts: tuple[str, ...], to_calls: bool) -> list[dict[str, str]]:
+    def written(self, messages: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
+        """Ids of a whole conversation up to the opening of the model's next turn.
+
+        Raises:
+            InvalidChat, UnknownText: this model's template or vocabulary cannot express it.
+        """
+        now = day_of(self.retelling or PromptSection())
+        return tuple(chat_ids(self.tokenizer, messages, now=now, tools=self.schemas))
+
+    def require_turns(self) -> None:
+        """Raises InvalidChat: this model's template does not do for several turns; where none may be changed, by it
+        an episode is not one growing sequence.
+        """
+        for to_calls in (False, True) if self.uses_chat else ():
+            answer = self.messages((EXAMPLE,), to_calls)
+            if self.retells:
+                said = {"role": "assistant", "content": EXAMPLE}
+                self.written([*self.opening(EXAMPLE), said, *answer])
+            else:
+                require_appending(self.tokenizer, answer, self.schemas)
+
+    def messages(self, texts: tuple[str, ...], to_calls: bool) -> list[dict[str, str]]:
+        """An answer as messages."""
         role = "tool" if to_calls and self.form != "plain" else "user"
-        return [{"role": role, "content": text} for text in texts]
+        return [{"role": role, "content": text[:MAX_MESSAGE_CHARS]} for text in texts]
 
     def __hash__(self) -> int:
         return hash((id(self.tokenizer), self.uses_chat, self.form))
+
+
+def opening(prompt: str, form: PromptSection) -> list[dict[str, str]]:
+    """A task's text as messages."""
+    messages = [{"role": "user", "content": prompt}]
+    if form.system is not None:
+        messages.insert(0, {"role": "system", "content": form.system})
+    return messages
+
+
+def day_of(form: PromptSection) -> datetime | None:
+    """What a template that asks for the date is told."""
+    return None if form.date is None else datetime.fromisoformat(form.date)
 
 
 def schemas(form: Format, tools: Sequence[Tool]) -> list[Mapping[str, Any]]:
@@ -102,7 +143,7 @@ def format_for(tokenizer: Tokenizer, uses_chat: bool, chosen: ToolFormat) -> For
 @lru_cache(MAX_KEPT)
 def _answered(manner: Manner, texts: tuple[str, ...], to_calls: bool) -> tuple[int, ...]:
     if manner.uses_chat:
-        messages = manner._messages(texts, to_calls)
+        messages = manner.messages(texts, to_calls)
         return appended(manner.tokenizer, messages, manner.schemas)
     told = "".join(f"{text}\n" for text in texts)
     return tuple(manner.tokenizer.encode(told, parse_special=False))

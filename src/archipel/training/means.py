@@ -6,13 +6,15 @@
 | sequences | 1 / valid tokens of its completion | completions with a valid token | GRPO, arXiv 2402.03300; GSPO |
 | constant | 1 | completions x `max_new_tokens` | Dr. GRPO, arXiv 2503.20783: what was sampled moves no scale |
 
-Groups that teach nothing are in no divisor but the constant one, which counts all that were sampled.
+Groups that teach nothing are in no divisor but the constant one, which counts all that were sampled. An episode of
+several samples (`records.samples`) is one completion.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from archipel.training.packing import Tree, count_valid, num_valid
+from archipel.training.branches import num_valid
+from archipel.training.packing import Tree, count_valid
 
 
 def weighed(trees: Sequence[Tree]) -> tuple[list[Tree], int]:
@@ -20,10 +22,11 @@ def weighed(trees: Sequence[Tree]) -> tuple[list[Tree], int]:
     counted, divisor = [], 0
     for tree in trees:
         numbers = [num_valid(branch) for branch in tree.branches]
-        divisor += sum(number > 0 for number in numbers)
+        pairs = list(zip(tree.branches, numbers, strict=True))
+        divisor += sum(number > 0 and branch.stands for branch, number in pairs)
         branches = tuple(
-            replace(branch, weight=1.0 / max(1, number))
-            for branch, number in zip(tree.branches, numbers, strict=True)
+            replace(branch, weight=1.0 / max(1, branch.together or number))
+            for branch, number in pairs
         )
         counted.append(replace(tree, branches=branches))
     return counted, divisor

@@ -1,6 +1,6 @@
 """Sequences of unequal length into rows of tensors, with little padding and no repeated prompt.
 
-Parts: `Tree` (a prompt and its `Branch`es), `plan` (trees into rows, rows into micro-batches),
+Parts: `Tree` (a prompt and its branches), `plan` (trees into rows, rows into micro-batches),
 `build` (rows into a `Batch`), `row_attention` (who may see whom).
 Completions of one prompt share it: the prompt goes through the network once, and each completion
 attends to it and to itself. For 8 short answers to one question this halves the work. Long
@@ -21,33 +21,10 @@ from archipel.model.network import Attention, causal_attention, masked_attention
 from archipel.records.experts import OPEN
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import Batch, Group
+from archipel.training.branches import Branch, branches_of, num_valid, usable
 
 SHARED_ROW_TOKENS = 256
 """Completions share a prompt while the row stays this short."""
-MAX_LOGPROB = 1e-3
-"""A log-probability may exceed 0 by rounding only; more than this is not a probability."""
-
-
-@dataclass(frozen=True)
-class Branch:
-    """Tokens to be scored after a prompt, with what the loss wants to know of them."""
-
-    tokens: tuple[int, ...]
-    behaviour_logprobs: tuple[float, ...]
-    advantage: float
-    weight: float = 1.0
-    """Factor on the loss of each of its tokens."""
-    sampled: bytes | None = None
-    """Per token, 1 if it is scored; others are only read. None: all are scored."""
-    experts: bytes | None = None
-    """Where each of its tokens but the last was sent when it was sampled (`records.experts`); None: nobody says."""
-
-    @property
-    def scored(self) -> Sequence[int]:
-        """Places of the tokens that are scored."""
-        if self.sampled is None:
-            return range(len(self.tokens))
-        return [place for place, is_scored in enumerate(self.sampled) if is_scored]
 
 
 @dataclass(frozen=True)
@@ -69,22 +46,26 @@ Row = tuple[Tree, ...]
 
 
 def trees_of(group: Group, advantages: Sequence[float], longest_row: int) -> list[Tree]:
-    """The group's rollouts, sharing their prompt while a row holds at most `longest_row`."""
+    """The group's rollouts, sharing their prompt while a row holds at most `longest_row`; further samples of an
+    episode, each of which has a prompt of its own, come after them.
+    """
     trees: list[Tree] = []
+    further: list[Tree] = []
     room = 0
     for rollout, advantage in zip(group.rollouts, advantages, strict=True):
         before, own = _parted(rollout, len(group.prompt))
-        branch = Branch(rollout.tokens, rollout.logprobs, advantage, 1.0, rollout.sampled, own)
+        (_, branch), *later = branches_of(group.prompt, rollout, advantage, own)
+        further += [Tree(prompt, (each,)) for prompt, each in later]
         if not branch.scored:
             continue
-        needed = len(rollout.tokens) - 1
+        needed = len(branch.tokens) - 1
         if trees and needed <= room and before == trees[-1].experts:
             trees[-1] = replace(trees[-1], branches=(*trees[-1].branches, branch))
         else:
             trees.append(Tree(group.prompt, (branch,), before))
             room = longest_row - len(group.prompt)
         room -= needed
-    return trees
+    return trees + further
 
 
 def _parted(rollout: Rollout, prompt: int) -> tuple[bytes | None, bytes | None]:
@@ -137,11 +118,6 @@ def _best_fit(trees: Sequence[Tree]) -> list[Row]:
     return [tuple(row) for row in rows]
 
 
-def usable(logprob: float) -> bool:
-    """Whether a recorded behaviour log-probability can stand in a ratio."""
-    return math.isfinite(logprob) and logprob <= MAX_LOGPROB
-
-
 def count_sampled(trees: Sequence[Tree]) -> int:
     """Sampled tokens, usable or not."""
     return sum(len(branch.scored) for tree in trees for branch in tree.branches)
@@ -150,11 +126,6 @@ def count_sampled(trees: Sequence[Tree]) -> int:
 def count_valid(trees: Sequence[Tree]) -> int:
     """Sampled tokens with a usable behaviour log-probability."""
     return sum(num_valid(branch) for tree in trees for branch in tree.branches)
-
-
-def num_valid(branch: Branch) -> int:
-    """Its sampled tokens with a usable behaviour log-probability."""
-    return sum(usable(branch.behaviour_logprobs[place]) for place in branch.scored)
 
 
 @dataclass

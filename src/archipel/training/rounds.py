@@ -7,10 +7,10 @@ Law: each turn's noise is that of its positions in the whole episode, so what is
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from archipel.records.episodes import SAMPLED, WRITTEN
+from archipel.records.episodes import RETOLD, SAMPLED, WRITTEN
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
-from archipel.training.environments.episodic import Turn
+from archipel.training.talk import Talk
 
 Generate = Callable[[Sequence[Request], Callable[[int], None]], Sequence[Sequence[Rollout]]]
 """(requests, told the tokens sampled so far) -> per request, its rollouts: `Engine.generate`."""
@@ -30,6 +30,13 @@ class Step:
     """The environment said that it is; else it was cut off."""
     seal: bytes | None = None
     """The trusted role's, where it answers."""
+    retells: bool = False
+    """These tokens are the prompt of a new sample: all of the conversation, as the template now writes it."""
+
+    @property
+    def mark(self) -> int:
+        """Of its tokens in a mask."""
+        return RETOLD if self.retells else WRITTEN
 
 
 CUT = Step()
@@ -47,8 +54,10 @@ class Line:
     mask: bytearray = field(default_factory=bytearray)
     ends: list[int] = field(default_factory=list)
     """Where each turn of the model ends."""
-    turns: list[Turn] = field(default_factory=list)
-    """What it said in them, where somebody here reads it."""
+    retold: int | None = None
+    """Where the newest sample's prompt begins; None: it is the request's."""
+    talk: Talk | None = None
+    """What was said, where somebody here reads it."""
     is_over: bool = False
     seal: bytes | None = None
 
@@ -61,17 +70,18 @@ class Line:
 
     def follow(self, step: Step) -> bool:
         """Take note of what follows the last turn; whether another comes."""
+        if step.retells:
+            self.retold = len(self.tokens)
         self.tokens += step.answer
         self.logprobs += [0.0] * len(step.answer)
-        self.mask += bytes([WRITTEN]) * len(step.answer)
+        self.mask += bytes([step.mark]) * len(step.answer)
         self.is_over, self.seal = step.is_over, step.seal or self.seal
         return bool(step.answer)
 
     @property
     def last_turn(self) -> list[int]:
         """Its tokens."""
-        start = bytes(self.mask).rfind(WRITTEN) + 1
-        return self.tokens[start:]
+        return self.tokens[len(bytes(self.mask).rstrip(bytes([SAMPLED]))) :]
 
     @property
     def left(self) -> int:
@@ -82,12 +92,19 @@ class Line:
         """What to sample next."""
         return replace(
             self.request,
-            prompt=(*self.request.prompt, *self.tokens),
+            prompt=self._sample,
             num_rollouts=1,
             max_new_tokens=self.request.max_new_tokens - len(self.tokens),
             first_rollout=self.request.first_rollout + self.number,
             first_position=len(self.tokens),
         )
+
+    @property
+    def _sample(self) -> tuple[int, ...]:
+        """The newest sample so far, from its prompt on."""
+        if self.retold is not None:
+            return tuple(self.tokens[self.retold :])
+        return (*self.request.prompt, *self.tokens)
 
     def rollout(self) -> Rollout:
         """The episode as it stands."""

@@ -17,13 +17,15 @@ from archipel.model.backends import AnyDecoder
 from archipel.model.devices import float64_place, in_one_order
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import MemorySection, PromptSection, Recipe, SupervisedSection
+from archipel.records.rollouts import Rollout
+from archipel.training.branches import branches_of
 from archipel.training.checkpoint import has_checkpoint, read_latest, write_checkpoint
 from archipel.training.environments.episodic import Episodic
 from archipel.training.environments.task import Environment, InvalidEnvironment
 from archipel.training.episodes import Conduct
 from archipel.training.groups import AS_IN_CHAT, answer_ids, prompt_ids, task_ids
 from archipel.training.optimiser import AdamSettings, MasterAdamW
-from archipel.training.packing import Branch, Tree, count_sampled, plan
+from archipel.training.packing import Tree, count_sampled, plan
 from archipel.training.schedule import warmed_up
 from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import sum_over_ranks, this_site, wait_for_all
@@ -209,7 +211,7 @@ def fitting(examples: Examples, max_tokens: int) -> Examples:
     def example(index: int) -> Example:
         for later in range(index, index + MAX_LEFT_OUT):
             found = examples(later)
-            size = len(found[0]) + len(found[1]) - 1
+            size = max(tree.num_inputs for tree in _trees(*found))
             if size <= max_tokens:
                 return found
             if not told:
@@ -237,7 +239,7 @@ class _Learner:
 
     def step(self, examples: list[Example], rate: float) -> tuple[float, float]:
         """One optimiser step; returns (nats per answer token, gradient norm before clipping)."""
-        trees = [_tree(*example) for example in examples]
+        trees = [tree for example in examples for tree in _trees(*example)]
         num_tokens = count_sampled(trees)
         loss = 0.0
         budget = self._stage.micro_batch_tokens * self._site.world
@@ -284,8 +286,9 @@ class _Learner:
         wait_for_all(self._site)
 
 
-def _tree(prompt: Ids, answer: Ids, learned: bytes | None = None) -> Tree:
-    return Tree(prompt, (Branch(answer, (0.0,) * len(answer), 0.0, sampled=learned),))
+def _trees(prompt: Ids, answer: Ids, learned: bytes | None = None) -> list[Tree]:
+    shown = Rollout(answer, (0.0,) * len(answer), True, learned)
+    return [Tree(own, (branch,)) for own, branch in branches_of(prompt, shown, 0.0)]
 
 
 def _difference(directory: Path, facts: Mapping[str, Any], mine: Stamp) -> str:

@@ -28,6 +28,7 @@ from archipel.model.manifest import Over, describe
 from archipel.model.network import Decoder
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.records.requests import Allowed
+from archipel.records.samples import samples_of
 from archipel.records.seeds import derive_seed
 from archipel.training.advantages import advantages_of
 from archipel.training.batch import BadGroup, Batch, Group, check_groups, dealt
@@ -139,7 +140,8 @@ class Trainer:
     def _longest_row(self, group: Group) -> int:
         if self._scorer.alone:
             return 0
-        longest = len(group.prompt) + max(len(each.tokens) for each in group.rollouts) - 1
+        firsts = [samples_of(group.prompt, each)[0].rollout for each in group.rollouts]
+        longest = len(group.prompt) + max(len(each.tokens) for each in firsts) - 1
         return max(longest, SHARED_ROW_TOKENS)
 
     def _step(self, trees: list[Tree], part: int, sums: TokenSums) -> None:

@@ -85,7 +85,7 @@ def upholding(conduct: Conduct | None, opened: RunOpened | None, limit: int) -> 
         return lambda group, number, rollout: conduct.upholds(SPLIT, group, rollout, limit)
     if opened is None or not isinstance(pace, RlPace):
         raise InvalidEnvironment("whose seals these episodes need stands in the run's opening")
-    return check_of(opened)
+    return check_of(opened, conduct.chosen)
 
 
 def upheld(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.model.tokenizer import Tokenizer
+from archipel.records.episodes import RETOLD
 from archipel.records.recipe import Recipe
 from archipel.records.rollouts import Rollout
 from archipel.training.answers import answer_metrics
@@ -69,7 +70,7 @@ class GradedBatch:
         self._begin()
 
     def _begin(self) -> None:
-        self._void = self._further = 0
+        self._void = self._retold = self._further = 0
         self._answers: list[Submission] = []
         self._parts: list[tuple[int, Mapping[str, float]]] = []
         """(gradings, means of their parts) of each share."""
@@ -115,9 +116,11 @@ class GradedBatch:
         }
 
     def _voided(self) -> dict[str, int]:
-        """How many rollouts are void, where any may be."""
-        if self._asked.conduct is not None:
-            return {"void_episodes": self._void}
+        """How many rollouts are void, and how many are several samples, where any may be."""
+        conduct = self._asked.conduct
+        if conduct is not None:
+            retold = {"retold_episodes": self._retold} if conduct.manner.retells else {}
+            return {"void_episodes": self._void, **retold}
         return {} if self._asked.wording is None else {"void_completions": self._void}
 
     def _graded(self, version: int, share: range, context: Context) -> list[Group]:
@@ -126,7 +129,9 @@ class GradedBatch:
             index: (sampled_from, self._upheld(index, rollouts, context))
             for index, (sampled_from, rollouts) in sent.items()
         }
-        self._void += sum(is_void(each) for _, rollouts in sampled.values() for each in rollouts)
+        everything = [each for _, rollouts in sampled.values() for each in rollouts]
+        self._void += sum(map(is_void, everything))
+        self._retold += sum(RETOLD in (each.sampled or b"") for each in everything)
         shown = shown_as(self._asked.curriculum, self._shown(sampled))
         self._answers += shown
         earned = iter(self._earned(version, shown))

@@ -109,7 +109,7 @@ class Grades:
         told["parts"] = dict(grades.parts)
         if grades.each:
             told["each"] = [dict(one) for one in grades.each]
-        partial.write_bytes(kept(told))
+        partial.write_bytes(kept(told, is_for_people=False))
         partial.replace(place)
         for old in self._memory.glob("grades-*.json"):
             number = old.stem.removeprefix("grades-").partition("-")[0]
@@ -121,9 +121,9 @@ class Grades:
 
 
 def _digest(shown: Sequence[Submission]) -> str:
-    hasher = hashlib.sha256()
-    for each in shown:
-        turns = [[turn.to_json() for turn in each.turns]] if each.turns else []
-        line = json.dumps([each.split, each.index, each.completion, each.finished, *turns])
-        hasher.update(line.encode() + b"\n")
-    return hasher.hexdigest()
+    all_of_them = [
+        [each.split, each.index, each.completion, each.finished]
+        + ([[turn.to_json() for turn in each.turns]] if each.turns else [])
+        for each in shown
+    ]
+    return hashlib.sha256(json.dumps(all_of_them).encode()).hexdigest()

@@ -34,7 +34,9 @@ class Hosts:
         """
         conduct = self._conduct(message)
         steps = [_step(conduct, each) for each in message.episodes]
-        return Done(files={}, values={STEPS: [[list(s.answer), s.is_over] for s in steps]})
+        return Done(
+            files={}, values={STEPS: [[list(s.answer), s.is_over, s.retells] for s in steps]}
+        )
 
     def _conduct(self, message: AnswerTurns) -> Conduct:
         held = self._conducts.get(message.model)
@@ -55,4 +57,4 @@ class Hosts:
 
 
 def _step(conduct: Conduct, episode: OpenEpisode) -> Step:
-    return conduct.after(SPLIT, episode.group, episode.said, episode.left)
+    return conduct.after(SPLIT, episode.task, episode.said, episode.left)

@@ -76,6 +76,8 @@ class Learner:
             self._curriculum = Curriculum.of(self.recipe, trainer.notes, trainer.version)
         except NotChosen as error:
             raise WorkFailed(f"the learner's checkpoint cannot be gone on from: {error}") from None
+        if self._conduct is not None and self._curriculum is not None:
+            self._conduct = self._conduct.choosing(self._curriculum.task)
         self._pool = Prompts(self.recipe, environment, self._tokenizer, context_tokens)
         self._prompts = self._pool
         if self._curriculum is not None:

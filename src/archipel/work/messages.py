@@ -19,7 +19,6 @@ from archipel.records.fields import (
     Count,
     Digest,
     Fault,
-    GroupIndex,
     KindName,
     RunName,
     TokenId,
@@ -35,7 +34,7 @@ MAX_STEP_BYTES = 256 * 1024 * 1024
 """Bound on one replayed update: a lab's document of at most 64 MiB, and where its blobs lie."""
 
 STEPS = "steps"
-"""Under which name of a child's values the answers to turns stand: [tokens, is over] of each episode."""
+"""Under which name of a child's values the answers to turns stand: [tokens, is over, retells] of each episode."""
 
 LocalPath = Annotated[Path, Field(strict=False)]
 FolderName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
@@ -163,7 +162,8 @@ class RunBenchmark(Closed):
 class OpenEpisode(Closed):
     """An episode that the trusted role answers."""
 
-    group: GroupIndex
+    task: Count
+    """Its number."""
     said: Annotated[tuple[tuple[TokenId, ...], ...], Field(min_length=1)]
     """The model's turns; the last one waits for an answer."""
     left: Count

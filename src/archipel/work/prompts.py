@@ -19,7 +19,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
 from archipel.training.environments.task import Environment
 from archipel.training.episodes import conduct_of
-from archipel.training.groups import group_request
+from archipel.training.groups import SPLIT, group_request
 from archipel.training.refill import batches_of
 from archipel.training.wording import NoPieces, wording_of_recipe
 from archipel.work.kind import WorkFailed
@@ -106,7 +106,7 @@ class Prompts:
         try:
             conduct = conduct_of(*self._made_of)
             if conduct is not None:
-                conduct.manner.require_appending()
+                conduct.manner.require_turns()
         except (InvalidChat, UnknownText) as error:
             raise WorkFailed(f"episodes of several turns: {error}") from None
 
@@ -126,9 +126,8 @@ class Prompts:
         known = batches.blocks_of(batch, before)
         files = {}
         for number in batches.blocks_of(batch, before + more)[len(known) :]:
-            prompts = [self.request(index).prompt for index in self.batch(number)]
             files[f"{PROMPTS_ROLE}{number}"] = path = folder / f"{PROMPTS_ROLE}{number}"
-            path.write_bytes(pack_prompts(prompts, batch=number))
+            path.write_bytes(self._packed(number))
         return files
 
     def write(self, version: int, folder: Path) -> None:
@@ -136,9 +135,17 @@ class Prompts:
         run = self._run
         first = 0 if version == 0 else version + run.max_staleness
         for number in range(first, min(version + run.max_staleness + 1, run.versions)):
-            prompts = [self.request(index).prompt for index in self.batch(number)]
-            data = pack_prompts(prompts, batch=number)
-            (folder / f"{PROMPTS_ROLE}{number}").write_bytes(data)
+            (folder / f"{PROMPTS_ROLE}{number}").write_bytes(self._packed(number))
+
+    def _packed(self, number: int) -> bytes:
+        """The prompts of a batch, with their tasks where those who play are to be told."""
+        groups = self.batch(number)
+        recipe, environment, _ = self._made_of
+        tasks = None
+        if recipe.curriculum is not None and recipe.episode is not None:
+            tasks = [environment.task(SPLIT, group).index for group in groups]
+        prompts = [self.request(index).prompt for index in groups]
+        return pack_prompts(prompts, batch=number, tasks=tasks)
 
 
 def _made(recipe: Recipe, environment: Environment, tokenizer: Tokenizer, index: int) -> Request:

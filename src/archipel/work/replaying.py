@@ -21,6 +21,7 @@ from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import InvalidRequest
 from archipel.records.rollouts import Rollout
+from archipel.records.samples import samples_of
 from archipel.training.wording import Wording
 from archipel.work.asked import requests_of
 from archipel.work.bases import Base, Ground
@@ -124,16 +125,22 @@ class Replaying:
 
     def question(
         self, spec: RolloutSpec, groups: Mapping[int, Sequence[Rollout]], found: Difference
-    ) -> Question:
-        """The rollout that differs, as two parties could dispute it."""
+    ) -> Question | None:
+        """The rollout that differs, as two parties could dispute it; None: it differs in a further sample of an
+        episode, which no question names.
+        """
         asked = requests_of(spec, self._pace, self._read, self._wording)
         requests = {each.key: each for each in asked}
         request = requests[found.key]
+        whole = groups[int(found.key)][found.rollout]
+        tokens = samples_of(request.prompt, whole)[0].rollout.tokens
+        if found.position >= len(tokens):
+            return None
         return Question(
             contract=self._contract,
             weights=self._weights,
             prompt=request.prompt,
-            tokens=groups[int(found.key)][found.rollout].tokens,
+            tokens=tokens,
             seed=request.seed,
             rollout=found.rollout,
             temperature=request.temperature,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from archipel.identity import IdentityError, did_to_public_key, verify_bytes
-from archipel.records.episodes import SAMPLED, WRITTEN, turns_of
+from archipel.records.episodes import RETOLD, SAMPLED, WRITTEN, turns_of
 from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import Rollout
 from archipel.records.statements import RunOpened
@@ -26,15 +26,18 @@ class Answered:
     """The model's turns."""
     told: tuple[tuple[int, ...], ...]
     """The environment's answers to each of them."""
+    retold: tuple[int, ...] = ()
+    """Numbers, from 0, of those that are the prompt of a new sample."""
 
     def flat(self) -> tuple[tuple[int, ...], bytes, int]:
         """Tokens, their mask, and where the last turn ends."""
         tokens: list[int] = []
         mask, end = bytearray(), 0
-        for said, told in zip(self.said, self.told, strict=True):
+        for number, (said, told) in enumerate(zip(self.said, self.told, strict=True)):
+            mark = RETOLD if number in self.retold else WRITTEN
             end = len(tokens) + len(said)
             tokens += [*said, *told]
-            mask += bytes([SAMPLED]) * len(said) + bytes([WRITTEN]) * len(told)
+            mask += bytes([SAMPLED]) * len(said) + bytes([mark]) * len(told)
         return tuple(tokens), bytes(mask), end
 
 
@@ -46,12 +49,13 @@ def seal_for(
     return sign(seal_of(place, tokens, mask, end, is_over=is_over))
 
 
-def check_of(opened: RunOpened) -> Check:
-    """The check of a run whose turns are asked."""
+def check_of(opened: RunOpened, chosen: Callable[[int], int] | None = None) -> Check:
+    """The check of a run whose turns are asked. chosen: which task a group has, where tasks are chosen."""
     stops = opened.pace.stop_tokens if isinstance(opened.pace, RlPace) else ()
 
     def holds(group: int, number: int, rollout: Rollout) -> bool:
-        place = Place(opened.lab, opened.run, rollout.work, group, number)
+        task = None if chosen is None else chosen(group)
+        place = Place(opened.lab, opened.run, rollout.work, group, number, task)
         return is_sealed(rollout, place, stops, opened.trusted)
 
     return holds

@@ -116,11 +116,13 @@ class Regrading:
         self._tokenizer = Tokenizer.from_directory(model)
         environment = make_environment(recipe.environment, recipe.run.seed, secret)
         context_tokens = read_any_config(model, recipe.model.backend).max_position_embeddings
+        self._conduct = conduct_of(recipe, environment, self._tokenizer)
         self._curriculum = Curriculum(recipe) if recipe.curriculum else None
         if self._curriculum is not None:
             environment = self._curriculum.over(environment)
+            if self._conduct is not None:
+                self._conduct = self._conduct.choosing(self._curriculum.task)
         self._prompts = Prompts(recipe, environment, self._tokenizer, context_tokens)
-        self._conduct = conduct_of(recipe, environment, self._tokenizer)
         self._check = upholding(self._conduct, opened, recipe.sampling.max_new_tokens)
         self._wording = wording_of_recipe(recipe, self._tokenizer)
         self._grader: Grader = grader_of(recipe, secret)

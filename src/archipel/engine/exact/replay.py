@@ -5,7 +5,7 @@ its company and its threads were. Parts: `Recorded`, `Difference`, `Replayed`, `
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from archipel.engine.sampler import Draw
 from archipel.records.episodes import SAMPLED, turns_of
 from archipel.records.requests import ENDED, InvalidRequest, Request
 from archipel.records.rollouts import Rollout
+from archipel.records.samples import samples_of
 
 What = Literal["token", "log-probability", "end"]
 
@@ -97,17 +98,15 @@ class Replayer:
             raise NotLoaded("there are no weights to recompute with; call load(state) first")
         for each in recorded:
             self._check(each)
-        claims = [
-            _Claim(group, each.request, number, rollout)
-            for group, each in enumerate(recorded)
-            for number, rollout in each.rollouts.items()
-        ]
-        rollouts = positions = 0
+        claims = _claims(recorded)
+        done = rollouts = positions = 0
         lines = [claim.line for claim in claims]
         for batch in batches(lines, self._decoder, self._limits) if lines else ():
-            answers = _Answers(self._arithmetic, claims[rollouts : rollouts + len(batch)])
+            own = claims[done : done + len(batch)]
+            answers = _Answers(self._arithmetic, own)
             force(self._decoder, batch, self._limits, answers.take)
-            rollouts += len(batch)
+            done += len(batch)
+            rollouts += sum(claim.first == 0 for claim in own)
             positions += sum(len(line.tokens) for line in batch)
             if on_progress is not None:
                 on_progress(positions)
@@ -140,12 +139,15 @@ class Replayer:
 
 @dataclass(frozen=True)
 class _Claim:
-    """One recorded rollout."""
+    """One recorded rollout, or one sample of an episode whose context was told anew."""
 
     group: int
+    """Claims of one group have the same prompt."""
     request: Request
     number: int
     rollout: Rollout
+    first: int = 0
+    """Its place in the whole episode."""
 
     @property
     def line(self) -> Line:
@@ -190,7 +192,22 @@ class _Claim:
         return None
 
     def differs(self, position: int, what: What, recorded: str, recomputed: str) -> Difference:
-        return Difference(self.request.key, self.number, position, what, recorded, recomputed)
+        place = self.first + position
+        return Difference(self.request.key, self.number, place, what, recorded, recomputed)
+
+
+def _claims(recorded: Sequence[Recorded]) -> list[_Claim]:
+    """All that is to be recomputed, in order."""
+    claims: list[_Claim] = []
+    further = len(recorded)
+    for group, each in enumerate(recorded):
+        for number, rollout in each.rollouts.items():
+            for sample in samples_of(each.request.prompt, rollout):
+                left = each.request.max_new_tokens - sample.first
+                request = replace(each.request, prompt=sample.prompt, max_new_tokens=left)
+                own, further = (further, further + 1) if sample.first else (group, further)
+                claims.append(_Claim(own, request, number, sample.rollout, sample.first))
+    return claims
 
 
 class _Answers:
@@ -199,11 +216,12 @@ class _Answers:
     def __init__(self, arithmetic: Arithmetic, claims: Sequence[_Claim]) -> None:
         self._arithmetic, self._claims = arithmetic, claims
         longest = max(len(claim.rollout.tokens) for claim in claims)
+        self._firsts = np.array([claim.first for claim in claims], dtype=np.int64)
         self._tokens = np.full((len(claims), longest), -1, dtype=np.int64)
         self._logprobs = np.full((len(claims), longest), np.nan, dtype=np.float32)
         seeds = np.array([claim.request.seed for claim in claims], dtype=np.uint64)
         numbers = np.array([claim.number for claim in claims], dtype=np.uint64)
-        self._uniform = uniforms(seeds, numbers, longest)
+        self._uniform = uniforms(seeds, numbers, int(self._firsts.max()) + longest)
         temperatures = np.array([claim.request.temperature for claim in claims], dtype=np.float32)
         self._greedy = temperatures == 0
         self._temperatures = np.where(self._greedy, np.float32(1), temperatures)
@@ -215,7 +233,7 @@ class _Answers:
             return torch.from_numpy(values).unsqueeze(1).to(logits.device)
 
         draw = Draw(
-            column(self._uniform[lines, places]),
+            column(self._uniform[lines, self._firsts[lines] + places]),
             column(self._temperatures[lines]),
             column(self._greedy[lines]) if self._greedy.any() else None,
         )

@@ -44,24 +44,26 @@ def _offer(asking: Asking) -> AuditSpec | None:
 def _may_look(asking: Asking, case: Case) -> bool:
     node, run = asking.node, asking.run
     spec_needs = _needs_of(case)
-    if not is_unrelated(node, case) or version_of(run, spec_needs.weights or 0) is None:
+    if not is_unrelated(asking, case) or version_of(run, spec_needs.weights or 0) is None:
         return False
     if node.did in run.opened.trusted:
         return case.wants_trusted and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
     return case.wants_strangers and node.standing.refuted < MAX_REFUTED
 
 
-def is_unrelated(node: Node, case: Case) -> bool:
-    """Whether the node may judge this answer: it is of another key, and has not looked yet.
+def is_unrelated(asking: Asking, case: Case) -> bool:
+    """Whether the node may judge this answer: it is of another operator, of which nobody has looked yet."""
+    return asking.node.did not in _involved(asking, case)
 
-    Once nodes name their operators, these are what has to differ.
-    """
-    return node.did not in (case.answer.party, *case.tried)
+
+def _involved(asking: Asking, case: Case) -> frozenset[str]:
+    """Whose answer it is and who looked already, with all others of their operators."""
+    return frozenset().union(*(asking.here(did) for did in (case.answer.party, *case.tried)))
 
 
 def _nobody_else(asking: Asking, case: Case) -> bool:
     """Whether no stranger is at work who could look: all who could have, or are the node itself."""
-    others = asking.crowd.count - asking.is_counted - 1 - len(case.tried)
+    others = asking.crowd.count - asking.is_counted - len(_involved(asking, case))
     return others <= 0
 
 

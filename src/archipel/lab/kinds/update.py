@@ -15,7 +15,7 @@ from archipel.records.kinds.update import (
     UpdateSpec,
 )
 from archipel.records.payload import BadPayload
-from archipel.records.prompts import unpack_prompts
+from archipel.records.prompts import unpack_tasks
 
 MAX_PROMPTS_BYTES = 256 * 1024 * 1024
 
@@ -95,13 +95,17 @@ def _inspect(run: Run, lease: Lease, answer: UpdateAnswer, read: ReadBlob) -> No
 def _check_prompts(run: Run, named: PromptBatch, data: bytes) -> None:
     pace = rl.pace(run)
     try:
-        batch, prompts = unpack_prompts(data)
+        batch, prompts, tasks = unpack_tasks(data)
     except BadPayload as error:
         raise refusals.BadResult(f"prompts of batch {named.batch}: {error}") from None
     if batch != named.batch or len(prompts) != pace.groups_per_update:
         raise refusals.WrongShape(
             f"{len(prompts)} prompts of batch {batch}, expected "
             f"{pace.groups_per_update} of batch {named.batch}"
+        )
+    if (pace.episodes is not None and pace.episodes.chooses is not None) != (tasks is not None):
+        raise refusals.WrongShape(
+            f"prompts of batch {batch} name {'no' if tasks is None else 'their'} tasks; the run's pace says otherwise"
         )
     if not all(0 <= token < pace.vocab_size for prompt in prompts for token in prompt):
         raise refusals.OutOfRange(f"a prompt of batch {batch} has a token not in the vocabulary")

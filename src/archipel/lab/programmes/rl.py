@@ -33,7 +33,7 @@ class Made:
     inputs: tuple[AcceptedWork, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RlSlice:
     """What is known of a run of reinforcement learning besides its header."""
 

@@ -143,12 +143,17 @@ def episode_terms(recipe: Recipe) -> EpisodeTerms | None:
         return None
     rules = PLAYED.get(environment.name, HOSTED)
     shown = environment.parameters.items() if rules != HOSTED else ()  # nodes play without them
+    retells = section.rewritten == "new_sample"
+    told = {"system": recipe.prompt.system, "date": recipe.prompt.date} if retells else {}
     return EpisodeTerms(
         environment=rules,
         parameters={k: v for k, v in shown if not isinstance(v, float)},
         turns=section.turns,
         tools=section.tools,
         chat_template=recipe.prompt.chat_template,
+        retells=True if retells else None,
+        chooses=True if recipe.curriculum is not None else None,
+        **told,
     )
 
 

@@ -83,7 +83,8 @@ class Grading:
         known = set(sys.modules)
         self._environment: Environment = _make_environment(setup)
         self._judges = self._environment if has_judge(self._environment) else None
-        is_ours = type(self._environment) in PURE
+        self.is_ours = is_ours = type(self._environment) in PURE
+        """It compares texts and evaluates none."""
         self._shares = _sharing(self._environment, is_ours)
         self._task = functools.lru_cache(MAX_CACHED_TASKS)(self._environment.task)
         if not is_ours:
@@ -217,8 +218,11 @@ def _serve(talk: Talk) -> None:
     while (header := talk.hear()) is not None:
         questions = talk.hear_questions(header["count"])
         allotment = Allotment(header["limit_s"], header["budget_s"])
+        # Where a grading might end this process, those before it have been told.
+        tell = talk.say_soon if grading.is_ours else talk.say
         for number, answer in grading.batch(questions, allotment, talk.parent):
-            talk.say(number=number, **answer)
+            tell(number=number, **answer)
+        talk.say_all()
 
 
 def _lost(cause: str) -> Answer | None:

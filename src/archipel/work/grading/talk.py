@@ -2,10 +2,14 @@
 
 import json
 import os
+import time
 from dataclasses import replace
 from typing import IO, Any
 
 from archipel.work.grading.cell import ParentGone, Question
+
+TOGETHER_S = 0.01
+"""Each line by itself wakes whoever waits for it."""
 
 
 class Talk:
@@ -18,6 +22,8 @@ class Talk:
         os.dup2(nowhere, 0)  # an environment that reads or prints must not disturb the conversation
         os.dup2(nowhere, 1)
         os.close(nowhere)
+        self._unsaid: list[bytes] = []
+        self._unsaid_since_s = 0.0
 
     @property
     def parent(self) -> int:
@@ -25,8 +31,23 @@ class Talk:
         return self._requests.fileno()
 
     def say(self, **facts: Any) -> None:
-        """One line."""
-        data = memoryview(json.dumps(facts).encode() + b"\n")
+        """One line, after all that was not said yet."""
+        self._unsaid.append(json.dumps(facts).encode() + b"\n")
+        self.say_all()
+
+    def say_soon(self, **facts: Any) -> None:
+        """One line, together with others: at the latest with the first that comes `TOGETHER_S` after it."""
+        now_s = time.monotonic()
+        if not self._unsaid:
+            self._unsaid_since_s = now_s
+        self._unsaid.append(json.dumps(facts).encode() + b"\n")
+        if now_s - self._unsaid_since_s >= TOGETHER_S:
+            self.say_all()
+
+    def say_all(self) -> None:
+        """What was to be said soon."""
+        data = memoryview(b"".join(self._unsaid))
+        self._unsaid.clear()
         while data:
             data = data[os.write(self._replies, data) :]
 

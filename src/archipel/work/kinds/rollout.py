@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from archipel.records.fields import BlobRef
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.programmes.rl import RlPace
 from archipel.records.requests import Request
 from archipel.records.rollouts import pack_rollouts
+from archipel.records.tasks import tasks_of
 from archipel.training.episodes import Conduct
 from archipel.work.asked import requests_of, wording_by
 from archipel.work.episodes import asked, played, sample
@@ -52,7 +54,8 @@ class Rollouts:
         policy, contract = self._policies.advance(context, spec.policy), context.contract
         engine = self._seats.take(context, policy)
         self._start.require(engine, policy, context, requests)
-        groups = sample(engine, requests, asked(context) or self._conduct(context), progress)
+        conduct = asked(context) or self._conduct(spec, context)
+        groups = sample(engine, requests, conduct, progress)
         used = policy.manifest.state
         path = context.scratch / "rollouts.safetensors"
         experts = context.pace_as(RlPace).experts
@@ -69,19 +72,24 @@ class Rollouts:
         values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
         return Answer({"rollouts": path}, values)
 
-    def _conduct(self, context: Context) -> Conduct | None:
-        held = self._conducts.get(context.model)
-        if held is not None:
-            return held
-        self._conducts.make_room(context.model)
-        conduct = played(context.pace_as(RlPace), context.model)
-        if conduct is not None:
+    def _conduct(self, spec: RolloutSpec, context: Context) -> Conduct | None:
+        conduct = self._conducts.get(context.model)
+        if conduct is None:
+            self._conducts.make_room(context.model)
+            conduct = played(context.pace_as(RlPace), context.model)
+            if conduct is None:
+                return None
             self._conducts.put(context.model, conduct)
-        return conduct
+        tasks = tasks_of(spec, context.pace_as(RlPace), lambda blob: _read(context, blob))
+        return conduct if tasks is None else conduct.choosing(tasks.__getitem__)
 
 
 def rollout_requests(spec: RolloutSpec, context: Context) -> list[Request]:
     """One request per group; seed and prompt depend on the group alone, never on who asks."""
     pace = context.pace_as(RlPace)
     wording = wording_by(pace, context.model)
-    return requests_of(spec, pace, lambda blob: context.blobs[blob.digest].read_bytes(), wording)
+    return requests_of(spec, pace, lambda blob: _read(context, blob), wording)
+
+
+def _read(context: Context, blob: BlobRef) -> bytes:
+    return context.blobs[blob.digest].read_bytes()

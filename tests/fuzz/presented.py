@@ -1,0 +1,43 @@
+"""Readers of what a node presents that others signed, and of key files."""
+
+from pathlib import Path
+
+from archipel.key_file import Unusable, key_in, plain_file, sealed_file
+from archipel.node.membership import opened
+from archipel.records.membership import Delegation, Invitation, NotSigned
+from fuzz.reading import Reader
+from keyring import delegation, invitation
+from people import identity
+
+BOSS, NODE = identity("boss"), identity("node")
+HERE = Path("file")
+
+
+def _as_far_as_the_passphrase(data: bytes) -> object:
+    """Stretching one for each input would be all that is measured."""
+    try:
+        return key_in(data, lambda: b"")
+    except Unusable as error:
+        if "takes a passphrase" in str(error):
+            return None
+        raise
+
+
+def readers() -> dict[str, Reader]:
+    given = delegation(BOSS, NODE.did, until_ms=9, lab=BOSS.did, replaces=BOSS.did)
+    invited = invitation(BOSS, NODE.did, 9)
+    seed = bytes(range(32))
+    files = (plain_file(NODE.did, seed), sealed_file(NODE.did, seed, b"word", 2**14))
+    return {
+        "delegations": Reader(
+            lambda data: opened(Delegation, data, HERE),
+            (given.model_dump_json().encode(),),
+            (NotSigned,),
+        ),
+        "invitations": Reader(
+            lambda data: opened(Invitation, data, HERE),
+            (invited.model_dump_json().encode(),),
+            (NotSigned,),
+        ),
+        "key files": Reader(_as_far_as_the_passphrase, files, (Unusable,)),
+    }
