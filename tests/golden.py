@@ -23,6 +23,8 @@ from archipel.records.membership import (
     effort_prefix,
     find_nonce,
 )
+from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment
+from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
 from keyring import delegation, invitation
 from people import Cheat, Provider, identity
@@ -32,7 +34,8 @@ from world import TERMS, World
 def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
     leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
-    contract; one that is audited, with a node that made its answer up, and contests in vain; an operator of nodes.
+    contract; one that is audited, with a node that made its answer up, and contests in vain; one with stakes, of which
+    one is given and one returned, and with a decoy; an operator of nodes.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -73,6 +76,7 @@ def story() -> World:
     exactly(world, learner)
     world.check()
     audited(world, learner)
+    vouched(world, learner)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
@@ -115,6 +119,32 @@ def audited(world: World, learner: Provider) -> None:
             cheat.speak(
                 VerdictContested, run="watched", work=verdict.work, reason="my memory is fine"
             )
+
+
+def vouched(world: World, learner: Provider) -> None:
+    """Stakes are kept from pay, put in, given and returned; a decoy shows who looks."""
+    terms = AuditTerms(
+        floor_micro=150_000, pay_milli=100, deadline_ms=10_000, window_ms=60_000, stake=2, deposit_micro=500,
+        part_milli=250,
+    )  # fmt: skip
+    world.open_run("vouched", versions=2, exact=CONTRACTS["w7a8"], audit=terms)
+    decoy, secret = Provider(world, identity("decoy")), "5a" * 32
+    nodes = [Provider(world, identity(name)) for name in ("one", "two", "three")]
+    for each in (decoy, *nodes):
+        each.kinds, each.exact = ("audit", "rollout"), (CONTRACTS["w7a8"],)
+        each.join()
+        world.speak(world.operator, StakeGiven, node=each.did, micro=500)
+    digest = commitment("vouched", decoy.did, secret, 0)
+    learner.speak(PlantsCommitted, run="vouched", digest=digest)
+    learner.work()  # type: ignore[attr-defined]  # a learner
+    _answered(world, decoy)
+    while world.state.live:
+        _watch(world, learner, nodes)
+    decoy.speak(PlantsRevealed, run="vouched", secret=secret, share_milli=0)
+    nodes[0].speak(StakePut, micro=1)
+    decoy.leave()
+    world.tick(terms.window_ms)
+    decoy.speak(StakeReturned)
 
 
 def not_contested(world: World, learner: Provider, who: Identity) -> str:

@@ -20,7 +20,7 @@ from archipel.records.episodes import EpisodeTerms
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.kinds import WORDS
-from archipel.records.kinds.audit import Difference
+from archipel.records.kinds.audit import Difference, Part
 from archipel.records.kinds.update import PromptBatch, SavedMemory
 from archipel.records.membership import Delegation, Effort, Invitation, Signed
 from archipel.records.programmes.rl import RlPace
@@ -37,7 +37,7 @@ SHAPES = {
     )
 } | {"Seq": Seq, "Contract": Contract}  # fmt: skip
 PARTS = (
-    fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference,
+    fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {

@@ -6,13 +6,15 @@ from archipel.records import fields as bounds
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference
+from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Part
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
+from archipel.records.stakes import MAX_MOVED_MICRO, StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
@@ -158,6 +160,11 @@ SMALL: dict[str, Statement] = {
     "verdict.contested": VerdictContested(
         **_by(NODE, 6), run="run", work="run.7", reason="my memory is fine é"
     ),
+    "plants.committed": PlantsCommitted(**_by(OPERATOR, 6), run="run", digest=ref(b"plant").digest),
+    "plants.revealed": PlantsRevealed(**_by(NODE, 7), run="run", secret="5a" * 32, share_milli=200),
+    "stake.put": StakePut(**_by(NODE, 8), micro=20_000),
+    "stake.given": StakeGiven(**_by(OPERATOR, 7), node=NODE, micro=20_000),
+    "stake.returned": StakeReturned(**_by(NODE, 10)),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -227,6 +234,7 @@ LARGE: tuple[Statement, ...] = (
             version=1_000_000,
             policy=POLICY,
             blobs=(_BLOB,) * bounds.MAX_PROMPT_BATCHES,
+            part=Part(root=POLICY, milli=1000),
         ),
     ),
     NodeJoined(
@@ -249,6 +257,11 @@ LARGE: tuple[Statement, ...] = (
     KeyRevoked(**_MOST, node=NODE, reason=_TEXT),
     AuditsDrawn(**_MOST, size=bounds.MAX_SEQ, root=POLICY),
     VerdictContested(**_MOST, run=_RUN, work=_WORK, reason=_TEXT),
+    PlantsCommitted(**_MOST, run=_RUN, digest=POLICY),
+    PlantsRevealed(**_MOST, run=_RUN, secret="f" * 64, share_milli=1000),
+    StakePut(**_MOST, micro=MAX_MOVED_MICRO),
+    StakeGiven(**_MOST, node=NODE, micro=MAX_MOVED_MICRO),
+    StakeReturned(**_MOST),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),

@@ -3,11 +3,18 @@
 import re
 from pathlib import Path
 
-from archipel.bench.reckoning import Rules, Terms, gain, lives
+import pytest
+
+from archipel.bench import reckoning
+from archipel.bench.reckoning import Rules, Terms, best_gain, gain, lives, mean_units
 from archipel.lab.consequences import SLASH
 from archipel.records.recipe_audit import AuditSection
 
 PAGE = (Path(__file__).parents[2] / "docs/explanation/threat-model.md").read_text()
+DEFAULT = AuditSection()
+RULES = Rules(round(DEFAULT.floor * 1e6), stake=DEFAULT.stake)
+FORMER = Rules(100_000)
+"""By version 1 of the rules: nobody vouches."""
 
 
 def said(quantity: str) -> float:
@@ -16,37 +23,59 @@ def said(quantity: str) -> float:
     return float(found[1])
 
 
-def mean_gain(verified: int, stake: float, share: float = 1.0) -> float:
+def rows() -> list[tuple[float, float, float, float, float]]:
+    """(share of the work, units and gain of a newcomer, the same of a known node)"""
+    number = r"(-?[\d.]+)"
+    line = rf"^\| {number} \| {number} \| {number} \| {number} \| {number} \|$"
+    return [tuple(map(float, found)) for found in re.findall(line, PAGE, re.M)]  # type: ignore[misc]  # five of them
+
+
+def test_the_page_speaks_of_the_default_recipe() -> None:
+    assert said("floor") == DEFAULT.floor
+    assert said("stake, in prices") == DEFAULT.stake
+    assert said("part of an answer that is looked at") == DEFAULT.part
+    assert DEFAULT.stake <= SLASH, "a hard verdict takes all of it"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row if row[0] >= 0.3 else pytest.param(row, marks=pytest.mark.slow) for row in rows()],
+    ids=lambda row: f"{row[0]:g}",
+)
+def test_cheating_in_any_share_of_the_work_loses_money(row: tuple[float, ...]) -> None:
     terms = Terms(
-        saved=said("share of it saved"), cost=said("cost of a unit"), stake=stake,
-        rejoining=said("cost of a new key"),
+        saved=said("share of it saved"), cost=said("cost of a unit"), rejoining=said("cost of a new key")
     )  # fmt: skip
-    rules = Rules(round(said("floor") * 1e6))
-    found = lives(share, 1.0, rules, verified, trials=400, seed=0)
-    return sum(gain(life.forged, terms) for life in found) / len(found)
+    share = row[0]
+    for verified, units, gained in (
+        (0, *row[1:3]),
+        (int(said("answers found right before")), *row[3:]),
+    ):
+        found = lives(share, 1.0, RULES, verified, trials=50, seed=0)
+        mean = sum(gain(life, terms) for life in found) / len(found)
+        assert mean <= 0
+        assert abs(mean - gained) < 1 + abs(gained) / 5
+        assert abs(mean_units(found) - units) < 1 + units / 3
 
 
-def test_the_page_speaks_of_the_default_rate() -> None:
-    assert said("floor") == AuditSection().floor
+def test_the_page_has_the_shares_of_the_adversary_bench() -> None:
+    assert [row[0] for row in rows()] == [1.0, 0.3, 0.1, 0.03]
 
 
-def test_a_newcomer_gains_nothing_and_a_known_node_gains_without_a_stake() -> None:
-    known = int(said("answers found right before"))
-    assert mean_gain(0, said("stake")) == 0
-    assert 15 < mean_gain(known, said("stake")) < 25
+def test_a_full_time_cheat_that_is_known_is_slashed_within_ten_units() -> None:
+    assert mean_units(lives(1.0, 1.0, RULES, reckoning.KNOWN, trials=100, seed=1)) <= 10
 
 
-def test_a_newcomer_that_forges_a_small_part_gains_as_the_page_says() -> None:
-    found = re.search(r"at a share of ([\d.]+) it forges about (\d+) units", PAGE)
-    assert found is not None
-    forged = mean_gain(0, said("stake"), float(found[1])) + 1
-    assert abs(forged - float(found[2])) < 2
+def test_no_way_of_choosing_when_to_cheat_gains_anything() -> None:
+    assert best_gain(RULES) == 0
 
 
-def test_with_the_stake_that_the_page_names_cheating_loses_money() -> None:
-    found = re.search(
-        r"stake of at least (\d+) prices, which a hard verdict takes \(up to (\d+)\)", PAGE
+def test_without_a_stake_or_at_half_the_rate_some_way_of_cheating_gains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert best_gain(FORMER, sweeps=10) > 0.5
+    honest = reckoning.chance
+    monkeypatch.setattr(
+        reckoning, "chance", lambda *args, **named: max(honest(*args, **named) // 8, 1)
     )
-    assert found is not None
-    assert int(found[1]) <= int(found[2]) == SLASH
-    assert mean_gain(int(said("answers found right before")), float(found[1])) < 0
+    assert best_gain(RULES, sweeps=3) > 0

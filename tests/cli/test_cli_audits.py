@@ -98,7 +98,7 @@ def test_a_rate_is_told_with_its_reasons(place: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_rate_in_words_is_what_it_comes_of(known: Standing, price: int, words: str) -> None:
-    rate = rate_parts(chance(20_000, known, price, is_audit=False), 20_000, known)
+    rate = rate_parts(chance(20_000, known, price, is_audit=False), 20_000, known, None)
     assert rate_words(rate).startswith(f"its next answer, if of one group, is audited at {words}")
 
 

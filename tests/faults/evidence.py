@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archipel.lab.state import LabState, Phase
-from archipel.market.journal import wallet
+from archipel.market.journal import stake, wallet
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.programmes.rl import RlPace
@@ -119,9 +119,9 @@ def replayed_as_live(found: Evidence) -> list[str]:
         else []
     )
     return wrong + [
-        f"the lab said {micro} micro-credits of {did}, its ledger {book.get(wallet(did), 0)}"
+        f"the lab said {micro} micro-credits of {did}, its ledger {owned}"
         for did, micro in found.live.credits.items()
-        if book.get(wallet(did), 0) != micro
+        if (owned := book.get(wallet(did), 0) + book.get(stake(did), 0)) != micro
     ]
 
 

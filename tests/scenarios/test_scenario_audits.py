@@ -35,7 +35,9 @@ class Audited(Ledger):
 def exact_stage(make_stage: Callable[..., Stage], versions: int = 6) -> Stage:
     stage = make_stage(versions=versions, staleness=1)
     exact = stage.recipe.sampling.model_copy(update={"engine": "exact", "variant": "w7a8"})
-    stage.recipe = stage.recipe.model_copy(update={"sampling": exact})
+    # They edit one rollout of many: whole answers are looked at, so that one look is enough.
+    whole = stage.recipe.audit.model_copy(update={"part": 1.0})
+    stage.recipe = stage.recipe.model_copy(update={"sampling": exact, "audit": whole})
     stage.open()
     return stage
 

@@ -5,6 +5,7 @@ Parts: `Plan`, `Court` (one policy with its older versions: real answers, the do
 What it does not show: other models, where weaker nudges may stay unseen longer; waiting for auditors.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from archipel.engine.engine import LocalEngine
 from archipel.engine.exact.replay import Recorded, Replayer
 from archipel.engine.exact.scoring import arithmetic_named
 from archipel.model.tokenizer import tokenizer_named
+from archipel.records.audits import looked_at
 from archipel.records.payload import BadPayload
 from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
@@ -110,8 +112,13 @@ class Court:
         return False
 
     def differs(self, request: Request, groups: Groups) -> str | None:
-        """What an audit of the answer finds first; None: nothing."""
-        recorded = Recorded(request, dict(enumerate(groups[0])))
+        """What an audit of the answer finds first, in the part that the recipe has it look at; None: nothing."""
+        root, record = (
+            f"sha256:{hashlib.sha256(of).hexdigest()}" for of in (b"", request.key.encode())
+        )
+        milli = round(self._recipe.audit.part * 1000)
+        chosen = looked_at(root, record, 0, len(groups[0]), milli)
+        recorded = Recorded(request, {number: groups[0][number] for number in chosen})
         found = self._replayer.replay([recorded]).difference
         return None if found is None else found.what
 
@@ -203,12 +210,15 @@ def result(plan: Plan, recipe: Recipe, folder: Path) -> dict[str, Any]:
     rows = rows_of(tasks(plan, recipe, lambda text: None), Kept(folder))
     accused = [row for row in rows if row["way"] == HONEST]
     audits, wrong = sum(row["audits"] for row in accused), sum(row["accused"] for row in accused)
-    rules = Rules(round(recipe.audit.floor * 1e6), recipe.lease.price_micro)
+    audit, price_micro = recipe.audit, recipe.lease.price_micro
+    rules = Rules(round(audit.floor * 1e6), price_micro, audit.stake)
     cheats = [_with_units(row, plan, rules) for row in rows if row["way"] != HONEST]
     low, high = exact_share(wrong, audits) if audits else (0.0, 1.0)
     return {
         "torch": torch.__version__,
-        "floor": recipe.audit.floor,
+        "floor": audit.floor,
+        "stake": audit.stake,
+        "part": audit.part,
         "known": KNOWN,
         "cheats": cheats,
         "honest": {"audits": audits, "accused": wrong, "low": low, "high": high},
@@ -236,7 +246,7 @@ def _with_units(row: dict[str, Any], plan: Plan, rules: Rules) -> dict[str, Any]
 def table(found: dict[str, Any]) -> str:
     """For people."""
     lines = [
-        f"exact mode, floor {found['floor']:.0%}; units until the first hard verdict: of a newcomer / of a node with "
+        f"exact mode, floor {found['floor']:.0%}, stake {found['stake']}, a {found['part']:.0%} part; units until the first hard verdict: of a newcomer / of a node with "
         f"{found['known']} answers found right",
         "cheat                    variant  refused  found by an audit  same bits   units at a share of the work",
     ]

@@ -6,6 +6,7 @@ What it does not show: other machines than this one; a lease whose rollouts end 
 to do; a fleet whose nodes are busy, where a verdict also waits for an auditor that is free.
 """
 
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from archipel.bench.exact_subjects import Subject, engine_of, requests_of, subject_named
+from archipel.bench.reckoning import KNOWN, Rules
 from archipel.bench.site import Site
 from archipel.engine.exact.replay import Recorded, Replayer
 from archipel.engine.exact.scoring import arithmetic_named
@@ -29,7 +31,9 @@ from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import character_tokenizer
+from archipel.records.audits import looked_at
 from archipel.records.recipe import Recipe
+from archipel.records.recipe_audit import AuditSection
 
 Tell = Callable[[str], None]
 VARIANT = "w7a8"
@@ -58,8 +62,10 @@ class Plan:
 QUICK = Plan(models=("demo",), lengths=(32, 128), rounds=2, versions=4)
 
 
-def ratios(name: str, plan: Plan, tell: Tell) -> Iterator[dict[str, Any]]:
-    """Of one model, for each length: seconds to sample and to recompute a lease, the best of `rounds`, taking turns."""
+def ratios(name: str, plan: Plan, part: float, tell: Tell) -> Iterator[dict[str, Any]]:
+    """Of one model, for each length: seconds to sample a lease and to recompute this part of it, as an audit would: the
+    best of `rounds`, taking turns.
+    """
     longest = max(plan.lengths) + PROMPT + _SPARE
     subject = _with_positions(subject_named(name), longest)
     engine = engine_of(subject, VARIANT)
@@ -75,8 +81,8 @@ def ratios(name: str, plan: Plan, tell: Tell) -> Iterator[dict[str, Any]]:
             groups = engine.generate(requests)
             sampled = time.perf_counter()
             recorded = [
-                Recorded(request, dict(enumerate(group)))
-                for request, group in zip(requests, groups, strict=True)
+                Recorded(request, {n: group[n] for n in _part_of(number, place, part)})
+                for place, (request, group) in enumerate(zip(requests, groups, strict=True))
             ]
             found = replayer.replay(recorded)
             auditing.append(time.perf_counter() - sampled)
@@ -90,6 +96,7 @@ def ratios(name: str, plan: Plan, tell: Tell) -> Iterator[dict[str, Any]]:
             "variant": VARIANT,
             "tokens": length,
             "rollouts": plan.groups * GROUP,
+            "recomputed": plan.groups * len(_part_of(0, 0, part)),
             "sampling_s": min(sampling),
             "auditing_s": min(auditing),
             "load_s": load_s,
@@ -105,17 +112,32 @@ def _with_positions(subject: Subject, positions: int) -> Subject:
     return replace(subject, config=replace(subject.config, max_position_embeddings=most))
 
 
-def share(floor_micro: int, answers: int, price_micro: int = 1000) -> float:
-    """Audits over answers, expected of an honest node that is paid `price_micro` each, among its first `answers`."""
-    total, verified, exposed = 0.0, 0.0, 0.0
-    for _ in range(answers):
-        exposed += price_micro
-        known = Standing(verified=int(verified), exposed_micro=int(exposed))
-        rate = chance(floor_micro, known, price_micro, is_audit=False) / 1e6
-        total += rate
-        verified += rate
-        exposed -= exposed * rate
-    return total / answers
+def _part_of(number: int, place: int, part: float) -> tuple[int, ...]:
+    """The rollouts of one group that an audit draws, in one round."""
+    root, record = f"sha256:{number:064x}", "sha256:" + "0" * 64
+    return looked_at(root, record, place, GROUP, round(part * 1000))
+
+
+def share(rules: Rules, answers: int, trials: int = 100) -> float:
+    """Audits over answers of an honest newcomer among its first `answers`: the mean of so many, by the lab's own rule
+    and their own chance; each audit is over before the next answer.
+    """
+    draw, total = random.Random(0), 0  # noqa: S311  a simulation
+    for _ in range(trials):
+        known = Standing()
+        for answer in range(1, answers + 1):
+            known = replace(known, exposed_micro=known.exposed_micro + rules.price_micro)
+            staked = rules.staked(answer)
+            rate = chance(rules.floor_micro, known, rules.price_micro, staked, is_audit=False)
+            if draw.random() * 1e6 < rate:
+                total += 1
+                known = replace(known, verified=known.verified + 1, exposed_micro=0)
+    return total / trials / answers
+
+
+def looks(floor_micro: int, confirmed: int = 0) -> float:
+    """How many look at an answer that is right and drawn: an auditor's "equal" is drawn as well, by what is known of it."""
+    return 1 + max(1 / (1 + confirmed), floor_micro / 1e6)
 
 
 def latencies(recipe: Recipe, folder: Path, plan: Plan, tell: Tell) -> list[dict[str, Any]]:
@@ -182,19 +204,23 @@ def _timed(case: Case, outcome: Outcome, at_ms: int) -> dict[str, Any]:
 
 
 def result(
-    rows: list[dict[str, Any]], verdicts: list[dict[str, Any]], floor: float
+    rows: list[dict[str, Any]], verdicts: list[dict[str, Any]], terms: AuditSection
 ) -> dict[str, Any]:
-    """Everything in one document."""
-    micro = round(floor * 1e6)
-    shares = {str(count): share(micro, count) for count in (100, 1000, 10_000)}
+    """Everything in one document; second looks are by auditors that are known."""
+    floor, rules = terms.floor, Rules(round(terms.floor * 1e6), stake=terms.stake)
+    shares = {str(count): share(rules, count, 20_000 // count) for count in (100, 1000, 10_000)}
+    each_looked_at = looks(rules.floor_micro, KNOWN)
     worst = max((row["ratio"] for row in rows), default=0.0)
     seconds = sorted(each["seconds"] for each in verdicts)
     return {
         "threads": torch.get_num_threads(),
         "rows": rows,
         "floor": floor,
+        "stake": terms.stake,
+        "part": terms.part,
         "share_of_answers": shares,
-        "cost_of_generation": {count: each * worst for count, each in shares.items()},
+        "looks_per_audit": each_looked_at,
+        "cost_of_generation": {n: each * worst * each_looked_at for n, each in shares.items()},
         "verdicts": len(seconds),
         "outcomes": sorted({each["outcome"] for each in verdicts}),
         "verdict_s": {
@@ -215,8 +241,9 @@ def table(found: dict[str, Any]) -> str:
     for count, part in found["share_of_answers"].items():
         cost = found["cost_of_generation"][count]
         lines.append(
-            f"floor {found['floor']:.0%}: of an honest node's first {count} answers {part:.1%} are audited; at the "
-            f"largest ratio above that is {cost:.2%} of generation"
+            f"floor {found['floor']:.0%}, stake {found['stake']}, a {found['part']:.0%} part: of an honest node's first "
+            f"{count} answers {part:.1%} are audited; at the largest ratio above, second looks included, that is "
+            f"{cost:.2%} of generation"
         )
     if found["verdicts"]:
         took = found["verdict_s"]

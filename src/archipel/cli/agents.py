@@ -84,13 +84,14 @@ def run_agent(settings: "NodeSettings", metrics_port: int | None, quiet: bool) -
     from archipel.cli.screen import Screen
     from archipel.node.agent import Agent
     from archipel.node.patience import NodeFailed
+    from archipel.node.small_files import Unreadable
 
-    with mending(OSError):
+    with mending(OSError, Unreadable):
         log_to(settings.home / "log.jsonl")
         identity = load_or_make_key(settings.home / "node.key")
         store = BlobStore(settings.home / "blobs", is_lasting=False)
+        agent = Agent(settings, identity, store)
     click.echo(f"node {identity.did} for {settings.lab_url}, home {settings.home}", err=True)
-    agent = Agent(settings, identity, store)
     if metrics_port is not None:
         _serve_metrics(agent, metrics_port)
     screen = Screen(agent, None if quiet else sys.stderr, _can_redraw())

@@ -101,6 +101,8 @@ def case_facts(run: "Run", case: "Case") -> dict[str, Any]:
         "contested": case.contested,
         "at_ms": None if verdict is None else verdict.at_ms,
         "seconds": None if verdict is None else (verdict.at_ms - case.answer.at_ms) / 1000,
+        "planted": case.planted,
+        "slashed_micro": 0 if verdict is None else verdict.slashed_micro,
         "touched_versions": [] if verdict is None else list(verdict.touched),
         "withdrawn": [] if verdict is None else list(verdict.withdrawn),
         "taken_back_micro": 0 if verdict is None else sum(micro for _, micro in verdict.taken),
@@ -139,7 +141,8 @@ def _is_told(case: "Case") -> bool:
     """All but answers that were found right: of these the number is enough."""
     from archipel.lab.cases import Outcome
 
-    return case.verdict is None or case.verdict.outcome is not Outcome.VERIFIED
+    known = case.verdict
+    return known is None or case.planted is not None or known.outcome is not Outcome.VERIFIED
 
 
 def _aftermath(case: "Case") -> Iterator[str]:

@@ -56,9 +56,9 @@ def command(
     with mending(SiteFailed, OSError, ValueError), in_order():
         try:
             for name in plan.models:
-                rows += ratios(name, plan, tell)
+                rows += ratios(name, plan, recipe.audit.part, tell)
             if not no_lab:
                 verdicts = latencies(recipe, out_folder(out, "audit"), plan, tell)
         finally:
-            found = result(rows, verdicts, recipe.audit.floor)
+            found = result(rows, verdicts, recipe.audit)
             show(found, as_json, lambda: table(found))

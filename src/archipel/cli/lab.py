@@ -13,6 +13,7 @@ from archipel.cli.lab_backup import backup, restore
 from archipel.cli.lab_joining import invite, joining
 from archipel.cli.lab_status import status
 from archipel.cli.ledger_checked import HEAD_FILE
+from archipel.cli.node_stake import vouch
 from archipel.plurals import counted
 
 DEFAULT_PORT = 8440
@@ -23,7 +24,7 @@ def command() -> None:
     """Run a lab."""
 
 
-for each in (status, joining, invite, backup, restore):
+for each in (status, joining, invite, backup, restore, vouch):
     command.add_command(each)
 
 

@@ -18,6 +18,7 @@ from archipel.cli.helping import Group
 from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_key import key
 from archipel.cli.node_service import service
+from archipel.cli.node_stake import decoy, stake
 from archipel.cli.node_status import status
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def command() -> None:
     """Offer this machine to a lab."""
 
 
-for each in (status, key, service, reputation, disputes, contest):
+for each in (status, key, service, reputation, disputes, contest, stake, decoy):
     command.add_command(each)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 from archipel.cli.doors import printable
 from archipel.lab.audits import closed_case
 from archipel.lab.cases import sentence
+from archipel.lab.providers import standing_of
 from archipel.lab.reputation import Standing
 from archipel.lab.risk import rate_of
+from archipel.lab.stakes import staked_micro
 from archipel.lab.state import LabState, Node, Run
 from archipel.plurals import counted
 from archipel.records.audits import MICRO
@@ -22,8 +24,9 @@ def told(state: LabState, rows: list[dict[str, Any]]) -> str:
 
 def standing(state: LabState, node: Node) -> dict[str, Any]:
     """What is known of a node, and the chance that its next answer is audited with what that comes of."""
-    known = node.standing
+    known, staked = standing_of(state, node.did), staked_micro(state, node.did)
     rate, run = _next_rate(state, node), _newest(state)
+    pledge = staked if _vouches(run) else None
     return {
         "node": node.did,
         "run": None if run is None else run.name,
@@ -32,10 +35,11 @@ def standing(state: LabState, node: Node) -> dict[str, Any]:
         "soft": known.soft,
         "hard": known.hard,
         "unseen_pay_micro": known.exposed_micro,
+        "stake_micro": staked,
         "audits_confirmed": known.confirmed,
         "audits_refuted": known.refuted,
         "next_audited_micro": rate,
-        "next_audited_by": None if rate is None else rate_parts(rate, _floor(run), known),
+        "next_audited_by": None if rate is None else rate_parts(rate, _floor(run), known, pledge),
         "quarantine": None if known.quarantine is None else known.quarantine.work,
         "why": _why_barred(state, node),
     }
@@ -44,14 +48,19 @@ def standing(state: LabState, node: Node) -> dict[str, Any]:
 def _next_rate(state: LabState, node: Node) -> int | None:
     """Chance that one more group of the newest audited run is audited, in millionths; None: nothing of this node is."""
     run = _newest(state)
-    if run is None or node.standing.quarantine is not None or node.did in run.opened.trusted:
+    known = standing_of(state, node.did)
+    if run is None or known.quarantine is not None or node.did in run.opened.trusted:
         return None
     price = int(getattr(run.opened.pace, "price_micro", 0))
-    return rate_of(run, node.standing, price, is_audit=False)
+    return rate_of(state, run, known, node.did, price, is_audit=False)
 
 
-def rate_parts(rate_micro: int, floor_micro: int, known: Standing) -> dict[str, Any]:
-    """What a chance comes of, in millionths: what was found right alone, the run's least, and pay unseen above both."""
+def rate_parts(
+    rate_micro: int, floor_micro: int, known: Standing, staked_micro: int | None
+) -> dict[str, Any]:
+    """What a chance comes of, in millionths: what was found right alone, the run's least, and above both the pay that
+    nobody looked at: beside what vouches for it, where something must (`staked_micro`; None: nothing need).
+    """
     alone = MICRO // (1 + known.verified)
     return {
         "rate_micro": rate_micro,
@@ -59,6 +68,7 @@ def rate_parts(rate_micro: int, floor_micro: int, known: Standing) -> dict[str, 
         "base_micro": max(alone, floor_micro),
         "is_floor": alone < floor_micro,
         "unseen_pay_micro": known.exposed_micro,
+        "stake_micro": staked_micro,
     }
 
 
@@ -68,6 +78,12 @@ def _newest(state: LabState) -> Run | None:
     return max(runs, key=lambda run: run.entry, default=None)
 
 
+def _vouches(run: Run | None) -> bool:
+    """Whether a provider's stake counts there."""
+    terms = None if run is None else run.opened.pace.audit
+    return terms is not None and terms.stake is not None
+
+
 def _floor(run: Run | None) -> int:
     terms = None if run is None else run.opened.pace.audit
     return MICRO if terms is None else terms.floor_micro
@@ -75,7 +91,7 @@ def _floor(run: Run | None) -> int:
 
 def _why_barred(state: LabState, node: Node) -> str | None:
     """The verdict for which the node is given no work, in words; None: it is."""
-    known = node.standing.quarantine
+    known = standing_of(state, node.did).quarantine
     run = None if known is None else state.runs.get(known.run)
     if known is None:
         return None
@@ -97,7 +113,7 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
     own = f"{row['audits_confirmed']} confirmed, {row['audits_refuted']} refuted"
     yield (
         f"  {counted(row['verified'], 'answer')} found right in a row; verdicts against it: {row['soft']} soft, "
-        f"{row['hard']} hard; audits of its own: {own}"
+        f"{row['hard']} hard; audits of its own: {own}; stake {row['stake_micro'] / 1e6:.6f} credits"
     )
 
 
@@ -110,7 +126,9 @@ def rate_words(rate: dict[str, Any]) -> str:
         words += f"the run's least is {rate['base_micro'] / 1e4:.1f} %"
     else:
         words += f"1 in {1 + rate['right']} after {rate['right']} found right"
-    times = rate["rate_micro"] / rate["base_micro"]
+    times, unseen = rate["rate_micro"] / rate["base_micro"], rate["unseen_pay_micro"] / 1e6
     if times > 1:
-        words += f", times {times:.2f} for {rate['unseen_pay_micro'] / 1e6:.3f} credits paid since anybody looked"
+        words += f", times {times:.2f} for {unseen:.3f} credits paid since anybody looked"
+        if rate["stake_micro"] is not None:
+            words += f", vouched for by a stake of {rate['stake_micro'] / 1e6:.3f}"
     return words

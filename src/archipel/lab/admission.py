@@ -7,14 +7,17 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import drawing, joining, quarantine, refusals
+from archipel.lab import drawing, joining, plants, quarantine, refusals, stakes
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
+from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
@@ -49,8 +52,7 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
 ) -> None:
     """Refuse, or return.
 
-    1 it is meant for this lab  2 it is new  3 its author may say it  4 it fits what is known
-    5 the bytes it names are here
+    1 it is meant for this lab  2 it is new  3 its author may say it  4 it fits what is known  5 the bytes it names are here
     """
     # 1
     if statement.lab != state.lab:
@@ -59,6 +61,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
     check_fresh(state, statement, now_ms)
     # 3, 4, 5
     match statement:
+        case _ if isinstance(statement, Judging):
+            _admit_judging(state, statement, now_ms)
         case RunOpened():
             _admit_run(state, statement, has_blob)
         case RunStopped():
@@ -76,20 +80,11 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             joining.admit_speaker(state, statement.author, now_ms)
         case NodeLeft():
             joined(state, statement.author)
-        case VerdictContested():
-            _admit_contest(state, statement, now_ms)
         case LeaseReturned():
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
             _admit_answer(state, statement, has_blob)
-        case (
-            LabOpened()
-            | LeaseGranted()
-            | LeaseExpired()
-            | NodesForgotten()
-            | AuditsDrawn()
-            | SnapshotTaken()
-        ):
+        case LabOpened() | LeaseGranted() | LeaseExpired() | NodesForgotten() | SnapshotTaken():
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case BlobOffered():
             raise refusals.NotAllowed(f"{statement.kind} goes with an upload, not into the ledger")
@@ -227,6 +222,18 @@ def _named_run(state: LabState, name: str) -> Run:
     if run is None:
         raise refusals.Unknown(f"no run {name}; this lab has {sorted(state.runs)[:8]}")
     return run
+
+
+def _admit_judging(state: LabState, statement: Judging, now_ms: int) -> None:
+    match statement:
+        case AuditsDrawn():
+            raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
+        case VerdictContested():
+            _admit_contest(state, statement, now_ms)
+        case PlantsCommitted() | PlantsRevealed():
+            plants.admit(state, statement)
+        case StakePut() | StakeGiven() | StakeReturned():
+            stakes.admit(state, statement, now_ms)
 
 
 def _admit_contest(state: LabState, contest: VerdictContested, now_ms: int) -> None:

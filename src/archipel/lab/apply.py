@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, joining, keys, pauses
+from archipel.lab import drawing, endings, failures, joining, keys, pauses, plants, stakes
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -21,8 +21,11 @@ from archipel.lab.state import (
 from archipel.market.journal import Move, Posting, held, post, wallet
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
+from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
     LabOpened,
@@ -67,6 +70,8 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
 def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the table
     state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:
+    if isinstance(statement, Judging):
+        return _judged(state, statement, at_ms)
     match statement:
         case LabOpened():
             return _lab_opened(state, statement)
@@ -94,16 +99,24 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             )
         case WorkAnswered():
             return endings.accepted(state, statement, at_ms)
-        case AuditsDrawn():
-            return drawing.drawn(state, statement, at_ms)
-        case VerdictContested():
-            return drawing.contested(state, statement, at_ms)
         case SnapshotTaken():
             return _snapshot_taken(state, statement)
         case LeaseRequested() | BlobOffered():
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
         case _:
             assert_never(statement)
+
+
+def _judged(state: LabState, statement: Judging, at_ms: int) -> LabState:
+    match statement:
+        case AuditsDrawn():
+            return drawing.drawn(state, statement, at_ms)
+        case VerdictContested():
+            return drawing.contested(state, statement, at_ms)
+        case PlantsCommitted() | PlantsRevealed():
+            return plants.said(state, statement)
+        case StakePut() | StakeGiven() | StakeReturned():
+            return stakes.moved(state, statement, at_ms)
 
 
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:

@@ -57,6 +57,8 @@ class Audits:
     """Tokens recomputed."""
     withdrawn: tuple[str, ...] = ()
     """The newest works that were taken out of their batches."""
+    plants: Table[str, int] = field(default_factory=Table)
+    """Commitment to planted work that is not revealed -> position of its entry in the ledger."""
 
 
 def audits(run: Run) -> Audits:
@@ -142,13 +144,13 @@ def draw(
         elif audited is not None:
             run = _again(run, work, audited)
         elif len(audits(run).cases) < MAX_CASES:
-            run = _opened(run, work, at_ms)
+            run = _opened(run, work, root, at_ms)
     return run
 
 
-def _opened(run: Run, work: str, at_ms: int) -> Run:
+def _opened(run: Run, work: str, root: str, at_ms: int) -> Run:
     known = audits(run)
-    case = Case(known.waiting[work], at_ms)
+    case = Case(known.waiting[work], at_ms, root)
     return with_audits(
         run, known, waiting=known.waiting.drop(work), cases=known.cases.put(work, case), drawn=known.drawn + 1
     )  # fmt: skip
@@ -212,6 +214,15 @@ def closed(run: Run, case: Case) -> Run:
         closed=_newest((*earlier, case)),
         outcomes=tuple(sorted(counts.items())),
     )
+
+
+def remembered(run: Run, case: Case) -> Run:
+    """The run with what is now known of a case that is open, or closed and remembered."""
+    if case.work in audits(run).cases:
+        return with_case(run, case)
+    known = audits(run)
+    kept = tuple(case if each.work == case.work else each for each in known.closed)
+    return with_audits(run, known, closed=kept)
 
 
 def _newest(cases: tuple[Case, ...]) -> tuple[Case, ...]:

@@ -86,6 +86,10 @@ class Verdict:
     """Run -> pay that was taken back from whose answer it was."""
     struck: tuple[tuple[str, int], ...] = ()
     """Auditors who said otherwise -> pay that was taken back from each."""
+    fined: tuple[tuple[str, int], ...] = ()
+    """Of these, what each lost of its stake."""
+    slashed_micro: int = 0
+    """What its node lost of its stake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class Case:
 
     answer: Committed
     opened_at_ms: int
+    root: str = ""
+    """By which it was drawn."""
     stage: Stage = Stage.FIRST
     opinions: tuple[Opinion, ...] = ()
     tried: tuple[str, ...] = ()
@@ -105,6 +111,8 @@ class Case:
     verdict: Verdict | None = None
     before: Verdict | None = None
     """The verdict that was contested."""
+    planted: str = ""
+    """What auditors should have said, where the answer turned out to be planted: `agree` or `differs`."""
 
     @property
     def work(self) -> str:
@@ -138,6 +146,8 @@ def sentence(case: Case) -> str:
     if verdict is None:
         return f"{case.work} of ..{case.answer.party[-12:]}: {case.stage.value}"
     words = f"{verdict.outcome.value}: {case.work} of ..{case.answer.party[-12:]}: {verdict.reason}"
+    if case.planted:
+        words += f"; planted: whoever looked should have said {case.planted}"
     if verdict.touched:
         made = ", ".join(map(str, verdict.touched))
         words += f"; version {made} was made from it"

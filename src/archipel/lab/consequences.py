@@ -7,6 +7,7 @@ is being trained from, is taken back: the verdict says which versions that touch
 from functools import partial
 
 from archipel.lab import verdicts
+from archipel.lab.amends import adjusted, clawed_back, posted, restored, slashed, with_run
 from archipel.lab.audits import (
     MAX_WITHDRAWN,
     audits,
@@ -17,12 +18,13 @@ from archipel.lab.audits import (
     with_audits,
     with_case,
 )
-from archipel.lab.cases import Case, Outcome, Stage, Verdict
+from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.providers import account_of, keys_of, standing_of, with_standing
-from archipel.lab.reputation import Quarantine, Standing
+from archipel.lab.providers import keys_of, standing_of, with_standing
+from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
+from archipel.lab.stakes import account
 from archipel.lab.state import LabState, Run
-from archipel.market.journal import TREASURY, Move, Posting, post, stake, wallet
+from archipel.market.journal import TREASURY, Move, Posting
 from archipel.records.changed import changed
 
 SLASH = 100
@@ -53,7 +55,7 @@ def _heard(state: LabState, name: str, at_ms: int) -> LabState:
             run = with_case(run, case)
             if case.stage is Stage.SEEN:
                 run = seen_by(run, said)
-    return _with_run(state, run)
+    return with_run(state, run)
 
 
 def _carried_out(state: LabState, name: str, case: Case) -> LabState:
@@ -68,37 +70,42 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
     # 2
     verdict = changed(case.verdict, touched=_touched(state.runs[name], case))
     if verdict.outcome in (Outcome.SOFT, Outcome.HARD):
-        state, works, taken = _lost(state, name, case, verdict.outcome is Outcome.HARD)
-        state = with_standing(
-            state, case.answer.party, partial(_found_wrong, name, case.work, verdict)
-        )
-        verdict = changed(verdict, withdrawn=works, taken=taken)
+        is_hard, did = verdict.outcome is Outcome.HARD, case.answer.party
+        state, works, taken = _lost(state, name, case, is_hard)
+        state, micro = slashed(state, did, SLASH * case.answer.price_micro * is_hard)
+        state = with_standing(state, did, partial(_found_wrong, name, case.work, verdict))
+        verdict = changed(verdict, withdrawn=works, taken=taken, slashed_micro=micro)
     elif verdict.outcome is Outcome.VERIFIED:
         state = with_standing(state, case.answer.party, _verified)
     # 3
-    state, struck = _auditors(state, name, changed(case, verdict=verdict))
+    state, struck, fined = _auditors(state, name, changed(case, verdict=verdict))
     # 4
-    case = changed(case, verdict=changed(verdict, struck=struck))
-    return _with_run(state, closed(state.runs[name], case))
+    case = changed(case, verdict=changed(verdict, struck=struck, fined=fined))
+    return with_run(state, closed(state.runs[name], case))
 
 
 def _kept(state: LabState, name: str, case: Case, before: Verdict) -> LabState:
     """The last word is the one before."""
     reason = before.reason if case.verdict is None else case.verdict.reason
     case = changed(case, verdict=changed(before, is_final=True, reason=reason))
-    return _with_run(state, closed(state.runs[name], case))
+    return with_run(state, closed(state.runs[name], case))
 
 
 def _undone(state: LabState, case: Case, before: Verdict) -> LabState:
     """Pay comes back, quarantine ends, what counted against it counts no more; work that was redone stays so."""
     did, name = case.answer.party, case.answer.done.spec.run
     for run, micro in before.taken:
-        state = _restored(state, run, did, micro)
+        state = restored(state, run, did, micro)
+    state = posted(
+        state, Posting(Move.UNSLASH, TREASURY, account(state, did), before.slashed_micro)
+    )
     for auditor, micro in before.struck:
-        state = _restored(state, name, auditor, micro)
+        state = restored(state, name, auditor, micro)
         state = with_standing(
             state, auditor, lambda known: changed(known, refuted=known.refuted - 1)
         )
+    for auditor, micro in before.fined:
+        state = posted(state, Posting(Move.UNSLASH, TREASURY, account(state, auditor), micro))
 
     def lifted(known: Standing) -> Standing:
         is_own = known.quarantine is not None and known.quarantine.work == case.work
@@ -132,10 +139,10 @@ def _lost(
             kept = price - _back_for(state.runs[each], case.work)
             run, micro = changed(run, paid_micro=run.paid_micro - kept), micro + kept
         run = _dropped(run, parties, gone, is_hard)
-        state = _clawed_back(_with_run(state, run), each, did, micro)
+        state = clawed_back(with_run(state, run), each, did, micro)
         works += gone
         taken += [(each, micro)] if micro else []
-    return (_slashed(state, did, SLASH * price) if is_hard else state), tuple(works), tuple(taken)
+    return state, tuple(works), tuple(taken)
 
 
 def _back_for(run: Run, work: str) -> int:
@@ -196,27 +203,45 @@ def _dropped(run: Run, parties: tuple[str, ...], works: list[str], is_hard: bool
     )
 
 
-def _slashed(state: LabState, did: str, most_micro: int) -> LabState:
-    account = stake(account_of(state, did))
-    micro = min(state.book.get(account, 0), most_micro)
-    return _posted(state, Posting(Move.SLASH, account, TREASURY, micro))
+Amounts = tuple[tuple[str, int], ...]
+"""(key, micro-credits)"""
 
 
-def _auditors(
-    state: LabState, name: str, case: Case
-) -> tuple[LabState, tuple[tuple[str, int], ...]]:
-    """Who said otherwise is not paid, and believed less; whom others confirm is believed more."""
-    struck = []
+def _auditors(state: LabState, name: str, case: Case) -> tuple[LabState, Amounts, Amounts]:
+    """Who said otherwise is not paid, and believed less; whom others confirm is believed more.
+
+    Where a decoy has shown it already, once is enough. Returns the state, pay that went back, and what was lost of stakes.
+    """
+    if case.planted:
+        return state, (), ()
+    struck, fined = [], []
     for opinion in verdicts.wronged(case):
-        state = _clawed_back(state, name, opinion.auditor, opinion.price_micro)
-        state = _adjusted(state, name, -opinion.price_micro)
-        state = with_standing(state, opinion.auditor, _refuted)
+        state, micro = refuted(state, name, opinion)
         struck.append((opinion.auditor, opinion.price_micro))
+        fined += [(opinion.auditor, micro)] if micro else []
     for opinion in verdicts.upheld(case):
-        state = with_standing(
-            state, opinion.auditor, lambda known: changed(known, confirmed=known.confirmed + 1)
-        )
-    return state, tuple(struck)
+        state = confirmed(state, opinion)
+    return state, tuple(struck), tuple(fined)
+
+
+def refuted(state: LabState, name: str, opinion: Opinion) -> tuple[LabState, int]:
+    """An audit turned out to be false: no pay; from the second on, which are two failures, a part of the stake goes.
+
+    Returns the state, and that part.
+    """
+    did = opinion.auditor
+    state = clawed_back(state, name, did, opinion.price_micro)
+    state = adjusted(state, name, -opinion.price_micro)
+    state = with_standing(state, did, _refuted)
+    is_hard = standing_of(state, did).refuted >= MAX_REFUTED
+    return slashed(state, did, SLASH * opinion.price_micro * is_hard)
+
+
+def confirmed(state: LabState, opinion: Opinion) -> LabState:
+    """An audit turned out to be true."""
+    return with_standing(
+        state, opinion.auditor, lambda known: changed(known, confirmed=known.confirmed + 1)
+    )
 
 
 def _verified(known: Standing) -> Standing:
@@ -231,27 +256,3 @@ def _refuted(known: Standing) -> Standing:
 def _touched(run: Run, case: Case) -> tuple[int, ...]:
     programme = PROGRAMME_OF[run.opened.pace.programme]
     return programme.touched(run, case.answer.done.spec)
-
-
-def _clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
-    sponsor = wallet(state.runs[name].opened.author)
-    return _posted(state, Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro))
-
-
-def _restored(state: LabState, name: str, did: str, micro: int) -> LabState:
-    sponsor = wallet(state.runs[name].opened.author)
-    state = _adjusted(state, name, micro)
-    return _posted(state, Posting(Move.RESTORE, sponsor, wallet(account_of(state, did)), micro))
-
-
-def _posted(state: LabState, posting: Posting) -> LabState:
-    return changed(state, book=post(state.book, (posting,)))
-
-
-def _adjusted(state: LabState, name: str, micro: int) -> LabState:
-    run = state.runs[name]
-    return _with_run(state, changed(run, paid_micro=run.paid_micro + micro))
-
-
-def _with_run(state: LabState, run: Run) -> LabState:
-    return changed(state, runs=state.runs.put(run.name, run))

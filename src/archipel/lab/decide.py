@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from archipel.lab import failures, quarantine
+from archipel.lab import failures, quarantine, stakes
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
@@ -121,8 +121,8 @@ def grant(
     node = seen(state, request.author)
     if node is None or not node.present:
         return None
-    rested, here = _rested(node, found, now_ms), partial(here_of, state)
-    for opportunity, spec in _offers(node, request, rested, crowds, here, now_ms):
+    found, here = _open_to(state, node, found, now_ms), partial(here_of, state)
+    for opportunity, spec in _offers(node, request, found, crowds, here, now_ms):
         return _granted(state, request, opportunity, spec, now_ms)
     return None
 
@@ -174,15 +174,13 @@ def second_copy(
     state: LabState, request: LeaseRequested, lease: Lease, now_ms: int
 ) -> LeaseGranted | None:
     """The work of a late lease for an idle node that should be done before that lease runs out."""
-    node, run, rules = (
-        seen(state, request.author),
-        state.runs[lease.spec.run],
-        RULES_OF[lease.spec.kind],
-    )
+    node, run = seen(state, request.author), state.runs[lease.spec.run]
+    rules = RULES_OF[lease.spec.kind]
     if node is None:
         return None
     opportunity = Opportunity(run, rules)
-    is_able = may_take(node, request.kinds, opportunity) and _rested(node, [opportunity], now_ms)
+    is_able = may_take(node, request.kinds, opportunity)
+    is_able = is_able and bool(_open_to(state, node, [opportunity], now_ms))
     if rules.copies is None or not is_able:
         return None
     spec = rules.copies.spec(run, lease)
@@ -209,12 +207,17 @@ def _offers(
                 yield opportunity, spec
 
 
-def _rested(node: Node, found: Iterable[Opportunity], now_ms: int) -> Iterable[Opportunity]:
-    """Without the work that failed on this node time after time and rests there; others are offered it."""
-    if not node.failing:
-        return found
+def _open_to(
+    state: LabState, node: Node, found: Iterable[Opportunity], now_ms: int
+) -> list[Opportunity]:
+    """Without what asks for a larger stake than the node has, and without the work that failed on it time after time
+    and rests there; others are offered both.
+    """
     return [
-        each for each in found if failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0
+        each
+        for each in found
+        if stakes.suffices(state, each.run, node.did)
+        and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]
 
 

@@ -94,13 +94,13 @@ def contested(case: Case, reason: str) -> Case:
 
 def wronged(case: Case) -> Iterator[Opinion]:
     """Opinions of strangers that the verdict contradicts."""
-    yield from (each for each in _strangers(case) if _is_with(case, each) is False)
+    yield from (each for each in of_strangers(case) if _is_with(case, each) is False)
 
 
 def upheld(case: Case) -> Iterator[Opinion]:
     """Opinions of strangers that somebody else confirms."""
     if len(_told(case)) > 1:
-        yield from (each for each in _strangers(case) if _is_with(case, each))
+        yield from (each for each in of_strangers(case) if _is_with(case, each))
 
 
 def _is_with(case: Case, opinion: Opinion) -> bool | None:
@@ -115,7 +115,8 @@ def _is_with(case: Case, opinion: Opinion) -> bool | None:
     return opinion.says == "differs"
 
 
-def _strangers(case: Case) -> Iterator[Opinion]:
+def of_strangers(case: Case) -> Iterator[Opinion]:
+    """Opinions of strangers who could tell."""
     return (each for each in _told(case) if not each.is_trusted)
 
 

@@ -10,9 +10,10 @@ from archipel.lab.presence import NOBODY_ASKED, last_heard_ms
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of
 from archipel.lab.rules import ProgrammeRules
+from archipel.lab.stakes import owned_micro, staked_micro
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, pause_of
-from archipel.market.journal import held, wallet
+from archipel.market.journal import held
 from archipel.records.documents import JoiningFacts, KeyFacts, LeaseView, NodeView, RunView, Wait
 
 
@@ -101,7 +102,8 @@ def node_view(
         returned=node.returned,
         present=node.present,
         silent_s=max(now_ms - last_heard_ms(node, asked_ms), 0) / 1000,
-        credit_micro=state.book.get(wallet(account_of(state, node.did)), 0),
+        credit_micro=owned_micro(state, node.did),
+        stake_micro=staked_micro(state, node.did),
         operator=None if node.did not in state.delegations else account_of(state, node.did),
     )
 

@@ -26,9 +26,10 @@ class Move(Enum):
     HOLD = "the price of a lease is set aside until its answer"
     PAY = "an accepted answer is paid"
     REFUND = "what was set aside goes back"
-    STAKE = "a provider vouches for its work"
+    STAKE = "a provider vouches for its work, or an operator for it"
     UNSTAKE = "a provider takes its stake back"
     SLASH = "a stake is lost"
+    UNSLASH = "a stake that was lost wrongly"
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
     HANDOVER = "a node is an operator's from now on, and so is what it had"
@@ -42,7 +43,8 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.STAKE: ((_WALLET, _STAKE),),
     Move.UNSTAKE: ((_STAKE, _WALLET),),
     Move.SLASH: ((_STAKE, TREASURY),),
-    Move.CLAWBACK: ((_WALLET, _WALLET),),
+    Move.UNSLASH: ((TREASURY, _STAKE),),
+    Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET)),
     Move.RESTORE: ((_WALLET, _WALLET),),
     Move.HANDOVER: ((_WALLET, _WALLET), (_STAKE, _STAKE)),
 }
@@ -64,7 +66,7 @@ def held(run: str) -> str:
 
 
 def stake(did: str) -> str:
-    """What a provider vouches with."""
+    """What a provider vouches with. Whose stake a node's is, `lab.stakes.account` says."""
     return f"{_STAKE}:{did}"
 
 

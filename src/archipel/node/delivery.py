@@ -16,6 +16,7 @@ from typing import Self
 
 from archipel.node.answer_files import AnswerFile, BadAnswer
 from archipel.node.client import LabClient
+from archipel.node.decoys import kept, planted
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import NodeFailed, Patience
@@ -54,6 +55,7 @@ class Deliveries:
         self._scratch = settings.home / "scratch"
         memory = [settings.home / "memory"] if settings.trusted else []
         self._roots = (self._scratch, *memory)
+        self._decoy = kept(settings.home)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._small: set[str] = set()
         self._brought: list[Lease] = []
@@ -130,6 +132,7 @@ class Deliveries:
         """Bring the answer to the lab; what became of it, and why."""
         left_s = self._client.clock.left_s(grant.deadline_ms)
         try:
+            done = await asyncio.to_thread(planted, self._decoy, grant, done, self._roots)
             async with asyncio.timeout(max(left_s, 0.0) + LAST_WORDS_S):
                 await self._patience.patiently(
                     lambda: self._tell(grant, done, told, ask_along), left_s

@@ -9,15 +9,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.fields import Closed, Count, Digest, Reason, RunName, Wait, WorkId
+from archipel.records.fields import (
+    Count,
+    Digest,
+    LeftOut,
+    Reason,
+    RunName,
+    Sparing,
+    Wait,
+    WorkId,
+)
 from archipel.records.statement import Statement
 
 MICRO = 1_000_000
 _DOMAIN = b"archipel.audit.v1\x00"
+_PART = b"archipel.audit.part.v1\x00"
 
 
-class AuditTerms(Closed):
-    """How often a run's answers are audited, for what pay."""
+class AuditTerms(Sparing):
+    """How often a run's answers are audited, for what pay, and what a node has to vouch with."""
 
     floor_micro: Annotated[int, Field(ge=1000, le=MICRO)]
     """Chance that an answer of the best known node is audited, in millionths: never zero."""
@@ -27,6 +37,13 @@ class AuditTerms(Closed):
     """No auditor has less time."""
     window_ms: Wait
     """So long after a verdict whom it falls on may contest it, and so long an audit waits for auditors."""
+    stake: Annotated[int | None, Field(ge=0, le=1000), LeftOut] = None
+    """A node's pay is kept as its stake until that is the price of so many answers like the one that is paid. None:
+    by the rules of version 1, without stakes."""
+    deposit_micro: Annotated[Count | None, LeftOut] = None
+    """Whoever has a smaller stake is given no work; None: nobody needs one to begin."""
+    part_milli: Annotated[int | None, Field(ge=1, le=1000), LeftOut] = None
+    """Share of an answer's rollouts that an audit recomputes, in thousandths; None: all."""
 
 
 class AuditsDrawn(Statement):
@@ -57,6 +74,26 @@ def is_drawn(root: str, record: str, rate_micro: int) -> bool:
 
     The first 8 bytes of a SHA-256 over root and record, as a number, against the rate.
     """
-    raw = b"".join(bytes.fromhex(each.removeprefix("sha256:")) for each in (root, record))
-    drawn = int.from_bytes(hashlib.sha256(_DOMAIN + raw).digest()[:8], "big")
+    drawn = int.from_bytes(hashlib.sha256(_DOMAIN + _raw(root, record)).digest()[:8], "big")
     return drawn * MICRO < rate_micro << 64
+
+
+def looked_at(
+    root: str, record: str, group: int, num_rollouts: int, part_milli: int
+) -> tuple[int, ...]:
+    """Which rollouts of a group an audit recomputes, by the root that drew it: its author could not foresee them.
+
+    Of `num_rollouts` so many thousandths, rounded up, and one at least: those with the smallest SHA-256 over root,
+    record, group (8 bytes) and number (4 bytes, both big-endian); in order.
+    """
+    raw = _PART + _raw(root, record) + group.to_bytes(8, "big")
+
+    def place(number: int) -> bytes:
+        return hashlib.sha256(raw + number.to_bytes(4, "big")).digest()
+
+    num = max(-(-num_rollouts * part_milli // 1000), 1)
+    return tuple(sorted(sorted(range(num_rollouts), key=place)[:num]))
+
+
+def _raw(root: str, record: str) -> bytes:
+    return b"".join(bytes.fromhex(each.removeprefix("sha256:")) for each in (root, record))

@@ -240,7 +240,9 @@ class NodeView(Document):
     present: bool
     silent_s: float
     credit_micro: int
-    """Of the node, or of its operator."""
+    """What it was paid and did not lose, its stake included; of the node, or of its operator."""
+    stake_micro: int = 0
+    """Of that, what it vouches with."""
     operator: str | None = None
     """Whose node it is; None: its own."""
 

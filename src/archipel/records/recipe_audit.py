@@ -6,14 +6,25 @@ from pydantic import Field
 
 from archipel.records.recipe_form import Section
 
+MAX_DEPOSIT = 10**15
+"""Micro-credits."""
+
 
 class AuditSection(Section):
     """Audits of a run that is sampled by the exact contract; in others nobody could recompute an answer to the bit."""
 
-    floor: Annotated[float, Field(ge=0.001, le=1.0)] = 0.02
+    floor: Annotated[float, Field(ge=0.001, le=1.0)] = 0.15
     """Chance that an answer of the best known node is audited. A newcomer's first are all; the more of a node's
-    answers were found right, the nearer it comes to this, and the more it was paid unseen, the further above."""
-    pay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
+    answers were found right, the nearer it comes to this, and the less of its stake is free for what it was paid
+    unseen, the further above."""
+    part: Annotated[float, Field(ge=0.001, le=1.0)] = 0.25
+    """Share of an answer's rollouts that an audit recomputes, drawn after the answer; of each group at least one."""
+    stake: Annotated[int, Field(ge=0, le=1000)] = 20
+    """A node's pay is kept as its stake until that is the price of so many answers; a hard verdict takes it. Fewer mean
+    more audits: with none every answer is audited."""
+    deposit: Annotated[int, Field(ge=0, le=MAX_DEPOSIT)] = 0
+    """Micro-credits that a node must vouch with before it is given work; 0: newcomers begin with nothing."""
+    pay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     """What an audit is paid, as a share of the price of what is audited."""
     window_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 3600.0
     """So long a verdict may be contested by whom it falls on, and so long an audit waits for auditors."""

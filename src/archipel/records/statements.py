@@ -8,7 +8,6 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.backends import BackendNames
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.episodes import PlayedNames
@@ -34,6 +33,7 @@ from archipel.records.fields import (
     Sparing,
     WorkId,
 )
+from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
 from archipel.records.pauses import RunPaused, RunResumed
@@ -238,8 +238,7 @@ Recorded: TypeAlias = (
     | LeaseReturned
     | LeaseExpired
     | WorkAnswered
-    | AuditsDrawn
-    | VerdictContested
+    | Judging
     | SnapshotTaken
     | JoiningRuled
     | KeyRevoked

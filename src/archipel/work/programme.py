@@ -4,7 +4,7 @@ The programmes themselves are `work.programmes`. Law: an examination reads what 
 kind of work does, and says integers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.audit import Cannot, Difference
 from archipel.work.kind import Context, Progress
 from archipel.work.policies import Policy
+
+Chosen = Callable[[int, int], Iterable[int]]
+"""(group, how many rollouts it has) -> the numbers of those that an audit recomputes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +53,5 @@ class Finding:
 class Auditor:
     """Recomputes accepted answers of one run; what it remembers lives as long."""
 
-    recompute: Callable[[Context, AcceptedWork, Policy, Progress], Finding]
-    """(context with the answer's blobs, the answer, the version it names, progress)."""
+    recompute: Callable[[Context, AcceptedWork, Policy, Progress, Chosen], Finding]
+    """(context with the answer's blobs, the answer, the version it names, progress, the part to look at)."""

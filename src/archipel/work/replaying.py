@@ -4,7 +4,7 @@ Parts: `Replaying` (results of one version after the other), `UnknownContract`. 
 record and what the contract gives, in every bit; there is no threshold, and an honest node is never blamed.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -104,15 +104,21 @@ class Replaying:
         spec: RolloutSpec,
         groups: Mapping[int, Sequence[Rollout]],
         progress: Callable[[int], None] | None = None,
+        chosen: Callable[[int, int], Iterable[int]] = lambda group, num: range(num),
     ) -> Replayed:
         """Recompute one accepted result; `progress` is told positions so far.
+
+        chosen: (group, its rollouts) -> the numbers of those that are looked at.
 
         Raises:
             Whatever `read` raises, and what stands in `CANNOT_BE_REPLAYED`.
         """
         requests = requests_of(spec, self._pace, self._read, self._wording)
         recorded = [
-            Recorded(request, dict(enumerate(groups[group])))
+            Recorded(
+                request,
+                {number: groups[group][number] for number in chosen(group, len(groups[group]))},
+            )
             for group, request in zip(spec.groups, requests, strict=True)
         ]
         return self._replayer.replay(recorded, progress)

@@ -15,12 +15,15 @@ from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
-from archipel.records.kinds.audit import WORDS, AuditAnswer, AuditSpec
+from archipel.records.kinds.audit import WORDS, AuditAnswer, AuditSpec, Part
 from archipel.records.terms import needed
 from archipel.records.words import Needs
 
 MAX_SHOWN = 8
 """Newest verdicts against nodes that a run's view tells."""
+MAX_SILENT = 3
+"""Auditors who took a case and said nothing, before the trusted role is asked: keys cost nothing, and whoever has many
+could hold it for ever."""
 PATIENCE = 4
 """An auditor has so many times as long as the answer took, within the bounds of the run."""
 
@@ -77,7 +80,14 @@ def _handed_out(run: Run, case: Case) -> AuditSpec:
         version=version.version,
         policy=version.policy,
         blobs=needs.blobs,
+        part=_part_of(run, case),
     )
+
+
+def _part_of(run: Run, case: Case) -> Part | None:
+    known = terms(run)
+    milli = None if known is None else known.part_milli
+    return None if milli is None else Part(root=case.root, milli=milli)
 
 
 def _needs_of(case: Case) -> Needs:
@@ -123,7 +133,11 @@ def _given_up(run: Run, lease: Lease) -> Run:
     run, case = _returned(run, lease)
     if case is None:
         return run
-    return with_case(run, changed(case, holder=None, tried=(*case.tried, lease.node)))
+    known, tried = terms(run), (*case.tried, lease.node)
+    is_limited = known is not None and known.stake is not None
+    is_silent = len(tried) - len(case.opinions) >= MAX_SILENT
+    stage = Stage.APPEAL if is_limited and is_silent else case.stage
+    return with_case(run, changed(case, holder=None, tried=tried, stage=stage))
 
 
 def _returned(run: Run, lease: Lease) -> tuple[Run, Case | None]:

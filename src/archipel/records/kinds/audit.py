@@ -30,7 +30,16 @@ Shown = Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
 """A value, in words or as a number with its bits."""
 
 
-class AuditSpec(WorkSpec):
+class Part(Closed):
+    """Which rollouts an audit recomputes (`records.audits.looked_at`)."""
+
+    root: Digest
+    """By which the answer was drawn."""
+    milli: Annotated[int, Field(ge=1, le=1000)]
+    """Share of each group's rollouts, in thousandths."""
+
+
+class AuditSpec(WorkSpec, Sparing):
     """Recompute the answer to `work` and compare every bit."""
 
     kind: Literal["audit"] = "audit"
@@ -45,6 +54,8 @@ class AuditSpec(WorkSpec):
     """State digest of the weights that it must have been made from."""
     blobs: Annotated[tuple[BlobRef, ...], Field(max_length=MAX_PROMPT_BATCHES)]
     """What it was made from, besides weights."""
+    part: Annotated[Part | None, LeftOut] = None
+    """None: all of its rollouts."""
 
 
 class Difference(Closed):

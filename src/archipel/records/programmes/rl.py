@@ -121,6 +121,9 @@ def _audit_terms(recipe: Recipe) -> AuditTerms | None:
         pay_milli=round(audit.pay * 1000),
         deadline_ms=round(recipe.lease.min_deadline_s * 1000),
         window_ms=round(audit.window_s * 1000),
+        stake=audit.stake,
+        deposit_micro=audit.deposit or None,
+        part_milli=round(audit.part * 1000) if audit.part < 1 else None,
     )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from archipel.engine.exact.proof import prove
+from archipel.records.audits import looked_at
 from archipel.records.kinds.audit import AuditSpec
 from archipel.work.kind import (
     Answer,
@@ -16,7 +17,7 @@ from archipel.work.kind import (
     remembers_nothing,
 )
 from archipel.work.policies import Policies
-from archipel.work.programme import Auditor, Finding
+from archipel.work.programme import Auditor, Chosen, Finding
 from archipel.work.programmes import auditor_of
 from archipel.work.recent import Recent
 from archipel.work.replaying import UnknownContract
@@ -30,6 +31,14 @@ def make(choice: EngineChoice) -> Kind:
     return Kind(
         run=AuditsDone().run, position=remembers_nothing, close=has_nothing_to_end, shared=False
     )
+
+
+def _chosen_by(spec: AuditSpec) -> Chosen:
+    """The rollouts to recompute, by group; the same for everybody who looks at this answer."""
+    part = spec.part
+    if part is None:
+        return lambda group, num: range(num)
+    return lambda group, num: looked_at(part.root, spec.record, group, num, part.milli)
 
 
 class AuditsDone:
@@ -67,7 +76,7 @@ class AuditsDone:
             self._auditors.make_room(context.model)
             auditor = auditor_of(context)
             self._auditors.put(context.model, auditor)
-        return auditor.recompute(context, context.inputs[0], policy, progress)
+        return auditor.recompute(context, context.inputs[0], policy, progress, _chosen_by(spec))
 
     def _require(self, context: Context) -> None:
         if self._proven is None:

@@ -14,7 +14,7 @@ from archipel.work.asked import wording_by
 from archipel.work.bases import read_base
 from archipel.work.kind import Context, Progress, WorkFailed
 from archipel.work.policies import Policy
-from archipel.work.programme import Auditor, Finding
+from archipel.work.programme import Auditor, Chosen, Finding
 from archipel.work.replaying import CANNOT_BE_REPLAYED, Replaying
 
 
@@ -45,7 +45,12 @@ class _Rollouts:
         self._held = ""
 
     def recompute(
-        self, context: Context, done: AcceptedWork, policy: Policy, progress: Progress
+        self,
+        context: Context,
+        done: AcceptedWork,
+        policy: Policy,
+        progress: Progress,
+        chosen: Chosen,
     ) -> Finding:
         """See `Auditor`; what the record itself does not allow is a finding, too."""
         self._blobs, spec, answer = context.blobs, done.spec, done.answer
@@ -61,7 +66,7 @@ class _Rollouts:
             )
             sampled = unpack_rollouts(self._blobs[answer.result.digest].read_bytes(), bounds)
             groups = dict(zip(spec.groups, sampled, strict=True))
-            found = self._replaying.replay(spec, groups, progress)
+            found = self._replaying.replay(spec, groups, progress, chosen)
         except (BadPayload, *CANNOT_BE_REPLAYED):
             return Finding(0, cannot="record")
         return Finding(

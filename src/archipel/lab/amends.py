@@ -1,0 +1,50 @@
+"""Money that a verdict moves: pay that goes back and comes back, stakes that are lost. Pure; part of `consequences`."""
+
+from archipel.lab.providers import account_of
+from archipel.lab.stakes import account, staked_micro
+from archipel.lab.state import LabState, Run
+from archipel.market.journal import TREASURY, Move, Posting, post, wallet
+from archipel.records.changed import changed
+
+
+def slashed(state: LabState, did: str, most_micro: int) -> tuple[LabState, int]:
+    """To the treasury, so that nobody gains by a verdict: not who looked, nor who pays, nor the lab.
+
+    At most `most_micro`; returns the state, and what it was.
+    """
+    micro = min(staked_micro(state, did), most_micro)
+    return posted(state, Posting(Move.SLASH, account(state, did), TREASURY, micro)), micro
+
+
+def clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
+    """Out of the balance, else out of the stake, which is pay that was kept; what neither has is owed."""
+    sponsor = wallet(state.runs[name].opened.author)
+    balance = max(int(state.book.get(wallet(account_of(state, did)), 0)), 0)
+    vouched = min(max(micro - balance, 0), staked_micro(state, did))
+    state = posted(state, Posting(Move.CLAWBACK, account(state, did), sponsor, vouched))
+    return posted(
+        state, Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro - vouched)
+    )
+
+
+def restored(state: LabState, name: str, did: str, micro: int) -> LabState:
+    """Pay that was taken back wrongly comes back, from the sponsor of the run `name`."""
+    sponsor = wallet(state.runs[name].opened.author)
+    state = adjusted(state, name, micro)
+    return posted(state, Posting(Move.RESTORE, sponsor, wallet(account_of(state, did)), micro))
+
+
+def posted(state: LabState, posting: Posting) -> LabState:
+    """With one movement more in the book."""
+    return changed(state, book=post(state.book, (posting,)))
+
+
+def adjusted(state: LabState, name: str, micro: int) -> LabState:
+    """So much more was paid in a run; less, if it is negative."""
+    run = state.runs[name]
+    return with_run(state, changed(run, paid_micro=run.paid_micro + micro))
+
+
+def with_run(state: LabState, run: Run) -> LabState:
+    """With the run as it is now."""
+    return changed(state, runs=state.runs.put(run.name, run))
