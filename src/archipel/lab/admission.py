@@ -15,6 +15,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
@@ -40,6 +41,17 @@ MAX_RUNS_KEPT = 10_000
 """At rest or not: their openings and newest versions stay in the state and can be fetched."""
 MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 """A number may be this far beyond the lab's clock in microseconds: no author can use all numbers up."""
+
+LAB_S_OWN = (
+    LabOpened,
+    LeaseGranted,
+    LeaseExpired,
+    NodesForgotten,
+    AuditsDrawn,
+    RunSeeded,
+    SnapshotTaken,
+)
+"""What nobody else may say."""
 
 HasBlob = Callable[[BlobRef], bool]
 
@@ -82,14 +94,7 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
             _admit_answer(state, statement, has_blob)
-        case (
-            LabOpened()
-            | LeaseGranted()
-            | LeaseExpired()
-            | NodesForgotten()
-            | AuditsDrawn()
-            | SnapshotTaken()
-        ):
+        case _ if isinstance(statement, LAB_S_OWN):
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case BlobOffered():
             raise refusals.NotAllowed(f"{statement.kind} goes with an upload, not into the ledger")

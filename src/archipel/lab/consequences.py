@@ -6,7 +6,7 @@ is being trained from, is taken back: the verdict says which versions that touch
 
 from functools import partial
 
-from archipel.lab import verdicts
+from archipel.lab import accusations, verdicts
 from archipel.lab.audits import (
     MAX_WITHDRAWN,
     audits,
@@ -57,21 +57,26 @@ def _heard(state: LabState, name: str, at_ms: int) -> LabState:
 
 
 def _carried_out(state: LabState, name: str, case: Case) -> LabState:
-    """1 the verdict before is undone  2 its own consequences  3 those for the auditors  4 the case is closed."""
+    """0 the sums over the node's audits  1 the verdict before is undone  2 its own consequences  3 those for the
+    auditors  4 the case is closed.
+    """
     if case.verdict is None:
         raise ValueError(f"the case of {case.work} has no verdict")
-    if case.before is not None and case.before.outcome is case.verdict.outcome:
+    # 0
+    run, verdict = accusations.weighed(state.runs[name], case, case.verdict)
+    state, case = _with_run(state, run), changed(case, verdict=verdict)
+    if case.before is not None and case.before.outcome is verdict.outcome:
         return _kept(state, name, case, case.before)
     # 1
     if case.before is not None:
         state = _undone(state, case, case.before)
     # 2
-    verdict = changed(case.verdict, touched=_touched(state.runs[name], case))
+    verdict = changed(verdict, touched=_touched(state.runs[name], case))
     if verdict.outcome in (Outcome.SOFT, Outcome.HARD):
         state, works, taken = _lost(state, name, case, verdict.outcome is Outcome.HARD)
-        state = with_standing(
-            state, case.answer.party, partial(_found_wrong, name, case.work, verdict)
-        )
+        is_proof = all(each.measured is None for each in case.opinions)
+        found_wrong = partial(_found_wrong, name, case.work, verdict, is_proof)
+        state = with_standing(state, case.answer.party, found_wrong)
         verdict = changed(verdict, withdrawn=works, taken=taken)
     elif verdict.outcome is Outcome.VERIFIED:
         state = with_standing(state, case.answer.party, _verified)
@@ -162,14 +167,17 @@ def _without(run: Run, works: list[str]) -> tuple[Run, list[str], int]:
     return run, gone, total
 
 
-def _found_wrong(name: str, work: str, verdict: Verdict, known: Standing) -> Standing:
+def _found_wrong(
+    name: str, work: str, verdict: Verdict, is_proof: bool, known: Standing
+) -> Standing:
+    """is_proof: it was recomputed to the bit; the trusted role's word on another such answer then is the second."""
     is_hard = verdict.outcome is Outcome.HARD
     return changed(
         known,
         verified=0,
         soft=known.soft + (not is_hard),
         hard=known.hard + is_hard,
-        failures=known.failures + verdict.by_trusted,
+        failures=known.failures + (verdict.by_trusted and is_proof),
         quarantine=Quarantine(name, work, verdict.at_ms) if is_hard else known.quarantine,
     )
 
@@ -208,6 +216,8 @@ def _auditors(
     """Who said otherwise is not paid, and believed less; whom others confirm is believed more."""
     struck = []
     for opinion in verdicts.wronged(case):
+        if not accusations.is_refuted(state.runs[name], case, opinion):
+            continue
         state = _clawed_back(state, name, opinion.auditor, opinion.price_micro)
         state = _adjusted(state, name, -opinion.price_micro)
         state = with_standing(state, opinion.auditor, _refuted)

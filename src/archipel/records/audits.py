@@ -9,14 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.fields import Closed, Count, Digest, Reason, RunName, Wait, WorkId
+from archipel.records.fields import Count, Digest, LeftOut, Reason, RunName, Sparing, Wait, WorkId
+from archipel.records.measures import Measures
 from archipel.records.statement import Statement
 
 MICRO = 1_000_000
 _DOMAIN = b"archipel.audit.v1\x00"
 
 
-class AuditTerms(Closed):
+class AuditTerms(Sparing):
     """How often a run's answers are audited, for what pay."""
 
     floor_micro: Annotated[int, Field(ge=1000, le=MICRO)]
@@ -27,6 +28,8 @@ class AuditTerms(Closed):
     """No auditor has less time."""
     window_ms: Wait
     """So long after a verdict whom it falls on may contest it, and so long an audit waits for auditors."""
+    measures: Annotated[Measures | None, LeftOut] = None
+    """By what floating-point answers are judged; None: they are recomputed by the exact contract, to the bit."""
 
 
 class AuditsDrawn(Statement):
