@@ -34,8 +34,8 @@ from world import TERMS, World
 def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
     leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
-    contract; one that is audited, with a node that made its answer up, and contests in vain; one with stakes, of which
-    one is given and one returned, and with a decoy; an operator of nodes.
+    contract; one by noise that nobody chose; one that is audited, with a node that made its answer up, and contests
+    in vain; one with stakes, of which one is given and one returned, and with a decoy; an operator of nodes.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -74,6 +74,7 @@ def story() -> World:
     while learner.work() is not None:
         pass
     exactly(world, learner)
+    by_measure(world, learner)
     world.check()
     audited(world, learner)
     vouched(world, learner)
@@ -103,6 +104,21 @@ def exactly(world: World, learner: Provider) -> None:
         granted = able.ask()
         if granted is not None:
             world.tick(10)
+            able.answer(granted)
+    while learner.work() is not None:  # type: ignore[attr-defined]  # a learner
+        pass
+
+
+def by_measure(world: World, learner: Provider) -> None:
+    """A run in floating point, by noise that the ledger gave."""
+    engine = "archipel-fp32-cpu"
+    world.open_run("drawn", versions=1, engine=engine, noise="drawn")
+    able = world.provider("measured", classes=(engine,))
+    while world.run("drawn").version < 1:
+        learner.work()  # type: ignore[attr-defined]  # a learner
+        granted = able.ask()
+        world.tick(250)
+        if granted is not None:
             able.answer(granted)
     while learner.work() is not None:  # type: ignore[attr-defined]  # a learner
         pass

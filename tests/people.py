@@ -16,6 +16,7 @@ from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
+from archipel.records.measures import Measured
 from archipel.records.programmes.rl import RlPace
 from archipel.records.prompts import pack_prompts
 from archipel.records.rollouts import Rollout, pack_rollouts
@@ -69,6 +70,9 @@ class Provider:
     """What it says of every answer that it audits, whatever it is; empty: the truth."""
     backends: tuple[str, ...] = ()
     engine: str = "archipel"
+    classes: tuple[str, ...] = ()
+    odd: str = ""
+    """A figure, or all, that it finds at its limit in every answer that it measures and finds right."""
 
     @property
     def did(self) -> str:
@@ -88,6 +92,7 @@ class Provider:
             memory_mb=self.memory_mb,
             plays=self.plays or None,
             backends=self.backends or None,
+            classes=self.classes or None,
         )
 
     def join(self, **brings: Any) -> None:
@@ -169,6 +174,7 @@ class Provider:
         return {
             "policy": grant.spec.policy,
             "exact": exact,
+            "engine": self.world.run(grant.spec.run).opened.pace.engine,
             "result": self.put(data),
             "num_tokens": sum(len(each.tokens) for group in groups for each in group),
             "busy_ms": 5,
@@ -184,7 +190,21 @@ class Provider:
             found = _invented(0)
         if says == "cannot":
             return said | {"says": says, "cannot": "weights"}
-        return said | {"says": says, "difference": found if says == "differs" else None}
+        told = {"says": says, "difference": found if says == "differs" else None}
+        return said | told | self._measured(spec.run, says)
+
+    def _measured(self, run: str, says: str) -> dict[str, Any]:
+        """Nothing where answers are recomputed to the bit."""
+        terms = self.world.run(run).opened.pace.audit
+        if terms is None or terms.measures is None:
+            return {}
+        limits = terms.measures.limits
+        over = says == "differs"
+        figures = {
+            name: most + 1 if over else most * (self.odd in (name, "all"))
+            for name, most in limits.items()
+        }
+        return {"measured": Measured(drawn=100, figures=figures)}
 
     def _difference(self, spec: AuditSpec, done: AcceptedWork) -> Difference | None:
         exact = self.world.run(spec.run).opened.pace.exact

@@ -16,12 +16,14 @@ from archipel.cli.recipe_page import meanings_of
 from archipel.records import fields
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
+from archipel.records.engine_classes import EngineClass
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.kinds import WORDS
 from archipel.records.kinds.audit import Difference, Part
 from archipel.records.kinds.update import PromptBatch, SavedMemory
+from archipel.records.measures import Measured, Measures, SumTest
 from archipel.records.membership import Delegation, Effort, Invitation, Signed
 from archipel.records.programmes.rl import RlPace
 from archipel.records.statement import Seq
@@ -35,10 +37,10 @@ SHAPES = {
         "Did", "Digest", "RunName", "WorkId", "KindName", "FileName", "MetricName", "Reason", "Fault", "Count", "Wait",
         "VersionNumber", "GroupIndex", "TokenId",
     )
-} | {"Seq": Seq, "Contract": Contract}  # fmt: skip
+} | {"Seq": Seq, "Contract": Contract, "EngineClass": EngineClass}  # fmt: skip
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
-    PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort,
+    PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,

@@ -14,6 +14,7 @@ from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRu
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
+from archipel.records.seeded import RunSeeded
 from archipel.records.stakes import MAX_MOVED_MICRO, StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
@@ -156,6 +157,7 @@ SMALL: dict[str, Statement] = {
         f"work.answered ({kind})": WorkAnswered(**_by(NODE, 5), work="run.1", answer=answer)
         for kind, answer in ANSWERS.items()
     },
+    "run.seeded": RunSeeded(**_by(LAB, 10), run="run", size=12, root=ref(b"tree").digest),
     "audits.drawn": AuditsDrawn(**_by(LAB, 9), size=12, root=ref(b"tree").digest),
     "verdict.contested": VerdictContested(
         **_by(NODE, 6), run="run", work="run.7", reason="my memory is fine é"
@@ -255,6 +257,7 @@ LARGE: tuple[Statement, ...] = (
         **_MOST, policy="invited", allowed=(NODE,) * MAX_ALLOWED, effort_bits=28, places=1024
     ),
     KeyRevoked(**_MOST, node=NODE, reason=_TEXT),
+    RunSeeded(**_MOST, run=_RUN, size=bounds.MAX_SEQ, root=POLICY),
     AuditsDrawn(**_MOST, size=bounds.MAX_SEQ, root=POLICY),
     VerdictContested(**_MOST, run=_RUN, work=_WORK, reason=_TEXT),
     PlantsCommitted(**_MOST, run=_RUN, digest=POLICY),

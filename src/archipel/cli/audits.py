@@ -142,7 +142,7 @@ def _is_told(case: "Case") -> bool:
     from archipel.lab.cases import Outcome
 
     known = case.verdict
-    return known is None or case.planted is not None or known.outcome is not Outcome.VERIFIED
+    return known is None or bool(case.planted) or known.outcome is not Outcome.VERIFIED
 
 
 def _aftermath(case: "Case") -> Iterator[str]:

@@ -49,6 +49,11 @@ MAX_PROMPTS = 64
     multiple=True,
     help="Leave this cheat to the sequential test; repeatable.",
 )
+@click.option(
+    "--headroom",
+    type=click.FloatRange(1, 1000),
+    help="Limits are so many times what honest answers reach [1.5].",
+)
 @click.option("--seed", type=click.IntRange(0, 2**62), help="Of all noise [1].")
 @click.option("--key", type=_FILE, help="Sign the record with this key.")
 @click.option(

@@ -20,6 +20,8 @@ AT_WORK_S = 60.0
 """A node that the lab heard of within this time counts as there."""
 MOST_NODES = 1000
 SAMPLING = "rollout"
+CALIBRATION = "calibration.json"
+"""As `work.measuring.CALIBRATION` has it."""
 CHOICE = "exact.json"
 """As `engine.exact.choice.FILE` has it."""
 
@@ -73,27 +75,59 @@ def keep(decision: "Decision | None", weights: Path) -> None:
 
 
 def misfit(weights: Path) -> tuple[str, ...]:
-    """Names of files that may not travel: an exact choice of other weights, say."""
-    if not (weights / CHOICE).exists():
-        return ()
+    """Names of files that may not travel: an exact choice, or a calibration, of other weights, say."""
+    checks = {CHOICE: _check_choice, CALIBRATION: _check_calibration}
+    found = []
+    for name in (name for name in checks if (weights / name).exists()):
+        try:
+            checks[name](weights)
+        except (
+            ValueError,
+            OSError,
+        ) as error:  # a directory that is no model is opened with --unchecked
+            click.echo(f"{name} stays at home: {error}", err=True)
+            found.append(name)
+    return tuple(found)
+
+
+def _check_choice(weights: Path) -> None:
     from archipel.work.exact_check import choice_beside
 
-    try:
-        choice_beside(weights)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # a directory that is no model is opened with --unchecked
-        click.echo(f"{CHOICE} stays at home: {error}", err=True)
-        return (CHOICE,)
-    return ()
+    choice_beside(weights)
+
+
+def _check_calibration(weights: Path) -> None:
+    """Raises ValueError: it is of other weights."""
+    from archipel.proofs.record import BadCalibration, Calibration
+    from archipel.work.exact_check import read, state_of
+
+    found, own = (
+        Calibration.from_bytes((weights / CALIBRATION).read_bytes()),
+        state_of(read(weights)),
+    )
+    if found.model != own:
+        raise BadCalibration(f"it is of {found.model}, the weights are {own}; calibrate again")
+
+
+def tell_audits(recipe: "RecipeForm", weights: Path) -> None:
+    """Of a run that names its engine: whether its answers are audited, and if not why."""
+    from archipel.records.engine_classes import MEASURED
+    from archipel.records.recipe import Recipe
+
+    named = recipe.sampling.engine_class if isinstance(recipe, Recipe) else None
+    if named is None or (weights / CALIBRATION).exists():
+        return
+    can = f"`archipel proofs calibrate {weights} --out {weights / CALIBRATION}` measures what honest answers reach"
+    why = can if named in MEASURED else f"only those of {', '.join(sorted(MEASURED))} can be"
+    click.echo(f"answers of {named} will not be audited: {why}", err=True)
 
 
 def tell_fleet(lab_url: str, recipe: "RecipeForm") -> None:
-    """Of a run by the exact contract: whether anybody is there who can do it."""
+    """Of a run by the exact contract, or by one engine: whether anybody is there who can do it."""
     from archipel.records.recipe import Recipe
 
-    contract = recipe.sampling.contract if isinstance(recipe, Recipe) else None
+    sampling = recipe.sampling if isinstance(recipe, Recipe) else None
+    contract = None if sampling is None else sampling.contract or sampling.engine_class
     if contract is None:
         return
     able, others = ask_lab(_fleet(lab_url, contract))
@@ -114,7 +148,7 @@ def _fleet_words(able: int, others: int, contract: str) -> str:
 
 
 async def _fleet(lab_url: str, contract: str) -> tuple[int, int]:
-    """Nodes at work that sample: those that stated the contract, and the others."""
+    """Nodes at work that sample: those that stated the contract or class, and the others."""
     from archipel.node.client import LabReader
     from archipel.records.documents import NodeView
 
@@ -125,7 +159,7 @@ async def _fleet(lab_url: str, contract: str) -> tuple[int, int]:
         for node in nodes
         if SAMPLING in node.kinds and node.present and (node.leases or node.silent_s < AT_WORK_S)
     ]
-    able = sum(contract in node.exact for node in there)
+    able = sum(contract in (*node.exact, *node.classes) for node in there)
     return able, len(there) - able
 
 

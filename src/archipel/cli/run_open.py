@@ -12,7 +12,7 @@ import click
 from archipel.cli.doors import LAB, KeyName, Mendable, at_work, home_folder, mending, show
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import recipe_names
-from archipel.cli.run_engine import keep, misfit, stated, tell_fleet
+from archipel.cli.run_engine import CALIBRATION, keep, misfit, stated, tell_audits, tell_fleet
 
 if TYPE_CHECKING:
     from archipel.records.recipe_form import RecipeForm
@@ -120,6 +120,7 @@ def open_(
             return
         keep(why, start.weights)
         tell_fleet(lab_url, recipe)
+        tell_audits(recipe, start.weights)
         receipt = _open(recipe, start, trust, key, home, lab_url)
     told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
     told |= _sampled(why)
@@ -213,8 +214,10 @@ def _resolved(recipe: "RecipeForm", weights: Path) -> dict[str, Any]:
     """What the lab would be told."""
     from archipel.node.operator import terms_and_pace
 
+    beside = weights / CALIBRATION
+    cited = beside if beside.exists() and CALIBRATION not in misfit(weights) else None
     with mending(OSError, ValueError):
-        terms, pace = terms_and_pace(recipe, weights)
+        terms, pace = terms_and_pace(recipe, weights, cited)
     parts = {"recipe": recipe, "terms": terms, "pace": pace}
     shown: dict[str, Any] = {name: part.model_dump(mode="json") for name, part in parts.items()}
     if "model" in shown["recipe"]:

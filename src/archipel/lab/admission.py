@@ -17,6 +17,7 @@ from archipel.records.kinds import Answer
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.seeded import RunSeeded
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
@@ -43,6 +44,9 @@ MAX_RUNS_KEPT = 10_000
 """At rest or not: their openings and newest versions stay in the state and can be fetched."""
 MAX_SEQ_AHEAD = 366 * 86_400 * 1_000_000
 """A number may be this far beyond the lab's clock in microseconds: no author can use all numbers up."""
+
+LAB_S_OWN = LabOpened | LeaseGranted | LeaseExpired | NodesForgotten | RunSeeded | SnapshotTaken
+"""What nobody else may say."""
 
 HasBlob = Callable[[BlobRef], bool]
 
@@ -84,7 +88,7 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             held_lease(state, statement.work, statement.author)
         case WorkAnswered():
             _admit_answer(state, statement, has_blob)
-        case LabOpened() | LeaseGranted() | LeaseExpired() | NodesForgotten() | SnapshotTaken():
+        case _ if isinstance(statement, LAB_S_OWN):
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case BlobOffered():
             raise refusals.NotAllowed(f"{statement.kind} goes with an upload, not into the ledger")
@@ -229,17 +233,12 @@ def _admit_judging(state: LabState, statement: Judging, now_ms: int) -> None:
         case AuditsDrawn():
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
         case VerdictContested():
-            _admit_contest(state, statement, now_ms)
+            if why := drawing.why_not_contested(state, statement, now_ms):
+                raise refusals.Conflict(why)
         case PlantsCommitted() | PlantsRevealed():
             plants.admit(state, statement)
         case StakePut() | StakeGiven() | StakeReturned():
             stakes.admit(state, statement, now_ms)
-
-
-def _admit_contest(state: LabState, contest: VerdictContested, now_ms: int) -> None:
-    why = drawing.why_not_contested(state, contest, now_ms)
-    if why is not None:
-        raise refusals.Conflict(why)
 
 
 def _admit_stop(state: LabState, stop: RunStopped) -> None:

@@ -7,7 +7,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, joining, keys, pauses, plants, stakes
+from archipel.lab import drawing, endings, failures, joining, keys, pauses, plants, seeding, stakes
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -25,6 +25,7 @@ from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.seeded import RunSeeded
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
@@ -85,6 +86,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _with_run(state, pauses.paused(state.runs[statement.run], statement, at_ms))
         case RunResumed():
             return _with_run(state, pauses.resumed(state.runs[statement.run], at_ms))
+        case RunSeeded():
+            return seeding.seeded(state, statement)
         case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
             return _taking_part(state, statement, at_ms)
         case NodesForgotten():
@@ -94,9 +97,7 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         case LeaseReturned():
             return endings.given_back(state, statement, at_ms)
         case LeaseExpired():
-            return endings.given_up(
-                state, statement.work, "expired", at_ms, statement.cause == "deadline"
-            )
+            return _lease_expired(state, statement, at_ms)
         case WorkAnswered():
             return endings.accepted(state, statement, at_ms)
         case SnapshotTaken():
@@ -211,6 +212,10 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
         asked=state.asked.put(grant.node, asked),
         book=post(state.book, (hold,)),
     )
+
+
+def _lease_expired(state: LabState, expired: LeaseExpired, at_ms: int) -> LabState:
+    return endings.given_up(state, expired.work, "expired", at_ms, expired.cause == "deadline")
 
 
 def _snapshot_taken(state: LabState, taken: SnapshotTaken) -> LabState:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from archipel.lab.cases import Case, Committed, Outcome, Said, Stage, Verdict
+from archipel.lab.cases import Case, Committed, Outcome, Said, Stage, Verdict, found_right
 from archipel.lab.rules import Moment
 from archipel.lab.state import Lease, Run
+from archipel.lab.sums import Sums
 from archipel.records.audits import AuditTerms, is_drawn
 from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
+from archipel.records.measures import Measures
 from archipel.records.table import Table
 
 KIND = "audit"
@@ -59,6 +61,8 @@ class Audits:
     """The newest works that were taken out of their batches."""
     plants: Table[str, int] = field(default_factory=Table)
     """Commitment to planted work that is not revealed -> position of its entry in the ledger."""
+    sums: Table[str, Sums] = field(default_factory=Table)
+    """In a run that is judged by measure: node -> its sums, where any is more than nothing."""
 
 
 def audits(run: Run) -> Audits:
@@ -77,6 +81,12 @@ def with_audits(run: Run, known: Audits, **changes: Any) -> Run:
 def terms(run: Run) -> AuditTerms | None:
     """How the run's answers are audited; None: not at all."""
     return run.opened.pace.audit
+
+
+def measures(run: Run) -> Measures | None:
+    """By what its answers are judged; None: to the bit, or not at all."""
+    known = terms(run)
+    return None if known is None else known.measures
 
 
 def committed(run: Run, lease: Lease, done: AcceptedWork, moment: Moment) -> Run:
@@ -173,7 +183,7 @@ def _passes(run: Run, work: str, at_ms: int) -> Run:
     case = known.cases.get(audited)
     if case is None or case.stage is not Stage.SEEN:
         return run
-    verdict = Verdict(Outcome.VERIFIED, "recomputed, and equal in every bit", at_ms, False)
+    verdict = Verdict(Outcome.VERIFIED, found_right(case), at_ms, False)
     return decided(run, changed(case, verdict=verdict))
 
 

@@ -5,6 +5,7 @@ from enum import Enum
 
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.audit import Cannot, Difference
+from archipel.records.measures import Measured
 
 MAX_REASON = 500
 MAX_NAMED = 4
@@ -66,6 +67,8 @@ class Opinion:
     says: str
     difference: Difference | None
     cannot: Cannot | None
+    measured: Measured | None = None
+    """Of an answer in floating point; None: it was recomputed to the bit, or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,13 @@ class Said:
     """The audited work."""
     opinion: Opinion
     own: Committed
+
+
+def found_right(case: Case) -> str:
+    """What it means that an answer was found right."""
+    if any(each.measured is not None for each in case.opinions):
+        return "measured, and within what honest answers reach"
+    return "recomputed, and equal in every bit"
 
 
 def sentence(case: Case) -> str:

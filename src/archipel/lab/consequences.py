@@ -6,7 +6,7 @@ is being trained from, is taken back: the verdict says which versions that touch
 
 from functools import partial
 
-from archipel.lab import verdicts
+from archipel.lab import accusations, verdicts
 from archipel.lab.amends import adjusted, clawed_back, posted, restored, slashed, with_run
 from archipel.lab.audits import (
     MAX_WITHDRAWN,
@@ -59,21 +59,28 @@ def _heard(state: LabState, name: str, at_ms: int) -> LabState:
 
 
 def _carried_out(state: LabState, name: str, case: Case) -> LabState:
-    """1 the verdict before is undone  2 its own consequences  3 those for the auditors  4 the case is closed."""
+    """0 the sums over the node's audits  1 the verdict before is undone  2 its own consequences  3 those for the
+    auditors  4 the case is closed.
+    """
     if case.verdict is None:
         raise ValueError(f"the case of {case.work} has no verdict")
-    if case.before is not None and case.before.outcome is case.verdict.outcome:
+    # 0
+    run, verdict = accusations.weighed(state.runs[name], case, case.verdict)
+    state, case = with_run(state, run), changed(case, verdict=verdict)
+    if case.before is not None and case.before.outcome is verdict.outcome:
         return _kept(state, name, case, case.before)
     # 1
     if case.before is not None:
         state = _undone(state, case, case.before)
     # 2
-    verdict = changed(case.verdict, touched=_touched(state.runs[name], case))
+    verdict = changed(verdict, touched=_touched(state.runs[name], case))
     if verdict.outcome in (Outcome.SOFT, Outcome.HARD):
         is_hard, did = verdict.outcome is Outcome.HARD, case.answer.party
         state, works, taken = _lost(state, name, case, is_hard)
         state, micro = slashed(state, did, SLASH * case.answer.price_micro * is_hard)
-        state = with_standing(state, did, partial(_found_wrong, name, case.work, verdict))
+        is_proof = all(each.measured is None for each in case.opinions)
+        found_wrong = partial(_found_wrong, name, case.work, verdict, is_proof)
+        state = with_standing(state, did, found_wrong)
         verdict = changed(verdict, withdrawn=works, taken=taken, slashed_micro=micro)
     elif verdict.outcome is Outcome.VERIFIED:
         state = with_standing(state, case.answer.party, _verified)
@@ -169,14 +176,17 @@ def _without(run: Run, works: list[str]) -> tuple[Run, list[str], int]:
     return run, gone, total
 
 
-def _found_wrong(name: str, work: str, verdict: Verdict, known: Standing) -> Standing:
+def _found_wrong(
+    name: str, work: str, verdict: Verdict, is_proof: bool, known: Standing
+) -> Standing:
+    """is_proof: it was recomputed to the bit; the trusted role's word on another such answer then is the second."""
     is_hard = verdict.outcome is Outcome.HARD
     return changed(
         known,
         verified=0,
         soft=known.soft + (not is_hard),
         hard=known.hard + is_hard,
-        failures=known.failures + verdict.by_trusted,
+        failures=known.failures + (verdict.by_trusted and is_proof),
         quarantine=Quarantine(name, work, verdict.at_ms) if is_hard else known.quarantine,
     )
 
@@ -216,6 +226,8 @@ def _auditors(state: LabState, name: str, case: Case) -> tuple[LabState, Amounts
         return state, (), ()
     struck, fined = [], []
     for opinion in verdicts.wronged(case):
+        if not accusations.is_refuted(state.runs[name], case, opinion):
+            continue
         state, micro = refuted(state, name, opinion)
         struck.append((opinion.auditor, opinion.price_micro))
         fined += [(opinion.auditor, micro)] if micro else []

@@ -260,7 +260,7 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
 def _needs(state: LabState) -> set[str]:
     """What the runs that are not over ask for."""
     paces = [state.runs[name].opened.pace for name in state.live]
-    found = [need for pace in paces for need in (pace.needs, pace.exact)]
+    found = [need for pace in paces for need in (pace.needs, pace.sampled_by)]
     return {need for need in found if need is not None}
 
 

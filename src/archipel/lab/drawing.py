@@ -22,16 +22,16 @@ from archipel.lab.chain import version_of
 from archipel.lab.endings import heard
 from archipel.lab.providers import account_of
 from archipel.lab.risk import rate_micro
+from archipel.lab.seeding import MAX_DRAW_LAG, seed_due
 from archipel.lab.state import LabState, Phase, Run
 from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.changed import changed
 from archipel.records.kinds import WORDS_OF
+from archipel.records.seeded import RunSeeded
 from archipel.records.table import Table
 
 DRAW_EVERY_MS = 500
 """Between two draws: an answer waits for twice that at the most."""
-MAX_DRAW_LAG = 16_384
-"""A draw is by the root of all entries but at most so many newest: the disk is no further behind."""
 
 
 def is_due(state: LabState, size: int, now_ms: int) -> bool:
@@ -41,6 +41,11 @@ def is_due(state: LabState, size: int, now_ms: int) -> bool:
         return False
     runs = [run for name in state.live if terms(run := state.runs[name]) is not None]
     return any(awaits_draw(run) or _overdue(run, now_ms) for run in runs)
+
+
+def any_due(state: LabState, size: int, root: bytes, now_ms: int) -> RunSeeded | AuditsDrawn | None:
+    """The next draw by this root that is due: of a run's noise, or of audits."""
+    return seed_due(state, size, root) or draw_due(state, size, root, now_ms)
 
 
 def draw_due(state: LabState, size: int, root: bytes, now_ms: int) -> AuditsDrawn | None:

@@ -21,7 +21,7 @@ from archipel.lab.arrivals import event_fields, open_record
 from archipel.lab.commit import Committer, Recorded
 from archipel.lab.decide import lost_leases, quarantined_leases
 from archipel.lab.doorman import Buckets, Rate
-from archipel.lab.drawing import draw_due
+from archipel.lab.drawing import any_due
 from archipel.lab.endings import ended_leases
 from archipel.lab.entry import Entry
 from archipel.lab.forgetting import forgettable
@@ -208,9 +208,9 @@ class Lab:
         self._leasing.offer_again()
 
     def draw_audits(self) -> None:
-        """Draw by the newest durable head, if that is due; take back what nodes in quarantine hold."""
+        """Draw by the newest durable head what is due: a run's noise, audits; take back what nodes in quarantine hold."""
         head = self._committer.head
-        drawn = draw_due(self.ahead, head.size, head.root, self.clock_ms())
+        drawn = any_due(self.ahead, head.size, head.root, self.clock_ms())
         self._say_all(quarantined_leases(self.ahead) if drawn is None else [drawn])
 
     async def watch_deadlines(self) -> None:

@@ -37,6 +37,10 @@ def why_not(state: LabState, said: PlantsCommitted | PlantsRevealed) -> str | No
     run = state.runs.get(said.run)
     if run is None or terms(run) is None:
         return f"run {said.run} is not audited, so nobody looks at what is planted in it"
+    if run.opened.pace.audit is not None and run.opened.pace.audit.measures is not None:
+        return (
+            f"run {said.run} is judged by measure, which one bit of a log-probability does not move"
+        )
     known = audits(run).plants
     if isinstance(said, PlantsCommitted):
         if not _may_commit(state, run, said.author):

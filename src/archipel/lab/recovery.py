@@ -14,15 +14,16 @@ from typing import Protocol
 
 from archipel.blobs.errors import BlobError
 from archipel.lab.apply import MAX_SNAPSHOT_LAG, Contradiction, apply
-from archipel.lab.drawing import MAX_DRAW_LAG
 from archipel.lab.entry import Entry, read_entry, read_examined
 from archipel.lab.examining import read_entries
+from archipel.lab.seeding import MAX_DRAW_LAG
 from archipel.lab.snapshots import ENCODERS, FORMAT, BadSnapshot, decode_state
 from archipel.lab.state import LabState
 from archipel.ledger.merkle import Frontier, leaf_hash
 from archipel.records.audits import AuditsDrawn
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
+from archipel.records.seeded import RunSeeded
 from archipel.records.statements import Recorded, SnapshotTaken
 
 logger = logging.getLogger("archipel.lab")
@@ -92,7 +93,7 @@ def replayed(
         if isinstance(entry.statement, SnapshotTaken):
             is_compared = _compare(entry.statement, recent.at(entry.statement.size))
             compared, passed_over = compared + is_compared, passed_over + (not is_compared)
-        if isinstance(entry.statement, AuditsDrawn):
+        if isinstance(entry.statement, AuditsDrawn | RunSeeded):
             trees.check(entry.statement)
         trees.add(data)
         recent.add(data, following)
@@ -143,15 +144,18 @@ class _Trees:
         if len(self._newest) > 2 * MAX_DRAW_LAG:
             self._go_on(MAX_DRAW_LAG)
 
-    def check(self, drawn: AuditsDrawn) -> None:
+    def check(self, drawn: AuditsDrawn | RunSeeded) -> None:
         """Raises Contradiction: the root that was drawn by is not that of the entries."""
         found = "unknown"
         if 0 <= drawn.size - self._base.size <= len(self._newest):
             self._go_on(drawn.size - self._base.size)  # a later draw is by more entries
             found = f"sha256:{self._base.root().hex()}"
         if found != drawn.root:
+            what = "audits were"
+            if isinstance(drawn, RunSeeded):
+                what = f"the noise of {drawn.run} was"
             raise Contradiction(
-                f"audits were drawn by {drawn.root} as the root of {drawn.size} entries, which is {found}"
+                f"{what} drawn by {drawn.root} as the root of {drawn.size} entries, which is {found}"
             )
 
     def _go_on(self, num: int) -> None:

@@ -86,7 +86,7 @@ class WrongPolicy(Refused):
 
 
 class WrongContract(Refused):
-    """Sampled by another exact contract than the run's, or by one where it has none."""
+    """Sampled by another exact contract or class of engines than the run's, or by one where it has none."""
 
     problem, status = "wrong-contract", 422
 
@@ -180,4 +180,12 @@ def require_contract(used: str | None, asked: str | None) -> None:
     if used != asked:
         raise WrongContract(
             f"sampled by {used or 'no exact contract'}, the run asks for {asked or 'none'}"
+        )
+
+
+def require_engine(used: str | None, asked: str | None) -> None:
+    """Refuse an answer that was sampled by another class of engines than its run asks for."""
+    if used != asked:
+        raise WrongContract(
+            f"sampled by {used or 'an engine without a name'}, the run asks for {asked or 'none'}"
         )

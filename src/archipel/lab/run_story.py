@@ -264,3 +264,7 @@ class RunStory:
             yield (
                 f"{what} was sampled by {used or 'no exact contract'}; the run asks for {asked or 'none'}"
             )
+        if isinstance(answer, RolloutAnswer) and answer.engine != self.pace.engine:
+            yield (
+                f"{what} was sampled by {answer.engine or 'some engine'}; the run asks for {self.pace.engine or 'none'}"
+            )

@@ -18,10 +18,12 @@ from enum import Enum
 from itertools import product
 
 from archipel.lab.membership import Delegated, Joining, Provider, Used
+from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
+from archipel.records.engine_classes import CLASSES
 from archipel.records.episodes import playable
 from archipel.records.exact import variant_named
 from archipel.records.fields import BlobRef
@@ -163,9 +165,15 @@ class Node:
         return tuple(each for each in self.capabilities.backends or () if each in FOREIGN)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes of engines that it stated, of those known here."""
+        return tuple(each for each in self.capabilities.classes or () if each in CLASSES)
+
+    @property
     def meets(self) -> tuple[str, ...]:
         """All that runs may need of a node (`records.terms.needed`) and that it stated."""
-        ways = product((None, *self.contracts), (None, *self.plays), (None, *self.backends))
+        sampled_by = (None, *self.contracts, *self.classes)
+        ways = product(sampled_by, (None, *self.plays), (None, *self.backends))
         return tuple(word for way in ways if (word := needed(*way)) is not None)
 
     @property
@@ -238,6 +246,8 @@ class Run:
     paused: Pause | None = None
     paused_ms: int = 0
     """Length of its earlier pauses, since version 0."""
+    noise: Noise | None = None
+    """Where its noise is drawn; None: it is not, or nothing is drawn yet."""
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
     FIRST    says it is right         -> SEEN; if the draw of that very audit does not ask for another, VERIFIED
              says it is wrong         -> SECOND
     SECOND   both say it is right     -> VERIFIED
-             both find the same wrong -> HARD
+             both find the same wrong -> HARD; both measure it beyond what honest answers reach -> SOFT
              anything else            -> THIRD
     THIRD    whatever it says         -> APPEAL
     any      the trusted role's word  -> the end: VERIFIED, SOFT, HARD, or LAPSED where it cannot tell
@@ -11,12 +11,13 @@
 
 Law: no verdict from one party alone is worse than SOFT. HARD takes two independent failures: two unrelated
 parties, or the trusted role and one, or one and an earlier answer of the same node that the trusted role itself
-found wrong. A contested verdict goes to APPEAL, and what is said there is final.
+found wrong. What was measured, not recomputed to the bit, is one failure however many look at it: by itself it is
+SOFT, and becomes HARD by the sum over many answers alone (`sums`). A contested verdict goes to APPEAL, and what is said there is final.
 """
 
 from collections.abc import Iterator
 
-from archipel.lab.cases import MAX_REASON, Case, Opinion, Outcome, Stage, Verdict
+from archipel.lab.cases import MAX_REASON, Case, Opinion, Outcome, Stage, Verdict, found_right
 from archipel.records.changed import changed
 
 MAX_CANNOT = 2
@@ -53,8 +54,16 @@ def _of_two(case: Case) -> Outcome | None:
     first, second = _told(case)[-2:]
     if first.says == second.says == "agree":
         return Outcome.VERIFIED
+    if first.auditor == second.auditor:
+        return None
+    if _is_measured(first) and _is_measured(second) and first.says == second.says:
+        return Outcome.SOFT
     same = first.difference is not None and first.difference == second.difference
-    return Outcome.HARD if same and first.auditor != second.auditor else None
+    return Outcome.HARD if same and not _is_measured(first) else None
+
+
+def _is_measured(opinion: Opinion) -> bool:
+    return opinion.measured is not None
 
 
 def _last_word(case: Case, word: Opinion, failed_before: bool, at_ms: int) -> Verdict:
@@ -63,7 +72,8 @@ def _last_word(case: Case, word: Opinion, failed_before: bool, at_ms: int) -> Ve
     if word.says == "agree":
         outcome = Outcome.VERIFIED
     elif word.says == "differs":
-        outcome = Outcome.HARD if accusers or failed_before else Outcome.SOFT
+        is_proof = not _is_measured(word) and (accusers or failed_before)
+        outcome = Outcome.HARD if is_proof else Outcome.SOFT
     else:
         outcome = _unsettled(case)
     return _verdict(case, outcome, at_ms)
@@ -133,7 +143,7 @@ def _verdict(case: Case, outcome: Outcome, at_ms: int) -> Verdict:
 def _reason(case: Case, outcome: Outcome) -> str:
     """For whoever it falls on: what was found, by whom."""
     if outcome is Outcome.VERIFIED:
-        return "recomputed, and equal in every bit"
+        return found_right(case)
     if outcome is Outcome.LAPSED:
         why = sorted({str(each.cannot) for each in case.opinions if each.cannot is not None})
         return f"nobody could tell ({', '.join(why)})" if why else UNREACHABLE

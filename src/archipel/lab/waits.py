@@ -24,6 +24,7 @@ from archipel.lab.state import (
 from archipel.plurals import counted
 from archipel.records.backends import FOREIGN
 from archipel.records.documents import Wait
+from archipel.records.engine_classes import CLASSES
 
 ACTIVE_MS = 60_000
 """A node that was silent this long does not count when work is shared out."""
@@ -147,6 +148,10 @@ def _calling(others: int, need: str | None) -> str:
 def _by_what(need: str) -> str:
     if (extra := need.split()[-1]) in FOREIGN:
         return f"the extra that computes its model (in the folder of archipel's sources: {install(extra)})"
+    if (name := need.split()[0]) in CLASSES:
+        engine, precision, device = name.split("-")
+        dtype = {"fp32": "float32", "bf16": "bfloat16"}[precision]
+        return f"--engine {engine} --dtype {dtype} --device {device}"
     return "the engine archipel" if need.startswith("exact-") else "this version of archipel"
 
 

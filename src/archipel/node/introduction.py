@@ -17,6 +17,7 @@ from archipel.node.totals import Totals
 from archipel.node.worker import Worker
 from archipel.records.backends import FOREIGN, engine_words
 from archipel.records.documents import NodeView
+from archipel.records.engine_classes import class_of
 from archipel.records.episodes import playable
 from archipel.records.statements import Capabilities, NodeLeft
 from archipel.work.room import free_bytes
@@ -38,6 +39,7 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
     """
     measured = {} if settings.trusted else (await worker.benchmark()).values
     exact = tuple(measured.get("exact", ()))
+    named = class_of(settings.engine, settings.dtype, settings.device)
     standing.measured(exact, measured.get("not_exact", ()))
     return Capabilities(
         kinds=settings.kinds,
@@ -51,6 +53,7 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
         memory_mb=None if settings.trusted else _memory_mb(settings),
         plays=None if settings.trusted else playable(),
         backends=None if settings.trusted else _libraries(),
+        classes=None if settings.trusted or named is None else (named,),
     )
 
 

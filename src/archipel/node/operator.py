@@ -10,6 +10,7 @@ from typing import Any
 
 from archipel.blobs import BlobStore
 from archipel.identity import Identity
+from archipel.node.cited import CALIBRATION, audited_by
 from archipel.node.client import LabClient, LabReader
 from archipel.node.exchange import believed
 from archipel.node.sealed import Founding, opening_of
@@ -101,13 +102,16 @@ def _stock_vocabulary(weights: Path) -> int:
         raise InvalidModel(str(error)) from None
 
 
-def terms_and_pace(recipe: RecipeForm, weights: Path) -> tuple[Terms, RunPace]:
-    """The parts of a recipe that the lab acts on. Raises InvalidModel."""
+def terms_and_pace(
+    recipe: RecipeForm, weights: Path, calibration: Path | None = None
+) -> tuple[Terms, RunPace]:
+    """The parts of a recipe that the lab acts on; calibration: see `audited_by`. Raises InvalidModel."""
     words = WORDS_OF[recipe.run.programme]
     backend = recipe.model.backend if isinstance(recipe, Recipe) else "archipel"
     vocabulary = vocabulary_of(weights, backend)
     try:
         pace = words.pace_of(recipe, vocabulary)
+        pace = pace.model_copy(update=audited_by(recipe, calibration))
     except ValueError as error:
         raise InvalidModel(str(error)) from None
     needed_mb = _memory_mb(recipe, weights)
@@ -147,9 +151,10 @@ async def open_run(
         LabUnreachable, LabRefused: from the lab.
         InvalidModel, OSError: the model directory cannot be used.
     """
-    terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights)
     if files is None:
         files = await asyncio.to_thread(model_files, weights)
+    cited = next((path for path in files if path.name == CALIBRATION), None)
+    terms, pace = await asyncio.to_thread(terms_and_pace, recipe, weights, cited)
     async with LabClient(url, identity) as client:
         await client.greet()
         sent = []

@@ -9,16 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from archipel.records.fields import (
-    Count,
-    Digest,
-    LeftOut,
-    Reason,
-    RunName,
-    Sparing,
-    Wait,
-    WorkId,
-)
+from archipel.records.fields import Count, Digest, LeftOut, Reason, RunName, Sparing, Wait, WorkId
+from archipel.records.measures import Measures
 from archipel.records.statement import Statement
 
 MICRO = 1_000_000
@@ -44,6 +36,8 @@ class AuditTerms(Sparing):
     """Whoever has a smaller stake is given no work; None: nobody needs one to begin."""
     part_milli: Annotated[int | None, Field(ge=1, le=1000), LeftOut] = None
     """Share of an answer's rollouts that an audit recomputes, in thousandths; None: all."""
+    measures: Annotated[Measures | None, LeftOut] = None
+    """By what floating-point answers are judged; None: they are recomputed by the exact contract, to the bit."""
 
 
 class AuditsDrawn(Statement):

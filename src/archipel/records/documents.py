@@ -189,6 +189,8 @@ class RunView(Document):
     recipe: str
     exact: str | None = None
     """The exact contract that everything is sampled by."""
+    sampled_by: str | None = None
+    """Where there is none: engine, precision and device that rollouts are sampled by; None: any."""
     adapter: str | None = None
     """What is trained over the run's first weights, in words; None: whole weights."""
     plays: str | None = None
@@ -224,6 +226,8 @@ class NodeView(Document):
     batch_invariant: bool
     exact: tuple[str, ...] = ()
     """Exact contracts that it stated."""
+    classes: tuple[str, ...] = ()
+    """Engine, precision and device that it samples by where a run asks for one."""
     plays: tuple[str, ...] = ()
     """Environments that it plays."""
     backends: tuple[str, ...] = ()

@@ -226,7 +226,9 @@ class Recipe(RecipeForm):
         }
         sections["environment"]["parameters"] = parameters
         if self.sampling.engine != "exact":
-            del sections["sampling"]["engine"], sections["sampling"]["variant"]
+            del sections["sampling"]["variant"]
+        if self.sampling.engine in ("auto", "any"):
+            del sections["sampling"]["engine"]
         return canonical_json(without_floats(sections))
 
     @classmethod

@@ -11,7 +11,11 @@ MAX_DEPOSIT = 10**15
 
 
 class AuditSection(Section):
-    """Audits of a run that is sampled by the exact contract; in others nobody could recompute an answer to the bit."""
+    """Audits of a run that is sampled by the exact contract, or by an engine that is named and calibrated; in others
+    nobody could tell.
+    """
+
+    LATER = frozenset({"false_accusations"})
 
     floor: Annotated[float, Field(ge=0.001, le=1.0)] = 0.15
     """Chance that an answer of the best known node is audited. A newcomer's first are all; the more of a node's
@@ -28,3 +32,6 @@ class AuditSection(Section):
     """What an audit is paid, as a share of the price of what is audited."""
     window_s: Annotated[float, Field(ge=0.1, le=86_400.0)] = 3600.0
     """So long a verdict may be contested by whom it falls on, and so long an audit waits for auditors."""
+    false_accusations: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.01
+    """Where answers are measured, not recomputed to the bit: chance, at most, that an honest node is accused in a year of
+    100,000 audits, if each exceeds a limit no more often than was calibrated."""

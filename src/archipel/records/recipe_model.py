@@ -75,6 +75,10 @@ class ModelSection(Section):
         if self.backend == "archipel":
             return
         others = f'model.backend = "{self.backend}"'
+        if sampling.engine == "archipel":
+            raise ValueError(
+                f'{others} is not computed by engine = "archipel"; name transformers or vllm'
+            )
         if adapter is not None:
             raise ValueError(
                 f"{others} trains whole weights, and [adapter] is for the families of backend archipel: remove one "

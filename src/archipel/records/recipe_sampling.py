@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from archipel.records.cuts import MAX_TOP_K, MICRO, Cut
+from archipel.records.engine_classes import ENGINES, DeviceKind, Precision
 from archipel.records.exact import CONTRACTS, VariantName
 from archipel.records.recipe_form import Section
 
@@ -29,7 +30,19 @@ Characters = Annotated[str, Field(max_length=MAX_ALLOWED_CHARACTERS), AfterValid
 class SamplingSection(Section):
     """How rollouts are sampled."""
 
-    LATER = frozenset({"top_k", "top_p", "min_p", "stop", "allowed", "replays_routing"})
+    LATER = frozenset(
+        {
+            "top_k",
+            "top_p",
+            "min_p",
+            "stop",
+            "allowed",
+            "replays_routing",
+            "precision",
+            "device",
+            "noise",
+        }
+    )
 
     max_new_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 64
     """A completion is cut off here; with its prompt it has to fit the context of the weights."""
@@ -51,14 +64,23 @@ class SamplingSection(Section):
     replays_routing: bool = False
     """Of a mixture of experts: rollouts say which experts their tokens were sent to, and the trainer sends them
     there again, so that its log-probabilities are those of what was sampled (docs/how-to/bring-a-model.md)."""
-    engine: Literal["auto", "any", "exact"] = "auto"
+    engine: Literal["auto", "any", "exact", "archipel", "transformers", "vllm"] = "auto"
     """`any`: what each node's operator chose, alike but for rounding. `exact`: the exact contract, by which
     anybody can recompute every bit of a result; only nodes that proved at their start that they can are asked.
     `auto`: exact if the model has 10 million parameters or more, a variant is as near to fp32 as bf16 is, and it
-    is not slower; whoever opens the run finds out and says so, and the run's record states `any` or `exact`."""
+    is not slower; whoever opens the run finds out and says so, and the run's record states `any` or `exact`.
+    `archipel`, `transformers`, `vllm`: only nodes that sample by this engine, in `precision` and on `device`, are asked;
+    of the first, on processors, answers can be audited by measure (docs/how-to/audit-in-floating-point.md)."""
     variant: VariantName | None = None
     """Of the exact contract, the cheapest first: which one a model needs, `archipel exact check` says. Required
     with `engine = "exact"`, and given with it alone."""
+    precision: Precision | None = None
+    """Of the engine that is named; with `archipel`, `transformers` or `vllm`, and with these alone."""
+    device: DeviceKind | None = None
+    """What the engine that is named computes on; given with `precision`."""
+    noise: Literal["seed", "drawn"] = "seed"
+    """`seed`: all sampling follows from run.seed, which the operator chooses. `drawn`: it follows from the lab's ledger
+    as it stands once the run is open, and nobody chose it; two runs of one recipe then sample differently."""
 
     @field_validator("temperature", "top_p", "min_p")
     @classmethod
@@ -71,6 +93,12 @@ class SamplingSection(Section):
             raise ValueError(
                 f'engine = "{self.engine}" with variant = {self.variant or "none"}; expected engine = "exact" '
                 f"with one of {', '.join(CONTRACTS)}, or neither"
+            )
+        is_named = self.engine in ENGINES
+        if (is_named, is_named) != (self.precision is not None, self.device is not None):
+            raise ValueError(
+                f'engine = "{self.engine}" with precision = {self.precision or "none"}, device = {self.device or "none"}; '
+                f"expected both with one of {', '.join(ENGINES)}, and neither otherwise"
             )
         if self.engine == "exact" and self.cut is not None:
             raise ValueError(
@@ -110,6 +138,11 @@ class SamplingSection(Section):
     def contract(self) -> str | None:
         """The exact contract that is sampled by; None: any engine may, or nobody has decided yet."""
         return None if self.variant is None else CONTRACTS[self.variant]
+
+    @property
+    def engine_class(self) -> str | None:
+        """Engine, precision and device that are asked for; None: an exact contract, or any."""
+        return None if self.precision is None else f"{self.engine}-{self.precision}-{self.device}"
 
     def stated(self, variant: str | None) -> Self:
         """The same, by the exact contract of this variant; by any engine, if it is None."""

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.backends import BackendNames
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
+from archipel.records.engine_classes import EngineClasses
 from archipel.records.episodes import PlayedNames
 from archipel.records.exact import Contracts
 from archipel.records.fields import (
@@ -38,6 +39,7 @@ from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
+from archipel.records.seeded import RunSeeded
 from archipel.records.statement import Seq, Statement
 from archipel.records.terms import Terms
 
@@ -58,9 +60,6 @@ class LabOpened(Statement):
 
     kind: Literal["lab.opened"] = "lab.opened"
     operators: Annotated[tuple[Did, ...], Field(min_length=1, max_length=MAX_TRUSTED_KEYS)]
-
-
-# --- run ----------------------------------------------------------------------------------------
 
 
 class ModelFile(Closed):
@@ -99,9 +98,6 @@ class RunRetried(Statement):
     run: RunName
 
 
-# --- nodes and leases ---------------------------------------------------------------------------
-
-
 class Capabilities(Sparing):
     """What a node says of itself; believed only as a first guess."""
 
@@ -123,6 +119,8 @@ class Capabilities(Sparing):
     """Environments that answer turns here, with the version of their rules."""
     backends: Annotated[BackendNames | None, LeftOut] = None
     """Libraries that are here and compute models which this software does not."""
+    classes: Annotated[EngineClasses | None, LeftOut] = None
+    """Engine, precision and device that it samples by where a run asks for one; None: none that has a name."""
 
 
 class NodeJoined(Statement, Sparing):
@@ -231,6 +229,7 @@ Recorded: TypeAlias = (
     | RunRetried
     | RunPaused
     | RunResumed
+    | RunSeeded
     | NodeJoined
     | NodeLeft
     | NodesForgotten

@@ -13,6 +13,7 @@ from pydantic import Field
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.backends import Foreign
+from archipel.records.engine_classes import EngineClass
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
@@ -40,6 +41,8 @@ class RunPace(Sparing):
     programme: str
     exact: Annotated[Contract | None, LeftOut] = None
     """The exact contract that everything of this run is sampled by; None: each machine's own engine."""
+    engine: Annotated[EngineClass | None, LeftOut] = None
+    """Where there is no contract: engine, precision and device that its rollouts are sampled by; None: any."""
     adapter: Annotated[AdapterForm | None, LeftOut] = None
     """What versions are, over the run's first weights; None: a version is a whole model."""
     backend: Annotated[Foreign | None, LeftOut] = None
@@ -52,7 +55,12 @@ class RunPace(Sparing):
     @property
     def needs(self) -> str | None:
         """What a node must have stated to be asked (see `needed`)."""
-        return needed(self.exact, self.plays, self.backend)
+        return needed(self.sampled_by, self.plays, self.backend)
+
+    @property
+    def sampled_by(self) -> str | None:
+        """The exact contract or the class of engines that is asked for; None: any engine may sample."""
+        return self.exact or self.engine
 
     @property
     def plays(self) -> str | None:
@@ -61,7 +69,7 @@ class RunPace(Sparing):
 
 
 def needed(contract: str | None, played: str | None, backend: str | None = None) -> str | None:
-    """An exact contract, an environment that is played, a library that computes the model, or several of them, in
+    """An exact contract or a class of engines, an environment that is played, a library that computes the model, or several of them, in
     one word for who can and who is asked; None: anybody is.
     """
     return " ".join(each for each in (contract, played, backend) if each is not None) or None

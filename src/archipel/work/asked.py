@@ -34,7 +34,7 @@ def requests_of(
         Request(
             key=str(group),
             prompt=prompts[group],
-            seed=group_seed(pace.seed, group),
+            seed=group_seed(pace.seed if spec.noise is None else spec.noise, group),
             num_rollouts=pace.group_size,
             max_new_tokens=pace.max_new_tokens,
             temperature=pace.temperature_micro / 1e6,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from archipel.records.backends import Backend
+from archipel.records.engine_classes import class_of
 from archipel.records.fields import Fault
 from archipel.records.recipe_form import InvalidRecipe, RecipeForm, read_canonical
 from archipel.records.terms import RunPace
@@ -73,6 +74,11 @@ class Context(Materials):
         return self.opened.pace.exact
 
     @property
+    def engine_class(self) -> str | None:
+        """Engine, precision and device that the run's rollouts are sampled by; None: a contract, or any."""
+        return self.opened.pace.engine
+
+    @property
     def backend(self) -> Backend:
         """Who computes the run's model."""
         return self.opened.pace.backend or "archipel"
@@ -127,6 +133,23 @@ class Answer:
 def by_contract(contract: str | None) -> dict[str, str]:
     """What the values of an answer say of how it was sampled."""
     return {} if contract is None else {"exact": contract}
+
+
+def by_class(choice: EngineChoice, asked: str | None) -> dict[str, str]:
+    """The same where a run asks for a class of engines.
+
+    Raises:
+        MachineUnfit: this machine samples by another.
+    """
+    own = class_of(choice.name, choice.dtype, choice.device)
+    if asked is None:
+        return {}
+    if own != asked:
+        raise MachineUnfit(
+            f"this machine samples by {own or f'{choice.name} on {choice.device}'}, the run asks for {asked}: join "
+            "with another --engine, --dtype or --device"
+        )
+    return {"engine": own}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any
 from archipel.engine.protocol import Sampler
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.audit import Cannot, Difference
+from archipel.records.measures import Measured
 from archipel.work.kind import Context, Progress
 from archipel.work.policies import Policy
 
@@ -45,8 +46,10 @@ class Finding:
     positions: int
     """Tokens, each with its log-probability."""
     difference: Difference | None = None
-    """The first; None: equal in every bit, unless it could not be told."""
+    """The first; None: equal in every bit, or within what honest answers reach, unless it could not be told."""
     cannot: Cannot | None = None
+    measured: Measured | None = None
+    """Of an answer in floating point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

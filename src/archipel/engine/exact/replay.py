@@ -1,7 +1,7 @@
 """Recorded rollouts, recomputed by the exact contract and compared: equal, or where they first differ.
 
 An audit without a threshold: whoever followed the contract recorded these bits, whatever the machine,
-its company and its threads were. Parts: `Recorded`, `Difference`, `Replayed`, `Replayer`.
+its company and its threads were. Parts: `Recorded`, `Difference`, `Replayed`, `Replayer`, `first_ending`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -135,6 +135,16 @@ class Replayer:
                     f"{len(rollout.logprobs)} log-probabilities; expected as many of both, 1 to "
                     f"{request.max_new_tokens}, of tokens 0 to {vocabulary - 1}"
                 )
+
+
+def first_ending(recorded: Sequence[Recorded]) -> Difference | None:
+    """The first rollout that ends where it should not, or goes on: what no arithmetic excuses."""
+    claims = (
+        _Claim(group, each.request, number, rollout)
+        for group, each in enumerate(recorded)
+        for number, rollout in each.rollouts.items()
+    )
+    return next((found for claim in claims if (found := claim.ending()) is not None), None)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ from itertools import chain
 from typing import Any
 
 from archipel.lab import refusals
-from archipel.lab.audits import KIND, Audits, audits, spoke, terms, with_audits, with_case
+from archipel.lab.audits import (
+    KIND,
+    Audits,
+    audits,
+    measures,
+    spoke,
+    terms,
+    with_audits,
+    with_case,
+)
 from archipel.lab.cases import Case, Committed, Opinion, Outcome, Said, Stage, sentence
 from archipel.lab.chain import version_of
 from archipel.lab.reputation import MAX_REFUTED
@@ -16,6 +25,7 @@ from archipel.records.documents import AcceptedWork, inputs_digest
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.audit import WORDS, AuditAnswer, AuditSpec, Part
+from archipel.records.measures import beyond
 from archipel.records.terms import needed
 from archipel.records.words import Needs
 
@@ -113,6 +123,30 @@ def _check(run: Run, lease: Lease, answer: AuditAnswer) -> None:
         raise refusals.WrongLabel(
             f"audited record {answer.record}, the lease is about {spec.record}"
         )
+    _check_measured(run, answer)
+
+
+def _check_measured(run: Run, answer: AuditAnswer) -> None:
+    """What was measured says the same as its words; what can be told without measuring is told as ever."""
+    known, measured = measures(run), answer.measured
+    if measured is None:
+        difference = answer.difference
+        is_told = difference is not None and difference.what == "end"
+        if known is not None and answer.says != "cannot" and not is_told:
+            raise refusals.WrongShape("an audit by measure says what it measured")
+        return
+    if known is None or answer.says == "cannot":
+        raise refusals.WrongShape(f"an audit that says {answer.says} has nothing to measure here")
+    over = beyond(measured, known.limits)
+    if set(measured.figures) != set(known.limits) or measured.drawn < known.least_drawn:
+        raise refusals.WrongShape(
+            f"measured {', '.join(sorted(measured.figures))} of {measured.drawn} tokens; expected "
+            f"{', '.join(sorted(known.limits))} of at least {known.least_drawn}"
+        )
+    if bool(over) != (answer.says == "differs"):
+        raise refusals.WrongShape(
+            f"an audit says {answer.says}, and measured beyond its limits: {', '.join(over) or 'nothing'}"
+        )
 
 
 def _inspect(run: Run, lease: Lease, answer: AuditAnswer, read: ReadBlob) -> None:
@@ -158,8 +192,9 @@ def _accepted(run: Run, lease: Lease, answer: AuditAnswer, moment: Moment) -> Ru
     is_trusted = lease.node in run.opened.trusted
     paid = _earned(run, lease, answer)
     opinion = Opinion(
-        lease.node, is_trusted, lease.work, paid, answer.says, answer.difference, answer.cannot
-    )
+        lease.node, is_trusted, lease.work, paid, answer.says, answer.difference, answer.cannot,
+        answer.measured,
+    )  # fmt: skip
     own = Committed(
         party=lease.node,
         price_micro=paid,
@@ -228,7 +263,7 @@ RULES = Rules(
     slice=Audits,
     audited=False,
     due=_due,
-    needs=lambda run: needed(run.opened.pace.exact, None),
+    needs=lambda run: needed(run.opened.pace.sampled_by, None),
     offer=_offer,
     patience_ms=_patience_ms,
     price_micro=_price_micro,

@@ -6,6 +6,7 @@ from itertools import chain, islice
 from archipel.lab import refusals
 from archipel.lab.programmes import rl
 from archipel.lab.rules import Asking, Copies, Effort, Moment, ReadBlob, Rules
+from archipel.lab.seeding import is_ready, noise_of
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.market.capacity import fair_share
 from archipel.records import rollouts
@@ -34,7 +35,7 @@ _REFUSALS: tuple[tuple[type[BadPayload], type[refusals.BadResult]], ...] = (
 
 
 def _due(run: Run) -> bool:
-    return rl.has_to_sample(run)
+    return rl.has_to_sample(run) and is_ready(run)
 
 
 def _offer(asking: Asking) -> RolloutSpec | None:
@@ -55,7 +56,7 @@ def _offer(asking: Asking) -> RolloutSpec | None:
 
 
 def _handed_out(run: Run, groups: tuple[int, ...]) -> RolloutSpec:
-    """By the newest policy."""
+    """By the newest policy, and the noise that was drawn, if any was."""
     batches = sorted({group // rl.pace(run).groups_per_update for group in groups})
     return RolloutSpec(
         run=run.name,
@@ -63,6 +64,7 @@ def _handed_out(run: Run, groups: tuple[int, ...]) -> RolloutSpec:
         policy=run.chain[-1].policy,
         groups=groups,
         prompts=tuple(rl.course(run).prompts[batch] for batch in batches),
+        noise=noise_of(run),
     )
 
 
@@ -162,6 +164,7 @@ def _check(run: Run, lease: Lease, answer: RolloutAnswer) -> None:
     if answer.policy != bounds.policy:
         raise refusals.WrongPolicy(f"sampled from {answer.policy}, the lease says {bounds.policy}")
     refusals.require_contract(answer.exact, bounds.exact)
+    refusals.require_engine(answer.engine, rl.pace(run).engine)
     if answer.result.size > rollouts.max_rollout_bytes(bounds):
         raise refusals.TooLarge(
             f"result of {answer.result.size} bytes is larger than any honest one"
@@ -180,6 +183,8 @@ def _inspect(run: Run, lease: Lease, answer: RolloutAnswer, read: ReadBlob) -> N
 
 def _granted(run: Run, spec: RolloutSpec, work: str) -> Run:
     slice_, taken, first = rl.course(run), set(spec.groups), rl.num_first(run)
+    if spec.noise != noise_of(run) or not is_ready(run):
+        raise ValueError(f"{work} is by noise {spec.noise}, the run's is {noise_of(run)}")
     holder, *others = {slice_.holders.get(group) for group in taken}
     if others or holder in slice_.twins:
         raise ValueError(f"groups {spec.groups} are in the hands of {holder} and others")

@@ -21,11 +21,13 @@ from archipel.records.fields import (
     VersionNumber,
     WorkId,
 )
+from archipel.records.measures import Measured
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
-Cannot = Literal["contract", "record", "weights"]
+Cannot = Literal["contract", "record", "weights", "calibration", "thin"]
 """Why an answer could not be recomputed: its contract is unknown here; prompts, weights and answer do not fit
-together; the weights are not those that were named."""
+together; the weights are not those that were named; the run's limits are not those of the calibration that it
+names; the noise decides too few of its tokens."""
 Shown = Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
 """A value, in words or as a number with its bits."""
 
@@ -66,6 +68,7 @@ class Difference(Closed):
     position: Annotated[int, Field(ge=0, lt=2**31)]
     """In the completion, from 0."""
     what: Literal["token", "log-probability", "end"]
+    """Of a run in floating point: what is further away than honest answers come."""
     recorded: Shown
     recomputed: Shown
 
@@ -85,6 +88,8 @@ class AuditAnswer(WorkAnswer, Sparing):
     says: Literal["agree", "differs", "cannot"]
     difference: Annotated[Difference | None, LeftOut] = None
     cannot: Annotated[Cannot | None, LeftOut] = None
+    measured: Annotated[Measured | None, LeftOut] = None
+    """Of an answer in floating point; None: every bit was compared, or nothing."""
     positions: Count
     """Tokens that were recomputed, each with its log-probability."""
     busy_ms: Millis
@@ -105,13 +110,14 @@ def _needs(spec: AuditSpec) -> Needs:
 
 
 def _answer(spec: AuditSpec, told: Told) -> AuditAnswer:
-    """From values `says`, `positions`, and perhaps `difference` (fields of `Difference`) or `cannot`."""
-    found = told.values.get("difference")
+    """From values `says`, `positions`, and perhaps `difference` (fields of `Difference`), `measured` or `cannot`."""
+    found, measured = told.values.get("difference"), told.values.get("measured")
     return AuditAnswer(
         record=spec.record,
         says=told.values["says"],
         difference=None if found is None else Difference.model_validate(found),
         cannot=told.values.get("cannot"),
+        measured=None if measured is None else Measured.model_validate(measured),
         positions=told.values["positions"],
         busy_ms=told.busy_ms,
     )

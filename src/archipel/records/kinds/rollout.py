@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from archipel.records.engine_classes import EngineClass
 from archipel.records.exact import Contract
 from archipel.records.fields import (
     MAX_GROUPS_PER_WORK,
@@ -20,7 +21,7 @@ from archipel.records.fields import (
 from archipel.records.words import Needs, Told, Words, WorkAnswer, WorkSpec, publishes_nothing
 
 
-class RolloutSpec(WorkSpec):
+class RolloutSpec(WorkSpec, Sparing):
     """Sample `group_size` completions of each group's prompt from one policy version."""
 
     kind: Literal["rollout"] = "rollout"
@@ -30,6 +31,8 @@ class RolloutSpec(WorkSpec):
     groups: Annotated[tuple[GroupIndex, ...], Field(min_length=1, max_length=MAX_GROUPS_PER_WORK)]
     prompts: Annotated[tuple[BlobRef, ...], Field(min_length=1, max_length=MAX_PROMPT_BATCHES)]
     """Prompt batches that hold these groups, in ascending order of batch number."""
+    noise: Annotated[Count | None, LeftOut] = None
+    """Seed of all of the run's sampling, where it was drawn from the ledger; None: it is the pace's."""
 
 
 class RolloutAnswer(WorkAnswer, Sparing):
@@ -44,6 +47,8 @@ class RolloutAnswer(WorkAnswer, Sparing):
     """Time the node says it computed."""
     exact: Annotated[Contract | None, LeftOut] = None
     """The exact contract it was sampled by; None: by an engine of the node's choice."""
+    engine: Annotated[EngineClass | None, LeftOut] = None
+    """In a run that asks for a class of engines: by which it was sampled."""
 
 
 def _needs(spec: RolloutSpec) -> Needs:
@@ -51,13 +56,14 @@ def _needs(spec: RolloutSpec) -> Needs:
 
 
 def _answer(spec: RolloutSpec, told: Told) -> RolloutAnswer:
-    """From file `rollouts`, values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
+    """From file `rollouts`, values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact` or `engine`."""
     return RolloutAnswer(
         policy=told.values["policy"],
         result=told.blobs["rollouts"],
         num_tokens=told.values["num_tokens"],
         busy_ms=told.busy_ms,
         exact=told.values.get("exact"),
+        engine=told.values.get("engine"),
     )
 
 

@@ -18,6 +18,7 @@ from archipel.records.fields import (
     TokenId,
     Wait,
 )
+from archipel.records.measures import Measures
 from archipel.records.recipe import Recipe
 from archipel.records.recipe_learning import MAX_REFILL
 from archipel.records.recipe_sampling import MAX_STOP_STRINGS, Characters, StopString
@@ -56,6 +57,8 @@ class RlPace(RunPace):
     episodes: Annotated[EpisodeTerms | None, LeftOut] = None
     """How episodes are played; None: each rollout is one turn."""
 
+    noise: Annotated[Literal["drawn"] | None, LeftOut] = None
+    """The seed of all sampling is drawn from the ledger once the run is open; None: it is `seed`."""
     experts: Annotated[ExpertTerms | None, LeftOut] = None
     """Rollouts say which experts their tokens were sent to, and the trainer sends them there again; None: neither."""
 
@@ -103,18 +106,18 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         stop=sampling.stop or None,
         allowed=sampling.allowed or None,
         exact=sampling.contract,
+        engine=sampling.engine_class,
+        noise="drawn" if sampling.noise == "drawn" else None,
         adapter=None if recipe.adapter is None else recipe.adapter.form,
         episodes=episode_terms(recipe),
-        audit=_audit_terms(recipe),
+        audit=None if sampling.contract is None else audit_terms(recipe),
         experts=_expert_terms(sampling.replays_routing, vocabulary),
         backend=None if recipe.model.backend == "archipel" else recipe.model.backend,
     )
 
 
-def _audit_terms(recipe: Recipe) -> AuditTerms | None:
-    """None where nobody could recompute an answer to the bit."""
-    if recipe.sampling.contract is None:
-        return None
+def audit_terms(recipe: Recipe, measures: Measures | None = None) -> AuditTerms:
+    """measures: by what answers are judged that nobody could recompute to the bit."""
     audit = recipe.audit
     return AuditTerms(
         floor_micro=round(audit.floor * MICRO),
@@ -123,7 +126,8 @@ def _audit_terms(recipe: Recipe) -> AuditTerms | None:
         window_ms=round(audit.window_s * 1000),
         stake=audit.stake,
         deposit_micro=audit.deposit or None,
-        part_milli=round(audit.part * 1000) if audit.part < 1 else None,
+        part_milli=round(audit.part * 1000) if audit.part < 1 and measures is None else None,
+        measures=measures,
     )
 
 

@@ -1,4 +1,6 @@
-"""Audit work: somebody else's accepted answer, recomputed under the exact contract and compared bit by bit."""
+"""Audit work: somebody else's accepted answer, recomputed under the exact contract and compared bit by bit; in a run of
+floating point measured by one prefill.
+"""
 
 from pathlib import Path
 
@@ -50,7 +52,7 @@ class AuditsDone:
         self._proven: tuple[str, ...] | None = None
 
     def run(self, spec: AuditSpec, context: Context, progress: Progress) -> Answer:
-        """Answer: values `says`, `positions`, and `difference` or `cannot`.
+        """Answer: values `says`, `positions`, and `difference`, `measured` or `cannot`.
 
         Raises:
             MachineUnfit: this machine misses the contract's own vectors, so it can blame nobody.
@@ -65,6 +67,8 @@ class AuditsDone:
             values |= {"says": "differs", "difference": found.difference.model_dump(mode="json")}
         elif found.cannot is not None:
             values |= {"says": "cannot", "cannot": found.cannot}
+        if found.measured is not None:
+            values["measured"] = found.measured.model_dump(mode="json")
         return Answer({}, values)
 
     def _found(self, spec: AuditSpec, context: Context, progress: Progress) -> Finding:
@@ -79,9 +83,11 @@ class AuditsDone:
         return auditor.recompute(context, context.inputs[0], policy, progress, _chosen_by(spec))
 
     def _require(self, context: Context) -> None:
+        if context.contract is None:
+            return  # nothing is compared to the bit, and one auditor alone condemns nobody
         if self._proven is None:
             self._proven = prove(PROCESSOR).contracts
-        if context.contract is not None and context.contract not in self._proven:
+        if context.contract not in self._proven:
             raise MachineUnfit(
                 f"this machine does not give the known vectors of {context.contract}, so it audits nobody"
             )

@@ -18,6 +18,7 @@ from archipel.work.kind import (
     Kind,
     MachineUnfit,
     Progress,
+    by_class,
     by_contract,
     has_nothing_to_end,
     remembers_nothing,
@@ -42,13 +43,15 @@ class Rollouts:
     """Keeps the engines of the runs worked in lately, with the weights asked for last."""
 
     def __init__(self, choice: EngineChoice) -> None:
+        self._choice = choice
         self._policies = Policies()
         self._start = Engines(choice)
         self._seats = Seats(choice)
         self._conducts: Recent[Path, Conduct] = Recent()
 
     def run(self, spec: RolloutSpec, context: Context, progress: Progress) -> Answer:
-        """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact`."""
+        """Answer: file `rollouts`; values `policy` (the digest of the weights used), `num_tokens`, perhaps `exact` or `engine`."""
+        named = by_class(self._choice, context.engine_class)
         requests = rollout_requests(spec, context)
         self._start.require_room(context, requests)
         policy, contract = self._policies.advance(context, spec.policy), context.contract
@@ -69,7 +72,7 @@ class Rollouts:
         )
         path.write_bytes(packed)
         num_tokens = sum(rollout.num_sampled for group in groups for rollout in group)
-        values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract)}
+        values = {"policy": used, "num_tokens": num_tokens, **by_contract(contract), **named}
         return Answer({"rollouts": path}, values)
 
     def _conduct(self, spec: RolloutSpec, context: Context) -> Conduct | None:

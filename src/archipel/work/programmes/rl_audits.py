@@ -1,18 +1,21 @@
-"""Reinforcement learning: rollouts of others, recomputed by the exact contract. Loads no trainer."""
+"""Reinforcement learning: rollouts of others, recomputed by the exact contract, or measured. Loads no trainer."""
 
-from archipel.engine.exact.replay import Difference as Found
+from archipel.engine.exact.replay import Recorded
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.manifest import BadWeights
+from archipel.proofs.citing import is_cited
+from archipel.proofs.forced import BadClaim
 from archipel.records.documents import AcceptedWork
-from archipel.records.kinds.audit import Difference
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.measures import Measures
 from archipel.records.payload import BadPayload
 from archipel.records.programmes.rl import RlPace
-from archipel.records.rollouts import bounds_of, unpack_rollouts
-from archipel.work.asked import wording_by
+from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
+from archipel.work.asked import requests_of, wording_by
 from archipel.work.bases import read_base
 from archipel.work.kind import Context, Progress, WorkFailed
+from archipel.work.measuring import CALIBRATION, Measuring, told
 from archipel.work.policies import Policy
 from archipel.work.programme import Auditor, Chosen, Finding
 from archipel.work.replaying import CANNOT_BE_REPLAYED, Replaying
@@ -20,6 +23,9 @@ from archipel.work.replaying import CANNOT_BE_REPLAYED, Replaying
 
 def auditor(context: Context) -> Auditor:
     """One that keeps the weights it was given last."""
+    pace = context.pace_as(RlPace)
+    if pace.exact is None and pace.audit is not None and pace.audit.measures is not None:
+        return Auditor(recompute=_Measured(context, pace.audit.measures).recompute)
     return Auditor(recompute=_Rollouts(context).recompute)
 
 
@@ -61,16 +67,12 @@ class _Rollouts:
         except (WrongWeights, BadWeights, WorkFailed):
             return Finding(0, cannot="weights")
         try:
-            bounds = bounds_of(
-                self._pace, work=done.work, policy=spec.policy, num_groups=len(spec.groups)
-            )
-            sampled = unpack_rollouts(self._blobs[answer.result.digest].read_bytes(), bounds)
-            groups = dict(zip(spec.groups, sampled, strict=True))
+            groups = _sampled(context, self._pace, done, spec, answer)
             found = self._replaying.replay(spec, groups, progress, chosen)
         except (BadPayload, *CANNOT_BE_REPLAYED):
             return Finding(0, cannot="record")
         return Finding(
-            found.positions, None if found.difference is None else _told(found.difference)
+            found.positions, None if found.difference is None else told(found.difference)
         )
 
     def _take(self, policy: Policy) -> None:
@@ -80,12 +82,63 @@ class _Rollouts:
             self._held = policy.manifest.state
 
 
-def _told(found: Found) -> Difference:
-    return Difference(
-        group=int(found.key),
-        rollout=found.rollout,
-        position=found.position,
-        what=found.what,
-        recorded=found.recorded,
-        recomputed=found.recomputed,
-    )
+class _Measured:
+    """Measures rollouts of one run by the limits that its opening cites."""
+
+    def __init__(self, context: Context, measures: Measures) -> None:
+        """Raises WorkFailed: the run's model cannot be read."""
+        self._pace = context.pace_as(RlPace)
+        named = self._pace.engine or ""
+        try:
+            config = read_config(context.model)
+            data = (context.model / CALIBRATION).read_bytes()
+        except (InvalidModel, OSError) as error:
+            raise WorkFailed(f"the model of {context.run} cannot be used: {error}") from None
+        self._is_cited = is_cited(measures, data, named)
+        self._wording = wording_by(self._pace, context.model)
+        self._measuring = Measuring(config, named, measures)
+
+    def recompute(
+        self,
+        context: Context,
+        done: AcceptedWork,
+        policy: Policy,
+        progress: Progress,
+        _chosen: Chosen,
+    ) -> Finding:
+        """See `Auditor`; what the record itself does not allow is a finding, too. Limits are of whole answers, so no
+        part is looked at alone.
+        """
+        spec, answer = done.spec, done.answer
+        if not isinstance(spec, RolloutSpec) or not isinstance(answer, RolloutAnswer):
+            raise WorkFailed(f"{done.work} is {spec.kind} work, expected rollout")
+        if not self._is_cited:
+            return Finding(0, cannot="calibration")
+        try:
+            self._measuring.use(policy)
+        except (WrongWeights, BadWeights, WorkFailed):
+            return Finding(0, cannot="weights")
+        try:
+            groups = _sampled(context, self._pace, done, spec, answer)
+            asked = requests_of(
+                spec,
+                self._pace,
+                lambda blob: context.blobs[blob.digest].read_bytes(),
+                self._wording,
+            )
+            recorded = [
+                Recorded(request, dict(enumerate(groups[group])))
+                for group, request in zip(spec.groups, asked, strict=True)
+            ]
+            return self._measuring.measure(recorded, progress)
+        except (BadPayload, BadClaim, *CANNOT_BE_REPLAYED):
+            return Finding(0, cannot="record")
+
+
+def _sampled(
+    context: Context, pace: RlPace, done: AcceptedWork, spec: RolloutSpec, answer: RolloutAnswer
+) -> dict[int, list[Rollout]]:
+    """What was answered, by group. Raises BadPayload."""
+    bounds = bounds_of(pace, work=done.work, policy=spec.policy, num_groups=len(spec.groups))
+    sampled = unpack_rollouts(context.blobs[answer.result.digest].read_bytes(), bounds)
+    return dict(zip(spec.groups, sampled, strict=True))

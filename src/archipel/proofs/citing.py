@@ -1,0 +1,107 @@
+"""From a record of a calibration to what a run's opening cites: limits and sums in integers (`records.measures`).
+
+Rounding is in favour of whom it is held against: limits and borders up, weights down, what accuses up. The chance of
+a false accusation is that of `sequential`, shared among the tests of a run.
+Law: pure; whoever has the record finds the same numbers, but for the last digit of a logarithm.
+"""
+
+import math
+
+from archipel.proofs.record import LEAST_DRAWN, BadCalibration, Calibration, Pair
+from archipel.proofs.sequential import SequentialTest
+from archipel.records.canonical import sha256_digest
+from archipel.records.engine_classes import MEASURED, precision_of
+from archipel.records.measures import MAX_TESTS, MOST, NANO, Measures, SumTest
+
+MICRO = 1_000_000
+AUDITS_A_YEAR = 100_000
+"""Of one node in one run, at most; a node with more is accused falsely that much more often."""
+FINGERPRINTS = ("exponents", "mantissas")
+"""Figures of which an audit of tokens and log-probabilities knows nothing."""
+FULL_TIME = 0.9
+"""An answer of a cheat in all of its work exceeds a limit this often, the first test assumes; the second assumes the
+root of an honest answer's chance, and so notices a cheat in a small part of its work, later."""
+
+
+def measures_of(data: bytes, engine_class: str, false_accusations: float) -> Measures:
+    """What a run of this class cites of the record `data`.
+
+    false_accusations: of an honest node in a year of `AUDITS_A_YEAR` audits, at most.
+
+    Raises:
+        BadCalibration: no record, not of this class, or a pair that was refused.
+    """
+    pair = _pair_of(data, engine_class)
+    limits = {
+        name: in_nano(most) for name, most in pair.thresholds.items() if name not in FINGERPRINTS
+    }
+    honest = min(max(pair.false_at_most, 1e-9), 0.5)
+    events: list[tuple[str | None, float, float, float]] = [
+        (None, 0.0, honest, max(FULL_TIME, (1 + honest) / 2)),
+        (None, 0.0, honest, math.sqrt(honest)),
+    ]
+    events += [
+        (each.figure, each.border, max(each.honest, 1e-9), each.cheat)
+        for each in pair.watched.values()
+        if each.figure not in FINGERPRINTS and max(each.honest, 1e-9) < each.cheat < 1
+    ]
+    events = list(dict.fromkeys(events))[:MAX_TESTS]
+    each_may = false_accusations / len(events)
+    return Measures(
+        calibration=sha256_digest(data),
+        limits=limits,
+        least_drawn=LEAST_DRAWN,
+        tests=tuple(_test(*event, each_may) for event in events),
+    )
+
+
+def _pair_of(data: bytes, engine_class: str) -> Pair:
+    if engine_class not in MEASURED:
+        raise BadCalibration(
+            f"answers of {engine_class} cannot be measured; those of {', '.join(sorted(MEASURED))} can"
+        )
+    precision = precision_of(engine_class)
+    pair = Calibration.from_bytes(data).pair(precision, precision)
+    if not pair.usable:
+        raise BadCalibration(
+            f"prover {precision}, verifier {precision}: honest and dishonest overlap "
+            f"({', '.join(pair.overlaps)}); calibrate again, with more tokens or --sequential"
+        )
+    return pair
+
+
+def _test(figure: str | None, border: float, honest: float, cheat: float, may: float) -> SumTest:
+    test = SequentialTest(honest, cheat, AUDITS_A_YEAR, may)
+    return SumTest(
+        figure=figure,
+        border_nano=None if figure is None else in_nano(border),
+        odd_micro=max(1, math.floor(test.weight(True) * MICRO)),
+        even_micro=math.floor(test.weight(False) * MICRO),
+        accuses_micro=math.ceil(test.border * MICRO),
+    )
+
+
+def in_nano(value: float) -> int:
+    """Billionths, rounded up; what is no number is as much as can be."""
+    if not math.isfinite(value) or value * NANO > MOST:
+        return MOST
+    return max(0, math.ceil(value * NANO))
+
+
+def is_cited(said: Measures, data: bytes, engine_class: str) -> bool:
+    """Whether a run's opening says of this record what follows from it; how often it may err is the run's own."""
+    try:
+        own = measures_of(data, engine_class, 0.01)
+    except BadCalibration:
+        return False
+    pairs = zip(own.tests, said.tests, strict=False)
+    return (
+        (own.calibration, own.limits, own.least_drawn) == (said.calibration, said.limits, said.least_drawn)
+        and len(own.tests) == len(said.tests)
+        and all(_is_same(mine, theirs) for mine, theirs in pairs)
+    )  # fmt: skip
+
+
+def _is_same(one: SumTest, other: SumTest) -> bool:
+    near = abs(one.odd_micro - other.odd_micro) <= 1 and abs(one.even_micro - other.even_micro) <= 1
+    return near and (one.figure, one.border_nano) == (other.figure, other.border_nano)
