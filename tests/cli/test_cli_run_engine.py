@@ -54,7 +54,7 @@ def recipe(tmp_path: Path) -> Path:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
     made = World(tmp_path / "lab", ledger_on_disk=False)
-    monkeypatch.setattr(Identity, "load", lambda path: made.operator)
+    monkeypatch.setattr(Identity, "load", lambda *asked: made.operator)
     secrets = tmp_path / "home" / "update" / "secrets"
     secrets.mkdir(parents=True)
     (secrets / "secret-order").touch(0o600)

@@ -24,7 +24,7 @@ WORDS = "paused by run's owner (until Monday); resume with `archipel run resume 
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(tmp_path / "lab", ledger_on_disk=False)
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Identity, "load", lambda path: made.operator)
+    monkeypatch.setattr(Identity, "load", lambda *asked: made.operator)
     made.started()
     yield made
     made.close()

@@ -447,7 +447,7 @@ def test_a_name_that_was_used_is_refused_before_anything_is_sent_and_another_is_
     world: World, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Identity, "load", lambda path: world.operator)
+    monkeypatch.setattr(Identity, "load", lambda *asked: world.operator)
     _open(world, weights)
     world.stop_run(NAME)
     recipe = tmp_path / "tiny.toml"
@@ -469,7 +469,7 @@ def test_a_run_can_start_from_a_version_of_an_earlier_one(
     world: World, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Identity, "load", lambda path: world.operator)
+    monkeypatch.setattr(Identity, "load", lambda *asked: world.operator)
     _publish_real_weights(world, weights)
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(to_toml(tiny_recipe(3, 1).model_dump(exclude_none=True)))
@@ -489,7 +489,7 @@ def test_a_run_that_would_not_work_is_not_opened(
     world: World, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(Identity, "load", lambda path: world.operator)
+    monkeypatch.setattr(Identity, "load", lambda *asked: world.operator)
     plain = tiny_recipe(3, 1).model_dump(exclude_none=True)
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(to_toml(plain | {"sampling": {"max_new_tokens": 500}}))

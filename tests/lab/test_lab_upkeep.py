@@ -364,9 +364,11 @@ def test_a_state_has_the_same_bytes_in_whatever_pieces_they_are_made(
     )
     whole["state"]["operators"] = sorted(whole["state"]["operators"])
     expected, pieces = canonical_json(whole), []
+    rule = whole["state"]["joining"].keys()
 
     def watched(value: Any) -> bytes:
-        pieces.append(len(value) if isinstance(value, dict) else 0)
+        is_table = isinstance(value, dict) and value.keys() != rule
+        pieces.append(len(value) if is_table else 0)
         return canonical_json(value)
 
     monkeypatch.setattr(snapshots, "canonical_json", watched)
