@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from archipel.extras import needs
+
 START_S = 60
 """Longest for any one of its commands."""
 
@@ -29,7 +31,7 @@ def postgres_server(*, durable: bool) -> Iterator[str]:
     try:
         import psycopg  # noqa: F401  what reaches it
     except ImportError as error:
-        raise NoServer(f"psycopg 3 is not here ({error}); install archipel[postgres]") from None
+        raise NoServer(f"{needs('PostgreSQL', 'postgres')} ({error})") from None
     binaries = _binaries()
     if binaries is None:
         raise NoServer("no PostgreSQL server here: apt-get install postgresql")

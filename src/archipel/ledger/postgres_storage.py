@@ -6,7 +6,7 @@ connect to the server itself.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from typing import Any
 
@@ -100,6 +100,9 @@ class PostgresStorage:
     def close(self) -> None:
         """See `Storage.close`."""
         if self._connection is not None:
+            # The server notices a closed connection when it comes to it; the next writer may be here by then.
+            with suppress(psycopg.Error):
+                self._connection.execute("SELECT pg_advisory_unlock_all()")
             self._connection.close()
             self._connection = None
 
