@@ -94,10 +94,16 @@ def test_the_earlier_recipe_has_no_guards_and_the_shipped_one_has(tmp_path: Path
     bench = Families(find_recipe("own-task"), Plan(), tmp_path, lambda text: None)
     now, before = (bench.recipe_of(FAMILIES["sums"], 0, arm) for arm in (REWARDS, EARLIER))
     assert now.reference.coefficient > before.reference.coefficient == 0.0
-    assert now.loss.entropy_bonus > before.loss.entropy_bonus == 0.0
+    assert now.run.groups_per_update > before.run.groups_per_update
     assert before.optimiser.learning_rate == BEFORE["optimiser"]["learning_rate"]
     assert now.run.max_staleness == before.run.max_staleness == 0
     assert now.supervised == before.supervised
+    assert now.supervised is not None
+    assert now.supervised.steps == FAMILIES["sums"].supervised_steps
+    short = Families(find_recipe("own-task"), PLAN, tmp_path, lambda text: None)
+    asked = short.recipe_of(FAMILIES["sums"], 0, REWARDS).supervised
+    assert asked is not None
+    assert asked.steps == PLAN.supervised_steps
 
 
 def row(arm: str, right: float, alarms: dict[str, Any] | None = None, seed: int = 0) -> Row:

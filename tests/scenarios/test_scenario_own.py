@@ -24,7 +24,6 @@ SMALLER = {
     "steps": 60,
     "versions": 3,
     "groups_per_update": 4,
-    "pool": 64,
     "every": 3,
     "num_tasks": 8,
 }
@@ -86,7 +85,7 @@ def test_every_command_of_the_page_works_in_its_order_from_a_clean_home(
                 until(lambda: is_open(port), LIMIT_S)
     recipe = find_recipe(str(tmp_path / "mine.toml"))
     assert recipe.adapter is not None
-    assert recipe.optimiser.learning_rate == 2e-3, "a tenfold of what the shipped recipe says"
+    assert recipe.optimiser.learning_rate == 2e-3, "what the page says of an adapter"
     course = (tmp_path / "course.txt").read_text()
     assert " coins complete 3" in course.splitlines()[-1]
     assert (tmp_path / "trained" / "adapter_model.safetensors").is_file()

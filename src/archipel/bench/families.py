@@ -44,6 +44,8 @@ BEFORE: dict[str, Any] = {
     },
 }
 """How the shipped recipe for tasks of this kind learned before it was changed for what is measured here."""
+BEFORE_RUN = {"groups_per_update": 16, "group_size": 8}
+"""And of how many rollouts at a time."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Plan:
     families: tuple[str, ...] = tuple(FAMILIES)
     seeds: tuple[int, ...] = (0, 1)
     arms: tuple[str, ...] = ARMS
-    supervised_steps: int = 120
-    updates: int = 50
+    supervised_steps: int | None = None
+    """Before the stage settles; None: what a family says of itself."""
+    updates: int = 60
     num_tasks: int = 200
     """Of the test part, at most."""
     samples: int = 4
@@ -114,8 +117,9 @@ class Families:
             "parameters": family.placed(self._folder),
         }
         base["sampling"] |= {"max_new_tokens": family.max_new_tokens, "engine": "any"}
-        base["supervised"] |= {"steps": plan.supervised_steps}
+        base["supervised"] |= {"steps": plan.supervised_steps or family.supervised_steps}
         if arm == EARLIER:
+            base["run"] |= BEFORE_RUN
             base |= BEFORE
         return Recipe.model_validate(base)
 

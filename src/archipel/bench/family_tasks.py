@@ -30,6 +30,8 @@ class Family:
     """As a recipe names it."""
     parameters: Mapping[str, Value]
     max_new_tokens: int
+    supervised_steps: int = 300
+    """After which a small model does better than one answer to everything, and is often wrong."""
     guess: str = ""
     """What a policy may answer to everything, and earn by it."""
     questions: Callable[[], Iterator[Question]] | None = None
@@ -130,21 +132,26 @@ def _own(**parameters: Value) -> dict[str, Value]:
 FAMILIES = {
     each.name: each
     for each in (
-        Family("sums", "jsonl", _own(), 9, questions=_sums),
+        Family("sums", "jsonl", _own(), 9, 600, questions=_sums),
         Family(
-            "larger", "jsonl", _own(answer_kind="choice", choices="A,B"), 8, "A", questions=_larger
+            "larger",
+            "jsonl",
+            _own(answer_kind="choice", choices="A,B"),
+            8,
+            guess="A",
+            questions=_larger,
         ),
         Family("sorted", "jsonl", _own(answer_kind="text"), 12, questions=_sorted),
-        Family("change", "python", {}, 28, "20 20 10", code=CHANGE),
-        Family("bits", "reasoning_gym", {"task": "count_bits", "max_n": 1023}, 4, "5"),
+        Family("change", "python", {}, 28, 600, guess="20 20 10", code=CHANGE),
+        Family("bits", "reasoning_gym", {"task": "count_bits", "max_n": 1023}, 4, guess="5"),
         Family(
             "letters",
             "reasoning_gym",
             {"task": "letter_counting", "min_words": 1, "max_words": 3},
             4,
-            "1",
+            guess="1",
         ),
-        Family("divisors", "reasoning_gym", {"task": "gcd", "max_value": 60}, 4, "1"),
+        Family("divisors", "reasoning_gym", {"task": "gcd", "max_value": 60}, 4, guess="1"),
         Family(
             "backward",
             "reasoning_gym",

@@ -35,9 +35,9 @@ ARMS = ("supervised", "rewards, earlier recipe", "rewards", "more labels")
 @click.option(
     "--supervised-steps",
     type=click.IntRange(1, 100_000),
-    help="Before the stage settles [120; 40].",
+    help="Before the stage settles [what suits each family; 40].",
 )
-@click.option("--updates", type=click.IntRange(1, 100_000), help="Of reinforcement [50; 10].")
+@click.option("--updates", type=click.IntRange(1, 100_000), help="Of reinforcement [60; 10].")
 @click.option(
     "--recipe",
     "recipe_name",
