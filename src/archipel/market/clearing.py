@@ -208,9 +208,11 @@ def _awards(pricing: Pricing, bought: Sequence[_Lot], behind: Sequence[_Lot]) ->
         by_operator.setdefault(lot.operator, []).append(lot)
     awards = list[Award]()
     for operator, lots in by_operator.items():
-        displaced = _first_of_others(behind, operator, len(lots))
-        if pricing is Pricing.UNIFORM:
-            displaced = [behind[0]] * len(lots)
+        displaced = (
+            [behind[0]] * len(lots)
+            if pricing is Pricing.UNIFORM
+            else _first_of_others(behind, operator, len(lots))
+        )
         prices: dict[str, list[int]] = {}
         for own, other in zip(lots, displaced, strict=True):
             prices.setdefault(own.seller, []).append(_scaled(other, own.quality))
