@@ -49,7 +49,7 @@ def test_the_required_rate_is_echo_2s() -> None:
 
 
 @given(SUPPLIES, ACTIVE, st.integers(0, 300), st.integers(0, 300))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_the_set_suffices_wherever_any_does_and_who_may_not_work_never_does(
     supplies: list[Supply], active: frozenset[str], price: int, slack: int
 ) -> None:
@@ -67,7 +67,7 @@ def test_the_set_suffices_wherever_any_does_and_who_may_not_work_never_does(
 
 
 @given(SUPPLIES, ACTIVE, st.integers(0, 300), st.integers(0, 300))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_while_nothing_changes_the_set_never_grows_again_so_it_settles(
     supplies: list[Supply], active: frozenset[str], price: int, slack: int
 ) -> None:
@@ -81,7 +81,7 @@ def test_while_nothing_changes_the_set_never_grows_again_so_it_settles(
 
 
 @given(SUPPLIES)
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_without_hysteresis_the_set_is_the_cheapest_and_none_of_its_last_is_superfluous(
     supplies: list[Supply],
 ) -> None:

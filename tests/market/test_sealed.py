@@ -1,5 +1,7 @@
 """Sealed rounds: each wrong move has its own error and changes nothing."""
 
+import hashlib
+
 import pytest
 
 from archipel.market.sealed import (
@@ -96,6 +98,16 @@ def test_a_seal_is_of_every_field_and_the_nonce() -> None:
     seals = {seal_of(BID, NONCE), seal_of(BID, "6" * 64), *(seal_of(bid, NONCE) for bid in changes)}
     assert len(seals) == 2 + len(changes)
     assert len(changes) == len(Bid.model_fields)
+
+
+def test_a_seal_is_the_digest_of_canonical_bytes() -> None:
+    """By hand, so that another language can check it."""
+    written = (
+        f'{{"bid":{{"bidder":"{ANNA}","lots":2,"market":{{"capability":"fp32-small","kind":"rollout",'
+        '"unit":"output_token"},"price_micro":300,"region":"eu","valid_from_ms":0,"valid_until_ms":1000},'
+        f'"nonce":"{NONCE}","sealed":"archipel-bid-1"}}'
+    )
+    assert seal_of(BID, NONCE) == "sha256:" + hashlib.sha256(written.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("price", [0, -1, 10**12 + 1])
