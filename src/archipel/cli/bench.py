@@ -18,6 +18,7 @@ BENCHMARKS = {
     "exact": ("bench_exact", "Speed, quality, exactness and detection of exact inference"),
     "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
     "adversaries": ("bench_adversaries", "How soon cheats are found, and honest nodes accused"),
+    "market": ("bench_market", "Whether lying about one's cost pays, and how much where it does"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
     "train": (
         "bench_train",
