@@ -92,3 +92,14 @@ def test_a_decoy_that_the_lab_refuses_leaves_nothing_behind(desk: Desk) -> None:
     home = ("--node-home", str(desk.home))
     assert "no run elsewhere" in desk.refused("node", "decoy", "elsewhere", *home)
     assert not (desk.home / FILE).exists()
+
+
+def test_a_sealed_nodes_key_opens_by_its_passphrase_wherever_it_speaks(desk: Desk) -> None:
+    word, home = desk.home / "word", ("--node-home", str(desk.home))
+    word.write_text("a word\n")
+    word.chmod(0o600)
+    desk.node.save(desk.home / "node.key", b"a word", anew=True)
+    for words in (("node", "stake"), ("node", "decoy", "run")):
+        ended = desk.says("--passphrase-file", str(word), *words, *home, "--json")
+        assert ended.exit_code == 0, ended.output
+        assert json.loads(ended.output)["node"] == desk.node.did

@@ -119,7 +119,7 @@ def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[s
     yield f"lab {state.lab}, by {counted(state.size, 'entry', 'entries')}"
     if not runs:
         yield f"run {name} is not audited" if name else "no run of this lab is audited"
-        yield "an answer can be recomputed by others where the run is sampled by the exact contract"
+        yield "others can look at an answer where a run is exact, or names its engine and cites a calibration"
     for run in runs:
         found, cases = _counts(run), _cases(run)
         told = ", ".join(f"{count} {what}" for what, count in found["outcomes"].items() if count)
@@ -134,7 +134,7 @@ def _lines(state: "LabState", runs: "list[Run]", name: str | None) -> Iterator[s
         )
         for case in [case for case in cases if _is_told(case)][-MAX_SHOWN:]:
             yield f"  {sentence(case)}"
-            yield from (f"    {words}" for words in _aftermath(case))
+            yield from (f"    {words}" for words in _aftermath(run, case))
 
 
 def _is_told(case: "Case") -> bool:
@@ -145,7 +145,7 @@ def _is_told(case: "Case") -> bool:
     return known is None or bool(case.planted) or known.outcome is not Outcome.VERIFIED
 
 
-def _aftermath(case: "Case") -> Iterator[str]:
+def _aftermath(run: "Run", case: "Case") -> Iterator[str]:
     """What followed from a verdict, and how far an open case is."""
     verdict = case.verdict
     if verdict is None:
@@ -156,4 +156,10 @@ def _aftermath(case: "Case") -> Iterator[str]:
         words += f"; {taken / 1e6:.6g} credits taken back" if taken else ""
         yield words + ("; final" if verdict.is_final else "")
     yield from [f"contested: {case.contested}"] if case.contested else []
-    yield f"look for yourself: archipel exact replay {case.work}"
+    yield from (f"look for yourself: {words}" for words in looks(run, case))
+
+
+def looks(run: "Run", case: "Case") -> Iterator[str]:
+    """The command that recomputes the audited answer; none where it was measured, as no two machines give it again."""
+    if run.opened.pace.sampled_by is not None:
+        yield f"archipel exact replay {case.work}"

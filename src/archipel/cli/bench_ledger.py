@@ -40,7 +40,7 @@ from archipel.cli.benches import (
 @click.option("--no-growth", is_flag=True, help="Only records appended: no ledger is grown.")
 @seeds_option("default: 5; quick: 2")
 @PNG
-@quick_option("Small ledgers and short flows: about a minute.")
+@quick_option("Small ledgers and short flows: about a minute where nothing else runs.")
 @out_option("ledger")
 @JSON
 def command(

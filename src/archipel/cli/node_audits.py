@@ -133,6 +133,7 @@ def _until_ms(run: "Run", case: "Case") -> int | None:
 
 
 def _dispute_lines(node: str, found: "list[tuple[Run, Case]]") -> Iterator[str]:
+    from archipel.cli.audits import looks
     from archipel.cli.run_words import clock_words
     from archipel.lab.cases import sentence
 
@@ -146,7 +147,7 @@ def _dispute_lines(node: str, found: "list[tuple[Run, Case]]") -> Iterator[str]:
             yield f"  until {clock_words(until_ms / 1000)}: archipel node contest {case.work} --reason TEXT"
         elif case.verdict is not None:
             yield "  final: the trusted role has decided"
-        yield f"  check it yourself: archipel exact replay {case.work}"
+        yield from (f"  check it yourself: {words}" for words in looks(run, case))
 
 
 @click.command()

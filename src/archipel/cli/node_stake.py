@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import LAB, KeyName, home_folder, mending, show
+from archipel.cli.keys import load_key, load_or_make_key
 from archipel.cli.lab_door import JSON, ask_lab
 
 if TYPE_CHECKING:
@@ -19,7 +20,18 @@ CREDITS = click.FloatRange(1e-6, MOST_CREDITS)
 NODE_HOME = click.option(
     "--node-home", type=click.Path(path_type=Path), help="Where the node's key lies [~/.archipel/node]."
 )  # fmt: skip
-KEY = click.option("--key", type=click.Path(path_type=Path), help="[~/.archipel/lab/operator.key]")
+KEY = click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A key that may open runs [~/.archipel/lab/operator.key].",
+)
+DECOY_KEY = click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A key that may open runs, or that RUN trusts [~/.archipel/lab/operator.key].",
+)
 
 
 @click.command()
@@ -46,7 +58,7 @@ def stake(
     """
     if back and credits_put is not None:
         raise click.UsageError("--put and --back at once; give one of them")
-    identity = _node_key(node_home)
+    identity = load_key(home_folder("node", node_home, make=False) / "node.key")
     micro = None if credits_put is None else round(credits_put * MICRO)
     view = ask_lab(_stake(lab_url, identity, micro, back))
     facts = {
@@ -89,7 +101,8 @@ async def _stake(
 @click.argument("amount", metavar="CREDITS", type=CREDITS)
 @KEY
 @LAB
-def vouch(did: str, amount: float, key: Path | None, lab_url: str) -> None:
+@JSON
+def vouch(did: str, amount: float, key: Path | None, lab_url: str, as_json: bool) -> None:
     """Vouch for the node DID with CREDITS of this operator's; they are the node's stake from then on.
 
     For nodes whose owner paid for it elsewhere, or whom you know: where a run asks for a deposit, whoever gives
@@ -99,17 +112,19 @@ def vouch(did: str, amount: float, key: Path | None, lab_url: str) -> None:
     Example:
       archipel lab vouch did:key:z6Mk... 0.05
     """
-    ask_lab(_vouch(lab_url, _operator(key), did, round(amount * MICRO)))
-    click.echo(f"{did} vouches with {amount:.6f} credits more")
+    micro = round(amount * MICRO)
+    index = ask_lab(_vouch(lab_url, _operator(key), did, micro))
+    facts = {"node": did, "micro": micro, "entry": index}
+    show(facts, as_json, lambda: f"{did} vouches with {amount:.6f} credits more, entry {index}")
 
 
-async def _vouch(url: str, operator: "Identity", did: str, micro: int) -> None:
+async def _vouch(url: str, operator: "Identity", did: str, micro: int) -> int:
     from archipel.node.client import LabClient
     from archipel.records.stakes import StakeGiven
 
     async with LabClient(url, operator) as lab:
         await lab.greet()
-        await lab.submit(StakeGiven, node=did, micro=micro)
+        return (await lab.submit(StakeGiven, node=did, micro=micro)).index
 
 
 @click.command()
@@ -119,16 +134,23 @@ async def _vouch(url: str, operator: "Identity", did: str, micro: int) -> None:
     help="Share of its answers that are wrong on purpose, by one bit in every rollout; 0: all are right.",
 )  # fmt: skip
 @click.option("--reveal", is_flag=True, help="Say that it was one, and have its auditors judged.")
-@KEY
+@DECOY_KEY
 @NODE_HOME
 @LAB
+@JSON
 def decoy(
-    run: str, share: float, reveal: bool, key: Path | None, node_home: Path | None, lab_url: str
+    run: str,
+    share: float,
+    reveal: bool,
+    key: Path | None,
+    node_home: Path | None,
+    lab_url: str,
+    as_json: bool,
 ) -> None:
     """Make the node of a home a decoy in RUN, to see which auditors look; later reveal it.
 
-    Its operator, or a trusted role (--key), commits to it in the ledger; then start the node as any other: nobody can
-    tell it from one. Some of its answers are wrong by a bit that no learner notices. Revealed, those who audited it
+    An operator of the lab, or a trusted role (--key), commits to it in the ledger; then start the node as any other:
+    nobody can tell it from one. Some of its answers are wrong by a bit that no learner notices. Revealed, those who audited it
     and said otherwise than they should have lose their pay, and the second time a part of their stake. The decoy
     itself keeps whatever verdicts it earned: use a fresh home for each.
 
@@ -138,29 +160,40 @@ def decoy(
       archipel node join http://lab.example:8440 --home ~/decoy
       archipel node decoy my-run --node-home ~/decoy --reveal
     """
-    from archipel.identity import Identity, IdentityError
-    from archipel.node.decoys import Decoy, forget, keep
+    from archipel.node.decoys import Decoy
     from archipel.node.small_files import Unreadable
 
     folder = home_folder("node", node_home)
-    with mending(IdentityError, OSError, Unreadable):
-        node = Identity.load_or_create(folder / "node.key")
+    with mending(OSError, Unreadable):
         if reveal:
-            ask_lab(_reveal(lab_url, node, _kept(folder, run)))
-            forget(folder)
-            click.echo(
-                f"{node.did} is revealed as a decoy in {run}; archipel audits {run} shows who looked"
-            )
-            return
-        made = Decoy.fresh(run, round(share * 1000))
-        operator = _operator(key)
-        keep(folder, made)  # before anybody knows of it: a secret that is lost cannot be revealed
-        try:
-            ask_lab(_commit(lab_url, operator, run, made.commitment(node.did)))
-        except BaseException:
-            forget(folder)
-            raise
-    click.echo(f"{node.did} is a decoy in {run} from its next start on; keep {folder} to yourself")
+            node = load_key(folder / "node.key")
+            _show_up(lab_url, node, folder, run)
+            told = f"is revealed as a decoy in {run}; archipel audits {run} shows who looked"
+        else:
+            node = load_or_make_key(folder / "node.key")
+            _plant(lab_url, node, _operator(key), folder, Decoy.fresh(run, round(share * 1000)))
+            told = f"is a decoy in {run} from its next start on; keep {folder} to yourself"
+    facts = {"node": node.did, "run": run, "revealed": reveal}
+    show(facts, as_json, lambda: f"{node.did} {told}")
+
+
+def _plant(url: str, node: "Identity", operator: "Identity", folder: Path, made: "Decoy") -> None:
+    """Kept before anybody knows of it: a secret that is lost cannot be revealed."""
+    from archipel.node.decoys import forget, keep
+
+    keep(folder, made)
+    try:
+        ask_lab(_commit(url, operator, made.run, made.commitment(node.did)))
+    except BaseException:
+        forget(folder)
+        raise
+
+
+def _show_up(url: str, node: "Identity", folder: Path, run: str) -> None:
+    from archipel.node.decoys import forget
+
+    ask_lab(_reveal(url, node, _kept(folder, run)))
+    forget(folder)
 
 
 def _kept(folder: Path, run: str) -> "Decoy":
@@ -194,15 +227,5 @@ async def _reveal(url: str, node: "Identity", made: "Decoy") -> None:
         )
 
 
-def _node_key(node_home: Path | None) -> "Identity":
-    from archipel.identity import Identity, IdentityError
-
-    with mending(IdentityError, OSError):
-        return Identity.load(home_folder("node", node_home, make=False) / "node.key")
-
-
 def _operator(key: Path | None) -> "Identity":
-    from archipel.identity import Identity, IdentityError
-
-    with mending(IdentityError, OSError):
-        return Identity.load(key or home_folder("lab", None, make=False) / "operator.key")
+    return load_key(key or home_folder("lab", None, make=False) / "operator.key")

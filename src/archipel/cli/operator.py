@@ -251,7 +251,8 @@ def _lines(row: dict[str, Any]) -> Iterator[str]:
 
     caught = "" if row["quarantine"] is None else f", IN QUARANTINE for {row['quarantine']}"
     yield (
-        f"{row['operator']}  {row['balance_micro'] / 1e6:+.6f} credits, {row['verified']} verified in a row, "
+        f"{row['operator']}  {row['balance_micro'] / 1e6:+.6f} credits and a stake of {row['stake_micro'] / 1e6:.6f}, "
+        f"{counted(row['verified'], 'answer')} found right in a row, "
         f"{row['soft']} soft and {row['hard']} hard verdicts{caught}"
     )
     for key in row["keys"]:

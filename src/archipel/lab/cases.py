@@ -30,7 +30,7 @@ class Outcome(Enum):
     """What a case came to.
 
     VERIFIED: right. SOFT: found wrong by one alone: no pay, and it counts against the node. HARD: two independent
-    failures: the node is believed no more. LAPSED: nobody could tell.
+    failures, or a sum over many measured answers (`sums`): the node is believed no more. LAPSED: nobody could tell.
     """
 
     VERIFIED = "verified"
@@ -44,7 +44,7 @@ class Committed:
     """An accepted answer, as an audit needs it."""
 
     party: str
-    """Who answered."""
+    """The key that answered; whose it is, an operator's or its own, `providers` says."""
     price_micro: int
     """What was paid for it."""
     entry: int

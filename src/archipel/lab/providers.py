@@ -1,6 +1,6 @@
 """Whose a node is: the account that is paid, risks its stake, and is known for what its nodes did. Pure.
 
-Law: balances, stakes and reputation are looked up here and nowhere else. They are an operator's for every node that
+Law: whose balance, stake and reputation a key's are is decided here and nowhere else. They are an operator's for every node that
 works under a key which it delegated to, also for what a key did that is revoked by now, and a node's own otherwise.
 """
 

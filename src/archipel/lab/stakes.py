@@ -16,7 +16,7 @@ from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 
 
 def account(state: LabState, did: str) -> str:
-    """Whose stake vouches for what this key answers: its operator's, or its own. Nothing else says so."""
+    """The stake that vouches for what this key answers: its operator's, or its own."""
     return stake(account_of(state, did))
 
 

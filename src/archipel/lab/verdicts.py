@@ -12,7 +12,8 @@
 Law: no verdict from one party alone is worse than SOFT. HARD takes two independent failures: two unrelated
 parties, or the trusted role and one, or one and an earlier answer of the same node that the trusted role itself
 found wrong. What was measured, not recomputed to the bit, is one failure however many look at it: by itself it is
-SOFT, and becomes HARD by the sum over many answers alone (`sums`). A contested verdict goes to APPEAL, and what is said there is final.
+SOFT, and becomes HARD by the sum over many answers alone (`sums`). A contested verdict goes to APPEAL, and what is said
+there is final.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Planted work, as everybody reads it: answers that a run's own people gave to see who looks at them.
 
-A decoy is a node like any other, with a key of its own. Beforehand a trusted role commits to whose key it is, and to a
-secret that says which of its answers are wrong on purpose: each by a few bits of a log-probability, so nothing learns
-anything false from them. The decoy itself reveals the secret afterwards; then everybody can tell, of each of its
+A decoy is a node like any other, with a key of its own. Beforehand an operator or a trusted role commits to whose key it
+is, and to a secret that says which of its answers are wrong on purpose: by one bit of one log-probability in each
+rollout, so nothing learns anything false from them. The decoy itself reveals the secret afterwards; then everybody can tell, of each of its
 answers, what an auditor should have said. Law: pure; whoever has the record and the secret finds the same.
 """
 
@@ -26,7 +26,7 @@ Share = Annotated[int, Field(ge=0, le=1000)]
 
 
 class PlantsCommitted(Statement):
-    """A trusted role has a decoy in this run: whose key it is, and which of its answers are wrong, stands fixed."""
+    """An operator or a trusted role has a decoy in this run: whose key it is, and which of its answers are wrong, stands fixed."""
 
     kind: Literal["plants.committed"] = "plants.committed"
     run: RunName
