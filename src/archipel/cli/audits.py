@@ -161,5 +161,5 @@ def _aftermath(run: "Run", case: "Case") -> Iterator[str]:
 
 def looks(run: "Run", case: "Case") -> Iterator[str]:
     """The command that recomputes the audited answer; none where it was measured, as no two machines give it again."""
-    if run.opened.pace.sampled_by is not None:
+    if run.opened.pace.exact is not None:
         yield f"archipel exact replay {case.work}"

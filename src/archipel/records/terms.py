@@ -69,8 +69,8 @@ class RunPace(Sparing):
 
 
 def needed(contract: str | None, played: str | None, backend: str | None = None) -> str | None:
-    """An exact contract or a class of engines, an environment that is played, a library that computes the model, or several of them, in
-    one word for who can and who is asked; None: anybody is.
+    """An exact contract or a class of engines, an environment that is played, a library that computes the model, or
+    several of them, in one word for who can and who is asked; None: anybody is.
     """
     return " ".join(each for each in (contract, played, backend) if each is not None) or None
 
