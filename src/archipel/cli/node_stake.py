@@ -1,4 +1,4 @@
-"""`archipel node stake`, `archipel node decoy` and `archipel lab vouch`: who vouches for a node, and who looks at others."""
+"""`archipel node stake | decoy` and `archipel lab vouch`: who vouches for a node, and who looks at others."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,9 +150,9 @@ def decoy(
     """Make the node of a home a decoy in RUN, to see which auditors look; later reveal it.
 
     An operator of the lab, or a trusted role (--key), commits to it in the ledger; then start the node as any other:
-    nobody can tell it from one. Some of its answers are wrong by a bit that no learner notices. Revealed, those who audited it
-    and said otherwise than they should have lose their pay, and the second time a part of their stake. The decoy
-    itself keeps whatever verdicts it earned: use a fresh home for each.
+    nobody can tell it from one. Some of its answers are wrong by a bit that no learner notices. Revealed, those who
+    audited it and said otherwise than they should have lose their pay, and the second time a part of their stake. The
+    decoy itself keeps whatever verdicts it earned: use a fresh home for each.
 
     \b
     Examples:
