@@ -6,12 +6,14 @@ import pytest
 
 from archipel.lab import drawing, refusals, sums
 from archipel.lab.audits import audits, closed_case
-from archipel.lab.cases import Outcome, Verdict
+from archipel.lab.cases import Case, Committed, Opinion, Outcome, Verdict
 from archipel.lab.run_story import RunStory
 from archipel.records.audits import AuditTerms, VerdictContested
+from archipel.records.changed import changed
 from archipel.records.kinds.audit import AuditAnswer
 from archipel.records.measures import Measured, Measures, SumTest
 from archipel.records.statements import LeaseGranted
+from keyring import delegation
 from people import Cheat, Learner, Provider, identity
 from world import World
 
@@ -28,6 +30,8 @@ TERMS = AuditTerms(
     floor_micro=1_000_000, pay_milli=500, deadline_ms=10_000, window_ms=600_000, measures=MEASURES
 )
 BOTH = ("audit", "rollout")
+BOSS = identity("boss")
+NEAR = Measured(drawn=40, figures={"excess_mean": 0, "logprob_mean": 1900})
 NEEDED = 4
 """Audits of 4 nats each that make 14."""
 
@@ -54,6 +58,14 @@ def node(world: World, name: str, kind: type[Provider] = Provider, **stated: obj
     given = {"classes": (CLASS,), "kinds": BOTH} | stated
     found = kind(world, identity(name), 0, **given)  # type: ignore[arg-type]
     found.join()
+    return found
+
+
+def of_boss(world: World, *names: str, kind: type[Provider] = Provider) -> list[Provider]:
+    """Nodes of one operator."""
+    found = [node(world, name, kind) for name in names]
+    for each in found:
+        each.join(delegation=delegation(BOSS, each.did))
     return found
 
 
@@ -123,19 +135,52 @@ def test_a_figure_within_limits_accuses_too_if_it_is_high_again_and_again(world:
 
 
 def test_an_auditor_that_nobody_confirms_brings_no_more_than_half_of_what_accuses() -> None:
-    measured = Measured(drawn=40, figures={"excess_mean": 0, "logprob_mean": 1900})
     before: sums.Sums = ()
     for _ in range(50):
         before = (
             sums._after(BEYOND, sums.NOTHING, "liar", is_odd=False),
             sums._after(HIGH, before[1] if before else sums.NOTHING, "liar", is_odd=True),
         )
-    assert HIGH.is_odd(measured, LIMITS)
+    assert HIGH.is_odd(NEAR, LIMITS)
     assert before[1].micro == HIGH.accuses_micro // 2
     other = before[1]
     for _ in range(2):
         other = sums._after(HIGH, other, "another", is_odd=True)
     assert other.micro >= HIGH.accuses_micro
+
+
+def test_what_speaks_against_an_operators_nodes_is_one_sum(world: World) -> None:
+    opened(world)
+    cheats = of_boss(world, *"abcd", kind=Cheat)
+    first, second = node(world, "first"), node(world, "second")
+    outcomes = [judged(world, cheat, first, second).outcome for cheat in cheats]
+    assert outcomes == [Outcome.SOFT] * (NEEDED - 1) + [Outcome.HARD]
+    assert not audits(world.run()).sums
+
+
+def test_a_key_that_comes_under_an_operator_brings_what_speaks_against_it(world: World) -> None:
+    opened(world)
+    (_,), cheat = of_boss(world, "a", kind=Cheat), node(world, "cheat", Cheat)
+    first, second = node(world, "first"), node(world, "second")
+    for _ in range(NEEDED - 1):
+        judged(world, cheat, first, second)
+    cheat.join(delegation=delegation(BOSS, cheat.did))
+    assert audits(world.run()).sums.keys() == {BOSS.did}
+    assert judged(world, cheat, first, second).outcome is Outcome.HARD
+
+
+def test_two_auditors_of_one_operator_accuse_nobody_together() -> None:
+    answer = Committed("honest", 0, 0, "", 0, 0, None)  # type: ignore[arg-type]  # nobody reads it
+    case = Case(answer, 0)
+    before: sums.Sums = ()
+    for number in range(12):
+        said = Opinion(f"key {number}", False, "work", 0, "agree", None, None, NEAR)
+        own = sums.weighed(MEASURES, before, changed(case, opinions=(said,)), lambda key: key[:3])
+        before, accuses = own.sums, own.accuses
+        assert accuses is None
+    assert before[1].micro == HIGH.accuses_micro // 2
+    joint = sums.told_by((changed(before[1], by_auditor=(("a", 3), ("b", 4))),), "a", "b")
+    assert joint[0].by_auditor == (("b", 7),)
 
 
 @pytest.mark.parametrize(("seen", "refuted"), [("", 1), ("all", 0)])

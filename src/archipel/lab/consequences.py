@@ -20,7 +20,7 @@ from archipel.lab.audits import (
 )
 from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.providers import keys_of, standing_of, with_standing
+from archipel.lab.providers import account_of, keys_of, standing_of, with_standing
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
 from archipel.lab.stakes import account
 from archipel.lab.state import LabState, Run
@@ -65,7 +65,9 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
     if case.verdict is None:
         raise ValueError(f"the case of {case.work} has no verdict")
     # 0
-    run, verdict = accusations.weighed(state.runs[name], case, case.verdict)
+    run, verdict = accusations.weighed(
+        state.runs[name], case, case.verdict, partial(account_of, state)
+    )
     state, case = with_run(state, run), changed(case, verdict=verdict)
     if case.before is not None and case.before.outcome is verdict.outcome:
         return _kept(state, name, case, case.before)

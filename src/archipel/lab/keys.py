@@ -4,7 +4,7 @@ Law: a delegation counts here only with the word of both, the operator's and the
 key earned; and a revoked key comes back for nobody.
 """
 
-from archipel.lab import endings
+from archipel.lab import accusations, endings
 from archipel.lab.membership import Delegated, Provider
 from archipel.lab.providers import account_of
 from archipel.lab.reputation import Standing, merged
@@ -167,7 +167,10 @@ def _handed_over(state: LabState, did: str, provider: Provider) -> tuple[LabStat
     if node is not None:
         provider = changed(provider, standing=merged(provider.standing, node.standing))
         nodes = nodes.put(did, changed(node, standing=Standing()))
-    return changed(state, book=book, nodes=nodes), provider
+    runs = {name: accusations.handed_over(run, did, operator) for name, run in state.runs.items()}
+    runs = {name: run for name, run in runs.items() if run is not state.runs[name]}
+    state = changed(state, book=book, nodes=nodes, runs=state.runs.put_all(runs.items()))
+    return state, provider
 
 
 def why_not_revoked(state: LabState, revoked: KeyRevoked) -> str | None:

@@ -2,12 +2,14 @@
 
 Each closed case adds to every test of the run what `records.measures` says; a sum never falls below nothing, and one
 that reaches what accuses is a hard verdict. Law: integers alone; where auditors disagree an audit is not odd; of a sum
-that no second party confirms, one auditor's part is at most half of what accuses.
+that no second party confirms, one auditor's part, with all of its keys, is at most half of what accuses.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from archipel.lab.cases import Case, Opinion
+from archipel.records.changed import changed
 from archipel.records.measures import Measured, Measures, SumTest, is_odd_to_all
 
 SHARE = 2
@@ -22,7 +24,7 @@ class Sum:
     """Millionths of a nat since it was nothing last."""
     audits: int = 0
     by_auditor: tuple[tuple[str, int], ...] = ()
-    """What each auditor alone has added since then, less what it took away."""
+    """What each auditing party alone has added since then, less what it took away."""
 
 
 NOTHING = Sum()
@@ -46,14 +48,16 @@ def told_of(case: Case) -> list[Opinion]:
     return [each for each in measured if each.is_trusted] or measured
 
 
-def weighed(measures: Measures, before: Sums, case: Case) -> Weighed:
-    """The sums of a node after a case over an answer of its."""
+def weighed(
+    measures: Measures, before: Sums, case: Case, account: Callable[[str], str]
+) -> Weighed:
+    """The sums of a party after a case over an answer of its; account: key -> the party that it belongs to."""
     told = told_of(case)
     found = [each.measured for each in told if each.measured is not None]
     before = before or (NOTHING,) * len(measures.tests)
     if not found:
         return Weighed(before if any(each.micro for each in before) else (), None)
-    alone = told[0].auditor if len(told) == 1 and not told[0].is_trusted else ""
+    alone = account(told[0].auditor) if len(told) == 1 and not told[0].is_trusted else ""
     after = tuple(
         _after(test, each, alone, is_odd_to_all(test, found, measures.limits))
         for test, each in zip(measures.tests, before, strict=True)
@@ -63,6 +67,28 @@ def weighed(measures: Measures, before: Sums, case: Case) -> Weighed:
     return Weighed(
         after if any(each.micro for each in after) else (), reached[0] if reached else None
     )
+
+
+def told_by(found: Sums, did: str, operator: str) -> Sums:
+    """The same sums, where what one key told alone is another party's."""
+    return tuple(changed(each, by_auditor=_joint(each.by_auditor, did, operator)) for each in found)
+
+
+def _joint(
+    parts: tuple[tuple[str, int], ...], did: str, operator: str
+) -> tuple[tuple[str, int], ...]:
+    told = dict(parts)
+    own = told.pop(did, 0)
+    if own:
+        told[operator] = told.get(operator, 0) + own
+    return tuple(sorted(told.items()))
+
+
+def greater(one: Sums, other: Sums) -> Sums:
+    """Of two sums in each test the one that speaks more against whom it is about."""
+    if not one or not other:
+        return one or other
+    return tuple(max(pair, key=lambda each: each.micro) for pair in zip(one, other, strict=True))
 
 
 def _after(test: SumTest, before: Sum, alone: str, is_odd: bool) -> Sum:
