@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from archipel.lab.apply import Contradiction, apply
 from archipel.lab.forgetting import forgettable
 from archipel.lab.presence import GONE_MS
 from archipel.lab.providers import account_of, here_of, keys_of, standing_of
@@ -11,6 +12,7 @@ from archipel.lab.refusals import Malformed, NotAllowed, NotJoined, Refused, Wro
 from archipel.lab.reputation import Standing
 from archipel.lab.snapshots import decode_state, encode_state
 from archipel.records.membership import KeyRevoked, Signed
+from archipel.records.stakes import StakePut, StakeReturned
 from keyring import delegation
 from people import Provider, identity
 from world import PACE, World
@@ -120,8 +122,42 @@ def test_a_key_can_be_revoked_before_it_ever_came(world: World) -> None:
     node(world, "one")
     stolen = world.provider("stolen", join=False)
     revoke(world, stolen.did)
-    with pytest.raises(NotAllowed, match="stolen"):
+    with pytest.raises(NotAllowed, match="before it came"):
         stolen.join(delegation=delegation(BOSS, stolen.did))
+    with pytest.raises(NotAllowed, match="was revoked before"):
+        revoke(world, stolen.did)
+
+
+@pytest.mark.parametrize("is_operated", [False, True])
+def test_who_revokes_a_strangers_key_before_it_comes_takes_nothing_from_it(
+    world: World, is_operated: bool
+) -> None:
+    one, victim = node(world, "one"), world.provider("victim", 40_000, join=False)
+    revoke(world, victim.did)
+    victim.join(**({"delegation": delegation(OTHER, victim.did)} if is_operated else {}))
+    owner = OTHER.did if is_operated else victim.did
+    price = earned(world, victim)
+    assert world.state.book[owner] == price > 0
+    assert keys_of(world.state, victim.did) == (victim.did,)
+    assert keys_of(world.state, one.did) == (one.did,)
+    with pytest.raises(NotAllowed, match=BOSS.did if not is_operated else "new key"):
+        victim.join(delegation=delegation(BOSS, victim.did))
+
+
+def test_a_revoked_or_expired_key_moves_no_stake_of_its_operators(world: World) -> None:
+    stolen, late = node(world, "stolen"), node(world, "late", until_ms=world.now_ms + 60_000)
+    earned(world, stolen)
+    revoke(world, stolen.did)
+    world.now_ms += 60_000
+    before = world.state.book
+    for thief, why in ((stolen, "stolen"), (late, "ended")):
+        for kind, fields in ((StakePut, {"micro": 1}), (StakeReturned, {})):
+            with pytest.raises(NotAllowed, match=why):
+                thief.speak(kind, **fields)  # type: ignore[arg-type]  # one of each
+            said = kind(lab=world.state.lab, author=thief.did, seq=2**50, **fields)  # type: ignore[arg-type]
+            with pytest.raises(Contradiction, match=why):
+                apply(world.state, said, world.now_ms)
+    assert world.state.book == before
 
 
 def test_a_delegation_ends_with_its_time(world: World) -> None:

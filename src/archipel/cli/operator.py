@@ -231,12 +231,16 @@ def _facts(state: "LabState", did: str) -> dict[str, Any]:
         "soft": known.soft,
         "hard": known.hard,
         "quarantine": None if known.quarantine is None else known.quarantine.work,
-        "keys": [_key_facts(state, key) for key in provider.keys],
+        "keys": [_key_facts(state, did, key) for key in provider.keys],
     }
 
 
-def _key_facts(state: "LabState", key: str) -> dict[str, Any]:
-    known, node = state.delegations[key], state.nodes.get(key)
+def _key_facts(state: "LabState", operator: str, key: str) -> dict[str, Any]:
+    known = state.delegations.get(key)
+    if known is None or known.operator != operator:
+        gone = "before it came"
+        return {"node": key, "here": False, "works": 0, "until_ms": None, "revoked": gone}
+    node = state.nodes.get(key)
     return {
         "node": key,
         "here": node is not None and node.present,

@@ -14,7 +14,6 @@ from archipel.lab.state import Run
 from archipel.records.changed import changed
 from archipel.records.table import Table
 
-
 Account = Callable[[str], str]
 """Key -> the party that it belongs to."""
 

@@ -229,6 +229,7 @@ def _named_run(state: LabState, name: str) -> Run:
 
 
 def _admit_judging(state: LabState, statement: Judging, now_ms: int) -> None:
+    joining.admit_author(state, statement.author, now_ms)
     match statement:
         case AuditsDrawn():
             raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")

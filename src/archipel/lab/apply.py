@@ -109,6 +109,9 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
 
 
 def _judged(state: LabState, statement: Judging, at_ms: int) -> LabState:
+    why = keys.why_barred(state, statement.author, at_ms)
+    if why is not None:
+        raise Contradiction(why)
     match statement:
         case AuditsDrawn():
             return drawing.drawn(state, statement, at_ms)

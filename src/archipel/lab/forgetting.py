@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from archipel.lab.decide import next_seq
 from archipel.lab.membership import Provider
 from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
-from archipel.lab.providers import account_of
+from archipel.lab.providers import account_of, keys_of
 from archipel.lab.reputation import Standing
 from archipel.lab.state import LabState
 from archipel.market.journal import stake, wallet
@@ -42,7 +42,7 @@ def _without_blank(state: LabState, dids: Iterable[str]) -> tuple[LabState, list
     """Without operators of whom nothing but these nodes was known, and these operators."""
     operators = {account_of(state, did) for did in dids if did in state.delegations}
     blank = [each for each in sorted(operators) if _is_blank(state, state.providers[each])]
-    keys = [key for each in blank for key in state.providers[each].keys]
+    keys = [key for each in blank for key in keys_of(state, each)]
     state = changed(
         state,
         providers=state.providers.drop(*blank),
@@ -53,7 +53,7 @@ def _without_blank(state: LabState, dids: Iterable[str]) -> tuple[LabState, list
 
 def _is_blank(state: LabState, operator: Provider) -> bool:
     has_any = any(account(operator.did) in state.book for account in (wallet, stake))
-    is_at_work = any(key in state.nodes for key in operator.keys)
+    is_at_work = any(key in state.nodes for key in keys_of(state, operator.did))
     return not (has_any or is_at_work or operator.standing != Standing())
 
 

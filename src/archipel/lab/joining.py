@@ -8,7 +8,7 @@ lab looks at: the effort protects nobody but the lab.
 from archipel.lab import quarantine, refusals
 from archipel.lab.keys import delegation_in, why_barred, why_not_delegated, why_not_revoked
 from archipel.lab.membership import Joining, Used
-from archipel.lab.providers import account_of, is_here
+from archipel.lab.providers import account_of, is_here, keys_of
 from archipel.lab.state import LabState
 from archipel.market.journal import wallet
 from archipel.records.changed import changed
@@ -78,9 +78,14 @@ def _admit_node(state: LabState, joined: NodeJoined, now_ms: int) -> None:
     refuse(state, joined, now_ms)
 
 
-def admit_speaker(state: LabState, author: str, now_ms: int) -> None:
-    """Refuse a key whose operator took its word back, or gave it for a time that is over, and who is in quarantine."""
+def admit_author(state: LabState, author: str, now_ms: int) -> None:
+    """Refuse a key whose operator took its word back, or gave it for a time that is over."""
     _refuse_if(why_barred(state, author, now_ms))
+
+
+def admit_speaker(state: LabState, author: str, now_ms: int) -> None:
+    """Refuse such a key, and who is in quarantine."""
+    admit_author(state, author, now_ms)
     quarantine.refuse(state, author)
 
 
@@ -108,8 +113,7 @@ def refuse(state: LabState, joined: NodeJoined, now_ms: int) -> None:
 def _refuse_crowd(state: LabState, joined: NodeJoined, rule: Joining) -> None:
     said, operator = delegation_in(joined), party_of(state, joined)
     going = {joined.author, None if said is None else said.replaces}
-    provider = state.providers.get(operator)
-    keys = () if provider is None else provider.keys
+    keys = keys_of(state, operator) if operator in state.providers else ()
     others = sum(key not in going and is_here(state, key) for key in keys)
     if others >= rule.places:
         raise refusals.NotAllowed(

@@ -1,7 +1,8 @@
 """What becomes of the keys of an operator's nodes: delegated to, replaced, revoked. Pure; parts of `admission` and `apply`.
 
 Law: a delegation counts here only with the word of both, the operator's and the node's, so nobody takes what another
-key earned; and a revoked key comes back for nobody.
+key earned; and a revoked key comes back for nobody. Who revokes a key that has not come takes back the own word alone:
+it may be another's.
 """
 
 from archipel.lab import accusations, endings
@@ -84,7 +85,7 @@ def _why_not_free(state: LabState, said: Delegation, did: str) -> str | None:
 def _why_not_newer(state: LabState, said: Delegation, did: str, now_ms: int) -> str | None:
     known = state.delegations.get(did)
     if known is None:
-        return None
+        return _why_foretold(state, said.operator, did)
     if known.operator != said.operator:
         return f"this key is a node of {known.operator}; with another operator it needs a new key"
     if known.revoked is not None:
@@ -92,6 +93,13 @@ def _why_not_newer(state: LabState, said: Delegation, did: str, now_ms: int) -> 
     if said.issued_ms < known.issued_ms:
         return "a later delegation to this key is known here; come with that one"
     return None
+
+
+def _why_foretold(state: LabState, operator: str, did: str) -> str | None:
+    """Such a key is among the operator's, and nothing is delegated to it."""
+    if did not in _keys(state, operator):
+        return None
+    return f"{operator} revoked this key before it came; give the node a new key and have it delegate to that"
 
 
 def _why_not_replaced(state: LabState, said: Delegation) -> str | None:
@@ -181,6 +189,8 @@ def why_not_revoked(state: LabState, revoked: KeyRevoked) -> str | None:
         return f"{revoked.author} has no nodes here, so there is nothing to revoke"
     if known is None and (did in state.nodes or did in state.providers or did in state.operators):
         return f"{did} is no key of {revoked.author}"
+    if known is None and did in keys:
+        return f"{did} was revoked before"
     if known is None and len(keys) >= MAX_KEYS_PER_OPERATOR:
         return f"{revoked.author} has {MAX_KEYS_PER_OPERATOR} keys here already"
     if known is not None and known.operator != revoked.author:
@@ -191,7 +201,8 @@ def why_not_revoked(state: LabState, revoked: KeyRevoked) -> str | None:
 
 
 def revoked(state: LabState, statement: KeyRevoked, at_ms: int) -> LabState:
-    """The state when an operator took its word back. Also a key that never came here can be revoked.
+    """The state when an operator took its word back. Also a key that never came here can be revoked: then this
+    operator's delegation to it counts no more, and nothing else.
 
     Raises:
         ValueError: it is not this operator's to revoke.
@@ -200,14 +211,9 @@ def revoked(state: LabState, statement: KeyRevoked, at_ms: int) -> LabState:
     if why is not None:
         raise ValueError(why)
     operator = state.providers[statement.author]
-    if statement.node not in operator.keys:
+    if statement.node not in state.delegations:
         operator = changed(operator, keys=(*operator.keys, statement.node))
-        known = Delegated(statement.author, issued_ms=at_ms)
-        state = changed(
-            state,
-            providers=state.providers.put(operator.did, operator),
-            delegations=state.delegations.put(statement.node, known),
-        )
+        return changed(state, providers=state.providers.put(operator.did, operator))
     return _without_key(state, statement.node, statement.reason, at_ms)
 
 

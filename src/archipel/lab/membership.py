@@ -12,7 +12,8 @@ class Provider:
 
     did: str
     keys: tuple[str, ...] = ()
-    """Every key of its nodes that is known here, revoked ones among them, in the order of their coming."""
+    """Every key of its nodes that is known here, revoked ones among them, in the order of their coming; also those that
+    it revoked before they came, to which nothing is delegated."""
     standing: Standing = field(default_factory=Standing)
 
 

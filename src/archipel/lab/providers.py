@@ -20,8 +20,11 @@ def account_of(state: LabState, did: str) -> str:
 
 def keys_of(state: LabState, did: str) -> tuple[str, ...]:
     """Every key of whoever this one belongs to, and so this one: they are one party."""
-    provider = state.providers.get(account_of(state, did))
-    return (did,) if provider is None else provider.keys
+    account = account_of(state, did)
+    provider = state.providers.get(account)
+    if provider is None:
+        return (did,)
+    return tuple(key for key in provider.keys if account_of(state, key) == account)
 
 
 def here_of(state: LabState, did: str) -> frozenset[str]:

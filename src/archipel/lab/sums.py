@@ -48,9 +48,7 @@ def told_of(case: Case) -> list[Opinion]:
     return [each for each in measured if each.is_trusted] or measured
 
 
-def weighed(
-    measures: Measures, before: Sums, case: Case, account: Callable[[str], str]
-) -> Weighed:
+def weighed(measures: Measures, before: Sums, case: Case, account: Callable[[str], str]) -> Weighed:
     """The sums of a party after a case over an answer of its; account: key -> the party that it belongs to."""
     told = told_of(case)
     found = [each.measured for each in told if each.measured is not None]
