@@ -122,6 +122,37 @@ def test_a_lease_floods_nobody_but_itself(story: Story, monkeypatch: pytest.Monk
     assert problem(story.ask(said(2), who=other.identity, work=granted.work)) == "too-many-requests"
 
 
+def test_a_nodes_questions_leave_room_for_others_and_its_own_answers_go_first(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = story.world.provider("other", plays=(HOSTED,))
+    granted = other.ask()
+    assert granted is not None
+    assert told_in(story.ask(said(0))) is None
+    (one,) = story.world.lab.turns.exchange._all()
+    assert one.size > len(one.sealed) > 0
+    monkeypatch.setattr(exchange, "MAX_BYTES", exchange.SHARE * (one.size * 3 // 2))
+    assert problem(story.ask(said(1))) == "too-many-requests"
+    assert told_in(story.ask(said(1), who=other.identity, work=granted.work)) is None
+    assert story.tell(said(0)).status_code == 204
+    assert told_in(story.ask(said(1))) is None, "an answer that was kept makes room"
+    assert len(story.world.lab.turns.exchange) == 2
+
+
+def test_questions_go_out_in_the_order_in_which_they_came_whichever_lease_they_are_of(
+    story: Story,
+) -> None:
+    other = story.world.provider("other", plays=(HOSTED,))
+    granted = other.ask()
+    assert granted is not None
+    told_in(story.ask(said(0)))
+    told_in(story.ask(said(1), who=other.identity, work=granted.work))
+    told_in(story.ask(said(2)))
+    assert question_in(story.next()) == [said(0)]
+    story.tell(said(0))
+    assert question_in(story.next()) == [said(1)]
+
+
 def test_other_bytes_than_the_word_names_are_not_taken(story: Story) -> None:
     document, (beside,) = unpack_parcel(
         asked(story.node.identity, story.lab, story.work, said(0, 0))

@@ -1,7 +1,8 @@
 """Turns on their way between nodes and trusted roles: in memory, beside the ledger and no part of its state.
 
 A question is waiting -> handed out -> answered, and goes with its lease. Parts: `Question`, `Exchange`.
-Laws: everything is bounded, by lease and in all; the same words are one question, however often they come; a trusted
+Laws: everything is bounded, by lease, by node and in all; questions go out in the order in which they came, so that
+no lease with many holds up another; the same words are one question, however often they come; a trusted
 role that asks for questions has none in hand, so one that was handed to it before waits again; what was begun with
 one trusted role goes to another only when that one is silent. Times are arguments.
 """
@@ -19,6 +20,8 @@ MAX_KEPT_PER_WORK = 32
 """With those that have one, should it not have arrived."""
 MAX_BYTES = 64 * 1024 * 1024
 """Of all that is said and told."""
+SHARE = 8
+"""A node takes this part of all at the most: more than one is needed to leave no room for others."""
 SILENT_MS = 30_000
 """A trusted role that neither asks nor tells for this long is gone."""
 
@@ -38,12 +41,15 @@ class Question:
     """To whom, and when."""
     told: tuple[TurnsTold, str, bytes] | None = None
     """The answer, as it was signed, and the replies."""
+    number: int = 0
+    """So many came before, and itself."""
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def size(self) -> int:
-        """Bytes that it takes."""
-        return len(self.said) + (0 if self.told is None else len(self.told[2]))
+        """Bytes that it takes, with the signed words."""
+        own = len(self.sealed) + len(self.said)
+        return own + (0 if self.told is None else len(self.told[1]) + len(self.told[2]))
 
 
 class Exchange:
@@ -58,6 +64,7 @@ class Exchange:
         """Work -> who answered it first."""
         self.seen_ms: dict[str, int] = {}
         """Key -> when it asked for questions, or told, last."""
+        self._came = 0
         self._numbers: dict[str, int] = {}
         self._wakers: dict[str, asyncio.Event] = {}
         """Key that waits for questions -> what wakes it."""
@@ -67,7 +74,7 @@ class Exchange:
 
         Raises:
             Conflict: this lease's turns are answered no more.
-            Busy: too many wait, of this lease or in all.
+            Busy: too many wait, of this lease, of this node or in all.
         """
         work, digest = question.word.work, question.word.said.digest
         if work in self._refused:
@@ -81,12 +88,30 @@ class Exchange:
             raise refusals.Busy(
                 f"{MAX_OPEN_PER_WORK} questions of {work} wait already; ask again later"
             )
-        if sum(each.size for each in self._all()) + question.size > MAX_BYTES:
-            raise refusals.Busy("too many turns wait at this lab; ask again later")
+        self._make_room(question)
         self._works.setdefault(work, open_ones)[digest] = question
+        self._came += 1
+        question.number = self._came
         self._forget_told(open_ones)
         self._wake(question.trusted)
         return question
+
+    def _make_room(self, question: Question) -> None:
+        """Of the node's own part, then of all; the oldest answers go before a question is refused."""
+        who = question.word.author
+        own = [each for each in self._all() if each.word.author == who]
+        if not self._fits(question, own, MAX_BYTES // SHARE):
+            raise refusals.Busy(f"too many turns of {who} wait at this lab; ask again later")
+        if not self._fits(question, list(self._all()), MAX_BYTES):
+            raise refusals.Busy("too many turns wait at this lab; ask again later")
+
+    def _fits(self, question: Question, held: Collection[Question], most: int) -> bool:
+        size = sum(each.size for each in held) + question.size
+        for each in sorted(held, key=lambda one: one.number):
+            if size > most and each.told is not None:
+                size -= each.size
+                del self._works[each.word.work][each.word.said.digest]
+        return size <= most
 
     async def answer(
         self, question: Question, wait_s: float
@@ -179,7 +204,8 @@ class Exchange:
                 question.handed = None
 
     def _waiting_for(self, key: str, now_ms: int) -> Question | None:
-        return next((each for each in self._all() if self._is_for(each, key, now_ms)), None)
+        waiting = (each for each in self._all() if self._is_for(each, key, now_ms))
+        return min(waiting, key=lambda each: each.number, default=None)
 
     def _is_for(self, question: Question, key: str, now_ms: int) -> bool:
         if question.told is not None or key not in question.trusted:
