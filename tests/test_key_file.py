@@ -1,5 +1,6 @@
 """Keys sealed by a passphrase: they open by it alone, whole, and what is damaged is one sentence."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -80,3 +81,9 @@ def test_a_key_is_sealed_and_unsealed_in_place_and_stays_its_owners(
     assert not own.save(path), "what is there stays, unless it is asked for anew"
     own.save(path, anew=True)
     assert Identity.load(path).did == own.did
+
+
+def test_a_pipe_is_no_key_file_and_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "node.key", 0o600)
+    with pytest.raises(BadKeyFile, match="is no regular file"):
+        Identity.load(tmp_path / "node.key")

@@ -63,10 +63,14 @@ def read_private(path: Path) -> bytes:
     """The file's bytes, if nobody but its owner can have them.
 
     Raises:
-        FileNotFoundError: there is no such file. Unusable: others can read it.
+        FileNotFoundError: there is no such file. Unusable: others can read it, or it is a pipe or device.
     """
-    with path.open("rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    # Opened so, a pipe that nobody writes to holds up nobody.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        known = os.fstat(file.fileno())
+        if not stat.S_ISREG(known.st_mode):
+            raise Unusable("is no regular file; expected one that holds a key")
+        mode = stat.S_IMODE(known.st_mode)
         if mode & 0o077:
             raise Unusable(
                 f"has mode {mode:04o}, so others on this machine may have the key; expected 0600. Run `chmod 600 "

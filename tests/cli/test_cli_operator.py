@@ -1,13 +1,16 @@
 """`archipel operator`, `lab invite`, `node key`: keys, words and files, without a lab."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from archipel.cli import keys
 from archipel.cli.archipel import command
+from archipel.cli.doors import Mendable
 from archipel.identity import Identity
 from archipel.key_file import is_sealed
 from archipel.node.membership import read
@@ -111,3 +114,22 @@ def test_a_list_of_keys_that_is_none_is_one_sentence(home: Path) -> None:
     (home / "friends").write_text("did:key:nobody # a friend\n")
     told = problem(said("lab", "joining", "--policy", "listed", "--allow", "friends"))
     assert "did:key:nobody" in told
+
+
+def test_a_passphrase_comes_through_a_pipe_whose_writer_stays_and_a_silent_one_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "PASSPHRASE_LIMIT_S", 0.02)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(Mendable, match="gave no line"):
+        keys.read_passphrase(pipe)
+    held = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(held, b"sesame\r\nmore\n")
+        assert keys.read_passphrase(pipe) == b"sesame"
+        os.write(held, b"x" * 3000)
+        with pytest.raises(Mendable, match="bytes, expected a passphrase"):
+            keys.read_passphrase(pipe)
+    finally:
+        os.close(held)

@@ -5,8 +5,10 @@ Law: never from an argument or an environment variable, which others on the mach
 
 import getpass
 import os
+import select
 import stat
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ from archipel.key_file import MAX_PASSPHRASE_BYTES, Passphrase, name_in, read_pr
 
 if TYPE_CHECKING:
     from archipel.identity import Identity
+
+PASSPHRASE_LIMIT_S = 60.0
+"""For a pipe to give its line."""
 
 
 def load_key(path: Path) -> "Identity":
@@ -71,19 +76,37 @@ def read_passphrase(source: Path) -> bytes:
     """The first line of a file or descriptor (/dev/fd/3).
 
     Raises:
-        Mendable: it cannot be read, is empty or too long, or a file that others can read.
+        Mendable: it cannot be read or says nothing for long, is empty or too long, or a file that others can read.
     """
-    with mending(OSError), source.open("rb") as file:
-        known = os.fstat(file.fileno())
-        data = file.read(MAX_PASSPHRASE_BYTES + 2)
+    with mending(OSError):
+        known, data = _first_line(source)
     if stat.S_ISREG(known.st_mode) and known.st_mode & 0o077:
         raise Mendable(f"{source} may be read by others; run: chmod 600 {source}")
-    word = data.split(b"\n", 1)[0].removesuffix(b"\r")
+    word = data.removesuffix(b"\r")
     if not 0 < len(word) <= MAX_PASSPHRASE_BYTES:
         raise Mendable(
             f"{source}: the first line has {len(word)} bytes, expected a passphrase of 1 to {MAX_PASSPHRASE_BYTES}"
         )
     return word
+
+
+def _first_line(source: Path) -> tuple[os.stat_result, bytes]:
+    """(what it is, the line or more than a passphrase has); of a pipe whose writer stays, too."""
+    until, data = time.monotonic() + PASSPHRASE_LIMIT_S, b""
+    descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        known = os.fstat(descriptor)
+        while b"\n" not in data and len(data) < MAX_PASSPHRASE_BYTES + 2:
+            left_s = until - time.monotonic()
+            if left_s <= 0 or not select.select([file], [], [], left_s)[0]:
+                raise Mendable(
+                    f"{source} gave no line in {PASSPHRASE_LIMIT_S:.0f} s; write the passphrase to it"
+                )
+            part = file.read(MAX_PASSPHRASE_BYTES + 2)
+            if part == b"":
+                break
+            data += part or b""  # nothing yet
+    return known, data.split(b"\n", 1)[0]
 
 
 def given_file() -> Path | None:
