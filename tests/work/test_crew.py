@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,7 +226,7 @@ def test_an_engine_that_does_not_listen_is_ended_in_time(
     monkeypatch.setattr(crew_module, "END_LIMIT_S", 0.1)
     crew, process = crew_of(model, program)
     allowed = Allowed(frozenset(range(100_000)))
-    with pytest.raises(MachineUnfit, match="did not listen"):
+    with pytest.raises(MachineUnfit, match=r"did not listen|ended"):
         crew.generate([replace(REQUESTS[0], allowed=allowed)])
     assert process.poll() is not None
 
@@ -244,3 +245,23 @@ def test_an_engine_that_talks_without_an_answer_ends_with_its_time(
     )
     with pytest.raises(MachineUnfit, match="no answer in"):
         crew._hear(0.3)
+
+
+@pytest.mark.parametrize("pause", ["", "time.sleep(.3); "], ids=["at once", "later"])
+def test_an_answer_that_nobody_asked_for_is_never_taken_for_the_next_one(
+    model: Path, monkeypatch: pytest.MonkeyPatch, pause: str
+) -> None:
+    monkeypatch.setattr(crew_module, "END_LIMIT_S", 0.1)
+    said = """'{"files":{},"say":"done","values":{}}\\n'"""
+    asked = "import os, sys, time\nwhile sys.stdin.readline():\n    "
+    crew, process = crew_of(model, f"{asked}os.write(1, b{said}); {pause}os.write(1, b{said})")
+    message = crew_module.Forget(name="none")
+
+    def twice() -> None:
+        crew._tell(message, 20)
+        time.sleep(0.6)
+        crew._tell(message, 20)
+
+    with pytest.raises(MachineUnfit, match="ended"):
+        twice()
+    assert process.poll() is not None

@@ -7,7 +7,6 @@ A member that ends takes the answer with it and the crew is started anew with th
 
 import logging
 import os
-import resource
 import selectors
 import subprocess
 import sys
@@ -36,7 +35,7 @@ from archipel.work.crew_messages import (
     Start,
     read_from_member,
 )
-from archipel.work.crew_requests import told
+from archipel.work.crew_requests import cpu_left, told
 from archipel.work.dealing import dealt
 from archipel.work.kind import EngineChoice, MachineUnfit, WorkFailed
 from archipel.work.messages import MAX_LINE_BYTES, BadMessage, Failed, ProgressMessage, to_line
@@ -116,7 +115,7 @@ class Crew:
         """
         self._ready()
         deals = dealt(requests, len(self._members))
-        left = _cpu_left()
+        left = cpu_left()
         for member in self._members:
             member.tokens = 0
         asked = [told([part for _, part in deal], left) for deal in deals]
@@ -197,6 +196,8 @@ class Crew:
     def _send(self, member: _Member, message: Closed, limit_s: float) -> None:
         """Raises MachineUnfit: it ended, or does not take what it is told."""
         line, stream = to_line(message), member.process.stdin
+        if _has_spoken(member):  # or ended: what it says now answers nothing that was asked
+            raise self._lost(member)
         try:
             if stream is not None:
                 write_within(stream.fileno(), line, limit_s)
@@ -209,11 +210,7 @@ class Crew:
     def _hear(
         self, limit_s: float, on_progress: Callable[[int], None] | None = None
     ) -> list[FromMember]:
-        """One answer of every member.
-
-        Raises:
-            MachineUnfit, WorkFailed: one failed or ended; so do all then.
-        """
+        """One answer of every member. Raises MachineUnfit, WorkFailed: one failed or ended; so do all then."""
         until = time.monotonic() + limit_s
         answers: dict[int, FromMember] = {}
         with selectors.DefaultSelector() as ready:
@@ -227,14 +224,20 @@ class Crew:
                     self.close()
                     raise MachineUnfit(f"engines gave no answer in {limit_s:.0f} s and were ended")
                 for key, _ in events:
-                    for reply in self._lines(self._members[key.data]):
-                        if isinstance(reply, ProgressMessage):
-                            self._members[key.data].tokens = reply.tokens
-                        else:
-                            answers[key.data] = self._sound(reply)
+                    self._take(key.data, answers)
                 if on_progress is not None:
                     on_progress(sum(member.tokens for member in self._members))
         return [answers[number] for number in range(len(self._members))]
+
+    def _take(self, number: int, answers: dict[int, FromMember]) -> None:
+        member = self._members[number]
+        for reply in self._lines(member):
+            if number in answers:  # it would be taken for the next one
+                raise self._lost(member)
+            if isinstance(reply, ProgressMessage):
+                member.tokens = reply.tokens
+            else:
+                answers[number] = self._sound(reply)
 
     def _lines(self, member: _Member) -> list[FromMember]:
         """Every whole line that has come."""
@@ -288,10 +291,8 @@ def _process(choice: EngineChoice, device: str) -> subprocess.Popen[bytes]:
         raise MachineUnfit(f"no further engine can be started here: {error}") from None
 
 
-def _cpu_left() -> int | None:
-    """Processor seconds that this process may still take; each member may take as many."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_CPU)
-    if soft == resource.RLIM_INFINITY:
-        return None
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return max(1, soft - int(used.ru_utime + used.ru_stime))
+def _has_spoken(member: _Member) -> bool:
+    with selectors.DefaultSelector() as ready:
+        if member.process.stdout is not None:
+            ready.register(member.process.stdout, selectors.EVENT_READ)
+        return bool(member.held or ready.select(0))

@@ -1,8 +1,9 @@
 """Requests between a crew and its members: what several of them share, and no line can say of each, is told once.
 
-Parts: `told` (requests -> message), `heard` (message -> requests). Law: what is heard samples what was told would.
+Parts: `told` (requests -> message), `heard` (message -> requests), `cpu_left`. Law: what is heard samples what was told would.
 """
 
+import resource
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields, replace
 from typing import TypeVar
@@ -60,6 +61,15 @@ def heard(message: Sample, pieces: Callable[[], Pieces]) -> list[Request]:
         )
         for part in message.parts
     ]
+
+
+def cpu_left() -> int | None:
+    """Processor seconds that this process may still take; each member may take as many."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_CPU)
+    if soft == resource.RLIM_INFINITY:
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return max(1, soft - int(used.ru_utime + used.ru_stime))
 
 
 def _place(thing: T, places: dict[T, int]) -> int:
