@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from archipel.bench.cheating import PROGRAM
 from archipel.cli.ledger_checked import HEAD_FILE
 from archipel.identity import Identity
 from archipel.lab.audits import of_party
@@ -29,7 +30,6 @@ from archipel.work.measuring import CALIBRATION
 from stage import Stage
 from tiny import NAME, SECRET, tiny_recipe, write_start
 
-PROGRAM = str(Path(__file__).with_name("cheating_node.py"))
 HONEST = ("one", "two")
 GROUP = 24
 """Rollouts of an answer: so many tokens that the noise decides some dozens of them."""
@@ -102,7 +102,7 @@ def test_cheats_are_accused_within_ten_audits_and_honest_nodes_are_not(
     stage: Stage, ways: tuple[str, ...]
 ) -> None:
     cheats = {
-        name: stage.site.start_node(name.replace(" ", "-"), program=[PROGRAM, name, "1"])
+        name: stage.site.start_node(name.replace(" ", "-"), program=[*PROGRAM, name, "1"])
         for name in ways
     }
     honest = [stage.site.start_node(name) for name in HONEST]

@@ -1,42 +1,28 @@
 """How soon each cheat of `bench.cheats` is found in exact mode, and how often an honest node is accused.
 
-Parts: `Plan`, `Court` (one policy with its older versions: real answers, the door's check, real audits),
-`detection`, `honest`, `measure` and `result`. An answer is one group; what it comes to in units is `bench.reckoning`.
+Parts: `Plan`, `detection` (of one cheat, in a `bench.court`), `measure` and `result`; honest answers are made and
+audited in processes of their own (`bench.honest`). An answer is one group; units of work are `bench.reckoning`'s.
 What it does not show: other models, where weaker nudges may stay unseen longer; waiting for auditors.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from archipel.bench.central import prepare
-from archipel.bench.cheats import CHEATS, Forger, Groups, State
+from archipel.bench.cheats import CHEATS
+from archipel.bench.court import Court, Policy, trained
+from archipel.bench.honest import checked, parts
 from archipel.bench.intervals import exact_share
 from archipel.bench.kept import Asked, Kept
 from archipel.bench.reckoning import KNOWN, Rules, lives, mean_units
 from archipel.bench.tasks import Task, Tell, carry_out, rows_of
-from archipel.engine.engine import LocalEngine
-from archipel.engine.exact.replay import Recorded, Replayer
-from archipel.engine.exact.scoring import arithmetic_named
-from archipel.model.tokenizer import tokenizer_named
-from archipel.records.audits import looked_at
-from archipel.records.payload import BadPayload
 from archipel.records.recipe import Recipe
-from archipel.records.requests import Request
-from archipel.records.rollouts import RolloutBounds, check_rollouts, pack_rollouts
-from archipel.training.environments.environment import make_environment
-from archipel.training.groups import group_request
-from archipel.training.report import UpdateReport
-from archipel.training.rl import reinforce
-from archipel.training.trainer import Trainer
 
-SECRET = b"adversaries"
 HONEST = "honest"
-_WORK, _POLICY = "bench.1", "sha256:" + "0" * 64
 
 
 @dataclass(frozen=True)
@@ -61,68 +47,6 @@ class Plan:
 QUICK = Plan(updates=6, answers=8, audits=400, variants=("w7a8",), trials=40, part=200)
 
 
-class Court:
-    """A policy trained here by `recipe`, with the weights of every version, and an auditor of its newest."""
-
-    def __init__(self, recipe: Recipe, plan: Plan, tell: Tell) -> None:
-        run = recipe.run.model_copy(
-            update={"versions": plan.updates, "max_staleness": 0, "seed": plan.seed}
-        )
-        self._recipe = recipe.model_copy(update={"run": run})
-        tell("training the policy: supervised stage")
-        bench = prepare(self._recipe, SECRET)
-        trainer = Trainer(bench.fresh_model(), self._recipe)
-        self._states: list[State] = [_copied(trainer.published_state())]
-
-        def on_update(report: UpdateReport) -> None:
-            self._states.append(_copied(trainer.published_state()))
-
-        reinforce(trainer, bench.rehearsal(), on_update)
-        tell(f"training the policy: {plan.updates} updates done")
-        self._config = bench.fresh_model().config
-        self._tokenizer = tokenizer_named(recipe.model.tokenizer)
-        self._environment = make_environment(recipe.environment, plan.seed, SECRET)
-        self._first = plan.updates * run.groups_per_update
-
-    def sit(self, variant: str) -> None:
-        """Take the newest weights by this variant, on both sides."""
-        numbers = arithmetic_named(variant, self._config)
-        engine = LocalEngine(self._config, arithmetic=numbers)
-        engine.load(self._states[-1])
-        self.forger = Forger(engine, self._states)
-        self._replayer = Replayer(numbers)
-        self._replayer.load(self._states[-1])
-
-    def requests(self, first: int, count: int) -> list[Request]:
-        """What the run asks of these of its groups."""
-        asked = range(self._first + first, self._first + first + count)
-        parts = self._recipe, self._environment, self._tokenizer
-        return [group_request(*parts, index) for index in asked]
-
-    def refused(self, request: Request, groups: Groups) -> bool:
-        """Whether the lab's door refuses the answer at once."""
-        bounds = RolloutBounds(
-            _WORK, _POLICY, 1, request.num_rollouts, request.max_new_tokens,
-            self._config.vocab_size, request.stop_tokens,
-        )  # fmt: skip
-        try:
-            check_rollouts(pack_rollouts(groups, work=_WORK, policy=_POLICY), bounds)
-        except BadPayload:
-            return True
-        return False
-
-    def differs(self, request: Request, groups: Groups) -> str | None:
-        """What an audit of the answer finds first, in the part that the recipe has it look at; None: nothing."""
-        root, record = (
-            f"sha256:{hashlib.sha256(of).hexdigest()}" for of in (b"", request.key.encode())
-        )
-        milli = round(self._recipe.audit.part * 1000)
-        chosen = looked_at(root, record, 0, len(groups[0]), milli)
-        recorded = Recorded(request, {number: groups[0][number] for number in chosen})
-        found = self._replayer.replay([recorded]).difference
-        return None if found is None else found.what
-
-
 def detection(court: Court, way: str, variant: str, answers: int) -> dict[str, Any]:
     """How many answers made this way are refused at the door, and found different by an audit."""
     court.sit(variant)
@@ -145,69 +69,66 @@ def detection(court: Court, way: str, variant: str, answers: int) -> dict[str, A
     }  # fmt: skip
 
 
-def honest(court: Court, variant: str, first: int, audits: int) -> dict[str, Any]:
-    """How many honest answers an audit finds different: sampled in company of 1 to 16, on 1 and 2 threads."""
-    court.sit(variant)
-    threads, accused, done = torch.get_num_threads(), 0, 0
-    try:
-        while done < audits:
-            company = min(1 << (done // 16 % 5), audits - done)
-            requests = court.requests(first + done, company)
-            torch.set_num_threads(1 + done // 80 % 2)
-            made = court.forger.sampled(requests)
-            torch.set_num_threads(1 + done // 160 % 2)
-            for request, group in zip(requests, made, strict=True):
-                is_bad = court.refused(request, [group]) or court.differs(request, [group])
-                accused += bool(is_bad)
-            done += company
-    finally:
-        torch.set_num_threads(threads)
-    return {"way": HONEST, "variant": variant, "audits": audits, "accused": accused}
+@dataclass(frozen=True)
+class Place:
+    """Where it is measured, and what by."""
+
+    folder: Path
+    recipe: Recipe
+    environment: Mapping[str, str]
+    """Of processes of its own."""
+    tell: Tell = lambda text: None
 
 
-def tasks(plan: Plan, recipe: Recipe, tell: Tell) -> list[Task]:
+def tasks(plan: Plan, place: Place) -> list[Task]:
     """Of each variant: every cheat, and honest audits in parts. The policy is trained when the first is asked for."""
-    courts: list[Court] = []
 
-    def court() -> Court:
-        if not courts:
-            courts.append(Court(recipe, plan, tell))
-        return courts[0]
+    @cache
+    def policy() -> Policy:
+        return trained(place.recipe, plan.updates, plan.seed, place.folder, place.tell)
 
     def cheating(steps: Sequence[Asked]) -> Iterator[list[dict[str, Any]]]:
+        court = Court(policy())
         for step in steps:
-            yield [detection(court(), step["way"], step["variant"], step["answers"])]
+            yield [detection(court, step["way"], step["variant"], step["answers"])]
 
     def right(steps: Sequence[Asked]) -> Iterator[list[dict[str, Any]]]:
+        newest = policy().newest
         for step in steps:
-            yield [honest(court(), step["variant"], step["first"], step["audits"])]
+            given = newest, policy().recipe, place.folder / "honest", place.environment
+            yield [checked(step, *given)]
 
-    by = {"recipe": recipe.digest, "updates": plan.updates, "seed": plan.seed}
+    part = place.recipe.audit.part  # a default of which no digest speaks
+    by = {
+        "recipe": place.recipe.digest,
+        "updates": plan.updates,
+        "seed": plan.seed,
+        "looked_at": part,
+    }
     found = []
     for variant in plan.variants:
         own = by | {"variant": variant}
+        share = plan.audits // len(plan.variants)
+        honest = tuple({**own, "way": HONEST, **each} for each in parts(share, plan.part))
         ways = tuple({**own, "way": way, "answers": plan.answers} for way in CHEATS)
-        each = plan.audits // len(plan.variants)
-        parts = tuple(
-            {**own, "way": HONEST, "first": first, "audits": min(plan.part, each - first)}
-            for first in range(0, each, plan.part)
-        )
-        found += [Task(f"cheats, {variant}", ways, cheating), Task(f"honest, {variant}", parts, right)]  # fmt: skip
+        found += [Task(f"honest, {variant}", honest, right), Task(f"cheats, {variant}", ways, cheating)]  # fmt: skip
     return found
 
 
-def measure(plan: Plan, recipe: Recipe, folder: Path, tell: Tell) -> None:
+def measure(plan: Plan, place: Place) -> None:
     """Run what the folder does not have yet.
 
     Raises:
         NotOurs: the folder has another's steps.
+        JobFailed: a process under other instructions ended badly.
     """
-    carry_out(tasks(plan, recipe, tell), Kept(folder), tell)
+    carry_out(tasks(plan, place), Kept(place.folder), place.tell)
 
 
-def result(plan: Plan, recipe: Recipe, folder: Path) -> dict[str, Any]:
+def result(plan: Plan, place: Place) -> dict[str, Any]:
     """What the folder has of the plan, ready for JSON."""
-    rows = rows_of(tasks(plan, recipe, lambda text: None), Kept(folder))
+    recipe = place.recipe
+    rows = rows_of(tasks(plan, place), Kept(place.folder))
     accused = [row for row in rows if row["way"] == HONEST]
     audits, wrong = sum(row["audits"] for row in accused), sum(row["accused"] for row in accused)
     audit, price_micro = recipe.audit, recipe.lease.price_micro
@@ -266,8 +187,3 @@ def table(found: dict[str, Any]) -> str:
         f"[{right['low']:.1e}, {right['high']:.1e}]"
     )
     return "\n".join(lines)
-
-
-def _copied(state: State) -> State:
-    with torch.no_grad():
-        return {name: value.detach().clone() for name, value in state.items()}

@@ -1,8 +1,8 @@
 """One process of `archipel bench exact`, under whatever instructions its environment leaves it.
 
 Parts: `CAPS` (those environments), `run_job` (start one and hear its results), and what runs when this file
-is a program: `speed`, `record` (answers of one engine, kept) and `recompute` (the same answers from one
-prefill, compared). Law: a job ends when whoever asked for it does, however that ended.
+is a program: `speed`, `record` (answers of one engine, kept), `recompute` (the same answers from one
+prefill, compared), and `make` and `audit` of `bench.honest`. Law: a job ends when whoever asked for it does, however that ended.
 """
 
 import contextlib
@@ -162,8 +162,20 @@ def _differ(these: np.ndarray, those: np.ndarray) -> int:
     return int((these.view(bits) != those.astype(these.dtype).view(bits)).sum())
 
 
+def _make(job: dict[str, Any], folder: Path) -> Iterator[Rows]:
+    from archipel.bench.honest import make  # which starts processes of this file
+
+    return make(job)
+
+
+def _audit(job: dict[str, Any], folder: Path) -> Iterator[Rows]:
+    from archipel.bench.honest import audit
+
+    return audit(job)
+
+
 _DO: dict[str, Callable[[dict[str, Any], Path], Iterator[Rows]]] = {
-    "speed": _speed, "record": _record, "recompute": _recompute,
+    "speed": _speed, "record": _record, "recompute": _recompute, "make": _make, "audit": _audit,
 }  # fmt: skip
 
 

@@ -48,18 +48,20 @@ def command(recipe_name: str, quick: bool, out: Path | None, as_json: bool, **gi
     """
     from dataclasses import replace
 
-    from archipel.bench.adversaries import QUICK, Plan, measure, result, table
-    from archipel.cli.doors import mending, show
+    from archipel.bench.adversaries import QUICK, Place, Plan, measure, result, table
+    from archipel.bench.exact_job import JobFailed
+    from archipel.cli.doors import child_environment, mending, show
     from archipel.cli.recipes import find_recipe
 
     plan = QUICK if quick else Plan()
     names = ("variants", "answers", "audits", "trials", "seed")
     plan = replace(plan, **chosen(plan, given, *names))
-    folder, tell, recipe = out_folder(out, "adversaries"), teller(), find_recipe(recipe_name)
+    folder, tell = out_folder(out, "adversaries"), teller()
+    place = Place(folder, find_recipe(recipe_name), child_environment(), tell)
 
     def finish() -> None:
-        found = result(plan, recipe, folder)
+        found = result(plan, place)
         show(found, as_json, lambda: table(found))
 
-    with mending(OSError, ValueError), whatever_ends(folder, tell, finish):
-        measure(plan, recipe, folder, tell)
+    with mending(JobFailed, OSError, ValueError), whatever_ends(folder, tell, finish):
+        measure(plan, place)
