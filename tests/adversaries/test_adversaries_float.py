@@ -38,9 +38,11 @@ PLAN = Plan(
 )  # fmt: skip
 CHEATS = (
     ("int8 weights", "own noise", "temperature 1.02"),
-    ("other weights", "best of 4", "forged log-probabilities"),
+    ("other weights", "forged log-probabilities"),
+    ("best of 4",),
 )
-LIMIT_S = 300.0
+"""Who samples four times for one answer is slow: it has a lab of its own."""
+LIMIT_S = 500.0
 MOST = 10
 """Audits of a full-time cheat until it is accused."""
 
@@ -97,6 +99,9 @@ def accused(stage: Stage, dids: dict[str, str]) -> Callable[[], bool]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(
+    LIMIT_S + 300
+)  # eight audits of each, one after another; the calibration before
 @pytest.mark.parametrize("ways", CHEATS, ids=lambda ways: " and ".join(ways))
 def test_cheats_are_accused_within_ten_audits_and_honest_nodes_are_not(
     stage: Stage, ways: tuple[str, ...]

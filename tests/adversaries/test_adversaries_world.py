@@ -146,7 +146,7 @@ def test_a_cheat_and_its_auditor_are_found_though_the_auditor_takes_every_case_f
 
 def test_a_gang_of_auditors_is_found_once_an_honest_one_looks(world: World) -> None:
     """Two of six auditors are friends of the cheat; who gets to a case first is chance."""
-    draws, learner = random.Random(3), court(world)  # noqa: S311  a story
+    draws, learner = random.Random(3), court(world)
     cheat = node(world, "cheat", Cheat)
     gang = [node(world, name, Colluding) for name in ("friend", "other friend")]
     for each in gang:

@@ -19,10 +19,12 @@ from archipel.bench.honest import checked, parts
 from archipel.bench.intervals import exact_share
 from archipel.bench.kept import Asked, Kept
 from archipel.bench.reckoning import KNOWN, Rules, lives, mean_units
+from archipel.bench.spoiling import ARMS, rows
 from archipel.bench.tasks import Task, Tell, carry_out, rows_of
 from archipel.records.recipe import Recipe
 
-HONEST = "honest"
+HONEST, SPOILED = "honest", "spoiled"
+PARTS = ("honest", "cheats", "learning")
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,20 @@ class Plan:
     shares: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03)
     trials: int = 200
     """Simulated nodes behind each mean."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of runs in which a third of the nodes cheats."""
+    spoiled: int = 80
+    """Versions of these runs."""
+    parts: tuple[str, ...] = ()
+    """Names of `PARTS`; none: all."""
     part: int = 500
     """Honest audits of one kept step."""
     seed: int = 0
 
 
-QUICK = Plan(updates=6, answers=8, audits=400, variants=("w7a8",), trials=40, part=200)
+QUICK = Plan(
+    updates=6, answers=8, audits=400, variants=("w7a8",), trials=40, seeds=(0,), spoiled=40, part=200
+)  # fmt: skip
 
 
 def detection(court: Court, way: str, variant: str, answers: int) -> dict[str, Any]:
@@ -105,14 +115,26 @@ def tasks(plan: Plan, place: Place) -> list[Task]:
         "seed": plan.seed,
         "looked_at": part,
     }
-    found = []
+    found = [_learning(plan, place)]
     for variant in plan.variants:
         own = by | {"variant": variant}
         share = plan.audits // len(plan.variants)
         honest = tuple({**own, "way": HONEST, **each} for each in parts(share, plan.part))
         ways = tuple({**own, "way": way, "answers": plan.answers} for way in CHEATS)
-        found += [Task(f"honest, {variant}", honest, right), Task(f"cheats, {variant}", ways, cheating)]  # fmt: skip
-    return found
+        found += [Task(f"cheats, {variant}", ways, cheating), Task(f"honest, {variant}", honest, right)]  # fmt: skip
+    return [task for task in found if not plan.parts or task.what.partition(",")[0] in plan.parts]
+
+
+def _learning(plan: Plan, place: Place) -> Task:
+    """Runs in which a third of the nodes cheats, and the same without."""
+
+    def run(steps: Sequence[Asked]) -> Iterator[list[dict[str, Any]]]:
+        for step in steps:
+            yield [{"way": SPOILED, **row} for row in rows(place.recipe, step["seed"], plan.spoiled, step["arm"])]  # fmt: skip
+
+    by = {"recipe": place.recipe.digest, "way": SPOILED, "versions": plan.spoiled}
+    steps = tuple({**by, "seed": seed, "arm": arm} for seed in plan.seeds for arm in ARMS)
+    return Task("learning", steps, run)
 
 
 def measure(plan: Plan, place: Place) -> None:
@@ -128,12 +150,12 @@ def measure(plan: Plan, place: Place) -> None:
 def result(plan: Plan, place: Place) -> dict[str, Any]:
     """What the folder has of the plan, ready for JSON."""
     recipe = place.recipe
-    rows = rows_of(tasks(plan, place), Kept(place.folder))
-    accused = [row for row in rows if row["way"] == HONEST]
+    every = rows_of(tasks(plan, place), Kept(place.folder))
+    accused = [row for row in every if row["way"] == HONEST]
     audits, wrong = sum(row["audits"] for row in accused), sum(row["accused"] for row in accused)
     audit, price_micro = recipe.audit, recipe.lease.price_micro
     rules = Rules(round(audit.floor * 1e6), price_micro, audit.stake)
-    cheats = [_with_units(row, plan, rules) for row in rows if row["way"] != HONEST]
+    cheats = [_with_units(row, plan, rules) for row in every if row["way"] in CHEATS]
     low, high = exact_share(wrong, audits) if audits else (0.0, 1.0)
     return {
         "torch": torch.__version__,
@@ -143,6 +165,7 @@ def result(plan: Plan, place: Place) -> dict[str, Any]:
         "known": KNOWN,
         "cheats": cheats,
         "honest": {"audits": audits, "accused": wrong, "low": low, "high": high},
+        "learning": [row for row in every if row["way"] == SPOILED],
     }
 
 
@@ -186,4 +209,17 @@ def table(found: dict[str, Any]) -> str:
         f"honest: {right['accused']} of {right['audits']} audits accuse; 95% interval of the rate "
         f"[{right['low']:.1e}, {right['high']:.1e}]"
     )
-    return "\n".join(lines)
+    return "\n".join(lines + _spoiled(found["learning"]))
+
+
+def _spoiled(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    lines = [
+        "runs in which a third of the nodes cheats   seed  held-out reward  greedy  forged  learned from  quarantined (honest)"
+    ]
+    return lines + [
+        f"{row['arm']:42} {row['seed']:5}  {row['reward']:15.3f}  {row['greedy']:6.3f}  {row['forged']:6}  "
+        f"{row['learned']:12}  {row['quarantined']:11} ({row['accused']})"
+        for row in rows
+    ]

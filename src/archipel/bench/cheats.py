@@ -20,6 +20,8 @@ State = Mapping[str, Tensor]
 Groups = list[tuple[Rollout, ...]]
 _LATER = 1 << 20
 """Added to a seed: noise that nobody asked for."""
+_NEXT_TO_IMPOSSIBLE = -18.0
+"""Nats; inside of what losses clamp log ratios to, so that it counts (`training.losses.MAX_LOG_RATIO`)."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ def _padded(forger: Forger, requests: Sequence[Request]) -> Groups:
     return [tuple(filled(one, each.max_new_tokens) for one in group) for each, group in pairs]
 
 
+def _poisoned(one: Rollout) -> Rollout:
+    """Tokens as sampled, said to have been next to impossible: who corrects for that unlearns them."""
+    return replace(one, logprobs=(_NEXT_TO_IMPOSSIBLE,) * len(one.logprobs))
+
+
 def _copied(forger: Forger, requests: Sequence[Request]) -> Groups:
     """The first rollout of a group, told for all of it."""
     return [(group[0],) * len(group) for group in forger.sampled(requests)]
@@ -166,5 +173,6 @@ CHEATS: dict[str, Cheat] = {
     "forged log-probabilities": lambda f, asked: _each(
         f.sampled(asked), lambda one: replace(one, logprobs=(one.logprobs[0] - 0.25, *one.logprobs[1:]))
     ),
+    "poisoned log-probabilities": lambda f, asked: _each(f.sampled(asked), _poisoned),
     "copied results": _copied,
 }  # fmt: skip

@@ -89,6 +89,19 @@ def _train(recipe: Recipe, versions: Sequence[Path], tell: Tell) -> None:
     tell(f"training the policy: {recipe.run.versions} updates done")
 
 
+def difference(replayer: Replayer, recipe: Recipe, request: Request, groups: Groups) -> str | None:
+    """What an audit by this replayer finds first in an answer of one group, in the part that the recipe has it look
+    at; None: nothing.
+    """
+    root, record = (
+        f"sha256:{hashlib.sha256(of).hexdigest()}" for of in (b"", request.key.encode())
+    )
+    chosen = looked_at(root, record, 0, len(groups[0]), round(recipe.audit.part * 1000))
+    recorded = Recorded(request, {number: groups[0][number] for number in chosen})
+    found = replayer.replay([recorded]).difference
+    return None if found is None else found.what
+
+
 class Court:
     """Who samples and who audits by the newest weights of a policy."""
 
@@ -124,14 +137,7 @@ class Court:
 
     def differs(self, request: Request, groups: Groups) -> str | None:
         """What an audit of the answer finds first, in the part that the recipe has it look at; None: nothing."""
-        root, record = (
-            f"sha256:{hashlib.sha256(of).hexdigest()}" for of in (b"", request.key.encode())
-        )
-        milli = round(self._recipe.audit.part * 1000)
-        chosen = looked_at(root, record, 0, len(groups[0]), milli)
-        recorded = Recorded(request, {number: groups[0][number] for number in chosen})
-        found = self._replayer.replay([recorded]).difference
-        return None if found is None else found.what
+        return difference(self._replayer, self._recipe, request, groups)
 
     def packed(self, groups: Groups) -> bytes:
         """Answers as a node sends them."""

@@ -12,12 +12,17 @@ from archipel.cli.benches import (
     out_folder,
     out_option,
     quick_option,
+    seeds_option,
     teller,
     whatever_ends,
 )
 
 
 @click.command("adversaries")
+@click.option(
+    "--part", "parts", type=click.Choice(["honest", "cheats", "learning"]), multiple=True,
+    help="Only this part; repeatable.",
+)  # fmt: skip
 @click.option(
     "--variant", "variants", type=click.Choice(["w7a8", "w12a13", "w13a15"]), multiple=True,
     help="Only this variant of the exact contract; repeatable.",
@@ -27,7 +32,12 @@ from archipel.cli.benches import (
 @click.option(
     "--trials", type=click.IntRange(1, 100_000), help="Simulated nodes per mean [200; quick: 40]."
 )
-@click.option("--seed", type=click.IntRange(0, 2**31), help="Of policy and draws [0].")
+@seeds_option("3; quick: 1")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31),
+    help="Of policy and draws [0]; --seeds are of the runs that are poisoned.",
+)
 @RECIPE
 @quick_option("Fewer of everything, one variant.")
 @out_option("adversaries")
@@ -36,8 +46,9 @@ def command(recipe_name: str, quick: bool, out: Path | None, as_json: bool, **gi
     """Measure cheats in exact mode: the chance that an audit finds each, units of work until the first hard
     verdict by the lab's own rules, and honest answers accused.
 
-    A policy is trained here; real answers of every cheat and of honest nodes are recomputed as an auditor would.
-    How long a cheat goes on is simulated, draw by draw, for a newcomer and for a node that is known well.
+    A policy is trained here; real answers of every cheat and of honest nodes are recomputed as an auditor would, the
+    honest ones by other processes that may use other instructions and threads. What a run learns when a third of its
+    nodes poison it is shown with audits and without. How long a cheat goes on is simulated, draw by draw, for a newcomer and for a node that is known well.
 
     \b
     Examples:
@@ -54,7 +65,7 @@ def command(recipe_name: str, quick: bool, out: Path | None, as_json: bool, **gi
     from archipel.cli.recipes import find_recipe
 
     plan = QUICK if quick else Plan()
-    names = ("variants", "answers", "audits", "trials", "seed")
+    names = ("parts", "variants", "answers", "audits", "trials", "seed")
     plan = replace(plan, **chosen(plan, given, *names))
     folder, tell = out_folder(out, "adversaries"), teller()
     place = Place(folder, find_recipe(recipe_name), child_environment(), tell)
