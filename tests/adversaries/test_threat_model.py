@@ -79,3 +79,21 @@ def test_without_a_stake_or_at_half_the_rate_some_way_of_cheating_gains(
         reckoning, "chance", lambda *args, **named: max(honest(*args, **named) // 8, 1)
     )
     assert best_gain(RULES, sweeps=3) > 0
+
+
+def friends() -> list[tuple[float, float, float]]:
+    """(share of audits that are friends', units, gain)"""
+    number = r"(-?[\d.]+)"
+    found = re.findall(rf"^\| {number} \| {number} \| {number} \|$", PAGE, re.M)
+    return [tuple(map(float, each)) for each in found]  # type: ignore[misc]  # three of them
+
+
+def test_the_page_says_how_many_friends_among_auditors_make_cheating_pay() -> None:
+    assert [row[0] for row in friends()] == [0.5, 0.6, 0.8]
+    for share, units, gained in friends():
+        detected = (1 - share) * (1 + share * DEFAULT.floor)
+        found = lives(1.0, detected, RULES, reckoning.KNOWN, trials=100, seed=0)
+        mean = sum(gain(life, Terms(saved=1, cost=1)) for life in found) / len(found)
+        assert (mean > 0) == (gained > 0)
+        assert abs(mean - gained) < 3
+        assert abs(mean_units(found) - units) < 3

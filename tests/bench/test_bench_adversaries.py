@@ -9,7 +9,7 @@ import torch
 from archipel.bench import honest, spoiling
 from archipel.bench.adversaries import QUICK, SPOILED, Place, result, table, tasks
 from archipel.bench.court import of_bench
-from archipel.bench.honest import SIDES, sides_of
+from archipel.bench.honest_sides import ANSWERS, SIDES, sides_of
 from archipel.bench.kept import Kept
 from archipel.model.directory import write_model
 from archipel.model.tokenizer import tokenizer_named
@@ -34,7 +34,7 @@ def job(tmp_path: Path) -> dict[str, Any]:
     made = {
         "policy": str(tmp_path / "policy"),
         "recipe": recipe.model_dump_json(),
-        "answers": str(tmp_path / honest.ANSWERS),
+        "answers": str(tmp_path / ANSWERS),
         "steps": [{"variant": "w7a8", "first": 0, "audits": 4}],
     }
     assert list(honest.make(made)) == [[]]
@@ -87,13 +87,14 @@ def test_what_is_kept_is_shown_by_part(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_audits_keep_a_third_of_cheats_from_spoiling_a_run() -> None:
     torch.set_num_threads(1)
-    recipe = tiny_recipe(1, 0)
-    many = recipe.model_copy(
-        update={"evaluation": recipe.evaluation.model_copy(update={"num_tasks": 128})}
-    )
-    clean, audited, alone = spoiling.spoil(many, 0, 40, spoiling.ARMS)
-    assert clean.reward - audited.reward <= 0.01
-    assert clean.reward - alone.reward > 0.05
+    clean, audited, alone = spoiling.spoil(tiny_recipe(1, 0), 0, 40, spoiling.ARMS)
+
+    def last(arm: spoiling.Arm) -> float:
+        """Reward of the last ten batches: so small a task has hardly any held-out ones."""
+        return sum(arm.curve[-10:]) / 10
+
+    assert last(clean) - last(audited) <= 0.01 * last(clean)
+    assert last(alone) < last(clean) / 2
     assert (audited.quarantined, audited.accused) == (spoiling.NODES // spoiling.EVERY, 0)
     assert alone.quarantined == clean.forged == 0
     assert audited.learned < alone.learned / 4

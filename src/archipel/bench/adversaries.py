@@ -1,7 +1,7 @@
 """How soon each cheat of `bench.cheats` is found in exact mode, and how often an honest node is accused.
 
 Parts: `Plan`, `detection` (of one cheat, in a `bench.court`), `measure` and `result`; honest answers are made and
-audited in processes of their own (`bench.honest`). An answer is one group; units of work are `bench.reckoning`'s.
+audited in processes of their own (`bench.honest_sides`). An answer is one group; units of work are `bench.reckoning`'s.
 What it does not show: other models, where weaker nudges may stay unseen longer; waiting for auditors.
 """
 
@@ -15,7 +15,7 @@ import torch
 
 from archipel.bench.cheats import CHEATS
 from archipel.bench.court import Court, Policy, trained
-from archipel.bench.honest import checked, parts
+from archipel.bench.honest_sides import checked, parts
 from archipel.bench.intervals import exact_share
 from archipel.bench.kept import Asked, Kept
 from archipel.bench.reckoning import KNOWN, Rules, lives, mean_units

@@ -30,6 +30,7 @@ from archipel.bench.exact_subjects import (
     requests_of,
     subject_named,
 )
+from archipel.bench.honest import audit, make
 from archipel.engine.exact import backends
 
 _SSE = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
@@ -162,20 +163,9 @@ def _differ(these: np.ndarray, those: np.ndarray) -> int:
     return int((these.view(bits) != those.astype(these.dtype).view(bits)).sum())
 
 
-def _make(job: dict[str, Any], folder: Path) -> Iterator[Rows]:
-    from archipel.bench.honest import make  # which starts processes of this file
-
-    return make(job)
-
-
-def _audit(job: dict[str, Any], folder: Path) -> Iterator[Rows]:
-    from archipel.bench.honest import audit
-
-    return audit(job)
-
-
 _DO: dict[str, Callable[[dict[str, Any], Path], Iterator[Rows]]] = {
-    "speed": _speed, "record": _record, "recompute": _recompute, "make": _make, "audit": _audit,
+    "speed": _speed, "record": _record, "recompute": _recompute,
+    "make": lambda job, folder: make(job), "audit": lambda job, folder: audit(job),
 }  # fmt: skip
 
 
