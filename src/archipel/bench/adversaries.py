@@ -153,6 +153,7 @@ def result(plan: Plan, place: Place) -> dict[str, Any]:
     every = rows_of(tasks(plan, place), Kept(place.folder))
     accused = [row for row in every if row["way"] == HONEST]
     audits, wrong = sum(row["audits"] for row in accused), sum(row["accused"] for row in accused)
+    pairs = {(*row["maker"], *row["auditor"]) for row in accused}
     audit, price_micro = recipe.audit, recipe.lease.price_micro
     rules = Rules(round(audit.floor * 1e6), price_micro, audit.stake)
     cheats = [_with_units(row, plan, rules) for row in every if row["way"] in CHEATS]
@@ -164,7 +165,13 @@ def result(plan: Plan, place: Place) -> dict[str, Any]:
         "part": audit.part,
         "known": KNOWN,
         "cheats": cheats,
-        "honest": {"audits": audits, "accused": wrong, "low": low, "high": high},
+        "honest": {
+            "audits": audits,
+            "accused": wrong,
+            "low": low,
+            "high": high,
+            "pairs": len(pairs),
+        },
         "learning": [row for row in every if row["way"] == SPOILED],
     }
 
@@ -207,7 +214,8 @@ def table(found: dict[str, Any]) -> str:
     right = found["honest"]
     lines.append(
         f"honest: {right['accused']} of {right['audits']} audits accuse; 95% interval of the rate "
-        f"[{right['low']:.1e}, {right['high']:.1e}]"
+        f"[{right['low']:.1e}, {right['high']:.1e}]; made and audited under {right['pairs']} pairs of instructions "
+        "and threads"
     )
     return "\n".join(lines + _spoiled(found["learning"]))
 
