@@ -23,7 +23,7 @@ from archipel.records.statements import WorkAnswered
 
 NODES = 20
 PLAN = replace(
-    LoadPlan(), idle_s=0.5, warm_s=1.0, measured_s=4.0, entries_per_s=40, wait_s=2.0, work_s=0.2
+    LoadPlan(), idle_s=0.5, warm_s=1.0, measured_s=2.0, entries_per_s=40, wait_s=2.0, work_s=0.2
 )
 
 

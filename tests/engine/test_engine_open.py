@@ -136,7 +136,7 @@ class Play:
             self.ended[owner] = event.ended
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=18, deadline=None)
 @given(limits=limits, visits=st.lists(visits, min_size=1, max_size=9))
 def test_whoever_comes_or_goes_beside_it_a_rollout_keeps_every_bit(
     limits: EngineLimits, visits: list[Visit]

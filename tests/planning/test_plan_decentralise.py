@@ -4,18 +4,18 @@ import re
 
 import pytest
 
-from archipel.planning.answering import Setting
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
 from archipel.planning.quantity import Quantity, ancestry
 from archipel.planning.requests.decentralise import DecentraliseRequest
 from archipel.planning.wording import plan_text
+from planning import asked
 
 HOME = {"bandwidth": "60 Mbit/s", "supply": "1e7"}
 
 
 def data(**options):
-    return Ask("decentralise", DecentraliseRequest(**options), Setting(samples=50)).data()
+    return asked.data("decentralise", **options)
 
 
 def value(found, name):

@@ -63,7 +63,7 @@ class Reader(HTMLParser):
 def plans() -> list[dict[str, Any]]:
     return [
         Ask(question, REQUESTS[question](), Setting(samples=50)).data()
-        for question in ("lab", "meek")
+        for question in ("lab", "claims")
     ]
 
 
@@ -102,7 +102,7 @@ def test_every_answer_verdict_remark_and_source_is_on_it(
         for row in data["quantities"].values():
             if row.get("source", {}).get("url"):
                 assert row["source"]["url"] in shown
-    assert "archipel plan meek" in shown
+    assert "archipel plan claims" in shown
 
 
 def test_a_first_page_says_what_every_plan_found(text: str, plans: list[dict[str, Any]]) -> None:

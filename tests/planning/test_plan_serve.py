@@ -4,16 +4,16 @@ import math
 
 import pytest
 
-from archipel.planning.answering import Setting
 from archipel.planning.asking import Ask
 from archipel.planning.mistakes import Conflict, Impossible, UnitMismatch, UnknownName
 from archipel.planning.quantity import Quantity, ancestry
 from archipel.planning.requests.serve import ServeRequest
 from archipel.planning.wording import plan_text
+from planning import asked
 
 
 def data(**options):
-    return Ask("serve", ServeRequest(**options), Setting(samples=50)).data()
+    return asked.data("serve", **options)
 
 
 def value(found, name):
@@ -135,7 +135,7 @@ def test_hosted_prices_keep_their_dates_apart():
 
 
 def test_an_earlier_date_knows_no_later_price():
-    found = Ask("serve", ServeRequest(), Setting(samples=50, as_of="2025-01")).data()
+    found = data(as_of="2025-01")
     dates = [row[2] for row in found["tables"][0]["rows"]]
     assert set(dates) == {"2025-01", "2024-08"}
 

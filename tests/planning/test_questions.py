@@ -11,13 +11,13 @@ from matplotlib.textpath import TextPath
 
 from archipel.planning.answering import Setting, answer, for_json, names
 from archipel.planning.asking import Ask, again
-from archipel.planning.drawing import composed, folded, picture
+from archipel.planning.drawing import composed, folded, picture, written
 from archipel.planning.mistakes import CannotPlan
 from archipel.planning.quantity import Stated, ancestry
 from archipel.planning.requests import REQUESTS, options_of
 from archipel.planning.sampling import Draws
 from archipel.planning.wording import explained, plan_text
-from planning.asked import FEW
+from planning.asked import FEW, data
 
 QUESTIONS = tuple(REQUESTS)
 
@@ -28,7 +28,7 @@ def _ask(question: str, setting: Setting = FEW) -> Ask:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_number_has_a_source_or_a_formula(question: str) -> None:
-    found = _ask(question).data()
+    found = data(question)
     assert 1 <= len(found["answers"]) <= 8
     for name, row in found["quantities"].items():
         assert row["about"] or "formula" in row, f"{name} says not what it is"
@@ -64,7 +64,7 @@ def test_intervals_hold_the_value_more_or_less(question: str) -> None:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_text_fits_its_screen(question: str) -> None:
-    found = _ask(question).data()
+    found = data(question)
     brief = plan_text(found, brief=True).splitlines()
     assert len(brief) <= 50
     assert len(plan_text(found).splitlines()) <= 180
@@ -80,21 +80,9 @@ def test_every_answer_explains_itself(question: str) -> None:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_the_picture_is_a_picture(question: str) -> None:
-    svg = picture(_ask(question).data(), "svg")
-    assert ET.fromstring(svg).tag.endswith("svg")
-
-
-def test_a_picture_comes_in_both_forms_and_in_the_same_bytes() -> None:
-    found = _ask("lab").data()
-    assert picture(found, "png").startswith(b"\x89PNG")
-    assert picture(found, "svg") == picture(found, "svg"), "the same plan gives the same bytes"
-
-
-@pytest.mark.parametrize("question", ["claims", "meek"])
-def test_no_word_of_a_picture_is_cut_at_its_edge(question: str) -> None:
-    figure = composed(_ask(question).data())
-    figure.draw_without_rendering()
+def test_a_picture_is_written_and_no_word_of_it_is_cut_at_its_edge(question: str) -> None:
+    figure = composed(data(question))
+    assert ET.fromstring(written(figure, "svg")).tag.endswith("svg")
     left, right = figure.bbox.x0, figure.bbox.x1
     for text in figure.findobj(Text):
         box = text.get_window_extent()
@@ -102,6 +90,12 @@ def test_no_word_of_a_picture_is_cut_at_its_edge(question: str) -> None:
         if text.get_text() and is_shown:  # marks of an axis beyond its end are not
             assert left - 1 <= box.x0, text.get_text()
             assert box.x1 <= right + 1, text.get_text()
+
+
+def test_a_picture_comes_in_both_forms_and_in_the_same_bytes() -> None:
+    found = data("lab")
+    assert picture(found, "png").startswith(b"\x89PNG")
+    assert picture(found, "svg") == picture(found, "svg"), "the same plan gives the same bytes"
 
 
 @settings(max_examples=20, deadline=None)
@@ -116,7 +110,7 @@ def test_a_title_is_folded_by_the_width_of_its_letters(words: list[str]) -> None
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_saved_plan_can_be_asked_again(question: str) -> None:
-    found = _ask(question).data()
+    found = data(question)
     saved = json.loads(json.dumps(for_json(found)))
     assert again(saved, "x.json").data()["quantities"] == found["quantities"]
 

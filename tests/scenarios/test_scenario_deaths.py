@@ -9,6 +9,7 @@ from stage import Outcome, Stage
 MakeStage = Callable[..., Stage]
 
 
+@pytest.mark.slow  # each death by itself is held in the rooms: ledger, lab, node, training
 def test_a_run_in_which_everything_dies_once_ends_with_the_same_weights(
     make_stage: MakeStage, undisturbed: Outcome
 ) -> None:

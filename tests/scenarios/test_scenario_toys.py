@@ -32,7 +32,8 @@ def rows() -> list[tuple[str, str, str, str]]:
 def lay_over(target: Path) -> Path:
     """The source tree with the toys' files and rows; returns what PYTHONPATH has to say."""
     package = target / "archipel"
-    shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    # What is compiled stays compiled: times travel along; a file that is just being written does not.
+    shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("*.pyc.*"))
     for room in ("records", "lab", "work"):
         for file in (TOYS / room).glob("*.py"):
             what, name = file.stem.split("_")

@@ -1,4 +1,4 @@
-"""Started by torchrun: what one process did, done again by two."""
+"""`python sharded_run.py DIRECTORY RANK`, as torchrun would start it: what one process did, done again by two."""
 
 import json
 import sys
@@ -93,6 +93,8 @@ def run_as_rank(directory: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
-    run_as_rank(Path(sys.argv[1]))
+    folder, rank = Path(sys.argv[1]), int(sys.argv[2])
+    meeting = f"file://{folder / 'meeting'}"
+    dist.init_process_group("gloo", init_method=meeting, world_size=2, rank=rank)
+    run_as_rank(folder)
     dist.destroy_process_group()

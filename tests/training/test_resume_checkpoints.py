@@ -27,6 +27,7 @@ from archipel.training.checkpoint import (
     write_file,
 )
 from archipel.training.trainer import Trainer
+from training.resumable_run import run
 from training.tiny_learner import tiny_groups, tiny_model, tiny_recipe
 
 torch.set_num_threads(1)
@@ -54,7 +55,7 @@ def test_sigkill_and_restart_give_the_curve_of_an_uninterrupted_run(tmp_path):
         _wait_for_version(tmp_path / "checkpoints", 3, process)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    subprocess.run(command, check=True, timeout=100)
+    run(tmp_path, versions)
     assert curve_of(tmp_path / "curve.jsonl") == expected
     resumed = Trainer.restore(tmp_path / "checkpoints")
     for name, tensor in trainer._optimiser.state().items():
@@ -277,6 +278,7 @@ import torch
 torch.set_num_threads(1)
 from archipel.model.manifest import describe
 from archipel.training.trainer import Trainer
+from training.resumable_run import run
 from training.tiny_learner import tiny_groups, tiny_model
 trainer = Trainer.unpack(Path(sys.argv[2]))
 while trainer.version < 6:

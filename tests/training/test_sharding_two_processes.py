@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,11 @@ def runs(tmp_path_factory):
     """One process first; then two, which also restore what the one saved."""
     directory = tmp_path_factory.mktemp("sharded")
     alone = chain(directory / "one")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", str(SCRIPT), str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    command = [sys.executable, str(SCRIPT), str(directory)]
+    with ExitStack() as held:
+        pair = [held.enter_context(subprocess.Popen([*command, rank])) for rank in ("0", "1")]
+        held.callback(lambda: [each.kill() for each in pair])
+        assert [each.wait(200) for each in pair] == [0, 0]
     ranks = [json.loads((directory / f"rank{rank}.json").read_text()) for rank in (0, 1)]
     return directory, alone, ranks
 

@@ -82,6 +82,7 @@ def rounding(printed: float) -> float:
     return 0.5 * last / abs(printed)
 
 
+@functools.cache
 def figures() -> dict[str, dict[str, Any]]:
     """Every published figure that can be asked, by name."""
     found: dict[str, dict[str, Any]] = {}

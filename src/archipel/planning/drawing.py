@@ -42,7 +42,7 @@ def check_format(name: str) -> str:
 
 def picture(data: dict[str, Any], ending: str) -> bytes:
     """All charts of one plan side by side, then its tornado."""
-    return _bytes(composed(data), ending)
+    return written(composed(data), ending)
 
 
 def composed(data: dict[str, Any]) -> "Figure":
@@ -86,7 +86,7 @@ class _Panel:
 def _alone(panel: _Panel, ending: str) -> bytes:
     figure = _figure(_PANEL[0], panel.height)
     _draw(panel, figure)
-    return _bytes(figure, ending)
+    return written(figure, ending)
 
 
 def _draw(panel: _Panel, place: "Figure | SubFigure") -> None:
@@ -98,10 +98,14 @@ def _draw(panel: _Panel, place: "Figure | SubFigure") -> None:
 
 def folded(text: str, points: float, size: float) -> str:
     """The text over as many lines as it needs at `size` points, each at most `points` wide, by its letters."""
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=size)
 
     def is_too_wide(line: str) -> bool:
-        return bool(TextPath((0, 0), _plain(line), size=size).get_extents().width > points)
+        width, _, _ = text_to_path.get_text_width_height_descent(line, font, ismath=False)
+        return bool(width > points)
 
     lines = [""]
     for word in text.split():
@@ -123,7 +127,8 @@ def _figure(width: float, height: float) -> "Figure":
     return Made(figsize=(width, height), layout="constrained")
 
 
-def _bytes(figure: "Figure", ending: str) -> bytes:
+def written(figure: "Figure", ending: str) -> bytes:
+    """A figure as the bytes of a file."""
     held = io.BytesIO()
     metadata = {"Date": None} if ending == "svg" else {}
     figure.savefig(held, format=ending, dpi=120, metadata=metadata)

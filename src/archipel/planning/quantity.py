@@ -6,7 +6,7 @@ computed from its parents, at their central values or at thousands of sampled on
 Law: arithmetic keeps units, and mixing kinds raises `UnitMismatch`. No I/O, no chance here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -195,15 +195,18 @@ def total(parts: Sequence[Quantity]) -> Quantity:
     return Quantity("", parts[0].unit, made)
 
 
-def ancestry(of: Sequence[Quantity]) -> Iterator[Quantity]:
-    """Every quantity that these rest on, themselves included, parents before children, each once."""
+def ancestry(of: Sequence[Quantity], known: Container[int] = ()) -> Iterator[Quantity]:
+    """Every quantity that these rest on, themselves included, parents before children, each once.
+
+    Those with an id in `known`, and what only they rest on, are left out.
+    """
     seen: set[int] = set()
     stack = [(quantity, False) for quantity in reversed(of)]
     while stack:
         quantity, ready = stack.pop()
         if ready:
             yield quantity
-        elif id(quantity) not in seen:
+        elif id(quantity) not in seen and id(quantity) not in known:
             seen.add(id(quantity))
             stack.append((quantity, True))
             stack.extend((parent, False) for parent in reversed(quantity.parents))

@@ -7,7 +7,8 @@ seed and its name alone, so two plans with the same seed see the same world and 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,16 +88,41 @@ class Draws:
 
     def swings(self, of: Quantity, most: int = 8) -> list[Swing]:
         """The inputs that move an answer most, widest first."""
-        inputs = [q for q in ancestry([of]) if isinstance(q.origin, Stated) and not q.origin.exact]
-        found = [self._swing(of, each) for each in inputs]
+        self.centre(of)
+        order = list(ancestry([of]))
+        inputs = [q for q in order if isinstance(q.origin, Stated) and not q.origin.exact]
+        found = [self._swing(order, each) for each in inputs]
         return sorted((s for s in found if s.width > 0), key=lambda s: -s.width)[:most]
 
-    def _swing(self, of: Quantity, moved: Quantity) -> Swing:
+    def _swing(self, order: list[Quantity], moved: Quantity) -> Swing:
         figure = _figure(moved)
+        above = _above(order, moved)
         ends = [
-            float(compute(of, {id(moved): end}, _stated_value)) for end in (figure.low, figure.high)
+            float(_moved(order[-1], self._centres, above, {id(moved): end}))
+            for end in (figure.low, figure.high)
         ]
         return Swing(moved, ends[0], ends[1])
+
+
+def _above(order: list[Quantity], moved: Quantity) -> list[Quantity]:
+    """What rests on `moved`, parents before children: nothing else changes with it."""
+    found, ids = [], {id(moved)}
+    for quantity in order:
+        if not ids.isdisjoint(map(id, quantity.parents)):
+            found.append(quantity)
+            ids.add(id(quantity))
+    return found
+
+
+def _moved(
+    of: Quantity, centres: dict[int, Numbers], above: list[Quantity], moved: dict[int, Numbers]
+) -> Numbers:
+    """`of` with one figure elsewhere: only what rests on it is computed again."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        known = ChainMap(moved, centres)
+        for quantity in above:
+            moved[id(quantity)] = _derived(quantity, known)
+    return known[id(of)]
 
 
 def _stated_value(of: Quantity) -> Numbers:
@@ -124,15 +150,17 @@ def compute(
 def _compute(
     of: Quantity, known: dict[int, Numbers], state: Callable[[Quantity], Numbers]
 ) -> Numbers:
-    for quantity in ancestry([of]):
-        if id(quantity) in known:
-            continue
-        if isinstance(quantity.origin, Derived):
-            parents = [np.float64(1.0) * known[id(p)] for p in quantity.origin.parents]
-            known[id(quantity)] = quantity.origin.compute(*parents)
-        else:
-            known[id(quantity)] = state(quantity)
+    for quantity in ancestry([of], known):
+        is_derived = isinstance(quantity.origin, Derived)
+        known[id(quantity)] = _derived(quantity, known) if is_derived else state(quantity)
     return known[id(of)]
+
+
+def _derived(of: Quantity, known: Mapping[int, Numbers]) -> Numbers:
+    """Its formula over its parents' magnitudes."""
+    if not isinstance(of.origin, Derived):
+        raise TypeError(f"{of.name} is stated, expected a derived quantity")
+    return of.origin.compute(*(np.float64(1.0) * known[id(p)] for p in of.origin.parents))
 
 
 def spread(figure: Stated, normal: Numbers) -> Numbers:

@@ -91,8 +91,9 @@ class Shelf:
         known = self.members(group)
         folded = {name.casefold(): name for name in known}
         for fact, title in self.facts.items():
-            name = fact.removesuffix(".title").rpartition(".")[2]
-            if fact.endswith(".title") and name in known:
+            named, dot, last = fact.rpartition(".")
+            name = named.rpartition(".")[2]
+            if dot and last == "title" and name in known:
                 folded.setdefault(title.casefold(), name)
         spelled = self.facts.get(f"alias.{word.casefold()}", word).casefold()
         if word.casefold() in folded or spelled not in folded:

@@ -103,6 +103,7 @@ def compatible(first: Unit, second: Unit) -> bool:
     return bool(first.dimensionality == second.dimensionality)
 
 
+@functools.cache
 def spell(of: Unit) -> str:
     """The short name of a unit, e.g. `USD/h`; empty for plain numbers."""
     return f"{of:~C}".replace("**", "^").replace("*", "·") if str(of) != "dimensionless" else ""
