@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -39,8 +40,7 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Serve], threading.Event
 
         def run(line: socket.socket) -> None:
             with line:
-                spoken.set()
-                serving(line)
+                serving(cast(socket.socket, Heard(line, spoken)))
 
         def start(examiner: object, theirs: socket.socket) -> None:
             thread = threading.Thread(target=run, args=(theirs.dup(),))
@@ -53,6 +53,21 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> Callable[[Serve], threading.Event
         return spoken
 
     return stand_in
+
+
+class Heard:
+    """A line, and whether anything was said on it."""
+
+    def __init__(self, line: socket.socket, spoken: threading.Event) -> None:
+        self._line, self._spoken = line, spoken
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._line, name)
+
+    def sendall(self, data: bytes) -> None:
+        """On the line first: whoever waits for the event finds it there."""
+        self._line.sendall(data)
+        self._spoken.set()
 
 
 class Standing:
