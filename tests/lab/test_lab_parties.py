@@ -15,6 +15,7 @@ from archipel.records.audits import AuditTerms, VerdictContested
 from archipel.records.exact import CONTRACTS
 from archipel.records.membership import KeyRevoked
 from archipel.records.statements import LeaseGranted
+from courtroom import audited
 from keyring import delegation
 from people import Cheat, Provider, identity
 from world import World
@@ -58,16 +59,6 @@ def sampled(world: World, who: Provider) -> LeaseGranted:
     who.answer(granted)
     world.tick(drawing.DRAW_EVERY_MS)
     world.tick(drawing.DRAW_EVERY_MS)
-    return granted
-
-
-def audited(world: World, who: Provider) -> LeaseGranted | None:
-    kinds, who.kinds = who.kinds, ("audit",)
-    granted = who.ask()
-    who.kinds = kinds
-    if granted is not None:
-        world.tick(5)
-        who.answer(granted)
     return granted
 
 

@@ -1,9 +1,9 @@
 """Money that a verdict moves: pay that goes back and comes back, stakes that are lost. Pure; part of `consequences`."""
 
 from archipel.lab.providers import account_of
-from archipel.lab.stakes import account, staked_micro
+from archipel.lab.stakes import account, posted, staked_micro
 from archipel.lab.state import LabState, Run
-from archipel.market.journal import TREASURY, Move, Posting, post, wallet
+from archipel.market.journal import TREASURY, Move, Posting, wallet
 from archipel.records.changed import changed
 
 
@@ -32,11 +32,6 @@ def restored(state: LabState, name: str, did: str, micro: int) -> LabState:
     sponsor = wallet(state.runs[name].opened.author)
     state = adjusted(state, name, micro)
     return posted(state, Posting(Move.RESTORE, sponsor, wallet(account_of(state, did)), micro))
-
-
-def posted(state: LabState, posting: Posting) -> LabState:
-    """With one movement more in the book."""
-    return changed(state, book=post(state.book, (posting,)))
 
 
 def adjusted(state: LabState, name: str, micro: int) -> LabState:

@@ -7,7 +7,7 @@ is being trained from, is taken back: the verdict says which versions that touch
 from functools import partial
 
 from archipel.lab import accusations, verdicts
-from archipel.lab.amends import adjusted, clawed_back, posted, restored, slashed, with_run
+from archipel.lab.amends import adjusted, clawed_back, restored, slashed, with_run
 from archipel.lab.audits import (
     MAX_WITHDRAWN,
     audits,
@@ -22,7 +22,7 @@ from archipel.lab.cases import Case, Opinion, Outcome, Stage, Verdict
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of, keys_of, standing_of, with_standing
 from archipel.lab.reputation import MAX_REFUTED, Quarantine, Standing
-from archipel.lab.stakes import account
+from archipel.lab.stakes import account, posted
 from archipel.lab.state import LabState, Run
 from archipel.market.journal import TREASURY, Move, Posting
 from archipel.records.changed import changed

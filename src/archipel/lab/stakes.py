@@ -44,7 +44,7 @@ def kept(state: LabState, run: Run, did: str, price_micro: int, earned_micro: in
         return state
     missing = known.stake * price_micro - staked_micro(state, did)
     micro = min(max(missing, 0), earned_micro)
-    return _posted(state, Posting(Move.STAKE, _purse(state, did), account(state, did), micro))
+    return posted(state, Posting(Move.STAKE, _purse(state, did), account(state, did), micro))
 
 
 def suffices(state: LabState, run: Run, did: str) -> bool:
@@ -101,7 +101,7 @@ def _put(state: LabState, statement: StakePut) -> LabState:
     if why is not None:
         raise ValueError(why)
     did = statement.author
-    return _posted(
+    return posted(
         state, Posting(Move.STAKE, _purse(state, did), account(state, did), statement.micro)
     )
 
@@ -110,7 +110,7 @@ def _given(state: LabState, statement: StakeGiven) -> LabState:
     if statement.author not in state.operators:
         raise ValueError(f"{statement.author} gives a stake and is no operator of this lab")
     source, target = wallet(statement.author), account(state, statement.node)
-    return _posted(state, Posting(Move.STAKE, source, target, statement.micro))
+    return posted(state, Posting(Move.STAKE, source, target, statement.micro))
 
 
 def why_not_returned(state: LabState, did: str, now_ms: int) -> str | None:
@@ -139,7 +139,7 @@ def _returned(state: LabState, statement: StakeReturned, at_ms: int) -> LabState
     why = why_not_returned(state, did, at_ms)
     if why is not None:
         raise ValueError(why)
-    return _posted(
+    return posted(
         state,
         Posting(Move.UNSTAKE, account(state, did), _purse(state, did), staked_micro(state, did)),
     )
@@ -160,5 +160,6 @@ def _window_ms(state: LabState) -> int:
     return max((known.window_ms for known in found if known is not None), default=0)
 
 
-def _posted(state: LabState, posting: Posting) -> LabState:
+def posted(state: LabState, posting: Posting) -> LabState:
+    """With one movement more in the book."""
     return changed(state, book=post(state.book, (posting,)))
