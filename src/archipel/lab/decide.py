@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from archipel.lab import failures, quarantine, stakes
+from archipel.lab import awards, failures, quarantine, stakes
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
@@ -123,14 +123,20 @@ def grant(
         return None
     found, here = _open_to(state, node, found, now_ms), partial(here_of, state)
     for opportunity, spec in _offers(node, request, found, crowds, here, now_ms):
-        return _granted(state, request, opportunity, spec, now_ms)
+        granted = _granted(state, request, opportunity, spec, now_ms)
+        if granted is not None:
+            return granted
     return None
 
 
 def _granted(
     state: LabState, request: LeaseRequested, opportunity: Opportunity, spec: Spec, now_ms: int
-) -> LeaseGranted:
+) -> LeaseGranted | None:
+    """None where its run's market buys nothing of the node."""
     run, rules = opportunity.run, opportunity.rules
+    price = awards.price(state, run, request.author, rules, spec)
+    if price is None:
+        return None
     return LeaseGranted(
         lab=state.lab,
         author=state.lab,
@@ -139,8 +145,9 @@ def _granted(
         node=request.author,
         request_seq=request.seq,
         deadline_ms=now_ms + rules.patience_ms(run, state.nodes[request.author], spec),
-        price_micro=rules.price_micro(run, spec),
+        price_micro=price.micro,
         spec=spec,
+        per_million_micro=price.per_million_micro,
     )
 
 
@@ -210,13 +217,14 @@ def _offers(
 def _open_to(
     state: LabState, node: Node, found: Iterable[Opportunity], now_ms: int
 ) -> list[Opportunity]:
-    """Without what asks for a larger stake than the node has, and without the work that failed on it time after time
-    and rests there; others are offered both.
+    """Without what asks for a larger stake than the node has, what is not bought of it, and the work that failed on it
+    time after time and rests there; others are offered all three.
     """
     return [
         each
         for each in found
         if stakes.suffices(state, each.run, node.did)
+        and awards.is_bought(state, each.run, node.did, each.rules.name)
         and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]
 

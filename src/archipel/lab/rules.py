@@ -102,6 +102,9 @@ class Rules:
     """The best spec for the node that asks."""
     patience_ms: Callable[[Run, Node, Any], int]
     price_micro: Callable[[Run, Any], int]
+    """Posted, for all of it."""
+    most_tokens: Callable[[Run, Any], int]
+    """That an answer to a spec can bring, where these are bought in a market; 0: they never are."""
     upload_limit: Callable[[Run, Lease], int]
     """Bytes that an honest answer to this lease can need."""
     check: Callable[[Run, Lease, Any], None]

@@ -28,7 +28,7 @@ class Move(Enum):
     REFUND = "what was set aside goes back"
     STAKE = "a provider vouches for its work, or an operator for it"
     UNSTAKE = "a provider takes its stake back"
-    SLASH = "a stake is lost"
+    SLASH = "a stake is lost, or a deposit"
     UNSLASH = "a stake that was lost wrongly"
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
@@ -42,7 +42,7 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.REFUND: ((_HELD, _ESCROW), (_HELD, _WALLET), (_ESCROW, _WALLET)),
     Move.STAKE: ((_WALLET, _STAKE),),
     Move.UNSTAKE: ((_STAKE, _WALLET),),
-    Move.SLASH: ((_STAKE, TREASURY),),
+    Move.SLASH: ((_STAKE, TREASURY), (_HELD, TREASURY)),
     Move.UNSLASH: ((TREASURY, _STAKE),),
     Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET)),
     Move.RESTORE: ((_WALLET, _WALLET),),
@@ -63,6 +63,11 @@ def escrow(run: str) -> str:
 def held(run: str) -> str:
     """The prices of a run's open leases."""
     return f"{_HELD}:{run}"
+
+
+def deposits(run: str) -> str:
+    """What bidders in a run's market have set aside with their seals."""
+    return f"{_HELD}:market:{run}"
 
 
 def stake(did: str) -> str:

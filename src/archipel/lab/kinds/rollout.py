@@ -247,6 +247,9 @@ RULES = Rules(
     offer=_offer,
     patience_ms=_patience_ms,
     price_micro=lambda run, spec: rl.pace(run).price_micro * len(spec.groups),
+    most_tokens=lambda run, spec: (
+        len(spec.groups) * rl.pace(run).group_size * rl.pace(run).max_new_tokens
+    ),
     upload_limit=lambda run, lease: rollouts.max_rollout_bytes(_bounds(run, lease)),
     check=_check,
     inspect=_inspect,
