@@ -46,6 +46,8 @@ class Asking:
     """The crowd includes the node."""
     here: Callable[[str], frozenset[str]] = lambda did: frozenset((did,))
     """A node, and the others of its operator that are here: one party."""
+    most_micro: int | None = None
+    """The highest price that its run can pay; None: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from itertools import product
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
+from archipel.lab.troubles import Failing, Pause, Trouble
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
@@ -73,31 +74,6 @@ class Tally:
     bytes_in: int = 0
     rate_micro: int = 0
     """Accepted units per second times 10^6, smoothed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failing:
-    """One kind of work of one run, as it failed on one node time after time."""
-
-    kind: str
-    run: str
-    times: int
-    """Failures in a row."""
-    at_ms: int
-    """When it failed last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """One kind of work of a run, as it failed since an answer of that kind was accepted last."""
-
-    kind: str
-    times: int
-    nodes: tuple[str, ...]
-    """On which it failed, the newest last; the first of many are forgotten."""
-    reason: str
-    """What the newest of them said; words of a stranger, made fit for a screen."""
-    at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,16 +181,6 @@ class Version(Publication):
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Why a run hands out nothing for now."""
-
-    by: str
-    """Whose key said so."""
-    reason: str
-    at_ms: int
-
-
 @dataclass(frozen=True)
 class Run:
     """One run: the header and its slices."""
@@ -248,6 +214,8 @@ class Run:
     """Length of its earlier pauses, since version 0."""
     noise: Noise | None = None
     """Where its noise is drawn; None: it is not, or nothing is drawn yet."""
+    funders: Table[str, int] = field(default_factory=Table)
+    """Who set credits aside for it -> how many micro-credits so far; where there are any, leases are held of these."""
 
     @property
     def name(self) -> str:
@@ -295,3 +263,5 @@ class LabState:
     joining: Joining = field(default_factory=Joining)
     invited: Table[str, Used] = field(default_factory=Table)
     """Name of an invitation -> how often somebody came with it."""
+    settled: Table[str, int] = field(default_factory=Table)
+    """Reference of a settlement with the world outside -> position of its entry in the ledger."""

@@ -37,6 +37,7 @@ from archipel.records.fields import (
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
+from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
 from archipel.records.seeded import RunSeeded
@@ -238,6 +239,7 @@ Recorded: TypeAlias = (
     | LeaseExpired
     | WorkAnswered
     | Judging
+    | Paying
     | SnapshotTaken
     | JoiningRuled
     | KeyRevoked

@@ -49,6 +49,7 @@ def _offer(asking: Asking) -> RolloutSpec | None:
     own = _weight(asking)
     part = size * max(1, rl.batches_at_hand(run))
     share = _trusted_with(asking, fair_share(part, own, *_company(asking, own)))
+    share = share if asking.most_micro is None else _paid_for(run, asking.most_micro, share)
     admitted = chain(slice_.pool, rl.fresh(run))
     ready = (group for group in admitted if group // size in slice_.prompts)
     groups = tuple(sorted(islice(ready, min(share, pace.max_groups_per_lease))))
@@ -76,6 +77,12 @@ def _trusted_with(asking: Asking, share: int) -> int:
     longest_ms = run.opened.terms.trusted_deadline_ms * 1000 // rl.pace(run).slack_milli
     most = speed.rate_micro * longest_ms // 1_000_000_000
     return max(min(share >> speed.setbacks, most), 1)
+
+
+def _paid_for(run: Run, most_micro: int, share: int) -> int:
+    """As many groups as the run can still pay."""
+    price = rl.pace(run).price_micro
+    return min(share, most_micro // price) if price else share
 
 
 def groups_per_second_micro(run: Run, node: Node) -> int:
