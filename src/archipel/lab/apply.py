@@ -11,13 +11,14 @@ from archipel.lab import (
     awards,
     drawing,
     endings,
+    escrow,
     failures,
     joining,
+    judging,
     keys,
+    money,
     pauses,
-    plants,
     seeding,
-    stakes,
     trading,
 )
 from archipel.lab.forgetting import forgotten
@@ -30,16 +31,14 @@ from archipel.lab.state import (
     Phase,
     Run,
 )
-from archipel.market.journal import Move, Posting, held, post, wallet
-from archipel.records.audits import AuditsDrawn, VerdictContested
+from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
+from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
-from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
-from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
     LabOpened,
@@ -85,7 +84,9 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
     state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:
     if isinstance(statement, Judging):
-        return _judged(state, statement, at_ms)
+        return judging.followed(state, statement, at_ms)
+    if isinstance(statement, Paying):
+        return money.followed(state, statement, at_ms)
     if isinstance(statement, Trading):
         return trading.followed(state, statement, at_ms)
     match statement:
@@ -121,21 +122,6 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             raise Contradiction(f"{statement.kind} only asks; it has no place in a ledger")
         case _:
             assert_never(statement)
-
-
-def _judged(state: LabState, statement: Judging, at_ms: int) -> LabState:
-    why = keys.why_barred(state, statement.author, at_ms)
-    if why is not None:
-        raise Contradiction(why)
-    match statement:
-        case AuditsDrawn():
-            return drawing.drawn(state, statement, at_ms)
-        case VerdictContested():
-            return drawing.contested(state, statement, at_ms)
-        case PlantsCommitted() | PlantsRevealed():
-            return plants.said(state, statement)
-        case StakePut() | StakeGiven() | StakeReturned():
-            return stakes.moved(state, statement, at_ms)
 
 
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
@@ -229,7 +215,10 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
         entry=state.size,
         per_million_micro=grant.per_million_micro,
     )
-    hold = Posting(Move.HOLD, wallet(run.opened.author), held(run.name), grant.price_micro)
+    left = escrow.left_micro(state, run)
+    if left is not None and grant.price_micro > left:
+        raise Contradiction(f"{grant.work} costs {grant.price_micro}, its run holds {left}")
+    hold = Posting(Move.HOLD, escrow.purse(run), held(run.name), grant.price_micro)
     asked = max(state.asked.get(grant.node, 0), grant.request_seq)
     node = changed(node, leases=(*node.leases, grant.work), last_seen_ms=at_ms)
     state = awards.begun(state, run.name, grant.work, RULES_OF[spec.kind].size(spec), bought)

@@ -10,6 +10,7 @@ from typing import Any
 from archipel.lab import awards, failures, stakes
 from archipel.lab.audits import committed, is_at_work, terms
 from archipel.lab.consequences import carried_out
+from archipel.lab.escrow import purse, returned
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of, with_standing
@@ -100,7 +101,7 @@ def given_up(
     lease, node = _ending(state, work, outcome)
     run = state.runs[lease.spec.run]
     run = RULES_OF[lease.spec.kind].given_up(run, lease)
-    refund = Posting(Move.REFUND, held(run.name), wallet(run.opened.author), lease.price_micro)
+    refund = Posting(Move.REFUND, held(run.name), purse(run), lease.price_micro)
     more = {
         "expired": {"expired": node.expired + 1},
         "returned": {"returned": node.returned + 1, "last_seen_ms": at_ms},
@@ -147,7 +148,7 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     node = _without(measured(node, lease, effort, at_ms), work, "accepted")
     node = changed(node, last_seen_ms=at_ms)
     run, node = failures.went_well(run, node, answer.kind)
-    sponsor = wallet(run.opened.author)
+    sponsor = purse(run)
     postings = (
         Posting(Move.PAY, held(run.name), wallet(account_of(state, node.did)), earned),
         Posting(Move.REFUND, held(run.name), sponsor, left),
@@ -213,6 +214,7 @@ def with_run(state: LabState, run: Run) -> LabState:
     is_due = any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name))
     if not is_due and not is_at_work(run):
         live = tuple(name for name in live if name != run.name)
+        state = returned(state, run)
     return changed(state, runs=state.runs.put(run.name, run), live=live)
 
 

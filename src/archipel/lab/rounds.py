@@ -11,7 +11,7 @@ entries up to the last reveal; the fold computes it again and takes nothing else
 import re
 
 from archipel.lab.awards import in_force
-from archipel.lab.markets import MAX_PAST, Cleared, OpenRound, Past, RunMarket
+from archipel.lab.markets import MAX_PAST, Cleared, OpenRound, Past, RunMarket, price_of
 from archipel.lab.providers import account_of, is_here, standing_of
 from archipel.lab.qualities import KIND, lots_wanted, qualities
 from archipel.lab.state import OPEN_PHASES, LabState, Phase, Run
@@ -217,6 +217,7 @@ def _cleared(
         awards=Table({award.seller: award for award in found.awards}),
         book=book,
         bought=sum(len(award.prices) for award in found.awards),
+        cheapest_micro=min(map(price_of, found.awards), default=found.price_micro),
     )
 
 

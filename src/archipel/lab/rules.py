@@ -46,6 +46,10 @@ class Asking:
     """The crowd includes the node."""
     here: Callable[[str], frozenset[str]] = lambda did: frozenset((did,))
     """A node, and the others of its operator that are here: one party."""
+    most_micro: int | None = None
+    """The highest price that its run can pay; None: any."""
+    rate_micro: int | None = None
+    """Micro-credits per million verified tokens, where the node works at a price that a market found."""
 
 
 @dataclass(frozen=True, slots=True)
