@@ -304,7 +304,7 @@ def test_a_lab_that_was_killed_amid_a_round_clears_it_by_the_same_root(exchange:
 # --- refusals -----------------------------------------------------------------------------------
 
 
-def _refusals() -> dict[str, Any]:
+def _refusals() -> dict[str, Any]:  # noqa: C901  one way a function: the table is the test
     """What a bid is refused for -> what a node says then (exchange, node, its bid)."""
 
     def late(x: Exchange, node: Provider, bid: Bid) -> None:
