@@ -20,7 +20,7 @@ from itertools import product
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
-from archipel.lab.troubles import Failing, Pause, Trouble
+from archipel.lab.tallies import Failing, Pause, Speed, Tally, Trouble
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
@@ -35,9 +35,6 @@ from archipel.records.terms import needed
 
 MAX_ENDS_REMEMBERED = 8
 """How many of a node's ended leases are remembered by outcome, so a late answer gets a precise refusal."""
-MAX_SPEEDS_REMEMBERED = 8
-"""Of how many runs a node's speed is remembered."""
-MAX_SETBACKS = 8
 
 
 class Phase(Enum):
@@ -61,32 +58,6 @@ def abilities(kinds: Iterable[str], needs: Iterable[str]) -> frozenset[str]:
     """Every `ability` of who does these kinds and meets these needs, and without."""
     kinds = tuple(kinds)
     return frozenset(ability(kind, each) for each in (None, *needs) for kind in kinds)
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What one node did of one kind of work."""
-
-    works: int = 0
-    units: int = 0
-    """Groups, or whatever the kind counts and is paid by."""
-    tokens: int = 0
-    bytes_in: int = 0
-    rate_micro: int = 0
-    """Accepted units per second times 10^6, smoothed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast one node is at one kind of work of one run."""
-
-    kind: str
-    run: str
-    rate_micro: int = 0
-    """Accepted units per second times 10^6, smoothed; 0 before the first."""
-    setbacks: int = 0
-    """Leases that ran out, less those that were answered since: each halves the next lease and doubles
-    the time for it."""
 
 
 @dataclass(frozen=True, slots=True)
