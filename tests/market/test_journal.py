@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archipel.market.journal import (
+    OUTSIDE,
     TREASURY,
     BadPosting,
     Book,
@@ -21,6 +22,8 @@ from people import identity
 
 SPONSOR, PROVIDER = identity("sponsor").did, identity("provider").did
 LAWFUL = [
+    (Move.PAY_IN, OUTSIDE, wallet(SPONSOR)),
+    (Move.PAY_OUT, wallet(PROVIDER), OUTSIDE),
     (Move.ESCROW, wallet(SPONSOR), escrow("run")),
     (Move.HOLD, escrow("run"), held("run")),
     (Move.HOLD, wallet(SPONSOR), held("run")),
@@ -34,7 +37,10 @@ LAWFUL = [
     (Move.UNSLASH, TREASURY, stake(PROVIDER)),
     (Move.CLAWBACK, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.CLAWBACK, stake(PROVIDER), wallet(SPONSOR)),
+    (Move.CLAWBACK, wallet(PROVIDER), escrow("run")),
+    (Move.CLAWBACK, stake(PROVIDER), escrow("run")),
     (Move.RESTORE, wallet(SPONSOR), wallet(PROVIDER)),
+    (Move.RESTORE, escrow("run"), wallet(PROVIDER)),
     (Move.HANDOVER, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.HANDOVER, stake(PROVIDER), stake(SPONSOR)),
 ]
@@ -45,6 +51,7 @@ ACCOUNTS = [
     held("run"),
     stake(PROVIDER),
     TREASURY,
+    OUTSIDE,
 ]
 
 

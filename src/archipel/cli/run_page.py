@@ -7,6 +7,7 @@ from typing import Any
 from archipel.cli.run_words import (
     NOT_INVARIANT,
     clock_words,
+    credit_words,
     exam_words,
     number,
     progress_words,
@@ -62,7 +63,7 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     if history.points and history.points[-1].values:
         yield from _wrapped("newest version", history.points[-1].values)
     yield _labelled("learner", f"busy {run.learner_utilisation:.0%} of the time{_every(run)}")
-    yield _labelled("credits", f"{run.spent_micro / 1e6:.6f} paid or promised")
+    yield _labelled("credits", credit_words(run))
     yield _labelled("progress", progress_words(run))
     for trouble in run.troubles:
         yield _labelled("failing", trouble)

@@ -56,6 +56,12 @@ def least_micro(state: LabState, run: Run) -> int:
     return int(getattr(pace, "price_micro", 0))
 
 
+def needed_micro(run: Run) -> int:
+    """What its escrow must hold for that, one audit included where there are audits."""
+    known, least = terms(run), least_micro(run)
+    return least if known is None else -(-least * (1000 + known.pay_milli) // 1000)
+
+
 def is_out(state: LabState, run: Run) -> bool:
     """Whether it cannot afford any more of that work; what is in nodes' hands is paid for."""
     return not affords(state, run, least_micro(state, run), is_audited=True)
