@@ -117,6 +117,7 @@ def asking_of(given: dict[str, Any], home: Path, may_ask: bool) -> "Asking":
     Raises:
         Mendable: an answer that is no price, again and again, or a file that cannot be read or written.
     """
+    from archipel.market.asks import HOUSEHOLD_USD_PER_KWH
     from archipel.node.asks import Asking
     from archipel.node.small_files import Unreadable
 
@@ -127,17 +128,15 @@ def asking_of(given: dict[str, Any], home: Path, may_ask: bool) -> "Asking":
             if usd is None and may_ask and (usd := _asked()) is not None:
                 _keep(home, usd)
     credit = given["credit_usd"]
-    energy = {} if usd is None else {"micro_per_kwh": _micro(usd / credit), "says_energy": True}
-    if usd is None and credit != 1.0:
-        energy = {"micro_per_kwh": _micro(Asking.micro_per_kwh / MICRO / credit)}
     return Asking(
         bids=not given["no_bid"],
         micro=None if given["ask"] is None else max(_micro(given["ask"]), 1),
         lots=given["lots"],
         region=given["region"],
         watts=given["watts"],
+        micro_per_kwh=_micro((HOUSEHOLD_USD_PER_KWH if usd is None else usd) / credit),
         wear_micro_per_kwh=_micro(given["wear"] / credit),
-        **energy,
+        says_energy=usd is not None,
     )
 
 

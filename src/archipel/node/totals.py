@@ -75,7 +75,7 @@ class Totals:
     def earned(self, grant: LeaseGranted, values: Mapping[str, Any], busy_s: float) -> None:
         """The answer to `grant` was accepted; `values` are its own words, `busy_s` it took."""
         spec, num_tokens = grant.spec, values.get("num_tokens", 0)
-        if isinstance(num_tokens, int) and getattr(spec, "groups", ()):
+        if isinstance(num_tokens, int) and getattr(spec, "groups", None):
             self.paces.setdefault(spec.run, Pace()).add(num_tokens, busy_s)
         version = getattr(spec, "version", -1)
         self.versions[spec.run] = max(self.versions.get(spec.run, -1), version)
