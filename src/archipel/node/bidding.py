@@ -6,7 +6,7 @@ it is sealed (`envelopes`); its failures cost at most a round.
 
 import asyncio
 import logging
-import random
+import secrets
 from dataclasses import dataclass
 
 from archipel.node.asks import (
@@ -24,8 +24,8 @@ from archipel.node.asks import (
 from archipel.node.client import LabClient
 from archipel.node.envelopes import Drawer, Place, Sealed
 from archipel.node.exchange import LabRefused, LabUnreachable, believed
-from archipel.node.market_seen import MarketSeen, OpenRound
 from archipel.node.histories import all_runs
+from archipel.node.market_seen import MarketSeen, OpenRound
 from archipel.node.sealed import Founding, opening_of
 from archipel.node.settings import NodeSettings
 from archipel.node.small_files import Unreadable
@@ -121,7 +121,7 @@ class Bidding:
 
     async def _attend(self, run: Traded) -> float:
         """What is due in one market, and seconds until something may be due again."""
-        seen = await MarketSeen.read(self._client, run.name)
+        seen = await MarketSeen.read(self._client, run.name, self._client.identity.did)
         self._tell(run, seen)
         now_ms, open_ = self._client.clock.now_us() // 1000, seen.open
         if open_ is None:
@@ -130,8 +130,8 @@ class Bidding:
         place = Place(self._lab, run.name, open_.number)
         if now_ms < open_.commit_until_ms:
             await self._seal(run, place, open_, now_ms)
-            spread_s = (open_.reveal_until_ms - open_.commit_until_ms) / 2000
-            return (open_.commit_until_ms - now_ms) / 1000 + random.uniform(0, spread_s)
+            spread_ms = secrets.randbelow((open_.reveal_until_ms - open_.commit_until_ms) // 2 + 1)
+            return (open_.commit_until_ms + spread_ms - now_ms) / 1000
         if now_ms < open_.reveal_until_ms:
             await self._reveal(place)
         return (open_.reveal_until_ms - now_ms) / 1000 + MIN_LOOK_S

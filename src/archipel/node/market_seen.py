@@ -1,7 +1,7 @@
 """What a node reads of a market: the round that is open, the last price, and what was bought of it."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from archipel.node.client import LabReader
 from archipel.records.bids import Market
@@ -30,3 +30,8 @@ class MarketSeen:
     """Per million tokens, at full quality, by it."""
     award_micro: int | None
     """What this node is paid by it; None: nothing was bought of it."""
+
+    @classmethod
+    async def read(cls, lab: LabReader, run: str, did: str) -> Self:
+        """Raises LabUnreachable, LabRefused."""
+        raise NotImplementedError
