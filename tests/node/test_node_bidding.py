@@ -14,7 +14,6 @@ from archipel.node.agent import Agent
 from archipel.node.asks import Asking
 from archipel.node.bidding import Bidding
 from archipel.node.envelopes import FILE, MAX_KEPT, Drawer, Place, Sealed
-from archipel.node.market_seen import MarketSeen, OpenRound
 from archipel.node.small_files import Unreadable
 from archipel.records.bids import Bid, Market, seal_of
 from archipel.records.recipe_market import MarketTerms
@@ -27,8 +26,8 @@ TERMS = MarketTerms(
     reserve_micro=10**11,
     lot_milli=100_000,
     period_ms=1_200,
-    commit_ms=600,
-    reveal_ms=600,
+    commit_ms=400,
+    reveal_ms=400,
     deposit_micro=0,
     explore_permille=500,
     newcomer_permille=800,
@@ -126,6 +125,7 @@ def test_a_node_that_starts_anew_reveals_what_it_sealed_before(world: World, fol
     assert [e.bid.price_micro for e in world.statements() if isinstance(e, BidRevealed)] == [3443]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stub")
 def test_a_receipt_that_is_lost_costs_no_round(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -151,6 +151,7 @@ def test_a_receipt_that_is_lost_costs_no_round(
     assert not any("no bid in round" in news for news in agent.standing.news)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stub")
 def test_what_the_lab_refuses_is_said_once_and_costs_no_work(world: World, folder: Path) -> None:
     absurd = Asking(micro=10**12)
@@ -214,25 +215,3 @@ def _is_bought(world: World) -> bool:
 
 def _said(world: World, kind: type) -> int:
     return sum(isinstance(each, kind) for each in world.statements())
-
-
-@pytest.fixture(autouse=True)
-def seen(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def read(lab: Any, run: str, did: str) -> MarketSeen:
-        market = world.state.markets.get(run)
-        if market is None:
-            return MarketSeen(0, None, None, 0, None)
-        o, last = market.open, market.last
-        open_ = o and OpenRound(
-            o.number, o.round.market, o.round.commit_until_ms, o.round.reveal_until_ms
-        )
-        award = last.awards.get(did) if last else None
-        return MarketSeen(
-            market.opened_at_ms,
-            open_,
-            last and last.number,
-            last.price_micro if last else 0,
-            price_of(award) if award else None,
-        )
-
-    monkeypatch.setattr(MarketSeen, "read", read)

@@ -25,7 +25,6 @@ from archipel.node.client import LabClient
 from archipel.node.envelopes import Drawer, Place, Sealed
 from archipel.node.exchange import LabRefused, LabUnreachable, believed
 from archipel.node.histories import all_runs
-from archipel.node.market_seen import MarketSeen, OpenRound
 from archipel.node.sealed import Founding, opening_of
 from archipel.node.settings import NodeSettings
 from archipel.node.small_files import Unreadable
@@ -34,6 +33,7 @@ from archipel.node.totals import Totals
 from archipel.records.bids import Bid
 from archipel.records.documents import Opening
 from archipel.records.fields import MAX_SEQ
+from archipel.records.market_documents import MarketView, RoundView
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.rounds import BidCommitted, BidRevealed
 
@@ -121,12 +121,14 @@ class Bidding:
 
     async def _attend(self, run: Traded) -> float:
         """What is due in one market, and seconds until something may be due again."""
-        seen = await MarketSeen.read(self._client, run.name, self._client.identity.did)
-        self._tell(run, seen)
-        now_ms, open_ = self._client.clock.now_us() // 1000, seen.open
+        own = {"node": self._client.identity.did, "rows": 0}
+        view = await self._client.read(MarketView, f"/runs/{run.name}/market", params=own)
+        self._tell(run, view)
+        now_ms, open_ = self._client.clock.now_us() // 1000, view.round
         if open_ is None:
-            due_ms = seen.opened_at_ms + run.terms.period_ms
-            return min(max((due_ms - now_ms) / 1000, run.terms.commit_ms / 4000), LOOK_S)
+            return min(
+                max(_until_next(run.terms, view, now_ms), run.terms.commit_ms / 4000), LOOK_S
+            )
         place = Place(self._lab, run.name, open_.number)
         if now_ms < open_.commit_until_ms:
             await self._seal(run, place, open_, now_ms)
@@ -136,7 +138,7 @@ class Bidding:
             await self._reveal(place)
         return (open_.reveal_until_ms - now_ms) / 1000 + MIN_LOOK_S
 
-    async def _seal(self, run: Traded, place: Place, open_: OpenRound, now_ms: int) -> None:
+    async def _seal(self, run: Traded, place: Place, open_: RoundView, now_ms: int) -> None:
         if place in self._done or self._standing.why_paused:
             return
         sealed = await asyncio.to_thread(self._drawer.find, place)
@@ -180,7 +182,7 @@ class Bidding:
         threads = settings.threads * settings.engines
         return means_of(settings.asking, standing.watts, threads, rates)
 
-    def _bid(self, run: Traded, open_: OpenRound, now_ms: int) -> Bid | None:
+    def _bid(self, run: Traded, open_: RoundView, now_ms: int) -> Bid | None:
         """What it asks now; None while nobody knows how fast this machine is."""
         asking, means = self._settings.asking, self._means(run)
         if means is None:
@@ -200,18 +202,27 @@ class Bidding:
             valid_until_ms=min(open_.reveal_until_ms + lasting_ms, MAX_SEQ),
         )
 
-    def _tell(self, run: Traded, seen: MarketSeen) -> None:
+    def _tell(self, run: Traded, view: MarketView) -> None:
         """What the newest clearing brings, for the node's line."""
-        means = self._means(run)
-        if seen.cleared is None or means is None:
+        means, last, own = self._means(run), view.last, view.own
+        if last is None or not last.price_micro or own is None or means is None:
             return
-        price = seen.award_micro or seen.price_micro
+        price = own.price_micro or last.price_micro
         self._standing.hour = hour_words(hour_at(means.machine, price, self._settings.duty))
-        if self._heard.get(run.name) != seen.cleared:
-            self._heard[run.name] = seen.cleared
-            logger.info("cleared", extra={"run": run.name, "round": seen.cleared, "micro": price})
-            if self._asks.get(run.name) is not None and not seen.award_micro:
-                self._standing.news.append(
-                    f"run {run.name}: nothing is bought of this node for now, the price is "
-                    f"{in_credits(seen.price_micro)} credits per million tokens"
-                )
+        if self._heard.get(run.name) == last.number:
+            return
+        self._heard[run.name] = last.number
+        logger.info("cleared", extra={"run": run.name, "round": last.number, "micro": price})
+        if run.name in self._asks and not own.is_bought:
+            self._standing.news.append(
+                f"run {run.name}: nothing is bought of this node for now; the price is "
+                f"{in_credits(last.price_micro)} credits per million tokens"
+            )
+
+
+def _until_next(terms: MarketTerms, view: MarketView, now_ms: int) -> float:
+    """Seconds until the next round is due, where none is open; 0: it may come at any time."""
+    if view.last is None:
+        return 0.0
+    opened_ms = view.last.at_ms - terms.commit_ms - terms.reveal_ms
+    return max(opened_ms + terms.period_ms - now_ms, 0) / 1000
