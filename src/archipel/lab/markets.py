@@ -76,6 +76,8 @@ class RunMarket:
     """Of its newest round."""
     opened_at_ms: int = 0
     """When that was opened."""
+    cleared: int = 0
+    """Rounds that were cleared, void ones among them; others were called off."""
     open: OpenRound | None = None
     last: Cleared | None = None
     past: tuple[Past, ...] = ()
