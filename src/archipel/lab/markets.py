@@ -49,6 +49,8 @@ class Cleared:
     """Every bid that was revealed."""
     bought: int = 0
     """Lots, when it was cleared."""
+    explored: int = 0
+    """Of these, newcomers'."""
     cheapest_micro: int = 0
     """The lowest price of its awards then."""
 

@@ -223,6 +223,7 @@ def _cleared(
         awards=Table({award.seller: award for award in found.awards}),
         book=book,
         bought=sum(len(award.prices) for award in found.awards),
+        explored=sum(len(award.prices) for award in found.awards if award.is_newcomer),
         cheapest_micro=min(map(price_of, found.awards), default=found.price_micro),
     )
 
