@@ -266,6 +266,8 @@ def test_pay_that_may_have_to_go_back_is_not_paid_out(world: World) -> None:
     assert balance(world, honest.did) == PRICE
     with pytest.raises(refusals.InsufficientCredits, match="not judged yet"):
         pay_out(world, honest, 1)
+    with pytest.raises(refusals.InsufficientCredits, match="not judged yet"):
+        fund(world, 1, honest)
     settled(world, work, node(world, "one"), node(world, "two"))
     assert free_micro(world.state, honest.did) == PRICE
     pay_out(world, honest, PRICE)

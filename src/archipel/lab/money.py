@@ -137,6 +137,11 @@ def _admit_funding(state: LabState, said: RunFunded) -> None:
             f"{said.micro} micro-credits for {run.name}, and the wallet of {said.author} holds {balance}; an operator "
             "of the lab enters what you pay in (archipel account settle in)"
         )
+    if said.micro > free_micro(state, said.author):
+        raise refusals.InsufficientCredits(
+            f"{said.micro} micro-credits for {run.name}, and not so many of the {balance} of {said.author} are free: the "
+            "rest is pay for answers that are not judged yet"
+        )
     given = run.funders.get(said.author, 0)
     is_new = not given and said.author not in state.operators
     if is_new and len(run.funders) >= MAX_FUNDERS:
