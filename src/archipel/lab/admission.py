@@ -7,7 +7,7 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import joining, judging, money, quarantine, refusals
+from archipel.lab import joining, judging, money, quarantine, refusals, trading
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.fields import BlobRef
@@ -16,6 +16,7 @@ from archipel.records.kinds import Answer
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
     AnyStatement,
@@ -67,6 +68,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             judging.admit(state, statement, now_ms)
         case _ if isinstance(statement, Paying):
             money.admit(state, statement, now_ms)
+        case _ if isinstance(statement, Trading):
+            trading.admit(state, statement, now_ms)
         case RunOpened():
             _admit_run(state, statement, has_blob)
         case RunStopped():

@@ -8,6 +8,7 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 from typing import assert_never
 
 from archipel.lab import (
+    awards,
     drawing,
     endings,
     escrow,
@@ -18,6 +19,7 @@ from archipel.lab import (
     money,
     pauses,
     seeding,
+    trading,
 )
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
@@ -35,6 +37,7 @@ from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import (
     BlobOffered,
@@ -84,6 +87,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         return judging.followed(state, statement, at_ms)
     if isinstance(statement, Paying):
         return money.followed(state, statement, at_ms)
+    if isinstance(statement, Trading):
+        return trading.followed(state, statement, at_ms)
     match statement:
         case LabOpened():
             return _lab_opened(state, statement)
@@ -151,6 +156,9 @@ def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
 def _taking_part(
     state: LabState, statement: NodeJoined | NodeLeft | JoiningRuled | KeyRevoked, at_ms: int
 ) -> LabState:
+    if not isinstance(statement, JoiningRuled):
+        gone = [did for did in endings.ended_nodes(statement) if did != _joins(statement)]
+        state = awards.ended(state, gone)
     match statement:
         case NodeJoined():
             return _node_joined(state, statement, at_ms)
@@ -160,6 +168,11 @@ def _taking_part(
             return joining.ruled(state, statement)
         case KeyRevoked():
             return keys.revoked(state, statement, at_ms)
+
+
+def _joins(statement: NodeJoined | NodeLeft | KeyRevoked) -> str | None:
+    """Whoever comes back keeps what was bought of it."""
+    return statement.author if isinstance(statement, NodeJoined) else None
 
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
@@ -189,6 +202,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     run = state.runs[spec.run]
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
+    bought = awards.checked(state, grant, RULES_OF[spec.kind])
     run = RULES_OF[spec.kind].granted(run, spec, grant.work)
     run = changed(run, next_work=run.next_work + 1, leases=run.leases.put(grant.work, state.size))
     lease = Lease(
@@ -199,6 +213,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
         deadline_ms=grant.deadline_ms,
         price_micro=grant.price_micro,
         entry=state.size,
+        per_million_micro=grant.per_million_micro,
     )
     left = escrow.left_micro(state, run)
     if left is not None and grant.price_micro > left:
@@ -206,6 +221,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     hold = Posting(Move.HOLD, escrow.purse(run), held(run.name), grant.price_micro)
     asked = max(state.asked.get(grant.node, 0), grant.request_seq)
     node = changed(node, leases=(*node.leases, grant.work), last_seen_ms=at_ms)
+    state = awards.begun(state, run.name, grant.work, RULES_OF[spec.kind].size(spec), bought)
     return changed(
         state,
         runs=state.runs.put(run.name, run),

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from archipel.lab import escrow, failures, quarantine, stakes
+from archipel.lab import awards, escrow, failures, quarantine, stakes
 from archipel.lab.company import NOBODY, Crowds, is_active
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
 from archipel.lab.rules import Asking, Copies, Rules
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, ability
+from archipel.records.changed import changed
 from archipel.records.kinds import Spec
 from archipel.records.statements import (
     LeaseExpired,
@@ -134,13 +135,20 @@ def grant(
 def _granted(
     state: LabState, request: LeaseRequested, opportunity: Opportunity, spec: Spec, now_ms: int
 ) -> LeaseGranted | None:
-    """None where its run cannot pay; whom it trusts is paid as far as it can, so that every case comes to an end."""
+    """None where its run cannot pay, or its market buys nothing of the node; whom it trusts is paid as far as it can, so
+    that every case comes to an end.
+    """
     run, rules = opportunity.run, opportunity.rules
-    price, most = rules.price_micro(run, spec), opportunity.most_micro(state)
-    if most is not None and price > most:
-        if request.author not in run.opened.trusted:
+    price, most = (
+        awards.price(state, run, request.author, rules, spec),
+        opportunity.most_micro(state),
+    )
+    if price is None:
+        return None
+    if most is not None and price.micro > most:
+        if request.author not in run.opened.trusted or price.per_million_micro is not None:
             return None
-        price = most
+        price = changed(price, micro=most)
     return LeaseGranted(
         lab=state.lab,
         author=state.lab,
@@ -149,8 +157,9 @@ def _granted(
         node=request.author,
         request_seq=request.seq,
         deadline_ms=now_ms + rules.patience_ms(run, state.nodes[request.author], spec),
-        price_micro=price,
+        price_micro=price.micro,
         spec=spec,
+        per_million_micro=price.per_million_micro,
     )
 
 
@@ -212,8 +221,9 @@ def _offers(
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.ability, NOBODY)
             is_counted, most = is_active(node, now_ms), opportunity.most_micro(state)
-            here = partial(here_of, state)
-            asking = Asking(opportunity.run, node, crowd, is_counted, here, most)
+            here, run = partial(here_of, state), opportunity.run
+            rate = awards.rate_micro(state, run, node.did, opportunity.rules.name)
+            asking = Asking(run, node, crowd, is_counted, here, most, rate)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
@@ -222,13 +232,14 @@ def _offers(
 def _open_to(
     state: LabState, node: Node, found: Iterable[Opportunity], now_ms: int
 ) -> list[Opportunity]:
-    """Without what asks for a larger stake than the node has, and without the work that failed on it time after time
-    and rests there; others are offered both.
+    """Without what asks for a larger stake than the node has, what is not bought of it, and the work that failed on it
+    time after time and rests there; others are offered all three.
     """
     return [
         each
         for each in found
         if stakes.suffices(state, each.run, node.did)
+        and awards.is_bought(state, each.run, node.did, each.rules.name)
         and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]
 
@@ -239,11 +250,14 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
     return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 
-def has_room(state: LabState, did: str) -> bool:
-    """Whether a node could be given work of a stranger's kind at all; until one of its leases ends, no."""
+def may_be_given_more(state: LabState, did: str) -> bool:
+    """Whether a node could be given work of a stranger's kind at all: not before one of its leases ends, or a market
+    buys of it.
+    """
     node = seen(state, did)
-    is_welcome = node is not None and node.present and node.standing.quarantine is None
-    return node is not None and is_welcome and len(node.leases) < _most_leases(node)
+    if node is None or not node.present or node.standing.quarantine is not None:
+        return False
+    return len(node.leases) < _most_leases(node) and not awards.is_on_hold(state, did)
 
 
 def _has_room(node: Node, rules: Rules) -> bool:

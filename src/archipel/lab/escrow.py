@@ -11,11 +11,13 @@ from archipel.lab.state import LabState, Run
 from archipel.market.journal import Move, Posting, escrow, held, post, wallet
 from archipel.market.shares import in_proportion
 from archipel.records.changed import changed
+from archipel.records.programmes.rl import RlPace
+from archipel.records.recipe_market import MICRO
 
 
 def is_escrowed(run: Run) -> bool:
     """Whether it pays from its escrow."""
-    return bool(run.funders) or getattr(run.opened.pace, "market", None) is not None
+    return bool(run.funders) or run.opened.pace.market is not None
 
 
 def purse(run: Run) -> str:
@@ -45,20 +47,24 @@ def affords(state: LabState, run: Run, price_micro: int, *, is_audited: bool) ->
     return most is None or price_micro <= most
 
 
-def least_micro(run: Run) -> int:
+def least_micro(state: LabState, run: Run) -> int:
     """The price of the smallest lease of the work that strangers do for it."""
-    return int(getattr(run.opened.pace, "price_micro", 0))
+    market, pace = state.markets.get(run.name), run.opened.pace
+    if isinstance(pace, RlPace) and market is not None and market.last and market.last.price_micro:
+        tokens = pace.group_size * pace.max_new_tokens
+        return int(-(-market.last.cheapest_micro * tokens // MICRO))
+    return int(getattr(pace, "price_micro", 0))
 
 
-def needed_micro(run: Run) -> int:
+def needed_micro(state: LabState, run: Run) -> int:
     """What its escrow must hold for that, one audit included where there are audits."""
-    known, least = terms(run), least_micro(run)
+    known, least = terms(run), least_micro(state, run)
     return least if known is None else -(-least * (1000 + known.pay_milli) // 1000)
 
 
 def is_out(state: LabState, run: Run) -> bool:
     """Whether it cannot afford any more of that work; what is in nodes' hands is paid for."""
-    return not affords(state, run, least_micro(run), is_audited=True)
+    return not affords(state, run, least_micro(state, run), is_audited=True)
 
 
 def funded(state: LabState, run: Run, did: str, micro: int) -> LabState:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
@@ -141,6 +142,8 @@ class Lease:
     price_micro: int
     entry: int
     """Position of its `lease.granted` in the ledger."""
+    per_million_micro: int | None = None
+    """What a million verified tokens are paid; None: the price is for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,5 +237,7 @@ class LabState:
     joining: Joining = field(default_factory=Joining)
     invited: Table[str, Used] = field(default_factory=Table)
     """Name of an invitation -> how often somebody came with it."""
+    markets: Table[str, RunMarket] = field(default_factory=Table)
+    """Run -> its market, from its first round on."""
     settled: Table[str, int] = field(default_factory=Table)
     """Reference of a settlement with the world outside -> position of its entry in the ledger."""

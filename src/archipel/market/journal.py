@@ -35,7 +35,7 @@ class Move(Enum):
     REFUND = "what was set aside goes back"
     STAKE = "a provider vouches for its work, or an operator for it"
     UNSTAKE = "a provider takes its stake back"
-    SLASH = "a stake is lost"
+    SLASH = "a stake is lost, or a deposit"
     UNSLASH = "a stake that was lost wrongly"
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
@@ -51,7 +51,7 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.REFUND: ((_HELD, _ESCROW), (_HELD, _WALLET), (_ESCROW, _WALLET)),
     Move.STAKE: ((_WALLET, _STAKE),),
     Move.UNSTAKE: ((_STAKE, _WALLET),),
-    Move.SLASH: ((_STAKE, TREASURY),),
+    Move.SLASH: ((_STAKE, TREASURY), (_HELD, TREASURY)),
     Move.UNSLASH: ((TREASURY, _STAKE),),
     Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET), (_WALLET, _ESCROW), (_STAKE, _ESCROW)),
     Move.RESTORE: ((_WALLET, _WALLET), (_ESCROW, _WALLET)),
@@ -72,6 +72,11 @@ def escrow(run: str) -> str:
 def held(run: str) -> str:
     """The prices of a run's open leases."""
     return f"{_HELD}:{run}"
+
+
+def deposits(run: str) -> str:
+    """What bidders in a run's market have set aside with their seals."""
+    return f"{_HELD}:market:{run}"
 
 
 def stake(did: str) -> str:
