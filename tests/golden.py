@@ -23,6 +23,7 @@ from archipel.records.membership import (
     effort_prefix,
     find_nonce,
 )
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment
 from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
@@ -81,6 +82,7 @@ def story() -> World:
     world.check()
     audited(world, learner)
     vouched(world, learner)
+    funded(world, learner)
     traded(world)
     with_operators(world)
     _snapshot(world)
@@ -181,6 +183,30 @@ def vouched(world: World, learner: Provider) -> None:
     decoy.leave()
     world.tick(terms.window_ms)
     decoy.speak(StakeReturned)
+
+
+def funded(world: World, learner: Provider) -> None:
+    """Credits come in from outside, two sponsors fund a run that ends early, and some go out again."""
+    sponsor, other = identity("sponsor"), identity("other sponsor")
+    for who in (sponsor, other):
+        world.speak(
+            world.operator, CreditsSettled, account=who.did, direction="in", micro=9_001,
+            reference=f"invoice of {who.did[-6:]}", usd_micro=180_020,
+        )  # fmt: skip
+    world.open_run("funded", versions=2)
+    learner.work()  # type: ignore[attr-defined]  # a learner
+    world.speak(sponsor, RunFunded, run="funded", micro=9_001)
+    world.speak(other, RunFunded, run="funded", micro=4_000)
+    world.provider("paid").prove()
+    world.stop_run("funded")
+    world.speak(
+        world.operator,
+        CreditsSettled,
+        account=sponsor.did,
+        direction="out",
+        micro=1_000,
+        reference="back",
+    )
 
 
 def not_contested(world: World, learner: Provider, who: Identity) -> str:

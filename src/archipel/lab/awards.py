@@ -39,7 +39,7 @@ def in_force(state: LabState, run: Run) -> Cleared | None:
     """What a run's last round came to, if it says what leases are paid; None: they are paid the posted price."""
     market: RunMarket | None = state.markets.get(run.name)
     last = None if market is None else market.last
-    return last if last is not None and last.bought > last.explored else None
+    return last if last is not None and last.rules else None
 
 
 def price(state: LabState, run: Run, did: str, rules: Rules, spec: WorkSpec) -> Price | None:

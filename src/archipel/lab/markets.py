@@ -54,6 +54,11 @@ class Cleared:
     cheapest_micro: int = 0
     """The lowest price of its awards then."""
 
+    @property
+    def rules(self) -> bool:
+        """Whether it says what leases are paid: it bought of somebody who was measured."""
+        return self.bought > self.explored
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
