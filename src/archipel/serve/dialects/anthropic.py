@@ -177,7 +177,7 @@ class Style:
         self._ended = told
         yield self._event("content_block_stop", index=0)
         for index, call in enumerate(told.calls, 1):
-            block = _block(call)
+            block = called(call)
             delta = {"type": "input_json_delta", "partial_json": call.arguments}
             yield self._event(
                 "content_block_start", index=index, content_block=block | {"input": {}}
@@ -203,7 +203,7 @@ class Style:
         content: list[dict[str, Any]] = (
             [{"type": "text", "text": one.text}] if one.text or not calls else []
         )
-        content += [_block(call) for call in calls]
+        content += [called(call) for call in calls]
         why = WHY[one.ended.why] if one.ended else "end_turn"
         usage = {"input_tokens": prompt, "output_tokens": sampled}
         return self._head() | {
@@ -220,7 +220,8 @@ class Style:
         return event({"type": name, **more}, name)
 
 
-def _block(call: Call) -> dict[str, Any]:
+def called(call: Call) -> dict[str, Any]:
+    """A call as a block."""
     return {
         "type": "tool_use",
         "id": f"toolu_{secrets.token_hex(8)}",

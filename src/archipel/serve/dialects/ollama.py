@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from archipel.serve.dialects.dialect import Body, Whole, compact, read
-from archipel.serve.question import BadQuestion, Ended, Question, Refusal, Said, Settings
+from archipel.serve.question import BadQuestion, Call, Ended, Question, Refusal, Said, Settings
 
 NOT_DONE = ("images", "suffix", "template", "context", "format", "top_logprobs", "think")
 MAX_MESSAGES = 4096
@@ -175,10 +175,7 @@ class Style:
         message: dict[str, Any] = {"role": "assistant", "content": text}
         calls = ended.calls if ended else ()
         if calls:
-            message["tool_calls"] = [
-                {"function": {"name": call.name, "arguments": _object(call.arguments)}}
-                for call in calls
-            ]
+            message["tool_calls"] = [called(call) for call in calls]
         return message
 
     def _done(self, prompt: int, sampled: int) -> dict[str, Any]:
@@ -233,8 +230,9 @@ def _details() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _object(text: str) -> Any:
-    return json.loads(text)
+def called(call: Call) -> dict[str, Any]:
+    """A call as a message has it."""
+    return {"function": {"name": call.name, "arguments": json.loads(call.arguments)}}
 
 
 def _stamp(moment: datetime) -> str:

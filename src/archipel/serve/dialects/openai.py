@@ -1,164 +1,25 @@
-"""OpenAI's chat completions, completions and models.
-
-Fields as the client openai 3.57 sends them. Refused: what would change an answer and is not done here (`NOT_DONE`).
-"""
+"""OpenAI's chat completions, completions and models: what their answers look like."""
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
-
-from archipel.serve.dialects.dialect import Body, Whole, compact, event, read
-from archipel.serve.question import (
-    BadQuestion,
-    Call,
-    Ended,
-    Question,
-    Refusal,
-    Said,
-    Settings,
-    Token,
-)
-
-NOT_DONE = (
-    "audio", "modalities", "web_search_options", "prediction", "logit_bias", "presence_penalty", "frequency_penalty",
-    "functions", "function_call", "top_logprobs", "suffix", "echo", "best_of",
-)  # fmt: skip
-MAX_MESSAGES = 4096
-Number = StrictFloat | StrictInt
-Roles = Literal["developer", "system", "user", "assistant", "tool"]
-
-
-class _Part(Body):
-    type: StrictStr
-    text: StrictStr = ""
-
-
-class _Function(Body):
-    name: StrictStr
-    arguments: StrictStr = "{}"
-
-
-class _ToolCall(Body):
-    id: StrictStr = ""
-    function: _Function
-
-
-class _Message(Body):
-    role: Roles
-    content: StrictStr | list[_Part] | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: StrictStr | None = None
-    name: StrictStr | None = None
-
-
-class _StreamOptions(Body):
-    include_usage: StrictBool = False
-
-
-class _Format(Body):
-    type: StrictStr = "text"
-
-
-class _Sampling(Body):
-    model: StrictStr
-    temperature: Number | None = None
-    top_p: Number | None = None
-    top_k: StrictInt | None = None
-    min_p: Number | None = None
-    n: StrictInt | None = None
-    seed: StrictInt | None = None
-    stop: StrictStr | list[StrictStr] | None = None
-    stream: StrictBool | None = None
-    stream_options: _StreamOptions | None = None
-
-    def settings(self, max_new_tokens: int | None) -> Settings:
-        """As the desk knows them."""
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        return Settings(
-            max_new_tokens=max_new_tokens,
-            temperature=1.0 if self.temperature is None else float(self.temperature),
-            top_p=1.0 if self.top_p is None else float(self.top_p),
-            top_k=self.top_k or 0,
-            min_p=float(self.min_p or 0),
-            seed=self.seed,
-            choices=1 if self.n is None else self.n,
-            stop=stop,
-        )
-
-
-class ChatBody(_Sampling):
-    """POST /v1/chat/completions."""
-
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES)]
-    max_tokens: StrictInt | None = None
-    max_completion_tokens: StrictInt | None = None
-    logprobs: StrictBool | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: StrictStr | dict[str, Any] | None = None
-    response_format: _Format | None = None
-
-
-class TextBody(_Sampling):
-    """POST /v1/completions."""
-
-    prompt: StrictStr
-    max_tokens: StrictInt | None = 16
-    logprobs: StrictInt | None = None
+from archipel.serve.dialects.dialect import Whole, compact, event
+from archipel.serve.dialects.openai_asked import chat_asked, text_asked
+from archipel.serve.question import Call, Ended, Question, Refusal, Said, Token
 
 
 def chat_question(data: bytes) -> tuple[Question, "ChatStyle"]:
     """Raises Refusal."""
-    body = read(ChatBody, data, NOT_DONE)
-    if body.response_format is not None and body.response_format.type != "text":
-        raise BadQuestion(
-            f"response_format {body.response_format.type!r:.40} is not done here; ask in words",
-            "response_format",
-        )
-    if body.tool_choice not in (None, "auto", "none"):
-        raise BadQuestion(
-            "tool_choice is not auto or none; nothing else is done here", "tool_choice"
-        )
-    settings = body.settings(body.max_completion_tokens or body.max_tokens)
-    messages = tuple(_turn(each) for each in body.messages)
-    tools = tuple(body.tools or ()) if body.tool_choice != "none" else ()
-    for tool in tools:
-        if not isinstance(tool.get("function"), dict) or not isinstance(
-            tool["function"].get("name"), str
-        ):
-            raise BadQuestion("a tool needs type and function with a name", "tools")
-    usage = body.stream_options is not None and body.stream_options.include_usage
-    style = ChatStyle(body.model, bool(body.stream), usage, bool(body.logprobs))
-    return Question(body.model, settings, messages, tools=tools), style
+    question, body = chat_asked(data)
+    return question, ChatStyle(body.model, bool(body.stream), body.wants_usage, bool(body.logprobs))
 
 
 def text_question(data: bytes) -> tuple[Question, "TextStyle"]:
     """Raises Refusal."""
-    body = read(TextBody, data, NOT_DONE)
-    usage = body.stream_options is not None and body.stream_options.include_usage
-    style = TextStyle(body.model, bool(body.stream), usage, body.logprobs is not None)
-    return Question(body.model, body.settings(body.max_tokens), text=body.prompt), style
-
-
-def _turn(message: _Message) -> Mapping[str, Any]:
-    """As chat templates are given it."""
-    content = message.content
-    if isinstance(content, list):
-        if strange := [part.type for part in content if part.type != "text"]:
-            raise BadQuestion(
-                f"a part of type {strange[0]!r:.40}; this model reads text alone", "messages"
-            )
-        content = "".join(part.text for part in content)
-    role = "system" if message.role == "developer" else message.role
-    turn: dict[str, Any] = {"role": role, "content": content or ""}
-    if message.tool_calls:
-        turn["tool_calls"] = [
-            {"type": "function", "id": call.id, "function": call.function.model_dump()}
-            for call in message.tool_calls
-        ]
-    named = {"tool_call_id": message.tool_call_id, "name": message.name}
-    return turn | {key: value for key, value in named.items() if value is not None}
+    question, body = text_asked(data)
+    logprobs = body.logprobs is not None
+    return question, TextStyle(body.model, bool(body.stream), body.wants_usage, logprobs)
 
 
 class _Answer:
