@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from archipel.serve.calls import parted
-from archipel.serve.dialects import anthropic, ollama, openai
+from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
 from archipel.serve.question import Call, Refusal
 from fuzz.reading import Reader
 
@@ -35,6 +35,14 @@ def readers() -> dict[str, Reader]:
         "messages": [{"role": "user", "content": blocks}],
         "system": "s",
     }
+    called = {"type": "function_call", "call_id": "c", "name": "get", "arguments": "{}"}
+    heard = {"type": "function_call_output", "call_id": "c", "output": "y"}
+    items = {
+        "model": "m",
+        "input": [*TURNS, called, heard],
+        "instructions": "x",
+        "max_output_tokens": 3,
+    }
     generate = {
         "model": "m",
         "prompt": "p",
@@ -45,6 +53,11 @@ def readers() -> dict[str, Reader]:
         "openai chats": Reader(openai.chat_question, (_told(chat), _told(asked)), (Refusal,)),
         "openai texts": Reader(
             openai.text_question, (_told({"model": "m", "prompt": "p", "logprobs": 1}),), (Refusal,)
+        ),
+        "openai responses": Reader(
+            openai_responses.question,
+            (_told(items), _told({"model": "m", "input": "hi"})),
+            (Refusal,),
         ),
         "anthropic messages": Reader(anthropic.question, (_told(message),), (Refusal,)),
         "ollama chats": Reader(

@@ -60,6 +60,32 @@ def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -
         client.chat.completions.create(**asked | {"max_tokens": 9999})
 
 
+def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> None:
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    asked = {
+        "model": "tiny",
+        "input": "hi",
+        "instructions": "Be short.",
+        "max_output_tokens": 9,
+        "temperature": 0,
+    }
+    whole = client.responses.create(**asked)
+    with client.responses.stream(**asked) as stream:
+        told = list(stream)
+    kinds, final = [each.type for each in told], told[-1].response
+    assert final.output_text == whole.output_text
+    assert final.usage == whole.usage
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds[-1] == f"response.{whole.status}"
+    messages = [
+        {"role": "developer", "content": "Be short."},
+        {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+    ]
+    told = client.responses.create(**asked | {"input": messages, "instructions": None})
+    assert told.output_text == whole.output_text
+
+
 def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:
     ollama = pytest.importorskip("ollama")
     client = ollama.Client(address)

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from archipel import __version__
 from archipel.model.tool_calls import format_of
-from archipel.serve.dialects import anthropic, ollama, openai
+from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
 from archipel.serve.dialects.dialect import MAX_BODY_BYTES, Style, Whole
 from archipel.serve.question import (
     BadQuestion,
@@ -86,6 +86,7 @@ def make_door(served: Mapping[str, Served], access: Access) -> Starlette:
         Route("/v1/models/{name:path}", door.model),
         Route("/v1/chat/completions", door.chat, methods=["POST"]),
         Route("/v1/completions", door.text, methods=["POST"]),
+        Route("/v1/responses", door.responses, methods=["POST"]),
         Route("/v1/messages", door.messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", door.count, methods=["POST"]),
         Route("/api/version", door.version),
@@ -171,6 +172,13 @@ class _Door:
         one = self._named(question.model)
         style.since, style.fingerprint = round(time.time()), one.fingerprint
         return await self._answered(request, one.ask(question, caller, _now()), style, style.stream)
+
+    @_guarded
+    async def responses(self, request: Request, caller: str) -> Response:
+        question, style = openai_responses.question(await _body(request))
+        style.since = round(time.time())
+        answer = self._named(question.model).ask(question, caller, _now())
+        return await self._answered(request, answer, style, style.stream)
 
     @_guarded
     async def messages(self, request: Request, caller: str) -> Response:
