@@ -8,6 +8,8 @@ import click
 from archipel.cli.engines import device_option
 
 if TYPE_CHECKING:
+    import socket
+
     import torch
 
 DEFAULT_PORT = 8450
@@ -55,6 +57,12 @@ GIGABYTE = 1_000_000_000
     type=click.FloatRange(0.001, 4096),
     help="Memory for what is being read and said.",
 )
+@click.option(
+    "--prove-offline",
+    is_flag=True,
+    help="Leave the network for good before anything is loaded, but for the address that is listened on, and say what "
+    "that shows (Linux).",
+)
 @device_option("answers")
 def command(
     model: Path,
@@ -65,6 +73,7 @@ def command(
     dtype: str,
     threads: int | None,
     max_cache_gb: float,
+    prove_offline: bool,
     device: str,
 ) -> None:
     """Serve MODEL behind the OpenAI, Ollama and Anthropic APIs: nothing leaves this machine.
@@ -73,16 +82,20 @@ def command(
     Examples:
       archipel serve trained
       archipel serve adapter --base start --name mine
+      archipel serve trained --prove-offline
       archipel serve trained --host 0.0.0.0
     """
     import asyncio
     import os
     from datetime import datetime
 
-    from archipel.cli.doors import Mendable, at_work, keep_memory, mending, until_ctrl_c
+    from archipel.cli.doors import at_work, keep_memory, mending, until_ctrl_c
 
     at_work("loading")
     keep_memory()
+    listener = _listening(host, port)
+    if prove_offline:
+        _go_offline(f"{host}:{listener.getsockname()[1]}")
     import torch
 
     from archipel.engine.capacity import EngineLimits
@@ -92,7 +105,7 @@ def command(
     from archipel.serve.desk import Room
     from archipel.serve.door import LOOPBACK, Access, make_door
     from archipel.serve.served import serve_folder
-    from archipel.serve.server import listening, serve
+    from archipel.serve.server import serve
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
@@ -100,12 +113,6 @@ def command(
     with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
         ready_device(device)
         folder = folder_of(model, base, device)
-        try:
-            listener = listening(host, port)
-        except OSError as error:
-            raise Mendable(
-                f"{host}:{port} cannot be had: {error.strerror}; choose --port, 0 takes a free one"
-            ) from None
         now = datetime.now().astimezone()
         called = name or model.resolve().name
         one = serve_folder(folder, called, _precision(dtype), limits, Room(), now)
@@ -121,6 +128,33 @@ def command(
     with until_ctrl_c():
         asyncio.run(serve(make_door({called: one}, access), listener))
     one.desk.close()
+
+
+def _listening(host: str, port: int) -> "socket.socket":
+    """Raises Mendable: the address is taken, or not this machine's."""
+    from archipel.cli.doors import Mendable
+    from archipel.serve.server import listening
+
+    try:
+        return listening(host, port)
+    except OSError as error:
+        raise Mendable(
+            f"{host}:{port} cannot be had: {error.strerror or error}; choose --port, 0 takes a free one"
+        ) from None
+
+
+def _go_offline(address: str) -> None:
+    """Raises Mendable: this machine cannot show it."""
+    from archipel.cli.doors import mending
+    from archipel.work.sandbox.offline import NOWHERE, StillOnline, go_offline
+
+    with mending(StillOnline):
+        found = go_offline()
+    click.echo(
+        f"offline: this process is in {found.namespace}, whose only interface is {', '.join(found.interfaces)}; a "
+        f"connection to {NOWHERE[0]} gets {found.refused!r}; no privilege leads back. What it can be reached by is the "
+        f"socket at {address}, which was made before"
+    )
 
 
 def _precision(name: str) -> "torch.dtype":
