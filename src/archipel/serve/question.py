@@ -4,13 +4,20 @@ Parts: `Question` and its `Settings`; `Said`, `Ended` (what streams back); `Refu
 status that all dialects share. Law: nothing here knows a dialect or an engine.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 MAX_STOPS = 16
 MAX_CHOICES = 64
 """Answers to one question."""
+MAX_SCHEMA_CHARS = 65_536
+MAX_BIASES = 1024
+MAX_BIAS = 100.0
+MAX_PENALTY = 2.0
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+"""The schema of whatever is a JSON object."""
 
 Why = Literal["stop", "length", "tool_calls"]
 """It ended by itself or by a stop string; by its limit; by calling tools."""
@@ -75,11 +82,68 @@ class Crowded(Refusal):
     code = "rate_limit_exceeded"
 
 
+class DeadEnd(Refusal):
+    """The document that was asked for could not be finished."""
+
+    status = 422
+    code = "dead_end"
+
+
 class Broken(Refusal):
     """The model's own fault."""
 
     status = 500
     kind = "server_error"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A document that an answer is to be."""
+
+    schema: str
+    """Its JSON schema, as text."""
+
+    @classmethod
+    def of(cls, schema: Any, param: str) -> Self:
+        """param: the field that says so.
+
+        Raises:
+            BadQuestion: no JSON object, or too large.
+        """
+        if not isinstance(schema, Mapping):
+            raise BadQuestion(
+                f"the schema is {type(schema).__name__}; expected a JSON object", param
+            )
+        text = json.dumps(schema)
+        if len(text) > MAX_SCHEMA_CHARS:
+            raise BadQuestion(
+                f"a schema of {len(text)} characters; at most {MAX_SCHEMA_CHARS}", param
+            )
+        return cls(text)
+
+
+@dataclass(frozen=True)
+class Bends:
+    """What is added to logits. By default nothing."""
+
+    biases: Mapping[int, float] = field(default_factory=dict)
+    """Token id -> what is added to its logit."""
+    presence: float = 0.0
+    """Taken from the logit of every token that was sampled."""
+    frequency: float = 0.0
+    """The same, for each time."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with them, or nothing."""
+        far = any(not abs(each) <= MAX_BIAS for each in self.biases.values())
+        if len(self.biases) > MAX_BIASES or far:
+            return f"logit_bias: expected at most {MAX_BIASES} tokens, each from -{MAX_BIAS:.0f} to {MAX_BIAS:.0f}"
+        penalties = {"presence_penalty": self.presence, "frequency_penalty": self.frequency}
+        for name, value in penalties.items():
+            if not abs(value) <= MAX_PENALTY:
+                return f"{name} is {value}; expected -{MAX_PENALTY:.0f} to {MAX_PENALTY:.0f}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +160,9 @@ class Settings:
     """None: a fresh one for every question."""
     choices: int = 1
     stop: tuple[str, ...] = ()
+    bends: Bends = Bends()
+    form: Form | None = None
+    """None: the answer is any text."""
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,13 @@ from archipel.records.cuts import Cut
 from archipel.records.requests import MAX_TEMPERATURE, InvalidRequest, Request
 from archipel.serve.calls import parted
 from archipel.serve.desk import Desk, Listener, Room
+from archipel.serve.grammar import Grammars
 from archipel.serve.question import (
     MAX_CHOICES,
     MAX_STOPS,
     BadQuestion,
     Call,
+    DeadEnd,
     Ended,
     NotOffered,
     Question,
@@ -41,6 +43,7 @@ from archipel.serve.question import (
     TooLong,
     Why,
 )
+from archipel.serve.steering import Steered, steering_of
 from archipel.serve.voice import Voice, voice_of
 from archipel.work.folders import NAME, Folder, adapter_over, weights_of
 
@@ -55,6 +58,7 @@ class Served:
     name: str
     tokenizer: Tokenizer
     desk: Desk
+    grammars: Grammars
     positions: int
     """Its context."""
     adapter: str | None
@@ -117,7 +121,8 @@ class Served:
                 f"context of {self.positions}; shorten one of them",
                 "max_tokens" if room >= 1 else "messages",
             )
-        greedy = settings.temperature == 0
+        greedy, stops = settings.temperature == 0, self.tokenizer.stop_ids
+        mask = None if settings.form is None else self.grammars.masks(settings.form)
         cut = Cut(settings.top_k, settings.top_p, settings.min_p)
         try:
             return Request(
@@ -127,7 +132,8 @@ class Served:
                 num_rollouts=settings.choices,
                 max_new_tokens=settings.max_new_tokens or room,
                 temperature=settings.temperature,
-                stop_tokens=self.tokenizer.stop_ids,
+                stop_tokens=stops,
+                steering=steering_of(settings.bends, mask, stops),
                 cut=None if greedy or not cut.bounds else cut,
                 ending=StopStrings.of(settings.stop, self._needed_pieces())
                 if settings.stop
@@ -157,8 +163,8 @@ def _check(settings: Settings) -> None:
             raise BadQuestion(
                 f"{name} is {getattr(settings, name)!r:.60}; expected {expected}", name
             )
-    if fault:
-        raise BadQuestion(fault, fault.partition(" ")[0])
+    if fault := fault or settings.bends.fault:
+        raise BadQuestion(fault, fault.partition(" ")[0].rstrip(":"))
 
 
 @dataclass(eq=False)
@@ -232,6 +238,9 @@ class Answer:
         return self._whole(event, choice, said)
 
     def _whole(self, event: Event, choice: _Choice, said: Said) -> list[Told]:
+        steering = self.listener.request.steering
+        if isinstance(steering, Steered) and event.rollout in steering.faults:
+            raise DeadEnd(steering.faults[event.rollout], "response_format")
         why: Why = "stop" if event.ended is not None and event.ended.finished else "length"
         calls: tuple[Call, ...] = ()
         if self.question.tools:
@@ -265,6 +274,7 @@ def serve_folder(
         name=name,
         tokenizer=tokenizer,
         desk=Desk(engine, room),
+        grammars=Grammars(tokenizer, config.vocab_size),
         positions=config.max_position_embeddings,
         adapter=NAME if folder.adapter is not None else None,
         fingerprint=f"archipel-{precision}-{torch.get_num_threads()}t-torch{torch.__version__}",

@@ -12,9 +12,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from archipel.serve.dialects.dialect import Body, Whole, compact, read
-from archipel.serve.question import BadQuestion, Call, Ended, Question, Refusal, Said, Settings
+from archipel.serve.question import (
+    ANY_OBJECT,
+    BadQuestion,
+    Bends,
+    Call,
+    Ended,
+    Form,
+    NotOffered,
+    Question,
+    Refusal,
+    Said,
+    Settings,
+)
 
-NOT_DONE = ("images", "suffix", "template", "context", "format", "top_logprobs", "think")
+NOT_DONE = ("images", "suffix", "template", "context", "top_logprobs", "think")
 MAX_MESSAGES = 4096
 Number = StrictFloat | StrictInt
 
@@ -26,10 +38,17 @@ class _Options(Body):
     top_p: Number | None = None
     min_p: Number | None = None
     seed: StrictInt | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
+    repeat_penalty: Number | None = None
     stop: list[StrictStr] | StrictStr | None = None
 
-    def settings(self) -> Settings:
-        """As the desk knows them."""
+    def settings(self, form: Form | None) -> Settings:
+        """As the desk knows them. Raises NotOffered."""
+        if self.repeat_penalty not in (None, 1):
+            raise NotOffered(
+                "repeat_penalty is not done here; use frequency_penalty", "repeat_penalty"
+            )
         most = self.num_predict
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Settings(
@@ -40,6 +59,8 @@ class _Options(Body):
             min_p=float(self.min_p or 0),
             seed=self.seed,
             stop=stop,
+            bends=Bends({}, float(self.presence_penalty or 0), float(self.frequency_penalty or 0)),
+            form=form,
         )
 
 
@@ -67,6 +88,7 @@ class ChatBody(Body):
     messages: Annotated[list[_Message], Field(default_factory=list, max_length=MAX_MESSAGES)]
     tools: list[dict[str, Any]] | None = None
     options: _Options | None = None
+    format: StrictStr | dict[str, Any] | None = None
     stream: StrictBool = True
 
 
@@ -78,6 +100,7 @@ class TextBody(Body):
     system: StrictStr | None = None
     raw: StrictBool = False
     options: _Options | None = None
+    format: StrictStr | dict[str, Any] | None = None
     stream: StrictBool = True
 
 
@@ -87,7 +110,7 @@ def chat_question(data: bytes) -> tuple[Question | None, "Style"]:
     style = Style(body.model, body.stream, is_chat=True)
     if not body.messages:
         return None, style
-    settings = (body.options or _Options()).settings()
+    settings = (body.options or _Options()).settings(_form(body.format))
     turns = tuple(_turn(each) for each in body.messages)
     return Question(body.model, settings, turns, tools=tuple(body.tools or ())), style
 
@@ -96,7 +119,7 @@ def text_question(data: bytes, has_template: bool) -> tuple[Question | None, "St
     """has_template: then a prompt is a turn, unless it is raw. Raises Refusal."""
     body = read(TextBody, data, NOT_DONE)
     style = Style(body.model, body.stream, is_chat=False)
-    settings = (body.options or _Options()).settings()
+    settings = (body.options or _Options()).settings(_form(body.format))
     if not body.prompt:
         return None, style
     if body.raw or not has_template:
@@ -105,6 +128,14 @@ def text_question(data: bytes, has_template: bool) -> tuple[Question | None, "St
     return Question(
         body.model, settings, (*system, {"role": "user", "content": body.prompt})
     ), style
+
+
+def _form(said: str | dict[str, Any] | None) -> Form | None:
+    if not said:
+        return None
+    if isinstance(said, str) and said != "json":
+        raise BadQuestion(f"format is {said!r:.40}; expected json or a schema", "format")
+    return Form.of(ANY_OBJECT if isinstance(said, str) else said, "format")
 
 
 def _turn(message: _Message) -> Mapping[str, Any]:

@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from archipel.serve.dialects.dialect import Body, read
-from archipel.serve.question import BadQuestion, Question, Settings
+from archipel.serve.question import ANY_OBJECT, BadQuestion, Bends, Form, Question, Settings
 
 NOT_DONE = (
-    "audio", "modalities", "web_search_options", "prediction", "logit_bias", "presence_penalty", "frequency_penalty",
-    "functions", "function_call", "top_logprobs", "suffix", "echo", "best_of",
+    "audio", "modalities", "web_search_options", "prediction", "functions", "function_call", "top_logprobs", "suffix", "echo", "best_of",
 )  # fmt: skip
 MAX_MESSAGES = 4096
 Number = StrictFloat | StrictInt
@@ -47,8 +46,28 @@ class _StreamOptions(Body):
     include_usage: StrictBool = False
 
 
+class _Schema(Body):
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+
 class _Format(Body):
     type: StrictStr = "text"
+    json_schema: _Schema | None = None
+
+    @property
+    def form(self) -> Form | None:
+        """Raises BadQuestion."""
+        if self.type == "text":
+            return None
+        if self.type == "json_object":
+            return Form.of(ANY_OBJECT, "response_format")
+        if self.type == "json_schema":
+            held = self.json_schema or _Schema(schema=None)
+            return Form.of(ANY_OBJECT if held.schema_ is None else held.schema_, "response_format")
+        raise BadQuestion(
+            f"response_format {self.type!r:.40}; expected text, json_object or json_schema",
+            "response_format",
+        )
 
 
 class _Sampling(Body):
@@ -59,6 +78,9 @@ class _Sampling(Body):
     min_p: Number | None = None
     n: StrictInt | None = None
     seed: StrictInt | None = None
+    logit_bias: dict[str, Number] | None = None
+    presence_penalty: Number | None = None
+    frequency_penalty: Number | None = None
     stop: StrictStr | list[StrictStr] | None = None
     stream: StrictBool | None = None
     stream_options: _StreamOptions | None = None
@@ -68,8 +90,8 @@ class _Sampling(Body):
         """Whether a stream ends with the tokens that were used."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def settings(self, max_new_tokens: int | None) -> Settings:
-        """As the desk knows them."""
+    def settings(self, max_new_tokens: int | None, form: Form | None = None) -> Settings:
+        """As the desk knows them. Raises BadQuestion."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Settings(
             max_new_tokens=max_new_tokens,
@@ -80,6 +102,12 @@ class _Sampling(Body):
             seed=self.seed,
             choices=1 if self.n is None else self.n,
             stop=stop,
+            bends=Bends(
+                _biases(self.logit_bias or {}),
+                float(self.presence_penalty or 0),
+                float(self.frequency_penalty or 0),
+            ),
+            form=form,
         )
 
 
@@ -106,11 +134,6 @@ class TextBody(_Sampling):
 def chat_asked(data: bytes) -> tuple[Question, ChatBody]:
     """Raises Refusal."""
     body = read(ChatBody, data, NOT_DONE)
-    if body.response_format is not None and body.response_format.type != "text":
-        raise BadQuestion(
-            f"response_format {body.response_format.type!r:.40} is not done here; ask in words",
-            "response_format",
-        )
     if body.tool_choice not in (None, "auto", "none"):
         raise BadQuestion(
             "tool_choice is not auto or none; nothing else is done here", "tool_choice"
@@ -121,8 +144,9 @@ def chat_asked(data: bytes) -> tuple[Question, ChatBody]:
             tool["function"].get("name"), str
         ):
             raise BadQuestion("a tool needs type and function with a name", "tools")
+    most = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     settings = body.settings(
-        body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
+        most, None if body.response_format is None else body.response_format.form
     )
     return Question(body.model, settings, tuple(map(_turn, body.messages)), tools=tools), body
 
@@ -131,6 +155,16 @@ def text_asked(data: bytes) -> tuple[Question, TextBody]:
     """Raises Refusal."""
     body = read(TextBody, data, NOT_DONE)
     return Question(body.model, body.settings(body.max_tokens), text=body.prompt), body
+
+
+def _biases(said: Mapping[str, float]) -> dict[int, float]:
+    if strange := [
+        each for each in said if not each.isascii() or not each.isdigit() or len(each) > 9
+    ]:
+        raise BadQuestion(
+            f"logit_bias names {strange[0]!r:.40}; expected ids of tokens", "logit_bias"
+        )
+    return {int(each): float(value) for each, value in said.items()}
 
 
 def _turn(message: _Message) -> Mapping[str, Any]:

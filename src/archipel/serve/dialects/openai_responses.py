@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from archipel.serve.dialects.dialect import Body, Whole, event, read
-from archipel.serve.question import BadQuestion, Call, Ended, Question, Refusal, Said, Settings
+from archipel.serve.question import (
+    ANY_OBJECT,
+    BadQuestion,
+    Call,
+    Ended,
+    Form,
+    Question,
+    Refusal,
+    Said,
+    Settings,
+)
 
 NOT_DONE = (
     "previous_response_id",
@@ -43,10 +53,22 @@ class _Item(Body):
 
 class _Format(Body):
     type: StrictStr = "text"
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+
+    @property
+    def form(self) -> Form | None:
+        """Raises BadQuestion."""
+        if self.type == "text":
+            return None
+        if self.type not in ("json_object", "json_schema"):
+            raise BadQuestion(
+                f"text.format {self.type!r:.40}; expected text, json_object or json_schema", "text"
+            )
+        return Form.of(ANY_OBJECT if self.schema_ is None else self.schema_, "text")
 
 
 class _Text(Body):
-    format: _Format = Field(default_factory=_Format)
+    format: _Format | None = None
 
 
 class _Tool(Body):
@@ -74,10 +96,6 @@ class ResponsesBody(Body):
 def question(data: bytes) -> tuple[Question, "Style"]:
     """Raises Refusal."""
     body = read(ResponsesBody, data, NOT_DONE)
-    if body.text is not None and body.text.format.type != "text":
-        raise BadQuestion(
-            f"text.format {body.text.format.type!r:.40} is not done here; ask in words", "text"
-        )
     if body.tool_choice not in (None, "auto", "none"):
         raise BadQuestion(
             "tool_choice is not auto or none; nothing else is done here", "tool_choice"
@@ -86,6 +104,7 @@ def question(data: bytes) -> tuple[Question, "Style"]:
         max_new_tokens=body.max_output_tokens,
         temperature=1.0 if body.temperature is None else float(body.temperature),
         top_p=1.0 if body.top_p is None else float(body.top_p),
+        form=None if body.text is None or body.text.format is None else body.text.format.form,
     )
     tools = tuple(_schema(each) for each in body.tools or () if each.type == "function")
     if body.tool_choice == "none":
