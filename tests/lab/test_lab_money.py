@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from archipel.lab import refusals
+from archipel.lab.amends import clawed_back, restored
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.audits import audits
 from archipel.lab.money import free_micro
@@ -174,6 +175,42 @@ def test_an_answer_found_wrong_refills_the_escrow_and_one_found_right_again_is_p
     settled(world, work, learner)
     assert balance(world, escrow("run")) == 10 * PRICE - PRICE // 2, "all but the audit's pay"
     check(world)
+
+
+def test_no_work_is_handed_out_whose_audit_could_not_be_paid(world: World) -> None:
+    opened(world, STAKED, max_groups_per_lease=1, groups_per_update=8)
+    pay_in(world, SPONSOR, 2 * PRICE)
+    fund(world, PRICE + PRICE // 2 - 1)
+    one = node(world, "one")
+    assert one.ask() is None
+    fund(world, 1)
+    assert one.ask() is not None
+
+
+def test_pay_given_again_comes_from_the_escrow_and_what_that_lacks_the_operator_owes(
+    world: World,
+) -> None:
+    world.started()
+    pay_in(world, SPONSOR, 3 * PRICE)
+    fund(world, 2 * PRICE)
+    provider = world.provider("one")
+    provider.prove()
+    after = restored(world.state, "run", provider.did, 3 * PRICE)
+    assert escrow("run") not in after.book
+    assert after.book[provider.did] == 4 * PRICE
+    assert after.book[world.operator.did] == -2 * PRICE
+
+
+def test_pay_that_goes_back_when_a_run_is_at_rest_goes_on_to_its_funders(world: World) -> None:
+    world.started()
+    pay_in(world, SPONSOR, PRICE)
+    fund(world, PRICE)
+    provider = world.provider("one")
+    provider.prove()
+    world.stop_run()
+    after = clawed_back(world.state, "run", provider.did, 10)
+    assert after.book[SPONSOR.did] == 10
+    assert escrow("run") not in after.book
 
 
 def test_a_trusted_role_judges_for_what_is_left_so_that_no_case_stays_open(world: World) -> None:
