@@ -25,10 +25,13 @@ from archipel.records.membership import (
 )
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment
+from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
 from keyring import delegation, invitation
 from people import Cheat, Provider, identity
+from trading import TERMS as TRADING
+from trading import exchange_at
 from world import TERMS, World
 
 
@@ -36,7 +39,7 @@ def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
     leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
     contract; one by noise that nobody chose; one that is audited, with a node that made its answer up, and contests
-    in vain; one with stakes, of which one is given and one returned, and with a decoy; an operator of nodes.
+    in vain; one with stakes, of which one is given and one returned, and with a decoy; an operator of nodes; one whose work is bought at auction.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -80,10 +83,27 @@ def story() -> World:
     audited(world, learner)
     vouched(world, learner)
     funded(world, learner)
+    traded(world)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
     return world
+
+
+def traded(world: World) -> None:
+    """A run whose work is bought: one bid is withdrawn, one seal is never opened, one round is void."""
+    exchange = exchange_at(world, name="traded", versions=30)
+    _, _, silent, gone = exchange.measured("cheap", "dear", "silent", "gone")
+    number = exchange.round()
+    for node in (silent, gone):
+        exchange.seal(node, exchange.bid(node, 1))
+    gone.speak(BidWithdrawn, run="traded", number=number, node=gone.did)
+    exchange.sell(cheap=300_000, dear=500_000)
+    _answered(world, exchange.nodes[0])
+    world.now_ms = exchange.market.opened_at_ms + TRADING.period_ms
+    exchange.round()
+    exchange.cleared()
+    world.stop_run("traded")
 
 
 def finish_first(world: World, learner: Provider, providers: list[Provider]) -> None:

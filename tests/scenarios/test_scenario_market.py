@@ -70,7 +70,7 @@ def test_nodes_ask_a_round_clears_and_each_token_is_paid_at_the_price_it_found(
     provide(stage.site.url, key, NAME, 1_000_000_000, True)
     spend(stage.site.url, key, NAME, 1_000_000_000)
     for name, ask in ASKS.items():
-        stage.site.start_node(name, ["--ask", str(ask)])
+        stage.site.start_node(name, ["--ask", str(ask), "--lots", "1"])
 
     def has_cleared() -> bool:
         last = seen(stage).last
@@ -101,5 +101,6 @@ def test_nodes_ask_a_round_clears_and_each_token_is_paid_at_the_price_it_found(
     code, found = told("ledger", "verify", "--home", home, "--json")
     assert code == 0
     assert found["entries"] == ledger.state.size
+    assert found["rounds_cleared"] == {NAME: market.cleared}
     cleared = [each for each in ledger.history if isinstance(each, MarketCleared)]
-    assert len(cleared) == len(market.past)
+    assert len(cleared) == market.cleared

@@ -205,7 +205,7 @@ class Bidding:
     def _tell(self, run: Traded, view: MarketView) -> None:
         """What the newest clearing brings, for the node's line."""
         means, last, own = self._means(run), view.last, view.own
-        if last is None or not last.price_micro or own is None or means is None:
+        if last is None or not view.in_force or own is None or means is None:
             return
         price = own.price_micro or last.price_micro
         self._standing.hour = hour_words(hour_at(means.machine, price, self._settings.duty))
