@@ -97,17 +97,17 @@ def balance(world: World, account: str) -> int:
 def test_a_run_that_was_funded_hands_out_no_more_than_its_escrow_pays(world: World) -> None:
     world.started(groups_per_update=8, max_groups_per_lease=8)
     pay_in(world, SPONSOR, 10 * PRICE)
-    fund(world, 5 * PRICE + 1)
+    fund(world, 3 * PRICE + 1)
     one, two = world.provider("one"), world.provider("two")
     one.prove()
     given = one.ask()
     assert given is not None
-    assert given.price_micro == 4 * PRICE, "less than its share, as much as can be paid"
+    assert given.price_micro == 2 * PRICE, "less than its share, as much as can be paid"
     assert balance(world, escrow("run")) == 1
     assert two.ask() is None
     check(world)
     one.give_back(given.work)
-    assert balance(world, escrow("run")) == 4 * PRICE + 1, "what comes back comes back to the run"
+    assert balance(world, escrow("run")) == 2 * PRICE + 1, "what comes back comes back to the run"
     assert two.ask() is not None
     assert balance(world, world.operator.did) == 0
 
@@ -325,7 +325,7 @@ def test_pay_that_may_have_to_go_back_is_not_paid_out(world: World) -> None:
     assert balance(world, OUTSIDE) == PRICE
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_whatever_is_done_nothing_is_lost_and_no_run_owes_anything(world: World, seed: int) -> None:
     """Random stories of sponsors, providers who answer, give back, vanish or leave, and settlements."""
     dice = random.Random(seed)
@@ -341,7 +341,7 @@ def test_whatever_is_done_nothing_is_lost_and_no_run_owes_anything(world: World,
     world.stop_run() if world.run().phase is Phase.RUNNING else None
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_whatever_verdicts_take_back_and_give_again_no_run_owes_anything(
     world: World, seed: int
 ) -> None:
