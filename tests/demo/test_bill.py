@@ -73,7 +73,7 @@ def test_a_central_run_rents_the_time_of_sampling_alone(world: World) -> None:
 
 def test_the_words_name_everybody_and_say_what_is_not_compared(world: World) -> None:
     told = list[str]()
-    tell_bill(bill(world), DIDS, told.append)
+    tell_bill(bill(world), DIDS, {}, told.append)
     assert told[0].startswith("cost      the run paid 0.00")
     assert "1 round of 1 found a price, at 0.3 credits a million tokens" in told[0]
     assert [line.split()[0] for line in told[1:4]] == [FAST, SLOW, DOOMED]
@@ -82,6 +82,6 @@ def test_the_words_name_everybody_and_say_what_is_not_compared(world: World) -> 
     assert "60.0 s of a processor" in told[4]
     assert "The learner is in neither" in told[-1]
     told.clear()
-    tell_bill(bill(world, 0.0), DIDS, told.append)
+    tell_bill(bill(world, 0.0), DIDS, {}, told.append)
     assert told[-1].startswith("central   not compared")
     assert Seller().tokens == 0

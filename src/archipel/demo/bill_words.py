@@ -6,12 +6,15 @@ from archipel.demo.bill import MILLION, Bill, Seller
 from archipel.demo.plan import CAST
 from archipel.demo.trade import STANDS, VCPU_USD_PER_HOUR, VCPU_WORDS
 from archipel.plurals import counted
+from archipel.records.documents import NodeView
 
 Tell = Callable[[str], None]
 
 
-def tell_bill(bill: Bill | None, dids: Mapping[str, str], tell: Tell) -> None:
-    """One block. dids: name -> key."""
+def tell_bill(
+    bill: Bill | None, dids: Mapping[str, str], nodes: Mapping[str, NodeView], tell: Tell
+) -> None:
+    """One block. dids: name -> key. nodes: name -> what the lab says of it at the end."""
     if bill is None or not bill.sums.tokens:
         return
     sums = bill.sums
@@ -21,11 +24,13 @@ def tell_bill(bill: Bill | None, dids: Mapping[str, str], tell: Tell) -> None:
          f"sampling, {_amount(sums.audits_micro)} for audits; {counted(found, 'round')} of {sums.rounds} found a price{prices}")  # fmt: skip
     for name in CAST:
         if name in dids and dids[name] in sums.sellers:
-            tell(f"          {name:7} {_seller_words(name, sums.sellers[dids[name]])}")
+            tell(
+                f"          {name:7} {_seller_words(name, sums.sellers[dids[name]], nodes.get(name))}"
+            )
     _tell_central(bill, tell)
 
 
-def _seller_words(name: str, seller: Seller) -> str:
+def _seller_words(name: str, seller: Seller, view: NodeView | None) -> str:
     stand = STANDS[name]
     where = f"({stand.region}, {stand.usd_per_kwh:g} USD/kWh)"
     asked = f"asked {_span(seller.asked_micro):>11}" if seller.asked_micro else "never asked"
@@ -34,7 +39,10 @@ def _seller_words(name: str, seller: Seller) -> str:
         if seller.bought_micro
         else "never bought"
     )
-    return f"{asked} {where:20} {bought}; earned {_amount(seller.earned_micro)} for {seller.tokens} tokens and audits"
+    kept = seller.earned_micro if view is None else view.credit_micro
+    back = f" and keeps {_amount(kept)}" if kept < seller.earned_micro else ""
+    earned = f"earned {_amount(seller.earned_micro)}{back} for {seller.tokens} tokens and audits"
+    return f"{asked} {where:20} {bought}; {earned}"
 
 
 def _tell_central(bill: Bill, tell: Tell) -> None:

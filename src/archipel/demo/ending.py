@@ -69,7 +69,7 @@ def tell_ending(
     _tell_nodes(show, tell)
     _tell_killed(show, tell)
     tell_cheat(show, tell)
-    tell_bill(show.bill, show.dids, tell)
+    tell_bill(show.bill, show.dids, show.nodes, tell)
     traffic, run = weight_traffic(show.history), show.ended
     share = traffic.mean_delta_bytes / max(traffic.full_bytes, 1)
     tell(f"weights   {traffic.full_bytes} bytes whole (bf16); mean delta {traffic.mean_delta_bytes:.0f} "
