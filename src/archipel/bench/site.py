@@ -25,10 +25,8 @@ from archipel.blobs import BlobStore
 from archipel.identity import Identity
 from archipel.lab.entry import read_entry
 from archipel.node.approvals import approve
-from archipel.node.client import LabClient
 from archipel.node.operator import fetch_version, open_run
 from archipel.records.documents import LeaseView, NodeView, RunView
-from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_form import RecipeForm
 from archipel.records.statements import Recorded
 from archipel.work.export import write_version
@@ -136,24 +134,20 @@ class Site:
         dids = [self.did(name) for name in trusted]
         asyncio.run(open_run(self.url, self.operator(), recipe, weights, dids))
 
-    def fund(self, run: str, micro: int) -> None:
-        """Pay in so much, and set it aside for a run, as the lab's operator would.
-
-        Raises:
-            LabUnreachable, LabRefused: from the lab.
-        """
-        asyncio.run(_funded(self.url, self.operator(), run, micro))
-
-    def fetch_weights(self, run: str, version: int | None, out: Path) -> str:
+    def fetch_weights(
+        self, run: str, version: int | None, out: Path, *, merge: bool = False
+    ) -> str:
         """Write a version (None: the newest) to the model directory `out`; returns its state digest.
+
+        merge: of an adapter's run, the whole model.
 
         Raises:
             LabUnreachable, LabRefused: from the lab.
             ExportFailed: what it gave does not verify.
         """
         support, store = self.folder / "export" / run, BlobStore(self.folder / "export" / "blobs")
-        links = asyncio.run(fetch_version(self.url, store, run, version, support))
-        return write_version(links, support, out)
+        links = asyncio.run(fetch_version(self.url, store, run, version, support, weights=merge))
+        return write_version(links, support, out, merge=merge)
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a power cut would: the process and its work process get no last word."""
@@ -281,11 +275,3 @@ class Site:
 
     def _output(self, name: str) -> Path:
         return self.folder / f"{name}.out"
-
-
-async def _funded(url: str, operator: Identity, run: str, micro: int) -> None:
-    async with LabClient(url, operator) as lab:
-        await lab.greet()
-        paid = {"account": operator.did, "direction": "in", "micro": micro}
-        await lab.submit(CreditsSettled, **paid, reference=f"run {run}")
-        await lab.submit(RunFunded, run=run, micro=micro)

@@ -23,6 +23,7 @@ from archipel.demo.caught import (
     found_words,
 )
 from archipel.demo.control import Control, as_long_as_rl
+from archipel.demo.funding import fund
 from archipel.demo.hours import Hours
 from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, SLY, DemoPlan
 from archipel.demo.trade import CREDIT_USD, VCPU_USD_PER_HOUR, budget_micro, stand_options
@@ -169,7 +170,7 @@ def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
     """The operator uploads version 0 and opens the run."""
     site.open_run(show.recipe, show.start, ("update",))
     budget = budget_micro(show.recipe)
-    site.fund(show.recipe.run.name, budget)
+    fund(site, show.recipe.run.name, budget)
     _note_hours(show, site)
     tell(f"run {show.recipe.run.name} is open: {show.recipe.run.versions} versions, "
          f"staleness at most {show.recipe.run.max_staleness}; {budget / 1e6:.0f} credits set aside "
