@@ -36,10 +36,11 @@ class Exchange:
     world: World
     learner: Learner
     nodes: list[Provider] = field(default_factory=list)
+    name: str = "run"
 
     @property
     def market(self) -> Any:
-        return self.world.state.markets["run"]
+        return self.world.state.markets[self.name]
 
     def round(self) -> int:
         """A round is open: its number."""
@@ -54,11 +55,11 @@ class Exchange:
         return Bid(**(offer | {"price_micro": micro} | fields))
 
     def seal(self, node: Provider, bid: Bid, **other: Any) -> None:
-        said = {"run": "run", "number": self.market.number, "seal": seal_of(bid, NONCE)}
+        said = {"run": self.name, "number": self.market.number, "seal": seal_of(bid, NONCE)}
         node.speak(BidCommitted, **(said | other))
 
     def reveal(self, node: Provider, bid: Bid, **other: Any) -> None:
-        said = {"run": "run", "number": self.market.number, "bid": bid, "nonce": NONCE}
+        said = {"run": self.name, "number": self.market.number, "bid": bid, "nonce": NONCE}
         node.speak(BidRevealed, **(said | other))
 
     def commits_end(self) -> None:
@@ -102,25 +103,27 @@ class Exchange:
             if ":" in name and not name.startswith("did:")
         )
         held = sum(lease.price_micro for lease in state.leases.values())
-        assert state.book.get("held:run", 0) == held
+        assert state.book.get(f"held:{self.name}", 0) == held
         opening = self.market.open
         due = sum(opening.deposits.values()) if opening else 0
-        assert state.book.get(deposits("run"), 0) == due
+        assert state.book.get(deposits(self.name), 0) == due
         self.world.check_replay()
 
 
-def exchange_at(world: World, terms: MarketTerms = TERMS, **pace: Any) -> Exchange:
+def exchange_at(
+    world: World, terms: MarketTerms = TERMS, name: str = "run", **pace: Any
+) -> Exchange:
     """A funded run with a market, at version 0."""
-    world.open_run(market=terms, **({"versions": 40} | pace))
+    world.open_run(name, market=terms, **({"versions": 40} | pace))
     world.speak(
         world.operator,
         CreditsSettled,
         account=world.operator.did,
         direction="in",
-        micro=BUDGET,
-        reference="test",
+        micro=2 * BUDGET,
+        reference=f"for {name}",
     )
-    world.speak(world.operator, RunFunded, run="run", micro=BUDGET)
+    world.speak(world.operator, RunFunded, run=name, micro=BUDGET)
     learner = world.learner()
     learner.work()
-    return Exchange(world, learner)
+    return Exchange(world, learner, name=name)

@@ -10,6 +10,7 @@ from archipel.lab import refusals
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.money import free_micro
 from archipel.lab.state import Phase
+from archipel.lab.views import waits
 from archipel.market.journal import OUTSIDE, escrow, held
 from archipel.records.audits import AuditTerms
 from archipel.records.fields import MAX_SEQ
@@ -110,7 +111,13 @@ def test_a_run_that_ran_out_of_credits_goes_on_when_it_is_funded(world: World) -
     provider = world.provider("one")
     provider.prove()
     assert provider.ask() is None
+    (wait,) = waits(world.state, world.now_ms)
+    assert "out of credits: fund it with `archipel run fund run CREDITS`" in wait.waiting_for
+    assert "0.000000 credits are left, and the smallest piece of work takes 0.001000" in wait.advice
     fund(world, 90 * PRICE)
+    assert all(
+        "out of credits" not in each.waiting_for for each in waits(world.state, world.now_ms)
+    )
     finish(world, learner, [provider])
     assert world.run().phase is Phase.COMPLETE
 
@@ -266,6 +273,8 @@ def test_pay_that_may_have_to_go_back_is_not_paid_out(world: World) -> None:
     assert balance(world, honest.did) == PRICE
     with pytest.raises(refusals.InsufficientCredits, match="not judged yet"):
         pay_out(world, honest, 1)
+    with pytest.raises(refusals.InsufficientCredits, match="not judged yet"):
+        fund(world, 1, honest)
     settled(world, work, node(world, "one"), node(world, "two"))
     assert free_micro(world.state, honest.did) == PRICE
     pay_out(world, honest, PRICE)

@@ -171,7 +171,13 @@ def cleared(state: LabState, said: MarketCleared, at_ms: int) -> LabState:
     spent = sum(sum(award.prices) for award in last.awards.values())
     bids = len(last.book)
     past = Past(said.number, at_ms, last.price_micro, last.lots, last.bought, bids, spent)
-    market = changed(market, open=None, last=last, past=(*market.past, past)[-MAX_PAST:])
+    market = changed(
+        market,
+        cleared=market.cleared + 1,
+        open=None,
+        last=last,
+        past=(*market.past, past)[-MAX_PAST:],
+    )
     return with_market(state, run.name, market)
 
 

@@ -168,7 +168,7 @@ def waits(state: LabState, now_ms: int) -> list[Wait]:
     runs = [run for run in live if not run.paused]
     open_runs = [run for run in runs if run.phase in OPEN_PHASES]
     broke = [
-        out_of_credits(run, left, escrow.needed_micro(run))
+        out_of_credits(run, left, escrow.needed_micro(state, run))
         for run in open_runs
         if (left := escrow.left_micro(state, run)) is not None and _is_broke(state, run)
     ]
