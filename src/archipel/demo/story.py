@@ -171,7 +171,6 @@ def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
     site.open_run(show.recipe, show.start, ("update",))
     budget = budget_micro(show.recipe)
     fund(site, show.recipe.run.name, budget)
-    _note_hours(show, site)
     tell(f"run {show.recipe.run.name} is open: {show.recipe.run.versions} versions, "
          f"staleness at most {show.recipe.run.max_staleness}; {budget / 1e6:.0f} credits set aside "
          f"(a credit is {CREDIT_USD * 1e6:.0f} millionth of a dollar here)")  # fmt: skip
