@@ -7,7 +7,18 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, joining, keys, pauses, plants, seeding, stakes
+from archipel.lab import (
+    drawing,
+    endings,
+    failures,
+    joining,
+    keys,
+    pauses,
+    plants,
+    seeding,
+    stakes,
+    standby,
+)
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -60,7 +71,7 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
         Contradiction: it cannot follow; nothing changed.
     """
     try:
-        state = _folded(state, statement, at_ms)
+        state = standby.followed(state, _folded(state, statement, at_ms), statement, at_ms)
     except (KeyError, TypeError, ValueError) as error:
         raise Contradiction(f"{statement.kind} cannot follow entry {state.size}: {error}") from None
     seen = max(state.sequences.get(statement.author, 0), statement.seq)

@@ -21,7 +21,7 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 5
+FORMAT = 6
 """Of what `encode_state` writes and `decode_state` reads."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""

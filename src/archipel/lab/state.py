@@ -20,6 +20,7 @@ from itertools import product
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
+from archipel.lab.working_set import WorkingSet
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
@@ -248,6 +249,7 @@ class Run:
     """Length of its earlier pauses, since version 0."""
     noise: Noise | None = None
     """Where its noise is drawn; None: it is not, or nothing is drawn yet."""
+    working: WorkingSet = field(default_factory=WorkingSet)
 
     @property
     def name(self) -> str:

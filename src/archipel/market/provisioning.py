@@ -31,6 +31,7 @@ class Why(Enum):
     SPARE = "the cheaper ones suffice"
     UNMEASURED = "no rate was verified yet"
     LINK = "its link takes the whole period to fetch a version"
+    SILENT = "it let its last lease run out, or takes no work"
     VERDICT = "audits found it wrong"
 
 
@@ -81,6 +82,12 @@ class Supply:
     """From a version's publication until the node samples from it."""
     is_barred: bool = False
     """After a verdict."""
+    is_silent: bool = False
+    """It did not do what it was given last, so nobody can count on it."""
+
+    def brings_micro(self, pace: Pace) -> int:
+        """Rollouts of one period, in millionths."""
+        return max(self.rate_micro * (pace.period_ms - self.fetch_ms) // 1000, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,8 @@ def provision(
 def _unfit(pace: Pace, supply: Supply) -> Why | None:
     if supply.is_barred:
         return Why.VERDICT
+    if supply.is_silent:
+        return Why.SILENT
     if supply.rate_micro <= 0:
         return Why.UNMEASURED
     return Why.LINK if supply.fetch_ms >= pace.period_ms else None

@@ -1,0 +1,318 @@
+"""Who works for a run and who waits, kept in step with the ledger by `market.provisioning`. Pure; part of `apply`.
+
+What is measured stands in `working_set`. The set is decided anew when something happened that may change it: a version, a
+node that came, went, fell silent or was found wrong, a figure that moved by an eighth, new prices. Deciding looks at
+every measured node, so among many it waits until enough entries have passed to pay for it (`SPARED`, `NODES_PER_ENTRY`);
+who is gone or found wrong leaves the set at once.
+
+Law: nobody is held back while the set does not suffice; whoever replays the ledger finds the same set.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from archipel.lab.audits import audits
+from archipel.lab.cases import Case, Outcome
+from archipel.lab.endings import ended_leases, ended_nodes
+from archipel.lab.kinds import RULES_OF
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.providers import keys_of, standing_of
+from archipel.lab.rules import Demand
+from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
+from archipel.lab.working_set import Figures, Member, WorkingSet, measured, smoothed
+from archipel.market.provisioning import (
+    Hysteresis,
+    Pace,
+    Supply,
+    Why,
+    provision,
+)
+from archipel.records.changed import changed
+from archipel.records.judging import Judging
+from archipel.records.membership import KeyRevoked
+from archipel.records.statements import (
+    LeaseExpired,
+    LeaseGranted,
+    NodeJoined,
+    NodeLeft,
+    NodesForgotten,
+    Recorded,
+    WorkAnswered,
+)
+from archipel.records.table import Table
+from archipel.records.words import WorkSpec
+
+MICRO = 1_000_000
+SPARED = 64
+"""Measured nodes among whom the set is decided at once."""
+NODES_PER_ENTRY = 2
+"""Of those beyond, so many are paid for by one entry."""
+SILENT_VERSIONS = 4
+SILENT_MS = 60_000
+"""A member that took no work for so many versions and so long is not there, whatever it said."""
+RETRIED_VERSIONS = 16
+"""After so many versions, a node whose link was too slow is measured again."""
+UTILISATION_PERMILLE = 950
+"""Of the trusted role, where a run states no target."""
+TRIED = 20
+"""One unit in so many is in the hands of nodes that are to be measured, and one at least."""
+
+
+def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int) -> LabState:
+    """The state with every run's working set as it is after this statement; `before`: what it was said in."""
+    match statement:
+        case LeaseGranted():
+            return _granted(state, statement)
+        case WorkAnswered():
+            state = _answered(before, state, before.leases[statement.work], at_ms)
+        case NodeJoined() | NodeLeft() | KeyRevoked() | NodesForgotten():
+            state = _moved(state, statement)
+        case _ if isinstance(statement, Judging):
+            state = _judged(before, state, state.live)
+    has_run_out = isinstance(statement, LeaseExpired) and statement.cause == "deadline"
+    for lease in ended_leases(before, statement):
+        state = _ended(state, lease, has_run_out)
+    for name in before.live:
+        if (run := state.runs[name]) is not before.runs[name]:
+            state = _decided_if_due(state, run, at_ms)
+    return state
+
+
+def why_held_back(state: LabState, run: Run, did: str) -> Why | None:
+    """Why this node is given none of the work that the set is decided for; None: it may have some.
+
+    A run without a market holds nobody back. Nobody is before the first version and while the set does not suffice.
+    """
+    known = run.working
+    if market_of(run) is None or not known.suffices or did in known.members:
+        return None
+    why = why_not(run, did)
+    if why is Why.UNMEASURED:
+        return None if _may_be_tried(run) else why
+    is_old = run.version - known.figures[did].version >= RETRIED_VERSIONS
+    return None if why is Why.SILENT or (why is Why.LINK and is_old) else why
+
+
+def why_not(run: Run, did: str) -> Why:
+    """What was decided of a node, a member or none."""
+    name = run.working.reasons.get(did)
+    return Why.UNMEASURED if name is None else Why[name]
+
+
+def demand_of(run: Run) -> Demand | None:
+    """What its learner takes in with a version; None: it has none, or waits for every batch anyway."""
+    return PROGRAMME_OF[run.opened.pace.programme].demand(run)
+
+
+def pace_of(run: Run) -> Pace | None:
+    """What the learner consumes, as measured; None before version 1, or where it waits for every batch anyway."""
+    demand, market = demand_of(run), market_of(run)
+    if demand is None or not run.working.step_ms:
+        return None
+    target = UTILISATION_PERMILLE if market is None else market.utilisation_permille
+    return Pace(run.working.step_ms, demand.units * demand.parts, 1, target)
+
+
+def market_of(run: Run) -> Any:
+    """How its rollouts are bought; None: at the price that its recipe posts."""
+    return getattr(run.opened.pace, "market", None)
+
+
+def _may_be_tried(run: Run) -> bool:
+    """Whether nodes that nobody measured hold less than their share of what is in nodes' hands."""
+    market = market_of(run)
+    share = 1000 // TRIED if market is None else market.explore_permille
+    in_hands = PROGRAMME_OF[run.opened.pace.programme].load(run)
+    return sum(run.working.trials.values()) * 1000 < max(in_hands * share, 1)
+
+
+def _with(state: LabState, run: Run, known: WorkingSet) -> LabState:
+    if known is run.working:
+        return state
+    return changed(state, runs=state.runs.put(run.name, changed(run, working=known)))
+
+
+def _granted(state: LabState, grant: LeaseGranted) -> LabState:
+    """A node that nobody has measured, and that works although the set suffices, is tried."""
+    run, spec = state.runs[grant.spec.run], grant.spec
+    known = run.working
+    if market_of(run) is None or not known.suffices or grant.node in known.members:
+        return state
+    if grant.node in known.reasons or not _is_supply(run, spec):
+        return state
+    trials = known.trials.put(grant.work, RULES_OF[spec.kind].size(spec))
+    return _with(state, run, changed(known, trials=trials))
+
+
+def _is_supply(run: Run, spec: WorkSpec) -> bool:
+    demand = demand_of(run)
+    return demand is not None and spec.kind == demand.kind
+
+
+def _ended(state: LabState, lease: Lease, has_run_out: bool) -> LabState:
+    """Who lets a lease run out is not there, until it answers again."""
+    run = state.runs[lease.spec.run]
+    known = run.working
+    if lease.work in known.trials:
+        known = changed(known, trials=known.trials.drop(lease.work))
+    if has_run_out and lease.node in known.figures:
+        known = changed(known.without(lease.node), is_stale=True)
+    return _with(state, run, known)
+
+
+def _answered(before: LabState, state: LabState, lease: Lease, at_ms: int) -> LabState:
+    name = lease.spec.run
+    earlier, run = before.runs[name], state.runs[name]
+    known = run.working
+    if run.version > earlier.version:
+        known = _published(earlier, run)
+    elif _is_supply(run, lease.spec):
+        units = RULES_OF[lease.spec.kind].size(lease.spec)
+        version = int(getattr(lease.spec, "version", -1))
+        figures = known.figures.get(lease.node, Figures())
+        figures = measured(figures, units, version, lease.granted_at_ms, at_ms)
+        is_news = figures.is_news or known.reasons.get(lease.node) == Why.SILENT.name
+        known = changed(
+            known,
+            figures=known.figures.put(lease.node, figures),
+            is_stale=known.is_stale or is_news,
+        )
+    state = _with(state, run, known)
+    return _judged(before, state, (name,))
+
+
+def _published(earlier: Run, run: Run) -> WorkingSet:
+    """One more version: how long it took the trusted role."""
+    known, busy_ms = run.working, PROGRAMME_OF[run.opened.pace.programme].busy_ms
+    took_ms = busy_ms(run) - busy_ms(earlier)
+    step_ms = smoothed(known.step_ms, took_ms) if run.version >= 1 else 0
+    return changed(known, step_ms=max(step_ms, run.version >= 1), is_stale=True)
+
+
+def _moved(
+    state: LabState, statement: NodeJoined | NodeLeft | KeyRevoked | NodesForgotten
+) -> LabState:
+    """A node came or went: it is in no set before that is decided anew; who is forgotten leaves no figures."""
+    gone = statement.nodes if isinstance(statement, NodesForgotten) else ended_nodes(statement)
+    for name in state.live:
+        run = state.runs[name]
+        known, dids = run.working, [did for did in gone if did in run.working.figures]
+        for did in dids:
+            known = changed(known.without(did), is_stale=True)
+        if dids and isinstance(statement, NodesForgotten):
+            known = changed(
+                known,
+                figures=known.figures.drop(*dids),
+                reasons=known.reasons.drop(*(did for did in dids if did in known.reasons)),
+            )
+        state = _with(state, run, known)
+    return state
+
+
+def _judged(before: LabState, state: LabState, names: Iterable[str]) -> LabState:
+    """Verdicts of these runs: who was found wrong is in no set from now on."""
+    wrong = [
+        case.answer.party
+        for name in names
+        for case in _new_cases(before.runs.get(name), state.runs[name])
+    ]
+    dids = [did for party in wrong for did in keys_of(state, party)]
+    for name in state.live if wrong else ():
+        run = state.runs[name]
+        known = run.working
+        for did in dids:
+            if standing_of(state, did).quarantine is not None:
+                known = known.without(did)
+        state = _with(state, run, changed(known, is_stale=True))
+    return state
+
+
+def _new_cases(earlier: Run | None, run: Run) -> Iterator[Case]:
+    """That were closed just now and change what is known of their node."""
+    now = audits(run).closed
+    then = () if earlier is None else audits(earlier).closed
+    if now is then:
+        return
+    old = {id(case) for case in then}
+    for case in now:
+        is_right = case.verdict is not None and case.verdict.outcome is Outcome.VERIFIED
+        if id(case) not in old and not (is_right and case.before is None):
+            yield case
+
+
+def _decided_if_due(state: LabState, run: Run, at_ms: int) -> LabState:
+    known = run.working
+    if run.phase not in OPEN_PHASES:
+        return state if known == WorkingSet() else _with(state, run, WorkingSet())
+    dear = max(len(known.figures) - SPARED, 0) // NODES_PER_ENTRY
+    if not known.is_stale or state.size - known.entry < dear:
+        return state
+    return _with(state, run, decided(state, run, at_ms))
+
+
+def decided(state: LabState, run: Run, at_ms: int) -> WorkingSet:
+    """The set by all that is known now."""
+    known, pace, demand = run.working, pace_of(run), demand_of(run)
+    if pace is None or demand is None:
+        nothing = WorkingSet(known.figures, known.step_ms, trials=known.trials)
+        return changed(nothing, entry=state.size)
+    known = _heard_of(state, run, pace.period_ms, at_ms)
+    supplies = list(_supplies(state, changed(run, working=known), demand.parts))
+    found = provision(pace, supplies, frozenset(known.members), Hysteresis())
+    brings = {each.node: each.brings_micro(pace) for each in supplies}
+    members = {did: _member(run, did, brings[did], at_ms) for did in found.active}
+    told = [
+        (did, changed(each, told=each.supply))
+        for did, each in known.figures.items()
+        if each.told != each.supply
+    ]
+    return changed(
+        known,
+        figures=known.figures.put_all(told),
+        members=Table(members),
+        reasons=Table({did: why.name for did, why in found.reasons.items()}),
+        period_ms=pace.period_ms,
+        wanted_micro=pace.needed * MICRO,
+        brought_micro=sum(brings[did] for did in members),
+        entry=state.size,
+        is_stale=False,
+    )
+
+
+def _heard_of(state: LabState, run: Run, period_ms: int, at_ms: int) -> WorkingSet:
+    """Members that take no work for long are silent."""
+    known = run.working
+    for did, member in run.working.members.items():
+        node: Node | None = state.nodes.get(did)
+        is_old = run.version - member.since_version >= SILENT_VERSIONS
+        if node is None or not is_old or node.leases:
+            continue
+        idle_ms = at_ms - max(node.last_seen_ms, member.since_ms)
+        if idle_ms > max(SILENT_MS, SILENT_VERSIONS * period_ms):
+            silent = changed(known.figures[did], is_silent=True)
+            known = changed(known, figures=known.figures.put(did, silent))
+    return known
+
+
+def _supplies(state: LabState, run: Run, parts: int) -> Iterator[Supply]:
+    """Every node here that this run measured."""
+    for did, figures in run.working.figures.items():
+        node: Node | None = state.nodes.get(did)
+        if node is not None and node.present:
+            rate_micro, fetch_ms = figures.supply
+            is_barred = standing_of(state, did).quarantine is not None
+            yield Supply(
+                did, rate_micro * parts, price_of(run, did), fetch_ms, is_barred, figures.is_silent
+            )
+
+
+def price_of(run: Run, did: str) -> int:
+    """What a node's work costs, for comparing it with others'."""
+    return 1
+
+
+def _member(run: Run, did: str, brings_micro: int, at_ms: int) -> Member:
+    known: Member | None = run.working.members.get(did)
+    if known is None:
+        return Member(at_ms, run.version, brings_micro)
+    return changed(known, brings_micro=brings_micro)
