@@ -1,43 +1,206 @@
 """Who works for a run follows its learner: the cheapest nodes that keep it busy, and the ledger says why."""
 
-from archipel.lab.standby import why_not
+from dataclasses import dataclass, field
+
+from archipel.lab.standby import why_held_back, why_not
 from archipel.market.provisioning import Why
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.recipe_market import MarketTerms
 from people import Learner, Provider
 from world import World
 
 MANY = {"versions": 60, "groups_per_update": 4, "max_groups_per_lease": 2, "max_staleness": 2}
+MARKET = MarketTerms(
+    reserve_micro=1_000_000,
+    lot_milli=1000,
+    period_ms=3_600_000,
+    commit_ms=10_000,
+    reveal_ms=10_000,
+    deposit_micro=0,
+    explore_permille=50,
+    newcomer_permille=800,
+    utilisation_permille=950,
+)
+STEP_MS = 4000
+"""Of the learner; it takes 8 rollouts in 4.2 s, which two nodes bring at 2 s a group."""
 
 
+@dataclass
+class Worker:
+    node: Provider
+    group_ms: int
+    fetch_ms: int = 0
+    version: int = -1
+    done: int = 0
+    """Groups."""
+
+    def work(self, world: World) -> None:
+        """Do one lease, if there is one."""
+        granted = self.node.ask()
+        if granted is None:
+            return
+        assert isinstance(granted.spec, RolloutSpec)
+        is_new, self.version = granted.spec.version != self.version, granted.spec.version
+        world.now_ms += self.group_ms * len(granted.spec.groups) + is_new * self.fetch_ms
+        self.node.answer(granted)
+        self.done += len(granted.spec.groups)
+
+
+@dataclass
 class Shop:
-    """A run whose learner takes 4 s for a version, and nodes that take so many ms for a group."""
+    """A run and its nodes, who work one after another."""
 
-    STEP_MS = 4000
+    world: World
+    learner: Learner
+    workers: dict[str, Worker] = field(default_factory=dict)
 
-    def __init__(self, world: World, paces_ms: dict[str, int]) -> None:
-        self.world, self.learner = world, world.started(**MANY)
-        self.nodes = {name: world.provider(name) for name in paces_ms}
-        self.paces_ms = dict(paces_ms)
-        self.fetches_ms = dict.fromkeys(paces_ms, 0)
-        self._fetched: dict[str, int] = {}
+    def hires(self, **groups_ms: int) -> None:
+        for name, group_ms in groups_ms.items():
+            self.workers[name] = Worker(self.world.provider(name), group_ms)
 
-    def set_(self) -> set[str]:
+    @property
+    def members(self) -> set[str]:
         members = self.world.run().working.members
-        return {name for name, node in self.nodes.items() if node.did in members}
+        return {name for name, each in self.workers.items() if each.node.did in members}
 
     def why(self, name: str) -> Why:
-        return why_not(self.world.run(), self.nodes[name].did)
+        return why_not(self.world.run(), self.workers[name].node.did)
 
-    def version(self) -> None:
-        """Everybody who is given anything does it, one after another; then the learner makes a version."""
-        for name, node in self.nodes.items():
-            while (granted := node.ask()) is not None:
-                is_new = self._fetched.get(name) != granted.spec.version
-                self._fetched[name] = granted.spec.version
-                took_ms = self.paces_ms[name] * len(granted.spec.groups)
-                self.world.now_ms += took_ms + is_new * self.fetches_ms[name]
-                node.answer(granted)
-        granted = self.learner.ask()
-        while granted is not None:
-            self.world.now_ms += self.STEP_MS if granted.spec.kind == "update" else 0
-            self.learner.answer(granted)
-            granted = self.learner.ask() if granted.spec.kind != "update" else None
+    def versions(self, number: int = 1) -> None:
+        """Everybody works twice over for each."""
+        for _ in range(number):
+            before = self.world.run().version
+            for _ in range(6):
+                for worker in self.workers.values():
+                    worker.work(self.world)
+            while self.world.run().version == before:
+                granted = self.learner.ask()
+                assert granted is not None
+                self.world.now_ms += STEP_MS if granted.spec.kind == "update" else 0
+                self.learner.answer(granted)
+
+
+def shop(world: World, market: MarketTerms | None = None, **groups_ms: int) -> Shop:
+    made = Shop(world, world.started(**MANY, **({"market": market} if market else {})))
+    made.hires(**groups_ms)
+    made.versions(3)
+    return made
+
+
+def test_the_set_is_as_large_as_the_learner_needs_and_settles(world: World) -> None:
+    made = shop(world, a=2000, b=2000, c=2000, d=2000)
+    assert len(made.members) == 2
+    before = made.members
+    made.versions(3)
+    assert made.members == before
+    for name in made.workers:
+        assert made.why(name) is (Why.CHEAPEST if name in before else Why.SPARE)
+    known = world.run().working
+    assert known.period_ms == STEP_MS * 1000 // 950
+    assert known.wanted_micro == 8_000_000 <= known.brought_micro
+    world.check()
+    world.check_replay()
+
+
+def test_without_a_market_nobody_is_held_back_and_with_one_who_is_not_needed_is(
+    world: World,
+) -> None:
+    made = shop(world, a=2000, b=2000, c=2000)
+    spare = next(iter(made.workers.keys() - made.members))
+    assert why_held_back(world.run(), made.workers[spare].node.did) is None
+    done = made.workers[spare].done
+    made.versions()
+    assert made.workers[spare].done > done
+
+
+def test_in_a_market_who_is_not_needed_is_given_nothing_while_the_set_suffices(
+    world: World,
+) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    assert why_held_back(world.run(), made.workers[spare].node.did) is Why.SPARE
+    done = {name: each.done for name, each in made.workers.items()}
+    made.versions(2)
+    more = {name: each.done - done[name] for name, each in made.workers.items()}
+    assert more.pop(spare) == 0
+    assert min(more.values()) > 0
+    world.check()
+    world.check_replay()
+
+
+def test_a_departure_wakes_who_was_spare_at_once(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    gone = max(made.members)
+    made.workers.pop(gone).node.leave()
+    assert spare in made.members
+    assert len(made.members) == 2
+    made.versions(2)
+    assert len(made.members) == 2
+    world.check_replay()
+
+
+def test_while_too_few_are_here_nobody_is_held_back(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    for name in made.members:
+        made.workers.pop(name).node.leave()
+    assert made.members == {spare}
+    assert not world.run().working.suffices
+    made.hires(e=2000)
+    assert why_held_back(world.run(), made.workers["e"].node.did) is None
+    made.versions(2)
+    assert made.members == {spare, "e"}
+
+
+def test_a_link_that_grows_slow_costs_a_node_its_share_and_another_is_woken(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    slow = max(made.members)
+    made.workers[slow].fetch_ms = 3000
+    made.versions(6)
+    assert spare in made.members
+    figures = world.run().working.figures[made.workers[slow].node.did]
+    assert 2000 < figures.fetch_ms <= 3000
+    settled = made.members
+    made.versions(2)
+    assert made.members == settled
+    world.check_replay()
+
+
+def test_a_node_that_grows_faster_makes_another_superfluous(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    before = made.members
+    made.workers[min(before)].group_ms = 500
+    made.versions(6)
+    assert made.members < before
+    world.check_replay()
+
+
+def test_a_newcomer_is_measured_and_then_takes_part_only_if_it_is_needed(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000)
+    before = made.members
+    made.hires(new=2000)
+    assert made.why("new") is Why.UNMEASURED
+    assert why_held_back(world.run(), made.workers["new"].node.did) is None
+    made.workers["new"].work(world)
+    assert made.workers["new"].done == 1
+    made.versions(2)
+    assert made.members == before
+    assert made.why("new") is Why.SPARE
+    assert made.workers["new"].done == 1
+
+
+def test_a_lease_that_runs_out_wakes_another_until_its_node_answers_again(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    silent = max(made.members)
+    assert made.workers[silent].node.ask() is not None
+    world.tick(120_001)
+    assert made.why(silent) is Why.SILENT
+    assert spare in made.members
+    assert why_held_back(world.run(), made.workers[silent].node.did) is None
+    made.workers[silent].node.leases.clear()
+    made.workers[silent].work(world)
+    assert made.why(silent) is not Why.SILENT
+    world.check_replay()

@@ -15,6 +15,7 @@ from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
 from archipel.lab.rules import Asking, Copies, Crowd, Rules
+from archipel.lab.standby import is_held_back
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
 from archipel.lab.waits import ACTIVE_MS
 from archipel.records.kinds import Spec
@@ -122,6 +123,7 @@ def grant(
     if node is None or not node.present:
         return None
     found, here = _open_to(state, node, found, now_ms), partial(here_of, state)
+    found = [each for each in found if not is_held_back(each.run, each.rules.name, node.did)]
     for opportunity, spec in _offers(node, request, found, crowds, here, now_ms):
         return _granted(state, request, opportunity, spec, now_ms)
     return None

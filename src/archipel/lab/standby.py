@@ -8,18 +8,19 @@ who is gone or found wrong leaves the set at once.
 Law: nobody is held back while the set does not suffice; whoever replays the ledger finds the same set.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from archipel.lab.audits import audits
 from archipel.lab.cases import Case, Outcome
 from archipel.lab.endings import ended_leases, ended_nodes
 from archipel.lab.kinds import RULES_OF
+from archipel.lab.markets import price_of
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.providers import keys_of, standing_of
+from archipel.lab.providers import is_here, keys_of, standing_of
 from archipel.lab.rules import Demand
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.working_set import Figures, Member, WorkingSet, measured, smoothed
+from archipel.market.clearing import Award
 from archipel.market.provisioning import (
     Hysteresis,
     Pace,
@@ -32,7 +33,6 @@ from archipel.records.judging import Judging
 from archipel.records.membership import KeyRevoked
 from archipel.records.statements import (
     LeaseExpired,
-    LeaseGranted,
     NodeJoined,
     NodeLeft,
     NodesForgotten,
@@ -43,6 +43,8 @@ from archipel.records.table import Table
 from archipel.records.words import WorkSpec
 
 MICRO = 1_000_000
+POSTED = 1
+"""The price of everybody where all are paid alike."""
 SPARED = 64
 """Measured nodes among whom the set is decided at once."""
 NODES_PER_ENTRY = 2
@@ -52,17 +54,15 @@ SILENT_MS = 60_000
 """A member that took no work for so many versions and so long is not there, whatever it said."""
 RETRIED_VERSIONS = 16
 """After so many versions, a node whose link was too slow is measured again."""
+PASSED = (Why.UNMEASURED, Why.SILENT, Why.OUTBID)
+"""Who asks for work is not silent; the others are not this rule's to admit."""
 UTILISATION_PERMILLE = 950
 """Of the trusted role, where a run states no target."""
-TRIED = 20
-"""One unit in so many is in the hands of nodes that are to be measured, and one at least."""
 
 
 def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int) -> LabState:
     """The state with every run's working set as it is after this statement; `before`: what it was said in."""
     match statement:
-        case LeaseGranted():
-            return _granted(state, statement)
         case WorkAnswered():
             state = _answered(before, state, before.leases[statement.work], at_ms)
         case NodeJoined() | NodeLeft() | KeyRevoked() | NodesForgotten():
@@ -72,25 +72,35 @@ def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int)
     has_run_out = isinstance(statement, LeaseExpired) and statement.cause == "deadline"
     for lease in ended_leases(before, statement):
         state = _ended(state, lease, has_run_out)
+    if state.markets is not before.markets:
+        state = _traded(before, state)
     for name in before.live:
         if (run := state.runs[name]) is not before.runs[name]:
             state = _decided_if_due(state, run, at_ms)
     return state
 
 
-def why_held_back(state: LabState, run: Run, did: str) -> Why | None:
+def why_held_back(run: Run, did: str) -> Why | None:
     """Why this node is given none of the work that the set is decided for; None: it may have some.
 
-    A run without a market holds nobody back. Nobody is before the first version and while the set does not suffice.
+    A run without a market holds nobody back. Nobody is held back before version 1 and while the set does not suffice; nor
+    who has to be measured, of whom `lab.rounds` admits few; nor who has no award, of whom it admits none.
     """
     known = run.working
-    if market_of(run) is None or not known.suffices or did in known.members:
+    if run.opened.pace.market is None or not known.suffices or did in known.members:
         return None
     why = why_not(run, did)
-    if why is Why.UNMEASURED:
-        return None if _may_be_tried(run) else why
-    is_old = run.version - known.figures[did].version >= RETRIED_VERSIONS
-    return None if why is Why.SILENT or (why is Why.LINK and is_old) else why
+    if why is Why.LINK and run.version - known.figures[did].version >= RETRIED_VERSIONS:
+        return None
+    return None if why in PASSED else why
+
+
+def is_held_back(run: Run, kind: str, did: str) -> bool:
+    """Whether this node is given no new work of this kind; a copy of late work goes to whoever is idle."""
+    if run.opened.pace.market is None:
+        return False
+    demand = demand_of(run)
+    return demand is not None and demand.kind == kind and why_held_back(run, did) is not None
 
 
 def why_not(run: Run, did: str) -> Why:
@@ -106,42 +116,17 @@ def demand_of(run: Run) -> Demand | None:
 
 def pace_of(run: Run) -> Pace | None:
     """What the learner consumes, as measured; None before version 1, or where it waits for every batch anyway."""
-    demand, market = demand_of(run), market_of(run)
+    demand, market = demand_of(run), run.opened.pace.market
     if demand is None or not run.working.step_ms:
         return None
     target = UTILISATION_PERMILLE if market is None else market.utilisation_permille
     return Pace(run.working.step_ms, demand.units * demand.parts, 1, target)
 
 
-def market_of(run: Run) -> Any:
-    """How its rollouts are bought; None: at the price that its recipe posts."""
-    return getattr(run.opened.pace, "market", None)
-
-
-def _may_be_tried(run: Run) -> bool:
-    """Whether nodes that nobody measured hold less than their share of what is in nodes' hands."""
-    market = market_of(run)
-    share = 1000 // TRIED if market is None else market.explore_permille
-    in_hands = PROGRAMME_OF[run.opened.pace.programme].load(run)
-    return sum(run.working.trials.values()) * 1000 < max(in_hands * share, 1)
-
-
 def _with(state: LabState, run: Run, known: WorkingSet) -> LabState:
     if known is run.working:
         return state
     return changed(state, runs=state.runs.put(run.name, changed(run, working=known)))
-
-
-def _granted(state: LabState, grant: LeaseGranted) -> LabState:
-    """A node that nobody has measured, and that works although the set suffices, is tried."""
-    run, spec = state.runs[grant.spec.run], grant.spec
-    known = run.working
-    if market_of(run) is None or not known.suffices or grant.node in known.members:
-        return state
-    if grant.node in known.reasons or not _is_supply(run, spec):
-        return state
-    trials = known.trials.put(grant.work, RULES_OF[spec.kind].size(spec))
-    return _with(state, run, changed(known, trials=trials))
 
 
 def _is_supply(run: Run, spec: WorkSpec) -> bool:
@@ -153,10 +138,13 @@ def _ended(state: LabState, lease: Lease, has_run_out: bool) -> LabState:
     """Who lets a lease run out is not there, until it answers again."""
     run = state.runs[lease.spec.run]
     known = run.working
-    if lease.work in known.trials:
-        known = changed(known, trials=known.trials.drop(lease.work))
     if has_run_out and lease.node in known.figures:
-        known = changed(known.without(lease.node), is_stale=True)
+        figures = changed(known.figures[lease.node], is_silent=True)
+        known = changed(
+            known.without(lease.node),
+            figures=known.figures.put(lease.node, figures),
+            is_stale=True,
+        )
     return _with(state, run, known)
 
 
@@ -227,6 +215,20 @@ def _judged(before: LabState, state: LabState, names: Iterable[str]) -> LabState
     return state
 
 
+def _traded(before: LabState, state: LabState) -> LabState:
+    """Prices, or what was bought, changed: whose award ended is in no set."""
+    for name in state.live:
+        run = state.runs[name]
+        then, now = awards_of(before, run), awards_of(state, run)
+        if now is None or now is then:
+            continue
+        known = run.working
+        for did in known.members:
+            known = known if did in now else known.without(did)
+        state = _with(state, run, changed(known, is_stale=True))
+    return state
+
+
 def _new_cases(earlier: Run | None, run: Run) -> Iterator[Case]:
     """That were closed just now and change what is known of their node."""
     now = audits(run).closed
@@ -254,13 +256,15 @@ def decided(state: LabState, run: Run, at_ms: int) -> WorkingSet:
     """The set by all that is known now."""
     known, pace, demand = run.working, pace_of(run), demand_of(run)
     if pace is None or demand is None:
-        nothing = WorkingSet(known.figures, known.step_ms, trials=known.trials)
+        nothing = WorkingSet(known.figures, known.step_ms)
         return changed(nothing, entry=state.size)
     known = _heard_of(state, run, pace.period_ms, at_ms)
     supplies = list(_supplies(state, changed(run, working=known), demand.parts))
     found = provision(pace, supplies, frozenset(known.members), Hysteresis())
     brings = {each.node: each.brings_micro(pace) for each in supplies}
     members = {did: _member(run, did, brings[did], at_ms) for did in found.active}
+    reasons = dict.fromkeys(_outbid(state, run), Why.OUTBID.name)
+    reasons |= {did: why.name for did, why in found.reasons.items()}
     told = [
         (did, changed(each, told=each.supply))
         for did, each in known.figures.items()
@@ -270,7 +274,7 @@ def decided(state: LabState, run: Run, at_ms: int) -> WorkingSet:
         known,
         figures=known.figures.put_all(told),
         members=Table(members),
-        reasons=Table({did: why.name for did, why in found.reasons.items()}),
+        reasons=Table(reasons),
         period_ms=pace.period_ms,
         wanted_micro=pace.needed * MICRO,
         brought_micro=sum(brings[did] for did in members),
@@ -295,20 +299,37 @@ def _heard_of(state: LabState, run: Run, period_ms: int, at_ms: int) -> WorkingS
 
 
 def _supplies(state: LabState, run: Run, parts: int) -> Iterator[Supply]:
-    """Every node here that this run measured."""
+    """Every node here that this run measured, and bought where there is a market."""
+    awards = awards_of(state, run)
     for did, figures in run.working.figures.items():
         node: Node | None = state.nodes.get(did)
-        if node is not None and node.present:
-            rate_micro, fetch_ms = figures.supply
-            is_barred = standing_of(state, did).quarantine is not None
-            yield Supply(
-                did, rate_micro * parts, price_of(run, did), fetch_ms, is_barred, figures.is_silent
-            )
+        award = None if awards is None else awards.get(did)
+        if node is None or not node.present or (awards is not None and award is None):
+            continue
+        rate_micro, fetch_ms = figures.supply
+        yield Supply(
+            did,
+            rate_micro * parts,
+            POSTED if award is None else price_of(award),
+            fetch_ms,
+            standing_of(state, did).quarantine is not None,
+            figures.is_silent,
+        )
 
 
-def price_of(run: Run, did: str) -> int:
-    """What a node's work costs, for comparing it with others'."""
-    return 1
+def _outbid(state: LabState, run: Run) -> Iterator[str]:
+    """Nodes here that this run measured, and that the last round did not buy."""
+    awards = awards_of(state, run)
+    for did in run.working.figures if awards is not None else ():
+        if is_here(state, did) and did not in awards:
+            yield did
+
+
+def awards_of(state: LabState, run: Run) -> Mapping[str, Award] | None:
+    """What the last round of the run's market bought; None: there is no market, or it bought nothing so far."""
+    market = state.markets.get(run.name)
+    last = None if market is None else market.last
+    return None if last is None or not last.bought else last.awards
 
 
 def _member(run: Run, did: str, brings_micro: int, at_ms: int) -> Member:

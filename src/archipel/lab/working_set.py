@@ -81,8 +81,6 @@ class WorkingSet:
     """Position in the ledger at which the set was decided last."""
     is_stale: bool = False
     """Something has happened since that may change it."""
-    trials: Table[str, int] = field(default_factory=Table)
-    """Work -> units, of those in the hands of nodes that work to be measured."""
 
     @property
     def suffices(self) -> bool:
@@ -108,8 +106,10 @@ def measured(known: Figures, units: int, version: int, granted_ms: int, at_ms: i
     known = changed(known, version=version, whole_micro=smoothed(known.whole_micro, rate))
     if not known.rate_micro:
         return known
-    extra_ms = max(spent_ms - units * 1_000_000_000 // known.rate_micro, 0)
-    return changed(known, fetch_ms=smoothed(known.fetch_ms, extra_ms))
+    extra_ms = spent_ms - units * 1_000_000_000 // known.rate_micro
+    if extra_ms < 0:  # not even fetching took so long: it samples faster than it did
+        known = changed(known, rate_micro=smoothed(known.rate_micro, rate))
+    return changed(known, fetch_ms=smoothed(known.fetch_ms, max(extra_ms, 0)))
 
 
 def smoothed(before: int, new: int) -> int:

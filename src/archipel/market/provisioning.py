@@ -32,6 +32,7 @@ class Why(Enum):
     UNMEASURED = "no rate was verified yet"
     LINK = "its link takes the whole period to fetch a version"
     SILENT = "it let its last lease run out, or takes no work"
+    OUTBID = "the last round bought none of its lots"
     VERDICT = "audits found it wrong"
 
 
@@ -155,7 +156,7 @@ def provision(
         )
     reasons = {each.node: why for each in nodes if (why := _unfit(pace, each)) is not None}
     fit = [each for each in nodes if each.node not in reasons]
-    fit.sort(key=lambda each: _counted_price(each, active, hysteresis))
+    fit.sort(key=lambda each: _counted_price(pace, each, active, hysteresis))
     target, released_at = (
         _millionths(pace.needed, 1000),
         _millionths(pace.needed, 1000 + hysteresis.slack_permille),
@@ -188,7 +189,9 @@ def _unfit(pace: Pace, supply: Supply) -> Why | None:
 def _cheapest(pace: Pace, fit: Iterable[Supply], target: int) -> set[str]:
     """The set that would be active if none were."""
     chosen, brought = set[str](), 0
-    for each in sorted(fit, key=lambda supply: (supply.price_micro, supply.node)):
+    for each in sorted(
+        fit, key=lambda supply: (supply.price_micro, -_brings(pace, supply), supply.node)
+    ):
         if brought < target:
             chosen.add(each.node)
             brought += _brings(pace, each)
@@ -196,12 +199,14 @@ def _cheapest(pace: Pace, fit: Iterable[Supply], target: int) -> set[str]:
 
 
 def _counted_price(
-    supply: Supply, active: frozenset[str], hysteresis: Hysteresis
-) -> tuple[int, bool, str]:
-    """Price in thousandths, less the bonus of who works already; then who works already, then by name."""
+    pace: Pace, supply: Supply, active: frozenset[str], hysteresis: Hysteresis
+) -> tuple[int, bool, int, str]:
+    """Price in thousandths, less the bonus of who works already; then who works already, then who brings most (of few
+    nodes each version is fetched less often), then by name.
+    """
     works = supply.node in active
     factor = 1000 - hysteresis.price_permille if works else 1000
-    return supply.price_micro * factor, not works, supply.node
+    return supply.price_micro * factor, not works, -_brings(pace, supply), supply.node
 
 
 def _brings(pace: Pace, supply: Supply) -> int:
