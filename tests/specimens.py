@@ -12,6 +12,7 @@ from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
@@ -215,6 +216,17 @@ SMALL: dict[str, Statement] = {
     "market.cleared (void)": MarketCleared(
         **_by(LAB, 13), **_ROUND, price_micro=0, bought=0, short=4, awards=ref(b"[]").digest
     ),
+    "credits.settled": CreditsSettled(
+        **_by(OPERATOR, 8),
+        account=NODE,
+        direction="in",
+        micro=5_000_000,
+        reference="invoice 7/2026",
+    ),
+    "credits.settled (in dollars)": CreditsSettled(
+        **_by(OPERATOR, 9), account=NODE, direction="out", micro=1, reference="t", usd_micro=20_000
+    ),
+    "run.funded": RunFunded(**_by(OPERATOR, 10), run="run", micro=5_000_000),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -346,6 +358,15 @@ LARGE: tuple[Statement, ...] = (
         seed_size=bounds.MAX_SEQ,
         seed_root=POLICY,
     ),
+    CreditsSettled(
+        **_MOST,
+        account=NODE,
+        direction="out",
+        micro=MAX_MOVED_MICRO,
+        reference="r" * 100,
+        usd_micro=MAX_MOVED_MICRO,
+    ),
+    RunFunded(**_MOST, run=_RUN, micro=MAX_MOVED_MICRO),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),

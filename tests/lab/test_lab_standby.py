@@ -1,10 +1,12 @@
 """Who works for a run follows its learner: the cheapest nodes that keep it busy, and the ledger says why."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from archipel.lab.standby import why_held_back, why_not
 from archipel.market.provisioning import Why
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_market import MarketTerms
 from people import Learner, Provider
 from world import World
@@ -82,6 +84,14 @@ class Shop:
 
 def shop(world: World, market: MarketTerms | None = None, **groups_ms: int) -> Shop:
     made = Shop(world, world.started(**MANY, **({"market": market} if market else {})))
+    if market is not None:
+        paid: dict[str, Any] = {
+            "account": world.operator.did,
+            "direction": "in",
+            "reference": "one",
+        }
+        world.speak(world.operator, CreditsSettled, micro=10**9, **paid)
+        world.speak(world.operator, RunFunded, run="run", micro=10**9)
     made.hires(**groups_ms)
     made.versions(3)
     return made

@@ -10,11 +10,10 @@ from itertools import chain
 
 from archipel.lab import refusals
 from archipel.lab.commit import Committer, Recorded
+from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
-    Crowds,
     Opportunity,
-    crowds,
     expired_leases,
     grant,
     has_room,

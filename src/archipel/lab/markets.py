@@ -49,6 +49,8 @@ class Cleared:
     """Every bid that was revealed."""
     bought: int = 0
     """Lots, when it was cleared."""
+    cheapest_micro: int = 0
+    """The lowest price of its awards then."""
 
 
 @dataclass(frozen=True, slots=True)

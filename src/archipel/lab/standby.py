@@ -11,6 +11,7 @@ Law: nobody is held back while the set does not suffice; whoever replays the led
 from collections.abc import Iterable, Iterator, Mapping
 
 from archipel.lab.audits import audits
+from archipel.lab.awards import in_force
 from archipel.lab.cases import Case, Outcome
 from archipel.lab.endings import ended_leases, ended_nodes
 from archipel.lab.kinds import RULES_OF
@@ -84,7 +85,7 @@ def why_held_back(run: Run, did: str) -> Why | None:
     """Why this node is given none of the work that the set is decided for; None: it may have some.
 
     A run without a market holds nobody back. Nobody is held back before version 1 and while the set does not suffice; nor
-    who has to be measured, of whom `lab.rounds` admits few; nor who has no award, of whom it admits none.
+    who has to be measured, of whom `lab.awards` admits few; nor who has no award, of whom it admits none.
     """
     known = run.working
     if run.opened.pace.market is None or not known.suffices or did in known.members:
@@ -326,10 +327,9 @@ def _outbid(state: LabState, run: Run) -> Iterator[str]:
 
 
 def awards_of(state: LabState, run: Run) -> Mapping[str, Award] | None:
-    """What the last round of the run's market bought; None: there is no market, or it bought nothing so far."""
-    market = state.markets.get(run.name)
-    last = None if market is None else market.last
-    return None if last is None or not last.bought else last.awards
+    """What the last round of the run's market bought; None: leases are paid the posted price."""
+    last = in_force(state, run)
+    return None if last is None else last.awards
 
 
 def _member(run: Run, did: str, brings_micro: int, at_ms: int) -> Member:

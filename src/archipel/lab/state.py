@@ -21,7 +21,8 @@ from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
-from archipel.lab.tallies import Failing, Pause, Speed, Tally, Trouble
+from archipel.lab.tallies import Speed, Tally
+from archipel.lab.troubles import Failing, Pause, Trouble
 from archipel.lab.working_set import WorkingSet
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
@@ -190,6 +191,8 @@ class Run:
     noise: Noise | None = None
     """Where its noise is drawn; None: it is not, or nothing is drawn yet."""
     working: WorkingSet = field(default_factory=WorkingSet)
+    funders: Table[str, int] = field(default_factory=Table)
+    """Who set credits aside for it -> how many micro-credits so far; where there are any, leases are held of these."""
 
     @property
     def name(self) -> str:
@@ -239,3 +242,5 @@ class LabState:
     """Name of an invitation -> how often somebody came with it."""
     markets: Table[str, RunMarket] = field(default_factory=Table)
     """Run -> its market, from its first round on."""
+    settled: Table[str, int] = field(default_factory=Table)
+    """Reference of a settlement with the world outside -> position of its entry in the ledger."""

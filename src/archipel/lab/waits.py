@@ -19,7 +19,7 @@ from archipel.lab.state import (
     abilities,
     ability,
 )
-from archipel.lab.tallies import Pause, Trouble
+from archipel.lab.troubles import Pause, Trouble
 from archipel.plurals import counted
 from archipel.records.backends import FOREIGN
 from archipel.records.documents import Wait

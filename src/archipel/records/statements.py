@@ -37,6 +37,7 @@ from archipel.records.fields import (
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
+from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
 from archipel.records.rounds import Trading
@@ -242,6 +243,7 @@ Recorded: TypeAlias = (
     | WorkAnswered
     | Judging
     | Trading
+    | Paying
     | SnapshotTaken
     | JoiningRuled
     | KeyRevoked
