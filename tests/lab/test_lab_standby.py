@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from archipel.cli.run_words import capacity_words
 from archipel.lab.standby import why_held_back, why_not
+from archipel.lab.views import node_view, run_view
 from archipel.market.provisioning import Why
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.money import CreditsSettled, RunFunded
@@ -136,6 +138,26 @@ def test_in_a_market_who_is_not_needed_is_given_nothing_while_the_set_suffices(
     assert min(more.values()) > 0
     world.check()
     world.check_replay()
+
+
+def test_people_see_how_much_is_wanted_by_whom_it_is_brought_and_why_others_wait(
+    world: World,
+) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    shown = run_view(world.state, world.run(), world.now_ms).capacity
+    assert shown is not None
+    assert (shown.active, shown.standby, shown.binds) == (2, 1, True)
+    assert shown.reasons == {Why.CHEAPEST.value: 2, Why.SPARE.value: 1}
+    assert 1.9 == round(shown.wanted_per_s, 1) <= shown.brought_per_s
+    (words,) = capacity_words(shown)
+    assert "1.9 rollouts/s wanted, 2 brought by 2 nodes; 1 on standby" in words
+    for name, worker in made.workers.items():
+        node = world.state.nodes[worker.node.did]
+        (place,) = node_view(world.state, node, world.now_ms).places
+        waits = name == spare
+        assert (place.run, place.is_active, place.waits) == ("run", not waits, waits)
+        assert place.why == made.why(name).value
 
 
 def test_a_departure_wakes_who_was_spare_at_once(world: World) -> None:
