@@ -4,13 +4,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from archipel.cli.run_words import capacity_words
+from archipel.lab.audits import audits
+from archipel.lab.cases import Outcome
 from archipel.lab.standby import why_held_back, why_not
 from archipel.lab.views import node_view, run_view
 from archipel.market.provisioning import Why
+from archipel.records.bids import Bid, seal_of
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_market import MarketTerms
-from people import Learner, Provider
+from archipel.records.rounds import BidCommitted, BidRevealed
+from courtroom import node, opened, settled
+from people import Cheat, Learner, Provider
 from world import World
 
 MANY = {"versions": 60, "groups_per_update": 4, "max_groups_per_lease": 2, "max_staleness": 2}
@@ -25,6 +30,7 @@ MARKET = MarketTerms(
     newcomer_permille=800,
     utilisation_permille=950,
 )
+NONCE = "07" * 32
 STEP_MS = 4000
 """Of the learner; it takes 8 rollouts in 4.2 s, which two nodes bring at 2 s a group."""
 
@@ -69,6 +75,27 @@ class Shop:
 
     def why(self, name: str) -> Why:
         return why_not(self.world.run(), self.workers[name].node.did)
+
+    def sells(self, **asks: int) -> None:
+        """A whole round: who asks so much for a lot."""
+        world = self.world
+        world.tick(0)
+        opening = world.state.markets["run"].open
+        assert opening is not None
+        said = {"run": "run", "number": opening.number}
+        fields = {"market": opening.round.market, "lots": 1, "region": "eu", "valid_from_ms": 0}
+        fields |= {"valid_until_ms": opening.round.reveal_until_ms + 1}
+        bids = {
+            name: Bid(bidder=self.workers[name].node.did, price_micro=ask, **fields)
+            for name, ask in asks.items()
+        }
+        for name, bid in bids.items():
+            self.workers[name].node.speak(BidCommitted, **said, seal=seal_of(bid, NONCE))
+        world.now_ms = opening.round.commit_until_ms
+        for name, bid in bids.items():
+            self.workers[name].node.speak(BidRevealed, **said, bid=bid, nonce=NONCE)
+        world.now_ms = opening.round.reveal_until_ms
+        world.tick(0)
 
     def versions(self, number: int = 1) -> None:
         """Everybody works twice over for each."""
@@ -235,4 +262,42 @@ def test_a_lease_that_runs_out_wakes_another_until_its_node_answers_again(world:
     made.workers[silent].node.leases.clear()
     made.workers[silent].work(world)
     assert made.why(silent) is not Why.SILENT
+    world.check_replay()
+
+
+def test_a_round_changes_who_works_and_a_price_that_did_not_win_keeps_out(world: World) -> None:
+    market = MARKET.model_copy(update={"lots": 3, "operator_cap": 1})
+    made = shop(world, market, a=2000, b=2000, c=2000, d=2000)
+    made.sells(a=300_000, b=400_000, c=500_000, d=600_000)
+    assert made.why("d") is Why.OUTBID
+    assert "d" not in made.members
+    assert len(made.members) == 2
+    made.versions(2)
+    first = made.members
+    assert len(first) == 2
+    world.now_ms += MARKET.period_ms
+    made.sells(a=900_000, b=400_000, c=500_000, d=100_000)
+    assert made.why("a") is Why.OUTBID
+    assert first - {"a"} <= made.members <= {"b", "c", "d"}
+    assert len(made.members) == 2
+    world.check_replay()
+
+
+def test_who_a_verdict_finds_wrong_is_out_at_once_and_another_is_woken(world: World) -> None:
+    learner = opened(world, **MANY)
+    made = Shop(world, learner)
+    nodes = {"cheat": node(world, "cheat", Cheat), "b": node(world, "b"), "c": node(world, "c")}
+    for name, each in nodes.items():
+        each.kinds = ("rollout",)
+        made.workers[name] = Worker(each, 1800 if name == "cheat" else 2000)
+    made.versions(3)
+    assert "cheat" in made.members
+    (spare,) = made.workers.keys() - made.members
+    works = audits(world.run()).waiting.items()
+    work = next(each for each, answer in works if answer.party == nodes["cheat"].did)
+    verdict = settled(world, work, node(world, "judge"), node(world, "other"))
+    assert verdict.outcome is Outcome.HARD
+    assert made.why("cheat") is Why.VERDICT
+    assert made.members == {"b", "c"}
+    assert spare in made.members
     world.check_replay()

@@ -321,7 +321,9 @@ def _supplies(state: LabState, run: Run, parts: int) -> Iterator[Supply]:
 def _outbid(state: LabState, run: Run) -> Iterator[str]:
     """Nodes here that this run measured, and that the last round did not buy."""
     awards = awards_of(state, run)
-    for did in run.working.figures if awards is not None else ():
+    if awards is None:
+        return
+    for did in run.working.figures:
         if is_here(state, did) and did not in awards:
             yield did
 
