@@ -1,5 +1,6 @@
 """Rounds of a market in a whole lab: what clears them, what they pay, and what is refused without changing anything."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from archipel.identity import sign
-from archipel.lab import rounds
+from archipel.lab import leasing, rounds
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.bid_refusals import REFUSAL_OF
 from archipel.lab.entry import Entry
@@ -552,3 +553,33 @@ def test_a_clearing_before_its_time_cannot_follow(exchange: Exchange) -> None:
     said = rounds.cleared_by(state, "run", None)
     with pytest.raises(Contradiction, match="expected the lab, from"):
         apply(state, said, exchange.market.open.round.reveal_until_ms - 1)
+
+
+def test_who_waits_unbought_is_not_looked_at_before_a_round_is_cleared(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand of them would cost every record as many looks."""
+    world = exchange.world
+    cheap, _, dear = exchange.measured("cheap", "fair", "dear")
+    exchange.sell(cheap=300_000, fair=500_000, dear=800_000)
+    looked_at: list[str] = []
+    grant = leasing.grant
+
+    def counting(state: Any, request: Any, *rest: Any) -> Any:
+        looked_at.append(request.author)
+        return grant(state, request, *rest)
+
+    monkeypatch.setattr(leasing, "grant", counting)
+
+    async def story() -> Any:
+        waits = asyncio.create_task(world.lab.lease(dear.request(), 5))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            world.lab.expire_leases()
+        once = looked_at.count(dear.did)
+        world.lab._leasing.close()
+        return once, await waits
+
+    once, answer = world.await_(story())
+    assert (once, answer) == (1, None)
+    assert cheap.did not in looked_at

@@ -77,6 +77,18 @@ def is_bought(state: LabState, run: Run, did: str, kind: str) -> bool:
     return rate_micro(state, run, did, kind) is not None
 
 
+def is_on_hold(state: LabState, did: str) -> bool:
+    """Whether every live run buys by its market, and none of this node, which was measured: until a round is cleared,
+    another run is opened, or work of another kind is due, nothing changes that.
+    """
+    for name in state.live:
+        last = in_force(state, state.runs[name])
+        if last is None or did in last.awards:
+            return False
+    run = state.runs[state.live[0]] if state.live else None
+    return run is not None and quality_of(state, run, did) is not None
+
+
 def rate_micro(state: LabState, run: Run, did: str, kind: str) -> int | None:
     """Micro-credits per million verified tokens that this node works at; None: it does not, or not by the token."""
     last = in_force(state, run)

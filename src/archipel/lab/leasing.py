@@ -16,15 +16,19 @@ from archipel.lab.decide import (
     Opportunity,
     expired_leases,
     grant,
-    has_room,
     is_idle,
     late_leases,
+    may_be_given_more,
     opportunities,
     second_copy,
 )
 from archipel.lab.entry import Entry
+from archipel.lab.qualities import KIND
+from archipel.lab.state import Lease
 from archipel.lab.waiting import Waiter, Waiting
-from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested
+from archipel.records.audits import AuditsDrawn
+from archipel.records.rounds import MarketCleared
+from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested, RunOpened
 from archipel.records.statements import Recorded as RecordedStatement
 
 MAX_EXPIRED_AT_ONCE = 1000
@@ -32,6 +36,10 @@ MAX_EXPIRED_AT_ONCE = 1000
 takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
+
+
+BRINGS_WORK = MarketCleared | RunOpened | AuditsDrawn
+"""What may give work to nodes of which no market buys."""
 
 
 class Leasing:
@@ -105,9 +113,13 @@ class Leasing:
         self._deadlines.begin_anew(self._committer.ahead.leases.values())
         self._waiting.take_back_all()
 
-    def make_room(self, dids: Iterable[str]) -> None:
-        """A lease of each of these nodes has ended, or it came back: those that wait may get more."""
-        for did in dids:
+    def follow(self, said: RecordedStatement, ended: Sequence[Lease]) -> None:
+        """Whose leases have ended, or who came back, may get more; and so may everybody once other work is bought, or
+        work of other nodes, or work that no market buys comes back.
+        """
+        if isinstance(said, BRINGS_WORK) or any(lease.spec.kind != KIND for lease in ended):
+            self._waiting.take_back_all()
+        for did in (said.author, *(lease.node for lease in ended)):
             self._waiting.take_back(did)
 
     def forget(self, dids: Iterable[str]) -> None:
@@ -135,7 +147,7 @@ class Leasing:
                     found, is_going_on = opportunities(self._committer.ahead), True
                     if {each.ability for each in found} != wanted:
                         break
-                elif not has_room(self._committer.ahead, waiter.request.author):
+                elif not may_be_given_more(self._committer.ahead, waiter.request.author):
                     self._waiting.set_aside(waiter)
 
     def offer_again(self) -> None:
