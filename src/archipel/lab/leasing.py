@@ -26,6 +26,7 @@ from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
 from archipel.lab.state import Lease
 from archipel.lab.waiting import Waiter, Waiting
+from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
 from archipel.records.rounds import MarketCleared
 from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested, RunOpened
@@ -62,6 +63,8 @@ class Leasing:
         """When each node asked for work last, with or without success, since this lab started."""
         self._deadlines = Deadlines(committer.state.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
+        self._sets: dict[str, WorkingSet] = {}
+        """Run -> who works for it, as last looked at."""
         self._closing = False
 
     def asks(self, request: LeaseRequested) -> Waiter:
@@ -117,10 +120,22 @@ class Leasing:
         """Whose leases have ended, or who came back, may get more; and so may everybody once other work is bought, or
         work of other nodes, or work that no market buys comes back.
         """
+        self._follow_sets()
         if isinstance(said, BRINGS_WORK) or any(lease.spec.kind != KIND for lease in ended):
             self._waiting.take_back_all()
         for did in (said.author, *(lease.node for lease in ended)):
             self._waiting.take_back(did)
+
+    def _follow_sets(self) -> None:
+        """Who waited on standby and is needed now may get work. Decided anew, or too small, a set may let others in."""
+        state = self._committer.ahead
+        before, self._sets = self._sets, {name: state.runs[name].working for name in state.live}
+        for name, known in self._sets.items():
+            then = before.get(name, known)
+            if known.entry != then.entry or known.suffices is not then.suffices:
+                self._waiting.take_back_where(lambda did: may_be_given_more(state, did))
+            elif known.members is not then.members:
+                self._waiting.take_back_where(known.members.__contains__)
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -157,6 +172,8 @@ class Leasing:
             return
         now_ms = self._clock_ms()
         late = late_leases(self._committer.ahead, now_ms)
+        if late:  # whoever is on standby may do a copy
+            self._waiting.take_back_all()
         idle = self._idle({lease.spec.kind for lease in late}) if late else []
         for lease in late:
             for waiter in idle:

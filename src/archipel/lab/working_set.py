@@ -77,6 +77,8 @@ class WorkingSet:
     """Rollouts that the learner takes in a period, in millionths."""
     brought_micro: int = 0
     """Rollouts that the members bring in a period, in millionths."""
+    reserve: tuple[tuple[str, int], ...] = ()
+    """(node, what it brings as a member's `brings_micro`) of the first that are woken when a member goes."""
     entry: int = 0
     """Position in the ledger at which the set was decided last."""
     is_stale: bool = False

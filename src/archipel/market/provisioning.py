@@ -113,6 +113,8 @@ class Provision:
     """Rollouts needed in a period."""
     brought: int
     """Rollouts that the active nodes bring in a period."""
+    spare: tuple[str, ...] = ()
+    """Who could work and is not needed; first who is woken first."""
 
     @property
     def suffices(self) -> bool:
@@ -173,7 +175,8 @@ def provision(
             continue
         chosen.append(each.node)
         brought += _brings(pace, each)
-    return Provision(tuple(chosen), reasons, pace.needed, brought // 1_000_000_000)
+    spare = tuple(each.node for each in fit if reasons[each.node] is Why.SPARE)
+    return Provision(tuple(chosen), reasons, pace.needed, brought // 1_000_000_000, spare)
 
 
 def _unfit(pace: Pace, supply: Supply) -> Why | None:
