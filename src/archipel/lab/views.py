@@ -109,7 +109,7 @@ def node_view(
         credit_micro=owned_micro(state, node.did),
         stake_micro=staked_micro(state, node.did),
         operator=None if node.did not in state.delegations else account_of(state, node.did),
-        places=places(state, node),
+        places=places(state, node, now_ms),
     )
 
 
