@@ -1,6 +1,7 @@
 """What a lease of a run with a market is paid, and who is given one. Pure; parts of `decide` and `apply`.
 
-1. Before the first round that anybody bid in, and after one in which nobody did: the recipe's posted price, to all.
+1. Before the first round that bought of an operator that was measured, and after one that did not: the recipe's posted
+   price, to all. Who comes to a new run is measured by it; a round of newcomers alone would let nobody else work.
 2. After it, a node with an award: its award's price for each verified token; of several lots the mean, rounded down.
    An award says at what price a node works, not how much: that its speed and the learner's need say.
 3. A node without one: nothing, unless it is of an operator that nobody has measured and the newcomers' share of the
@@ -39,7 +40,7 @@ def in_force(state: LabState, run: Run) -> Cleared | None:
     """What a run's last round came to, if it says what leases are paid; None: they are paid the posted price."""
     market: RunMarket | None = state.markets.get(run.name)
     last = None if market is None else market.last
-    return last if last is not None and last.price_micro else None
+    return last if last is not None and last.rules else None
 
 
 def price(state: LabState, run: Run, did: str, rules: Rules, spec: WorkSpec) -> Price | None:
