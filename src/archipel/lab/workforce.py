@@ -116,7 +116,9 @@ def _answered(before: LabState, state: LabState, lease: Lease, at_ms: int) -> La
         version = int(getattr(lease.spec, "version", -1))
         figures = known.figures.get(lease.node, Figures())
         figures = measured(figures, units, version, lease.granted_at_ms, at_ms)
-        is_news = figures.is_news or known.reasons.get(lease.node) == Why.SILENT.name
+        is_news = (
+            figures.is_news(known.period_ms) or known.reasons.get(lease.node) == Why.SILENT.name
+        )
         known = changed(
             known,
             figures=known.figures.put(lease.node, figures),
