@@ -1,6 +1,6 @@
 """`archipel market`: how a run's rollouts are bought: the open round, the last clearing with its book, prices over time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from archipel.cli.names import run_names
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
-    from archipel.records.market_documents import ClearingView, MarketView, OfferView
+    from archipel.records.market_documents import ClearingView, MarketView, OfferView, PastView
 
 MICRO = 1_000_000
 BARS, BAR = 24, "#"
@@ -86,10 +86,10 @@ def command(
         return Machine(watts, 1000, round(energy_price * MICRO), rate_milli)
 
     marks = {
-        each.node: is_cheap
+        each.node
         for view in views
-        for each in (view.last.book if view.last else ())
-        if (is_cheap := _is_dumping(each, floor(each.rate_milli)))
+        for each in _book(view)
+        if _is_dumping(each, floor(each.rate_milli))
     }
     told = [view.model_dump(mode="json") | _more(view, marks) for view in views]
     show(
@@ -129,15 +129,15 @@ def _is_dumping(offer: "OfferView", machine: Any) -> bool:
     return machine is not None and is_dumping(offer.micro, machine)
 
 
-def _more(view: "MarketView", marks: dict[str, bool]) -> dict[str, Any]:
-    return {"below_energy": sorted(set(marks) & {each.node for each in _book(view)})}
+def _more(view: "MarketView", marks: set[str]) -> dict[str, Any]:
+    return {"below_energy": sorted(marks & {each.node for each in _book(view)})}
 
 
 def _book(view: "MarketView") -> "tuple[OfferView, ...]":
     return view.last.book if view.last is not None else ()
 
 
-def _lines(view: "MarketView", marks: dict[str, bool]) -> Iterator[str]:
+def _lines(view: "MarketView", marks: set[str]) -> Iterator[str]:
     terms = view.terms
     yield (
         f"{view.run}: reserve {_price(terms.reserve_micro)}, a lot is {terms.lot_milli / 1000:g} tokens/s"
@@ -196,7 +196,7 @@ def _clearing_lines(view: "MarketView", last: "ClearingView") -> Iterator[str]:
         yield f"  a data centre's list price is {_price(central)}: this is {share:.0%} of it"
 
 
-def _book_lines(last: "ClearingView", marks: dict[str, bool]) -> Iterator[str]:
+def _book_lines(last: "ClearingView", marks: set[str]) -> Iterator[str]:
     yield f"  book: {counted(last.bids, 'bid')}" + (
         f", the cheapest {len(last.book)}" if len(last.book) < last.bids else ""
     )
@@ -244,7 +244,7 @@ def draw(views: "list[MarketView]", path: Path) -> None:
     from matplotlib import pyplot
 
     figure, grid = pyplot.subplots(1, 3, figsize=(15, 3.2), dpi=130)
-    panels = (
+    panels: tuple[tuple[str, Callable[[PastView], float]], ...] = (
         ("credits per million tokens", lambda each: each.price_micro / MICRO),
         ("lots bought", lambda each: each.bought),
         ("bids", lambda each: each.bids),

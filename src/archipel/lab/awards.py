@@ -43,6 +43,11 @@ def in_force(state: LabState, run: Run) -> Cleared | None:
     return last if last is not None and last.rules else None
 
 
+def is_traded(run: Run, kind: str) -> bool:
+    """Whether work of this kind has a market in this run."""
+    return kind == KIND and run.opened.pace.market is not None
+
+
 def price(state: LabState, run: Run, did: str, rules: Rules, spec: WorkSpec) -> Price | None:
     """What this node is paid for this work; None: nothing is bought of it now."""
     posted = rules.price_micro(run, spec)
@@ -61,7 +66,7 @@ def checked(state: LabState, granted: LeaseGranted, rules: Rules) -> Price:
         ValueError: another price than its run's market has found, or work for whom it buys nothing of.
     """
     run, told = state.runs[granted.spec.run], (granted.price_micro, granted.per_million_micro)
-    if rules.name != KIND or run.opened.pace.market is None:
+    if not is_traded(run, rules.name):
         if granted.per_million_micro is not None:
             raise ValueError(f"{granted.work} is paid by the token; expected a run with a market")
         return Price(granted.price_micro)
