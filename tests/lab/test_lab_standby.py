@@ -10,6 +10,7 @@ import pytest
 from archipel.cli.run_words import capacity_words
 from archipel.lab import workforce
 from archipel.lab.handouts import Outgoing
+from archipel.lab.market_views import market_view
 from archipel.lab.providers import is_here, standing_of
 from archipel.lab.standby import why_held_back, why_not
 from archipel.lab.views import node_view, run_view
@@ -286,6 +287,11 @@ def test_a_round_changes_who_works_and_a_price_that_did_not_win_keeps_out(world:
     assert made.why("a") is Why.OUTBID
     assert first - {"a"} <= made.members <= {"b", "c", "d"}
     assert len(made.members) == 2
+    for name, worker in made.workers.items():
+        own = market_view(world.state, world.run(), world.now_ms, 0, worker.node.did).own
+        assert own is not None
+        waits = name != "a" and name not in made.members
+        assert own.standby == (Why.SPARE.value if waits else None)
     world.check_replay()
 
 
