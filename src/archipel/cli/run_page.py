@@ -6,6 +6,7 @@ from typing import Any
 
 from archipel.cli.run_words import (
     NOT_INVARIANT,
+    capacity_words,
     clock_words,
     credit_words,
     exam_words,
@@ -65,6 +66,7 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     yield _labelled("learner", f"busy {run.learner_utilisation:.0%} of the time{_every(run)}")
     yield _labelled("credits", credit_words(run))
     yield _labelled("progress", progress_words(run))
+    yield from (_labelled("nodes", words) for words in capacity_words(run.capacity))
     for trouble in run.troubles:
         yield _labelled("failing", trouble)
     for words in run.verdicts:

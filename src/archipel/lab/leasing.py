@@ -24,8 +24,10 @@ from archipel.lab.decide import (
 )
 from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
+from archipel.lab.standby import is_late
 from archipel.lab.state import Lease
 from archipel.lab.waiting import Waiter, Waiting
+from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
 from archipel.records.rounds import MarketCleared
 from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested, RunOpened
@@ -62,6 +64,8 @@ class Leasing:
         """When each node asked for work last, with or without success, since this lab started."""
         self._deadlines = Deadlines(committer.state.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
+        self._sets: dict[str, WorkingSet] = {}
+        """Run -> who works for it, as last looked at."""
         self._closing = False
 
     def asks(self, request: LeaseRequested) -> Waiter:
@@ -117,10 +121,24 @@ class Leasing:
         """Whose leases have ended, or who came back, may get more; and so may everybody once other work is bought, or
         work of other nodes, or work that no market buys comes back.
         """
+        self._follow_sets()
         if isinstance(said, BRINGS_WORK) or any(lease.spec.kind != KIND for lease in ended):
             self._waiting.take_back_all()
         for did in (said.author, *(lease.node for lease in ended)):
             self._waiting.take_back(did)
+
+    def _follow_sets(self) -> None:
+        """Who waited on standby and is needed now may get work. Decided anew, or too small, a set may let others in."""
+        state = self._committer.ahead
+        before, self._sets = self._sets, {name: state.runs[name].working for name in state.live}
+        for name, known in self._sets.items():
+            then = before.get(name, known)
+            if known.entry != then.entry or known.suffices is not then.suffices:
+                self._waiting.take_back_where(
+                    lambda did: may_be_given_more(state, did, self._clock_ms())
+                )
+            elif known.members is not then.members:
+                self._waiting.take_back_where(known.members.__contains__)
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -147,16 +165,23 @@ class Leasing:
                     found, is_going_on = opportunities(self._committer.ahead), True
                     if {each.ability for each in found} != wanted:
                         break
-                elif not may_be_given_more(self._committer.ahead, waiter.request.author):
+                elif not may_be_given_more(
+                    self._committer.ahead, waiter.request.author, self._clock_ms()
+                ):
                     self._waiting.set_aside(waiter)
 
     def offer_again(self) -> None:
         """Time has passed: `offer`, then late leases a second time, to idle nodes that should be done first."""
+        state = self._committer.ahead
+        if any(is_late(state.runs[name], self._clock_ms()) for name in state.live):
+            self._waiting.take_back_all()
         self.offer()
         if self._closing or not len(self._waiting):
             return
         now_ms = self._clock_ms()
         late = late_leases(self._committer.ahead, now_ms)
+        if late:  # whoever is on standby may do a copy
+            self._waiting.take_back_all()
         idle = self._idle({lease.spec.kind for lease in late}) if late else []
         for lease in late:
             for waiter in idle:

@@ -224,7 +224,9 @@ class Bidding:
         if last is None or not view.in_force or own is None or means is None:
             return
         price = own.price_micro or last.price_micro
-        self._standing.hour = hour_words(hour_at(means.machine, price, self._settings.duty))
+        waits = f"; on standby in {run.name}: {own.standby}" if own.standby else ""
+        hour = hour_words(hour_at(means.machine, price, self._settings.duty))
+        self._standing.hour = hour + waits
         if self._heard.get(run.name) == last.number:
             return
         self._heard[run.name] = last.number
