@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,31 +142,33 @@ def test_a_file_with_a_bad_row_enters_nothing_and_names_it(desk: Desk) -> None:
     assert desk.holds(SPONSOR.did) == 1_000_000
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_what_is_no_settlement_is_not_sent(desk: Desk) -> None:
+    size, one = desk.world.state.size, ("in", SPONSOR.did)
+    for words in (
         (),
-        ("in", SPONSOR.did, "5"),
-        ("in", SPONSOR.did, "-5", "--reference", "x"),
-        ("in", SPONSOR.did, "1e9", "--reference", "x"),
-        ("in", SPONSOR.did, "0", "--reference", "x"),
-        ("in", SPONSOR.did, "5", "--reference", "=1+1"),
+        (*one, "5"),
+        (*one, "-5", "--reference", "x"),
+        (*one, "1e9", "--reference", "x"),
+        (*one, "0", "--reference", "x"),
+        (*one, "5", "--reference", "=1+1"),
         ("out", SPONSOR.did, "5", "--reference", "x", "--export", "-"),
-    ],
-)
-def test_what_is_no_settlement_is_not_sent(desk: Desk, words: tuple[str, ...]) -> None:
-    size = desk.world.state.size
-    desk.refused("account", "settle", *words)
+    ):
+        assert CliRunner().invoke(command, ["account", "settle", *words]).exit_code
     assert desk.world.state.size == size
 
 
-def test_a_budget_is_in_the_wallet_before_a_run_opens_or_the_run_does_not(desk: Desk) -> None:
+def test_a_budget_is_in_the_wallet_before_a_run_opens_or_the_run_does_not(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = SimpleNamespace(run=SimpleNamespace(name="run"), market=object())
     with pytest.raises(Mendable, match="lacks 2\\.000000 credits"):
-        desk.does(lambda url: provide(url, None, "run", 2_000_000, False))
-    desk.does(lambda url: provide(url, None, "run", 2_000_000, True))
+        desk.does(lambda url: provide(url, None, recipe, 2_000_000, False))
+    desk.does(lambda url: provide(url, None, recipe, 2_000_000, True))
     assert desk.holds(desk.world.operator.did) == 2_000_000
-    desk.does(lambda url: provide(url, None, "run", 2_000_000, True))
+    desk.does(lambda url: provide(url, None, recipe, 2_000_000, True))
     assert desk.holds(desk.world.operator.did) == 2_000_000, "what is there need not be paid in"
+    desk.does(lambda url: provide(url, None, recipe, None, False))
+    assert "archipel run fund run CREDITS" in capsys.readouterr().err
     desk.does(lambda url: spend(url, None, "run", 2_000_000))
     assert desk.holds(escrow("run")) == 2_000_000
 

@@ -4,7 +4,7 @@ from contextlib import suppress
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.market.amounts import BadAmount, dollars, micro_of, written
@@ -28,11 +28,14 @@ movements = st.builds(
     account=st.sampled_from([ONE, TWO]),
     direction=st.sampled_from(["in", "out"]),
     micro=st.integers(1, MAX_MOVED_MICRO),
-    reference=st.from_regex(r"[!#$%&'()*,./0-9:;<>?A-Za-z\"]([ -~]{0,30}[!-~])?", fullmatch=True),
+    reference=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30).map(
+        lambda text: f"r{text}".rstrip()
+    ),
     usd_micro=st.none() | st.integers(0, MAX_MOVED_MICRO),
 )
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**18 - 1))
 def test_an_amount_is_written_and_read_back_to_the_last_millionth(micro: int) -> None:
     assert micro_of(written(micro)) == micro
@@ -52,6 +55,7 @@ def test_dollars_are_rounded_to_zero_whichever_way_they_go() -> None:
     assert (dollars(1_500_000, 20_001), dollars(-1_500_000, 20_001)) == (30_001, -30_001)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(movements, unique_by=lambda each: each.reference, max_size=8))
 def test_a_file_of_movements_is_read_back_as_it_was_written(rows: list[Settling]) -> None:
     read = Csv().read(Csv().written(rows).encode())
@@ -95,6 +99,7 @@ def test_a_file_that_is_none_is_said_to_be_none(data: bytes, what: str) -> None:
         Csv().read(data)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda t: (HEAD + "\n" + t).encode()))
 def test_whatever_the_file_holds_it_is_read_or_refused(data: bytes) -> None:
     with suppress(BadSettlement):

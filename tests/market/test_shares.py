@@ -1,7 +1,7 @@
 """A sum divided in proportion: all of it, nobody's share off by one, the same way everywhere."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.market.shares import in_proportion
@@ -9,6 +9,7 @@ from archipel.market.shares import in_proportion
 given_by = st.dictionaries(st.text("abc", max_size=4), st.integers(0, 10**15), min_size=1)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10**15), given_by)
 def test_all_is_divided_and_every_share_is_its_exact_one_rounded_up_or_down(micro, given) -> None:
     total = sum(given.values())

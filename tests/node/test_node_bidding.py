@@ -13,10 +13,15 @@ from archipel.lab.awards import in_force
 from archipel.lab.markets import Cleared, price_of
 from archipel.node.agent import Agent
 from archipel.node.asks import Asking
-from archipel.node.bidding import Bidding
+from archipel.node.bidding import LOOK_S, Bidding, Traded
 from archipel.node.envelopes import FILE, MAX_KEPT, Drawer, Place, Sealed
+from archipel.node.exchange import LabRefused
+from archipel.node.settings import NodeSettings
 from archipel.node.small_files import Unreadable
+from archipel.node.standing import Standing
+from archipel.node.totals import Totals
 from archipel.records.bids import Bid, Market, seal_of
+from archipel.records.market_documents import MarketView, RoundView
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.rounds import BidCommitted, BidRevealed
 from live import live
@@ -38,6 +43,7 @@ TERMS = MarketTerms(
 )
 MARKET = Market(kind="rollout", capability="any", unit="output_token")
 DID = identity("node").did
+ASKING = Asking(region="eu")
 
 
 def bid(price: int = 7) -> Bid:
@@ -88,6 +94,107 @@ def test_a_damaged_drawer_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(whole[:-5])
     with pytest.raises(Unreadable, match="damaged"):
         Drawer(tmp_path).find(place)
+
+
+class Told:
+    """A lab that is told things, and shows a round with a clock of its own."""
+
+    def __init__(self, now_ms: int = 1_000) -> None:
+        self.identity, self.clock, self.lab = identity("node"), self, "did:lab"
+        self.now_ms, self.said, self.refusal = now_ms, list[tuple[str, Any]](), ""
+
+    def now_us(self) -> int:
+        return self.now_ms * 1000
+
+    async def read(self, kind: Any, path: str, **options: Any) -> MarketView:
+        fields = {"number": 3, "entry": 1, "market": MARKET, "phase": "", "lots": 1, "sealed": 0}
+        ends = {"commit_until_ms": 2_000, "reveal_until_ms": 4_000, "revealed": 0}
+        return MarketView(
+            run="run",
+            now_ms=self.now_ms,
+            terms=TERMS,
+            posted_micro=1,
+            tokens_per_group=1,
+            in_force=False,
+            needed_milli=None,
+            round=RoundView(**fields, **ends) if self.now_ms < 5_000 else None,
+            last=None,
+            past=(),
+        )
+
+    async def submit(self, kind: type, **fields: Any) -> None:
+        if self.refusal:
+            raise LabRefused(self.refusal, "no", 409)
+        self.said.append((kind.__name__, fields))
+
+
+def bidding_at(lab: Told, home: Path, asking: Asking = ASKING, **standing: Any) -> Bidding:
+    """Of a node that joined, in a lab with one market."""
+    at = Standing(lab=lab.lab, speed_milli=1_000_000, **standing)
+    settings = NodeSettings(lab_url="http://lab", home=home, asking=asking)
+    made = Bidding(lab, at, Totals(), settings)  # type: ignore[arg-type]  # has what is asked of it
+
+    async def traded() -> list[Traded]:
+        return [Traded("run", TERMS, 0)]
+
+    made._traded = traded  # type: ignore[method-assign]
+    return made
+
+
+def looked(bidding: Bidding) -> float:
+    return asyncio.run(bidding.look())
+
+
+def test_a_bid_is_sealed_once_and_revealed_once_in_its_time(tmp_path: Path) -> None:
+    lab = Told()
+    bidding = bidding_at(lab, tmp_path)
+    assert 1.0 <= looked(bidding) <= 2.0  # when reveals begin, and spread over half of their time
+    looked(bidding)
+    assert [kind for kind, _ in lab.said] == ["BidCommitted"]
+    lab.now_ms = 2_000
+    looked(bidding)
+    looked(bidding)
+    assert [kind for kind, _ in lab.said] == ["BidCommitted", "BidRevealed"]
+    sealed, opened = (fields for _, fields in lab.said)
+    assert sealed["seal"] == seal_of(opened["bid"], opened["nonce"])
+    # 20 + 10 W at 0.313 + 0.1 a kWh and 1000 tokens a second
+    assert (opened["bid"].price_micro, opened["bid"].lots, opened["bid"].region) == (3443, 10, "eu")
+    assert opened["bid"].valid_from_ms <= 4_000 < opened["bid"].valid_until_ms
+    lab.now_ms = 5_000
+    assert 0.2 <= looked(bidding) <= LOOK_S
+    assert not Drawer(tmp_path).find(Place("did:lab", "run", 3))
+
+
+def test_after_a_start_the_same_bid_is_revealed_whatever_would_be_asked_now(tmp_path: Path) -> None:
+    lab = Told()
+    looked(bidding_at(lab, tmp_path))
+    lab.refusal = "bid-committed-twice"
+    looked(bidding_at(lab, tmp_path, Asking(micro=9)))  # told again: the lab knows it
+    lab.refusal, lab.now_ms = "", 3_000
+    looked(bidding_at(lab, tmp_path, Asking(micro=9)))
+    assert [kind for kind, _ in lab.said] == ["BidCommitted", "BidRevealed"]
+    assert lab.said[1][1]["bid"].price_micro == 3443
+
+
+def test_what_the_lab_refuses_is_told_once_and_the_next_round_is_another_matter(
+    tmp_path: Path,
+) -> None:
+    lab = Told()
+    lab.refusal = "absurd-price"
+    bidding = bidding_at(lab, tmp_path)
+    looked(bidding)
+    looked(bidding)
+    told = [news for news in bidding._standing.news if "no bid in round 3 of run" in news]
+    assert len(told) == 1
+
+
+def test_nobody_bids_who_is_paused_or_was_never_measured(tmp_path: Path) -> None:
+    lab = Told()
+    looked(bidding_at(lab, tmp_path, why_paused="on battery"))
+    slow = bidding_at(lab, tmp_path)
+    slow._standing.speed_milli = 0
+    looked(slow)
+    assert not lab.said
 
 
 @pytest.mark.slow

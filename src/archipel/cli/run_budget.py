@@ -12,6 +12,7 @@ from archipel.cli.lab_door import ask_lab
 
 if TYPE_CHECKING:
     from archipel.identity import Identity
+    from archipel.records.recipe_form import RecipeForm
 
 BUDGET = click.option(
     "--budget", type=Amount(), metavar="CREDITS",
@@ -23,9 +24,18 @@ PAY_IN = click.option(
 )  # fmt: skip
 
 
-def provide(url: str, key: Path | None, run: str, budget: int | None, pay_in: bool) -> None:
+def provide(
+    url: str, key: Path | None, recipe: "RecipeForm", budget: int | None, pay_in: bool
+) -> None:
     """Before a run opens: its budget is in the wallet, or the sentence says what to do."""
+    run = recipe.run.name
     if budget is None:
+        if getattr(recipe, "market", None) is not None:
+            click.echo(
+                f"a run with a market pays from what is set aside for it: without --budget nothing that costs credits is "
+                f"handed out before `archipel run fund {run} CREDITS`",
+                err=True,
+            )
         return
     own = sponsor(key)
     missing = budget - ask_lab(_wallet(url, own))

@@ -121,7 +121,7 @@ def open_(
             _check(recipe, start, trust, home)
         if not dry_run:
             ask_lab(_refuse_used(lab_url, recipe.run.name))
-            provide(lab_url, key, recipe.run.name, budget, pay_in)
+            provide(lab_url, key, recipe, budget, pay_in)
         before = None if earlier is None else earlier.partition("@")[0]
         recipe, why = stated(recipe, start.weights, home, before, lab_url)
         if dry_run:

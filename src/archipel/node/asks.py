@@ -18,7 +18,7 @@ from archipel.market.asks import (
 from archipel.market.health import Machine, cost_floor
 
 MICRO = 10**6
-MIN_MEASURED_S = 20.0
+MIN_MEASURED_S = 5.0
 """Of work on a run, after which its own rate counts more than the benchmark at joining."""
 BENCHMARK_BYTES = 800_000
 """Weights, in bf16, of the model that the benchmark samples from (`work.benchmark`)."""
