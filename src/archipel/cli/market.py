@@ -182,6 +182,11 @@ def _clearing_lines(view: "MarketView", last: "ClearingView") -> Iterator[str]:
         f" at a clearing price of {_price(last.price_micro)}"
         + (f"; {last.short} not offered within the reserve" if last.short else "")
     )
+    if not view.in_force:
+        yield (
+            "  nobody who was measured before was bought, so each accepted group is paid "
+            f"{view.posted_micro / MICRO:g} credits"
+        )
     for each in last.awards:
         new = ", new here" if each.is_newcomer else ""
         yield f"    {each.node[-12:]}  {counted(each.lots, 'lot')} at {_price(each.price_micro)}{new}"
