@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 
 from archipel.lab import refusals
+from archipel.lab.awards import takes_newcomers
 from archipel.lab.commit import Committer, Recorded
 from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
@@ -36,6 +37,8 @@ from archipel.records.statements import Recorded as RecordedStatement
 MAX_EXPIRED_AT_ONCE = 1000
 """Leases that one look at the deadlines takes back: one record of the lab's own, far below what the ledger
 takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
+NEWCOMERS_AT_ONCE = 8
+"""So many of those that wait for room among newcomers are looked at when there is some."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
 
@@ -66,6 +69,7 @@ class Leasing:
         self._crowds: tuple[int, Crowds] = (0, {})
         self._sets: dict[str, WorkingSet] = {}
         """Run -> who works for it, as last looked at."""
+        self._takes_newcomers = False
         self._closing = False
 
     def asks(self, request: LeaseRequested) -> Waiter:
@@ -139,6 +143,17 @@ class Leasing:
                 )
             elif known.members is not then.members:
                 self._waiting.take_back_where(known.members.__contains__)
+        self._let_newcomers_in()
+
+    def _let_newcomers_in(self) -> None:
+        """Few come back at a time: there is room for few."""
+        state = self._committer.ahead
+        takes, took = takes_newcomers(state), self._takes_newcomers
+        self._takes_newcomers = takes
+        if takes and not took:
+            self._waiting.take_back_where(
+                lambda did: may_be_given_more(state, did, self._clock_ms()), NEWCOMERS_AT_ONCE
+            )
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -175,6 +190,8 @@ class Leasing:
         state = self._committer.ahead
         if any(is_late(state.runs[name], self._clock_ms()) for name in state.live):
             self._waiting.take_back_all()
+        self._takes_newcomers = False  # some of those that came back may be gone
+        self._let_newcomers_in()
         self.offer()
         if self._closing or not len(self._waiting):
             return
@@ -232,6 +249,7 @@ class Leasing:
             self._waiting.leave(waiter)
         if granted.work in self._committer.ahead.leases:  # else the disk has refused it already
             self._deadlines.add(granted.deadline_ms, granted.work)
+        self._takes_newcomers &= takes_newcomers(self._committer.ahead)
         _when_durable(recording, waiter.granted, entry)
         return True
 
