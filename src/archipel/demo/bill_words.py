@@ -50,7 +50,8 @@ def _tell_central(bill: Bill, tell: Tell) -> None:
     if not bill.central_usd:
         tell("central   not compared: this system does not tell what processor time the nodes took")
         return
-    sampling_usd = bill.sums.sampling_micro / MILLION * bill.credit_usd
+    kept_micro = bill.sums.sampling_micro - bill.sums.taken_micro
+    sampling_usd = kept_micro / MILLION * bill.credit_usd
     tell(f"central   the same sampling took {bill.processor_s:.1f} s of a processor, {bill.central_usd:.6f} USD at the list price of "
          f"{VCPU_USD_PER_HOUR} USD an hour ({VCPU_WORDS})")  # fmt: skip
     tell(f"          a million tokens: {bill.per_million(bill.central_usd):.5f} USD there, "
