@@ -8,6 +8,7 @@ who is gone or found wrong leaves the set at once, and the next cheapest is woke
 Law: whoever replays the ledger finds the same set.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from archipel.lab.audits import audits
@@ -252,6 +253,7 @@ def decided(state: LabState, run: Run, at_ms: int) -> WorkingSet:
         figures=known.figures.put_all(told),
         members=Table(members),
         reasons=Table(reasons),
+        counts=dict(Counter(reasons.values())),
         period_ms=pace.period_ms,
         wanted_micro=pace.needed * MICRO,
         brought_micro=sum(brings[did] for did in members),
