@@ -1,33 +1,31 @@
 """Who works for a run, who waits, and why, as people see it. Pure."""
 
-from collections import Counter
 from itertools import islice
 
-from archipel.lab.providers import is_here
 from archipel.lab.standby import demand_of, pace_of, why_held_back, why_not
 from archipel.lab.state import LabState, Node, Run
 from archipel.market.provisioning import Why
 from archipel.records.capacity import CapacityView, PlaceView
 
+AT_WORK = (Why.CHEAPEST, Why.KEPT, Why.SLACK)
 MAX_PLACES = 16
 """Runs of which a node's view says what the node is to them."""
 
 
-def capacity_view(state: LabState, run: Run) -> CapacityView | None:
-    """None before the learner was measured, and where it waits for every batch anyway. Looks at every measured node."""
+def capacity_view(run: Run) -> CapacityView | None:
+    """None before the learner was measured, and where it waits for every batch anyway."""
     known, pace = run.working, pace_of(run)
     if not known.period_ms or pace is None:
         return None
-    here = [did for did in known.reasons if is_here(state, did)]
-    reasons = Counter(why_not(run, did).value for did in here)
+    counts = {Why[name]: number for name, number in known.counts.items()}
     return CapacityView(
         wanted_per_s=known.wanted_micro / known.period_ms / 1000,
         brought_per_s=known.brought_micro / known.period_ms / 1000,
         target=pace.utilisation_permille / 1000,
         binds=run.opened.pace.market is not None,
         active=len(known.members),
-        standby=sum(did not in known.members for did in here),
-        reasons=dict(sorted(reasons.items())),
+        standby=sum(number for why, number in counts.items() if why not in AT_WORK),
+        reasons=dict(sorted((why.value, number) for why, number in counts.items())),
     )
 
 

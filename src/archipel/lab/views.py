@@ -54,7 +54,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         funded_micro=sum(run.funders.values()) if escrow.is_escrowed(run) else None,
         left_micro=escrow.left_micro(state, run),
         progress=shown,
-        capacity=capacity_view(state, run),
+        capacity=capacity_view(run),
         troubles=tuple(failures.words(known) for known in run.troubles),
     )
 

@@ -8,11 +8,12 @@ who is gone or found wrong leaves the set at once, and the next cheapest is woke
 Law: whoever replays the ledger finds the same set.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from archipel.lab.audits import audits
 from archipel.lab.cases import Case, Outcome
-from archipel.lab.endings import ended_leases, ended_nodes
+from archipel.lab.endings import ended_nodes
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import is_here, keys_of, standing_of
@@ -56,13 +57,12 @@ def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int)
             state = _granted(state, statement, at_ms)
         case WorkAnswered():
             state = _answered(before, state, before.leases[statement.work], at_ms)
+        case LeaseExpired(cause="deadline"):
+            state = _run_out(state, before.leases[statement.work])
         case NodeJoined() | NodeLeft() | KeyRevoked() | NodesForgotten():
             state = _moved(state, statement)
         case _ if isinstance(statement, Judging):
             state = _judged(before, state, state.live)
-    has_run_out = isinstance(statement, LeaseExpired) and statement.cause == "deadline"
-    for lease in ended_leases(before, statement):
-        state = _ended(state, lease, has_run_out)
     if state.markets is not before.markets:
         state = _traded(before, state)
     for name in before.live:
@@ -91,11 +91,11 @@ def _granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState:
     return _with(state, run, changed(known, is_stale=True))
 
 
-def _ended(state: LabState, lease: Lease, has_run_out: bool) -> LabState:
+def _run_out(state: LabState, lease: Lease) -> LabState:
     """Who lets a lease run out is not there, until it answers again."""
     run = state.runs[lease.spec.run]
     known = run.working
-    if has_run_out and lease.node in known.figures:
+    if lease.node in known.figures:
         figures = changed(known.figures[lease.node], is_silent=True)
         known = changed(
             known.without(lease.node),
@@ -190,6 +190,8 @@ def _traded(before: LabState, state: LabState) -> LabState:
 
 def _new_cases(earlier: Run | None, run: Run) -> Iterator[Case]:
     """That were closed just now and change what is known of their node."""
+    if run.opened.pace.audit is None:
+        return
     now = audits(run).closed
     then = () if earlier is None else audits(earlier).closed
     if now is then:
@@ -252,6 +254,7 @@ def decided(state: LabState, run: Run, at_ms: int) -> WorkingSet:
         figures=known.figures.put_all(told),
         members=Table(members),
         reasons=Table(reasons),
+        counts=dict(Counter(reasons.values())),
         period_ms=pace.period_ms,
         wanted_micro=pace.needed * MICRO,
         brought_micro=sum(brings[did] for did in members),

@@ -6,6 +6,7 @@ fast the node is without. What first leases take beyond that is its link's share
 nothing: engines start in it, and all of the model is fetched.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from archipel.records.changed import changed
@@ -70,6 +71,8 @@ class WorkingSet:
     members: Table[str, Member] = field(default_factory=Table)
     reasons: Table[str, str] = field(default_factory=Table)
     """Node -> name of the `Why` that was decided, of those that were measured."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Name of a `Why` -> nodes, when the set was decided."""
     period_ms: int = 0
     """From one version to the next at the target utilisation; 0: nothing was decided yet, all may work."""
     wanted_micro: int = 0
