@@ -28,8 +28,11 @@ def admit(state: LabState, said: PlantsCommitted | PlantsRevealed) -> None:
             f"{said.author} is neither an operator of this lab nor trusted in {run.name}"
         )
     why = why_not(state, said)
-    if why is not None:
-        raise refusals.Conflict(why)
+    if why is None:
+        return
+    if isinstance(said, PlantsCommitted) and said.digest in audits(run).plants:
+        raise refusals.CommittedBefore(why)
+    raise refusals.Conflict(why)
 
 
 def why_not(state: LabState, said: PlantsCommitted | PlantsRevealed) -> str | None:
