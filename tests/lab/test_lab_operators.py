@@ -11,7 +11,6 @@ from archipel.lab.providers import account_of, here_of, keys_of, standing_of
 from archipel.lab.refusals import Malformed, NotAllowed, NotJoined, Refused, WronglySigned
 from archipel.lab.reputation import Standing
 from archipel.lab.snapshots import decode_state, encode_state
-from archipel.records.changed import changed
 from archipel.records.membership import KeyRevoked, Signed
 from archipel.records.stakes import StakePut, StakeReturned
 from keyring import delegation
@@ -276,7 +275,7 @@ def forget_all(world: World, *providers: Provider, **fields: str | None) -> None
     said = forgettable(world.state, world.now_ms, 10)
     assert said is not None
     assert {each.did for each in providers} <= set(said.nodes)
-    world.await_(world.lab.say(changed(said, **fields)))
+    world.await_(world.lab.say(said.model_copy(update=fields)))
 
 
 @pytest.mark.parametrize("came", [False, True])

@@ -108,4 +108,4 @@ def forgettable(
     said = NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)
     operators = {account_of(state, did) for did in dids if did in state.delegations}
     has_any = any(_has_revoked(state, state.providers[each]) for each in operators)
-    return changed(said, revocations="kept") if has_any else said
+    return said.model_copy(update={"revocations": "kept"}) if has_any else said
