@@ -60,11 +60,14 @@ def test_every_update_learns_from_the_version_that_is_age_versions_old(bench, mo
 
 def test_measure_gives_a_row_per_arm_and_a_table(tmp_path):
     plan = Plan(losses=("tis", "uncorrected"), ages=(0, 1), seeds=(0,), versions=2, minibatches=2)
-    rows = staleness.measure(RECIPE, plan)
+    rows = staleness.measure(RECIPE, plan, tmp_path)
     assert [(row["loss"], row["age"]) for row in rows] == [
         ("tis", 0), ("tis", 1), ("uncorrected", 0), ("uncorrected", 1),
     ]  # fmt: skip
     assert "lag alone" in table(rows)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(staleness, "prepare", lambda *_: pytest.fail("measured again"))
+        assert staleness.measure(RECIPE, plan, tmp_path) == rows, "nothing is measured twice"
     staleness.draw(rows, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 

@@ -151,9 +151,10 @@ def decoy(
 
     An operator of the lab, or a trusted role (--key), commits to it in the ledger; then start the node as any other:
     nobody can tell it from one. Some of its answers are wrong by a bit that no learner notices. Revealed, those who
-    audited it and said otherwise than they should have lose their pay, and the second time a part of their stake. The
-    decoy itself keeps whatever verdicts it earned: use a fresh home for each. The secret stays in the home, for its
-    owner alone, until it is revealed; where the lab's answer got lost, the same command goes on.
+    audited it and said otherwise than they should have lose their pay; where another auditor saw it too, the second
+    time costs a part of their stake. The decoy itself keeps whatever verdicts it earned: use a fresh home for each. The
+    secret stays in the home, for its owner alone, until it is revealed; where the lab's answer got lost, the same
+    command goes on.
 
     \b
     Examples:
