@@ -250,10 +250,11 @@ def test_only_whom_the_run_trusts_commits_and_not_without_bound(world: World) ->
         learner.speak(PlantsCommitted, run="other", digest=digest)
     for number in range(MAX_PLANTS):
         learner.speak(PlantsCommitted, run="run", digest=f"sha256:{number:064x}")
-    with pytest.raises(refusals.Conflict, match="committed to before"):
+    with pytest.raises(refusals.CommittedBefore, match="committed to before"):
         learner.speak(PlantsCommitted, run="run", digest=digest)
-    with pytest.raises(refusals.Conflict, match="64 decoys"):
+    with pytest.raises(refusals.Conflict, match="64 decoys") as told:
         world.speak(world.operator, PlantsCommitted, run="run", digest="sha256:" + "f" * 64)
+    assert told.value.problem == "conflict", "nobody takes it for committed"
 
 
 def test_nothing_is_planted_where_nobody_audits(world: World) -> None:
