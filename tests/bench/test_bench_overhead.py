@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from archipel.bench.overhead import CENTRAL, DISTRIBUTED, Arm, Expense, OverheadPlan, of_size
+from archipel.bench.overhead import CENTRAL, DISTRIBUTED, Arm, Expense, OverheadPlan
 from archipel.bench.overhead_report import summarise, table, to_json
+from archipel.bench.overhead_sizes import of_size
 from archipel.cli.doors import child_environment
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights

@@ -52,8 +52,9 @@ def command(recipe_name: str, size: str, out: Path | None, as_json: bool, **give
     """
     import sys
 
-    from archipel.bench.overhead import Arm, Expense, of_size
+    from archipel.bench.overhead import Arm, Expense
     from archipel.bench.overhead_report import save, table, to_json
+    from archipel.bench.overhead_sizes import of_size
     from archipel.bench.peers_job import PeerFailed
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
