@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from archipel.lab import calling
+from archipel.lab.audits import usual_ms
 from archipel.lab.calling import EVERYBODY, TURNS, Electorate, electorate, may_come, turn_of
 from archipel.lab.cases import Case
+from archipel.lab.kinds.audit import TURNS_IN_DEADLINE
 from archipel.lab.reputation import Standing
 from archipel.records.changed import changed
-from courtroom import ALWAYS, audited, case_of, draw, node, opened, sampled
+from courtroom import ALWAYS, audited, case_of, draw, node, opened, sampled, settled
 from keyring import delegation
 from people import identity
 from world import World
@@ -178,6 +180,26 @@ def test_idle_keys_that_ask_first_get_no_audit_before_those_who_were_called() ->
     assert all(audited(world, each) is None for each in idle)
     taken = [audited(world, each) for each in workers[1:]]
     assert any(taken), "chance, which the seeds of this world fix"
-    world.now_ms = now + TURNS * ALWAYS.deadline_ms // 8
+    world.now_ms = now + TURNS * ALWAYS.deadline_ms // TURNS_IN_DEADLINE
     assert audited(world, idle[0]) is not None, "who was called did not come"
+    world.close()
+
+
+def test_who_is_called_is_waited_for_as_long_as_others_answers_took() -> None:
+    """A cheat that answers at once does not bring its idle friends in sooner."""
+    world = World()
+    opened(world, ALWAYS, groups_per_update=64)
+    slow, looker = node(world, "slow"), node(world, "looker")
+    assert usual_ms(world.run()) == 0
+    for _ in range(3):
+        slow.kinds = ("rollout",)
+        granted = slow.ask()
+        assert granted is not None
+        world.tick(7000)
+        slow.answer(granted)
+        draw(world)
+        assert audited(world, looker) is not None
+        draw(world)
+        settled(world, granted.work, node(world, "third"), node(world, "fourth"))
+    assert usual_ms(world.run()) == 7000
     world.close()

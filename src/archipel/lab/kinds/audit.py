@@ -12,6 +12,7 @@ from archipel.lab.audits import (
     measures,
     spoke,
     terms,
+    usual_ms,
     with_audits,
     with_case,
 )
@@ -35,8 +36,9 @@ MAX_SHOWN = 8
 MAX_SILENT = 3
 """Auditors who took a case and said nothing, before the trusted role is asked: keys cost nothing, and whoever has many
 could hold it for ever."""
-TURNS_IN_DEADLINE = 8
-"""Whoever is called to an audit is waited for as long as the answer took, and so much of an audit's least deadline."""
+TURNS_IN_DEADLINE = 16
+"""Whoever is called to an audit is waited for as long as the answer took, as answers take (`usual_ms`), and so much of
+an audit's least deadline."""
 PATIENCE = 4
 """An auditor has so many times as long as the answer took, within the bounds of the run."""
 
@@ -65,7 +67,7 @@ def _may_look(asking: Asking, case: Case) -> bool:
         return False
     known = terms(run)
     least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
-    turn = turn_of(case, least_ms, asking.now_ms)
+    turn = turn_of(case, max(least_ms, usual_ms(run)), asking.now_ms)
     return may_come(asking.crowd.voters, case, turn, node.did, _involved(asking, case))
 
 
