@@ -17,7 +17,7 @@ from keyring import delegation
 from people import identity
 from world import World
 
-WORKERS = ("a", "b", "c", "d")
+WORKERS = ("a", "b", "c", "d", "e")
 
 
 def voters_of(**weights: int) -> Electorate:
@@ -26,7 +26,7 @@ def voters_of(**weights: int) -> Electorate:
     return Electorate({name: f"of {name}" for name in weights}, parties)
 
 
-VOTERS = voters_of(a=10, b=20, c=30, d=40)
+VOTERS = voters_of(a=10, b=20, c=30, d=40, e=50)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_keys_that_have_done_nothing_are_not_among_those_who_are_called() -> Non
     assert found.parties == dict.fromkeys(dids, 7)
     assert set(found.nodes) == dids
     assert electorate(world.state, "rollout", good.values()) == EVERYBODY
-    assert electorate(world.state, "audit", list(good.values())[:3]) == EVERYBODY
+    assert electorate(world.state, "audit", list(good.values())[:4]) == EVERYBODY
     much = [changed(each, standing=Standing(verified=10**9)) for each in good.values()]
     assert electorate(world.state, "audit", much).parties == dict.fromkeys(
         dids, calling.MOST_WEIGHT
@@ -159,12 +159,12 @@ def test_an_operator_with_many_nodes_is_called_as_one() -> None:
     nodes = [changed(each, standing=Standing(verified=7)) for each in world.state.nodes.values()]
     found = electorate(world.state, "audit", nodes)
     assert found.parties == dict.fromkeys([boss.did, *(identity(name).did for name in WORKERS)], 7)
-    assert len(found.nodes) == 7
+    assert len(found.nodes) == 8
     world.close()
 
 
 def test_idle_keys_that_ask_first_get_no_audit_before_those_who_were_called() -> None:
-    """Four work; twenty others do nothing but ask for audits."""
+    """Five work; twenty others do nothing but ask for audits."""
     world = World()
     opened(world, ALWAYS, groups_per_update=64)
     workers = [node(world, name) for name in WORKERS]

@@ -18,7 +18,7 @@ from archipel.lab.providers import account_of
 from archipel.lab.state import LabState, Node
 
 KIND = "audit"
-LEAST_PARTIES = 4
+LEAST_PARTIES = 5
 """Among fewer whose work is known there is nothing to draw: whoever asks first may look."""
 MOST_PARTIES = 512
 """With the most work; others come when these do not."""
