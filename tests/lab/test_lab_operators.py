@@ -302,6 +302,14 @@ def test_a_ledger_that_forgot_revocations_folds_as_it_was_written(world: World) 
     stolen.join(delegation=delegation(OTHER, stolen.did))
 
 
+def test_an_operator_that_revoked_nothing_is_forgotten_as_ever(world: World) -> None:
+    idle = world.provider("idle", join=False)
+    idle.join(delegation=delegation(OTHER, idle.did))
+    forget_all(world, idle, revocations="kept")
+    assert OTHER.did not in world.state.providers
+    assert not world.state.delegations
+
+
 def test_those_who_only_revoked_are_remembered_up_to_a_bound(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
