@@ -148,6 +148,22 @@ def test_keys_that_have_done_nothing_are_not_among_those_who_are_called() -> Non
     world.close()
 
 
+def test_one_answer_found_right_is_enough_and_of_many_parties_those_with_most_are_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    for number in range(8):
+        node(world, f"worker {number}")
+    nodes = [
+        changed(each, standing=Standing(verified=1 + number))
+        for number, each in enumerate(world.state.nodes.values())
+    ]
+    assert sorted(electorate(world.state, "audit", nodes).parties.values()) == list(range(1, 9))
+    monkeypatch.setattr(calling, "MOST_PARTIES", 6)
+    assert sorted(electorate(world.state, "audit", nodes).parties.values()) == list(range(3, 9))
+    world.close()
+
+
 def test_an_operator_with_many_nodes_is_called_as_one() -> None:
     world = World()
     boss = identity("boss")
