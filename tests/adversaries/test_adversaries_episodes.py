@@ -56,13 +56,8 @@ def invented(one: Rollout) -> Rollout:
     return replace(one, sampled=bytes(told))
 
 
-@pytest.mark.parametrize(
-    "lie",
-    [
-        another_context,
-        *(pytest.param(lie, marks=pytest.mark.slow) for lie in (no_context, cut_before)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", [another_context, no_context, cut_before])
 def test_a_context_that_the_template_would_not_tell_earns_nothing(
     tmp_path: Path, lie: Callable[[Rollout], Rollout]
 ) -> None:
