@@ -29,6 +29,7 @@ def test_limits_are_the_record_s_in_billionths_without_fingerprints() -> None:
     found = measures_of(record(), CLASS, 0.01)
     assert set(found.limits) == set(FLOORS) - {"exponents", "mantissas"}
     assert set(found.limits.values()) == {2000}
+    assert found.apart, "no auditor alone brings an honest node nearer to what accuses"
     assert [each.figure for each in found.tests] == [None, None, "logprob_mean"]
     assert (in_nano(1e-9), in_nano(1.1e-9), in_nano(math.nan), in_nano(1e9)) == (1, 2, MOST, MOST)
 

@@ -108,7 +108,10 @@ def open_(
       archipel run open my.toml --weights start --budget 50 --pay-in
     """
     if (weights is None) == (earlier is None):
-        raise click.UsageError("give --weights DIR, or --from RUN@VERSION")
+        raise click.UsageError(
+            "give --weights DIR (archipel sft RECIPE makes one, archipel model fetch and import bring one), or --from "
+            "RUN@VERSION"
+        )
     if adapter is not None and weights is None:
         raise click.UsageError("--adapter lies over --weights; --from brings its own")
     if pay_in and budget is None:

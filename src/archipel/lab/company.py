@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from archipel.lab.calling import electorate
 from archipel.lab.providers import seen
 from archipel.lab.rules import Crowd
 from archipel.lab.state import LabState, Node, abilities
@@ -21,7 +22,7 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
             met = wanted.intersection(node.meets)
             for word in abilities(set(node.capabilities.kinds), met):
                 active.setdefault(word, []).append(node)
-    return {word: _crowd(nodes, word.partition(" ")[0]) for word, nodes in active.items()}
+    return {word: _crowd(state, nodes, word.partition(" ")[0]) for word, nodes in active.items()}
 
 
 def _needs(state: LabState) -> set[str]:
@@ -37,7 +38,7 @@ def is_active(node: Node, now_ms: int) -> bool:
     return is_here and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
-def _crowd(nodes: list[Node], kind: str) -> Crowd:
+def _crowd(state: LabState, nodes: list[Node], kind: str) -> Crowd:
     rates, claims, unknown = [], [], 0
     for node in nodes:
         tally = node.tallies.get(kind)
@@ -54,4 +55,5 @@ def _crowd(nodes: list[Node], kind: str) -> Crowd:
         claimed_milli=sum(claims),
         slowest_claim_milli=min(claims, default=0),
         unknown=unknown,
+        voters=electorate(state, kind, nodes),
     )

@@ -227,7 +227,7 @@ def _offers(
             is_counted, most = is_active(node, now_ms), opportunity.most_micro(state)
             here, run = partial(here_of, state), opportunity.run
             rate = awards.rate_micro(state, run, node.did, opportunity.rules.name)
-            asking = Asking(run, node, crowd, is_counted, here, most, rate)
+            asking = Asking(run, node, crowd, is_counted, here, most, rate, now_ms)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec

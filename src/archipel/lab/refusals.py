@@ -180,6 +180,12 @@ class TooMuch(Refused):
     problem, status = "too-much", 422
 
 
+class CommittedBefore(Conflict):
+    """The same commitment stands in the ledger: whoever lost the receipt need not say it again."""
+
+    problem = "committed-before"
+
+
 class StorageExhausted(Refused):
     """The lab's disk or quota is full; nothing was recorded."""
 

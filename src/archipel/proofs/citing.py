@@ -51,6 +51,7 @@ def measures_of(data: bytes, engine_class: str, false_accusations: float) -> Mea
         calibration=sha256_digest(data),
         limits=limits,
         least_drawn=LEAST_DRAWN,
+        apart=True,
         tests=tuple(_test(*event, each_may) for event in events),
     )
 
