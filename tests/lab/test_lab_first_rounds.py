@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pytest
 
 from archipel.lab.awards import in_force
-from trading import Exchange, exchange_at
+from trading import TERMS, Exchange, exchange_at
 from world import PACE, World
 
 
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
     world = World()
-    yield exchange_at(world)
+    yield exchange_at(world, TERMS.model_copy(update={"explore_permille": 500}))
     world.close()
 
 
@@ -20,7 +20,7 @@ def test_a_round_of_newcomers_alone_keeps_nobody_from_work(exchange: Exchange) -
     world = exchange.world
     ada, ben = (world.provider(name) for name in ("ada", "ben"))
     last = exchange.sell(ada=100_000)
-    assert last.bought == last.explored
+    assert last.bought == last.explored == 1
     assert in_force(world.state, world.run()) is None
     for node in (ada, ben):
         granted = node.prove(1000)

@@ -65,11 +65,11 @@ def traded(recipe: Recipe) -> Recipe:
 
 
 def budget_micro(recipe: Recipe) -> int:
-    """What is set aside for the run: every token at the reserve, and as much again for what else may be."""
+    """What is set aside for the run: every group at the reserve or the posted price, and more for what else may be."""
     run = recipe.run
-    groups = run.versions * run.groups_per_update
-    tokens = groups * run.group_size * recipe.sampling.max_new_tokens
-    return round(_BUDGET_TIMES * tokens * RESERVE)
+    tokens = run.group_size * recipe.sampling.max_new_tokens
+    group_micro = max(tokens * RESERVE, recipe.lease.price_micro)
+    return round(_BUDGET_TIMES * run.versions * run.groups_per_update * group_micro)
 
 
 def stand_options(name: str) -> list[str]:
