@@ -116,7 +116,7 @@ def test_anybody_can_replay_a_lab_and_a_copy_and_gets_what_the_lab_gets(
     copied = _replay("--ledger", str(copy / "ledger.sqlite"), "--json")
     shown = [json.loads(done.stdout) for done in (remote, own, copied)]
     expected = {"lab": did, "entries": 1, "runs": {}, "balances_micro": {}, "sum_micro": 0}
-    expected |= {"snapshots_compared": 0, "snapshots_of_other_formats": 0}
+    expected |= {"snapshots_compared": 0, "snapshots_of_other_formats": 0, "rounds_cleared": {}}
     for each in shown:
         heads = each.pop("tree_heads")
         note = each.pop("head")

@@ -15,7 +15,7 @@ from archipel.lab.markets import price_of
 from archipel.lab.recovery import pages, replay, replayed
 from archipel.lab.refusals import NotAllowed, Refused
 from archipel.market import sealed
-from archipel.market.journal import TREASURY, deposits, escrow
+from archipel.market.journal import TREASURY, deposits, escrow, stake
 from archipel.records.bids import Bid, Market
 from archipel.records.money import CreditsSettled
 from archipel.records.rounds import (
@@ -23,6 +23,7 @@ from archipel.records.rounds import (
     MarketCleared,
     MarketOpened,
 )
+from archipel.records.stakes import StakePut
 from archipel.records.statements import RECORD_TYPE, LeaseGranted, WorkAnswered, encode
 from people import Provider, envelope, identity
 from trading import GROUP_TOKENS, TERMS, Exchange, exchange_at
@@ -156,6 +157,27 @@ def test_who_left_before_the_clearing_is_not_bought(exchange: Exchange) -> None:
         exchange.reveal(node, bids[node.did])
     one.leave()
     assert set(exchange.cleared().awards) == {other.did}
+    exchange.check()
+
+
+def test_a_stake_vouches_for_the_deposit_that_a_wallet_lacks(exchange: Exchange) -> None:
+    world = exchange.world
+    one, other = exchange.measured("one", "other")
+    for node in (one, other):
+        node.speak(StakePut, micro=world.state.book[node.did])
+        assert node.did not in world.state.book
+    staked = world.state.book[stake(one.did)]
+    exchange.round()
+    bids = {node.did: exchange.bid(node, 400_000) for node in (one, other)}
+    for node in (one, other):
+        exchange.seal(node, bids[node.did])
+    assert deposits("run") not in world.state.book, "nothing is held twice"
+    exchange.commits_end()
+    exchange.reveal(one, bids[one.did])
+    exchange.cleared()
+    assert world.state.book[stake(one.did)] == staked
+    assert world.state.book[stake(other.did)] == staked - TERMS.deposit_micro
+    assert world.state.book[TREASURY] == TERMS.deposit_micro
     exchange.check()
 
 

@@ -313,7 +313,9 @@ def test_a_delivery_that_fails_after_its_receipt_is_told(
 ) -> None:
     faults = [RuntimeError("a defect of counting")]
 
-    def defective(totals: Totals, grant: LeaseGranted, values: Mapping[str, object]) -> None:
+    def defective(
+        totals: Totals, grant: LeaseGranted, values: Mapping[str, object], busy_s: float
+    ) -> None:
         if faults:
             raise faults.pop()
 

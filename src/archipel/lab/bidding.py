@@ -9,6 +9,7 @@ from archipel.lab.markets import OpenRound, RunMarket
 from archipel.lab.providers import account_of, is_here, standing_of
 from archipel.lab.qualities import is_able
 from archipel.lab.rounds import with_market
+from archipel.lab.stakes import staked_micro
 from archipel.lab.state import LabState, Run
 from archipel.market import sealed
 from archipel.market.journal import Move, Posting, deposits, post, wallet
@@ -27,7 +28,7 @@ class NotABidder(sealed.BidRefused):
 
 
 class NoDeposit(sealed.BidRefused):
-    """The balance is less than the deposit."""
+    """Balance and stake are less than the deposit."""
 
 
 def admit(state: LabState, said: Bidding, now_ms: int) -> None:
@@ -76,16 +77,17 @@ def _committed(
     envelopes = sealed.commit(opening.round, opening.envelopes, did, said.seal, at_ms)
     purse = wallet(account_of(state, did))
     due = opening.round.deposit_micro if account_of(state, did) in opening.qualities else 0
-    balance = int(state.book.get(purse, 0))
-    if due and balance < due:
+    balance = max(int(state.book.get(purse, 0)), 0)
+    if balance + staked_micro(state, did) < due:
         raise NoDeposit(
-            f"a deposit of {due} micro-credits, and the balance is {balance}; bid once it is there (`archipel account "
-            "show`)"
+            f"a deposit of {due} micro-credits, and balance and stake are {balance + staked_micro(state, did)}; bid "
+            "once it is there (`archipel account show`)"
         )
+    micro = min(balance, due)
     state = changed(
-        state, book=post(state.book, (Posting(Move.HOLD, purse, deposits(run.name), due),))
+        state, book=post(state.book, (Posting(Move.HOLD, purse, deposits(run.name), micro),))
     )
-    held = opening.deposits.put(did, due) if due else opening.deposits
+    held = opening.deposits.put(did, micro) if micro else opening.deposits
     return _with(state, run.name, market, changed(opening, envelopes=envelopes, deposits=held))
 
 

@@ -10,6 +10,7 @@ entries up to the last reveal; the fold computes it again and takes nothing else
 
 import re
 
+from archipel.lab.amends import slashed
 from archipel.lab.awards import in_force
 from archipel.lab.markets import MAX_PAST, Cleared, OpenRound, Past, RunMarket, price_of
 from archipel.lab.providers import account_of, is_here, standing_of
@@ -182,12 +183,14 @@ def cleared(state: LabState, said: MarketCleared, at_ms: int) -> LabState:
 
 
 def _settled(state: LabState, name: str, opening: OpenRound) -> LabState:
-    """Who has sealed a bid and never revealed it loses what was held for it."""
-    silent = sealed.forfeits(opening.round, opening.envelopes)
-    lost = sum(opening.deposits.get(bidder, 0) for bidder in silent)
-    return changed(
-        state, book=post(state.book, (Posting(Move.SLASH, deposits(name), TREASURY, lost),))
-    )
+    """Who has sealed a bid and never revealed it loses the deposit: what was held, and what its stake vouched for."""
+    for bidder, due in sealed.forfeits(opening.round, opening.envelopes).items():
+        held = opening.deposits.get(bidder, 0)
+        lost = Posting(Move.SLASH, deposits(name), TREASURY, held)
+        state = changed(state, book=post(state.book, (lost,)))
+        if account_of(state, bidder) in opening.qualities:
+            state, _ = slashed(state, bidder, due - held)
+    return state
 
 
 def _cleared(
