@@ -21,7 +21,8 @@ from archipel.ledger.verification import lab_key
 from archipel.model.directory import read_model
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
-from archipel.proofs.calibration import Model, Plan, calibrate
+from archipel.proofs.calibration import Model, calibrate
+from archipel.proofs.plan import Plan
 from archipel.proofs.record import Calibration
 from archipel.records.recipe import Recipe
 from archipel.training.environments.environment import make_environment

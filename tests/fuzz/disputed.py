@@ -5,6 +5,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from archipel.engine.toploc import BadFingerprint, decode
+
 from archipel.engine.exact.trace import BadQuestion, Question, traced
 from archipel.engine.exact.trace_files import (
     BadTrace,
@@ -16,7 +18,6 @@ from archipel.engine.exact.trace_files import (
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import UnknownText, byte_tokenizer
-from archipel.proofs.toploc import BadFingerprint, decode
 from archipel.records.exact import CONTRACTS
 from archipel.work.calibration import NothingToMeasure, lines_of_file
 from fuzz.foreign import in_file

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from archipel.engine.toploc import BadFingerprint, bits_of, compare, encode
 
 from archipel.cli.doors import Mendable
 from archipel.cli.quoted import put
@@ -56,7 +57,6 @@ from archipel.planning.mistakes import CannotPlan
 from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
 from archipel.proofs.record import BadCalibration, Calibration, Pair
-from archipel.proofs.toploc import BadFingerprint, bits_of, compare, encode
 from archipel.records.recipe_model import AdapterSection
 from archipel.training.checkpoint import BadCheckpoint, read_file, write_file
 from archipel.training.environments.jsonl import BadProblemFile, read_problems

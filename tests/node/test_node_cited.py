@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from archipel.node.cited import CALIBRATION, NotCited, audited_by
-from archipel.proofs.calibration import FLOORS
+from archipel.proofs.pairs import FLOORS
 from archipel.proofs.record import Calibration, Pair
 from archipel.records.engine_classes import CLASSES, class_of
 from archipel.records.programmes.rl import WORDS, RlPace

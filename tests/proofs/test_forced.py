@@ -9,10 +9,11 @@ from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.exact.replay import Recorded
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder
-from archipel.proofs.calibration import Model, Plan, TooThin, calibrate
+from archipel.proofs.calibration import Model, TooThin, calibrate
+from archipel.proofs.plan import Plan
 from archipel.proofs.forced import BadClaim, Forcing, statistics
+from archipel.proofs.printed import printed
 from archipel.proofs.provers import Setting, answer, rounded
-from archipel.proofs.toploc import distances, prove
 from archipel.records.cuts import Cut
 from archipel.records.requests import Allowed
 from archipel.records.rollouts import Rollout
@@ -79,16 +80,15 @@ def test_each_cheat_shows(decoder: Decoder) -> None:
     forcing, state = Forcing(decoder), decoder.state_dict()
     setting = Setting(torch.float32, 8, 1)
     own = next(answer(CONFIG, state, [ASKED], setting))
-    honest = forcing.check(own.recorded)
-    told = distances(prove(own.hidden), np.concatenate([each.hidden for each in honest]))
-    assert max(each.exponents for each in told) <= 1
+    honest = forcing.check(own)
+    assert printed([own], honest).exponents < 0.05
     for cheat, weights in (
         ("noise", state),
         ("temperature", state),
         ("int4", rounded(state, 4)),
     ):
         found = next(answer(CONFIG, weights, [ASKED], setting, cheat))
-        seen = statistics(forcing.check(found.recorded))
+        seen = statistics(forcing.check(found))
         assert seen.excess_mean > 100 * max(1e-6, statistics(honest).excess_mean), cheat
 
 

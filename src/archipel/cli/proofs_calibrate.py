@@ -92,7 +92,8 @@ def command(
     from archipel.identity import IdentityError
     from archipel.model.config_files import InvalidModel
     from archipel.model.tokenizer_files import InvalidTokenizer
-    from archipel.proofs.calibration import QUICK, Plan, TooThin, calibrate
+    from archipel.proofs.calibration import TooThin, calibrate
+    from archipel.proofs.plan import QUICK, Plan
 
     if text is not None and recipe_name is not None:
         raise click.UsageError("--text and --recipe are two sources; give one of them")

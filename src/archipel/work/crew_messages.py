@@ -9,7 +9,7 @@ Weights and adapters go by file. Law: both ends are processes of one node, of on
 from dataclasses import fields
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from archipel.records.cuts import Cut
 from archipel.records.fields import Closed
@@ -72,6 +72,7 @@ class Part(Closed):
     first_rollout: int
     first_position: int
     tells_experts: bool
+    tells_fingerprints: bool
 
     def request(self) -> Request:
         """The request, without those two."""
@@ -92,6 +93,8 @@ class Sample(Closed):
 
 class Sampled(Closed):
     """What came of the requests, in their order."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     say: Literal["sampled"] = "sampled"
     groups: tuple[tuple[Rollout, ...], ...]
