@@ -92,6 +92,20 @@ def test_each_cheat_shows(decoder: Decoder) -> None:
         assert seen.excess_mean > 100 * max(1e-6, statistics(honest).excess_mean), cheat
 
 
+@pytest.mark.parametrize("share", [1.02, 0.98])
+def test_another_temperature_is_told_by_how_much(decoder: Decoder, share: float) -> None:
+    """Even of bf16, whose rounding hides it in every single log-probability."""
+    engine = LocalEngine(CONFIG, torch.bfloat16)
+    engine.load(decoder.state_dict())
+    warmer = replace(ASKED, temperature=ASKED.temperature * share)
+    claimed = [
+        Recorded(ASKED, dict(enumerate(engine.generate([asked])[0]))) for asked in (ASKED, warmer)
+    ]
+    own, other = (statistics(Forcing(decoder).check(each)).temperature for each in claimed)
+    assert own < 0.005
+    assert abs(other - 0.02) < 0.005
+
+
 def test_another_rollout_s_noise_or_an_edited_token_is_seen(decoder: Decoder) -> None:
     recorded = sampled(decoder, ASKED)
     swapped = Recorded(ASKED, {0: recorded.rollouts[1]})

@@ -21,6 +21,7 @@ WORDS = {
     "logprob_mean": "log-probabilities off by {:.2g} nats on average",
     "logprob_largest": "{:.2g} at most",
     "logprob_bias": "{:.2g} to one side",
+    "temperature": "as if sampled {:.2%} hotter or colder",
     "exponents_mean": "fingerprints of other exponents {:.2%}",
     "exponents": "{:.2%} in one of them",
     "mantissas_mean": "mantissas off by {:.2g} of 128 on average",

@@ -17,7 +17,7 @@ from archipel.records.fingerprints import FIGURES as FINGERPRINTS
 
 FLOORS = {
     "flips": 0.01, "excess_mean": 1e-6, "excess_largest": 1e-5, "logprob_mean": 1e-6, "logprob_largest": 1e-5,
-    "logprob_bias": 1e-6, "exponents": 0.05, "exponents_mean": 0.002, "mantissas": 0.05, "mantissas_mean": 0.002,
+    "logprob_bias": 1e-6, "temperature": 1e-6, "exponents": 0.05, "exponents_mean": 0.002, "mantissas": 0.05, "mantissas_mean": 0.002,
 }  # fmt: skip
 """No scale is smaller: below this a figure is grain (one token, one mantissa's step), not evidence."""
 PLAIN = tuple(name for name in FLOORS if name not in FINGERPRINTS)
