@@ -4,6 +4,7 @@ from array import array
 
 import numpy as np
 import pytest
+
 from archipel.engine.toploc import (
     FIELD,
     BadFingerprint,

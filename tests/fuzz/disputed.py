@@ -5,8 +5,6 @@ import json
 import tempfile
 from pathlib import Path
 
-from archipel.engine.toploc import BadFingerprint, decode
-
 from archipel.engine.exact.trace import BadQuestion, Question, traced
 from archipel.engine.exact.trace_files import (
     BadTrace,
@@ -15,6 +13,7 @@ from archipel.engine.exact.trace_files import (
     read_trace,
     write_trace,
 )
+from archipel.engine.toploc import BadFingerprint, decode
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import UnknownText, byte_tokenizer

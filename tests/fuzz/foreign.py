@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from archipel.engine.toploc import BadFingerprint, bits_of, compare, encode
 
 from archipel.cli.doors import Mendable
 from archipel.cli.quoted import put
@@ -18,6 +17,7 @@ from archipel.cli.recipes import shipped_recipes
 from archipel.engine.exact.choice import BadChoice, Choice, carry_choice, read_choice, write_choice
 from archipel.engine.exact.scoring import Figures
 from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.toploc import BadFingerprint, bits_of, compare, encode
 from archipel.identity import BadKeyFile, Identity
 from archipel.ledger.cosignature import cosigned, cosigned_at, witness_key
 from archipel.ledger.location import open_log, read_log

@@ -65,7 +65,9 @@ def test_a_pair_is_refused_where_a_cheat_passes() -> None:
 def test_a_cheat_that_fingerprints_alone_show_is_told_apart_from_one_that_anything_shows() -> None:
     seen = answers(1, 20, 7)
     shown = [{**each, "mantissas_mean": 1e6} for each in seen]
-    pair = pair_of("bf16", "bf16", answers(1, 200), {"int8": shown, "int4": answers(1e6, 20, 7)}, PLAN)
+    pair = pair_of(
+        "bf16", "bf16", answers(1, 200), {"int8": shown, "int4": answers(1e6, 20, 7)}, PLAN
+    )
     assert (pair.usable, pair.overlaps, pair.blind) == (True, (), ("int8",))
     assert (pair.cheats["int8"].caught, pair.cheats["int8"].plainly) == (20, 0)
     assert (pair.cheats["int4"].caught, pair.cheats["int4"].plainly) == (20, 20)

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from archipel.lab import sums
-from archipel.proofs.pairs import FLOORS, PLAIN
 from archipel.proofs.citing import AUDITS_A_YEAR, in_nano, is_cited, measures_of
+from archipel.proofs.pairs import FLOORS, PLAIN
 from archipel.proofs.record import BadCalibration, Calibration, Pair, Watch
 from archipel.records.measures import MOST, Measured, SumTest
 
@@ -37,7 +37,10 @@ def test_limits_are_the_record_s_in_billionths_without_fingerprints() -> None:
 def test_a_run_that_asks_for_fingerprints_is_judged_by_them_and_one_that_does_not_is_not() -> None:
     printed = WATCH.model_copy(update={"figure": "mantissas_mean"})
     data = record(
-        overlaps=("int8",), blind=("int8", "older"), watched={"int8": printed}, watched_blind={"int8": WATCH}
+        overlaps=("int8",),
+        blind=("int8", "older"),
+        watched={"int8": printed},
+        watched_blind={"int8": WATCH},
     )
     with pytest.raises(BadCalibration, match="an answer of int8, older passes"):
         measures_of(data, CLASS, 0.01)
@@ -49,7 +52,11 @@ def test_a_run_that_asks_for_fingerprints_is_judged_by_them_and_one_that_does_no
     left = record(
         plan={"sequential": ["int8", "older"]}, blind=("int8", "older"), watched={}, watched_blind={"int8": WATCH},
     )  # fmt: skip
-    assert [each.figure for each in measures_of(left, CLASS, 0.01).tests] == [None, None, "logprob_mean"]
+    assert [each.figure for each in measures_of(left, CLASS, 0.01).tests] == [
+        None,
+        None,
+        "logprob_mean",
+    ]
     bare = record(thresholds=dict.fromkeys(PLAIN, 2e-6))
     with pytest.raises(BadCalibration, match="knows no fingerprints"):
         measures_of(bare, CLASS, 0.01, fingerprints=True)

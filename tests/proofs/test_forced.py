@@ -10,8 +10,8 @@ from archipel.engine.exact.replay import Recorded
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder
 from archipel.proofs.calibration import Model, TooThin, calibrate
-from archipel.proofs.plan import Plan
 from archipel.proofs.forced import BadClaim, Forcing, statistics
+from archipel.proofs.plan import Plan
 from archipel.proofs.printed import printed
 from archipel.proofs.provers import Setting, answer, rounded
 from archipel.records.cuts import Cut

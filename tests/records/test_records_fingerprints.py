@@ -30,9 +30,7 @@ def proof(rows: int, modulus: int = FIELD) -> bytes:
 
 def rollout(length: int) -> Rollout:
     told = b"".join(proof(min(32, length - start)) for start in range(0, length, 32))
-    return Rollout(
-        (*(5,) * (length - 1), 1), (-0.5,) * length, finished=True, fingerprints=told
-    )
+    return Rollout((*(5,) * (length - 1), 1), (-0.5,) * length, finished=True, fingerprints=told)
 
 
 GROUPS = [[rollout(3), rollout(40)], [rollout(1), rollout(32)]]

@@ -16,9 +16,9 @@ from archipel.model.config import DecoderConfig
 from archipel.model.manifest import describe
 from archipel.model.network import Decoder
 from archipel.proofs.calibration import Model, calibrate
-from archipel.proofs.plan import Plan
 from archipel.proofs.citing import measures_of
 from archipel.proofs.forced import Forcing
+from archipel.proofs.plan import Plan
 from archipel.proofs.record import Calibration
 from archipel.records.measures import Measures, SumTest
 from archipel.records.requests import Request

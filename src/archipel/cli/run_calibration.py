@@ -11,7 +11,7 @@ import click
 from archipel.cli.run_engine import CALIBRATION
 
 if TYPE_CHECKING:
-    from archipel.proofs.record import Calibration, Pair
+    from archipel.proofs.record import Pair
     from archipel.records.recipe_form import RecipeForm
 
 WORDS = {
@@ -65,7 +65,7 @@ def _cited(path: Path, named: str, *, fingerprints: bool) -> list[str]:
         f"answers are judged by {CALIBRATION} ({digest}), {by}, measured {record.made} on {record.machine}",
         f"  no more than: {'; '.join(_limits(pair, fingerprints=fingerprints))}",
         f"  an honest answer is beyond a limit in at most {pair.false_at_most:.2%} of audits ({pair.honest} were measured)",
-        *_warnings(record, pair, fingerprints=fingerprints),
+        *_warnings(pair, fingerprints=fingerprints),
     ]
 
 
@@ -79,20 +79,19 @@ def _limits(pair: "Pair", *, fingerprints: bool) -> list[str]:
     ]
 
 
-def _warnings(record: "Calibration", pair: "Pair", *, fingerprints: bool) -> list[str]:
+def _warnings(pair: "Pair", *, fingerprints: bool) -> list[str]:
     """Of each cheat that honest answers overlap: how it is told, or that it is not."""
-    from archipel.proofs.citing import overlaps_of, sum_of, watched_of
+    from math import isfinite
 
-    watched = watched_of(pair, fingerprints=fingerprints)
+    from archipel.proofs.citing import audits_needed, overlaps_of
+
     lines = []
     for name in overlaps_of(pair, fingerprints=fingerprints):
-        caught = pair.cheats.get(name)
+        caught, needed = pair.cheats.get(name), audits_needed(pair, name, fingerprints=fingerprints)
         passed = "answers" if caught is None else f"some of {caught.answers} answers"
-        if name in watched:
-            test = sum_of(watched[name])
-            how = f"sums accuse it after some {test.audits_needed():,.0f} audits of a node that does nothing else"
-        else:
-            how = "no sum tells it either: a node that does it is NOT found"
+        how = "no sum tells it either: a node that does it is NOT found"
+        if isfinite(needed):
+            how = f"sums accuse it after some {needed:,.0f} audits of a node that does nothing else"
         lines.append(f"  warning: {passed} of {name} passed for honest; {how}")
     if pair.blind and not fingerprints and set(pair.blind) - set(pair.overlaps):
         lines.append(

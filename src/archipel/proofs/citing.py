@@ -8,6 +8,7 @@ Law: pure; whoever has the record finds the same numbers, but for the last digit
 import math
 from collections.abc import Mapping
 
+from archipel.proofs.binomial import lower
 from archipel.proofs.record import LEAST_DRAWN, BadCalibration, Calibration, Pair, Watch
 from archipel.proofs.sequential import SequentialTest
 from archipel.records.canonical import sha256_digest
@@ -18,6 +19,7 @@ from archipel.records.measures import MAX_TESTS, MOST, NANO, Measures, SumTest
 MICRO = 1_000_000
 AUDITS_A_YEAR = 100_000
 """Of one node in one run, at most; a node with more is accused falsely that much more often."""
+CONFIDENCE = 0.95
 FULL_TIME = 0.9
 """An answer of a cheat in all of its work exceeds a limit this often, the first test assumes; the second assumes the
 root of an honest answer's chance, and so notices a cheat in a small part of its work, later."""
@@ -106,9 +108,22 @@ def watched_of(pair: Pair, *, fingerprints: bool) -> Mapping[str, Watch]:
     }
 
 
-def sum_of(watch: Watch, may: float = 0.01) -> SequentialTest:
-    """The test of one cheat; `may`: false accusations of an honest node a year."""
-    return SequentialTest(max(watch.honest, 1e-9), watch.cheat, AUDITS_A_YEAR, may)
+def audits_needed(pair: Pair, name: str, *, fingerprints: bool, may: float = 0.01) -> float:
+    """About how many audits accuse who cheats so in all of its work, by the lower bounds of how often that showed;
+    infinite: none do.
+    """
+    honest, caught = min(max(pair.false_at_most, 1e-9), 0.5), pair.cheats.get(name)
+    found = list[float]()
+    if caught is not None:
+        plain = caught.caught if caught.plainly is None else caught.plainly
+        odd = lower(caught.caught if fingerprints else plain, caught.answers, CONFIDENCE)
+        for cheat in (max(FULL_TIME, (1 + honest) / 2), math.sqrt(honest)):
+            found.append(SequentialTest(honest, cheat, AUDITS_A_YEAR, may).audits_at(odd))
+    watch = watched_of(pair, fingerprints=fingerprints).get(name)
+    if watch is not None and max(watch.honest, 1e-9) < watch.cheat < 1:
+        test = SequentialTest(max(watch.honest, 1e-9), watch.cheat, AUDITS_A_YEAR, may)
+        found.append(test.audits_needed())
+    return min(found, default=math.inf)
 
 
 def _test(figure: str | None, border: float, honest: float, cheat: float, may: float) -> SumTest:
