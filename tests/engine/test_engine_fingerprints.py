@@ -1,6 +1,7 @@
 """Fingerprints come from the very activations that tokens were sampled from, whoever runs beside them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from archipel.engine.capacity import EngineLimits
 from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.fingerprints import Prints
 from archipel.engine.toploc import distances, prove
+from archipel.model.directory import write_model
 from archipel.model.network import Decoder, causal_attention
 from archipel.records.rollouts import Rollout
 from engine.engine_models import decoder_of, lively_state, small_config
@@ -85,3 +87,21 @@ def test_the_same_requests_without_fingerprints_sample_the_same_bits() -> None:
     plain = engine.generate([replace(each, tells_fingerprints=False) for each in ASKED])
     told = [[replace(each, fingerprints=None) for each in group] for group in sampled(8)]
     assert [list(group) for group in plain] == told
+
+
+def test_the_transformers_engine_brings_those_of_its_own_network(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from archipel.engine.transformers_engine import TransformersEngine
+
+    write_model(tmp_path / "model", lively_state(CONFIG), CONFIG, None)
+    engine = TransformersEngine(tmp_path / "model")
+    engine.load(lively_state(CONFIG))
+    decoder = decoder_of(CONFIG, lively_state(CONFIG))
+    for request, group in zip(ASKED, engine.generate(ASKED), strict=True):
+        for rollout in group:
+            if request.tells_fingerprints:
+                apart = distances(rollout.fingerprints or b"", patterns(decoder, request, rollout))
+                assert sum(each.exponents for each in apart) <= 1
+                assert max(each.mean for each in apart) < 0.1
+            else:
+                assert rollout.fingerprints is None

@@ -55,6 +55,10 @@ class Forget(Closed):
     name: str
 
 
+UNSAID = frozenset({"allowed", "ending", "steering"})
+"""Of a request what no line can say: two of them are told apart, and nobody steers a crew."""
+
+
 class Part(Closed):
     """A `Request`; what it allows and ends by are places in the message's own lists."""
 
@@ -76,7 +80,7 @@ class Part(Closed):
 
     def request(self) -> Request:
         """The request, without those two."""
-        own = {each.name for each in fields(Request)} - {"allowed", "ending"}
+        own = {each.name for each in fields(Request)} - UNSAID
         return Request(**{name: getattr(self, name) for name in own})
 
 
