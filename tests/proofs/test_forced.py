@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ from archipel.engine.capacity import EngineLimits
 from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.exact.replay import Recorded
 from archipel.model.config import DecoderConfig
+from archipel.model.directory import write_model
 from archipel.model.network import Decoder
 from archipel.proofs.calibration import Model, TooThin, calibrate
+from archipel.proofs.citing import measures_of
 from archipel.proofs.forced import BadClaim, Forcing, statistics
 from archipel.proofs.plan import Plan
 from archipel.proofs.printed import printed
 from archipel.proofs.provers import Setting, answer, rounded
+from archipel.proofs.record import BadCalibration, Calibration
 from archipel.records.cuts import Cut
 from archipel.records.requests import Allowed
 from archipel.records.rollouts import Rollout
@@ -133,6 +137,24 @@ def test_what_cannot_have_been_sampled_is_refused(decoder: Decoder, wrong: dict)
     claimed = replace(Rollout((1,), (0.0,), finished=True), **wrong)
     with pytest.raises(BadClaim):
         Forcing(decoder).check(Recorded(ASKED, {0: claimed}))
+
+
+@pytest.mark.slow
+def test_answers_of_the_transformers_engine_are_calibrated_against_our_network(
+    decoder: Decoder, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    write_model(tmp_path / "model", decoder.state_dict(), CONFIG, None)
+    plan = Plan(dtypes=("fp32",), slots=(1,), threads=(1,), groups=4, max_new_tokens=12)
+    model = Model(CONFIG, decoder.state_dict(), [(5, 6, 7), (9, 8)], network=tmp_path / "model")
+    (pair,) = calibrate(model, plan, lambda words: None)
+    assert (pair.prover, pair.verifier, pair.usable) == ("transformers-fp32", "fp32", True)
+    record = Calibration(
+        model="sha256:" + "0" * 64, machine="x", made="now", confidence=0.95, plan={}, pairs=(pair,)
+    )  # fmt: skip
+    assert measures_of(record.to_bytes(), "transformers-fp32-cpu", 0.01, fingerprints=True)
+    with pytest.raises(BadCalibration, match="no pair of prover fp32"):
+        measures_of(record.to_bytes(), "archipel-fp32-cpu", 0.01)
 
 
 def test_calibration_sets_thresholds_where_cheats_are_apart(decoder: Decoder) -> None:

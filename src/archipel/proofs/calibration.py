@@ -8,6 +8,7 @@ Not covered: other machines and kernels than were measured; a prover may only be
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -20,6 +21,7 @@ from archipel.proofs.plan import Plan
 from archipel.proofs.printed import printed
 from archipel.proofs.provers import Setting, State, answer, one_step_before, rounded
 from archipel.proofs.record import LEAST_DRAWN, Pair
+from archipel.records.engine_classes import OWN_ENGINE, prover_of
 from archipel.records.requests import Request
 from archipel.records.seeds import group_seed
 
@@ -40,6 +42,8 @@ class Model:
     state: State
     prompts: Sequence[tuple[int, ...]]
     stop_tokens: tuple[int, ...] = ()
+    network: Path | None = None
+    """Its directory, where provers sample by the transformers engine; None: by our own."""
     older: State | None = None
     """Weights one version before; None: made by one step (`provers.one_step_before`)."""
 
@@ -74,18 +78,22 @@ class _Prover:
         for threads in plan.threads:
             for slots in plan.slots:
                 self._tell(f"{self._dtype}: honest, {slots} side by side, {threads} threads")
-                setting = Setting(DTYPES[self._dtype], slots, threads)
+                setting = self._setting(slots, threads)
                 self._gather(honest, self._model.state, setting, "")
         cheats: dict[str, dict[str, list[Figures]]] = {}
         for cheat in CHEATS:
             self._tell(f"{self._dtype}: {cheat}")
             found: dict[str, list[Figures]] = {name: [] for name in plan.dtypes}
-            setting = Setting(DTYPES[self._dtype], max(plan.slots), plan.threads[0])
+            setting = self._setting(max(plan.slots), plan.threads[0])
             self._gather(found, self._weights(cheat), setting, cheat)
             cheats[cheat] = found
         for name in plan.dtypes:
             own = {cheat: found[name] for cheat, found in cheats.items()}
-            yield pair_of(self._dtype, name, honest[name], own, plan)
+            engine = OWN_ENGINE if self._model.network is None else "transformers"
+            yield pair_of(prover_of(engine, self._dtype), name, honest[name], own, plan)
+
+    def _setting(self, slots: int, threads: int) -> Setting:
+        return Setting(DTYPES[self._dtype], slots, threads, self._model.network)
 
     def _gather(
         self, into: dict[str, list[Figures]], state: State, setting: Setting, cheat: str

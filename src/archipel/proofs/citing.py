@@ -12,7 +12,7 @@ from archipel.proofs.binomial import lower
 from archipel.proofs.record import LEAST_DRAWN, BadCalibration, Calibration, Pair, Watch
 from archipel.proofs.sequential import SequentialTest
 from archipel.records.canonical import sha256_digest
-from archipel.records.engine_classes import MEASURED, precision_of
+from archipel.records.engine_classes import MEASURED, precision_of, prover_of
 from archipel.records.fingerprints import FIGURES as FINGERPRINTS
 from archipel.records.measures import MAX_TESTS, MOST, NANO, Measures, SumTest
 
@@ -73,11 +73,12 @@ def pair_of_class(data: bytes, engine_class: str, *, fingerprints: bool) -> Pair
             f"answers of {engine_class} cannot be measured; those of {', '.join(sorted(MEASURED))} can"
         )
     precision = precision_of(engine_class)
+    prover = prover_of(engine_class.partition("-")[0], precision)
     record = Calibration.from_bytes(data)
-    pair = record.pair(precision, precision)
+    pair = record.pair(prover, precision)
     if not pair.usable:
         raise BadCalibration(
-            f"prover {precision}, verifier {precision}: honest and dishonest overlap "
+            f"prover {prover}, verifier {precision}: honest and dishonest overlap "
             f"({', '.join(pair.overlaps)}); calibrate again, with more tokens or --sequential"
         )
     if fingerprints and not any(name in pair.thresholds for name in FINGERPRINTS):

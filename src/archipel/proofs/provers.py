@@ -6,12 +6,14 @@ to have done what was asked. Law: everybody samples by the engine that nodes use
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from archipel.engine.capacity import EngineLimits
-from archipel.engine.engine import LocalEngine
+from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.replay import Recorded
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder, causal_attention
@@ -30,6 +32,8 @@ class Setting:
     slots: int
     """Sequences side by side."""
     threads: int
+    network: Path | None = None
+    """The model's directory, whose network transformers computes; None: our own engine."""
 
 
 def answer(
@@ -39,12 +43,22 @@ def answer(
     temperature.
     """
     torch.set_num_threads(setting.threads)
-    limits = EngineLimits(max_slots=setting.slots)
-    engine = LocalEngine(config, setting.dtype, limits=limits)
+    engine = _engine(config, setting)
     engine.load(state)
     own = [replace(_own(request, cheat), tells_fingerprints=True) for request in asked]
     for request, rollouts in zip(asked, engine.generate(own), strict=True):
         yield Recorded(request, dict(enumerate(rollouts)))
+
+
+def _engine(config: DecoderConfig, setting: Setting) -> Engine:
+    if setting.network is None:
+        return LocalEngine(config, setting.dtype, limits=EngineLimits(max_slots=setting.slots))
+    from archipel.engine.transformers_engine import TransformersEngine
+
+    dtype: Literal["float32", "bfloat16"] = (
+        "bfloat16" if setting.dtype is torch.bfloat16 else "float32"
+    )
+    return TransformersEngine(setting.network, dtype)
 
 
 def _own(request: Request, cheat: str) -> Request:
