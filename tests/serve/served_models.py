@@ -3,15 +3,12 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from archipel.engine.capacity import EngineLimits
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import write_model
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import byte_tokenizer
-from archipel.serve.desk import Room
-from archipel.serve.served import Served, serve_folder
+from archipel.serve.served import How, Served, serve_folder
 from archipel.work.folders import folder_of
 
 TEMPLATE = (
@@ -37,4 +34,4 @@ def tiny_model(path: Path, template: str | None = TEMPLATE) -> Path:
 def served(path: Path, name: str = "tiny") -> Served:
     """The directory, served."""
     limits = EngineLimits(max_cache_bytes=2**26)
-    return serve_folder(folder_of(path), name, torch.float32, limits, Room(), NOW)
+    return serve_folder(folder_of(path), How(name, limits=limits), NOW)

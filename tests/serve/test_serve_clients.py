@@ -1,48 +1,14 @@
 """The unmodified clients that people use, against a server of its own process: OpenAI's, Ollama's and Anthropic's."""
 
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-
 import pytest
 
-from archipel import source_environment
-from serve.served_models import tiny_model
+from serve.served_process import address  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.slow
 SAID = [{"role": "user", "content": "hi"}]
-END_S = 30
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("clients")
-    words = [
-        sys.executable,
-        "-m",
-        "archipel.cli.archipel",
-        "serve",
-        str(tiny_model(folder / "tiny")),
-    ]
-    environment = {"PATH": os.defpath, "HOME": str(folder), **source_environment()}
-    with subprocess.Popen(
-        [*words, "--port", "0", "--threads", "1"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None
-        found = re.search(r"at (http://\S+) ", process.stdout.readline())
-        assert found is not None
-        yield found[1]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(END_S) == 0
-
-
-def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -> None:
+def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -> None:  # noqa: F811
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
     assert [each.id for each in client.models.list()] == ["tiny"]
@@ -60,7 +26,7 @@ def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -
         client.chat.completions.create(**asked | {"max_tokens": 9999})
 
 
-def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> None:
+def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> None:  # noqa: F811
     openai = pytest.importorskip("openai")
     client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
     asked = {
@@ -86,7 +52,7 @@ def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> N
     assert told.output_text == whole.output_text
 
 
-def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:
+def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:  # noqa: F811
     ollama = pytest.importorskip("ollama")
     client = ollama.Client(address)
     assert [each.model for each in client.list().models] == ["tiny"]
@@ -100,7 +66,7 @@ def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:
         client.chat("other", SAID)
 
 
-def test_anthropics_client_creates_streams_and_counts(address: str) -> None:
+def test_anthropics_client_creates_streams_and_counts(address: str) -> None:  # noqa: F811
     anthropic = pytest.importorskip("anthropic")
     client = anthropic.Anthropic(base_url=address, api_key="none", max_retries=0)
     greedy = {"extra_body": {"temperature": 0}}  # which this client has no word for any more

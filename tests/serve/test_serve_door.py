@@ -12,7 +12,8 @@ from archipel.engine.engine import LocalEngine
 from archipel.model.dialogue import chat_ids
 from archipel.model.directory import read_config, read_model
 from archipel.records.requests import Request
-from archipel.serve.door import Access, make_door
+from archipel.serve.access import Access
+from archipel.serve.door import make_door
 from archipel.serve.served import Served
 from archipel.work.folders import weights_of
 from serve.served_models import NOW, served, tiny_model
@@ -185,3 +186,23 @@ def test_a_text_is_gone_on_with(door: TestClient) -> None:
     got = door.post("/v1/completions", json=body).json()["choices"][0]
     assert len(got["logprobs"]["token_logprobs"]) == 4
     assert "".join(got["logprobs"]["tokens"]).startswith(got["text"][:1])
+
+
+def test_the_page_is_this_packages_own_and_asks_nobody_else(door: TestClient, one: Served) -> None:
+    for path, kind in (
+        ("/", "text/html"),
+        ("/page/page.js", "text/javascript"),
+        ("/page/page.css", "text/css"),
+    ):
+        got = door.get(path)
+        assert got.status_code == 200
+        assert got.headers["content-type"].startswith(kind)
+        assert "default-src 'none'" in got.headers["content-security-policy"]
+        assert "http:" not in got.text
+        assert "https:" not in got.text
+        assert "innerHTML" not in got.text, "what a model says is text, never markup"
+    for path in ("/page/other", "/page/..%2fdoor.py", "/page/"):
+        assert door.get(path).status_code == 404
+    assert door.get("/", headers={"host": "rebound.example"}).status_code == 403
+    locked = TestClient(make_door({"tiny": one}, Access(frozenset(), ("right",))), base_url=LOCAL)
+    assert locked.get("/").status_code == 200, "the page asks for the key"

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import read_config, read_model
 from archipel.records.requests import Request
-from archipel.serve.door import Access, make_door
+from archipel.serve.access import Access
+from archipel.serve.door import make_door
 from archipel.serve.question import Bends, Form
 from archipel.serve.served import Served
 from archipel.serve.steering import Mask, steering_of

@@ -58,6 +58,13 @@ GIGABYTE = 1_000_000_000
     help="Memory for what is being read and said.",
 )
 @click.option(
+    "--max-new-tokens",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(1, 65536),
+    help="Longest answer where a question names no limit.",
+)
+@click.option(
     "--prove-offline",
     is_flag=True,
     help="Leave the network for good before anything is loaded, but for the address that is listened on, and say what "
@@ -73,6 +80,7 @@ def command(
     dtype: str,
     threads: int | None,
     max_cache_gb: float,
+    max_new_tokens: int,
     prove_offline: bool,
     device: str,
 ) -> None:
@@ -102,9 +110,10 @@ def command(
     from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.serve.access import LOOPBACK, Access
     from archipel.serve.desk import Room
-    from archipel.serve.door import LOOPBACK, Access, make_door
-    from archipel.serve.served import serve_folder
+    from archipel.serve.door import make_door
+    from archipel.serve.served import How, serve_folder
     from archipel.serve.server import serve
     from archipel.work.folders import folder_of
 
@@ -115,7 +124,8 @@ def command(
         folder = folder_of(model, base, device)
         now = datetime.now().astimezone()
         called = name or model.resolve().name
-        one = serve_folder(folder, called, _precision(dtype), limits, Room(), now)
+        how = How(called, _precision(dtype), limits, Room(), max_new_tokens)
+        one = serve_folder(folder, how, now)
     is_private = host in LOOPBACK
     access = Access() if is_private else Access(frozenset(), (_key(),))
     address = f"http://{host}:{listener.getsockname()[1]}"

@@ -1,15 +1,11 @@
 """The served model's HTTP door: routes of every dialect, keys, and who may ask at all.
 
-Parts: `make_door`, `Access`. Laws: on loopback only pages of this server and programs of this machine are answered
-(Host and Origin are looked at, against DNS rebinding and other sites' pages); elsewhere only who has the key. Who
-hangs up leaves the desk at once. Prompts and answers are written nowhere.
+Parts: `make_door`; who may ask at all, `access` says. Laws: who hangs up leaves the desk at once. Prompts and answers are written nowhere.
 """
 
 import asyncio
-import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -21,12 +17,12 @@ from starlette.routing import Route
 
 from archipel import __version__
 from archipel.model.tool_calls import format_of
+from archipel.serve.access import Access
 from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
 from archipel.serve.dialects.dialect import MAX_BODY_BYTES, Style, Whole
+from archipel.serve.page_files import page_file
 from archipel.serve.question import (
     BadQuestion,
-    NoKey,
-    NotFromHere,
     Question,
     Refusal,
     Said,
@@ -35,52 +31,16 @@ from archipel.serve.question import (
 from archipel.serve.served import Answer, Served
 
 BODY_LIMIT_S = 60.0
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 Told = Callable[[Refusal], Mapping[str, Any]]
 """A refusal in a dialect's words."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """Who may ask."""
-
-    hosts: frozenset[str] = frozenset(LOOPBACK)
-    """Names that this server goes by, without port; empty: any."""
-    keys: tuple[str, ...] = ()
-    """One of these is needed; none: nobody needs one."""
-    origins: frozenset[str] = field(default=frozenset())
-    """Pages from elsewhere that may ask."""
-
-    def caller(self, request: Request) -> str:
-        """Whose turn it is, among those who wait.
-
-        Raises:
-            NotFromHere: another name, or another site's page. NoKey: without its key.
-        """
-        host = request.headers.get("host", "")
-        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        if self.hosts and name not in self.hosts:
-            raise NotFromHere(
-                f"this server does not go by {name!r:.80}; use {' or '.join(sorted(self.hosts))}"
-            )
-        origin = request.headers.get("origin")
-        if origin is not None and origin not in self.origins and origin.partition("://")[2] != host:
-            raise NotFromHere(f"a page of {origin!r:.80} asks; only this server's own may")
-        if not self.keys:
-            return "local"
-        said = request.headers.get("x-api-key") or request.headers.get(
-            "authorization", ""
-        ).removeprefix("Bearer ")
-        for place, key in enumerate(self.keys):
-            if hmac.compare_digest(said.encode(), key.encode()):
-                return f"key {place}"
-        raise NoKey("the API key is missing or wrong; send it as Authorization: Bearer KEY")
 
 
 def make_door(served: Mapping[str, Served], access: Access) -> Starlette:
     """The application. served: by name; the first is meant by clients that can name none."""
     door = _Door(served, access)
     routes = [
+        Route("/", door.page),
+        Route("/page/{name}", door.page),
         Route("/health", door.health),
         Route("/v1/models", door.models),
         Route("/v1/models/{name:path}", door.model),
@@ -135,6 +95,15 @@ class _Door:
     async def health(self, request: Request, caller: str) -> Response:
         counts = {name: each.desk.counts() for name, each in self._served.items()}
         return JSONResponse({"status": "ok", "version": __version__, "models": counts})
+
+    async def page(self, request: Request) -> Response:
+        """The chat page asks nothing of the model itself; what it then asks needs a key as from anybody."""
+        try:
+            self.access.check_origin(request)
+        except Refusal as why:
+            return JSONResponse(openai.refusal(why), why.status)
+        found = page_file(request.path_params.get("name", "index.html"))
+        return found or JSONResponse(openai.refusal(BadQuestion("there is no such page")), 404)
 
     @_guarded
     async def version(self, request: Request, caller: str) -> Response:

@@ -20,7 +20,7 @@ from archipel.model.tokenizer import Tokenizer
 from archipel.serve.question import BadQuestion, Form, NotOffered
 from archipel.serve.steering import Mask
 
-COMPILED_AS = {"whitespace_flexible": False}
+COMPILED_AS: Any = {"whitespace_flexible": False}
 
 
 class Grammars:

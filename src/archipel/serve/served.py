@@ -60,7 +60,9 @@ class Served:
     desk: Desk
     grammars: Grammars
     positions: int
-    """Its context."""
+    """Its context, as far as the cache holds it."""
+    usual_tokens: int
+    """Of an answer at most, where the question names no limit: the cache is shared by all that are under way."""
     adapter: str | None
     """What the engine calls the adapter to sample with."""
     fingerprint: str
@@ -130,7 +132,7 @@ class Served:
                 prompt=prompt,
                 seed=secrets.randbits(64) if settings.seed is None else settings.seed % MAX_SEED,
                 num_rollouts=settings.choices,
-                max_new_tokens=settings.max_new_tokens or room,
+                max_new_tokens=settings.max_new_tokens or min(room, self.usual_tokens),
                 temperature=settings.temperature,
                 stop_tokens=stops,
                 steering=steering_of(settings.bends, mask, stops),
@@ -251,9 +253,18 @@ class Answer:
         return [said, Ended(event.rollout, why, choice.num_tokens, calls)]
 
 
-def serve_folder(
-    folder: Folder, name: str, dtype: torch.dtype, limits: EngineLimits, room: Room, now: datetime
-) -> Served:
+@dataclass(frozen=True)
+class How:
+    """How a model is served."""
+
+    name: str
+    dtype: torch.dtype = torch.float32
+    limits: EngineLimits = field(default_factory=EngineLimits)
+    room: Room = field(default_factory=Room)
+    usual_tokens: int = 1024
+
+
+def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
     """Load a model directory and begin to answer.
 
     Raises:
@@ -265,17 +276,18 @@ def serve_folder(
             "the families in docs/how-to/bring-a-model.md"
         )
     config, tokenizer = read_config(folder.model), Tokenizer.from_directory(folder.model)
-    engine = LocalEngine(config, dtype=dtype, device=folder.device, limits=limits)
+    engine = LocalEngine(config, dtype=how.dtype, device=folder.device, limits=how.limits)
     engine.load(weights_of(read_model(folder.model, torch.bfloat16)))
     if folder.adapter is not None:
         engine.adapt(NAME, adapter_over(folder.adapter, folder.model))
-    precision = str(dtype).removeprefix("torch.")
+    precision = str(how.dtype).removeprefix("torch.")
     return Served(
-        name=name,
+        name=how.name,
         tokenizer=tokenizer,
-        desk=Desk(engine, room),
+        desk=Desk(engine, how.room),
         grammars=Grammars(tokenizer, config.vocab_size),
-        positions=config.max_position_embeddings,
+        positions=engine.longest,
+        usual_tokens=how.usual_tokens,
         adapter=NAME if folder.adapter is not None else None,
         fingerprint=f"archipel-{precision}-{torch.get_num_threads()}t-torch{torch.__version__}",
         since=round(now.timestamp()),
