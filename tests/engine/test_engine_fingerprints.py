@@ -79,6 +79,9 @@ def test_rows_follow_a_sequence_that_moves_and_a_new_one_begins_with_none() -> N
     held.append([0], rows[0, :1])
     held.finish([0])
     assert held.end(0) == prove(rows[:1, 0])
+    held.begin(0, asked=True)
+    held.finish([0])
+    assert held.end(0) is None, "an engine that shows nothing"
 
 
 def test_the_same_requests_without_fingerprints_sample_the_same_bits() -> None:
@@ -89,6 +92,7 @@ def test_the_same_requests_without_fingerprints_sample_the_same_bits() -> None:
     assert [list(group) for group in plain] == told
 
 
+@pytest.mark.slow
 def test_the_transformers_engine_brings_those_of_its_own_network(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     from archipel.engine.transformers_engine import TransformersEngine

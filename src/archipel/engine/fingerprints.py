@@ -67,10 +67,10 @@ class Prints:
             self._encode(alike)
 
     def end(self, slot: int) -> bytes | None:
-        """All of a slot's, which is empty then."""
-        told, asked = self._told[slot], self._rows[slot] is not None
+        """All of a slot's, which is empty then; None: nobody asked, or no pass showed anything."""
+        told = self._told[slot]
         self.begin(slot, asked=False)
-        return told if asked else None
+        return told or None
 
     def move(self, source: int, target: int) -> None:
         """A sequence changes slots."""
