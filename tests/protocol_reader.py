@@ -157,6 +157,53 @@ def consistency_roots(
     return one, two
 
 
+def cosigned_at(line: str, note: bytes, key_line: str) -> int:
+    """When a witness signed a head (protocol 9.1, 9.3)."""
+    name, key_id, encoded = key_line.split("+", 2)
+    kind_and_key = base64.b64decode(encoded)
+    assert kind_and_key[:1] == b"\x04"
+    assert hashlib.sha256(name.encode() + b"\n" + kind_and_key).hexdigest()[:8] == key_id
+    said = base64.b64decode(line.removeprefix(f"— {name} ").removesuffix("\n"))
+    assert said[:4].hex() == key_id
+    at_s, text = int.from_bytes(said[4:12], "big"), note.partition(b"\n\n")[0] + b"\n"
+    message = f"cosignature/v1\ntime {at_s}\n".encode() + text
+    Ed25519PublicKey.from_public_bytes(kind_and_key[1:]).verify(said[12:], message)
+    return at_s
+
+
+def submission(body: bytes) -> tuple[int, list[bytes], bytes]:
+    """The old size, a proof, and a head (protocol 9.1)."""
+    lines, _, note = body.partition(b"\n\n")
+    first, *hashes = lines.decode().split("\n")
+    return int(first.removeprefix("old ")), [base64.b64decode(each) for each in hashes], note
+
+
+def proof_file(data: bytes) -> tuple[int, list[bytes], bytes]:
+    """Index, proof and head (protocol 9.4)."""
+    lines, _, note = data.partition(b"\n\n")
+    form, index, *hashes = lines.decode().split("\n")
+    assert form == "c2sp.org/tlog-proof@v1"
+    return int(index.removeprefix("index ")), [base64.b64decode(each) for each in hashes], note
+
+
+def tile_path(level: int, index: int, width: int) -> str:
+    """Where a mirror has it; level -1: entries (protocol 9.5)."""
+    digits = str(index).zfill(3 * -(-len(str(index)) // 3))
+    groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
+    name = "/".join(f"x{each}" for each in groups[:-1]) + "/" * (len(groups) > 1) + groups[-1]
+    return f"tile/{'entries' if level < 0 else level}/{name}{'' if width == 256 else f'.p/{width}'}"
+
+
+def bundled(data: bytes) -> list[bytes]:
+    """Entries of a file of them (protocol 9.5)."""
+    entries = []
+    while data:
+        end = 2 + int.from_bytes(data[:2], "big")
+        entries.append(data[2:end])
+        data = data[end:]
+    return entries
+
+
 def parcel(data: bytes) -> list[bytes]:
     """The document, and the blobs (protocol 6.1)."""
     number, first = struct.unpack_from("<II", data, 6)

@@ -6,14 +6,15 @@ not current. Law: nothing about a field stands here.
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
 from archipel.cli.recipe_page import meanings_of
-from archipel.records import fields
+from archipel.lab.description import INVALID_REQUEST
+from archipel.records import documents, fields
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.engine_classes import EngineClass
@@ -29,7 +30,15 @@ from archipel.records.programmes.rl import RlPace
 from archipel.records.statement import Seq
 from archipel.records.statements import Asking, Capabilities, ModelFile, Recorded
 from archipel.records.terms import Terms
-from archipel.records.turns import Reply, Said, TurnsAsked, TurnsAwaited, TurnsTold
+from archipel.records.turns import (
+    Question,
+    Reply,
+    Said,
+    TurnsAnswer,
+    TurnsAsked,
+    TurnsAwaited,
+    TurnsTold,
+)
 
 SHAPES = {
     name: getattr(fields, name)
@@ -48,6 +57,27 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "specs": tuple(words.spec for words in WORDS),
     "answers": tuple(words.answer for words in WORDS),
     "turns": (TurnsAsked, TurnsAwaited, TurnsTold, Said, Reply),
+    "documents": (
+        documents.LabFacts,
+        documents.JoiningFacts,
+        documents.KeyFacts,
+        documents.Opening,
+        documents.Inputs,
+        documents.AcceptedWork,
+        documents.Submitted,
+        documents.Asked,
+        documents.Have,
+        documents.HeldRun,
+        documents.Receipt,
+        documents.Handout,
+        TurnsAnswer,
+        Question,
+        documents.UploadState,
+        documents.RunView,
+        documents.NodeView,
+        documents.LeaseView,
+        documents.Wait,
+    ),
 }
 _SIGNS = (
     ("minimum", "≥ {:,}"), ("exclusiveMinimum", "> {:,}"), ("maximum", "≤ {:,}"), ("exclusiveMaximum", "< {:,}"),
@@ -55,6 +85,7 @@ _SIGNS = (
     ("maxItems", "at most {:,} items"), ("maxProperties", "at most {:,} keys"),
 )  # fmt: skip
 _MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TOLD = re.compile(r"\(([a-z, -]+)\)$")
 _NAMED = {repr(TypeAdapter(shape).json_schema()): name for name, shape in SHAPES.items()}
 
 
@@ -74,6 +105,13 @@ def _table(name: str) -> Iterator[str]:
         for bound, value in bounds().items():
             yield f"| `{bound}` | {value:,} |"
         return
+    if name == "routes":
+        yield from (
+            "| method and path | asks with | answers | refuses with | |",
+            "|---|---|---|---|---|",
+        )
+        yield from _routes()
+        return
     yield from ("| record | field | form | |", "|---|---|---|---|")
     for record in GROUPS[name]:
         schema = record.model_json_schema()
@@ -88,6 +126,59 @@ def _table(name: str) -> Iterator[str]:
                 else "may be left out. "
             )
             yield f"| {kind} | `{field}` | {_cell(_form(form))} | {_cell(left_out + said.get(field, ''))} |"
+
+
+def _routes() -> Iterator[str]:
+    """As the lab's own description of its door has them."""
+    from archipel.lab.api import make_api
+    from world import World
+
+    world = World()
+    paths = make_api(world.lab).openapi()["paths"]
+    world.close()
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            asks = ", ".join(_asks(operation))
+            answers = ", ".join(_answers(operation))
+            said = _cell(operation["summary"])
+            refuses = _cell(", ".join(f"`{each}`" for each in _refuses(operation)))
+            yield f"| `{method.upper()} {path}` | {asks} | {answers} | {refuses} | {said} |"
+
+
+def _asks(operation: dict[str, Any]) -> Iterator[str]:
+    for each in operation.get("parameters", ()):
+        if each["in"] != "path":
+            place = "" if each["in"] == "query" else f" ({each['in']})"
+            yield f"`{each['name']}`{_range(each['schema'])}{place}"
+    content = operation.get("requestBody", {}).get("content", {})
+    if content:
+        yield "body: " + " or ".join(f"`{each}`" for each in content)
+
+
+def _answers(operation: dict[str, Any]) -> Iterator[str]:
+    for status, answer in operation["responses"].items():
+        if status < "400":
+            forms = " or ".join(map(_answered, answer.get("content", {}).items()))
+            yield f"{status}{': ' if forms else ''}{forms}"
+
+
+def _answered(content: tuple[str, dict[str, Any]]) -> str:
+    media_type, shape = content[0], content[1].get("schema", {})
+    is_told = "$ref" in shape or shape.get("type") == "array"
+    return _form(shape) if media_type == "application/json" and is_told else f"`{media_type}`"
+
+
+def _refuses(operation: dict[str, Any]) -> Iterable[str]:
+    """Without what every path may say."""
+    everywhere = {"http-error", "storage-full", "ledger-stopped", INVALID_REQUEST[0]}
+    named = [
+        kind
+        for status, answer in operation["responses"].items()
+        if status >= "400"
+        if (told := _TOLD.search(answer["description"])) is not None
+        for kind in told[1].split(", ")
+    ]
+    return [kind for kind in dict.fromkeys(named) if kind not in everywhere]
 
 
 def bounds() -> dict[str, int]:

@@ -145,6 +145,7 @@ SMALL: dict[str, Statement] = {
     "key.revoked": KeyRevoked(**_by(OPERATOR, 7), node=NODE, reason="stolen é"),
     "node.left": NodeLeft(**_by(NODE, 9)),
     "nodes.forgotten": NodesForgotten(**_by(LAB, 7), nodes=(NODE,)),
+    "nodes.forgotten (kept)": NodesForgotten(**_by(LAB, 7), nodes=(NODE,), revocations="kept"),
     "lease.requested": LeaseRequested(**_by(NODE, 2), kinds=("rollout",), holding=("run.1",)),
     **{f"lease.granted ({kind})": _granted(spec) for kind, spec in SPECS.items()},
     "lease.returned": LeaseReturned(**_by(NODE, 3), work="run.1", reason="stopping"),

@@ -1,6 +1,7 @@
 """Auditors that say yes, and one that repeats it, at a real lab: a decoy that really samples shows who looked."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_decoy_shows_who_looked(tmp_path: Path) -> None:
         stage.open()
         site = stage.site
         home, did = site.home(DECOY), site.did(DECOY)
-        made = Decoy.fresh(NAME, ALL)
+        made = replace(Decoy.fresh(NAME, ALL), is_committed=True)
         keep(home, made)
         asyncio.run(_commit(site.url, site.operator(), NAME, made.commitment(did)))
         yes = [site.start_node(name, program=[CHEATING, "yes"]) for name in YES]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from archipel.bench.overhead import CENTRAL, DISTRIBUTED, Arm, Expense, OverheadPlan, of_size
+from archipel.bench.overhead import CENTRAL, DISTRIBUTED, Arm, Expense, OverheadPlan
 from archipel.bench.overhead_report import summarise, table, to_json
+from archipel.bench.overhead_sizes import of_size
 from archipel.cli.doors import child_environment
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
@@ -40,7 +41,7 @@ def test_a_run_over_a_lab_needs_few_requests_an_update(tmp_path: Path) -> None:
     assert (central.arm, distributed.arm) == (CENTRAL, DISTRIBUTED)
     assert central.updates == plan.updates - plan.warm_up >= distributed.updates > 0
     assert 0 < distributed.requests_per_update <= MOST_REQUESTS
-    assert set(distributed.requests) >= {("/records", "POST")}
+    assert set(distributed.requests) >= {"POST /records"}
     assert set(distributed.cpu_s) == {
         "lab", "update: agent", "update: child", "update: grader", "nodes: agent", "nodes: child",
     }  # fmt: skip
@@ -57,7 +58,7 @@ def test_without_staleness_both_ways_end_at_the_same_weights(tmp_path: Path) -> 
 
 def made_up(seed: int, arm: str, seconds: float) -> Arm:
     parts = {CENTRAL: seconds} if arm == CENTRAL else {"lab": seconds / 4, "rest": seconds * 3 / 4}
-    requests = {("/records", "POST"): 30.0, ("/leases", "POST"): 10.0}
+    requests = {"POST /records": 30.0, "POST /leases": 10.0}
     return Arm(seed, arm, 10, parts, {} if arm == CENTRAL else requests, 5000.0, None, 1.0)
 
 
@@ -73,6 +74,50 @@ def test_ratios_are_paired_by_seed_and_parts_add_up() -> None:
     assert summary.routes["POST /records"].mean == 3.0
     assert summary.equal_weights is None
     assert to_json(arms)["arms"][1]["requests"] == {"POST /records": 30.0, "POST /leases": 10.0}
+
+
+def test_what_was_stopped_shows_the_arms_that_there_are() -> None:
+    assert "nothing was measured" in table([])
+    lone = made_up(0, DISTRIBUTED, 2.0)
+    assert "not measured yet" in table([lone])
+    assert summarise([lone]).requests.mean == 4.0
+    both = [lone, made_up(1, CENTRAL, 1.0), made_up(1, DISTRIBUTED, 2.0)]
+    assert summarise(both).ratio.num_seeds == 1
+
+
+def test_arms_that_a_folder_has_are_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stopped the measurement; and nothing that the attempt before left is in the way of the next one."""
+    ran: list[tuple[str, int]] = []
+
+    def way(name: str):
+        def run(self: Expense, recipe: Recipe, start: Path) -> Arm:
+            (start.parent / f"{name}-{recipe.run.seed}").mkdir(parents=True)
+            if len(ran) == stop_at:
+                raise KeyboardInterrupt
+            ran.append((name, recipe.run.seed))
+            return made_up(recipe.run.seed, name, 1.0)
+
+        return run
+
+    monkeypatch.setattr(
+        Expense,
+        "_run",
+        lambda self, way, seed: way(self._with_seed(self._recipe, seed), self._folder / "start"),
+    )
+    monkeypatch.setattr(Expense, "_central", way(CENTRAL))
+    monkeypatch.setattr(Expense, "_distributed", way(DISTRIBUTED))
+    plan, stop_at = OverheadPlan(seeds=(0, 1)), 3
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, plan)
+    stop_at = 9
+    arms = run(tmp_path, plan)
+    assert ran == [(arm.arm, arm.seed) for arm in arms]
+    assert len(arms) == 4
+    assert run(tmp_path, plan) == arms
+    assert len(run(tmp_path, replace(plan, warm_up=2))) == 4
+    assert len(ran) == 8, "another plan, another step"
 
 
 def test_weights_that_differ_are_said_to() -> None:

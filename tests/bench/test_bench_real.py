@@ -230,6 +230,9 @@ def test_arms_run_in_turn_and_the_start_is_judged_once(
     assert [(arm.seed, arm.arm) for arm in arms] == [(0, "ours"), (0, "plain loop"), (1, "plain loop"), (1, "ours")]  # fmt: skip
     assert all([each.update for each in arm.judged] == [0, 2] for arm in arms)
     assert all(arm.judged[0] is arms[0].judged[0] for arm in arms)
+    jobs.clear()
+    assert _bench(tmp_path, plan).measure(lambda arm: None) == arms
+    assert not jobs, "nothing is measured twice"
     assert not any(job.snapshot(2).exists() for job in jobs), "half a gigabyte each"
 
 

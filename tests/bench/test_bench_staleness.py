@@ -7,7 +7,7 @@ import torch
 
 from archipel.bench import staleness
 from archipel.bench.central import prepare
-from archipel.bench.intervals import mean_of_seeds
+from archipel.bench.intervals import mean_if_any, mean_of_rates, mean_of_seeds
 from archipel.bench.staleness import LOSSES, Plan, lag_alone, summarise, table
 from archipel.records.recipe import Recipe
 from archipel.training.rl import reinforce
@@ -60,11 +60,14 @@ def test_every_update_learns_from_the_version_that_is_age_versions_old(bench, mo
 
 def test_measure_gives_a_row_per_arm_and_a_table(tmp_path):
     plan = Plan(losses=("tis", "uncorrected"), ages=(0, 1), seeds=(0,), versions=2, minibatches=2)
-    rows = staleness.measure(RECIPE, plan)
+    rows = staleness.measure(RECIPE, plan, tmp_path)
     assert [(row["loss"], row["age"]) for row in rows] == [
         ("tis", 0), ("tis", 1), ("uncorrected", 0), ("uncorrected", 1),
     ]  # fmt: skip
     assert "lag alone" in table(rows)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(staleness, "prepare", lambda *_: pytest.fail("measured again"))
+        assert staleness.measure(RECIPE, plan, tmp_path) == rows, "nothing is measured twice"
     staleness.draw(rows, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
@@ -96,3 +99,13 @@ def test_the_interval_is_students():
     assert mean == 2.0
     assert half == pytest.approx(4.303 / math.sqrt(3))
     assert math.isnan(mean_of_seeds([1.0]).half_width)
+
+
+def test_an_interval_of_what_is_never_below_nothing_is_not_either():
+    wide = mean_of_rates([100.0, 900.0])
+    assert (wide.mean, wide.low) == (500.0, 0.0)
+    assert wide.high == mean_of_seeds([100.0, 900.0]).high > 900
+    narrow = mean_of_rates([99.0, 100.0, 101.0])
+    assert narrow == mean_of_seeds([99.0, 100.0, 101.0])
+    assert math.isnan(mean_of_rates([1.0]).low)
+    assert str(mean_if_any([])) == "not measured yet"

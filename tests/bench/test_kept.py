@@ -1,14 +1,16 @@
 """Whoever stops a measurement loses the step at hand, and nothing that was measured before."""
 
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from archipel.bench.kept import STEPS, Kept, NotOurs
+from archipel.bench.kept import STEPS, Kept, NotOurs, attempt
 from archipel.bench.tasks import Task, carry_out, rows_of
 
 
@@ -39,6 +41,34 @@ def test_a_stopped_measurement_goes_on_where_it_was(tmp_path: Path) -> None:
     assert said[-1] == "[4/4] squares: batch 3 done"
     carry_out([_task(run, stop_at=0)], Kept(tmp_path), said.append)
     assert len(run) == 4
+
+
+@dataclass(frozen=True)
+class Inner:
+    points: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    inner: Inner
+    by_age: dict[int, float]
+    nothing: str | None
+
+
+def test_a_value_comes_back_as_it_was_and_is_not_measured_twice(tmp_path: Path) -> None:
+    value = Found(Inner(((1, 0.5), (2, 0.1 + 0.2))), {4: math.inf, 8: 1e-300}, None)
+    measured: list[int] = []
+
+    def measure() -> Found:
+        measured.append(1)
+        return value
+
+    for _ in range(2):
+        assert Kept(tmp_path).value({"a": 1}, Found, measure) == value
+    assert len(measured) == 1
+    first = attempt(tmp_path)
+    first.mkdir()
+    assert attempt(tmp_path) != first
 
 
 @pytest.mark.parametrize("cut", [1, 20])

@@ -3,16 +3,19 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from archipel.cli.archipel import command
+from archipel.cli.node_stake import _commit
 from archipel.identity import Identity
 from archipel.lab.audits import audits
 from archipel.lab.stakes import staked_micro
-from archipel.node.decoys import FILE, kept
+from archipel.node.decoys import FILE, at_work, kept
+from archipel.node.exchange import LabUnreachable
 from archipel.records.audits import AuditTerms
 from courtroom import opened
 from live import live
@@ -92,6 +95,33 @@ def test_a_decoy_that_the_lab_refuses_leaves_nothing_behind(desk: Desk) -> None:
     home = ("--node-home", str(desk.home))
     assert "no run elsewhere" in desk.refused("node", "decoy", "elsewhere", *home)
     assert not (desk.home / FILE).exists()
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_decoy_whose_commitment_nobody_confirmed_is_kept_and_finished_by_the_same_command(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, arrived: bool
+) -> None:
+    home = ("--node-home", str(desk.home))
+
+    async def cut_off(url: str, operator: Identity, run: str, digest: str) -> None:
+        if arrived:
+            await _commit(url, operator, run, digest)
+        raise LabUnreachable("the wire broke")
+
+    with monkeypatch.context() as bad:
+        bad.setattr("archipel.cli.node_stake._commit", cut_off)
+        assert "the wire broke" in desk.refused("node", "decoy", "run", *home)
+    before = kept(desk.home)
+    assert before is not None
+    assert not before.is_committed
+    assert (desk.home / FILE).stat().st_mode & 0o777 == 0o600
+    assert "finish it first" in desk.refused("node", "decoy", "run", "--reveal", *home)
+    assert "is there already" in desk.refused("node", "decoy", "run", "--share", "0.7", *home)
+    ended = desk.says("node", "decoy", "run", *home)
+    assert ended.exit_code == 0, ended.output
+    assert at_work(desk.home) == replace(before, is_committed=True)
+    assert list(audits(desk.world.run()).plants) == [before.commitment(desk.node.did)]
+    assert desk.says("node", "decoy", "run", "--reveal", *home).exit_code == 0
 
 
 def test_a_sealed_nodes_key_opens_by_its_passphrase_wherever_it_speaks(desk: Desk) -> None:

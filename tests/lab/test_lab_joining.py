@@ -96,6 +96,30 @@ def test_an_invitation_lets_in_as_many_as_it_says_until_its_time(world: World) -
         third.join(invitation=late)
 
 
+def test_invitations_that_are_over_are_forgotten_once_there_are_many_and_those_in_use_never(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """A newcomer waits rather than that an invitation of others could be used again."""
+    monkeypatch.setattr("archipel.lab.joining.MAX_INVITATIONS", 2)
+    rule(world, "invited")
+    until_ms = world.now_ms + 1000
+
+    def come(name: str, number: int, until_ms: int) -> None:
+        given = invitation(world.operator, world.state.lab, until_ms, name=f"{number:016x}")
+        stranger(world, name).join(invitation=given)
+
+    come("a", 1, until_ms)
+    come("b", 2, until_ms + 1000)
+    with pytest.raises(Busy, match="2 invitations are in use"):
+        come("c", 3, until_ms + 1000)
+    assert len(world.state.invited) == 2
+    world.now_ms = until_ms
+    come("c", 3, until_ms + 1000)
+    assert set(world.state.invited) == {f"{number:016x}" for number in (2, 3)}
+    with pytest.raises(NotAllowed, match="1 times of 1"):
+        come("d", 2, until_ms + 1000)
+
+
 def test_one_invitation_is_enough_for_an_operators_nodes_as_far_as_there_are_places(
     world: World,
 ) -> None:

@@ -1,5 +1,6 @@
 """Audits by measure over a whole lab in memory: one answer condemns nobody, a sum over many does, and replays agree."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -45,9 +46,10 @@ def world() -> Iterator[World]:
     found.close()
 
 
-def opened(world: World) -> Learner:
+def opened(world: World, **changes: bool) -> Learner:
+    terms = TERMS.model_copy(update={"measures": MEASURES.model_copy(update=changes)})
     world.open_run(
-        engine=CLASS, audit=TERMS, max_groups_per_lease=1, groups_per_update=8, max_staleness=8, versions=50
+        engine=CLASS, audit=terms, max_groups_per_lease=1, groups_per_update=8, max_staleness=8, versions=50
     )  # fmt: skip
     learner = world.learner(kinds=("update", "evaluate", "audit"))
     learner.work()
@@ -147,6 +149,57 @@ def test_an_auditor_that_nobody_confirms_brings_no_more_than_half_of_what_accuse
     for _ in range(2):
         other = sums._after(HIGH, other, "another", is_odd=True)
     assert other.micro >= HIGH.accuses_micro
+
+
+def lone(found: sums.Sums, who: str, is_odd: bool) -> sums.Sums:
+    """The sums of the second test after one stranger alone has looked; the first has nothing."""
+    return (sums.NOTHING, sums._after(HIGH, found[1], who, is_odd, share=1))
+
+
+APART = MEASURES.model_copy(update={"apart": True})
+
+
+def test_without_what_any_one_auditor_told_a_sum_is_never_more_than_the_others_alone_tell() -> None:
+    """Whatever a liar says and whenever: so an honest node is accused as seldom as if it were not there."""
+    chance = random.Random(5)
+    for _ in range(200):
+        held: sums.Sums = (sums.NOTHING, sums.NOTHING)
+        others: sums.Sums = held
+        for _ in range(60):
+            if chance.random() < 0.5:
+                held = lone(held, "liar", chance.random() < 0.7)
+                continue
+            honest = f"honest {chance.randrange(3)}", chance.random() < 0.3
+            held, others = lone(held, *honest), lone(others, *honest)
+            parts = dict(held[1].by_auditor)
+            assert held[1].micro - parts.get("liar", 0) <= others[1].micro
+        assert sums._told_by_others(held[1], APART) <= held[1].micro - dict(held[1].by_auditor).get(
+            "liar", 0
+        )
+
+
+def test_a_lone_liar_brings_an_honest_node_no_nearer_to_an_accusation() -> None:
+    held: sums.Sums = (sums.NOTHING, sums.NOTHING)
+    for _ in range(50):
+        held = lone(held, "liar", True)
+    assert held[1].micro == HIGH.accuses_micro
+    assert sums._told_by_others(held[1], APART) == 0
+    needed = -(-HIGH.accuses_micro // HIGH.odd_micro)
+    for number in range(needed):
+        assert sums._told_by_others(held[1], APART) < HIGH.accuses_micro, number
+        held = lone(held, "another", True)
+    assert sums._told_by_others(held[1], APART) >= HIGH.accuses_micro
+
+
+def test_in_a_run_that_takes_sums_apart_two_auditors_accuse_who_is_odd_to_both(
+    world: World,
+) -> None:
+    """A figure within limits, by one alone each time; and one of them alone accuses nobody."""
+    opened(world, apart=True)
+    prover = node(world, "prover")
+    first, second = (node(world, name, odd="logprob_mean") for name in ("first", "second"))
+    outcomes = [judged(world, prover, first, second).outcome for _ in range(NEEDED)]
+    assert outcomes == [Outcome.VERIFIED] * (NEEDED - 1) + [Outcome.HARD], "where both look at each"
 
 
 def test_what_speaks_against_an_operators_nodes_is_one_sum(world: World) -> None:

@@ -107,7 +107,9 @@ def test_a_revoked_key_gives_its_work_back_and_nobody_else_may_revoke_it(world: 
     with pytest.raises(NotAllowed, match="no nodes here"):
         revoke(world, one.did, OTHER)
     with pytest.raises(NotAllowed, match="no key of"):
-        revoke(world, stranger.did)
+        revoke(world, BOSS.did)
+    revoke(world, stranger.did)
+    assert stranger.ask() is not None, "who works alone works on"
     revoke(world, one.did)
     assert held.work not in world.state.leases
     with pytest.raises(Refused):
@@ -122,6 +124,21 @@ def test_a_key_can_be_revoked_before_it_ever_came(world: World) -> None:
     node(world, "one")
     stolen = world.provider("stolen", join=False)
     revoke(world, stolen.did)
+    with pytest.raises(NotAllowed, match="before it came"):
+        stolen.join(delegation=delegation(BOSS, stolen.did))
+    with pytest.raises(NotAllowed, match="was revoked before"):
+        revoke(world, stolen.did)
+
+
+def test_a_key_that_works_alone_can_be_revoked_before_it_comes_with_its_delegation(
+    world: World,
+) -> None:
+    node(world, "one")
+    stolen = world.provider("stolen", 40_000)
+    price = earned(world, stolen)
+    revoke(world, stolen.did)
+    assert world.state.book[stolen.did] == price, "what it earned is its own"
+    assert stolen.ask() is not None
     with pytest.raises(NotAllowed, match="before it came"):
         stolen.join(delegation=delegation(BOSS, stolen.did))
     with pytest.raises(NotAllowed, match="was revoked before"):
@@ -232,7 +249,6 @@ def test_an_operator_that_never_did_anything_is_forgotten_with_its_nodes_and_one
 ) -> None:
     idle = world.provider("idle", join=False)
     idle.join(delegation=delegation(OTHER, idle.did))
-    world.speak(OTHER, KeyRevoked, node=identity("never here").did, reason="stolen")
     busy = node(world, "busy")
     price = earned(world, busy)
     for each in (idle, busy):
@@ -250,6 +266,66 @@ def test_an_operator_that_never_did_anything_is_forgotten_with_its_nodes_and_one
     idle.join(delegation=delegation(OTHER, idle.did))
     busy.join()
     assert account_of(world.state, busy.did) == BOSS.did
+
+
+def forget_all(world: World, *providers: Provider, **fields: str | None) -> None:
+    for each in providers:
+        each.leave()
+    world.now_ms += GONE_MS
+    said = forgettable(world.state, world.now_ms, 10)
+    assert said is not None
+    assert {each.did for each in providers} <= set(said.nodes)
+    world.await_(world.lab.say(said.model_copy(update=fields)))
+
+
+@pytest.mark.parametrize("came", [False, True])
+def test_a_revocation_outlasts_the_nodes_of_who_said_it(world: World, came: bool) -> None:
+    idle, stolen = world.provider("idle", join=False), world.provider("stolen", join=False)
+    idle.join(delegation=delegation(OTHER, idle.did))
+    if came:
+        stolen.join(delegation=delegation(OTHER, stolen.did))
+    revoke(world, stolen.did, OTHER)
+    forget_all(world, idle)
+    assert not world.state.nodes.keys() & {idle.did, stolen.did}
+    with pytest.raises(NotAllowed, match="stolen" if came else "before it came"):
+        stolen.join(delegation=delegation(OTHER, stolen.did, issued_ms=2))
+    with pytest.raises(NotAllowed, match="was revoked before"):
+        revoke(world, stolen.did, OTHER)
+
+
+def test_a_ledger_that_forgot_revocations_folds_as_it_was_written(world: World) -> None:
+    idle, stolen = world.provider("idle", join=False), world.provider("stolen", join=False)
+    idle.join(delegation=delegation(OTHER, idle.did))
+    revoke(world, stolen.did, OTHER)
+    forget_all(world, idle, revocations=None)  # before there was such a field
+    assert OTHER.did not in world.state.providers
+    stolen.join(delegation=delegation(OTHER, stolen.did))
+
+
+def test_an_operator_that_revoked_nothing_is_forgotten_as_ever(world: World) -> None:
+    idle = world.provider("idle", join=False)
+    idle.join(delegation=delegation(OTHER, idle.did))
+    forget_all(world, idle, revocations="kept")
+    assert OTHER.did not in world.state.providers
+    assert not world.state.delegations
+
+
+def test_those_who_only_revoked_are_remembered_up_to_a_bound(
+    monkeypatch: pytest.MonkeyPatch, world: World
+) -> None:
+    """Who comes to fill it drives nobody out who was there before."""
+    monkeypatch.setattr("archipel.lab.forgetting.MAX_REVOKERS", 1)
+    early = world.provider("early", join=False)
+    early.join(delegation=delegation(OTHER, early.did))
+    revoke(world, identity("stolen").did, OTHER)
+    forget_all(world, early)
+    flood = [identity("flood 1"), identity("flood 2")]
+    for each in flood:
+        key = world.provider(f"{each.did} node", join=False)
+        key.join(delegation=delegation(each, key.did))
+        revoke(world, identity("whoever").did, each)
+        forget_all(world, key)
+    assert set(world.state.providers) & {OTHER.did, *(each.did for each in flood)} == {OTHER.did}
 
 
 def test_an_operator_has_a_bounded_number_of_keys(

@@ -15,6 +15,7 @@ from archipel.node.decoys import FORMS, Decoy, spoiled
 from archipel.records.audits import AuditTerms
 from archipel.records.payload import read_payload, write_payload
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, is_planted
+from archipel.records.stakes import StakeGiven
 from courtroom import audited, case_of, draw, node, opened, sampled, settled
 from people import Learner, Provider, identity
 from world import World
@@ -82,7 +83,7 @@ def refuted(world: World, who: Provider) -> int:
     return world.state.nodes[who.did].standing.refuted
 
 
-def test_who_says_yes_and_who_copies_it_are_found_unpaid_and_audit_no_more(world: World) -> None:
+def test_who_says_yes_and_who_copies_it_are_unpaid_for_it_and_watched(world: World) -> None:
     learner = court(world)
     planting = decoy(world, learner, WRONG)
     yes, copier = node(world, "yes", says="agree"), node(world, "copier", says="agree")
@@ -90,15 +91,49 @@ def test_who_says_yes_and_who_copies_it_are_found_unpaid_and_audit_no_more(world
         work = looked_at(world, planting, yes, copier)
         assert case_of(world, work).verdict.outcome is Outcome.VERIFIED, "each confirms the other"
         planting.reveal()
-        assert [refuted(world, each) for each in (yes, copier)] == [number, number]
+        assert [refuted(world, each) for each in (yes, copier)] == [1, 1]
+        for each in (yes, copier):
+            assert world.state.book.get(each.did, 0) == staked_micro(world.state, each.did) == 0
+            assert world.state.nodes[each.did].standing.confirmed == 0
         planting = decoy(world, learner, WRONG, f"decoy {number}")
-    for each in (yes, copier):
-        assert world.state.book.get(each.did, 0) == staked_micro(world.state, each.did) == 0
-        assert world.state.nodes[each.did].standing.confirmed == 0
+
+
+def test_who_says_yes_where_another_stranger_sees_it_loses_a_part_of_its_stake_and_audits_no_more(
+    world: World,
+) -> None:
+    learner = court(world)
+    yes, honest = node(world, "yes", says="agree"), node(world, "honest")
+    for number in range(1, MAX_REFUTED + 1):
+        planting = decoy(world, learner, WRONG, f"decoy {number}")
+        looked_at(world, planting, yes, honest)
+        world.speak(world.operator, StakeGiven, node=yes.did, micro=1000)
+        planting.reveal()
+        assert refuted(world, yes) == number
+    assert staked_micro(world.state, yes.did) == 0
     sampled(world, planting)
     draw(world)
     assert audited(world, yes) is None
-    assert audited(world, copier) is None
+
+
+@pytest.mark.parametrize("share", [WRONG, RIGHT])
+def test_a_decoy_that_lies_about_itself_costs_honest_auditors_neither_stake_nor_audits(
+    world: World, share: int
+) -> None:
+    """Whoever commits to a share and gives other answers has every honest audit called false: by one party alone."""
+    learner = court(world)
+    honest = node(world, "honest")
+    world.speak(world.operator, StakeGiven, node=honest.did, micro=5000)
+    for number in range(MAX_REFUTED + 2):
+        lying = decoy(world, learner, 1000 - share, f"decoy {number}")
+        committed = lying.decoy
+        lying.decoy = Decoy("run", committed.secret, share)  # by which it answers
+        sampled(world, lying)
+        draw(world)
+        assert audited(world, honest) is not None
+        lying.decoy = committed
+        lying.reveal()
+        assert refuted(world, honest) == 1
+        assert staked_micro(world.state, honest.did) == 5000
 
 
 def test_who_says_no_to_everything_is_found_by_honest_work_of_a_decoy(world: World) -> None:
@@ -215,10 +250,11 @@ def test_only_whom_the_run_trusts_commits_and_not_without_bound(world: World) ->
         learner.speak(PlantsCommitted, run="other", digest=digest)
     for number in range(MAX_PLANTS):
         learner.speak(PlantsCommitted, run="run", digest=f"sha256:{number:064x}")
-    with pytest.raises(refusals.Conflict, match="committed to before"):
+    with pytest.raises(refusals.CommittedBefore, match="committed to before"):
         learner.speak(PlantsCommitted, run="run", digest=digest)
-    with pytest.raises(refusals.Conflict, match="64 decoys"):
+    with pytest.raises(refusals.Conflict, match="64 decoys") as told:
         world.speak(world.operator, PlantsCommitted, run="run", digest="sha256:" + "f" * 64)
+    assert told.value.problem == "conflict", "nobody takes it for committed"
 
 
 def test_nothing_is_planted_where_nobody_audits(world: World) -> None:

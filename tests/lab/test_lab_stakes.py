@@ -9,7 +9,7 @@ from archipel.lab.apply import Contradiction, apply
 from archipel.lab.audits import audits
 from archipel.lab.cases import Outcome, Stage
 from archipel.lab.kinds.audit import MAX_SILENT
-from archipel.lab.stakes import account, staked_micro
+from archipel.lab.stakes import account, owned_micro, staked_micro
 from archipel.market.journal import TREASURY
 from archipel.records.audits import AuditTerms, VerdictContested, looked_at
 from archipel.records.kinds.audit import AuditSpec, Part
@@ -60,6 +60,7 @@ def test_pay_is_kept_until_the_stake_is_what_the_run_asks_for_and_paid_out_from_
         sampled(world, honest)
         seen.append(balances(world, honest))
     assert seen == [(0, 1000), (0, 2000), (0, 3000), (1000, 3000), (2000, 3000)]
+    assert owned_micro(world.state, honest.did) == 5000
     check_money(world)
 
 

@@ -1,12 +1,13 @@
 """A decoy's answers are wrong where its secret says so, by one bit in every rollout, and right everywhere else."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from archipel.node.answer_files import BadAnswer
-from archipel.node.decoys import FILE, FORMS, Decoy, forget, keep, kept, planted
+from archipel.node.decoys import FILE, FORMS, Decoy, at_work, forget, keep, kept, planted
 from archipel.node.small_files import Unreadable, write_json
 from archipel.records.payload import read_payload
 from archipel.records.plants import commitment, is_planted
@@ -79,11 +80,19 @@ def test_a_decoy_lies_in_its_home_for_its_owner_alone_until_it_is_revealed(tmp_p
     made = Decoy.fresh("run", 200)
     keep(tmp_path, made)
     assert kept(tmp_path) == made
+    with pytest.raises(Unreadable, match="has not confirmed; finish it first"):
+        at_work(tmp_path)
+    keep(tmp_path, replace(made, is_committed=True))
+    assert at_work(tmp_path) == kept(tmp_path) == replace(made, is_committed=True)
     assert (tmp_path / FILE).stat().st_mode & 0o077 == 0
     with pytest.raises(FileExistsError, match="reveal that decoy first"):
         keep(tmp_path, Decoy.fresh("run", 200))
     forget(tmp_path)
     assert kept(tmp_path) is None
+    write_json(tmp_path / FILE, {"run": "run", "secret": SECRET, "share_milli": 1})
+    assert at_work(tmp_path) == Decoy("run", SECRET, 1), (
+        "one of before, which was kept once committed to"
+    )
     for fields in ({"run": "run"}, {"run": "run", "secret": "no", "share_milli": 1}):
         write_json(tmp_path / FILE, fields)
         with pytest.raises(Unreadable, match="says no decoy"):

@@ -30,6 +30,7 @@ def test_limits_are_the_record_s_in_billionths_without_fingerprints() -> None:
     assert set(found.limits) == set(PLAIN)
     assert not found.fingerprints
     assert set(found.limits.values()) == {2000}
+    assert found.apart, "no auditor alone brings an honest node nearer to what accuses"
     assert [each.figure for each in found.tests] == [None, None, "logprob_mean"]
     assert (in_nano(1e-9), in_nano(1.1e-9), in_nano(math.nan), in_nano(1e9)) == (1, 2, MOST, MOST)
 

@@ -1,5 +1,6 @@
 """docs/reference/protocol.md: its tables are the records', and a reader written from it reads the golden vectors."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -11,10 +12,12 @@ from cryptography.exceptions import InvalidSignature
 import protocol_reader as reader
 from archipel.records.membership import Effort, effort_bits
 from protocol_tables import current
+from protocol_vectors import answers, vectors
 
 HERE = Path(__file__).parents[1]
 PAGE = (HERE.parent / "docs" / "reference" / "protocol.md").read_text("utf-8")
 VECTORS: dict[str, Any] = json.loads((HERE / "vectors" / "protocol-1.json").read_text("utf-8"))
+SHOWN: dict[str, Any] = json.loads((HERE / "vectors" / "protocol-2.json").read_text("utf-8"))
 CLAUSES = set(re.findall(r"^(\d+\.\d+) ", PAGE, re.MULTILINE))
 LEDGER = VECTORS["ledger"]
 ENTRIES = [each.encode() for each in LEDGER["entries"]]
@@ -127,9 +130,77 @@ def test_payloads_parcels_and_deltas_read_as_the_page_says() -> None:
         assert reader.moved(delta["old"], bytes.fromhex(delta["bytes"])) == delta["new"]
 
 
-def test_this_software_still_writes_the_same_bytes() -> None:
-    from protocol_vectors import vectors
+def test_a_witness_signs_what_goes_on_from_what_it_signed_last() -> None:
+    known, statuses = (0, hashlib.sha256().digest()), []
+    for each in SHOWN["witness"]["exchange"]:
+        statuses.append(each["status"])
+        if each["status"] == 400:
+            continue
+        old, proof, note = reader.submission(each["asked"].encode())
+        if each["status"] == 404:
+            continue
+        size, root = reader.head(note, LAB)
+        if each["status"] == 409:
+            assert old != known[0]
+            assert (each["told"], each["type"]) == (f"{known[0]}\n", "text/x.tlog.size")
+            continue
+        assert old == known[0]
+        if old:
+            assert reader.consistency_roots(old, size, known[1], proof) == (known[1], root)
+        assert reader.cosigned_at(each["told"], note, SHOWN["witness"]["key"]) == 1_800_000_000
+        with pytest.raises(InvalidSignature):
+            reader.cosigned_at(
+                each["told"], note.replace(b"\n", b"x\n", 1), SHOWN["witness"]["key"]
+            )
+        known = (size, root)
+    assert statuses == [200, 200, 409, 404, 400]
 
+
+def test_a_proof_file_and_a_mirrors_files_lead_to_the_signed_root() -> None:
+    index, proof, note = reader.proof_file(SHOWN["proof"]["file"].encode())
+    size, root = reader.head(note, LAB)
+    assert index == SHOWN["proof"]["index"]
+    assert reader.inclusion_root(reader.leaf(ENTRIES[index]), index, size, proof) == root
+    files = SHOWN["mirror"]
+    assert reader.head(files["checkpoint"].encode(), LAB) == (size, root)
+    entries = reader.bundled(bytes.fromhex(files[reader.tile_path(-1, 0, size)]))
+    assert entries == ENTRIES
+    hashes = bytes.fromhex(files[reader.tile_path(0, 0, size)])
+    leaves = [hashes[at : at + 32] for at in range(0, len(hashes), 32)]
+    assert leaves == [reader.leaf(entry) for entry in entries]
+    assert reader.root(leaves) == root
+    for level, index, width, path in SHOWN["places"]:
+        assert reader.tile_path(level, index, width) == path
+    assert reader.tile_path(-1, 1234067, 256) == "tile/entries/x001/x234/067"
+
+
+def test_what_a_lab_answered_once_it_answers_still_and_perhaps_more() -> None:
+    """Also of what the page's table says nothing may be missing."""
+    kept, now = SHOWN["lab"], answers()["lab"]
+    assert now.keys() >= kept.keys()
+    for path, old in kept.items():
+        new = now[path]
+        assert (new["status"], new["type"]) == (old["status"], old["type"]), path
+        if "json" in old["type"]:
+            assert _goes_on(json.loads(old["body"]), json.loads(new["body"])), path
+        else:
+            assert new["body"] == old["body"], path
+
+
+def _goes_on(old: Any, new: Any) -> bool:
+    if isinstance(old, dict):
+        return all(
+            key == "software" or (key in new and _goes_on(old[key], new[key])) for key in old
+        )
+    if isinstance(old, list):
+        return len(old) == len(new) and all(map(_goes_on, old, new))
+    return bool(old == new)
+
+
+def test_this_software_still_writes_the_same_bytes() -> None:
     written = json.loads(json.dumps(vectors()))
     for each in ("keys", "exchange", "ledger", "prompts", "rollouts", "parcel"):
         assert written[each] == VECTORS[each], each  # deltas: another zstd may compress otherwise
+    shown = json.loads(json.dumps(answers()))
+    for each in ("witness", "proof", "mirror", "places"):
+        assert shown[each] == SHOWN[each], each

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+NOTHING_YET = "nothing was measured yet"
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Student's t, two-sided 95 percent, for 1 to 10 degrees of freedom."""
 
@@ -23,6 +24,8 @@ class MeanOfSeeds:
         return self.high - self.mean
 
     def __str__(self) -> str:
+        if not self.num_seeds:
+            return "not measured yet"
         if math.isnan(self.low):
             return f"{self.mean:.3f} (one seed)"
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -43,6 +46,17 @@ def mean_of_seeds(values: Sequence[float]) -> MeanOfSeeds:
     variance = math.fsum((value - mean) ** 2 for value in values) / (num - 1)
     half = T_95[min(num - 1, len(T_95)) - 1] * math.sqrt(variance / num)
     return MeanOfSeeds(mean, mean - half, mean + half, num)
+
+
+def mean_if_any(values: Sequence[float]) -> MeanOfSeeds:
+    """The same; of no value NaN, as in a measurement that was stopped."""
+    return mean_of_seeds(values) if values else MeanOfSeeds(math.nan, math.nan, math.nan, 0)
+
+
+def mean_of_rates(values: Sequence[float]) -> MeanOfSeeds:
+    """The same of what is never below 0, and so is its interval."""
+    found = mean_of_seeds(values)
+    return replace(found, low=max(found.low, 0.0)) if found.num_seeds > 1 else found
 
 
 def exact_share(seen: int, of: int, level: float = 0.95) -> tuple[float, float]:

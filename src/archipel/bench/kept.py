@@ -8,17 +8,19 @@ Law: a line counts once it is whole on the disk; one that a death cut short is m
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter
 
 STEPS = "steps.jsonl"
 MAX_BYTES = 1 << 28
 """Of the file; a step has a few hundred."""
 Asked = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class NotOurs(ValueError):
@@ -54,6 +56,15 @@ class Kept:
         self._found[line["key"]] = json.loads(text)
         return self.find(asked)
 
+    def value(self, asked: Asked, kind: type[T], measure: Callable[[], T]) -> T:
+        """What this step found, as a value of a plain frozen class; measured now if it has not been."""
+        form, found = TypeAdapter(kind), self.find(asked)
+        if found is not None:
+            return form.validate_python(found)
+        value = measure()
+        self.keep(asked, form.dump_python(value, mode="json"))
+        return value
+
     def among(self, steps: Sequence[Asked]) -> list[Asked]:
         """Those of the steps that were found."""
         return [asked for asked in steps if _key(asked) in self._found]
@@ -84,6 +95,11 @@ class Kept:
                 ) from None
         if torn:
             os.truncate(self.path, len(data) - len(torn))
+
+
+def attempt(folder: Path) -> Path:
+    """A folder in this one for what a measurement leaves behind beside its steps, which no attempt had before."""
+    return folder / f"attempt-{1 + len(list(folder.glob('attempt-*')))}"
 
 
 def _key(asked: Asked) -> str:

@@ -5,10 +5,14 @@ Parts: `lab_load` (a real lab under N light nodes), `lab_cost` (restarts, flow, 
 """
 
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from archipel.bench.kept import Asked, Kept
 from archipel.bench.lab_cost import (
     Costs,
     Flow,
@@ -16,6 +20,7 @@ from archipel.bench.lab_cost import (
     measure_costs,
     measure_flow,
     measure_restarts,
+    nodes_of,
 )
 from archipel.bench.lab_crowds import LoadPlan
 from archipel.bench.lab_load import Load, measure_load
@@ -45,38 +50,82 @@ QUICK = Plan(
 )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Measured:
-    """All of it."""
+    """All of it, or what there is so far."""
 
-    loads: list[Load]
-    restarts: list[Restart]
-    flow: Flow | None
-    costs: list[Costs]
+    loads: list[Load] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
+    flow: Flow | None = None
+    costs: list[Costs] = field(default_factory=list)
 
 
-def measure(plan: Plan, environment: Mapping[str, str], tell: Tell = lambda _: None) -> Measured:
-    """Everything in the plan, one part after the other, in folders that are gone afterwards.
+class Pressing:
+    """One plan in one folder, where every figure is kept as it is found."""
 
-    Raises:
-        SiteFailed: a process died or did not come in time.
-        Lost: the lab gave a receipt for what its ledger does not hold.
-    """
-    loads = []
-    for nodes in plan.nodes:
-        tell(f"{nodes} nodes join")
-        with tempfile.TemporaryDirectory(prefix="archipel-bench-") as folder:
-            loads.append(measure_load(nodes, plan.load, Path(folder), environment, tell))
-    restarts, flow = [], None
-    with tempfile.TemporaryDirectory(prefix="archipel-bench-") as folder:
+    def __init__(
+        self, plan: Plan, folder: Path, environment: Mapping[str, str], tell: Tell = lambda _: None
+    ) -> None:
+        """Raises NotOurs: the folder holds another's steps."""
+        self._plan, self._environment, self._tell = plan, environment, tell
+        self._kept = Kept(folder)
+        self.measured = Measured()
+
+    def measure(self) -> None:
+        """Everything in the plan that is missing, one part after the other, in folders that are gone afterwards.
+
+        Raises:
+            SiteFailed: a process died or did not come in time.
+            Lost: the lab gave a receipt for what its ledger does not hold.
+        """
+        plan, found = self._plan, self.measured
+        for nodes in plan.nodes:
+            asked = _asked("load", nodes=nodes, **asdict(plan.load))
+            found.loads.append(self._kept.value(asked, Load, partial(self._load, nodes)))
         if plan.flow:
-            tell(f"{plan.flow} statements flow into SQLite")
-            flow = measure_flow(plan.flow, Path(folder))
+            asked = _asked("flow", statements=plan.flow)
+            found.flow = self._kept.value(asked, Flow, self._flow)
         if plan.restarts:
-            tell("a ledger grows")
-            restarts = measure_restarts(plan.restarts, Path(folder) / "site", environment, tell)
-    costs = []
-    for nodes in plan.costs:
-        tell(f"costs among {nodes} nodes")
-        costs.append(measure_costs(nodes))
-    return Measured(loads, restarts, flow, costs)
+            self._restart()
+        for nodes in plan.costs:
+            asked = _asked("costs", nodes=nodes)
+            found.costs.append(self._kept.value(asked, Costs, partial(self._costs, nodes)))
+
+    def _load(self, nodes: int) -> Load:
+        self._tell(f"{nodes} nodes join")
+        with _scratch() as folder:
+            return measure_load(nodes, self._plan.load, folder, self._environment, self._tell)
+
+    def _flow(self) -> Flow:
+        self._tell(f"{self._plan.flow} statements flow into SQLite")
+        with _scratch() as folder:
+            return measure_flow(self._plan.flow, folder)
+
+    def _restart(self) -> None:
+        """One ledger grows through all sizes that are missing."""
+        sizes = self._plan.restarts
+        nodes, asked = nodes_of(sizes), {}
+        for size in sizes:
+            asked[size] = _asked("restart", entries=size, nodes=nodes)
+        missing = [size for size in sizes if self._kept.find(asked[size]) is None]
+        with _scratch() as folder:
+            if missing:
+                self._tell("a ledger grows")
+            own = measure_restarts(missing, folder / "site", self._environment, self._tell, nodes)
+            for size in sizes:
+                value = self._kept.value(asked[size], Restart, partial(next, own))
+                self.measured.restarts.append(value)
+
+    def _costs(self, nodes: int) -> Costs:
+        self._tell(f"costs among {nodes} nodes")
+        return measure_costs(nodes)
+
+
+def _asked(part: str, **words: Any) -> Asked:
+    return {"part": f"lab {part}", **words}
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="archipel-bench-") as folder:
+        yield Path(folder)

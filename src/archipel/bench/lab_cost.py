@@ -64,12 +64,11 @@ def measure_restarts(
     folder: Path,
     environment: Mapping[str, str],
     tell: Callable[[str], None] = lambda _: None,
-) -> list[Restart]:
-    """Grow one ledger and start a lab over it at each size."""
-    found: list[Restart] = []
+    nodes: int | None = None,
+) -> Iterator[Restart]:
+    """Grow one ledger, of so many nodes, and start a lab over it at each size."""
     home = folder / "lab"
-
-    for size in grown(home, sizes, min(RESTART_NODES, min(sizes) // 8), tell):
+    for size in grown(home, sizes, nodes or nodes_of(sizes), tell):
         open_cpu_s, recover_cpu_s = _parts(home)
         with Site(folder, with_sources(environment)) as site:
             began = time.monotonic()
@@ -77,9 +76,13 @@ def measure_restarts(
             answer_s = time.monotonic() - began
             cpu_s = process_seconds(site.pid("lab"))
             site.kill("lab")
-        found.append(Restart(size, answer_s, cpu_s, open_cpu_s, recover_cpu_s))
         tell(f"{size} entries: {answer_s:.1f} s ({cpu_s:.1f} s processor)")
-    return found
+        yield Restart(size, answer_s, cpu_s, open_cpu_s, recover_cpu_s)
+
+
+def nodes_of(sizes: Sequence[int]) -> int:
+    """Of a lab whose ledger grows through these sizes."""
+    return min(RESTART_NODES, min(sizes) // 8)
 
 
 def _parts(home: Path) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from archipel.bench.intervals import mean_of_seeds
+from archipel.bench.intervals import mean_of_rates
 from archipel.bench.ledger_append import WAYS
 
 AIMS = (
@@ -24,7 +24,7 @@ def _flows(rows: Sequence[Row]) -> Iterator[Row]:
     named = dict.fromkeys((row["storage"], row["way"]) for row in rows if row["kind"] == "append")
     for storage, way in sorted(named, key=lambda each: (each[0], WAYS.index(each[1]))):
         own = [row for row in rows if (row.get("storage"), row.get("way")) == (storage, way)]
-        found = mean_of_seeds([row["per_s"] for row in own])
+        found = mean_of_rates([row["per_s"] for row in own])
         yield {
             "storage": storage,
             "way": way,
@@ -33,7 +33,7 @@ def _flows(rows: Sequence[Row]) -> Iterator[Row]:
             "low": found.low if len(own) > 1 else None,
             "high": found.high if len(own) > 1 else None,
             "best": max(row["per_s"] for row in own),
-            "per_cpu_s": mean_of_seeds([row["per_cpu_s"] for row in own]).mean,
+            "per_cpu_s": mean_of_rates([row["per_cpu_s"] for row in own]).mean,
         }
 
 

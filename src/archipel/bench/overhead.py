@@ -13,12 +13,14 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from archipel.bench.central import Bench, prepare
+from archipel.bench.kept import Asked, Kept, attempt
 from archipel.bench.peers_job import Job, run_job
 from archipel.bench.processor import seconds_by_depth
 from archipel.bench.site import Site, SiteFailed
@@ -74,7 +76,8 @@ class Arm:
     updates: int
     cpu_s: Mapping[str, float]
     """Part -> processor seconds."""
-    requests: Mapping[Place, float]
+    requests: Mapping[str, float]
+    """`METHOD route` -> how many."""
     bytes: float
     """In bodies of requests and answers, both ways."""
     weights: str | None
@@ -93,35 +96,6 @@ class Arm:
         return sum(self.requests.values()) / self.updates
 
 
-def of_size(recipe: Recipe, size: str, groups: int | None = None) -> Recipe:
-    """The recipe as it is, or with a model of about 30M parameters and a task that one learns the form of
-    in few supervised steps, so that most groups have an advantage; four times the groups, so that an
-    update takes seconds. `groups` an update, if given, instead of the recipe's or the size's.
-    """
-    sized = recipe if size == "demo" else _enlarged(recipe)
-    if groups is None:
-        return sized
-    run = sized.run.model_copy(update={"groups_per_update": groups})
-    return sized.model_copy(update={"run": run})
-
-
-def _enlarged(recipe: Recipe) -> Recipe:
-    model = {"hidden_size": 512, "num_layers": 9, "num_heads": 8, "num_kv_heads": 8}
-    model["intermediate_size"] = 1408
-    task = {"length": 2, "alphabet": 8, "reward": "pair"}
-    if recipe.supervised is None:
-        raise ValueError("the recipe needs a [supervised] section to start from")
-    supervised = {"steps": 30, "batch_size": 32, "learning_rate": 3e-4, "decay_steps": 5}
-    return recipe.model_copy(
-        update={
-            "run": recipe.run.model_copy(update={"groups_per_update": 128}),
-            "model": recipe.model.model_copy(update=model),
-            "environment": recipe.environment.model_copy(update={"parameters": task}),
-            "supervised": recipe.supervised.model_copy(update={**supervised, "gate": None}),
-        }
-    )
-
-
 class Expense:
     """One recipe, run both ways."""
 
@@ -132,30 +106,45 @@ class Expense:
         """`python` runs the central arm; `environment` is that of every process."""
         self._recipe, self._plan, self._folder = recipe, plan, folder
         self._python, self._environment = python, environment
+        self._start: Bench | None = None
 
     def measure(self, on_arm: Callable[[Arm], None]) -> list[Arm]:
-        """Make the start once, then run both arms of every seed.
+        """Make the start once, then run both arms of every seed that the folder does not have.
 
         Raises:
-            PeerFailed, SiteFailed: an arm did not end as it should.
+            PeerFailed, SiteFailed: an arm did not end as it should. NotOurs: the folder holds another's steps.
         """
         torch.set_num_threads(1)
-        bench = prepare(self._recipe, SECRET)
-        start = self._folder / "start"
-        write_model(start, bench.start, bench.config, bench.tokenizer)
+        kept, self._folder = Kept(self._folder), attempt(self._folder)
         arms: list[Arm] = []
         for turn, seed in enumerate(self._plan.seeds):
-            ways = (self._central, self._distributed)
-            for run in ways[:: -1 if turn % 2 else 1]:
-                arms.append(run(self._with_seed(bench, seed), start))
+            ways = {CENTRAL: self._central, DISTRIBUTED: self._distributed}
+            for arm in list(ways)[:: -1 if turn % 2 else 1]:
+                run = partial(self._run, ways[arm], seed)
+                arms.append(kept.value(self._asked(arm, seed), Arm, run))
                 on_arm(arms[-1])
         return arms
 
-    def _with_seed(self, bench: Bench, seed: int) -> Recipe:
+    def _asked(self, arm: str, seed: int) -> Asked:
+        """What decides an arm's figures."""
+        recipe, plan = self._with_seed(self._recipe, seed), self._plan
+        return {
+            "part": "overhead", "arm": arm, "recipe": recipe.digest, "start": self._recipe.digest,
+            "warm_up": plan.warm_up, "nodes": plan.nodes, "with_weights": plan.with_weights,
+        }  # fmt: skip
+
+    def _run(self, way: Callable[[Recipe, Path], Arm], seed: int) -> Arm:
+        if self._start is None:
+            self._start = prepare(self._recipe, SECRET)
+            bench, start = self._start, self._folder / "start"
+            write_model(start, bench.start, bench.config, bench.tokenizer)
+        return way(self._with_seed(self._start.recipe, seed), self._folder / "start")
+
+    def _with_seed(self, recipe: Recipe, seed: int) -> Recipe:
         plan = self._plan
         run = {"name": f"overhead-{seed}", "seed": seed, "versions": plan.updates}
-        changed = bench.recipe.run.model_copy(update={**run, "max_staleness": plan.staleness})
-        return bench.recipe.model_copy(update={"run": changed})
+        changed = recipe.run.model_copy(update={**run, "max_staleness": plan.staleness})
+        return recipe.model_copy(update={"run": changed})
 
     def _central(self, recipe: Recipe, start: Path) -> Arm:
         plan, load = self._plan, os.getloadavg()[0]
@@ -256,7 +245,11 @@ class _Reading:
             arm=DISTRIBUTED,
             updates=0,
             cpu_s={part: s - before.cpu_s.get(part, 0.0) for part, s in self.cpu_s.items()},
-            requests={place: count for place, count in grown["requests"].items() if count},
+            requests={
+                f"{method} {route}": count
+                for (route, method), count in grown["requests"].items()
+                if count
+            },
             bytes=sum(moved),
             weights=None,
             load=0.0,

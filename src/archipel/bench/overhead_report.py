@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
+from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_if_any, mean_of_seeds
 from archipel.bench.overhead import CENTRAL, DISTRIBUTED, Arm
 
 NOT_SHOWN = (
@@ -33,34 +33,35 @@ class Summary:
 
 
 def summarise(arms: Sequence[Arm]) -> Summary:
-    """Ratios paired by seed; parts and routes that a seed lacks count as nothing there."""
+    """Ratios paired by seed; parts and routes that a seed lacks count as nothing there. What was stopped may lack arms."""
     central = {arm.seed: arm for arm in arms if arm.arm == CENTRAL}
     mine = [arm for arm in arms if arm.arm == DISTRIBUTED]
     parts = dict.fromkeys(part for arm in mine for part in arm.cpu_s)
     routes = sorted({place for arm in mine for place in arm.requests})
-    compared = [arm.weights == central[arm.seed].weights for arm in mine if arm.weights]
+    both = [arm for arm in mine if arm.seed in central]
+    compared = [arm.weights == central[arm.seed].weights for arm in both if arm.weights]
     return Summary(
-        central_ms=mean_of_seeds([arm.ms_per_update for arm in central.values()]),
-        distributed_ms=mean_of_seeds([arm.ms_per_update for arm in mine]),
-        ratio=mean_of_seeds([arm.ms_per_update / central[arm.seed].ms_per_update for arm in mine]),
+        central_ms=mean_if_any([arm.ms_per_update for arm in central.values()]),
+        distributed_ms=mean_if_any([arm.ms_per_update for arm in mine]),
+        ratio=mean_if_any([arm.ms_per_update / central[arm.seed].ms_per_update for arm in both]),
         parts_ms={
             part: mean_of_seeds([arm.cpu_s.get(part, 0.0) * 1000 / arm.updates for arm in mine])
             for part in parts
         },
-        requests=mean_of_seeds([arm.requests_per_update for arm in mine]),
+        requests=mean_if_any([arm.requests_per_update for arm in mine]),
         routes={
-            f"{place[1]} {place[0]}": mean_of_seeds(
-                [arm.requests.get(place, 0.0) / arm.updates for arm in mine]
-            )
+            place: mean_of_seeds([arm.requests.get(place, 0.0) / arm.updates for arm in mine])
             for place in routes
         },
-        kilobytes=mean_of_seeds([arm.bytes / 1000 / arm.updates for arm in mine]),
+        kilobytes=mean_if_any([arm.bytes / 1000 / arm.updates for arm in mine]),
         equal_weights=sum(compared) if compared else None,
     )
 
 
 def table(arms: Sequence[Arm]) -> str:
     """For people."""
+    if not arms:
+        return NOTHING_YET
     summary = summarise(arms)
     updates = [arm.updates for arm in arms]
     lines = [
@@ -84,10 +85,7 @@ def table(arms: Sequence[Arm]) -> str:
 
 def to_json(arms: Sequence[Arm]) -> dict[str, Any]:
     """For machines."""
-    shown = [
-        asdict(arm) | {"requests": {f"{m} {route}": n for (route, m), n in arm.requests.items()}}
-        for arm in arms
-    ]
+    shown = [asdict(arm) for arm in arms]
     return {"summary": asdict(summarise(arms)), "arms": shown, "not_shown": NOT_SHOWN}
 
 

@@ -10,8 +10,10 @@ What it does not show: anything about GPUs or large models; one tiny model on on
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +21,7 @@ from torch import Tensor
 
 from archipel.bench import peers_site
 from archipel.bench.central import Bench, prepare
+from archipel.bench.kept import Kept, attempt
 from archipel.bench.peers_job import Job, Result, run_job
 from archipel.bench.peers_trl import PLAIN, STATIC, comparable
 from archipel.bench.processor import confined_to
@@ -106,6 +109,19 @@ class Arm:
         return next((each.seconds for each in self.judged if each.greedy >= accuracy), None)
 
 
+@dataclass(frozen=True)
+class Tried:
+    """A setting of one arm, and how fast it was."""
+
+    arm: str
+    setting: Setting
+    per_update_s: float
+
+
+Prepared = tuple[Bench, Path, bytes]
+"""Judge and start of one seed, where the start lies, the environment's secret."""
+
+
 class Meeting:
     """One recipe, brought to all arms."""
 
@@ -115,66 +131,85 @@ class Meeting:
         self._folder = folder
         self._tools = tools
         self.settings = {arm: Setting(1) for arm in ARMS}
-        self.tuned: dict[str, float] = {}
-        """Seconds per update of every setting that was tried."""
 
     def measure(self, on_tuned: Callable[[str, float], None], on_arm: Callable[[Arm], None]) -> list[Arm]:  # fmt: skip
-        """Tune, then run every arm of every seed.
+        """Tune, then run every arm of every seed, as far as the folder does not have them.
 
         Raises:
-            PeerFailed, SiteFailed: an arm did not end as it should.
+            PeerFailed, SiteFailed: an arm did not end as it should. NotOurs: the folder holds another's steps.
         """
         torch.set_num_threads(1)
+        kept, self._folder = Kept(self._folder), attempt(self._folder)
         arms: list[Arm] = []
         with confined_to(self._plan.cores) as cores:
             for turn, seed in enumerate(self._plan.seeds):
-                bench, start, secret = self._prepare(seed)
+                prepared = cache(partial(self._prepare, seed))
                 if not turn:
-                    self._tune(bench, start, secret, cores, on_tuned)
+                    self._tune(kept, prepared, cores, on_tuned)
                 first = turn % len(ARMS)
                 for arm in (*ARMS[first:], *ARMS[:first]):
-                    arms.append(self._run(arm, bench, start, secret))
+                    run = partial(self._run, arm, prepared)
+                    arms.append(kept.value(self._asked(arm, seed), Arm, run))
                     on_arm(arms[-1])
         return arms
 
-    def _prepare(self, seed: int) -> tuple[Bench, Path, bytes]:
-        secret, plan = b"peers %d" % seed, self._plan
+    def _asked(self, what: str, seed: int) -> dict[str, Any]:
+        """What decides an arm's result."""
+        plan, setting = self._plan, self.settings.get(what, Setting(1))
+        return {
+            "part": "peers", "arm": what, "recipe": self._with_seed(seed).digest, "cores": plan.cores,
+            "nodes": plan.nodes, "tuning": plan.tuning_updates, **asdict(setting),
+            "theirs": str(self._tools.theirs),
+        }  # fmt: skip
+
+    def _with_seed(self, seed: int) -> Recipe:
+        plan = self._plan
         run = self._recipe.run.model_copy(
             update={"name": f"peers-{seed}", "seed": seed, "versions": plan.updates}
         )
         evaluation = self._recipe.evaluation.model_copy(update={"every": plan.judge_every})
-        recipe = self._recipe.model_copy(update={"run": run, "evaluation": evaluation})
-        bench = prepare(recipe, secret)
+        return self._recipe.model_copy(update={"run": run, "evaluation": evaluation})
+
+    def _prepare(self, seed: int) -> Prepared:
+        secret = b"peers %d" % seed
+        bench = prepare(self._with_seed(seed), secret)
         start = self._folder / f"start-{seed}"
         write_model(start, bench.start, bench.config, bench.tokenizer)
         return bench, start, secret
 
     def _tune(
-        self, bench: Bench, start: Path, secret: bytes, cores: int,
+        self, kept: Kept, prepared: Callable[[], Prepared], cores: int,
         on_tuned: Callable[[str, float], None],
     ) -> None:  # fmt: skip
-        """The fastest of few settings, each tried twice, in turn."""
+        """The fastest of few settings."""
+        asked = self._asked("tuning", self._plan.seeds[0]) | {"of": cores}
+        tried = kept.value(asked, list[Tried], lambda: self._tried(*prepared(), cores))
+        for each in tried:
+            threads, variant = each.setting.threads, each.setting.variant
+            label = f"{each.arm}, {threads} threads, {variant}"
+            on_tuned(label, each.per_update_s)
+        for arm in dict.fromkeys(each.arm for each in tried):
+            mine = [each for each in tried if each.arm == arm]
+            self.settings[arm] = min(mine, key=lambda each: each.per_update_s).setting
+
+    def _tried(self, bench: Bench, start: Path, secret: bytes, cores: int) -> list[Tried]:
+        """Each setting twice, in turn."""
         tried: dict[tuple[str, Setting], float] = {}
         variants = {TRL: (PLAIN, STATIC), CENTRAL: (PLAIN,)}
-        for attempt in range(2):
+        for again in range(2):
             for arm, names in variants.items():
                 for setting in (Setting(n + 1, name) for n in range(cores) for name in names):
-                    job = self._job(f"tune-{attempt}-{arm}", bench, start, secret, setting)
+                    job = self._job(f"tune-{again}-{arm}", bench, start, secret, setting)
                     job = replace(job, updates=self._plan.tuning_updates, snapshot_every=0)
                     points = self._run_job(arm, job).points
                     spent_s = points[-1][1] - points[WARM_UP_UPDATES - 1][1]
                     per_update_s = spent_s / (len(points) - WARM_UP_UPDATES)
                     key = (arm, setting)
                     tried[key] = min(per_update_s, tried.get(key, math.inf))
-        for (arm, setting), per_update_s in tried.items():
-            label = f"{arm}, {setting.threads} threads, {setting.variant}"
-            self.tuned[label] = per_update_s
-            on_tuned(label, per_update_s)
-        for arm in variants:
-            mine = {setting: s for (who, setting), s in tried.items() if who == arm}
-            self.settings[arm] = min(mine, key=lambda setting: mine[setting])
+        return [Tried(arm, setting, s) for (arm, setting), s in tried.items()]
 
-    def _run(self, arm: str, bench: Bench, start: Path, secret: bytes) -> Arm:
+    def _run(self, arm: str, prepared: Callable[[], Prepared]) -> Arm:
+        bench, start, secret = prepared()
         load, setting = os.getloadavg()[0], self.settings[arm]
         folder = self._folder / f"{arm}-{bench.recipe.run.seed}"
         if arm == DISTRIBUTED:

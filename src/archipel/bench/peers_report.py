@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
+from archipel.bench.intervals import NOTHING_YET, MeanOfSeeds, mean_of_seeds
 from archipel.bench.peers import ARMS, TRL, Arm
 
 
@@ -86,6 +86,8 @@ def _mean(values: Sequence[float]) -> MeanOfSeeds | None:
 
 def table(arms: Sequence[Arm], target: float) -> str:
     """For people."""
+    if not arms:
+        return NOTHING_YET
     rows = summarise(arms, target)
     num_seeds = len({arm.seed for arm in arms})
     updates = arms[0].result.points[-1][0]

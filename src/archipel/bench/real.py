@@ -9,6 +9,7 @@ What it does not show: anything about GPUs or larger models.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from archipel.bench import real_central, real_plain
 from archipel.bench.central import Bench
+from archipel.bench.kept import Asked, Kept, attempt
 from archipel.bench.peers_job import Job, Result, run_job
 from archipel.bench.real_tasks import TASKS, write_questions
 from archipel.engine.engine import LocalEngine
@@ -142,22 +144,38 @@ class RealBench:
         self._folder, self._tools = folder, tools
 
     def measure(self, on_arm: Callable[[RealArm], None]) -> list[RealArm]:
-        """Run every arm of every task and seed, those of a seed after each other, in an order that turns.
+        """Run every arm of every task and seed that the folder does not have, those of a seed after each other, in an
+        order that turns.
 
         Raises:
-            PeerFailed: an arm did not end as it should.
+            PeerFailed: an arm did not end as it should. NotOurs: the folder holds another's steps.
         """
         arms: list[RealArm] = []
-        self._folder.mkdir(parents=True, exist_ok=True)
+        kept, self._folder = Kept(self._folder), attempt(self._folder)
+        self._folder.mkdir(parents=True)
         for task in self._plan.tasks:
             before: Judged | None = None
             for turn, seed in enumerate(self._plan.seeds):
                 first = turn % len(self._plan.arms)
                 for arm in (*self._plan.arms[first:], *self._plan.arms[:first]):
-                    arms.append(self._run(task, seed, arm, before))
+                    run = partial(self._run, task, seed, arm, before)
+                    arms.append(kept.value(self._asked(task, seed, arm), RealArm, run))
                     before = arms[-1].judged[0]
                     on_arm(arms[-1])
         return arms
+
+    def _asked(self, task: str, seed: int, arm: str) -> Asked:
+        """What decides an arm's result; where its questions lie does not."""
+        recipe, plan = self.recipe_of(task, seed, arm), self._plan
+        section = recipe.environment
+        parameters = section.parameters | {"path": Path(str(section.parameters["path"])).name}
+        named = recipe.model_copy(
+            update={"environment": section.model_copy(update={"parameters": parameters})}
+        )
+        return {
+            "part": "real", "task": task, "arm": arm, "recipe": named.digest, "start": str(self._start.absolute()),
+            "judge_every": plan.judge_every, "num_test_tasks": plan.num_test_tasks, "threads": plan.threads,
+        }  # fmt: skip
 
     def recipe_of(self, task: str, seed: int, arm: str) -> Recipe:
         """What one arm trains."""

@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 
 from archipel.bench.central import Bench, prepare
 from archipel.bench.intervals import MeanOfSeeds, mean_of_seeds
+from archipel.bench.kept import Kept
 from archipel.records.recipe import Recipe
 from archipel.training.optimiser import Diverged
 from archipel.training.trainer import Trainer
@@ -73,20 +75,37 @@ class Arm:
 
 
 def measure(
-    recipe: Recipe, plan: Plan, on_arm: Callable[[Arm], None] = lambda arm: None
+    recipe: Recipe, plan: Plan, folder: Path, on_arm: Callable[[Arm], None] = lambda arm: None
 ) -> list[dict[str, Any]]:
-    """Run every arm; one row each. One supervised stage per seed serves all of its arms."""
+    """Run every arm that this folder does not have; one row each. One supervised stage per seed serves all of its arms.
+
+    Raises:
+        NotOurs: the folder holds another's steps.
+    """
     torch.set_num_threads(1)
-    rows = []
+    kept, rows = Kept(folder), []
     for seed in plan.seeds:
-        bench = prepare(_with(recipe, plan, LOSSES["trust_region"], seed), b"bench-%d" % seed)
+        start = _with(recipe, plan, LOSSES["trust_region"], seed)
+        bench = cache(partial(prepare, start, b"bench-%d" % seed))
         for loss in plan.losses:
+            own = _with(recipe, plan, LOSSES[loss], seed)
             for age in plan.ages:
                 early = plan.ages if age == 0 else ()
-                arm = run_arm(bench, _with(recipe, plan, LOSSES[loss], seed), loss, age, early)
+                asked = {
+                    "part": "staleness", "recipe": own.digest, "start": start.digest, "loss": loss,
+                    "age": age, "early": early,
+                }  # fmt: skip
+                run = partial(_of_bench, bench, own, loss, age, early)
+                arm = kept.value(asked, Arm, run)
                 on_arm(arm)
                 rows.append(asdict(arm))
     return rows
+
+
+def _of_bench(
+    bench: Callable[[], Bench], recipe: Recipe, loss: str, age: int, early: Sequence[int]
+) -> Arm:
+    return run_arm(bench(), recipe, loss, age, early)
 
 
 def run_arm(bench: Bench, recipe: Recipe, loss: str, age: int, early: Sequence[int] = ()) -> Arm:

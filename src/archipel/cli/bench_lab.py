@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from archipel.cli.benches import out_folder, out_option, teller, whatever_ends
 from archipel.cli.outputs import PICTURE
 
 PARTS = ("load", "restart", "flow", "costs")
@@ -30,6 +31,7 @@ PARTS = ("load", "restart", "flow", "costs")
 )
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this part.")
 @click.option("--quick", is_flag=True, help="Fewer nodes, entries and seconds: about two minutes.")
+@out_option("lab")
 @click.option("--png", type=PICTURE, help="Draw the growth curves here.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def command(
@@ -39,6 +41,7 @@ def command(
     wait: float,
     parts: tuple[str, ...],
     quick: bool,
+    out: Path | None,
     png: Path | None,
     as_json: bool,
 ) -> None:
@@ -53,10 +56,11 @@ def command(
       archipel bench lab --quick
       archipel bench lab --part load --nodes 10000
       archipel bench lab --png lab.png
-    """
-    import time
 
-    from archipel.bench.lab import QUICK, Plan, measure
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
+    """
+    from archipel.bench.kept import NotOurs
+    from archipel.bench.lab import QUICK, Plan, Pressing
     from archipel.bench.lab_crowds import Lost
     from archipel.bench.lab_report import draw, table, to_json
     from archipel.bench.site import SiteFailed
@@ -77,13 +81,15 @@ def command(
         flow=plan.flow if "flow" in chosen else 0,
         costs=plan.costs if "costs" in chosen else (),
     )
-    began = time.monotonic()
+    folder, tell = out_folder(out, "lab"), teller()
+    with mending(SiteFailed, Lost, NotOurs, OSError, TimeoutError):
+        pressing = Pressing(plan, folder, child_environment(), tell)
 
-    def tell(text: str) -> None:
-        click.echo(f"{time.monotonic() - began:6.0f}s  {text}", err=True)
+        def finish() -> None:
+            if png is not None:
+                draw(pressing.measured, png)
+            found = pressing.measured
+            show(to_json(found), as_json, lambda: table(found))
 
-    with mending(SiteFailed, Lost, OSError, TimeoutError):
-        measured = measure(plan, child_environment(), tell)
-    if png is not None:
-        draw(measured, png)
-    show(to_json(measured), as_json, lambda: table(measured))
+        with whatever_ends(folder, tell, finish):
+            pressing.measure()

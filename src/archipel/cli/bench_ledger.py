@@ -14,6 +14,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 
 
@@ -58,11 +59,10 @@ def command(
       archipel bench ledger --storage sqlite --no-growth
       archipel bench ledger --out runs/ledger --png ledger.png
 
-    Every step is kept as it ends: the same command with the same --out goes on.
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
     """
     from dataclasses import replace
 
-    from archipel.bench.endings import in_order
     from archipel.bench.kept import NotOurs
     from archipel.bench.ledger import QUICK, Bench, Plan
     from archipel.bench.ledger_growth import NotVerified
@@ -75,16 +75,15 @@ def command(
     plan = replace(plan, **chosen(plan, given, *names))
     plan = replace(plan, entries=()) if no_growth else plan
     folder, tell = out_folder(out, "ledger"), teller()
-    with mending(NotOurs, NotVerified, NoServer, OSError, ValueError), in_order():
+    with mending(NotOurs, NotVerified, NoServer, OSError, ValueError):
         bench = Bench(plan, folder, tell)
-        try:
-            bench.measure()
-        except (KeyboardInterrupt, SystemExit):
-            tell(f"stopped; the same command with --out {folder} goes on")
-            raise
-        finally:
+
+        def finish() -> None:
             rows = bench.rows()
             if png is not None and rows:
                 draw(rows, png)
             found = to_json(rows, bench.limits)
             show(found, as_json, lambda: table(rows, bench.limits))
+
+        with whatever_ends(folder, tell, finish):
+            bench.measure()

@@ -15,6 +15,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 
 if TYPE_CHECKING:
@@ -46,11 +47,14 @@ def command(recipe_name: str, size: str, out: Path | None, as_json: bool, **give
       archipel bench overhead --quick
       archipel bench overhead --size 30m --groups 512
       archipel bench overhead --staleness 0 --seeds 1 --json
+
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
     """
     import sys
 
-    from archipel.bench.overhead import Arm, Expense, of_size
+    from archipel.bench.overhead import Arm, Expense
     from archipel.bench.overhead_report import save, table, to_json
+    from archipel.bench.overhead_sizes import of_size
     from archipel.bench.peers_job import PeerFailed
     from archipel.bench.site import SiteFailed
     from archipel.cli.doors import child_environment, mending, show
@@ -58,16 +62,24 @@ def command(recipe_name: str, size: str, out: Path | None, as_json: bool, **give
 
     plan, folder, tell = _plan(size, given), out_folder(out, "overhead"), teller()
 
+    arms: list[Arm] = []
+
     def on_arm(arm: Arm) -> None:
+        arms.append(arm)
         cost = f"{arm.ms_per_update:7.1f} ms  {arm.requests_per_update:5.2f} requests an update"
         tell(f"seed {arm.seed}  {arm.arm:<11} {cost}")
 
-    with mending(PeerFailed, SiteFailed, OSError, ValueError):
+    def finish() -> None:
+        if arms:
+            save(arms, folder / "overhead.json")
+        show(to_json(arms), as_json, lambda: table(arms))
+
+    with (
+        mending(PeerFailed, SiteFailed, OSError, ValueError),
+        whatever_ends(folder, tell, finish),
+    ):
         recipe = of_size(find_recipe(recipe_name), size, given["groups"])
-        expense = Expense(recipe, plan, folder, Path(sys.executable), child_environment())
-        arms = expense.measure(on_arm)
-    save(arms, folder / "overhead.json")
-    show(to_json(arms), as_json, lambda: table(arms))
+        Expense(recipe, plan, folder, Path(sys.executable), child_environment()).measure(on_arm)
 
 
 def _plan(size: str, given: dict[str, Any]) -> "OverheadPlan":

@@ -16,6 +16,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 
 DEFAULT_VENV = "~/.cache/archipel/peers"
@@ -54,10 +55,12 @@ def command(
       archipel bench peers --quick
       archipel bench peers --png peers.png
       archipel bench peers --venv /srv/trl --json
+
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
     """
     import sys
 
-    from archipel.bench.peers import QUICK, Meeting, PeersPlan, Tools
+    from archipel.bench.peers import QUICK, Arm, Meeting, PeersPlan, Tools
     from archipel.bench.peers_job import PeerFailed
     from archipel.bench.peers_report import arm_line, draw, save, table, to_json
     from archipel.bench.peers_setup import PeerUnavailable, peer_python
@@ -69,17 +72,28 @@ def command(
     plan = QUICK if given["quick"] else PeersPlan()
     plan = replace(plan, **chosen(plan, given, "updates", "target", "nodes"))
     folder, tell = out_folder(out, "peers"), teller()
-    with mending(PeerUnavailable, PeerFailed, SiteFailed, Unlike, OSError):
+    arms: list[Arm] = []
+    tuned: dict[str, float] = {}
+
+    def on_tuned(what: str, per_update_s: float) -> None:
+        tuned[what] = per_update_s
+        tell(f"{per_update_s * 1000:6.0f} ms/update  {what}")
+
+    def on_arm(arm: Arm) -> None:
+        arms.append(arm)
+        tell(arm_line(arm, plan.target))
+
+    def finish() -> None:
+        values = to_json(arms, plan.target, tuned)
+        if arms:
+            save(values, folder / "peers.json")
+        if arms and png is not None:
+            draw(arms, png)
+        show(values, as_json, lambda: table(arms, plan.target))
+
+    failures = (PeerUnavailable, PeerFailed, SiteFailed, Unlike, OSError, ValueError)
+    with mending(*failures), whatever_ends(folder, tell, finish):
         tell("TRL's environment")
         theirs = peer_python(venv.expanduser().absolute())
         tools = Tools(Path(sys.executable), theirs, child_environment())
-        meeting = Meeting(find_recipe(recipe_name), plan, folder, tools)
-        arms = meeting.measure(
-            lambda what, s: tell(f"{s * 1000:6.0f} ms/update  {what}"),
-            lambda arm: tell(arm_line(arm, plan.target)),
-        )
-    values = to_json(arms, plan.target, meeting.tuned)
-    save(values, folder / "peers.json")
-    if png is not None:
-        draw(arms, png)
-    show(values, as_json, lambda: table(arms, plan.target))
+        Meeting(find_recipe(recipe_name), plan, folder, tools).measure(on_tuned, on_arm)

@@ -16,6 +16,7 @@ from archipel.cli.benches import (
     quick_option,
     seeds_option,
     teller,
+    whatever_ends,
 )
 
 ARMS = ("ours", "plain loop", "rewards by chance", "lora", "entropy", "clip-higher", "more tasks")
@@ -59,6 +60,8 @@ def command(model: Path | None, out: Path | None, png: Path | None, as_json: boo
       archipel bench real --quick
       archipel bench real --task sums --arm ours --arm "plain loop" --seeds 3
       archipel bench real --png real.png --json
+
+    Whatever stops a measurement, it prints what it has, and the same command with the same --out goes on.
     """
     from archipel.bench.peers_job import PeerFailed
     from archipel.bench.real import QUICK, RealBench, RealBenchPlan, Tools
@@ -72,18 +75,20 @@ def command(model: Path | None, out: Path | None, png: Path | None, as_json: boo
     plan = replace(plan, **chosen(plan, given, "updates", "tasks", "arms", "threads"))
     plan = replace(plan, judge_every=min(plan.judge_every, plan.updates))
     folder, tell = out_folder(out, "real"), teller()
-    with mending(PeerFailed, NotBrought, OSError, ValueError, RuntimeError):
+    arms: list[Any] = []
+
+    def on_arm(arm: Any) -> None:
+        arms.append(arm)
+        save(arms, folder / "real.json")
+        tell(arm_line(arm))
+
+    def finish() -> None:
+        if png is not None and arms:
+            draw(arms, png)
+        show(to_json(arms), as_json, lambda: table(arms))
+
+    failures = (PeerFailed, NotBrought, OSError, ValueError, RuntimeError)
+    with mending(*failures), whatever_ends(folder, tell, finish):
         start = model_directory(model, folder / "start", tell)
         tools = Tools(Path(sys.executable), child_environment() | FEW_SHAPES)
-        bench = RealBench(find_recipe("real-sums"), start, plan, folder, tools)
-        arms: list[Any] = []
-
-        def on_arm(arm: Any) -> None:
-            arms.append(arm)
-            save(arms, folder / "real.json")
-            tell(arm_line(arm))
-
-        bench.measure(on_arm)
-    if png is not None:
-        draw(arms, png)
-    show(to_json(arms), as_json, lambda: table(arms))
+        RealBench(find_recipe("real-sums"), start, plan, folder, tools).measure(on_arm)

@@ -151,8 +151,10 @@ def decoy(
 
     An operator of the lab, or a trusted role (--key), commits to it in the ledger; then start the node as any other:
     nobody can tell it from one. Some of its answers are wrong by a bit that no learner notices. Revealed, those who
-    audited it and said otherwise than they should have lose their pay, and the second time a part of their stake. The
-    decoy itself keeps whatever verdicts it earned: use a fresh home for each.
+    audited it and said otherwise than they should have lose their pay; where another auditor saw it too, the second
+    time costs a part of their stake. The decoy itself keeps whatever verdicts it earned: use a fresh home for each. The
+    secret stays in the home, for its owner alone, until it is revealed; where the lab's answer got lost, the same
+    command goes on.
 
     \b
     Examples:
@@ -178,14 +180,41 @@ def decoy(
 
 
 def _plant(url: str, node: "Identity", operator: "Identity", folder: Path, made: "Decoy") -> None:
-    """Kept before anybody knows of it: a secret that is lost cannot be revealed."""
-    from archipel.node.decoys import forget, keep
+    """Kept before anybody knows of it, until it is revealed: a secret that is lost cannot be.
 
+    What ended without the lab's word is finished by the same command, with the secret that is kept.
+    """
+    from dataclasses import replace
+
+    from archipel.node.decoys import keep, kept
+
+    found = kept(folder)
+    is_again = found is not None and (found.is_committed, found.run, found.share_milli) == (
+        False,
+        made.run,
+        made.share_milli,
+    )
+    made = found if found is not None and is_again else made
     keep(folder, made)
+    digest = made.commitment(node.did)
+    ask_lab(_commit_or_forget(url, operator, made.run, digest, None if is_again else folder))
+    keep(folder, replace(made, is_committed=True))
+
+
+async def _commit_or_forget(
+    url: str, operator: "Identity", run: str, digest: str, fresh: Path | None
+) -> None:
+    """fresh: where the secret is kept, if the lab never heard of it; then one that it refuses is worth nothing."""
+    from archipel.node.decoys import forget
+    from archipel.node.exchange import LabRefused
+
     try:
-        ask_lab(_commit(url, operator, made.run, made.commitment(node.did)))
-    except BaseException:
-        forget(folder)
+        await _commit(url, operator, run, digest)
+    except LabRefused as error:
+        if error.problem == "committed-before":
+            return
+        if fresh is not None and not (error.is_no_labs or error.may_be_of_the_wire):
+            forget(fresh)
         raise
 
 
@@ -200,6 +229,10 @@ def _kept(folder: Path, run: str) -> "Decoy":
     from archipel.node.decoys import kept
 
     found = kept(folder)
+    if found is not None and not found.is_committed:
+        raise click.ClickException(
+            f"the lab has not confirmed the decoy of {folder}; finish it first: archipel node decoy {found.run}"
+        )
     if found is None or found.run != run:
         raise click.ClickException(
             f"the node of {folder} is no decoy in {run}; name its home with --node-home, and the run it was made for"

@@ -103,7 +103,10 @@ def open_(
       archipel run open my-adapter.toml --weights start --adapter taught
     """
     if (weights is None) == (earlier is None):
-        raise click.UsageError("give --weights DIR, or --from RUN@VERSION")
+        raise click.UsageError(
+            "give --weights DIR (archipel sft RECIPE makes one, archipel model fetch and import bring one), or --from "
+            "RUN@VERSION"
+        )
     if adapter is not None and weights is None:
         raise click.UsageError("--adapter lies over --weights; --from brings its own")
     recipe = _recipe(recipe_name, name, seed)

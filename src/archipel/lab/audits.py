@@ -26,6 +26,8 @@ MAX_WAITING = 4096
 """Answers that wait for their draw; beyond, the oldest pass unseen and are counted."""
 MAX_CLOSED = 64
 """Newest closed cases that are remembered, of either kind: found right, and all others. The ledger has all."""
+USUAL = 9
+"""Answers found right that say how long one takes."""
 MAX_WITHDRAWN = 1024
 """Works that are remembered as withdrawn."""
 
@@ -244,6 +246,16 @@ def _newest(cases: tuple[Case, ...]) -> tuple[Case, ...]:
 
 def _is_right(case: Case) -> bool:
     return case.verdict is not None and case.verdict.outcome is Outcome.VERIFIED
+
+
+def usual_ms(run: Run) -> int:
+    """How long answers take: the median of the newest that were found right; 0 where there is none.
+
+    So who answers at once does not hurry those who are called to look at it.
+    """
+    right = [case.answer.took_ms for case in audits(run).closed if _is_right(case)]
+    took = sorted(right[-USUAL:])
+    return took[len(took) // 2] if took else 0
 
 
 def of_party(run: Run, did: str) -> Iterator[Case]:

@@ -251,6 +251,16 @@ def refuted(state: LabState, name: str, opinion: Opinion) -> tuple[LabState, int
     return slashed(state, did, SLASH * opinion.price_micro * is_hard)
 
 
+def doubted(state: LabState, name: str, opinion: Opinion) -> LabState:
+    """One party alone, a decoy, says that an audit was false: no pay, and its teller is to be watched; no more than that,
+    however often. Hard consequences take two.
+    """
+    did = opinion.auditor
+    state = clawed_back(state, name, did, opinion.price_micro)
+    state = adjusted(state, name, -opinion.price_micro)
+    return with_standing(state, did, _doubted)
+
+
 def confirmed(state: LabState, opinion: Opinion) -> LabState:
     """An audit turned out to be true."""
     return with_standing(
@@ -265,6 +275,10 @@ def _verified(known: Standing) -> Standing:
 def _refuted(known: Standing) -> Standing:
     """A false audit costs its teller what was built up as a node as well."""
     return changed(known, refuted=known.refuted + 1, confirmed=0, verified=0)
+
+
+def _doubted(known: Standing) -> Standing:
+    return changed(known, refuted=max(known.refuted, 1), confirmed=0, verified=0)
 
 
 def _touched(run: Run, case: Case) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Literal
 
 from archipel.lab import failures, quarantine, stakes
+from archipel.lab.calling import electorate
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
@@ -201,7 +202,7 @@ def _offers(
     for opportunity in _willing(node, found):
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.ability, NOBODY)
-            asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms), here)
+            asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms), here, now_ms)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
@@ -254,7 +255,7 @@ def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
             met = wanted.intersection(node.meets)
             for word in abilities(set(node.capabilities.kinds), met):
                 active.setdefault(word, []).append(node)
-    return {word: _crowd(nodes, word.partition(" ")[0]) for word, nodes in active.items()}
+    return {word: _crowd(state, nodes, word.partition(" ")[0]) for word, nodes in active.items()}
 
 
 def _needs(state: LabState) -> set[str]:
@@ -269,7 +270,7 @@ def _is_active(node: Node, now_ms: int) -> bool:
     return is_here and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
 
 
-def _crowd(nodes: list[Node], kind: str) -> Crowd:
+def _crowd(state: LabState, nodes: list[Node], kind: str) -> Crowd:
     rates, claims, unknown = [], [], 0
     for node in nodes:
         tally = node.tallies.get(kind)
@@ -286,6 +287,7 @@ def _crowd(nodes: list[Node], kind: str) -> Crowd:
         claimed_milli=sum(claims),
         slowest_claim_milli=min(claims, default=0),
         unknown=unknown,
+        voters=electorate(state, kind, nodes),
     )
 
 

@@ -14,9 +14,12 @@ from archipel.market.journal import stake, wallet
 from archipel.records.changed import changed
 from archipel.records.statements import NodesForgotten
 
+MAX_REVOKERS = 4096
+"""Operators that are remembered for the keys that they revoked alone; others are forgotten with their revocations."""
+
 
 def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
-    """Balances stay, and so do operators that earned or were audited; of the numbers the highest does.
+    """Balances stay, and so do operators that earned, were audited, or revoked a key; of the numbers the highest does.
 
     Raises:
         KeyError: one of them is unknown.
@@ -26,7 +29,11 @@ def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
     for did in dids:
         if state.nodes[did].leases:
             raise ValueError(f"{did} holds work, it cannot be forgotten")
-    state, operators = _without_blank(changed(state, nodes=state.nodes.drop(*dids)), dids)
+    state = changed(state, nodes=state.nodes.drop(*dids))
+    blank = _blank(state, dids)
+    if statement.revocations is not None:
+        blank = _without_revokers(state, blank)
+    state, operators = _without(state, blank), blank
     spoken = [did for did in (*dids, *operators) if did in state.sequences]
     asked = [did for did in dids if did in state.asked]
     numbers = [state.sequences[did] for did in spoken] + [state.asked[did] for did in asked]
@@ -38,17 +45,41 @@ def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
     )
 
 
-def _without_blank(state: LabState, dids: Iterable[str]) -> tuple[LabState, list[str]]:
-    """Without operators of whom nothing but these nodes was known, and these operators."""
+def _blank(state: LabState, dids: Iterable[str]) -> list[str]:
+    """Operators of whom nothing but these nodes was known."""
     operators = {account_of(state, did) for did in dids if did in state.delegations}
-    blank = [each for each in sorted(operators) if _is_blank(state, state.providers[each])]
-    keys = [key for each in blank for key in keys_of(state, each)]
-    state = changed(
+    return [each for each in sorted(operators) if _is_blank(state, state.providers[each])]
+
+
+def _without_revokers(state: LabState, blank: list[str]) -> list[str]:
+    """Those of them that revoked nothing, and those for whom there is no room: a revoked key comes back for nobody."""
+    revokers = [each for each in blank if _has_revoked(state, state.providers[each])]
+    if not revokers:
+        return blank
+    known = sum(
+        _is_blank(state, each) and _has_revoked(state, each) for each in state.providers.values()
+    )
+    left = set(revokers[: max(0, MAX_REVOKERS - (known - len(revokers)))])
+    return [each for each in blank if each not in left]
+
+
+def _has_revoked(state: LabState, operator: Provider) -> bool:
+    for key in operator.keys:
+        known = state.delegations.get(key)
+        if known is None or known.operator != operator.did or known.revoked is not None:
+            return True
+    return False
+
+
+def _without(state: LabState, operators: Iterable[str]) -> LabState:
+    """Without these, and without their keys."""
+    dids = list(operators)
+    keys = [key for each in dids for key in keys_of(state, each)]
+    return changed(
         state,
-        providers=state.providers.drop(*blank),
+        providers=state.providers.drop(*dids),
         delegations=state.delegations.drop(*keys),
     )
-    return state, blank
 
 
 def _is_blank(state: LabState, operator: Provider) -> bool:
@@ -74,4 +105,7 @@ def forgettable(
     if not chosen:
         return None
     dids = tuple(node.did for node in chosen[:most])
-    return NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)
+    said = NodesForgotten(lab=state.lab, author=state.lab, seq=next_seq(state), nodes=dids)
+    operators = {account_of(state, did) for did in dids if did in state.delegations}
+    has_any = any(_has_revoked(state, state.providers[each]) for each in operators)
+    return said.model_copy(update={"revocations": "kept"}) if has_any else said

@@ -187,7 +187,7 @@ def why_not_revoked(state: LabState, revoked: KeyRevoked) -> str | None:
     known = state.delegations.get(did)
     if not keys:
         return f"{revoked.author} has no nodes here, so there is nothing to revoke"
-    if known is None and (did in state.nodes or did in state.providers or did in state.operators):
+    if known is None and (did in state.providers or did in state.operators):
         return f"{did} is no key of {revoked.author}"
     if known is None and did in keys:
         return f"{did} was revoked before"
@@ -201,8 +201,8 @@ def why_not_revoked(state: LabState, revoked: KeyRevoked) -> str | None:
 
 
 def revoked(state: LabState, statement: KeyRevoked, at_ms: int) -> LabState:
-    """The state when an operator took its word back. Also a key that never came here can be revoked: then this
-    operator's delegation to it counts no more, and nothing else.
+    """The state when an operator took its word back. Also a key that never came here, or that works here alone, can be
+    revoked: then this operator's delegation to it counts no more, and nothing else.
 
     Raises:
         ValueError: it is not this operator's to revoke.

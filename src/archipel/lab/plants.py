@@ -1,7 +1,9 @@
 """Auditors are audited with planted work (`records.plants`): what a reveal shows of those who looked at it. Pure.
 
-Law: a reveal takes nothing back from whom the verdicts were about: a decoy stays what they made of it, so no cheat is
-saved by being called a decoy. It says only what auditors should have said, and costs those who said otherwise.
+Laws: a reveal takes nothing back from whom the verdicts were about: a decoy stays what they made of it, so no cheat is
+saved by being called a decoy. It says only what auditors should have said, and costs those who said otherwise: their pay,
+where it is the decoy's word alone, which may be a lie of whoever committed to it; as any false audit, where another
+stranger said of the same answer what the decoy says.
 """
 
 from collections.abc import Iterator
@@ -9,7 +11,8 @@ from collections.abc import Iterator
 from archipel.lab import refusals, verdicts
 from archipel.lab.audits import audits, remembered, terms, with_audits
 from archipel.lab.cases import Case, Opinion
-from archipel.lab.consequences import confirmed, refuted
+from archipel.lab.consequences import confirmed, doubted, refuted
+from archipel.lab.providers import account_of
 from archipel.lab.state import LabState, Run
 from archipel.records.changed import changed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment, is_planted
@@ -28,8 +31,11 @@ def admit(state: LabState, said: PlantsCommitted | PlantsRevealed) -> None:
             f"{said.author} is neither an operator of this lab nor trusted in {run.name}"
         )
     why = why_not(state, said)
-    if why is not None:
-        raise refusals.Conflict(why)
+    if why is None:
+        return
+    if isinstance(said, PlantsCommitted) and said.digest in audits(run).plants:
+        raise refusals.CommittedBefore(why)
+    raise refusals.Conflict(why)
 
 
 def why_not(state: LabState, said: PlantsCommitted | PlantsRevealed) -> str | None:
@@ -99,15 +105,25 @@ def _looked_at(run: Run, did: str, since: int) -> Iterator[Case]:
 
 
 def _shown(state: LabState, name: str, case: Case, is_wrong: bool) -> LabState:
-    """1 who said otherwise is not paid and believed less  2 whom nobody else confirmed is  3 the case says it was planted."""
+    """1 who said otherwise is not paid, and believed less  2 whom nobody else confirmed is believed more  3 the case says
+    that it was planted.
+    """
     right = "differs" if is_wrong else "agree"
     verdict = case.verdict
     struck = () if verdict is None else verdict.struck
     upheld = set(verdicts.upheld(case))
+    witnesses = {
+        account_of(state, each.auditor)
+        for each in verdicts.of_strangers(case)
+        if each.says == right
+    }
     for opinion in verdicts.of_strangers(case):
         # 1
         if opinion.says != right and not _is_struck(opinion, struck):
-            state, _ = refuted(state, name, opinion)
+            if witnesses - {account_of(state, opinion.auditor)}:
+                state, _ = refuted(state, name, opinion)
+            else:
+                state = doubted(state, name, opinion)
         # 2
         elif opinion.says == right and opinion not in upheld:
             state = confirmed(state, opinion)

@@ -156,6 +156,12 @@ class Conflict(Refused):
     problem, status = "conflict", 409
 
 
+class CommittedBefore(Conflict):
+    """The same commitment stands in the ledger: whoever lost the receipt need not say it again."""
+
+    problem = "committed-before"
+
+
 class StorageExhausted(Refused):
     """The lab's disk or quota is full; nothing was recorded."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from archipel.lab.calling import EVERYBODY, Electorate
 from archipel.lab.state import Lease, Node, Run
 from archipel.lab.waits import Sight
 from archipel.records.documents import AcceptedWork, Wait
@@ -33,6 +34,8 @@ class Crowd:
     slowest_claim_milli: int = 0
     unknown: int = 0
     """Nodes with neither."""
+    voters: Electorate = EVERYBODY
+    """Of those who audit: whose work is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Asking:
     """The crowd includes the node."""
     here: Callable[[str], frozenset[str]] = lambda did: frozenset((did,))
     """A node, and the others of its operator that are here: one party."""
+    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

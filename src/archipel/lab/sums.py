@@ -2,7 +2,9 @@
 
 Each closed case adds to every test of the run what `records.measures` says; a sum never falls below nothing, and one
 that reaches what accuses is a hard verdict. Law: integers alone; where auditors disagree an audit is not odd; of a sum
-that no second party confirms, one auditor's part, with all of its keys, is at most half of what accuses.
+that no second party confirms, what one auditor told alone, with all of its keys, accuses nobody: the sum has to be
+reached without it (`Measures.apart`), so a liar among auditors takes nothing from the bound of an honest node. In openings
+of before its part is at most half of what accuses.
 """
 
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from archipel.records.changed import changed
 from archipel.records.measures import Measured, Measures, SumTest, is_odd_to_all
 
 SHARE = 2
-"""So many auditors accuse together at least, where nobody confirms what one has measured."""
+"""So many auditors accuse together at least, where nobody confirms what one has measured: in openings of before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,33 @@ def weighed(measures: Measures, before: Sums, case: Case, account: Callable[[str
         return Weighed(before if any(each.micro for each in before) else (), None)
     alone = account(told[0].auditor) if len(told) == 1 and not told[0].is_trusted else ""
     after = tuple(
-        _after(test, each, alone, is_odd_to_all(test, found, measures.limits))
+        _after(
+            test,
+            each,
+            alone,
+            is_odd_to_all(test, found, measures.limits),
+            1 if measures.apart else SHARE,
+        )
         for test, each in zip(measures.tests, before, strict=True)
     )
     pairs = zip(measures.tests, after, strict=True)
-    reached = [at for at, (test, each) in enumerate(pairs) if each.micro >= test.accuses_micro]
+    reached = [
+        at
+        for at, (test, each) in enumerate(pairs)
+        if _told_by_others(each, measures) >= test.accuses_micro
+    ]
     return Weighed(
         after if any(each.micro for each in after) else (), reached[0] if reached else None
     )
+
+
+def _told_by_others(found: Sum, measures: Measures) -> int:
+    """Of a sum what is left without the auditor who told the most of it alone.
+
+    It is no more than the sum of all others alone would be: where that falls to nothing, so does this.
+    """
+    most = max((part for _, part in found.by_auditor), default=0) if measures.apart else 0
+    return found.micro - most
 
 
 def told_by(found: Sums, did: str, operator: str) -> Sums:
@@ -89,14 +110,14 @@ def greater(one: Sums, other: Sums) -> Sums:
     return tuple(max(pair, key=lambda each: each.micro) for pair in zip(one, other, strict=True))
 
 
-def _after(test: SumTest, before: Sum, alone: str, is_odd: bool) -> Sum:
-    """alone: the auditor whom nobody confirms; empty: several, or the trusted role."""
+def _after(test: SumTest, before: Sum, alone: str, is_odd: bool, share: int = SHARE) -> Sum:
+    """alone: the auditor whom nobody confirms; empty: several, or the trusted role. share: its part is one of so many."""
     weight = test.odd_micro if is_odd else test.even_micro
     told = dict(before.by_auditor)
     if alone:
         own = told.get(alone, 0)
         if weight > 0:
-            weight = min(weight, max(0, -(-test.accuses_micro // SHARE) - own))
+            weight = min(weight, max(0, -(-test.accuses_micro // share) - own))
         told[alone] = max(0, own + weight)
     micro = max(0, before.micro + weight)
     if not micro:

@@ -19,16 +19,13 @@ def withdrawals(state: LabState, name: str) -> dict[str, str]:
     for each in state.runs.values():
         known = audits(each)
         for case in (*known.closed, *known.cases.values()):
-            for verdict in (case.verdict, case.before):
-                works = () if verdict is None else verdict.withdrawn
-                own = (work for work in works if work.rpartition(".")[0] == name)
+            for verdict in filter(None, (case.verdict, case.before)):
+                own = (work for work in verdict.withdrawn if work.rpartition(".")[0] == name)
                 found |= {work: _words(case, verdict) for work in own}
     return found
 
 
-def _words(case: Case, verdict: Verdict | None) -> str:
-    if verdict is None:
-        return UNTOLD
+def _words(case: Case, verdict: Verdict) -> str:
     said = f"a {verdict.outcome.value} verdict on {case.work}: {verdict.reason}"
     if case.verdict is not None and case.verdict.outcome is Outcome.VERIFIED:
         said += "; contested, and found right when it was done again already"

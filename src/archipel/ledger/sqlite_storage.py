@@ -59,7 +59,9 @@ class SqliteStorage:
         self._connection: sqlite3.Connection | None = None
         self._entries_since_checkpoint = 0
         if not (writable and create) and not _num_bytes(path):
-            raise LedgerMissing(f"there is no ledger at {path}")
+            raise LedgerMissing(
+                f"there is no ledger at {path}; name a lab's address, a mirror or a ledger, or start a lab (archipel lab start)"
+            )
         self._lock_descriptor = _take_writer_lock(path) if writable else None
         try:
             with self._reported():

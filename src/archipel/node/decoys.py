@@ -10,7 +10,7 @@ import secrets
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -37,11 +37,13 @@ class Decoy:
     run: str
     secret: str
     share_milli: int
+    is_committed: bool = True
+    """Whether the lab has said that the commitment is in its ledger; until then nobody works by it."""
 
     @classmethod
     def fresh(cls, run: str, share_milli: int) -> Self:
-        """With a secret of its own."""
-        return cls(run, secrets.token_hex(SECRET_BYTES), share_milli)
+        """With a secret of its own, and not committed to."""
+        return cls(run, secrets.token_hex(SECRET_BYTES), share_milli, is_committed=False)
 
     def commitment(self, did: str) -> str:
         """What is committed to before the node with this key works."""
@@ -49,17 +51,25 @@ class Decoy:
 
 
 def keep(home: Path, decoy: Decoy) -> None:
-    """For the node of this home, from its next start on. Raises OSError, FileExistsError: it is one already."""
-    if (home / FILE).exists():
+    """In the home of its node, until it is revealed.
+
+    Raises:
+        FileExistsError: another one is kept there. OSError.
+    """
+    found = kept(home)
+    if found is not None and not _is_same(found, decoy):
         raise FileExistsError(
             f"{home / FILE} is there already: reveal that decoy first (archipel node decoy --reveal), or use another home"
         )
-    fields = {"run": decoy.run, "secret": decoy.secret, "share_milli": decoy.share_milli}
-    write_json(home / FILE, fields)
+    write_json(home / FILE, asdict(decoy))
+
+
+def _is_same(one: Decoy, other: Decoy) -> bool:
+    return replace(one, is_committed=other.is_committed) == other
 
 
 def kept(home: Path) -> Decoy | None:
-    """The decoy that the node of this home is; None: it is none.
+    """The decoy that the node of this home is, or is to be; None: it is none.
 
     Raises:
         Unreadable: the file is damaged, or no decoy. OSError: it cannot be read.
@@ -73,6 +83,22 @@ def kept(home: Path) -> Decoy | None:
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unreadable(f"{home / FILE} says no decoy: {error}") from None
     return decoy
+
+
+def at_work(home: Path) -> Decoy | None:
+    """The decoy by which the node of this home answers; None: it is none.
+
+    Raises:
+        Unreadable: as `kept`; or nobody knows whether it was committed to: neither right answers nor wrong ones would do.
+        OSError.
+    """
+    found = kept(home)
+    if found is not None and not found.is_committed:
+        raise Unreadable(
+            f"{home / FILE} is a decoy in {found.run} that the lab has not confirmed; finish it first: "
+            f"archipel node decoy {found.run} --node-home {home}"
+        )
+    return found
 
 
 def forget(home: Path) -> None:

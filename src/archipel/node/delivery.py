@@ -16,7 +16,7 @@ from typing import Self
 
 from archipel.node.answer_files import AnswerFile, BadAnswer
 from archipel.node.client import LabClient
-from archipel.node.decoys import kept, planted
+from archipel.node.decoys import at_work, planted
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.lease import Lease, Wanted
 from archipel.node.patience import NodeFailed, Patience
@@ -55,7 +55,7 @@ class Deliveries:
         self._scratch = settings.home / "scratch"
         memory = [settings.home / "memory"] if settings.trusted else []
         self._roots = (self._scratch, *memory)
-        self._decoy = kept(settings.home)
+        self._decoy = at_work(settings.home)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._small: set[str] = set()
         self._brought: list[Lease] = []

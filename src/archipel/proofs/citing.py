@@ -58,6 +58,7 @@ def measures_of(
         calibration=sha256_digest(data),
         limits=limits,
         least_drawn=LEAST_DRAWN,
+        apart=True,
         tests=tuple(_test(*event, each_may) for event in events),
     )
 

@@ -7,7 +7,7 @@ worse.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -56,7 +56,7 @@ class SumTest(Sparing):
         return measured.figures.get(self.figure, MOST) > (self.border_nano or 0)
 
 
-class Measures(Closed):
+class Measures(Sparing):
     """By what a run's answers are judged where they cannot be recomputed to the bit."""
 
     calibration: Digest
@@ -66,6 +66,9 @@ class Measures(Closed):
     least_drawn: Count
     """With fewer tokens that the noise decided, an answer is too thin to be judged."""
     tests: Annotated[tuple[SumTest, ...], Field(min_length=1, max_length=MAX_TESTS)]
+    apart: Annotated[Literal[True] | None, LeftOut] = None
+    """A sum accuses only where it would without what any one auditor told alone; None: where each told half at most, as
+    in openings before."""
 
     @property
     def fingerprints(self) -> bool:

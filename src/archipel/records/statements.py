@@ -142,11 +142,13 @@ class NodeLeft(Statement):
     kind: Literal["node.left"] = "node.left"
 
 
-class NodesForgotten(Statement):
+class NodesForgotten(Statement, Sparing):
     """The lab forgets nodes that are gone, or that never did anything, to make room for others."""
 
     kind: Literal["nodes.forgotten"] = "nodes.forgotten"
     nodes: Annotated[tuple[Did, ...], Field(min_length=1, max_length=MAX_FORGOTTEN)]
+    revocations: Annotated[Literal["kept"] | None, LeftOut] = None
+    """Whether operators that revoked a key are kept for that alone; None: as ledgers were written before."""
 
 
 class LeaseRequested(Statement):

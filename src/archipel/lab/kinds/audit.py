@@ -12,9 +12,11 @@ from archipel.lab.audits import (
     measures,
     spoke,
     terms,
+    usual_ms,
     with_audits,
     with_case,
 )
+from archipel.lab.calling import may_come, turn_of
 from archipel.lab.cases import Case, Committed, Opinion, Outcome, Said, Stage, sentence
 from archipel.lab.chain import version_of
 from archipel.lab.reputation import MAX_REFUTED
@@ -34,6 +36,9 @@ MAX_SHOWN = 8
 MAX_SILENT = 3
 """Auditors who took a case and said nothing, before the trusted role is asked: keys cost nothing, and whoever has many
 could hold it for ever."""
+TURNS_IN_DEADLINE = 16
+"""Whoever is called to an audit is waited for as long as the answer took, as answers take (`usual_ms`), and so much of
+an audit's least deadline."""
 PATIENCE = 4
 """An auditor has so many times as long as the answer took, within the bounds of the run."""
 
@@ -58,7 +63,12 @@ def _may_look(asking: Asking, case: Case) -> bool:
         return False
     if node.did in run.opened.trusted:
         return case.wants_trusted and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
-    return case.wants_strangers and node.standing.refuted < MAX_REFUTED
+    if not case.wants_strangers or node.standing.refuted >= MAX_REFUTED:
+        return False
+    known = terms(run)
+    least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
+    turn = turn_of(case, max(least_ms, usual_ms(run)), asking.now_ms)
+    return may_come(asking.crowd.voters, case, turn, node.did, _involved(asking, case))
 
 
 def is_unrelated(asking: Asking, case: Case) -> bool:
