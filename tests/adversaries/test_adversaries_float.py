@@ -21,7 +21,8 @@ from archipel.ledger.verification import lab_key
 from archipel.model.directory import read_model
 from archipel.model.manifest import describe
 from archipel.model.tokenizer import Tokenizer
-from archipel.proofs.calibration import Model, Plan, calibrate
+from archipel.proofs.calibration import Model, calibrate
+from archipel.proofs.plan import Plan
 from archipel.proofs.record import Calibration
 from archipel.records.recipe import Recipe
 from archipel.training.environments.environment import make_environment
@@ -36,10 +37,13 @@ GROUP = 24
 PLAN = Plan(
     dtypes=("fp32",), slots=(1, 24), threads=(1,), groups=30, rollouts=GROUP, max_new_tokens=6, sequential=("older",), headroom=10.0,
 )  # fmt: skip
+FORGED = ("forged fingerprints", "borrowed fingerprints")
+"""Cheats of runs whose answers bring fingerprints: honest tokens under others."""
 CHEATS = (
     ("int8 weights", "own noise", "temperature 1.02"),
     ("other weights", "forged log-probabilities"),
     ("best of 4",),
+    FORGED,
 )
 """Who samples four times for one answer is slow: it has a lab of its own."""
 LIMIT_S = 500.0
@@ -47,12 +51,13 @@ MOST = 10
 """Audits of a full-time cheat until it is accused."""
 
 
-def recipe_of(versions: int) -> Recipe:
+def recipe_of(versions: int, *, fingerprints: bool = False) -> Recipe:
     recipe = tiny_recipe(versions, 1)
     run = recipe.run.model_copy(update={"group_size": GROUP})
     named = {"engine": "archipel", "precision": "fp32", "device": "cpu", "noise": "drawn"}
     return recipe.model_copy(
         update={
+            "audit": recipe.audit.model_copy(update={"fingerprints": fingerprints}),
             "run": run,
             "sampling": recipe.sampling.model_copy(update=named),
             "optimiser": recipe.optimiser.model_copy(update={"learning_rate": 1e-4}),
@@ -81,10 +86,10 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def stage(start: Path, tmp_path: Path) -> Iterator[Stage]:
+def stage(start: Path, tmp_path: Path, ways: tuple[str, ...]) -> Iterator[Stage]:
     with ExitStack() as stages:
         made = stages.enter_context(Stage(tmp_path / "site", start, versions=300, staleness=1))
-        made.recipe = recipe_of(300)
+        made.recipe = recipe_of(300, fingerprints=ways == FORGED)
         made.open()
         yield made
 

@@ -2,11 +2,21 @@
 
 import re
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from archipel.bench import reckoning
-from archipel.bench.reckoning import Rules, Terms, best_gain, gain, lives, mean_units
+from archipel.bench.reckoning import (
+    Rules,
+    Terms,
+    best_gain,
+    found_where,
+    gain,
+    lives,
+    mean_units,
+    units_at_cost,
+)
 from archipel.lab.consequences import SLASH
 from archipel.records.recipe_audit import AuditSection
 
@@ -79,6 +89,28 @@ def test_without_a_stake_or_at_half_the_rate_some_way_of_cheating_gains(
         reckoning, "chance", lambda *args, **named: max(honest(*args, **named) // 8, 1)
     )
     assert best_gain(RULES, sweeps=3) > 0
+
+
+def test_no_draw_of_beginnings_finds_an_edited_last_token_more_often_than_it_reads() -> None:
+    places, part = [n / 16 for n in range(1, 17)], DEFAULT.part
+    whole = found_where([1.0] * round(100 * part) + [0.0] * round(100 * (1 - part)), places)
+    assert whole == [part] * 16
+    assert found_where([part] * 100, places)[-1] == 0
+    for seed in range(50):
+        random = Random(seed)
+        drawn = [random.betavariate(random.uniform(0.05, 3), 2) for _ in range(100)]
+        found = found_where(drawn, places)
+        assert min(found) == found[-1] <= sum(drawn) / len(drawn)
+
+
+def test_the_page_says_how_many_units_an_edited_token_takes_at_what_audits_may_cost() -> None:
+    number = r"([\d.]+)"
+    told = re.findall(rf"^\| {number} \| {number} \|$", PAGE, re.M)
+    assert [row[0] for row in told] == ["0.17", "0.25", "0.32"]
+    for whole, units in told:
+        assert abs(units_at_cost(float(whole), 0.03) - float(units)) < 0.06
+    assert units_at_cost(0.26, 0.03) <= 10
+    assert 1 / (DEFAULT.floor * 0.65) < 10.3
 
 
 def friends() -> list[tuple[float, float, float]]:

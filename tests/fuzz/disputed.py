@@ -13,10 +13,10 @@ from archipel.engine.exact.trace_files import (
     read_trace,
     write_trace,
 )
+from archipel.engine.toploc import BadFingerprint, decode
 from archipel.model.config import DecoderConfig
 from archipel.model.network import random_weights
 from archipel.model.tokenizer import UnknownText, byte_tokenizer
-from archipel.proofs.toploc import BadFingerprint, decode
 from archipel.records.exact import CONTRACTS
 from archipel.work.calibration import NothingToMeasure, lines_of_file
 from fuzz.foreign import in_file

@@ -17,6 +17,7 @@ from archipel.cli.recipes import shipped_recipes
 from archipel.engine.exact.choice import BadChoice, Choice, carry_choice, read_choice, write_choice
 from archipel.engine.exact.scoring import Figures
 from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.toploc import BadFingerprint, bits_of, compare, encode
 from archipel.identity import BadKeyFile, Identity
 from archipel.ledger.cosignature import cosigned, cosigned_at, witness_key
 from archipel.ledger.location import open_log, read_log
@@ -56,7 +57,6 @@ from archipel.planning.mistakes import CannotPlan
 from archipel.planning.recipe import recipe_text, sizes_of
 from archipel.planning.tables import read_own
 from archipel.proofs.record import BadCalibration, Calibration, Pair
-from archipel.proofs.toploc import BadFingerprint, bits_of, compare, encode
 from archipel.records.recipe_model import AdapterSection
 from archipel.training.checkpoint import BadCheckpoint, read_file, write_file
 from archipel.training.environments.jsonl import BadProblemFile, read_problems

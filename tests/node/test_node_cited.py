@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from archipel.identity import Identity, sign
 from archipel.node.cited import CALIBRATION, NotCited, audited_by
-from archipel.proofs.calibration import FLOORS
-from archipel.proofs.record import Calibration, Pair
+from archipel.proofs.pairs import FLOORS
+from archipel.proofs.record import RECORD_TYPE, Calibration, Pair
 from archipel.records.engine_classes import CLASSES, class_of
 from archipel.records.programmes.rl import WORDS, RlPace
 from archipel.records.recipe import Recipe, recipe_from_canonical
 from archipel.records.terms import Vocabulary
 from archipel.work import measuring
+from archipel.work.calibrated import is_by
 from archipel.work.kind import EngineChoice, MachineUnfit, by_class
 from tiny import tiny_recipe
 
@@ -79,6 +81,48 @@ def test_an_opening_cites_the_record_beside_the_weights(calibration: Path) -> No
     assert set(audit.measures.limits.values()) == {10_000}
     assert audited_by(recipe(), calibration) == {}
     assert CALIBRATION == measuring.CALIBRATION
+
+
+def asking(of: Recipe, **changes: object) -> Recipe:
+    audit = of.audit.model_copy(update={"fingerprints": True})
+    return of.model_copy(update={"audit": audit, **changes})
+
+
+def test_a_run_that_asks_for_fingerprints_has_limits_of_theirs_or_is_not_opened(
+    calibration: Path,
+) -> None:
+    asked = asking(recipe(**NAMED))
+    measures = audited_by(asked, calibration)["audit"].measures
+    assert measures is not None
+    assert set(measures.limits) == set(FLOORS)
+    assert b"fingerprints" in asked.canonical_bytes()
+    assert b"fingerprints" not in recipe(**NAMED).canonical_bytes()
+    for of, beside, message in (
+        (asked, None, "has none"),
+        (asking(recipe()), calibration, "names no engine"),
+        (asking(recipe(**NAMED), episode=object()), calibration, "not for runs with"),
+    ):
+        with pytest.raises(NotCited, match=message):
+            audited_by(of, beside)
+
+
+def test_a_signed_record_is_cited_by_its_own_digest_and_one_of_a_wrong_signature_is_not(
+    calibration: Path,
+) -> None:
+    plain = audited_by(recipe(**NAMED), calibration)["audit"].measures
+    data = calibration.read_bytes()
+    whole = sign(Identity.from_seed(b"s" * 32), data, RECORD_TYPE).to_json()
+    calibration.write_bytes(whole)
+    assert audited_by(recipe(**NAMED), calibration)["audit"].measures == plain
+    assert plain is not None
+    assert is_by(plain, whole, "archipel-fp32-cpu")
+    assert is_by(plain, data, "archipel-fp32-cpu")
+    at = whole.index(b'"sig":"') + 9
+    forged = whole[:at] + (b"B" if whole[at : at + 1] == b"A" else b"A") + whole[at + 1 :]
+    calibration.write_bytes(forged)
+    assert not is_by(plain, forged, "archipel-fp32-cpu")
+    with pytest.raises(NotCited, match="signature"):
+        audited_by(recipe(**NAMED), calibration)
 
 
 @pytest.mark.parametrize(

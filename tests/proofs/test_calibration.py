@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from archipel.proofs.binomial import at_most, lower, upper
-from archipel.proofs.calibration import CHEATS, FLOORS, Plan, pair_of
+from archipel.proofs.calibration import CHEATS
+from archipel.proofs.pairs import FLOORS, PLAIN, pair_of
+from archipel.proofs.plan import Plan
 from archipel.proofs.record import BadCalibration, Calibration, Pair
+from archipel.records.fingerprints import FIGURES
 
 
 def answers(size: float, num: int, seed: int = 0) -> list[dict[str, float]]:
@@ -59,6 +62,17 @@ def test_a_pair_is_refused_where_a_cheat_passes() -> None:
     assert left.watched["int8"].honest < left.watched["int8"].cheat
 
 
+def test_a_cheat_that_fingerprints_alone_show_is_told_apart_from_one_that_anything_shows() -> None:
+    seen = answers(1, 20, 7)
+    shown = [{**each, "mantissas_mean": 1e6} for each in seen]
+    pair = pair_of(
+        "bf16", "bf16", answers(1, 200), {"int8": shown, "int4": answers(1e6, 20, 7)}, PLAN
+    )
+    assert (pair.usable, pair.overlaps, pair.blind) == (True, (), ("int8",))
+    assert (pair.cheats["int8"].caught, pair.cheats["int8"].plainly) == (20, 0)
+    assert (pair.cheats["int4"].caught, pair.cheats["int4"].plainly) == (20, 20)
+
+
 def test_what_is_thin_abstains_and_what_is_no_number_differs() -> None:
     pair = paired({})
     good = answers(0.1, 1)[0]
@@ -104,6 +118,7 @@ def test_there_is_a_floor_for_every_figure_and_the_command_knows_every_cheat() -
     from archipel.cli.proofs_calibrate import command
     from archipel.proofs.forced import NAMES
 
-    assert set(FLOORS) == {*NAMES, "exponents", "mantissas"}
+    assert set(FLOORS) == {*NAMES, *FIGURES}
+    assert set(PLAIN) == set(NAMES)
     option = next(each for each in command.params if each.name == "sequential")
     assert tuple(option.type.choices) == CHEATS  # type: ignore[attr-defined]

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from archipel.lab import sums
-from archipel.proofs.calibration import FLOORS
 from archipel.proofs.citing import AUDITS_A_YEAR, in_nano, is_cited, measures_of
+from archipel.proofs.pairs import FLOORS, PLAIN
 from archipel.proofs.record import BadCalibration, Calibration, Pair, Watch
 from archipel.records.measures import MOST, Measured, SumTest
 
@@ -15,23 +15,52 @@ CLASS = "archipel-fp32-cpu"
 WATCH = Watch(figure="logprob_mean", border=1.5e-6, honest=0.2, cheat=0.7)
 
 
-def record(false_at_most: float = 0.05, **changes: object) -> bytes:
+def record(false_at_most: float = 0.05, plan: dict | None = None, **changes: object) -> bytes:
     pair = Pair(
         prover="fp32", verifier="fp32", honest=120, usable=True, thresholds=dict.fromkeys(FLOORS, 2e-6),
         false_at_most=false_at_most, cheats={}, overlaps=(), watched={"int8": WATCH},
     )  # fmt: skip
     return Calibration(
-        model="sha256:" + "0" * 64, machine="x", made="2026-01-01", confidence=0.95, plan={}, pairs=(pair.model_copy(update=changes),)
+        model="sha256:" + "0" * 64, machine="x", made="2026-01-01", confidence=0.95, plan=plan or {}, pairs=(pair.model_copy(update=changes),)
     ).to_bytes()  # fmt: skip
 
 
 def test_limits_are_the_record_s_in_billionths_without_fingerprints() -> None:
     found = measures_of(record(), CLASS, 0.01)
-    assert set(found.limits) == set(FLOORS) - {"exponents", "mantissas"}
+    assert set(found.limits) == set(PLAIN)
+    assert not found.fingerprints
     assert set(found.limits.values()) == {2000}
     assert found.apart, "no auditor alone brings an honest node nearer to what accuses"
     assert [each.figure for each in found.tests] == [None, None, "logprob_mean"]
     assert (in_nano(1e-9), in_nano(1.1e-9), in_nano(math.nan), in_nano(1e9)) == (1, 2, MOST, MOST)
+
+
+def test_a_run_that_asks_for_fingerprints_is_judged_by_them_and_one_that_does_not_is_not() -> None:
+    printed = WATCH.model_copy(update={"figure": "mantissas_mean"})
+    data = record(
+        overlaps=("int8",),
+        blind=("int8", "older"),
+        watched={"int8": printed},
+        watched_blind={"int8": WATCH},
+    )
+    with pytest.raises(BadCalibration, match="an answer of int8, older passes"):
+        measures_of(data, CLASS, 0.01)
+    found = measures_of(data, CLASS, 0.01, fingerprints=True)
+    assert found.fingerprints
+    assert set(found.limits) == set(FLOORS)
+    assert found.tests[-1].figure == "mantissas_mean"
+    assert is_cited(found, data, CLASS)
+    left = record(
+        plan={"sequential": ["int8", "older"]}, blind=("int8", "older"), watched={}, watched_blind={"int8": WATCH},
+    )  # fmt: skip
+    assert [each.figure for each in measures_of(left, CLASS, 0.01).tests] == [
+        None,
+        None,
+        "logprob_mean",
+    ]
+    bare = record(thresholds=dict.fromkeys(PLAIN, 2e-6))
+    with pytest.raises(BadCalibration, match="knows no fingerprints"):
+        measures_of(bare, CLASS, 0.01, fingerprints=True)
 
 
 @pytest.mark.parametrize("false_at_most", [0.3, 0.05, 1e-3, 1e-5])

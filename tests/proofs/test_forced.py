@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,11 +9,15 @@ from archipel.engine.capacity import EngineLimits
 from archipel.engine.engine import LocalEngine, Request
 from archipel.engine.exact.replay import Recorded
 from archipel.model.config import DecoderConfig
+from archipel.model.directory import write_model
 from archipel.model.network import Decoder
-from archipel.proofs.calibration import Model, Plan, TooThin, calibrate
+from archipel.proofs.calibration import Model, TooThin, calibrate
+from archipel.proofs.citing import measures_of
 from archipel.proofs.forced import BadClaim, Forcing, statistics
+from archipel.proofs.plan import Plan
+from archipel.proofs.printed import printed
 from archipel.proofs.provers import Setting, answer, rounded
-from archipel.proofs.toploc import distances, prove
+from archipel.proofs.record import BadCalibration, Calibration
 from archipel.records.cuts import Cut
 from archipel.records.requests import Allowed
 from archipel.records.rollouts import Rollout
@@ -79,17 +84,30 @@ def test_each_cheat_shows(decoder: Decoder) -> None:
     forcing, state = Forcing(decoder), decoder.state_dict()
     setting = Setting(torch.float32, 8, 1)
     own = next(answer(CONFIG, state, [ASKED], setting))
-    honest = forcing.check(own.recorded)
-    told = distances(prove(own.hidden), np.concatenate([each.hidden for each in honest]))
-    assert max(each.exponents for each in told) <= 1
+    honest = forcing.check(own)
+    assert printed([own], honest).exponents < 0.05
     for cheat, weights in (
         ("noise", state),
         ("temperature", state),
         ("int4", rounded(state, 4)),
     ):
         found = next(answer(CONFIG, weights, [ASKED], setting, cheat))
-        seen = statistics(forcing.check(found.recorded))
+        seen = statistics(forcing.check(found))
         assert seen.excess_mean > 100 * max(1e-6, statistics(honest).excess_mean), cheat
+
+
+@pytest.mark.parametrize("share", [1.02, 0.98])
+def test_another_temperature_is_told_by_how_much(decoder: Decoder, share: float) -> None:
+    """Even of bf16, whose rounding hides it in every single log-probability."""
+    engine = LocalEngine(CONFIG, torch.bfloat16)
+    engine.load(decoder.state_dict())
+    warmer = replace(ASKED, temperature=ASKED.temperature * share)
+    claimed = [
+        Recorded(ASKED, dict(enumerate(engine.generate([asked])[0]))) for asked in (ASKED, warmer)
+    ]
+    own, other = (statistics(Forcing(decoder).check(each)).temperature for each in claimed)
+    assert own < 0.005
+    assert abs(other - 0.02) < 0.005
 
 
 def test_another_rollout_s_noise_or_an_edited_token_is_seen(decoder: Decoder) -> None:
@@ -119,6 +137,24 @@ def test_what_cannot_have_been_sampled_is_refused(decoder: Decoder, wrong: dict)
     claimed = replace(Rollout((1,), (0.0,), finished=True), **wrong)
     with pytest.raises(BadClaim):
         Forcing(decoder).check(Recorded(ASKED, {0: claimed}))
+
+
+@pytest.mark.slow
+def test_answers_of_the_transformers_engine_are_calibrated_against_our_network(
+    decoder: Decoder, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    write_model(tmp_path / "model", decoder.state_dict(), CONFIG, None)
+    plan = Plan(dtypes=("fp32",), slots=(1,), threads=(1,), groups=4, max_new_tokens=12)
+    model = Model(CONFIG, decoder.state_dict(), [(5, 6, 7), (9, 8)], network=tmp_path / "model")
+    (pair,) = calibrate(model, plan, lambda words: None)
+    assert (pair.prover, pair.verifier, pair.usable) == ("transformers-fp32", "fp32", True)
+    record = Calibration(
+        model="sha256:" + "0" * 64, machine="x", made="now", confidence=0.95, plan={}, pairs=(pair,)
+    )  # fmt: skip
+    assert measures_of(record.to_bytes(), "transformers-fp32-cpu", 0.01, fingerprints=True)
+    with pytest.raises(BadCalibration, match="no pair of prover fp32"):
+        measures_of(record.to_bytes(), "archipel-fp32-cpu", 0.01)
 
 
 def test_calibration_sets_thresholds_where_cheats_are_apart(decoder: Decoder) -> None:

@@ -20,6 +20,7 @@ from archipel.model.stop_strings import StopStrings
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.cuts import Cut
 from archipel.records.requests import Allowed, InvalidRequest, Request
+from archipel.records.rollouts import Rollout
 from archipel.work import crew as crew_module
 from archipel.work.crew import Crew, Job
 from archipel.work.crew_member import Member
@@ -89,6 +90,12 @@ def test_a_member_samples_as_the_engine_in_this_process(model: Path, tmp_path: P
     assert list(reply.groups) == engine.generate(REQUESTS[:2])
     with pytest.raises(BadMessage, match="between engines"):
         read_from_member(b'{"say":"nonsense"}')
+
+
+def test_bytes_of_a_rollout_that_are_no_text_come_over_the_pipe_as_they_are() -> None:
+    one = Rollout((1,), (0.0,), finished=True, experts=b"\xff\x00", fingerprints=b"\xff\xd9")
+    message = Sampled(groups=((one,),))
+    assert read_from_member(to_line(message)) == message
 
 
 def test_what_requests_share_is_told_once_and_means_the_same() -> None:

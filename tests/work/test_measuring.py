@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from archipel.bench.cheats import CHEATS, Forger
+from archipel.bench.cheats import CHEATS, UNDER_FINGERPRINTS, Forger
 from archipel.engine.capacity import EngineLimits
 from archipel.engine.engine import LocalEngine
 from archipel.engine.exact.replay import Recorded
+from archipel.engine.toploc import BadFingerprint, prove
 from archipel.model.config import DecoderConfig
 from archipel.model.manifest import describe
 from archipel.model.network import Decoder
-from archipel.proofs.calibration import Model, Plan, calibrate
+from archipel.proofs.calibration import Model, calibrate
 from archipel.proofs.citing import measures_of
+from archipel.proofs.forced import Forcing
+from archipel.proofs.plan import Plan
 from archipel.proofs.record import Calibration
 from archipel.records.measures import Measures, SumTest
 from archipel.records.requests import Request
@@ -23,6 +26,7 @@ from archipel.records.rollouts import Rollout
 from archipel.work.measuring import Measuring
 from archipel.work.policies import Policy
 from archipel.work.programme import Finding
+from engine.engine_models import decoder_of
 
 CONFIG = DecoderConfig(
     family="qwen3", vocab_size=96, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
@@ -123,6 +127,67 @@ def test_by_a_calibration_of_this_model_honest_answers_pass_and_every_cheat_is_s
         for way in SEEN:
             made = Recorded(asked, dict(enumerate(CHEATS[way](forger, [asked])[0])))
             assert measuring.measure([made]).difference is not None, way
+
+
+PRINTED = {"exponents": 0.1, "exponents_mean": 0.02, "mantissas": 1.0, "mantissas_mean": 0.1}
+
+
+@pytest.fixture(scope="module")
+def measure_prints(state: State, measures: Measures) -> Measure:
+    """By limits of fingerprints alone, beside such of tokens that nothing exceeds."""
+    wide = dict.fromkeys(measures.limits, 10**14)
+    limits = {name: round(most * 1e9) for name, most in PRINTED.items()}
+    measuring = Measuring(CONFIG, CLASS, measures.model_copy(update={"limits": wide | limits}))
+    measuring.use(Policy(state, describe(state, 0, None)))
+    return lambda groups: measuring.measure([Recorded(PRINTING, dict(enumerate(groups[0])))])
+
+
+PRINTING = replace(ASKED, tells_fingerprints=True)
+
+
+def test_honest_fingerprints_agree_and_forged_borrowed_or_missing_ones_do_not(
+    state: State, measure_prints: Measure
+) -> None:
+    forger = Forger(engine_of(state), [state])
+    honest = measure_prints(engine_of(state, 2).generate([PRINTING]))
+    assert (honest.difference, honest.cannot) == (None, None)
+    assert honest.measured is not None
+    assert PRINTED.keys() <= honest.measured.figures.keys()
+    for way, forge in UNDER_FINGERPRINTS.items():
+        found = measure_prints(forge(forger, [PRINTING])).difference
+        assert found is not None, way
+        assert found.what == "fingerprint", way
+    with pytest.raises(BadFingerprint, match="without fingerprints"):
+        measure_prints(engine_of(state).generate([ASKED]))
+
+
+def test_fingerprints_of_what_was_sampled_do_not_fit_an_edited_token_and_say_from_where(
+    state: State, measure_prints: Measure
+) -> None:
+    (group,) = CHEATS["edited token"](Forger(engine_of(state), [state]), [PRINTING])
+    found = measure_prints([group]).difference
+    assert found is not None
+    assert (found.what, found.rollout) == ("fingerprint", 0)
+
+
+def test_whoever_reads_the_right_model_on_edited_tokens_has_its_fingerprints_and_is_seen_by_the_noise(
+    state: State, measure: Measure, measure_prints: Measure
+) -> None:
+    """What fingerprints do not show."""
+    (group,) = CHEATS["edited token"](Forger(engine_of(state), [state]), [PRINTING])
+    told = Forcing(decoder_of(CONFIG, state)).check(Recorded(PRINTING, {0: group[0]}))
+    again = replace(group[0], fingerprints=prove(told[0].hidden))
+    assert measure_prints([(again, *group[1:])]).difference is None
+    assert measure([(again, *group[1:])]).difference is not None
+
+
+@pytest.mark.parametrize("way", ["int8 weights", "int4 weights", "other weights", "other prompt"])
+def test_fingerprints_of_another_model_or_prompt_are_beyond_the_limits(
+    state: State, measure_prints: Measure, way: str
+) -> None:
+    found = measure_prints(CHEATS[way](Forger(engine_of(state), [state]), [PRINTING]))
+    assert found.difference is not None
+    assert found.difference.what == "fingerprint"
 
 
 def test_what_ends_where_it_should_not_is_told_and_not_measured(

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor
 
 from archipel.bench.cheating import is_forged
-from archipel.bench.cheats import CHEATS, Forger
+from archipel.bench.cheats import CHEATS, UNDER_FINGERPRINTS, Forger
 from archipel.engine.engine import LocalEngine
 from archipel.records.requests import Request
 from archipel.work import child, episodes
@@ -35,7 +35,7 @@ class _Quiet:
 def cheat(name: str, share: float) -> None:
     """From here on this process samples by the cheat of that name in this share of its works."""
     given: WeakKeyDictionary[LocalEngine, list[Mapping[str, Tensor]]] = WeakKeyDictionary()
-    forge = CHEATS[name]
+    forge = {**CHEATS, **UNDER_FINGERPRINTS}[name]
 
     def load(self: LocalEngine, state: Mapping[str, Tensor]) -> None:
         kept = {key: each.clone() for key, each in state.items()}

@@ -8,15 +8,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from archipel.bench.exact_cheats import int8_weights
 from archipel.engine.protocol import Engine
+from archipel.engine.toploc import bits_of, prove
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 
 State = Mapping[str, Tensor]
+WIDTH = 64
+"""Of made-up activations."""
 Groups = list[tuple[Rollout, ...]]
 _LATER = 1 << 20
 """Added to a seed: noise that nobody asked for."""
@@ -155,6 +159,24 @@ def _copied(forger: Forger, requests: Sequence[Request]) -> Groups:
     return [(group[0],) * len(group) for group in forger.sampled(requests)]
 
 
+def _made_up(one: Rollout) -> Rollout:
+    """Fingerprints of activations that nobody had, of the form that a lab takes."""
+    draw = np.random.default_rng(len(one.tokens) + one.tokens[0])
+    rows = draw.standard_normal((len(one.tokens), WIDTH)).astype(np.float32)
+    return replace(one, fingerprints=prove(bits_of(rows)))
+
+
+def _borrowed(group: tuple[Rollout, ...]) -> tuple[Rollout, ...]:
+    """Each rollout with the fingerprints of the next one that is as long."""
+    by_length: dict[int, list[Rollout]] = {}
+    for one in group:
+        by_length.setdefault(len(one.tokens), []).append(one)
+    given = {length: [*alike[1:], alike[0]] for length, alike in by_length.items()}
+    return tuple(
+        replace(one, fingerprints=given[len(one.tokens)].pop(0).fingerprints) for one in group
+    )
+
+
 CHEATS: dict[str, Cheat] = {
     "other weights": lambda f, asked: f.sampled(asked, f.altered(_noise)),
     "1 version old": lambda f, asked: f.sampled(asked, f.older(1)),
@@ -176,3 +198,9 @@ CHEATS: dict[str, Cheat] = {
     "poisoned log-probabilities": lambda f, asked: _each(f.sampled(asked), _poisoned),
     "copied results": _copied,
 }  # fmt: skip
+
+UNDER_FINGERPRINTS: dict[str, Cheat] = {
+    "forged fingerprints": lambda f, asked: _each(f.sampled(asked), _made_up),
+    "borrowed fingerprints": lambda f, asked: [_borrowed(group) for group in f.sampled(asked)],
+}
+"""Of runs whose answers bring fingerprints: honest tokens under others. An edited token keeps those of what was sampled."""

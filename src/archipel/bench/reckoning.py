@@ -9,6 +9,7 @@ under way while the node answers more.
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -20,6 +21,8 @@ KNOWN = 1000
 """Answers found right of a node that is known."""
 MAX_UNITS = 1_000_000
 """No simulated node works longer."""
+SECOND_LOOKS = 1.15
+"""Audits of an answer that is drawn, with those of auditors' own (decision 0042)."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,27 @@ def best_gain(rules: Rules, sweeps: int = 60) -> float:
         if moved < 1e-12:
             break
     return value[0, 0, 0]
+
+
+def found_where(lengths: Sequence[float], places: Sequence[float]) -> list[float]:
+    """How likely an audit that reads a beginning of each rollout finds a token that was edited there.
+
+    Whoever recomputes a token reads all before it, so what an audit looks at is a beginning, all or nothing among them;
+    `lengths` are equally likely ones, as shares of a rollout, `places` those of the edited token. What the cheat leaves
+    after the token was sampled without it, so a beginning that ends before it shows nothing. By Markov's inequality the
+    last token is found with no more than the mean length, which is the audit's cost: no draw of beginnings finds it more
+    often than whole rollouts do that are drawn with that chance.
+    """
+    return [sum(length >= place for length in lengths) / len(lengths) for place in places]
+
+
+def units_at_cost(whole: float, share: float, looks: float = SECOND_LOOKS) -> float:
+    """Units until the last token of one rollout of each is found out, on average, at the least.
+
+    whole: an audit of all of an answer, of the time that sampling it takes; share: what all audits together may take of
+    that time; looks: how often what is drawn is looked at.
+    """
+    return whole * looks / share
 
 
 def _digest(what: str, seed: int, unit: int) -> str:

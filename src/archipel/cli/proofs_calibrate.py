@@ -33,6 +33,12 @@ MAX_PROMPTS = 64
     help="Only this one; repeatable.",
 )
 @click.option(
+    "--engine",
+    type=click.Choice(["archipel", "transformers"]),
+    default="archipel",
+    help="Who samples; the verifier is always our own network [archipel].",
+)
+@click.option(
     "--groups", type=click.IntRange(4, 10_000), help="Answers of each setting [20; quick: 8]."
 )
 @click.option("--rollouts", type=click.IntRange(1, 64), help="Of each answer [8].")
@@ -69,6 +75,7 @@ def command(
     text: Path | None,
     recipe_name: str | None,
     secret_file: Path | None,
+    engine: str,
     key: Path | None,
     out: Path | None,
     quick: bool,
@@ -92,7 +99,8 @@ def command(
     from archipel.identity import IdentityError
     from archipel.model.config_files import InvalidModel
     from archipel.model.tokenizer_files import InvalidTokenizer
-    from archipel.proofs.calibration import QUICK, Plan, TooThin, calibrate
+    from archipel.proofs.calibration import TooThin, calibrate
+    from archipel.proofs.plan import QUICK, Plan
 
     if text is not None and recipe_name is not None:
         raise click.UsageError("--text and --recipe are two sources; give one of them")
@@ -105,8 +113,9 @@ def command(
 
     with mending(OSError, InvalidModel, InvalidTokenizer, TooThin, ValueError):
         prompts = _Prompts(text, recipe_name, secret_file)
-        pairs = tuple(calibrate(_model(model, older, prompts), plan, tell))
-        found = _record(model, pairs, plan)
+        subject = _model(model, older, prompts, engine)
+        pairs = tuple(calibrate(subject, plan, tell))
+        found = _record(model, pairs, plan, engine)
     tell("")
     show(found.model_dump(mode="json"), as_json, lambda: "\n".join(map(_about, pairs)))
     if not any(pair.usable for pair in pairs):
@@ -158,7 +167,7 @@ class _Prompts:
         return [(*line.prompt, *line.tokens)[:size] for line in lines]
 
 
-def _model(path: Path, older: Path | None, prompts: _Prompts) -> "Model":
+def _model(path: Path, older: Path | None, prompts: _Prompts, engine: str) -> "Model":
     from archipel.model.directory import read_model
     from archipel.model.tokenizer import Tokenizer
     from archipel.proofs.calibration import Model
@@ -166,10 +175,12 @@ def _model(path: Path, older: Path | None, prompts: _Prompts) -> "Model":
     decoder, tokenizer = read_model(path), Tokenizer.from_directory(path)
     state = dict(decoder.state_dict())
     before = None if older is None else dict(read_model(older).state_dict())
-    return Model(decoder.config, state, prompts.of(decoder, tokenizer), older=before)
+    network = path if engine == "transformers" else None
+    given = prompts.of(decoder, tokenizer)
+    return Model(decoder.config, state, given, network=network, older=before)
 
 
-def _record(path: Path, pairs: "tuple[Pair, ...]", plan: Any) -> "Calibration":
+def _record(path: Path, pairs: "tuple[Pair, ...]", plan: Any, engine: str) -> "Calibration":
     import platform
     from dataclasses import asdict
     from datetime import UTC, datetime
@@ -184,7 +195,7 @@ def _record(path: Path, pairs: "tuple[Pair, ...]", plan: Any) -> "Calibration":
     told = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(plan).items()}
     return Calibration(
         model=describe(state, version=0, parent=None).state,
-        machine=f"{platform.machine()} {platform.system()}, torch {torch.__version__}, engine default",
+        machine=f"{platform.machine()} {platform.system()}, torch {torch.__version__}, engine {engine}",
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         confidence=plan.confidence,
         plan=told,
@@ -210,8 +221,10 @@ def _about(pair: "Pair") -> str:
     ]
     for name, each in pair.cheats.items():
         by = ", ".join(f"{figure} {count}" for figure, count in each.by.items())
+        plain = each.caught if each.plainly is None else each.plainly
+        printed = f", {plain} of them without fingerprints" if plain < each.caught else ""
         lines.append(
-            f"  {name:<12} {each.caught}/{each.answers} caught (at least {each.at_least:.2f}); {by or 'by nothing'}"
+            f"  {name:<12} {each.caught}/{each.answers} caught (at least {each.at_least:.2f}){printed}; {by or 'by nothing'}"
         )
     for name, watch in pair.watched.items():
         lines.append(

@@ -99,27 +99,13 @@ def _check_choice(weights: Path) -> None:
 def _check_calibration(weights: Path) -> None:
     """Raises ValueError: it is of other weights."""
     from archipel.proofs.record import BadCalibration, Calibration
+    from archipel.work.calibrated import opened
     from archipel.work.exact_check import read, state_of
 
-    found, own = (
-        Calibration.from_bytes((weights / CALIBRATION).read_bytes()),
-        state_of(read(weights)),
-    )
+    record = opened((weights / CALIBRATION).read_bytes()).record
+    found, own = Calibration.from_bytes(record), state_of(read(weights))
     if found.model != own:
         raise BadCalibration(f"it is of {found.model}, the weights are {own}; calibrate again")
-
-
-def tell_audits(recipe: "RecipeForm", weights: Path) -> None:
-    """Of a run that names its engine: whether its answers are audited, and if not why."""
-    from archipel.records.engine_classes import MEASURED
-    from archipel.records.recipe import Recipe
-
-    named = recipe.sampling.engine_class if isinstance(recipe, Recipe) else None
-    if named is None or (weights / CALIBRATION).exists():
-        return
-    can = f"`archipel proofs calibrate {weights} --out {weights / CALIBRATION}` measures what honest answers reach"
-    why = can if named in MEASURED else f"only those of {', '.join(sorted(MEASURED))} can be"
-    click.echo(f"answers of {named} will not be audited: {why}", err=True)
 
 
 def tell_fleet(lab_url: str, recipe: "RecipeForm") -> None:

@@ -13,7 +13,8 @@ from archipel.cli.doors import LAB, KeyName, Mendable, at_work, home_folder, men
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import recipe_names
 from archipel.cli.run_budget import BUDGET, PAY_IN, provide, spend
-from archipel.cli.run_engine import CALIBRATION, keep, misfit, stated, tell_audits, tell_fleet
+from archipel.cli.run_calibration import tell_audits
+from archipel.cli.run_engine import CALIBRATION, keep, misfit, stated, tell_fleet
 
 if TYPE_CHECKING:
     from archipel.records.recipe_form import RecipeForm

@@ -21,7 +21,7 @@ def decode(
     company: Company | None = None,
     note: Note | None = None,
 ) -> Tensor:
-    """Logits (B, V) after `tokens_B` at `positions_B` of slots 0 .. B-1.
+    """What logits are computed from, (B, d), after `tokens_B` at `positions_B` of slots 0 .. B-1.
 
     `shared_position` says that all rows stand there, which makes writing the cache cheaper; `company`, which
     adapter each row has, where the decoder has any; `note` is told which experts each row was sent to.
@@ -46,5 +46,4 @@ def decode(
         cache.append(layer, numbers.held(k, v), places)
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
-    x = machinery.decoder.forward(tokens_B, rotations, attend_cached, company=company, note=note)
-    return machinery.decoder.logits(x)
+    return machinery.decoder.forward(tokens_B, rotations, attend_cached, company=company, note=note)

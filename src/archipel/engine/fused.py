@@ -16,6 +16,7 @@ from torch import Tensor
 from archipel.engine.adapters import Adapters, Company
 from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
 from archipel.engine.feeding import Feed, FusedExperts, Note, SwiGlu, feeding
+from archipel.engine.fingerprints import Seen
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
@@ -120,9 +121,12 @@ class FusedDecoder:
             return x + numbers.normed(fed, layer.feed_forward_norm)
         return x + fed if factor == 1.0 else x + fed * factor
 
-    def logits(self, x_Nd: Tensor) -> Tensor:
-        """(N, vocab_size) from the residual stream, in the engine's dtype."""
-        logits = self._head(self.arithmetic.fed(x_Nd, self._norm))
+    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+        """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
+        fed = self.arithmetic.fed(x_Nd, self._norm)
+        if seen is not None:
+            seen(fed)
+        logits = self._head(fed)
         return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
 

@@ -17,6 +17,7 @@ from archipel.engine.adapters import Adapters
 from archipel.engine.cache import Cache
 from archipel.engine.capacity import Capacity, Demand
 from archipel.engine.decode import decode
+from archipel.engine.fingerprints import Seen
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
@@ -68,6 +69,12 @@ class Generation:
         return self._decoder.config.experts is not None and any(
             opened.request.tells_experts for opened in self._open.values()
         )
+
+    @property
+    def _seen(self) -> Seen | None:
+        """Whom to show the next pass's last hidden state; None: no request that waits or runs brings fingerprints."""
+        asked = any(opened.request.tells_fingerprints for opened in self._open.values())
+        return Seen() if asked else None
 
     @property
     def adapters(self) -> Adapters:
@@ -165,11 +172,14 @@ class Generation:
         for batch in prompt_batches(prompts, machinery.max_prefill_tokens):
             slots = np.array([slot for prompt in batch for slot in prompt.slots])
             told = [bytearray() for _ in batch] if self._tells_experts else None
-            logits = read_prompts(machinery, batch, told)
+            seen = self._seen
+            logits = read_prompts(machinery, batch, told, seen)
             for prompt, choices in zip(batch, told or (), strict=told is not None):
                 for slot in prompt.slots:
                     if self._open[self._slots.owner[slot][0]].request.tells_experts:
                         self._slots.read(slot, bytes(choices))
+            if seen is not None:
+                self._slots.saw(slots, seen, slice(None))
             parts.append(self._collect(slots, *self._sample(logits, slots)))
         return Events.joined(parts)
 
@@ -189,9 +199,12 @@ class Generation:
         choices = None
         if self._tells_experts:
             choices = Choices(self._decoder.config, rows, machinery.device)
-        logits = decode(machinery, tokens, positions, shared, company, choices)
+        x, seen = decode(machinery, tokens, positions, shared, company, choices), self._seen
+        logits = self._decoder.logits(x, seen)
         if choices is not None:
             self._slots.sent(living, choices.flat()[living])
+        if seen is not None:
+            self._slots.saw(living, seen, living)
         position[living] += 1
         drawn, logprobs = self._sample(logits, np.arange(rows))
         return self._collect(living, drawn[living], logprobs[living])

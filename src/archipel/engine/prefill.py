@@ -15,6 +15,7 @@ from torch import Tensor
 from archipel.engine.adapters import NONE
 from archipel.engine.attention import round_up
 from archipel.engine.feeding import Note
+from archipel.engine.fingerprints import Seen
 from archipel.engine.machinery import Machinery
 from archipel.engine.telling import Choices
 
@@ -47,11 +48,15 @@ def prompt_batches(prompts: Sequence[Prompt], max_tokens: int) -> list[list[Prom
 
 
 def read_prompts(
-    machinery: Machinery, batch: Sequence[Prompt], told: list[bytearray] | None = None
+    machinery: Machinery,
+    batch: Sequence[Prompt],
+    told: list[bytearray] | None = None,
+    seen: Seen | None = None,
 ) -> Tensor:
     """Fill the cache from one batch of `prompt_batches`; logits (slots, V) after each prompt.
 
-    Rows follow the batch's slots in order. told: takes the experts that each prompt's tokens were sent to.
+    Rows follow the batch's slots in order. told: takes the experts that each prompt's tokens were sent to; seen: is
+    shown the last hidden state, rows as the logits'.
     """
     longest = max(len(prompt.tokens) for prompt in batch)
     x = torch.empty(0)
@@ -64,8 +69,10 @@ def read_prompts(
         x = block.read(choices)
         for prompt, rows in zip(told, block.parted(choices.flat()), strict=True):
             prompt += rows.tobytes()
-    logits = machinery.decoder.logits(x)
-    return logits.index_select(0, _owners(batch).to(machinery.device))
+    logits, owners = machinery.decoder.logits(x, seen), _owners(batch)
+    if seen is not None and seen.patterns is not None:
+        seen.patterns = seen.patterns[owners.numpy()]
+    return logits.index_select(0, owners.to(machinery.device))
 
 
 class _Block:

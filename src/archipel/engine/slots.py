@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from archipel.engine.adapters import NONE
+from archipel.engine.fingerprints import Prints, Seen
 from archipel.engine.noise import uniforms
 from archipel.engine.protocol import Ticket
 from archipel.engine.sampler import Draw
@@ -56,7 +57,7 @@ class Slots:
         self._allowed: list[Allowed | None] = [None] * num_slots
         self._hands: dict[int, Hand] = {}
         """What bends the logits of the slots that have something."""
-        self._told = Told(num_slots)
+        self._told, self._prints = Told(num_slots), Prints(num_slots)
         self._all_plain = True
         self._any_greedy = False
         self._any_cut = False
@@ -130,6 +131,11 @@ class Slots:
         """The last tokens of these slots were read, and sent to these experts."""
         self._told.append(slots, choices_NC)
 
+    def saw(self, slots: np.ndarray, seen: Seen, rows: np.ndarray | slice) -> None:
+        """The next tokens of these slots are about to be sampled from these rows of a pass."""
+        if seen.patterns is not None:
+            self._prints.append(slots.tolist(), seen.patterns[rows])
+
     def record(
         self, slots: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray
     ) -> dict[int, Rollout]:
@@ -147,6 +153,7 @@ class Slots:
         if not ended.any():
             return {}
         self.live[slots[ended]] = False
+        self._prints.finish(slots[ended].tolist())
         return {
             slot: self._completion(slot, by_stop)
             for slot, by_stop in zip(slots[ended].tolist(), stopped[ended].tolist(), strict=True)
@@ -175,6 +182,7 @@ class Slots:
             if source in self._hands:
                 self._hands[target] = self._hands.pop(source)
             self._told.move(source, target)
+            self._prints.move(source, target)
 
     def resized(self, num_slots: int, rows: int) -> "Slots":
         """A table of `num_slots` whose first `rows` are those of this one."""
@@ -189,6 +197,7 @@ class Slots:
         other._all_plain, other._any_greedy = self._all_plain, self._any_greedy
         other._any_cut = self._any_cut
         other._told = self._told.resized(num_slots, rows)
+        other._prints = self._prints.resized(num_slots, rows)
         return other
 
     def _columns(self) -> tuple[np.ndarray, ...]:
@@ -219,6 +228,7 @@ class Slots:
         self._any_ending |= request.ending is not None
         self._any_allowed |= request.allowed is not None
         for slot in slots:
+            self._prints.begin(slot, asked=request.tells_fingerprints)
             self._ending[slot], self._allowed[slot] = request.ending, request.allowed
             self._reading[slot] = 0
             if request.steering is not None:
@@ -271,7 +281,8 @@ class Slots:
         length = int(self._count[slot])
         tokens = tuple(self._tokens[slot, :length].tolist())
         logprobs = tuple(self._logprobs[slot, :length].tolist())
-        return Rollout(tokens, logprobs, finished, experts=self._told.end(slot))
+        experts, prints = self._told.end(slot), self._prints.end(slot)
+        return Rollout(tokens, logprobs, finished, experts=experts, fingerprints=prints)
 
 
 def _wider(table: np.ndarray, columns: int, filler: float) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from archipel.engine.fingerprints import Seen
 from archipel.engine.protocol import (
     NonFiniteLogits,
     NotLoaded,
@@ -65,6 +66,16 @@ class TransformersEngine:
         self._caches = "past_key_values" in names
         self._last_alone = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
         self._loaded = False
+        self._seen: Seen | None = None
+        network: Any = self._network
+        head = network.get_output_embeddings()
+        if head is not None:
+            head.register_forward_pre_hook(self._show)
+
+    def _show(self, _head: Any, given: tuple[Any, ...]) -> None:
+        """What the output layer is fed with: of every row the last place."""
+        if self._seen is not None:
+            self._seen(given[0][:, -1])
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """See `Engine.load`.
@@ -109,6 +120,8 @@ class TransformersEngine:
                 ]
             )
             prompts = [requests[request].prompt for request, _ in batch]
+            asked = any(requests[request].tells_fingerprints for request, _ in batch)
+            self._seen = Seen() if asked else None
             for ended, sampled in self._steps(slots, prompts):
                 done |= ended
                 num_tokens += sampled
@@ -132,6 +145,8 @@ class TransformersEngine:
             new = drawn.unsqueeze(1).to(self._device)
             tokens = torch.cat((tokens, new), dim=1) if cache is None else new
             live = slots.live.copy()
+            if self._seen is not None:
+                slots.saw(rows[live], self._seen, live)
             sampled = logprobs.cpu().numpy()[live]
             if not np.isfinite(sampled).all():
                 raise NonFiniteLogits("a sampled log-probability is not finite; check the weights")

@@ -6,34 +6,41 @@ Law: pure; whoever has the record finds the same numbers, but for the last digit
 """
 
 import math
+from collections.abc import Mapping
 
-from archipel.proofs.record import LEAST_DRAWN, BadCalibration, Calibration, Pair
+from archipel.proofs.binomial import lower
+from archipel.proofs.record import LEAST_DRAWN, BadCalibration, Calibration, Pair, Watch
 from archipel.proofs.sequential import SequentialTest
 from archipel.records.canonical import sha256_digest
-from archipel.records.engine_classes import MEASURED, precision_of
+from archipel.records.engine_classes import MEASURED, precision_of, prover_of
+from archipel.records.fingerprints import FIGURES as FINGERPRINTS
 from archipel.records.measures import MAX_TESTS, MOST, NANO, Measures, SumTest
 
 MICRO = 1_000_000
 AUDITS_A_YEAR = 100_000
 """Of one node in one run, at most; a node with more is accused falsely that much more often."""
-FINGERPRINTS = ("exponents", "mantissas")
-"""Figures of which an audit of tokens and log-probabilities knows nothing."""
+CONFIDENCE = 0.95
 FULL_TIME = 0.9
 """An answer of a cheat in all of its work exceeds a limit this often, the first test assumes; the second assumes the
 root of an honest answer's chance, and so notices a cheat in a small part of its work, later."""
 
 
-def measures_of(data: bytes, engine_class: str, false_accusations: float) -> Measures:
+def measures_of(
+    data: bytes, engine_class: str, false_accusations: float, *, fingerprints: bool = False
+) -> Measures:
     """What a run of this class cites of the record `data`.
 
-    false_accusations: of an honest node in a year of `AUDITS_A_YEAR` audits, at most.
+    false_accusations: of an honest node in a year of `AUDITS_A_YEAR` audits, at most. fingerprints: whether answers
+    bring those of their activations.
 
     Raises:
-        BadCalibration: no record, not of this class, or a pair that was refused.
+        BadCalibration: no record, not of this class, or a pair that was refused, or that is one without fingerprints.
     """
-    pair = _pair_of(data, engine_class)
+    pair = pair_of_class(data, engine_class, fingerprints=fingerprints)
     limits = {
-        name: in_nano(most) for name, most in pair.thresholds.items() if name not in FINGERPRINTS
+        name: in_nano(most)
+        for name, most in pair.thresholds.items()
+        if fingerprints or name not in FINGERPRINTS
     }
     honest = min(max(pair.false_at_most, 1e-9), 0.5)
     events: list[tuple[str | None, float, float, float]] = [
@@ -42,8 +49,8 @@ def measures_of(data: bytes, engine_class: str, false_accusations: float) -> Mea
     ]
     events += [
         (each.figure, each.border, max(each.honest, 1e-9), each.cheat)
-        for each in pair.watched.values()
-        if each.figure not in FINGERPRINTS and max(each.honest, 1e-9) < each.cheat < 1
+        for each in watched_of(pair, fingerprints=fingerprints).values()
+        if max(each.honest, 1e-9) < each.cheat < 1
     ]
     events = list(dict.fromkeys(events))[:MAX_TESTS]
     each_may = false_accusations / len(events)
@@ -56,19 +63,69 @@ def measures_of(data: bytes, engine_class: str, false_accusations: float) -> Mea
     )
 
 
-def _pair_of(data: bytes, engine_class: str) -> Pair:
+def pair_of_class(data: bytes, engine_class: str, *, fingerprints: bool) -> Pair:
+    """The pair that answers of this class are judged by.
+
+    Raises:
+        BadCalibration: see `measures_of`.
+    """
     if engine_class not in MEASURED:
         raise BadCalibration(
             f"answers of {engine_class} cannot be measured; those of {', '.join(sorted(MEASURED))} can"
         )
     precision = precision_of(engine_class)
-    pair = Calibration.from_bytes(data).pair(precision, precision)
+    prover = prover_of(engine_class.partition("-")[0], precision)
+    record = Calibration.from_bytes(data)
+    pair = record.pair(prover, precision)
     if not pair.usable:
         raise BadCalibration(
-            f"prover {precision}, verifier {precision}: honest and dishonest overlap "
+            f"prover {prover}, verifier {precision}: honest and dishonest overlap "
             f"({', '.join(pair.overlaps)}); calibrate again, with more tokens or --sequential"
         )
+    if fingerprints and not any(name in pair.thresholds for name in FINGERPRINTS):
+        raise BadCalibration("it knows no fingerprints of answers; calibrate again")
+    passing = set(pair.blind or ()) - set(record.left_to_sums)
+    if passing and not fingerprints:
+        raise BadCalibration(
+            f"without fingerprints an answer of {', '.join(sorted(passing))} passes: say fingerprints = true in [audit], "
+            "or calibrate again with --sequential"
+        )
     return pair
+
+
+def overlaps_of(pair: Pair, *, fingerprints: bool) -> tuple[str, ...]:
+    """Cheats of which an answer passed."""
+    return pair.overlaps if fingerprints or pair.blind is None else pair.blind
+
+
+def watched_of(pair: Pair, *, fingerprints: bool) -> Mapping[str, Watch]:
+    """How the sums tell cheats that single answers do not, by the figures that there are."""
+    found = pair.watched
+    if not fingerprints and pair.watched_blind is not None:
+        found = pair.watched_blind
+    return {
+        name: each
+        for name, each in found.items()
+        if fingerprints or each.figure not in FINGERPRINTS
+    }
+
+
+def audits_needed(pair: Pair, name: str, *, fingerprints: bool, may: float = 0.01) -> float:
+    """About how many audits accuse who cheats so in all of its work, by the lower bounds of how often that showed;
+    infinite: none do.
+    """
+    honest, caught = min(max(pair.false_at_most, 1e-9), 0.5), pair.cheats.get(name)
+    found = list[float]()
+    if caught is not None:
+        plain = caught.caught if caught.plainly is None else caught.plainly
+        odd = lower(caught.caught if fingerprints else plain, caught.answers, CONFIDENCE)
+        for cheat in (max(FULL_TIME, (1 + honest) / 2), math.sqrt(honest)):
+            found.append(SequentialTest(honest, cheat, AUDITS_A_YEAR, may).audits_at(odd))
+    watch = watched_of(pair, fingerprints=fingerprints).get(name)
+    if watch is not None and max(watch.honest, 1e-9) < watch.cheat < 1:
+        test = SequentialTest(max(watch.honest, 1e-9), watch.cheat, AUDITS_A_YEAR, may)
+        found.append(test.audits_needed())
+    return min(found, default=math.inf)
 
 
 def _test(figure: str | None, border: float, honest: float, cheat: float, may: float) -> SumTest:
@@ -92,7 +149,7 @@ def in_nano(value: float) -> int:
 def is_cited(said: Measures, data: bytes, engine_class: str) -> bool:
     """Whether a run's opening says of this record what follows from it; how often it may err is the run's own."""
     try:
-        own = measures_of(data, engine_class, 0.01)
+        own = measures_of(data, engine_class, 0.01, fingerprints=said.fingerprints)
     except BadCalibration:
         return False
     pairs = zip(own.tests, said.tests, strict=False)

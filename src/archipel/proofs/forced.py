@@ -51,6 +51,8 @@ class Checked:
     """Probability of the best token."""
     differences: NDArray[np.float64]
     """Claimed log-probability less the recomputed one, in nats."""
+    slopes: NDArray[np.float64]
+    """How much the recomputed one grows with the logarithm of the temperature."""
     hidden: NDArray[np.uint16]
     """(tokens, d), bf16 patterns of the last hidden state that each token, sampled or not, was predicted from; none of
     a context told anew."""
@@ -79,6 +81,8 @@ class Statistics:
     logprob_largest: float
     logprob_bias: float
     """|mean of claimed - recomputed|, nats: rounding goes both ways."""
+    temperature: float
+    """By how large a share of it another temperature explains the differences best (least squares), up or down."""
 
 
 def statistics(checked: Sequence[Checked]) -> Statistics:
@@ -92,6 +96,8 @@ def statistics(checked: Sequence[Checked]) -> Statistics:
     excess = np.concatenate([each.excess for each in checked])
     drawn = excess[np.concatenate([each.peaks for each in checked]) < CERTAIN]
     apart = np.concatenate([each.differences for each in checked])
+    slopes = np.concatenate([each.slopes for each in checked])
+    steepness = float(slopes @ slopes)
     return Statistics(
         tokens=len(excess),
         drawn=len(drawn),
@@ -101,6 +107,7 @@ def statistics(checked: Sequence[Checked]) -> Statistics:
         logprob_mean=float(np.abs(apart).mean()),
         logprob_largest=float(np.abs(apart).max()),
         logprob_bias=float(abs(apart.mean())),
+        temperature=abs(float(slopes @ apart)) / steepness if steepness > 0 else 0.0,
     )
 
 
@@ -205,19 +212,25 @@ class Forcing:
             logits = self._decoder.logits(hidden[own])
             tokens = torch.tensor(rollout.tokens[own]).to(logits.device)
             parts.append(_scored(logits, tokens, noise[own], request))
-        excess, peaks, logprobs = (np.concatenate(each) for each in zip(*parts, strict=True))
+        excess, peaks, logprobs, slopes = (
+            np.concatenate(each) for each in zip(*parts, strict=True)
+        )
         asked = np.array(list(rollout.sampled or bytes([SAMPLED]) * num)) == SAMPLED
         claimed = np.maximum(np.array(rollout.logprobs), LEAST)
         patterns = hidden.to(torch.bfloat16).contiguous().view(torch.int16).cpu().numpy()
         return Checked(
-            excess[asked], peaks[asked], (claimed - logprobs)[asked], patterns.view(np.uint16)
+            excess[asked],
+            peaks[asked],
+            (claimed - logprobs)[asked],
+            slopes[asked],
+            patterns.view(np.uint16),
         )
 
 
 def _scored(
     logits_NV: Tensor, tokens_N: Tensor, noise_N: NDArray[np.float64], request: Request
 ) -> tuple[NDArray[np.float64], ...]:
-    """Excess, peak and log-probability of each token, by the distribution that was asked for."""
+    """Excess, peak, log-probability and its slope of each token, by the distribution that was asked for."""
     if request.temperature > 0:
         logits_NV = logits_NV / request.temperature
     if request.allowed is not None:
@@ -238,4 +251,13 @@ def _scored(
         below_N = above_N - chance_N / total_N
         excess_N = torch.maximum(below_N - noise, noise - above_N).clamp(min=0)
     logprobs_N = chance_N.clamp(min=math.exp(LEAST)).log()
-    return excess_N.numpy(), peaks_N.numpy(), logprobs_N.numpy()
+    slopes_N = _slopes(logits_NV, chances_NV, own_N1) if request.temperature > 0 else chance_N * 0
+    return excess_N.numpy(), peaks_N.numpy(), logprobs_N.numpy(), slopes_N.numpy()
+
+
+def _slopes(logits_NV: Tensor, chances_NV: Tensor, own_N1: Tensor) -> Tensor:
+    """Derivative of a token's log-probability by the logarithm of the temperature: E[z] - z; 0 of what has no chance."""
+    left_NV = torch.where(chances_NV > 0, logits_NV.float(), 0.0)
+    own_N = left_NV.gather(1, own_N1).squeeze(1)
+    slopes_N = (chances_NV * left_NV).sum(-1) - own_N
+    return torch.where(chances_NV.gather(1, own_N1).squeeze(1) > 0, slopes_N, 0.0).double().cpu()

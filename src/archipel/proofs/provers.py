@@ -6,18 +6,15 @@ to have done what was asked. Law: everybody samples by the engine that nodes use
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.capacity import EngineLimits
-from archipel.engine.engine import LocalEngine
-from archipel.engine.exact.forcing import Line, batches, force
+from archipel.engine.engine import Engine, LocalEngine
 from archipel.engine.exact.replay import Recorded
-from archipel.engine.fused import FusedDecoder
 from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder, causal_attention
 from archipel.records.requests import Request
@@ -35,66 +32,39 @@ class Setting:
     slots: int
     """Sequences side by side."""
     threads: int
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What somebody claims to have sampled, and the activations that it had."""
-
-    recorded: Recorded
-    hidden: NDArray[np.uint16]
-    """(tokens, d): see `forced.Checked.hidden`, rollout after rollout."""
+    network: Path | None = None
+    """The model's directory, whose network transformers computes; None: our own engine."""
 
 
 def answer(
     config: DecoderConfig, state: State, asked: Sequence[Request], setting: Setting, cheat: str = ""
-) -> Iterator[Answered]:
-    """Sample what was asked, in one batch; `state` are the prover's weights, `cheat` changes noise or temperature."""
+) -> Iterator[Recorded]:
+    """Sample what was asked, in one batch, with fingerprints; `state` are the prover's weights, `cheat` changes noise or
+    temperature.
+    """
     torch.set_num_threads(setting.threads)
-    limits = EngineLimits(max_slots=setting.slots)
-    engine = LocalEngine(config, setting.dtype, limits=limits)
+    engine = _engine(config, setting)
     engine.load(state)
-    groups = engine.generate([_own(request, cheat) for request in asked])
-    decoder = _Told(config, state, FloatArithmetic(config, setting.dtype, torch.device("cpu")))
-    for request, rollouts in zip(asked, groups, strict=True):
-        recorded = Recorded(request, dict(enumerate(rollouts)))
-        yield Answered(recorded, decoder.rows(recorded, limits))
+    own = [replace(_own(request, cheat), tells_fingerprints=True) for request in asked]
+    for request, rollouts in zip(asked, engine.generate(own), strict=True):
+        yield Recorded(request, dict(enumerate(rollouts)))
+
+
+def _engine(config: DecoderConfig, setting: Setting) -> Engine:
+    if setting.network is None:
+        return LocalEngine(config, setting.dtype, limits=EngineLimits(max_slots=setting.slots))
+    from archipel.engine.transformers_engine import TransformersEngine
+
+    dtype: Literal["float32", "bfloat16"] = (
+        "bfloat16" if setting.dtype is torch.bfloat16 else "float32"
+    )
+    return TransformersEngine(setting.network, dtype)
 
 
 def _own(request: Request, cheat: str) -> Request:
     if cheat == "temperature":
         return replace(request, temperature=request.temperature * HOTTER)
     return replace(request, seed=request.seed ^ OTHER_NOISE) if cheat == "noise" else request
-
-
-class _Told(FusedDecoder):
-    """The engine's network, which keeps the rows that it computes logits from."""
-
-    def logits(self, x_Nd: Tensor) -> Tensor:
-        self.last = self.arithmetic.fed(x_Nd, self._norm)
-        return super().logits(x_Nd)
-
-    @torch.inference_mode()
-    def rows(self, recorded: Recorded, limits: EngineLimits) -> NDArray[np.uint16]:
-        """The activations from which each token of each rollout was sampled, by the engine's forcing."""
-        rollouts = list(recorded.rollouts.values())
-        lines = [Line(0, recorded.request.prompt, each.tokens) for each in rollouts]
-        whole: list[NDArray[np.uint16]] = []
-        for batch in batches(lines, self, limits):
-            width = max(len(line.tokens) for line in batch)
-            kept = np.zeros((len(batch), width, self.config.hidden_size), np.uint16)
-
-            def take(
-                own: np.ndarray, places: np.ndarray, logits: Tensor, into: np.ndarray = kept
-            ) -> None:
-                patterns = self.last.to(torch.bfloat16).contiguous().view(torch.int16).numpy()
-                # Of the one prompt there is one row, and repetitions of it.
-                rows = patterns if places.any() else patterns[:1]
-                into[own, places] = rows.view(np.uint16)
-
-            force(self, batch, limits, take)
-            whole += [kept[row, : len(line.tokens)] for row, line in enumerate(batch)]
-        return np.concatenate(whole)
 
 
 def rounded(state: State, bits: int) -> dict[str, Tensor]:

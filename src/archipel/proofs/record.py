@@ -39,6 +39,9 @@ class Caught(Closed):
     """Lower bound on the chance that one audit catches it."""
     by: Annotated[dict[Name, Number], Field(max_length=32)]
     """Figure -> answers that exceed its threshold."""
+    plainly: Number | None = None
+    """Of those caught, by tokens and log-probabilities alone; None, here and below: of a record from before there were
+    fingerprints in answers."""
 
 
 class Watch(Closed):
@@ -70,6 +73,10 @@ class Pair(Closed):
     """Cheats of which an answer passed."""
     watched: Annotated[dict[Name, Watch], Field(max_length=32)]
     """Cheats that are left to the sequential test."""
+    blind: Annotated[tuple[Name, ...] | None, Field(max_length=32)] = None
+    """Cheats of which an answer passed where nobody looks at fingerprints."""
+    watched_blind: Annotated[dict[Name, Watch] | None, Field(max_length=32)] = None
+    """How those are told by tokens and log-probabilities."""
 
     def judge(self, figures: Mapping[str, float], drawn: int) -> Says:
         """What one audit says of an answer.
@@ -109,6 +116,12 @@ class Calibration(Closed):
         raise BadCalibration(
             f"no pair of prover {prover:.40} and verifier {verifier:.40}; calibrate it"
         )
+
+    @property
+    def left_to_sums(self) -> tuple[str, ...]:
+        """Cheats that single answers need not show."""
+        told = self.plan.get("sequential", ())
+        return tuple(map(str, told)) if isinstance(told, (list, tuple)) else ()
 
     def to_bytes(self) -> bytes:
         """See `from_bytes`."""

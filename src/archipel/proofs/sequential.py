@@ -60,7 +60,10 @@ class SequentialTest:
 
     def audits_needed(self, fraction: float = 1.0) -> float:
         """About how many audits accuse a provider that cheats in this fraction of its work; infinite: none do."""
-        odd = fraction * self.cheat + (1 - fraction) * self.honest
+        return self.audits_at(fraction * self.cheat + (1 - fraction) * self.honest)
+
+    def audits_at(self, odd: float) -> float:
+        """The same of a provider whose audits are odd with this chance."""
         drift = odd * self.weight(True) + (1 - odd) * self.weight(False)
         return self.border / drift if drift > 0 else math.inf
 

@@ -23,7 +23,12 @@ CLASSES = frozenset(
     for precision in get_args(Precision)
     for device in get_args(DeviceKind)
 )
-MEASURED = frozenset(f"archipel-{precision}-cpu" for precision in get_args(Precision))
+OWN_ENGINE = "archipel"
+MEASURED = frozenset(
+    f"{engine}-{precision}-cpu"
+    for engine in (OWN_ENGINE, "transformers")
+    for precision in get_args(Precision)
+)
 """Those whose answers can be audited by measure: their noise is the run's, and a calibration knows them."""
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
@@ -33,6 +38,11 @@ def class_of(engine: str, dtype: str, device: str) -> str | None:
     kind = device.partition(":")[0]
     name = f"{engine}-{_PRECISIONS.get(dtype, dtype)}-{kind}"
     return name if name in CLASSES else None
+
+
+def prover_of(engine: str, precision: str) -> str:
+    """What a calibration calls whoever samples so: the precision, and before it an engine that is not our own."""
+    return precision if engine == OWN_ENGINE else f"{engine}-{precision}"
 
 
 def precision_of(name: str) -> str:

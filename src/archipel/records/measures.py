@@ -1,6 +1,6 @@
 """What audits of floating-point answers go by, as a run's opening says it and the fold reads it: integers alone.
 
-An auditor measures figures of an answer (`proofs.forced`), in billionths, rounded up. Limits and tests come from a
+An auditor measures figures of an answer (`proofs.forced`, `proofs.printed`), in billionths, rounded up. Limits and tests come from a
 calibration, whose digest is named (`proofs.citing`): one answer beyond a limit is more than honest answers reach; a
 sum of weights over many answers of one node (`lab.sums`) accuses it. Law: pure, no floats; of every figure more is
 worse.
@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from archipel.records.fields import Closed, Count, Digest, LeftOut, MetricName, Sparing
+from archipel.records.fingerprints import FIGURES
 
 NANO = 1_000_000_000
 MOST = 10**15
@@ -68,6 +69,11 @@ class Measures(Sparing):
     apart: Annotated[Literal[True] | None, LeftOut] = None
     """A sum accuses only where it would without what any one auditor told alone; None: where each told half at most, as
     in openings before."""
+
+    @property
+    def fingerprints(self) -> bool:
+        """Whether fingerprints of activations are measured, so that answers have to bring them."""
+        return any(name in self.limits for name in FIGURES)
 
 
 def beyond(measured: Measured, limits: Mapping[str, int]) -> list[str]:

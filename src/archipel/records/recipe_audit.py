@@ -15,7 +15,7 @@ class AuditSection(Section):
     nobody could tell.
     """
 
-    LATER = frozenset({"false_accusations"})
+    LATER = frozenset({"false_accusations", "fingerprints"})
 
     floor: Annotated[float, Field(ge=0.001, le=1.0)] = 0.15
     """Chance that an answer of the best known node is audited. A newcomer's first are all; the more of a node's
@@ -35,3 +35,6 @@ class AuditSection(Section):
     false_accusations: Annotated[float, Field(ge=1e-6, le=0.5)] = 0.01
     """Where answers are measured, not recomputed to the bit: chance, at most, that an honest node is accused in a year of
     100,000 audits, if each exceeds a limit no more often than was calibrated."""
+    fingerprints: bool = False
+    """Answers that are measured bring fingerprints of the activations that they were sampled from, 8 bytes a token more,
+    and audits measure those, too (docs/how-to/audit-in-floating-point.md)."""

@@ -70,7 +70,7 @@ class SamplingSection(Section):
     `auto`: exact if the model has 10 million parameters or more, a variant is as near to fp32 as bf16 is, and it
     is not slower; whoever opens the run finds out and says so, and the run's record states `any` or `exact`.
     `archipel`, `transformers`, `vllm`: only nodes that sample by this engine, in `precision` and on `device`, are asked;
-    of the first, on processors, answers can be audited by measure (docs/how-to/audit-in-floating-point.md)."""
+    of the first two, on processors, answers can be audited by measure (docs/how-to/audit-in-floating-point.md)."""
     variant: VariantName | None = None
     """Of the exact contract, the cheapest first: which one a model needs, `archipel exact check` says. Required
     with `engine = "exact"`, and given with it alone."""

@@ -87,6 +87,9 @@ class Request:
     """Position of the first new token in its rollout, and so for the noise; earlier tokens of it end the prompt."""
     tells_experts: bool = False
     """Whether rollouts say which experts their tokens were sent to; of a model without any they never do."""
+    tells_fingerprints: bool = False
+    """Whether rollouts bring fingerprints of the activations that they were sampled from; by the exact contract, and of
+    engines that show none, they never do."""
 
     def __post_init__(self) -> None:
         checks = (

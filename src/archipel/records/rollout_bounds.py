@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.experts import TENSORS, ExpertTerms
+from archipel.records.fingerprints import TENSOR, num_bytes
 from archipel.records.programmes.rl import RlPace
 from archipel.records.turns import SEAL_BYTES
 
@@ -27,6 +28,8 @@ class RolloutBounds:
     exact: str | None = None
     episodes: EpisodeTerms | None = None
     experts: ExpertTerms | None = None
+    fingerprints: bool = False
+    """Whether rollouts bring fingerprints of the activations that they were sampled from."""
     has_stop_strings: bool = False
     """A completion may have ended by its text, which whoever has the tokenizer finds again."""
 
@@ -36,7 +39,8 @@ class RolloutBounds:
         own = ROLLOUT_TENSORS if self.episodes is None else EPISODE_TENSORS
         if self.episodes is not None and self.episodes.is_hosted:
             own = HOSTED_TENSORS
-        return own if self.experts is None else {**own, **TENSORS}
+        told = {TENSOR: "U8"} if self.fingerprints else {}
+        return {**own, **told} if self.experts is None else {**own, **told, **TENSORS}
 
 
 def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> RolloutBounds:
@@ -52,6 +56,7 @@ def bounds_of(pace: RlPace, *, work: str, policy: str, num_groups: int) -> Rollo
         exact=pace.exact,
         episodes=pace.episodes,
         experts=pace.experts,
+        fingerprints=pace.fingerprints,
         has_stop_strings=pace.stop is not None,
     )
 
@@ -64,4 +69,6 @@ def max_rollout_bytes(bounds: RolloutBounds) -> int:
         told = bounds.experts.most_bytes(num_rollouts, bounds.max_new_tokens)
     if bounds.episodes is not None and bounds.episodes.is_hosted:
         told += num_rollouts * SEAL_BYTES
+    if bounds.fingerprints:
+        told += num_rollouts * num_bytes(bounds.max_new_tokens) + 256
     return num_rollouts * (bounds.max_new_tokens * per_token + 5) + 4096 + told

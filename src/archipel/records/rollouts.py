@@ -4,7 +4,7 @@ rollouts: `tokens` I32, `logprobs` F32 (one per token), `lengths` I32 and `finis
           rollouts of one group side by side, groups in the order of the work's spec;
           in runs of episodes also `sampled` U8 (one per token: 1 sampled, 0 written by the environment, 2 of a
           context told anew), and where the trusted role answers turns `seals` U8 (64 per rollout: its signature of the last reply);
-          in runs that replay routing also `records.experts.TENSORS`
+          in runs that replay routing also `records.experts.TENSORS`, in runs whose audits look at them `fingerprints` U8
 
 `unpack_rollouts` is every cheap check of a stranger's result in one place. It does not show that the
 tokens were really sampled from the policy; that is what audits are for.
@@ -22,6 +22,7 @@ from archipel.records.experts import (
     cut_choices,
     packed_choices,
 )
+from archipel.records.fingerprints import TENSOR, check_fingerprints, cut_fingerprints
 from archipel.records.payload import Payload, read_payload, write_payload
 from archipel.records.prompts import (
     NotFinite,
@@ -73,6 +74,8 @@ class Rollout:
     """Which experts the tokens that were read, prompt and all but the last, were sent to (`records.experts`)."""
     seal: bytes | None = None
     """Of an episode whose turns were asked: the trusted role's signature of the last reply (`records.turns`)."""
+    fingerprints: bytes | None = None
+    """Of the activations that its tokens were sampled from (`records.fingerprints`)."""
     work: str = ""
     """Of such an episode, once it is read: for which work it was played."""
 
@@ -92,7 +95,7 @@ def pack_rollouts(
 ) -> bytes:
     """Payload bytes for the groups of one work, in the order of its spec; `exact` is the contract, if any.
 
-    All of the rollouts have masks, or none has. experts: of a run that replays routing; all of them say it.
+    All of the rollouts have masks, or none has; fingerprints likewise. experts: of a run that replays routing; all of them say it.
     """
     rollouts = [rollout for group in groups for rollout in group]
     metadata = {"format": "archipel.rollouts.v1", "work": work, "policy": policy}
@@ -106,6 +109,8 @@ def pack_rollouts(
         tensors["sampled"] = array("B", b"".join(masks))
     if seals := [r.seal for r in rollouts if r.seal is not None]:
         tensors["seals"] = array("B", b"".join(seals))
+    if prints := [r.fingerprints for r in rollouts if r.fingerprints is not None]:
+        tensors[TENSOR] = array("B", b"".join(prints))
     if experts is not None:
         chosen = [[(r.experts or b"", len(r.tokens)) for r in group] for group in groups]
         tensors |= packed_choices(chosen, experts.per_token)
@@ -119,7 +124,7 @@ def check_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> int:
 
     1 the payload is well formed  2 it names this work, policy and contract  3 counts and lengths fit
     4 tokens exist, log-probabilities are possible  5 every rollout, or turn of an episode, ends where it must;
-    choices of experts are of every token that was read
+    choices of experts are of every token that was read, fingerprints of every token that was sampled
     Not shown: that this policy gave these tokens these log-probabilities, nor (whoever replays an episode finds
     that) that the environment wrote the rest of it.
 
@@ -138,6 +143,11 @@ def unpack_rollouts(data: bytes | memoryview, bounds: RolloutBounds) -> list[lis
     if bounds.experts is not None:
         choices = cut_choices(parts, size, bounds.experts.per_token)
         rollouts = [replace(each, experts=own) for each, own in zip(rollouts, choices, strict=True)]
+    if bounds.fingerprints:
+        prints = cut_fingerprints(parts)
+        rollouts = [
+            replace(each, fingerprints=own) for each, own in zip(rollouts, prints, strict=True)
+        ]
     if "seals" in parts:
         seals, width = parts["seals"].tobytes(), SEAL_BYTES
         rollouts = [
@@ -181,6 +191,8 @@ def _checked(data: bytes | memoryview, bounds: RolloutBounds) -> Mapping[str, ar
         _check_episodes(payload.tensors, bounds, bounds.episodes)
     if bounds.experts is not None:
         check_choices(payload.tensors, bounds.group_size, bounds.experts)
+    if bounds.fingerprints:
+        check_fingerprints(payload.tensors[TENSOR], lengths)
     return payload.tensors
 
 

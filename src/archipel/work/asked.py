@@ -41,6 +41,7 @@ def requests_of(
             stop_tokens=pace.stop_tokens,
             cut=pace.cut,
             tells_experts=pace.experts is not None,
+            tells_fingerprints=pace.fingerprints,
         )
         for group in spec.groups
     ]

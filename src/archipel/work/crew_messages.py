@@ -9,7 +9,7 @@ Weights and adapters go by file. Law: both ends are processes of one node, of on
 from dataclasses import fields
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from archipel.records.cuts import Cut
 from archipel.records.fields import Closed
@@ -55,6 +55,10 @@ class Forget(Closed):
     name: str
 
 
+UNSAID = frozenset({"allowed", "ending", "steering"})
+"""Of a request what no line can say: two of them are told apart, and nobody steers a crew."""
+
+
 class Part(Closed):
     """A `Request`; what it allows and ends by are places in the message's own lists."""
 
@@ -72,10 +76,11 @@ class Part(Closed):
     first_rollout: int
     first_position: int
     tells_experts: bool
+    tells_fingerprints: bool
 
     def request(self) -> Request:
         """The request, without those two."""
-        own = {each.name for each in fields(Request)} - {"allowed", "ending"}
+        own = {each.name for each in fields(Request)} - UNSAID
         return Request(**{name: getattr(self, name) for name in own})
 
 
@@ -92,6 +97,8 @@ class Sample(Closed):
 
 class Sampled(Closed):
     """What came of the requests, in their order."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
     say: Literal["sampled"] = "sampled"
     groups: tuple[tuple[Rollout, ...], ...]

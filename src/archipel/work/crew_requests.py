@@ -11,7 +11,7 @@ from typing import TypeVar
 from archipel.model.pieces import Pieces
 from archipel.model.stop_strings import StopStrings
 from archipel.records.requests import Allowed, Request
-from archipel.work.crew_messages import Part, Sample
+from archipel.work.crew_messages import UNSAID, Part, Sample
 from archipel.work.kind import MachineUnfit
 
 T = TypeVar("T", bound=Hashable)
@@ -21,16 +21,18 @@ def told(requests: Sequence[Request], cpu_s: int | None) -> Sample:
     """The message that asks for them.
 
     Raises:
-        MachineUnfit: something ends them of which another process cannot be told.
+        MachineUnfit: something ends or steers them of which another process cannot be told.
     """
     allowed: dict[frozenset[int], int] = {}
     stops: dict[tuple[str, ...], int] = {}
     parts = []
     for request in requests:
+        if request.steering is not None:
+            raise MachineUnfit("several engines side by side cannot be steered; take one engine")
         plain = {
             each.name: getattr(request, each.name)
             for each in fields(Request)
-            if each.name not in ("allowed", "ending")
+            if each.name not in UNSAID
         }
         parts.append(
             Part(

@@ -1,7 +1,8 @@
 """Accepted rollouts of a run in floating point, measured against the limits that its opening cites.
 
 One prefill of the claimed tokens under the claimed version shows what the run's noise selects and how likely each
-token was (`proofs.forced`). Law: an honest answer exceeds a limit with no more than the chance that the calibration
+token was (`proofs.forced`), and, where the limits ask for it, how far the activations are from the fingerprints that
+came with them (`proofs.printed`). Law: an honest answer exceeds a limit with no more than the chance that the calibration
 states; what ends where it should not is told as a difference, which no arithmetic excuses.
 """
 
@@ -17,7 +18,9 @@ from archipel.model.config import DecoderConfig
 from archipel.model.network import Decoder
 from archipel.proofs.citing import in_nano
 from archipel.proofs.forced import NAMES, Checked, Forcing, statistics
+from archipel.proofs.printed import printed
 from archipel.records.engine_classes import precision_of
+from archipel.records.fingerprints import FIGURES
 from archipel.records.kinds.audit import Difference
 from archipel.records.measures import NANO, Measured, Measures, beyond
 from archipel.records.rollouts import Rollout
@@ -60,6 +63,7 @@ class Measuring:
 
         Raises:
             BadClaim: tokens, log-probabilities or lengths that no sampling gives.
+            BadFingerprint: fingerprints are asked for, and none came, or none of so many tokens.
         """
         positions = sum(len(one.tokens) for each in recorded for one in each.rollouts.values())
         ended = first_ending(recorded)
@@ -72,12 +76,19 @@ class Measuring:
         found = statistics(checked)
         if found.drawn < self._measures.least_drawn:
             return Finding(positions, cannot="thin")
-        figures = {
-            name: in_nano(getattr(found, name)) for name in self._measures.limits if name in NAMES
-        }
+        limits = self._measures.limits
+        figures = {name: in_nano(getattr(found, name)) for name in limits if name in NAMES}
+        worst = (0, 0)
+        if self._measures.fingerprints:
+            prints = printed(recorded, checked)
+            figures |= {name: in_nano(getattr(prints, name)) for name in limits if name in FIGURES}
+            worst = prints.worst
         measured = Measured(drawn=found.drawn, figures=figures)
-        over = beyond(measured, self._measures.limits)
-        difference = _worst(recorded, checked, over, self._measures) if over else None
+        over, difference = beyond(measured, limits), None
+        if over and over[0] in FIGURES:
+            difference = _far(recorded, worst, over[0], measured, self._measures)
+        elif over:
+            difference = _worst(recorded, checked, over, self._measures)
         return Finding(positions, difference, measured=measured)
 
 
@@ -119,6 +130,26 @@ def _worst(
         recomputed=limit
         if is_drawn
         else f"{own - float(checked[row].differences[at]):.6g} ({limit})",
+    )
+
+
+def _far(
+    recorded: Sequence[Recorded],
+    worst: tuple[int, int],
+    name: str,
+    measured: Measured,
+    by: Measures,
+) -> Difference:
+    """The fingerprint that is furthest away, where tokens and log-probabilities are within their limits."""
+    row, position = worst
+    group, number = [(each.request.key, one) for each in recorded for one in each.rollouts][row]
+    return Difference(
+        group=int(group),
+        rollout=number,
+        position=position,
+        what="fingerprint",
+        recorded=f"{name} {measured.figures[name] / NANO:.3g}",
+        recomputed=f"{name} {by.limits[name] / NANO:.3g} at most",
     )
 
 

@@ -67,7 +67,7 @@ class Difference(Closed):
     rollout: Annotated[int, Field(ge=0, lt=2**32)]
     position: Annotated[int, Field(ge=0, lt=2**31)]
     """In the completion, from 0."""
-    what: Literal["token", "log-probability", "end"]
+    what: Literal["token", "log-probability", "end", "fingerprint"]
     """Of a run in floating point: what is further away than honest answers come."""
     recorded: Shown
     recomputed: Shown

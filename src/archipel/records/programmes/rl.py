@@ -64,6 +64,12 @@ class RlPace(RunPace):
     """Rollouts say which experts their tokens were sent to, and the trainer sends them there again; None: neither."""
 
     @property
+    def fingerprints(self) -> bool:
+        """Whether rollouts bring fingerprints of the activations that they were sampled from (`records.fingerprints`)."""
+        measures = None if self.audit is None else self.audit.measures
+        return measures is not None and measures.fingerprints
+
+    @property
     def cut(self) -> Cut | None:
         """What is left of the distribution; None: all of it."""
         return cut_of(self.top_k, self.top_p_micro, self.min_p_micro)

@@ -67,6 +67,12 @@ class Rollouts:
                 "this run replays routing, and this machine's engine does not say which experts tokens were sent to; "
                 "take engine default"
             )
+        if context.pace_as(RlPace).fingerprints and any(
+            each.fingerprints is None for group in groups for each in group
+        ):
+            raise MachineUnfit(
+                "this run asks for fingerprints of activations, and this machine's engine shows none; take engine default"
+            )
         packed = pack_rollouts(
             groups, work=context.work, policy=used, exact=contract, experts=experts
         )

@@ -2,9 +2,9 @@
 
 from archipel.engine.exact.replay import Recorded
 from archipel.engine.protocol import WrongWeights
+from archipel.engine.toploc import BadFingerprint
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.manifest import BadWeights
-from archipel.proofs.citing import is_cited
 from archipel.proofs.forced import BadClaim
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
@@ -14,6 +14,7 @@ from archipel.records.programmes.rl import RlPace
 from archipel.records.rollouts import Rollout, bounds_of, unpack_rollouts
 from archipel.work.asked import requests_of, wording_by
 from archipel.work.bases import read_base
+from archipel.work.calibrated import is_by
 from archipel.work.kind import Context, Progress, WorkFailed
 from archipel.work.measuring import CALIBRATION, Measuring, told
 from archipel.work.policies import Policy
@@ -94,7 +95,7 @@ class _Measured:
             data = (context.model / CALIBRATION).read_bytes()
         except (InvalidModel, OSError) as error:
             raise WorkFailed(f"the model of {context.run} cannot be used: {error}") from None
-        self._is_cited = is_cited(measures, data, named)
+        self._is_cited = is_by(measures, data, named)
         self._wording = wording_by(self._pace, context.model)
         self._measuring = Measuring(config, named, measures)
 
@@ -131,7 +132,7 @@ class _Measured:
                 for group, request in zip(spec.groups, asked, strict=True)
             ]
             return self._measuring.measure(recorded, progress)
-        except (BadPayload, BadClaim, *CANNOT_BE_REPLAYED):
+        except (BadPayload, BadClaim, BadFingerprint, *CANNOT_BE_REPLAYED):
             return Finding(0, cannot="record")
 
 

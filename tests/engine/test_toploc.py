@@ -1,21 +1,28 @@
 import base64
 import hashlib
+from array import array
 
 import numpy as np
 import pytest
 
-from archipel.proofs.toploc import (
+from archipel.engine.toploc import (
     FIELD,
     BadFingerprint,
     bits_of,
-    chunks,
     compare,
     decode,
     distances,
     encode,
+    encode_all,
     evaluate,
     largest,
     prove,
+)
+from archipel.records.fingerprints import (
+    WrongFingerprints,
+    check_fingerprints,
+    cut_fingerprints,
+    num_bytes,
 )
 
 README = base64.b64decode("/9kbQitnukt1bQ==")
@@ -44,7 +51,6 @@ def test_the_readmes_proof_holds_four_activations() -> None:
     ("num", "width", "seed", "modulus", "digest"),
     [
         (32, 64, 3, FIELD, "82523d9fd649d339"),
-        (40, 96, 3, FIELD, "1d12905f65505a64"),
         (32, 5120, 3, FIELD, "1ccba6537913702a"),
         (32, 5120, 9, 65_496, "3c9c610629a5d21f"),
     ],
@@ -53,8 +59,8 @@ def test_proofs_have_these_bytes(
     num: int, width: int, seed: int, modulus: int, digest: str
 ) -> None:
     proofs = prove(rows(num, width, seed))
-    assert int.from_bytes(proofs[0][:2], "big") == modulus
-    assert hashlib.sha256(b"".join(proofs)).hexdigest()[:16] == digest
+    assert int.from_bytes(proofs[:2], "big") == modulus
+    assert hashlib.sha256(proofs).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize("seed", [3, 9, 22])
@@ -76,11 +82,21 @@ def test_rounding_is_to_nearest_even() -> None:
     assert bits_of(numbers).tolist() == [0x3F80, 0x3F80, 0x3F82, 0xBF80, 0]
 
 
-def test_a_chunk_of_fewer_activations_holds_them_all() -> None:
-    small = rows(33, 64)
-    proofs = prove(small)
-    assert [len(each) for each in proofs] == [258, 130]
-    assert distances(proofs, small)[1].exponents == 0
+@pytest.mark.parametrize("num", [1, 31, 32, 33, 80])
+def test_a_proof_has_four_points_a_row_so_that_its_length_follows_from_the_tokens(num: int) -> None:
+    own = rows(num, 64)
+    proofs = prove(own)
+    assert len(proofs) == num_bytes(num) == 8 * num + 2 * -(-num // 32)
+    found = distances(proofs, own)
+    assert sum(each.points for each in found) == 4 * num
+    assert not any(each.exponents or each.mean for each in found)
+    with pytest.raises(BadFingerprint):
+        prove(own[:, :3])
+
+
+def test_proofs_made_together_are_those_made_alone() -> None:
+    chunks = [rows(32, 5120, seed).reshape(-1) for seed in (3, 9, 22)]
+    assert encode_all(chunks, 128) == [encode(chunk) for chunk in chunks]
 
 
 def spoilt(proof: bytes, place: int, number: int) -> bytes:
@@ -92,35 +108,40 @@ def spoilt(proof: bytes, place: int, number: int) -> bytes:
     [
         lambda good: spoilt(good, 0, 0),
         lambda good: spoilt(good, 0, FIELD + 1),
-        lambda good: spoilt(good, 0, 127),
-        lambda good: spoilt(good, 5, FIELD),
+        lambda good: spoilt(good, 129, 127),
+        lambda good: spoilt(good, 134, FIELD),
         lambda good: spoilt(good, 128, 65535),
         lambda good: good[:-1],
         lambda good: good + b"\0\0",
-        lambda good: good[:2],
+        lambda good: good[:258],
+        lambda good: good + good[:258],
         lambda good: b"",
     ],
 )
-def test_what_is_malformed_never_passes(wrong) -> None:
+def test_what_is_malformed_or_missing_never_passes(wrong) -> None:
     own = rows(64, 64)
-    good = prove(own)
+    told = wrong(prove(own))
     with pytest.raises(BadFingerprint):
-        distances((good[0], wrong(good[1])), own)
+        distances(told, own)
+    with pytest.raises(WrongFingerprints):
+        check_fingerprints(array("B", told), [64])
 
 
-def test_missing_and_further_proofs_do_not_pass() -> None:
-    own = rows(64, 64)
-    good = prove(own)
-    for told in ((), good[:1], (*good, good[0])):
-        with pytest.raises(BadFingerprint, match="expected one each"):
-            distances(told, own)
+def test_what_a_lab_takes_without_numbers_is_what_a_verifier_takes() -> None:
+    lengths = (1, 33, 64, 7)
+    told = [prove(rows(length, 16, length)) for length in lengths]
+    joined = array("B", b"".join(told))
+    check_fingerprints(joined, lengths)
+    assert cut_fingerprints({"fingerprints": joined, "lengths": array("i", lengths)}) == told
+    with pytest.raises(WrongFingerprints):
+        check_fingerprints(joined, lengths[::-1][:3])
 
 
 def test_what_has_no_activations_or_infinite_ones_has_no_proof() -> None:
     with pytest.raises(BadFingerprint):
         prove(np.zeros((0, 8), np.uint16))
     with pytest.raises(BadFingerprint):
-        chunks(np.zeros((2, 8), np.float32))  # type: ignore[arg-type]
+        prove(np.zeros((2, 8), np.float32))  # type: ignore[arg-type]
     infinite = rows(2, 8)
     infinite[1, 3] = 0x7F80
     with pytest.raises(BadFingerprint, match="infinite"):
