@@ -7,9 +7,10 @@ again before one of its leases ends. Nothing is awaited between deciding on a le
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Protocol
 
 from archipel.lab import refusals
-from archipel.lab.commit import Committer, Recorded
+from archipel.lab.commit import Recorded
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
     Crowds,
@@ -24,6 +25,7 @@ from archipel.lab.decide import (
     second_copy,
 )
 from archipel.lab.entry import Entry
+from archipel.lab.state import LabState
 from archipel.lab.waiting import Waiter, Waiting
 from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested
 from archipel.records.statements import Recorded as RecordedStatement
@@ -35,16 +37,31 @@ NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
 
 
+class Writer(Protocol):
+    """Who takes entries in: a lab's committer, or whoever folds them without a ledger."""
+
+    @property
+    def ahead(self) -> LabState:
+        """The state with every entry that was accepted."""
+
+    def record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
+        """Fold them; the future ends when they are durable."""
+
+
 class Leasing:
     """Of one lab, over what its committer has accepted."""
 
     def __init__(
         self,
-        committer: Committer,
+        committer: Writer,
         signed: Callable[[RecordedStatement], Entry],
         clock_ms: Callable[[], int],
+        company_ms: int = 0,
     ) -> None:
-        """`signed` makes an entry of a statement of the lab's own."""
+        """`signed` makes an entry of a statement of the lab's own; how the nodes are together is computed again
+        after `company_ms` at the earliest.
+        """
+        self._company_ms = company_ms
         self._committer = committer
         self._signed = signed
         self._clock_ms = clock_ms
@@ -53,12 +70,14 @@ class Leasing:
         """Node -> its newest request, granted or not."""
         self.asked_ms: dict[str, int] = {}
         """When each node asked for work last, with or without success, since this lab started."""
-        self._deadlines = Deadlines(committer.state.leases.values())
+        self._deadlines = Deadlines(committer.ahead.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
         self._closing = False
 
-    def asks(self, request: LeaseRequested) -> Waiter:
-        """An admitted request; its node's older one ends.
+    def asks(
+        self, request: LeaseRequested, granted: "asyncio.Future[Entry | None] | None" = None
+    ) -> Waiter:
+        """An admitted request; its node's older one ends. granted: what ends with its lease; None: a new future.
 
         Raises:
             Replayed: it was made before.
@@ -72,7 +91,15 @@ class Leasing:
         self.asked_ms[request.author] = self._clock_ms()
         node = self._committer.ahead.nodes.get(request.author)
         meets = () if node is None else node.meets
-        return Waiter(request, asyncio.get_running_loop().create_future(), meets)
+        return Waiter(request, granted or asyncio.get_running_loop().create_future(), meets)
+
+    def join(self, waiter: Waiter) -> None:
+        """It stands in line from now on."""
+        self._waiting.join(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        """It waits no more."""
+        self._waiting.leave(waiter)
 
     async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         """The grant, once there is one and it is durable; None when the time is up.
@@ -80,12 +107,12 @@ class Leasing:
         Raises:
             Refused: the disk has no room for the grant.
         """
-        self._waiting.join(waiter)
+        self.join(waiter)
         try:
             self.offer()
             return await self._answered_in(waiter, timeout_s)
         finally:
-            self._waiting.leave(waiter)
+            self.leave(waiter)
 
     def at_once(self, waiter: Waiter) -> bool:
         """Whether there is a lease for this node now; `waiter.granted` then ends with it."""
@@ -202,7 +229,8 @@ class Leasing:
     def _company(self, now_ms: int) -> Crowds:
         """How the nodes are together, not older than their number allows."""
         made_ms, known = self._crowds
-        if not 0 <= now_ms - made_ms < len(self._committer.ahead.nodes) // NODES_PER_MS:
+        lasts_ms = max(self._company_ms, len(self._committer.ahead.nodes) // NODES_PER_MS)
+        if not 0 <= now_ms - made_ms < lasts_ms:
             known = crowds(self._committer.ahead, now_ms)
             self._crowds = (now_ms, known)
         return known

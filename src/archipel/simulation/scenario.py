@@ -1,0 +1,131 @@
+"""What is simulated: a run, its learner, who takes part, how the market is held. Frozen, total, closed; no chance here.
+
+What a scenario leaves open (prices, speeds, lines) comes from the planner's tables (`inputs`), each with its source.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Way = Literal["star", "mirrors", "peers"]
+"""How a version reaches the nodes: all from the lab, from mirrors in every region, or handed on from node to node."""
+
+
+class CannotSimulate(ValueError):
+    """A scenario that means nothing; the message says what was got and what was expected."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The model that is trained."""
+
+    model: str = "llama-3-8b"
+    """A model of the tables (`serve.model`), or empty: `params` and `active` say its size."""
+    params: float = 0.0
+    active: float = 0.0
+    quant: str = "bf16"
+    """Of the weights that nodes sample from."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One run of reinforcement learning."""
+
+    accelerator: str = "h100"
+    accelerators: int = 8
+    """Of the learner."""
+    step_s: float = 0.0
+    """Of one update with all its rollouts at hand; 0: by FLOP and utilisation."""
+    groups: int = 64
+    """Of one update."""
+    group_size: int = 16
+    staleness: int = 4
+    tokens: int = 4000
+    """Mean length of a rollout."""
+    most_tokens: int = 16_384
+    utilisation_permille: int = 950
+    """Of the learner, that nodes are provided for."""
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who could work."""
+
+    providers: int = 200
+    """Machines that join in the course of things."""
+    kinds: tuple[str, ...] = ()
+    """Of machines, of `simulate.share`; none: all."""
+    cheats: float = 0.0
+    """Share of machines that forge answers."""
+    forges: float = 0.3
+    """Share of its answers that such a machine forges."""
+    colluding: bool = False
+    """Whether cheats, asked to audit, find everything right."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """How rounds are held, and nodes provided for."""
+
+    period_s: float = 3600.0
+    """Between two rounds."""
+    reserve: float = 1.0
+    """Highest price, over what the data centre's own generation costs."""
+    operator_cap: float = 0.1
+    """Share of the lots that one operator may sell."""
+    explore_permille: int = 50
+    headroom: float = 0.25
+    """Lots bought beyond what the learner needs, to stand by."""
+    look_s: float = 5.0
+    """How often the lab looks at deadlines, draws and stragglers; a real one looks five times a second."""
+    provide_s: float = 60.0
+    """How often it is decided anew who works."""
+
+
+@dataclass(frozen=True)
+class Spreading:
+    """How versions travel."""
+
+    way: Way = "peers"
+    lab_gbit_s: float = 1.0
+    """Uplink of the lab, or of each mirror."""
+    mirrors: int = 4
+    degree: int = 2
+    """Peers that a node hands a chunk on to."""
+    chunk_mb: float = 16.0
+    anchor_every: int = 20
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that is asked."""
+
+    name: str = "small"
+    title: str = "a small run"
+    hours: float = 6.0
+    audited: bool = True
+    """Whether answers are recomputed to the bit by others, by the default terms of a recipe."""
+    policy: Policy = field(default_factory=Policy)
+    learning: Learning = field(default_factory=Learning)
+    crowd: Crowd = field(default_factory=Crowd)
+    market: Market = field(default_factory=Market)
+    spreading: Spreading = field(default_factory=Spreading)
+
+    def __post_init__(self) -> None:
+        _within("hours", self.hours, 0.01, 24 * 366)
+        _within("providers", self.crowd.providers, 1, 100_000)
+        _within("accelerators of the learner", self.learning.accelerators, 1, 100_000)
+        _within("groups of an update", self.learning.groups, 1, 65_536)
+        _within("rollouts of a group", self.learning.group_size, 1, 1024)
+        _within("staleness", self.learning.staleness, 0, 64)
+        _within("tokens of a rollout", self.learning.tokens, 1, self.learning.most_tokens)
+        _within("share of cheats", self.crowd.cheats, 0, 1)
+        _within("share of answers that a cheat forges", self.crowd.forges, 0, 1)
+        _within("seconds between rounds", self.market.period_s, 1, 30 * 86_400)
+        _within("seconds between looks", self.market.look_s, 0.2, 3600)
+        _within("seconds between provisions", self.market.provide_s, 1, 86_400)
+        _within("the lab's uplink in Gbit/s", self.spreading.lab_gbit_s, 1e-3, 1e5)
+
+
+def _within(what: str, got: float, least: float, most: float) -> None:
+    if not least <= got <= most:
+        raise CannotSimulate(f"{what}: got {got:g}, expected {least:g} to {most:g}")

@@ -1,0 +1,284 @@
+"""A run in a simulated world: who comes and goes, what each lease takes, when versions are there. Driven by events.
+
+Parts: `World`. Everything that is decided is decided by `SimulatedLab` and `Trade`; here is only what the world
+does to them: time, presence, chance. Law: the same scenario and seed give the same world, event by event.
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from archipel.lab import refusals
+from archipel.lab.programmes import rl
+from archipel.lab.state import Phase
+from archipel.market.provisioning import Pace
+from archipel.records.kinds.audit import AuditSpec
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.kinds.update import UpdateSpec
+from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft, WorkAnswered
+from archipel.simulation import words
+from archipel.simulation.events import Events
+from archipel.simulation.lab import SimulatedLab
+from archipel.simulation.providers import Provider, did_of
+from archipel.simulation.scenario import Scenario
+from archipel.simulation.setting import Setting
+from archipel.simulation.spreading import egress_gb, fetch_s
+from archipel.simulation.trade import Trade
+from archipel.simulation.watch import Watch
+
+START_MS = 1_800_000_000_000
+LAB, OPERATOR, LEARNER, JUDGE = (did_of(name, 0) for name in ("lab", "sponsor", "learner", "judge"))
+KINDS = ("rollout", "audit")
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Machine:
+    """A provider's node, as the world knows it."""
+
+    provider: Provider
+    is_on: bool = False
+    session: int = 0
+    """What was begun in an earlier one comes to nothing."""
+    version: int = -1
+    """The newest that it has."""
+    works: tuple[str, ...] = ()
+    is_waiting: bool = False
+
+
+class World:
+    """One run, from its opening to the end of the time."""
+
+    def __init__(
+        self, scenario: Scenario, setting: Setting, providers: list[Provider], seed: int
+    ) -> None:
+        self.scenario = scenario
+        self.setting = setting
+        self.events = Events(START_MS)
+        self.chance = random.Random(f"world {seed}")  # noqa: S311  a simulation
+        self.lab = SimulatedLab(LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_grant)
+        self.machines = {each.did: Machine(each) for each in providers if each.kind.takes_part}
+        self.idle = [each for each in providers if not each.kind.takes_part]
+        self.trade = Trade(
+            scenario=scenario,
+            providers={did: each.provider for did, each in self.machines.items()},
+            reserve_micro=setting.reserve_micro,
+            lot_tokens_per_s=setting.lot_tokens_per_s,
+            seed=seed,
+        )
+        self.lab.reprice = self.trade.priced
+        self.watch = Watch(self)
+        self.fetch_ms: dict[str, int] = {}
+        self.until_ms = START_MS + round(scenario.hours * 3_600_000)
+
+    # --- the course of things -----------------------------------------------------------------------
+
+    def run(self, tell: Tell, every: int = 20_000) -> None:
+        """Until the time is over; `tell` hears how far it is. Ctrl-C leaves the world as it is."""
+        self.begin()
+        while self.events.step(self.until_ms):
+            if self.events.happened % every == 0:
+                done = (self.events.now_ms - START_MS) / (self.until_ms - START_MS)
+                tell(f"{self.scenario.name}: {done:4.0%}, {self.lab.ahead.size:,} records")
+
+    def begin(self) -> None:
+        """The run opens, the trusted roles come, and everybody else at some time."""
+        lab = self.lab
+        lab.submit(words.opened(self.scenario, self.setting, lab, OPERATOR, (LEARNER, JUDGE)))
+        for did, kinds in ((LEARNER, ("update",)), (JUDGE, ("audit",))):
+            lab.submit(words.joined(lab, did, kinds, 0, self.scenario.audited))
+            lab.ask(did, kinds, ())
+        for did, machine in self.machines.items():
+            here = machine.provider.on_s / (machine.provider.on_s + machine.provider.off_s)
+            if self.chance.random() < here:
+                self.events.after(self.chance.random() * 60_000, self._arrives, did)
+            else:
+                self.events.after(self._time(machine.provider.off_s), self._arrives, did)
+        market = self.scenario.market
+        self.events.after(market.look_s * 1000, self._look)
+        self.events.after(market.provide_s * 1000, self._provide)
+        self.events.after(min(market.period_s, 600.0) * 1000, self._round)
+
+    def here(self) -> list[str]:
+        """Nodes that are on, in the order in which they were drawn."""
+        return [did for did, machine in self.machines.items() if machine.is_on]
+
+    def _time(self, mean_s: float) -> float:
+        """Milliseconds, exponentially distributed."""
+        return self.chance.expovariate(1.0) * mean_s * 1000 if mean_s > 0 else 0.0
+
+    # --- coming and going ---------------------------------------------------------------------------
+
+    def _arrives(self, did: str) -> None:
+        machine = self.machines[did]
+        machine.is_on, machine.session, machine.works = True, machine.session + 1, ()
+        provider, lab = machine.provider, self.lab
+        rate = round(provider.tokens_per_s * 1000)
+        lab.submit(words.joined(lab, did, KINDS, rate, self.scenario.audited))
+        self.fetch_ms[did] = self._spread_ms(provider)
+        self._asks(did)
+        self.events.after(self._time(provider.on_s), self._goes, did, machine.session)
+
+    def _goes(self, did: str, session: int) -> None:
+        machine = self.machines[did]
+        if machine.session != session:
+            return
+        machine.is_on, machine.session = False, session + 1
+        self.lab.gone(did)
+        machine.is_waiting = False
+        if self.chance.random() >= self.setting.goes_silently:
+            self.lab.submit(NodeLeft(lab=self.lab.did, author=did, seq=self.lab.next_seq()))
+        self.events.after(self._time(machine.provider.off_s), self._arrives, did)
+
+    def _asks(self, did: str) -> None:
+        machine = self.machines[did]
+        if not machine.is_on or machine.is_waiting or not self.trade.is_active(did):
+            return
+        machine.is_waiting = True
+        try:
+            self.lab.ask(did, KINDS, machine.works)
+        except refusals.Refused as error:  # in quarantine
+            machine.is_waiting = False
+            self.watch.refused(type(error).__name__)
+
+    # --- work ---------------------------------------------------------------------------------------
+
+    def _on_grant(self, grant: LeaseGranted) -> None:
+        """Called when the lease is in the state; what it takes begins now."""
+        if grant.node == LEARNER:
+            self.events.after(self.setting.step_ms, self._learned, grant)
+            return
+        if grant.node == JUDGE:
+            self.events.after(self.setting.judge_ms, self._judged, grant)
+            return
+        machine = self.machines[grant.node]
+        machine.is_waiting = False
+        machine.works = (*machine.works, grant.work)
+        took = self._takes_ms(machine, grant)
+        self.events.after(took, self._done, grant, machine.session)
+
+    def _takes_ms(self, machine: Machine, grant: LeaseGranted) -> float:
+        """Fetch, compute and send."""
+        provider, setting = machine.provider, self.setting
+        fetch = self._fetch(machine, grant.spec.version)
+        if isinstance(grant.spec, AuditSpec):
+            read = setting.audited_tokens(self.watch.groups_of(grant.spec.work))
+            return fetch + read / provider.kind.prefill_per_s * 1000
+        tokens = self.watch.sampled(grant, self.chance)
+        slow = setting.straggling_factor if self.chance.random() < setting.straggling else 1.0
+        send = tokens * setting.rollout_bytes * 8 / (provider.up_mbit_s * 1000)
+        return fetch + tokens / provider.tokens_per_s * 1000 * slow + send
+
+    def _spread_ms(self, provider: Provider) -> int:
+        """From a version's publication until this node has it, if it had the one before."""
+        active = len(self.trade.active) or len(self.machines)
+        seconds = fetch_s(
+            self.scenario.spreading,
+            self.setting.weights.delta_gb,
+            active,
+            provider.down_mbit_s / 1000,
+            self.setting.typical_up_gbit_s,
+        )
+        return round(seconds * 1000)
+
+    def _fetch(self, machine: Machine, version: int) -> float:
+        """Milliseconds from now until the node has this version; what it fetches is counted."""
+        if machine.version >= version:
+            return 0.0
+        weights, own = self.setting.weights, machine.provider.down_mbit_s / 1000
+        steps = version - machine.version
+        needs_anchor = machine.version < 0 or steps * weights.delta_gb > weights.sent_gb
+        gigabytes = weights.sent_gb if needs_anchor else weights.delta_gb * steps
+        published_ms = self.watch.published_ms(version)
+        spread_ms = published_ms + self._spread_ms(machine.provider) - self.events.now_ms
+        took = max(gigabytes * 8 / own * 1000, spread_ms, 0.0)
+        self.watch.fetched(machine, version, gigabytes, took)
+        machine.version = version
+        return took
+
+    def _done(self, grant: LeaseGranted, session: int) -> None:
+        machine = self.machines[grant.node]
+        if machine.session != session:
+            return
+        machine.works = tuple(work for work in machine.works if work != grant.work)
+        try:
+            if isinstance(grant.spec, AuditSpec):
+                self._says(grant, machine)
+            elif isinstance(grant.spec, RolloutSpec):
+                answer = words.rolled(grant, self.watch.tokens[grant.work], self.scenario.audited)
+                self._answer(grant, answer)
+        except refusals.Refused as error:
+            self.watch.refused(type(error).__name__)
+        self._asks(grant.node)
+
+    def _says(self, grant: LeaseGranted, machine: Machine) -> None:
+        """An auditor tells the truth, but for cheats that agreed to find everything right."""
+        lies = self.scenario.crowd.colluding and machine.provider.forges > 0
+        found = self.watch.is_forged(grant.spec.work) and not lies
+        self._answer(grant, words.audited(grant, found, self.setting))
+
+    def _answer(self, grant: LeaseGranted, answer: words.Said) -> None:
+        lab = self.lab
+        lab.submit(
+            WorkAnswered(
+                lab=lab.did, author=grant.node, seq=lab.next_seq(), work=grant.work, answer=answer
+            )
+        )
+        self.watch.answered(grant)
+
+    def _learned(self, grant: LeaseGranted) -> None:
+        if isinstance(grant.spec, UpdateSpec) and grant.work in self.lab.ahead.leases:
+            answer = words.updated(grant.spec, self.scenario, self.setting)
+            self.watch.publishes(grant.spec.version)
+            self._answer(grant, answer)
+        self.lab.ask(LEARNER, ("update",), ())
+
+    def _judged(self, grant: LeaseGranted) -> None:
+        if grant.work in self.lab.ahead.leases:
+            found = self.watch.is_forged(grant.spec.work)
+            self._answer(grant, words.audited(grant, found, self.setting))
+        self.lab.ask(JUDGE, ("audit",), ())
+
+    # --- by the clock -------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        self.lab.look()
+        self.watch.look()
+        self.events.after(self.scenario.market.look_s * 1000, self._look)
+
+    def _round(self) -> None:
+        if self.run_state.phase is Phase.RUNNING:
+            self.watch.cleared(self.trade.held(self.lab.ahead, self.here(), self.setting.step_ms))
+            self._provided()
+        self.events.after(self.scenario.market.period_s * 1000, self._round)
+
+    def _provide(self) -> None:
+        if self.trade.last is not None:
+            self._provided()
+        self.events.after(self.scenario.market.provide_s * 1000, self._provide)
+
+    def _provided(self) -> None:
+        """Who is active now asks; who is not any more is not asked once it is done."""
+        new = self.trade.provide(self.lab.ahead, self.here(), self.pace, self.fetch_ms)
+        for did in list(self.trade.active if new else ()):
+            self._asks(did)
+        for did in self.lab.waiting():
+            if did in self.machines and not self.trade.is_active(did):
+                self.lab.gone(did)
+                self.machines[did].is_waiting = False
+
+    @property
+    def pace(self) -> Pace:
+        """What the learner consumes: a version each step, and staleness that lets nodes work over several."""
+        learning = self.scenario.learning
+        return Pace(
+            train_ms=self.setting.step_ms,
+            rollouts=learning.groups * learning.group_size,
+            period=max(learning.staleness, 1),
+            utilisation_permille=learning.utilisation_permille,
+        )
+
+    @property
+    def run_state(self) -> rl.Run:
+        """The run as the lab knows it."""
+        return self.lab.ahead.runs[self.scenario.name]
