@@ -11,7 +11,7 @@ from archipel.planning.questions.serve_asked import model_of, traffic_of
 from archipel.planning.questions.serve_machine import machine_of
 from archipel.planning.requests.serve import ServeRequest
 from archipel.simulation.inputs import Inputs
-from archipel.simulation.scenario import CannotSimulate, Learning, Policy
+from archipel.simulation.scenario import CannotSimulate, Learning, Policy, Scenario
 
 HOME = ("consumer", "apple")
 """Classes of machines that stand at home, with one household's line and electricity."""
@@ -75,11 +75,13 @@ def weights_of(policy: Policy, inputs: Inputs) -> Weights:
     )
 
 
-def kind_of(name: str, policy: Policy, learning: Learning, inputs: Inputs) -> Kind:
+def kind_of(name: str, scenario: Scenario, inputs: Inputs) -> Kind:
     """One kind of machine of the tables."""
     shelf, group = inputs.shelf, f"accelerator.{name}"
     is_home = shelf.fact(f"{group}.class") in HOME
-    count = round(inputs.value(f"simulate.site.{'home' if is_home else 'datacentre'}"))
+    asked = 0 if is_home else scenario.crowd.site
+    count = asked or round(inputs.value(f"simulate.site.{'home' if is_home else 'datacentre'}"))
+    policy, learning = scenario.policy, scenario.learning
     rate, prefill, held, needed = _best(name, count, policy, learning, inputs)
     watts = inputs.value(f"{group}.server_power") * count
     draw = inputs.value("power.draw_share.gpu")
@@ -109,7 +111,7 @@ def _best(
 ) -> tuple[float, float, float, float]:
     """(tokens a second, tokens read a second, GB usable, GB needed) of the best way to cut it into copies."""
     best = (0.0, 0.0, 0.0, 0.0)
-    for part in (size for size in (1, 2, 4, 8, 16) if size <= count and count % size == 0):
+    for part in (size for size in (1, 2, 4, 8, 16, 32) if size <= count and count % size == 0):
         streams = _streams(name, part, policy, learning, inputs)
         request = _request(policy, name, part, max(streams, 1), learning.tokens, inputs)
         machine = machine_of(

@@ -38,6 +38,8 @@ class Learning:
     groups: int = 64
     """Of one update."""
     group_size: int = 16
+    lease: int = 2
+    """Groups of one lease, at most: what a slow machine holds, the learner may wait for."""
     staleness: int = 4
     tokens: int = 4000
     """Mean length of a rollout."""
@@ -54,6 +56,8 @@ class Crowd:
     """Machines that join in the course of things."""
     kinds: tuple[str, ...] = ()
     """Of machines, of `simulate.share`; none: all."""
+    site: int = 0
+    """Accelerators of one machine with data-centre cards; 0: by the tables."""
     cheats: float = 0.0
     """Share of machines that forge answers."""
     forges: float = 0.3

@@ -55,6 +55,8 @@ class Setting:
     reserve_micro: int
     posted_micro: int
     """Per group, before the first round is cleared."""
+    least_deadline_ms: int
+    """A slow machine's time for one group: who was never measured gets several times as long for its first."""
     lot_tokens_per_s: float
     typical_up_gbit_s: float
     goes_silently: float
@@ -87,7 +89,7 @@ def setting_of(
     group = learning.group_size * learning.tokens
     able = [each for each in providers if each.kind.takes_part]
     rates = sorted(each.tokens_per_s for each in able)
-    needed = central.needed_tokens_per_s
+    needed, slow = central.needed_tokens_per_s, rates[len(rates) // 10]
     return Setting(
         weights=weights,
         step_ms=max(round(step_s * 1000), 1),
@@ -95,7 +97,8 @@ def setting_of(
         central=central,
         reserve_micro=reserve,
         posted_micro=round(reserve * group / MICRO),
-        lot_tokens_per_s=min(rates[len(rates) // 10], needed / LOT_OF),
+        least_deadline_ms=min(max(round(group / slow * 1000), 30_000), 3_600_000),
+        lot_tokens_per_s=min(slow, needed / LOT_OF),
         typical_up_gbit_s=median(each.up_mbit_s for each in able) / 1000,
         goes_silently=inputs.value("simulate.goes_silently"),
         straggling=inputs.value("simulate.straggling"),
@@ -121,7 +124,7 @@ def _central(
     scenario: Scenario, kinds: Mapping[str, Kind], step_s: float, inputs: Inputs
 ) -> Central:
     learning, name = scenario.learning, scenario.learning.accelerator
-    kind = kinds.get(name) or kind_of(name, scenario.policy, learning, inputs)
+    kind = kinds.get(name) or kind_of(name, scenario, inputs)
     hourly = inputs.value(f"rental.{name}") * inputs.value("decentralise.cluster_premium")
     tokens = learning.groups * learning.group_size * learning.tokens
     return Central(

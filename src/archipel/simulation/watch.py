@@ -11,6 +11,7 @@ from archipel.lab.providers import seen
 from archipel.market.clearing import Clearing
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.statements import LeaseGranted
+from archipel.simulation.spreading import egress_gb
 
 if TYPE_CHECKING:
     from archipel.simulation.world import Machine, World
@@ -117,7 +118,9 @@ class Watch:
 
     def fetched(self, machine: "Machine", version: int, gigabytes: float, took_ms: float) -> None:
         """A node fetches a version; how long after its publication it has it, where it waited for it."""
+        way, before = self.world.scenario.spreading, self.by_version[version]
         self.sent_gb += gigabytes
+        self.egress_gb += egress_gb(way, gigabytes, before + 1) - egress_gb(way, gigabytes, before)
         self.by_version[version] += 1
         age_ms = self.world.events.now_ms - self.published[version]
         if machine.version == version - 1:

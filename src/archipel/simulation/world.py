@@ -6,7 +6,7 @@ does to them: time, presence, chance. Law: the same scenario and seed give the s
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from archipel.lab import refusals
 from archipel.lab.programmes import rl
@@ -19,10 +19,11 @@ from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft, Work
 from archipel.simulation import words
 from archipel.simulation.events import Events
 from archipel.simulation.lab import SimulatedLab
+from archipel.simulation.machines import Kind
 from archipel.simulation.providers import Provider, did_of
 from archipel.simulation.scenario import Scenario
 from archipel.simulation.setting import Setting
-from archipel.simulation.spreading import egress_gb, fetch_s
+from archipel.simulation.spreading import fetch_s
 from archipel.simulation.trade import Trade
 from archipel.simulation.watch import Watch
 
@@ -50,8 +51,16 @@ class World:
     """One run, from its opening to the end of the time."""
 
     def __init__(
-        self, scenario: Scenario, setting: Setting, providers: list[Provider], seed: int
+        self,
+        scenario: Scenario,
+        setting: Setting,
+        kinds: Mapping[str, Kind],
+        providers: list[Provider],
+        seed: int,
     ) -> None:
+        """`kinds` of machines: of whoever could take part, and of whoever cannot."""
+        self.kinds = kinds
+        self.is_begun = False
         self.scenario = scenario
         self.setting = setting
         self.events = Events(START_MS)
@@ -75,7 +84,8 @@ class World:
 
     def run(self, tell: Tell, every: int = 20_000) -> None:
         """Until the time is over; `tell` hears how far it is. Ctrl-C leaves the world as it is."""
-        self.begin()
+        if not self.is_begun:
+            self.begin()
         while self.events.step(self.until_ms):
             if self.events.happened % every == 0:
                 done = (self.events.now_ms - START_MS) / (self.until_ms - START_MS)
@@ -83,7 +93,7 @@ class World:
 
     def begin(self) -> None:
         """The run opens, the trusted roles come, and everybody else at some time."""
-        lab = self.lab
+        self.is_begun, lab = True, self.lab
         lab.submit(words.opened(self.scenario, self.setting, lab, OPERATOR, (LEARNER, JUDGE)))
         for did, kinds in ((LEARNER, ("update",)), (JUDGE, ("audit",))):
             lab.submit(words.joined(lab, did, kinds, 0, self.scenario.audited))
