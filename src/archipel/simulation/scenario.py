@@ -38,7 +38,7 @@ class Learning:
     groups: int = 64
     """Of one update."""
     group_size: int = 16
-    lease: int = 2
+    lease: int = 1
     """Groups of one lease, at most: what a slow machine holds, the learner may wait for."""
     staleness: int = 4
     tokens: int = 4000
