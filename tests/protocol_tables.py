@@ -16,6 +16,7 @@ from archipel.cli.recipe_page import meanings_of
 from archipel.records import fields
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
+from archipel.records.bids import Bid, Market
 from archipel.records.engine_classes import EngineClass
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.exact import Contract
@@ -26,6 +27,7 @@ from archipel.records.kinds.update import PromptBatch, SavedMemory
 from archipel.records.measures import Measured, Measures, SumTest
 from archipel.records.membership import Delegation, Effort, Invitation, Signed
 from archipel.records.programmes.rl import RlPace
+from archipel.records.recipe_market import MarketTerms
 from archipel.records.statement import Seq
 from archipel.records.statements import Asking, Capabilities, ModelFile, Recorded
 from archipel.records.terms import Terms
@@ -41,6 +43,7 @@ SHAPES = {
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
+    MarketTerms, Market, Bid,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,

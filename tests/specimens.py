@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from archipel.records import fields as bounds
 from archipel.records.audits import AuditsDrawn, VerdictContested
+from archipel.records.bids import Bid, Market, seal_of
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference, Part
@@ -11,9 +12,17 @@ from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
+from archipel.records.rounds import (
+    BidCommitted,
+    BidRevealed,
+    BidWithdrawn,
+    MarketCleared,
+    MarketOpened,
+)
 from archipel.records.seeded import RunSeeded
 from archipel.records.stakes import MAX_MOVED_MICRO, StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
@@ -88,6 +97,19 @@ ANSWERS: dict[str, WorkAnswer] = {
         record=ref(b"record").digest, says="differs", difference=DIFFERENCE, positions=20, busy_ms=3
     ),
 }
+
+
+BID = Bid(
+    bidder=NODE,
+    market=Market(kind="rollout", capability="any", unit="output_token"),
+    price_micro=300_000,
+    lots=2,
+    region="eu-north",
+    valid_from_ms=0,
+    valid_until_ms=1_800_000_300_000,
+)
+NONCE = "5a" * 32
+_ROUND: dict[str, Any] = {"run": "run", "number": 7}
 
 
 def _granted(spec: Any) -> LeaseGranted:
@@ -167,6 +189,44 @@ SMALL: dict[str, Statement] = {
     "stake.put": StakePut(**_by(NODE, 8), micro=20_000),
     "stake.given": StakeGiven(**_by(OPERATOR, 7), node=NODE, micro=20_000),
     "stake.returned": StakeReturned(**_by(NODE, 10)),
+    "lease.granted (by award)": _granted(SPECS["rollout"]).model_copy(
+        update={"per_million_micro": 300_000}
+    ),
+    "market.opened": MarketOpened(
+        **_by(LAB, 11),
+        **_ROUND,
+        market=BID.market,
+        lots=4,
+        commit_until_ms=1_800_000_010_000,
+        reveal_until_ms=1_800_000_020_000,
+    ),
+    "bid.committed": BidCommitted(**_by(NODE, 11), **_ROUND, seal=seal_of(BID, NONCE)),
+    "bid.revealed": BidRevealed(**_by(NODE, 12), **_ROUND, bid=BID, nonce=NONCE),
+    "bid.withdrawn": BidWithdrawn(**_by(OPERATOR, 8), **_ROUND, node=NODE),
+    "market.cleared": MarketCleared(
+        **_by(LAB, 12),
+        **_ROUND,
+        price_micro=350_000,
+        bought=3,
+        short=1,
+        awards=ref(b"awards").digest,
+        seed_size=13,
+        seed_root=ref(b"tree").digest,
+    ),
+    "market.cleared (void)": MarketCleared(
+        **_by(LAB, 13), **_ROUND, price_micro=0, bought=0, short=4, awards=ref(b"[]").digest
+    ),
+    "credits.settled": CreditsSettled(
+        **_by(OPERATOR, 8),
+        account=NODE,
+        direction="in",
+        micro=5_000_000,
+        reference="invoice 7/2026",
+    ),
+    "credits.settled (in dollars)": CreditsSettled(
+        **_by(OPERATOR, 9), account=NODE, direction="out", micro=1, reference="t", usd_micro=20_000
+    ),
+    "run.funded": RunFunded(**_by(OPERATOR, 10), run="run", micro=5_000_000),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -177,6 +237,16 @@ _METRICS = {f"m{'x' * 43}{n:04d}": -bounds.MAX_SEQ for n in range(bounds.MAX_MET
 _TEXT = "\U0001f600" * bounds.MAX_REASON_CHARACTERS
 _GROUPS = tuple(2**40 - n for n in range(bounds.MAX_GROUPS_PER_WORK))
 _MOST = {"lab": LAB, "author": NODE, "seq": bounds.MAX_SEQ}
+
+_BID = Bid(
+    bidder=NODE,
+    market=Market(kind="k" * 32, capability="c" * 32, unit="training_token"),
+    price_micro=bounds.MAX_PRICE_MICRO,
+    lots=4096,
+    region="r" * 32,
+    valid_from_ms=bounds.MAX_SEQ,
+    valid_until_ms=bounds.MAX_SEQ,
+)
 
 LARGE: tuple[Statement, ...] = (
     LabOpened(**_MOST, operators=(NODE,) * bounds.MAX_TRUSTED_KEYS),
@@ -265,6 +335,38 @@ LARGE: tuple[Statement, ...] = (
     StakePut(**_MOST, micro=MAX_MOVED_MICRO),
     StakeGiven(**_MOST, node=NODE, micro=MAX_MOVED_MICRO),
     StakeReturned(**_MOST),
+    MarketOpened(
+        **_MOST,
+        run=_RUN,
+        number=2**40,
+        market=_BID.market,
+        lots=65_536,
+        commit_until_ms=bounds.MAX_SEQ,
+        reveal_until_ms=bounds.MAX_SEQ,
+    ),
+    BidCommitted(**_MOST, run=_RUN, number=2**40, seal=POLICY),
+    BidRevealed(**_MOST, run=_RUN, number=2**40, bid=_BID, nonce="f" * 64),
+    BidWithdrawn(**_MOST, run=_RUN, number=2**40, node=NODE),
+    MarketCleared(
+        **_MOST,
+        run=_RUN,
+        number=2**40,
+        price_micro=bounds.MAX_PRICE_MICRO,
+        bought=65_536,
+        short=65_536,
+        awards=POLICY,
+        seed_size=bounds.MAX_SEQ,
+        seed_root=POLICY,
+    ),
+    CreditsSettled(
+        **_MOST,
+        account=NODE,
+        direction="out",
+        micro=MAX_MOVED_MICRO,
+        reference="r" * 100,
+        usd_micro=MAX_MOVED_MICRO,
+    ),
+    RunFunded(**_MOST, run=_RUN, micro=MAX_MOVED_MICRO),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),

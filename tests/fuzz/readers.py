@@ -22,6 +22,7 @@ from archipel.model.manifest import BadWeights, Manifest, Over, describe
 from archipel.model.tool_calls import BadCall, Call, read_calls, written_call
 from archipel.model.versions import apply_delta, decode_anchor, encode_anchor, encode_delta
 from archipel.records import documents
+from archipel.records.document import BadDocument, read_document
 from archipel.records.episodes import EpisodeTerms
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import BlobRef
@@ -152,9 +153,9 @@ def _records() -> dict[str, Reader]:
         **_turns(),
         "parcels": Reader(unpack_parcel, (pack_parcel(b"{}", (b"a", b"bc")),), (BadParcel,)),
         "receipts": Reader(
-            lambda data: documents.read_document(documents.Receipt, data),
+            lambda data: read_document(documents.Receipt, data),
             (receipt,),
-            (documents.BadDocument,),
+            (BadDocument,),
         ),
     }
 

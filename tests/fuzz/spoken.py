@@ -16,6 +16,7 @@ from archipel.cli.ledger_reader import _entry as entry_told
 from archipel.cli.run_ledger import _entry as entry_read
 from archipel.node.exchange import LabRefused, refusal
 from archipel.records import documents
+from archipel.records.document import BadDocument, read_document
 from archipel.records.kinds.evaluate import EvaluateAnswer
 from archipel.records.payload import BadPayload
 from archipel.training.environments.apart import _Talk
@@ -57,8 +58,8 @@ def _answers() -> dict[str, Reader]:
 
     def read(data: bytes) -> None:
         for kind in shown:
-            with suppress(documents.BadDocument):
-                documents.read_document(kind, data)
+            with suppress(BadDocument):
+                read_document(kind, data)
 
     def refused(data: bytes) -> Exception:
         made = refusal(httpx.Response(400), data, "http://lab")

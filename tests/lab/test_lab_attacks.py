@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from archipel.lab import refusals
 from archipel.lab.answers import Answers
-from archipel.lab.decide import crowds
+from archipel.lab.company import crowds
 from archipel.lab.handouts import MAX_DOCUMENT_CHARACTERS, _fitting
 from archipel.lab.requests import Arriving
 from archipel.lab.upkeep import Upkeep

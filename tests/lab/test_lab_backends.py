@@ -2,7 +2,7 @@
 
 import pytest
 
-from archipel.lab.decide import crowds
+from archipel.lab.company import crowds
 from archipel.lab.kinds.rollout import PREPARING_MS
 from archipel.lab.state import ability
 from archipel.lab.views import node_view, run_view, waits

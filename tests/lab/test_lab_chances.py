@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from archipel.lab import refusals
-from archipel.lab.decide import crowds, grant, opportunities
+from archipel.lab.company import crowds
+from archipel.lab.decide import grant, opportunities
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.kinds.rollout import groups_per_second_micro
 from archipel.lab.programmes import rl

@@ -3,7 +3,8 @@
 import pytest
 
 from archipel.lab import refusals
-from archipel.lab.decide import crowds, may_take, opportunities
+from archipel.lab.company import crowds
+from archipel.lab.decide import may_take, opportunities
 from archipel.lab.state import ability
 from archipel.lab.views import node_view, run_view, waits
 from archipel.records.episodes import PLAYED, EpisodeTerms

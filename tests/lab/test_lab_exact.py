@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from archipel.lab import refusals
-from archipel.lab.decide import crowds, late_leases, second_copy
+from archipel.lab.company import crowds
+from archipel.lab.decide import late_leases, second_copy
 from archipel.lab.run_story import RunStory
 from archipel.lab.state import ability
 from archipel.lab.views import node_view, run_view, waits

@@ -3,7 +3,7 @@
 import pytest
 
 from archipel.lab import refusals
-from archipel.lab.decide import crowds
+from archipel.lab.company import crowds
 from archipel.lab.forgetting import forgettable
 from archipel.lab.presence import GONE_MS
 from archipel.lab.rules import Crowd

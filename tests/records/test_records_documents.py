@@ -4,6 +4,7 @@ import pytest
 
 from archipel.identity import MAX_ENVELOPE_BYTES
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.document import BadDocument, read_document
 from archipel.records.documents import (
     BLOB_MARK_DIGITS,
     MAX_BLOBS_TOLD,
@@ -11,13 +12,11 @@ from archipel.records.documents import (
     MAX_SEALED_CHARACTERS,
     AcceptedWork,
     Asked,
-    BadDocument,
     Have,
     KeyFacts,
     Submitted,
     UploadState,
     inputs_digest,
-    read_document,
 )
 from specimens import ANSWERS, SPECS
 

@@ -22,7 +22,8 @@ from archipel.lab.admission import admit
 from archipel.lab.apply import apply
 from archipel.lab.arrivals import open_record
 from archipel.lab.commit import Committer
-from archipel.lab.decide import crowds, grant, opportunities
+from archipel.lab.company import crowds
+from archipel.lab.decide import grant, opportunities
 from archipel.lab.entry import Entry
 from archipel.lab.orders import Orders, page
 from archipel.lab.recovery import recover

@@ -28,7 +28,8 @@ from archipel.bench.lab_run import (
 )
 from archipel.bench.lab_wire import Voice, Wire, WireBroken, refer
 from archipel.identity import Identity
-from archipel.records.documents import Handout, Receipt, read_document
+from archipel.records.document import read_document
+from archipel.records.documents import Handout, Receipt
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel, unpack_parcel
 from archipel.records.statements import LeaseGranted, NodeJoined, WorkAnswered

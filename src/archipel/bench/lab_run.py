@@ -12,7 +12,8 @@ from typing import Any
 
 from archipel.bench.lab_wire import Reply, Voice, Wire, refer
 from archipel.identity import Envelope
-from archipel.records.documents import Asked, Handout, Have, HeldRun, Submitted, read_document
+from archipel.records.document import read_document
+from archipel.records.documents import Asked, Handout, Have, HeldRun, Submitted
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.evaluate import EvaluateAnswer, EvaluateSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec

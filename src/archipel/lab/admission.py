@@ -7,18 +7,17 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import drawing, joining, plants, quarantine, refusals, stakes
+from archipel.lab import joining, judging, money, quarantine, refusals, trading
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
-from archipel.records.audits import AuditsDrawn, VerdictContested
 from archipel.records.fields import BlobRef
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
 from archipel.records.membership import JoiningRuled, KeyRevoked
+from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
-from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
-from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     AnyStatement,
     BlobOffered,
@@ -66,7 +65,11 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
     # 3, 4, 5
     match statement:
         case _ if isinstance(statement, Judging):
-            _admit_judging(state, statement, now_ms)
+            judging.admit(state, statement, now_ms)
+        case _ if isinstance(statement, Paying):
+            money.admit(state, statement, now_ms)
+        case _ if isinstance(statement, Trading):
+            trading.admit(state, statement, now_ms)
         case RunOpened():
             _admit_run(state, statement, has_blob)
         case RunStopped():
@@ -226,20 +229,6 @@ def _named_run(state: LabState, name: str) -> Run:
     if run is None:
         raise refusals.Unknown(f"no run {name}; this lab has {sorted(state.runs)[:8]}")
     return run
-
-
-def _admit_judging(state: LabState, statement: Judging, now_ms: int) -> None:
-    joining.admit_author(state, statement.author, now_ms)
-    match statement:
-        case AuditsDrawn():
-            raise refusals.NotAllowed(f"only the lab itself says {statement.kind}")
-        case VerdictContested():
-            if why := drawing.why_not_contested(state, statement, now_ms):
-                raise refusals.Conflict(why)
-        case PlantsCommitted() | PlantsRevealed():
-            plants.admit(state, statement)
-        case StakePut() | StakeGiven() | StakeReturned():
-            stakes.admit(state, statement, now_ms)
 
 
 def _admit_stop(state: LabState, stop: RunStopped) -> None:

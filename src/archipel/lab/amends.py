@@ -1,5 +1,6 @@
 """Money that a verdict moves: pay that goes back and comes back, stakes that are lost. Pure; part of `consequences`."""
 
+from archipel.lab.escrow import left_micro, purse, returned
 from archipel.lab.providers import account_of
 from archipel.lab.stakes import account, posted, staked_micro
 from archipel.lab.state import LabState, Run
@@ -18,20 +19,26 @@ def slashed(state: LabState, did: str, most_micro: int) -> tuple[LabState, int]:
 
 def clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
     """Out of the balance, else out of the stake, which is pay that was kept; what neither has is owed."""
-    sponsor = wallet(state.runs[name].opened.author)
+    run = state.runs[name]
+    sponsor = purse(run)
     balance = max(int(state.book.get(wallet(account_of(state, did)), 0)), 0)
     vouched = min(max(micro - balance, 0), staked_micro(state, did))
     state = posted(state, Posting(Move.CLAWBACK, account(state, did), sponsor, vouched))
-    return posted(
-        state, Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro - vouched)
-    )
+    back = Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro - vouched)
+    state = posted(state, back)
+    return state if name in state.live else returned(state, run)
 
 
 def restored(state: LabState, name: str, did: str, micro: int) -> LabState:
-    """Pay that was taken back wrongly comes back, from the sponsor of the run `name`."""
-    sponsor = wallet(state.runs[name].opened.author)
+    """Pay that was taken back wrongly comes back: from the escrow of the run `name`; what that has spent meanwhile its
+    operator owes, who answers for who judges in it.
+    """
+    run, own = state.runs[name], wallet(account_of(state, did))
+    left = left_micro(state, run) or 0
     state = adjusted(state, name, micro)
-    return posted(state, Posting(Move.RESTORE, sponsor, wallet(account_of(state, did)), micro))
+    state = posted(state, Posting(Move.RESTORE, purse(run), own, min(left, micro)))
+    owed = Posting(Move.RESTORE, wallet(run.opened.author), own, max(micro - left, 0))
+    return posted(state, owed)
 
 
 def adjusted(state: LabState, name: str, micro: int) -> LabState:

@@ -7,7 +7,20 @@ work does to its run stands in `kinds`; nodes, leases and money are moved here, 
 
 from typing import assert_never
 
-from archipel.lab import drawing, endings, failures, joining, keys, pauses, plants, seeding, stakes
+from archipel.lab import (
+    awards,
+    drawing,
+    endings,
+    escrow,
+    failures,
+    joining,
+    judging,
+    keys,
+    money,
+    pauses,
+    seeding,
+    trading,
+)
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -18,15 +31,14 @@ from archipel.lab.state import (
     Phase,
     Run,
 )
-from archipel.market.journal import Move, Posting, held, post, wallet
-from archipel.records.audits import AuditsDrawn, VerdictContested
+from archipel.market.journal import Move, Posting, held, post
 from archipel.records.changed import changed
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
+from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
-from archipel.records.plants import PlantsCommitted, PlantsRevealed
+from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
-from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import (
     BlobOffered,
     LabOpened,
@@ -72,7 +84,11 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
     state: LabState, statement: Recorded, at_ms: int
 ) -> LabState:
     if isinstance(statement, Judging):
-        return _judged(state, statement, at_ms)
+        return judging.followed(state, statement, at_ms)
+    if isinstance(statement, Paying):
+        return money.followed(state, statement, at_ms)
+    if isinstance(statement, Trading):
+        return trading.followed(state, statement, at_ms)
     match statement:
         case LabOpened():
             return _lab_opened(state, statement)
@@ -108,21 +124,6 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             assert_never(statement)
 
 
-def _judged(state: LabState, statement: Judging, at_ms: int) -> LabState:
-    why = keys.why_barred(state, statement.author, at_ms)
-    if why is not None:
-        raise Contradiction(why)
-    match statement:
-        case AuditsDrawn():
-            return drawing.drawn(state, statement, at_ms)
-        case VerdictContested():
-            return drawing.contested(state, statement, at_ms)
-        case PlantsCommitted() | PlantsRevealed():
-            return plants.said(state, statement)
-        case StakePut() | StakeGiven() | StakeReturned():
-            return stakes.moved(state, statement, at_ms)
-
-
 def _lab_opened(state: LabState, opened: LabOpened) -> LabState:
     if state.size or opened.author != state.lab:
         raise Contradiction("lab.opened stands once, first, signed by the lab itself")
@@ -155,6 +156,9 @@ def _run_stopped(state: LabState, stopped: RunStopped, at_ms: int) -> LabState:
 def _taking_part(
     state: LabState, statement: NodeJoined | NodeLeft | JoiningRuled | KeyRevoked, at_ms: int
 ) -> LabState:
+    if not isinstance(statement, JoiningRuled):
+        gone = [did for did in endings.ended_nodes(statement) if did != _joins(statement)]
+        state = awards.ended(state, gone)
     match statement:
         case NodeJoined():
             return _node_joined(state, statement, at_ms)
@@ -164,6 +168,11 @@ def _taking_part(
             return joining.ruled(state, statement)
         case KeyRevoked():
             return keys.revoked(state, statement, at_ms)
+
+
+def _joins(statement: NodeJoined | NodeLeft | KeyRevoked) -> str | None:
+    """Whoever comes back keeps what was bought of it."""
+    return statement.author if isinstance(statement, NodeJoined) else None
 
 
 def _node_joined(state: LabState, joined: NodeJoined, at_ms: int) -> LabState:
@@ -193,6 +202,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     run = state.runs[spec.run]
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
+    bought = awards.checked(state, grant, RULES_OF[spec.kind])
     run = RULES_OF[spec.kind].granted(run, spec, grant.work)
     run = changed(run, next_work=run.next_work + 1, leases=run.leases.put(grant.work, state.size))
     lease = Lease(
@@ -203,10 +213,15 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
         deadline_ms=grant.deadline_ms,
         price_micro=grant.price_micro,
         entry=state.size,
+        per_million_micro=grant.per_million_micro,
     )
-    hold = Posting(Move.HOLD, wallet(run.opened.author), held(run.name), grant.price_micro)
+    left = escrow.left_micro(state, run)
+    if left is not None and grant.price_micro > left:
+        raise Contradiction(f"{grant.work} costs {grant.price_micro}, its run holds {left}")
+    hold = Posting(Move.HOLD, escrow.purse(run), held(run.name), grant.price_micro)
     asked = max(state.asked.get(grant.node, 0), grant.request_seq)
     node = changed(node, leases=(*node.leases, grant.work), last_seen_ms=at_ms)
+    state = awards.begun(state, run.name, grant.work, RULES_OF[spec.kind].size(spec), bought)
     return changed(
         state,
         runs=state.runs.put(run.name, run),

@@ -6,7 +6,7 @@ is being trained from, is taken back: the verdict says which versions that touch
 
 from functools import partial
 
-from archipel.lab import accusations, verdicts
+from archipel.lab import accusations, awards, verdicts
 from archipel.lab.amends import adjusted, clawed_back, restored, slashed, with_run
 from archipel.lab.audits import (
     MAX_WITHDRAWN,
@@ -83,6 +83,7 @@ def _carried_out(state: LabState, name: str, case: Case) -> LabState:
         is_proof = all(each.measured is None for each in case.opinions)
         found_wrong = partial(_found_wrong, name, case.work, verdict, is_proof)
         state = with_standing(state, did, found_wrong)
+        state = awards.ended(state, keys_of(state, did))
         verdict = changed(verdict, withdrawn=works, taken=taken, slashed_micro=micro)
     elif verdict.outcome is Outcome.VERIFIED:
         state = with_standing(state, case.answer.party, _verified)

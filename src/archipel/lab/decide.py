@@ -5,18 +5,19 @@ the nodes by how little each has in flight. Nothing here looks at all nodes or a
 `crowds` and `forgettable` do, and are asked now and then.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from archipel.lab import failures, quarantine, stakes
+from archipel.lab import awards, escrow, failures, quarantine, stakes
+from archipel.lab.company import NOBODY, Crowds, is_active
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
-from archipel.lab.rules import Asking, Copies, Crowd, Rules
-from archipel.lab.state import LabState, Lease, Node, Phase, Run, abilities, ability
-from archipel.lab.waits import ACTIVE_MS
+from archipel.lab.rules import Asking, Copies, Rules
+from archipel.lab.state import LabState, Lease, Node, Phase, Run, ability
+from archipel.records.changed import changed
 from archipel.records.kinds import Spec
 from archipel.records.statements import (
     LeaseExpired,
@@ -27,12 +28,8 @@ from archipel.records.statements import (
 MAX_OPEN_LEASES_PER_NODE = 4
 MAX_OPEN_LEASES_UNPROVEN = 1
 """A node none of whose answers was accepted yet holds one work at a time."""
-NOBODY = Crowd()
 FAILURES = ("expired", "returned")
 """Ways in which a lease ends that say something of who held it."""
-
-Crowds = Mapping[str, Crowd]
-"""`ability` -> the nodes that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,10 @@ class Opportunity:
     def ability(self) -> str:
         """What a node must be able to do."""
         return ability(self.rules.name, self.rules.needs(self.run))
+
+    def most_micro(self, state: LabState) -> int | None:
+        """The highest price that its run can pay for it; None: any."""
+        return escrow.spendable_micro(state, self.run, is_audited=self.rules.audited)
 
 
 def expired_leases(state: LabState, works: Iterable[str], now_ms: int) -> list[LeaseExpired]:
@@ -84,7 +85,9 @@ def opportunities(state: LabState) -> list[Opportunity]:
         Opportunity(run, rules)
         for rules in RULES
         for run in runs
-        if rules.programme in (None, run.opened.pace.programme) and rules.due(run)
+        if rules.programme in (None, run.opened.pace.programme)
+        and rules.due(run)
+        and not (rules.audited and escrow.is_out(state, run))
     ]
     if len(found) > 1:
         order = {rules.name: place for place, rules in enumerate(RULES)}
@@ -121,16 +124,31 @@ def grant(
     node = seen(state, request.author)
     if node is None or not node.present:
         return None
-    found, here = _open_to(state, node, found, now_ms), partial(here_of, state)
-    for opportunity, spec in _offers(node, request, found, crowds, here, now_ms):
-        return _granted(state, request, opportunity, spec, now_ms)
+    found = _open_to(state, node, found, now_ms)
+    for opportunity, spec in _offers(state, node, request, found, crowds, now_ms):
+        granted = _granted(state, request, opportunity, spec, now_ms)
+        if granted is not None:
+            return granted
     return None
 
 
 def _granted(
     state: LabState, request: LeaseRequested, opportunity: Opportunity, spec: Spec, now_ms: int
-) -> LeaseGranted:
+) -> LeaseGranted | None:
+    """None where its run cannot pay, or its market buys nothing of the node; whom it trusts is paid as far as it can, so
+    that every case comes to an end.
+    """
     run, rules = opportunity.run, opportunity.rules
+    price, most = (
+        awards.price(state, run, request.author, rules, spec),
+        opportunity.most_micro(state),
+    )
+    if price is None:
+        return None
+    if most is not None and price.micro > most:
+        if request.author not in run.opened.trusted or price.per_million_micro is not None:
+            return None
+        price = changed(price, micro=most)
     return LeaseGranted(
         lab=state.lab,
         author=state.lab,
@@ -139,8 +157,9 @@ def _granted(
         node=request.author,
         request_seq=request.seq,
         deadline_ms=now_ms + rules.patience_ms(run, state.nodes[request.author], spec),
-        price_micro=rules.price_micro(run, spec),
+        price_micro=price.micro,
         spec=spec,
+        per_million_micro=price.per_million_micro,
     )
 
 
@@ -191,17 +210,20 @@ def second_copy(
 
 
 def _offers(
+    state: LabState,
     node: Node,
     request: LeaseRequested,
     found: Iterable[Opportunity],
     crowds: Crowds,
-    here: Callable[[str], frozenset[str]],
     now_ms: int,
 ) -> Iterator[tuple[Opportunity, Spec]]:
     for opportunity in _willing(node, found):
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.ability, NOBODY)
-            asking = Asking(opportunity.run, node, crowd, _is_active(node, now_ms), here)
+            is_counted, most = is_active(node, now_ms), opportunity.most_micro(state)
+            here, run = partial(here_of, state), opportunity.run
+            rate = awards.rate_micro(state, run, node.did, opportunity.rules.name)
+            asking = Asking(run, node, crowd, is_counted, here, most, rate)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec
@@ -210,13 +232,14 @@ def _offers(
 def _open_to(
     state: LabState, node: Node, found: Iterable[Opportunity], now_ms: int
 ) -> list[Opportunity]:
-    """Without what asks for a larger stake than the node has, and without the work that failed on it time after time
-    and rests there; others are offered both.
+    """Without what asks for a larger stake than the node has, what is not bought of it, and the work that failed on it
+    time after time and rests there; others are offered all three.
     """
     return [
         each
         for each in found
         if stakes.suffices(state, each.run, node.did)
+        and awards.is_bought(state, each.run, node.did, each.rules.name)
         and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]
 
@@ -243,50 +266,6 @@ def _has_room(node: Node, rules: Rules) -> bool:
 
 def _most_leases(node: Node) -> int:
     return MAX_OPEN_LEASES_PER_NODE if node.works > 0 else MAX_OPEN_LEASES_UNPROVEN
-
-
-def crowds(state: LabState, now_ms: int) -> dict[str, Crowd]:
-    """How fast the active nodes are together, by what they can. Looks at every node."""
-    wanted, active = _needs(state), dict[str, list[Node]]()
-    for did in state.nodes:
-        node = seen(state, did)
-        if node is not None and _is_active(node, now_ms):
-            met = wanted.intersection(node.meets)
-            for word in abilities(set(node.capabilities.kinds), met):
-                active.setdefault(word, []).append(node)
-    return {word: _crowd(nodes, word.partition(" ")[0]) for word, nodes in active.items()}
-
-
-def _needs(state: LabState) -> set[str]:
-    """What the runs that are not over ask for."""
-    paces = [state.runs[name].opened.pace for name in state.live]
-    found = [need for pace in paces for need in (pace.needs, pace.sampled_by)]
-    return {need for need in found if need is not None}
-
-
-def _is_active(node: Node, now_ms: int) -> bool:
-    is_here = node.present and node.standing.quarantine is None
-    return is_here and (bool(node.leases) or now_ms - node.last_seen_ms < ACTIVE_MS)
-
-
-def _crowd(nodes: list[Node], kind: str) -> Crowd:
-    rates, claims, unknown = [], [], 0
-    for node in nodes:
-        tally = node.tallies.get(kind)
-        if tally is not None and tally.rate_micro:
-            rates.append(tally.rate_micro)
-        elif node.capabilities.speed_milli and not node.expired:
-            claims.append(node.capabilities.speed_milli)
-        else:
-            unknown += 1
-    return Crowd(
-        count=len(nodes),
-        measured=sum(rates),
-        slowest=min(rates, default=0),
-        claimed_milli=sum(claims),
-        slowest_claim_milli=min(claims, default=0),
-        unknown=unknown,
-    )
 
 
 def next_seq(state: LabState) -> int:

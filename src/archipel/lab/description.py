@@ -10,7 +10,7 @@ from typing import Any
 
 from archipel.lab import refusals
 from archipel.lab.refusals import Refused
-from archipel.records.documents import Document
+from archipel.records.document import Document
 from archipel.records.parcel import MEDIA_TYPE
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"

@@ -7,13 +7,15 @@ all kinds. What cannot follow is a KeyError, TypeError or ValueError.
 from functools import partial
 from typing import Any
 
-from archipel.lab import failures, stakes
+from archipel.lab import awards, failures, stakes
 from archipel.lab.audits import committed, is_at_work, terms
 from archipel.lab.consequences import carried_out
+from archipel.lab.escrow import purse, returned
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of, with_standing
 from archipel.lab.risk import exposed
+from archipel.lab.rounds import called_off
 from archipel.lab.rules import Moment
 from archipel.lab.speeds import is_used_up, measured, set_back
 from archipel.lab.state import MAX_ENDS_REMEMBERED, OPEN_PHASES, LabState, Lease, Node, Run
@@ -99,7 +101,7 @@ def given_up(
     lease, node = _ending(state, work, outcome)
     run = state.runs[lease.spec.run]
     run = RULES_OF[lease.spec.kind].given_up(run, lease)
-    refund = Posting(Move.REFUND, held(run.name), wallet(run.opened.author), lease.price_micro)
+    refund = Posting(Move.REFUND, held(run.name), purse(run), lease.price_micro)
     more = {
         "expired": {"expired": node.expired + 1},
         "returned": {"returned": node.returned + 1, "last_seen_ms": at_ms},
@@ -135,16 +137,18 @@ def accepted(state: LabState, answered: WorkAnswered, at_ms: int) -> LabState:
     rules = RULES_OF[answer.kind]
     is_audited = terms(run) is not None
     moment = Moment(at_ms, state.size, sha256_digest(encode(answered)) if is_audited else "")
-    earned = rules.earned(run, lease, answer)
+    effort = rules.effort(lease, answer)
+    earned = awards.earned(lease, effort.tokens, rules.earned(run, lease, answer))
+    left, lease = lease.price_micro - earned, awards.as_paid(lease, earned)
     run = rules.accepted(run, lease, answer, moment)
     if is_audited and rules.audited:
         done = AcceptedWork(work=work, spec=lease.spec, answer=answer)
         run = committed(run, lease, done, moment)
     run = changed(run, paid_micro=run.paid_micro + earned)
-    node = _without(measured(node, lease, rules.effort(lease, answer), at_ms), work, "accepted")
+    node = _without(measured(node, lease, effort, at_ms), work, "accepted")
     node = changed(node, last_seen_ms=at_ms)
     run, node = failures.went_well(run, node, answer.kind)
-    sponsor, left = wallet(run.opened.author), lease.price_micro - earned
+    sponsor = purse(run)
     postings = (
         Posting(Move.PAY, held(run.name), wallet(account_of(state, node.did)), earned),
         Posting(Move.REFUND, held(run.name), sponsor, left),
@@ -195,11 +199,13 @@ def _settled(state: LabState, run: Run, node: Node, work: str, *postings: Postin
         leases=state.leases.drop(work),
         book=post(state.book, postings),
     )
+    state = awards.over(state, run.name, work)
     return with_run(state, changed(run, leases=run.leases.drop(work)))
 
 
 def with_run(state: LabState, run: Run) -> LabState:
     """With the run as it is now; what only its work needed goes when that is over."""
+    state = called_off(state, run)
     if run.phase in OPEN_PHASES or run.leases:
         return changed(state, runs=state.runs.put(run.name, run))
     programme = PROGRAMME_OF[run.opened.pace.programme]
@@ -208,6 +214,7 @@ def with_run(state: LabState, run: Run) -> LabState:
     is_due = any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name))
     if not is_due and not is_at_work(run):
         live = tuple(name for name in live if name != run.name)
+        state = returned(state, run)
     return changed(state, runs=state.runs.put(run.name, run), live=live)
 
 

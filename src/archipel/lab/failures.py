@@ -7,7 +7,8 @@ as the node joins anew with nothing in its hands. What the trusted role cannot d
 run.
 """
 
-from archipel.lab.state import Failing, Node, Run, Trouble
+from archipel.lab.state import Node, Run
+from archipel.lab.troubles import Failing, Trouble
 from archipel.records.changed import changed
 from archipel.records.fields import Fault
 

@@ -4,6 +4,7 @@ said again. Pure.
 
 from collections.abc import Iterable, Mapping
 
+from archipel.lab import awards
 from archipel.lab.decide import next_seq
 from archipel.lab.membership import Provider
 from archipel.lab.presence import NOBODY_ASKED, is_gone, last_heard_ms
@@ -26,6 +27,7 @@ def forgotten(state: LabState, statement: NodesForgotten) -> LabState:
     for did in dids:
         if state.nodes[did].leases:
             raise ValueError(f"{did} holds work, it cannot be forgotten")
+    state = awards.ended(state, dids)
     state, operators = _without_blank(changed(state, nodes=state.nodes.drop(*dids)), dids)
     spoken = [did for did in (*dids, *operators) if did in state.sequences]
     asked = [did for did in dids if did in state.asked]

@@ -18,6 +18,7 @@ from archipel.lab import refusals
 from archipel.lab.admission import admit, admit_upload, is_trusted, named_blobs
 from archipel.lab.answers import Answers
 from archipel.lab.arrivals import event_fields, open_record
+from archipel.lab.auctioneer import Auctioneer
 from archipel.lab.commit import Committer, Recorded
 from archipel.lab.decide import lost_leases, quarantined_leases
 from archipel.lab.doorman import Buckets, Rate
@@ -96,6 +97,7 @@ class Lab:
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread
         )
         self._answers = Answers(blobs, in_thread=in_thread)
+        self._auctioneer = Auctioneer(log)
         self._newcomers = Newcomers(log, lambda: self.clock_ms(), in_thread=in_thread)
         self._losses = Buckets(LOSSES_PER_KEY, lambda: self.clock_ms() / 1000)
         self._failure: BaseException | None = None
@@ -208,10 +210,13 @@ class Lab:
         self._leasing.offer_again()
 
     def draw_audits(self) -> None:
-        """Draw by the newest durable head what is due: a run's noise, audits; take back what nodes in quarantine hold."""
+        """Draw by the newest durable head what is due: a run's noise, audits; take back what nodes in quarantine hold;
+        open and clear rounds of markets.
+        """
         head = self._committer.head
         drawn = any_due(self.ahead, head.size, head.root, self.clock_ms())
         self._say_all(quarantined_leases(self.ahead) if drawn is None else [drawn])
+        self._say_all(self._auctioneer.due(self.ahead, self.clock_ms()))
 
     async def watch_deadlines(self) -> None:
         """Look at the deadlines until cancelled; a full disk is retried, not fatal."""

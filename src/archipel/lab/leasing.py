@@ -11,11 +11,10 @@ from typing import Protocol
 
 from archipel.lab import refusals
 from archipel.lab.commit import Recorded
+from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
-    Crowds,
     Opportunity,
-    crowds,
     expired_leases,
     grant,
     has_room,

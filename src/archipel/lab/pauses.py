@@ -4,7 +4,8 @@ Law: a paused run hands nothing out, to anybody, for whatever kind of work; what
 answered, and is paid. Nothing else of it changes, so it goes on as if no time had passed.
 """
 
-from archipel.lab.state import OPEN_PHASES, Pause, Phase, Run
+from archipel.lab.state import OPEN_PHASES, Phase, Run
+from archipel.lab.troubles import Pause
 from archipel.records.changed import changed
 from archipel.records.pauses import RunPaused
 

@@ -20,10 +20,11 @@ from archipel.lab.lab import MAX_WAIT_S, Lab, Receipt
 from archipel.lab.lanes import Lane
 from archipel.lab.requests import address_of, bounded_body, while_connected
 from archipel.records import documents, parcel
+from archipel.records.document import BadDocument, Document, read_document
 
 PARCEL_ANSWER: dict[int | str, dict[str, Any]] = {200: {"content": {parcel.MEDIA_TYPE: {}}}}
 
-D = TypeVar("D", bound=documents.Document)
+D = TypeVar("D", bound=Document)
 
 
 _NO_QUERY = re.compile(rb"")
@@ -110,8 +111,8 @@ async def _body(request: Request) -> tuple[bytes, list[bytes] | None]:
 
 def _read(kind: type[D], data: bytes) -> D:
     try:
-        return documents.read_document(kind, data)
-    except documents.BadDocument as error:
+        return read_document(kind, data)
+    except BadDocument as error:
         raise refusals.Malformed(str(error)) from None
 
 

@@ -23,6 +23,7 @@ from archipel.ledger.merkle import Frontier, leaf_hash
 from archipel.records.audits import AuditsDrawn
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
+from archipel.records.rounds import BidRevealed, MarketCleared
 from archipel.records.seeded import RunSeeded
 from archipel.records.statements import Recorded, SnapshotTaken
 
@@ -95,7 +96,11 @@ def replayed(
             compared, passed_over = compared + is_compared, passed_over + (not is_compared)
         if isinstance(entry.statement, AuditsDrawn | RunSeeded):
             trees.check(entry.statement)
+        if isinstance(entry.statement, MarketCleared):
+            trees.check_seed(entry.statement)
         trees.add(data)
+        if isinstance(entry.statement, BidRevealed):
+            trees.remember(entry.statement.run)
         recent.add(data, following)
         state = following
         seen(entry)
@@ -137,10 +142,18 @@ class _Trees:
         self._base = Frontier()
         self._newest: list[bytes] = []
         """Leaf hashes after it."""
+        self._tip = Frontier()
+        self._after: list[bytes] = []
+        """Leaf hashes after the tip, which goes on at every reveal."""
+        self._roots: dict[str, tuple[int, str]] = {}
+        """Run -> (entries, root) up to the newest reveal in its market."""
 
     def add(self, entry: bytes) -> None:
         """One more entry."""
         self._newest.append(leaf_hash(entry))
+        self._after.append(self._newest[-1])
+        if len(self._after) > MAX_DRAW_LAG:
+            self._reach()
         if len(self._newest) > 2 * MAX_DRAW_LAG:
             self._go_on(MAX_DRAW_LAG)
 
@@ -156,6 +169,26 @@ class _Trees:
                 what = f"the noise of {drawn.run} was"
             raise Contradiction(
                 f"{what} drawn by {drawn.root} as the root of {drawn.size} entries, which is {found}"
+            )
+
+    def remember(self, run: str) -> None:
+        """The newest entry is a reveal in the market of `run`: its round may be cleared by the root up to here."""
+        self._reach()
+        self._roots[run] = (self._tip.size, f"sha256:{self._tip.root().hex()}")
+
+    def _reach(self) -> None:
+        self._tip = self._tip.extended(self._after)
+        self._after.clear()
+
+    def check_seed(self, cleared: MarketCleared) -> None:
+        """Raises Contradiction: the root by which a round was cleared is not that of the entries up to its last reveal."""
+        if cleared.seed_root is None:
+            return
+        size, root = self._roots.get(cleared.run, (0, "unknown"))
+        if (cleared.seed_size, cleared.seed_root) != (size, root):
+            raise Contradiction(
+                f"round {cleared.number} of {cleared.run} was cleared by {cleared.seed_root} as the root of "
+                f"{cleared.seed_size} entries; the last reveal is in {size}, whose root is {root}"
             )
 
     def _go_on(self, num: int) -> None:

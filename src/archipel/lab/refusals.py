@@ -156,6 +156,30 @@ class Conflict(Refused):
     problem, status = "conflict", 409
 
 
+class InsufficientCredits(Refused):
+    """The wallet does not hold so much, or not free to be moved."""
+
+    problem, status = "insufficient-credits", 402
+
+
+class SettledBefore(Refused):
+    """A settlement of this reference stands in the ledger: the same one comes twice."""
+
+    problem, status = "settled-before", 409
+
+
+class RunOver(Refused):
+    """The run is over, and nothing of it is paid any more."""
+
+    problem, status = "run-over", 409
+
+
+class TooMuch(Refused):
+    """Beyond what a lab's accounts may hold or its state remembers."""
+
+    problem, status = "too-much", 422
+
+
 class StorageExhausted(Refused):
     """The lab's disk or quota is full; nothing was recorded."""
 

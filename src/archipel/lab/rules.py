@@ -46,6 +46,10 @@ class Asking:
     """The crowd includes the node."""
     here: Callable[[str], frozenset[str]] = lambda did: frozenset((did,))
     """A node, and the others of its operator that are here: one party."""
+    most_micro: int | None = None
+    """The highest price that its run can pay; None: any."""
+    rate_micro: int | None = None
+    """Micro-credits per million verified tokens, where the node works at a price that a market found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,9 @@ class Rules:
     """The best spec for the node that asks."""
     patience_ms: Callable[[Run, Node, Any], int]
     price_micro: Callable[[Run, Any], int]
+    """Posted, for all of it."""
+    most_tokens: Callable[[Run, Any], int]
+    """That an answer to a spec can bring, where these are bought in a market; 0: they never are."""
     upload_limit: Callable[[Run, Lease], int]
     """Bytes that an honest answer to this lease can need."""
     check: Callable[[Run, Lease, Any], None]

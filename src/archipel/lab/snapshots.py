@@ -21,7 +21,7 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 5
+FORMAT = 6
 """Of what `encode_state` writes and `decode_state` reads."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""
@@ -58,7 +58,7 @@ def encode_state(state: LabState) -> bytes:
 
 def _table(name: str, table: Table[str, Any]) -> bytes:
     """A table of the state; a run by itself may be large, the rows of the others are small."""
-    keys, step = sorted(table), 1 if name == "runs" else ROWS_AT_ONCE
+    keys, step = sorted(table), 1 if name in ("runs", "markets") else ROWS_AT_ONCE
     parts = []
     for start in range(0, len(keys), step):
         rows = Table({key: table[key] for key in keys[start : start + step]})

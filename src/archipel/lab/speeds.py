@@ -4,7 +4,8 @@ Law: what one run measured buys nothing on another, where the same kind of work 
 """
 
 from archipel.lab.rules import Effort
-from archipel.lab.state import MAX_SETBACKS, MAX_SPEEDS_REMEMBERED, Lease, Node, Speed, Tally
+from archipel.lab.state import Lease, Node
+from archipel.lab.tallies import MAX_SETBACKS, MAX_SPEEDS_REMEMBERED, Speed, Tally
 from archipel.records.changed import changed
 
 RATE_SMOOTHING = 4

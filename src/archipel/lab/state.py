@@ -17,9 +17,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import product
 
+from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
+from archipel.lab.tallies import Speed, Tally
+from archipel.lab.troubles import Failing, Pause, Trouble
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
@@ -34,9 +37,6 @@ from archipel.records.terms import needed
 
 MAX_ENDS_REMEMBERED = 8
 """How many of a node's ended leases are remembered by outcome, so a late answer gets a precise refusal."""
-MAX_SPEEDS_REMEMBERED = 8
-"""Of how many runs a node's speed is remembered."""
-MAX_SETBACKS = 8
 
 
 class Phase(Enum):
@@ -60,57 +60,6 @@ def abilities(kinds: Iterable[str], needs: Iterable[str]) -> frozenset[str]:
     """Every `ability` of who does these kinds and meets these needs, and without."""
     kinds = tuple(kinds)
     return frozenset(ability(kind, each) for each in (None, *needs) for kind in kinds)
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What one node did of one kind of work."""
-
-    works: int = 0
-    units: int = 0
-    """Groups, or whatever the kind counts and is paid by."""
-    tokens: int = 0
-    bytes_in: int = 0
-    rate_micro: int = 0
-    """Accepted units per second times 10^6, smoothed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failing:
-    """One kind of work of one run, as it failed on one node time after time."""
-
-    kind: str
-    run: str
-    times: int
-    """Failures in a row."""
-    at_ms: int
-    """When it failed last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """One kind of work of a run, as it failed since an answer of that kind was accepted last."""
-
-    kind: str
-    times: int
-    nodes: tuple[str, ...]
-    """On which it failed, the newest last; the first of many are forgotten."""
-    reason: str
-    """What the newest of them said; words of a stranger, made fit for a screen."""
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast one node is at one kind of work of one run."""
-
-    kind: str
-    run: str
-    rate_micro: int = 0
-    """Accepted units per second times 10^6, smoothed; 0 before the first."""
-    setbacks: int = 0
-    """Leases that ran out, less those that were answered since: each halves the next lease and doubles
-    the time for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +143,8 @@ class Lease:
     price_micro: int
     entry: int
     """Position of its `lease.granted` in the ledger."""
+    per_million_micro: int | None = None
+    """What a million verified tokens are paid; None: the price is for all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,16 +153,6 @@ class Version(Publication):
 
     entry: int
     """Position of its publication in the ledger."""
-    at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Why a run hands out nothing for now."""
-
-    by: str
-    """Whose key said so."""
-    reason: str
     at_ms: int
 
 
@@ -248,6 +189,8 @@ class Run:
     """Length of its earlier pauses, since version 0."""
     noise: Noise | None = None
     """Where its noise is drawn; None: it is not, or nothing is drawn yet."""
+    funders: Table[str, int] = field(default_factory=Table)
+    """Who set credits aside for it -> how many micro-credits so far; where there are any, leases are held of these."""
 
     @property
     def name(self) -> str:
@@ -295,3 +238,7 @@ class LabState:
     joining: Joining = field(default_factory=Joining)
     invited: Table[str, Used] = field(default_factory=Table)
     """Name of an invitation -> how often somebody came with it."""
+    markets: Table[str, RunMarket] = field(default_factory=Table)
+    """Run -> its market, from its first round on."""
+    settled: Table[str, int] = field(default_factory=Table)
+    """Reference of a settlement with the world outside -> position of its entry in the ledger."""

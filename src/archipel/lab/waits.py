@@ -15,12 +15,11 @@ from archipel.lab.state import (
     LabState,
     Lease,
     Node,
-    Pause,
     Run,
-    Trouble,
     abilities,
     ability,
 )
+from archipel.lab.troubles import Pause, Trouble
 from archipel.plurals import counted
 from archipel.records.backends import FOREIGN
 from archipel.records.documents import Wait

@@ -146,6 +146,17 @@ class Log:
             self._check_usable()
             return [leaf for page in self._hash_pages(0, self.size) for leaf in page]
 
+    @property
+    def frontier(self) -> Frontier:
+        """The tree of all entries, as far as its growth needs it."""
+        return self._frontier
+
+    def tree(self, size: int, since: Frontier) -> Frontier:
+        """The tree of the first `size` entries; since: that of fewer, from which it is grown."""
+        with self._lock:
+            self._check_usable()
+            return self._hashed(since, size)
+
     def heads(self, above: int = -1, limit: int = MAX_READ_ENTRIES) -> list[TreeHead]:
         """At most `limit` signed heads of more than `above` entries, oldest first.
 

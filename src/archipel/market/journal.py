@@ -1,8 +1,9 @@
 """The journal: every movement of credits is a posting from one account to another.
 
 Integers only (micro-credits). Which movements there are, and between which accounts, is one table; since
-a posting takes from one account what it gives to another, all balances always add up to zero. A sponsor's
-negative balance is what its runs have cost so far.
+a posting takes from one account what it gives to another, all balances always add up to zero. An operator's
+negative balance is what its runs have cost so far that nobody funded; that of `OUTSIDE` is what came in less what
+went out, so all that anybody holds.
 """
 
 from collections.abc import Iterable
@@ -16,19 +17,23 @@ Book = Table[str, int]
 
 TREASURY = "treasury"
 """What is slashed goes here."""
+OUTSIDE = "outside"
+"""The world outside the ledger: what comes in is taken from here."""
 _WALLET, _ESCROW, _HELD, _STAKE = "wallet", "escrow", "held", "stake"
 
 
 class Move(Enum):
     """Why credits move."""
 
+    PAY_IN = "credits come in from outside, against money that was received"
+    PAY_OUT = "credits go out, against money that was paid"
     ESCROW = "a sponsor sets credits aside for a run"
     HOLD = "the price of a lease is set aside until its answer"
     PAY = "an accepted answer is paid"
     REFUND = "what was set aside goes back"
     STAKE = "a provider vouches for its work, or an operator for it"
     UNSTAKE = "a provider takes its stake back"
-    SLASH = "a stake is lost"
+    SLASH = "a stake is lost, or a deposit"
     UNSLASH = "a stake that was lost wrongly"
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
@@ -36,16 +41,18 @@ class Move(Enum):
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
+    Move.PAY_IN: ((OUTSIDE, _WALLET),),
+    Move.PAY_OUT: ((_WALLET, OUTSIDE),),
     Move.ESCROW: ((_WALLET, _ESCROW),),
     Move.HOLD: ((_ESCROW, _HELD), (_WALLET, _HELD)),
     Move.PAY: ((_HELD, _WALLET),),
     Move.REFUND: ((_HELD, _ESCROW), (_HELD, _WALLET), (_ESCROW, _WALLET)),
     Move.STAKE: ((_WALLET, _STAKE),),
     Move.UNSTAKE: ((_STAKE, _WALLET),),
-    Move.SLASH: ((_STAKE, TREASURY),),
+    Move.SLASH: ((_STAKE, TREASURY), (_HELD, TREASURY)),
     Move.UNSLASH: ((TREASURY, _STAKE),),
-    Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET)),
-    Move.RESTORE: ((_WALLET, _WALLET),),
+    Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET), (_WALLET, _ESCROW), (_STAKE, _ESCROW)),
+    Move.RESTORE: ((_WALLET, _WALLET), (_ESCROW, _WALLET)),
     Move.HANDOVER: ((_WALLET, _WALLET), (_STAKE, _STAKE)),
 }
 
@@ -63,6 +70,11 @@ def escrow(run: str) -> str:
 def held(run: str) -> str:
     """The prices of a run's open leases."""
     return f"{_HELD}:{run}"
+
+
+def deposits(run: str) -> str:
+    """What bidders in a run's market have set aside with their seals."""
+    return f"{_HELD}:market:{run}"
 
 
 def stake(did: str) -> str:
@@ -109,7 +121,7 @@ def _moved(book: Book, account: str, micro: int) -> Book:
 
 
 def _kind(account: str) -> str:
-    if account == TREASURY:
-        return TREASURY
+    if account in (TREASURY, OUTSIDE):
+        return account
     kind = account.partition(":")[0]
     return _WALLET if kind == "did" else kind

@@ -38,7 +38,8 @@ from archipel.node.exchange import (
 from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
 from archipel.records import documents
-from archipel.records.documents import BadDocument, Handout, Receipt
+from archipel.records.document import BadDocument, read_document
+from archipel.records.documents import Handout, Receipt
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
@@ -115,7 +116,7 @@ class LabReader:
             LabRefused: it has another form.
         """
         try:
-            return documents.read_document(kind, await self._exchange("GET", path, **options))
+            return read_document(kind, await self._exchange("GET", path, **options))
         except BadDocument as error:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 
@@ -127,7 +128,7 @@ class LabReader:
         """
         listed = await self.get(path, **params)
         try:
-            return [documents.read_document(kind, json.dumps(each).encode()) for each in listed]
+            return [read_document(kind, json.dumps(each).encode()) for each in listed]
         except (BadDocument, TypeError) as error:
             raise LabRefused("unexpected-answer", f"{path}: {error}", 200) from None
 

@@ -9,7 +9,8 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from archipel.node.sealed import grant_of
-from archipel.records.documents import BadDocument, Handout, Have, read_document
+from archipel.records.document import BadDocument, read_document
+from archipel.records.documents import Handout, Have
 from archipel.records.parcel import MAGIC, BadParcel, unpack_parcel
 from archipel.records.statements import LeaseGranted, LeaseRequested
 

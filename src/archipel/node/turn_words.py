@@ -6,7 +6,7 @@ from archipel.identity import Envelope, IdentityError, sign, verify
 from archipel.node.client import LabClient
 from archipel.node.lease import read_parcel
 from archipel.node.sealed import NotBelieved
-from archipel.records.documents import BadDocument
+from archipel.records.document import BadDocument
 from archipel.records.turns import (
     TURN_TYPE,
     BadTurns,

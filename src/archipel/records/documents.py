@@ -6,11 +6,12 @@ A reader ignores fields that it does not know; what it knows has to fit.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.document import Document
 from archipel.records.fields import (
     MAX_REASON_CHARACTERS,
     Closed,
@@ -34,16 +35,6 @@ BLOB_MARK_DIGITS = 16
 Sealed = Annotated[str, Field(max_length=MAX_SEALED_CHARACTERS)]
 """A signed statement: its envelope's canonical JSON."""
 BlobMark = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-
-
-class BadDocument(ValueError):
-    """An answer that is not what this path of a lab answers."""
-
-
-class Document(BaseModel):
-    """Frozen; unknown fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
 class AcceptedWork(Closed):
@@ -127,7 +118,7 @@ class HeldRun(Document):
 class Have(Document):
     """What a node has, so that it need not be sent again; nothing depends on its being true."""
 
-    runs: Annotated[dict[RunName, HeldRun], Field(max_length=MAX_RUNS_TOLD)] = {}
+    runs: Annotated[dict[RunName, HeldRun], Field(max_length=MAX_RUNS_TOLD)] = {}  # noqa: RUF012  pydantic copies it
     blobs: Annotated[tuple[BlobMark, ...], Field(max_length=MAX_BLOBS_TOLD)] = ()
     """Marks of the small blobs that came last."""
 
@@ -274,25 +265,3 @@ class Wait(Document):
     left_s: float | None
     """Until the lab itself ends the wait (the deadline); None when only the owner can."""
     advice: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
-
-
-D = TypeVar("D", bound=BaseModel)
-
-
-def read_document(kind: type[D], data: bytes) -> D:
-    """One document.
-
-    Raises:
-        BadDocument: it is not one.
-    """
-    try:
-        return kind.model_validate_json(data)
-    except (ValidationError, RecursionError) as error:
-        raise BadDocument(_first_fault(error)) from None
-
-
-def _first_fault(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return "nested too deeply"
-    fault: Any = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}"

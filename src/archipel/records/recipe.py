@@ -35,6 +35,7 @@ from archipel.records.recipe_learning import (
     SupervisedSection,
     TeacherSection,
 )
+from archipel.records.recipe_market import MarketSection
 from archipel.records.recipe_model import (
     AdapterSection,
     EpisodeSection,
@@ -64,6 +65,7 @@ __all__ = [
     "SupervisedSection",
     "TeacherSection",
     "LeaseSection",
+    "MarketSection",
     "Recipe",
     "names_file",
     "parse_recipe",
@@ -132,6 +134,7 @@ class Recipe(RecipeForm):
     curriculum: CurriculumSection | None = None
     teacher: TeacherSection | None = None
     episode: EpisodeSection | None = None
+    market: MarketSection | None = None
 
     LATER = frozenset(
         {
@@ -144,6 +147,7 @@ class Recipe(RecipeForm):
             "teacher",
             "episode",
             "memory",
+            "market",
         }
     )
 

@@ -37,8 +37,10 @@ from archipel.records.fields import (
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
+from archipel.records.money import Paying
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.programmes import Pace
+from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
 from archipel.records.statement import Seq, Statement
 from archipel.records.terms import Terms
@@ -158,7 +160,7 @@ class LeaseRequested(Statement):
     """Leases it knows of; any other was lost on its way and returns to the pool."""
 
 
-class LeaseGranted(Statement):
+class LeaseGranted(Statement, Sparing):
     """The lab gives one node one piece of work until a deadline, at a price."""
 
     kind: Literal["lease.granted"] = "lease.granted"
@@ -169,8 +171,10 @@ class LeaseGranted(Statement):
     deadline_ms: Millis
     """Unix time."""
     price_micro: Count
-    """Micro-credits paid on acceptance."""
+    """Micro-credits paid on acceptance; by the token, the most that they can come to."""
     spec: Spec
+    per_million_micro: Annotated[Count | None, LeftOut] = None
+    """Micro-credits per million verified tokens, where a market has found the price; None: the price is for all of it."""
 
 
 class LeaseReturned(Statement, Sparing):
@@ -238,6 +242,8 @@ Recorded: TypeAlias = (
     | LeaseExpired
     | WorkAnswered
     | Judging
+    | Trading
+    | Paying
     | SnapshotTaken
     | JoiningRuled
     | KeyRevoked

@@ -18,6 +18,7 @@ from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
 from archipel.records.recipe_form import RecipeForm
+from archipel.records.recipe_market import MarketTerms
 
 
 class Terms(Closed):
@@ -51,6 +52,8 @@ class RunPace(Sparing):
     """Megabytes (10^6) that a process which samples for this run needs; None: nobody said."""
     audit: Annotated[AuditTerms | None, LeftOut] = None
     """How its answers are audited; None: they are not."""
+    market: Annotated[MarketTerms | None, LeftOut] = None
+    """How its rollouts are bought; None: at the price that the recipe posts."""
 
     @property
     def needs(self) -> str | None:

@@ -16,7 +16,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
-from archipel.records.documents import Document, Sealed
+from archipel.records.document import Document
+from archipel.records.documents import Sealed
 from archipel.records.episodes import MAX_TURNS
 from archipel.records.fields import (
     BlobRef,

@@ -267,6 +267,7 @@ RULES = Rules(
     offer=_offer,
     patience_ms=_patience_ms,
     price_micro=_price_micro,
+    most_tokens=lambda run, spec: 0,
     upload_limit=lambda run, lease: 0,
     check=_check,
     inspect=_inspect,

@@ -15,6 +15,7 @@ from archipel.records.changed import changed
 from archipel.records.documents import AcceptedWork
 from archipel.records.kinds.rollout import WORDS, RolloutAnswer, RolloutSpec
 from archipel.records.payload import BadPayload
+from archipel.records.recipe_market import MICRO
 
 CLAIM_PATIENCE = 10
 """A node that nobody measured gets at most so many times the shortest deadline, whatever it claims."""
@@ -49,6 +50,7 @@ def _offer(asking: Asking) -> RolloutSpec | None:
     own = _weight(asking)
     part = size * max(1, rl.batches_at_hand(run))
     share = _trusted_with(asking, fair_share(part, own, *_company(asking, own)))
+    share = share if asking.most_micro is None else _paid_for(asking, asking.most_micro, share)
     admitted = chain(slice_.pool, rl.fresh(run))
     ready = (group for group in admitted if group // size in slice_.prompts)
     groups = tuple(sorted(islice(ready, min(share, pace.max_groups_per_lease))))
@@ -76,6 +78,18 @@ def _trusted_with(asking: Asking, share: int) -> int:
     longest_ms = run.opened.terms.trusted_deadline_ms * 1000 // rl.pace(run).slack_milli
     most = speed.rate_micro * longest_ms // 1_000_000_000
     return max(min(share >> speed.setbacks, most), 1)
+
+
+def _paid_for(asking: Asking, most_micro: int, share: int) -> int:
+    """As many groups as the run can still pay."""
+    price = rl.pace(asking.run).price_micro
+    if asking.rate_micro is not None:
+        price = -(-asking.rate_micro * _most_tokens(asking.run, 1) // MICRO)
+    return min(share, most_micro // price) if price else share
+
+
+def _most_tokens(run: Run, num_groups: int) -> int:
+    return num_groups * rl.pace(run).group_size * rl.pace(run).max_new_tokens
 
 
 def groups_per_second_micro(run: Run, node: Node) -> int:
@@ -247,6 +261,7 @@ RULES = Rules(
     offer=_offer,
     patience_ms=_patience_ms,
     price_micro=lambda run, spec: rl.pace(run).price_micro * len(spec.groups),
+    most_tokens=lambda run, spec: _most_tokens(run, len(spec.groups)),
     upload_limit=lambda run, lease: rollouts.max_rollout_bytes(_bounds(run, lease)),
     check=_check,
     inspect=_inspect,

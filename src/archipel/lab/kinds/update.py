@@ -145,6 +145,7 @@ RULES = Rules(
     offer=_offer,
     patience_ms=lambda run, node, spec: run.opened.terms.trusted_deadline_ms,
     price_micro=lambda run, spec: 0,
+    most_tokens=lambda run, spec: 0,
     upload_limit=lambda run, lease: MAX_BLOB_BYTES,
     check=_check,
     inspect=_inspect,

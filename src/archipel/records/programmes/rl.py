@@ -21,6 +21,7 @@ from archipel.records.fields import (
 from archipel.records.measures import Measures
 from archipel.records.recipe import Recipe
 from archipel.records.recipe_learning import MAX_REFILL
+from archipel.records.recipe_market import market_terms
 from archipel.records.recipe_sampling import MAX_STOP_STRINGS, Characters, StopString
 from archipel.records.terms import ProgrammeWords, RunPace, Terms, Vocabulary
 
@@ -113,6 +114,11 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         audit=None if sampling.contract is None else audit_terms(recipe),
         experts=_expert_terms(sampling.replays_routing, vocabulary),
         backend=None if recipe.model.backend == "archipel" else recipe.model.backend,
+        market=market_terms(
+            recipe.market,
+            posted_micro=lease.price_micro,
+            tokens_per_group=run.group_size * sampling.max_new_tokens,
+        ),
     )
 
 

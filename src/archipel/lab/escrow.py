@@ -1,0 +1,90 @@
+"""What a run pays from: credits that sponsors set aside for it, or its operator's own account. Pure.
+
+Law: a run that was funded, or has a market, pays from its escrow and never more than that holds, so it owes nobody
+anything; any other pays from its operator's wallet, which may fall below zero: what the operator owes. At rest a run
+keeps nothing: the unspent goes back to its funders in proportion to what they gave.
+"""
+
+from archipel.lab.audits import terms
+from archipel.lab.providers import account_of
+from archipel.lab.state import LabState, Run
+from archipel.market.journal import Move, Posting, escrow, held, post, wallet
+from archipel.market.shares import in_proportion
+from archipel.records.changed import changed
+from archipel.records.programmes.rl import RlPace
+from archipel.records.recipe_market import MICRO
+
+
+def is_escrowed(run: Run) -> bool:
+    """Whether it pays from its escrow."""
+    return bool(run.funders) or run.opened.pace.market is not None
+
+
+def purse(run: Run) -> str:
+    """The account that its leases are held from, and that refunds and pay taken back go to."""
+    return escrow(run.name) if is_escrowed(run) else wallet(run.opened.author)
+
+
+def left_micro(state: LabState, run: Run) -> int | None:
+    """What it can still promise; None: as much as it takes, on its operator's account."""
+    return int(state.book.get(escrow(run.name), 0)) if is_escrowed(run) else None
+
+
+def spendable_micro(state: LabState, run: Run, *, is_audited: bool) -> int | None:
+    """The highest price of a lease that it can afford; None: any.
+
+    Of work that may be audited it keeps so much back that one audit of the answer can be paid.
+    """
+    left, known = left_micro(state, run), terms(run)
+    if left is None or known is None or not is_audited:
+        return left
+    return left * 1000 // (1000 + known.pay_milli)
+
+
+def affords(state: LabState, run: Run, price_micro: int, *, is_audited: bool) -> bool:
+    """Whether it can promise this price for a lease."""
+    most = spendable_micro(state, run, is_audited=is_audited)
+    return most is None or price_micro <= most
+
+
+def least_micro(state: LabState, run: Run) -> int:
+    """The price of the smallest lease of the work that strangers do for it."""
+    market, pace = state.markets.get(run.name), run.opened.pace
+    if isinstance(pace, RlPace) and market is not None and market.last and market.last.price_micro:
+        tokens = pace.group_size * pace.max_new_tokens
+        return int(-(-market.last.cheapest_micro * tokens // MICRO))
+    return int(getattr(pace, "price_micro", 0))
+
+
+def is_out(state: LabState, run: Run) -> bool:
+    """Whether it cannot afford any more of that work; what is in nodes' hands is paid for."""
+    return not affords(state, run, least_micro(state, run), is_audited=True)
+
+
+def funded(state: LabState, run: Run, did: str, micro: int) -> LabState:
+    """Credits from a sponsor's wallet for the run.
+
+    What is held for its open leases when it is funded first came from its operator, and counts as given by it.
+    """
+    funders, own = run.funders, run.opened.author
+    pledged = 0 if is_escrowed(run) else int(state.book.get(held(run.name), 0))
+    if pledged:
+        funders = funders.put(own, pledged)
+    funders = funders.put(did, funders.get(did, 0) + micro)
+    run = changed(run, funders=funders)
+    book = post(state.book, (Posting(Move.ESCROW, wallet(did), escrow(run.name), micro),))
+    return changed(state, runs=state.runs.put(run.name, run), book=book)
+
+
+def returned(state: LabState, run: Run) -> LabState:
+    """The unspent of a run at rest, back with its funders; whose key became a node's since, its operator has it."""
+    account = escrow(run.name)
+    unspent = int(state.book.get(account, 0))
+    if not unspent:
+        return state
+    shares = in_proportion(unspent, run.funders or {run.opened.author: 1})
+    postings = [
+        Posting(Move.REFUND, account, wallet(account_of(state, did)), micro)
+        for did, micro in sorted(shares.items())
+    ]
+    return changed(state, book=post(state.book, postings))

@@ -1,0 +1,37 @@
+"""What every document carries that a lab shows outside its ledger, and how one is read. The documents are in `documents`."""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class BadDocument(ValueError):
+    """An answer that is not what this path of a lab answers."""
+
+
+class Document(BaseModel):
+    """Frozen; unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def read_document(kind: type[D], data: bytes) -> D:
+    """One document.
+
+    Raises:
+        BadDocument: it is not one.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except (ValidationError, RecursionError) as error:
+        raise BadDocument(_first_fault(error)) from None
+
+
+def _first_fault(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return "nested too deeply"
+    fault: Any = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}"
