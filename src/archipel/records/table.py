@@ -5,7 +5,7 @@ before and after a statement side by side, whatever number of nodes it knows.
 Law: immutable, and equal to any mapping that holds the same. The order of iteration says nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from typing import Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler
@@ -86,6 +86,14 @@ class Table(Mapping[K, V]):
     def __len__(self) -> int:
         return self._size
 
+    def values(self) -> ValuesView[V]:
+        """The values, without looking each key up."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[K, V]:
+        """Keys and values, without looking each key up."""
+        return _Items(self)
+
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Table):
             return self._size == other._size and self._shards == other._shards
@@ -108,6 +116,18 @@ class Table(Mapping[K, V]):
                 dict, return_schema=inner
             ),
         )
+
+
+class _Values(ValuesView[V]):
+    def __iter__(self) -> Iterator[V]:
+        for shard in self._mapping._shards:  # type: ignore[attr-defined]  # a table's
+            yield from shard.values()
+
+
+class _Items(ItemsView[K, V]):
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        for shard in self._mapping._shards:  # type: ignore[attr-defined]  # a table's
+            yield from shard.items()
 
 
 def _made(shards: tuple[dict[K, V], ...], size: int) -> Table[K, V]:
