@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 
 from archipel.identity import Envelope
+from archipel.lab import rounds
 from archipel.lab.admission import admit
 from archipel.lab.apply import apply
 from archipel.lab.commit import Recorded
@@ -37,19 +38,17 @@ class SimulatedLab:
         operator: str,
         clock_ms: Callable[[], int],
         seed: int,
-        on_grant: Callable[[LeaseGranted], None],
+        on_recorded: Callable[[RecordedStatement], None],
     ) -> None:
-        """`on_grant` hears of each lease when it is in the state."""
+        """`on_recorded` hears of each statement when it is in the state."""
         self.did = did
         self._clock_ms = clock_ms
         self._seed = seed
-        self._on_grant = on_grant
+        self._on_recorded = on_recorded
         self._loop = asyncio.new_event_loop()
         self._durable: asyncio.Future[Recorded] = self._loop.create_future()
         self._durable.set_result(Recorded(0, 0, TreeHead(did, 0, b"", b"")))
         self.ahead = LabState(lab=did)
-        self.reprice: Callable[[LeaseGranted], LeaseGranted] = lambda grant: grant
-        """What a lease costs where its node has an award."""
         self._waiters: dict[str, Waiter] = {}
         self.leasing = Leasing(self, self._entry, clock_ms, company_ms=COMPANY_MS)
         self._seq = 0
@@ -70,7 +69,7 @@ class SimulatedLab:
             self.ahead = apply(self.ahead, entry.statement, entry.at_ms)
             if isinstance(entry.statement, LeaseGranted):
                 self._waiters.pop(entry.statement.node, None)
-                self._on_grant(entry.statement)
+            self._on_recorded(entry.statement)
         return self._durable
 
     def submit(self, statement: RecordedStatement) -> None:
@@ -91,7 +90,7 @@ class SimulatedLab:
         self.leasing.offer()
 
     def ask(self, did: str, kinds: tuple[str, ...], holding: tuple[str, ...]) -> None:
-        """A node asks for work and waits; a lease comes by `on_grant`.
+        """A node asks for work and waits; a lease comes by `on_recorded`.
 
         Raises:
             Refused: it may not ask.
@@ -119,7 +118,7 @@ class SimulatedLab:
         return list(self._waiters)
 
     def look(self) -> None:
-        """What a lab does by the clock: leases that ran out, late work a second time, draws, quarantine."""
+        """What a lab does by the clock: leases that ran out, late work a second time, draws, quarantine, rounds."""
         expired = self.leasing.overdue()
         if expired:
             self.say(*expired)
@@ -129,14 +128,24 @@ class SimulatedLab:
         said = quarantined_leases(self.ahead) if drawn is None else [drawn]
         if said:
             self.say(*said)
+        self._trade()
+
+    def _trade(self) -> None:
+        """Clear the round that has taken its reveals, or open the one that is due."""
+        for name in rounds.clearable(self.ahead, self._clock_ms()):
+            opening = self.ahead.markets[name].open
+            size = None if opening is None else opening.last_reveal
+            root = None if size is None else f"sha256:{self._root(size).hex()}"
+            self.say(rounds.cleared_by(self.ahead, name, root))
+        opened = rounds.opening_due(self.ahead, self._clock_ms())
+        if opened is not None:
+            self.say(opened)
 
     def _root(self, size: int) -> bytes:
         """In place of a tree's root: nobody can foresee either."""
         return hashlib.sha256(f"root {self._seed} {size}".encode()).digest()
 
     def _entry(self, statement: RecordedStatement) -> Entry:
-        if isinstance(statement, LeaseGranted):
-            statement = self.reprice(statement)
         return Entry(self._clock_ms(), UNSIGNED, statement)
 
 

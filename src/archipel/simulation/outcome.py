@@ -4,7 +4,6 @@ Law: money is what the lab's own book says; a credit is a dollar. What is compar
 the same use of the learner, so the learner's own hours are on both sides.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -13,7 +12,8 @@ from typing import Any
 from archipel.lab.programmes import rl
 from archipel.lab.providers import seen
 from archipel.market.health import herfindahl
-from archipel.market.journal import held, stake, wallet
+from archipel.market.journal import escrow, held, stake, wallet
+from archipel.simulation import words
 from archipel.simulation.providers import MICRO
 from archipel.simulation.spreading import egress_gb
 from archipel.simulation.world import OPERATOR, START_MS, World
@@ -101,14 +101,21 @@ def _money(world: World) -> dict[str, float | None]:
         "rollout_reduction": 1 - (paid + moved) / own if own else None,
         "clearing_usd_per_million": mean(prices) / MICRO if prices else None,
         "lots_short": mean(each.short for each in watch.clearings) if watch.clearings else None,
-        "asks_below_cost": float(world.trade.dumping),
+        "asks_below_cost": float(_dumping(world)) if watch.clearings else None,
     }
+
+
+def _dumping(world: World) -> int:
+    """Bids of the last round below their electricity."""
+    book = world.watch.clearings[-1].book
+    return sum(bid.price_micro < world.machines[did].provider.floor_micro for did, bid in book.items())
 
 
 def _taken_back(world: World) -> int:
     """Micro-credits that verdicts gave back to the sponsor: what it paid, less what it is out of pocket."""
     book, run = world.lab.ahead.book, world.run_state
-    spent = -int(book.get(wallet(OPERATOR), 0)) - int(book.get(held(run.name), 0))
+    left = int(book.get(escrow(run.name), 0)) + int(book.get(held(run.name), 0))
+    spent = words.BUDGET_MICRO - left - int(book.get(wallet(OPERATOR), 0))
     return run.paid_micro - spent
 
 
@@ -133,12 +140,14 @@ def _cheats(world: World) -> dict[str, float | None]:
     watch, state = world.watch, world.lab.ahead
     known = list(watch.cheats.values())
     found = [each for each in known if each.found_ms is not None]
-    honest = sum(
-        each.provider.forges == 0
+    crooked = {each.provider.operator for each in world.machines.values() if each.provider.forges}
+    accused = {
+        each.provider.operator
+        for did, each in world.machines.items()
+        if each.provider.operator not in crooked
         and (node := seen(state, did)) is not None
         and node.standing.quarantine is not None
-        for did, each in world.machines.items()
-    )
+    }
     minutes = sorted(((each.found_ms or 0) - each.began_ms) / 60_000 for each in found)
     return {
         "cheats": float(len(known)),
@@ -146,30 +155,29 @@ def _cheats(world: World) -> dict[str, float | None]:
         "minutes_to_find": median(minutes) if minutes else None,
         "minutes_to_find_95": minutes[int(0.95 * (len(minutes) - 1))] if minutes else None,
         "forged_until_found": mean(each.forged_before for each in found) if found else None,
-        "honest_accused": float(honest),
+        "honest_accused": float(len(accused)),
     }
 
 
 def _earnings(world: World) -> dict[str, float | None]:
     earned = earnings(world)
-    by_operator: Counter[str] = Counter()
-    for did, micro in earned.items():
-        by_operator[world.machines[did].provider.operator] += micro
     paid = [micro for micro in earned.values() if micro > 0]
     return {
-        "nodes_paid": float(len(paid)),
+        "nodes_paid": float(sum(micro > 0 for micro in world.watch.earned.values())),
+        "operators_paid": float(len(paid)),
         "gini_paid": gini(paid) if paid else None,
         "gini_all": gini(list(earned.values())) if paid else None,
-        "hhi_operators": float(herfindahl(dict(by_operator))) if paid else None,
+        "hhi_operators": float(herfindahl(earned)) if paid else None,
     }
 
 
 def earnings(world: World) -> dict[str, int]:
-    """What each machine has: its balance and its stake, in micro-credits."""
+    """What each operator of a machine that could take part has in the lab's book, its stake included; micro-credits."""
     book = world.lab.ahead.book
+    operators = {each.provider.operator for each in world.machines.values()}
     return {
         did: max(int(book.get(wallet(did), 0)) + int(book.get(stake(did), 0)), 0)
-        for did in world.machines
+        for did in sorted(operators)
     }
 
 
@@ -200,11 +208,11 @@ def _series(world: World) -> list[dict[str, float]]:
 
 
 def _by_kind(world: World) -> list[dict[str, Any]]:
-    earned = earnings(world)
+    earned, bought = world.watch.earned, world.active
     rows = list[dict[str, Any]]()
     for kind in world.kinds.values():
         dids = [did for did, each in world.machines.items() if each.provider.kind.name == kind.name]
-        active = [did for did in dids if did in world.trade.active]
+        active = [did for did in dids if did in bought]
         rows.append(
             {
                 "kind": kind.name,

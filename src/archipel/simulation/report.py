@@ -35,9 +35,9 @@ LINES: tuple[tuple[str, str, str, float], ...] = (
     ("minutes_to_find", "  minutes from the first forged answer, median", "min", 1.0),
     ("minutes_to_find_95", "  95% of them", "min", 1.0),
     ("forged_until_found", "  forged answers until then, mean", "", 1.0),
-    ("honest_accused", "honest nodes in quarantine", "", 1.0),
+    ("honest_accused", "operators in quarantine, none of whose nodes cheats", "", 1.0),
     ("nodes_paid", "nodes that were paid", "", 1.0),
-    ("gini_paid", "Gini of earnings, of those who were paid", "", 1.0),
+    ("gini_paid", "Gini of operators' earnings, of those who were paid", "", 1.0),
     ("gini_all", "  of all who could take part", "", 1.0),
     ("hhi_operators", "concentration over operators (HHI)", "of 10,000", 1.0),
 )

@@ -81,8 +81,9 @@ class Market:
     """Lots bought beyond what the learner needs, to stand by."""
     look_s: float = 5.0
     """How often the lab looks at deadlines, draws and stragglers; a real one looks five times a second."""
-    provide_s: float = 60.0
-    """How often it is decided anew who works."""
+    deposit: float = 0.0
+    """Credits that a bidder who was measured before sets aside with its bid. Pay is kept as stake first, so whoever is
+    new has no balance to take one from."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ class Scenario:
         _within("tokens of a rollout", self.learning.tokens, 1, self.learning.most_tokens)
         _within("share of cheats", self.crowd.cheats, 0, 1)
         _within("share of answers that a cheat forges", self.crowd.forges, 0, 1)
-        _within("seconds between rounds", self.market.period_s, 1, 30 * 86_400)
+        _within("seconds between rounds", self.market.period_s, 1, 86_400)
         _within("seconds between looks", self.market.look_s, 0.2, 3600)
-        _within("seconds between provisions", self.market.provide_s, 1, 86_400)
+        _within("headroom", self.market.headroom, 0, 100)
+        _within("share of one operator", self.market.operator_cap, 0, 1)
         _within("the lab's uplink in Gbit/s", self.spreading.lab_gbit_s, 1e-3, 1e5)
 
 

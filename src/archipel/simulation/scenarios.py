@@ -35,7 +35,7 @@ SCENARIOS: dict[str, Scenario] = {
             policy=Policy(model="", params=4e9),
             learning=Learning(accelerators=64, groups=512, tokens=8000, most_tokens=32_768),
             crowd=Crowd(providers=10_000, kinds=HOME_KINDS, cheats=0.02),
-            market=Market(look_s=15.0, provide_s=120.0),
+            market=Market(look_s=15.0, period_s=7200.0),
         ),
         Scenario(
             name="echo2-4b",
@@ -65,7 +65,7 @@ SCENARIOS: dict[str, Scenario] = {
                 most_tokens=32_768,
             ),
             crowd=Crowd(providers=5000, kinds=LARGE_KINDS, site=16, cheats=0.02),
-            market=Market(look_s=15.0, provide_s=120.0),
+            market=Market(look_s=15.0, period_s=7200.0),
             spreading=Spreading(lab_gbit_s=10.0),
         ),
     )

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from archipel.lab.markets import Cleared
 from archipel.lab.programmes import rl
 from archipel.lab.providers import seen
-from archipel.market.clearing import Clearing
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.statements import LeaseGranted
 from archipel.simulation.spreading import egress_gb
@@ -64,8 +64,10 @@ class Watch:
     by_version: Counter[int] = field(default_factory=Counter)
     """Version -> nodes that fetched it."""
     cheats: dict[str, Found] = field(default_factory=dict)
+    earned: Counter[str] = field(default_factory=Counter)
+    """Node -> micro-credits that its answers were paid; what a verdict took back included."""
     refusals: Counter[str] = field(default_factory=Counter)
-    clearings: list[Clearing] = field(default_factory=list)
+    clearings: list[Cleared] = field(default_factory=list)
     series: list[Moment] = field(default_factory=list)
 
     def sampled(self, grant: LeaseGranted, chance: random.Random) -> int:
@@ -92,8 +94,9 @@ class Watch:
         """Of an answer that is audited."""
         return self.groups.get(work, 1)
 
-    def answered(self, grant: LeaseGranted) -> None:
-        """An answer was accepted."""
+    def answered(self, grant: LeaseGranted, paid_micro: int) -> None:
+        """An answer was accepted, and paid."""
+        self.earned[grant.node] += paid_micro
         tokens = self.tokens.pop(grant.work, None)
         if tokens is None:
             return
@@ -126,7 +129,7 @@ class Watch:
         if machine.version == version - 1:
             self.reached.setdefault(version, []).append(age_ms + took_ms)
 
-    def cleared(self, clearing: Clearing) -> None:
+    def cleared(self, clearing: Cleared) -> None:
         """A round is over."""
         self.clearings.append(clearing)
 
@@ -146,9 +149,9 @@ class Watch:
         return Moment(
             at_ms=now_ms,
             version=run.version,
-            active=len(world.trade.active),
+            active=len(world.active),
             here=sum(machine.is_on for machine in world.machines.values()),
-            price_micro=world.trade.last.price_micro if world.trade.last else 0,
+            price_micro=self.clearings[-1].price_micro if self.clearings else 0,
             busy_ms=rl.course(run).busy_ms,
             paid_micro=run.paid_micro,
         )

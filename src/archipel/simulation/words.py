@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from archipel.lab.programmes.rl import RlPace
 from archipel.records.audits import AuditTerms
-from archipel.records.canonical import sha256_digest
+from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.exact import CONTRACTS
 from archipel.records.fields import BlobRef
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec, Difference
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
+from archipel.records.membership import Delegation, Signed
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_audit import AuditSection
+from archipel.records.recipe_market import MarketTerms
 from archipel.records.statements import (
     Capabilities,
     LeaseGranted,
@@ -29,6 +32,8 @@ VERSIONS = 1_000_000
 KEPT = 64
 """Newest versions that can be fetched."""
 LONGEST_MS = 6 * 3_600_000
+BUDGET_MICRO = 10**14
+"""A hundred million credits: a simulated run never runs out."""
 VOCABULARY = 151_936
 Said = RolloutAnswer | AuditAnswer | UpdateAnswer
 
@@ -39,7 +44,12 @@ def blob(name: str, num_bytes: int) -> BlobRef:
 
 
 def opened(
-    scenario: Scenario, setting: Setting, lab: SimulatedLab, operator: str, trusted: Sequence[str]
+    scenario: Scenario,
+    setting: Setting,
+    market: MarketTerms,
+    lab: SimulatedLab,
+    operator: str,
+    trusted: Sequence[str],
 ) -> RunOpened:
     """The run, by the same terms and pace as a recipe would give it."""
     learning = scenario.learning
@@ -71,6 +81,7 @@ def opened(
             price_micro=setting.posted_micro,
             exact=CONTRACT if scenario.audited else None,
             audit=audit_terms() if scenario.audited else None,
+            market=market,
         ),
         model=(ModelFile(name="config.json", blob=blob("config", 1024)),),
         trusted=tuple(trusted),
@@ -90,14 +101,40 @@ def audit_terms() -> AuditTerms:
     )
 
 
+def settled(lab: SimulatedLab, operator: str) -> CreditsSettled:
+    """A sponsor pays in what its run may cost."""
+    return CreditsSettled(
+        lab=lab.did, author=operator, seq=lab.next_seq(), account=operator, direction="in",
+        micro=BUDGET_MICRO, reference="budget",
+    )  # fmt: skip
+
+
+def funded(lab: SimulatedLab, operator: str, run: str) -> RunFunded:
+    """And sets it aside for the run."""
+    return RunFunded(
+        lab=lab.did, author=operator, seq=lab.next_seq(), run=run, micro=BUDGET_MICRO
+    )
+
+
 def joined(
-    lab: SimulatedLab, did: str, kinds: tuple[str, ...], speed_milli: int, audited: bool
+    lab: SimulatedLab,
+    did: str,
+    kinds: tuple[str, ...],
+    speed_milli: int,
+    audited: bool,
+    operator: str | None = None,
 ) -> NodeJoined:
-    """A node presents itself."""
+    """A node presents itself, for its operator if it has one: the delegation is whole, only nobody signed it."""
+    delegation = None
+    if operator is not None:
+        said = Delegation(operator=operator, node=did, issued_ms=0)
+        payload = canonical_json(said.model_dump(mode="json")).decode()
+        delegation = Signed(payload=payload, signature="0" * 128)
     return NodeJoined(
         lab=lab.did,
         author=did,
         seq=lab.next_seq(),
+        delegation=delegation,
         capabilities=Capabilities(
             kinds=kinds,
             engine="archipel",

@@ -1,21 +1,22 @@
 """A run in a simulated world: who comes and goes, what each lease takes, when versions are there. Driven by events.
 
-Parts: `World`. Everything that is decided is decided by `SimulatedLab` and `Trade`; here is only what the world
+Parts: `World`. Everything that is decided is decided by `SimulatedLab`; here is only what the world
 does to them: time, presence, chance. Law: the same scenario and seed give the same world, event by event.
 """
 
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from archipel.lab import refusals
-from archipel.lab.programmes import rl
-from archipel.lab.state import Phase
-from archipel.market.provisioning import Pace
+from archipel.lab.state import Run
+from archipel.records.bids import Bid
 from archipel.records.kinds.audit import AuditSpec
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import UpdateSpec
-from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft, WorkAnswered
+from archipel.records.rounds import BidCommitted, BidRevealed, MarketCleared, MarketOpened
+from archipel.records.statements import LeaseGranted, NodeLeft, Recorded, WorkAnswered
 from archipel.simulation import words
 from archipel.simulation.events import Events
 from archipel.simulation.lab import SimulatedLab
@@ -24,12 +25,14 @@ from archipel.simulation.providers import Provider, did_of
 from archipel.simulation.scenario import Scenario
 from archipel.simulation.setting import Setting
 from archipel.simulation.spreading import fetch_s
-from archipel.simulation.trade import Trade
+from archipel.simulation.trade import bid_of, last_round, market_terms, revealed, sealed
 from archipel.simulation.watch import Watch
 
 START_MS = 1_800_000_000_000
 LAB, OPERATOR, LEARNER, JUDGE = (did_of(name, 0) for name in ("lab", "sponsor", "learner", "judge"))
 KINDS = ("rollout", "audit")
+ON_CALL = 4
+"""Nodes without an award that stand in the lab's line at a time."""
 Tell = Callable[[str], None]
 
 
@@ -65,19 +68,14 @@ class World:
         self.setting = setting
         self.events = Events(START_MS)
         self.chance = random.Random(f"world {seed}")  # noqa: S311  a simulation
-        self.lab = SimulatedLab(LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_grant)
+        self.lab = SimulatedLab(LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_recorded)
         self.machines = {each.did: Machine(each) for each in providers if each.kind.takes_part}
         self.idle = [each for each in providers if not each.kind.takes_part]
-        self.trade = Trade(
-            scenario=scenario,
-            providers={did: each.provider for did, each in self.machines.items()},
-            reserve_micro=setting.reserve_micro,
-            lot_tokens_per_s=setting.lot_tokens_per_s,
-            seed=seed,
-        )
-        self.lab.reprice = self.trade.priced
+        self.bench: deque[str] = deque()
+        """Nodes without an award that would work, in the order in which they came."""
+        self.on_call: set[str] = set()
+        """Of these, those that stand in the lab's line."""
         self.watch = Watch(self)
-        self.fetch_ms: dict[str, int] = {}
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
 
     # --- the course of things -----------------------------------------------------------------------
@@ -93,8 +91,11 @@ class World:
 
     def begin(self) -> None:
         """The run opens, the trusted roles come, and everybody else at some time."""
-        self.is_begun, lab = True, self.lab
-        lab.submit(words.opened(self.scenario, self.setting, lab, OPERATOR, (LEARNER, JUDGE)))
+        self.is_begun, lab, trusted = True, self.lab, (LEARNER, JUDGE)
+        terms = market_terms(self.scenario, self.setting)
+        lab.submit(words.settled(lab, OPERATOR))
+        lab.submit(words.opened(self.scenario, self.setting, terms, lab, OPERATOR, trusted))
+        lab.submit(words.funded(lab, OPERATOR, self.scenario.name))
         for did, kinds in ((LEARNER, ("update",)), (JUDGE, ("audit",))):
             lab.submit(words.joined(lab, did, kinds, 0, self.scenario.audited))
             lab.ask(did, kinds, ())
@@ -106,8 +107,6 @@ class World:
                 self.events.after(self._time(machine.provider.off_s), self._arrives, did)
         market = self.scenario.market
         self.events.after(market.look_s * 1000, self._look)
-        self.events.after(market.provide_s * 1000, self._provide)
-        self.events.after(min(market.period_s, 600.0) * 1000, self._round)
 
     def here(self) -> list[str]:
         """Nodes that are on, in the order in which they were drawn."""
@@ -121,11 +120,15 @@ class World:
 
     def _arrives(self, did: str) -> None:
         machine = self.machines[did]
-        machine.is_on, machine.session, machine.works = True, machine.session + 1, ()
         provider, lab = machine.provider, self.lab
         rate = round(provider.tokens_per_s * 1000)
-        lab.submit(words.joined(lab, did, KINDS, rate, self.scenario.audited))
-        self.fetch_ms[did] = self._spread_ms(provider)
+        operator = provider.operator
+        try:
+            lab.submit(words.joined(lab, did, KINDS, rate, self.scenario.audited, operator))
+        except refusals.Refused as error:  # its operator is in quarantine: it comes no more
+            self.watch.refused(type(error).__name__)
+            return
+        machine.is_on, machine.session, machine.works = True, machine.session + 1, ()
         self._asks(did)
         self.events.after(self._time(provider.on_s), self._goes, did, machine.session)
 
@@ -135,26 +138,60 @@ class World:
             return
         machine.is_on, machine.session = False, session + 1
         self.lab.gone(did)
+        self.on_call.discard(did)
         machine.is_waiting = False
         if self.chance.random() >= self.setting.goes_silently:
             self.lab.submit(NodeLeft(lab=self.lab.did, author=did, seq=self.lab.next_seq()))
         self.events.after(self._time(machine.provider.off_s), self._arrives, did)
 
     def _asks(self, did: str) -> None:
+        """A node that has an award asks, and waits; one that has none waits its turn to be tried, or to audit.
+
+        Those without stand in the lab's line a few at a time: it serves who came first, so the others behind them
+        would only be passed over.
+        """
         machine = self.machines[did]
-        if not machine.is_on or machine.is_waiting or not self.trade.is_active(did):
+        if not machine.is_on or machine.is_waiting or machine.works:
             return
+        last = last_round(self.lab.ahead, self.scenario.name)
+        if last is not None and did not in last.awards:
+            self.bench.append(did)
+            self._call()
+            return
+        self._stand(did)
+
+    def _stand(self, did: str) -> None:
+        machine = self.machines[did]
         machine.is_waiting = True
         try:
             self.lab.ask(did, KINDS, machine.works)
         except refusals.Refused as error:  # in quarantine
             machine.is_waiting = False
+            self.on_call.discard(did)
             self.watch.refused(type(error).__name__)
+
+    def _call(self) -> None:
+        """The next of those without an award stand in line."""
+        while self.bench and len(self.on_call) < ON_CALL:
+            did = self.bench.popleft()
+            machine = self.machines[did]
+            if machine.is_on and not machine.is_waiting and not machine.works:
+                self.on_call.add(did)
+                self._stand(did)
 
     # --- work ---------------------------------------------------------------------------------------
 
-    def _on_grant(self, grant: LeaseGranted) -> None:
-        """Called when the lease is in the state; what it takes begins now."""
+    def _on_recorded(self, statement: Recorded) -> None:
+        """Called when a statement is in the state; what follows of it in the world begins now."""
+        match statement:
+            case LeaseGranted():
+                self._granted(statement)
+            case MarketOpened():
+                self._opened(statement)
+            case MarketCleared():
+                self.events.after(0, self._cleared)
+
+    def _granted(self, grant: LeaseGranted) -> None:
         if grant.node == LEARNER:
             self.events.after(self.setting.step_ms, self._learned, grant)
             return
@@ -163,6 +200,9 @@ class World:
             return
         machine = self.machines[grant.node]
         machine.is_waiting = False
+        if grant.node in self.on_call:
+            self.on_call.discard(grant.node)
+            self.events.after(0, self._call)
         machine.works = (*machine.works, grant.work)
         took = self._takes_ms(machine, grant)
         self.events.after(took, self._done, grant, machine.session)
@@ -181,7 +221,7 @@ class World:
 
     def _spread_ms(self, provider: Provider) -> int:
         """From a version's publication until this node has it, if it had the one before."""
-        active = len(self.trade.active) or len(self.machines)
+        active = len(self.active) or len(self.machines)
         seconds = fetch_s(
             self.scenario.spreading,
             self.setting.weights.delta_gb,
@@ -228,13 +268,13 @@ class World:
         self._answer(grant, words.audited(grant, found, self.setting))
 
     def _answer(self, grant: LeaseGranted, answer: words.Said) -> None:
-        lab = self.lab
+        lab, before = self.lab, self.run_state.paid_micro
         lab.submit(
             WorkAnswered(
                 lab=lab.did, author=grant.node, seq=lab.next_seq(), work=grant.work, answer=answer
             )
         )
-        self.watch.answered(grant)
+        self.watch.answered(grant, self.run_state.paid_micro - before)
 
     def _learned(self, grant: LeaseGranted) -> None:
         if isinstance(grant.spec, UpdateSpec) and grant.work in self.lab.ahead.leases:
@@ -256,39 +296,61 @@ class World:
         self.watch.look()
         self.events.after(self.scenario.market.look_s * 1000, self._look)
 
-    def _round(self) -> None:
-        if self.run_state.phase is Phase.RUNNING:
-            self.watch.cleared(self.trade.held(self.lab.ahead, self.here(), self.setting.step_ms))
-            self._provided()
-        self.events.after(self.scenario.market.period_s * 1000, self._round)
+    # --- the market ---------------------------------------------------------------------------------
 
-    def _provide(self) -> None:
-        if self.trade.last is not None:
-            self._provided()
-        self.events.after(self.scenario.market.provide_s * 1000, self._provide)
+    def _opened(self, opened: MarketOpened) -> None:
+        """Everybody who is here bids, at some moment of the time for it."""
+        now_ms = self.events.now_ms
+        for did, machine in self.machines.items():
+            if machine.is_on:
+                at_ms = now_ms + self.chance.random() * (opened.commit_until_ms - now_ms - 1)
+                self.events.at(int(at_ms), self._seals, did, opened)
 
-    def _provided(self) -> None:
-        """Who is active now asks; who is not any more is not asked once it is done."""
-        new = self.trade.provide(self.lab.ahead, self.here(), self.pace, self.fetch_ms)
-        for did in list(self.trade.active if new else ()):
-            self._asks(did)
+    def _seals(self, did: str, opened: MarketOpened) -> None:
+        machine = self.machines[did]
+        if not machine.is_on:
+            return
+        period_ms = round(self.scenario.market.period_s * 1000)
+        bid = bid_of(machine.provider, self.setting, opened, period_ms)
+        if self._bids(sealed(self.lab, opened, bid)):
+            until = opened.reveal_until_ms - opened.commit_until_ms - 1
+            at_ms = opened.commit_until_ms + self.chance.random() * until
+            self.events.at(int(at_ms), self._reveals, did, opened, bid)
+
+    def _reveals(self, did: str, opened: MarketOpened, bid: Bid) -> None:
+        if self.machines[did].is_on:
+            self._bids(revealed(self.lab, opened, bid))
+
+    def _bids(self, said: BidCommitted | BidRevealed) -> bool:
+        try:
+            self.lab.submit(said)
+        except refusals.Refused as error:
+            self.watch.refused(type(error).__name__)
+            return False
+        return True
+
+    def _cleared(self) -> None:
+        """Who has an award now asks; who has none any more waits beside the line."""
+        last = last_round(self.lab.ahead, self.scenario.name)
+        if last is None:
+            return
+        self.watch.cleared(last)
         for did in self.lab.waiting():
-            if did in self.machines and not self.trade.is_active(did):
+            if did in self.machines and did not in last.awards and did not in self.on_call:
                 self.lab.gone(did)
                 self.machines[did].is_waiting = False
+        self.bench.clear()
+        for did in self.machines:
+            if did not in self.on_call:
+                self._asks(did)
 
     @property
-    def pace(self) -> Pace:
-        """What the learner consumes: a version each step, and staleness that lets nodes work over several."""
-        learning = self.scenario.learning
-        return Pace(
-            train_ms=self.setting.step_ms,
-            rollouts=learning.groups * learning.group_size,
-            period=max(learning.staleness, 1),
-            utilisation_permille=learning.utilisation_permille,
-        )
+    def active(self) -> frozenset[str]:
+        """Nodes with an award."""
+        last = last_round(self.lab.ahead, self.scenario.name)
+        return frozenset() if last is None else frozenset(last.awards)
 
     @property
-    def run_state(self) -> rl.Run:
+    def run_state(self) -> Run:
         """The run as the lab knows it."""
         return self.lab.ahead.runs[self.scenario.name]
