@@ -6,6 +6,7 @@ Law: immutable, and equal to any mapping that holds the same. The order of itera
 """
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler
@@ -80,8 +81,7 @@ class Table(Mapping[K, V]):
         return key in self._shards[hash(key) % NUM_SHARDS]
 
     def __iter__(self) -> Iterator[K]:
-        for shard in self._shards:
-            yield from shard
+        return chain.from_iterable(self._shards)
 
     def __len__(self) -> int:
         return self._size
@@ -120,14 +120,12 @@ class Table(Mapping[K, V]):
 
 class _Values(ValuesView[V]):
     def __iter__(self) -> Iterator[V]:
-        for shard in self._mapping._shards:  # type: ignore[attr-defined]  # a table's
-            yield from shard.values()
+        return chain.from_iterable(map(dict.values, self._mapping._shards))  # type: ignore[attr-defined]  # a table's
 
 
 class _Items(ItemsView[K, V]):
     def __iter__(self) -> Iterator[tuple[K, V]]:
-        for shard in self._mapping._shards:  # type: ignore[attr-defined]  # a table's
-            yield from shard.items()
+        return chain.from_iterable(map(dict.items, self._mapping._shards))  # type: ignore[attr-defined]  # a table's
 
 
 def _made(shards: tuple[dict[K, V], ...], size: int) -> Table[K, V]:

@@ -31,7 +31,7 @@ from archipel.simulation.watch import Watch
 START_MS = 1_800_000_000_000
 LAB, OPERATOR, LEARNER, JUDGE = (did_of(name, 0) for name in ("lab", "sponsor", "learner", "judge"))
 KINDS = ("rollout", "audit")
-ON_CALL = 4
+ON_CALL = 2
 """Nodes without an award that stand in the lab's line at a time."""
 Tell = Callable[[str], None]
 
