@@ -7,7 +7,8 @@ import pytest
 from archipel.lab import refusals
 from archipel.lab.kinds.rollout import CLAIM_PATIENCE
 from archipel.lab.programmes import rl
-from archipel.lab.state import MAX_SETBACKS, MAX_SPEEDS_REMEMBERED, Phase
+from archipel.lab.state import Phase
+from archipel.lab.tallies import MAX_SETBACKS, MAX_SPEEDS_REMEMBERED
 from archipel.records.statements import LeaseGranted
 from people import Provider
 from world import PACE, World

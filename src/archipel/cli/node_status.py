@@ -95,16 +95,29 @@ async def _ask(account: "Account") -> dict[str, Any]:
         return {"no_answer": str(error)}
     except TimeoutError:
         return {"no_answer": f"{account.url}: no answer within {ASK_LIMIT_S:.0f} s"}
-    return {"balance_micro": view.credit_micro, "balance_at_s": int(time.time())}
+    places = [each.model_dump(mode="json") for each in view.places]
+    return {
+        "balance_micro": view.credit_micro,
+        "balance_at_s": int(time.time()),
+        "places": places,
+    }
 
 
 def _lab_lines(account: "Account", heard: dict[str, Any], days: int) -> list[str]:
     lines = ["", f"lab {account.lab} at {account.url}", f"  {_balance(account, heard)}"]
     if "no_answer" in heard:
         lines.append(f"  no answer now: {heard['no_answer']}")
+    lines += [f"  {_place(each)}" for each in heard.get("places", ())]
     lines.append(f"  {'all days':12} {_counts(account.total())}")
     shown = sorted(account.days)[-days:] if days else []
     return lines + [f"  {day:12} {_counts(account.days[day])}" for day in reversed(shown)]
+
+
+def _place(place: dict[str, Any]) -> str:
+    from archipel.cli.run_words import place_words
+    from archipel.records.capacity import PlaceView
+
+    return place_words(PlaceView(**place))
 
 
 def _balance(account: "Account", heard: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from archipel.cli.run_words import (
     NOT_INVARIANT,
+    capacity_words,
     clock_words,
     exam_words,
     number,
@@ -64,6 +65,7 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     yield _labelled("learner", f"busy {run.learner_utilisation:.0%} of the time{_every(run)}")
     yield _labelled("credits", f"{run.spent_micro / 1e6:.6f} paid or promised")
     yield _labelled("progress", progress_words(run))
+    yield from (_labelled("nodes", words) for words in capacity_words(run.capacity))
     for trouble in run.troubles:
         yield _labelled("failing", trouble)
     for words in run.verdicts:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from archipel.curves.history import Exam, History
+from archipel.plurals import counted
+from archipel.records.capacity import CapacityView, PlaceView
 from archipel.records.documents import RunView
 
 OVER = ("complete", "stopped")
@@ -50,6 +52,25 @@ def exam_words(exam: Exam) -> str:
 def progress_words(run: RunView) -> str:
     """What the run's programme counts, in its own words."""
     return "  ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in run.progress.items())
+
+
+def capacity_words(capacity: CapacityView | None) -> list[str]:
+    """How much work is wanted and brought, by how many nodes, and why the others wait; none where nobody measured it."""
+    if capacity is None:
+        return []
+    wanted = f"{capacity.wanted_per_s:.3g} rollouts/s wanted, {capacity.brought_per_s:.3g} brought"
+    by = f"by {counted(capacity.active, 'node')}"
+    others = (
+        f"{capacity.standby} on standby" if capacity.binds else f"{capacity.standby} more at work"
+    )
+    why = "; ".join(f"{reason}: {number}" for reason, number in capacity.reasons.items())
+    return [f"{wanted} {by}; {others} (learner busy {capacity.target:.0%}): {why}"]
+
+
+def place_words(place: PlaceView) -> str:
+    """What a node is to one run."""
+    doing = "active" if place.is_active else "standby" if place.waits else "works"
+    return f"{place.run}: {doing}, {place.why}"
 
 
 def part_words(history: History | None) -> list[str]:

@@ -17,9 +17,11 @@ from rich.text import Text
 from archipel.cli.run_words import (
     NOT_INVARIANT,
     OVER,
+    capacity_words,
     greedy_words,
     in_order,
     part_words,
+    place_words,
     progress_words,
     sparkline,
     version_words,
@@ -131,6 +133,7 @@ def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
     if width >= MEDIUM:
         lines.append(Text(f"  {progress_words(run)}"))
         lines += [Text(f"  {words}") for words in part_words(scene.histories.get(run.run))]
+    lines += [Text(f"  nodes: {words}") for words in capacity_words(run.capacity)]
     lines += [Text(f"  failing: {trouble}", style="bold red") for trouble in run.troubles]
     lines += [Text(f"  verdict: {words}", style="bold red") for words in run.verdicts]
     lines += [
@@ -175,10 +178,10 @@ def _nodes_table(nodes: Iterable[NodeView], width: int) -> Table:
         columns += ["credits", "expired"]
     if width >= WIDE:
         columns[1:1] = ["kinds"]
-        columns += ["tokens"]
+        columns += ["tokens", "place"]
     table = Table(box=None, pad_edge=False)
     for title in columns:
-        left = title in ("node", "kinds")
+        left = title in ("node", "kinds", "place")
         table.add_column(title, justify="left" if left else "right", no_wrap=True)
     for node in nodes:
         cells = _cells(node)
@@ -192,6 +195,7 @@ def _cells(node: NodeView) -> dict[str, Any]:
         "kinds": ",".join(node.kinds),
         "groups": str(node.groups),
         "tokens": str(node.tokens),
+        "place": "; ".join(sorted({place_words(each) for each in node.places})),
         "groups/s": f"{node.groups_per_s:.1f}",
         "credits": f"{node.credit_micro / 1e6:.4f}",
         "silent": f"{node.silent_s:.0f} s",

@@ -20,6 +20,7 @@ from archipel.lab import (
     pauses,
     seeding,
     trading,
+    workforce,
 )
 from archipel.lab.forgetting import forgotten
 from archipel.lab.kinds import RULES_OF
@@ -72,7 +73,7 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
         Contradiction: it cannot follow; nothing changed.
     """
     try:
-        state = _folded(state, statement, at_ms)
+        state = workforce.followed(state, _folded(state, statement, at_ms), statement, at_ms)
     except (KeyError, TypeError, ValueError) as error:
         raise Contradiction(f"{statement.kind} cannot follow entry {state.size}: {error}") from None
     seen = max(state.sequences.get(statement.author, 0), statement.seq)

@@ -15,6 +15,7 @@ from archipel.lab.markets import Cleared, RunMarket, price_of
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.qualities import KIND, quality_of
 from archipel.lab.rules import Rules
+from archipel.lab.standby import why_held_back
 from archipel.lab.state import LabState, Lease, Run
 from archipel.records.changed import changed
 from archipel.records.recipe_market import MICRO
@@ -75,6 +76,19 @@ def is_bought(state: LabState, run: Run, did: str, kind: str) -> bool:
     if kind != KIND or in_force(state, run) is None:
         return True
     return rate_micro(state, run, did, kind) is not None
+
+
+def is_on_hold(state: LabState, did: str) -> bool:
+    """Whether no live run buys of this node, which was measured, or works with more than it needs: until a round is
+    cleared, who works is decided anew, another run is opened, or work of another kind is due, nothing changes that.
+    """
+    for name in state.live:
+        last = in_force(state, state.runs[name])
+        is_bought = last is None or did in last.awards
+        if is_bought and why_held_back(state.runs[name], did) is None:
+            return False
+    run = state.runs[state.live[0]] if state.live else None
+    return run is not None and quality_of(state, run, did) is not None
 
 
 def rate_micro(state: LabState, run: Run, did: str, kind: str) -> int | None:

@@ -16,6 +16,7 @@ from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import here_of, seen
 from archipel.lab.rules import Asking, Copies, Rules
+from archipel.lab.standby import is_held_back
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, ability
 from archipel.records.changed import changed
 from archipel.records.kinds import Spec
@@ -125,6 +126,7 @@ def grant(
     if node is None or not node.present:
         return None
     found = _open_to(state, node, found, now_ms)
+    found = [each for each in found if not is_held_back(each.run, each.rules.name, node.did)]
     for opportunity, spec in _offers(state, node, request, found, crowds, now_ms):
         granted = _granted(state, request, opportunity, spec, now_ms)
         if granted is not None:
@@ -250,11 +252,14 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
     return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 
-def has_room(state: LabState, did: str) -> bool:
-    """Whether a node could be given work of a stranger's kind at all; until one of its leases ends, no."""
+def may_be_given_more(state: LabState, did: str) -> bool:
+    """Whether a node could be given work of a stranger's kind at all: not before one of its leases ends, or a market
+    buys of it.
+    """
     node = seen(state, did)
-    is_welcome = node is not None and node.present and node.standing.quarantine is None
-    return node is not None and is_welcome and len(node.leases) < _most_leases(node)
+    if node is None or not node.present or node.standing.quarantine is not None:
+        return False
+    return len(node.leases) < _most_leases(node) and not awards.is_on_hold(state, did)
 
 
 def _has_room(node: Node, rules: Rules) -> bool:

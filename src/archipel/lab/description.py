@@ -20,6 +20,7 @@ HTTP_ERROR = ("http-error", 405)
 MEANING = {
     400: "It cannot be read as what was asked for",
     401: "A signature does not hold",
+    402: "The balance is less than that takes",
     403: "This key may not do that",
     404: "There is no such thing here",
     405: "The path knows no such method; Allow names those that it knows",
@@ -70,6 +71,7 @@ _LINKS = (
     ("/runs", "/runs/{name}", {"name": "$response.body#/0/run"}),
     ("/runs", "/runs/{name}/opening", {"name": "$response.body#/0/run"}),
     ("/runs", "/runs/{name}/versions", {"name": "$response.body#/0/run"}),
+    ("/runs", "/runs/{name}/market", {"name": "$response.body#/0/run"}),
     (
         "/runs/{name}",
         "/runs/{name}/updates/{version}",

@@ -210,9 +210,7 @@ class Lab:
         self._leasing.offer_again()
 
     def draw_audits(self) -> None:
-        """Draw by the newest durable head what is due: a run's noise, audits; take back what nodes in quarantine hold;
-        open and clear rounds of markets.
-        """
+        """Say what is due: a draw of noise or audits by the newest durable head, ends of leases in quarantine, rounds."""
         head = self._committer.head
         drawn = any_due(self.ahead, head.size, head.root, self.clock_ms())
         self._say_all(quarantined_leases(self.ahead) if drawn is None else [drawn])
@@ -285,7 +283,7 @@ class Lab:
             for digest in [each for lease in ended for each in self.uploads.ended(lease.work)]:
                 with contextlib.suppress(BlobError):  # a sweep finds it later
                     self.blobs.discard(digest)
-            self._leasing.make_room([entry.statement.author, *(lease.node for lease in ended)])
+            self._leasing.follow(entry.statement, ended)
         self._leasing.offer()
         return recording
 

@@ -17,16 +17,20 @@ from archipel.lab.decide import (
     Opportunity,
     expired_leases,
     grant,
-    has_room,
     is_idle,
     late_leases,
+    may_be_given_more,
     opportunities,
     second_copy,
 )
 from archipel.lab.entry import Entry
-from archipel.lab.state import LabState
+from archipel.lab.qualities import KIND
+from archipel.lab.state import LabState, Lease
 from archipel.lab.waiting import Waiter, Waiting
-from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested
+from archipel.lab.working_set import WorkingSet
+from archipel.records.audits import AuditsDrawn
+from archipel.records.rounds import MarketCleared
+from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequested, RunOpened
 from archipel.records.statements import Recorded as RecordedStatement
 
 MAX_EXPIRED_AT_ONCE = 1000
@@ -34,6 +38,10 @@ MAX_EXPIRED_AT_ONCE = 1000
 takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
+
+
+BRINGS_WORK = MarketCleared | RunOpened | AuditsDrawn
+"""What may give work to nodes of which no market buys."""
 
 
 class Writer(Protocol):
@@ -71,6 +79,8 @@ class Leasing:
         """When each node asked for work last, with or without success, since this lab started."""
         self._deadlines = Deadlines(committer.ahead.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
+        self._sets: dict[str, WorkingSet] = {}
+        """Run -> who works for it, as last looked at."""
         self._closing = False
 
     def asks(
@@ -132,10 +142,26 @@ class Leasing:
         self._deadlines.begin_anew(self._committer.ahead.leases.values())
         self._waiting.take_back_all()
 
-    def make_room(self, dids: Iterable[str]) -> None:
-        """A lease of each of these nodes has ended, or it came back: those that wait may get more."""
-        for did in dids:
+    def follow(self, said: RecordedStatement, ended: Sequence[Lease]) -> None:
+        """Whose leases have ended, or who came back, may get more; and so may everybody once other work is bought, or
+        work of other nodes, or work that no market buys comes back.
+        """
+        self._follow_sets()
+        if isinstance(said, BRINGS_WORK) or any(lease.spec.kind != KIND for lease in ended):
+            self._waiting.take_back_all()
+        for did in (said.author, *(lease.node for lease in ended)):
             self._waiting.take_back(did)
+
+    def _follow_sets(self) -> None:
+        """Who waited on standby and is needed now may get work. Decided anew, or too small, a set may let others in."""
+        state = self._committer.ahead
+        before, self._sets = self._sets, {name: state.runs[name].working for name in state.live}
+        for name, known in self._sets.items():
+            then = before.get(name, known)
+            if known.entry != then.entry or known.suffices is not then.suffices:
+                self._waiting.take_back_where(lambda did: may_be_given_more(state, did))
+            elif known.members is not then.members:
+                self._waiting.take_back_where(known.members.__contains__)
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -162,7 +188,7 @@ class Leasing:
                     found, is_going_on = opportunities(self._committer.ahead), True
                     if {each.ability for each in found} != wanted:
                         break
-                elif not has_room(self._committer.ahead, waiter.request.author):
+                elif not may_be_given_more(self._committer.ahead, waiter.request.author):
                     self._waiting.set_aside(waiter)
 
     def offer_again(self) -> None:
@@ -172,6 +198,8 @@ class Leasing:
             return
         now_ms = self._clock_ms()
         late = late_leases(self._committer.ahead, now_ms)
+        if late:  # whoever is on standby may do a copy
+            self._waiting.take_back_all()
         idle = self._idle({lease.spec.kind for lease in late}) if late else []
         for lease in late:
             for waiter in idle:

@@ -139,6 +139,18 @@ class Rules:
         return self.words.name
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a learner takes in with a version."""
+
+    kind: str
+    """Of the work that brings it."""
+    units: int
+    """Of that work, as its batches came out so far."""
+    parts: int
+    """Rollouts of one unit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgrammeRules:
     """One programme, as the lab sees it."""
@@ -156,6 +168,8 @@ class ProgrammeRules:
     """What a run's view says of it (`RunView.progress`)."""
     busy_ms: Callable[[Run], int]
     """Time between an update's lease and its publication, summed from version 1 on."""
+    demand: Callable[[Run], Demand | None]
+    """What strangers have to bring for a version; None: the learner waits for every batch, however many work."""
     waits: Callable[[Sight, Run], list[Wait]]
     """What the run waits for, most upstream cause first."""
     keeps: Callable[[Run], Iterable[BlobRef]]

@@ -23,6 +23,7 @@ from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
 from archipel.lab.tallies import Speed, Tally
 from archipel.lab.troubles import Failing, Pause, Trouble
+from archipel.lab.working_set import WorkingSet
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN
 from archipel.records.chain import Publication
@@ -189,6 +190,7 @@ class Run:
     """Length of its earlier pauses, since version 0."""
     noise: Noise | None = None
     """Where its noise is drawn; None: it is not, or nothing is drawn yet."""
+    working: WorkingSet = field(default_factory=WorkingSet)
     funders: Table[str, int] = field(default_factory=Table)
     """Who set credits aside for it -> how many micro-credits so far; where there are any, leases are held of these."""
 

@@ -11,6 +11,7 @@ from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of
 from archipel.lab.rules import ProgrammeRules
 from archipel.lab.stakes import owned_micro, staked_micro
+from archipel.lab.standby_views import capacity_view, places
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
 from archipel.lab.waits import Sight, failing, pause_of
 from archipel.market.journal import held
@@ -51,6 +52,7 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         verdicts=tuple(shown.pop("verdicts", ())),
         spent_micro=run.paid_micro + state.book.get(held(run.name), 0),
         progress=shown,
+        capacity=capacity_view(state, run),
         troubles=tuple(failures.words(known) for known in run.troubles),
     )
 
@@ -107,6 +109,7 @@ def node_view(
         credit_micro=owned_micro(state, node.did),
         stake_micro=staked_micro(state, node.did),
         operator=None if node.did not in state.delegations else account_of(state, node.did),
+        places=places(state, node),
     )
 
 

@@ -7,7 +7,7 @@ ends, and comes anew then.
 
 import asyncio
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -91,6 +91,11 @@ class Waiting:
     def take_back_all(self) -> None:
         """Everybody may have room again."""
         for author in list(self._aside):
+            self.take_back(author)
+
+    def take_back_where(self, may: Callable[[str], bool]) -> None:
+        """Those may have room again of whom this is true."""
+        for author in [each for each in self._aside if may(each)]:
             self.take_back(author)
 
     def of(self, author: str) -> Waiter | None:

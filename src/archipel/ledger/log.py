@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from archipel.identity import Identity
 from archipel.ledger.head_file import HeadFile
 from archipel.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from archipel.ledger.reader import Reader, checked_head, checked_rows
+from archipel.ledger.reader import Reader, check_covered, check_root, checked_head, checked_rows
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
     EntryRow,
@@ -183,9 +183,9 @@ class Log:
             while heads := self._storage.heads(above, MAX_READ_ENTRIES):
                 for head in [checked_head(row, self._key) for row in heads]:
                     frontier = self._grow(frontier, head.size)
-                    _check_root(frontier, head)
+                    check_root(frontier, head)
                     confirmed, above = confirmed + 1, head.size
-            _check_covered(before, frontier.size, self._storage.num_entries())
+            check_covered(before, frontier.size, self._storage.num_entries())
             return confirmed
 
     def close(self) -> None:
@@ -207,15 +207,15 @@ class Log:
         before = self._storage.num_entries()
         row = self._storage.latest_head()
         if row is None:
-            _check_covered(before, 0, before)
+            check_covered(before, 0, before)
             return self._found(), Frontier()
         head = checked_head(row, self._key)
         kept = self._hashed(
             Frontier(), min(self._head_file.size, head.size) if self._head_file else 0
         )
         frontier = self._hashed(kept, head.size)
-        _check_root(frontier, head)
-        _check_covered(before, head.size, self._storage.num_entries())
+        check_root(frontier, head)
+        check_covered(before, head.size, self._storage.num_entries())
         if self._head_file is not None:
             self._head_file.compare(head.size, kept.root())
         if self._signer is not None:
@@ -290,22 +290,9 @@ class Log:
         return frontier
 
 
-def _check_covered(before: int, size: int, after: int) -> None:
-    """Of entries counted before and after `size` was read: those beyond a head may be anybody's."""
-    if not before <= size <= after:
-        raise LedgerCorrupt(f"{after} entries are stored, the last signed head covers {size}")
-
-
 def _check_batch(entries: Sequence[bytes]) -> None:
     if not 1 <= len(entries) <= MAX_BATCH_ENTRIES:
         raise BadEntry(f"a batch has 1 to {MAX_BATCH_ENTRIES} entries; got {len(entries)}")
     for entry in entries:
         if not 1 <= len(entry) <= MAX_ENTRY_BYTES:
             raise BadEntry(f"an entry has 1 to {MAX_ENTRY_BYTES} bytes; got {len(entry)}")
-
-
-def _check_root(frontier: Frontier, head: TreeHead) -> None:
-    if frontier.size != head.size or frontier.root() != head.root:
-        raise LedgerCorrupt(
-            f"the first {frontier.size} entries do not add up to the root signed for {head.size}"
-        )

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from archipel.ledger.merkle import leaf_hash
+from archipel.ledger.merkle import Frontier, leaf_hash
 from archipel.ledger.signed_note import NoteKey
 from archipel.ledger.storage import (
     EntryRow,
@@ -92,3 +92,17 @@ def checked_head(row: HeadRow, key: NoteKey) -> TreeHead:
     if head.size != row.size:
         raise LedgerCorrupt(f"the head stored for size {row.size} says {head.size}")
     return head
+
+
+def check_covered(before: int, size: int, after: int) -> None:
+    """Of entries counted before and after `size` was read: those beyond a head may be anybody's."""
+    if not before <= size <= after:
+        raise LedgerCorrupt(f"{after} entries are stored, the last signed head covers {size}")
+
+
+def check_root(frontier: Frontier, head: TreeHead) -> None:
+    """Whether entries are those that a head was signed for; raises LedgerCorrupt."""
+    if frontier.size != head.size or frontier.root() != head.root:
+        raise LedgerCorrupt(
+            f"the first {frontier.size} entries do not add up to the root signed for {head.size}"
+        )

@@ -31,6 +31,8 @@ class Why(Enum):
     SPARE = "the cheaper ones suffice"
     UNMEASURED = "no rate was verified yet"
     LINK = "its link takes the whole period to fetch a version"
+    SILENT = "it let its last lease run out, or takes no work"
+    OUTBID = "the last round bought none of its lots"
     VERDICT = "audits found it wrong"
 
 
@@ -81,6 +83,12 @@ class Supply:
     """From a version's publication until the node samples from it."""
     is_barred: bool = False
     """After a verdict."""
+    is_silent: bool = False
+    """It did not do what it was given last, so nobody can count on it."""
+
+    def brings_micro(self, pace: Pace) -> int:
+        """Rollouts of one period, in millionths."""
+        return max(self.rate_micro * (pace.period_ms - self.fetch_ms) // 1000, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,8 @@ class Provision:
     """Rollouts needed in a period."""
     brought: int
     """Rollouts that the active nodes bring in a period."""
+    spare: tuple[str, ...] = ()
+    """Who could work and is not needed; first who is woken first."""
 
     @property
     def suffices(self) -> bool:
@@ -148,7 +158,7 @@ def provision(
         )
     reasons = {each.node: why for each in nodes if (why := _unfit(pace, each)) is not None}
     fit = [each for each in nodes if each.node not in reasons]
-    fit.sort(key=lambda each: _counted_price(each, active, hysteresis))
+    fit.sort(key=lambda each: _counted_price(pace, each, active, hysteresis))
     target, released_at = (
         _millionths(pace.needed, 1000),
         _millionths(pace.needed, 1000 + hysteresis.slack_permille),
@@ -165,12 +175,15 @@ def provision(
             continue
         chosen.append(each.node)
         brought += _brings(pace, each)
-    return Provision(tuple(chosen), reasons, pace.needed, brought // 1_000_000_000)
+    spare = tuple(each.node for each in fit if reasons[each.node] is Why.SPARE)
+    return Provision(tuple(chosen), reasons, pace.needed, brought // 1_000_000_000, spare)
 
 
 def _unfit(pace: Pace, supply: Supply) -> Why | None:
     if supply.is_barred:
         return Why.VERDICT
+    if supply.is_silent:
+        return Why.SILENT
     if supply.rate_micro <= 0:
         return Why.UNMEASURED
     return Why.LINK if supply.fetch_ms >= pace.period_ms else None
@@ -179,7 +192,9 @@ def _unfit(pace: Pace, supply: Supply) -> Why | None:
 def _cheapest(pace: Pace, fit: Iterable[Supply], target: int) -> set[str]:
     """The set that would be active if none were."""
     chosen, brought = set[str](), 0
-    for each in sorted(fit, key=lambda supply: (supply.price_micro, supply.node)):
+    for each in sorted(
+        fit, key=lambda supply: (supply.price_micro, -_brings(pace, supply), supply.node)
+    ):
         if brought < target:
             chosen.add(each.node)
             brought += _brings(pace, each)
@@ -187,12 +202,14 @@ def _cheapest(pace: Pace, fit: Iterable[Supply], target: int) -> set[str]:
 
 
 def _counted_price(
-    supply: Supply, active: frozenset[str], hysteresis: Hysteresis
-) -> tuple[int, bool, str]:
-    """Price in thousandths, less the bonus of who works already; then who works already, then by name."""
+    pace: Pace, supply: Supply, active: frozenset[str], hysteresis: Hysteresis
+) -> tuple[int, bool, int, str]:
+    """Price in thousandths, less the bonus of who works already; then who works already, then who brings most (of few
+    nodes each version is fetched less often), then by name.
+    """
     works = supply.node in active
     factor = 1000 - hysteresis.price_permille if works else 1000
-    return supply.price_micro * factor, not works, supply.node
+    return supply.price_micro * factor, not works, -_brings(pace, supply), supply.node
 
 
 def _brings(pace: Pace, supply: Supply) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.capacity import CapacityView, PlaceView
 from archipel.records.document import Document
 from archipel.records.fields import (
     MAX_REASON_CHARACTERS,
@@ -205,6 +206,8 @@ class RunView(Document):
     """Kinds of work that fail time after time, and what they said last."""
     verdicts: tuple[str, ...] = ()
     """The newest verdicts against nodes, with what was found."""
+    capacity: CapacityView | None = None
+    """Who works for it and who waits; None: its learner was not measured yet, or waits for every batch anyway."""
 
 
 class NodeView(Document):
@@ -240,6 +243,8 @@ class NodeView(Document):
     """Of that, what it vouches with."""
     operator: str | None = None
     """Whose node it is; None: its own."""
+    places: tuple[PlaceView, ...] = ()
+    """What it is to runs that work with as many nodes as they need."""
 
 
 class LeaseView(Document):

@@ -205,9 +205,6 @@ class BlobOffered(Statement):
     """The lease that it serves; None for an operator who opens a run."""
 
 
-# --- answers ------------------------------------------------------------------------------------
-
-
 class WorkAnswered(Statement):
     """A node's answer to its lease; in the ledger only if every cheap check passed."""
 

@@ -86,7 +86,7 @@ class SimulatedLab:
         for statement in statements:
             ended = ended_leases(self.ahead, statement)
             self.record([self._entry(statement)])
-            self.leasing.make_room([statement.author, *(lease.node for lease in ended)])
+            self.leasing.follow(statement, ended)
         self.leasing.offer()
 
     def ask(self, did: str, kinds: tuple[str, ...], holding: tuple[str, ...]) -> None:

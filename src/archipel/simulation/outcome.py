@@ -16,6 +16,7 @@ from archipel.market.journal import escrow, held, stake, wallet
 from archipel.simulation import words
 from archipel.simulation.providers import MICRO
 from archipel.simulation.spreading import egress_gb
+from archipel.simulation.trade import last_round
 from archipel.simulation.world import OPERATOR, START_MS, World
 
 HOUR_MS = 3_600_000
@@ -107,7 +108,8 @@ def _money(world: World) -> dict[str, float | None]:
 
 def _dumping(world: World) -> int:
     """Bids of the last round below their electricity."""
-    book = world.watch.clearings[-1].book
+    last = last_round(world.lab.ahead, world.scenario.name)
+    book = {} if last is None else last.book
     return sum(bid.price_micro < world.machines[did].provider.floor_micro for did, bid in book.items())
 
 

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from archipel.lab.markets import Cleared
 from archipel.lab.programmes import rl
 from archipel.lab.providers import seen
 from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.rounds import MarketCleared
 from archipel.records.statements import LeaseGranted
 from archipel.simulation.spreading import egress_gb
 
@@ -67,7 +67,7 @@ class Watch:
     earned: Counter[str] = field(default_factory=Counter)
     """Node -> micro-credits that its answers were paid; what a verdict took back included."""
     refusals: Counter[str] = field(default_factory=Counter)
-    clearings: list[Cleared] = field(default_factory=list)
+    clearings: list[MarketCleared] = field(default_factory=list)
     series: list[Moment] = field(default_factory=list)
 
     def sampled(self, grant: LeaseGranted, chance: random.Random) -> int:
@@ -129,7 +129,7 @@ class Watch:
         if machine.version == version - 1:
             self.reached.setdefault(version, []).append(age_ms + took_ms)
 
-    def cleared(self, clearing: Cleared) -> None:
+    def cleared(self, clearing: MarketCleared) -> None:
         """A round is over."""
         self.clearings.append(clearing)
 

@@ -5,7 +5,6 @@ does to them: time, presence, chance. Law: the same scenario and seed give the s
 """
 
 import random
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,8 +30,6 @@ from archipel.simulation.watch import Watch
 START_MS = 1_800_000_000_000
 LAB, OPERATOR, LEARNER, JUDGE = (did_of(name, 0) for name in ("lab", "sponsor", "learner", "judge"))
 KINDS = ("rollout", "audit")
-ON_CALL = 2
-"""Nodes without an award that stand in the lab's line at a time."""
 Tell = Callable[[str], None]
 
 
@@ -71,10 +68,6 @@ class World:
         self.lab = SimulatedLab(LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_recorded)
         self.machines = {each.did: Machine(each) for each in providers if each.kind.takes_part}
         self.idle = [each for each in providers if not each.kind.takes_part]
-        self.bench: deque[str] = deque()
-        """Nodes without an award that would work, in the order in which they came."""
-        self.on_call: set[str] = set()
-        """Of these, those that stand in the lab's line."""
         self.watch = Watch(self)
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
 
@@ -138,46 +131,22 @@ class World:
             return
         machine.is_on, machine.session = False, session + 1
         self.lab.gone(did)
-        self.on_call.discard(did)
         machine.is_waiting = False
         if self.chance.random() >= self.setting.goes_silently:
             self.lab.submit(NodeLeft(lab=self.lab.did, author=did, seq=self.lab.next_seq()))
         self.events.after(self._time(machine.provider.off_s), self._arrives, did)
 
     def _asks(self, did: str) -> None:
-        """A node that has an award asks, and waits; one that has none waits its turn to be tried, or to audit.
-
-        Those without stand in the lab's line a few at a time: it serves who came first, so the others behind them
-        would only be passed over.
-        """
+        """A node asks, and waits: whether anything is bought of it, and when, is the lab's to say."""
         machine = self.machines[did]
         if not machine.is_on or machine.is_waiting or machine.works:
             return
-        last = last_round(self.lab.ahead, self.scenario.name)
-        if last is not None and did not in last.awards:
-            self.bench.append(did)
-            self._call()
-            return
-        self._stand(did)
-
-    def _stand(self, did: str) -> None:
-        machine = self.machines[did]
         machine.is_waiting = True
         try:
             self.lab.ask(did, KINDS, machine.works)
         except refusals.Refused as error:  # in quarantine
             machine.is_waiting = False
-            self.on_call.discard(did)
             self.watch.refused(type(error).__name__)
-
-    def _call(self) -> None:
-        """The next of those without an award stand in line."""
-        while self.bench and len(self.on_call) < ON_CALL:
-            did = self.bench.popleft()
-            machine = self.machines[did]
-            if machine.is_on and not machine.is_waiting and not machine.works:
-                self.on_call.add(did)
-                self._stand(did)
 
     # --- work ---------------------------------------------------------------------------------------
 
@@ -189,7 +158,7 @@ class World:
             case MarketOpened():
                 self._opened(statement)
             case MarketCleared():
-                self.events.after(0, self._cleared)
+                self.watch.cleared(statement)
 
     def _granted(self, grant: LeaseGranted) -> None:
         if grant.node == LEARNER:
@@ -200,9 +169,6 @@ class World:
             return
         machine = self.machines[grant.node]
         machine.is_waiting = False
-        if grant.node in self.on_call:
-            self.on_call.discard(grant.node)
-            self.events.after(0, self._call)
         machine.works = (*machine.works, grant.work)
         took = self._takes_ms(machine, grant)
         self.events.after(took, self._done, grant, machine.session)
@@ -329,24 +295,12 @@ class World:
             return False
         return True
 
-    def _cleared(self) -> None:
-        """Who has an award now asks; who has none any more waits beside the line."""
-        last = last_round(self.lab.ahead, self.scenario.name)
-        if last is None:
-            return
-        self.watch.cleared(last)
-        for did in self.lab.waiting():
-            if did in self.machines and did not in last.awards and did not in self.on_call:
-                self.lab.gone(did)
-                self.machines[did].is_waiting = False
-        self.bench.clear()
-        for did in self.machines:
-            if did not in self.on_call:
-                self._asks(did)
-
     @property
     def active(self) -> frozenset[str]:
-        """Nodes with an award."""
+        """Nodes that are provided for; before that is decided, all with an award."""
+        members = self.run_state.working.members
+        if len(members):
+            return frozenset(members)
         last = last_round(self.lab.ahead, self.scenario.name)
         return frozenset() if last is None else frozenset(last.awards)
 

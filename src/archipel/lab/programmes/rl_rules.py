@@ -20,7 +20,7 @@ from archipel.lab.programmes.rl import (
     waits_for_audits,
     with_course,
 )
-from archipel.lab.rules import ProgrammeRules
+from archipel.lab.rules import Demand, ProgrammeRules
 from archipel.lab.state import LabState, Lease, Phase, Run
 from archipel.lab.waits import Sight, absent_trainer, leased, nobody
 from archipel.records.changed import changed
@@ -177,6 +177,17 @@ def withdrawn(run: Run, work: str) -> tuple[Run, int] | None:
     return counted(changed(run, paid_micro=run.paid_micro - micro)), micro
 
 
+def demand(run: Run) -> Demand | None:
+    """A batch, with the further groups that batches took so far on average. At S = 0 learner and nodes take turns."""
+    terms = pace(run)
+    if terms.max_staleness < 1:
+        return None
+    consumed, versions = sum(course(run).staleness.values()), max(run.version, 1)
+    return Demand(
+        ROLLOUT_WORDS.name, max(-(-consumed // versions), terms.groups_per_update), terms.group_size
+    )
+
+
 RULES = ProgrammeRules(
     words=words.WORDS,
     slice=RlSlice,
@@ -185,6 +196,7 @@ RULES = ProgrammeRules(
     load=in_flight,
     shows=_shows,
     busy_ms=lambda run: course(run).busy_ms,
+    demand=demand,
     waits=_waits,
     keeps=_keeps,
     inputs=_inputs,

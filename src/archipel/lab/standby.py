@@ -1,0 +1,59 @@
+"""Who is held back in a run that has enough nodes at work, and why. Pure.
+
+Law: nobody is held back while the set does not suffice, nor in a run without a market.
+"""
+
+from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.rules import Demand
+from archipel.lab.state import Run
+from archipel.market.provisioning import Pace, Why
+
+RETRIED_VERSIONS = 16
+"""After so many versions, a node whose link was too slow is measured again."""
+PASSED = (Why.UNMEASURED, Why.SILENT, Why.OUTBID)
+"""Who asks for work is not silent; the others are not this rule's to admit."""
+UTILISATION_PERMILLE = 950
+"""Of the trusted role, where a run states no target."""
+
+
+def why_held_back(run: Run, did: str) -> Why | None:
+    """Why this node is given none of the work that the set is decided for; None: it may have some.
+
+    A run without a market holds nobody back. Nobody is held back before version 1 and while the set does not suffice; nor
+    who has to be measured, of whom `lab.awards` admits few; nor who has no award, of whom it admits none.
+    """
+    known = run.working
+    if run.opened.pace.market is None or not known.suffices or did in known.members:
+        return None
+    why = why_not(run, did)
+    if why is Why.LINK and run.version - known.figures[did].version >= RETRIED_VERSIONS:
+        return None
+    return None if why in PASSED else why
+
+
+def is_held_back(run: Run, kind: str, did: str) -> bool:
+    """Whether this node is given no new work of this kind; a copy of late work goes to whoever is idle."""
+    if run.opened.pace.market is None:
+        return False
+    demand = demand_of(run)
+    return demand is not None and demand.kind == kind and why_held_back(run, did) is not None
+
+
+def why_not(run: Run, did: str) -> Why:
+    """What was decided of a node, a member or none."""
+    name = run.working.reasons.get(did)
+    return Why.UNMEASURED if name is None else Why[name]
+
+
+def demand_of(run: Run) -> Demand | None:
+    """What its learner takes in with a version; None: it has none, or waits for every batch anyway."""
+    return PROGRAMME_OF[run.opened.pace.programme].demand(run)
+
+
+def pace_of(run: Run) -> Pace | None:
+    """What the learner consumes, as measured; None before version 1, or where it waits for every batch anyway."""
+    demand, market = demand_of(run), run.opened.pace.market
+    if demand is None or not run.working.step_ms:
+        return None
+    target = UTILISATION_PERMILLE if market is None else market.utilisation_permille
+    return Pace(run.working.step_ms, demand.units * demand.parts, 1, target)

@@ -1,0 +1,306 @@
+"""Who works for a run follows its learner: the cheapest nodes that keep it busy, and the ledger says why."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from archipel.cli.run_words import capacity_words
+from archipel.lab.providers import standing_of
+from archipel.lab.standby import why_held_back, why_not
+from archipel.lab.views import node_view, run_view
+from archipel.market.provisioning import Why
+from archipel.records.bids import Bid, seal_of
+from archipel.records.kinds.rollout import RolloutSpec
+from archipel.records.money import CreditsSettled, RunFunded
+from archipel.records.recipe_market import MarketTerms
+from archipel.records.rounds import BidCommitted, BidRevealed
+from courtroom import ALWAYS, audited, draw, node, opened
+from people import Cheat, Learner, Provider
+from world import World
+
+MANY = {"versions": 60, "groups_per_update": 4, "max_groups_per_lease": 2, "max_staleness": 2}
+MARKET = MarketTerms(
+    reserve_micro=1_000_000,
+    lot_milli=1000,
+    period_ms=3_600_000,
+    commit_ms=10_000,
+    reveal_ms=10_000,
+    deposit_micro=0,
+    explore_permille=50,
+    newcomer_permille=800,
+    utilisation_permille=950,
+)
+NONCE = "07" * 32
+STEP_MS = 4000
+"""Of the learner; it takes 8 rollouts in 4.2 s, which two nodes bring at 2 s a group."""
+
+
+@dataclass
+class Worker:
+    node: Provider
+    group_ms: int
+    fetch_ms: int = 0
+    version: int = -1
+    done: int = 0
+    """Groups."""
+
+    def work(self, world: World) -> None:
+        """Do one lease, if there is one."""
+        granted = self.node.ask()
+        if granted is None:
+            return
+        assert isinstance(granted.spec, RolloutSpec)
+        is_new, self.version = granted.spec.version != self.version, granted.spec.version
+        world.now_ms += self.group_ms * len(granted.spec.groups) + is_new * self.fetch_ms
+        self.node.answer(granted)
+        self.done += len(granted.spec.groups)
+
+
+@dataclass
+class Shop:
+    """A run and its nodes, who work one after another."""
+
+    world: World
+    learner: Learner
+    workers: dict[str, Worker] = field(default_factory=dict)
+
+    def hires(self, **groups_ms: int) -> None:
+        for name, group_ms in groups_ms.items():
+            self.workers[name] = Worker(self.world.provider(name), group_ms)
+
+    @property
+    def members(self) -> set[str]:
+        members = self.world.run().working.members
+        return {name for name, each in self.workers.items() if each.node.did in members}
+
+    def why(self, name: str) -> Why:
+        return why_not(self.world.run(), self.workers[name].node.did)
+
+    def sells(self, **asks: int) -> None:
+        """A whole round: who asks so much for a lot."""
+        world = self.world
+        world.tick(0)
+        opening = world.state.markets["run"].open
+        assert opening is not None
+        said = {"run": "run", "number": opening.number}
+        fields = {"market": opening.round.market, "lots": 1, "region": "eu", "valid_from_ms": 0}
+        fields |= {"valid_until_ms": opening.round.reveal_until_ms + 1}
+        bids = {
+            name: Bid(bidder=self.workers[name].node.did, price_micro=ask, **fields)
+            for name, ask in asks.items()
+        }
+        for name, bid in bids.items():
+            self.workers[name].node.speak(BidCommitted, **said, seal=seal_of(bid, NONCE))
+        world.now_ms = opening.round.commit_until_ms
+        for name, bid in bids.items():
+            self.workers[name].node.speak(BidRevealed, **said, bid=bid, nonce=NONCE)
+        world.now_ms = opening.round.reveal_until_ms
+        world.tick(0)
+
+    def versions(self, number: int = 1) -> None:
+        """Everybody works twice over for each."""
+        for _ in range(number):
+            before = self.world.run().version
+            for _ in range(6):
+                for worker in self.workers.values():
+                    worker.work(self.world)
+            while self.world.run().version == before:
+                granted = self.learner.ask()
+                assert granted is not None
+                self.world.now_ms += STEP_MS if granted.spec.kind == "update" else 0
+                self.learner.answer(granted)
+
+
+def shop(world: World, market: MarketTerms | None = None, **groups_ms: int) -> Shop:
+    made = Shop(world, world.started(**MANY, **({"market": market} if market else {})))
+    if market is not None:
+        paid: dict[str, Any] = {
+            "account": world.operator.did,
+            "direction": "in",
+            "reference": "one",
+        }
+        world.speak(world.operator, CreditsSettled, micro=10**9, **paid)
+        world.speak(world.operator, RunFunded, run="run", micro=10**9)
+    made.hires(**groups_ms)
+    made.versions(3)
+    return made
+
+
+def test_the_set_is_as_large_as_the_learner_needs_and_settles(world: World) -> None:
+    made = shop(world, a=2000, b=2000, c=2000, d=2000)
+    assert len(made.members) == 2
+    before = made.members
+    made.versions(3)
+    assert made.members == before
+    for name in made.workers:
+        assert made.why(name) is (Why.CHEAPEST if name in before else Why.SPARE)
+    known = world.run().working
+    assert known.period_ms == STEP_MS * 1000 // 950
+    assert known.wanted_micro == 8_000_000 <= known.brought_micro
+    world.check()
+    world.check_replay()
+
+
+def test_without_a_market_nobody_is_held_back_and_with_one_who_is_not_needed_is(
+    world: World,
+) -> None:
+    made = shop(world, a=2000, b=2000, c=2000)
+    spare = next(iter(made.workers.keys() - made.members))
+    assert why_held_back(world.run(), made.workers[spare].node.did) is None
+    done = made.workers[spare].done
+    made.versions()
+    assert made.workers[spare].done > done
+
+
+def test_in_a_market_who_is_not_needed_is_given_nothing_while_the_set_suffices(
+    world: World,
+) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    assert why_held_back(world.run(), made.workers[spare].node.did) is Why.SPARE
+    done = {name: each.done for name, each in made.workers.items()}
+    made.versions(2)
+    more = {name: each.done - done[name] for name, each in made.workers.items()}
+    assert more.pop(spare) == 0
+    assert min(more.values()) > 0
+    world.check()
+    world.check_replay()
+
+
+def test_people_see_how_much_is_wanted_by_whom_it_is_brought_and_why_others_wait(
+    world: World,
+) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    shown = run_view(world.state, world.run(), world.now_ms).capacity
+    assert shown is not None
+    assert (shown.active, shown.standby, shown.binds) == (2, 1, True)
+    assert shown.reasons == {Why.CHEAPEST.value: 2, Why.SPARE.value: 1}
+    assert 1.9 == round(shown.wanted_per_s, 1) <= shown.brought_per_s
+    (words,) = capacity_words(shown)
+    assert "1.9 rollouts/s wanted, 2 brought by 2 nodes; 1 on standby" in words
+    for name, worker in made.workers.items():
+        node = world.state.nodes[worker.node.did]
+        (place,) = node_view(world.state, node, world.now_ms).places
+        waits = name == spare
+        assert (place.run, place.is_active, place.waits) == ("run", not waits, waits)
+        assert place.why == made.why(name).value
+
+
+def test_a_departure_wakes_who_was_spare_at_once(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    gone = max(made.members)
+    made.workers.pop(gone).node.leave()
+    assert spare in made.members
+    assert len(made.members) == 2
+    made.versions(2)
+    assert len(made.members) == 2
+    world.check_replay()
+
+
+def test_while_too_few_are_here_nobody_is_held_back(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    for name in made.members:
+        made.workers.pop(name).node.leave()
+    assert made.members == {spare}
+    assert not world.run().working.suffices
+    made.hires(e=2000)
+    assert why_held_back(world.run(), made.workers["e"].node.did) is None
+    made.versions(2)
+    assert made.members == {spare, "e"}
+
+
+def test_a_link_that_grows_slow_costs_a_node_its_share_and_another_is_woken(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    slow = max(made.members)
+    made.workers[slow].fetch_ms = 3000
+    made.versions(6)
+    assert spare in made.members
+    figures = world.run().working.figures[made.workers[slow].node.did]
+    assert 2000 < figures.fetch_ms <= 3000
+    settled = made.members
+    made.versions(2)
+    assert made.members == settled
+    world.check_replay()
+
+
+def test_a_node_that_grows_faster_makes_another_superfluous(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    before = made.members
+    made.workers[min(before)].group_ms = 500
+    made.versions(6)
+    assert made.members < before
+    world.check_replay()
+
+
+def test_a_newcomer_is_measured_and_then_takes_part_only_if_it_is_needed(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000)
+    before = made.members
+    made.hires(new=2000)
+    assert made.why("new") is Why.UNMEASURED
+    assert why_held_back(world.run(), made.workers["new"].node.did) is None
+    made.workers["new"].work(world)
+    assert made.workers["new"].done == 1
+    made.versions(2)
+    assert made.members == before
+    assert made.why("new") is Why.SPARE
+    assert made.workers["new"].done == 1
+
+
+def test_a_lease_that_runs_out_wakes_another_until_its_node_answers_again(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    silent = max(made.members)
+    assert made.workers[silent].node.ask() is not None
+    world.tick(120_001)
+    assert made.why(silent) is Why.SILENT
+    assert spare in made.members
+    assert why_held_back(world.run(), made.workers[silent].node.did) is None
+    made.workers[silent].node.leases.clear()
+    made.workers[silent].work(world)
+    assert made.why(silent) is not Why.SILENT
+    world.check_replay()
+
+
+def test_a_round_changes_who_works_and_a_price_that_did_not_win_keeps_out(world: World) -> None:
+    market = MARKET.model_copy(update={"lots": 3, "operator_cap": 1})
+    made = shop(world, market, a=2000, b=2000, c=2000, d=2000)
+    made.sells(a=300_000, b=400_000, c=500_000, d=600_000)
+    assert made.why("d") is Why.OUTBID
+    assert "d" not in made.members
+    assert len(made.members) == 2
+    made.versions(2)
+    first = made.members
+    assert len(first) == 2
+    world.now_ms += MARKET.period_ms
+    made.sells(a=900_000, b=400_000, c=500_000, d=100_000)
+    assert made.why("a") is Why.OUTBID
+    assert first - {"a"} <= made.members <= {"b", "c", "d"}
+    assert len(made.members) == 2
+    world.check_replay()
+
+
+def test_who_a_verdict_finds_wrong_is_out_at_once_and_another_is_woken(world: World) -> None:
+    learner = opened(world, ALWAYS, **MANY)
+    made = Shop(world, learner)
+    nodes = {"cheat": node(world, "cheat", Cheat), "b": node(world, "b"), "c": node(world, "c")}
+    for name, each in nodes.items():
+        each.kinds = ("rollout",)
+        made.workers[name] = Worker(each, 1800 if name == "cheat" else 2000)
+    made.versions(3)
+    assert "cheat" in made.members
+    (spare,) = made.workers.keys() - made.members
+    cheat, judges = nodes["cheat"].did, [node(world, "judge"), node(world, "other")]
+    for _ in range(40):
+        draw(world)
+        for judge in judges:
+            audited(world, judge)
+        if standing_of(world.state, cheat).quarantine is not None:
+            break
+        assert cheat in world.run().working.members
+    assert made.why("cheat") is Why.VERDICT
+    assert made.members == {"b", "c"}
+    assert spare in made.members
+    world.check_replay()
