@@ -1,13 +1,14 @@
 """`archipel simulate`: a market of thousands of providers, by the lab's own code, in a simulated world."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from archipel.cli.outputs import PICTURE
 
-NAMES = ("small", "crowd", "echo2-4b", "echo2-8b", "trillion", "fan-out")
+if TYPE_CHECKING:
+    from archipel.simulation.scenario import Scenario
 
 
 @click.command("simulate")
@@ -72,11 +73,15 @@ def command(
       archipel simulate --like lab --run demo
     """
     if like is not None:
-        _like(like, run_name, range(seed, seed + seeds), as_json)
+        from archipel.cli.simulate_like import like_run
+
+        like_run(like, run_name, range(seed, seed + seeds), as_json)
     elif run_name is not None:
         raise click.UsageError("--run names a run of --like; give that too")
     elif scenario == "fan-out":
-        _fan_out(settings, as_json, png)
+        from archipel.cli.simulate_fan_out import fan_out
+
+        fan_out(list(settings), as_json, png)
     else:
         changes = [f"hours={hours}"] if hours is not None else []
         changes += [f"crowd.providers={providers}"] if providers is not None else []
@@ -118,7 +123,7 @@ def _play(
                 show(to_json(played), as_json, lambda: table(played))
 
 
-def _scenario(name: str):  # type: ignore[no-untyped-def]  # imported inside, as all that takes time
+def _scenario(name: str) -> "Scenario":
     from archipel.simulation.scenarios import named, read
 
     path = Path(name)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from archipel.simulation.play import Played
+from archipel.simulation.spreading import Row
 
 
 def draw(played: Sequence[Played], path: Path) -> None:
@@ -33,4 +34,23 @@ def draw(played: Sequence[Played], path: Path) -> None:
     axes[1][1].barh([row["kind"] for row in rows], [row["usd_earned"] for row in rows])
     axes[1][1].set_title("earned, USD, by kind of machine")
     figure.suptitle(f"{played[0].scenario.name}: {played[0].scenario.title}")
+    figure.savefig(path, dpi=110)
+
+
+def draw_rows(rows: Sequence[Row], path: Path) -> None:
+    """Write a PNG of how long a version takes to ever more nodes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for shape in dict.fromkeys(name for row in rows for name in row.tail_s):
+        points = [(row.nodes, row.tail_s[shape]) for row in rows if shape in row.tail_s]
+        axis.plot([nodes for nodes, _ in points], [tail for _, tail in points], marker="o", label=shape)
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("nodes")
+    axis.set_ylabel("seconds until the last one has the version")
+    axis.legend()
     figure.savefig(path, dpi=110)

@@ -15,7 +15,6 @@ from archipel.market.health import herfindahl
 from archipel.market.journal import escrow, held, stake, wallet
 from archipel.simulation import words
 from archipel.simulation.providers import MICRO
-from archipel.simulation.spreading import egress_gb
 from archipel.simulation.trade import last_round
 from archipel.simulation.world import OPERATOR, START_MS, World
 
@@ -122,14 +121,13 @@ def _taken_back(world: World) -> int:
 
 
 def _bytes(world: World) -> dict[str, float | None]:
-    watch, setting, way = world.watch, world.setting, world.scenario.spreading
+    watch, setting = world.watch, world.setting
     waits = sorted(ms for each in watch.reached.values() for ms in each)
     weights = setting.weights
     star = sum(weights.delta_gb * nodes for nodes in watch.by_version.values())
-    own = sum(egress_gb(way, weights.delta_gb, nodes) for nodes in watch.by_version.values())
     return {
         "egress_gb": watch.egress_gb,
-        "egress_gb_per_version": own / len(watch.by_version) if watch.by_version else None,
+        "egress_gb_per_version": watch.egress_gb / len(watch.published) if watch.published else None,
         "egress_gb_per_version_star": star / len(watch.by_version) if watch.by_version else None,
         "delivered_gb": watch.sent_gb,
         "ingress_gb": watch.ingress_gb,

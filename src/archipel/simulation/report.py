@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from archipel.bench.intervals import mean_of_seeds
+from archipel.simulation.machines import Weights
 from archipel.simulation.play import Played
+from archipel.simulation.spreading import Row
 
 PUBLISHED = {"echo2-4b": 0.33, "echo2-8b": 0.36}
 """Cost saved by ECHO-2 at equal reward (arXiv 2602.02192, abstract: 33 to 36%)."""
@@ -167,3 +169,30 @@ def _inputs(first: Played) -> list[str]:
     assumed = [each for each in first.inputs if each.kind == "assumed"]
     lines = [f"rests on {len(first.inputs)} figures of the tables: {counts}; --json has all, with sources. Assumed:"]
     return lines + [f"  {each.name} = {each.value:g} {each.unit}  ({each.source})" for each in assumed]
+
+
+def rows_to_json(rows: Sequence[Row], weights: Weights) -> dict[str, Any]:
+    """One version to ever more nodes."""
+    return {
+        "delta_gb": weights.delta_gb,
+        "rows": [
+            {"nodes": row.nodes, "tail_s": row.tail_s, "egress_gb": row.egress_gb, "chosen": row.chosen}
+            for row in rows
+        ],
+    }
+
+
+def rows_table(rows: Sequence[Row], weights: Weights) -> str:
+    """For people."""
+    shapes = ("star", "mirrors", "tree")
+    lines = [
+        f"{weights.title}: {weights.delta_gb * 1000:,.0f} MB a version; seconds until the last node has it, GB out of the lab",
+        f"{'nodes':>7}" + "".join(f"{shape + ' s':>12}{'GB':>9}" for shape in shapes) + "  chosen",
+    ]
+    for row in rows:
+        parts = "".join(
+            f"{row.tail_s[shape]:>12,.1f}{row.egress_gb[shape]:>9,.2f}" if shape in row.tail_s else f"{'-':>21}"
+            for shape in shapes
+        )
+        lines.append(f"{row.nodes:>7,}{parts}  {row.chosen}")
+    return "\n".join(lines)

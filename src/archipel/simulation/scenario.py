@@ -6,8 +6,9 @@ What a scenario leaves open (prices, speeds, lines) comes from the planner's tab
 from dataclasses import dataclass, field
 from typing import Literal
 
-Way = Literal["star", "mirrors", "peers"]
-"""How a version reaches the nodes: all from the lab, from mirrors in every region, or handed on from node to node."""
+Way = Literal["best", "star", "mirrors", "tree"]
+"""How a version reaches the nodes: as `market.dissemination` chooses, all from the lab, over one rank of nodes that
+serve the others, or from node to node."""
 
 
 class CannotSimulate(ValueError):
@@ -90,12 +91,9 @@ class Market:
 class Spreading:
     """How versions travel."""
 
-    way: Way = "peers"
+    way: Way = "best"
     lab_gbit_s: float = 1.0
-    """Uplink of the lab, or of each mirror."""
-    mirrors: int = 4
-    degree: int = 2
-    """Peers that a node hands a chunk on to."""
+    """Uplink of the lab."""
     chunk_mb: float = 16.0
     anchor_every: int = 20
 
@@ -129,6 +127,10 @@ class Scenario:
         _within("seconds between looks", self.market.look_s, 0.2, 3600)
         _within("headroom", self.market.headroom, 0, 100)
         _within("share of one operator", self.market.operator_cap, 0, 1)
+        if self.spreading.way not in ("best", "star", "mirrors", "tree"):
+            raise CannotSimulate(f"spreading.way: got {self.spreading.way!r:.40}, expected best, star, mirrors or tree")
+        _within("megabytes of a chunk", self.spreading.chunk_mb, 0.01, 4096)
+        _within("versions from one anchor to the next", self.spreading.anchor_every, 1, 1000)
         _within("the lab's uplink in Gbit/s", self.spreading.lab_gbit_s, 1e-3, 1e5)
 
 

@@ -33,7 +33,9 @@ SCENARIOS: dict[str, Scenario] = {
             title="ten thousand home machines for a day, one in fifty cheats",
             hours=24.0,
             policy=Policy(model="", params=4e9),
-            learning=Learning(accelerators=64, groups=512, tokens=8000, most_tokens=32_768),
+            learning=Learning(
+                accelerators=32, groups=512, lease=2, tokens=8000, most_tokens=32_768
+            ),
             crowd=Crowd(providers=10_000, kinds=HOME_KINDS, cheats=0.02),
             market=Market(look_s=15.0, period_s=7200.0),
         ),
@@ -61,8 +63,8 @@ SCENARIOS: dict[str, Scenario] = {
             hours=12.0,
             policy=TRILLION,
             learning=Learning(
-                accelerator="h200", accelerators=1024, groups=512, staleness=4, tokens=8000,
-                most_tokens=32_768,
+                accelerator="h200", accelerators=1024, groups=256, group_size=32, staleness=4,
+                tokens=16_000, most_tokens=65_536,
             ),
             crowd=Crowd(providers=5000, kinds=LARGE_KINDS, site=16, cheats=0.02),
             market=Market(look_s=15.0, period_s=7200.0),

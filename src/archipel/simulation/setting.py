@@ -6,13 +6,13 @@ own kind at the price of one connected cluster. What neither side needs the othe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 
 from archipel.simulation.inputs import Inputs
 from archipel.simulation.machines import Kind, Weights, kind_of, weights_of
 from archipel.simulation.providers import MICRO, Provider
 from archipel.simulation.scenario import Scenario
 
+UPLINKS = 64
 LOT_OF = 32
 """Lots that a typical need is cut into at least: the finer, the closer the cheapest sufficient set."""
 
@@ -58,7 +58,8 @@ class Setting:
     least_deadline_ms: int
     """A slow machine's time for one group: who was never measured gets several times as long for its first."""
     lot_tokens_per_s: float
-    typical_up_gbit_s: float
+    uplinks: tuple[int, ...]
+    """Bytes a second of the nodes that hand versions on, every so many of all that can."""
     goes_silently: float
     straggling: float
     straggling_factor: float
@@ -99,7 +100,7 @@ def setting_of(
         posted_micro=round(reserve * group / MICRO),
         least_deadline_ms=min(max(round(group / slow * 1000), 30_000), 3_600_000),
         lot_tokens_per_s=min(slow, needed / LOT_OF),
-        typical_up_gbit_s=median(each.up_mbit_s for each in able) / 1000,
+        uplinks=_sample([round(each.up_mbit_s * 125_000) for each in able]),
         goes_silently=inputs.value("simulate.goes_silently"),
         straggling=inputs.value("simulate.straggling"),
         straggling_factor=inputs.value("simulate.straggling_factor"),
@@ -109,6 +110,12 @@ def setting_of(
         audited_share=audited_share,
         egress_usd_per_gb=inputs.value("simulate.egress_price", "USD/GB"),
     )
+
+
+def _sample(uplinks: list[int]) -> tuple[int, ...]:
+    """At most so many as a plan looks at, evenly over their order."""
+    ordered = sorted(uplinks)
+    return tuple(ordered[:: max(len(ordered) // UPLINKS, 1)])
 
 
 def _step_s(scenario: Scenario, weights: Weights, inputs: Inputs) -> float:

@@ -1,44 +1,89 @@
-"""How long a new version takes to reach a node, and what leaves the lab meanwhile. Pure arithmetic; seconds and gigabits.
+"""How long a new version takes to reach a node, and what leaves the lab meanwhile: `market.dissemination`'s plan.
 
-Star: n nodes share the lab's uplink, so all wait for n copies. Mirrors: each of m has its own uplink and is itself
-fetched to once. Peers: chunks are handed on along a tree of the given degree, pipelined: the first chunk passes
-depth hops, the others follow at the pace of the slowest hop (each node sends `degree` copies).
+Star: n nodes share the lab's uplink, so all wait for n copies. Mirrors and trees: chunks are handed on as they come.
+What a plan reckons is for the last node; a node whose own downlink is slower waits for that.
 """
 
-import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-from archipel.simulation.scenario import Spreading
+from archipel.market.dissemination import MAX_NODES, Shape, Way, plan
+from archipel.simulation.scenario import CannotSimulate, Spreading
 
-BITS = 8.0
+BITS = 8
+GIGA = 1_000_000_000
+SHAPES = {"star": Shape.STAR, "mirrors": Shape.MIRRORS, "tree": Shape.TREE}
 
 
-def fetch_s(way: Spreading, gigabytes: float, nodes: int, down_gbit_s: float, up: float) -> float:
-    """From publication until a node has it, if `nodes` fetch it.
+@dataclass(frozen=True)
+class Row:
+    """What each shape takes for so many nodes."""
+
+    nodes: int
+    tail_s: dict[str, float]
+    egress_gb: dict[str, float]
+    chosen: str
+
+
+def way_of(spreading: Spreading, gigabytes: float, uplinks: tuple[int, ...], nodes: int) -> Way:
+    """The shape that is asked for, or the one that the lab would choose; star where the shape is not possible.
 
     Args:
-        way: how versions travel.
-        gigabytes: of the version.
-        nodes: that fetch it.
-        down_gbit_s: the node's own downlink.
-        up: uplink of the peers that hand it on, a typical one, in Gbit/s.
+        spreading: how versions travel.
+        gigabytes: of a version.
+        uplinks: bytes a second of nodes as they are drawn, a sample of all; taken in turn for `nodes` of them.
+        nodes: that want it.
     """
-    if gigabytes <= 0 or nodes <= 0:
-        return 0.0
-    bits = gigabytes * BITS
-    own = bits / down_gbit_s
-    if way.way == "star":
-        return max(own, bits * nodes / way.lab_gbit_s)
-    if way.way == "mirrors":
-        each = math.ceil(nodes / way.mirrors)
-        return bits * way.mirrors / way.lab_gbit_s + max(own, bits * each / way.lab_gbit_s)
-    hop = min(up / way.degree, way.lab_gbit_s / way.degree)
-    chunk = min(way.chunk_mb / 1000 * BITS, bits)
-    depth = math.ceil(math.log(max(nodes, 1) * (way.degree - 1) + 1, way.degree)) if way.degree > 1 else nodes
-    return max(own, bits / hop) + (depth - 1) * chunk / hop
+    found = _planned(
+        max(round(gigabytes * GIGA), 1),
+        round(spreading.chunk_mb * 1_000_000),
+        round(spreading.lab_gbit_s * GIGA / BITS),
+        uplinks,
+        min(max(nodes, 1), MAX_NODES),
+    )
+    if spreading.way == "best":
+        return found.chosen
+    shape = SHAPES[spreading.way]
+    return next((way for way in found.ways if way.shape is shape), found.ways[0])
 
 
-def egress_gb(way: Spreading, gigabytes: float, nodes: int) -> float:
-    """What leaves the lab itself, if `nodes` fetch it."""
-    if way.way == "star":
-        return gigabytes * nodes
-    return gigabytes * min(way.mirrors if way.way == "mirrors" else way.degree, nodes)
+def fetch_s(way: Way, gigabytes: float, down_gbit_s: float) -> float:
+    """From publication until a node with this downlink has it."""
+    return max(way.tail_ms / 1000, gigabytes * BITS / down_gbit_s)
+
+
+def rows(
+    spreading: Spreading, gigabytes: float, uplinks: Sequence[int], counts: Sequence[int]
+) -> list[Row]:
+    """Every shape, as the nodes grow in number.
+
+    Raises:
+        CannotSimulate: more nodes than a plan is made for.
+    """
+    made = list[Row]()
+    for nodes in counts:
+        if not 1 <= nodes <= MAX_NODES:
+            raise CannotSimulate(f"{nodes} nodes; expected 1 to {MAX_NODES}")
+        found = _planned(
+            max(round(gigabytes * GIGA), 1),
+            round(spreading.chunk_mb * 1_000_000),
+            round(spreading.lab_gbit_s * GIGA / BITS),
+            tuple(uplinks),
+            nodes,
+        )
+        made.append(
+            Row(
+                nodes=nodes,
+                tail_s={way.shape.value: way.tail_ms / 1000 for way in found.ways},
+                egress_gb={way.shape.value: way.first_rank * gigabytes for way in found.ways},
+                chosen=found.chosen.shape.value,
+            )
+        )
+    return made
+
+
+@lru_cache(maxsize=4096)
+def _planned(size: int, chunk: int, lab: int, uplinks: tuple[int, ...], nodes: int):  # type: ignore[no-untyped-def]  # a Plan; the cache hides it
+    serving = [uplinks[number % len(uplinks)] for number in range(nodes)]
+    return plan(size, min(chunk, size), lab, [each for each in serving if each > 0], nodes)

@@ -11,7 +11,6 @@ from archipel.lab.providers import seen
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.rounds import MarketCleared
 from archipel.records.statements import LeaseGranted
-from archipel.simulation.spreading import egress_gb
 
 if TYPE_CHECKING:
     from archipel.simulation.world import Machine, World
@@ -121,9 +120,9 @@ class Watch:
 
     def fetched(self, machine: "Machine", version: int, gigabytes: float, took_ms: float) -> None:
         """A node fetches a version; how long after its publication it has it, where it waited for it."""
-        way, before = self.world.scenario.spreading, self.by_version[version]
         self.sent_gb += gigabytes
-        self.egress_gb += egress_gb(way, gigabytes, before + 1) - egress_gb(way, gigabytes, before)
+        if self.by_version[version] < self.world.way.first_rank:
+            self.egress_gb += gigabytes
         self.by_version[version] += 1
         age_ms = self.world.events.now_ms - self.published[version]
         if machine.version == version - 1:

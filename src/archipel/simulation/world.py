@@ -23,7 +23,7 @@ from archipel.simulation.machines import Kind
 from archipel.simulation.providers import Provider, did_of
 from archipel.simulation.scenario import Scenario
 from archipel.simulation.setting import Setting
-from archipel.simulation.spreading import fetch_s
+from archipel.simulation.spreading import fetch_s, way_of
 from archipel.simulation.trade import bid_of, last_round, market_terms, revealed, sealed
 from archipel.simulation.watch import Watch
 
@@ -68,6 +68,8 @@ class World:
         self.lab = SimulatedLab(LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_recorded)
         self.machines = {each.did: Machine(each) for each in providers if each.kind.takes_part}
         self.idle = [each for each in providers if not each.kind.takes_part]
+        self.way = way_of(scenario.spreading, setting.weights.delta_gb, setting.uplinks, 1)
+        """How the newest version travels."""
         self.watch = Watch(self)
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
 
@@ -187,14 +189,8 @@ class World:
 
     def _spread_ms(self, provider: Provider) -> int:
         """From a version's publication until this node has it, if it had the one before."""
-        active = len(self.active) or len(self.machines)
-        seconds = fetch_s(
-            self.scenario.spreading,
-            self.setting.weights.delta_gb,
-            active,
-            provider.down_mbit_s / 1000,
-            self.setting.typical_up_gbit_s,
-        )
+        gigabytes = self.setting.weights.delta_gb
+        seconds = fetch_s(self.way, gigabytes, provider.down_mbit_s / 1000)
         return round(seconds * 1000)
 
     def _fetch(self, machine: Machine, version: int) -> float:
@@ -245,6 +241,10 @@ class World:
     def _learned(self, grant: LeaseGranted) -> None:
         if isinstance(grant.spec, UpdateSpec) and grant.work in self.lab.ahead.leases:
             answer = words.updated(grant.spec, self.scenario, self.setting)
+            nodes, weights = len(self.active) or len(self.machines), self.setting.weights
+            self.way = way_of(
+                self.scenario.spreading, weights.delta_gb, self.setting.uplinks, nodes
+            )
             self.watch.publishes(grant.spec.version)
             self._answer(grant, answer)
         self.lab.ask(LEARNER, ("update",), ())
