@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from archipel.bench.intervals import mean_of_seeds
+from archipel.simulation.likeness import Compared
 from archipel.simulation.machines import Weights
+from archipel.simulation.observed import Observed
 from archipel.simulation.play import Played
 from archipel.simulation.spreading import Row
 
@@ -195,4 +197,33 @@ def rows_table(rows: Sequence[Row], weights: Weights) -> str:
             for shape in shapes
         )
         lines.append(f"{row.nodes:>7,}{parts}  {row.chosen}")
+    return "\n".join(lines)
+
+
+def like_to_json(observed: Observed, rows: Sequence[Compared]) -> dict[str, Any]:
+    """A real run beside its simulations."""
+    return {
+        "run": observed.opened.run,
+        "versions": observed.run.version,
+        "nodes": sum(bool(each.rollouts) for each in observed.seen.values()),
+        "figures": [
+            {
+                "name": row.name, "unit": row.unit, "real": row.real,
+                "simulated": list(row.simulated), "off": row.off,
+            }
+            for row in rows
+        ],
+    }  # fmt: skip
+
+
+def like_table(observed: Observed, rows: Sequence[Compared]) -> str:
+    """For people."""
+    nodes = sum(bool(each.rollouts) for each in observed.seen.values())
+    lines = [
+        f"{observed.opened.run}: {observed.run.version} versions by {nodes} nodes; simulated by what they took",
+        f"{'':<28}{'real':>12}{'simulated':>12}{'off':>8}",
+    ]
+    for row in rows:
+        mean = sum(row.simulated) / len(row.simulated)
+        lines.append(f"{row.name:<28}{_n(row.real):>12}{_n(mean):>12}{row.off:>+8.1%} {row.unit}")
     return "\n".join(lines)

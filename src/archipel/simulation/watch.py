@@ -81,7 +81,7 @@ class Watch:
         self.tokens[grant.work] = tokens
         self.groups[grant.work] = len(grant.spec.groups)
         share = self.world.machines[grant.node].provider.forges
-        if share > 0 and _chance_of(grant.work) < share:
+        if share > 0 and chance_of(grant.work) < share:
             self.forged.add(grant.work)
         return tokens
 
@@ -156,6 +156,6 @@ class Watch:
         )
 
 
-def _chance_of(work: str) -> float:
+def chance_of(work: str) -> float:
     """Whether a node that cheats does so here: by the work's name, so that a copy of it is no new draw."""
     return int.from_bytes(hashlib.sha256(f"forged {work}".encode()).digest()[:8], "big") / 2**64
