@@ -25,8 +25,6 @@ from archipel.records.statements import RECORD_TYPE, LabOpened, LeaseGranted, Le
 from archipel.records.statements import Recorded as RecordedStatement
 
 UNSIGNED = Envelope(payload_type=RECORD_TYPE, payload=b"", keyid="", signature=b"")
-COMPANY_MS = 300_000
-"""How the nodes are together is computed so seldom: it looks at all of them, and a day has many moments."""
 
 
 class SimulatedLab:
@@ -39,8 +37,11 @@ class SimulatedLab:
         clock_ms: Callable[[], int],
         seed: int,
         on_recorded: Callable[[RecordedStatement], None],
+        company_ms: int = 0,
     ) -> None:
-        """`on_recorded` hears of each statement when it is in the state."""
+        """`on_recorded` hears of each statement when it is in the state; how the nodes are together is computed again
+        after `company_ms` at the earliest.
+        """
         self.did = did
         self._clock_ms = clock_ms
         self._seed = seed
@@ -50,7 +51,7 @@ class SimulatedLab:
         self._durable.set_result(Recorded(0, 0, TreeHead(did, 0, b"", b"")))
         self.ahead = LabState(lab=did)
         self._waiters: dict[str, Waiter] = {}
-        self.leasing = Leasing(self, self._entry, clock_ms, company_ms=COMPANY_MS)
+        self.leasing = Leasing(self, self._entry, clock_ms, company_ms)
         self._seq = 0
         self.say(LabOpened(lab=did, author=did, seq=1, operators=(operator,)))
 

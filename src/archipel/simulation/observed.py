@@ -50,6 +50,8 @@ class Seen:
     depth: int = 1
     """Most leases that it held at a time: while it sends one answer, or waits for its turn, it has the next at hand."""
     holds: int = 0
+    lost_ms: int = 0
+    """When a lease of its ran out last."""
     answered_ms: int = 0
     """When it answered last."""
     rollouts: list[Took] = field(default_factory=list)
@@ -118,8 +120,10 @@ class Observer:
                 seen.holds += 1
                 seen.depth = max(seen.depth, seen.holds)
             case LeaseExpired() | LeaseReturned() if said.work in self._grants:
-                grant, _ = self._grants.pop(said.work)
-                self._seen[grant.node].holds -= 1
+                seen = self._seen[self._grants.pop(said.work)[0].node]
+                seen.holds -= 1
+                if isinstance(said, LeaseExpired):
+                    seen.lost_ms = at_ms
             case WorkAnswered() if said.work in self._grants:
                 self._answered(said, *self._grants.pop(said.work), at_ms)
 
@@ -163,6 +167,10 @@ class Observer:
                 f"no run {self._wanted or 'of reinforcement learning'} in this ledger; expected one that was opened"
             )
         opened, at_ms = self._opened
+        for seen in self._seen.values():
+            is_lost = seen.lost_ms > seen.answered_ms
+            if is_lost and seen.spells[-1][1] is None:  # it went without a word
+                seen.spells[-1][1] = max(seen.answered_ms, seen.spells[-1][0] or 0)
         answers = sum(len(each.rollouts) for each in self._seen.values())
         run: Run = state.runs[opened.run]
         if answers < LEAST_ANSWERS or run.version < 1:

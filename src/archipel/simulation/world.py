@@ -30,6 +30,9 @@ from archipel.simulation.watch import Watch
 START_MS = 1_800_000_000_000
 LAB, OPERATOR, LEARNER, JUDGE = (did_of(name, 0) for name in ("lab", "sponsor", "learner", "judge"))
 KINDS = ("rollout", "audit")
+FEW = 64
+COMPANY_MS = 300_000
+"""Among more than few, how the nodes are together is computed so seldom: it looks at all of them."""
 Tell = Callable[[str], None]
 
 
@@ -65,7 +68,10 @@ class World:
         self.setting = setting
         self.events = Events(START_MS)
         self.chance = random.Random(f"world {seed}")  # noqa: S311  a simulation
-        self.lab = SimulatedLab(LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_recorded)
+        company_ms = COMPANY_MS if len(providers) > FEW else 0
+        self.lab = SimulatedLab(
+            LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_recorded, company_ms
+        )
         self.machines = {each.did: Machine(each) for each in providers if each.kind.takes_part}
         self.idle = [each for each in providers if not each.kind.takes_part]
         self.way = way_of(scenario.spreading, setting.weights.delta_gb, setting.uplinks, 1)
