@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 )
 @click.option("--run", "run_name", help="Which run of --like [its newest].")
 @click.option("--png", type=PICTURE, help="Draw it here.")
-@click.option("--json", "as_json", is_flag=True, help="For machines: every figure, its interval, every input.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="For machines: every figure, its interval, every input."
+)
 def command(
     scenario: str,
     settings: tuple[str, ...],

@@ -47,7 +47,9 @@ def draw_rows(rows: Sequence[Row], path: Path) -> None:
     axis = figure.subplots()
     for shape in dict.fromkeys(name for row in rows for name in row.tail_s):
         points = [(row.nodes, row.tail_s[shape]) for row in rows if shape in row.tail_s]
-        axis.plot([nodes for nodes, _ in points], [tail for _, tail in points], marker="o", label=shape)
+        axis.plot(
+            [nodes for nodes, _ in points], [tail for _, tail in points], marker="o", label=shape
+        )
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("nodes")

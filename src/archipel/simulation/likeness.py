@@ -110,9 +110,7 @@ class LikeWorld:
         self._works[did], self._free_ms[did] = [], 0.0
         seen, lab = self._observed.seen[did], self._lab
         lab.submit(
-            NodeJoined(
-                lab=lab.did, author=did, seq=lab.next_seq(), capabilities=seen.capabilities
-            )
+            NodeJoined(lab=lab.did, author=did, seq=lab.next_seq(), capabilities=seen.capabilities)
         )
         self._asks(did)
 
@@ -204,13 +202,21 @@ class LikeWorld:
         if isinstance(spec, EvaluateSpec):
             report = blob(f"report {spec.version}", 1024)
             return EvaluateAnswer(
-                version=spec.version, policy=spec.policy, report=report, metrics={}, exact=pace.exact
+                version=spec.version,
+                policy=spec.policy,
+                report=report,
+                metrics={},
+                exact=pace.exact,
             )
+        if not isinstance(spec, UpdateSpec):
+            raise TypeError(f"{grant.work} is {spec.kind} work, which a simulation does not play")
         return self._updated(spec)
 
     def _audited(self, spec: AuditSpec) -> AuditAnswer:
         is_wrong = spec.work in self._forged
-        found = Difference(group=0, rollout=0, position=0, what="token", recorded="1", recomputed="2")
+        found = Difference(
+            group=0, rollout=0, position=0, what="token", recorded="1", recomputed="2"
+        )
         return AuditAnswer(
             record=spec.record, says="differs" if is_wrong else "agree",
             difference=found if is_wrong else None, positions=1, busy_ms=0,

@@ -148,7 +148,10 @@ def _request(
     size = (
         {"model": policy.model}
         if policy.model
-        else {"params": f"{policy.params:g}", "active_params": f"{policy.active or policy.params:g}"}
+        else {
+            "params": f"{policy.params:g}",
+            "active_params": f"{policy.active or policy.params:g}",
+        }
     )
     return ServeRequest(
         **size, quant=policy.quant, hardware=name, accelerators=str(part), price=UNPRICED,

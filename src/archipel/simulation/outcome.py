@@ -16,6 +16,7 @@ from archipel.market.journal import escrow, held, stake, wallet
 from archipel.simulation import words
 from archipel.simulation.providers import MICRO
 from archipel.simulation.trade import last_round
+from archipel.simulation.watch import Moment
 from archipel.simulation.world import OPERATOR, START_MS, World
 
 HOUR_MS = 3_600_000
@@ -72,7 +73,7 @@ def _course(world: World) -> dict[str, float | None]:
     }
 
 
-def _use(first: Any, last: Any) -> float:
+def _use(first: Moment, last: Moment) -> float:
     """Of the learner, between two moments."""
     return (last.busy_ms - first.busy_ms) / max(last.at_ms - first.at_ms, 1)
 
@@ -96,7 +97,9 @@ def _money(world: World) -> dict[str, float | None]:
         "usd_per_version": here / versions if versions else None,
         "usd_per_version_central": there / versions if versions else None,
         "cost_reduction": 1 - here / there if versions and there else None,
-        "usd_per_million": paid / (watch.verified_tokens / MICRO) if watch.verified_tokens else None,
+        "usd_per_million": paid / (watch.verified_tokens / MICRO)
+        if watch.verified_tokens
+        else None,
         "usd_per_million_central": central.usd_per_million,
         "rollout_reduction": 1 - (paid + moved) / own if own else None,
         "clearing_usd_per_million": mean(prices) / MICRO if prices else None,
@@ -109,7 +112,9 @@ def _dumping(world: World) -> int:
     """Bids of the last round below their electricity."""
     last = last_round(world.lab.ahead, world.scenario.name)
     book = {} if last is None else last.book
-    return sum(bid.price_micro < world.machines[did].provider.floor_micro for did, bid in book.items())
+    return sum(
+        bid.price_micro < world.machines[did].provider.floor_micro for did, bid in book.items()
+    )
 
 
 def _taken_back(world: World) -> int:
@@ -127,7 +132,9 @@ def _bytes(world: World) -> dict[str, float | None]:
     star = sum(weights.delta_gb * nodes for nodes in watch.by_version.values())
     return {
         "egress_gb": watch.egress_gb,
-        "egress_gb_per_version": watch.egress_gb / len(watch.published) if watch.published else None,
+        "egress_gb_per_version": watch.egress_gb / len(watch.published)
+        if watch.published
+        else None,
         "egress_gb_per_version_star": star / len(watch.by_version) if watch.by_version else None,
         "delivered_gb": watch.sent_gb,
         "ingress_gb": watch.ingress_gb,

@@ -91,7 +91,9 @@ def drawn(
     """
     if not any(kind.takes_part for kind in kinds.values()):
         lacks = "; ".join(f"{kind.name}: {kind.why_not}" for kind in kinds.values())
-        raise CannotSimulate(f"no kind of machine holds the policy ({lacks}); expected one at least")
+        raise CannotSimulate(
+            f"no kind of machine holds the policy ({lacks}); expected one at least"
+        )
     chance = random.Random(f"providers {seed}")  # noqa: S311  a simulation
     found = list[Provider]()
     operator = did_of("operator", 0)

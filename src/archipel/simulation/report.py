@@ -99,7 +99,9 @@ def break_even(played: Played) -> dict[str, float]:
         for row in played.outcome.by_kind
         if row["tokens_per_s"]
     }
-    return {"usd_per_million": central} | {f"usd_per_hour.{kind}": usd for kind, usd in hours.items()}
+    return {"usd_per_million": central} | {
+        f"usd_per_hour.{kind}": usd for kind, usd in hours.items()
+    }
 
 
 def table(played: Sequence[Played]) -> str:
@@ -117,9 +119,7 @@ def table(played: Sequence[Played]) -> str:
     return "\n".join(lines)
 
 
-def _line(
-    played: Sequence[Played], name: str, what: str, unit: str, scale: float
-) -> str | None:
+def _line(played: Sequence[Played], name: str, what: str, unit: str, scale: float) -> str | None:
     found = figure(played, name)
     if found["mean"] is None:
         return None
@@ -169,8 +169,12 @@ def _inputs(first: Played) -> list[str]:
         by.setdefault(each.kind, []).append(each.name)
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(by.items()))
     assumed = [each for each in first.inputs if each.kind == "assumed"]
-    lines = [f"rests on {len(first.inputs)} figures of the tables: {counts}; --json has all, with sources. Assumed:"]
-    return lines + [f"  {each.name} = {each.value:g} {each.unit}  ({each.source})" for each in assumed]
+    lines = [
+        f"rests on {len(first.inputs)} figures of the tables: {counts}; --json has all, with sources. Assumed:"
+    ]
+    return lines + [
+        f"  {each.name} = {each.value:g} {each.unit}  ({each.source})" for each in assumed
+    ]
 
 
 def rows_to_json(rows: Sequence[Row], weights: Weights) -> dict[str, Any]:
@@ -178,7 +182,12 @@ def rows_to_json(rows: Sequence[Row], weights: Weights) -> dict[str, Any]:
     return {
         "delta_gb": weights.delta_gb,
         "rows": [
-            {"nodes": row.nodes, "tail_s": row.tail_s, "egress_gb": row.egress_gb, "chosen": row.chosen}
+            {
+                "nodes": row.nodes,
+                "tail_s": row.tail_s,
+                "egress_gb": row.egress_gb,
+                "chosen": row.chosen,
+            }
             for row in rows
         ],
     }
@@ -193,7 +202,9 @@ def rows_table(rows: Sequence[Row], weights: Weights) -> str:
     ]
     for row in rows:
         parts = "".join(
-            f"{row.tail_s[shape]:>12,.1f}{row.egress_gb[shape]:>9,.2f}" if shape in row.tail_s else f"{'-':>21}"
+            f"{row.tail_s[shape]:>12,.1f}{row.egress_gb[shape]:>9,.2f}"
+            if shape in row.tail_s
+            else f"{'-':>21}"
             for shape in shapes
         )
         lines.append(f"{row.nodes:>7,}{parts}  {row.chosen}")

@@ -128,7 +128,9 @@ class Scenario:
         _within("headroom", self.market.headroom, 0, 100)
         _within("share of one operator", self.market.operator_cap, 0, 1)
         if self.spreading.way not in ("best", "star", "mirrors", "tree"):
-            raise CannotSimulate(f"spreading.way: got {self.spreading.way!r:.40}, expected best, star, mirrors or tree")
+            raise CannotSimulate(
+                f"spreading.way: got {self.spreading.way!r:.40}, expected best, star, mirrors or tree"
+            )
         _within("megabytes of a chunk", self.spreading.chunk_mb, 0.01, 4096)
         _within("versions from one anchor to the next", self.spreading.anchor_every, 1, 1000)
         _within("the lab's uplink in Gbit/s", self.spreading.lab_gbit_s, 1e-3, 1e5)

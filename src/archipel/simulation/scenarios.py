@@ -94,13 +94,15 @@ def read(text: str) -> Scenario:
         CannotSimulate: not TOML, an unknown key, or a value of another type.
     """
     if len(text.encode()) > MAX_BYTES:
-        raise CannotSimulate(f"a scenario of {len(text):,} characters; expected at most {MAX_BYTES:,} bytes")
+        raise CannotSimulate(
+            f"a scenario of {len(text):,} characters; expected at most {MAX_BYTES:,} bytes"
+        )
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise CannotSimulate(f"not TOML: {error!s:.200}") from None
-    base = named(str(table.pop("like", "small")))
-    return _changed(base, table, "")
+    changed: Scenario = _changed(named(str(table.pop("like", "small"))), table, "")
+    return changed
 
 
 def with_settings(scenario: Scenario, settings: Sequence[str]) -> Scenario:
@@ -129,7 +131,9 @@ def _changed(value: Any, table: Mapping[str, Any], where: str) -> Any:
     known, changes = {field.name for field in fields(value)}, dict[str, Any]()
     for name, given in table.items():
         if name not in known:
-            raise CannotSimulate(f"{where}{name}: unknown; expected one of {', '.join(sorted(known))}")
+            raise CannotSimulate(
+                f"{where}{name}: unknown; expected one of {', '.join(sorted(known))}"
+            )
         before = getattr(value, name)
         if is_dataclass(before) and isinstance(given, dict):
             changes[name] = _changed(before, given, f"{where}{name}.")
@@ -140,7 +144,11 @@ def _changed(value: Any, table: Mapping[str, Any], where: str) -> Any:
 
 def _fitting(before: Any, given: Any, where: str) -> Any:
     """The value, of the type of the one that it replaces."""
-    if isinstance(before, tuple) and isinstance(given, list) and all(isinstance(each, str) for each in given):
+    if (
+        isinstance(before, tuple)
+        and isinstance(given, list)
+        and all(isinstance(each, str) for each in given)
+    ):
         return tuple(given)
     if isinstance(before, float) and type(given) is int:
         return float(given)

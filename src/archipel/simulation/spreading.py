@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from archipel.market.dissemination import MAX_NODES, Shape, Way, plan
+from archipel.market.dissemination import MAX_NODES, Plan, Shape, Way, plan
 from archipel.simulation.scenario import CannotSimulate, Spreading
 
 BITS = 8
@@ -84,6 +84,6 @@ def rows(
 
 
 @lru_cache(maxsize=4096)
-def _planned(size: int, chunk: int, lab: int, uplinks: tuple[int, ...], nodes: int):  # type: ignore[no-untyped-def]  # a Plan; the cache hides it
+def _planned(size: int, chunk: int, lab: int, uplinks: tuple[int, ...], nodes: int) -> Plan:
     serving = [uplinks[number % len(uplinks)] for number in range(nodes)]
     return plan(size, min(chunk, size), lab, [each for each in serving if each > 0], nodes)

@@ -4,6 +4,7 @@ A provider asks what its hour is worth to it: the truth is the best ask (decisio
 within the round's times, if it is there then.
 """
 
+from archipel.lab import refusals
 from archipel.lab.awards import in_force
 from archipel.lab.markets import Cleared
 from archipel.lab.state import LabState
@@ -15,6 +16,7 @@ from archipel.simulation.lab import SimulatedLab
 from archipel.simulation.providers import MICRO, Provider
 from archipel.simulation.scenario import Scenario
 from archipel.simulation.setting import Setting
+from archipel.simulation.stage import Stage
 
 BIDDING_MS = 60_000
 """So long bids are sealed, and so long they are revealed after that."""
@@ -77,6 +79,47 @@ def revealed(lab: SimulatedLab, opened: MarketOpened, bid: Bid) -> BidRevealed:
         bid=bid,
         nonce=_nonce(opened, bid),
     )
+
+
+class Bidders:
+    """Everybody who is here when a round is opened."""
+
+    def __init__(self, world: Stage) -> None:
+        self._world = world
+
+    def hear(self, opened: MarketOpened) -> None:
+        """A round is open: each bids at some moment of the time for it."""
+        world = self._world
+        now_ms = world.events.now_ms
+        for did, machine in world.machines.items():
+            if machine.is_on:
+                left_ms = opened.commit_until_ms - now_ms - 1
+                at_ms = now_ms + int(world.chance.random() * left_ms)
+                world.events.at(at_ms, self._seals, did, opened)
+
+    def _seals(self, did: str, opened: MarketOpened) -> None:
+        world = self._world
+        machine = world.machines[did]
+        if not machine.is_on:
+            return
+        period_ms = round(world.scenario.market.period_s * 1000)
+        bid = bid_of(machine.provider, world.setting, opened, period_ms)
+        if self._says(sealed(world.lab, opened, bid)):
+            left_ms = opened.reveal_until_ms - opened.commit_until_ms - 1
+            at_ms = opened.commit_until_ms + int(world.chance.random() * left_ms)
+            world.events.at(at_ms, self._reveals, did, opened, bid)
+
+    def _reveals(self, did: str, opened: MarketOpened, bid: Bid) -> None:
+        if self._world.machines[did].is_on:
+            self._says(revealed(self._world.lab, opened, bid))
+
+    def _says(self, said: BidCommitted | BidRevealed) -> bool:
+        try:
+            self._world.lab.submit(said)
+        except refusals.Refused as error:
+            self._world.watch.refused(type(error).__name__)
+            return False
+        return True
 
 
 def last_round(state: LabState, run: str) -> Cleared | None:

@@ -4,16 +4,13 @@ import hashlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from archipel.lab.programmes import rl
 from archipel.lab.providers import seen
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.rounds import MarketCleared
 from archipel.records.statements import LeaseGranted
-
-if TYPE_CHECKING:
-    from archipel.simulation.world import Machine, World
+from archipel.simulation.stage import Machine, Stage
 
 SERIES_EVERY_MS = 300_000
 
@@ -45,7 +42,7 @@ class Found:
 class Watch:
     """Of one world."""
 
-    world: "World"
+    world: Stage
     tokens: dict[str, int] = field(default_factory=dict)
     """Work in hand -> tokens that it brings."""
     groups: dict[str, int] = field(default_factory=dict)
@@ -118,7 +115,7 @@ class Watch:
         """When a version was."""
         return self.published[version]
 
-    def fetched(self, machine: "Machine", version: int, gigabytes: float, took_ms: float) -> None:
+    def fetched(self, machine: Machine, version: int, gigabytes: float, took_ms: float) -> None:
         """A node fetches a version; how long after its publication it has it, where it waited for it."""
         self.sent_gb += gigabytes
         if self.by_version[version] < self.world.way.first_rank:

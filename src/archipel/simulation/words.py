@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from archipel.lab.programmes.rl import RlPace
 from archipel.records.audits import AuditTerms
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.exact import CONTRACTS
@@ -12,6 +11,7 @@ from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, UpdateAnswer, UpdateSpec
 from archipel.records.membership import Delegation, Signed
 from archipel.records.money import CreditsSettled, RunFunded
+from archipel.records.programmes.rl import RlPace
 from archipel.records.recipe_audit import AuditSection
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.statements import (
@@ -111,9 +111,7 @@ def settled(lab: SimulatedLab, operator: str) -> CreditsSettled:
 
 def funded(lab: SimulatedLab, operator: str, run: str) -> RunFunded:
     """And sets it aside for the run."""
-    return RunFunded(
-        lab=lab.did, author=operator, seq=lab.next_seq(), run=run, micro=BUDGET_MICRO
-    )
+    return RunFunded(lab=lab.did, author=operator, seq=lab.next_seq(), run=run, micro=BUDGET_MICRO)
 
 
 def joined(
@@ -181,7 +179,9 @@ def updated(spec: UpdateSpec, scenario: Scenario, setting: Setting) -> UpdateAns
     """A version: an anchor every so many, a delta otherwise, and the next prompts."""
     version, learning = spec.version, scenario.learning
     is_anchor = version % scenario.spreading.anchor_every == 0
-    due = range(version + learning.staleness + 1) if version == 0 else (version + learning.staleness,)
+    due = (
+        range(version + learning.staleness + 1) if version == 0 else (version + learning.staleness,)
+    )
     weights = setting.weights
     return UpdateAnswer(
         version=version,

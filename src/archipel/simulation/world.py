@@ -6,15 +6,13 @@ does to them: time, presence, chance. Law: the same scenario and seed give the s
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from archipel.lab import refusals
 from archipel.lab.state import Run
-from archipel.records.bids import Bid
 from archipel.records.kinds.audit import AuditSpec
 from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.kinds.update import UpdateSpec
-from archipel.records.rounds import BidCommitted, BidRevealed, MarketCleared, MarketOpened
+from archipel.records.rounds import MarketCleared, MarketOpened
 from archipel.records.statements import LeaseGranted, NodeLeft, Recorded, WorkAnswered
 from archipel.simulation import words
 from archipel.simulation.events import Events
@@ -24,7 +22,8 @@ from archipel.simulation.providers import Provider, did_of
 from archipel.simulation.scenario import Scenario
 from archipel.simulation.setting import Setting
 from archipel.simulation.spreading import fetch_s, way_of
-from archipel.simulation.trade import bid_of, last_round, market_terms, revealed, sealed
+from archipel.simulation.stage import Machine
+from archipel.simulation.trade import Bidders, last_round, market_terms
 from archipel.simulation.watch import Watch
 
 START_MS = 1_800_000_000_000
@@ -34,20 +33,6 @@ FEW = 64
 COMPANY_MS = 300_000
 """Among more than few, how the nodes are together is computed so seldom: it looks at all of them."""
 Tell = Callable[[str], None]
-
-
-@dataclass(slots=True)
-class Machine:
-    """A provider's node, as the world knows it."""
-
-    provider: Provider
-    is_on: bool = False
-    session: int = 0
-    """What was begun in an earlier one comes to nothing."""
-    version: int = -1
-    """The newest that it has."""
-    works: tuple[str, ...] = ()
-    is_waiting: bool = False
 
 
 class World:
@@ -72,11 +57,14 @@ class World:
         self.lab = SimulatedLab(
             LAB, OPERATOR, lambda: self.events.now_ms, seed, self._on_recorded, company_ms
         )
-        self.machines = {each.did: Machine(each) for each in providers if each.kind.takes_part}
+        self.machines: Mapping[str, Machine] = {
+            each.did: Machine(each) for each in providers if each.kind.takes_part
+        }
         self.idle = [each for each in providers if not each.kind.takes_part]
         self.way = way_of(scenario.spreading, setting.weights.delta_gb, setting.uplinks, 1)
         """How the newest version travels."""
         self.watch = Watch(self)
+        self.bidders = Bidders(self)
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
 
     # --- the course of things -----------------------------------------------------------------------
@@ -164,7 +152,7 @@ class World:
             case LeaseGranted():
                 self._granted(statement)
             case MarketOpened():
-                self._opened(statement)
+                self.bidders.hear(statement)
             case MarketCleared():
                 self.watch.cleared(statement)
 
@@ -183,10 +171,12 @@ class World:
 
     def _takes_ms(self, machine: Machine, grant: LeaseGranted) -> float:
         """Fetch, compute and send."""
-        provider, setting = machine.provider, self.setting
-        fetch = self._fetch(machine, grant.spec.version)
-        if isinstance(grant.spec, AuditSpec):
-            read = setting.audited_tokens(self.watch.groups_of(grant.spec.work))
+        provider, setting, spec = machine.provider, self.setting, grant.spec
+        if not isinstance(spec, AuditSpec | RolloutSpec):
+            raise TypeError(f"{grant.work} is {spec.kind} work")
+        fetch = self._fetch(machine, spec.version)
+        if isinstance(spec, AuditSpec):
+            read = setting.audited_tokens(self.watch.groups_of(spec.work))
             return fetch + read / provider.kind.prefill_per_s * 1000
         tokens = self.watch.sampled(grant, self.chance)
         slow = setting.straggling_factor if self.chance.random() < setting.straggling else 1.0
@@ -232,8 +222,11 @@ class World:
     def _says(self, grant: LeaseGranted, machine: Machine) -> None:
         """An auditor tells the truth, but for cheats that agreed to find everything right."""
         lies = self.scenario.crowd.colluding and machine.provider.forges > 0
-        found = self.watch.is_forged(grant.spec.work) and not lies
+        found = self._is_forged(grant) and not lies
         self._answer(grant, words.audited(grant, found, self.setting))
+
+    def _is_forged(self, grant: LeaseGranted) -> bool:
+        return isinstance(grant.spec, AuditSpec) and self.watch.is_forged(grant.spec.work)
 
     def _answer(self, grant: LeaseGranted, answer: words.Said) -> None:
         lab, before = self.lab, self.run_state.paid_micro
@@ -257,7 +250,7 @@ class World:
 
     def _judged(self, grant: LeaseGranted) -> None:
         if grant.work in self.lab.ahead.leases:
-            found = self.watch.is_forged(grant.spec.work)
+            found = self._is_forged(grant)
             self._answer(grant, words.audited(grant, found, self.setting))
         self.lab.ask(JUDGE, ("audit",), ())
 
@@ -267,39 +260,6 @@ class World:
         self.lab.look()
         self.watch.look()
         self.events.after(self.scenario.market.look_s * 1000, self._look)
-
-    # --- the market ---------------------------------------------------------------------------------
-
-    def _opened(self, opened: MarketOpened) -> None:
-        """Everybody who is here bids, at some moment of the time for it."""
-        now_ms = self.events.now_ms
-        for did, machine in self.machines.items():
-            if machine.is_on:
-                at_ms = now_ms + self.chance.random() * (opened.commit_until_ms - now_ms - 1)
-                self.events.at(int(at_ms), self._seals, did, opened)
-
-    def _seals(self, did: str, opened: MarketOpened) -> None:
-        machine = self.machines[did]
-        if not machine.is_on:
-            return
-        period_ms = round(self.scenario.market.period_s * 1000)
-        bid = bid_of(machine.provider, self.setting, opened, period_ms)
-        if self._bids(sealed(self.lab, opened, bid)):
-            until = opened.reveal_until_ms - opened.commit_until_ms - 1
-            at_ms = opened.commit_until_ms + self.chance.random() * until
-            self.events.at(int(at_ms), self._reveals, did, opened, bid)
-
-    def _reveals(self, did: str, opened: MarketOpened, bid: Bid) -> None:
-        if self.machines[did].is_on:
-            self._bids(revealed(self.lab, opened, bid))
-
-    def _bids(self, said: BidCommitted | BidRevealed) -> bool:
-        try:
-            self.lab.submit(said)
-        except refusals.Refused as error:
-            self.watch.refused(type(error).__name__)
-            return False
-        return True
 
     @property
     def active(self) -> frozenset[str]:
