@@ -98,7 +98,7 @@ def _play(
     png: Path | None,
     as_json: bool,
 ) -> None:
-    from archipel.cli.benches import teller
+    from archipel.cli.benches import seldom, teller
     from archipel.cli.doors import mending, show
     from archipel.market.clearing import CannotClear
     from archipel.planning.mistakes import CannotPlan
@@ -116,7 +116,7 @@ def _play(
         for text in constants:
             tables.override(text)
         try:
-            for each in play(scenario, tables, seeds, teller()):
+            for each in play(scenario, tables, seeds, seldom(teller())):
                 played.append(each)  # Ctrl-C keeps these
         finally:
             if played:

@@ -22,7 +22,6 @@ def fan_out(settings: list[str], as_json: bool, png: Path | None) -> None:
         world, _ = ready(scenario, shelf(), 0)
         weights = world.setting.weights
         found = rows(scenario.spreading, weights.delta_gb, world.setting.uplinks, COUNTS)
-        world.lab.close()
         if png is not None:
             draw_rows(found, png)
         show(rows_to_json(found, weights), as_json, lambda: rows_table(found, weights))

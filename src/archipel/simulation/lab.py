@@ -7,6 +7,7 @@ Law: no rule of the lab is written here a second time; statements are whole reco
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 from archipel.identity import Envelope
 from archipel.lab import rounds
@@ -25,6 +26,33 @@ from archipel.records.statements import RECORD_TYPE, LabOpened, LeaseGranted, Le
 from archipel.records.statements import Recorded as RecordedStatement
 
 UNSIGNED = Envelope(payload_type=RECORD_TYPE, payload=b"", keyid="", signature=b"")
+
+
+class Promise:
+    """What a future is to `Leasing`, without an event loop: nobody here waits for anything."""
+
+    def __init__(self) -> None:
+        self._is_done = False
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._is_done
+
+    def set_result(self, result: object) -> None:
+        """It ends."""
+        self._is_done = True
+
+    def set_exception(self, error: BaseException) -> None:
+        """A lab in memory has room for every record, so this is a defect."""
+        raise error
+
+    def exception(self) -> BaseException | None:
+        """None: it never fails."""
+        return None
+
+
+def _promise() -> "asyncio.Future[Any]":
+    return cast("asyncio.Future[Any]", Promise())
 
 
 class SimulatedLab:
@@ -46,18 +74,13 @@ class SimulatedLab:
         self._clock_ms = clock_ms
         self._seed = seed
         self._on_recorded = on_recorded
-        self._loop = asyncio.new_event_loop()
-        self._durable: asyncio.Future[Recorded] = self._loop.create_future()
+        self._durable = _promise()
         self._durable.set_result(Recorded(0, 0, TreeHead(did, 0, b"", b"")))
         self.ahead = LabState(lab=did)
         self._waiters: dict[str, Waiter] = {}
         self.leasing = Leasing(self, self._entry, clock_ms, company_ms)
         self._seq = 0
         self.say(LabOpened(lab=did, author=did, seq=1, operators=(operator,)))
-
-    def close(self) -> None:
-        """Nothing happens any more."""
-        self._loop.close()
 
     def next_seq(self) -> int:
         """A number that no author here has used."""
@@ -100,7 +123,7 @@ class SimulatedLab:
             lab=self.did, author=did, seq=self.next_seq(), kinds=kinds, holding=holding
         )
         admit(self.ahead, request, self._clock_ms(), _here)
-        waiter = self.leasing.asks(request, self._loop.create_future())
+        waiter = self.leasing.asks(request, _promise())
         lost = lost_leases(self.ahead, request)
         if lost:
             self.say(*lost)

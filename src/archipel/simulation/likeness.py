@@ -103,7 +103,6 @@ class LikeWorld:
                     " run took: its nodes do not suffice in the simulation"
                 )
         self.ended_at_ms = self._events.now_ms
-        lab.close()
 
     def _joins(self, did: str) -> None:
         self._session[did] = self._session.get(did, 0) + 1

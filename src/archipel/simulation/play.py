@@ -60,6 +60,5 @@ def play(scenario: Scenario, shelf: Shelf, seeds: range, tell: Tell) -> Iterator
         yield Played(
             scenario, seed, world.setting, outcome_of(world), used, is_whole=stopped is None
         )
-        world.lab.close()
         if stopped is not None:
             raise stopped

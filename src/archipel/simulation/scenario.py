@@ -78,6 +78,9 @@ class Market:
     operator_cap: float = 0.1
     """Share of the lots that one operator may sell."""
     explore_permille: int = 50
+    """Of lots, and of groups in nodes' hands: kept for operators whom nobody measured. Where all are new, so much is
+    all that a first round buys.
+    """
     headroom: float = 0.25
     """Lots bought beyond what the learner needs, to stand by."""
     look_s: float = 5.0

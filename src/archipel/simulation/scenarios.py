@@ -47,6 +47,7 @@ SCENARIOS: dict[str, Scenario] = {
             policy=Policy(model="", params=4e9),
             learning=Learning(staleness=6, lease=2),
             crowd=Crowd(providers=100, kinds=("rtx5090",)),
+            market=Market(period_s=600.0, explore_permille=500),
         ),
         Scenario(
             name="echo2-8b",
@@ -56,6 +57,7 @@ SCENARIOS: dict[str, Scenario] = {
             policy=Policy(model="llama-3-8b"),
             learning=Learning(staleness=6, lease=2),
             crowd=Crowd(providers=150, kinds=("rtx5090",)),
+            market=Market(period_s=600.0, explore_permille=500),
         ),
         Scenario(
             name="trillion",

@@ -4,6 +4,8 @@ A provider asks what its hour is worth to it: the truth is the best ask (decisio
 within the round's times, if it is there then.
 """
 
+from collections.abc import Callable
+
 from archipel.lab import refusals
 from archipel.lab.awards import in_force
 from archipel.lab.markets import Cleared
@@ -84,8 +86,10 @@ def revealed(lab: SimulatedLab, opened: MarketOpened, bid: Bid) -> BidRevealed:
 class Bidders:
     """Everybody who is here when a round is opened."""
 
-    def __init__(self, world: Stage) -> None:
+    def __init__(self, world: Stage, refused: Callable[[str], None]) -> None:
+        """`refused` hears the names of refusals."""
         self._world = world
+        self._refused = refused
 
     def hear(self, opened: MarketOpened) -> None:
         """A round is open: each bids at some moment of the time for it."""
@@ -117,7 +121,7 @@ class Bidders:
         try:
             self._world.lab.submit(said)
         except refusals.Refused as error:
-            self._world.watch.refused(type(error).__name__)
+            self._refused(type(error).__name__)
             return False
         return True
 

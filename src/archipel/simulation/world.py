@@ -64,12 +64,12 @@ class World:
         self.way = way_of(scenario.spreading, setting.weights.delta_gb, setting.uplinks, 1)
         """How the newest version travels."""
         self.watch = Watch(self)
-        self.bidders = Bidders(self)
+        self.bidders = Bidders(self, self.watch.refused)
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
 
     # --- the course of things -----------------------------------------------------------------------
 
-    def run(self, tell: Tell, every: int = 20_000) -> None:
+    def run(self, tell: Tell, every: int = 250) -> None:
         """Until the time is over; `tell` hears how far it is. Ctrl-C leaves the world as it is."""
         if not self.is_begun:
             self.begin()
