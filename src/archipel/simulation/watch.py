@@ -74,7 +74,7 @@ class Watch:
         rollouts = len(grant.spec.groups) * learning.group_size
         spread = setting.length_spread * rollouts**0.5
         drawn = learning.tokens * (rollouts + spread * chance.gauss(0.0, 1.0))
-        tokens = round(min(max(drawn, rollouts), rollouts * learning.most_tokens))
+        tokens: int = round(min(max(drawn, rollouts), rollouts * learning.most_tokens))
         self.tokens[grant.work] = tokens
         self.groups[grant.work] = len(grant.spec.groups)
         share = self.world.machines[grant.node].provider.forges
