@@ -87,13 +87,16 @@ def _money(world: World) -> dict[str, float | None]:
     learning = world.scenario.learning
     learned = versions * learning.groups * learning.group_size * learning.tokens
     own = learned / MICRO * central.usd_per_million
-    here, there = learner + paid + moved, learner + own
+    is_colocated = central.generation_share is not None
+    train = learned / MICRO * central.train_usd_per_million
+    here, there = learner + paid + moved, (train if is_colocated else learner) + own
     prices = [each.price_micro for each in watch.clearings]
     return {
         "usd_paid": paid,
         "usd_egress": moved,
         "usd_learner": learner,
         "usd_central_rollouts": own,
+        "usd_train": train,
         "usd_per_version": here / versions if versions else None,
         "usd_per_version_central": there / versions if versions else None,
         "cost_reduction": 1 - here / there if versions and there else None,

@@ -60,7 +60,7 @@ def to_json(played: Sequence[Played]) -> dict[str, Any]:
         "refusals": [dict(each.outcome.refusals) for each in played],
         "kinds": list(first.outcome.by_kind),
         "series": [list(each.outcome.series) for each in played],
-        "published_reduction": PUBLISHED.get(first.scenario.name),
+        "published": published_beside(played),
         "break_even": break_even(first),
         "weights": {
             "params": first.setting.weights.params,
@@ -136,12 +136,40 @@ def _n(value: float) -> str:
     return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 1 else f"{value:.3f}"
 
 
+def published_beside(played: Sequence[Played]) -> dict[str, float] | None:
+    """The published saving, this one over the interval of how long a baseline generates, and where both are the same.
+
+    A baseline that generates for a share g of its time costs train / (1 - g).
+    """
+    first = played[0]
+    published = PUBLISHED.get(first.scenario.name)
+    shares = first.setting.central.generation_share
+    versions, a_version = (
+        figure(played, "versions")["mean"],
+        figure(played, "usd_per_version")["mean"],
+    )
+    train = figure(played, "usd_train")["mean"]
+    if published is None or shares is None or not versions or not a_version or not train:
+        return None
+    learned = train / versions
+    saved = [1 - a_version * (1 - share) / learned for share in shares]
+    return {
+        "published": published, "share": shares[0], "saved": saved[0], "saved_low": saved[1],
+        "saved_high": saved[2], "share_at_published": 1 - learned * (1 - published) / a_version,
+    }  # fmt: skip
+
+
 def _published(played: Sequence[Played]) -> list[str]:
-    published = PUBLISHED.get(played[0].scenario.name)
-    saved = figure(played, "cost_reduction")["mean"]
-    if published is None or saved is None:
+    found = published_beside(played)
+    if found is None:
         return []
-    return [f"published for this setting: {published:.0%} below; here {saved:.1%}", ""]
+    return [
+        f"published for this setting: {found['published']:.0%} below a baseline that generates and trains in turns; here "
+        f"{found['saved']:.0%} if it generates {found['share']:.0%} of its time",
+        f"  ({found['saved_low']:.0%} to {found['saved_high']:.0%} over that figure's interval); as published if it generates "
+        f"{found['share_at_published']:.0%}",
+        "",
+    ]
 
 
 def _kinds(first: Played) -> list[str]:

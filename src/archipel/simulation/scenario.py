@@ -34,6 +34,10 @@ class Learning:
     accelerator: str = "h100"
     accelerators: int = 8
     """Of the learner."""
+    colocated: bool = False
+    """Whether the data centre it is compared with generates and trains in turns on the same accelerators, as published
+    baselines do; otherwise it keeps accelerators for generation alone.
+    """
     step_s: float = 0.0
     """Of one update with all its rollouts at hand; 0: by FLOP and utilisation."""
     groups: int = 64

@@ -45,9 +45,9 @@ SCENARIOS: dict[str, Scenario] = {
             hours=4.0,
             audited=False,
             policy=Policy(model="", params=4e9),
-            learning=Learning(staleness=6, lease=2),
+            learning=Learning(staleness=6, lease=2, colocated=True),
             crowd=Crowd(providers=100, kinds=("rtx5090",)),
-            market=Market(period_s=600.0, explore_permille=500),
+            market=Market(period_s=600.0, explore_permille=500, reserve=0.4),
         ),
         Scenario(
             name="echo2-8b",
@@ -55,9 +55,9 @@ SCENARIOS: dict[str, Scenario] = {
             hours=4.0,
             audited=False,
             policy=Policy(model="llama-3-8b"),
-            learning=Learning(staleness=6, lease=2),
+            learning=Learning(staleness=6, lease=2, colocated=True),
             crowd=Crowd(providers=150, kinds=("rtx5090",)),
-            market=Market(period_s=600.0, explore_permille=500),
+            market=Market(period_s=600.0, explore_permille=500, reserve=0.4),
         ),
         Scenario(
             name="trillion",

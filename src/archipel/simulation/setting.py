@@ -29,6 +29,10 @@ class Central:
     needed_tokens_per_s: float
     """At the same learner utilisation."""
     learner_usd_per_h: float
+    train_usd_per_million: float
+    """What a token costs to learn from, a million of them."""
+    generation_share: tuple[float, float, float] | None = None
+    """Of its time, where it generates and trains in turns: as published, and that figure's interval."""
 
     @property
     def accelerators(self) -> float:
@@ -38,6 +42,9 @@ class Central:
     @property
     def usd_per_million(self) -> float:
         """What its own rollouts cost."""
+        if self.generation_share is not None:
+            share = self.generation_share[0]
+            return self.train_usd_per_million * share / (1 - share)
         if not self.tokens_per_s:
             return float("inf")
         return self.hourly_usd / (self.tokens_per_s * 3600) * MICRO
@@ -140,4 +147,12 @@ def _central(
         tokens_per_s=kind.tokens_per_s / kind.accelerators,
         needed_tokens_per_s=tokens / step_s * learning.utilisation_permille / 1000,
         learner_usd_per_h=hourly * learning.accelerators,
+        train_usd_per_million=hourly * learning.accelerators * step_s / 3600 / tokens * MICRO,
+        generation_share=_generation(inputs) if learning.colocated else None,
     )
+
+
+def _generation(inputs: Inputs) -> tuple[float, float, float]:
+    share = inputs.value("rl.generation_share")
+    figure = inputs.shelf.entry("rl.generation_share").figure
+    return share, figure.low or share, figure.high or share
