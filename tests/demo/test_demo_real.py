@@ -96,16 +96,20 @@ def test_a_demo_that_was_begun_goes_on_as_it_was_asked_at_first(tmp_path: Path) 
 
 
 def test_options_of_the_real_demo_go_with_it_alone() -> None:
-    for words in (["--quick"], ["--model", "."], ["--real", "--exact"]):
+    for words in (["--quick"], ["--lora"], ["--model", "."], ["--real", "--exact"]):
         done = CliRunner().invoke(command, ["demo", *words])
         assert done.exit_code == 2, done.output
         assert "--real" in done.output
 
 
 @pytest.mark.slow
-def test_the_whole_story_runs_with_any_chat_model_and_goes_on_after_an_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trained", [[], ["--lora"]], ids=["whole", "lora"])
+def test_the_whole_story_runs_with_any_chat_model_and_goes_on_after_an_end(
+    tmp_path: Path, trained: list[str]
+) -> None:
     words = [
         *(sys.executable, "-m", "archipel.cli.archipel", "demo", "--real", "--quick", "--json"),
+        *trained,
         *("--model", str(_tiny(tmp_path / "tiny")), "--seed", "1", "--out", str(tmp_path / "d")),
     ]
     environment = {"PATH": os.defpath, "HOME": str(tmp_path), **source_environment()}

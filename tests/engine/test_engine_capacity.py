@@ -113,3 +113,11 @@ def test_a_long_request_waits_until_few_enough_run() -> None:
     assert held.num_slots == 64
     assert capacity.shape(Demand(64, 512), held, 9) is held
     assert capacity.shape(Demand(64, 512), held, 8).length == 512
+
+
+@pytest.mark.parametrize("num_bytes", [2**16, 2**18, 2**20, 2**26])
+def test_the_longest_request_is_served_and_one_token_more_is_refused(num_bytes: int) -> None:
+    capacity = Capacity(NUMBERS, EngineLimits(max_cache_bytes=num_bytes))
+    capacity.check(Request("", (1,), 0, 1, capacity.longest - 1))
+    with pytest.raises(InvalidRequest, match="expected at"):
+        capacity.check(Request("", (1,), 0, 1, capacity.longest))

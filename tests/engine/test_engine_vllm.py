@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from archipel.engine.engine import LocalEngine
 from archipel.engine.vllm_engine import rollout_seed
 from archipel.engine.vllm_start import rank_room
 from archipel.records.requests import InvalidRequest
 from archipel.work.agreement import FLOATS
+from engine.vllm_trial import adapters, asked, weights
 
 ROOT = Path(__file__).parents[2]
 NAMED = os.environ.get("ARCHIPEL_VLLM_PYTHON")  # noqa: TID251  of this test alone
@@ -36,6 +38,16 @@ def test_an_adapter_gets_the_least_room_that_vllm_has_for_it() -> None:
     assert [rank_room(rank) for rank in (0, 1, 8, 9, 320, 512)] == [0, 8, 8, 16, 320, 512]
     with pytest.raises(InvalidRequest, match=r"rank 512 at most, this one has 513; .* archipel"):
         rank_room(513)
+
+
+def test_what_vllm_is_asked_and_held_against_also_holds_of_our_own_engine() -> None:
+    config, requests = asked()
+    engine = LocalEngine(config)
+    found = {**weights(engine, config, requests)["agreement"]}
+    found |= adapters(engine, config, requests)["adapters"]
+    assert len(found) == 3 + 2 + 3 + 4
+    for name, figures in found.items():
+        assert figures["largest"] <= FLOATS["float32"].largest / 10, (name, figures)
 
 
 @pytest.fixture(scope="module")

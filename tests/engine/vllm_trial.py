@@ -22,7 +22,7 @@ from archipel.model.tokenizer import character_tokenizer
 from archipel.records.cuts import Cut
 from archipel.records.recipe_model import AdapterSection
 from archipel.records.requests import InvalidRequest
-from archipel.training.scorer import Scorer
+from archipel.training.scorer import Scorer, Scoring
 from archipel.training.sharding import Site
 from archipel.work.agreement import compared, reference
 from archipel.work.seats import WithAdapter
@@ -72,7 +72,7 @@ def weights(engine, config, requests) -> dict:
     greedy = [replace(each, temperature=0.0) for each in requests]
     found["greedy"] = figures(compared(engine, reference(config, state, 1.0), greedy))
     for cut in (Cut(top_k=5), Cut(top_p=0.8), Cut(min_p=0.1)):
-        scorer = Scorer(decoder_of(config, state), 1.0, Site(), cut=cut)
+        scorer = Scorer(decoder_of(config, state), 1.0, Site(), Scoring(cut=cut))
         some = [replace(each, temperature=1.0, cut=cut) for each in requests]
         found[f"cut {cut.bounds[0]}"] = figures(compared(engine, scorer, some))
     return {"agreement": found, "load_s": seconds}
@@ -100,13 +100,18 @@ def adapters(engine, config, requests) -> dict:
     return {"adapters": found, "mixed_same": same / sum(map(len, alone))}
 
 
-def main(folder: Path) -> None:
-    config = small_config("qwen3", head_dim=64, vocab_size=80)
-    write_model(folder / "model", lively_state(config), config, character_tokenizer())
+def asked() -> tuple:
+    """A small architecture, and requests of it."""
     requests = [
         replace(each, temperature=1.0, num_rollouts=2, max_new_tokens=12)
         for each in ragged_requests(80, (3, 9, 17, 40))
     ]
+    return small_config("qwen3", head_dim=64, vocab_size=80), requests
+
+
+def main(folder: Path) -> None:
+    config, requests = asked()
+    write_model(folder / "model", lively_state(config), config, character_tokenizer())
     began = time.monotonic()
     limits = VllmLimits(cache_bytes=2**28, max_rank=12)
     (folder / "model/model.safetensors").unlink()  # as at a node

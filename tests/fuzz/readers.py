@@ -70,7 +70,7 @@ from archipel.work.messages import (
     to_line,
 )
 from door import PROBLEM_MEDIA_TYPE, Door
-from fuzz import disputed, foreign, presented, spoken
+from fuzz import disputed, foreign, presented, served, spoken
 from fuzz.reading import Reader
 from people import ref
 from specimens import POLICY, SMALL
@@ -113,6 +113,7 @@ def _readers() -> dict[str, Reader]:
         | spoken.readers()
         | disputed.readers()
         | presented.readers()
+        | served.readers()
         | _doors()
     )
 

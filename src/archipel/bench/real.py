@@ -72,6 +72,17 @@ WAYS = {
 """An arm is one line; whatever a recipe can say goes into `changes`."""
 
 
+def as_trained(recipe: Recipe, arm: str) -> Recipe:
+    """The recipe with what an arm changes in it."""
+    changed = {
+        section: values
+        if isinstance(values, AdapterSection)
+        else getattr(recipe, section).model_copy(update=dict(values))
+        for section, values in (WAYS[arm].changes or {}).items()
+    }
+    return recipe.model_copy(update=changed)
+
+
 @dataclass(frozen=True)
 class RealBenchPlan:
     """What is measured."""
@@ -150,17 +161,10 @@ class RealBench:
 
     def recipe_of(self, task: str, seed: int, arm: str) -> Recipe:
         """What one arm trains."""
-        way = WAYS[arm]
-        changed: dict[str, Any] = {
-            section: values
-            if isinstance(values, AdapterSection)
-            else getattr(self._recipe, section).model_copy(update=dict(values))
-            for section, values in (way.changes or {}).items()
-        }
-        run = {"seed": seed, "versions": self._plan.updates}
-        changed["run"] = self._recipe.run.model_copy(update=run)
+        way, recipe = WAYS[arm], as_trained(self._recipe, arm)
+        run = recipe.run.model_copy(update={"seed": seed, "versions": self._plan.updates})
         names = tuple(TASKS) if way.mixes else (task,)
-        return self._asking(self._recipe.model_copy(update=changed), names)
+        return self._asking(recipe.model_copy(update={"run": run}), names)
 
     def _asking(self, recipe: Recipe, tasks: tuple[str, ...]) -> Recipe:
         path = self._folder.absolute() / f"{'+'.join(tasks)}.jsonl"

@@ -134,16 +134,20 @@ class Site:
         dids = [self.did(name) for name in trusted]
         asyncio.run(open_run(self.url, self.operator(), recipe, weights, dids))
 
-    def fetch_weights(self, run: str, version: int | None, out: Path) -> str:
+    def fetch_weights(
+        self, run: str, version: int | None, out: Path, *, merge: bool = False
+    ) -> str:
         """Write a version (None: the newest) to the model directory `out`; returns its state digest.
+
+        merge: of an adapter's run, the whole model.
 
         Raises:
             LabUnreachable, LabRefused: from the lab.
             ExportFailed: what it gave does not verify.
         """
         support, store = self.folder / "export" / run, BlobStore(self.folder / "export" / "blobs")
-        links = asyncio.run(fetch_version(self.url, store, run, version, support))
-        return write_version(links, support, out)
+        links = asyncio.run(fetch_version(self.url, store, run, version, support, weights=merge))
+        return write_version(links, support, out, merge=merge)
 
     def kill(self, name: str) -> None:
         """SIGKILL, as a power cut would: the process and its work process get no last word."""

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
 )
 @click.option("--quick", is_flag=True, help="With --real: a few updates and tasks, to see it work.")
 @click.option(
+    "--lora",
+    is_flag=True,
+    help="With --real: an adapter of rank 16 is trained; versions are megabytes.",
+)
+@click.option(
     "--model",
     type=click.Path(path_type=Path, exists=True),
     help="With --real: a GGUF file or model directory [SmolLM2-135M-Instruct from the package "
@@ -58,6 +63,7 @@ def command(
     cheat: bool,
     real: bool,
     quick: bool,
+    lora: bool,
     model: Path | None,
     as_json: bool,
 ) -> None:
@@ -75,12 +81,13 @@ def command(
       archipel demo --no-cheat
       archipel demo --exact w13a15
       archipel demo --real
+      archipel demo --real --lora
       archipel demo --real --quick --model smollm2.Q4_1.gguf
     """
-    if _is_real(real, variant, quick or model is not None):
+    if _is_real(real, variant, quick or lora or model is not None):
         from archipel.cli.demo_real import play
 
-        play(seed, out, versions, controls, quick, model, as_json)
+        play(seed, out, versions, controls, quick, lora, model, as_json)
         return
     from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
     from archipel.demo.plan import CHEAT, VARIANT, DemoPlan
@@ -143,5 +150,5 @@ def _is_real(real: bool, variant: str | None, asks_for_real: bool) -> bool:
     if real and variant is not None:
         raise click.UsageError("--exact and --real do not go together")
     if asks_for_real and not real:
-        raise click.UsageError("--quick and --model go with --real")
+        raise click.UsageError("--quick, --lora and --model go with --real")
     return real

@@ -31,6 +31,7 @@ def play(
     versions: int | None,
     controls: bool,
     quick: bool,
+    lora: bool,
     model: Path | None,
     as_json: bool,
 ) -> None:
@@ -50,7 +51,13 @@ def play(
         click.echo(f"{time.monotonic() - began:6.1f}s  {line}", err=as_json)
 
     with mending(SiteFailed, PeerFailed, NotBrought, OSError, ValueError, RuntimeError):
-        asked = {"seed": seed, "versions": versions, "controls": controls, "quick": quick}
+        asked = {
+            "seed": seed,
+            "versions": versions,
+            "controls": controls,
+            "quick": quick,
+            "lora": lora,
+        }
         folder, chosen = _folder(out, asked)
         tell(f"real demo with seed {chosen['seed']}, everything goes to {folder}")
         source = model or model_file(tell)
@@ -75,6 +82,7 @@ def _perform(
 ) -> None:
     import torch
 
+    from archipel.bench.real import LORA, as_trained
     from archipel.cli.doors import FEW_SHAPES, child_environment, show
     from archipel.cli.recipes import find_recipe, with_versions
     from archipel.demo.picture import draw_curve
@@ -82,12 +90,15 @@ def _perform(
     from archipel.demo.real_story import perform_real
 
     recipe = find_recipe("real-sums")
+    if chosen["lora"]:
+        recipe = as_trained(recipe, LORA)
     versions = chosen["versions"] or (QUICK_VERSIONS if chosen["quick"] else None)
     recipe = with_versions(recipe, versions)
     performance = perform_real(plan, recipe, child_environment() | FEW_SHAPES, tell)
     torch.set_num_threads(plan.threads)
     arms = judge_real(performance, Path(sys.executable), child_environment() | FEW_SHAPES, tell)
-    title = f"SmolLM2-135M-Instruct learns to add over two unequal nodes (seed {plan.seed})"
+    what = "An adapter of SmolLM2-135M-Instruct" if chosen["lora"] else "SmolLM2-135M-Instruct"
+    title = f"{what} learns to add over two unequal nodes (seed {plan.seed})"
     draw_curve(performance.ended, {}, title, plan.folder / "curve.png")
     seconds = {"seconds": time.monotonic() - began}
     result = report_real(performance, arms, talk(performance)) | seconds

@@ -16,6 +16,7 @@ from archipel.demo.aftermath import weight_traffic
 from archipel.demo.ending import figures, interval
 from archipel.demo.plan import REAL_CAST
 from archipel.demo.real_story import GIGABYTE, RealPerformance
+from archipel.model.adapter import Adapter, merged
 from archipel.model.directory import read_config, write_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.work.conversation import Conversation
@@ -98,6 +99,9 @@ def by_chance(
     )
     run_job(python, real_central.__name__, job, environment)
     weights = load_file(job.snapshot(updates))
+    if show.recipe.adapter is not None:
+        adapter = Adapter(show.recipe.adapter.form, weights)
+        weights = merged(real_central.weights(show.start), adapter, read_config(show.start))
     write_model(out, weights, read_config(show.start), Tokenizer.from_directory(show.start))
     return out
 

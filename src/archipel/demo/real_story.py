@@ -159,6 +159,6 @@ def _collect(show: RealPerformance, site: Site, tell: Tell) -> None:
     views = site.nodes()
     show.nodes = {who: views[show.dids[who]] for who in REAL_CAST if show.dids[who] in views}
     if not show.trained.exists():
-        site.fetch_weights(name, None, show.trained)
+        site.fetch_weights(name, None, show.trained, merge=True)
     show.history = site.history()
     (show.plan.folder / "run.json").write_text(show.ended.model_dump_json(indent=2))

@@ -72,6 +72,12 @@ class Capacity:
                 f"{least}: shorten prompt or max_new_tokens, or raise max_cache_bytes"
             )
 
+    @property
+    def longest(self) -> int:
+        """Tokens, prompt included, that a request may have: the model's positions, or what the cache holds."""
+        held = self.limits.max_cache_bytes // (self._least * self._bytes_per_position)
+        return min(self.arithmetic.max_positions, held // self._granule * self._granule)
+
     def length_of(self, request: Request) -> int:
         """Positions that each sequence of the request takes in the cache."""
         return self._rounded(len(request.prompt) + request.max_new_tokens)

@@ -111,6 +111,11 @@ class LocalEngine:
             held.put(name, adapter)
 
     @property
+    def longest(self) -> int:
+        """Tokens, prompt included, that a request may have here."""
+        return self._capacity.longest
+
+    @property
     def has_work(self) -> bool:
         """See `OpenEngine.has_work`."""
         return self._generation is not None and self._generation.has_work

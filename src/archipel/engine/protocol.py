@@ -89,6 +89,19 @@ class Events:
             yield Event(*owner, token, logprob, self.ended.get(owner))
 
 
+def refuse_steering(requests: Sequence[Request], engine: str) -> None:
+    """Of an engine whose sampler is not ours.
+
+    Raises:
+        InvalidRequest: one has something that bends its logits.
+    """
+    for request in requests:
+        if request.steering is not None:
+            raise InvalidRequest(
+                f"request {request.key!r:.80} bends its logits, which engine {engine} does not; leave that out"
+            )
+
+
 def refuse_adapters(requests: Sequence[Request], engine: str) -> None:
     """Of an engine that samples from whole weights alone.
 

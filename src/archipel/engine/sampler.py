@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from archipel.model.cuts import AllowedRows, CutRows
 from archipel.model.devices import running_sums
+from archipel.records.requests import Hand
 
 _BLOCK = 128
 """Vocabulary entries per block of the two-level search."""
@@ -34,6 +35,8 @@ class Draw:
     """What is left of each row's distribution; None when every row keeps all."""
     allowed: AllowedRows | None = None
     """The tokens that each row may have; None when every row may have all."""
+    hands: tuple[tuple[int, Hand], ...] = ()
+    """(row, what bends its logits) of those that have one."""
 
 
 def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
@@ -43,8 +46,12 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     allowed, of what a cut leaves of it. What comes back lies where the draw does.
     """
     logits_BV = logits_BV.to(draw.uniform.device)
+    steered = _steered(logits_BV, draw) if draw.hands else None
     if draw.temperature is not None:
         logits_BV = logits_BV / draw.temperature
+    if steered is not None:
+        # The other rows are rounded as they are without these beside them.
+        logits_BV = logits_BV.float().index_copy(0, *steered)
     if draw.allowed is not None:
         logits_BV = draw.allowed.leave(logits_BV.float())
     if draw.cut is not None:
@@ -57,6 +64,17 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         tokens_B1 = torch.where(draw.greedy, best_B1, tokens_B1)
     logprobs_B1 = probabilities_BV.gather(1, tokens_B1).log_()
     return tokens_B1.squeeze(1), logprobs_B1.squeeze(1)
+
+
+def _steered(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Numbers (H,) of the rows that something bends, and what it leaves, (H, V) fp32, scaled by temperature."""
+    rows = torch.tensor([row for row, _ in draw.hands], device=logits_BV.device)
+    bent_HV = logits_BV[rows].float()
+    for (_, hand), row_V in zip(draw.hands, bent_HV, strict=True):
+        hand.steer(row_V)
+    if draw.temperature is not None:
+        bent_HV = bent_HV / draw.temperature[rows]
+    return rows, bent_HV
 
 
 def _pick(probabilities_BV: Tensor, uniform_B1: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from archipel.engine.scheduler import Admission, Move
 from archipel.engine.telling import Told
 from archipel.model.cuts import AllowedRows, CutRows
 from archipel.records.cuts import Cut
-from archipel.records.requests import ENDED, Allowed, Ending, Request
+from archipel.records.requests import ENDED, Allowed, Ending, Hand, Request
 from archipel.records.rollouts import Rollout
 
 ALL = 2**62
@@ -54,6 +54,8 @@ class Slots:
         """State of the ending of each slot that has one."""
         self._ending: list[Ending | None] = [None] * num_slots
         self._allowed: list[Allowed | None] = [None] * num_slots
+        self._hands: dict[int, Hand] = {}
+        """What bends the logits of the slots that have something."""
         self._told = Told(num_slots)
         self._all_plain = True
         self._any_greedy = False
@@ -117,6 +119,7 @@ class Slots:
             if self._any_cut
             else None,
             self._allowed_rows(slots, device) if self._any_allowed else None,
+            self._steered(slots) if self._hands else (),
         )
 
     def read(self, slot: int, choices: bytes) -> None:
@@ -135,6 +138,8 @@ class Slots:
         self._tokens[slots, count], self._logprobs[slots, count] = tokens, logprobs
         self.last_token[slots] = tokens
         self._count[slots] = count = count + 1
+        if self._hands:
+            self._took(slots.tolist(), tokens.tolist())
         stopped = (tokens[:, None] == self._stops[slots]).any(axis=1)
         if self._any_ending:
             stopped |= self._read(slots.tolist(), tokens.tolist())
@@ -153,6 +158,8 @@ class Slots:
             slot for slot in np.flatnonzero(self.live).tolist() if self.owner[slot][0] == ticket
         ]
         self.live[slots] = False
+        for slot in slots:
+            self._hands.pop(slot, None)
         return slots
 
     def move(self, moves: Sequence[Move]) -> None:
@@ -165,6 +172,8 @@ class Slots:
             self.owner[target] = self.owner[source]
             self._ending[target] = self._ending[source]
             self._allowed[target] = self._allowed[source]
+            if source in self._hands:
+                self._hands[target] = self._hands.pop(source)
             self._told.move(source, target)
 
     def resized(self, num_slots: int, rows: int) -> "Slots":
@@ -175,6 +184,7 @@ class Slots:
             new[:rows] = old[:rows]
         other.owner[:rows] = self.owner[:rows]
         other._ending[:rows], other._allowed[:rows] = self._ending[:rows], self._allowed[:rows]
+        other._hands = dict(self._hands)
         other._any_ending, other._any_allowed = self._any_ending, self._any_allowed
         other._all_plain, other._any_greedy = self._all_plain, self._any_greedy
         other._any_cut = self._any_cut
@@ -211,6 +221,8 @@ class Slots:
         for slot in slots:
             self._ending[slot], self._allowed[slot] = request.ending, request.allowed
             self._reading[slot] = 0
+            if request.steering is not None:
+                self._hands[slot] = request.steering.hand(self.owner[slot][1])
 
     def _read(self, slots: Sequence[int], tokens: Sequence[int]) -> np.ndarray:
         """Whether the token that each of these slots got is its ending."""
@@ -221,6 +233,20 @@ class Slots:
                 state = ending.after(int(self._reading[slot]), token)
                 self._reading[slot], ended[row] = state, state == ENDED
         return ended
+
+    def _steered(self, slots: np.ndarray) -> tuple[tuple[int, Hand], ...]:
+        """(row, hand) of the live ones among these that have a hand."""
+        rows = enumerate(slots.tolist())
+        return tuple(
+            (row, self._hands[slot])
+            for row, slot in rows
+            if slot in self._hands and self.live[slot]
+        )
+
+    def _took(self, slots: Sequence[int], tokens: Sequence[int]) -> None:
+        for slot, token in zip(slots, tokens, strict=True):
+            if slot in self._hands:
+                self._hands[slot].took(token)
 
     def _allowed_rows(self, slots: np.ndarray, device: torch.device) -> AllowedRows:
         held = [self._allowed[slot] for slot in slots.tolist()]
@@ -241,6 +267,7 @@ class Slots:
             self._stops = _wider(self._stops, num_stops - self._stops.shape[1], -1)
 
     def _completion(self, slot: int, finished: bool) -> Rollout:
+        self._hands.pop(slot, None)
         length = int(self._count[slot])
         tokens = tuple(self._tokens[slot, :length].tolist())
         logprobs = tuple(self._logprobs[slot, :length].tolist())

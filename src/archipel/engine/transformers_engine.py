@@ -22,6 +22,7 @@ from archipel.engine.protocol import (
     Ticket,
     WrongWeights,
     refuse_adapters,
+    refuse_steering,
 )
 from archipel.engine.sampler import sample
 from archipel.engine.scheduler import Admission
@@ -96,6 +97,7 @@ class TransformersEngine:
         if not self._loaded:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
         refuse_adapters(requests, "transformers")
+        refuse_steering(requests, "transformers")
         done: dict[tuple[int, int], Rollout] = {}
         num_tokens = 0
         for batch in _batches(requests, apart=self._device.type == "cpu"):

@@ -18,7 +18,13 @@ from torch import Tensor
 
 from archipel.engine.fused import check_state
 from archipel.engine.noise import philox4x32
-from archipel.engine.protocol import NonFiniteLogits, NotLoaded, NotStarted, WrongWeights
+from archipel.engine.protocol import (
+    NonFiniteLogits,
+    NotLoaded,
+    NotStarted,
+    WrongWeights,
+    refuse_steering,
+)
 from archipel.engine.vllm_start import VllmLimits, started, write_weights
 from archipel.model.adapter import Adapter, check_adapter
 from archipel.model.adapter_files import write_adapter
@@ -158,6 +164,7 @@ class VllmEngine:
         """
         if self._llm is None:
             raise NotLoaded("the engine has no weights; call load(state) before generate")
+        refuse_steering(requests, "vllm")
         prompts: list[dict[str, list[int]]] = []
         settings: list[Any] = []
         adapters: list[Any] = []

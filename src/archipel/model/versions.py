@@ -9,7 +9,7 @@ Law: nothing is believed until its digest agrees, nothing is allocated beyond wh
 and the weights at hand imply, and a state handed in is never changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -108,7 +108,7 @@ def decode_anchor(data: bytes, manifest: Manifest) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CorruptWeights(f"anchor is not a safetensors file: {error}") from None
     _check_forms(_forms(tensors), manifest.forms)
-    bits = [weight_bytes(entry.name, tensors[entry.name]) for entry in manifest.tensors]
+    bits = [weight_bytes(entry.name, tensors[entry.name]).copy() for entry in manifest.tensors]
     return _believed(bits, manifest, WrongTarget)
 
 
@@ -122,8 +122,8 @@ def encode_delta(
         WrongTensors: the two differ in more than values, or a tensor is not bfloat16.
     """
     _check_succession(parent, manifest)
-    before, after = _flat(old, parent), _flat(new, manifest)
-    blocks = tuple(encode_block(before[part], after[part]) for part in _parts(len(before)))
+    pairs = zip(_blocks(old, parent), _blocks(new, manifest), strict=True)
+    blocks = tuple(encode_block(before, after) for before, after in pairs)
     return DeltaFile(parent.state, manifest.state, manifest.version, blocks).to_bytes()
 
 
@@ -155,18 +155,19 @@ def apply_delta(
         )
     _check_succession(held, target)
     # 4. The differences, applied to a copy.
-    before = _flat(state, held)
-    parts = _parts(len(before))
-    if len(delta.blocks) != len(parts):
+    num_weights = sum(entry.num_weights for entry in held.tensors)
+    num_blocks = -(-num_weights // BLOCK_WEIGHTS)
+    if len(delta.blocks) != num_blocks:
         raise CorruptWeights(
-            f"delta has {len(delta.blocks)} blocks; these weights need {len(parts)}"
+            f"delta has {len(delta.blocks)} blocks; these weights need {num_blocks}"
         )
-    after = np.empty_like(before)
-    for part, block in zip(parts, delta.blocks, strict=True):
+    after, start = np.empty(num_weights, np.dtype("<u2")), 0
+    for before, block in zip(_blocks(state, held), delta.blocks, strict=True):
         try:
-            after[part] = decode_block(before[part], block)
+            after[start : start + len(before)] = decode_block(before, block)
         except BadDifference as error:
-            raise CorruptWeights(f"delta at weight {part.start}: {error}") from None
+            raise CorruptWeights(f"delta at weight {start}: {error}") from None
+        start += len(before)
     # 5. Every tensor is the one that the target names.
     ends = np.cumsum([entry.num_weights for entry in target.tensors])
     return _believed(np.split(after, ends[:-1]), target, CorruptWeights)
@@ -206,24 +207,25 @@ def _forms(state: Mapping[str, Tensor]) -> Forms:
     ]
 
 
-def _parts(num_weights: int) -> list[slice]:
-    """The blocks in which weights are coded."""
-    starts = range(0, num_weights, BLOCK_WEIGHTS)
-    return [slice(start, min(start + BLOCK_WEIGHTS, num_weights)) for start in starts]
-
-
-def _flat(state: Mapping[str, Tensor], manifest: Manifest) -> np.ndarray:
-    """All bit patterns in the manifest's order."""
+def _blocks(state: Mapping[str, Tensor], manifest: Manifest) -> Iterator[np.ndarray]:
+    """All bit patterns in the manifest's order, in the blocks in which weights are coded."""
     _check_forms(_forms(state), manifest.forms)
-    return np.concatenate(
-        [weight_bytes(entry.name, state[entry.name]) for entry in manifest.tensors]
-    )
+    held, room = list[np.ndarray](), BLOCK_WEIGHTS
+    for entry in manifest.tensors:
+        bits = weight_bytes(entry.name, state[entry.name])
+        while len(bits) >= room:
+            yield np.concatenate([*held, bits[:room]])
+            held, bits, room = [], bits[room:], BLOCK_WEIGHTS
+        held.append(bits)
+        room -= len(bits)
+    if room < BLOCK_WEIGHTS:
+        yield np.concatenate(held)
 
 
 def _believed(
     parts: list[Any], manifest: Manifest, disagreement: type[BadWeights]
 ) -> dict[str, Tensor]:
-    """Flat bit patterns as tensors, once each has the digest that the manifest gives it."""
+    """Flat bit patterns as tensors, which they become, once each has the digest that the manifest gives it."""
     state: dict[str, Tensor] = {}
     for entry, bits in zip(manifest.tensors, parts, strict=True):
         digest = sha256_digest(bits.data)
@@ -231,6 +233,6 @@ def _believed(
             raise disagreement(
                 f"{entry.name} is {digest}, but version {manifest.version} says {entry.digest}"
             )
-        native = bits.astype(np.uint16).view(np.int16)
+        native = bits.astype(np.uint16, copy=False).view(np.int16)
         state[entry.name] = torch.from_numpy(native).view(torch.bfloat16).reshape(entry.shape)
     return state

@@ -5,7 +5,7 @@ Law: with the weights, a request fixes its rollouts; nothing else about the mome
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from archipel.records.cuts import Cut
 
@@ -28,6 +28,23 @@ class Ending(Protocol):
 
     def after(self, state: int, token: int) -> int:
         """The state after one more token, or `ENDED`; a completion begins in state 0."""
+
+
+class Hand(Protocol):
+    """What bends one sequence's logits while it is sampled."""
+
+    def steer(self, logits: Any) -> None:
+        """Change the logits of the next token, an fp32 tensor (V,), in place; what is left out is minus infinity."""
+
+    def took(self, token: int) -> None:
+        """Be told which token was sampled."""
+
+
+class Steering(Protocol):
+    """Penalties, a grammar, or whatever else hangs on what a sequence said so far; a hand for each sequence."""
+
+    def hand(self, rollout: int) -> Hand:
+        """For the rollout of this number in the request, which begins."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +77,8 @@ class Request:
     """The only tokens to sample, at every place; None: all of the vocabulary. What a cut leaves is of these."""
     ending: Ending | None = None
     """What else ends a completion; the token by which it does is the last."""
+    steering: Steering | None = None
+    """What else bends the logits, before temperature and cut; log-probabilities are those of what is sampled from."""
     adapter: str | None = None
     """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
     first_rollout: int = 0

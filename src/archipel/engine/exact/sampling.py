@@ -26,8 +26,13 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     """Tokens (B,) int64 and their log-probabilities (B,) f32; logits are f32.
 
     Raises:
-        InvalidRequest: a row's distribution is cut, or some tokens alone are allowed.
+        InvalidRequest: a row's distribution is cut or bent, or some tokens alone are allowed.
     """
+    if draw.hands:
+        raise InvalidRequest(
+            "a request bends the logits; the exact contract samples from them as they are: leave penalties and "
+            "grammars out"
+        )
     if draw.allowed is not None:
         raise InvalidRequest(
             "a request allows some tokens alone; the exact contract samples from the whole vocabulary: leave "

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from archipel.work.sandbox import kernel, landlock, seccomp
+from archipel.work.sandbox.offline import leave_network
 from archipel.work.sandbox.runtime import device_paths, readable_paths
 
 
@@ -155,12 +156,11 @@ class _Confinement:
     def _leave_network(self) -> bool:
         if self._is_network_allowed:
             return False
-        try:
-            kernel.unshare(kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
-        except PermissionError:  # not root: a user namespace makes us root of nothing else
-            keep_user = partial(kernel.map_own_user, os.geteuid(), os.getegid())
-            kernel.unshare(kernel.CLONE_NEWUSER | kernel.CLONE_NEWNET | kernel.CLONE_NEWIPC)
-            self._step("own user name", keep_user)  # without it we are nobody, and as confined
+        user = leave_network()
+        if user is not None:
+            self._step(
+                "own user name", partial(kernel.map_own_user, *user)
+            )  # without it we are nobody, and as confined
             self._has_own_user = True
         return True
 

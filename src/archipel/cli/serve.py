@@ -1,0 +1,195 @@
+"""`archipel serve`: a model directory behind the APIs that people's tools speak, on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.engines import device_option
+
+if TYPE_CHECKING:
+    import socket
+
+    import torch
+
+DEFAULT_PORT = 8450
+KEY_FILE = "serve.key"
+GIGABYTE = 1_000_000_000
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--name", metavar="NAME", help="What clients call it [the directory's name].")
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where MODEL is an adapter: the model that it lies over [the directory that it names].",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; any other asks for an API key, which is made and shown.",
+)
+@click.option(
+    "--port",
+    default=DEFAULT_PORT,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes a free one.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the products; auto: bfloat16 where this processor computes it.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library [all cores].",
+)
+@click.option(
+    "--max-cache-gb",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.001, 4096),
+    help="Memory for what is being read and said.",
+)
+@click.option(
+    "--max-new-tokens",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(1, 65536),
+    help="Longest answer where a question names no limit.",
+)
+@click.option(
+    "--prove-offline",
+    is_flag=True,
+    help="Leave the network for good before anything is loaded, but for the address that is listened on, and say what "
+    "that shows (Linux).",
+)
+@device_option("answers")
+def command(
+    model: Path,
+    name: str | None,
+    base: Path | None,
+    host: str,
+    port: int,
+    dtype: str,
+    threads: int | None,
+    max_cache_gb: float,
+    max_new_tokens: int,
+    prove_offline: bool,
+    device: str,
+) -> None:
+    """Serve MODEL behind the OpenAI, Ollama and Anthropic APIs: nothing leaves this machine.
+
+    \b
+    Examples:
+      archipel serve trained
+      archipel serve adapter --base start --name mine
+      archipel serve trained --prove-offline
+      archipel serve trained --host 0.0.0.0
+    """
+    import asyncio
+    import os
+    from datetime import datetime
+
+    from archipel.cli.doors import at_work, keep_memory, mending, until_ctrl_c
+
+    at_work("loading")
+    keep_memory()
+    listener = _listening(host, port)
+    if prove_offline:
+        _go_offline(f"{host}:{listener.getsockname()[1]}")
+    import torch
+
+    from archipel.engine.capacity import EngineLimits
+    from archipel.model.devices import NoDevice, ready_device
+    from archipel.model.directory import InvalidModel
+    from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.serve.access import LOOPBACK, Access
+    from archipel.serve.desk import Room
+    from archipel.serve.door import make_door
+    from archipel.serve.served import How, serve_folder
+    from archipel.serve.server import serve
+    from archipel.work.folders import folder_of
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    limits = EngineLimits(max_cache_bytes=round(max_cache_gb * GIGABYTE))
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
+        ready_device(device)
+        folder = folder_of(model, base, device)
+        now = datetime.now().astimezone()
+        called = name or model.resolve().name
+        how = How(called, _precision(dtype), limits, Room(), max_new_tokens)
+        one = serve_folder(folder, how, now)
+    is_private = host in LOOPBACK
+    access = Access() if is_private else Access(frozenset(), (_key(),))
+    address = f"http://{host}:{listener.getsockname()[1]}"
+    click.echo(
+        f"{called} at {address} ({one.fingerprint}, context {one.positions}); Ctrl-C ends it"
+    )
+    click.echo(
+        f"  export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY={'none' if is_private else access.keys[0]}"
+    )
+    with until_ctrl_c():
+        asyncio.run(serve(make_door({called: one}, access), listener))
+    one.desk.close()
+
+
+def _listening(host: str, port: int) -> "socket.socket":
+    """Raises Mendable: the address is taken, or not this machine's."""
+    from archipel.cli.doors import Mendable
+    from archipel.serve.server import listening
+
+    try:
+        return listening(host, port)
+    except OSError as error:
+        raise Mendable(
+            f"{host}:{port} cannot be had: {error.strerror or error}; choose --port, 0 takes a free one"
+        ) from None
+
+
+def _go_offline(address: str) -> None:
+    """Raises Mendable: this machine cannot show it."""
+    from archipel.cli.doors import mending
+    from archipel.work.sandbox.offline import NOWHERE, StillOnline, go_offline
+
+    with mending(StillOnline):
+        found = go_offline()
+    click.echo(
+        f"offline: this process is in {found.namespace}, whose only interface is {', '.join(found.interfaces)}; a "
+        f"connection to {NOWHERE[0]} gets {found.refused!r}; no privilege leads back. What it can be reached by is the "
+        f"socket at {address}, which was made before"
+    )
+
+
+def _precision(name: str) -> "torch.dtype":
+    import torch
+
+    if name == "auto":
+        found = (
+            torch.backends.cpu.get_cpu_capability() == "AVX512"
+            and torch.cpu._is_avx512_bf16_supported()
+        )  # type: ignore[no-untyped-call]
+        return torch.bfloat16 if found else torch.float32
+    return torch.float32 if name == "float32" else torch.bfloat16
+
+
+def _key() -> str:
+    """The API key of this machine, made once, mode 0600."""
+    import os
+    import secrets
+
+    from archipel.cli.doors import home_folder
+
+    path = home_folder("serve", None) / KEY_FILE
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"sk-{secrets.token_urlsafe(32)}\n")
+    except FileExistsError:
+        pass
+    return path.read_text().strip()

@@ -1,0 +1,94 @@
+"""What every dialect is: routes that turn bodies into questions and what is told into the dialect's own bytes.
+
+Parts: `Body` (how requests are read), `read`, `Style` (what one kind of answer looks like). Law: a dialect knows no
+engine and no other dialect; unknown fields that do not change an answer are passed over, those that would are refused.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from archipel.serve.question import BadQuestion, Ended, NotOffered, Refusal, Said, Token
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+
+
+class Body(BaseModel):
+    """A request's JSON: types are strict where a wrong one would be guessed at, unknown fields are passed over."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+B = TypeVar("B", bound=Body)
+
+
+def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
+    """The body of a request.
+
+    refused: fields that would change the answer and are not done here, unless null or empty.
+
+    Raises:
+        BadQuestion: no JSON object, or a field out of its bounds. NotOffered: one of `refused`.
+    """
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadQuestion(f"the body is no JSON: {data[:40]!r}") from None
+    if not isinstance(found, dict):
+        raise BadQuestion(f"the body is {type(found).__name__}; expected a JSON object")
+    for name in refused:
+        if found.get(name) not in (None, [], {}, "", 0, 0.0, False):
+            raise NotOffered(f"{name} is not done here; leave it out", name)
+    try:
+        return form.model_validate(found)
+    except (ValidationError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            raise BadQuestion("the body is nested too deeply") from None
+        fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise BadQuestion(f"{where or 'body'}: {fault['msg']}", where or None) from None
+
+
+@dataclass
+class Whole:
+    """One choice, whole."""
+
+    text: str = ""
+    tokens: list[Token] = field(default_factory=list)
+    ended: Ended | None = None
+
+
+class Style(Protocol):
+    """What one question's answer looks like in a dialect."""
+
+    media: str
+    """Type of its stream."""
+
+    def begin(self) -> Iterable[bytes]:
+        """Before the first token."""
+
+    def told(self, told: Said | Ended) -> Iterable[bytes]:
+        """As it comes."""
+
+    def end(self, prompt: int, sampled: int) -> Iterable[bytes]:
+        """After the last; prompt, sampled: tokens."""
+
+    def failed(self, why: Refusal) -> Iterable[bytes]:
+        """Where it breaks off."""
+
+    def whole(self, choices: list[Whole], prompt: int, sampled: int) -> Mapping[str, Any]:
+        """All of it at once."""
+
+
+def compact(value: Any) -> bytes:
+    """JSON in one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def event(value: Any, name: str | None = None) -> bytes:
+    """A server-sent event."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + compact(value) + b"\n\n"

@@ -1,0 +1,218 @@
+"""What a client asks of a served model, whatever dialect it spoke, and what it is told; the words between dialects and desk.
+
+Parts: `Question` and its `Settings`; `Said`, `Ended` (what streams back); `Refusal` and its kinds, each with the HTTP
+status that all dialects share. Law: nothing here knows a dialect or an engine.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+MAX_STOPS = 16
+MAX_CHOICES = 64
+"""Answers to one question."""
+MAX_SCHEMA_CHARS = 65_536
+MAX_BIASES = 1024
+MAX_BIAS = 100.0
+MAX_PENALTY = 2.0
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
+"""The schema of whatever is a JSON object."""
+
+Why = Literal["stop", "length", "tool_calls"]
+"""It ended by itself or by a stop string; by its limit; by calling tools."""
+
+
+class Refusal(Exception):
+    """A question that is not answered; its text says what was got, what was expected and what to do."""
+
+    status: ClassVar[int] = 400
+    kind: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        """The field that is meant."""
+
+
+class BadQuestion(Refusal):
+    """Malformed, or asking for what makes no sense."""
+
+
+class NotOffered(Refusal):
+    """A field that would change the answer, and that is not done here."""
+
+    code = "unsupported_parameter"
+
+
+class UnknownModel(Refusal):
+    """No model of that name is served here."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class TooLong(Refusal):
+    """More tokens than the model's context or the cache holds."""
+
+    code = "context_length_exceeded"
+
+
+class NoKey(Refusal):
+    """The API key is missing or wrong."""
+
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFromHere(Refusal):
+    """Another site's page, or a name that this server does not go by."""
+
+    status = 403
+    kind = "permission_error"
+
+
+class Crowded(Refusal):
+    """More is waiting than may wait."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class DeadEnd(Refusal):
+    """The document that was asked for could not be finished."""
+
+    status = 422
+    code = "dead_end"
+
+
+class Broken(Refusal):
+    """The model's own fault."""
+
+    status = 500
+    kind = "server_error"
+
+
+@dataclass(frozen=True)
+class Form:
+    """A document that an answer is to be."""
+
+    schema: str
+    """Its JSON schema, as text."""
+
+    @classmethod
+    def of(cls, schema: Any, param: str) -> Self:
+        """param: the field that says so.
+
+        Raises:
+            BadQuestion: no JSON object, or too large.
+        """
+        if not isinstance(schema, Mapping):
+            raise BadQuestion(
+                f"the schema is {type(schema).__name__}; expected a JSON object", param
+            )
+        text = json.dumps(schema)
+        if len(text) > MAX_SCHEMA_CHARS:
+            raise BadQuestion(
+                f"a schema of {len(text)} characters; at most {MAX_SCHEMA_CHARS}", param
+            )
+        return cls(text)
+
+
+@dataclass(frozen=True)
+class Bends:
+    """What is added to logits. By default nothing."""
+
+    biases: Mapping[int, float] = field(default_factory=dict)
+    """Token id -> what is added to its logit."""
+    presence: float = 0.0
+    """Taken from the logit of every token that was sampled."""
+    frequency: float = 0.0
+    """The same, for each time."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with them, or nothing."""
+        far = any(not abs(each) <= MAX_BIAS for each in self.biases.values())
+        if len(self.biases) > MAX_BIASES or far:
+            return f"logit_bias: expected at most {MAX_BIASES} tokens, each from -{MAX_BIAS:.0f} to {MAX_BIAS:.0f}"
+        penalties = {"presence_penalty": self.presence, "frequency_penalty": self.frequency}
+        for name, value in penalties.items():
+            if not abs(value) <= MAX_PENALTY:
+                return f"{name} is {value}; expected -{MAX_PENALTY:.0f} to {MAX_PENALTY:.0f}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to sample."""
+
+    max_new_tokens: int | None = None
+    """None: as far as the context goes."""
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    """None: a fresh one for every question."""
+    choices: int = 1
+    stop: tuple[str, ...] = ()
+    bends: Bends = Bends()
+    form: Form | None = None
+    """None: the answer is any text."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request."""
+
+    model: str
+    settings: Settings
+    messages: tuple[Mapping[str, Any], ...] = ()
+    """Turns, as chat templates are given them; empty: `text` is gone on with."""
+    text: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """JSON schemas of functions that the model may call."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token."""
+
+    id: int
+    piece: bytes
+    """What it writes; half a character, perhaps."""
+    logprob: float
+    """Nats."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool that the model calls; nobody has checked that it exists."""
+
+    name: str
+    arguments: str
+    """A JSON object, as text."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """A choice went on."""
+
+    choice: int
+    text: str
+    """Whole characters only; empty where a token did not end one."""
+    tokens: tuple[Token, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A choice is whole."""
+
+    choice: int
+    why: Why
+    num_tokens: int
+    calls: tuple[Call, ...] = field(default=())

@@ -1,0 +1,86 @@
+"""Readers of what clients of a served model send, and of tool calls in what the model says."""
+
+import json
+from typing import Any
+
+from archipel.serve.calls import parted
+from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
+from archipel.serve.question import Call, Refusal
+from fuzz.reading import Reader
+
+TURNS = [{"role": "user", "content": "hi"}]
+TOOL = {"type": "function", "function": {"name": "get", "parameters": {}}}
+CALLED = {"id": "c", "type": "function", "function": {"name": "get", "arguments": "{}"}}
+
+
+def readers() -> dict[str, Reader]:
+    """One for each kind of body."""
+    chat = {
+        "model": "m",
+        "messages": TURNS,
+        "max_tokens": 3,
+        "stop": ["a"],
+        "tools": [TOOL],
+        "n": 2,
+        "seed": 1,
+    }
+    asked = {"model": "m", "messages": [{"role": "assistant", "tool_calls": [CALLED]}, *TURNS]}
+    blocks = [
+        {"type": "text", "text": "x"},
+        {"type": "tool_result", "tool_use_id": "t", "content": "y"},
+    ]
+    message = {
+        "model": "m",
+        "max_tokens": 3,
+        "messages": [{"role": "user", "content": blocks}],
+        "system": "s",
+    }
+    called = {"type": "function_call", "call_id": "c", "name": "get", "arguments": "{}"}
+    heard = {"type": "function_call_output", "call_id": "c", "output": "y"}
+    items = {
+        "model": "m",
+        "input": [*TURNS, called, heard],
+        "instructions": "x",
+        "max_output_tokens": 3,
+    }
+    generate = {
+        "model": "m",
+        "prompt": "p",
+        "options": {"num_predict": 3, "stop": ["x"]},
+        "raw": True,
+    }
+    return {
+        "openai chats": Reader(openai.chat_question, (_told(chat), _told(asked)), (Refusal,)),
+        "openai texts": Reader(
+            openai.text_question, (_told({"model": "m", "prompt": "p", "logprobs": 1}),), (Refusal,)
+        ),
+        "openai responses": Reader(
+            openai_responses.question,
+            (_told(items), _told({"model": "m", "input": "hi"})),
+            (Refusal,),
+        ),
+        "anthropic messages": Reader(anthropic.question, (_told(message),), (Refusal,)),
+        "ollama chats": Reader(
+            ollama.chat_question, (_told({"model": "m", "messages": TURNS}),), (Refusal,)
+        ),
+        "ollama texts": Reader(
+            lambda data: ollama.text_question(data, has_template=True),
+            (_told(generate),),
+            (Refusal,),
+        ),
+        "said calls": Reader(
+            _parted, (b'<tool_call>{"name": "get", "arguments": {"a": 1}}</tool_call>',), ()
+        ),
+    }
+
+
+def _parted(data: bytes) -> None:
+    """What is parted can be told in every dialect."""
+    _, calls = parted(data.decode(errors="replace"), "hermes", [TOOL])
+    for call in (*calls, Call("get", "{}")):
+        anthropic.called(call)
+        ollama.called(call)
+
+
+def _told(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()

@@ -1,0 +1,185 @@
+"""The desk: turns are fair between keys, who leaves is forgotten at once, a broken engine answers everybody."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from archipel.engine.protocol import Event, Events, Ticket
+from archipel.records.requests import InvalidRequest, Request
+from archipel.records.rollouts import Rollout
+from archipel.serve.desk import Desk, Listener, Room
+from archipel.serve.question import Broken, Crowded, Refusal, TooLong
+
+ASKED = Request(key="", prompt=(1,), seed=0, num_rollouts=1, max_new_tokens=3)
+LIMIT_S = 20
+
+
+class Counting:
+    """An engine that says 0, 1, 2, ... of each request, a token a step, when the test lets it."""
+
+    def __init__(self) -> None:
+        self.go = threading.Semaphore(0)
+        self.added: list[str] = []
+        self.cancelled: list[str] = []
+        self.open: dict[Ticket, tuple[Request, int]] = {}
+        self.error: Exception | None = None
+
+    def add(self, request: Request) -> Ticket:
+        if request.max_new_tokens > 9:
+            raise InvalidRequest("too long")
+        self.added.append(request.key)
+        ticket = Ticket(len(self.added))
+        self.open[ticket] = (request, 0)
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> bool:
+        request, _ = self.open.pop(ticket, (ASKED, 0))
+        self.cancelled.append(request.key)
+        return True
+
+    def step(self) -> Events:
+        assert self.go.acquire(timeout=LIMIT_S)
+        if self.error is not None:
+            self.open.clear()
+            raise self.error
+        events = Events([], [], [], {})
+        for ticket, (request, said) in list(self.open.items()):
+            events.owners.append((ticket, 0))
+            events.tokens.append(said)
+            events.logprobs.append(-1.0)
+            self.open[ticket] = (request, said + 1)
+            if said + 1 == request.max_new_tokens:
+                del self.open[ticket]
+                events.ended[ticket, 0] = Rollout(
+                    tuple(range(said + 1)), (-1.0,) * (said + 1), False
+                )
+        return events
+
+
+class Heard:
+    """What came of one question."""
+
+    def __init__(self, name: str, key: str = "one", tokens: int = 3) -> None:
+        self.tokens: list[int] = []
+        self.why: Refusal | None = None
+        self.done = threading.Event()
+        request = replace(ASKED, key=name, max_new_tokens=tokens)
+        self.listener = Listener(request, key, self._hear, self._fail)
+
+    def _hear(self, events: list[Event]) -> None:
+        self.tokens += [event.token for event in events]
+        if any(event.ended for event in events):
+            self.done.set()
+
+    def _fail(self, why: Refusal) -> None:
+        self.why = why
+        self.done.set()
+
+
+@pytest.fixture
+def made() -> object:
+    engine = Counting()
+    desk = Desk(engine, Room(running=2, waiting=6, waiting_of_one=4))  # type: ignore[arg-type]
+    yield engine, desk
+    engine.go.release(1000)
+    desk.close()
+
+
+def waited(holds: Callable[[], bool]) -> None:
+    ended = threading.Event()
+    for _ in range(LIMIT_S * 100):
+        if holds():
+            return
+        ended.wait(0.01)
+    raise AssertionError("it never came to hold")
+
+
+def test_a_question_is_answered_token_by_token(made) -> None:
+    engine, desk = made
+    heard = Heard("a")
+    desk.ask(heard.listener)
+    engine.go.release(3)
+    assert heard.done.wait(LIMIT_S)
+    assert heard.tokens == [0, 1, 2]
+    assert desk.counts() == {"waiting": 0, "running": 0}
+
+
+def test_one_key_that_asks_much_does_not_keep_another_waiting(made) -> None:
+    engine, desk = made
+    first = Heard("first")
+    desk.ask(first.listener)
+    waited(lambda: engine.added == ["first"])
+    many = [Heard(f"many {n}") for n in range(4)]
+    for each in many:
+        desk.ask(each.listener)
+    other = Heard("other", key="two")
+    desk.ask(other.listener)
+    engine.go.release(1000)
+    assert other.done.wait(LIMIT_S)
+    assert all(each.done.wait(LIMIT_S) for each in many)
+    assert engine.added.index("other") <= 2, engine.added
+
+
+def test_who_leaves_is_forgotten_before_the_next_step_whether_it_ran_or_waited(made) -> None:
+    engine, desk = made
+    running, waiting = [Heard("x"), Heard("y")], Heard("z")
+    for each in (*running, waiting):
+        desk.ask(each.listener)
+    waited(lambda: len(engine.added) == 2)
+    desk.leave(running[0].listener)
+    desk.leave(waiting.listener)
+    desk.leave(waiting.listener)
+    engine.go.release(1000)
+    assert running[1].done.wait(LIMIT_S)
+    waited(lambda: engine.cancelled == ["x"])
+    assert "z" not in engine.added
+    assert len(running[0].tokens) <= 1
+
+
+def test_no_more_wait_than_may(made) -> None:
+    engine, desk = made
+    for number in range(2):
+        desk.ask(Heard(f"{number}").listener)
+    waited(lambda: len(engine.added) == 2)
+    for number in range(4):
+        desk.ask(Heard(f"w{number}").listener)
+    with pytest.raises(Crowded, match="4 of them with this key"):
+        desk.ask(Heard("w").listener)
+    for number in range(2):
+        desk.ask(Heard(f"o{number}", key="two").listener)
+    with pytest.raises(Crowded, match="6 questions are waiting"):
+        desk.ask(Heard("o", key="three").listener)
+
+
+def test_what_the_engine_refuses_is_told_to_whoever_asked_and_nobody_else(made) -> None:
+    engine, desk = made
+    good, bad = Heard("good"), Heard("bad", tokens=10)
+    desk.ask(bad.listener)
+    desk.ask(good.listener)
+    engine.go.release(1000)
+    assert bad.done.wait(LIMIT_S)
+    assert good.done.wait(LIMIT_S)
+    assert isinstance(bad.why, TooLong)
+    assert good.why is None
+
+
+def test_an_engine_that_fails_answers_everybody_and_the_next_question_begins_anew(made) -> None:
+    engine, desk = made
+    one, two = Heard("1"), Heard("2")
+    desk.ask(one.listener)
+    desk.ask(two.listener)
+    waited(lambda: len(engine.added) == 2)
+    engine.error = ArithmeticError("NaN")
+    engine.go.release(1)
+    assert one.done.wait(LIMIT_S)
+    assert two.done.wait(LIMIT_S)
+    assert isinstance(one.why, Broken)
+    assert "NaN" in str(two.why)
+    engine.error = None
+    again = Heard("3")
+    desk.ask(again.listener)
+    engine.go.release(100)
+    assert again.done.wait(LIMIT_S)
+    assert again.tokens == [0, 1, 2]
