@@ -23,11 +23,15 @@ from archipel.records.membership import (
     effort_prefix,
     find_nonce,
 )
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment
+from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
 from keyring import delegation, invitation
 from people import Cheat, Provider, identity
+from trading import TERMS as TRADING
+from trading import exchange_at
 from world import TERMS, World
 
 
@@ -35,7 +39,7 @@ def story() -> World:
     """Two runs, one stopped, one whose work failed and was retried; a pause that is over and one that a stop ended;
     leases answered, returned, expired, lost, left behind; nodes that leave and are forgotten; a run by the exact
     contract; one by noise that nobody chose; one that is audited, with a node that made its answer up, and contests
-    in vain; one with stakes, of which one is given and one returned, and with a decoy; an operator of nodes.
+    in vain; one with stakes, of which one is given and one returned, and with a decoy; an operator of nodes; one whose work is bought at auction.
     """
     world = World()
     learner = world.started(versions=3, checkpoint_every=2)
@@ -78,10 +82,28 @@ def story() -> World:
     world.check()
     audited(world, learner)
     vouched(world, learner)
+    funded(world, learner)
+    traded(world)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
     return world
+
+
+def traded(world: World) -> None:
+    """A run whose work is bought: one bid is withdrawn, one seal is never opened, one round is void."""
+    exchange = exchange_at(world, name="traded", versions=30)
+    _, _, silent, gone = exchange.measured("cheap", "dear", "silent", "gone")
+    number = exchange.round()
+    for node in (silent, gone):
+        exchange.seal(node, exchange.bid(node, 1))
+    gone.speak(BidWithdrawn, run="traded", number=number, node=gone.did)
+    exchange.sell(cheap=300_000, dear=500_000)
+    _answered(world, exchange.nodes[0])
+    world.now_ms = exchange.market.opened_at_ms + TRADING.period_ms
+    exchange.round()
+    exchange.cleared()
+    world.stop_run("traded")
 
 
 def finish_first(world: World, learner: Provider, providers: list[Provider]) -> None:
@@ -161,6 +183,30 @@ def vouched(world: World, learner: Provider) -> None:
     decoy.leave()
     world.tick(terms.window_ms)
     decoy.speak(StakeReturned)
+
+
+def funded(world: World, learner: Provider) -> None:
+    """Credits come in from outside, two sponsors fund a run that ends early, and some go out again."""
+    sponsor, other = identity("sponsor"), identity("other sponsor")
+    for who in (sponsor, other):
+        world.speak(
+            world.operator, CreditsSettled, account=who.did, direction="in", micro=9_001,
+            reference=f"invoice of {who.did[-6:]}", usd_micro=180_020,
+        )  # fmt: skip
+    world.open_run("funded", versions=2)
+    learner.work()  # type: ignore[attr-defined]  # a learner
+    world.speak(sponsor, RunFunded, run="funded", micro=9_001)
+    world.speak(other, RunFunded, run="funded", micro=4_000)
+    world.provider("paid").prove()
+    world.stop_run("funded")
+    world.speak(
+        world.operator,
+        CreditsSettled,
+        account=sponsor.did,
+        direction="out",
+        micro=1_000,
+        reference="back",
+    )
 
 
 def not_contested(world: World, learner: Provider, who: Identity) -> str:

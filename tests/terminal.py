@@ -94,6 +94,10 @@ class Terminal:
         """The key itself: the terminal makes a signal of it."""
         os.write(self._master, b"\x03")
 
+    def type(self, text: str) -> None:
+        """Keys, and Enter."""
+        os.write(self._master, f"{text}\n".encode())
+
     def cut(self) -> None:
         """The window is closed."""
         if self._master >= 0:

@@ -190,7 +190,8 @@ def test_systemd_finds_nothing_to_say_of_the_unit(tmp_path: Path, words: tuple[s
 
 
 def _join(url: str, home: Path, pause_s: float) -> list[str]:
-    return [*program(pause_s), "node", "join", url, "--home", str(home)]
+    words = [*program(pause_s), "node", "join", url, "--home", str(home)]
+    return [*words, "--energy-price", "0.2"]
 
 
 def test_a_session_at_a_terminal_from_joining_to_the_second_ctrl_c(

@@ -145,7 +145,8 @@ def _lines(told: str) -> list[str]:
 
 
 def _join(home: Path, *options: str) -> list[str]:
-    return [*program(), "node", "join", ABSENT, "--home", str(home), *options]
+    words = [*program(), "node", "join", ABSENT, "--home", str(home)]
+    return [*words, "--energy-price", "0.2", *options]
 
 
 def test_a_node_without_a_lab_says_so_within_forty_columns_and_leaves_at_ctrl_c(

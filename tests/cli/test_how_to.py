@@ -55,7 +55,14 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
 
 
 @pytest.mark.parametrize(
-    "name", ["check-a-lab.md", "run-a-lab.md", "sample-exactly.md", "own-several-nodes.md"]
+    "name",
+    [
+        "check-a-lab.md",
+        "run-a-lab.md",
+        "sample-exactly.md",
+        "own-several-nodes.md",
+        "pay-and-be-paid.md",
+    ],
 )
 def test_every_command_of_the_pages_for_sceptics_and_operators_exists(name: str) -> None:
     lines = [line for block in _blocks("sh", PAGES / name) for line in block.splitlines()]

@@ -9,7 +9,14 @@ import archipel
 SOURCE = Path(archipel.__file__).parent
 PARSING = frozenset(
     {
-        *("json.loads", "json.load", "tomllib.loads", "tomllib.load", "base64.b64decode"),
+        *(
+            "json.loads",
+            "json.load",
+            "csv.reader",
+            "tomllib.loads",
+            "tomllib.load",
+            "base64.b64decode",
+        ),
         *(
             "safetensors.torch.load",
             "safetensors.torch.load_file",

@@ -17,6 +17,7 @@ from archipel.lab.snapshots import BadSnapshot, decode_state, encode_state
 from archipel.lab.state import LabState
 from archipel.ledger.tree_head import BadTreeHead, sign_tree_head, verify_tree_head
 from archipel.ledger.verification import lab_key
+from archipel.market.settlement import BadSettlement, Csv, Owed, payouts
 from archipel.model.config_files import InvalidModel, read_config
 from archipel.model.manifest import BadWeights, Manifest, Over, describe
 from archipel.model.tool_calls import BadCall, Call, read_calls, written_call
@@ -152,6 +153,11 @@ def _records() -> dict[str, Reader]:
             lambda data: read_entry(_entry_of(data or b"{}")), statements, signed
         ),
         **_turns(),
+        "settlements": Reader(
+            Csv().read,
+            (Csv().written(payouts([Owed(SIGNER.did, 5)], "b", 7)).encode(),),
+            (BadSettlement,),
+        ),
         "parcels": Reader(unpack_parcel, (pack_parcel(b"{}", (b"a", b"bc")),), (BadParcel,)),
         "receipts": Reader(
             lambda data: read_document(documents.Receipt, data),

@@ -41,6 +41,7 @@ def test_the_description_lists_every_route_and_every_reference_in_it_leads_somew
     assert description["openapi"].startswith("3.1")
     assert set(description["paths"]) == {
         "/turns",
+        "/runs/{name}/market",
         "/turns/next",
         "/turns/told",
         "/records",

@@ -1,10 +1,17 @@
 """Who works for a run follows its learner: the cheapest nodes that keep it busy, and the ledger says why."""
 
+import asyncio
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from archipel.cli.run_words import capacity_words
-from archipel.lab.providers import standing_of
+from archipel.lab import workforce
+from archipel.lab.handouts import Outgoing
+from archipel.lab.market_views import market_view
+from archipel.lab.providers import is_here, standing_of
 from archipel.lab.standby import why_held_back, why_not
 from archipel.lab.views import node_view, run_view
 from archipel.market.provisioning import Why
@@ -13,8 +20,9 @@ from archipel.records.kinds.rollout import RolloutSpec
 from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.rounds import BidCommitted, BidRevealed
+from archipel.records.statements import NodeLeft
 from courtroom import ALWAYS, audited, draw, node, opened
-from people import Cheat, Learner, Provider
+from people import Cheat, Learner, Provider, envelope
 from world import World
 
 MANY = {"versions": 60, "groups_per_update": 4, "max_groups_per_lease": 2, "max_staleness": 2}
@@ -145,7 +153,7 @@ def test_without_a_market_nobody_is_held_back_and_with_one_who_is_not_needed_is(
 ) -> None:
     made = shop(world, a=2000, b=2000, c=2000)
     spare = next(iter(made.workers.keys() - made.members))
-    assert why_held_back(world.run(), made.workers[spare].node.did) is None
+    assert why_held_back(world.run(), made.workers[spare].node.did, world.now_ms) is None
     done = made.workers[spare].done
     made.versions()
     assert made.workers[spare].done > done
@@ -156,7 +164,7 @@ def test_in_a_market_who_is_not_needed_is_given_nothing_while_the_set_suffices(
 ) -> None:
     made = shop(world, MARKET, a=2000, b=2000, c=2000)
     (spare,) = made.workers.keys() - made.members
-    assert why_held_back(world.run(), made.workers[spare].node.did) is Why.SPARE
+    assert why_held_back(world.run(), made.workers[spare].node.did, world.now_ms) is Why.SPARE
     done = {name: each.done for name, each in made.workers.items()}
     made.versions(2)
     more = {name: each.done - done[name] for name, each in made.workers.items()}
@@ -206,7 +214,7 @@ def test_while_too_few_are_here_nobody_is_held_back(world: World) -> None:
     assert made.members == {spare}
     assert not world.run().working.suffices
     made.hires(e=2000)
-    assert why_held_back(world.run(), made.workers["e"].node.did) is None
+    assert why_held_back(world.run(), made.workers["e"].node.did, world.now_ms) is None
     made.versions(2)
     assert made.members == {spare, "e"}
 
@@ -240,7 +248,7 @@ def test_a_newcomer_is_measured_and_then_takes_part_only_if_it_is_needed(world: 
     before = made.members
     made.hires(new=2000)
     assert made.why("new") is Why.UNMEASURED
-    assert why_held_back(world.run(), made.workers["new"].node.did) is None
+    assert why_held_back(world.run(), made.workers["new"].node.did, world.now_ms) is None
     made.workers["new"].work(world)
     assert made.workers["new"].done == 1
     made.versions(2)
@@ -257,7 +265,7 @@ def test_a_lease_that_runs_out_wakes_another_until_its_node_answers_again(world:
     world.tick(120_001)
     assert made.why(silent) is Why.SILENT
     assert spare in made.members
-    assert why_held_back(world.run(), made.workers[silent].node.did) is None
+    assert why_held_back(world.run(), made.workers[silent].node.did, world.now_ms) is None
     made.workers[silent].node.leases.clear()
     made.workers[silent].work(world)
     assert made.why(silent) is not Why.SILENT
@@ -279,6 +287,11 @@ def test_a_round_changes_who_works_and_a_price_that_did_not_win_keeps_out(world:
     assert made.why("a") is Why.OUTBID
     assert first - {"a"} <= made.members <= {"b", "c", "d"}
     assert len(made.members) == 2
+    for name, worker in made.workers.items():
+        own = market_view(world.state, world.run(), world.now_ms, 0, worker.node.did).own
+        assert own is not None
+        waits = name != "a" and name not in made.members
+        assert own.standby == (Why.SPARE.value if waits else None)
     world.check_replay()
 
 
@@ -304,3 +317,103 @@ def test_who_a_verdict_finds_wrong_is_out_at_once_and_another_is_woken(world: Wo
     assert made.members == {"b", "c"}
     assert spare in made.members
     world.check_replay()
+
+
+def test_who_waits_on_standby_is_answered_when_a_member_leaves(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000)
+    (spare,) = made.workers.keys() - made.members
+    leaver = made.workers[max(made.members)].node
+
+    async def story() -> Outgoing | None:
+        asked = asyncio.create_task(world.lab.lease(made.workers[spare].node.request(), 5.0))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not asked.done()
+        left = envelope(leaver.identity, world.statement(leaver.identity, NodeLeft))
+        await world.lab.submit(left)
+        return await asked
+
+    assert world.await_(story()) is not None
+
+
+def test_members_that_fall_silent_without_a_word_cannot_starve_the_learner(world: World) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000, d=2000)
+    gone = made.members
+    for name in gone:
+        made.workers.pop(name)  # no word, and no lease in their hands
+    while (granted := made.learner.ask()) is not None:  # with what is at hand
+        world.now_ms += STEP_MS if granted.spec.kind == "update" else 0
+        made.learner.answer(granted)
+    assert all(each.node.ask() is None for each in made.workers.values())
+    versions = world.run().version
+    for _ in range(8):
+        world.tick(10_000)
+        for worker in (*made.workers.values(), *made.workers.values()):
+            worker.work(world)
+        while (granted := made.learner.ask()) is not None:
+            world.now_ms += STEP_MS if granted.spec.kind == "update" else 0
+            made.learner.answer(granted)
+    assert world.run().version >= versions + 6
+    assert made.members == made.workers.keys()
+    assert {why_not(world.run(), world.provider(name, join=False).did) for name in gone} == {
+        Why.SILENT
+    }
+    made.versions(2)
+    world.check_replay()
+
+
+def test_among_many_a_departure_is_made_up_for_before_the_set_is_decided_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = shop(world, MARKET, a=2000, b=2000, c=2000, d=2000)
+    assert len(made.members) == 2
+    decided_at = world.run().working.entry
+    monkeypatch.setattr(workforce, "SPARED", -1000)
+    made.workers.pop(max(made.members)).node.leave()
+    assert len(made.members) == 2
+    known = world.run().working
+    assert (known.entry, known.is_stale, known.suffices) == (decided_at, True, True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_only_who_is_here_is_in_the_set_and_a_replay_finds_the_same(
+    world: World, seed: int
+) -> None:
+    chance = random.Random(seed)
+    made = shop(world, MARKET if seed else None, **dict.fromkeys("abcde", 2000))
+    for _ in range(40):
+        worker = made.workers[chance.choice(list(made.workers))]
+        match chance.randrange(8):
+            case 0:
+                if is_here(world.state, worker.node.did):
+                    worker.node.leave()
+                else:
+                    worker.node.join()
+            case 1:
+                worker.fetch_ms = chance.randrange(6000)
+            case 2:
+                worker.group_ms = chance.randrange(500, 5000)
+            case 3:
+                world.tick(chance.choice((1000, 130_000)))
+                worker.node.leases.clear()
+            case 4 if (granted := made.learner.ask()) is not None:
+                world.now_ms += STEP_MS
+                made.learner.answer(granted)
+            case _ if is_here(world.state, worker.node.did):
+                worker.work(world)
+        check_set(world)
+    world.check_replay()
+
+
+def check_set(world: World) -> None:
+    """What holds of every working set."""
+    known = world.run().working
+    assert known.brought_micro == sum(each.brings_micro for each in known.members.values())
+    for did in known.members:
+        assert is_here(world.state, did)
+        assert not known.figures[did].is_silent
+        assert known.reasons[did] in {"CHEAPEST", "KEPT", "SLACK"}
+        assert why_held_back(world.run(), did, world.now_ms) is None
+    again = workforce.decided(world.state, world.run(), world.run().chain[-1].at_ms)
+    assert not known.is_stale
+    assert again.members.keys() <= known.members.keys()

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archipel.market.journal import (
+    OUTSIDE,
     TREASURY,
     BadPosting,
     Book,
     Move,
     Posting,
+    deposits,
     escrow,
     held,
     post,
@@ -21,6 +23,8 @@ from people import identity
 
 SPONSOR, PROVIDER = identity("sponsor").did, identity("provider").did
 LAWFUL = [
+    (Move.PAY_IN, OUTSIDE, wallet(SPONSOR)),
+    (Move.PAY_OUT, wallet(PROVIDER), OUTSIDE),
     (Move.ESCROW, wallet(SPONSOR), escrow("run")),
     (Move.HOLD, escrow("run"), held("run")),
     (Move.HOLD, wallet(SPONSOR), held("run")),
@@ -31,10 +35,14 @@ LAWFUL = [
     (Move.STAKE, wallet(PROVIDER), stake(PROVIDER)),
     (Move.UNSTAKE, stake(PROVIDER), wallet(PROVIDER)),
     (Move.SLASH, stake(PROVIDER), TREASURY),
+    (Move.SLASH, deposits("run"), TREASURY),
     (Move.UNSLASH, TREASURY, stake(PROVIDER)),
     (Move.CLAWBACK, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.CLAWBACK, stake(PROVIDER), wallet(SPONSOR)),
+    (Move.CLAWBACK, wallet(PROVIDER), escrow("run")),
+    (Move.CLAWBACK, stake(PROVIDER), escrow("run")),
     (Move.RESTORE, wallet(SPONSOR), wallet(PROVIDER)),
+    (Move.RESTORE, escrow("run"), wallet(PROVIDER)),
     (Move.HANDOVER, wallet(PROVIDER), wallet(SPONSOR)),
     (Move.HANDOVER, stake(PROVIDER), stake(SPONSOR)),
 ]
@@ -45,6 +53,7 @@ ACCOUNTS = [
     held("run"),
     stake(PROVIDER),
     TREASURY,
+    OUTSIDE,
 ]
 
 

@@ -32,7 +32,7 @@ class Calendar:
 def earn(totals: Totals, number: int = 1) -> None:
     for _ in range(number):
         totals.count("accepted", GRANT.work)
-        totals.earned(GRANT, {"num_tokens": 10})
+        totals.earned(GRANT, {"num_tokens": 10}, 1.0)
         totals.busy_s += 2.0
 
 

@@ -10,7 +10,7 @@ def busy() -> Totals:
     totals = Totals()
     for outcome in ("accepted", "returned", "accepted", "lost"):
         totals.count(outcome, "run.7", "time is up")
-    totals.earned(GRANT, {"num_tokens": 500})
+    totals.earned(GRANT, {"num_tokens": 500}, 1.0)
     totals.busy_s, totals.waiting_s = 4.0, 1.5
     totals.progressed(7)
     return totals
@@ -37,7 +37,7 @@ def test_earnings_add_up_and_each_runs_newest_version_stays() -> None:
     older = GRANT.model_copy(update={"spec": GRANT.spec.model_copy(update={"version": 0})})
     other = older.model_copy(update={"spec": older.spec.model_copy(update={"run": "other"})})
     for grant, values in ((GRANT, {"num_tokens": 3}), (older, {"num_tokens": "many"}), (other, {})):
-        totals.earned(grant, values)
+        totals.earned(grant, values, 1.0)
     assert totals.versions == {GRANT.spec.run: GRANT.spec.version, "other": 0}
     assert GRANT.spec.version > 0
     assert totals.tokens == 3

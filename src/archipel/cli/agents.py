@@ -111,6 +111,7 @@ def _can_redraw() -> bool:
 
 async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
     """Ctrl-C once finishes the lease, twice gives it back; whoever ends us otherwise has no patience."""
+    from archipel.node.bidding import Bidding
     from archipel.node.guard import Guard
 
     loop = asyncio.get_running_loop()
@@ -128,6 +129,9 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
     if agent.settings.trusted:
         guard = Guard(agent.client, agent.standing, agent.settings.home)
         beside.append(asyncio.create_task(guard.watch()))
+    elif agent.settings.asking.bids:
+        bidding = Bidding(agent.client, agent.standing, agent.totals, agent.settings)
+        beside.append(asyncio.create_task(bidding.go_on()))
     try:
         await agent.run()
     finally:

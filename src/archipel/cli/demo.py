@@ -91,11 +91,12 @@ def command(
         return
     from archipel.cli.recipes import find_recipe, with_exact, with_seed, with_versions
     from archipel.demo.plan import CHEAT, VARIANT, DemoPlan
+    from archipel.demo.trade import traded
 
     began = time.monotonic()
     chosen = secrets.randbelow(10**6) if seed is None else seed
     recipe = with_seed(with_versions(find_recipe("secret-order"), versions), chosen)
-    recipe = with_exact(recipe, variant or (VARIANT if cheat else None))
+    recipe = traded(with_exact(recipe, variant or (VARIANT if cheat else None)))
     folder = _unused(out or Path("runs") / f"demo-{chosen}")
     plan = DemoPlan(folder=folder, seed=chosen, controls=controls, cheat=CHEAT if cheat else None)
 

@@ -115,6 +115,7 @@ def _facts(checked: Checked, earlier: list[Path]) -> dict[str, Any]:
         "tree_heads": checked.heads,
         "snapshots_compared": checked.found.compared,
         "snapshots_of_other_formats": checked.found.passed_over,
+        "rounds_cleared": {name: market.cleared for name, market in state.markets.items()},
         "runs": {name: run.version for name, run in state.runs.items()},
         "balances_micro": dict(state.book),
         "sum_micro": sum(state.book.values()),
@@ -140,6 +141,10 @@ def _lines(checked: Checked, earlier: list[Path]) -> Iterator[str]:
         )
         yield f"{passed} not compared"
     yield from (f"run {name}: version {run.version}" for name, run in state.runs.items())
+    yield from (
+        f"run {name}: {counted(market.cleared, 'clearing of its market', 'clearings of its market')}, computed again"
+        for name, market in state.markets.items()
+    )
     yield from (f"{did}  {micro / 1e6:+.6f} credits" for did, micro in sorted(state.book.items()))
     yield f"balances add up to {sum(state.book.values())} micro-credits"
     yield f"head, as the lab signed it:\n{head.note.decode().rstrip()}"

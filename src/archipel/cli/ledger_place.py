@@ -8,7 +8,7 @@ import click
 
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl
 from archipel.cli.lab_door import EXPECT
-from archipel.cli.ledger_checked import Checked, read_ledger
+from archipel.cli.ledger_checked import Checked, Seen, read_ledger
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,11 +35,15 @@ def ledger_options(function: F) -> F:
 
 
 def checked_ledger(
-    url: str | None, home: Path | None, ledger: str | None, expect: str | None
+    url: str | None,
+    home: Path | None,
+    ledger: str | None,
+    expect: str | None,
+    seen: Seen = lambda entry: None,
 ) -> Checked:
-    """The ledger there, every entry folded; raises Mendable as `read_ledger`."""
+    """The ledger there, every entry folded; `seen` is told each. Raises Mendable as `read_ledger`."""
     if sum(place is not None for place in (url, home, ledger)) > 1:
         raise click.UsageError("give one of --lab, --home and --ledger")
     if home is None and ledger is None:
         url = url or DEFAULT_LAB_URL
-    return read_ledger(url, ledger, home, expect)
+    return read_ledger(url, ledger, home, expect, seen=seen)

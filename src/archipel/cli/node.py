@@ -15,6 +15,7 @@ from archipel.cli.doors import (
 )
 from archipel.cli.engines import device_option
 from archipel.cli.helping import Group
+from archipel.cli.node_asks import asking_of, asking_options, is_somebody_there
 from archipel.cli.node_audits import contest, disputes, reputation
 from archipel.cli.node_key import key
 from archipel.cli.node_service import service
@@ -108,6 +109,7 @@ for each in (status, key, service, reputation, disputes, contest, stake, decoy):
     help="Address space of the work process [on cpu three quarters of this machine's memory, at "
     "least 4; elsewhere no bound].",
 )
+@asking_options
 def join(
     lab_url: str,
     home: Path | None,
@@ -128,6 +130,7 @@ def join(
     delegation: Path | None,
     invitation: Path | None,
     quiet: bool,
+    **asks: Any,
 ) -> None:
     """Join LAB_URL and work until Ctrl-C (twice: give the work back at once).
 
@@ -136,6 +139,7 @@ def join(
       archipel node join http://lab.example:8440
       archipel node join http://lab.example:8440 --duty 0.5 --threads 4
       archipel node join http://lab.example:8440 --only-at 22:00-07:00 --not-on-battery
+      archipel node join http://lab.example:8440 --energy-price 0.28 --region eu-north
       archipel node join http://lab.example:8440 --engine vllm
       archipel node join http://lab.example:8440 --device cuda --engines 4
     """
@@ -160,6 +164,7 @@ def join(
         engines=engines,
         duty=duty,
         pausing=pausing,
+        asking=asking_of(asks, folder, is_somebody_there(quiet)),
         lab_key=lab_key,
         delegation=delegation,
         invitation=invitation,

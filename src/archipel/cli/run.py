@@ -10,6 +10,7 @@ from archipel.cli.helping import Group
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
 from archipel.cli.run_curve import curve
+from archipel.cli.run_fund import fund
 from archipel.cli.run_look import show_, watch, why_stuck
 from archipel.cli.run_open import open_
 from archipel.cli.run_rollouts import rollouts
@@ -19,10 +20,12 @@ from archipel.cli.run_verify import verify
 
 @click.group(cls=Group)
 def command() -> None:
-    """Open, watch, explain, pause, stop, export and verify runs."""
+    """Open, fund, watch, explain, pause, stop, export and verify runs."""
 
 
-for each in (open_, show_, watch, why_stuck, pause, resume, stop, retry, curve, rollouts, verify):
+for each in (
+    open_, fund, show_, watch, why_stuck, pause, resume, stop, retry, curve, rollouts, verify
+):  # fmt: skip
     command.add_command(each)
 
 

@@ -12,6 +12,7 @@ import click
 from archipel.cli.doors import LAB, KeyName, Mendable, at_work, home_folder, mending, show
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import recipe_names
+from archipel.cli.run_budget import BUDGET, PAY_IN, provide, spend
 from archipel.cli.run_engine import CALIBRATION, keep, misfit, stated, tell_audits, tell_fleet
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Start(NamedTuple):
     type=click.Path(path_type=Path),
     help="This machine's trusted role: its key, secrets and approvals [~/.archipel/update].",
 )
+@BUDGET
+@PAY_IN
 @click.option(
     "--dry-run", is_flag=True, help="Print the resolved recipe and its digest; open nothing."
 )
@@ -83,6 +86,8 @@ def open_(
     trust: tuple[str, ...],
     key: Path | None,
     home: Path | None,
+    budget: int | None,
+    pay_in: bool,
     dry_run: bool,
     unchecked: bool,
     lab_url: str,
@@ -100,11 +105,14 @@ def open_(
       archipel run open my.toml --weights start --trust did:key:z6Mk...
       archipel run open my.toml --from my@40 --name my-2 --seed 1
       archipel run open my-adapter.toml --weights start --adapter taught
+      archipel run open my.toml --weights start --budget 50 --pay-in
     """
     if (weights is None) == (earlier is None):
         raise click.UsageError("give --weights DIR, or --from RUN@VERSION")
     if adapter is not None and weights is None:
         raise click.UsageError("--adapter lies over --weights; --from brings its own")
+    if pay_in and budget is None:
+        raise click.UsageError("--pay-in goes with --budget CREDITS")
     recipe = _recipe(recipe_name, name, seed)
     given = None if weights is None else Start(weights, adapter)
     with _start(given, earlier, recipe, lab_url, home) as start:
@@ -113,6 +121,7 @@ def open_(
             _check(recipe, start, trust, home)
         if not dry_run:
             ask_lab(_refuse_used(lab_url, recipe.run.name))
+            provide(lab_url, key, recipe, budget, pay_in)
         before = None if earlier is None else earlier.partition("@")[0]
         recipe, why = stated(recipe, start.weights, home, before, lab_url)
         if dry_run:
@@ -122,8 +131,9 @@ def open_(
         tell_fleet(lab_url, recipe)
         tell_audits(recipe, start.weights)
         receipt = _open(recipe, start, trust, key, home, lab_url)
+        spend(lab_url, key, recipe.run.name, budget)
     told = {"run": recipe.run.name, "recipe": recipe.digest, **receipt.model_dump(mode="json")}
-    told |= _sampled(why)
+    told |= _sampled(why) | ({} if budget is None else {"budget_micro": budget})
     text = f"run {recipe.run.name} is open (ledger entry {receipt.index}); recipe {recipe.digest}"
     show(told, as_json, lambda: text)
 

@@ -8,6 +8,7 @@ from archipel.cli.run_words import (
     NOT_INVARIANT,
     capacity_words,
     clock_words,
+    credit_words,
     exam_words,
     number,
     progress_words,
@@ -63,7 +64,7 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     if history.points and history.points[-1].values:
         yield from _wrapped("newest version", history.points[-1].values)
     yield _labelled("learner", f"busy {run.learner_utilisation:.0%} of the time{_every(run)}")
-    yield _labelled("credits", f"{run.spent_micro / 1e6:.6f} paid or promised")
+    yield _labelled("credits", credit_words(run))
     yield _labelled("progress", progress_words(run))
     yield from (_labelled("nodes", words) for words in capacity_words(run.capacity))
     for trouble in run.troubles:

@@ -197,10 +197,17 @@ def _facts(checked: "Checked", story: "RunStory", report: "Findings") -> dict[st
         "run": story.name,
         "versions": len(story.updates) - 1,
         "checked": dict(report.checked),
+        "rounds_cleared": _cleared(checked, story),
         "faults": report.faults,
         "withdrawn": report.told_withdrawn(),
         "not_checked": report.not_checked(),
     }
+
+
+def _cleared(checked: "Checked", story: "RunStory") -> int:
+    """Rounds whose clearing was computed again, by the fold."""
+    market = checked.found.state.markets.get(story.name)
+    return 0 if market is None else int(market.cleared)
 
 
 def _lines(checked: "Checked", story: "RunStory", report: "Findings") -> Iterator[str]:
@@ -210,6 +217,8 @@ def _lines(checked: "Checked", story: "RunStory", report: "Findings") -> Iterato
     yield f"run {story.name} of {checked.did}, by {counted(facts['entries'], 'entry', 'entries')} under root {facts['root']}"
     yield "checked:"
     yield from (f"  {num} {what}" for what, num in report.checked.items())
+    if facts["rounds_cleared"]:
+        yield f"  {facts['rounds_cleared']} clearings of its market, and the price of every lease that they gave"
     if report.faults:
         yield "DOES NOT HOLD:"
         yield from (f"  {fault}" for fault in report.faults[:MAX_FAULTS_SHOWN])

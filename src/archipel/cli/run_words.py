@@ -84,6 +84,16 @@ def part_words(history: History | None) -> list[str]:
     return ["  ".join(shown)] if shown else []
 
 
+def credit_words(run: RunView) -> str:
+    """What it cost so far, and what sponsors have set aside for it."""
+    spent = f"{run.spent_micro / 1e6:.6f} paid or promised"
+    if run.funded_micro is None:
+        return f"{spent}, on its operator's account"
+    return (
+        f"{spent}; {(run.left_micro or 0) / 1e6:.6f} left of {run.funded_micro / 1e6:.6f} set aside"
+    )
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{key}:{count}" for key, count in value.items()) or "-"

@@ -126,7 +126,7 @@ def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
     facts += [f"by {run.backend}, {NOT_INVARIANT}"] if run.backend else []
     facts += [] if run.reward is None else [f"reward {run.reward:.3f}"]
     facts += [greedy_words(run)] if run.evaluations else []
-    facts += [f"learner {run.learner_utilisation:.0%}", f"credits {run.spent_micro / 1e6:.4f}"]
+    facts += [f"learner {run.learner_utilisation:.0%}", _credits(run)]
     head.append("  " + "  ".join(facts), style="not bold")
     lines: list[Text | Table] = [head]
     lines.append(Text(f"  {sparkline(run.rewards, width - SPARK_MARGIN)}"))
@@ -146,6 +146,12 @@ def _run_lines(scene: Scene, run: RunView, width: int) -> list[Text | Table]:
         if wait.run == run.run
     ]
     return lines
+
+
+def _credits(run: RunView) -> str:
+    """What it cost, and what is left of what was set aside for it."""
+    left = "" if run.left_micro is None else f", {run.left_micro / 1e6:.4f} left"
+    return f"credits {run.spent_micro / 1e6:.4f}{left}"
 
 
 def _over_line(scene: Scene, run: RunView) -> Text:

@@ -13,7 +13,9 @@ from archipel.lab.audits import audits, of_party
 from archipel.lab.cases import Case, Outcome, Verdict
 from archipel.lab.providers import standing_of
 from archipel.lab.state import LabState
+from archipel.node.totals import price_of
 from archipel.plurals import counted
+from archipel.records.kinds import Answer
 from archipel.records.kinds.audit import AuditAnswer, AuditSpec
 from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.statements import LeaseGranted, WorkAnswered
@@ -123,12 +125,17 @@ def units_of(node: str, share: float, history: History) -> tuple[Unit, ...]:
     }
     return tuple(
         Unit(
-            said.work, spec.groups, at_ms, grant.price_micro, is_forged(spec.groups[0], share)
+            said.work, spec.groups, at_ms, _paid(grant, said.answer), is_forged(spec.groups[0], share)
         )
         for at_ms, said in history
         if isinstance(said, WorkAnswered) and said.author == node and said.work in grants
         for grant, spec in [grants[said.work]]
     )  # fmt: skip
+
+
+def _paid(grant: LeaseGranted, answer: Answer) -> int:
+    """When it was accepted."""
+    return price_of(grant, answer.num_tokens if isinstance(answer, RolloutAnswer) else None)
 
 
 def _decisive(node: str, run: str, state: LabState) -> tuple[Case, Verdict] | None:

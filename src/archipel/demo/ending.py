@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from archipel.demo.aftermath import orphans_of, overtaken_by, was_answered, weight_traffic
+from archipel.demo.bill_words import tell_bill
 from archipel.demo.caught import Found, found_words
 from archipel.demo.control import Control
 from archipel.demo.plan import CAST, DOOMED, SLY
@@ -54,6 +55,7 @@ def report(show: Performance, arms: dict[str, Judgement]) -> dict[str, Any]:
         "killed_node": [asdict(o) for o in orphans_of(show.dids[DOOMED], show.history)],
         "cheating_node": None if show.cheat is None else asdict(show.cheat),
         "audits": None if show.audited is None else asdict(show.audited),
+        "bill": None if show.bill is None else show.bill.report(show.names),
         "model": str(show.trained),
         "curve": str(show.plan.folder / "curve.png"),
     }
@@ -67,6 +69,7 @@ def tell_ending(
     _tell_nodes(show, tell)
     _tell_killed(show, tell)
     tell_cheat(show, tell)
+    tell_bill(show.bill, show.dids, show.nodes, tell)
     traffic, run = weight_traffic(show.history), show.ended
     share = traffic.mean_delta_bytes / max(traffic.full_bytes, 1)
     tell(f"weights   {traffic.full_bytes} bytes whole (bf16); mean delta {traffic.mean_delta_bytes:.0f} "

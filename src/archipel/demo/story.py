@@ -11,6 +11,7 @@ from pathlib import Path
 
 from archipel.bench.cheating import PROGRAM as CHEATING
 from archipel.bench.site import Site, SiteFailed
+from archipel.demo.bill import Bill, bill_of, settled
 from archipel.demo.caught import (
     HARD,
     SHOWN_DID,
@@ -22,7 +23,10 @@ from archipel.demo.caught import (
     found_words,
 )
 from archipel.demo.control import Control, as_long_as_rl
+from archipel.demo.funding import fund
+from archipel.demo.hours import Hours
 from archipel.demo.plan import CAST, DOOMED, FAST, LATE, SLOW, SLY, DemoPlan
+from archipel.demo.trade import CREDIT_USD, VCPU_USD_PER_HOUR, budget_micro, stand_options
 from archipel.plurals import counted
 from archipel.records.documents import NodeView, RunView
 from archipel.records.recipe import Recipe
@@ -64,6 +68,9 @@ class Performance:
     """What became of the node that cheats; None: there is none."""
     audited: Audited | None = None
     """Audits of the run; None: as above."""
+    hours: Hours = field(default_factory=Hours)
+    bill: Bill | None = None
+    """What the run cost; None before its end."""
 
     @property
     def ended(self) -> RunView:
@@ -119,12 +126,13 @@ def raise_curtain(show: Performance, site: Site, tell: Tell) -> None:
     if name is not None:
         site.keep_secret("update", name, show.secret)
     show.dids["update"] = site.start_update()
-    show.dids[FAST] = site.start_node(FAST)
-    show.dids[SLOW] = site.start_node(SLOW, ["--duty", str(show.plan.slow_duty)])
-    show.dids[DOOMED] = site.start_node(DOOMED)
+    show.dids[FAST] = site.start_node(FAST, stand_options(FAST))
+    duty = ["--duty", str(show.plan.slow_duty)]
+    show.dids[SLOW] = site.start_node(SLOW, [*stand_options(SLOW), *duty])
+    show.dids[DOOMED] = site.start_node(DOOMED, stand_options(DOOMED))
     if cheat is not None:
         way = [*CHEATING, cheat, str(show.plan.cheat_share)]
-        show.dids[SLY] = site.start_node(SLY, program=way)
+        show.dids[SLY] = site.start_node(SLY, stand_options(SLY), program=way)
 
 
 def supervised_start(show: Performance, tell: Tell) -> None:
@@ -161,8 +169,11 @@ def begin_control(show: Performance, control: Control, tell: Tell) -> None:
 def open_the_run(show: Performance, site: Site, tell: Tell) -> None:
     """The operator uploads version 0 and opens the run."""
     site.open_run(show.recipe, show.start, ("update",))
+    budget = budget_micro(show.recipe)
+    fund(site, show.recipe.run.name, budget)
     tell(f"run {show.recipe.run.name} is open: {show.recipe.run.versions} versions, "
-         f"staleness at most {show.recipe.run.max_staleness}")  # fmt: skip
+         f"staleness at most {show.recipe.run.max_staleness}; {budget / 1e6:.0f} credits set aside "
+         f"(a credit is {CREDIT_USD * 1e6:.0f} millionth of a dollar here)")  # fmt: skip
 
 
 def learn_together(show: Performance, site: Site, tell: Tell) -> None:
@@ -179,8 +190,10 @@ def learn_together(show: Performance, site: Site, tell: Tell) -> None:
             if run.version >= told + max(last // 20, 1):
                 told = run.version
                 tell(progress_line(run))
+                _note_hours(show, site)
             _events(show, site, run, tell)
         time.sleep(POLL_S)
+    _note_hours(show, site)
     tell(progress_line(run))
     _events(show, site, run, tell)
     learning_ms = run.published_at_ms[-1] - run.opened_at_ms
@@ -197,6 +210,7 @@ def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
         if not leases:
             site.release(DOOMED)
         else:
+            _note_hours(show, site)
             site.kill(DOOMED)
             show.interrupted = leases[0].work
             show.events["kill -9"] = run.version
@@ -204,11 +218,17 @@ def _events(show: Performance, site: Site, run: RunView, tell: Tell) -> None:
                 f"  kill -9 {DOOMED}, which held {leases[0].work} ({counted(leases[0].groups, 'group')})"
             )
     if progress >= show.plan.join_at and LATE not in show.dids:
-        show.dids[LATE] = site.start_node(LATE)
+        show.dids[LATE] = site.start_node(LATE, stand_options(LATE))
         show.events["a node joins"] = run.version
         tell(f"  node {LATE} joins")
     if CAUGHT not in show.events and _is_accused(show, SLY, run):
         _tell_caught(show, site, run, tell)
+
+
+def _note_hours(show: Performance, site: Site) -> None:
+    """Look at the work processes of those that the lab knows: what they took to begin is not in it."""
+    joined, pids = site.nodes(), site.pids()
+    show.hours.note({n: pids[n] for n in CAST if n in pids and show.dids.get(n) in joined})
 
 
 def _is_accused(show: Performance, name: str, run: RunView) -> bool:
@@ -258,8 +278,10 @@ def collect(show: Performance, site: Site, tell: Tell) -> None:
     show.nodes = {who: views[show.dids[who]] for who in CAST if show.dids.get(who) in views}
     site.fetch_weights(name, None, show.trained)
     show.history = site.history()
+    state, sums = settled(show.history, name)
+    show.bill = bill_of(sums, show.hours.used_s, VCPU_USD_PER_HOUR, CREDIT_USD)
     if SLY in show.dids:
-        did, state = show.dids[SLY], folded(show.history)
+        did = show.dids[SLY]
         show.cheat = cheat_of(did, show.plan.cheat_share, name, show.history, state)
         show.audited = audited_of(did, name, show.history, state)
     (show.plan.folder / "run.json").write_text(show.ended.model_dump_json(indent=2))

@@ -1,6 +1,7 @@
 """What a lease of a run with a market is paid, and who is given one. Pure; parts of `decide` and `apply`.
 
-1. Before the first round that anybody bid in, and after one in which nobody did: the recipe's posted price, to all.
+1. Before the first round that bought of an operator that was measured, and after one that did not: the recipe's posted
+   price, to all. Who comes to a new run is measured by it; a round of newcomers alone would let nobody else work.
 2. After it, a node with an award: its award's price for each verified token; of several lots the mean, rounded down.
    An award says at what price a node works, not how much: that its speed and the learner's need say.
 3. A node without one: nothing, unless it is of an operator that nobody has measured and the newcomers' share of the
@@ -39,7 +40,12 @@ def in_force(state: LabState, run: Run) -> Cleared | None:
     """What a run's last round came to, if it says what leases are paid; None: they are paid the posted price."""
     market: RunMarket | None = state.markets.get(run.name)
     last = None if market is None else market.last
-    return last if last is not None and last.price_micro else None
+    return last if last is not None and last.rules else None
+
+
+def is_traded(run: Run, kind: str) -> bool:
+    """Whether work of this kind has a market in this run."""
+    return kind == KIND and run.opened.pace.market is not None
 
 
 def price(state: LabState, run: Run, did: str, rules: Rules, spec: WorkSpec) -> Price | None:
@@ -60,7 +66,7 @@ def checked(state: LabState, granted: LeaseGranted, rules: Rules) -> Price:
         ValueError: another price than its run's market has found, or work for whom it buys nothing of.
     """
     run, told = state.runs[granted.spec.run], (granted.price_micro, granted.per_million_micro)
-    if rules.name != KIND or run.opened.pace.market is None:
+    if not is_traded(run, rules.name):
         if granted.per_million_micro is not None:
             raise ValueError(f"{granted.work} is paid by the token; expected a run with a market")
         return Price(granted.price_micro)
@@ -78,14 +84,14 @@ def is_bought(state: LabState, run: Run, did: str, kind: str) -> bool:
     return rate_micro(state, run, did, kind) is not None
 
 
-def is_on_hold(state: LabState, did: str) -> bool:
+def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
     """Whether no live run buys of this node, which was measured, or works with more than it needs: until a round is
     cleared, who works is decided anew, another run is opened, or work of another kind is due, nothing changes that.
     """
     for name in state.live:
         last = in_force(state, state.runs[name])
         is_bought = last is None or did in last.awards
-        if is_bought and why_held_back(state.runs[name], did) is None:
+        if is_bought and why_held_back(state.runs[name], did, now_ms) is None:
             return False
     run = state.runs[state.live[0]] if state.live else None
     return run is not None and quality_of(state, run, did) is not None

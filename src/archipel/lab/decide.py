@@ -126,7 +126,9 @@ def grant(
     if node is None or not node.present:
         return None
     found = _open_to(state, node, found, now_ms)
-    found = [each for each in found if not is_held_back(each.run, each.rules.name, node.did)]
+    found = [
+        each for each in found if not is_held_back(each.run, each.rules.name, node.did, now_ms)
+    ]
     for opportunity, spec in _offers(state, node, request, found, crowds, now_ms):
         granted = _granted(state, request, opportunity, spec, now_ms)
         if granted is not None:
@@ -148,7 +150,7 @@ def _granted(
     if price is None:
         return None
     if most is not None and price.micro > most:
-        if request.author not in run.opened.trusted or price.per_million_micro is not None:
+        if request.author not in run.opened.trusted or awards.is_traded(run, rules.name):
             return None
         price = changed(price, micro=most)
     return LeaseGranted(
@@ -252,14 +254,14 @@ def _willing(node: Node, found: Iterable[Opportunity]) -> Iterable[Opportunity]:
     return sorted(found, key=lambda each: each.run.name in failed) if failed else found
 
 
-def may_be_given_more(state: LabState, did: str) -> bool:
+def may_be_given_more(state: LabState, did: str, now_ms: int) -> bool:
     """Whether a node could be given work of a stranger's kind at all: not before one of its leases ends, or a market
     buys of it.
     """
     node = seen(state, did)
     if node is None or not node.present or node.standing.quarantine is not None:
         return False
-    return len(node.leases) < _most_leases(node) and not awards.is_on_hold(state, did)
+    return len(node.leases) < _most_leases(node) and not awards.is_on_hold(state, did, now_ms)
 
 
 def _has_room(node: Node, rules: Rules) -> bool:

@@ -50,10 +50,16 @@ def affords(state: LabState, run: Run, price_micro: int, *, is_audited: bool) ->
 def least_micro(state: LabState, run: Run) -> int:
     """The price of the smallest lease of the work that strangers do for it."""
     market, pace = state.markets.get(run.name), run.opened.pace
-    if isinstance(pace, RlPace) and market is not None and market.last and market.last.price_micro:
+    if isinstance(pace, RlPace) and market is not None and market.last and market.last.rules:
         tokens = pace.group_size * pace.max_new_tokens
         return int(-(-market.last.cheapest_micro * tokens // MICRO))
     return int(getattr(pace, "price_micro", 0))
+
+
+def needed_micro(state: LabState, run: Run) -> int:
+    """What its escrow must hold for that, one audit included where there are audits."""
+    known, least = terms(run), least_micro(state, run)
+    return least if known is None else -(-least * (1000 + known.pay_milli) // 1000)
 
 
 def is_out(state: LabState, run: Run) -> bool:

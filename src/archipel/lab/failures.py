@@ -8,7 +8,7 @@ run.
 """
 
 from archipel.lab.state import Node, Run
-from archipel.lab.troubles import Failing, Trouble
+from archipel.lab.tallies import Failing, Trouble
 from archipel.records.changed import changed
 from archipel.records.fields import Fault
 

@@ -25,6 +25,7 @@ from archipel.lab.decide import (
 )
 from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
+from archipel.lab.standby import is_late
 from archipel.lab.state import LabState, Lease
 from archipel.lab.waiting import Waiter, Waiting
 from archipel.lab.working_set import WorkingSet
@@ -159,7 +160,9 @@ class Leasing:
         for name, known in self._sets.items():
             then = before.get(name, known)
             if known.entry != then.entry or known.suffices is not then.suffices:
-                self._waiting.take_back_where(lambda did: may_be_given_more(state, did))
+                self._waiting.take_back_where(
+                    lambda did: may_be_given_more(state, did, self._clock_ms())
+                )
             elif known.members is not then.members:
                 self._waiting.take_back_where(known.members.__contains__)
 
@@ -188,11 +191,16 @@ class Leasing:
                     found, is_going_on = opportunities(self._committer.ahead), True
                     if {each.ability for each in found} != wanted:
                         break
-                elif not may_be_given_more(self._committer.ahead, waiter.request.author):
+                elif not may_be_given_more(
+                    self._committer.ahead, waiter.request.author, self._clock_ms()
+                ):
                     self._waiting.set_aside(waiter)
 
     def offer_again(self) -> None:
         """Time has passed: `offer`, then late leases a second time, to idle nodes that should be done first."""
+        state = self._committer.ahead
+        if any(is_late(state.runs[name], self._clock_ms()) for name in state.live):
+            self._waiting.take_back_all()
         self.offer()
         if self._closing or not len(self._waiting):
             return

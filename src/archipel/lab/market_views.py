@@ -12,6 +12,7 @@ from archipel.lab.markets import Cleared, OpenRound, RunMarket, price_of
 from archipel.lab.programmes import rl
 from archipel.lab.providers import account_of
 from archipel.lab.qualities import KIND, needed_milli, quality_of
+from archipel.lab.standby import why_held_back
 from archipel.lab.state import LabState, Run
 from archipel.market.health import herfindahl, shares_permille
 from archipel.records.bids import Bid
@@ -65,7 +66,7 @@ def market_view(
             )
             for each in market.past
         ),
-        own=None if node is None else _own(state, run, market, node),
+        own=None if node is None else _own(state, run, market, node, now_ms),
     )
 
 
@@ -148,10 +149,11 @@ def _rate_milli(state: LabState, did: str) -> int:
     return int(tally.rate_micro * tally.tokens // (tally.units * 1000))
 
 
-def _own(state: LabState, run: Run, market: RunMarket, did: str) -> OwnView:
+def _own(state: LabState, run: Run, market: RunMarket, did: str, now_ms: int) -> OwnView:
     opening, last = market.open, market.last
     award = None if last is None else last.awards.get(did)
     known, terms = quality_of(state, run, did), run.opened.pace.market
+    why = why_held_back(run, did, now_ms)
     due = terms.deposit_micro if terms is not None and known is not None else 0
     if opening is not None:
         due = opening.round.deposit_micro if account_of(state, did) in opening.qualities else 0
@@ -163,4 +165,5 @@ def _own(state: LabState, run: Run, market: RunMarket, did: str) -> OwnView:
         price_micro=rate_micro(state, run, did, KIND),
         is_bought=is_bought(state, run, did, KIND),
         lots=0 if award is None else len(award.prices),
+        standby=None if why is None else why.value,
     )

@@ -49,8 +49,15 @@ class Cleared:
     """Every bid that was revealed."""
     bought: int = 0
     """Lots, when it was cleared."""
+    explored: int = 0
+    """Of these, newcomers'."""
     cheapest_micro: int = 0
     """The lowest price of its awards then."""
+
+    @property
+    def rules(self) -> bool:
+        """Whether it says what leases are paid: it bought of somebody who was measured."""
+        return self.bought > self.explored
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ class RunMarket:
     """Of its newest round."""
     opened_at_ms: int = 0
     """When that was opened."""
+    cleared: int = 0
+    """Rounds that were cleared, void ones among them; others were called off."""
     open: OpenRound | None = None
     last: Cleared | None = None
     past: tuple[Past, ...] = ()

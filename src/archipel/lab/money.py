@@ -4,12 +4,16 @@ Law: one check for the door and for the fold, so a ledger that took more out of 
 twice, follows from nothing.
 """
 
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+
 from archipel.lab import escrow, joining, refusals
 from archipel.lab.audits import audits
 from archipel.lab.providers import account_of, keys_of
 from archipel.lab.stakes import staked_micro
 from archipel.lab.state import LabState, Run
-from archipel.market.journal import OUTSIDE, Move, Posting, post, wallet
+from archipel.market.journal import OUTSIDE, Move, Posting, post, stake, wallet
 from archipel.records.changed import changed
 from archipel.records.fields import MAX_SEQ
 from archipel.records.money import CreditsSettled, Paying, RunFunded
@@ -72,6 +76,24 @@ def free_micro(state: LabState, did: str) -> int:
     return max(balance_micro(state, did) - at_risk, 0)
 
 
+def owed(state: LabState, wallets: Iterable[str]) -> dict[str, int]:
+    """Account -> what may be paid out of its wallet, for those of `wallets` that hold anything free; one look at all
+    answers that wait, whatever number of wallets there are.
+    """
+    at_risk: Counter[str] = Counter()
+    for name in state.live:
+        known = audits(state.runs[name])
+        cases = (case.answer for case in known.cases.values())
+        for answer in chain(known.waiting.values(), cases):
+            at_risk[account_of(state, answer.party)] += answer.price_micro
+    free = {
+        did: int(state.book.get(wallet(did), 0))
+        - max(at_risk[did] - int(state.book.get(stake(did), 0)), 0)
+        for did in wallets
+    }
+    return {did: micro for did, micro in sorted(free.items()) if micro > 0}
+
+
 def _admit_settlement(state: LabState, said: CreditsSettled) -> None:
     if said.author not in state.operators:
         raise refusals.NotAllowed(f"{said.author} is no operator of this lab")
@@ -114,6 +136,11 @@ def _admit_funding(state: LabState, said: RunFunded) -> None:
         raise refusals.InsufficientCredits(
             f"{said.micro} micro-credits for {run.name}, and the wallet of {said.author} holds {balance}; an operator "
             "of the lab enters what you pay in (archipel account settle in)"
+        )
+    if said.micro > free_micro(state, said.author):
+        raise refusals.InsufficientCredits(
+            f"{said.micro} micro-credits for {run.name}, and not so many of the {balance} of {said.author} are free: the "
+            "rest is pay for answers that are not judged yet"
         )
     given = run.funders.get(said.author, 0)
     is_new = not given and said.author not in state.operators

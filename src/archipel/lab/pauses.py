@@ -5,7 +5,7 @@ answered, and is paid. Nothing else of it changes, so it goes on as if no time h
 """
 
 from archipel.lab.state import OPEN_PHASES, Phase, Run
-from archipel.lab.troubles import Pause
+from archipel.lab.tallies import Pause
 from archipel.records.changed import changed
 from archipel.records.pauses import RunPaused
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from archipel.lab.programmes import rl
 from archipel.lab.providers import account_of, keys_of, standing_of
+from archipel.lab.standby import demand_of
 from archipel.lab.state import LabState, Node, Run
 from archipel.market.health import Measured, quality
 from archipel.market.provisioning import CannotProvide, Pace, required_rate_micro
@@ -83,9 +84,10 @@ def needed_milli(run: Run, terms: MarketTerms) -> int | None:
     course, pace = rl.course(run), rl.pace(run)
     if run.version < 1 or not course.busy_ms or not course.num_groups:
         return None
-    rollouts = pace.groups_per_update * pace.group_size
+    demand = demand_of(run)
+    rollouts = demand.units * demand.parts if demand else pace.groups_per_update * pace.group_size
     each = max(course.num_tokens // (course.num_groups * pace.group_size), 1)
-    train_ms = max(course.busy_ms // run.version, 1)
+    train_ms = run.working.step_ms or max(course.busy_ms // run.version, 1)
     try:
         rate = required_rate_micro(Pace(train_ms, rollouts, 1, terms.utilisation_permille), 0)
     except CannotProvide:

@@ -171,7 +171,13 @@ def cleared(state: LabState, said: MarketCleared, at_ms: int) -> LabState:
     spent = sum(sum(award.prices) for award in last.awards.values())
     bids = len(last.book)
     past = Past(said.number, at_ms, last.price_micro, last.lots, last.bought, bids, spent)
-    market = changed(market, open=None, last=last, past=(*market.past, past)[-MAX_PAST:])
+    market = changed(
+        market,
+        cleared=market.cleared + 1,
+        open=None,
+        last=last,
+        past=(*market.past, past)[-MAX_PAST:],
+    )
     return with_market(state, run.name, market)
 
 
@@ -217,6 +223,7 @@ def _cleared(
         awards=Table({award.seller: award for award in found.awards}),
         book=book,
         bought=sum(len(award.prices) for award in found.awards),
+        explored=sum(len(award.prices) for award in found.awards if award.is_newcomer),
         cheapest_micro=min(map(price_of, found.awards), default=found.price_micro),
     )
 

@@ -149,6 +149,8 @@ class Demand:
     """Of that work, as its batches came out so far."""
     parts: int
     """Rollouts of one unit."""
+    is_awaited: bool
+    """The learner waits for it now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Who is held back in a run that has enough nodes at work, and why. Pure.
 
-Law: nobody is held back while the set does not suffice, nor in a run without a market.
+Law: nobody is held back while the set does not suffice, or seems to and the learner waits all the same; nor in a run
+without a market.
 """
 
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
@@ -8,6 +9,8 @@ from archipel.lab.rules import Demand
 from archipel.lab.state import Run
 from archipel.market.provisioning import Pace, Why
 
+LATE_PERIODS = 2
+"""After so many periods without a version, the learner waiting, nobody is held back."""
 RETRIED_VERSIONS = 16
 """After so many versions, a node whose link was too slow is measured again."""
 PASSED = (Why.UNMEASURED, Why.SILENT, Why.OUTBID)
@@ -16,14 +19,19 @@ UTILISATION_PERMILLE = 950
 """Of the trusted role, where a run states no target."""
 
 
-def why_held_back(run: Run, did: str) -> Why | None:
+def why_held_back(run: Run, did: str, now_ms: int) -> Why | None:
     """Why this node is given none of the work that the set is decided for; None: it may have some.
 
     A run without a market holds nobody back. Nobody is held back before version 1 and while the set does not suffice; nor
     who has to be measured, of whom `lab.awards` admits few; nor who has no award, of whom it admits none.
     """
     known = run.working
-    if run.opened.pace.market is None or not known.suffices or did in known.members:
+    if (
+        run.opened.pace.market is None
+        or not known.suffices
+        or did in known.members
+        or is_late(run, now_ms)
+    ):
         return None
     why = why_not(run, did)
     if why is Why.LINK and run.version - known.figures[did].version >= RETRIED_VERSIONS:
@@ -31,12 +39,22 @@ def why_held_back(run: Run, did: str) -> Why | None:
     return None if why in PASSED else why
 
 
-def is_held_back(run: Run, kind: str, did: str) -> bool:
+def is_late(run: Run, now_ms: int) -> bool:
+    """Whether the learner waits so long for work that the set cannot be what it seems."""
+    known, demand = run.working, demand_of(run)
+    if demand is None or not demand.is_awaited or not known.period_ms:
+        return False
+    return now_ms - run.chain[-1].at_ms > LATE_PERIODS * known.period_ms
+
+
+def is_held_back(run: Run, kind: str, did: str, now_ms: int) -> bool:
     """Whether this node is given no new work of this kind; a copy of late work goes to whoever is idle."""
     if run.opened.pace.market is None:
         return False
     demand = demand_of(run)
-    return demand is not None and demand.kind == kind and why_held_back(run, did) is not None
+    return (
+        demand is not None and demand.kind == kind and why_held_back(run, did, now_ms) is not None
+    )
 
 
 def why_not(run: Run, did: str) -> Why:

@@ -31,11 +31,11 @@ def capacity_view(state: LabState, run: Run) -> CapacityView | None:
     )
 
 
-def places(state: LabState, node: Node) -> tuple[PlaceView, ...]:
+def places(state: LabState, node: Node, now_ms: int) -> tuple[PlaceView, ...]:
     """What a node that is here is to the runs that decide by what was measured."""
     runs = (state.runs[name] for name in state.live if node.present)
     decided = (run for run in runs if run.working.period_ms and _is_able(run, node))
-    return tuple(_place(run, node.did) for run in islice(decided, MAX_PLACES))
+    return tuple(_place(run, node.did, now_ms) for run in islice(decided, MAX_PLACES))
 
 
 def _is_able(run: Run, node: Node) -> bool:
@@ -46,8 +46,8 @@ def _is_able(run: Run, node: Node) -> bool:
     return need is None or need in node.meets
 
 
-def _place(run: Run, did: str) -> PlaceView:
-    held_back = why_held_back(run, did)
+def _place(run: Run, did: str, now_ms: int) -> PlaceView:
+    held_back = why_held_back(run, did, now_ms)
     is_outbid = run.opened.pace.market is not None and why_not(run, did) is Why.OUTBID
     return PlaceView(
         run=run.name,

@@ -21,8 +21,7 @@ from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
 from archipel.lab.reputation import Standing
-from archipel.lab.tallies import Speed, Tally
-from archipel.lab.troubles import Failing, Pause, Trouble
+from archipel.lab.tallies import Failing, Pause, Speed, Tally, Trouble
 from archipel.lab.working_set import WorkingSet
 from archipel.market.journal import Book
 from archipel.records.backends import FOREIGN

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from archipel.lab.awards import in_force
 from archipel.lab.markets import price_of
 from archipel.lab.providers import is_here, standing_of
+from archipel.lab.standby import is_late
 from archipel.lab.state import LabState, Node, Run
 from archipel.lab.working_set import WorkingSet
 from archipel.market.clearing import Award
@@ -15,16 +16,17 @@ POSTED = 1
 """The price of everybody where all are paid alike."""
 SILENT_VERSIONS = 4
 SILENT_MS = 60_000
-"""A member that took no work for so many versions and so long is not there, whatever it said."""
+"""A member that took no work for so long is not there, whatever it said: where there was some for so many versions, or
+the learner waits for it."""
 
 
 def heard_of(state: LabState, run: Run, period_ms: int, at_ms: int) -> WorkingSet:
     """Members that take no work for long are silent."""
-    known = run.working
+    known, is_waited_for = run.working, is_late(run, at_ms)
     for did, member in run.working.members.items():
         node: Node | None = state.nodes.get(did)
-        is_old = run.version - member.since_version >= SILENT_VERSIONS
-        if node is None or not is_old or node.leases:
+        is_told = is_waited_for or run.version - member.since_version >= SILENT_VERSIONS
+        if node is None or not is_told or node.leases:
             continue
         idle_ms = at_ms - max(node.last_seen_ms, member.since_ms)
         if idle_ms > max(SILENT_MS, SILENT_VERSIONS * period_ms):

@@ -1,4 +1,4 @@
-"""What a lab remembers of how much and how fast a node worked. Frozen values of the state."""
+"""What a lab remembers of how work went: how much and how fast a node did, what fails, why a run stands still. Part of `state`."""
 
 from dataclasses import dataclass
 
@@ -21,6 +21,31 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Failing:
+    """One kind of work of one run, as it failed on one node time after time."""
+
+    kind: str
+    run: str
+    times: int
+    """Failures in a row."""
+    at_ms: int
+    """When it failed last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One kind of work of a run, as it failed since an answer of that kind was accepted last."""
+
+    kind: str
+    times: int
+    nodes: tuple[str, ...]
+    """On which it failed, the newest last; the first of many are forgotten."""
+    reason: str
+    """What the newest of them said; words of a stranger, made fit for a screen."""
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """How fast one node is at one kind of work of one run."""
 
@@ -31,3 +56,13 @@ class Speed:
     setbacks: int = 0
     """Leases that ran out, less those that were answered since: each halves the next lease and doubles
     the time for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Why a run hands out nothing for now."""
+
+    by: str
+    """Whose key said so."""
+    reason: str
+    at_ms: int

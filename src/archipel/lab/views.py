@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from archipel.lab import failures, pauses
+from archipel.lab import escrow, failures, pauses
 from archipel.lab.admission import last_seq
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.presence import NOBODY_ASKED, last_heard_ms
@@ -13,8 +13,8 @@ from archipel.lab.rules import ProgrammeRules
 from archipel.lab.stakes import owned_micro, staked_micro
 from archipel.lab.standby_views import capacity_view, places
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Node, Run
-from archipel.lab.waits import Sight, failing, pause_of
-from archipel.market.journal import held
+from archipel.lab.waits import Sight, failing, out_of_credits, pause_of
+from archipel.market.journal import held, wallet
 from archipel.records.documents import JoiningFacts, KeyFacts, LeaseView, NodeView, RunView, Wait
 
 
@@ -51,6 +51,8 @@ def run_view(state: LabState, run: Run, now_ms: int) -> RunView:
         evaluations=tuple(shown.pop("evaluations", ())),
         verdicts=tuple(shown.pop("verdicts", ())),
         spent_micro=run.paid_micro + state.book.get(held(run.name), 0),
+        funded_micro=sum(run.funders.values()) if escrow.is_escrowed(run) else None,
+        left_micro=escrow.left_micro(state, run),
         progress=shown,
         capacity=capacity_view(state, run),
         troubles=tuple(failures.words(known) for known in run.troubles),
@@ -109,7 +111,7 @@ def node_view(
         credit_micro=owned_micro(state, node.did),
         stake_micro=staked_micro(state, node.did),
         operator=None if node.did not in state.delegations else account_of(state, node.did),
-        places=places(state, node),
+        places=places(state, node, now_ms),
     )
 
 
@@ -137,7 +139,8 @@ def joining_facts(state: LabState) -> JoiningFacts:
 def key_view(state: LabState, did: str, now_ms: int) -> KeyFacts:
     """What a key that speaks to this lab again must know."""
     known = [last_seq(state, did, is_request=flag) for flag in (False, True)]
-    return KeyFacts(did=did, last_seq=max(known), now_ms=now_ms)
+    owned = int(state.book.get(wallet(did), 0))
+    return KeyFacts(did=did, last_seq=max(known), now_ms=now_ms, wallet_micro=owned)
 
 
 def lease_view(lease: Lease, now_ms: int) -> LeaseView:
@@ -167,8 +170,24 @@ def waits(state: LabState, now_ms: int) -> list[Wait]:
     paused = [pause_of(run, run.paused) for run in live if run.paused]
     runs = [run for run in live if not run.paused]
     open_runs = [run for run in runs if run.phase in OPEN_PHASES]
+    broke = [
+        out_of_credits(run, left, escrow.needed_micro(state, run))
+        for run in open_runs
+        if (left := escrow.left_micro(state, run)) is not None and _is_broke(state, run)
+    ]
+    named = {wait.run for wait in broke}
+    open_runs = [run for run in open_runs if run.name not in named]
     blocking = [wait for run in open_runs for wait in programme_of(run).waits(sight, run)]
-    return paused + blocking + [wait for run in runs for wait in _attached_waits(sight, run)]
+    return (
+        paused + broke + blocking + [wait for run in runs for wait in _attached_waits(sight, run)]
+    )
+
+
+def _is_broke(state: LabState, run: Run) -> bool:
+    """Whether there is work for strangers that it cannot pay."""
+    programme = programme_of(run)
+    mine = (rules for rules in RULES if rules.programme in (None, programme.name))
+    return escrow.is_out(state, run) and any(rules.audited and rules.due(run) for rules in mine)
 
 
 def _attached_waits(sight: Sight, run: Run) -> Iterator[Wait]:

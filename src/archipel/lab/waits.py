@@ -19,7 +19,7 @@ from archipel.lab.state import (
     abilities,
     ability,
 )
-from archipel.lab.troubles import Pause, Trouble
+from archipel.lab.tallies import Pause, Trouble
 from archipel.plurals import counted
 from archipel.records.backends import FOREIGN
 from archipel.records.documents import Wait
@@ -79,6 +79,24 @@ def pause_of(run: Run, pause: Pause) -> Wait:
         owner=pause.by,
         left_s=None,
         advice=f"{held}nothing is handed out before it is resumed",
+    )
+
+
+def out_of_credits(run: Run, left_micro: int, least_micro: int) -> Wait:
+    """Work lies there that its escrow cannot pay; whoever likes ends the wait."""
+    num = len(run.leases)
+    held = (
+        f"{counted(num, 'lease is', 'leases are')} still out, and paid when answered; "
+        if num
+        else ""
+    )
+    return Wait(
+        run=run.name,
+        waiting_for=f"out of credits: fund it with `archipel run fund {run.name} CREDITS`",
+        owner="its sponsors",
+        left_s=None,
+        advice=f"{held}{left_micro / 1e6:.6f} credits are left, and the smallest piece of work takes "
+        f"{least_micro / 1e6:.6f}",
     )
 
 

@@ -16,7 +16,7 @@ from archipel.lab.endings import ended_leases, ended_nodes
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import is_here, keys_of, standing_of
-from archipel.lab.standby import demand_of, pace_of
+from archipel.lab.standby import demand_of, is_late, pace_of
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.lab.supplies import awards_of, heard_of, outbid, supplies
 from archipel.lab.working_set import Figures, Member, WorkingSet, measured, smoothed
@@ -30,6 +30,7 @@ from archipel.records.judging import Judging
 from archipel.records.membership import KeyRevoked
 from archipel.records.statements import (
     LeaseExpired,
+    LeaseGranted,
     NodeJoined,
     NodeLeft,
     NodesForgotten,
@@ -51,6 +52,8 @@ RESERVED = 64
 def followed(before: LabState, state: LabState, statement: Recorded, at_ms: int) -> LabState:
     """The state with every run's working set as it is after this statement; `before`: what it was said in."""
     match statement:
+        case LeaseGranted():
+            state = _granted(state, statement, at_ms)
         case WorkAnswered():
             state = _answered(before, state, before.leases[statement.work], at_ms)
         case NodeJoined() | NodeLeft() | KeyRevoked() | NodesForgotten():
@@ -79,6 +82,15 @@ def _is_supply(run: Run, spec: WorkSpec) -> bool:
     return demand is not None and spec.kind == demand.kind
 
 
+def _granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState:
+    """Somebody else is given work because the learner waits: who is not there any more?"""
+    run = state.runs[grant.spec.run]
+    known = run.working
+    if not known.suffices or grant.node in known.members or not is_late(run, at_ms):
+        return state
+    return _with(state, run, changed(known, is_stale=True))
+
+
 def _ended(state: LabState, lease: Lease, has_run_out: bool) -> LabState:
     """Who lets a lease run out is not there, until it answers again."""
     run = state.runs[lease.spec.run]
@@ -104,7 +116,9 @@ def _answered(before: LabState, state: LabState, lease: Lease, at_ms: int) -> La
         version = int(getattr(lease.spec, "version", -1))
         figures = known.figures.get(lease.node, Figures())
         figures = measured(figures, units, version, lease.granted_at_ms, at_ms)
-        is_news = figures.is_news or known.reasons.get(lease.node) == Why.SILENT.name
+        is_news = (
+            figures.is_news(known.period_ms) or known.reasons.get(lease.node) == Why.SILENT.name
+        )
         known = changed(
             known,
             figures=known.figures.put(lease.node, figures),

@@ -13,7 +13,7 @@ from archipel.records.table import Table
 SMOOTHING = 4
 """A figure moves a quarter of the way to each new measurement."""
 NEWS = 8
-"""A figure that moved by an eighth of itself is one to decide anew by."""
+"""A rate that moved by an eighth of itself, or a link by an eighth of a version's period, is one to decide anew by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,11 @@ class Figures:
             return self.rate_micro, self.fetch_ms
         return self.whole_micro, 0
 
-    @property
-    def is_news(self) -> bool:
-        """Whether this is no longer what the set was decided by."""
-        return any(
-            abs(now - then) * NEWS > max(then, 1)
-            for now, then in zip(self.supply, self.told, strict=True)
-        )
+    def is_news(self, period_ms: int) -> bool:
+        """Whether this is no longer what the set was decided by; period_ms: of a version, 0 where none is known."""
+        (rate, fetch_ms), (rate_then, fetch_then) = self.supply, self.told
+        has_rate_moved = abs(rate - rate_then) * NEWS > max(rate_then, 1)
+        return has_rate_moved or abs(fetch_ms - fetch_then) * NEWS > max(period_ms, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +99,17 @@ class WorkingSet:
 def measured(known: Figures, units: int, version: int, granted_ms: int, at_ms: int) -> Figures:
     """What is known of a node after one more answer, from `version`, of `units`."""
     spent_ms = max(at_ms - max(granted_ms, known.answered_ms), 1)
-    rate = units * 1_000_000_000 // spent_ms
-    known = changed(known, answered_ms=at_ms, is_silent=False)
+    now = units * 1_000_000_000 // spent_ms
+    rate, whole, fetch_ms = known.rate_micro, known.whole_micro, known.fetch_ms
     if version == known.version:
-        return changed(known, rate_micro=smoothed(known.rate_micro, rate))
-    known = changed(known, version=version, whole_micro=smoothed(known.whole_micro, rate))
-    if not known.rate_micro:
-        return known
-    extra_ms = spent_ms - units * 1_000_000_000 // known.rate_micro
-    if extra_ms < 0:  # not even fetching took so long: it samples faster than it did
-        known = changed(known, rate_micro=smoothed(known.rate_micro, rate))
-    return changed(known, fetch_ms=smoothed(known.fetch_ms, max(extra_ms, 0)))
+        rate = smoothed(rate, now)
+    else:
+        whole = smoothed(whole, now)
+        extra_ms = spent_ms - units * 1_000_000_000 // rate if rate else 0
+        if extra_ms < 0:  # not even fetching took so long: it samples faster than it did
+            rate = smoothed(rate, now)
+        fetch_ms = smoothed(fetch_ms, max(extra_ms, 0))
+    return Figures(rate, whole, fetch_ms, version, at_ms, told=known.told)
 
 
 def smoothed(before: int, new: int) -> int:

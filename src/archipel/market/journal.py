@@ -6,7 +6,9 @@ negative balance is what its runs have cost so far that nobody funded; that of `
 went out, so all that anybody holds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 
@@ -107,10 +109,29 @@ class Posting:
             raise BadPosting(f"{self.move.name} from {kinds[0]} to {kinds[1]} is no rule")
 
 
+Listener = Callable[[Posting], None]
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(to: Listener) -> Iterator[None]:
+    """Within, `to` is told every posting that moves anything, in order: what a statement of an account is made of.
+    Nothing that is computed depends on it.
+    """
+    token = _LISTENER.set(to)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
 def post(book: Book, postings: Iterable[Posting]) -> Book:
     """The book after these postings; the one given stays as it was."""
+    listener = _LISTENER.get()
     for each in postings:
         if each.micro and each.source != each.target:
+            if listener is not None:
+                listener(each)
             book = _moved(_moved(book, each.source, -each.micro), each.target, each.micro)
     return book
 

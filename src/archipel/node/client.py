@@ -39,7 +39,6 @@ from archipel.node.lease import Lease, Wanted, lease_of, read_parcel
 from archipel.node.sealed import NotBelieved, founding_of
 from archipel.records import documents
 from archipel.records.document import BadDocument, read_document
-from archipel.records.documents import Handout, Receipt
 from archipel.records.fields import BlobRef
 from archipel.records.kinds import Answer
 from archipel.records.parcel import MEDIA_TYPE, pack_parcel
@@ -218,7 +217,7 @@ class LabClient(LabReader):
         facts = await self.read(documents.KeyFacts, f"/keys/{self.identity.did}")
         return self.numbers.is_of_another(facts.last_seq)
 
-    async def submit(self, kind: type[Statement], **fields: Any) -> Receipt:
+    async def submit(self, kind: type[Statement], **fields: Any) -> documents.Receipt:
         """Say something that changes the lab's state.
 
         One at a time: statements must arrive in the order of their numbers.
@@ -226,11 +225,11 @@ class LabClient(LabReader):
         async with self._speaking:
             sealed = self._sealed(self._statement(kind, fields))
             data = await self._exchange("POST", "/records", content=sealed, headers=JSON)
-        return self._parcel(Receipt, data)[0]
+        return self._parcel(documents.Receipt, data)[0]
 
     async def answer(
         self, work: str, answer: Answer, blobs: Sequence[bytes], wanted: Wanted | None
-    ) -> tuple[Receipt, Lease | NotBelieved | None]:
+    ) -> tuple[documents.Receipt, Lease | NotBelieved | None]:
         """Answer a lease with small blobs beside it, and ask for the next one in the same breath.
 
         The next lease is None if there was none at once; NotBelieved if the lab's grant is none.
@@ -242,7 +241,7 @@ class LabClient(LabReader):
             content = pack_parcel(document.model_dump_json().encode(), blobs)
             data = await self._exchange("POST", "/records", content=content, headers=PARCEL)
         self.bytes_up += sum(map(len, blobs))
-        receipt, beside = self._parcel(Receipt, data)
+        receipt, beside = self._parcel(documents.Receipt, data)
         if receipt.handout is None or request is None:
             return receipt, None
         try:
@@ -254,7 +253,7 @@ class LabClient(LabReader):
         """Ask for work and wait for it up to `wait_s`."""
         request, asked = self._asked(wanted)
         data = await self.post("/leases", asked.model_dump_json().encode(), (), wait_s)
-        handout, blobs = self._parcel(Handout, data) if data else (None, [])
+        handout, blobs = self._parcel(documents.Handout, data) if data else (None, [])
         return None if handout is None else believed(lambda: lease_of(handout, blobs, request))
 
     async def post(

@@ -123,7 +123,7 @@ class Deliveries:
         shutil.rmtree(self._scratch / grant.work, ignore_errors=True)
         self._totals.count(outcome, grant.work, why)
         if outcome == ACCEPTED:
-            self._totals.earned(grant, done.values)
+            self._totals.earned(grant, done.values, busy_s)
             logger.info("accepted", extra={"run": grant.spec.run, "work": grant.work})
 
     async def _outcome(

@@ -6,11 +6,13 @@ import logging
 from typing import Any
 
 from archipel import __version__
+from archipel.node.asks import energy_of
 from archipel.node.client import LabClient
 from archipel.node.delivery import LAST_WORDS_S, Deliveries
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.node.known_labs import check_lab
 from archipel.node.membership import brought
+from archipel.node.power import Meter, cards_watts
 from archipel.node.settings import NodeSettings
 from archipel.node.standing import Standing
 from archipel.node.totals import Totals
@@ -37,7 +39,7 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
     Raises:
         WorkerLost, WorkRefused: the benchmark failed.
     """
-    measured = {} if settings.trusted else (await worker.benchmark()).values
+    measured = {} if settings.trusted else await _benchmarked(settings, worker, standing)
     exact = tuple(measured.get("exact", ()))
     named = class_of(settings.engine, settings.dtype, settings.device)
     standing.measured(exact, measured.get("not_exact", ()))
@@ -55,6 +57,22 @@ async def introduce(settings: NodeSettings, worker: Worker, standing: Standing) 
         backends=None if settings.trusted else _libraries(),
         classes=None if settings.trusted or named is None else (named,),
     )
+
+
+async def _benchmarked(
+    settings: NodeSettings, worker: Worker, standing: Standing
+) -> dict[str, Any]:
+    """What the child measured, and what the machine drew meanwhile."""
+    with Meter() as meter:
+        measured = (await worker.benchmark()).values
+    standing.watts = meter.watts
+    if settings.device.startswith("cuda"):
+        standing.watts = await asyncio.to_thread(cards_watts, settings.engines)
+    standing.energy_micro = energy_of(
+        settings.asking, standing.watts, settings.threads * settings.engines
+    )
+    standing.speed_milli = int(measured.get("tokens_per_s", 0) * 1000)
+    return measured
 
 
 def _libraries() -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from archipel.node.asks import Asking
 from archipel.node.pausing import Pausing
 from archipel.plurals import counted
 from archipel.records.kinds import STRANGERS, TRUSTED
@@ -37,6 +38,8 @@ class NodeSettings:
     """Share of the time this node may compute; 0.25 rests three times as long as it works."""
     pausing: Pausing = field(default_factory=Pausing)
     """When this node leaves its machine to others."""
+    asking: Asking = field(default_factory=Asking)
+    """What it asks for its work, where work is traded."""
     lab_key: str | None = None
     """The key that the lab at `lab_url` must have; None: the one that it had when it was first met."""
     delegation: Path | None = None

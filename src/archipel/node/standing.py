@@ -83,6 +83,14 @@ class Standing:
     trouble: Trouble | None = None
     stopping: bool = False
     hurrying: bool = False
+    watts: int | None = None
+    """What this machine drew while it was measured, where it tells."""
+    speed_milli: int = 0
+    """Tokens per second by the benchmark, times 1000, if it worked all the time."""
+    energy_micro: int | None = None
+    """What the energy of an hour of work costs here, in micro-credits; None: nobody is paid."""
+    hour: str = ""
+    """What an hour of work brings at the last price of the market that it bid in, in words."""
     lab: str = ""
     """Key of the lab that was joined; empty before."""
     news: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NEWS))

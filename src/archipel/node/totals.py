@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from archipel.node.asks import Pace
 from archipel.plurals import counted
 from archipel.records.statements import LeaseGranted
 
@@ -43,6 +44,8 @@ class Totals:
     waiting_s: float = 0.0
     versions: dict[str, int] = field(default_factory=dict)
     """Run -> policy version of the newest work of it that was accepted."""
+    paces: dict[str, Pace] = field(default_factory=dict)
+    """Run -> this node's own pace at sampling for it."""
     last_loss: Loss | None = None
     """The newest lease that was not accepted."""
     is_unpaid: bool = False
@@ -69,14 +72,16 @@ class Totals:
         """The child says how many tokens it has sampled for the work at hand."""
         self.tokens_at_hand = tokens
 
-    def earned(self, grant: LeaseGranted, values: Mapping[str, Any]) -> None:
-        """The answer to `grant` was accepted; `values` are its own words."""
+    def earned(self, grant: LeaseGranted, values: Mapping[str, Any], busy_s: float) -> None:
+        """The answer to `grant` was accepted; `values` are its own words, `busy_s` it took."""
         spec, num_tokens = grant.spec, values.get("num_tokens", 0)
+        if isinstance(num_tokens, int) and getattr(spec, "groups", None):
+            self.paces.setdefault(spec.run, Pace()).add(num_tokens, busy_s)
         version = getattr(spec, "version", -1)
         self.versions[spec.run] = max(self.versions.get(spec.run, -1), version)
         self.tokens += num_tokens if isinstance(num_tokens, int) else 0
         self.groups += len(getattr(spec, "groups", ()))
-        self.credit_micro += grant.price_micro
+        self.credit_micro += price_of(grant, num_tokens)
 
     def outcomes(self) -> str:
         """How the leases ended, in words."""
@@ -100,6 +105,13 @@ class Totals:
         return (
             f"{counted(self.groups, 'group')}, {counted(self.tokens, 'token')} ({per_s:.0f}/s busy)"
         )
+
+
+def price_of(grant: LeaseGranted, num_tokens: Any) -> int:
+    """Micro-credits for an accepted answer: the lease's price, or that of its tokens where a market found one."""
+    if grant.per_million_micro is None or not isinstance(num_tokens, int):
+        return grant.price_micro
+    return min(grant.per_million_micro * num_tokens // 10**6, grant.price_micro)
 
 
 class TotalsCollector:

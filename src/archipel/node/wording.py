@@ -3,6 +3,7 @@
 Pure: the time is an argument.
 """
 
+from archipel.node.asks import brought_words
 from archipel.node.standing import Doing, Standing, Trouble
 from archipel.node.totals import Totals
 from archipel.plurals import counted
@@ -15,9 +16,13 @@ def line_of(standing: Standing, totals: Totals, now_s: float) -> tuple[str, ...]
     """The parts of the line, the most important first. now_s: by the monotonic clock."""
     loss = f"last loss: {totals.last_loss}" if totals.last_loss else ""
     counted = (totals.outcomes(), totals.rate()) if totals.works else ()
-    return tuple(
-        part for part in (doing(standing, totals, now_s), totals.earnings(), *counted, loss) if part
-    )
+    said = (doing(standing, totals, now_s), totals.earnings(), hour_words(standing, totals))
+    return tuple(part for part in (*said, *counted, loss) if part)
+
+
+def hour_words(standing: Standing, totals: Totals) -> str:
+    """What an hour brings and its energy costs; empty where nobody is paid, or nobody can tell yet."""
+    return standing.hour or brought_words(totals.credit_micro, totals.busy_s, standing.energy_micro)
 
 
 def doing(standing: Standing, totals: Totals, now_s: float) -> str:
@@ -55,7 +60,7 @@ def summary_of(standing: Standing, totals: Totals) -> str:
     """The last words; empty if no lab was joined."""
     if not standing.lab:
         return ""
-    parts = [totals.earnings(), totals.outcomes(), totals.rate()]
+    parts = [totals.earnings(), hour_words(standing, totals), totals.outcomes(), totals.rate()]
     if totals.last_loss:
         parts.append(f"last loss: {totals.last_loss}")
     parts += [

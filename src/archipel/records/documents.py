@@ -89,6 +89,8 @@ class KeyFacts(Document):
     """Its next number has to exceed this."""
     now_ms: Count
     """The lab's clock, which deadlines are measured by."""
+    wallet_micro: int = 0
+    """What its own wallet holds; below zero: what it owes."""
 
 
 class Opening(Document):
@@ -200,6 +202,10 @@ class RunView(Document):
     evaluations: tuple[dict[str, int], ...]
     spent_micro: int
     """Micro-credits paid or promised."""
+    funded_micro: int | None = None
+    """What sponsors have set aside for it so far; None: it is on its operator's account."""
+    left_micro: int | None = None
+    """Of that, what it can still promise."""
     progress: dict[str, Any]
     """What its programme counts."""
     troubles: tuple[str, ...] = ()

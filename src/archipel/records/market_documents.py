@@ -100,6 +100,8 @@ class OwnView(Document):
     """Whether it is leased any now."""
     lots: int
     """Of its award."""
+    standby: str | None = None
+    """Why it is given no work for now although it is bought; None: it is given some."""
 
 
 class MarketView(Document):

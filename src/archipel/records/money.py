@@ -8,8 +8,9 @@ from archipel.records.fields import Did, LeftOut, RunName, Sparing
 from archipel.records.stakes import MAX_MOVED_MICRO, Micro
 from archipel.records.statement import Statement
 
-Reference = Annotated[str, Field(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
-"""What an invoice or a transfer calls it: up to 100 ASCII characters, no space at either end. A lab takes each once."""
+Reference = Annotated[str, Field(pattern=r"^[!-*,.-<>?A-~]([ -~]{0,98}[!-~])?$")]
+"""What an invoice or a transfer calls it: up to 100 ASCII characters, no space at either end, and not begun as what a
+spreadsheet computes (= + - @). A lab takes each once."""
 Direction = Literal["in", "out"]
 """Into an account, against money that was received for it; or out of it, against money that was paid."""
 

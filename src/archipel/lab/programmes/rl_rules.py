@@ -179,12 +179,15 @@ def withdrawn(run: Run, work: str) -> tuple[Run, int] | None:
 
 def demand(run: Run) -> Demand | None:
     """A batch, with the further groups that batches took so far on average. At S = 0 learner and nodes take turns."""
-    terms = pace(run)
+    terms, slice_ = pace(run), course(run)
     if terms.max_staleness < 1:
         return None
-    consumed, versions = sum(course(run).staleness.values()), max(run.version, 1)
+    consumed, versions = sum(slice_.staleness.values()), max(run.version, 1)
     return Demand(
-        ROLLOUT_WORDS.name, max(-(-consumed // versions), terms.groups_per_update), terms.group_size
+        kind=ROLLOUT_WORDS.name,
+        units=max(-(-consumed // versions), terms.groups_per_update),
+        parts=terms.group_size,
+        is_awaited=run.phase is Phase.RUNNING and slice_.owed > 0 and slice_.updating is None,
     )
 
 

@@ -1,0 +1,91 @@
+"""What a run may cost: `run open --budget`, in two steps around the opening, so that no run opens without its credits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.credits import Amount, credits_words
+from archipel.cli.doors import Mendable, home_folder
+from archipel.cli.keys import load_key
+from archipel.cli.lab_door import ask_lab
+
+if TYPE_CHECKING:
+    from archipel.identity import Identity
+    from archipel.records.recipe_form import RecipeForm
+
+BUDGET = click.option(
+    "--budget", type=Amount(), metavar="CREDITS",
+    help="Set so much of the wallet aside: the run spends no more, and what it leaves comes back [on account, without end].",
+)  # fmt: skip
+PAY_IN = click.option(
+    "--pay-in", is_flag=True,
+    help="With --budget: first enter as paid in from outside what the wallet lacks of it (reference: run NAME).",
+)  # fmt: skip
+
+
+def provide(
+    url: str, key: Path | None, recipe: "RecipeForm", budget: int | None, pay_in: bool
+) -> None:
+    """Before a run opens: its budget is in the wallet, or the sentence says what to do."""
+    run = recipe.run.name
+    if budget is None:
+        if getattr(recipe, "market", None) is not None:
+            click.echo(
+                f"a run with a market pays from what is set aside for it: without --budget nothing that costs credits is "
+                f"handed out before `archipel run fund {run} CREDITS`",
+                err=True,
+            )
+        return
+    own = sponsor(key)
+    missing = budget - ask_lab(_wallet(url, own))
+    if missing <= 0:
+        return
+    if not pay_in:
+        raise Mendable(
+            f"a budget of {credits_words(budget)}, and the wallet of {own.did} lacks {credits_words(missing)} of that; "
+            "give --pay-in to enter these as paid in, or `archipel account settle in`"
+        )
+    ask_lab(_pay_in(url, own, missing, f"run {run}"))
+    click.echo(f"{credits_words(missing)} paid in (reference: run {run})", err=True)
+
+
+def spend(url: str, key: Path | None, run: str, budget: int | None) -> None:
+    """Set aside for a run that is open."""
+    if budget is not None:
+        ask_lab(fund_run(url, sponsor(key), run, budget))
+        click.echo(f"{credits_words(budget)} set aside for run {run}", err=True)
+
+
+def sponsor(key: Path | None) -> "Identity":
+    """Whose wallet pays: the operator's, or another's."""
+    return load_key(key or home_folder("lab", None, make=False) / "operator.key")
+
+
+async def fund_run(url: str, own: "Identity", run: str, micro: int) -> int:
+    """Entry of the funding."""
+    from archipel.node.client import LabClient
+    from archipel.records.money import RunFunded
+
+    async with LabClient(url, own) as lab:
+        await lab.greet()
+        return (await lab.submit(RunFunded, run=run, micro=micro)).index
+
+
+async def _wallet(url: str, own: "Identity") -> int:
+    from archipel.node.client import LabReader
+    from archipel.records.documents import KeyFacts
+
+    async with LabReader(url) as lab:
+        return (await lab.read(KeyFacts, f"/keys/{own.did}")).wallet_micro
+
+
+async def _pay_in(url: str, own: "Identity", micro: int, reference: str) -> None:
+    from archipel.node.client import LabClient
+    from archipel.records.money import CreditsSettled
+
+    async with LabClient(url, own) as lab:
+        await lab.greet()
+        await lab.submit(
+            CreditsSettled, account=own.did, direction="in", micro=micro, reference=reference
+        )
