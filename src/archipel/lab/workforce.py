@@ -19,7 +19,7 @@ from archipel.lab.providers import is_here, keys_of, standing_of
 from archipel.lab.standby import demand_of, is_late, pace_of
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.lab.supplies import awards_of, heard_of, outbid, supplies
-from archipel.lab.working_set import Figures, Member, WorkingSet, measured, smoothed
+from archipel.lab.working_set import Figures, Member, WorkingSet, measured, stepped
 from archipel.market.provisioning import (
     Hysteresis,
     Why,
@@ -132,7 +132,7 @@ def _published(earlier: Run, run: Run) -> WorkingSet:
     """One more version: how long it took the trusted role."""
     known, busy_ms = run.working, PROGRAMME_OF[run.opened.pace.programme].busy_ms
     took_ms = busy_ms(run) - busy_ms(earlier)
-    step_ms = smoothed(known.step_ms, took_ms) if run.version >= 1 else 0
+    step_ms = stepped(known.step_ms, took_ms) if run.version >= 1 else 0
     return changed(known, step_ms=max(step_ms, run.version >= 1), is_stale=True)
 
 

@@ -2,7 +2,8 @@
 
 A node is measured by the time that it works: from its lease's grant, or from its answer before where that came later (it
 samples while it sends), to its answer. A first lease of a version also fetches that version; the others show how
-fast the node is without. What first leases take beyond that is its link's share.
+fast the node is without. What first leases take beyond that is its link's share. Its very first lease measures
+nothing: engines start in it, and all of the model is fetched.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Figures:
     rate_micro: int = 0
     """Units per second times 10^6 while nothing is fetched; 0 before the second answer from one version."""
     whole_micro: int = 0
-    """The same of leases that began with fetching, all of their time counted; 0 before the first answer."""
+    """The same of leases that began with fetching a further version, all of their time counted; 0 before the first."""
     fetch_ms: int = 0
     """What the newest version took to come here, beyond the sampling; 0 while `rate_micro` is unknown."""
     version: int = -1
@@ -101,7 +102,9 @@ def measured(known: Figures, units: int, version: int, granted_ms: int, at_ms: i
     spent_ms = max(at_ms - max(granted_ms, known.answered_ms), 1)
     now = units * 1_000_000_000 // spent_ms
     rate, whole, fetch_ms = known.rate_micro, known.whole_micro, known.fetch_ms
-    if version == known.version:
+    if known.version < 0:
+        pass
+    elif version == known.version:
         rate = smoothed(rate, now)
     else:
         whole = smoothed(whole, now)
@@ -110,6 +113,13 @@ def measured(known: Figures, units: int, version: int, granted_ms: int, at_ms: i
             rate = smoothed(rate, now)
         fetch_ms = smoothed(fetch_ms, max(extra_ms, 0))
     return Figures(rate, whole, fetch_ms, version, at_ms, told=known.told)
+
+
+def stepped(before_ms: int, took_ms: int) -> int:
+    """The trusted role's time for a version after one more; one that took less than half is believed at once, as the
+    first one's engine has to start.
+    """
+    return took_ms if 2 * took_ms < before_ms else smoothed(before_ms, took_ms)
 
 
 def smoothed(before: int, new: int) -> int:
