@@ -66,9 +66,7 @@ class Leasing:
         clock_ms: Callable[[], int],
         company_ms: int = 0,
     ) -> None:
-        """`signed` makes an entry of a statement of the lab's own; how the nodes are together is computed again
-        after `company_ms` at the earliest.
-        """
+        """`signed` makes an entry of a statement of the lab's own; how nodes are together lasts for `company_ms` at least."""
         self._company_ms = company_ms
         self._committer = committer
         self._signed = signed
