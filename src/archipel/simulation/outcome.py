@@ -129,16 +129,16 @@ def _taken_back(world: World) -> int:
 
 
 def _bytes(world: World) -> dict[str, float | None]:
-    watch, setting = world.watch, world.setting
+    watch = world.watch
     waits = sorted(ms for each in watch.reached.values() for ms in each)
-    weights = setting.weights
-    star = sum(weights.delta_gb * nodes for nodes in watch.by_version.values())
     return {
         "egress_gb": watch.egress_gb,
         "egress_gb_per_version": watch.egress_gb / len(watch.published)
         if watch.published
         else None,
-        "egress_gb_per_version_star": star / len(watch.by_version) if watch.by_version else None,
+        "egress_gb_per_version_star": watch.sent_gb / len(watch.published)
+        if watch.published
+        else None,
         "delivered_gb": watch.sent_gb,
         "ingress_gb": watch.ingress_gb,
         "dissemination_s": median(waits) / 1000 if waits else None,

@@ -31,8 +31,8 @@ LINES: tuple[tuple[str, str, str, float], ...] = (
     ("asks_below_cost", "asks below their electricity (last round)", "", 1.0),
     ("dissemination_s", "a version reaches a node that waits for it, median", "s", 1.0),
     ("dissemination_s_95", "  95% of them", "s", 1.0),
-    ("egress_gb_per_version", "leaves the lab for a version", "GB", 1.0),
-    ("egress_gb_per_version_star", "  one to many", "GB", 1.0),
+    ("egress_gb_per_version", "leaves the lab for a version, anchors for newcomers too", "GB", 1.0),
+    ("egress_gb_per_version_star", "  if it all came from the lab", "GB", 1.0),
     ("ingress_gb", "comes in to the lab", "GB", 1.0),
     ("cheats", "nodes that forged", "", 1.0),
     ("cheats_found", "  found out", "%", 100.0),
@@ -125,7 +125,7 @@ def _line(played: Sequence[Played], name: str, what: str, unit: str, scale: floa
         return None
     low, high = found["low"], found["high"]
     interval = "" if low is None or high is None else f" [{_n(low * scale)}, {_n(high * scale)}]"
-    return f"{what:<52}{_n(found['mean'] * scale):>12}{interval} {unit}".rstrip()
+    return f"{what:<56}{_n(found['mean'] * scale):>12}{interval} {unit}".rstrip()
 
 
 def _n(value: float) -> str:
