@@ -17,6 +17,7 @@ from archipel.records.statements import LeaseGranted, NodeLeft, Recorded, WorkAn
 from archipel.simulation import words
 from archipel.simulation.events import Events
 from archipel.simulation.lab import SimulatedLab
+from archipel.simulation.line import Line
 from archipel.simulation.machines import Kind
 from archipel.simulation.providers import Provider, did_of
 from archipel.simulation.scenario import Scenario
@@ -65,9 +66,11 @@ class World:
         """How the newest version travels."""
         self.watch = Watch(self)
         self.bidders = Bidders(self, self.watch.refused)
+        self.line: Line | None = None
+        """None: everybody who would work stands in the lab's line."""
+        if len(providers) > FEW:
+            self.line = Line(lambda: self.lab.ahead, scenario.name, self._may_stand, self._stand)
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
-
-    # --- the course of things -----------------------------------------------------------------------
 
     def run(self, tell: Tell, every: int = 250) -> None:
         """Until the time is over; `tell` hears how far it is. Ctrl-C leaves the world as it is."""
@@ -97,15 +100,9 @@ class World:
         market = self.scenario.market
         self.events.after(market.look_s * 1000, self._look)
 
-    def here(self) -> list[str]:
-        """Nodes that are on, in the order in which they were drawn."""
-        return [did for did, machine in self.machines.items() if machine.is_on]
-
     def _time(self, mean_s: float) -> float:
         """Milliseconds, exponentially distributed."""
         return self.chance.expovariate(1.0) * mean_s * 1000 if mean_s > 0 else 0.0
-
-    # --- coming and going ---------------------------------------------------------------------------
 
     def _arrives(self, did: str) -> None:
         machine = self.machines[did]
@@ -127,24 +124,49 @@ class World:
             return
         machine.is_on, machine.session = False, session + 1
         self.lab.gone(did)
-        machine.is_waiting = False
+        self._stands_no_more(did)
         if self.chance.random() >= self.setting.goes_silently:
             self.lab.submit(NodeLeft(lab=self.lab.did, author=did, seq=self.lab.next_seq()))
         self.events.after(self._time(machine.provider.off_s), self._arrives, did)
 
     def _asks(self, did: str) -> None:
         """A node asks, and waits: whether anything is bought of it, and when, is the lab's to say."""
-        machine = self.machines[did]
-        if not machine.is_on or machine.is_waiting or machine.works:
+        if not self._may_stand(did):
             return
+        if self.line is None:
+            self._stand(did)
+        else:
+            self.line.join(did)
+
+    def _may_stand(self, did: str) -> bool:
+        machine = self.machines[did]
+        return machine.is_on and not machine.is_waiting and not machine.works
+
+    def _stand(self, did: str) -> None:
+        machine = self.machines[did]
         machine.is_waiting = True
         try:
             self.lab.ask(did, KINDS, machine.works)
         except refusals.Refused as error:  # in quarantine
-            machine.is_waiting = False
+            self._stands_no_more(did)
             self.watch.refused(type(error).__name__)
 
-    # --- work ---------------------------------------------------------------------------------------
+    def _stands_no_more(self, did: str) -> None:
+        self.machines[did].is_waiting = False
+        if self.line is not None and did in self.line.on_call:
+            self.line.left(did)
+            self.events.after(0, self.line.call)
+
+    def _cleared(self) -> None:
+        """Who has an award now stands in line; who has none any more waits beside it."""
+        if self.line is None:
+            return
+        for did in self.line.begin_anew(self.lab.waiting()):
+            if did in self.machines:
+                self.lab.gone(did)
+                self.machines[did].is_waiting = False
+        for did in self.machines:
+            self._asks(did)
 
     def _on_recorded(self, statement: Recorded) -> None:
         """Called when a statement is in the state; what follows of it in the world begins now."""
@@ -155,6 +177,7 @@ class World:
                 self.bidders.hear(statement)
             case MarketCleared():
                 self.watch.cleared(statement)
+                self.events.after(0, self._cleared)
 
     def _granted(self, grant: LeaseGranted) -> None:
         if grant.node == LEARNER:
@@ -164,7 +187,7 @@ class World:
             self.events.after(self.setting.judge_ms, self._judged, grant)
             return
         machine = self.machines[grant.node]
-        machine.is_waiting = False
+        self._stands_no_more(grant.node)
         machine.works = (*machine.works, grant.work)
         took = self._takes_ms(machine, grant)
         self.events.after(took, self._done, grant, machine.session)
@@ -253,8 +276,6 @@ class World:
             found = self._is_forged(grant)
             self._answer(grant, words.audited(grant, found, self.setting))
         self.lab.ask(JUDGE, ("audit",), ())
-
-    # --- by the clock -------------------------------------------------------------------------------
 
     def _look(self) -> None:
         self.lab.look()
