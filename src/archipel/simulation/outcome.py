@@ -142,8 +142,13 @@ def _bytes(world: World) -> dict[str, float | None]:
         "delivered_gb": watch.sent_gb,
         "ingress_gb": watch.ingress_gb,
         "dissemination_s": median(waits) / 1000 if waits else None,
-        "dissemination_s_95": waits[int(0.95 * (len(waits) - 1))] / 1000 if waits else None,
+        "dissemination_s_95": _most(waits) / 1000 if waits else None,
     }
+
+
+def _most(ordered: Sequence[float]) -> float:
+    """What 95% are below or at; of few, the largest."""
+    return ordered[-(-95 * len(ordered) // 100) - 1]
 
 
 def _cheats(world: World) -> dict[str, float | None]:
@@ -163,7 +168,7 @@ def _cheats(world: World) -> dict[str, float | None]:
         "cheats": float(len(known)),
         "cheats_found": len(found) / len(known) if known else None,
         "minutes_to_find": median(minutes) if minutes else None,
-        "minutes_to_find_95": minutes[int(0.95 * (len(minutes) - 1))] if minutes else None,
+        "minutes_to_find_95": _most(minutes) if minutes else None,
         "forged_until_found": mean(each.forged_before for each in found) if found else None,
         "honest_accused": float(len(accused)),
     }

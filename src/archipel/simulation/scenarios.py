@@ -37,7 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
                 accelerators=32, groups=512, lease=2, tokens=8000, most_tokens=32_768
             ),
             crowd=Crowd(providers=10_000, kinds=HOME_KINDS, cheats=0.02),
-            market=Market(look_s=15.0, period_s=7200.0),
+            market=Market(look_s=15.0, period_s=7200.0, explore_permille=500),
         ),
         Scenario(
             name="echo2-4b",
@@ -69,7 +69,7 @@ SCENARIOS: dict[str, Scenario] = {
                 tokens=16_000, most_tokens=65_536,
             ),
             crowd=Crowd(providers=5000, kinds=LARGE_KINDS, site=16, cheats=0.02),
-            market=Market(look_s=15.0, period_s=7200.0),
+            market=Market(look_s=15.0, period_s=7200.0, explore_permille=500),
             spreading=Spreading(lab_gbit_s=10.0),
         ),
     )
