@@ -81,7 +81,8 @@ def test_a_sponsor_pays_in_once_funds_a_run_and_proves_every_movement(
     funded = desk.says("run", "fund", "run", "2.5", "--key", desk.sponsor_key)
     assert "2.500000 credits set aside for run run" in funded
     assert desk.holds(escrow("run")) == 2_500_000
-    assert "2.500000 left of 2.500000 set aside" in desk.says("run", "show", "run")
+    page = desk.says("run", "show", "run", "--rate", "0.02")
+    assert "0.000000 paid or promised (0.000000 USD); 2.500000 left of 2.500000 set aside" in page
 
     shown = desk.says("account", "show", SPONSOR.did)
     assert "holds 2.500000 credits (0.05 USD)" in shown, "at the rate that the ledger says last"

@@ -37,6 +37,7 @@ OWN = {
         "engine/exact/hashing.py",
         "number_of",
     ): "of bytes whose length and digest were compared before",
+    ("node/envelopes.py", "find"): "of a node's own file, whose damage is seen before",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
     ("planning/tables.py", "_packaged"): "tables of the package",

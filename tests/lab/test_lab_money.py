@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from archipel.records.stakes import MAX_MOVED_MICRO, StakePut
 from archipel.records.statements import LeaseGranted
 from courtroom import node, opened, sampled, settled
 from people import Cheat, Provider, identity
+from trading import TERMS, Exchange, exchange_at
 from world import World, finish
 
 PRICE = 1000
@@ -339,6 +341,43 @@ def test_whatever_is_done_nothing_is_lost_and_no_run_owes_anything(world: World,
         _step(world, dice, learner, nodes)
         check(world)
     world.stop_run() if world.run().phase is Phase.RUNNING else None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_whatever_is_bid_and_paid_by_award_no_market_s_run_owes_anything(
+    world: World, seed: int
+) -> None:
+    """The same with rounds of bids, of which some are never revealed."""
+    dice = random.Random(200 + seed)
+    exchange = exchange_at(world)
+    exchange.measured("one", "two", "three")
+    for _ in range(3):
+        world.tick(TERMS.period_ms)
+        _dealt(world, dice, exchange)
+        for _ in range(12):
+            _step(world, dice, exchange.learner, exchange.nodes)
+            check(world)
+    exchange.check()
+
+
+def _dealt(world: World, dice: random.Random, exchange: Exchange) -> None:
+    """A round, if one is open: random asks, a third of which stay sealed."""
+    if exchange.market.open is None:
+        return
+    bids = []
+    for each in exchange.nodes:
+        bid = exchange.bid(each, dice.randrange(1, TERMS.reserve_micro), lots=dice.randint(1, 2))
+        with suppress(refusals.Refused):
+            exchange.seal(each, bid)
+            bids.append((each, bid))
+        check(world)
+    exchange.commits_end()
+    for each, bid in bids:
+        if dice.random() < 0.7:
+            exchange.reveal(each, bid)
+            check(world)
+    exchange.cleared()
+    check(world)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -24,7 +24,7 @@ from archipel.records.rounds import (
     MarketOpened,
 )
 from archipel.records.statements import RECORD_TYPE, LeaseGranted, WorkAnswered, encode
-from people import Provider, identity
+from people import Provider, envelope, identity
 from trading import GROUP_TOKENS, TERMS, Exchange, exchange_at
 from world import PACE, START_MS, World
 
@@ -467,3 +467,31 @@ def test_who_waits_unbought_is_not_looked_at_before_a_round_is_cleared(
     once, answer = world.await_(story())
     assert (once, answer) == (1, None)
     assert cheap.did not in looked_at
+
+
+def test_of_many_newcomers_that_wait_the_next_is_answered_when_there_is_room(
+    exchange: Exchange,
+) -> None:
+    world = exchange.world
+    exchange.measured("cheap", "fair", "dear")
+    exchange.sell(cheap=300_000, fair=500_000, dear=800_000)
+    first, second, third = (world.provider(name) for name in ("new", "newer", "newest"))
+    granted = first.ask()
+    assert granted is not None
+
+    async def story() -> list[bool]:
+        asked = [
+            asyncio.create_task(world.lab.lease(each.request(), 5.0)) for each in (second, third)
+        ]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not any(each.done() for each in asked)
+        statement = world.statement(first.identity, WorkAnswered, **first.answer_fields(granted))
+        await world.lab.submit(envelope(first.identity, statement))
+        await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED, timeout=2.0)
+        found = [each.done() for each in asked]
+        for each in asked:
+            each.cancel()
+        return found
+
+    assert world.await_(story()) == [True, False]

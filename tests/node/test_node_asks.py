@@ -26,16 +26,17 @@ from archipel.node.power import MIN_SPAN_S, Meter, cards_watts
 
 def test_its_own_pace_counts_more_than_the_benchmark_once_it_is_long_enough() -> None:
     pace = Pace()
+    pace.add(1, 1000.0)  # the first says nothing
     pace.add(50_000, MIN_MEASURED_S - 1)
     assert pace.rate_milli == 0
     pace.add(50_000, 1.0)
-    assert pace.rate_milli == 5_000_000
+    assert pace.rate_milli == 20_000_000
     early = means_of(Asking(), None, 2, (0, 9_000_000))
     late = means_of(Asking(), None, 2, (pace.rate_milli, 9_000_000))
     assert early is not None
     assert late is not None
     assert (early.machine.rate_milli, early.is_own_rate) == (9_000_000, False)
-    assert (late.machine.rate_milli, late.is_own_rate) == (5_000_000, True)
+    assert (late.machine.rate_milli, late.is_own_rate) == (20_000_000, True)
     assert means_of(Asking(), None, 2, (0, 0)) is None
 
 

@@ -186,6 +186,9 @@ def test_what_the_lab_refuses_is_told_once_and_the_next_round_is_another_matter(
     looked(bidding)
     told = [news for news in bidding._standing.news if "no bid in round 3 of run" in news]
     assert len(told) == 1
+    lab.refusal, lab.now_ms = "", 2_000
+    looked(bidding)
+    assert not lab.said  # what was not sealed is not revealed
 
 
 def test_nobody_bids_who_is_paused_or_was_never_measured(tmp_path: Path) -> None:

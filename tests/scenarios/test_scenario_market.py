@@ -70,7 +70,7 @@ def test_nodes_ask_a_round_clears_and_each_token_is_paid_at_the_price_it_found(
     stage.recipe = stage.recipe.model_copy(update={"market": MARKET})
     stage.open()
     key = stage.site.home("lab") / "operator.key"
-    provide(stage.site.url, key, NAME, 1_000_000_000, True)
+    provide(stage.site.url, key, stage.recipe, 1_000_000_000, True)
     spend(stage.site.url, key, NAME, 1_000_000_000)
     for name, ask in ASKS.items():
         stage.site.start_node(name, ["--ask", str(ask), "--lots", "1"])

@@ -5,7 +5,6 @@ from typing import Any
 import click
 
 from archipel.market.amounts import BadAmount, dollars, micro_of, written
-from archipel.records.stakes import MAX_MOVED_MICRO
 
 
 class Amount(click.ParamType):
@@ -15,6 +14,8 @@ class Amount(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """The millionths, more than none."""
+        from archipel.records.stakes import MAX_MOVED_MICRO
+
         if isinstance(value, int):
             return value
         try:

@@ -54,59 +54,60 @@ class Amount(click.FloatRange):
         return amount
 
 
+OPTIONS = (
+    click.option(
+        "--energy-price",
+        type=Amount(0, MAX_USD_PER_KWH),
+        metavar="USD",
+        help="What a kWh costs here [asked once on a terminal; else 0.313, households of the European Union].",
+    ),
+    click.option(
+        "--watts",
+        type=click.IntRange(1, 1_000_000),
+        help="What this machine draws at work [as it tells itself, else 20 and 10 for each thread].",
+    ),
+    click.option(
+        "--wear",
+        type=Amount(0, MAX_USD_PER_KWH),
+        default=0.1,
+        show_default=True,
+        metavar="USD",
+        help="What the machine loses by working, for each kWh that it draws.",
+    ),
+    click.option(
+        "--credit-usd",
+        type=Amount(1e-6, 1e6),
+        default=1.0,
+        show_default=True,
+        metavar="USD",
+        help="What a credit is worth to you.",
+    ),
+    click.option(
+        "--ask",
+        type=Amount(1e-6, 1e6),
+        metavar="CREDITS",
+        help="Ask so much for a million tokens, in runs whose work is traded [what they cost: energy and wear].",
+    ),
+    click.option(
+        "--lots",
+        type=click.IntRange(1, 4096),
+        help="Lots to offer [what its speed can deliver].",
+    ),
+    click.option(
+        "--region",
+        type=Region(),
+        default="unknown",
+        show_default=True,
+        help="Where this machine stands, such as eu-north; published, and nobody proves it.",
+    ),
+    click.option("--no-bid", is_flag=True, help="Ask nothing; work only where no bid is needed."),
+)
+"""What the command takes about prices."""
+
+
 def asking_options(function: Command) -> Command:
-    """What the command takes about prices."""
-    options = (
-        click.option(
-            "--energy-price",
-            type=Amount(0, MAX_USD_PER_KWH),
-            metavar="USD",
-            help="What a kWh costs here [asked once on a terminal; else 0.313, households of the European Union].",
-        ),
-        click.option(
-            "--watts",
-            type=click.IntRange(1, 1_000_000),
-            help="What this machine draws at work [as it tells itself, else 20 and 10 for each thread].",
-        ),
-        click.option(
-            "--wear",
-            type=Amount(0, MAX_USD_PER_KWH),
-            default=0.1,
-            show_default=True,
-            metavar="USD",
-            help="What the machine loses by working, for each kWh that it draws.",
-        ),
-        click.option(
-            "--credit-usd",
-            type=Amount(1e-6, 1e6),
-            default=1.0,
-            show_default=True,
-            metavar="USD",
-            help="What a credit is worth to you.",
-        ),
-        click.option(
-            "--ask",
-            type=Amount(1e-6, 1e6),
-            metavar="CREDITS",
-            help="Ask so much for a million tokens, in runs whose work is traded [what they cost: energy and wear].",
-        ),
-        click.option(
-            "--lots",
-            type=click.IntRange(1, 4096),
-            help="Lots to offer [what its speed can deliver].",
-        ),
-        click.option(
-            "--region",
-            type=Region(),
-            default="unknown",
-            show_default=True,
-            help="Where this machine stands, such as eu-north; published, and nobody proves it.",
-        ),
-        click.option(
-            "--no-bid", is_flag=True, help="Ask nothing; work only where no bid is needed."
-        ),
-    )
-    for option in reversed(options):
+    """With these options."""
+    for option in reversed(OPTIONS):
         function = option(function)
     return function
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archipel.cli.credits import Amount
 from archipel.cli.doors import LAB, show, until_ctrl_c
 from archipel.cli.lab_door import JSON, ask_lab
 from archipel.cli.names import run_names
@@ -15,14 +16,18 @@ if TYPE_CHECKING:
 
 @click.command("show")
 @click.argument("name", shell_complete=run_names)
+@click.option(
+    "--rate", "rate_micro", type=Amount(), metavar="USD", help="Dollars for a credit: the cost in dollars as well."
+)  # fmt: skip
 @LAB
 @JSON
-def show_(name: str, lab_url: str, as_json: bool) -> None:
+def show_(name: str, rate_micro: int | None, lab_url: str, as_json: bool) -> None:
     """Where one run stands: progress, scores with their intervals, the newest measurements, warnings.
 
     \b
     Examples:
       archipel run show secret-order
+      archipel run show secret-order --rate 0.02
       archipel run show secret-order --json
     """
     from archipel.cli.run_page import for_machines, page
@@ -31,7 +36,7 @@ def show_(name: str, lab_url: str, as_json: bool) -> None:
     (run,) = scene.runs
     history = scene.histories[name]
     told = for_machines(run, history, scene.waits) if as_json else None
-    show(told, as_json, lambda: page(run, history, scene.waits))
+    show(told, as_json, lambda: page(run, history, scene.waits, rate_micro))
 
 
 @click.command()

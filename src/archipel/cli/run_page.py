@@ -23,9 +23,11 @@ MAX_EXAMS_SHOWN = 12
 LABEL_WIDTH = 14
 
 
-def page(run: RunView, history: History, waits: Sequence[Wait]) -> str:
-    """For people: what, how far, how well, what for, and what is wrong."""
-    return "\n".join(_lines(run, history, waits))
+def page(
+    run: RunView, history: History, waits: Sequence[Wait], rate_micro: int | None = None
+) -> str:
+    """For people: what, how far, how well, what for, and what is wrong. rate_micro: of a dollar, for a credit."""
+    return "\n".join(_lines(run, history, waits, rate_micro))
 
 
 def for_machines(run: RunView, history: History, waits: Sequence[Wait]) -> dict[str, Any]:
@@ -43,7 +45,9 @@ def for_machines(run: RunView, history: History, waits: Sequence[Wait]) -> dict[
     }
 
 
-def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[str]:
+def _lines(
+    run: RunView, history: History, waits: Sequence[Wait], rate_micro: int | None
+) -> Iterator[str]:
     opened = clock_words(run.opened_at_ms / 1000)
     far = f"version {run.version}" if run.version >= 0 else "no version yet"
     yield f"{run.run}: {run.phase}, {far} of {run.versions}, opened {opened}"
@@ -64,7 +68,7 @@ def _lines(run: RunView, history: History, waits: Sequence[Wait]) -> Iterator[st
     if history.points and history.points[-1].values:
         yield from _wrapped("newest version", history.points[-1].values)
     yield _labelled("learner", f"busy {run.learner_utilisation:.0%} of the time{_every(run)}")
-    yield _labelled("credits", credit_words(run))
+    yield _labelled("credits", credit_words(run, rate_micro))
     yield _labelled("progress", progress_words(run))
     yield from (_labelled("nodes", words) for words in capacity_words(run.capacity))
     for trouble in run.troubles:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from archipel.curves.history import Exam, History
+from archipel.market.amounts import dollars, written
 from archipel.plurals import counted
 from archipel.records.capacity import CapacityView, PlaceView
 from archipel.records.documents import RunView
@@ -84,14 +85,13 @@ def part_words(history: History | None) -> list[str]:
     return ["  ".join(shown)] if shown else []
 
 
-def credit_words(run: RunView) -> str:
-    """What it cost so far, and what sponsors have set aside for it."""
-    spent = f"{run.spent_micro / 1e6:.6f} paid or promised"
+def credit_words(run: RunView, rate_micro: int | None = None) -> str:
+    """What it cost so far, and what sponsors have set aside for it; in dollars as well at a stated rate."""
+    usd = "" if rate_micro is None else f" ({written(dollars(run.spent_micro, rate_micro))} USD)"
+    spent = f"{written(run.spent_micro)} paid or promised{usd}"
     if run.funded_micro is None:
         return f"{spent}, on its operator's account"
-    return (
-        f"{spent}; {(run.left_micro or 0) / 1e6:.6f} left of {run.funded_micro / 1e6:.6f} set aside"
-    )
+    return f"{spent}; {written(run.left_micro or 0)} left of {written(run.funded_micro)} set aside"
 
 
 def _plain(value: Any) -> str:

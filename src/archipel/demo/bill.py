@@ -12,7 +12,9 @@ from archipel.demo.aftermath import History
 from archipel.lab.apply import apply
 from archipel.lab.awards import in_force
 from archipel.lab.markets import price_of
+from archipel.lab.providers import account_of
 from archipel.lab.state import LabState
+from archipel.market.journal import stake, wallet
 from archipel.records.kinds.audit import AuditAnswer
 from archipel.records.kinds.rollout import RolloutAnswer
 from archipel.records.rounds import BidRevealed, MarketCleared
@@ -44,6 +46,8 @@ class Sums:
     sampling_ms: int = 0
     """As the nodes state it."""
     audits_ms: int = 0
+    taken_micro: int = 0
+    """Of these, for answers that audits found wrong."""
     rounds: int = 0
     prices_micro: list[int] = field(default_factory=list)
     """Of each round that found one, per million tokens at full quality."""
@@ -57,8 +61,8 @@ class Sums:
 
     @property
     def paid_micro(self) -> int:
-        """In all."""
-        return self.sampling_micro + self.audits_micro
+        """In all, less what was taken back."""
+        return self.sampling_micro + self.audits_micro - self.taken_micro
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,18 @@ def settled(history: History, run: str) -> tuple[LabState, Sums]:
     """The lab's state by its ledger alone, and what the run paid on the way."""
     state, sums = LabState(lab=history[0][1].lab), Sums()
     for at_ms, said in history:
-        before = state.runs[run].paid_micro if run in state.runs else 0
+        before = _holds(state, said.author)
         state = apply(state, said, at_ms)
         if run in state.runs:
-            _count(sums, state, said, run, state.runs[run].paid_micro - before)
+            _count(sums, state, said, run, _holds(state, said.author) - before)
+    sums.taken_micro = sums.paid_micro - state.runs[run].paid_micro
     return state, sums
+
+
+def _holds(state: LabState, did: str) -> int:
+    """Micro-credits of whoever this is, its stake included: what an answer brings goes there."""
+    account = account_of(state, did)
+    return int(state.book.get(wallet(account), 0) + state.book.get(stake(account), 0))
 
 
 def bill_of(sums: Sums, processor_s: float, hour_usd: float, credit_usd: float) -> Bill:
@@ -117,8 +128,10 @@ def bill_of(sums: Sums, processor_s: float, hour_usd: float, credit_usd: float) 
 
 
 def _count(sums: Sums, state: LabState, said: Recorded, run: str, paid_micro: int) -> None:
-    """One more statement of the run's; paid_micro: by it."""
+    """One more statement; paid_micro: what its author has by it."""
     match said:
+        case WorkAnswered() if not said.work.startswith(f"{run}."):
+            return
         case WorkAnswered(answer=RolloutAnswer() as answer) if paid_micro:
             seller = sums.sellers.setdefault(said.author, Seller())
             seller.earned_micro += paid_micro

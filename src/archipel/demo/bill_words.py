@@ -19,9 +19,10 @@ def tell_bill(
         return
     sums = bill.sums
     found = len(sums.prices_micro)
+    back = f", {_amount(sums.taken_micro)} taken back" if sums.taken_micro else ""
     prices = f", at {_span(sums.prices_micro)} credits a million tokens" if found else ""
     tell(f"cost      the run paid {_amount(sums.paid_micro)} credits = {bill.paid_usd:.6f} USD: {_amount(sums.sampling_micro)} for "
-         f"sampling, {_amount(sums.audits_micro)} for audits; {counted(found, 'round')} of {sums.rounds} found a price{prices}")  # fmt: skip
+         f"sampling, {_amount(sums.audits_micro)} for audits{back}; {counted(found, 'round')} of {sums.rounds} found a price{prices}")  # fmt: skip
     for name in CAST:
         if name in dids and dids[name] in sums.sellers:
             tell(

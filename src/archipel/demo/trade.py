@@ -14,7 +14,7 @@ CREDIT_USD = 1e-6
 VCPU_USD_PER_HOUR = 0.0408
 """A rented processor, on demand (`cloud.vcpu`)."""
 VCPU_WORDS = "AWS m7g.large, on demand, us-east-1, June 2026: cloud.vcpu in the planner's tables"
-RATE = 9000.0
+RATE = 14_000.0
 """Tokens that one processor samples of this model in a second of its time, as measured where the demo was made: for the
 reserve alone; what the ending compares is measured anew."""
 RESERVE = VCPU_USD_PER_HOUR / 3600 / RATE * 1e6 / CREDIT_USD

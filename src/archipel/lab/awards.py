@@ -85,8 +85,9 @@ def is_bought(state: LabState, run: Run, did: str, kind: str) -> bool:
 
 
 def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
-    """Whether no live run buys of this node, which was measured, or works with more than it needs: until a round is
-    cleared, who works is decided anew, another run is opened, or work of another kind is due, nothing changes that.
+    """Whether no live run buys of this node, works without it, or has room for newcomers, where it is one: until a round
+    is cleared, who works is decided anew, another run is opened, newcomers find room, or work of another kind is due,
+    nothing changes that.
     """
     for name in state.live:
         last = in_force(state, state.runs[name])
@@ -94,7 +95,14 @@ def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
         if is_bought and why_held_back(state.runs[name], did, now_ms) is None:
             return False
     run = state.runs[state.live[0]] if state.live else None
-    return run is not None and quality_of(state, run, did) is not None
+    return run is not None and (
+        quality_of(state, run, did) is not None or not takes_newcomers(state)
+    )
+
+
+def takes_newcomers(state: LabState) -> bool:
+    """Whether a run's market has room for a node that nobody measured."""
+    return any(_has_room(state, state.runs[name]) for name in state.live if name in state.markets)
 
 
 def rate_micro(state: LabState, run: Run, did: str, kind: str) -> int | None:

@@ -7,10 +7,10 @@ again before one of its leases ends. Nothing is awaited between deciding on a le
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Protocol
 
 from archipel.lab import refusals
-from archipel.lab.commit import Recorded
+from archipel.lab.awards import takes_newcomers
+from archipel.lab.commit import Recorded, Writer
 from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
@@ -26,7 +26,7 @@ from archipel.lab.decide import (
 from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
 from archipel.lab.standby import is_late
-from archipel.lab.state import LabState, Lease
+from archipel.lab.state import Lease
 from archipel.lab.waiting import Waiter, Waiting
 from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
@@ -37,23 +37,15 @@ from archipel.records.statements import Recorded as RecordedStatement
 MAX_EXPIRED_AT_ONCE = 1000
 """Leases that one look at the deadlines takes back: one record of the lab's own, far below what the ledger
 takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
+NEWCOMERS_AT_ONCE = 8
+"""So many of those that wait for room among newcomers are looked at when there is some."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
 
 
+Granted = asyncio.Future[Entry | None]
 BRINGS_WORK = MarketCleared | RunOpened | AuditsDrawn
 """What may give work to nodes of which no market buys."""
-
-
-class Writer(Protocol):
-    """Who takes entries in: a lab's committer, or whoever folds them without a ledger."""
-
-    @property
-    def ahead(self) -> LabState:
-        """The state with every entry that was accepted."""
-
-    def record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
-        """Fold them; the future ends when they are durable."""
 
 
 class Leasing:
@@ -80,11 +72,10 @@ class Leasing:
         self._crowds: tuple[int, Crowds] = (0, {})
         self._sets: dict[str, WorkingSet] = {}
         """Run -> who works for it, as last looked at."""
+        self._takes_newcomers = False
         self._closing = False
 
-    def asks(
-        self, request: LeaseRequested, granted: "asyncio.Future[Entry | None] | None" = None
-    ) -> Waiter:
+    def asks(self, request: LeaseRequested, granted: "Granted | None" = None) -> Waiter:
         """An admitted request; its node's older one ends. granted: what ends with its lease; None: a new future.
 
         Raises:
@@ -101,13 +92,10 @@ class Leasing:
         meets = () if node is None else node.meets
         return Waiter(request, granted or asyncio.get_running_loop().create_future(), meets)
 
-    def join(self, waiter: Waiter) -> None:
-        """It stands in line from now on."""
-        self._waiting.join(waiter)
-
-    def leave(self, waiter: Waiter) -> None:
-        """It waits no more."""
-        self._waiting.leave(waiter)
+    @property
+    def line(self) -> Waiting:
+        """Who waits; whoever joins it is served by the next `offer`."""
+        return self._waiting
 
     async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         """The grant, once there is one and it is durable; None when the time is up.
@@ -115,12 +103,12 @@ class Leasing:
         Raises:
             Refused: the disk has no room for the grant.
         """
-        self.join(waiter)
+        self._waiting.join(waiter)
         try:
             self.offer()
             return await self._answered_in(waiter, timeout_s)
         finally:
-            self.leave(waiter)
+            self._waiting.leave(waiter)
 
     def at_once(self, waiter: Waiter) -> bool:
         """Whether there is a lease for this node now; `waiter.granted` then ends with it."""
@@ -163,6 +151,17 @@ class Leasing:
                 )
             elif known.members is not then.members:
                 self._waiting.take_back_where(known.members.__contains__)
+        self._let_newcomers_in()
+
+    def _let_newcomers_in(self) -> None:
+        """Few come back at a time: there is room for few."""
+        state = self._committer.ahead
+        takes, took = takes_newcomers(state), self._takes_newcomers
+        self._takes_newcomers = takes
+        if takes and not took:
+            self._waiting.take_back_where(
+                lambda did: may_be_given_more(state, did, self._clock_ms()), NEWCOMERS_AT_ONCE
+            )
 
     def forget(self, dids: Iterable[str]) -> None:
         """These nodes are gone."""
@@ -199,6 +198,8 @@ class Leasing:
         state = self._committer.ahead
         if any(is_late(state.runs[name], self._clock_ms()) for name in state.live):
             self._waiting.take_back_all()
+        self._takes_newcomers = False  # some of those that came back may be gone
+        self._let_newcomers_in()
         self.offer()
         if self._closing or not len(self._waiting):
             return
@@ -256,6 +257,7 @@ class Leasing:
             self._waiting.leave(waiter)
         if granted.work in self._committer.ahead.leases:  # else the disk has refused it already
             self._deadlines.add(granted.deadline_ms, granted.work)
+        self._takes_newcomers &= takes_newcomers(self._committer.ahead)
         _when_durable(recording, waiter.granted, entry)
         return True
 

@@ -93,9 +93,9 @@ class Waiting:
         for author in list(self._aside):
             self.take_back(author)
 
-    def take_back_where(self, may: Callable[[str], bool]) -> None:
-        """Those may have room again of whom this is true."""
-        for author in [each for each in self._aside if may(each)]:
+    def take_back_where(self, may: Callable[[str], bool], most: int | None = None) -> None:
+        """Those may have room again of whom this is true; most: of these, the first."""
+        for author in list(islice(filter(may, self._aside), most)):
             self.take_back(author)
 
     def of(self, author: str) -> Waiter | None:

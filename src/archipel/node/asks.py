@@ -47,15 +47,18 @@ class Asking:
 
 @dataclass(slots=True)
 class Pace:
-    """A node's own work on one run, as far as it was accepted."""
+    """A node's own work on one run, as far as it was accepted; but for the first, in which libraries load and compile."""
 
+    works: int = 0
     tokens: int = 0
     busy_s: float = 0.0
 
     def add(self, tokens: int, busy_s: float) -> None:
         """One more answer."""
-        self.tokens += tokens
-        self.busy_s += busy_s
+        self.works += 1
+        if self.works > 1:
+            self.tokens += tokens
+            self.busy_s += busy_s
 
     @property
     def rate_milli(self) -> int:

@@ -7,6 +7,7 @@ it is sealed (`envelopes`); its failures cost at most a round.
 import asyncio
 import logging
 import secrets
+import time
 from dataclasses import dataclass
 
 from archipel.node.asks import (
@@ -71,6 +72,8 @@ class Bidding:
         self._lab = ""
         self._runs: dict[str, Traded | None] = {}
         """Those that are open; None: without a market."""
+        self._met, self._next_runs_s = set[str](), 0.0
+        """Runs that it worked for when it asked last which there are; when to ask again."""
         self._asks: dict[str, int] = {}
         """Run -> what was asked last."""
         self._heard: dict[str, int] = {}
@@ -97,18 +100,27 @@ class Bidding:
             LabUnreachable, LabRefused: from the lab. Unreadable, OSError: of the bids that are kept.
         """
         if self._standing.lab != self._lab:
-            self._lab = self._standing.lab
+            self._lab, self._next_runs_s = self._standing.lab, 0.0
             self._runs.clear()
         waits = [await self._attend(run) for run in await self._traded()]
         return max(min(waits, default=LOOK_S), MIN_LOOK_S)
 
     async def _traded(self) -> list[Traded]:
-        """Open runs with a market that this lab has, the newest of many."""
+        """Open runs with a market that this lab has, the newest of many; asked for now and then, and when work of
+        another came.
+        """
+        if time.monotonic() < self._next_runs_s and self._standing.runs.keys() <= self._met:
+            return self._known()
+        self._met = set(self._standing.runs)
         names = [run.run for run in await all_runs(self._client) if run.phase not in OVER]
         self._runs = {
             name: self._runs[name] if name in self._runs else await self._terms_of(name)
             for name in names
         }
+        self._next_runs_s = time.monotonic() + LOOK_S
+        return self._known()
+
+    def _known(self) -> list[Traded]:
         return [run for run in self._runs.values() if run is not None][-MAX_RUNS:]
 
     async def _terms_of(self, name: str) -> Traded | None:
@@ -132,7 +144,7 @@ class Bidding:
         place = Place(self._lab, run.name, open_.number)
         if now_ms < open_.commit_until_ms:
             await self._seal(run, place, open_, now_ms)
-            spread_ms = secrets.randbelow((open_.reveal_until_ms - open_.commit_until_ms) // 2 + 1)
+            spread_ms = secrets.randbelow((open_.reveal_until_ms - open_.commit_until_ms) // 4 + 1)
             return (open_.commit_until_ms + spread_ms - now_ms) / 1000
         if now_ms < open_.reveal_until_ms:
             await self._reveal(place)
@@ -148,7 +160,8 @@ class Bidding:
                 return
             sealed = Sealed.fresh(bid)
             await asyncio.to_thread(self._drawer.keep, place, sealed)
-        await self._say(BidCommitted, place, {"seal": sealed.seal})
+        if not await self._say(BidCommitted, place, {"seal": sealed.seal}):
+            await asyncio.to_thread(self._drawer.drop, place)
         self._done.add(place)
 
     async def _reveal(self, place: Place) -> None:
@@ -159,8 +172,8 @@ class Bidding:
 
     async def _say(
         self, kind: type[BidCommitted | BidRevealed], place: Place, said: dict[str, object]
-    ) -> None:
-        """Once; what the lab refuses is told to whoever watches, and not tried again in this round.
+    ) -> bool:
+        """Once; what the lab refuses is told to whoever watches, and not tried again in this round. Whether it stands.
 
         Raises:
             LabUnreachable: it may be tried again. LabRefused: only joining helps.
@@ -170,10 +183,13 @@ class Bidding:
         except LabRefused as error:
             if error.calls_for_joining:
                 raise
-            if error.problem not in KNOWN:
-                words = f"no bid in round {place.number} of {place.run}: {error}"
-                self._standing.news.append(words)
-                logger.warning("bid refused", extra={"run": place.run, "reason": str(error)})
+            if error.problem in KNOWN:
+                return True
+            words = f"no bid in round {place.number} of {place.run}: {error}"
+            self._standing.news.append(words)
+            logger.warning("bid refused", extra={"run": place.run, "reason": str(error)})
+            return False
+        return True
 
     def _means(self, run: Traded) -> Means | None:
         settings, standing = self._settings, self._standing

@@ -128,14 +128,14 @@ class SimulatedLab:
         if lost:
             self.say(*lost)
         self._waiters[did] = waiter
-        self.leasing.join(waiter)
+        self.leasing.line.join(waiter)
         self.leasing.offer()
 
     def gone(self, did: str) -> None:
         """A node does not wait any more."""
         waiter = self._waiters.pop(did, None)
         if waiter is not None:
-            self.leasing.leave(waiter)
+            self.leasing.line.leave(waiter)
 
     def waiting(self) -> list[str]:
         """Who waits for work."""

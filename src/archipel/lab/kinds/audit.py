@@ -46,24 +46,19 @@ def _due(run: Run) -> bool:
 
 def _offer(asking: Asking) -> AuditSpec | None:
     """The oldest case that this node may look at."""
-    wanting = [case for case in audits(asking.run).cases.values() if case.wants_trusted]
-    open_cases = sorted(wanting, key=lambda case: case.answer.entry)
+    open_cases = sorted(audits(asking.run).cases.values(), key=lambda case: case.answer.entry)
     case = next((case for case in open_cases if _may_look(asking, case)), None)
     return None if case is None else _handed_out(asking.run, case)
 
 
 def _may_look(asking: Asking, case: Case) -> bool:
     node, run = asking.node, asking.run
+    spec_needs = _needs_of(case)
+    if not is_unrelated(asking, case) or version_of(run, spec_needs.weights or 0) is None:
+        return False
     if node.did in run.opened.trusted:
-        is_asked = case.wants_trusted
-    else:
-        is_asked = case.wants_strangers and node.standing.refuted < MAX_REFUTED
-    if not is_asked or not is_unrelated(asking, case):
-        return False
-    if version_of(run, _needs_of(case).weights or 0) is None:
-        return False
-    is_stranger = node.did not in run.opened.trusted
-    return is_stranger or case.stage is Stage.APPEAL or _nobody_else(asking, case)
+        return case.wants_trusted and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
+    return case.wants_strangers and node.standing.refuted < MAX_REFUTED
 
 
 def is_unrelated(asking: Asking, case: Case) -> bool:
