@@ -27,7 +27,7 @@ from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
 from archipel.lab.standby import is_late
 from archipel.lab.state import Lease
-from archipel.lab.waiting import Waiter, Waiting
+from archipel.lab.waiting import Granted, Waiter, Waiting
 from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
 from archipel.records.rounds import MarketCleared
@@ -35,15 +35,11 @@ from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequest
 from archipel.records.statements import Recorded as RecordedStatement
 
 MAX_EXPIRED_AT_ONCE = 1000
-"""Leases that one look at the deadlines takes back: one record of the lab's own, far below what the ledger
-takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
-NEWCOMERS_AT_ONCE = 8
-"""So many of those that wait for room among newcomers are looked at when there is some."""
+"""Leases that one look at the deadlines takes back: a twentieth of a second on the event loop; the next look goes on."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
 
 
-Granted = asyncio.Future[Entry | None]
 BRINGS_WORK = MarketCleared | RunOpened | AuditsDrawn
 """What may give work to nodes of which no market buys."""
 
