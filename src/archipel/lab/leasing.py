@@ -36,6 +36,8 @@ from archipel.records.statements import Recorded as RecordedStatement
 
 MAX_EXPIRED_AT_ONCE = 1000
 """Leases that one look at the deadlines takes back: a twentieth of a second on the event loop; the next look goes on."""
+NEWCOMERS_AT_ONCE = 8
+"""So many of those that wait for room among newcomers are looked at when there is some."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
 
