@@ -17,7 +17,6 @@ from archipel.records.statements import LeaseGranted, NodeLeft, Recorded, WorkAn
 from archipel.simulation import words
 from archipel.simulation.events import Events
 from archipel.simulation.lab import SimulatedLab
-from archipel.simulation.line import Line
 from archipel.simulation.machines import Kind
 from archipel.simulation.providers import Provider, did_of
 from archipel.simulation.scenario import Scenario
@@ -66,10 +65,6 @@ class World:
         """How the newest version travels."""
         self.watch = Watch(self)
         self.bidders = Bidders(self, self.watch.refused)
-        self.line: Line | None = None
-        """None: everybody who would work stands in the lab's line."""
-        if len(providers) > FEW:
-            self.line = Line(lambda: self.lab.ahead, scenario.name, self._may_stand, self._stand)
         self.until_ms = START_MS + round(scenario.hours * 3_600_000)
 
     def run(self, tell: Tell, every: int = 250) -> None:
@@ -124,49 +119,22 @@ class World:
             return
         machine.is_on, machine.session = False, session + 1
         self.lab.gone(did)
-        self._stands_no_more(did)
+        machine.is_waiting = False
         if self.chance.random() >= self.setting.goes_silently:
             self.lab.submit(NodeLeft(lab=self.lab.did, author=did, seq=self.lab.next_seq()))
         self.events.after(self._time(machine.provider.off_s), self._arrives, did)
 
     def _asks(self, did: str) -> None:
         """A node asks, and waits: whether anything is bought of it, and when, is the lab's to say."""
-        if not self._may_stand(did):
+        machine = self.machines[did]
+        if not machine.is_on or machine.is_waiting or machine.works:
             return
-        if self.line is None:
-            self._stand(did)
-        else:
-            self.line.join(did)
-
-    def _may_stand(self, did: str) -> bool:
-        machine = self.machines[did]
-        return machine.is_on and not machine.is_waiting and not machine.works
-
-    def _stand(self, did: str) -> None:
-        machine = self.machines[did]
         machine.is_waiting = True
         try:
             self.lab.ask(did, KINDS, machine.works)
         except refusals.Refused as error:  # in quarantine
-            self._stands_no_more(did)
+            machine.is_waiting = False
             self.watch.refused(type(error).__name__)
-
-    def _stands_no_more(self, did: str) -> None:
-        self.machines[did].is_waiting = False
-        if self.line is not None and did in self.line.on_call:
-            self.line.left(did)
-            self.events.after(0, self.line.call)
-
-    def _cleared(self) -> None:
-        """Who has an award now stands in line; who has none any more waits beside it."""
-        if self.line is None:
-            return
-        for did in self.line.begin_anew(self.lab.waiting()):
-            if did in self.machines:
-                self.lab.gone(did)
-                self.machines[did].is_waiting = False
-        for did in self.machines:
-            self._asks(did)
 
     def _on_recorded(self, statement: Recorded) -> None:
         """Called when a statement is in the state; what follows of it in the world begins now."""
@@ -177,7 +145,6 @@ class World:
                 self.bidders.hear(statement)
             case MarketCleared():
                 self.watch.cleared(statement)
-                self.events.after(0, self._cleared)
 
     def _granted(self, grant: LeaseGranted) -> None:
         if grant.node == LEARNER:
@@ -187,7 +154,7 @@ class World:
             self.events.after(self.setting.judge_ms, self._judged, grant)
             return
         machine = self.machines[grant.node]
-        self._stands_no_more(grant.node)
+        machine.is_waiting = False
         machine.works = (*machine.works, grant.work)
         took = self._takes_ms(machine, grant)
         self.events.after(took, self._done, grant, machine.session)
