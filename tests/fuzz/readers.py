@@ -58,6 +58,9 @@ from archipel.records.turns import (
     unpack_replies,
     unpack_said,
 )
+from archipel.simulation.scenario import CannotSimulate, Scenario
+from archipel.simulation.scenarios import read as read_scenario
+from archipel.simulation.scenarios import with_settings
 from archipel.training.environments.drawers import Drawers
 from archipel.work.messages import (
     AskPosition,
@@ -257,6 +260,10 @@ def _texts() -> dict[str, Reader]:
             any_from_canonical, (recipe.canonical_bytes(),), (InvalidRecipe,)
         ),
         "model configurations": Reader(_config, (config,), (InvalidModel,)),
+        "scenarios": Reader(lambda data: read_scenario(_text(data)), SCENARIO, (CannotSimulate,)),
+        "settings of a scenario": Reader(
+            lambda data: with_settings(Scenario(), [_text(data)]), SETTINGS, (CannotSimulate,)
+        ),
         "words of a child": Reader(read_from_child, lines, (BadMessage,)),
         "words to a child": Reader(read_to_child, asked, (BadMessage,)),
         "tree heads": Reader(
@@ -264,6 +271,10 @@ def _texts() -> dict[str, Reader]:
         ),
         "snapshots": Reader(decode_state, (snapshot,), (BadSnapshot,)),
     }
+
+
+SCENARIO = (b'like = "small"\nhours = 2\n[crowd]\nproviders = 30\nkinds = ["rtx5090"]\n',)
+SETTINGS = (b"crowd.providers=30", b'spreading.way="star"', b"market.period_s=60.0")
 
 
 class Broken(AssertionError):

@@ -51,6 +51,7 @@ COMMANDS = {
     "proofs": ("proofs", "Thresholds for audits of floating-point results, measured"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
+    "simulate": ("simulate", "A market of thousands of providers, by the lab's own code"),
     "bench": ("bench", "Measure: engine, sync, parity, staleness, overhead, peers, lab"),
     "completion": ("completion", "Print the shell completion script"),
 }

@@ -274,6 +274,13 @@ def pending(run: Run, works: Iterable[str]) -> list[str]:
     return [work for work in works if work in known.waiting or _is_open(known.cases.get(work))]
 
 
+def unseen(run: Run) -> Iterator[AcceptedWork]:
+    """Every answer that is under audit, or not drawn yet, and that nobody has found right."""
+    known = audits(run)
+    yield from (answer.done for answer in known.waiting.values())
+    yield from (case.answer.done for case in known.cases.values() if _is_open(case))
+
+
 def _is_open(case: Case | None) -> bool:
     return case is not None and case.stage is not Stage.SEEN
 

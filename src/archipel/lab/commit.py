@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from archipel.lab import refusals
 from archipel.lab.apply import Contradiction, apply
@@ -51,6 +52,17 @@ class _Group:
     after: LabState
     pending: list[_Pending] = field(default_factory=list)
     num_entries: int = 0
+
+
+class Writer(Protocol):
+    """Who takes entries in: a lab's committer, or whoever folds them without a ledger."""
+
+    @property
+    def ahead(self) -> LabState:
+        """The state with every entry that was accepted."""
+
+    def record(self, entries: Sequence[Entry]) -> "asyncio.Future[Recorded]":
+        """Fold them; the future ends when they are durable."""
 
 
 class Committer:

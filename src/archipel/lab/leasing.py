@@ -10,7 +10,7 @@ from itertools import chain
 
 from archipel.lab import refusals
 from archipel.lab.awards import takes_newcomers
-from archipel.lab.commit import Committer, Recorded
+from archipel.lab.commit import Recorded, Writer
 from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
 from archipel.lab.decide import (
@@ -27,7 +27,7 @@ from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
 from archipel.lab.standby import is_late
 from archipel.lab.state import Lease
-from archipel.lab.waiting import Waiter, Waiting
+from archipel.lab.waiting import Granted, Waiter, Waiting
 from archipel.lab.working_set import WorkingSet
 from archipel.records.audits import AuditsDrawn
 from archipel.records.rounds import MarketCleared
@@ -35,8 +35,7 @@ from archipel.records.statements import LeaseExpired, LeaseGranted, LeaseRequest
 from archipel.records.statements import Recorded as RecordedStatement
 
 MAX_EXPIRED_AT_ONCE = 1000
-"""Leases that one look at the deadlines takes back: one record of the lab's own, far below what the ledger
-takes in at once, and a twentieth of a second on the event loop. The next look goes on."""
+"""Leases that one look at the deadlines takes back: a twentieth of a second on the event loop; the next look goes on."""
 NEWCOMERS_AT_ONCE = 8
 """So many of those that wait for room among newcomers are looked at when there is some."""
 NODES_PER_MS = 10
@@ -52,11 +51,13 @@ class Leasing:
 
     def __init__(
         self,
-        committer: Committer,
+        committer: Writer,
         signed: Callable[[RecordedStatement], Entry],
         clock_ms: Callable[[], int],
+        company_ms: int = 0,
     ) -> None:
-        """`signed` makes an entry of a statement of the lab's own."""
+        """`signed` makes an entry of a statement of the lab's own; how nodes are together lasts for `company_ms` at least."""
+        self._company_ms = company_ms
         self._committer = committer
         self._signed = signed
         self._clock_ms = clock_ms
@@ -65,15 +66,15 @@ class Leasing:
         """Node -> its newest request, granted or not."""
         self.asked_ms: dict[str, int] = {}
         """When each node asked for work last, with or without success, since this lab started."""
-        self._deadlines = Deadlines(committer.state.leases.values())
+        self._deadlines = Deadlines(committer.ahead.leases.values())
         self._crowds: tuple[int, Crowds] = (0, {})
         self._sets: dict[str, WorkingSet] = {}
         """Run -> who works for it, as last looked at."""
         self._takes_newcomers = False
         self._closing = False
 
-    def asks(self, request: LeaseRequested) -> Waiter:
-        """An admitted request; its node's older one ends.
+    def asks(self, request: LeaseRequested, granted: "Granted | None" = None) -> Waiter:
+        """An admitted request; its node's older one ends. granted: what ends with its lease; None: a new future.
 
         Raises:
             Replayed: it was made before.
@@ -87,7 +88,12 @@ class Leasing:
         self.asked_ms[request.author] = self._clock_ms()
         node = self._committer.ahead.nodes.get(request.author)
         meets = () if node is None else node.meets
-        return Waiter(request, asyncio.get_running_loop().create_future(), meets)
+        return Waiter(request, granted or asyncio.get_running_loop().create_future(), meets)
+
+    @property
+    def line(self) -> Waiting:
+        """Who waits; whoever joins it is served by the next `offer`."""
+        return self._waiting
 
     async def wait(self, waiter: Waiter, timeout_s: float) -> Entry | None:
         """The grant, once there is one and it is durable; None when the time is up.
@@ -256,7 +262,8 @@ class Leasing:
     def _company(self, now_ms: int) -> Crowds:
         """How the nodes are together, not older than their number allows."""
         made_ms, known = self._crowds
-        if not 0 <= now_ms - made_ms < len(self._committer.ahead.nodes) // NODES_PER_MS:
+        lasts_ms = max(self._company_ms, len(self._committer.ahead.nodes) // NODES_PER_MS)
+        if not 0 <= now_ms - made_ms < lasts_ms:
             known = crowds(self._committer.ahead, now_ms)
             self._crowds = (now_ms, known)
         return known

@@ -19,12 +19,15 @@ LOOKED_AT_ONCE = 64
 """Places that are copied from a queue at a time: it changes while it is gone through."""
 
 
+Granted = asyncio.Future[Entry | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Waiter:
     """One request for work."""
 
     request: LeaseRequested
-    granted: "asyncio.Future[Entry | None]"
+    granted: Granted
     """Ends with the grant once it is durable; None when there is nothing and no more waiting."""
     meets: tuple[str, ...] = ()
     """Needs of runs that its node said it meets."""

@@ -5,7 +5,8 @@ before and after a statement side by side, whatever number of nodes it knows.
 Law: immutable, and equal to any mapping that holds the same. The order of iteration says nothing.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import GetCoreSchemaHandler
@@ -80,11 +81,18 @@ class Table(Mapping[K, V]):
         return key in self._shards[hash(key) % NUM_SHARDS]
 
     def __iter__(self) -> Iterator[K]:
-        for shard in self._shards:
-            yield from shard
+        return chain.from_iterable(self._shards)
 
     def __len__(self) -> int:
         return self._size
+
+    def values(self) -> ValuesView[V]:
+        """The values, without looking each key up."""
+        return _Values(self)
+
+    def items(self) -> ItemsView[K, V]:
+        """Keys and values, without looking each key up."""
+        return _Items(self)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Table):
@@ -108,6 +116,16 @@ class Table(Mapping[K, V]):
                 dict, return_schema=inner
             ),
         )
+
+
+class _Values(ValuesView[V]):
+    def __iter__(self) -> Iterator[V]:
+        return chain.from_iterable(map(dict.values, self._mapping._shards))  # type: ignore[attr-defined]  # a table's
+
+
+class _Items(ItemsView[K, V]):
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return chain.from_iterable(map(dict.items, self._mapping._shards))  # type: ignore[attr-defined]  # a table's
 
 
 def _made(shards: tuple[dict[K, V], ...], size: int) -> Table[K, V]:

@@ -7,6 +7,7 @@ lacks one fails at import.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Generic, TypeVar, Union
 
 from pydantic import Field
@@ -92,7 +93,13 @@ class Words(Generic[S, A]):
     @property
     def name(self) -> str:
         """The kind."""
-        return str(self.spec.model_fields["kind"].default)
+        return _kind_of(self.spec)
+
+
+@cache
+def _kind_of(spec: type[WorkSpec]) -> str:
+    """Asked for every record of a lab; a class says it once."""
+    return str(spec.model_fields["kind"].default)
 
 
 def publishes_nothing(answer: WorkAnswer) -> None:

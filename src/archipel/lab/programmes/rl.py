@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from archipel.lab.audits import pending
+from archipel.lab.audits import unseen
 from archipel.lab.state import Phase, Run
 from archipel.market.capacity import admissible_groups
 from archipel.records.batches import Batches
@@ -179,7 +179,15 @@ def waits_for_audits(run: Run) -> bool:
     Once the staleness bound leaves them none, the batch is learned from as it is, and a verdict that comes
     later says which version that touched. At S = 0 nothing ever waits.
     """
-    return has_to_sample(run) and bool(pending(run, next_works(run)))
+    if not has_to_sample(run):
+        return False
+    accepted, batch = course(run).accepted, next_batch(run)
+    return any(
+        group in batch and accepted.get(group) == done.work
+        for done in unseen(run)
+        if isinstance(done.spec, RolloutSpec)
+        for group in done.spec.groups
+    )
 
 
 def next_works(run: Run) -> list[str]:
