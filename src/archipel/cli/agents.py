@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,11 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
         guard = Guard(agent.client, agent.standing, agent.settings.home)
         beside.append(asyncio.create_task(guard.watch()))
     try:
-        await agent.run()
+        async with AsyncExitStack() as doors:
+            if agent.errands.door is not None:
+                with mending(OSError):
+                    await doors.enter_async_context(agent.errands.door.open())
+            await agent.run()
     finally:
         for task in beside:
             task.cancel()

@@ -27,6 +27,7 @@ from archipel.lab.entry import Entry
 from archipel.lab.forgetting import forgettable
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
+from archipel.lab.mesh import Mesh
 from archipel.lab.newcomers import Newcomers
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
@@ -91,6 +92,7 @@ class Lab:
         self.records = Records(log)
         self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
+        self.mesh = Mesh(blobs, lambda: self.clock_ms(), in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread
@@ -165,10 +167,8 @@ class Lab:
         Raises:
             Refused: the request is not acceptable.
         """
-        entry = await self._leasing.wait(self._asks(data), min(max(wait_s, 0.0), MAX_WAIT_S))
-        if entry is None:
-            return None
-        return await handout(self.records, self._shelf, self.state, entry, have or Have())
+        entry = await self._leasing.wait(self._asks(data, have), min(max(wait_s, 0.0), MAX_WAIT_S))
+        return None if entry is None else await self._out(entry, have)
 
     def permit_upload(self, offer: BlobOffered) -> Permit:
         """Take note of an upload that is about to start.
@@ -221,12 +221,17 @@ class Lab:
                 self.draw_audits()
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
-    def _asks(self, data: bytes) -> Waiter:
+    async def _out(self, entry: Entry, have: Have | None) -> Outgoing:
+        records, shelf, mesh = self.records, self._shelf, self.mesh
+        return await handout(records, shelf, self.state, entry, have or Have(), mesh)
+
+    def _asks(self, data: bytes, have: Have | None) -> Waiter:
         """A request, judged; its node's older one ends."""
         _, request = open_record(data)
         if not isinstance(request, LeaseRequested):
             raise refusals.Malformed(f"expected lease.requested, got {request.kind}")
         admit(self.ahead, request, self.clock_ms(), self._answers.has_blob(()))
+        self.mesh.heard(request.author, have or Have())
         waiter = self._leasing.asks(request)
         lost = lost_leases(self.ahead, request)
         if lost and self._losses.take(request.author):  # else they end at their deadlines
@@ -238,7 +243,7 @@ class Lab:
         if not self._leasing.has_any():
             return None
         try:
-            waiter = self._asks(data)
+            waiter = self._asks(data, have)
         except refusals.Refused:
             return None
         if not self._leasing.at_once(waiter):
@@ -248,9 +253,7 @@ class Lab:
     async def _handed_out(self, waiter: Waiter, have: Have) -> Outgoing | None:
         try:
             entry = await waiter.granted
-            if entry is None:
-                return None
-            return await handout(self.records, self._shelf, self.state, entry, have)
+            return None if entry is None else await self._out(entry, have)
         except (refusals.Refused, LedgerError):  # the answer is in the ledger: its receipt goes out
             return None
 

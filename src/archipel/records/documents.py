@@ -6,11 +6,14 @@ A reader ignores fields that it does not know; what it knows has to fit.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.document import BadDocument as BadDocument
+from archipel.records.document import Document as Document
+from archipel.records.document import read_document as read_document
 from archipel.records.fields import (
     MAX_REASON_CHARACTERS,
     Closed,
@@ -22,6 +25,13 @@ from archipel.records.fields import (
 )
 from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Policy
+from archipel.records.sources import (
+    MAX_FETCHES_TOLD,
+    MAX_SOURCES_TOLD,
+    BlobSources,
+    Fetched,
+    Serving,
+)
 
 MAX_SEALED_CHARACTERS = 65_535
 """An envelope is no larger (`identity.MAX_ENVELOPE_BYTES`)."""
@@ -34,16 +44,6 @@ BLOB_MARK_DIGITS = 16
 Sealed = Annotated[str, Field(max_length=MAX_SEALED_CHARACTERS)]
 """A signed statement: its envelope's canonical JSON."""
 BlobMark = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-
-
-class BadDocument(ValueError):
-    """An answer that is not what this path of a lab answers."""
-
-
-class Document(BaseModel):
-    """Frozen; unknown fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
 class AcceptedWork(Closed):
@@ -127,9 +127,13 @@ class HeldRun(Document):
 class Have(Document):
     """What a node has, so that it need not be sent again; nothing depends on its being true."""
 
-    runs: Annotated[dict[RunName, HeldRun], Field(max_length=MAX_RUNS_TOLD)] = {}
+    runs: dict[RunName, HeldRun] = Field(default={}, max_length=MAX_RUNS_TOLD)
     blobs: Annotated[tuple[BlobMark, ...], Field(max_length=MAX_BLOBS_TOLD)] = ()
     """Marks of the small blobs that came last."""
+    serving: Serving | None = None
+    """That it passes versions on; None: it only fetches."""
+    fetched: Annotated[tuple[Fetched, ...], Field(max_length=MAX_FETCHES_TOLD)] = ()
+    """How large blobs came since the last request that was answered."""
 
 
 class Asked(Document):
@@ -156,6 +160,8 @@ class Handout(Document):
     """Publications (`work.answered`) after the version that the node knows."""
     inputs: tuple[AcceptedWork, ...] | None = None
     """Of the spec's digest."""
+    sources: Annotated[tuple[BlobSources, ...], Field(max_length=MAX_SOURCES_TOLD)] = ()
+    """Where large blobs lie besides at the lab."""
 
 
 class Receipt(Document):
@@ -274,25 +280,3 @@ class Wait(Document):
     left_s: float | None
     """Until the lab itself ends the wait (the deadline); None when only the owner can."""
     advice: Annotated[str, Field(max_length=MAX_REASON_CHARACTERS)]
-
-
-D = TypeVar("D", bound=BaseModel)
-
-
-def read_document(kind: type[D], data: bytes) -> D:
-    """One document.
-
-    Raises:
-        BadDocument: it is not one.
-    """
-    try:
-        return kind.model_validate_json(data)
-    except (ValidationError, RecursionError) as error:
-        raise BadDocument(_first_fault(error)) from None
-
-
-def _first_fault(error: Exception) -> str:
-    if not isinstance(error, ValidationError):
-        return "nested too deeply"
-    fault: Any = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}"
