@@ -26,6 +26,8 @@ HOLD_S = 20.0
 """An asked part that is still on its way is waited for so long."""
 STALL_S = 20.0
 """A part of an answer is taken within this."""
+END_LIMIT_S = 2.0
+"""Of all connections, when the node leaves."""
 PIECE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 64
 MAX_PER_ADDRESS = 16
@@ -75,7 +77,8 @@ class BlobDoor:
         self._place = (host, port)
         self._pacer = Pacer(rate)
         self._open: Counter[str] = Counter()
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        """A connection each."""
         self._serving: Serving | None = None
         self._rate = rate
         self.sent = 0
@@ -94,8 +97,10 @@ class BlobDoor:
         finally:
             self._serving = None
             self._server.close()
-            for writer in self._writers:
-                writer.transport.abort()
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=END_LIMIT_S)
 
     @property
     def serving(self) -> Serving | None:
@@ -106,7 +111,10 @@ class BlobDoor:
         peer = writer.get_extra_info("peername")
         address = str(peer[0]) if peer else ""
         self._open[address] += 1
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         try:
             if self._open.total() > MAX_CONNECTIONS or self._open[address] > MAX_PER_ADDRESS:
                 await self._say(writer, 429)
@@ -115,8 +123,10 @@ class BlobDoor:
                 pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # it went, or was silent, or says too much: nobody here minds
+        except asyncio.CancelledError:
+            if self._serving is not None:  # else the door closes, and this is how a connection ends
+                raise
         finally:
-            self._writers.discard(writer)
             self._open[address] -= 1
             if not self._open[address]:
                 del self._open[address]
