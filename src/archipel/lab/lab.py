@@ -82,8 +82,9 @@ class Lab:
         clock_ms: Callable[[], int],
         *,
         in_thread: bool = True,
+        uplink: int | None = None,
     ) -> None:
-        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory."""
+        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory. `uplink`: see `Mesh`."""
         self.identity = identity
         self.log = log
         self.blobs = blobs
@@ -92,7 +93,7 @@ class Lab:
         self.records = Records(log)
         self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
-        self.mesh = Mesh(blobs, lambda: self.clock_ms(), in_thread=in_thread)
+        self.mesh = Mesh(blobs, lambda: self.clock_ms(), uplink, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread

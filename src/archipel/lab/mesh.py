@@ -102,9 +102,15 @@ class Mesh:
     """Of one lab; `pacer` and `meter` are of all large blobs that it sends."""
 
     def __init__(
-        self, blobs: Blobs, clock_ms: Callable[[], int], *, in_thread: bool = True
+        self,
+        blobs: Blobs,
+        clock_ms: Callable[[], int],
+        uplink: int | None = None,
+        *,
+        in_thread: bool = True,
     ) -> None:
-        self.pacer, self.meter = Pacer(None), Meter()
+        """`uplink`: bytes a second that large blobs leave with, at most; None: no limit."""
+        self.pacer, self.meter = Pacer(uplink), Meter()
         self._clock_ms = clock_ms
         self._chunks = Chunks(blobs, in_thread=in_thread)
         self._members: OrderedDict[str, Member] = OrderedDict()
