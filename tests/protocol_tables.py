@@ -185,9 +185,20 @@ def bounds() -> dict[str, int]:
     """Every bound with a name that the wire has."""
     from archipel import identity
     from archipel.ledger import log
-    from archipel.records import canonical, documents, membership, parcel, payload, turns, words
+    from archipel.records import (
+        canonical,
+        documents,
+        membership,
+        parcel,
+        payload,
+        sources,
+        turns,
+        words,
+    )  # fmt: skip
 
-    rooms = (canonical, identity, fields, log, parcel, payload, documents, turns, words, membership)
+    rooms = (
+        canonical, identity, fields, log, parcel, payload, documents, sources, turns, words, membership,
+    )  # fmt: skip
     return {
         name: value
         for room in rooms

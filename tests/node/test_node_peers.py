@@ -89,21 +89,31 @@ def told_by(node: Node) -> dict[str, Fetched]:
 
 
 def test_a_chain_passes_chunks_on_before_it_has_them_all_and_the_lab_sends_once(
-    world: World, folder: Path
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story() -> None:
         async with nodes(world, folder, FAST, FAST, FAST) as (first, second, third):
-            world.lab.mesh.pacer.rate = 2 * SIZE  # half a second
-            began = asyncio.get_running_loop().time()
+            has_some, meter = asyncio.Event(), world.lab.mesh.meter
+            came = third.shared.came
+
+            async def pace(num_bytes: int) -> None:
+                if meter.sent >= 2 * STEP:  # the last in the chain must have some of it by now
+                    async with asyncio.timeout(10.0):
+                        await has_some.wait()
+
+            def noted(digest: str, verified: int) -> None:
+                came(digest, verified)
+                has_some.set()
+
+            monkeypatch.setattr(world.lab.mesh.pacer, "pace", pace)
+            monkeypatch.setattr(third.shared, "came", noted)
             found = await asyncio.gather(
                 first.fetch(told()), second.fetch(told(first.port)), third.fetch(told(second.port))
             )
-            took_s = asyncio.get_running_loop().time() - began
             assert found == [DATA] * 3
-            assert world.lab.mesh.meter.sent == SIZE
+            assert meter.sent == SIZE
             assert first.door.sent == second.door.sent == SIZE
             assert third.peers.bytes_from_peers == SIZE
-            assert took_s < 1.4, "whole blobs, one after the other, take three times as long"
 
     world.await_(story())
 
@@ -166,7 +176,7 @@ def test_a_peer_that_lies_or_stalls_is_dropped_and_named_and_the_blob_comes(
     async def story() -> None:
         async with nodes(world, folder, FAST) as (node,):
             for lie, liar in LIARS.items():
-                async with listening(liar) as port, asyncio.timeout(3.0):
+                async with listening(liar) as port, asyncio.timeout(20.0):
                     assert await node.fetch(told(port, limit_ms=60)) == DATA, lie
                 news = told_by(node)
                 assert news[identity(f"peer {port}").did].is_bad, lie
@@ -217,7 +227,7 @@ def test_a_lab_that_lies_of_chunks_only_costs_its_own_line(world: World, folder:
 async def raw(port: int, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(data)
-    async with asyncio.timeout(2.0):
+    async with asyncio.timeout(20.0):
         answer = await reader.read(200)
     writer.close()
     return answer.partition(b"\r\n")[0]

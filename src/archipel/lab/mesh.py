@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
 from archipel.blobs.errors import BlobError
@@ -38,6 +39,8 @@ MAX_SPREADS = 64
 """Blobs whose way is remembered; beyond, the one that was asked for least recently is forgotten."""
 AT_ONCE_BYTES = 64 * 2**20
 """A lease waits for the chunk digests of a blob up to this size; those of larger ones are there for later leases."""
+RECOUNT_MS = 10_000
+"""Nodes are counted again after this at the latest: some have gone."""
 GROWN = 5 / 4
 """So many more nodes than a plan was made for call for a new one."""
 
@@ -98,6 +101,16 @@ class Heard(Have):
         return cls.model_construct(**dict(have), host=host)
 
 
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who is expected to want the next version."""
+
+    at_ms: int
+    num_here: int
+    uplinks: Sequence[int]
+    """Of those that serve."""
+
+
 class Mesh:
     """Of one lab; `pacer` and `meter` are of all large blobs that it sends."""
 
@@ -116,6 +129,7 @@ class Mesh:
         self._members: OrderedDict[str, Member] = OrderedDict()
         """By when they were heard of last."""
         self._spreads: OrderedDict[str, Spread] = OrderedDict()
+        self._crowd: Crowd | None = None
 
     @property
     def uplink(self) -> int | None:
@@ -132,7 +146,9 @@ class Mesh:
         if not isinstance(have, Heard):
             return
         now_ms = self._clock_ms()
-        member = self._members.pop(did, None) or Member()
+        member = self._members.pop(did, None)
+        before = None if member is None else member.offered
+        member = member or Member()
         self._members[did] = member
         while len(self._members) > MAX_NODES:
             self._members.popitem(last=False)
@@ -140,6 +156,7 @@ class Mesh:
         member.address = address or ""
         member.offered = have.serving.rate if have.serving is not None and address else 0
         member.heard_ms = now_ms
+        self._crowd = None if member.offered != before else self._crowd
         for said in have.fetched:
             spread = self._spreads.get(said.digest)
             if spread is not None:
@@ -153,7 +170,7 @@ class Mesh:
 
     async def _source(self, did: str, blob: BlobRef) -> BlobSources | None:
         now_ms = self._clock_ms()
-        if self.uplink is None or not self._serving(now_ms):
+        if self.uplink is None or not self._crowd_at(now_ms).uplinks:
             return None
         chunks = await self._chunks.of(blob)
         if chunks is None or len(chunks) != num_chunks(blob.size) or did not in self._members:
@@ -170,13 +187,11 @@ class Mesh:
         )
 
     def _spread(self, blob: BlobRef, now_ms: int) -> Spread:
-        lab_uplink = self.uplink or 1
-        uplinks = [member.uplink for member in self._serving(now_ms)]
-        expected = sum(now_ms - member.heard_ms <= HERE_MS for member in self._members.values())
+        lab_uplink, crowd = self.uplink or 1, self._crowd_at(now_ms)
         spread = self._spreads.pop(blob.digest, None)
-        if spread is None or len(spread.places) + 1 > spread.planned_for * GROWN:
-            expected = max(expected, 1 if spread is None else len(spread.places) + 1)
-            made = plan(blob.size, chunk_bytes(blob.size), lab_uplink, uplinks, expected)
+        expected = max(crowd.num_here, 1 if spread is None else len(spread.places) + 1)
+        if spread is None or expected > spread.planned_for * GROWN:
+            made = plan(blob.size, chunk_bytes(blob.size), lab_uplink, crowd.uplinks, expected)
             told = {"digest": blob.digest, "nodes": expected, "plan": made.reckoned}
             logger.info("spread", extra=told)
             if spread is None:
@@ -188,12 +203,13 @@ class Mesh:
             self._spreads.popitem(last=False)
         return spread
 
-    def _serving(self, now_ms: int) -> Sequence[Member]:
-        return [
-            member
-            for member in self._members.values()
-            if now_ms - member.heard_ms <= HERE_MS and member.serves(now_ms)
-        ]
+    def _crowd_at(self, now_ms: int) -> Crowd:
+        """Counted anew when somebody came, or serves otherwise than before."""
+        if self._crowd is None or now_ms - self._crowd.at_ms > RECOUNT_MS:
+            here = [each for each in self._members.values() if now_ms - each.heard_ms <= HERE_MS]
+            uplinks = [each.uplink for each in here if each.serves(now_ms)]
+            self._crowd = Crowd(now_ms, len(here), uplinks)
+        return self._crowd
 
 
 def address_seen(host: str, serving: Serving) -> str | None:
