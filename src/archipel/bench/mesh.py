@@ -10,7 +10,8 @@ import asyncio
 import random
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from archipel.bench.intervals import mean_of_seeds
 from archipel.bench.lab_load import with_sources
 from archipel.bench.lab_run import Learner, Unexpected, open_run, upload
-from archipel.bench.lab_wire import Voice, Wire, refer
+from archipel.bench.lab_wire import Voice, Wire, WireBroken, refer
 from archipel.bench.mesh_crowd import Crowd
 from archipel.bench.site import Site, SiteFailed
 from archipel.identity import Identity
@@ -29,6 +30,8 @@ from archipel.records.sources import chunk_bytes
 
 Tell = Callable[[str], None]
 BYTES_PER_MBIT = 125_000
+START_LIMIT_S = 300.0
+"""Of all processes, on a machine that is busy with other things."""
 SETTLE_S = 1.0
 """Between the last answer and the next version: by then every node waits again."""
 SENT = re.compile(
@@ -153,7 +156,9 @@ def _spreading(
         site.start_lab(options=("--uplink-mbit", str(plan.uplink_mbit)))
         crowd = Crowd(site, uplinks, nodes, arm.liars(nodes), environment)
         try:
-            limit_s = 60.0 + 5.0 * plan.versions * (plan.size * nodes / plan.uplink + SETTLE_S)
+            limit_s = START_LIMIT_S + 5.0 * plan.versions * (
+                plan.size * nodes / plan.uplink + SETTLE_S
+            )
             told, published = asyncio.run(_published(plan, site, crowd, nodes, limit_s))
             sent = SENT.search(site.get("/metrics") or "")
         finally:
@@ -180,37 +185,49 @@ async def _published(
     plan: Plan, site: Site, crowd: Crowd, nodes: int, limit_s: float
 ) -> tuple[list[dict[str, Any]], dict[int, float]]:
     """(what the nodes said, when each version was published)."""
+    said, told = await crowd.lines(), list[dict[str, Any]]()
+    try:
+        async with asyncio.timeout(limit_s):
+            await _until(lambda: len(told) == nodes, said, told)
+            async with _learning(plan, site, nodes) as learner:
+                wanted = nodes * plan.versions
+                await _until(lambda: sum("version" in each for each in told) == wanted, said, told)
+    except (TimeoutError, Unexpected, WireBroken) as error:
+        why = str(error) or "too slow"
+        raise SiteFailed(f"not all nodes had all versions in {limit_s:.0f} s: {why}") from None
+    return told, learner.told
+
+
+async def _until(
+    holds: Callable[[], bool], said: "asyncio.Queue[dict[str, Any]]", told: list[dict[str, Any]]
+) -> None:
+    """Listen to the nodes until something holds."""
+    while not holds():
+        each = await said.get()
+        if not each:
+            raise SiteFailed("a node ended before its time")
+        told.append(each)
+
+
+@asynccontextmanager
+async def _learning(plan: Plan, site: Site, nodes: int) -> AsyncIterator[BigLearner]:
+    """A run is open, and its learner publishes meanwhile."""
     place, lab = urlsplit(site.url), site.get("/lab")["lab"]
-    said, waiting = await crowd.lines(), 0
-    told: list[dict[str, Any]] = []
     wires = [await Wire.connect(str(place.hostname), int(place.port or 0)) for _ in range(2)]
     operator = Voice(lab, site.operator())
     learner = BigLearner(Voice(lab, Identity.from_seed(b"learner".ljust(32))), wires[1], nodes, 0.0)
     learner.versions, learner.operator, learner.max_staleness = plan.versions, operator, 0
     chance = random.Random(plan.seed)  # noqa: S311  bytes that nobody has, no secret
     learner.make = lambda _: chance.randbytes(plan.size)
-    learning: asyncio.Task[None] | None = None
     try:
-        async with asyncio.timeout(limit_s):
-            while sum("version" in each for each in told) < nodes * plan.versions:
-                each = await said.get()
-                if not each:
-                    raise SiteFailed(f"a node ended; its folder was {site.folder}")
-                told.append(each)
-                waiting += "waiting" in each
-                if waiting == nodes and learning is None:
-                    await open_run(wires[0], operator, nodes, learner.voice.did, 0)
-                    learning = asyncio.create_task(learner.live())
-                if learning is not None and learning.done():
-                    learning.result()
-    except (TimeoutError, Unexpected) as error:
-        raise SiteFailed(f"not all nodes had all versions in {limit_s:.0f} s {error}") from None
+        await open_run(wires[0], operator, nodes, learner.voice.did, 0)
+        async with asyncio.TaskGroup() as tasks:
+            living = tasks.create_task(learner.live())
+            yield learner
+            living.cancel()
     finally:
-        if learning is not None:
-            learning.cancel()
         for wire in wires:
             wire.close()
-    return told, learner.told
 
 
 def to_json(found: list[Spreading]) -> list[dict[str, Any]]:
