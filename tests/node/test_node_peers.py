@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from agents import settings, until
 from archipel.blobs import BlobStore
+from archipel.node.agent import Agent
 from archipel.node.blob_door import MAX_HEAD_BYTES, MAX_PER_ADDRESS, BadHead, BlobDoor, read_head
 from archipel.node.client import LabReader
 from archipel.node.peers import Peers
@@ -19,6 +21,7 @@ from archipel.records.fields import BlobRef
 from archipel.records.sources import BlobSources, Fetched, Peer, chunk_bytes, num_chunks
 from live import live
 from people import identity, ref
+from stub_worker import StubWorker
 from world import World
 
 SIZE = 5 * 256 * 1024 + 77
@@ -315,3 +318,43 @@ def test_chunks_are_few_and_cover_a_blob() -> None:
         assert (num_chunks(size) - 1) * step < size <= num_chunks(size) * step
         assert num_chunks(size) <= 256
     assert httpx.codes.PARTIAL_CONTENT == 206
+
+
+def test_agents_that_serve_spare_the_lab_and_say_how_it_went(
+    world: World, folder: Path, stub: type[StubWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.pause_s = 0.1  # else the first has done everything before the others come
+    monkeypatch.setattr("archipel.lab.mesh.SMALL_BLOB_BYTES", 0)
+    monkeypatch.setattr("archipel.lab.handouts.MAX_NEWS_BYTES", 0)
+    world.started(groups_per_update=64, max_groups_per_lease=1)
+    world.lab.mesh.pacer.rate = 1000  # so little that the third node is better served by another
+    anchor = world.run().chain[0].anchor
+    assert anchor is not None
+    names = ("first", "second", "third")
+
+    async def story() -> None:
+        async with live(world) as url, contextlib.AsyncExitStack() as opened:
+            agents, running = {}, []
+            for name in names:
+                place = ("127.0.0.1", 0) if name != "third" else None
+                chosen = settings(folder, url, name, serve_blobs=place)
+                store = BlobStore(chosen.home / "blobs", is_lasting=False)
+                agents[name] = agent = Agent(chosen, identity(name), store)
+                if agent.errands.door is not None:
+                    await opened.enter_async_context(agent.errands.door.open())
+                running.append(asyncio.create_task(agent.run()))
+                await until(lambda store=store: store.exists(anchor.digest))  # type: ignore[misc]
+            spread = world.lab.mesh.spreads[anchor.digest]
+            third = identity("third").did
+            await until(lambda: spread.places[third].is_whole)
+            for agent in agents.values():
+                agent.stop()
+            await asyncio.gather(*running)
+        doors = [agents[name].errands.door for name in names]
+        assert doors[2] is None
+        sent = sum(door.sent for door in doors if door is not None)
+        assert sent == anchor.size + world.run().chain[0].manifest.size
+        assert spread.places[third].parent in {identity(name).did for name in names[:2]}
+
+    world.await_(story())
+    world.check()
