@@ -110,12 +110,15 @@ def test_a_source_that_two_nodes_dropped_is_told_of_to_nobody_for_a_while() -> N
 
 
 def test_nobody_can_accuse_or_praise_a_source_that_it_was_not_sent_to() -> None:
-    members = {did: Member("192.0.2.1:2000", offered=10**6) for did in map(key, "abcdef")}
+    members = {did: Member("192.0.2.1:2000", offered=10**6) for did in map(key, "abcdefg")}
     spread = spread_among(members)
-    spread.place(key("a"), NOW_MS)
-    for did in map(key, "bcdef"):
-        spread.heard(did, said("a", is_bad=True), NOW_MS)
-    assert members[key("a")].serves(NOW_MS)
+    for did in map(key, "abcdef"):
+        spread.place(did, NOW_MS)
+    for did in map(key, "abcdeg"):  # none of them stands below f, and g has no place
+        spread.heard(did, said("f", is_bad=True), NOW_MS)
+        spread.heard(did, said("f", ms=10**6), NOW_MS)
+    assert members[key("f")].serves(NOW_MS)
+    assert members[key("f")].uplink == 10**6
 
 
 def test_a_line_that_holds_its_children_back_is_measured_as_narrow() -> None:
