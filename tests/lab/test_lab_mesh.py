@@ -11,6 +11,7 @@ from archipel.lab.spread import ACCUSERS, FORGIVEN_MS, LAB, Member, Spread
 from archipel.market.dissemination import MAX_HOPS, plan
 from archipel.records.documents import Have
 from archipel.records.sources import Fetched, Serving, chunk_bytes, num_chunks
+from archipel.records.statements import LeaseRequested
 from people import Provider, identity, ref
 from world import World
 
@@ -27,6 +28,12 @@ def spread_among(members: dict[str, Member], lab_uplink: int = 10**6) -> Spread:
 
 def key(name: str) -> str:
     return identity(name).did
+
+
+def asking(name: str, *kinds: str) -> LeaseRequested:
+    return LeaseRequested(
+        lab=key("lab"), author=key(name), seq=1, kinds=kinds or ("rollout",), holding=()
+    )
 
 
 def said(source: str, ms: int = 1000, *, is_whole: bool = True, is_bad: bool = False) -> Fetched:
@@ -197,13 +204,16 @@ def test_without_a_known_uplink_or_a_host_everything_comes_from_the_lab(tmp_path
     try:
         mesh = Mesh(world.blobs, lambda: NOW_MS, in_thread=False)
         blob = world.put(bytes(3 * 2**20))
-        mesh.heard(key("a"), Heard.of(Have(serving=Serving(port=2000, rate=10**6)), "192.0.2.9"))
-        mesh.heard(key("b"), Heard.of(Have(), "192.0.2.8"))
+        mesh.heard(asking("a"), Heard.of(Have(serving=Serving(port=2000, rate=10**6)), "192.0.2.9"))
+        mesh.heard(asking("b"), Heard.of(Have(), "192.0.2.8"))
+        mesh.heard(asking("c", "update"), Heard.of(Have(), "192.0.2.8"))
         assert world.await_(mesh.sources(key("b"), [blob])) == ()
         mesh.pacer.rate = 10**5
         assert len(world.await_(mesh.sources(key("a"), [blob]))) == 1
         (told,) = world.await_(mesh.sources(key("b"), [blob]))
         assert [peer.node for peer in told.peers] == [key("a")]
-        assert world.await_(mesh.sources(key("c"), [blob])) == (), "it was not heard of"
+        assert world.await_(mesh.sources(key("c"), [blob])) == (), (
+            "it makes versions, and fetches none"
+        )
     finally:
         world.close()

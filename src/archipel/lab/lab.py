@@ -232,7 +232,7 @@ class Lab:
         if not isinstance(request, LeaseRequested):
             raise refusals.Malformed(f"expected lease.requested, got {request.kind}")
         admit(self.ahead, request, self.clock_ms(), self._answers.has_blob(()))
-        self.mesh.heard(request.author, have or Have())
+        self.mesh.heard(request, have)
         waiter = self._leasing.asks(request)
         lost = lost_leases(self.ahead, request)
         if lost and self._losses.take(request.author):  # else they end at their deadlines

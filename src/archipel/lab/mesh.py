@@ -21,6 +21,7 @@ from archipel.lab.spread import Member, Spread
 from archipel.market.dissemination import MAX_NODES, plan
 from archipel.records.documents import Have
 from archipel.records.fields import BlobRef
+from archipel.records.kinds import TRUSTED
 from archipel.records.parcel import SMALL_BLOB_BYTES
 from archipel.records.sources import (
     MAX_SOURCES_TOLD,
@@ -30,6 +31,7 @@ from archipel.records.sources import (
     chunk_bytes,
     num_chunks,
 )
+from archipel.records.statements import LeaseRequested
 
 logger = logging.getLogger("archipel.lab")
 
@@ -141,10 +143,11 @@ class Mesh:
         """By digest."""
         return self._spreads
 
-    def heard(self, did: str, have: Have) -> None:
-        """A node asks for work, and says how it serves and what it fetched."""
-        if not isinstance(have, Heard):
+    def heard(self, request: LeaseRequested, have: Have | None) -> None:
+        """A node asks for work, and says how it serves and what it fetched; who makes versions fetches none."""
+        if not isinstance(have, Heard) or not TRUSTED.isdisjoint(request.kinds):
             return
+        did = request.author
         now_ms = self._clock_ms()
         member = self._members.pop(did, None)
         before = None if member is None else member.offered

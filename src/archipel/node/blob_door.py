@@ -29,8 +29,8 @@ STALL_S = 20.0
 END_LIMIT_S = 2.0
 """Of all connections, when the node leaves."""
 PIECE_BYTES = 64 * 1024
-MAX_CONNECTIONS = 64
-MAX_PER_ADDRESS = 16
+MAX_CONNECTIONS = 128
+MAX_PER_ADDRESS = 32
 
 _ASKED = re.compile(
     rb"GET /blobs/(sha256:[0-9a-f]{64}) HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*?"

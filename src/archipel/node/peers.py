@@ -34,8 +34,9 @@ from archipel.records.sources import (
 
 logger = logging.getLogger("archipel.node")
 
-AHEAD = 2
+AHEAD = 3
 """Chunks asked of a peer at the same time, so that its line is never idle."""
+BUSY_OR_WITHOUT = frozenset({404, 429})
 CONNECT_LIMIT_S = 3.0
 LOOKUP_LIMIT_S = 5.0
 MAX_DROPPED = 1024
@@ -48,7 +49,7 @@ class PeerFailed(Exception):
 
 
 class NotThere(Exception):
-    """A peer does not have it: no fault of its."""
+    """A peer does not have it, or has too many that ask: no fault of its."""
 
 
 class Arrival:
@@ -219,7 +220,7 @@ class Peers:
         async with asyncio.timeout(arrival.told.limit_ms / 1000 * AHEAD):
             path = f"/blobs/{arrival.blob.digest}"
             async with http.stream("GET", path, headers=headers) as answer:
-                if answer.status_code == httpx.codes.NOT_FOUND:
+                if answer.status_code in BUSY_OR_WITHOUT:
                     raise NotThere
                 if answer.status_code != httpx.codes.PARTIAL_CONTENT:
                     raise PeerFailed(f"status {answer.status_code}, expected 206")
