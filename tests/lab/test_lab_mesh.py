@@ -12,6 +12,7 @@ from archipel.market.dissemination import MAX_HOPS, plan
 from archipel.records.documents import Have
 from archipel.records.sources import Fetched, Serving, chunk_bytes, num_chunks
 from archipel.records.statements import LeaseRequested
+from door import Door
 from people import Provider, identity, ref
 from world import World
 
@@ -216,4 +217,30 @@ def test_without_a_known_uplink_or_a_host_everything_comes_from_the_lab(tmp_path
             "it makes versions, and fetches none"
         )
     finally:
+        world.close()
+
+
+def test_metrics_say_who_serves_and_how_far_a_version_has_come(tmp_path: Path) -> None:
+    world = World(tmp_path, ledger_on_disk=False)
+    door = Door(world)
+    try:
+        blob, mesh = world.put(bytes(3 * 2**20)), world.lab.mesh
+        mesh.pacer.rate = 10**5
+        serving = Have(serving=Serving(port=2000, rate=10**6))
+        mesh.heard(asking("a"), Heard.of(serving, "192.0.2.9"))
+        mesh.heard(asking("b"), Heard.of(Have(), "192.0.2.8"))
+        for did in map(key, "ab"):
+            world.await_(mesh.sources(did, [blob]))
+        fetched = said("lab").model_copy(update={"digest": blob.digest})
+        mesh.heard(
+            asking("a"), Heard.of(serving.model_copy(update={"fetched": (fetched,)}), "192.0.2.9")
+        )
+        shown = door.get("/metrics").text
+        of_blob = f'digest="{blob.digest}",shape="mirrors"'
+        assert "archipel_nodes_serving 1.0" in shown
+        assert "archipel_uplink_bytes_per_second 100000.0" in shown
+        assert f"archipel_spread_nodes{{{of_blob}}} 2.0" in shown
+        assert f"archipel_spread_whole{{{of_blob}}} 1.0" in shown
+    finally:
+        door.close()
         world.close()

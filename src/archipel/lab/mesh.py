@@ -139,6 +139,11 @@ class Mesh:
         return self.pacer.rate or self.meter.best
 
     @property
+    def num_serving(self) -> int:
+        """Nodes that pass versions on."""
+        return len(self._crowd_at(self._clock_ms()).uplinks)
+
+    @property
     def spreads(self) -> Mapping[str, Spread]:
         """By digest."""
         return self._spreads

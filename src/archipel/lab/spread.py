@@ -88,6 +88,11 @@ class Spread:
         self._opened_ms = 0
 
     @property
+    def num_whole(self) -> int:
+        """Nodes that have said that they have it."""
+        return sum(place.is_whole for place in self.places.values())
+
+    @property
     def is_star(self) -> bool:
         """Everything comes from the lab."""
         return self.plan.chosen.shape is Shape.STAR
