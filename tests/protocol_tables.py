@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from archipel.cli.recipe_page import meanings_of
 from archipel.lab.description import INVALID_REQUEST
-from archipel.records import documents, fields
+from archipel.records import documents, fields, sources
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.engine_classes import EngineClass
@@ -68,8 +68,12 @@ GROUPS: dict[str, tuple[Any, ...]] = {
         documents.Asked,
         documents.Have,
         documents.HeldRun,
+        sources.Serving,
+        sources.Fetched,
         documents.Receipt,
         documents.Handout,
+        sources.BlobSources,
+        sources.Peer,
         TurnsAnswer,
         Question,
         documents.UploadState,
