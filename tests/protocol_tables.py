@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from archipel.cli.recipe_page import meanings_of
 from archipel.lab.description import INVALID_REQUEST
-from archipel.records import documents, fields
+from archipel.records import documents, fields, sources
 from archipel.records.adapter import AdapterForm
 from archipel.records.audits import AuditTerms
 from archipel.records.bids import Bid, Market
@@ -71,8 +71,12 @@ GROUPS: dict[str, tuple[Any, ...]] = {
         documents.Asked,
         documents.Have,
         documents.HeldRun,
+        sources.Serving,
+        sources.Fetched,
         documents.Receipt,
         documents.Handout,
+        sources.BlobSources,
+        sources.Peer,
         TurnsAnswer,
         Question,
         documents.UploadState,
@@ -188,9 +192,20 @@ def bounds() -> dict[str, int]:
     """Every bound with a name that the wire has."""
     from archipel import identity
     from archipel.ledger import log
-    from archipel.records import canonical, documents, membership, parcel, payload, turns, words
+    from archipel.records import (
+        canonical,
+        documents,
+        membership,
+        parcel,
+        payload,
+        sources,
+        turns,
+        words,
+    )  # fmt: skip
 
-    rooms = (canonical, identity, fields, log, parcel, payload, documents, turns, words, membership)
+    rooms = (
+        canonical, identity, fields, log, parcel, payload, documents, sources, turns, words, membership,
+    )  # fmt: skip
     return {
         name: value
         for room in rooms

@@ -29,8 +29,8 @@ class Wire:
 
     def attach(self, lab: LabReader) -> None:
         """From now on `lab` speaks over this wire."""
-        lab._http = httpx.AsyncClient(
-            transport=_Transport(self), base_url=lab.url, headers=lab._http.headers, timeout=60.0
+        lab.http = httpx.AsyncClient(
+            transport=_Transport(self), base_url=lab.url, headers=lab.http.headers, timeout=60.0
         )
 
 

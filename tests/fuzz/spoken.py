@@ -14,6 +14,8 @@ from archipel.cli.exams import _check_report
 from archipel.cli.ledger_reader import LabUnreadable
 from archipel.cli.ledger_reader import _entry as entry_told
 from archipel.cli.run_ledger import _entry as entry_read
+from archipel.node.addresses import NotDialled, peer_url
+from archipel.node.blob_door import BadHead, read_head
 from archipel.node.exchange import LabRefused, refusal
 from archipel.records import documents
 from archipel.records.document import BadDocument, read_document
@@ -28,6 +30,9 @@ from fuzz.foreign import in_file
 from fuzz.reading import Reader
 from specimens import ANSWERS
 
+PEERS_HEAD = (
+    b"GET /blobs/sha256:" + b"0" * 64 + b" HTTP/1.1\r\nHost: x\r\nRange: bytes=0-99\r\n\r\n"
+)
 MAX_TOLD_BYTES = 50_000
 """What fits into a pipe at once."""
 
@@ -51,7 +56,18 @@ def _answers() -> dict[str, Reader]:
         },
         documents.KeyFacts: {"did": "did", "last_seq": 3, "now_ms": 5},
         documents.Submitted: {"record": "{}", "next": {"request": "{}", "have": {"runs": {}}}},
-        documents.Handout: {"grant": "{}", "versions": ["{}"], "inputs": None},
+        documents.Handout: {
+            "grant": "{}",
+            "versions": ["{}"],
+            "inputs": None,
+            "sources": [
+                {
+                    "digest": f"sha256:{'0' * 64}",
+                    "chunks": ["0" * 64],
+                    "peers": [{"node": "did:key:z6Mk", "address": "192.0.2.1:8441"}],
+                }
+            ],
+        },
         documents.UploadState: {"complete": False, "offset": 3},
         documents.Wait: view,
     }
@@ -77,6 +93,12 @@ def _answers() -> dict[str, Reader]:
         ),
         "documents of a lab": Reader(
             read, tuple(json.dumps(each).encode() for each in shown.values()), ()
+        ),
+        "requests of peers": Reader(read_head, (PEERS_HEAD,), (BadHead,)),
+        "addresses of peers": Reader(
+            lambda data: peer_url(data.decode("latin-1"), "192.0.2.1"),
+            (b"192.0.2.9:8441", b"[2001:db8::1]:8441"),
+            (NotDialled,),
         ),
         "refusals of a lab": Reader(refused, (json.dumps(problem).encode(),), ()),
         "entries as a lab tells them": Reader(

@@ -197,7 +197,7 @@ def asked(world: World, answer: Answer, what: Callable) -> None:
         await client.close()
         client.lab, client.operators = LAB.did, frozenset({identity("operator").did})
         transport = httpx.MockTransport(answer)
-        client._http = httpx.AsyncClient(transport=transport, base_url=client.url)
+        client.http = httpx.AsyncClient(transport=transport, base_url=client.url)
         try:
             await what(client)
         finally:

@@ -346,7 +346,7 @@ def test_a_full_disk_returns_the_lease_waits_and_works_on_when_there_is_room(
     waits, full = waits_of(monkeypatch), [StorageFull("the disk is full")] * 2
 
     async def story(agent: Agent) -> None:
-        supply = agent._errands._supply
+        supply = agent.errands._supply
         fetch = supply.fetch
 
         async def failing(*blobs) -> list[Path]:

@@ -400,7 +400,7 @@ def test_a_lab_whose_files_never_come_does_not_hold_a_node_past_its_lease(
     held: list[str] = []
 
     async def story(agent: Agent) -> None:
-        supply = agent._errands._supply
+        supply = agent.errands._supply
         fetch = supply.fetch
 
         async def never(*blobs: Any) -> list[Path]:

@@ -55,12 +55,12 @@ class Unexpected(RuntimeError):
     """The lab answered other than it must here."""
 
 
-def pace(groups: int) -> RlPace:
-    """One group a lease, staleness at most 1."""
+def pace(groups: int, max_staleness: int = 1) -> RlPace:
+    """One group a lease."""
     return RlPace(
         groups_per_update=groups,
         group_size=GROUP_SIZE,
-        max_staleness=1,
+        max_staleness=max_staleness,
         seed=7,
         vocab_size=64,
         max_new_tokens=NEW_TOKENS,
@@ -127,11 +127,13 @@ def submission(record: bytes, blobs: tuple[bytes, ...], following: Asked | None)
     return pack_parcel(document.model_dump_json().encode(), blobs)
 
 
-async def open_run(wire: Wire, operator: Voice, groups: int, learner: str) -> None:
+async def open_run(
+    wire: Wire, operator: Voice, groups: int, learner: str, max_staleness: int = 1
+) -> None:
     """Upload what a run needs and open it."""
     recipe, config = (
-        await _upload(wire, operator, b"no recipe"),
-        await _upload(wire, operator, b"{}"),
+        await upload(wire, operator, b"no recipe"),
+        await upload(wire, operator, b"{}"),
     )
     await say(
         wire,
@@ -140,7 +142,7 @@ async def open_run(wire: Wire, operator: Voice, groups: int, learner: str) -> No
         run=RUN,
         recipe=recipe,
         terms=TERMS,
-        pace=pace(groups),
+        pace=pace(groups, max_staleness),
         model=(ModelFile(name="config.json", blob=config),),
         trusted=(learner,),
     )
@@ -154,7 +156,8 @@ async def say(wire: Wire, voice: Voice, kind: type[Statement], **fields: Any) ->
     return reply
 
 
-async def _upload(wire: Wire, operator: Voice, data: bytes) -> BlobRef:
+async def upload(wire: Wire, operator: Voice, data: bytes) -> BlobRef:
+    """A blob, by who may open runs."""
     blob = refer(data)
     offer = base64.b64encode(operator.say(BlobOffered, blob=blob, work=None)).decode()
     reply = await wire.send(f"PUT /blobs/{blob.digest}\nArchipel-Offer: {offer}", data)
@@ -175,6 +178,9 @@ class Learner:
     """Version -> monotonic second at which its publication was sent."""
     told: dict[int, float] = field(default_factory=dict)
     """Version -> monotonic second of its receipt."""
+    max_staleness: int = 1
+    anchors: dict[int, BlobRef] = field(default_factory=dict)
+    """Version -> its weights, where they are at the lab already; others are a few bytes, sent along."""
     _kinds: tuple[str, ...] = ("update", "evaluate")
 
     async def live(self) -> None:
@@ -203,7 +209,8 @@ class Learner:
         version, name = spec.version, f"version {spec.version}".encode()
         manifest, anchor, memory = b"manifest of " + name, name, b"memory of " + name
         is_saved = version > 0 and version % TERMS.checkpoint_every == 0
-        batches = range(0 if version == 0 else version + 1, version + 2)
+        last = version + self.max_staleness
+        batches = range(0 if version == 0 else last, last + 1)
         prompts = [
             pack_prompts(
                 [(1, 3 + batch % 60, 3 + row % 60) for row in range(self.groups)], batch=batch
@@ -215,7 +222,7 @@ class Learner:
             parent=spec.parent,
             policy=refer(name).digest,
             manifest=refer(manifest),
-            anchor=refer(anchor),
+            anchor=self.anchors.get(version, refer(anchor)),
             delta=None,
             memory=refer(memory) if is_saved else None,
             prompts=tuple(
@@ -224,7 +231,8 @@ class Learner:
             ),
             metrics={"reward_micro": 500_000},
         )
-        blobs = (manifest, anchor, *([memory] if is_saved else []), *prompts)
+        sent = () if version in self.anchors else (anchor,)
+        blobs = (manifest, *sent, *([memory] if is_saved else []), *prompts)
         self.sent[version] = time.monotonic()
         await self._submit(work, answer, blobs)
         self.told[version] = time.monotonic()

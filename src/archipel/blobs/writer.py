@@ -61,6 +61,11 @@ class BlobWriter:
         """Bytes received so far, resumed ones included."""
         return self._offset
 
+    @property
+    def path(self) -> Path:
+        """The file that it grows in until it gets its name."""
+        return self._path
+
     def write(self, data: bytes) -> None:
         """Add the next bytes.
 

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,11 @@ async def _until_stopped(agent: "Agent", screen: "Screen") -> None:
         bidding = Bidding(agent.client, agent.standing, agent.totals, agent.settings)
         beside.append(asyncio.create_task(bidding.go_on()))
     try:
-        await agent.run()
+        async with AsyncExitStack() as doors:
+            if agent.errands.door is not None:
+                with mending(OSError):
+                    await doors.enter_async_context(agent.errands.door.open())
+            await agent.run()
     finally:
         for task in beside:
             task.cancel()

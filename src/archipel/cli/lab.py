@@ -63,6 +63,12 @@ for each in (status, joining, invite, backup, restore, vouch):
     help="Nodes of one network address; raise it for a cluster behind one router.",
 )
 @click.option(
+    "--uplink-mbit",
+    type=click.FloatRange(0.1, 1_000_000),
+    help="Megabits a second that large blobs leave with, all together, and that nodes which serve are planned by [no "
+    "limit; measured].",
+)
+@click.option(
     "--log-file",
     type=click.Path(path_type=Path),
     help="Structured log [HOME/log.jsonl at a terminal, else standard error].",
@@ -75,6 +81,7 @@ def start(
     operators: tuple[str, ...],
     max_store_gb: float,
     per_address: int,
+    uplink_mbit: float | None,
     log_file: Path | None,
 ) -> None:
     """Start a lab, or continue one where its ledger ends.
@@ -117,7 +124,7 @@ def start(
         click.get_current_context().call_on_close(log.close)  # however this ends
         quota = int(max_store_gb * 2**30)
         store = BlobStore(folder / "blobs", quota_bytes=quota, reserve_bytes=quota // 4)
-        lab = Lab(identity, log, store, clock_ms=EvenClock())
+        lab = Lab(identity, log, store, clock_ms=EvenClock(), uplink=bytes_per_s(uplink_mbit))
     listener = _listen(host, port)
     shown = f"http://{in_brackets(host)}:{listener.getsockname()[1]}"
     head = f"lab {identity.did} at {shown}, ledger of {counted(log.size, 'entry', 'entries')}"
@@ -129,6 +136,11 @@ def start(
         LabServer(api, lab, limits.connections_per_address).run(sockets=[listener])
     if lab.failure is not None:
         raise Mendable(f"the lab could not go on: {lab.failure}; start it again")
+
+
+def bytes_per_s(mbit: float | None) -> int | None:
+    """Of megabits a second; None: no limit."""
+    return None if mbit is None else int(mbit * 125_000)
 
 
 def _next_steps(url: str, log_file: Path | None) -> str:

@@ -43,6 +43,23 @@ class Span(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Place(click.ParamType):
+    """Where to listen."""
+
+    name = "place"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """Read."""
+        from archipel.node.addresses import BadPlace, place_of
+
+        try:
+            return value if isinstance(value, tuple) else place_of(value)
+        except BadPlace as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.group(cls=Group)
 def command() -> None:
     """Offer this machine to a lab."""
@@ -99,6 +116,22 @@ for each in (status, key, service, reputation, disputes, contest, stake, decoy):
     help="Pause while other programs keep more processor cores than this busy.",
 )
 @click.option(
+    "--serve-blobs",
+    is_flag=False,
+    flag_value="127.0.0.1:0",
+    type=Place(),
+    metavar="[HOST:PORT]",
+    help="Pass published versions on to other nodes from here, at HOST:PORT; alone, to this machine's own nodes "
+    "[this node only dials out].",
+)
+@click.option(
+    "--serve-mbit",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 1_000_000),
+    help="Megabits a second that all of them get together.",
+)
+@click.option(
     "--latency",
     default=0.0,
     help="Extra seconds before each exchange: a far-away node, for experiments.",
@@ -122,6 +155,8 @@ def join(
     only_at: "tuple[Hours, ...]",
     not_on_battery: bool,
     max_load: float | None,
+    serve_blobs: tuple[str, int] | None,
+    serve_mbit: float,
     latency: float,
     max_memory_gb: float | None,
     give_up: float | None,
@@ -142,6 +177,7 @@ def join(
       archipel node join http://lab.example:8440 --energy-price 0.28 --region eu-north
       archipel node join http://lab.example:8440 --engine vllm
       archipel node join http://lab.example:8440 --device cuda --engines 4
+      archipel node join http://lab.example:8440 --serve-blobs 203.0.113.5:8441 --serve-mbit 100
     """
     from archipel.cli.agents import run_agent
     from archipel.cli.engines import require_device, require_engine
@@ -168,6 +204,8 @@ def join(
         lab_key=lab_key,
         delegation=delegation,
         invitation=invitation,
+        serve_blobs=serve_blobs,
+        serve_rate=int(serve_mbit * 125_000),
         latency_s=latency,
         max_memory_bytes=int(max_memory_gb * 2**30) if max_memory_gb else None,
         give_up_s=give_up,

@@ -72,7 +72,7 @@ def _downloads(api: FastAPI, lab: Lab) -> None:
             if size <= READ_AT_ONCE_BYTES and part is None:
                 return Response(file.read(), media_type=OCTETS, headers=headers)
             held.pop_all()
-        return BlobBytes(file, part, size, headers)
+        return BlobBytes(file, part, size, headers, lab.mesh)
 
     @api.head(
         BLOB_PATH,

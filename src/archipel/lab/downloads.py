@@ -13,6 +13,7 @@ from io import FileIO
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from archipel.lab.mesh import Mesh
 from archipel.lab.requests import to_its_end
 
 OCTETS = "application/octet-stream"
@@ -64,9 +65,11 @@ def part_of(header: str | None, size: int) -> Part | None:
 class BlobBytes(StreamingResponse):
     """The answer; the file is its own."""
 
-    def __init__(self, file: FileIO, part: Part | None, size: int, headers: dict[str, str]) -> None:
-        """`part`: None for all `size` bytes."""
-        self._file = file
+    def __init__(
+        self, file: FileIO, part: Part | None, size: int, headers: dict[str, str], mesh: Mesh
+    ) -> None:
+        """`part`: None for all `size` bytes. `mesh`: keeps the pace of all of them, and measures it."""
+        self._file, self._pacer, self._meter = file, mesh.pacer, mesh.meter
         start, self._left = (0, size) if part is None else (part.start, part.stop - part.start)
         file.seek(start)
         told = (
@@ -77,7 +80,7 @@ class BlobBytes(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        with self._file:
+        with self._file, self._meter.sending():
             await super().__call__(scope, receive, send)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -86,4 +89,6 @@ class BlobBytes(StreamingResponse):
             if not data:
                 return  # the server notices that the body is too short, and cuts the connection
             self._left -= len(data)
+            await self._pacer.pace(len(data))
             yield data
+            self._meter.count(len(data))

@@ -15,6 +15,7 @@ from archipel.blobs.errors import BlobError
 from archipel.lab.chain import since, version_of
 from archipel.lab.entry import Entry, read_entry
 from archipel.lab.kinds import RULES_OF
+from archipel.lab.mesh import Mesh
 from archipel.lab.recovery import Blobs
 from archipel.lab.state import LabState, Run, Version
 from archipel.ledger.log import Log
@@ -142,7 +143,7 @@ async def publications(records: Records, run: Run, first: int) -> tuple[str, ...
 
 
 async def handout(
-    records: Records, shelf: Shelf, state: LabState, entry: Entry, have: Have
+    records: Records, shelf: Shelf, state: LabState, entry: Entry, have: Have, mesh: Mesh
 ) -> Outgoing:
     """The grant in `entry`, with what its node lacks as far as it says so, and as far as it fits.
 
@@ -167,6 +168,7 @@ async def handout(
         opening=None if known.opening else await records.at(run.entry),
         versions=versions,
         inputs=inputs,
+        sources=await mesh.sources(grant.node, _weights(steps)),
     )
     wanted = [*needs.blobs, *_weights(steps), *_results(inputs)]
     if needs.recipe and not known.opening:

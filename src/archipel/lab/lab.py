@@ -28,6 +28,7 @@ from archipel.lab.entry import Entry
 from archipel.lab.forgetting import forgettable
 from archipel.lab.handouts import Outgoing, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
+from archipel.lab.mesh import Mesh
 from archipel.lab.newcomers import Newcomers
 from archipel.lab.orders import Orders
 from archipel.lab.recovery import recover
@@ -82,8 +83,9 @@ class Lab:
         clock_ms: Callable[[], int],
         *,
         in_thread: bool = True,
+        uplink: int | None = None,
     ) -> None:
-        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory."""
+        """`in_thread`: wait for the disk beside the event loop; False for ledgers in memory. `uplink`: see `Mesh`."""
         self.identity = identity
         self.log = log
         self.blobs = blobs
@@ -92,6 +94,7 @@ class Lab:
         self.records = Records(log)
         self.orders = Orders(state)
         self._shelf = Shelf(blobs, in_thread=in_thread)
+        self.mesh = Mesh(blobs, lambda: self.clock_ms(), uplink, in_thread=in_thread)
         self.uploads = Uploads(blobs.exists)
         self._committer = Committer(
             log, state, self._on_durable, lambda: self._leasing.begin_anew(), in_thread=in_thread
@@ -167,10 +170,8 @@ class Lab:
         Raises:
             Refused: the request is not acceptable.
         """
-        entry = await self._leasing.wait(self._asks(data), min(max(wait_s, 0.0), MAX_WAIT_S))
-        if entry is None:
-            return None
-        return await handout(self.records, self._shelf, self.state, entry, have or Have())
+        entry = await self._leasing.wait(self._asks(data, have), min(max(wait_s, 0.0), MAX_WAIT_S))
+        return None if entry is None else await self._out(entry, have)
 
     def permit_upload(self, offer: BlobOffered) -> Permit:
         """Take note of an upload that is about to start.
@@ -224,12 +225,17 @@ class Lab:
                 self.draw_audits()
             await asyncio.sleep(EXPIRY_INTERVAL_S)
 
-    def _asks(self, data: bytes) -> Waiter:
+    async def _out(self, entry: Entry, have: Have | None) -> Outgoing:
+        records, shelf, mesh = self.records, self._shelf, self.mesh
+        return await handout(records, shelf, self.state, entry, have or Have(), mesh)
+
+    def _asks(self, data: bytes, have: Have | None) -> Waiter:
         """A request, judged; its node's older one ends."""
         _, request = open_record(data)
         if not isinstance(request, LeaseRequested):
             raise refusals.Malformed(f"expected lease.requested, got {request.kind}")
         admit(self.ahead, request, self.clock_ms(), self._answers.has_blob(()))
+        self.mesh.heard(request, have)
         waiter = self._leasing.asks(request)
         lost = lost_leases(self.ahead, request)
         if lost and self._losses.take(request.author):  # else they end at their deadlines
@@ -241,7 +247,7 @@ class Lab:
         if not self._leasing.has_any():
             return None
         try:
-            waiter = self._asks(data)
+            waiter = self._asks(data, have)
         except refusals.Refused:
             return None
         if not self._leasing.at_once(waiter):
@@ -251,9 +257,7 @@ class Lab:
     async def _handed_out(self, waiter: Waiter, have: Have) -> Outgoing | None:
         try:
             entry = await waiter.granted
-            if entry is None:
-                return None
-            return await handout(self.records, self._shelf, self.state, entry, have)
+            return None if entry is None else await self._out(entry, have)
         except (refusals.Refused, LedgerError):  # the answer is in the ledger: its receipt goes out
             return None
 

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from archipel.lab import presence, views
+from archipel.lab.mesh import Mesh
 from archipel.lab.state import LabState
 from archipel.lab.traffic import Traffic
 
@@ -96,7 +97,32 @@ class TrafficCollector:
             yield made
 
 
-def prometheus_text(*collectors: StateCollector | TrafficCollector) -> str:
+class MeshCollector:
+    """Turns what is known of passing versions on into metric families."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._uplink, self._serving = mesh.uplink, mesh.num_serving
+        self._spreads = [
+            ([digest, spread.plan.chosen.shape.value], len(spread.places), spread.num_whole)
+            for digest, spread in mesh.spreads.items()
+        ]
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families."""
+        uplink = "Bytes a second that large blobs are planned to leave with; 0: not known"
+        yield GaugeMetricFamily("archipel_uplink_bytes_per_second", uplink, self._uplink or 0)
+        serving = "Nodes that pass versions on"
+        yield GaugeMetricFamily("archipel_nodes_serving", serving, self._serving)
+        labels = ["digest", "shape"]
+        sent = GaugeMetricFamily("archipel_spread_nodes", "Nodes sent for the blob", labels=labels)
+        whole = GaugeMetricFamily("archipel_spread_whole", "Nodes that have it", labels=labels)
+        for named, num_nodes, num_whole in self._spreads:
+            sent.add_metric(named, num_nodes)
+            whole.add_metric(named, num_whole)
+        yield from (sent, whole)
+
+
+def prometheus_text(*collectors: StateCollector | TrafficCollector | MeshCollector) -> str:
     """The exposition format."""
     registry = CollectorRegistry()
     for collector in collectors:

@@ -18,7 +18,8 @@ from archipel.lab.doorman import Doorman
 from archipel.lab.handouts import Outgoing
 from archipel.lab.lab import MAX_WAIT_S, Lab, Receipt
 from archipel.lab.lanes import Lane
-from archipel.lab.requests import address_of, bounded_body, while_connected
+from archipel.lab.mesh import Heard
+from archipel.lab.requests import address_of, bounded_body, host_of, while_connected
 from archipel.records import documents, parcel
 from archipel.records.document import BadDocument, Document, read_document
 
@@ -75,7 +76,8 @@ async def _submitted(lab: Lab, doorman: Doorman, request: Request) -> Response:
     _let_in(lab, doorman, record, address_of(request), is_idle=not is_work(record))
     following = None
     if asked is not None and asked.next is not None:
-        following = (asked.next.request.encode(), asked.next.have)
+        have = Heard.of(asked.next.have, host_of(request))
+        following = (asked.next.request.encode(), have)
     return _receipt(await lab.submit(record, blobs or (), following))
 
 
@@ -87,7 +89,7 @@ async def _leased(lab: Lab, doorman: Doorman, request: Request, wait_s: float) -
     _let_in(lab, doorman, record, address, is_idle=False)
     doorman.begin_waiting(address)
     try:
-        have = None if asked is None else asked.have
+        have = None if asked is None else Heard.of(asked.have, host_of(request))
         out = await while_connected(request, lab.lease(record, wait_s, have))
     finally:
         doorman.end_waiting(address)

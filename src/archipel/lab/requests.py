@@ -106,6 +106,11 @@ async def to_its_end(work: Callable[[], T]) -> T:
         raise
 
 
+def host_of(request: Request) -> str:
+    """The address itself that a request comes from; empty if the connection does not tell."""
+    return request.client.host if request.client is not None else ""
+
+
 def address_of(request: Request) -> str:
     """Where a request comes from, as far as the connection tells; see `doorman.neighbourhood`."""
     return neighbourhood(request.client.host) if request.client is not None else "nowhere"

@@ -16,7 +16,7 @@ from archipel import __version__
 from archipel.lab import views
 from archipel.lab.handouts import publications
 from archipel.lab.lab import Lab
-from archipel.lab.metrics import StateCollector, TrafficCollector, prometheus_text
+from archipel.lab.metrics import MeshCollector, StateCollector, TrafficCollector, prometheus_text
 from archipel.lab.orders import page
 from archipel.lab.presence import GONE_MS, here
 from archipel.lab.refusals import Unknown
@@ -160,7 +160,8 @@ def _metrics_route(api: FastAPI, lab: Lab, traffic: Traffic) -> None:
     @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> PlainTextResponse:
         state = StateCollector(lab.state, lab.clock_ms(), lab.log.size, lab.asked_ms)
-        text = await asyncio.to_thread(prometheus_text, state, TrafficCollector(traffic))
+        others = TrafficCollector(traffic), MeshCollector(lab.mesh)
+        text = await asyncio.to_thread(prometheus_text, state, *others)
         return PlainTextResponse(text)
 
 

@@ -84,9 +84,13 @@ def plan(size: int, chunk: int, lab_uplink: int, uplinks: Sequence[int], num_nod
     serving = sorted(uplinks, reverse=True)
     rates = sorted(_rates(lab_uplink, serving, num_nodes))
     ways = [_star(size, lab_uplink, num_nodes)]
+    ranks = {rate: _ranks(rate, lab_uplink, serving, num_nodes) for rate in rates}
     for shape, hops in ((Shape.MIRRORS, 2), (Shape.TREE, MAX_HOPS)):
-        ranks = [(rate, _ranks(rate, hops, lab_uplink, serving, num_nodes)) for rate in rates]
-        found = [_way(shape, size, chunk, rate, each) for rate, each in ranks if each]
+        found = [
+            _way(shape, size, chunk, rate, each)
+            for rate, each in ranks.items()
+            if 0 < len(each) <= hops
+        ]
         if found:
             ways.append(min(found, key=lambda way: (way.tail_ms, way.first_rank)))
     chosen = ways[0]
@@ -133,15 +137,13 @@ def _way(shape: Shape, size: int, chunk: int, rate: int, ranks: Sequence[int]) -
     return Way(shape, rate, len(ranks), ranks[0], -(-(size + on_the_way) * 1000 // rate))
 
 
-def _ranks(
-    rate: int, hops: int, lab_uplink: int, serving: Sequence[int], num_nodes: int
-) -> list[int]:
+def _ranks(rate: int, lab_uplink: int, serving: Sequence[int], num_nodes: int) -> list[int]:
     """How many nodes stand in each rank, whoever serves best in the first; none if not everybody finds a slot."""
     ranks: list[int] = []
     placed, free = 0, slots(lab_uplink, rate)
     while placed < num_nodes:
         taken = min(free, num_nodes - placed)
-        if taken == 0 or len(ranks) == hops:
+        if taken == 0 or len(ranks) == MAX_HOPS:
             return []
         ranks.append(taken)
         free = sum(slots(uplink, rate) for uplink in serving[placed : placed + taken])

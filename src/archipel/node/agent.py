@@ -53,8 +53,8 @@ class Agent:
         )
         self._earnings = Earnings(settings.home, identity.did, self.client.url)
         self._watch = Watch(settings.pausing, self.standing)
-        self._errands = Errands(self.client, store, settings)
-        self._turns = Hosting(self.client, self._errands.runs, settings)
+        self.errands = Errands(self.client, store, settings)
+        self._turns = Hosting(self.client, self.errands.runs, settings)
         self._deliveries = Deliveries(self.client, self._patience, settings, self.totals)
         self._worker: Worker | None = None
         self._lease: Lease | None = None
@@ -129,7 +129,7 @@ class Agent:
 
     def _request(self) -> Wanted:
         held = () if self._lease is None else (self._lease.grant.work,)
-        return Wanted(self.settings.kinds, (*self._deliveries.works, *held), self._errands.have())
+        return Wanted(self.settings.kinds, (*self._deliveries.works, *held), self.errands.have())
 
     async def _start_child(self) -> None:
         settings, log = self.settings, self.settings.home / "child.log"
@@ -144,7 +144,7 @@ class Agent:
         except OSError as error:
             await self._setbacks.troubled(f"cannot start the child: {error}")
             return
-        self._errands.forget_child()
+        self.errands.forget_child()
         self.standing.confined(self._worker.protections, settings.trusted, settings.several)
 
     async def _join(self) -> None:
@@ -177,7 +177,7 @@ class Agent:
             self._patience.no_lab(error)
             await self._refused(error)
             return
-        self._errands.forget_lab()
+        self.errands.forget_lab()
         self._patience.found_lab()
         self._joined, self._setbacks.misread = True, 0
         self.standing.joined(self.client.lab, capabilities.speed_milli)
@@ -237,7 +237,7 @@ class Agent:
     async def _deliver(self, lease: Lease, done: Done, busy_s: float) -> None:
         self._setbacks.over(lease.grant.spec.run)
         self.standing.well()
-        self._errands.finished(lease.grant)
+        self.errands.finished(lease.grant)
         await self._rest(busy_s)
         self._lease = None
         self._deliveries.start(lease.grant, done, busy_s, self._wanted)
@@ -253,11 +253,11 @@ class Agent:
             await self.client.set_clock()
         try:
             async with asyncio.timeout(max(clock.left_s(deadline_ms), MIN_TRY_S)):
-                message = await self._errands.prepare(lease, worker)
+                message = await self.errands.prepare(lease, worker)
         except TimeoutError:
             raise LabUnreachable("what the work needs did not come before its deadline") from None
         left_s = max(clock.left_s(deadline_ms), MIN_TRY_S)
-        self._errands.begun(lease.grant)
+        self.errands.begun(lease.grant)
         return await worker.work(message, left_s, self.totals.progressed, self._turns.of(message))
 
     async def _rest(self, busy_s: float) -> None:

@@ -72,7 +72,7 @@ class LabReader:
         self.operators: frozenset[str] = frozenset()
         self.bytes_down = 0
         limits = httpx.Timeout(READ_LIMIT_S, connect=CONNECT_LIMIT_S)
-        self._http = httpx.AsyncClient(
+        self.http = httpx.AsyncClient(
             base_url=self.url, timeout=limits, trust_env=False, headers=NO_COMPRESSION
         )
 
@@ -84,7 +84,7 @@ class LabReader:
 
     async def close(self) -> None:
         """Drop the connections."""
-        await self._http.aclose()
+        await self.http.aclose()
 
     async def meet(self) -> None:
         """Learn who the lab is and who may open runs at it.
@@ -157,7 +157,7 @@ class LabReader:
             offset = 0
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            async with self._http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
+            async with self.http.stream("GET", f"/blobs/{blob.digest}", headers=headers) as answer:
                 if answer.status_code >= NO_ANSWER_FROM:
                     raise refusal(answer, await bounded_body(answer), self.url)
                 resumed = offset if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
@@ -175,7 +175,7 @@ class LabReader:
     ) -> bytes:
         try:
             async with asyncio.timeout(most.limit_s):
-                async with self._http.stream(method, path, **options) as answer:
+                async with self.http.stream(method, path, **options) as answer:
                     body = await bounded_body(answer, most.max_bytes)
         except (httpx.HTTPError, TimeoutError) as error:
             raise unreachable(self.url, error, most.limit_s) from None

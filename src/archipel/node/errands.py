@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from archipel.blobs import BlobStore, StorageFull
+from archipel.node.blob_door import door_of
 from archipel.node.cache import Cache
 from archipel.node.client import LabClient
 from archipel.node.exchange import LabRefused, believed
@@ -50,7 +51,8 @@ class Errands:
         """Kind of work -> run -> version of the weights that the child holds; -1: nobody knows."""
         self._supply = Supply(client, store)
         self.runs = OpenRuns(client, self._supply, settings)
-        self._weights = Weights(client, self._supply.fetch)
+        self._weights = Weights(client, self._supply.fetch_published)
+        self.door = door_of(settings, self._supply.shared)
         self._cache = Cache(store, settings.cache_bytes)
 
     def forget_child(self) -> None:
@@ -77,6 +79,8 @@ class Errands:
                 for name in latest
             },
             blobs=self._supply.marks,
+            serving=None if self.door is None else self.door.serving,
+            fetched=self._supply.peers.news(),
         )
 
     async def prepare(self, lease: Lease, worker: Worker) -> DoWork:
@@ -113,7 +117,7 @@ class Errands:
     async def _prepared(self, lease: Lease, worker: Worker) -> DoWork:
         grant, news = lease.grant, lease.news
         spec, needs = grant.spec, _needs(grant.spec)
-        self._supply.lay(lease.blobs)
+        self._supply.lay(lease.blobs, news.sources)
         run = await self._open(spec, news.opening)
         await self._weights.learn(run.opened, news.versions)
         recipe, secret = await self.runs.extras(run) if needs.recipe else (None, None)

@@ -46,6 +46,10 @@ class NodeSettings:
     """The operator's word for this node's key; None: `home/delegation.json`, if it is there."""
     invitation: Path | None = None
     """The lab's; None: `home/invitation.json`, if it is there."""
+    serve_blobs: tuple[str, int] | None = None
+    """Where to listen for other nodes, which fetch published versions here; None: this node only dials out."""
+    serve_rate: int = 2_500_000
+    """Bytes a second that all of them get together."""
     latency_s: float = 0.0
     """Extra wait before each exchange with the lab: a far-away node, for experiments."""
     max_memory_bytes: int | None = None

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from archipel.blobs import BlobStore
 from archipel.node.client import LabReader
+from archipel.node.peers import Peers
+from archipel.node.sharing import Shared
 from archipel.records.canonical import sha256_digest
 from archipel.records.documents import BLOB_MARK_DIGITS, MAX_BLOBS_TOLD
 from archipel.records.fields import BlobRef
 from archipel.records.parcel import SMALL_BLOB_BYTES
+from archipel.records.sources import BlobSources
 
 
 class Supply:
@@ -22,14 +25,18 @@ class Supply:
     def __init__(self, lab: LabReader, store: BlobStore) -> None:
         self._lab = lab
         self._store = store
+        self.shared = Shared(store)
+        """What may be passed on to other nodes."""
+        self.peers = Peers(lab, store, self.shared)
         self.at_hand: dict[str, int] = {}
         """Digest -> bytes of all that was asked for since the lease at hand came."""
         self._beside: dict[str, bytes] = {}
         self._latest: OrderedDict[str, None] = OrderedDict()
         """Digests of the small blobs used last, oldest first."""
 
-    def lay(self, blobs: Iterable[bytes]) -> None:
-        """These came beside the lease at hand; those of the lease before are forgotten."""
+    def lay(self, blobs: Iterable[bytes], sources: Iterable[BlobSources] = ()) -> None:
+        """These came beside the lease at hand, and where larger ones lie; the lease before's are forgotten."""
+        self.peers.lay(sources)
         self._beside = {sha256_digest(data): data for data in blobs}
         self.at_hand.clear()
 
@@ -37,6 +44,14 @@ class Supply:
         """The lab is another one: nothing of what lies here was its."""
         self._beside.clear()
         self._latest.clear()
+        self.shared.forget()
+        self.peers.forget()
+
+    async def fetch_published(self, *blobs: BlobRef) -> list[Path]:
+        """As `fetch`, of what a verified publication names: others may have it from here."""
+        for blob in blobs:
+            self.shared.publish(blob.digest, blob.size)
+        return await self.fetch(*blobs)
 
     async def fetch(self, *blobs: BlobRef) -> list[Path]:
         """The blobs' files, in order; what came beside the lease is written in one go.
@@ -61,6 +76,7 @@ class Supply:
     async def _fetched(self, blob: BlobRef) -> Path:
         if not self._store.is_at_hand(blob.digest):  # an earlier agent may have left gigabytes
             await asyncio.to_thread(self._store.exists, blob.digest)
+        await self.peers.fetch(blob)
         path = await self._lab.fetch(blob, self._store)
         if blob.size <= SMALL_BLOB_BYTES:
             self._latest[blob.digest] = None

@@ -1,8 +1,10 @@
-"""What every document carries that a lab shows outside its ledger, and how one is read. The documents are in `documents`."""
+"""The form of what a lab and a node show each other outside the ledger, and how it is read."""
 
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+D = TypeVar("D", bound=BaseModel)
 
 
 class BadDocument(ValueError):
@@ -13,9 +15,6 @@ class Document(BaseModel):
     """Frozen; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-
-D = TypeVar("D", bound=BaseModel)
 
 
 def read_document(kind: type[D], data: bytes) -> D:

@@ -12,7 +12,9 @@ from pydantic import Field
 
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.capacity import CapacityView, PlaceView
-from archipel.records.document import Document
+from archipel.records.document import BadDocument as BadDocument
+from archipel.records.document import Document as Document
+from archipel.records.document import read_document as read_document
 from archipel.records.fields import (
     MAX_REASON_CHARACTERS,
     Closed,
@@ -24,6 +26,13 @@ from archipel.records.fields import (
 )
 from archipel.records.kinds import Answer, Spec
 from archipel.records.membership import Policy
+from archipel.records.sources import (
+    MAX_FETCHES_TOLD,
+    MAX_SOURCES_TOLD,
+    BlobSources,
+    Fetched,
+    Serving,
+)
 
 MAX_SEALED_CHARACTERS = 65_535
 """An envelope is no larger (`identity.MAX_ENVELOPE_BYTES`)."""
@@ -121,9 +130,13 @@ class HeldRun(Document):
 class Have(Document):
     """What a node has, so that it need not be sent again; nothing depends on its being true."""
 
-    runs: Annotated[dict[RunName, HeldRun], Field(max_length=MAX_RUNS_TOLD)] = {}  # noqa: RUF012  pydantic copies it
+    runs: dict[RunName, HeldRun] = Field(default={}, max_length=MAX_RUNS_TOLD)
     blobs: Annotated[tuple[BlobMark, ...], Field(max_length=MAX_BLOBS_TOLD)] = ()
     """Marks of the small blobs that came last."""
+    serving: Serving | None = None
+    """That it passes versions on; None: it only fetches."""
+    fetched: Annotated[tuple[Fetched, ...], Field(max_length=MAX_FETCHES_TOLD)] = ()
+    """How large blobs came since the last request that was answered."""
 
 
 class Asked(Document):
@@ -150,6 +163,8 @@ class Handout(Document):
     """Publications (`work.answered`) after the version that the node knows."""
     inputs: tuple[AcceptedWork, ...] | None = None
     """Of the spec's digest."""
+    sources: Annotated[tuple[BlobSources, ...], Field(max_length=MAX_SOURCES_TOLD)] = ()
+    """Where large blobs lie besides at the lab."""
 
 
 class Receipt(Document):
