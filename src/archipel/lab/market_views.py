@@ -162,8 +162,8 @@ def _own(state: LabState, run: Run, market: RunMarket, did: str, now_ms: int) ->
         has_revealed=opening is not None and did in opening.envelopes.bids,
         deposit_micro=due,
         quality_permille=known,
-        price_micro=rate_micro(state, run, did, KIND),
-        is_bought=is_bought(state, run, did, KIND),
+        price_micro=rate_micro(state, run, did, KIND, now_ms),
+        is_bought=is_bought(state, run, did, KIND, now_ms),
         lots=0 if award is None else len(award.prices),
         standby=None if why is None else why.value,
     )
