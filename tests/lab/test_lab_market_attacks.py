@@ -4,8 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from archipel.lab.qualities import is_newcomer
+from archipel.records.money import CreditsSettled
+from keyring import delegation
+from people import identity
 from trading import TERMS, Exchange, exchange_at
-from world import World
+from world import PACE, World
 
 
 @pytest.fixture
@@ -55,3 +59,55 @@ def test_who_waits_unbought_is_answered_once_the_learner_starves(exchange: Excha
     granted = honest.wait(TERMS.period_ms)
     assert granted is not None
     assert granted.per_million_micro == 700_000
+
+
+def test_whose_first_pay_is_less_than_the_deposit_is_not_shut_out(world: World) -> None:
+    price = int(PACE["price_micro"])  # type: ignore[call-overload]
+    terms = TERMS.model_copy(update={"deposit_micro": 3 * price})
+    exchange = exchange_at(world, terms, groups_per_update=32)
+    rich, other, poor = exchange.measured("rich", "other", "poor")
+    for each in (rich, other):
+        each.prove(1000)
+        each.prove(1000)
+    last = exchange.sell(rich=300_000, other=400_000, poor=100_000)
+    assert poor.did not in last.awards, (
+        "no ask of a newcomer's moves the price, or displaces anybody"
+    )
+    assert last.price_micro == TERMS.reserve_micro
+    before = world.state.book[poor.did]
+    poor.prove(1000)
+    assert world.state.book[poor.did] > before
+    exchange.check()
+
+
+def test_who_has_set_its_deposit_aside_is_no_newcomer_meanwhile(exchange: Exchange) -> None:
+    (third,) = exchange.measured("third")
+    exchange.round()
+    terms = exchange.market.open.round
+    purse = exchange.world.state.book[third.did]
+    fields = {"account": third.did, "direction": "out", "reference": "most of it"}
+    out = purse - terms.deposit_micro
+    exchange.world.speak(exchange.world.operator, CreditsSettled, micro=out, **fields)
+    exchange.seal(third, exchange.bid(third, 100_000))
+    assert exchange.world.state.book.get(third.did, 0) == 0
+    assert not is_newcomer(exchange.world.state, exchange.world.run(), third.did)
+    exchange.check()
+
+
+def test_a_new_operator_amid_a_round_makes_no_newcomer_of_whom_it_takes_in(world: World) -> None:
+    terms = TERMS.model_copy(update={"lots": 4, "operator_cap": 4, "explore_permille": 500})
+    exchange = exchange_at(world, terms)
+    node, other = exchange.measured("node", "other")
+    exchange.round()
+    bids = [(each, exchange.bid(each, 300_000)) for each in (node, other)]
+    for each, bid in bids:
+        exchange.seal(each, bid)
+    node.join(delegation=delegation(identity("front"), node.did))
+    exchange.commits_end()
+    for each, bid in bids:
+        exchange.reveal(each, bid)
+    last = exchange.cleared()
+    assert last.awards[node.did].operator == identity("front").did
+    assert (last.bought, last.explored) == (2, 0)
+    assert world.state.book[identity("front").did] == PACE["price_micro"]
+    exchange.check()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from archipel.lab.markets import Cleared, RunMarket, price_of
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.qualities import KIND, quality_of
+from archipel.lab.qualities import KIND, is_newcomer, quality_of
 from archipel.lab.rules import Rules
 from archipel.lab.standby import is_starved, why_held_back
 from archipel.lab.state import LabState, Lease, Run
@@ -60,7 +60,7 @@ def price(
         return None if in_force(state, run) and rules.name == KIND else Price(posted)
     most = -(-rate * rules.most_tokens(run, spec) // MICRO)
     last = in_force(state, run)
-    explores = last is not None and did not in last.awards and quality_of(state, run, did) is None
+    explores = last is not None and did not in last.awards and is_newcomer(state, run, did)
     return Price(most, rate, explores)
 
 
@@ -102,9 +102,7 @@ def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
         if is_bought and why_held_back(run, did, now_ms) is None:
             return False
     first = state.runs[state.live[0]] if state.live else None
-    return first is not None and (
-        quality_of(state, first, did) is not None or not takes_newcomers(state)
-    )
+    return first is not None and (not is_newcomer(state, first, did) or not takes_newcomers(state))
 
 
 def takes_newcomers(state: LabState) -> bool:
@@ -121,7 +119,7 @@ def rate_micro(state: LabState, run: Run, did: str, kind: str, now_ms: int) -> i
     if award is not None:
         return price_of(award)
     terms = run.opened.pace.market
-    if terms is None or quality_of(state, run, did) is not None:
+    if terms is None or not is_newcomer(state, run, did):
         return _spare_micro(state, run, did, now_ms)
     if not _has_room(state, run):
         return None

@@ -7,7 +7,7 @@ nothing and what is admitted can be folded.
 from archipel.lab import bid_refusals
 from archipel.lab.markets import OpenRound, RunMarket
 from archipel.lab.providers import account_of, is_here, standing_of
-from archipel.lab.qualities import is_able
+from archipel.lab.qualities import is_able, quality_in
 from archipel.lab.rounds import with_market
 from archipel.lab.state import LabState, Run
 from archipel.market import sealed
@@ -75,7 +75,8 @@ def _committed(
     _check_bidder(state, run, did)
     envelopes = sealed.commit(opening.round, opening.envelopes, did, said.seal, at_ms)
     purse = wallet(account_of(state, did))
-    due = opening.round.deposit_micro if account_of(state, did) in opening.qualities else 0
+    is_known = quality_in(state, opening.qualities, did) is not None
+    due = opening.round.deposit_micro if is_known else 0
     balance = int(state.book.get(purse, 0))
     if due and balance < due:
         raise NoDeposit(

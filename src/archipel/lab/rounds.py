@@ -13,7 +13,7 @@ import re
 from archipel.lab.awards import in_force
 from archipel.lab.markets import MAX_PAST, Cleared, OpenRound, Past, RunMarket, price_of
 from archipel.lab.providers import account_of, is_here, standing_of
-from archipel.lab.qualities import KIND, lots_wanted, qualities
+from archipel.lab.qualities import KIND, lots_wanted, qualities, quality_in
 from archipel.lab.state import OPEN_PHASES, LabState, Phase, Run
 from archipel.market import clearing, sealed
 from archipel.market.journal import TREASURY, Move, Posting, deposits, post, wallet
@@ -212,7 +212,9 @@ def _cleared(
         newcomer_permille=terms.newcomer_permille,
     )
     seed = bytes.fromhex(root.removeprefix("sha256:"))
-    found = clearing.clear(wanted, asks, opening.qualities, seed)
+    known = ((ask.operator, quality_in(state, opening.qualities, ask.seller)) for ask in asks)
+    measured = {operator: quality for operator, quality in known if quality is not None}
+    found = clearing.clear(wanted, asks, measured, seed)
     return Cleared(
         number=opening.number,
         entry=state.size,
