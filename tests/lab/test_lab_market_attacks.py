@@ -1,5 +1,6 @@
 """Who tries to win a market without work, or to keep others out of it: what it comes to in a whole lab."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -110,4 +111,16 @@ def test_a_new_operator_amid_a_round_makes_no_newcomer_of_whom_it_takes_in(world
     assert last.awards[node.did].operator == identity("front").did
     assert (last.bought, last.explored) == (2, 0)
     assert world.state.book[identity("front").did] == PACE["price_micro"]
+    exchange.check()
+
+
+def test_a_bid_in_the_last_millisecond_is_folded_at_the_moment_it_was_admitted_at(
+    exchange: Exchange,
+) -> None:
+    (node,) = exchange.measured("node")
+    exchange.round()
+    ticks = itertools.count(exchange.market.open.round.commit_until_ms - 1)
+    exchange.world.lab.clock_ms = lambda: next(ticks)
+    exchange.seal(node, exchange.bid(node, 300_000))
+    assert node.did in exchange.market.open.envelopes.seals
     exchange.check()

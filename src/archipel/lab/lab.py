@@ -144,18 +144,22 @@ class Lab:
             raise refusals.Malformed("a lease is requested at /leases, not submitted")
         if isinstance(statement, NodeJoined):
             await self._newcomers.look_at(self.ahead, statement)
-        admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(blobs))
+        now_ms = (
+            self.clock_ms()
+        )  # read once: what is admitted is folded at the very moment that it was admitted at
+        admit(self.ahead, statement, now_ms, self._answers.has_blob(blobs))
         if isinstance(statement, Asking):
             raise refusals.NotAllowed(f"{statement.kind} has no place in a ledger")
         if isinstance(statement, WorkAnswered):
             if await self._answers.inspected(self.ahead, statement, blobs):
-                admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(()))
+                now_ms = self.clock_ms()
+                admit(self.ahead, statement, now_ms, self._answers.has_blob(()))
         elif blobs:
             raise refusals.Malformed(f"{statement.kind} brings no blobs")
         if isinstance(statement, NodeJoined):
             self._newcomers.count(self.ahead, statement)
             self._make_room(statement.author)
-        recording = self._record([Entry(self.clock_ms(), envelope, statement)])
+        recording = self._record([Entry(now_ms, envelope, statement)])
         granting = None if following is None else self._granted_at_once(*following)
         return Receipt(await recording, None if granting is None else await granting)
 
