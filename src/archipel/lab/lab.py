@@ -144,16 +144,13 @@ class Lab:
             raise refusals.Malformed("a lease is requested at /leases, not submitted")
         if isinstance(statement, NodeJoined):
             await self._newcomers.look_at(self.ahead, statement)
-        now_ms = (
-            self.clock_ms()
-        )  # read once: what is admitted is folded at the very moment that it was admitted at
+        now_ms = self.clock_ms()  # for admission and the fold alike
         admit(self.ahead, statement, now_ms, self._answers.has_blob(blobs))
         if isinstance(statement, Asking):
             raise refusals.NotAllowed(f"{statement.kind} has no place in a ledger")
         if isinstance(statement, WorkAnswered):
             if await self._answers.inspected(self.ahead, statement, blobs):
-                now_ms = self.clock_ms()
-                admit(self.ahead, statement, now_ms, self._answers.has_blob(()))
+                admit(self.ahead, statement, now_ms := self.clock_ms(), self._answers.has_blob(()))
         elif blobs:
             raise refusals.Malformed(f"{statement.kind} brings no blobs")
         if isinstance(statement, NodeJoined):
