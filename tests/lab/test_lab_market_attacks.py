@@ -5,11 +5,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from archipel.lab.apply import apply
+from archipel.lab.escrow import least_micro
 from archipel.lab.qualities import is_newcomer
+from archipel.lab.rounds import with_market
+from archipel.market.clearing import Award
+from archipel.records.bids import MAX_BID_LOTS
+from archipel.records.changed import changed
+from archipel.records.fields import MAX_PRICE_MICRO, MAX_SEQ
 from archipel.records.money import CreditsSettled
+from archipel.records.rounds import BidWithdrawn
+from archipel.records.statements import NodeLeft
 from keyring import delegation
 from people import identity
-from trading import TERMS, Exchange, exchange_at
+from trading import GROUP_TOKENS, TERMS, Exchange, exchange_at
 from world import PACE, World
 
 
@@ -124,3 +133,40 @@ def test_a_bid_in_the_last_millisecond_is_folded_at_the_moment_it_was_admitted_a
     exchange.seal(node, exchange.bid(node, 300_000))
     assert node.did in exchange.market.open.envelopes.seals
     exchange.check()
+
+
+def test_a_round_of_giant_prices_and_lots_is_still_one_that_a_snapshot_holds(world: World) -> None:
+    giant = {"reserve_micro": MAX_PRICE_MICRO, "lots": 3 * MAX_BID_LOTS, "operator_cap": None}
+    exchange = exchange_at(world, TERMS.model_copy(update=giant))
+    nodes = exchange.measured("one", "two", "three")
+    exchange.round()
+    bids = [(node, exchange.bid(node, 1, lots=MAX_BID_LOTS)) for node in nodes]
+    for node, bid in bids:
+        exchange.seal(node, bid)
+    exchange.commits_end()
+    for node, bid in bids:
+        exchange.reveal(node, bid)
+    assert exchange.cleared().bought == 3 * MAX_BID_LOTS
+    assert exchange.market.past[-1].spent_micro == MAX_SEQ
+    exchange.check()
+
+
+@pytest.mark.parametrize("goes", ["leaves", "is withdrawn"])
+def test_once_the_cheapest_is_gone_a_run_that_cannot_pay_the_others_says_so(
+    world: World, goes: str
+) -> None:
+    exchange = exchange_at(world)
+    cheap, dear = exchange.measured("cheap", "dear")
+    exchange.sell(cheap=1, dear=2)
+    last = changed(exchange.market.last, cheapest_micro=1)
+    last = changed(last, awards=last.awards.put(cheap.did, Award(cheap.did, cheap.did, (1,))))
+    before = with_market(world.state, "run", changed(exchange.market, last=last))
+    assert least_micro(before, before.runs["run"]) == 1
+    statement = (
+        world.statement(cheap.identity, NodeLeft)
+        if goes == "leaves"
+        else world.statement(cheap.identity, BidWithdrawn, run="run", number=1, node=cheap.did)
+    )
+    after = apply(before, statement, world.now_ms)
+    assert after.markets["run"].last.awards.keys() == {dear.did}
+    assert least_micro(after, after.runs["run"]) == TERMS.reserve_micro * GROUP_TOKENS // 10**6

@@ -14,7 +14,7 @@ An award ends with the next clearing, with a verdict, or when its node leaves.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from archipel.lab.markets import Cleared, RunMarket, price_of
+from archipel.lab.markets import Cleared, RunMarket, price_of, without
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.qualities import KIND, is_newcomer, quality_of
 from archipel.lab.rules import Rules
@@ -185,8 +185,7 @@ def ended(state: LabState, dids: Iterable[str]) -> LabState:
             continue
         lost = [did for did in gone if did in last.awards]
         if lost:
-            last = changed(last, awards=last.awards.drop(*lost))
-            state = _with(state, name, changed(market, last=last))
+            state = _with(state, name, changed(market, last=without(last, lost)))
     return state
 
 

@@ -5,7 +5,7 @@ nothing and what is admitted can be folded.
 """
 
 from archipel.lab import bid_refusals
-from archipel.lab.markets import OpenRound, RunMarket
+from archipel.lab.markets import OpenRound, RunMarket, without
 from archipel.lab.providers import account_of, is_here, standing_of
 from archipel.lab.qualities import is_able, quality_in
 from archipel.lab.rounds import with_market
@@ -124,8 +124,7 @@ def _withdrawn(state: LabState, market: RunMarket, said: BidWithdrawn, at_ms: in
     if last is not None and last.number == said.number:
         if said.node not in last.awards:
             raise sealed.NotCommitted(f"{said.node} has no award of round {said.number}")
-        last = changed(last, awards=last.awards.drop(said.node))
-        return with_market(state, said.run, changed(market, last=last))
+        return with_market(state, said.run, changed(market, last=without(last, (said.node,))))
     opening = _round(market, said)
     if said.node not in opening.envelopes.seals:
         raise sealed.NotCommitted(f"{said.node} has no bid in round {said.number}")

@@ -20,7 +20,7 @@ from archipel.market.journal import TREASURY, Move, Posting, deposits, post, wal
 from archipel.records.bids import Market
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.changed import changed
-from archipel.records.fields import MAX_PRICE_MICRO
+from archipel.records.fields import MAX_PRICE_MICRO, MAX_SEQ
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.rounds import MarketCleared, MarketOpened
 from archipel.records.table import Table
@@ -168,7 +168,7 @@ def cleared(state: LabState, said: MarketCleared, at_ms: int) -> LabState:
         )
     state = _settled(state, run.name, opening)
     market = _market(state, run.name)
-    spent = sum(sum(award.prices) for award in last.awards.values())
+    spent = min(sum(sum(award.prices) for award in last.awards.values()), MAX_SEQ)
     bids = len(last.book)
     past = Past(said.number, at_ms, last.price_micro, last.lots, last.bought, bids, spent)
     market = changed(
