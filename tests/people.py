@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from archipel.identity import Identity, sign
 from archipel.lab.audits import audits
-from archipel.lab.lab import Receipt
+from archipel.lab.handouts import Receipt
 from archipel.lab.programmes import rl
 from archipel.lab.state import Run
 from archipel.records.canonical import sha256_digest

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from archipel.blobs import BlobStore
 from archipel.identity import Envelope, Identity
 from archipel.lab.entry import read_entry
-from archipel.lab.handouts import Outgoing
-from archipel.lab.lab import Lab, Receipt
+from archipel.lab.handouts import Outgoing, Receipt
+from archipel.lab.lab import Lab
 from archipel.lab.programmes import rl
 from archipel.lab.recovery import pages, replay
 from archipel.lab.snapshots import decode_state, encode_state

@@ -71,6 +71,8 @@ def test_a_node_that_nobody_measured_works_at_once_within_the_newcomers_share(
     exchange.measured("cheap", "fair", "dear")
     exchange.sell(cheap=300_000, fair=500_000, dear=800_000)
     first, second = exchange.world.provider("new"), exchange.world.provider("newer")
+    fields = {"account": first.did, "direction": "in", "reference": "a deposit"}
+    exchange.world.speak(exchange.world.operator, CreditsSettled, micro=200, **fields)
     granted = first.ask()
     assert granted is not None
     assert granted.per_million_micro == 800_000 * 800 // 1000

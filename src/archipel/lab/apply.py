@@ -203,7 +203,7 @@ def _lease_granted(state: LabState, grant: LeaseGranted, at_ms: int) -> LabState
     run = state.runs[spec.run]
     if grant.work != f"{run.name}.{run.next_work}":
         raise Contradiction(f"{grant.work} is not the next work of {run.name}")
-    bought = awards.checked(state, grant, RULES_OF[spec.kind])
+    bought = awards.checked(state, grant, RULES_OF[spec.kind], at_ms)
     run = RULES_OF[spec.kind].granted(run, spec, grant.work)
     run = changed(run, next_work=run.next_work + 1, leases=run.leases.put(grant.work, state.size))
     lease = Lease(

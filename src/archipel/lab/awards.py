@@ -6,17 +6,19 @@
    An award says at what price a node works, not how much: that its speed and the learner's need say.
 3. A node without one: nothing, unless it is of an operator that nobody has measured and the newcomers' share of the
    groups in nodes' hands has room: then a part of the clearing price.
+4. While the learner waits although the awards should feed it (`standby.is_starved`): whoever else bid within the reserve
+   works at its own ask. Who wins by asking next to nothing and then delivers nothing cannot keep a run from going on.
 An award ends with the next clearing, with a verdict, or when its node leaves.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from archipel.lab.markets import Cleared, RunMarket, price_of
+from archipel.lab.markets import Cleared, RunMarket, price_of, without
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.qualities import KIND, quality_of
+from archipel.lab.qualities import KIND, is_newcomer, quality_of
 from archipel.lab.rules import Rules
-from archipel.lab.standby import why_held_back
+from archipel.lab.standby import is_starved, why_held_back
 from archipel.lab.state import LabState, Lease, Run
 from archipel.records.changed import changed
 from archipel.records.recipe_market import MICRO
@@ -48,18 +50,21 @@ def is_traded(run: Run, kind: str) -> bool:
     return kind == KIND and run.opened.pace.market is not None
 
 
-def price(state: LabState, run: Run, did: str, rules: Rules, spec: WorkSpec) -> Price | None:
+def price(
+    state: LabState, run: Run, did: str, rules: Rules, spec: WorkSpec, now_ms: int
+) -> Price | None:
     """What this node is paid for this work; None: nothing is bought of it now."""
     posted = rules.price_micro(run, spec)
-    rate = rate_micro(state, run, did, rules.name)
+    rate = rate_micro(state, run, did, rules.name, now_ms)
     if rate is None:
         return None if in_force(state, run) and rules.name == KIND else Price(posted)
     most = -(-rate * rules.most_tokens(run, spec) // MICRO)
     last = in_force(state, run)
-    return Price(most, rate, last is not None and did not in last.awards)
+    explores = last is not None and did not in last.awards and is_newcomer(state, run, did)
+    return Price(most, rate, explores)
 
 
-def checked(state: LabState, granted: LeaseGranted, rules: Rules) -> Price:
+def checked(state: LabState, granted: LeaseGranted, rules: Rules, at_ms: int) -> Price:
     """What a lease that the lab granted is paid.
 
     Raises:
@@ -70,18 +75,18 @@ def checked(state: LabState, granted: LeaseGranted, rules: Rules) -> Price:
         if granted.per_million_micro is not None:
             raise ValueError(f"{granted.work} is paid by the token; expected a run with a market")
         return Price(granted.price_micro)
-    found = price(state, run, granted.node, rules, granted.spec)
+    found = price(state, run, granted.node, rules, granted.spec, at_ms)
     if found is None or told != (found.micro, found.per_million_micro):
         expected = "nothing: none is bought of it" if found is None else found
         raise ValueError(f"{granted.work} for {granted.node} at {told}; expected {expected}")
     return found
 
 
-def is_bought(state: LabState, run: Run, did: str, kind: str) -> bool:
+def is_bought(state: LabState, run: Run, did: str, kind: str, now_ms: int) -> bool:
     """Whether anything of this kind is bought of this node now."""
     if kind != KIND or in_force(state, run) is None:
         return True
-    return rate_micro(state, run, did, kind) is not None
+    return rate_micro(state, run, did, kind, now_ms) is not None
 
 
 def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
@@ -90,14 +95,14 @@ def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
     nothing changes that.
     """
     for name in state.live:
-        last = in_force(state, state.runs[name])
+        run = state.runs[name]
+        last = in_force(state, run)
         is_bought = last is None or did in last.awards
-        if is_bought and why_held_back(state.runs[name], did, now_ms) is None:
+        is_bought = is_bought or _spare_micro(state, run, did, now_ms) is not None
+        if is_bought and why_held_back(run, did, now_ms) is None:
             return False
-    run = state.runs[state.live[0]] if state.live else None
-    return run is not None and (
-        quality_of(state, run, did) is not None or not takes_newcomers(state)
-    )
+    first = state.runs[state.live[0]] if state.live else None
+    return first is not None and (not is_newcomer(state, first, did) or not takes_newcomers(state))
 
 
 def takes_newcomers(state: LabState) -> bool:
@@ -105,7 +110,7 @@ def takes_newcomers(state: LabState) -> bool:
     return any(_has_room(state, state.runs[name]) for name in state.live if name in state.markets)
 
 
-def rate_micro(state: LabState, run: Run, did: str, kind: str) -> int | None:
+def rate_micro(state: LabState, run: Run, did: str, kind: str, now_ms: int) -> int | None:
     """Micro-credits per million verified tokens that this node works at; None: it does not, or not by the token."""
     last = in_force(state, run)
     if last is None or kind != KIND:
@@ -114,9 +119,22 @@ def rate_micro(state: LabState, run: Run, did: str, kind: str) -> int | None:
     if award is not None:
         return price_of(award)
     terms = run.opened.pace.market
-    if terms is None or not _has_room(state, run) or quality_of(state, run, did) is not None:
+    if terms is None or not is_newcomer(state, run, did):
+        return _spare_micro(state, run, did, now_ms)
+    if not _has_room(state, run):
         return None
     return last.price_micro * terms.newcomer_permille // 1000
+
+
+def _spare_micro(state: LabState, run: Run, did: str, now_ms: int) -> int | None:
+    """The ask of a measured node that the last round did not buy, while those that it bought let the learner starve."""
+    last, terms = in_force(state, run), run.opened.pace.market
+    bid = None if last is None else last.book.get(did)
+    if last is None or bid is None or terms is None or not is_starved(run, now_ms, last.at_ms):
+        return None
+    known = quality_of(state, run, did)
+    is_within = known is not None and bid.price_micro * 1000 <= terms.reserve_micro * known
+    return int(bid.price_micro) if is_within else None
 
 
 def _has_room(state: LabState, run: Run) -> bool:
@@ -167,8 +185,7 @@ def ended(state: LabState, dids: Iterable[str]) -> LabState:
             continue
         lost = [did for did in gone if did in last.awards]
         if lost:
-            last = changed(last, awards=last.awards.drop(*lost))
-            state = _with(state, name, changed(market, last=last))
+            state = _with(state, name, changed(market, last=without(last, lost)))
     return state
 
 

@@ -5,9 +5,9 @@ nothing and what is admitted can be folded.
 """
 
 from archipel.lab import bid_refusals
-from archipel.lab.markets import OpenRound, RunMarket
+from archipel.lab.markets import OpenRound, RunMarket, without
 from archipel.lab.providers import account_of, is_here, standing_of
-from archipel.lab.qualities import is_able
+from archipel.lab.qualities import is_able, quality_in
 from archipel.lab.rounds import with_market
 from archipel.lab.stakes import staked_micro
 from archipel.lab.state import LabState, Run
@@ -76,7 +76,8 @@ def _committed(
     _check_bidder(state, run, did)
     envelopes = sealed.commit(opening.round, opening.envelopes, did, said.seal, at_ms)
     purse = wallet(account_of(state, did))
-    due = opening.round.deposit_micro if account_of(state, did) in opening.qualities else 0
+    is_known = quality_in(state, opening.qualities, did) is not None
+    due = opening.round.deposit_micro if is_known else 0
     balance = max(int(state.book.get(purse, 0)), 0)
     if balance + staked_micro(state, did) < due:
         raise NoDeposit(
@@ -125,8 +126,7 @@ def _withdrawn(state: LabState, market: RunMarket, said: BidWithdrawn, at_ms: in
     if last is not None and last.number == said.number:
         if said.node not in last.awards:
             raise sealed.NotCommitted(f"{said.node} has no award of round {said.number}")
-        last = changed(last, awards=last.awards.drop(said.node))
-        return with_market(state, said.run, changed(market, last=last))
+        return with_market(state, said.run, changed(market, last=without(last, (said.node,))))
     opening = _round(market, said)
     if said.node not in opening.envelopes.seals:
         raise sealed.NotCommitted(f"{said.node} has no bid in round {said.number}")

@@ -144,7 +144,7 @@ def _granted(
     """
     run, rules = opportunity.run, opportunity.rules
     price, most = (
-        awards.price(state, run, request.author, rules, spec),
+        awards.price(state, run, request.author, rules, spec, now_ms),
         opportunity.most_micro(state),
     )
     if price is None:
@@ -226,7 +226,7 @@ def _offers(
             crowd = crowds.get(opportunity.ability, NOBODY)
             is_counted, most = is_active(node, now_ms), opportunity.most_micro(state)
             here, run = partial(here_of, state), opportunity.run
-            rate = awards.rate_micro(state, run, node.did, opportunity.rules.name)
+            rate = awards.rate_micro(state, run, node.did, opportunity.rules.name, now_ms)
             asking = Asking(run, node, crowd, is_counted, here, most, rate, now_ms)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
@@ -243,7 +243,7 @@ def _open_to(
         each
         for each in found
         if stakes.suffices(state, each.run, node.did)
-        and awards.is_bought(state, each.run, node.did, each.rules.name)
+        and awards.is_bought(state, each.run, node.did, each.rules.name, now_ms)
         and (not node.failing or failures.rest_ms(node, each.run, each.rules.name, now_ms) <= 0)
     ]
 

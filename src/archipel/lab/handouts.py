@@ -13,6 +13,7 @@ from functools import partial
 
 from archipel.blobs.errors import BlobError
 from archipel.lab.chain import since, version_of
+from archipel.lab.commit import Recorded
 from archipel.lab.entry import Entry, read_entry
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.mesh import Mesh
@@ -49,6 +50,14 @@ class Outgoing:
 
     handout: Handout
     blobs: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where an accepted statement stands in the ledger, and the lease that was asked for with it."""
+
+    recorded: Recorded
+    next: Outgoing | None = None
 
 
 class Records:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from archipel.blobs import BlobError, BlobStore
 from archipel.identity import Identity, sign
@@ -26,7 +25,7 @@ from archipel.lab.drawing import any_due
 from archipel.lab.endings import ended_leases
 from archipel.lab.entry import Entry
 from archipel.lab.forgetting import forgettable
-from archipel.lab.handouts import Outgoing, Records, Shelf, handout
+from archipel.lab.handouts import Outgoing, Receipt, Records, Shelf, handout
 from archipel.lab.leasing import Leasing
 from archipel.lab.mesh import Mesh
 from archipel.lab.newcomers import Newcomers
@@ -62,14 +61,6 @@ LOSSES_PER_KEY = Rate(burst=60, per_s=0.2)
 """Requests that do not know of a lease of theirs: each writes the lease's end into the ledger."""
 MAX_WAIT_S = 60.0
 """A long poll never lasts longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Where an accepted statement stands in the ledger, and the lease that was asked for with it."""
-
-    recorded: Recorded
-    next: Outgoing | None = None
 
 
 class Lab:
@@ -147,18 +138,19 @@ class Lab:
             raise refusals.Malformed("a lease is requested at /leases, not submitted")
         if isinstance(statement, NodeJoined):
             await self._newcomers.look_at(self.ahead, statement)
-        admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(blobs))
+        now_ms = self.clock_ms()  # for admission and the fold alike
+        admit(self.ahead, statement, now_ms, self._answers.has_blob(blobs))
         if isinstance(statement, Asking):
             raise refusals.NotAllowed(f"{statement.kind} has no place in a ledger")
         if isinstance(statement, WorkAnswered):
             if await self._answers.inspected(self.ahead, statement, blobs):
-                admit(self.ahead, statement, self.clock_ms(), self._answers.has_blob(()))
+                admit(self.ahead, statement, now_ms := self.clock_ms(), self._answers.has_blob(()))
         elif blobs:
             raise refusals.Malformed(f"{statement.kind} brings no blobs")
         if isinstance(statement, NodeJoined):
             self._newcomers.count(self.ahead, statement)
             self._make_room(statement.author)
-        recording = self._record([Entry(self.clock_ms(), envelope, statement)])
+        recording = self._record([Entry(now_ms, envelope, statement)])
         granting = None if following is None else self._granted_at_once(*following)
         return Receipt(await recording, None if granting is None else await granting)
 

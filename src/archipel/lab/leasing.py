@@ -25,7 +25,7 @@ from archipel.lab.decide import (
 )
 from archipel.lab.entry import Entry
 from archipel.lab.qualities import KIND
-from archipel.lab.standby import is_late
+from archipel.lab.standby import is_late, is_starved
 from archipel.lab.state import Lease
 from archipel.lab.waiting import Granted, Waiter, Waiting
 from archipel.lab.working_set import WorkingSet
@@ -40,8 +40,6 @@ NEWCOMERS_AT_ONCE = 8
 """So many of those that wait for room among newcomers are looked at when there is some."""
 NODES_PER_MS = 10
 """How the nodes are together is computed again after one millisecond per so many nodes."""
-
-
 BRINGS_WORK = MarketCleared | RunOpened | AuditsDrawn
 """What may give work to nodes of which no market buys."""
 
@@ -193,8 +191,9 @@ class Leasing:
 
     def offer_again(self) -> None:
         """Time has passed: `offer`, then late leases a second time, to idle nodes that should be done first."""
-        state = self._committer.ahead
-        if any(is_late(state.runs[name], self._clock_ms()) for name in state.live):
+        state, now_ms = self._committer.ahead, self._clock_ms()
+        live = [state.runs[name] for name in state.live]
+        if any(is_late(run, now_ms) or is_starved(run, now_ms) for run in live):
             self._waiting.take_back_all()
         self._takes_newcomers = False  # some of those that came back may be gone
         self._let_newcomers_in()

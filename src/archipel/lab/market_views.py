@@ -11,7 +11,7 @@ from archipel.lab.awards import in_force, is_bought, rate_micro
 from archipel.lab.markets import Cleared, OpenRound, RunMarket, price_of
 from archipel.lab.programmes import rl
 from archipel.lab.providers import account_of
-from archipel.lab.qualities import KIND, needed_milli, quality_of
+from archipel.lab.qualities import KIND, is_newcomer, needed_milli, quality_in, quality_of
 from archipel.lab.standby import why_held_back
 from archipel.lab.state import LabState, Run
 from archipel.market.health import herfindahl, shares_permille
@@ -154,16 +154,17 @@ def _own(state: LabState, run: Run, market: RunMarket, did: str, now_ms: int) ->
     award = None if last is None else last.awards.get(did)
     known, terms = quality_of(state, run, did), run.opened.pace.market
     why = why_held_back(run, did, now_ms)
-    due = terms.deposit_micro if terms is not None and known is not None else 0
+    due = 0 if terms is None or is_newcomer(state, run, did) else terms.deposit_micro
     if opening is not None:
-        due = opening.round.deposit_micro if account_of(state, did) in opening.qualities else 0
+        is_known = quality_in(state, opening.qualities, did) is not None
+        due = opening.round.deposit_micro if is_known else 0
     return OwnView(
         has_sealed=opening is not None and did in opening.envelopes.seals,
         has_revealed=opening is not None and did in opening.envelopes.bids,
         deposit_micro=due,
         quality_permille=known,
-        price_micro=rate_micro(state, run, did, KIND),
-        is_bought=is_bought(state, run, did, KIND),
+        price_micro=rate_micro(state, run, did, KIND, now_ms),
+        is_bought=is_bought(state, run, did, KIND, now_ms),
         lots=0 if award is None else len(award.prices),
         standby=None if why is None else why.value,
     )

@@ -1,10 +1,12 @@
 """What a lab knows of its runs' markets: the round that is open, and what the last one bought. Frozen; part of the state."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from archipel.market.clearing import Award
 from archipel.market.sealed import Envelopes, Round
 from archipel.records.bids import Bid
+from archipel.records.changed import changed
 from archipel.records.fields import Did
 from archipel.records.table import Table
 
@@ -52,7 +54,7 @@ class Cleared:
     explored: int = 0
     """Of these, newcomers'."""
     cheapest_micro: int = 0
-    """The lowest price of its awards then."""
+    """The lowest price of its awards; of the last one, once all have ended."""
 
     @property
     def rules(self) -> bool:
@@ -72,7 +74,7 @@ class Past:
     bought: int
     bids: int
     spent_micro: int
-    """For a million units of every lot."""
+    """For a million units of every lot; no more than a record may say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,14 @@ class RunMarket:
     """Newest last."""
     exploring: Table[str, int] = field(default_factory=Table)
     """Work in the hands of newcomers without an award -> its groups."""
+
+
+def without(last: Cleared, dids: Iterable[str]) -> Cleared:
+    """The clearing when what it bought of these nodes has ended."""
+    awards, lowest = last.awards.drop(*dids), last.cheapest_micro
+    if awards and lowest not in map(price_of, awards.values()):
+        lowest = min(map(price_of, awards.values()))
+    return changed(last, awards=awards, cheapest_micro=lowest)
 
 
 def price_of(award: Award) -> int:

@@ -6,11 +6,13 @@ Law: both follow from the state at the opening of a round, so whoever folds the 
 from collections import Counter
 from collections.abc import Iterable
 
+from archipel.lab.markets import RunMarket
 from archipel.lab.programmes import rl
 from archipel.lab.providers import account_of, keys_of, standing_of
 from archipel.lab.standby import demand_of
 from archipel.lab.state import LabState, Node, Run
 from archipel.market.health import Measured, quality
+from archipel.market.journal import stake, wallet
 from archipel.market.provisioning import CannotProvide, Pace, required_rate_micro
 from archipel.records.kinds.rollout import WORDS
 from archipel.records.recipe_market import MAX_LOTS, MarketTerms
@@ -23,15 +25,45 @@ HEADROOM_PERMILLE = 1500
 
 
 def qualities(state: LabState, run: Run) -> Table[str, int]:
-    """Operator -> per-mille of what it promises that arrives; operators that nobody measured are not in it.
+    """Operator -> per-mille of what it promises that arrives; newcomers (`is_newcomer`) are not in it.
 
     Looks at every node.
     """
     nodes: dict[str, list[Node]] = {}
     for did, node in state.nodes.items():
-        nodes.setdefault(account_of(state, did), []).append(node)
+        if _has_deposit(state, run, did):
+            nodes.setdefault(account_of(state, did), []).append(node)
     found = ((operator, _quality(state, run, own)) for operator, own in nodes.items())
     return Table({operator: known for operator, known in found if known is not None})
+
+
+def quality_in(state: LabState, opening: Table[str, int], did: str) -> int | None:
+    """Of whoever this node is, in `opening`: as measured when a round was opened; None for a newcomer.
+
+    Who came to an operator since, is known for what it was known for under its own key: a new operator makes no newcomer.
+    """
+    own = opening.get(account_of(state, did))
+    if own is not None:
+        return int(own)
+    return min((int(opening[key]) for key in keys_of(state, did) if key in opening), default=None)
+
+
+def is_newcomer(state: LabState, run: Run, did: str) -> bool:
+    """Whether nobody measured whoever this node is, or it has no deposit for a bid yet: a first lease or two may bring
+    less than that, and who could neither bid nor be tried once more would be shut out for good.
+    """
+    return quality_of(state, run, did) is None or not _has_deposit(state, run, did)
+
+
+def _has_deposit(state: LabState, run: Run, did: str) -> bool:
+    """Whether its wallet and its stake are worth a deposit, or it holds one in the round that is open."""
+    terms, owner = run.opened.pace.market, account_of(state, did)
+    free = max(int(state.book.get(wallet(owner), 0)), 0) + int(state.book.get(stake(owner), 0))
+    if terms is None or free >= terms.deposit_micro:
+        return True
+    market: RunMarket | None = state.markets.get(run.name)
+    held = market.open.deposits if market is not None and market.open is not None else {}
+    return any(key in held for key in keys_of(state, did))
 
 
 def quality_of(state: LabState, run: Run, did: str) -> int | None:

@@ -15,8 +15,8 @@ from archipel.lab import refusals
 from archipel.lab.arrivals import author_of, is_work
 from archipel.lab.description import signed_body
 from archipel.lab.doorman import Doorman
-from archipel.lab.handouts import Outgoing
-from archipel.lab.lab import MAX_WAIT_S, Lab, Receipt
+from archipel.lab.handouts import Outgoing, Receipt
+from archipel.lab.lab import MAX_WAIT_S, Lab
 from archipel.lab.lanes import Lane
 from archipel.lab.mesh import Heard
 from archipel.lab.requests import address_of, bounded_body, host_of, while_connected

@@ -14,14 +14,14 @@ from archipel.lab.amends import slashed
 from archipel.lab.awards import in_force
 from archipel.lab.markets import MAX_PAST, Cleared, OpenRound, Past, RunMarket, price_of
 from archipel.lab.providers import account_of, is_here, standing_of
-from archipel.lab.qualities import KIND, lots_wanted, qualities
+from archipel.lab.qualities import KIND, lots_wanted, qualities, quality_in
 from archipel.lab.state import OPEN_PHASES, LabState, Phase, Run
 from archipel.market import clearing, sealed
 from archipel.market.journal import TREASURY, Move, Posting, deposits, post, wallet
 from archipel.records.bids import Market
 from archipel.records.canonical import canonical_json, sha256_digest
 from archipel.records.changed import changed
-from archipel.records.fields import MAX_PRICE_MICRO
+from archipel.records.fields import MAX_PRICE_MICRO, MAX_SEQ
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.rounds import MarketCleared, MarketOpened
 from archipel.records.table import Table
@@ -169,7 +169,7 @@ def cleared(state: LabState, said: MarketCleared, at_ms: int) -> LabState:
         )
     state = _settled(state, run.name, opening)
     market = _market(state, run.name)
-    spent = sum(sum(award.prices) for award in last.awards.values())
+    spent = min(sum(sum(award.prices) for award in last.awards.values()), MAX_SEQ)
     bids = len(last.book)
     past = Past(said.number, at_ms, last.price_micro, last.lots, last.bought, bids, spent)
     market = changed(
@@ -188,7 +188,7 @@ def _settled(state: LabState, name: str, opening: OpenRound) -> LabState:
         held = opening.deposits.get(bidder, 0)
         lost = Posting(Move.SLASH, deposits(name), TREASURY, held)
         state = changed(state, book=post(state.book, (lost,)))
-        if account_of(state, bidder) in opening.qualities:
+        if quality_in(state, opening.qualities, bidder) is not None:
             state, _ = slashed(state, bidder, due - held)
     return state
 
@@ -215,7 +215,9 @@ def _cleared(
         newcomer_permille=terms.newcomer_permille,
     )
     seed = bytes.fromhex(root.removeprefix("sha256:"))
-    found = clearing.clear(wanted, asks, opening.qualities, seed)
+    known = ((ask.operator, quality_in(state, opening.qualities, ask.seller)) for ask in asks)
+    measured = {operator: quality for operator, quality in known if quality is not None}
+    found = clearing.clear(wanted, asks, measured, seed)
     return Cleared(
         number=opening.number,
         entry=state.size,

@@ -5,8 +5,9 @@ without a market.
 """
 
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
+from archipel.lab.programmes import rl
 from archipel.lab.rules import Demand
-from archipel.lab.state import Run
+from archipel.lab.state import Phase, Run
 from archipel.market.provisioning import Pace, Why
 
 LATE_PERIODS = 2
@@ -45,6 +46,22 @@ def is_late(run: Run, now_ms: int) -> bool:
     if demand is None or not demand.is_awaited or not known.period_ms:
         return False
     return now_ms - run.chain[-1].at_ms > LATE_PERIODS * known.period_ms
+
+
+def is_starved(run: Run, now_ms: int, cleared_ms: int = 0) -> bool:
+    """The same, whatever is known of the pace: before that is measured, and at S = 0, a period of its market counts,
+    and half of one for those whom the last round has bought; it was cleared at `cleared_ms`.
+    """
+    market, known = run.opened.pace.market, run.working
+    if market is None or run.phase is not Phase.RUNNING:
+        return False
+    if known.period_ms and demand_of(run) is not None:
+        return is_late(run, now_ms)
+    is_awaited = rl.course(run).owed > 0 and rl.course(run).updating is None
+    left_ms = (
+        max(run.chain[-1].at_ms + market.period_ms, cleared_ms + market.period_ms // 2) - now_ms
+    )
+    return is_awaited and left_ms < 0
 
 
 def is_held_back(run: Run, kind: str, did: str, now_ms: int) -> bool:
