@@ -36,7 +36,7 @@ def asked(exchange: Exchange, *words: str) -> Result:
 def test_the_market_is_told_in_words_and_to_machines(exchange: Exchange) -> None:
     answer = asked(exchange, "run")
     assert answer.exit_code == 0, answer.output
-    assert "2 of 2 lots bought at a clearing price of 0.8/M" in answer.output
+    assert "2 of 2 lots bought at a clearing price of 0.8 credits/M tokens" in answer.output
     assert "book: 3 bids" in answer.output
     assert exchange.nodes[0].did[-12:] in answer.output
     (view,) = json.loads(asked(exchange, "--json").stdout)

@@ -201,6 +201,8 @@ def _export(
     rows = payouts(found, f"payout {state.size}", rate)
     text = (Manual() if manual else Csv()).written(rows)
     total = sum(each.micro for each in rows)
+    if not rows:
+        click.echo(f"nobody is owed {credits_words(least)} or more (--least)", err=True)
     if str(out) == "-":
         click.echo(text, nl=False)
         return

@@ -28,8 +28,16 @@ def load_key(path: Path) -> "Identity":
     """The key in a file. Raises Mendable: there is none, or it does not open."""
     from archipel.identity import Identity, IdentityError
 
-    with mending(IdentityError, OSError):
-        return Identity.load(path, passphrase_of(path))
+    try:
+        with mending(IdentityError):
+            return Identity.load(path, passphrase_of(path))
+    except FileNotFoundError:
+        raise Mendable(
+            f"there is no key at {path}; name another place, or make one: `archipel lab start` makes a lab's, "
+            "`archipel node key` a node's, `archipel operator new --key FILE` anybody's"
+        ) from None
+    except OSError as error:
+        raise Mendable(str(error)) from None
 
 
 def load_or_make_key(path: Path) -> "Identity":

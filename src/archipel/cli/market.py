@@ -180,7 +180,11 @@ def _clearing_lines(view: "MarketView", last: "ClearingView") -> Iterator[str]:
     yield (
         f"  round {last.number} ({at}): {last.bought} of {counted(last.lots, 'lot')} bought"
         f" at a clearing price of {_price(last.price_micro)}"
-        + (f"; {last.short} not offered within the reserve" if last.short else "")
+        + (
+            f"; {counted(last.short, 'lot')} not offered within the reserve by nodes that were measured when it opened"
+            if last.short
+            else ""
+        )
     )
     if not view.in_force:
         yield (
@@ -231,7 +235,7 @@ def _past_lines(view: "MarketView") -> Iterator[str]:
 
 
 def _price(micro: int) -> str:
-    return f"{micro / MICRO:.6g}/M"
+    return f"{micro / MICRO:.6g} credits/M tokens"
 
 
 def draw(views: "list[MarketView]", path: Path) -> None:

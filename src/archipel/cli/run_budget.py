@@ -29,6 +29,7 @@ def provide(
 ) -> None:
     """Before a run opens: its budget is in the wallet, or the sentence says what to do."""
     run = recipe.run.name
+    _tell_posted(recipe)
     if budget is None:
         if getattr(recipe, "market", None) is not None:
             click.echo(
@@ -48,6 +49,23 @@ def provide(
         )
     ask_lab(_pay_in(url, own, missing, f"run {run}"))
     click.echo(f"{credits_words(missing)} paid in (reference: run {run})", err=True)
+
+
+def _tell_posted(recipe: "RecipeForm") -> None:
+    """Where the price until the first clearing is above the reserve whatever is sampled: nobody need bid."""
+    from archipel.records.recipe import Recipe
+
+    if not isinstance(recipe, Recipe) or recipe.market is None or not recipe.market.reserve:
+        return
+    tokens = recipe.run.group_size * recipe.sampling.max_new_tokens
+    posted, reserve = recipe.lease.price_micro / tokens, recipe.market.reserve
+    if posted > reserve:
+        click.echo(
+            f"market.reserve is {reserve:g} credits per million tokens, and lease.price_micro, which is paid for a group"
+            f" until nodes are bought, is {posted:.3g} or more ({tokens} tokens at most): nodes that stay away earn more;"
+            f" a price_micro of {max(int(reserve * tokens), 1)} would agree",
+            err=True,
+        )
 
 
 def spend(url: str, key: Path | None, run: str, budget: int | None) -> None:

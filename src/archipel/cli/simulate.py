@@ -10,6 +10,8 @@ from archipel.cli.outputs import PICTURE
 if TYPE_CHECKING:
     from archipel.simulation.scenario import Scenario
 
+TELLS_EVERY_S = 1.5
+
 
 @click.command("simulate")
 @click.argument("scenario", default="small", metavar="[SCENARIO|FILE]")
@@ -116,7 +118,7 @@ def _play(
         for text in constants:
             tables.override(text)
         try:
-            for each in play(scenario, tables, seeds, seldom(teller())):
+            for each in play(scenario, tables, seeds, seldom(teller(), TELLS_EVERY_S)):
                 played.append(each)  # Ctrl-C keeps these
         finally:
             if played:
