@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from archipel.lab import awards
 from archipel.lab.apply import apply
 from archipel.lab.escrow import least_micro
 from archipel.lab.qualities import is_newcomer
@@ -170,3 +171,24 @@ def test_once_the_cheapest_is_gone_a_run_that_cannot_pay_the_others_says_so(
     after = apply(before, statement, world.now_ms)
     assert after.markets["run"].last.awards.keys() == {dear.did}
     assert least_micro(after, after.runs["run"]) == TERMS.reserve_micro * GROUP_TOKENS // 10**6
+
+
+def test_names_that_only_joined_do_not_raise_the_price_to_the_reserve(world: World) -> None:
+    exchange = exchange_at(world, TERMS.model_copy(update={"lots": None}))
+    exchange.measured("one", "two")
+    for number in range(8):
+        world.provider(f"idle {number}")
+    last = exchange.sell(one=300_000, two=400_000)
+    assert (last.lots, last.price_micro) == (1, 400_000)
+
+
+def test_who_is_new_to_any_run_with_room_for_newcomers_is_not_set_aside(world: World) -> None:
+    exchange = exchange_at(world, TERMS.model_copy(update={"deposit_micro": 0}))
+    _, _, third = exchange.measured("one", "other", "third")
+    exchange.sell(one=300_000, other=400_000, third=500_000)
+    assert awards.is_on_hold(world.state, third.did, world.now_ms)
+    terms = TERMS.model_copy(update={"deposit_micro": 10**9})
+    second = exchange_at(world, terms, "second")
+    state = with_market(world.state, "second", exchange.market)
+    assert second.name == "second"
+    assert not awards.is_on_hold(state, third.did, world.now_ms), "it cannot pay that deposit"
