@@ -48,12 +48,12 @@ def test_use_it_in_the_readme_works_from_a_clean_home_to_the_end(
     if is_open(PORT):
         pytest.skip(f"port {PORT}, which the page names, is taken on this machine")
     (tmp_path / "mine.toml").write_text(toml(tiny_recipe(2, 0).model_dump(mode="json")))
-    newcomer.types("archipel sft mine.toml --out start")
+    newcomer.types("archipel sft mine.toml --out demo")
     lines = lines_of_use_it()
     assert len(lines) >= 7
     for line in lines:
-        meant = line.replace("RECIPE", "mine.toml").replace("DIR", "start")
-        meant = meant.replace("runs/demo-SEED/trained", "start")
+        meant = line.replace("RECIPE", "mine.toml")
+        meant = meant.replace("runs/demo-SEED/trained", "demo")
         meant = meant.replace("NAME", "tiny").replace("URL", f"http://127.0.0.1:{PORT}")
         if "lab gc" not in meant:
             newcomer.types(meant, answers="ab=\n" if " chat " in meant else "")

@@ -201,7 +201,8 @@ def _inputs(first: Played) -> list[str]:
         f"rests on {len(first.inputs)} figures of the tables: {counts}; --json has all, with sources. Assumed:"
     ]
     return lines + [
-        f"  {each.name} = {each.value:g} {each.unit}  ({each.source})" for each in assumed
+        f"  {each.name} = {each.value:g}{'' if each.unit == '1' else f' {each.unit}'}  ({each.source})"
+        for each in assumed
     ]
 
 
