@@ -13,7 +13,7 @@ from archipel.lab.awards import in_force
 from archipel.lab.markets import Cleared, price_of
 from archipel.node.agent import Agent
 from archipel.node.asks import Asking
-from archipel.node.bidding import LOOK_S, Bidding, Traded
+from archipel.node.bidding import LOOK_S, NOTICE_S, Bidding, Traded
 from archipel.node.envelopes import FILE, MAX_KEPT, Drawer, Place, Sealed
 from archipel.node.exchange import LabRefused
 from archipel.node.settings import NodeSettings
@@ -329,3 +329,15 @@ def _is_bought(world: World) -> bool:
 
 def _said(world: World, kind: type) -> int:
     return sum(isinstance(each, kind) for each in world.statements())
+
+
+async def _notices(made: Bidding) -> None:
+    resting = asyncio.create_task(made._rest(LOOK_S))
+    await asyncio.sleep(0)
+    made._standing.runs["opened-since"] = None
+    await asyncio.wait_for(resting, 3 * NOTICE_S)
+
+
+def test_work_of_a_run_not_met_ends_the_wait_for_the_next_look(tmp_path: Path) -> None:
+    """A first round takes bids for less long than a node rests where nothing is due."""
+    asyncio.run(_notices(bidding_at(Told(), tmp_path)))

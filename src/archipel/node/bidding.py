@@ -43,6 +43,8 @@ logger = logging.getLogger("archipel.node")
 OVER = ("complete", "stopped")
 FIRST_LOOK_S, AGAIN_S, LOOK_S, MIN_LOOK_S = 0.5, 2.0, 30.0, 0.2
 """Until the lab is joined; after a failure; where nothing is due; at least."""
+NOTICE_S = 0.5
+"""At most, until work of a run that was not met is noticed."""
 MAX_RUNS = 64
 """Of which it looks after the markets."""
 KNOWN = ("bid-committed-twice", "bid-revealed-twice")
@@ -91,7 +93,17 @@ class Bidding:
                 except (LabUnreachable, LabRefused, Unreadable, OSError) as error:
                     logger.warning("no look at markets", extra={"reason": str(error)})
                     wait_s = AGAIN_S
-            await asyncio.sleep(wait_s)
+            await self._rest(wait_s)
+
+    async def _rest(self, wait_s: float) -> None:
+        """So long, or until work comes of a run that it has not met: that one's first round may be open, and not for
+        LOOK_S.
+        """
+        until_s = time.monotonic() + wait_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            await asyncio.sleep(min(left_s, NOTICE_S))
+            if not self._standing.runs.keys() <= self._met:
+                return
 
     async def look(self) -> float:
         """Do what is due in every market; returns seconds until something may be due again.
