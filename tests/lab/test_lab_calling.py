@@ -9,7 +9,7 @@ from archipel.lab import calling
 from archipel.lab.audits import usual_ms
 from archipel.lab.calling import EVERYBODY, TURNS, Electorate, electorate, may_come, turn_of
 from archipel.lab.cases import Case
-from archipel.lab.kinds.audit import TURNS_IN_DEADLINE
+from archipel.lab.looking import TURNS_IN_DEADLINE
 from archipel.lab.reputation import Standing
 from archipel.records.changed import changed
 from courtroom import ALWAYS, audited, case_of, draw, node, opened, sampled, settled
