@@ -76,17 +76,16 @@ def may_come(
     return not called or voters.nodes.get(did) in called
 
 
-def may_be_called(voters: Electorate, case: Case, turn: int, did: str) -> bool:
-    """False: `may_come` says no, whoever is involved. Told without looking at whose the involved nodes are.
+def may_be_called(voters: Electorate, case: Case, turn: int) -> frozenset[str] | None:
+    """Parties one of which a node must be of, lest `may_come` says no, whoever is involved; None: any.
 
-    Each who looked, and whose answer it is, is of one party, so the lots of so many more are enough.
+    Told without looking at whose the involved nodes are: each is of one party, so the lots of so many more are enough.
     """
     if not voters.parties or turn >= TURNS:
-        return True
+        return None
     ranked = _ranked(voters, case.root, case.answer.record, len(case.tried))
     most_barred = len(case.tried) + 1
-    first = ranked[: turn + 1 + most_barred]
-    return len(ranked) <= most_barred or voters.nodes.get(did) in first
+    return None if len(ranked) <= most_barred else frozenset(ranked[: turn + 1 + most_barred])
 
 
 def turn_of(case: Case, least_ms: int, now_ms: int) -> int:

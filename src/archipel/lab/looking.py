@@ -3,10 +3,10 @@
 Law: nobody looks at an answer of its own operator, nor at one that a node of its operator held before.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from archipel.lab.audits import audits, terms, usual_ms
-from archipel.lab.calling import may_be_called, may_come, turn_of
+from archipel.lab.calling import Electorate, may_be_called, may_come, turn_of
 from archipel.lab.cases import Case, Stage
 from archipel.lab.chain import version_of
 from archipel.lab.reputation import MAX_REFUTED
@@ -20,48 +20,82 @@ TURNS_IN_DEADLINE = 16
 an audit's least deadline."""
 
 
+MOST_KEPT = 4
+"""Of what was found last."""
+Called = frozenset[str] | None
+"""Parties that may be called to a case; None: whoever asks may look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What is the same for whoever asks: the cases that may be had, at a moment."""
+
+    run: Run
+    voters: Electorate
+    now_ms: int
+    cases: tuple[Case, ...] = ()
+    """The oldest first."""
+    turns: tuple[tuple[Case, int, Called], ...] = ()
+    """Of these, those that strangers may look at."""
+    called: Called = frozenset()
+    """To any of them."""
+
+
 def oldest_for(asking: Asking) -> Case | None:
     """The oldest open case that this node may look at. Asked of each node that waits: what is told soonest comes first."""
-    run, node = asking.run, asking.node
-    may_look = _may_judge if node.did in run.opened.trusted else _stranger(asking)
-    if may_look is None:
+    found, did = _open(asking), asking.node.did
+    if did in asking.run.opened.trusted:
+        return next((case for case in found.cases if _may_judge(asking, case)), None)
+    party = found.voters.nodes.get(did)
+    if asking.node.standing.refuted >= MAX_REFUTED or not _is_in(party, found.called):
         return None
-    oldest: Case | None = None
-    for case in audits(run).cases.values():
-        if oldest is not None and case.answer.entry >= oldest.answer.entry:
-            continue
-        if case.wants_trusted and _can_be_had(run, case) and may_look(asking, case):
-            oldest = case
-    return oldest
+    for case, turn, called in found.turns:
+        if _is_in(party, called):
+            involved = _involved(asking, case)
+            if did not in involved and may_come(found.voters, case, turn, did, involved):
+                return case
+    return None
 
 
-def _can_be_had(run: Run, case: Case) -> bool:
-    return version_of(run, needs_of(case).weights or 0) is not None
+def _is_in(party: str | None, called: Called) -> bool:
+    return called is None or party in called
+
+
+_last: list[Open] = []
+"""What was found last: all that wait are asked of the same runs at the same moment, one after another."""
+
+
+def _open(asking: Asking) -> Open:
+    run, voters, now_ms = asking.run, asking.crowd.voters, asking.now_ms
+    for last in _last:
+        if last.run is run and last.voters is voters and last.now_ms == now_ms:
+            return last
+    found = _found(run, voters, now_ms)
+    _last[:] = [found, *_last[: MOST_KEPT - 1]]
+    return found
+
+
+def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
+    wanting = [case for case in audits(run).cases.values() if case.wants_trusted]
+    cases = sorted(
+        (case for case in wanting if version_of(run, needs_of(case).weights or 0) is not None),
+        key=lambda case: case.answer.entry,
+    )
+    known = terms(run)
+    least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
+    least_ms = max(least_ms, usual_ms(run))
+    turns = [(case, turn_of(case, least_ms, now_ms)) for case in cases if case.wants_strangers]
+    may = tuple((case, turn, may_be_called(voters, case, turn)) for case, turn in turns)
+    called: set[str] | None = set()
+    for _, _, parties in may:
+        called = None if called is None or parties is None else called | parties
+    everybody = None if called is None else frozenset(called)
+    return Open(run, voters, now_ms, tuple(cases), may, everybody)
 
 
 def _may_judge(asking: Asking, case: Case) -> bool:
     """Whether one of the trusted role may look."""
     return is_unrelated(asking, case) and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
-
-
-def _stranger(asking: Asking) -> Callable[[Asking, Case], bool] | None:
-    """Whether anybody else may look at a case; None: at none."""
-    run, voters = asking.run, asking.crowd.voters
-    if asking.node.standing.refuted >= MAX_REFUTED:
-        return None
-    known = terms(run)
-    least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
-    least_ms = max(least_ms, usual_ms(run))
-
-    def may_look(asking: Asking, case: Case) -> bool:
-        did = asking.node.did
-        turn = turn_of(case, least_ms, asking.now_ms)
-        if not case.wants_strangers or not may_be_called(voters, case, turn, did):
-            return False
-        involved = _involved(asking, case)
-        return did not in involved and may_come(voters, case, turn, did, involved)
-
-    return may_look
 
 
 def is_unrelated(asking: Asking, case: Case) -> bool:
