@@ -46,7 +46,7 @@ def test_what_is_counted_does_not_go_back() -> None:
 def test_a_lab_that_is_started_goes_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def lab(*_: object, clock_ms: object) -> None:
+    def lab(*_: object, clock_ms: object, **more: object) -> None:
         seen.append(clock_ms)
         raise OSError("far enough")
 

@@ -5,22 +5,26 @@ from collections.abc import Iterator
 
 import pytest
 
+from archipel.lab import awards
 from archipel.lab.apply import apply
 from archipel.lab.escrow import least_micro
 from archipel.lab.qualities import is_newcomer
+from archipel.lab.refusals import RunOver
 from archipel.lab.rounds import with_market
+from archipel.lab.state import Phase
 from archipel.market.clearing import Award
+from archipel.market.journal import escrow
 from archipel.records.bids import MAX_BID_LOTS
 from archipel.records.changed import changed
 from archipel.records.fields import MAX_PRICE_MICRO, MAX_SEQ
-from archipel.records.money import CreditsSettled
+from archipel.records.money import CreditsSettled, RunFunded
 from archipel.records.recipe_market import MICRO, MarketSection
 from archipel.records.rounds import BidWithdrawn
 from archipel.records.statements import NodeLeft
 from keyring import delegation
 from people import identity
 from trading import GROUP_TOKENS, TERMS, Exchange, exchange_at
-from world import PACE, World
+from world import PACE, World, finish
 
 
 @pytest.fixture
@@ -205,3 +209,39 @@ def test_once_the_cheapest_is_gone_a_run_that_cannot_pay_the_others_says_so(
     after = apply(before, statement, world.now_ms)
     assert after.markets["run"].last.awards.keys() == {dear.did}
     assert least_micro(after, after.runs["run"]) == TERMS.reserve_micro * GROUP_TOKENS // 10**6
+
+
+def test_names_that_only_joined_do_not_raise_the_price_to_the_reserve(world: World) -> None:
+    exchange = exchange_at(world, TERMS.model_copy(update={"lots": None}))
+    exchange.measured("one", "two")
+    for number in range(8):
+        world.provider(f"idle {number}")
+    last = exchange.sell(one=300_000, two=400_000)
+    assert (last.lots, last.price_micro) == (1, 400_000)
+
+
+def test_who_is_new_to_any_run_with_room_for_newcomers_is_not_set_aside(world: World) -> None:
+    exchange = exchange_at(world, TERMS.model_copy(update={"deposit_micro": 0}))
+    _, _, third = exchange.measured("one", "other", "third")
+    exchange.sell(one=300_000, other=400_000, third=500_000)
+    assert awards.is_on_hold(world.state, third.did, world.now_ms)
+    terms = TERMS.model_copy(update={"deposit_micro": 10**9})
+    second = exchange_at(world, terms, "second")
+    state = with_market(world.state, "second", exchange.market)
+    assert second.name == "second"
+    assert not awards.is_on_hold(state, third.did, world.now_ms), "it cannot pay that deposit"
+
+
+def test_a_run_whose_last_evaluation_nobody_does_keeps_nothing_of_its_sponsors(
+    world: World,
+) -> None:
+    exchange = exchange_at(world, versions=1, evaluate_every=1)
+    (node,) = exchange.measured("node")
+    exchange.learner.kinds = ("update",)
+    finish(world, exchange.learner, [node])
+    assert world.run().phase is Phase.COMPLETE
+    assert "run" in world.state.live, "an evaluation is due"
+    assert escrow("run") not in world.state.book
+    with pytest.raises(RunOver):
+        world.speak(world.operator, RunFunded, run="run", micro=1)
+    exchange.check()

@@ -1,7 +1,7 @@
 """Settling outside: amounts without floats, files that come back as they went, every bad row by its line, all or nothing."""
 
 from contextlib import suppress
-from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -39,7 +39,7 @@ movements = st.builds(
 @given(st.integers(0, 10**18 - 1))
 def test_an_amount_is_written_and_read_back_to_the_last_millionth(micro: int) -> None:
     assert micro_of(written(micro)) == micro
-    assert Decimal(written(micro)) * 10**6 == micro
+    assert Fraction(written(micro)) * 10**6 == micro
     assert written(-micro) == (f"-{written(micro)}" if micro else written(0))
 
 

@@ -1,6 +1,6 @@
 """Money that a verdict moves: pay that goes back and comes back, stakes that are lost. Pure; part of `consequences`."""
 
-from archipel.lab.escrow import left_micro, purse, returned
+from archipel.lab.escrow import is_over, left_micro, purse, returned
 from archipel.lab.providers import account_of
 from archipel.lab.stakes import account, posted, staked_micro
 from archipel.lab.state import LabState, Run
@@ -26,7 +26,7 @@ def clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
     state = posted(state, Posting(Move.CLAWBACK, account(state, did), sponsor, vouched))
     back = Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro - vouched)
     state = posted(state, back)
-    return state if name in state.live else returned(state, run)
+    return state if name in state.live and not is_over(run) else returned(state, run)
 
 
 def restored(state: LabState, name: str, did: str, micro: int) -> LabState:

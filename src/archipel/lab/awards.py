@@ -102,10 +102,9 @@ def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
         is_bought = is_bought or _spare_micro(state, run, did, now_ms) is not None
         if is_bought and why_held_back(run, did, now_ms) is None:
             return False
-    first = state.runs[state.live[0]] if state.live else None
-    if first is None:
-        return False
-    return not is_newcomer(state, first, did) or not takes_newcomers(state, now_ms)
+        if last is not None and _has_room(state, run, now_ms) and is_newcomer(state, run, did):
+            return False
+    return bool(state.live)
 
 
 def takes_newcomers(state: LabState, now_ms: int) -> bool:

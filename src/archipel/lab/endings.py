@@ -10,7 +10,7 @@ from typing import Any
 from archipel.lab import awards, failures, stakes
 from archipel.lab.audits import committed, is_at_work, terms
 from archipel.lab.consequences import carried_out
-from archipel.lab.escrow import purse, returned
+from archipel.lab.escrow import is_over, purse, returned
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
 from archipel.lab.providers import account_of, with_standing
@@ -210,11 +210,10 @@ def with_run(state: LabState, run: Run) -> LabState:
         return changed(state, runs=state.runs.put(run.name, run))
     programme = PROGRAMME_OF[run.opened.pace.programme]
     run = programme.closed(run)
-    live = state.live
+    state, live = returned(state, run) if is_over(run) else state, state.live
     is_due = any(rules.due(run) for rules in RULES if rules.programme in (None, programme.name))
     if not is_due and not is_at_work(run):
         live = tuple(name for name in live if name != run.name)
-        state = returned(state, run)
     return changed(state, runs=state.runs.put(run.name, run), live=live)
 
 

@@ -1,13 +1,13 @@
 """What a run pays from: credits that sponsors set aside for it, or its operator's own account. Pure.
 
 Law: a run that was funded, or has a market, pays from its escrow and never more than that holds, so it owes nobody
-anything; any other pays from its operator's wallet, which may fall below zero: what the operator owes. At rest a run
-keeps nothing: the unspent goes back to its funders in proportion to what they gave.
+anything; any other pays from its operator's wallet, which may fall below zero: what the operator owes. A run that is
+over keeps nothing: the unspent goes back to its funders in proportion to what they gave.
 """
 
-from archipel.lab.audits import terms
+from archipel.lab.audits import is_at_work, terms
 from archipel.lab.providers import account_of
-from archipel.lab.state import LabState, Run
+from archipel.lab.state import OPEN_PHASES, LabState, Run
 from archipel.market.journal import Move, Posting, escrow, held, post, wallet
 from archipel.market.shares import in_proportion
 from archipel.records.changed import changed
@@ -23,6 +23,13 @@ def is_escrowed(run: Run) -> bool:
 def purse(run: Run) -> str:
     """The account that its leases are held from, and that refunds and pay taken back go to."""
     return escrow(run.name) if is_escrowed(run) else wallet(run.opened.author)
+
+
+def is_over(run: Run) -> bool:
+    """Whether nothing that costs anything can still come of it; evaluations may, which are paid nothing. They may never
+    be done, if whom the run trusts is gone, and no sponsor waits for that.
+    """
+    return run.phase not in OPEN_PHASES and not run.leases and not is_at_work(run)
 
 
 def left_micro(state: LabState, run: Run) -> int | None:
@@ -83,7 +90,7 @@ def funded(state: LabState, run: Run, did: str, micro: int) -> LabState:
 
 
 def returned(state: LabState, run: Run) -> LabState:
-    """The unspent of a run at rest, back with its funders; whose key became a node's since, its operator has it."""
+    """The unspent of a run that is over, back with its funders; whose key became a node's since, its operator has it."""
     account = escrow(run.name)
     unspent = int(state.book.get(account, 0))
     if not unspent:

@@ -129,7 +129,7 @@ def _admit_funding(state: LabState, said: RunFunded) -> None:
     run: Run | None = state.runs.get(said.run)
     if run is None:
         raise refusals.Unknown(f"no run {said.run}; this lab has {sorted(state.runs)[:8]}")
-    if run.name not in state.live:
+    if escrow.is_over(run):
         raise refusals.RunOver(f"run {run.name} is {run.phase.value}: there is nothing to pay for")
     balance = int(state.book.get(wallet(said.author), 0))
     if said.micro > balance:

@@ -95,14 +95,15 @@ def is_able(run: Run, node: Node) -> bool:
 
 def lots_wanted(state: LabState, run: Run, terms: MarketTerms) -> int:
     """As the recipe says; else what keeps the learner busy, with headroom. Before its first update is measured: a lot
-    for every able node that is here but one, so that they compete. Looks at every node.
+    for every able node but one that is here and had an answer accepted, so that they compete; joining costs nothing, and
+    who only joined would raise the price for all. Looks at every node.
     """
     if terms.lots is not None:
         return terms.lots
     needed = needed_milli(run, terms)
     if needed is None:
-        able = Counter(is_able(run, node) for node in _present(state))[True]
-        return min(max(able - 1, 1), MAX_LOTS)
+        able = Counter(is_able(run, node) and KIND in node.tallies for node in _present(state))
+        return min(max(able[True] - 1, 1), MAX_LOTS)
     lots = -(-needed * HEADROOM_PERMILLE // (1000 * terms.lot_milli))
     return min(max(lots, 1), MAX_LOTS)
 

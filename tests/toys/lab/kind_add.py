@@ -49,6 +49,7 @@ RULES = Rules(
     offer=_offer,
     patience_ms=lambda run, node, spec: 30_000,
     price_micro=lambda run, spec: tally.pace(run).price_micro * len(spec.numbers),
+    most_tokens=lambda run, spec: 0,
     upload_limit=lambda run, lease: MAX_WORKING_BYTES,
     check=_check,
     inspect=_inspect,

@@ -44,6 +44,7 @@ RULES = Rules(
     offer=_offer,
     patience_ms=lambda run, node, spec: 60_000,
     price_micro=lambda run, spec: 0,
+    most_tokens=lambda run, spec: 0,
     upload_limit=lambda run, lease: MAX_WEIGHTS_BYTES,
     check=lambda run, lease, answer: None,
     inspect=_nothing_more,

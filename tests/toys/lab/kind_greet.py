@@ -55,6 +55,7 @@ RULES = Rules(
     offer=_offer,
     patience_ms=lambda run, node, spec: 30_000,
     price_micro=lambda run, spec: PRICE_MICRO,
+    most_tokens=lambda run, spec: 0,
     upload_limit=lambda run, lease: 0,
     check=lambda run, lease, answer: None,
     inspect=_nothing_more,

@@ -42,6 +42,7 @@ RULES = ProgrammeRules(
     load=lambda run: course(run).adding,
     shows=lambda run: {"total": course(run).total},
     busy_ms=lambda run: 0,
+    demand=lambda run: None,
     waits=lambda sight, run: [],
     keeps=lambda run: (),
     inputs=lambda run, version: None,
