@@ -7,9 +7,17 @@ import pytest
 
 from archipel.lab import calling
 from archipel.lab.audits import usual_ms
-from archipel.lab.calling import EVERYBODY, TURNS, Electorate, electorate, may_come, turn_of
+from archipel.lab.calling import (
+    EVERYBODY,
+    TURNS,
+    Electorate,
+    electorate,
+    may_be_called,
+    may_come,
+    turn_of,
+)
 from archipel.lab.cases import Case
-from archipel.lab.kinds.audit import TURNS_IN_DEADLINE
+from archipel.lab.looking import TURNS_IN_DEADLINE
 from archipel.lab.reputation import Standing
 from archipel.records.changed import changed
 from courtroom import ALWAYS, audited, case_of, draw, node, opened, sampled, settled
@@ -177,6 +185,25 @@ def test_an_operator_with_many_nodes_is_called_as_one() -> None:
     assert found.parties == dict.fromkeys([boss.did, *(identity(name).did for name in WORKERS)], 7)
     assert len(found.nodes) == 8
     world.close()
+
+
+def test_whoever_may_come_is_of_a_party_that_may_be_called(case: Case) -> None:
+    """The quick answer never says no to whom the whole one says yes, and says no to most."""
+    voters = voters_of(**{f"n{number}": number + 1 for number in range(30)})
+    asked = refused = 0
+    for number in range(40):
+        each = replace(drawn(case, number), tried=tuple(f"n{(number + k) % 30}" for k in range(3)))
+        involved = {*each.tried, f"n{(number + 7) % 30}"}
+        for turn in range(TURNS + 1):
+            called = may_be_called(voters, each, turn)
+            for did in voters.nodes:
+                asked += 1
+                refused += called is not None and voters.nodes[did] not in called
+                if may_come(voters, each, turn, did, involved):
+                    assert called is None or voters.nodes[did] in called
+    assert refused > asked // 2
+    assert may_be_called(VOTERS, replace(case, tried=("a", "b", "c", "d")), 0) is None
+    assert may_be_called(EVERYBODY, case, 0) is None
 
 
 def test_idle_keys_that_ask_first_get_no_audit_before_those_who_were_called() -> None:

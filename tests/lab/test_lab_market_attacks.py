@@ -18,6 +18,7 @@ from archipel.records.bids import MAX_BID_LOTS
 from archipel.records.changed import changed
 from archipel.records.fields import MAX_PRICE_MICRO, MAX_SEQ
 from archipel.records.money import CreditsSettled, RunFunded
+from archipel.records.recipe_market import MICRO, MarketSection
 from archipel.records.rounds import BidWithdrawn
 from archipel.records.statements import NodeLeft
 from keyring import delegation
@@ -63,6 +64,40 @@ def test_who_asked_for_more_than_the_reserve_works_for_no_run_that_starves(
     exchange.sell(dear=TERMS.reserve_micro + 1, saboteur=1)
     exchange.world.tick(2 * TERMS.period_ms)
     assert dear.ask() is None
+    exchange.check()
+
+
+def test_a_fresh_run_on_the_default_terms_is_not_starved_by_the_first_who_can_bid(
+    world: World,
+) -> None:
+    """Of many who work at the posted price one alone can set a deposit aside, is bought, and delivers nothing."""
+    section = MarketSection()
+    terms = TERMS.model_copy(
+        update={
+            "deposit_micro": round(section.deposit * MICRO),
+            "explore_permille": round(section.explore * 1000),
+            "period_ms": round(section.period_s * 1000),
+            "lots": 8,
+            "operator_cap": 4,
+        }
+    )
+    exchange = exchange_at(world, terms, groups_per_update=8)
+    for name in ("first", "second"):
+        world.provider(name)
+    exchange.sell(first=100_000, second=100_000)
+    rich, *poor = exchange.measured("first", "second", "third", "fourth")
+    assert poor[1].ask() is not None, "a round of newcomers alone leaves the posted price, to all"
+    fields = {"account": rich.did, "direction": "in", "reference": "a deposit"}
+    world.speak(world.operator, CreditsSettled, micro=terms.deposit_micro, **fields)
+    world.tick(terms.period_ms)
+    last = exchange.sell(first=100_000, second=100_000)
+    assert last.rules
+    assert last.awards[rich.did].prices
+    granted = [each.ask() for each in poor]
+    assert sum(each is not None for each in granted) <= 1, "the newcomers' share is small"
+    world.tick(terms.period_ms)
+    granted += [each.ask() for each in poor]
+    assert sum(each is not None for each in granted) >= len(poor), "and no limit while it starves"
     exchange.check()
 
 

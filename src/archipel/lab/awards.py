@@ -7,7 +7,8 @@
 3. A node without one: nothing, unless it is of an operator that nobody has measured and the newcomers' share of the
    groups in nodes' hands has room: then a part of the clearing price.
 4. While the learner waits although the awards should feed it (`standby.is_starved`): whoever else bid within the reserve
-   works at its own ask. Who wins by asking next to nothing and then delivers nothing cannot keep a run from going on.
+   works at its own ask, and newcomers beyond their share. Who wins by asking next to nothing and then delivers nothing
+   cannot keep a run from going on, nor can a round that bought of the few who were measured in a run's first period.
 An award ends with the next clearing, with a verdict, or when its node leaves.
 """
 
@@ -101,14 +102,15 @@ def is_on_hold(state: LabState, did: str, now_ms: int) -> bool:
         is_bought = is_bought or _spare_micro(state, run, did, now_ms) is not None
         if is_bought and why_held_back(run, did, now_ms) is None:
             return False
-        if last is not None and _has_room(state, run) and is_newcomer(state, run, did):
+        if last is not None and _has_room(state, run, now_ms) and is_newcomer(state, run, did):
             return False
     return bool(state.live)
 
 
-def takes_newcomers(state: LabState) -> bool:
+def takes_newcomers(state: LabState, now_ms: int) -> bool:
     """Whether a run's market has room for a node that nobody measured."""
-    return any(_has_room(state, state.runs[name]) for name in state.live if name in state.markets)
+    runs = (state.runs[name] for name in state.live if name in state.markets)
+    return any(_has_room(state, run, now_ms) for run in runs)
 
 
 def rate_micro(state: LabState, run: Run, did: str, kind: str, now_ms: int) -> int | None:
@@ -122,7 +124,7 @@ def rate_micro(state: LabState, run: Run, did: str, kind: str, now_ms: int) -> i
     terms = run.opened.pace.market
     if terms is None or not is_newcomer(state, run, did):
         return _spare_micro(state, run, did, now_ms)
-    if not _has_room(state, run):
+    if not _has_room(state, run, now_ms):
         return None
     return last.price_micro * terms.newcomer_permille // 1000
 
@@ -138,14 +140,19 @@ def _spare_micro(state: LabState, run: Run, did: str, now_ms: int) -> int | None
     return int(bid.price_micro) if is_within else None
 
 
-def _has_room(state: LabState, run: Run) -> bool:
-    """Whether the newcomers' share of the groups in nodes' hands is not used up; one lease of theirs always fits."""
+def _has_room(state: LabState, run: Run, now_ms: int) -> bool:
+    """Whether the newcomers' share of the groups in nodes' hands is not used up; one lease of theirs always fits, and
+    any number while those who were bought let the learner starve.
+    """
     terms, market = run.opened.pace.market, state.markets.get(run.name)
     if terms is None or market is None or not terms.explore_permille:
         return False
     taken = sum(market.exploring.values())
     in_flight = PROGRAMME_OF[run.opened.pace.programme].load(run)
-    return not taken or taken * 1000 < in_flight * terms.explore_permille
+    if not taken or taken * 1000 < in_flight * terms.explore_permille:
+        return True
+    last = in_force(state, run)
+    return last is not None and is_starved(run, now_ms, last.at_ms)
 
 
 def earned(lease: Lease, tokens: int, posted: int) -> int:

@@ -76,6 +76,18 @@ def may_come(
     return not called or voters.nodes.get(did) in called
 
 
+def may_be_called(voters: Electorate, case: Case, turn: int) -> frozenset[str] | None:
+    """Parties one of which a node must be of, lest `may_come` says no, whoever is involved; None: any.
+
+    Told without looking at whose the involved nodes are: each is of one party, so the lots of so many more are enough.
+    """
+    if not voters.parties or turn >= TURNS:
+        return None
+    ranked = _ranked(voters, case.root, case.answer.record, len(case.tried))
+    most_barred = len(case.tried) + 1
+    return None if len(ranked) <= most_barred else frozenset(ranked[: turn + 1 + most_barred])
+
+
 def turn_of(case: Case, least_ms: int, now_ms: int) -> int:
     """How often who was called to look next has been waited for: as long as the answer took, and `least_ms` at least.
 

@@ -14,7 +14,7 @@ from archipel.lab import awards, escrow, failures, quarantine, stakes
 from archipel.lab.company import NOBODY, Crowds, is_active
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.providers import here_of, seen
+from archipel.lab.providers import here_of, seen, standing_of
 from archipel.lab.rules import Asking, Copies, Rules
 from archipel.lab.standby import is_held_back
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, ability
@@ -258,8 +258,8 @@ def may_be_given_more(state: LabState, did: str, now_ms: int) -> bool:
     """Whether a node could be given work of a stranger's kind at all: not before one of its leases ends, or a market
     buys of it.
     """
-    node = seen(state, did)
-    if node is None or not node.present or node.standing.quarantine is not None:
+    node: Node | None = state.nodes.get(did)
+    if node is None or not node.present or standing_of(state, did).quarantine is not None:
         return False
     return len(node.leases) < _most_leases(node) and not awards.is_on_hold(state, did, now_ms)
 

@@ -152,7 +152,7 @@ class Leasing:
     def _let_newcomers_in(self) -> None:
         """Few come back at a time: there is room for few."""
         state = self._committer.ahead
-        takes, took = takes_newcomers(state), self._takes_newcomers
+        takes, took = takes_newcomers(state, self._clock_ms()), self._takes_newcomers
         self._takes_newcomers = takes
         if takes and not took:
             self._waiting.take_back_where(
@@ -254,7 +254,7 @@ class Leasing:
             self._waiting.leave(waiter)
         if granted.work in self._committer.ahead.leases:  # else the disk has refused it already
             self._deadlines.add(granted.deadline_ms, granted.work)
-        self._takes_newcomers &= takes_newcomers(self._committer.ahead)
+        self._takes_newcomers &= takes_newcomers(self._committer.ahead, self._clock_ms())
         _when_durable(recording, waiter.granted, entry)
         return True
 

@@ -12,14 +12,12 @@ from archipel.lab.audits import (
     measures,
     spoke,
     terms,
-    usual_ms,
     with_audits,
     with_case,
 )
-from archipel.lab.calling import may_come, turn_of
 from archipel.lab.cases import Case, Committed, Opinion, Outcome, Said, Stage, sentence
 from archipel.lab.chain import version_of
-from archipel.lab.reputation import MAX_REFUTED
+from archipel.lab.looking import needs_of, oldest_for
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.records.changed import changed
@@ -29,16 +27,12 @@ from archipel.records.kinds import WORDS_OF
 from archipel.records.kinds.audit import WORDS, AuditAnswer, AuditSpec, Part
 from archipel.records.measures import beyond
 from archipel.records.terms import needed
-from archipel.records.words import Needs
 
 MAX_SHOWN = 8
 """Newest verdicts against nodes that a run's view tells."""
 MAX_SILENT = 3
 """Auditors who took a case and said nothing, before the trusted role is asked: keys cost nothing, and whoever has many
 could hold it for ever."""
-TURNS_IN_DEADLINE = 16
-"""Whoever is called to an audit is waited for as long as the answer took, as answers take (`usual_ms`), and so much of
-an audit's least deadline."""
 PATIENCE = 4
 """An auditor has so many times as long as the answer took, within the bounds of the run."""
 
@@ -51,44 +45,12 @@ def _due(run: Run) -> bool:
 
 def _offer(asking: Asking) -> AuditSpec | None:
     """The oldest case that this node may look at."""
-    open_cases = sorted(audits(asking.run).cases.values(), key=lambda case: case.answer.entry)
-    case = next((case for case in open_cases if _may_look(asking, case)), None)
+    case = oldest_for(asking)
     return None if case is None else _handed_out(asking.run, case)
 
 
-def _may_look(asking: Asking, case: Case) -> bool:
-    node, run = asking.node, asking.run
-    spec_needs = _needs_of(case)
-    if not is_unrelated(asking, case) or version_of(run, spec_needs.weights or 0) is None:
-        return False
-    if node.did in run.opened.trusted:
-        return case.wants_trusted and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
-    if not case.wants_strangers or node.standing.refuted >= MAX_REFUTED:
-        return False
-    known = terms(run)
-    least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
-    turn = turn_of(case, max(least_ms, usual_ms(run)), asking.now_ms)
-    return may_come(asking.crowd.voters, case, turn, node.did, _involved(asking, case))
-
-
-def is_unrelated(asking: Asking, case: Case) -> bool:
-    """Whether the node may judge this answer: it is of another operator, of which nobody has looked yet."""
-    return asking.node.did not in _involved(asking, case)
-
-
-def _involved(asking: Asking, case: Case) -> frozenset[str]:
-    """Whose answer it is and who looked already, with all others of their operators."""
-    return frozenset().union(*(asking.here(did) for did in (case.answer.party, *case.tried)))
-
-
-def _nobody_else(asking: Asking, case: Case) -> bool:
-    """Whether no stranger is at work who could look: all who could have, or are the node itself."""
-    others = asking.crowd.count - asking.is_counted - len(_involved(asking, case))
-    return others <= 0
-
-
 def _handed_out(run: Run, case: Case) -> AuditSpec:
-    needs, done = _needs_of(case), case.answer.done
+    needs, done = needs_of(case), case.answer.done
     version = version_of(run, needs.weights or 0)
     if version is None:
         raise ValueError(f"version {needs.weights} of {run.name} can no longer be had")
@@ -108,12 +70,6 @@ def _part_of(run: Run, case: Case) -> Part | None:
     known = terms(run)
     milli = None if known is None else known.part_milli
     return None if milli is None else Part(root=case.root, milli=milli)
-
-
-def _needs_of(case: Case) -> Needs:
-    spec = case.answer.done.spec
-    needs: Needs = WORDS_OF[spec.kind].needs(spec)
-    return needs
 
 
 def _patience_ms(run: Run, node: Node, spec: AuditSpec) -> int:

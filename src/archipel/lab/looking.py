@@ -1,0 +1,121 @@
+"""Which open case a node that asks may look at. Pure; part of `kinds.audit`.
+
+Law: nobody looks at an answer of its own operator, nor at one that a node of its operator held before.
+"""
+
+from dataclasses import dataclass
+
+from archipel.lab.audits import audits, terms, usual_ms
+from archipel.lab.calling import Electorate, may_be_called, may_come, turn_of
+from archipel.lab.cases import Case, Stage
+from archipel.lab.chain import version_of
+from archipel.lab.reputation import MAX_REFUTED
+from archipel.lab.rules import Asking
+from archipel.lab.state import Run
+from archipel.records.kinds import WORDS_OF
+from archipel.records.words import Needs
+
+TURNS_IN_DEADLINE = 16
+"""Whoever is called to an audit is waited for as long as the answer took, as answers take (`usual_ms`), and so much of
+an audit's least deadline."""
+
+
+MOST_KEPT = 4
+"""Of what was found last."""
+Called = frozenset[str] | None
+"""Parties that may be called to a case; None: whoever asks may look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What is the same for whoever asks: the cases that may be had, at a moment."""
+
+    run: Run
+    voters: Electorate
+    now_ms: int
+    cases: tuple[Case, ...] = ()
+    """The oldest first."""
+    turns: tuple[tuple[Case, int, Called], ...] = ()
+    """Of these, those that strangers may look at."""
+    called: Called = frozenset()
+    """To any of them."""
+
+
+def oldest_for(asking: Asking) -> Case | None:
+    """The oldest open case that this node may look at. Asked of each node that waits: what is told soonest comes first."""
+    found, did = _open(asking), asking.node.did
+    if did in asking.run.opened.trusted:
+        return next((case for case in found.cases if _may_judge(asking, case)), None)
+    party = found.voters.nodes.get(did)
+    if asking.node.standing.refuted >= MAX_REFUTED or not _is_in(party, found.called):
+        return None
+    for case, turn, called in found.turns:
+        if _is_in(party, called):
+            involved = _involved(asking, case)
+            if did not in involved and may_come(found.voters, case, turn, did, involved):
+                return case
+    return None
+
+
+def _is_in(party: str | None, called: Called) -> bool:
+    return called is None or party in called
+
+
+_last: list[Open] = []
+"""What was found last: all that wait are asked of the same runs at the same moment, one after another."""
+
+
+def _open(asking: Asking) -> Open:
+    run, voters, now_ms = asking.run, asking.crowd.voters, asking.now_ms
+    for last in _last:
+        if last.run is run and last.voters is voters and last.now_ms == now_ms:
+            return last
+    found = _found(run, voters, now_ms)
+    _last[:] = [found, *_last[: MOST_KEPT - 1]]
+    return found
+
+
+def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
+    wanting = [case for case in audits(run).cases.values() if case.wants_trusted]
+    cases = sorted(
+        (case for case in wanting if version_of(run, needs_of(case).weights or 0) is not None),
+        key=lambda case: case.answer.entry,
+    )
+    known = terms(run)
+    least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
+    least_ms = max(least_ms, usual_ms(run))
+    turns = [(case, turn_of(case, least_ms, now_ms)) for case in cases if case.wants_strangers]
+    may = tuple((case, turn, may_be_called(voters, case, turn)) for case, turn in turns)
+    called: set[str] | None = set()
+    for _, _, parties in may:
+        called = None if called is None or parties is None else called | parties
+    everybody = None if called is None else frozenset(called)
+    return Open(run, voters, now_ms, tuple(cases), may, everybody)
+
+
+def _may_judge(asking: Asking, case: Case) -> bool:
+    """Whether one of the trusted role may look."""
+    return is_unrelated(asking, case) and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
+
+
+def is_unrelated(asking: Asking, case: Case) -> bool:
+    """Whether the node may judge this answer: it is of another operator, of which nobody has looked yet."""
+    return asking.node.did not in _involved(asking, case)
+
+
+def _involved(asking: Asking, case: Case) -> frozenset[str]:
+    """Whose answer it is and who looked already, with all others of their operators."""
+    return frozenset().union(*(asking.here(did) for did in (case.answer.party, *case.tried)))
+
+
+def _nobody_else(asking: Asking, case: Case) -> bool:
+    """Whether no stranger is at work who could look: all who could have, or are the node itself."""
+    others = asking.crowd.count - asking.is_counted - len(_involved(asking, case))
+    return others <= 0
+
+
+def needs_of(case: Case) -> Needs:
+    """What the audited answer was made from."""
+    spec = case.answer.done.spec
+    needs: Needs = WORDS_OF[spec.kind].needs(spec)
+    return needs
