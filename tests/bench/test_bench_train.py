@@ -15,6 +15,7 @@ from archipel.bench.train import OURS, PLAIN, TRL, Tools, TrainArm, TrainPlan
 from archipel.bench.train_job import (
     Outcome,
     TrainJob,
+    Watch,
     config_of,
     groups_of,
     read_job,
@@ -26,6 +27,7 @@ from archipel.cli.archipel import command
 from archipel.model.hollow import hollow
 
 torch.set_num_threads(1)
+MEGABYTES = 48
 JOB = TrainJob(OURS, "1m", "uneven", "float32", "cpu", 1, 0, 2, 1, 2, 256, "")
 
 
@@ -49,7 +51,15 @@ def test_both_arms_learn_the_same_from_the_same(arms: list[TrainArm]) -> None:
     assert ours.losses[0] != ours.losses[1]
     assert ours.grad_norms == pytest.approx(plain.grad_norms, rel=1e-3)
     assert len(ours.version_cpu_s) == len(ours.seconds) == JOB.updates
-    assert ours.peak_bytes > 0
+
+
+def test_the_peak_of_memory_is_counted_from_the_beginning_on() -> None:
+    bytearray(MEGABYTES * 2**20 * 4)  # before: held, and given back
+    watch = Watch("cpu")
+    held = bytearray(os.urandom(2**20)) * MEGABYTES
+    assert len(held) == MEGABYTES * 2**20
+    del held
+    assert (MEGABYTES - 8) * 2**20 < watch.peak_bytes() < (2 * MEGABYTES) * 2**20
 
 
 def test_thrift_changes_the_loss_by_nothing_that_one_sees(arms: list[TrainArm]) -> None:
