@@ -4,6 +4,7 @@ Law: it is asked where the architecture is none of ours, so that ids are its own
 from the directory is run, and whoever calls has read the files within bounds before.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +46,11 @@ def stock_tokenizer(path: Path, settings: Mapping[str, Any]) -> StockTokenizer:
             "directory is never run"
         )
     try:
-        made: Any = known.AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the library to itself
+            made: Any = known.AutoTokenizer.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
         inner = getattr(made, "backend_tokenizer", None)
         named = {key: str(value) for key, value in made.special_tokens_map.items()}
         template = made.chat_template
