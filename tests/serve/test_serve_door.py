@@ -99,6 +99,7 @@ def test_who_hangs_up_is_answered_no_more(door: TestClient, one: Served) -> None
     ("body", "status", "words"),
     [
         (b"{", 400, "no JSON"),
+        (b'{"model": "\xed\xa0\x80"}', 400, "no JSON"),
         (b"[1]", 400, "expected a JSON object"),
         (b"[" * 100_000, 400, "no JSON"),
         (chat(model="other"), 404, "there are tiny"),
@@ -119,7 +120,11 @@ def test_who_hangs_up_is_answered_no_more(door: TestClient, one: Served) -> None
         (chat(response_format={"type": "xml"}), 400, "response_format"),
         (chat(response_format={"type": "json_schema", "json_schema": {"schema": {"type": 5}}}), 400, "not understood"),
         (chat(top_logprobs=3), 400, "top_logprobs"),
-        (chat(tools=[{"type": "function"}]), 400, "a tool needs"),
+        (chat(tools=[{"type": "function"}]), 400, "a tool has no name"),
+        (chat(tools=[{"function": "x"}]), 400, "a tool has no name"),
+        (chat(tools=[{"function": {"name": [1]}}]), 400, "a tool has no name"),
+        (chat(stop=["\ud800"]), 400, "no character"),
+        (chat(messages=[{"role": "user", "content": "\udfff<eos>"}]), 400, "no character"),
         ({"model": "tiny"}, 400, "messages"),
     ],
 )  # fmt: skip
@@ -130,6 +135,30 @@ def test_bad_questions_get_one_sentence_in_the_dialects_own_form(
     got = door.post("/v1/chat/completions", content=data)
     assert got.status_code == status
     assert words in got.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat", {"messages": TURN, "tools": [{"function": "x"}]}),
+        ("/api/chat", {"messages": [{"role": "user", "content": "\ud800"}]}),
+        ("/api/generate", {"prompt": "x", "options": {"stop": ["\ud800"]}}),
+        ("/v1/messages", {"max_tokens": 3, "messages": TURN, "system": "\ud800<bos>"}),
+        ("/v1/messages", {"max_tokens": 3, "messages": TURN, "tools": [{"name": ""}]}),
+        ("/v1/responses", {"input": "hi", "tools": [{"type": "function"}]}),
+        ("/v1/responses", {"input": "\udc00"}),
+    ],
+)  # fmt: skip
+def test_what_no_model_can_read_is_refused_in_every_dialect(
+    door: TestClient, path: str, body: dict[str, Any]
+) -> None:
+    assert door.post(path, content=json.dumps({"model": "tiny"} | body)).status_code == 400
+
+
+def test_a_whole_pair_is_a_character(door: TestClient) -> None:
+    body = json.dumps(chat(messages=[{"role": "user", "content": "🦊"}]))
+    assert "\\ud83e" in body
+    assert door.post("/v1/chat/completions", content=body).status_code == 200
 
 
 def test_each_dialect_has_its_own_form_for_what_it_refuses(door: TestClient) -> None:

@@ -96,7 +96,10 @@ def _with_text_as_text(
         pieces += [_unmarked(text[end : found.start()], marks), renamed.names[found[0]]]
         end = found.end()
     pieces.append(_unmarked(text[end:], marks))
-    encoded = renamed.backend.encode("".join(pieces), add_special_tokens=False).ids
+    try:
+        encoded = renamed.backend.encode("".join(pieces), add_special_tokens=False).ids
+    except Exception as error:  # noqa: BLE001 - the library raises bare Exception
+        raise UnknownText(f"cannot encode {text!r:.60}: {error}") from None
     if stray := [index for index in encoded if index in tokenizer.control_ids]:
         word = tokenizer.special_ids[stray[0]].content
         raise UnknownText(

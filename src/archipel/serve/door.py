@@ -130,17 +130,11 @@ class _Door:
 
     @_guarded
     async def chat(self, request: Request, caller: str) -> Response:
-        question, style = openai.chat_question(await _body(request))
-        one = self._named(question.model)
-        style.since, style.fingerprint = round(time.time()), one.fingerprint
-        return await self._answered(request, one.ask(question, caller, _now()), style, style.stream)
+        return await self._openai(request, caller, *openai.chat_question(await _body(request)))
 
     @_guarded
     async def text(self, request: Request, caller: str) -> Response:
-        question, style = openai.text_question(await _body(request))
-        one = self._named(question.model)
-        style.since, style.fingerprint = round(time.time()), one.fingerprint
-        return await self._answered(request, one.ask(question, caller, _now()), style, style.stream)
+        return await self._openai(request, caller, *openai.text_question(await _body(request)))
 
     @_guarded
     async def responses(self, request: Request, caller: str) -> Response:
@@ -172,6 +166,17 @@ class _Door:
         data = await _body(request)
         has_template = self._named(ollama.asked_name(data)).tokenizer.chat_template is not None
         return await self._ollama(request, caller, *ollama.text_question(data, has_template))
+
+    async def _openai(
+        self,
+        request: Request,
+        caller: str,
+        question: Question,
+        style: openai.ChatStyle | openai.TextStyle,
+    ) -> Response:
+        one = self._named(question.model)
+        style.since, style.fingerprint = round(time.time()), one.fingerprint
+        return await self._answered(request, one.ask(question, caller, _now()), style, style.stream)
 
     async def _ollama(
         self, request: Request, caller: str, question: Question | None, style: ollama.Style

@@ -23,13 +23,12 @@ from archipel.model.stop_strings import StopStrings
 from archipel.model.tokenizer import Tokenizer, UnknownText
 from archipel.model.tool_calls import format_of
 from archipel.records.cuts import Cut
-from archipel.records.requests import MAX_TEMPERATURE, InvalidRequest, Request
+from archipel.records.requests import InvalidRequest, Request
 from archipel.serve.calls import parted
+from archipel.serve.checks import check_settings, check_tools
 from archipel.serve.desk import Desk, Listener, Room
 from archipel.serve.grammar import Grammars
 from archipel.serve.question import (
-    MAX_CHOICES,
-    MAX_STOPS,
     BadQuestion,
     Call,
     DeadEnd,
@@ -87,6 +86,7 @@ class Served:
         Raises:
             BadQuestion, NotOffered: the template cannot render it, or there is none.
         """
+        check_tools(question)
         try:
             if not question.messages:
                 return tuple(self.tokenizer.encode_prompt(question.text))
@@ -113,7 +113,7 @@ class Served:
             return None
 
     def _request(self, settings: Settings, prompt: tuple[int, ...]) -> Request:
-        _check(settings)
+        check_settings(settings)
         if not prompt:
             raise BadQuestion("the prompt is empty, and this model's texts have no begin token")
         room = self.positions - len(prompt)
@@ -150,23 +150,6 @@ class Served:
             return self.tokenizer.pieces
         except NoPieces as error:
             raise NotOffered(str(error), "stop") from None
-
-
-def _check(settings: Settings) -> None:
-    fault = Cut(settings.top_k, settings.top_p, settings.min_p).fault
-    checks = (
-        (0 <= settings.temperature <= MAX_TEMPERATURE, "temperature", f"0 to {MAX_TEMPERATURE:.0f}"),
-        (1 <= settings.choices <= MAX_CHOICES, "choices", f"1 to {MAX_CHOICES}"),
-        (settings.max_new_tokens is None or settings.max_new_tokens >= 1, "max_new_tokens", "1 or more"),
-        (len(settings.stop) <= MAX_STOPS and all(settings.stop), "stop", f"at most {MAX_STOPS}, none empty"),
-    )  # fmt: skip
-    for holds, name, expected in checks:
-        if not holds:
-            raise BadQuestion(
-                f"{name} is {getattr(settings, name)!r:.60}; expected {expected}", name
-            )
-    if fault := fault or settings.bends.fault:
-        raise BadQuestion(fault, fault.partition(" ")[0].rstrip(":"))
 
 
 @dataclass(eq=False)

@@ -5,6 +5,7 @@ engine and no other dialect; unknown fields that do not change an answer are pas
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from archipel.serve.question import BadQuestion, Ended, NotOffered, Refusal, Said, Token
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Where half of a character may be named."""
 
 
 class Body(BaseModel):
@@ -34,11 +37,15 @@ def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
         BadQuestion: no JSON object, or a field out of its bounds. NotOffered: one of `refused`.
     """
     try:
-        found = json.loads(data)
+        found = json.loads(
+            data.decode()
+        )  # strictly: given bytes, the library lets halves of characters pass
     except (ValueError, RecursionError):
         raise BadQuestion(f"the body is no JSON: {data[:40]!r}") from None
     if not isinstance(found, dict):
         raise BadQuestion(f"the body is {type(found).__name__}; expected a JSON object")
+    if _LONE.search(data):
+        _check_characters(found)
     for name in refused:
         if found.get(name) not in (None, [], {}, "", 0, 0.0, False):
             raise NotOffered(f"{name} is not done here; leave it out", name)
@@ -50,6 +57,16 @@ def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise BadQuestion(f"{where or 'body'}: {fault['msg']}", where or None) from None
+
+
+def _check_characters(found: Any) -> None:
+    """JSON may name halves of a character, which no tokenizer reads and no answer can repeat."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise BadQuestion(
+            "the body names half of a surrogate pair (\\ud800 to \\udfff), which is no character; leave it out"
+        ) from None
 
 
 @dataclass

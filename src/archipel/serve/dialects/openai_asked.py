@@ -139,11 +139,6 @@ def chat_asked(data: bytes) -> tuple[Question, ChatBody]:
             "tool_choice is not auto or none; nothing else is done here", "tool_choice"
         )
     tools = tuple(body.tools or ()) if body.tool_choice != "none" else ()
-    for tool in tools:
-        if not isinstance(tool.get("function"), dict) or not isinstance(
-            tool["function"].get("name"), str
-        ):
-            raise BadQuestion("a tool needs type and function with a name", "tools")
     most = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
     settings = body.settings(
         most, None if body.response_format is None else body.response_format.form
