@@ -183,3 +183,48 @@ def test_an_engine_that_fails_answers_everybody_and_the_next_question_begins_ane
     engine.go.release(100)
     assert again.done.wait(LIMIT_S)
     assert again.tokens == [0, 1, 2]
+
+
+def test_an_errand_is_done_between_two_steps_and_one_that_fails_fails_alone(made) -> None:
+    engine, desk = made
+    heard = Heard("a")
+    desk.ask(heard.listener)
+    waited(lambda: engine.added == ["a"])
+    sound = desk.run(lambda given: given is engine)
+    broken = desk.run(lambda given: 1 // 0)
+    engine.go.release(3)
+    assert sound.result(LIMIT_S) is True
+    with pytest.raises(ZeroDivisionError):
+        broken.result(LIMIT_S)
+    assert heard.done.wait(LIMIT_S)
+    assert heard.tokens == [0, 1, 2]
+    assert desk.run(lambda given: 7).result(LIMIT_S) == 7, "an idle desk does them too"
+
+
+def test_errands_of_one_key_do_not_keep_anothers_waiting_and_no_more_wait_than_may(made) -> None:
+    engine, desk = made
+    desk.ask(Heard("a", tokens=9).listener)
+    waited(lambda: engine.added == ["a"])
+    done: list[str] = []
+    many = [desk.run(lambda _, n=n: done.append(f"one {n}"), key="one") for n in range(5)]
+    other = desk.run(lambda _: done.append("two"), key="two")
+    with pytest.raises(Crowded, match="6 texts wait"):
+        desk.run(lambda _: None)
+    engine.go.release(1000)
+    other.result(LIMIT_S)
+    assert [each.result(LIMIT_S) for each in many] == [None] * 5
+    assert done.index("two") <= 1
+
+
+def test_a_desk_that_closes_answers_those_whose_errands_wait(made) -> None:
+    engine, desk = made
+    desk.ask(Heard("a").listener)
+    waited(lambda: engine.added == ["a"])
+    errand = desk.run(lambda _: 1)
+    closing = threading.Thread(target=desk.close)
+    closing.start()
+    engine.go.release(1000)
+    closing.join(LIMIT_S)
+    assert errand.done()
+    with pytest.raises(Broken):
+        desk.run(lambda _: 1)

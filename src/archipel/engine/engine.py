@@ -26,6 +26,7 @@ from archipel.engine.protocol import (
     Ticket,
     WrongWeights,
 )
+from archipel.engine.reading import Follows, Reading, Scores, check_text
 from archipel.model.adapter import Adapter
 from archipel.model.config import DecoderConfig
 from archipel.records.requests import InvalidRequest, Request
@@ -64,6 +65,7 @@ class LocalEngine:
         floats = FloatArithmetic(config, dtype, torch.device(device))
         self._capacity = Capacity(arithmetic or floats, limits or EngineLimits())
         self._generation: Generation | None = None
+        self._decoder: FusedDecoder | None = None
         self._num_tickets = 0
 
     @torch.inference_mode()
@@ -84,6 +86,7 @@ class LocalEngine:
             self._generation = Generation(self._capacity, decoder)
         else:
             self._generation.use(decoder)
+        self._decoder = decoder
 
     @torch.inference_mode()
     def adapt(self, name: str, adapter: Adapter | None) -> None:
@@ -109,6 +112,58 @@ class LocalEngine:
             held.drop(name)
         else:
             held.put(name, adapter)
+
+    @torch.inference_mode()
+    def reading(
+        self, tokens: Sequence[int], adapter: str | None = None, follows: Follows | None = None
+    ) -> Reading:
+        """A text to be read without sampling, a block for each `step` of what comes back, beside whatever runs.
+
+        adapter: the one to read it with; follows: what might follow it.
+
+        Raises:
+            NotLoaded: `load` comes first.
+            InvalidRequest: empty, a token outside the vocabulary, longer than model or cache allow, or with an adapter
+                that is not loaded.
+        """
+        if self._decoder is None:
+            raise NotLoaded("the engine has no weights; call load(state) first")
+        held = self._decoder.adapters
+        if adapter is not None and adapter not in held:
+            raise InvalidRequest(f"adapter {adapter!r:.80} is not loaded; call adapt first")
+        follows = follows or Follows(())
+        check_text(self._capacity, tokens, follows)
+        return Reading(self._decoder, tokens, held.number_of(adapter), follows)
+
+    def embed(self, prompts: Sequence[Sequence[int]], adapter: str | None = None) -> Tensor:
+        """(N, d) fp32: of each prompt, the mean over its positions of the last hidden state after the final norm.
+
+        Raises:
+            NotLoaded, InvalidRequest: see `reading`. NonFiniteLogits: the weights are broken.
+        """
+        found = []
+        for prompt in prompts:
+            reading = self.reading(prompt, adapter)
+            while reading.step():
+                pass
+            found.append(reading.mean)
+        return torch.stack(found) if found else torch.empty(0, self.config.hidden_size)
+
+    def score(
+        self,
+        prompt: Sequence[int],
+        continuations: Sequence[Sequence[int]],
+        adapter: str | None = None,
+    ) -> Scores:
+        """Log-probability in nats of each token of each continuation behind the prompt, at temperature 1.
+
+        Raises:
+            NotLoaded, InvalidRequest: see `reading`. NonFiniteLogits: the weights are broken.
+        """
+        reading = self.reading(prompt, adapter, Follows(continuations))
+        while reading.step():
+            pass
+        return reading.scores()
 
     @property
     def longest(self) -> int:

@@ -121,6 +121,10 @@ class FusedDecoder:
             return x + numbers.normed(fed, layer.feed_forward_norm)
         return x + fed if factor == 1.0 else x + fed * factor
 
+    def read(self, x_Nd: Tensor) -> Tensor:
+        """The last hidden state (N, d) fp32 from the residual stream: after the final norm."""
+        return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
+
     def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
         """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
         fed = self.arithmetic.fed(x_Nd, self._norm)

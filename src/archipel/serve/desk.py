@@ -1,6 +1,6 @@
 """The one thread that drives an engine for everybody who asks: step() after step(), fair between keys.
 
-Parts: `Desk`, `Listener`. Who hangs up is forgotten before the next step. Laws: a question waits behind its own
+Parts: `Desk`, `Listener`; `errands` has what it does between steps. Who hangs up is forgotten before the next one. Laws: a question waits behind its own
 key's, never behind all of another's; no more wait than may; an engine that fails answers everybody with that,
 and the next question begins anew.
 """
@@ -9,15 +9,19 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from archipel.engine.protocol import Event, OpenEngine, Ticket
 from archipel.records.requests import InvalidRequest, Request
+from archipel.serve.errands import Errands, do
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
 
 logger = logging.getLogger("archipel.serve")
 
 END_S = 30.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Desk:
         """By key; the first is served next."""
         self._running: dict[Ticket, Listener] = {}
         self._left: list[Listener] = []
+        self._errands = Errands(room.waiting)
         self._is_closed = False
         self.num_tokens = 0
         """Sampled since the beginning."""
@@ -89,6 +94,21 @@ class Desk:
             self._left.append(listener)
             self._turn.notify()
 
+    def run(self, errand: Callable[[OpenEngine], T], key: str = "") -> "Future[T]":
+        """Have the desk's thread do this with the engine between two steps; `key`: whose it is, for fair turns.
+
+        It keeps everybody waiting, so it must be short: what takes longer comes again for its next part.
+
+        Raises:
+            Crowded: too many wait already.
+        """
+        with self._turn:
+            if self._is_closed:
+                raise Broken("the server ends; ask again when it is back")
+            future = self._errands.put(errand, key)
+            self._turn.notify()
+        return future
+
     def counts(self) -> Mapping[str, int]:
         """Questions that wait and sequences that run, for health and metrics."""
         with self._turn:
@@ -109,10 +129,13 @@ class Desk:
     def _drive(self) -> None:
         while True:
             with self._turn:
-                while not (self._queues or self._running or self._left or self._is_closed):
+                while not (
+                    self._queues or self._running or self._left or self._errands or self._is_closed
+                ):
                     self._turn.wait()
                 left, self._left = self._left, []
                 is_closed, coming = self._is_closed, [] if self._is_closed else self._next()
+                errand = None if is_closed else self._errands.next()
             for listener in left:
                 self._forget(listener)
             if is_closed:
@@ -120,6 +143,8 @@ class Desk:
                 return
             for listener in coming:
                 self._begin(listener)
+            if errand is not None:
+                do(*errand, self._engine)
             self._step()
 
     def _next(self) -> list[Listener]:
@@ -190,6 +215,7 @@ class Desk:
             running, self._running = self._running, {}
             if self._is_closed:
                 self._queues.clear()
+                self._errands.fail(why)
         for ticket in running:
             self._engine.cancel(ticket)
         for listener in everyone:

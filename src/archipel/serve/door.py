@@ -18,6 +18,7 @@ from starlette.routing import Route
 from archipel import __version__
 from archipel.model.tool_calls import format_of
 from archipel.serve.access import Access
+from archipel.serve.asked import Answering, Asked
 from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
 from archipel.serve.dialects.dialect import MAX_BODY_BYTES, Style, Whole
 from archipel.serve.page_files import page_file
@@ -28,14 +29,13 @@ from archipel.serve.question import (
     Said,
     UnknownModel,
 )
-from archipel.serve.served import Answer, Served
 
 BODY_LIMIT_S = 60.0
 Told = Callable[[Refusal], Mapping[str, Any]]
 """A refusal in a dialect's words."""
 
 
-def make_door(served: Mapping[str, Served], access: Access) -> Starlette:
+def make_door(served: Mapping[str, Asked], access: Access) -> Starlette:
     """The application. served: by name; the first is meant by clients that can name none."""
     door = _Door(served, access)
     routes = [
@@ -88,12 +88,12 @@ def _guarded(route: Callable[["_Door", Request, str], Awaitable[Response]]) -> A
 class _Door:
     """The routes."""
 
-    def __init__(self, served: Mapping[str, Served], access: Access) -> None:
+    def __init__(self, served: Mapping[str, Asked], access: Access) -> None:
         self._served, self.access = served, access
 
     @_guarded
     async def health(self, request: Request, caller: str) -> Response:
-        counts = {name: each.desk.counts() for name, each in self._served.items()}
+        counts = {name: each.counts() for name, each in self._served.items()}
         return JSONResponse({"status": "ok", "version": __version__, "models": counts})
 
     async def page(self, request: Request) -> Response:
@@ -125,7 +125,7 @@ class _Door:
     @_guarded
     async def show(self, request: Request, caller: str) -> Response:
         one = self._named(ollama.asked_name(await _body(request)))
-        template = one.tokenizer.chat_template
+        template = one.chat_template
         return JSONResponse(ollama.shown(template, one.positions, format_of(template) != "plain"))
 
     @_guarded
@@ -140,22 +140,21 @@ class _Door:
     async def responses(self, request: Request, caller: str) -> Response:
         question, style = openai_responses.question(await _body(request))
         style.since = round(time.time())
-        answer = self._named(question.model).ask(question, caller, _now())
+        answer = await self._named(question.model).ask(question, caller, _now())
         return await self._answered(request, answer, style, style.stream)
 
     @_guarded
     async def messages(self, request: Request, caller: str) -> Response:
         question, style = anthropic.question(await _body(request))
-        answer = self._named(question.model).ask(question, caller, _now())
+        answer = await self._named(question.model).ask(question, caller, _now())
         style.prompt = answer.num_prompt_tokens
         return await self._answered(request, answer, style, style.stream)
 
     @_guarded
     async def count(self, request: Request, caller: str) -> Response:
         question = anthropic.counted(await _body(request))
-        return JSONResponse(
-            anthropic.count(len(self._named(question.model).prompt_of(question, _now())))
-        )
+        found = await self._named(question.model).count(question, _now())
+        return JSONResponse(anthropic.count(found))
 
     @_guarded
     async def ollama_chat(self, request: Request, caller: str) -> Response:
@@ -164,7 +163,7 @@ class _Door:
     @_guarded
     async def ollama_text(self, request: Request, caller: str) -> Response:
         data = await _body(request)
-        has_template = self._named(ollama.asked_name(data)).tokenizer.chat_template is not None
+        has_template = self._named(ollama.asked_name(data)).chat_template is not None
         return await self._ollama(request, caller, *ollama.text_question(data, has_template))
 
     async def _openai(
@@ -176,7 +175,9 @@ class _Door:
     ) -> Response:
         one = self._named(question.model)
         style.since, style.fingerprint = round(time.time()), one.fingerprint
-        return await self._answered(request, one.ask(question, caller, _now()), style, style.stream)
+        return await self._answered(
+            request, await one.ask(question, caller, _now()), style, style.stream
+        )
 
     async def _ollama(
         self, request: Request, caller: str, question: Question | None, style: ollama.Style
@@ -184,13 +185,15 @@ class _Door:
         one = self._named(style.model)
         if question is None:
             return JSONResponse(style.loaded())
-        return await self._answered(request, one.ask(question, caller, _now()), style, style.stream)
+        return await self._answered(
+            request, await one.ask(question, caller, _now()), style, style.stream
+        )
 
     @property
     def _since(self) -> dict[str, int]:
         return {name: each.since for name, each in self._served.items()}
 
-    def _named(self, name: str) -> Served:
+    def _named(self, name: str) -> Asked:
         """Raises UnknownModel."""
         one = self._served.get(name) or self._served.get(name.removesuffix(":latest"))
         if one is None:
@@ -200,7 +203,7 @@ class _Door:
         return one
 
     async def _answered(
-        self, request: Request, answer: Answer, style: Style, stream: bool
+        self, request: Request, answer: Answering, style: Style, stream: bool
     ) -> Response:
         if stream:
             return StreamingResponse(_streamed(answer, style), media_type=style.media)
@@ -229,7 +232,7 @@ class _Door:
         return JSONResponse(style.whole(choices, answer.num_prompt_tokens, answer.num_tokens))
 
 
-async def _streamed(answer: Answer, style: Style) -> AsyncIterator[bytes]:
+async def _streamed(answer: Answering, style: Style) -> AsyncIterator[bytes]:
     try:
         for chunk in style.begin():
             yield chunk

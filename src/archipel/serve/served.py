@@ -6,7 +6,7 @@ to the desk; one whose answer nobody reads any more leaves it at once.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -24,6 +24,7 @@ from archipel.model.tokenizer import Tokenizer, UnknownText
 from archipel.model.tool_calls import format_of
 from archipel.records.cuts import Cut
 from archipel.records.requests import InvalidRequest, Request
+from archipel.serve.asked import Told
 from archipel.serve.calls import parted
 from archipel.serve.checks import check_settings, check_tools
 from archipel.serve.desk import Desk, Listener, Room
@@ -46,7 +47,6 @@ from archipel.serve.steering import Steered, steering_of
 from archipel.serve.voice import Voice, voice_of
 from archipel.work.folders import NAME, Folder, adapter_over, weights_of
 
-Told = Said | Ended
 MAX_SEED = 2**64
 
 
@@ -69,16 +69,25 @@ class Served:
     since: int
     """Unix seconds."""
 
-    def ask(self, question: Question, key: str, now: datetime) -> "Answer":
-        """The question at the desk; `key`: whose it is, for fair turns.
-
-        Raises:
-            Refusal: it makes no sense, is too long, or too much is waiting.
-        """
+    async def ask(self, question: Question, key: str, now: datetime) -> "Answer":
+        """See `asked.Asked.ask`."""
         prompt = self.prompt_of(question, now)
         answer = Answer(self, question, self._request(question.settings, prompt), key)
         self.desk.ask(answer.listener)
         return answer
+
+    async def count(self, question: Question, now: datetime) -> int:
+        """See `asked.Asked.count`."""
+        return len(self.prompt_of(question, now))
+
+    @property
+    def chat_template(self) -> str | None:
+        """See `asked.Asked.chat_template`."""
+        return self.tokenizer.chat_template
+
+    def counts(self) -> Mapping[str, int]:
+        """See `asked.Asked.counts`."""
+        return self.desk.counts()
 
     def prompt_of(self, question: Question, now: datetime) -> tuple[int, ...]:
         """Token ids that the model goes on from.
