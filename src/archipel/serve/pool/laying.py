@@ -88,7 +88,15 @@ def lay(measures: Measures, order: Sequence[int], aim: Aim) -> Laid | None:
             for room, each_s, end_s in zip(rooms, layer_s, ends_s, strict=True)
         ]
     counts = _cheapest_first(num_layers, rooms, layer_s)
-    stages_s = [n * each + end for n, each, end in zip(counts, layer_s, ends_s, strict=True)]
+    return timed(measures, order, counts)
+
+
+def timed(measures: Measures, order: Sequence[int], counts: Sequence[int]) -> Laid:
+    """A pipeline of these counts, with its times."""
+    stages_s = [
+        n * measures.layer_s[each] + end
+        for n, each, end in zip(counts, order, measures.ends_s(order), strict=True)
+    ]
     return Laid(tuple(order), tuple(counts), sum(stages_s) + measures.hops_s(order), max(stages_s))
 
 
@@ -107,13 +115,16 @@ def _pace(
     num_layers: int, rooms: Sequence[int], layer_s: Sequence[float], ends_s: Sequence[float]
 ) -> float:
     """The least that the slowest stage can take: every layer goes where its stage comes out shortest."""
-    counts = [1] * len(rooms)
-    pace_s = max(each + end for each, end in zip(layer_s, ends_s, strict=True))
+    counts = _below_water(num_layers, rooms, layer_s, ends_s)
+    stages = list(zip(counts, layer_s, ends_s, strict=True))
+    pace_s = max(n * each + end for n, each, end in stages)
     waiting = [
-        (2 * layer_s[place] + ends_s[place], place) for place, room in enumerate(rooms) if room > 1
+        ((n + 1) * each + end, place)
+        for place, (n, each, end) in enumerate(stages)
+        if n < rooms[place]
     ]
     heapq.heapify(waiting)
-    for _ in range(num_layers - len(rooms)):
+    for _ in range(num_layers - sum(counts)):
         stage_s, place = waiting[0]
         pace_s = max(pace_s, stage_s)
         counts[place] += 1
@@ -123,6 +134,29 @@ def _pace(
         else:
             heapq.heappop(waiting)
     return pace_s
+
+
+def _below_water(
+    num_layers: int, rooms: Sequence[int], layer_s: Sequence[float], ends_s: Sequence[float]
+) -> list[int]:
+    """Layers that surely lie below the water: the level at which parts of layers would fill exactly, rounded down."""
+    full: set[int] = set()
+    level_s = 0.0
+    while len(full) < len(rooms):
+        open_ = [place for place in range(len(rooms)) if place not in full]
+        left = num_layers - sum(rooms[place] for place in full)
+        speed = sum(1 / layer_s[place] for place in open_)
+        level_s = (left + sum(ends_s[place] / layer_s[place] for place in open_)) / speed
+        more = [p for p in open_ if level_s - ends_s[p] >= rooms[p] * layer_s[p]]
+        if not more:
+            break
+        full.update(more)
+    poured = [
+        room if place in full else max(1, min(room, int((level_s - end) / each)))
+        for place, (room, each, end) in enumerate(zip(rooms, layer_s, ends_s, strict=True))
+    ]
+    # What is lifted to its one layer may take more than was left for it: then from the ground.
+    return poured if sum(poured) <= num_layers else [1] * len(rooms)
 
 
 def _within(left_s: float, layer_s: float) -> int:

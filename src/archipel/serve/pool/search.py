@@ -207,7 +207,7 @@ def _with_spares(measures: Measures, found: list[Laid], effort: Effort) -> list[
     while better and effort.left:
         better, before = False, rate(found)
         for changed in _shared_otherwise(found, range(len(measures.layer_s))):
-            effort.spent += sum(len(order) for order in changed.values())
+            effort.spent += len(found) + sum(len(order) for order in changed.values())
             laid = {at: lay(measures, order, "many") for at, order in changed.items() if order}
             kept = [each for at, each in enumerate(found) if at not in changed]
             new = [*kept, *(each for each in laid.values() if each)]
