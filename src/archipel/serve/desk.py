@@ -73,9 +73,11 @@ class Desk:
         """Let it wait for its turn.
 
         Raises:
-            Crowded: too many wait already.
+            Crowded: too many wait already. Broken: the desk is closed.
         """
         with self._turn:
+            if self._is_closed:
+                raise Broken("the server ends; ask again when it is back")
             own = self._queues.get(listener.key, ())
             waiting = sum(map(len, self._queues.values()))
             if waiting >= self._room.waiting or len(own) >= self._room.waiting_of_one:
@@ -115,11 +117,15 @@ class Desk:
             waiting = sum(map(len, self._queues.values()))
             return {"waiting": waiting, "running": self._num_running}
 
-    def close(self) -> None:
-        """End the thread; who still waits is told."""
+    def end(self) -> None:
+        """Have the thread end after this step; who still waits or is answered is told."""
         with self._turn:
             self._is_closed = True
             self._turn.notify()
+
+    def close(self) -> None:
+        """End the thread, and wait for that."""
+        self.end()
         self._thread.join(END_S)
 
     @property

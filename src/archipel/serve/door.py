@@ -31,11 +31,14 @@ from archipel.serve.question import (
 )
 
 BODY_LIMIT_S = 60.0
+TIMEOUT_S = 1800.0
 Told = Callable[[Refusal], Mapping[str, Any]]
 """A refusal in a dialect's words."""
 
 
-def make_door(served: Mapping[str, Asked], access: Access) -> Starlette:
+def make_door(
+    served: Mapping[str, Asked], access: Access, timeout_s: float = TIMEOUT_S
+) -> Starlette:
     """The application. served: by name; the first is meant by clients that can name none."""
     door = _Door(served, access)
     routes = [
