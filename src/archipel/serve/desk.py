@@ -5,7 +5,6 @@ key's, never behind all of another's; no more wait than may; an engine that fail
 and the next question begins anew.
 """
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -15,10 +14,9 @@ from typing import TypeVar
 
 from archipel.engine.protocol import Event, OpenEngine, Ticket
 from archipel.records.requests import InvalidRequest, Request
+from archipel.serve.defects import broken
 from archipel.serve.errands import Errands, do
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
-
-logger = logging.getLogger("archipel.serve")
 
 END_S = 30.0
 T = TypeVar("T")
@@ -177,6 +175,9 @@ class Desk:
         except InvalidRequest as error:
             listener.fail(TooLong(str(error)))
             return
+        except Exception as error:  # noqa: BLE001  whatever it was, whoever asked is told and the thread goes on
+            listener.fail(broken(error, "taking a request"))
+            return
         with self._turn:
             self._running[listener.ticket] = listener
 
@@ -194,10 +195,8 @@ class Desk:
             return
         try:
             events = self._engine.step()
-        except (
-            Exception
-        ) as error:  # whatever it was, everybody who waits is told and the thread goes on
-            logger.exception("a step of the engine failed")
+        except Exception as error:  # noqa: BLE001  everybody who waits is told, and the thread goes on
+            broken(error, "making a step")
             self._fail_all(Broken(f"the engine failed: {error}"))
             return
         told: dict[Ticket, list[Event]] = {}
