@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 
 import uvicorn
 
+from archipel.connections import Connections, guarded
 from archipel.lab.api import make_api
 from archipel.lab.doorman import DoorLimits
-from archipel.lab.server import Connections, guarded
 from world import World
 
 CHUNK_BYTES = 16_384

@@ -3,14 +3,17 @@
 import json
 from typing import Any
 
+from archipel.serve.access import InvalidKeys, read_keys
 from archipel.serve.calls import parted
 from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
 from archipel.serve.question import Call, Refusal
+from archipel.serve.running import Running, running_of
 from fuzz.reading import Reader
 
 TURNS = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {}}}
 CALLED = {"id": "c", "type": "function", "function": {"name": "get", "arguments": "{}"}}
+RUNNING = Running(name="m", address="http://127.0.0.1:8450", port=8450, pid=77, since=1)
 
 
 def readers() -> dict[str, Reader]:
@@ -68,6 +71,10 @@ def readers() -> dict[str, Reader]:
             (_told(generate),),
             (Refusal,),
         ),
+        "servers that run": Reader(
+            running_of, (RUNNING.model_dump_json().encode(),), (ValueError,)
+        ),
+        "API keys": Reader(read_keys, (b"# users\nann sk-0123456789abcdef\n",), (InvalidKeys,)),
         "said calls": Reader(
             _parted, (b'<tool_call>{"name": "get", "arguments": {"a": 1}}</tool_call>',), ()
         ),

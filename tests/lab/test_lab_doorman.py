@@ -2,9 +2,9 @@
 
 import pytest
 
+from archipel.connections import Connections
 from archipel.lab.doorman import Buckets, DoorLimits, Doorman, Rate
 from archipel.lab.refusals import Busy
-from archipel.lab.server import Connections
 
 
 class Clock:

@@ -9,11 +9,11 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from archipel.lab import server
+from archipel import connections
+from archipel.connections import Connections, guarded
 from archipel.lab.doorman import DoorLimits, Doorman, Rate
 from archipel.lab.handouts import Shelf
 from archipel.lab.refusals import Busy
-from archipel.lab.server import Connections, guarded
 from archipel.lab.waiting import Waiter, Waiting
 from archipel.records.statements import LeaseRequested
 from door import Door, problem
@@ -74,10 +74,10 @@ def test_a_head_that_never_ends_is_cut_and_a_long_body_is_not() -> None:
         listening = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
         port = listening.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        size = 20 * server.MAX_HEAD_BYTES
+        size = 20 * connections.MAX_HEAD_BYTES
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
         for _ in range(20):
-            writer.write(bytes(server.MAX_HEAD_BYTES))
+            writer.write(bytes(connections.MAX_HEAD_BYTES))
             await writer.drain()
         assert (await asyncio.wait_for(reader.readuntil(b"%d" % size), 10)).endswith(b"%d" % size)
         writer.write(b"GET / HTTP/1.1\r\nX-Endless: ")
@@ -91,7 +91,7 @@ def test_a_head_that_never_ends_is_cut_and_a_long_body_is_not() -> None:
 
 async def pour_until_cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     for _ in range(40):
-        writer.write(b"x" * server.MAX_HEAD_BYTES)
+        writer.write(b"x" * connections.MAX_HEAD_BYTES)
         await writer.drain()
         await asyncio.sleep(0)
     await asyncio.wait_for(reader.readexactly(1), 10)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from archipel import connections
+from archipel.connections import descriptors
 from archipel.lab import refusals
-from archipel.lab import server as server_module
 from archipel.lab.api import make_api
 from archipel.lab.requests import address_of
-from archipel.lab.server import LabServer, descriptors
+from archipel.lab.server import LabServer
 from archipel.ledger.storage import EntryRow, HeadRow, LedgerStopped, LedgerUnavailable
 from door import Door, problem
 from world import World
@@ -85,7 +86,7 @@ Call = Callable[[], Awaitable[Caller]]
 def test_a_head_that_is_never_finished_ends_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(server_module, "HEAD_LIMIT_S", 0.05)
+    monkeypatch.setattr(connections, "HEAD_LIMIT_S", 0.05)
 
     async def story() -> bool:
         async with serving(world) as (_, call):
@@ -113,7 +114,7 @@ def test_a_head_in_pieces_is_answered_and_the_connection_serves_again(world: Wor
 def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "HEAD_LIMIT_S", 0.4)
+    monkeypatch.setattr(connections, "HEAD_LIMIT_S", 0.4)
     world.open_run()
     request = world.provider("node").request()
     ask = b"POST /leases?wait_s=0.8 HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(
@@ -133,7 +134,7 @@ def test_a_request_that_waits_for_work_is_not_cut_by_the_limit_on_heads(
 def test_who_takes_nothing_of_an_answer_is_cut_and_its_file_closed(
     quick_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "STALL_S", 0.3)
+    monkeypatch.setattr(connections, "STALL_S", 0.3)
     disk_world = World(quick_folder)
     digest = disk_world.put(bytes(32 * 1024 * 1024)).digest
 
@@ -242,8 +243,8 @@ def test_an_upload_that_falls_silent_is_cut_off_and_may_be_resumed(
 
 def test_a_process_asks_for_all_the_files_it_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = [(64, 128)]
-    monkeypatch.setattr(server_module.resource, "getrlimit", lambda _: limits[-1])
-    monkeypatch.setattr(server_module.resource, "setrlimit", lambda _, new: limits.append(new))
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(connections.resource, "setrlimit", lambda _, new: limits.append(new))
     assert descriptors() == 128
     assert limits == [(64, 128), (128, 128)]
     assert descriptors() == 128
@@ -253,7 +254,7 @@ def test_a_process_asks_for_all_the_files_it_may_open(monkeypatch: pytest.Monkey
         raise OSError("no")
 
     limits.append((64, 128))
-    monkeypatch.setattr(server_module.resource, "setrlimit", refuses)
+    monkeypatch.setattr(connections.resource, "setrlimit", refuses)
     assert descriptors() == 64
 
 

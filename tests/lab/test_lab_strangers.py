@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from archipel.connections import neighbourhood
 from archipel.lab import doorman as doorman_module
 from archipel.lab.decide import MAX_OPEN_LEASES_PER_NODE
-from archipel.lab.doorman import DoorLimits, Doorman, Rate, neighbourhood
+from archipel.lab.doorman import DoorLimits, Doorman, Rate
 from archipel.lab.garbage import needed
 from archipel.lab.programmes import rl
 from archipel.lab.refusals import Busy

@@ -38,7 +38,7 @@ COMMANDS = {
     "sft": ("sft", "Supervised stage: a model from nothing, or a better start"),
     "eval": ("evaluate", "Score a model directory on a recipe's held-out tasks"),
     "chat": ("chat", "Talk to a model directory"),
-    "serve": ("serve", "A model behind the OpenAI, Ollama and Anthropic APIs, on this machine"),
+    "serve": ("serving", "A model behind the OpenAI, Ollama and Anthropic APIs, on this machine"),
     "model": ("model", "Bring a model: from a GGUF file, a hub or a package registry"),
     "gguf": ("gguf", "A model directory as one file for llama.cpp"),
     "account": (

@@ -8,12 +8,11 @@ import click
 from archipel.cli.engines import device_option
 
 if TYPE_CHECKING:
-    import socket
-
     import torch
 
 DEFAULT_PORT = 8450
-KEY_FILE = "serve.key"
+WORDS = "archipel.serve.words"
+"""Where click's context keeps what this command was given."""
 GIGABYTE = 1_000_000_000
 
 
@@ -70,6 +69,32 @@ GIGABYTE = 1_000_000_000
     help="Leave the network for good before anything is loaded, but for the address that is listened on, and say what "
     "that shows (Linux).",
 )
+@click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="API keys, one a line after its user's name, mode 0600; each user's questions take turns with the others' "
+    "[one key, made where --host needs it].",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=1800.0,
+    show_default=True,
+    type=click.FloatRange(1, 604_800),
+    help="Seconds for one question in all, its waiting included.",
+)
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Serve in the background; back when it answers, or with the reason why not.",
+)
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    hidden=True,
+    help="Where a detached one writes; set by --detach.",
+)
 @device_option("answers")
 def command(
     model: Path,
@@ -82,6 +107,10 @@ def command(
     max_cache_gb: float,
     max_new_tokens: int,
     prove_offline: bool,
+    keys_file: Path | None,
+    timeout_s: float,
+    detach: bool,
+    log: Path | None,
     device: str,
 ) -> None:
     """Serve MODEL behind the OpenAI, Ollama and Anthropic APIs: nothing leaves this machine.
@@ -91,30 +120,33 @@ def command(
       archipel serve trained
       archipel serve adapter --base start --name mine
       archipel serve trained --prove-offline
-      archipel serve trained --host 0.0.0.0
+      archipel serve trained --host 0.0.0.0 --keys users
+      archipel serve trained --detach
     """
-    import asyncio
     import os
     from datetime import datetime
 
-    from archipel.cli.doors import at_work, keep_memory, mending, until_ctrl_c
+    from archipel.cli.doors import at_work, keep_memory, mending
+    from archipel.cli.serve_detached import say_detached
+    from archipel.cli.serve_open import keep_open, opening_at
+
+    if detach:
+        say_detached(click.get_current_context().meta[WORDS])
+        return
 
     at_work("loading")
     keep_memory()
-    listener = _listening(host, port)
+    opening = opening_at(host, port, keys_file, timeout_s, log)
     if prove_offline:
-        _go_offline(f"{host}:{listener.getsockname()[1]}")
+        _go_offline(opening.address.removeprefix("http://"))
     import torch
 
     from archipel.engine.capacity import EngineLimits
     from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
-    from archipel.serve.access import LOOPBACK, Access
     from archipel.serve.desk import Room
-    from archipel.serve.door import make_door
     from archipel.serve.served import How, serve_folder
-    from archipel.serve.server import serve
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
@@ -126,31 +158,7 @@ def command(
         called = name or model.resolve().name
         how = How(called, _precision(dtype), limits, Room(), max_new_tokens)
         one = serve_folder(folder, how, now)
-    is_private = host in LOOPBACK
-    access = Access() if is_private else Access(frozenset(), (_key(),))
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    click.echo(
-        f"{called} at {address} ({one.fingerprint}, context {one.positions}); Ctrl-C ends it"
-    )
-    click.echo(
-        f"  export OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY={'none' if is_private else access.keys[0]}"
-    )
-    with until_ctrl_c():
-        asyncio.run(serve(make_door({called: one}, access), listener))
-    one.desk.close()
-
-
-def _listening(host: str, port: int) -> "socket.socket":
-    """Raises Mendable: the address is taken, or not this machine's."""
-    from archipel.cli.doors import Mendable
-    from archipel.serve.server import listening
-
-    try:
-        return listening(host, port)
-    except OSError as error:
-        raise Mendable(
-            f"{host}:{port} cannot be had: {error.strerror or error}; choose --port, 0 takes a free one"
-        ) from None
+    keep_open(opening, {called: one}, f"{one.fingerprint}, context {one.positions}")
 
 
 def _go_offline(address: str) -> None:
@@ -177,19 +185,3 @@ def _precision(name: str) -> "torch.dtype":
         )  # type: ignore[no-untyped-call]
         return torch.bfloat16 if found else torch.float32
     return torch.float32 if name == "float32" else torch.bfloat16
-
-
-def _key() -> str:
-    """The API key of this machine, made once, mode 0600."""
-    import os
-    import secrets
-
-    from archipel.cli.doors import home_folder
-
-    path = home_folder("serve", None) / KEY_FILE
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"sk-{secrets.token_urlsafe(32)}\n")
-    except FileExistsError:
-        pass
-    return path.read_text().strip()

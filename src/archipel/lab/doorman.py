@@ -7,8 +7,6 @@ stranger's favour.
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Network, ip_address
 
 from archipel.lab.refusals import Busy
 
@@ -49,20 +47,6 @@ class DoorLimits:
             waiting_per_address=per_address,
             connections_per_address=2 * per_address,
         )
-
-
-@lru_cache(4096)
-def neighbourhood(host: str) -> str:
-    """Whom an address stands for: whoever has one IPv6 address has the 2^64 beside it as well."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv4Address):
-        return host
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 class Buckets:

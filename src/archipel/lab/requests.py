@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from archipel.lab.doorman import neighbourhood
+from archipel.connections import neighbourhood
 from archipel.lab.refusals import Busy, Refused, TooLarge
 
 BODY_LIMIT_S = 30.0
@@ -112,5 +112,5 @@ def host_of(request: Request) -> str:
 
 
 def address_of(request: Request) -> str:
-    """Where a request comes from, as far as the connection tells; see `doorman.neighbourhood`."""
+    """Where a request comes from, as far as the connection tells; see `connections.neighbourhood`."""
     return neighbourhood(request.client.host) if request.client is not None else "nowhere"

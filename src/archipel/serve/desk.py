@@ -5,7 +5,6 @@ key's, never behind all of another's; no more wait than may; an engine that fail
 and the next question begins anew.
 """
 
-import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
@@ -15,10 +14,9 @@ from typing import TypeVar
 
 from archipel.engine.protocol import Event, OpenEngine, Ticket
 from archipel.records.requests import InvalidRequest, Request
+from archipel.serve.defects import broken
 from archipel.serve.errands import Errands, do
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
-
-logger = logging.getLogger("archipel.serve")
 
 END_S = 30.0
 T = TypeVar("T")
@@ -73,9 +71,11 @@ class Desk:
         """Let it wait for its turn.
 
         Raises:
-            Crowded: too many wait already.
+            Crowded: too many wait already. Broken: the desk is closed.
         """
         with self._turn:
+            if self._is_closed:
+                raise Broken("the server ends; ask again when it is back")
             own = self._queues.get(listener.key, ())
             waiting = sum(map(len, self._queues.values()))
             if waiting >= self._room.waiting or len(own) >= self._room.waiting_of_one:
@@ -115,11 +115,15 @@ class Desk:
             waiting = sum(map(len, self._queues.values()))
             return {"waiting": waiting, "running": self._num_running}
 
-    def close(self) -> None:
-        """End the thread; who still waits is told."""
+    def end(self) -> None:
+        """Have the thread end after this step; who still waits or is answered is told."""
         with self._turn:
             self._is_closed = True
             self._turn.notify()
+
+    def close(self) -> None:
+        """End the thread, and wait for that."""
+        self.end()
         self._thread.join(END_S)
 
     @property
@@ -171,6 +175,9 @@ class Desk:
         except InvalidRequest as error:
             listener.fail(TooLong(str(error)))
             return
+        except Exception as error:  # noqa: BLE001  whatever it was, whoever asked is told and the thread goes on
+            listener.fail(broken(error, "taking a request"))
+            return
         with self._turn:
             self._running[listener.ticket] = listener
 
@@ -188,10 +195,8 @@ class Desk:
             return
         try:
             events = self._engine.step()
-        except (
-            Exception
-        ) as error:  # whatever it was, everybody who waits is told and the thread goes on
-            logger.exception("a step of the engine failed")
+        except Exception as error:  # noqa: BLE001  everybody who waits is told, and the thread goes on
+            broken(error, "making a step")
             self._fail_all(Broken(f"the engine failed: {error}"))
             return
         told: dict[Ticket, list[Event]] = {}

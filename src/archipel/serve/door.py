@@ -5,43 +5,55 @@ Parts: `make_door`; who may ask at all, `access` says. Laws: who hangs up leaves
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archipel import __version__
 from archipel.model.tool_calls import format_of
 from archipel.serve.access import Access
 from archipel.serve.asked import Answering, Asked
+from archipel.serve.bodies import body_of
+from archipel.serve.defects import broken
+from archipel.serve.description import description
 from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
-from archipel.serve.dialects.dialect import MAX_BODY_BYTES, Style, Whole
+from archipel.serve.dialects.dialect import Style
+from archipel.serve.metrics import MEDIA_TYPE, Counted, prometheus_text
 from archipel.serve.page_files import page_file
 from archipel.serve.question import (
     BadQuestion,
+    NoKey,
     Question,
     Refusal,
-    Said,
     UnknownModel,
 )
+from archipel.serve.refusing import no_route, response_of
+from archipel.serve.replies import Replies
+from archipel.serve.tally import Tally, refused
 
-BODY_LIMIT_S = 60.0
-Told = Callable[[Refusal], Mapping[str, Any]]
-"""A refusal in a dialect's words."""
+TIMEOUT_S = 1800.0
+_body = body_of
 
 
-def make_door(served: Mapping[str, Asked], access: Access) -> Starlette:
+def make_door(
+    served: Mapping[str, Asked], access: Access, timeout_s: float = TIMEOUT_S
+) -> Starlette:
     """The application. served: by name; the first is meant by clients that can name none."""
-    door = _Door(served, access)
-    routes = [
+    door = _Door(served, access, timeout_s)
+    door.routes = [
         Route("/", door.page),
         Route("/page/{name}", door.page),
         Route("/health", door.health),
+        Route("/metrics", door.metrics),
+        Route("/openapi.json", door.openapi),
         Route("/v1/models", door.models),
         Route("/v1/models/{name:path}", door.model),
         Route("/v1/chat/completions", door.chat, methods=["POST"]),
@@ -56,19 +68,12 @@ def make_door(served: Mapping[str, Asked], access: Access) -> Starlette:
         Route("/api/chat", door.ollama_chat, methods=["POST"]),
         Route("/api/generate", door.ollama_text, methods=["POST"]),
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
-
-
-def _dialect(path: str) -> Told:
-    if path.startswith("/api/"):
-        return ollama.refusal
-    return anthropic.refusal if path.startswith("/v1/messages") else openai.refusal
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    why = BadQuestion(f"{request.method} {request.url.path} is not served here")
-    return JSONResponse(_dialect(request.url.path)(why), status)
+    paths = {each.endpoint: each.path for each in door.routes}
+    return Starlette(
+        routes=door.routes,
+        exception_handlers={HTTPException: no_route},
+        middleware=[Middleware(Counted, tally=door.tally, paths=paths)],
+    )
 
 
 def _guarded(route: Callable[["_Door", Request, str], Awaitable[Response]]) -> Any:
@@ -78,9 +83,11 @@ def _guarded(route: Callable[["_Door", Request, str], Awaitable[Response]]) -> A
         try:
             return await route(door, request, door.access.caller(request))
         except Refusal as why:
-            return JSONResponse(_dialect(request.url.path)(why), why.status)
+            return door.refuse(request, why)
         except ClientDisconnect:
             return Response(status_code=499)
+        except Exception as error:  # noqa: BLE001  whatever it was, it is told in the dialect's own form
+            return door.refuse(request, broken(error))
 
     return guarded
 
@@ -88,20 +95,52 @@ def _guarded(route: Callable[["_Door", Request, str], Awaitable[Response]]) -> A
 class _Door:
     """The routes."""
 
-    def __init__(self, served: Mapping[str, Asked], access: Access) -> None:
-        self._served, self.access = served, access
+    def __init__(self, served: Mapping[str, Asked], access: Access, timeout_s: float) -> None:
+        self._served, self.access, self.tally = served, access, Tally()
+        self._replies = Replies(self.tally, timeout_s)
+        self.routes: list[Route] = []
+
+    def refuse(self, request: Request, why: Refusal) -> Response:
+        """In the dialect's own form."""
+        refused(self.tally, why)
+        return response_of(request, why)
+
+    async def health(self, request: Request) -> Response:
+        """That it is there, to anybody who goes by its name; what it does, to those who may ask it."""
+        try:
+            self.access.check_origin(request)
+            self.access.caller(request)
+        except NoKey:
+            return JSONResponse({"status": "ok"})
+        except Refusal as why:
+            return self.refuse(request, why)
+        said = {"status": "ok", "version": __version__, "models": list(self._served)}
+        rate = round(self.tally.tokens_per_s(asyncio.get_running_loop().time()), 1)
+        return JSONResponse(said | {"tokens_per_s": rate} | self._counts())
 
     @_guarded
-    async def health(self, request: Request, caller: str) -> Response:
-        counts = {name: each.counts() for name, each in self._served.items()}
-        return JSONResponse({"status": "ok", "version": __version__, "models": counts})
+    async def metrics(self, request: Request, caller: str) -> Response:
+        now_s = asyncio.get_running_loop().time()
+        return Response(prometheus_text(self.tally, self._counts(), now_s), media_type=MEDIA_TYPE)
+
+    @_guarded
+    async def openapi(self, request: Request, caller: str) -> Response:
+        return JSONResponse(description(self.routes))
+
+    def _counts(self) -> dict[str, int]:
+        """Of all that is served; what shares a desk is counted once."""
+        desks = {id(getattr(each, "desk", each)): each.counts() for each in self._served.values()}
+        summed = Counter({"waiting": 0, "running": 0})
+        for counts in desks.values():
+            summed.update(counts)
+        return dict(summed)
 
     async def page(self, request: Request) -> Response:
         """The chat page asks nothing of the model itself; what it then asks needs a key as from anybody."""
         try:
-            self.access.check_origin(request)
+            self.access.check_origin(request, is_page=True)
         except Refusal as why:
-            return JSONResponse(openai.refusal(why), why.status)
+            return self.refuse(request, why)
         found = page_file(request.path_params.get("name", "index.html"))
         return found or JSONResponse(openai.refusal(BadQuestion("there is no such page")), 404)
 
@@ -205,69 +244,7 @@ class _Door:
     async def _answered(
         self, request: Request, answer: Answering, style: Style, stream: bool
     ) -> Response:
-        if stream:
-            return StreamingResponse(_streamed(answer, style), media_type=style.media)
-        choices = [Whole() for _ in range(answer.question.settings.choices)]
-
-        async def collect() -> None:
-            async for told in answer.told():
-                one = choices[told.choice]
-                if isinstance(told, Said):
-                    one.text += told.text
-                    one.tokens += told.tokens
-                else:
-                    one.ended = told
-
-        collecting = asyncio.ensure_future(collect())
-        leaving = asyncio.ensure_future(_left(request))
-        try:
-            await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not collecting.done():
-                raise ClientDisconnect
-            collecting.result()
-        finally:
-            for task in (collecting, leaving):
-                task.cancel()
-            answer.leave()
-        return JSONResponse(style.whole(choices, answer.num_prompt_tokens, answer.num_tokens))
-
-
-async def _streamed(answer: Answering, style: Style) -> AsyncIterator[bytes]:
-    try:
-        for chunk in style.begin():
-            yield chunk
-        async for told in answer.told():
-            for chunk in style.told(told):
-                yield chunk
-        for chunk in style.end(answer.num_prompt_tokens, answer.num_tokens):
-            yield chunk
-    except Refusal as why:
-        for chunk in style.failed(why):
-            yield chunk
-    finally:
-        answer.leave()
-
-
-async def _left(request: Request) -> None:
-    """Until whoever asked hangs up."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _body(request: Request) -> bytes:
-    """Raises BadQuestion: too large, or not here in time."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_LIMIT_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise BadQuestion(f"the body is larger than {MAX_BODY_BYTES} bytes; send less")
-    except TimeoutError:
-        raise BadQuestion(
-            f"the body was not here within {BODY_LIMIT_S:.0f} s; send it again"
-        ) from None
-    return bytes(body)
+        return await self._replies.reply(request, answer, style, stream)
 
 
 def _now() -> datetime:

@@ -89,6 +89,14 @@ class DeadEnd(Refusal):
     code = "dead_end"
 
 
+class TookTooLong(Refusal):
+    """More time than one question has. Clients should not ask the same again by themselves."""
+
+    status = 408
+    kind = "timeout_error"
+    code = "timeout"
+
+
 class Broken(Refusal):
     """The model's own fault."""
 

@@ -5,6 +5,7 @@ to the desk; one whose answer nobody reads any more leaves it at once.
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ from archipel.serve.question import (
     Said,
     Settings,
     Token,
+    TookTooLong,
     TooLong,
     Why,
 )
@@ -48,6 +50,8 @@ from archipel.serve.voice import Voice, voice_of
 from archipel.work.folders import NAME, Folder, adapter_over, weights_of
 
 MAX_SEED = 2**64
+MAX_UNREAD = 8192
+"""Steps of an answer that its reader may lag behind, beyond what the connection holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,8 +218,16 @@ class Answer:
 
     def _post(self, what: list[Event] | Refusal) -> None:
         """From the desk's thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._told.put_nowait, what)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody reads any more
+            self._loop.call_soon_threadsafe(self._take, what)
+
+    def _take(self, what: list[Event] | Refusal) -> None:
+        """Kept until it is read; whoever does not read is hung up on, and costs no more memory than that."""
+        if self._told.qsize() < MAX_UNREAD:
+            self._told.put_nowait(what)
+        elif not self.listener.has_left:
+            self._told.put_nowait(TookTooLong(f"{MAX_UNREAD} steps of this answer were not read"))
+            self.leave()
 
     def _heard(self, event: Event) -> list[Told]:
         choice = self._choices[event.rollout]

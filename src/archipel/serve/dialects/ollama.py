@@ -270,12 +270,14 @@ def _stamp(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-class _Named(Body):
+class NamedBody(Body):
+    """POST /api/show."""
+
     model: StrictStr = ""
     name: StrictStr = ""
 
 
 def asked_name(data: bytes) -> str:
     """Which model a request means. Raises Refusal."""
-    body = read(_Named, data)
+    body = read(NamedBody, data)
     return body.model or body.name

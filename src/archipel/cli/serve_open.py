@@ -1,0 +1,163 @@
+"""What `archipel serve` and its kin do once something is ready to answer: keys, addresses, a sign for `serve list`, an end."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.doors import Mendable, home_folder, mending, until_ctrl_c
+
+if TYPE_CHECKING:
+    from archipel.serve.access import Access
+    from archipel.serve.served import Served
+
+KEY_FILE = "serve.key"
+FAR = ("192.0.2.1", "2001:db8::1")
+"""Addresses of nobody (RFC 5737, RFC 3849): the system says from which of its own it would go there, and sends nothing."""
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A door that is about to open."""
+
+    listener: socket.socket
+    address: str
+    """Where clients find it, with its scheme."""
+    access: "Access"
+    key_file: Path | None
+    """Where the API keys stand; None: nobody needs one."""
+    timeout_s: float
+    """For one question in all."""
+    log: Path | None
+    """Where a detached server writes what it says."""
+
+
+def opening_at(
+    host: str, port: int, keys_file: Path | None, timeout_s: float, log: Path | None
+) -> Opening:
+    """Listen there; nobody is answered yet. To be called before the network is left, if it is.
+
+    Raises:
+        Mendable: the address is taken or not this machine's, or the keys cannot be used.
+    """
+    from archipel.serve.access import LOOPBACK, Access, InvalidKeys, keys_of
+    from archipel.serve.server import listening
+
+    key_file = None if keys_file is None else keys_file.resolve()
+    if key_file is None and host not in (*LOOPBACK, "::1"):
+        key_file = _own_key_file()
+    access = Access()
+    if key_file is not None:
+        with mending(InvalidKeys, OSError):
+            access = Access(frozenset(), keys_of(key_file))
+    try:
+        listener = listening(host, port)
+    except OSError as error:
+        raise Mendable(
+            f"{host}:{port} cannot be had: {error.strerror or error}; choose --port, 0 takes a free one"
+        ) from None
+    address = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
+    return Opening(listener, address, access, key_file, timeout_s, log)
+
+
+def keep_open(opening: Opening, served: "Mapping[str, Served]", said: str) -> None:
+    """Say where it is, and answer until told to end. said: of what is served, for whoever looks."""
+    import asyncio
+
+    from archipel.serve.door import make_door
+    from archipel.serve.server import Ending, serve
+
+    called = ", ".join(served)
+    click.echo(f"{called} at {opening.address} ({said}); Ctrl-C ends it")
+    if opening.log is None:
+        click.echo(
+            f"  export OPENAI_BASE_URL={opening.address}/v1 OPENAI_API_KEY={_key_to_show(opening)}"
+        )
+
+    def cut() -> None:
+        for each in served.values():
+            each.desk.end()
+
+    door = make_door(served, opening.access, opening.timeout_s)
+    ending = Ending(say=lambda text: click.echo(text, err=True), cut=cut)
+    is_forced = False
+    with _sign(opening, called), until_ctrl_c():
+        is_forced = asyncio.run(serve(door, opening.listener, ending))
+        click.echo("stopped", err=True)
+    if is_forced:  # a step of the engine may take long, and nothing in it can be interrupted
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    for each in served.values():
+        each.desk.close()
+
+
+def _key_to_show(opening: Opening) -> str:
+    """One that was made here is shown; of several users' keys none is."""
+    if opening.key_file is None:
+        return "none"
+    is_own = opening.key_file == home_folder("serve", None) / KEY_FILE
+    return opening.access.keys[0] if is_own else f"KEY  # one of {opening.key_file}"
+
+
+@contextlib.contextmanager
+def _sign(opening: Opening, called: str) -> Iterator[None]:
+    """For `serve list` and `serve stop`, as long as this lasts; where home takes no file, there is none."""
+    from archipel.serve.running import Running, Sign
+
+    running = Running(
+        name=called,
+        address=opening.address,
+        port=opening.listener.getsockname()[1],
+        pid=os.getpid(),
+        since=round(time.time()),
+        key_file=None if opening.key_file is None else str(opening.key_file),
+        log=None if opening.log is None else str(opening.log),
+    )
+    try:
+        folder = home_folder("serve", None) / "running"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sign = Sign.put_up(folder, running)
+    except (OSError, Mendable) as error:
+        click.echo(f"not in `archipel serve list`: {error}", err=True)
+        yield
+        return
+    try:
+        yield
+    finally:
+        sign.take_down()
+
+
+def reached_at(host: str) -> str:
+    """A name by which clients reach what listens there: an address of this machine, where it listens on all."""
+    if host not in ("0.0.0.0", "::"):  # noqa: S104  compared, not listened on
+        return f"[{host}]" if ":" in host else host
+    is_new = host == "::"
+    family, far = (socket.AF_INET6, FAR[1]) if is_new else (socket.AF_INET, FAR[0])
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((far, 9))
+            found = str(probe.getsockname()[0])
+        except OSError:  # no way out of this machine
+            found = "::1" if is_new else "127.0.0.1"
+    return f"[{found}]" if is_new else found
+
+
+def _own_key_file() -> Path:
+    """With the API key of this machine, made once, mode 0600."""
+    import secrets
+
+    path = home_folder("serve", None) / KEY_FILE
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"sk-{secrets.token_urlsafe(32)}\n")
+    except FileExistsError:
+        pass
+    return path

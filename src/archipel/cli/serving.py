@@ -1,0 +1,63 @@
+"""`archipel serve`: a command that serves a model, unless its first word is one of the commands below it."""
+
+import importlib
+from typing import Any
+
+import click
+
+from archipel.cli.serve import WORDS
+from archipel.cli.serve import command as itself
+
+COMMANDS = {
+    "list": ("serve_list", "Servers of yours that run on this machine, detached or not"),
+    "stop": ("serve_list", "End a server: what it is answering is ended first"),
+}
+"""Name -> its file, in which it is called so or `command`; what it does."""
+
+
+class Serving(click.Group):
+    """The commands below, each in a file of its own; anything else is asked of `itself`."""
+
+    itself = itself
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's file."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"archipel.cli.{COMMANDS[cmd_name][0]}")
+        found: click.Command = getattr(module, f"{cmd_name}_command", None) or module.command
+        return found
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Of whichever command is meant."""
+        if args and args[0] in COMMANDS:
+            return super().make_context(info_name, args, parent, **extra)
+        words = list(args)
+        found = itself.make_context(info_name, args, parent, **extra)
+        found.meta[WORDS] = words
+        return found
+
+
+def _with_commands(page: Any) -> Any:
+    """The options of `itself`, and what else there is."""
+
+    def format_options(ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        page(ctx, formatter)
+        with formatter.section("Commands"):
+            formatter.write_dl([(f"serve {name}", text) for name, (_, text) in COMMANDS.items()])
+
+    return format_options
+
+
+itself.format_options = _with_commands(itself.format_options)  # type: ignore[method-assign]
+command = Serving("serve", help=itself.help)

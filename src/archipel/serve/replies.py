@@ -1,0 +1,80 @@
+"""From an answer under way to an HTTP response: streamed as it comes, or whole; who hangs up ends the work on it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from archipel.serve.asked import Answering
+from archipel.serve.defects import broken
+from archipel.serve.dialects.dialect import Style, Whole
+from archipel.serve.question import Refusal, Said
+from archipel.serve.tally import Tally, refused, watched
+
+
+class Replies:
+    """How one door replies."""
+
+    def __init__(self, tally: Tally, timeout_s: float) -> None:
+        """timeout_s: for an answer in all."""
+        self._tally, self._timeout_s = tally, timeout_s
+
+    async def reply(
+        self, request: Request, answer: Answering, style: Style, stream: bool
+    ) -> Response:
+        """The response.
+
+        Raises:
+            Refusal: it could not be answered after all. ClientDisconnect: nobody waits for it any more.
+        """
+        asked_s = asyncio.get_running_loop().time()
+        if stream:
+            return StreamingResponse(self._streamed(answer, style, asked_s), media_type=style.media)
+        choices = [Whole() for _ in range(answer.question.settings.choices)]
+        collecting = asyncio.ensure_future(self._collect(answer, choices, asked_s))
+        leaving = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not collecting.done():
+                raise ClientDisconnect
+            collecting.result()
+        finally:
+            for task in (collecting, leaving):
+                task.cancel()
+            answer.leave()
+        return JSONResponse(style.whole(choices, answer.num_prompt_tokens, answer.num_tokens))
+
+    async def _collect(self, answer: Answering, choices: list[Whole], asked_s: float) -> None:
+        async for told in watched(answer, self._tally, asked_s, self._timeout_s):
+            one = choices[told.choice]
+            if isinstance(told, Said):
+                one.text += told.text
+                one.tokens += told.tokens
+            else:
+                one.ended = told
+
+    async def _streamed(
+        self, answer: Answering, style: Style, asked_s: float
+    ) -> AsyncIterator[bytes]:
+        try:
+            for chunk in style.begin():
+                yield chunk
+            async for told in watched(answer, self._tally, asked_s, self._timeout_s):
+                for chunk in style.told(told):
+                    yield chunk
+            for chunk in style.end(answer.num_prompt_tokens, answer.num_tokens):
+                yield chunk
+        except Exception as error:  # noqa: BLE001  whatever it was, the stream ends in its dialect's own form
+            why = error if isinstance(error, Refusal) else broken(error)
+            refused(self._tally, why)
+            for chunk in style.failed(why):
+                yield chunk
+        finally:
+            answer.leave()
+
+
+async def _left(request: Request) -> None:
+    """Until whoever asked hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
