@@ -26,6 +26,7 @@ BENCHMARKS = {
         "Tokens per second and memory of an update beside a plain loop and TRL",
     ),
     "families": ("bench_families", "Tasks that people bring: rewards beside more labels"),
+    "cascade": ("bench_cascade", "A small model asked first: quality over calls of the large one"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

@@ -1,0 +1,190 @@
+"""What `archipel serve cascade` and `archipel serve calibrate` share: which two models, and where the large one is."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import Mendable, mending
+from archipel.cli.engines import device_option
+
+if TYPE_CHECKING:
+    import torch
+
+    from archipel.serve.asked import Asked
+    from archipel.serve.served import Served
+
+GIGABYTE = 1_000_000_000
+SMALL, LARGE = "small", "large"
+MAX_KEY_BYTES = 4096
+_OPTIONS = (
+    click.option(
+        "--large-at",
+        metavar="URL",
+        help="Where the large model is another server that speaks OpenAI's API, such as http://desktop:8450/v1.",
+    ),
+    click.option("--large-name", metavar="NAME", help="What it is called there."),
+    click.option(
+        "--large-key-file",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="Holds the API key for it.",
+    ),
+    click.option(
+        "--allow-leaving",
+        is_flag=True,
+        help="Questions may leave this machine for --large-at; without this none does.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        help="Precision of the products; auto: bfloat16 where this processor computes it.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        help="Processor threads of the tensor library [all cores].",
+    ),
+    click.option(
+        "--max-cache-gb",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0.001, 4096),
+        help="Memory of each model for what is being read and said.",
+    ),
+    device_option("answers"),
+)
+
+
+def pair_options(command: Callable[..., None]) -> Callable[..., None]:
+    """small=DIR large=DIR, and how they are loaded."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return click.argument("models", nargs=-1, required=True, metavar="small=DIR [large=DIR]")(
+        command
+    )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, ready."""
+
+    small: "Served"
+    large: "Asked"
+    folder: Path
+    """Of the small one."""
+    digest: str
+    """Of that folder."""
+    large_digest: str
+
+    @property
+    def said(self) -> str:
+        """For whoever looks."""
+        return f"small {self.small.name}, large {self.large.name}"
+
+    def close(self) -> None:
+        """End their desks."""
+        for one in (self.small, self.large):
+            desk = getattr(one, "desk", None)
+            if desk is not None:
+                desk.close()
+
+
+def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, Any]) -> Pair:
+    """given: what `pair_options` took.
+
+    Raises:
+        Mendable: one cannot be used, or questions would have to leave and may not.
+    """
+    named = _named(models)
+    elsewhere = _elsewhere(given, LARGE in named)
+    import torch
+
+    from archipel.engine.capacity import EngineLimits
+    from archipel.model.devices import NoDevice, ready_device
+    from archipel.model.directory import InvalidModel
+    from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.serve.cascade.policy import digest_of
+    from archipel.serve.desk import Room
+    from archipel.serve.served import How, serve_folder
+    from archipel.work.folders import folder_of
+
+    torch.set_num_threads(given["threads"] or os.cpu_count() or 1)
+    limits = EngineLimits(max_cache_bytes=round(given["max_cache_gb"] * GIGABYTE))
+
+    def served(path: Path) -> "Served":
+        called = path.resolve().name
+        how = How(called, precision(given["dtype"]), limits, Room(), max_new_tokens)
+        folder = folder_of(path, None, given["device"])
+        return serve_folder(folder, how, datetime.now().astimezone())
+
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
+        ready_device(given["device"])
+        small = served(named[SMALL])
+        large = elsewhere or served(named[LARGE])
+        if elsewhere is None and (small.chat_template is None) != (large.chat_template is None):
+            raise Mendable(
+                "one of the two models has a chat template and the other has none; a cascade asks both the same question: "
+                "take two of a kind"
+            )
+        large_digest = (
+            digest_of(named[LARGE]) if elsewhere is None else f"{elsewhere.url} {elsewhere.name}"
+        )
+        return Pair(small, large, named[SMALL], digest_of(named[SMALL]), large_digest)
+
+
+def precision(name: str) -> "torch.dtype":
+    """Of `--dtype`."""
+    from archipel.cli.serve import _precision
+
+    return _precision(name)
+
+
+def _named(models: tuple[str, ...]) -> dict[str, Path]:
+    """Raises click.UsageError: not small=DIR, with large=DIR or without."""
+    found: dict[str, Path] = {}
+    for each in models:
+        name, sign, place = each.partition("=")
+        if name not in (SMALL, LARGE) or not sign or name in found:
+            raise click.UsageError(f"{each!r:.80} is no model; expected small=DIR and large=DIR")
+        if not Path(place).is_dir():
+            raise click.UsageError(f"{name}: {place!r:.200} is no directory")
+        found[name] = Path(place)
+    if SMALL not in found:
+        raise click.UsageError("which is the small model? Say small=DIR")
+    return found
+
+
+def _elsewhere(given: dict[str, Any], is_here: bool) -> Any:
+    """The large model on another server, or None.
+
+    Raises:
+        click.UsageError: the large one is nowhere, or at two places, or may not be asked.
+    """
+    url, name = given["large_at"], given["large_name"]
+    if (url is not None) is is_here:
+        raise click.UsageError("where is the large model? Say large=DIR, or --large-at URL")
+    if url is None:
+        return None
+    if not given["allow_leaving"]:
+        raise click.UsageError(
+            f"with --large-at questions leave this machine for {url}: say --allow-leaving if they may, or large=DIR to "
+            "keep them here"
+        )
+    if not url.startswith(("http://", "https://")) or not name:
+        raise click.UsageError(
+            "--large-at is an address such as http://desktop:8450/v1, and --large-name what the model is called there"
+        )
+    from archipel.serve.cascade.away import Away
+
+    key_file, key = given["large_key_file"], None
+    if key_file is not None:
+        with key_file.open() as file:
+            key = file.read(MAX_KEY_BYTES).strip()
+    return Away(name, url.rstrip("/"), round(time.time()), key)

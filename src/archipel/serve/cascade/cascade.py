@@ -1,0 +1,162 @@
+"""Two models behind one name: the small one answers, unless the question is plainly hard or its answer unsure.
+
+Parts: `Cascade` (an `Asked`), `Tally`. Laws: nothing of an answer is said before it is known whose it is, so no client ever reads two;
+what the small model cannot take or finish goes to the large one; a question goes to the large one at most once.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from archipel.serve.asked import Answering, Asked, Told
+from archipel.serve.cascade.heads import sigmoid
+from archipel.serve.cascade.hidden import hidden_of
+from archipel.serve.cascade.policy import Policy
+from archipel.serve.question import Broken, DeadEnd, Question, Said, TooLong
+from archipel.serve.served import Served
+
+
+@dataclass
+class Tally:
+    """Questions so far, by how they went."""
+
+    asked: int = 0
+    kept: int = 0
+    """Answered by the small model."""
+    straight: int = 0
+    """Answered by the large model, without the small one's answer."""
+    escalated: int = 0
+    """The same, after it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """One name."""
+
+    name: str
+    small: Served
+    large: Asked
+    policy: Policy
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def since(self) -> int:
+        """See `asked.Asked`."""
+        return self.small.since
+
+    @property
+    def fingerprint(self) -> str:
+        """See `asked.Asked`: of both."""
+        return f"{self.small.fingerprint}+{self.large.fingerprint}"
+
+    @property
+    def positions(self) -> int:
+        """See `asked.Asked`: those of the large one, who takes what the small one cannot."""
+        return self.large.positions
+
+    @property
+    def chat_template(self) -> str | None:
+        """See `asked.Asked`: the small one's, which reads every question."""
+        return self.small.chat_template
+
+    def counts(self) -> Mapping[str, int]:
+        """See `asked.Asked`; of both, and how questions went."""
+        small, large, tally = self.small.counts(), self.large.counts(), self.tally
+        both = {name: small.get(name, 0) + large.get(name, 0) for name in {**small, **large}}
+        return both | vars(tally)
+
+    async def count(self, question: Question, now: datetime) -> int:
+        """See `asked.Asked`: as the small one reads it."""
+        return await self.small.count(question, now)
+
+    async def ask(self, question: Question, key: str, now: datetime) -> Answering:
+        """See `asked.Asked.ask`; the gate has spoken when it comes back."""
+        self.tally.asked += 1
+        try:
+            hidden = await hidden_of(self.small, question, key, now, self.small.adapter)
+            logits = self.policy.gate.head().logits(hidden[None])
+            if not self.policy.rules.is_straight(float(sigmoid(logits)[0])):
+                first = await self._small(question, key, now)
+                return _Awaited(self, first, float(logits[0]), key, now)
+        except TooLong:
+            pass  # for the small one: the large one says whether it is for itself
+        answer = await self._large(question, key, now)
+        self.tally.straight += 1
+        return answer
+
+    async def _small(self, question: Question, key: str, now: datetime) -> Answering:
+        return await self.small.ask(replace(question, model=self.small.name), key, now)
+
+    async def _large(self, question: Question, key: str, now: datetime) -> Answering:
+        return await self.large.ask(replace(question, model=self.large.name), key, now)
+
+    async def escalated(self, question: Question, key: str, now: datetime) -> Answering:
+        """The large one's answer after the small one's.
+
+        Where engines take a draft, the small answer is one: this is the place that has both.
+        """
+        answer = await self._large(question, key, now)
+        self.tally.escalated += 1
+        return answer
+
+
+class _Awaited:
+    """A question that the small model answers first."""
+
+    def __init__(
+        self, cascade: Cascade, first: Answering, gate_logit: float, key: str, now: datetime
+    ) -> None:
+        self._cascade, self._gate_logit = cascade, gate_logit
+        self._key, self._now = key, now
+        self._answer, self._has_left = first, False
+        self.question = first.question
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """See `asked.Answering`: of whoever answers."""
+        return self._answer.num_prompt_tokens
+
+    @property
+    def num_tokens(self) -> int:
+        """See `asked.Answering`: of whoever answers."""
+        return self._answer.num_tokens
+
+    def leave(self) -> None:
+        """See `asked.Answering.leave`."""
+        self._has_left = True
+        self._answer.leave()
+
+    async def told(self) -> AsyncIterator[Told]:
+        """See `asked.Answering.told`: at once if the small model is sure, else as the large one says it."""
+        try:
+            held = await self._first()
+            if held is not None and self._is_kept(held):
+                self._cascade.tally.kept += 1
+                for each in held:
+                    yield each
+                return
+            if self._has_left:
+                return
+            self._answer = await self._cascade.escalated(self.question, self._key, self._now)
+            async for each in self._answer.told():
+                yield each
+        finally:
+            self.leave()
+
+    async def _first(self) -> list[Told] | None:
+        """All that the small model says; None: it could not finish."""
+        try:
+            return [each async for each in self._answer.told()]
+        except (DeadEnd, Broken):
+            return None
+
+    def _is_kept(self, held: list[Told]) -> bool:
+        """By the least sure of its choices."""
+        logprobs: dict[int, list[float]] = {}
+        for each in held:
+            said = logprobs.setdefault(each.choice, [])
+            if isinstance(each, Said):
+                said += [token.logprob for token in each.tokens]
+        policy = self._cascade.policy
+        sure = [policy.confidence.of(each, self._gate_logit) for each in logprobs.values()]
+        return policy.rules.is_kept(min(sure, default=0.0))
