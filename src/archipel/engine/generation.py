@@ -62,6 +62,10 @@ class Generation:
         """Whether another step is needed."""
         return bool(self._open)
 
+    def slots_in_use(self) -> frozenset[int]:
+        """Those of sequences that have entered and are not done."""
+        return self._scheduler.slots_in_use()
+
     @property
     def _tells_experts(self) -> bool:
         """Whether a request that waits or runs wants to know where its tokens were sent."""

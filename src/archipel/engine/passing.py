@@ -4,8 +4,9 @@ Parts: `Next` (a token of each running sequence), `Block` (part of some prompts)
 after the other, at once); `Passing`, attention that says in which of them it is. Law: these and the rows that come in are all that a layer's results depend on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from torch import Tensor
@@ -39,6 +40,11 @@ class Again:
     """(N,) int64."""
     positions: np.ndarray
     """(N,) int64; of one slot ascending."""
+
+    @classmethod
+    def of(cls, slots: Sequence[int], positions: Sequence[int]) -> Self:
+        """From plain numbers."""
+        return cls(np.array(slots, dtype=np.int64), np.array(positions, dtype=np.int64))
 
 
 Pass = Next | Block | Again

@@ -12,6 +12,7 @@ from torch import Tensor
 from archipel.engine.adapters import Adapters, Company
 from archipel.engine.again import feed_again
 from archipel.engine.arithmetic import Arithmetic
+from archipel.engine.attention import round_up
 from archipel.engine.cache import Cache, CacheShape
 from archipel.engine.decode import decode
 from archipel.engine.feeding import Note
@@ -19,8 +20,12 @@ from archipel.engine.fingerprints import Seen
 from archipel.engine.fused import FusedLayers
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.passing import Attend, Block, Next, Pass
-from archipel.engine.prefill import read_block
+from archipel.engine.prefill import GRANULE, read_block
 from archipel.model.config import DecoderConfig
+
+
+class OutOfCache(ValueError):
+    """A pass over places that the cache does not have."""
 
 
 class LayerRange:
@@ -63,16 +68,36 @@ class LayerRange:
         """Rows after these layers, of a pass whose rows before them are `x_Nd`, as the whole network has them there.
 
         After the last layer of a model, a `Block` gives the end of each prompt alone.
+
+        Raises:
+            OutOfCache: it leads to a slot or position that is not there.
         """
         machinery = self._ready
+        self._check(what)
         self._network.given = x_Nd.to(machinery.device)
         if isinstance(what, Next):
             positions = what.positions.to(machinery.device)
             return decode(machinery, torch.zeros_like(positions), positions, what.shared)
         if isinstance(what, Block):
-            return read_block(machinery, what)
+            found = read_block(machinery, what)
+            return found if self._network.is_last else found[: len(x_Nd)]
         tokens = torch.zeros(len(what.slots), dtype=torch.int64)
         return feed_again(machinery, tokens, what)[: len(what.slots)]
+
+    def _check(self, what: Pass) -> None:
+        shape = self._ready.cache.shape
+        if isinstance(what, Next):
+            slots, positions = len(what.positions), int(what.positions.max()) + 1
+        elif isinstance(what, Block):
+            slots = 1 + max(max(each) for each in what.slots)
+            positions = round_up(what.start + max(what.lengths), GRANULE)
+        else:
+            slots, positions = int(what.slots.max()) + 1, int(what.positions.max()) + 1
+        if slots > shape.num_slots or positions > shape.length:
+            raise OutOfCache(
+                f"a pass over {slots} slots and {positions} positions came; the cache has {shape.num_slots} and "
+                f"{shape.length}"
+            )
 
     @property
     def _ready(self) -> Machinery:
@@ -94,7 +119,7 @@ class _Middle(FusedLayers):
         super().__init__(config, state, arithmetic, layers)
         self.adapters = Adapters(arithmetic)
         self.given = torch.empty(0)
-        self._is_last = layers.stop == config.num_layers
+        self.is_last = layers.stop == config.num_layers
 
     def forward(
         self,
@@ -110,7 +135,7 @@ class _Middle(FusedLayers):
         x = self.given
         if missing > 0:
             x = torch.cat((x, x[-1:].expand(missing, -1)))
-        chosen = wanted if self._is_last else None
+        chosen = wanted if self.is_last else None
         return self.through(x, rotations_N2D, attend, chosen, company, note)
 
     def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:

@@ -1,0 +1,1 @@
+"""One model on several of its owner's own devices, as pipelines of layer ranges."""
