@@ -227,6 +227,8 @@ def ready(waited: socket.socket, events: int, until: float) -> bool:
 
 def lost_words(error: OSError) -> str:
     """What a failure of a socket means for its link, in a sentence."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "another device answers there; expected the one that was paired (pair again if it has a new key)"
     if isinstance(error, ssl.SSLError):
         said = (error.reason or str(error)).lower().replace("_", " ")
         if any(each in said for each in ("certificate", "unknown ca", "access denied")):
