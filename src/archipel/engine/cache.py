@@ -84,6 +84,14 @@ class Cache:
         planes = zip(self.shape.planes, self.layers[layer], strict=True)
         return tuple(_cut(plane, held, length)[first:end].flatten(0, 1) for plane, held in planes)
 
+    def windows_of(self, layer: int, slots_N: Tensor, length: int) -> Window:
+        """Copies of the windows of these slots, one after the other: as `window`."""
+        planes = zip(self.shape.planes, self.layers[layer], strict=True)
+        return tuple(
+            _cut(plane, held, length).index_select(0, slots_N).flatten(0, 1)
+            for plane, held in planes
+        )
+
     def windows(self, rows: int, length: int) -> list[Window]:
         """`window` of slots 0 .. rows-1 at every layer; kept, as it rarely changes."""
         if self._windows_of != (rows, length):

@@ -11,6 +11,7 @@ from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import Window
 from archipel.engine.feeding import Note
 from archipel.engine.machinery import Machinery
+from archipel.engine.passing import Next, Passing
 
 
 def decode(
@@ -46,4 +47,5 @@ def decode(
         cache.append(layer, numbers.held(k, v), places)
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
-    return machinery.decoder.forward(tokens_B, rotations, attend_cached, company=company, note=note)
+    attend = Passing(attend_cached, Next(positions_B, shared_position))
+    return machinery.decoder.forward(tokens_B, rotations, attend, company=company, note=note)

@@ -15,16 +15,13 @@ from torch import Tensor
 
 from archipel.engine.adapters import Adapters, Company
 from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
+from archipel.engine.cache import Cache, CacheShape
 from archipel.engine.feeding import Feed, FusedExperts, Note, SwiGlu, feeding
 from archipel.engine.fingerprints import Seen
+from archipel.engine.passing import Attend
 from archipel.engine.protocol import WrongWeights
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
-
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-"""(layer, q (N, Hq, D), k (N, Hkv, D), v (N, Hkv, D)) -> mixed values (N, Hq * D).
-
-The arguments are views, not contiguous."""
 
 
 @dataclass(frozen=True)
@@ -41,58 +38,89 @@ class FusedLayer:
     """fp32, (Hq + Hkv, D): query and key norm weights, per head or over all; empty without."""
 
 
-class FusedDecoder:
-    """A decoder over flat rows of tokens."""
+def held_by(state: Mapping[str, Tensor], numbers: Arithmetic) -> Callable[[str], Tensor]:
+    """The weights by name, as the arithmetic wants them."""
+
+    def weight(name: str) -> Tensor:
+        return state[name].detach().to(device=numbers.device, dtype=numbers.dtype)
+
+    return weight
+
+
+class FusedEnds:
+    """What lies before the first layer and behind the last."""
 
     def __init__(
         self, config: DecoderConfig, state: Mapping[str, Tensor], arithmetic: Arithmetic
     ) -> None:
-        check_state(config, state)
-        arithmetic.check_weights(state)
         self.config = config
         self.arithmetic = arithmetic
         self.adapters = Adapters(arithmetic)
-        self._norm_first = config.norm_placement == "pre"
-
-        def weight(name: str) -> Tensor:
-            return state[name].detach().to(device=arithmetic.device, dtype=arithmetic.dtype)
-
+        weight = held_by(state, arithmetic)
         embedding = state["model.embed_tokens.weight"].detach()
         embedding = embedding.to(arithmetic.device, arithmetic.embedding_dtype)
         self._embedding = embedding.contiguous()
         head = "model.embed_tokens" if config.tie_embeddings else "lm_head"
         self._head = arithmetic.projection(weight(f"{head}.weight"))
         self._norm = weight("model.norm.weight").float()
-        self._layers = [_fuse(config, i, weight, arithmetic) for i in range(config.num_layers)]
 
-    def forward(
+    def embedded(self, tokens_N: Tensor) -> Tensor:
+        """Residual stream (N, d) before the first layer."""
+        x = as_dtype(self._embedding.index_select(0, tokens_N), self.arithmetic.dtype)
+        factor = self.config.embedding_multiplier
+        return x if factor == 1.0 else x * factor
+
+    def read(self, x_Nd: Tensor) -> Tensor:
+        """The last hidden state (N, d) fp32 from the residual stream: after the final norm."""
+        return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
+
+    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+        """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
+        fed = self.arithmetic.fed(x_Nd, self._norm)
+        if seen is not None:
+            seen(fed)
+        logits = self._head(fed)
+        return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
+
+
+class FusedLayers:
+    """Some layers after one another."""
+
+    def __init__(
         self,
-        tokens_N: Tensor,
+        config: DecoderConfig,
+        state: Mapping[str, Tensor],
+        arithmetic: Arithmetic,
+        layers: range,
+    ) -> None:
+        """state: whatever else it holds, the weights of these layers."""
+        self.config = config
+        self.arithmetic = arithmetic
+        self._norm_first = config.norm_placement == "pre"
+        self._first = layers.start
+        weight = held_by(state, arithmetic)
+        self._layers = [_fuse(config, i, weight, arithmetic) for i in layers]
+
+    def through(
+        self,
+        x: Tensor,
         rotations_N2D: Tensor,
         attend: Attend,
         wanted: Tensor | None = None,
         company: Company | None = None,
         note: Note | None = None,
     ) -> Tensor:
-        """Residual stream (N, d) after the last layer, before the final norm.
-
-        rotations_N2D: rows of the arithmetic's `rotations`, at each row's position; one if all share it.
-        With `wanted`, only those rows are computed after the last attention, and returned.
-        company: which adapter each row has; None: this decoder has no adapters.
-        note: is told which experts were chosen, where there are some.
-        """
+        """Residual stream (N, d) after these layers, from that before them; see `FusedDecoder.forward`."""
         numbers, config = self.arithmetic, self.config
-        x = as_dtype(self._embedding.index_select(0, tokens_N), numbers.dtype)
-        if config.embedding_multiplier != 1.0:
-            x = x * config.embedding_multiplier
         last, rows = len(self._layers) - 1, None
-        for index, own in enumerate(self._layers):
+        for place, own in enumerate(self._layers):
+            index = self._first + place
             layer = _beside(own, index, company)
             h = numbers.fed(x, layer.attention_norm if self._norm_first else None)
             turns = None if index in config.unrotated else rotations_N2D
             heads = queries_keys_values(numbers, layer.qk_norm, layer.qkv(h), turns)
-            mixed = attend(index, *heads)
-            if wanted is not None and index == last:
+            mixed = attend(place, *heads)
+            if wanted is not None and place == last:
                 mixed, x = mixed.index_select(0, wanted), x.index_select(0, wanted)
                 layer = _beside(own, index, None if company is None else company.at(wanted))
                 rows = wanted
@@ -121,17 +149,39 @@ class FusedDecoder:
             return x + numbers.normed(fed, layer.feed_forward_norm)
         return x + fed if factor == 1.0 else x + fed * factor
 
-    def read(self, x_Nd: Tensor) -> Tensor:
-        """The last hidden state (N, d) fp32 from the residual stream: after the final norm."""
-        return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
 
-    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
-        """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
-        fed = self.arithmetic.fed(x_Nd, self._norm)
-        if seen is not None:
-            seen(fed)
-        logits = self._head(fed)
-        return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
+class FusedDecoder(FusedEnds, FusedLayers):
+    """A decoder over flat rows of tokens."""
+
+    def __init__(
+        self, config: DecoderConfig, state: Mapping[str, Tensor], arithmetic: Arithmetic
+    ) -> None:
+        check_state(config, state)
+        arithmetic.check_weights(state)
+        FusedEnds.__init__(self, config, state, arithmetic)
+        FusedLayers.__init__(self, config, state, arithmetic, range(config.num_layers))
+
+    def forward(
+        self,
+        tokens_N: Tensor,
+        rotations_N2D: Tensor,
+        attend: Attend,
+        wanted: Tensor | None = None,
+        company: Company | None = None,
+        note: Note | None = None,
+    ) -> Tensor:
+        """Residual stream (N, d) after the last layer, before the final norm.
+
+        rotations_N2D: rows of the arithmetic's `rotations`, at each row's position; one if all share it.
+        With `wanted`, only those rows are computed after the last attention, and returned.
+        company: which adapter each row has; None: this decoder has no adapters.
+        note: is told which experts were chosen, where there are some.
+        """
+        return self.through(self.embedded(tokens_N), rotations_N2D, attend, wanted, company, note)
+
+    def new_cache(self, shape: CacheShape) -> Cache:
+        """Of all layers."""
+        return Cache(shape, self.arithmetic.device)
 
 
 def _beside(layer: FusedLayer, index: int, company: Company | None) -> FusedLayer:

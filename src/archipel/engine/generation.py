@@ -18,8 +18,7 @@ from archipel.engine.cache import Cache
 from archipel.engine.capacity import Capacity, Demand
 from archipel.engine.decode import decode
 from archipel.engine.fingerprints import Seen
-from archipel.engine.fused import FusedDecoder
-from archipel.engine.machinery import Machinery, assemble
+from archipel.engine.machinery import Machinery, Network, assemble
 from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
 from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
 from archipel.engine.scheduler import Admission, Scheduler
@@ -45,7 +44,7 @@ class _Open:
 class Generation:
     """Serves requests by ticket, on one network at a time."""
 
-    def __init__(self, capacity: Capacity, decoder: FusedDecoder) -> None:
+    def __init__(self, capacity: Capacity, decoder: Network) -> None:
         self._capacity, self._decoder = capacity, decoder
         self._device = capacity.arithmetic.device
         self._draws_on = float64_place(self._device)
@@ -62,6 +61,10 @@ class Generation:
     def has_work(self) -> bool:
         """Whether another step is needed."""
         return bool(self._open)
+
+    def slots_in_use(self) -> frozenset[int]:
+        """Those of sequences that have entered and are not done."""
+        return self._scheduler.slots_in_use()
 
     @property
     def _tells_experts(self) -> bool:
@@ -81,7 +84,7 @@ class Generation:
         """Of the present weights."""
         return self._decoder.adapters
 
-    def use(self, decoder: FusedDecoder) -> None:
+    def use(self, decoder: Network) -> None:
         """Run on other weights; nothing may wait or run."""
         self._decoder = decoder
         if self._machinery is not None:
@@ -147,7 +150,7 @@ class Generation:
             return held
         if held is None or rows == 0:
             self._machinery = held = None  # the old cache goes before the new one comes
-            cache = Cache(shape, self._device)
+            cache = self._decoder.new_cache(shape)
         else:
             cache = held.cache
             cache.reshape(shape, rows)

@@ -4,19 +4,58 @@ Parts: `Machinery`, and `assemble`, which derives the tables from a network and 
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from archipel.engine.cache import Cache
-from archipel.engine.fused import FusedDecoder
+from archipel.engine.adapters import Adapters, Company
+from archipel.engine.arithmetic import Arithmetic
+from archipel.engine.cache import Cache, CacheShape
+from archipel.engine.feeding import Note
+from archipel.engine.fingerprints import Seen
+from archipel.engine.passing import Attend
+from archipel.model.config import DecoderConfig
+
+
+class Network(Protocol):
+    """What tokens go through: `fused.FusedDecoder`, or ends alone, whose layers are elsewhere (`serve.pool`)."""
+
+    @property
+    def config(self) -> DecoderConfig:
+        """The architecture."""
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How it is computed."""
+
+    @property
+    def adapters(self) -> Adapters:
+        """What may lie over its weights."""
+
+    def forward(
+        self,
+        tokens_N: Tensor,
+        rotations_N2D: Tensor,
+        attend: Attend,
+        wanted: Tensor | None = None,
+        company: Company | None = None,
+        note: Note | None = None,
+    ) -> Tensor:
+        """See `FusedDecoder.forward`."""
+
+    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+        """See `FusedEnds.logits`."""
+
+    def new_cache(self, shape: CacheShape) -> Cache:
+        """An empty cache for its layers."""
 
 
 @dataclass(frozen=True)
 class Machinery:
     """Held together until the weights or the shape of the cache change."""
 
-    decoder: FusedDecoder
+    decoder: Network
     cache: Cache
     rotations: Tensor
     """(cache length, 2, D): see `Arithmetic.rotations`."""
@@ -58,7 +97,7 @@ class Machinery:
         return self.ramp.narrow(0, self.cache.shape.length - 1 - last_seen, window)
 
 
-def assemble(decoder: FusedDecoder, cache: Cache, max_prefill_tokens: int) -> Machinery:
+def assemble(decoder: Network, cache: Cache, max_prefill_tokens: int) -> Machinery:
     """Tables for every position of the cache, beside what they belong to."""
     length, numbers = cache.shape.length, decoder.arithmetic
     ramp = torch.zeros(2 * length, dtype=numbers.dtype, device=cache.device)

@@ -17,6 +17,7 @@ from archipel.engine.attention import round_up
 from archipel.engine.feeding import Note
 from archipel.engine.fingerprints import Seen
 from archipel.engine.machinery import Machinery
+from archipel.engine.passing import Block, Passing
 from archipel.engine.telling import Choices
 
 GRANULE = 8
@@ -75,6 +76,15 @@ def read_prompts(
     return logits.index_select(0, owners.to(machinery.device))
 
 
+def read_block(machinery: Machinery, what: Block) -> Tensor:
+    """The residual stream after a block of prompts whose tokens only the network knows, as `_Block.read`."""
+    prompts = [
+        Prompt((0,) * (what.start + length), slots)
+        for length, slots in zip(what.lengths, what.slots, strict=True)
+    ]
+    return _Block(machinery, prompts, what.start).read()
+
+
 class _Block:
     """Positions [start, start + BLOCK) of each prompt of a batch."""
 
@@ -85,6 +95,7 @@ class _Block:
         tokens = np.array([token for piece in pieces for token in piece])
         adapters = np.repeat([prompt.adapter for prompt in batch], lengths)
         self._ends = ends = lengths.cumsum()
+        self._lengths = tuple(lengths.tolist())
         self._padded = round_up(int(lengths.max()), GRANULE)
         self._packing = None
         if len(tokens) < len(batch) * self._padded:
@@ -121,10 +132,11 @@ class _Block:
         def attend_prompts(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return self._attend(layer, (q, k, v), bias)
 
+        slots = tuple(prompt.slots for prompt in self._batch)
         return machinery.decoder.forward(
             self._tokens_N,
             machinery.rotations.index_select(0, positions),
-            attend_prompts,
+            Passing(attend_prompts, Block(slots, self._lengths, self._start)),
             self._last_rows,
             self._company,
             note,

@@ -58,6 +58,10 @@ class Scheduler:
         """How many wait or run."""
         return self.num_waiting + self._num_live
 
+    def slots_in_use(self) -> frozenset[int]:
+        """Those of sequences that have entered and are not done."""
+        return frozenset(slot for slot, live in enumerate(self._live) if live)
+
     def add(self, ticket: Ticket, count: int, length: int) -> None:
         """Let `count` rollouts of `length` cache positions each wait behind all others."""
         self._waiting.append(_Waiting(ticket, 0, count, length))

@@ -1,6 +1,6 @@
 """A model as a directory in the Hugging Face layout: read, checked, written.
 
-Parts: `read_model`, `write_model`, `read_config`, `expected_shapes`.
+Parts: `read_model`, `read_tensors` (some of it), `write_model`, `read_config`, `expected_shapes`.
 Law: safetensors and JSON only; every file is bounded and every tensor is expected by name and
 shape; a directory appears whole or not at all.
 """
@@ -9,7 +9,7 @@ import functools
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "expected_shapes",
     "read_config",
     "read_model",
+    "read_tensors",
     "write_model",
 ]
 
@@ -84,6 +85,31 @@ def read_model(
         raise InvalidModel(f"{path}: lm_head.weight differs from the embedding it is tied to")
     model.load_state_dict(state, strict=True, assign=True)
     return model
+
+
+def read_tensors(
+    path: Path, names: Iterable[str], config: DecoderConfig, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Some of the weights of a decoder, by name; of the others not a byte is read.
+
+    names: of `expected_shapes`.
+
+    Raises:
+        InvalidModel: one is missing, misshapen or not readable.
+    """
+    wanted, shapes = set(names), expected_shapes(config)
+    found: dict[str, Tensor] = {}
+    for file in weight_files(path):
+        try:
+            with safe_open(file, framework="pt", device="cpu") as shard:
+                for name in wanted.intersection(shard.keys()):
+                    tensor = _checked(name, shard.get_tensor(name), shapes[name])
+                    found[name] = tensor.to(dtype, copy=True)
+        except (SafetensorError, OSError) as error:
+            raise InvalidModel(f"{file}: not readable as safetensors: {error}") from None
+    if missing := sorted(wanted - found.keys()):
+        raise InvalidModel(f"{path}: {len(missing)} tensors are missing, first {missing[0]}")
+    return found
 
 
 def write_model(

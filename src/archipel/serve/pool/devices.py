@@ -1,0 +1,244 @@
+"""The devices of a pool as its gateway sees them: who is here, what each gives, and who is gone.
+
+Parts: `Device` (one link, asked one thing at a time), `Devices` (those that are here). Law: a device that is silent for
+longer than it may be, or says what it should not, is lost at once and for good; the same machine may join anew.
+"""
+
+import json
+import threading
+import time
+from dataclasses import dataclass
+from typing import TypeVar
+
+from torch import Tensor
+
+from archipel.engine.passing import Block, Next, Pass
+from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
+from archipel.serve.pool.messages import (
+    Drop,
+    Fault,
+    Have,
+    Held,
+    Hello,
+    Hold,
+    Message,
+    Move,
+    Ping,
+    Pong,
+    Rows,
+    Said,
+    SaidAgain,
+    SaidBlock,
+    SaidNext,
+    Through,
+    Weight,
+    Working,
+    header_of,
+    message_of,
+    packed,
+    unpacked,
+)
+from archipel.serve.pool.weights import Layers, Original
+
+HELLO_S = 10.0
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long is waited."""
+
+    silent_s: float = 5.0
+    """For any word of a device that was asked something."""
+    answer_s: float = 120.0
+    """For the answer of one that says it works."""
+
+
+@dataclass
+class Traffic:
+    """What went over one link with rows."""
+
+    passes: int = 0
+    rows: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+
+
+class CannotHold(RuntimeError):
+    """A device has no room for what it was asked to hold."""
+
+
+class Device:
+    """One device that has joined."""
+
+    def __init__(self, link: Link, patience: Patience = Patience()) -> None:
+        """Wait for its first word.
+
+        Raises:
+            LinkLost: it does not come, or is another.
+        """
+        self._link, self._patience = link, patience
+        self._turn = threading.Lock()
+        self.is_lost = False
+        self.since = time.monotonic()
+        self.traffic = Traffic()
+        self.layer_ns: int | None = None
+        """Of one layer and one step, as measured."""
+        header, _ = link.receive(HELLO_S)
+        said = message_of(header)
+        if not isinstance(said, Hello):
+            link.close()
+            raise LinkLost(f"a device said {said.say!r} first; expected hello")
+        self.hello = said
+
+    @property
+    def name(self) -> str:
+        """What it calls itself."""
+        return self.hello.name
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.is_lost = True
+        self._link.close()
+
+    def ping(self) -> None:
+        """Ask for a sign of life, unless it is busy anyway.
+
+        Raises:
+            LinkLost: none came.
+        """
+        if self._turn.acquire(blocking=False):
+            try:
+                self._ask(Ping(), b"", Pong)
+            finally:
+                self._turn.release()
+
+    def hold(self, layers: Layers, original: Original, numbers: str, min_rows: int) -> None:
+        """Have it hold these layers; what it lacks is sent.
+
+        Raises:
+            CannotHold: it has no room. LinkLost: it is gone.
+        """
+        asked = Hold(
+            layers=layers, numbers=numbers, min_rows=min_rows, weights=original.digests(layers)
+        )
+        config = json.dumps(original.config.to_hf()).encode()
+        with self._turn:
+            missing = self._ask(asked, config, Held)[0].missing
+            if not missing:
+                return
+            for name in missing:
+                if name not in asked.weights:
+                    raise self._lost(f"it misses a weight {name!r:.80} that it was not asked for")
+                for start, size, part in original.parts(name):
+                    self._tell(Weight(digest=asked.weights[name], size=size, start=start), part)
+            if self._ask(asked, config, Held)[0].missing:
+                raise self._lost("it misses weights that it was sent")
+
+    def have(self, said: Have) -> None:
+        """Have it make room for a cache. Raises LinkLost."""
+        with self._turn:
+            self._tell(said)
+
+    def move(self, said: Move) -> None:
+        """Have sequences change slots. Raises LinkLost."""
+        with self._turn:
+            self._tell(said)
+
+    def drop(self, layers: Layers | None) -> None:
+        """Have it forget layers. Raises LinkLost."""
+        with self._turn:
+            self._tell(Drop(layers=layers))
+
+    def through(self, what: Pass, ranges: tuple[Layers, ...], x: Tensor, num_wanted: int) -> Tensor:
+        """Rows after these layers, of which so many are expected; with 0, only that it is done.
+
+        Raises:
+            LinkLost: it is gone.
+        """
+        rows, data = packed(x)
+        asked = Through(what=said_of(what), ranges=ranges, rows=rows, is_told=num_wanted > 0)
+        with self._turn:
+            said, payload = self._ask(asked, data, Rows)
+            self.traffic.passes += 1
+            self.traffic.rows += len(x)
+            self.traffic.bytes_out += len(data)
+            self.traffic.bytes_in += len(payload)
+            try:
+                found = unpacked(said, payload, x.shape[1], x.dtype)
+                if len(found) != num_wanted:
+                    raise LinkLost(f"{len(found)} rows came back; expected {num_wanted}")
+            except LinkLost as error:
+                raise self._lost(str(error)) from None
+        return found
+
+    def _ask(self, asked: Message, payload: bytes, expected: type[M]) -> tuple[M, bytes]:
+        self._tell(asked, payload)
+        until = time.monotonic() + self._patience.answer_s
+        while True:
+            said, came = self._hear()
+            if isinstance(said, Working) and time.monotonic() < until:
+                continue
+            if isinstance(said, Fault):
+                raise CannotHold(f"{self.name}: {said.why}")
+            if not isinstance(said, expected):
+                raise self._lost(f"it said {said.say!r}; expected {expected.__name__}")
+            return said, came
+
+    def _tell(self, message: Message, payload: bytes | memoryview = b"") -> None:
+        if self.is_lost:
+            raise LinkLost(f"{self.name} is gone")
+        try:
+            self._link.send(header_of(message), payload)
+        except LinkLost as error:
+            raise self._lost(str(error)) from None
+
+    def _hear(self) -> tuple[Said, bytes]:
+        try:
+            header, payload = self._link.receive(self._patience.silent_s)
+            return message_of(header), payload
+        except LinkQuiet:
+            raise self._lost(f"it was silent for {self._patience.silent_s} s") from None
+        except LinkLost as error:
+            raise self._lost(str(error)) from None
+
+    def _lost(self, why: str) -> LinkLost:
+        self.close()
+        return LinkLost(f"{self.name} is lost: {why}")
+
+
+class Devices:
+    """Those that are here; any thread may add one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: list[Device] = []
+        self.num_joined = 0
+        """So far; who compares sees that somebody came."""
+
+    def add(self, device: Device) -> None:
+        """It may be used from the next request on."""
+        with self._lock:
+            self._all.append(device)
+            self.num_joined += 1
+
+    def here(self) -> list[Device]:
+        """Those that are not lost, in the order in which they came."""
+        with self._lock:
+            self._all = [device for device in self._all if not device.is_lost]
+            return list(self._all)
+
+    def close(self) -> None:
+        """Let go of all."""
+        for device in self.here():
+            device.close()
+
+
+def said_of(what: Pass) -> SaidNext | SaidBlock | SaidAgain:
+    """A pass as a message says it."""
+    if isinstance(what, Next):
+        return SaidNext(positions=tuple(what.positions.tolist()), shared=what.shared)
+    if isinstance(what, Block):
+        return SaidBlock(slots=what.slots, lengths=what.lengths, start=what.start)
+    return SaidAgain(slots=tuple(what.slots.tolist()), positions=tuple(what.positions.tolist()))

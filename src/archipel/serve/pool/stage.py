@@ -1,0 +1,278 @@
+"""A device of a pool: holds ranges of layers and takes rows through them, as its gateway asks over one link.
+
+Parts: `Stage` (what is held; one message in, one out), `work` (over a link, until it ends). Embedding, final norm and
+head stay at the gateway, so any device can hold any range and none sees tokens. Law: what a gateway asks is compared
+with what this device gives before anything is allocated.
+"""
+
+import json
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+
+from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
+from archipel.engine.cache import CacheShape
+from archipel.engine.exact.arithmetic import ExactArithmetic
+from archipel.engine.exact.variants import UnknownVariant, variant_of
+from archipel.engine.passing import Again, Block, Next, Pass
+from archipel.engine.ranges import LayerRange, OutOfCache
+from archipel.model.config import DecoderConfig, InvalidConfig
+from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
+from archipel.serve.pool.messages import (
+    Drop,
+    Fault,
+    Have,
+    Held,
+    Hello,
+    Hold,
+    Message,
+    Move,
+    Ping,
+    Pong,
+    Said,
+    SaidAgain,
+    SaidBlock,
+    SaidNext,
+    Through,
+    Weight,
+    Working,
+    header_of,
+    message_of,
+    packed,
+    unpacked,
+)
+from archipel.serve.pool.weights import Copies, Layers, bytes_of_layer
+
+ALIVE_S = 0.5
+"""Between two words of a device that computes."""
+QUIET_S = 60.0
+"""A gateway that says nothing for so long is gone; it asks for a sign of life far more often."""
+MAX_CONFIG_BYTES = 1 << 20
+
+Answer = tuple[Message, bytes]
+
+
+class Refused(ValueError):
+    """A device cannot do what it was asked; the link goes on."""
+
+
+@dataclass(frozen=True)
+class Gift:
+    """What a device gives."""
+
+    name: str
+    memory_bytes: int
+    device: str = "cpu"
+    """Where it computes."""
+
+
+def arithmetic_named(name: str, config: DecoderConfig, device: str) -> Arithmetic:
+    """How a model is computed: "float32", "bfloat16", or a variant of the exact contract.
+
+    Raises:
+        Refused: no such thing, or not for this architecture.
+    """
+    if name in ("float32", "bfloat16"):
+        dtype = torch.float32 if name == "float32" else torch.bfloat16
+        return FloatArithmetic(config, dtype, torch.device(device))
+    try:
+        return ExactArithmetic(config, variant_of(name), torch.device(device))
+    except (UnknownVariant, InvalidConfig) as error:
+        raise Refused(str(error)) from None
+
+
+class Stage:
+    """Of one link: the layers that are held, with their cache."""
+
+    def __init__(self, gift: Gift, copies: Copies) -> None:
+        self._gift, self._copies = gift, copies
+        self._ranges: dict[Layers, LayerRange] = {}
+        self._arithmetic: Arithmetic | None = None
+        self._extent = 0, 0
+        """Slots and positions of the cache."""
+
+    def hello(self) -> Hello:
+        """What this device is."""
+        kind = torch.backends.cpu.get_cpu_capability()
+        return Hello(
+            name=self._gift.name,
+            memory_bytes=self._gift.memory_bytes,
+            threads=torch.get_num_threads(),
+            arithmetic=f"torch{torch.__version__}-{self._gift.device}-{kind}",
+        )
+
+    @torch.inference_mode()
+    def answer(self, said: Said, payload: bytes) -> Answer | None:
+        """Do what a message asks; what is said to it, if anything.
+
+        Raises:
+            Refused: it cannot be done. LinkLost: it makes no sense.
+        """
+        match said:
+            case Ping():
+                return Pong(), b""
+            case Hold():
+                return self._hold(said, payload), b""
+            case Weight():
+                self._take(said, payload)
+            case Have():
+                self._have(said)
+            case Move():
+                for each in self._ranges.values():
+                    each.move(said.sources, said.targets, said.length)
+            case Drop():
+                for layers in [said.layers] if said.layers else list(self._ranges):
+                    self._ranges.pop(layers, None)
+            case Through():
+                return self._through(said, payload)
+            case _:
+                raise LinkLost(f"the other end says {said.say!r} to a device")
+        return None
+
+    def _hold(self, said: Hold, payload: bytes) -> Held:
+        config = read_config_bytes(payload)
+        first, end = said.layers
+        if not first < end <= config.num_layers:
+            raise Refused(f"layers {first} to {end} of a model of {config.num_layers}")
+        numbers = arithmetic_named(said.numbers, config, self._gift.device)
+        if self._arithmetic is None or self._arithmetic.config != config:
+            self._ranges.clear()
+        self._arithmetic, self._extent = numbers, (0, 0) if not self._ranges else self._extent
+        self._require({*self._ranges, said.layers}, f"layers {first} to {end}")
+        if torch.get_num_threads() > said.min_rows:
+            torch.set_num_threads(said.min_rows)  # more would need more rows than a pass has
+        found, missing = self._copies.find(config, said.weights)
+        if not missing:
+            numbers.check_weights(found)
+            self._ranges[first, end] = LayerRange(config, found, numbers, range(first, end))
+        return Held(missing=missing)
+
+    def _take(self, said: Weight, payload: bytes) -> None:
+        try:
+            self._copies.take(said.digest, said.size, said.start, payload)
+        except ValueError as error:
+            raise LinkLost(str(error)) from None
+
+    def _have(self, said: Have) -> None:
+        self._extent = said.num_slots, said.length
+        self._require(set(self._ranges), f"a cache of {said.num_slots} x {said.length} positions")
+        for layers in list(self._ranges) if said.layers is None else [said.layers]:
+            self._held(layers).have(said.num_slots, said.length, min(said.rows, said.num_slots))
+
+    def _through(self, said: Through, payload: bytes) -> Answer:
+        if self._arithmetic is None:
+            raise LinkLost("rows came before any layers were held")
+        numbers = self._arithmetic
+        x = unpacked(said.rows, payload, numbers.config.hidden_size, numbers.dtype)
+        what = pass_of(said.what, len(x))
+        for layers in said.ranges:
+            try:
+                x = self._held(layers).run(what, x)
+            except (OutOfCache, RuntimeError, IndexError) as error:
+                raise LinkLost(f"a pass could not be computed: {error!s:.300}") from None
+        return packed(x) if said.is_told else packed(x[:0])
+
+    def _held(self, layers: Layers) -> LayerRange:
+        held = self._ranges.get(layers)
+        if held is None:
+            raise LinkLost(f"layers {layers} are not held here")
+        return held
+
+    def _require(self, ranges: set[Layers], what: str) -> None:
+        """Refuse weights and cache of all these layers beyond what this device gives."""
+        needed = sum(self._bytes_of(layers) for layers in ranges)
+        if needed > self._gift.memory_bytes:
+            raise Refused(
+                f"with {what} {needed} bytes are needed; {self._gift.name} gives {self._gift.memory_bytes}"
+            )
+
+    def _bytes_of(self, layers: Layers) -> int:
+        numbers = self._arithmetic
+        if numbers is None:
+            return 0
+        config, (num_slots, length) = numbers.config, self._extent
+        shape = CacheShape(
+            layers[1] - layers[0], 1, config.num_kv_heads, numbers.planes, max(length, 1)
+        )
+        size = numbers.dtype.itemsize
+        return sum(bytes_of_layer(config, i, size) for i in range(*layers)) + (
+            num_slots * shape.bytes_per_slot
+        )
+
+
+def read_config_bytes(payload: bytes) -> DecoderConfig:
+    """The architecture that a config.json describes.
+
+    Raises:
+        LinkLost: it is none.
+    """
+    try:
+        if len(payload) > MAX_CONFIG_BYTES:
+            raise ValueError(f"{len(payload)} bytes")
+        fields = json.loads(payload)
+        return DecoderConfig.from_hf(dict(fields))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise LinkLost(f"the other end sent a configuration that is none: {error!s:.300}") from None
+
+
+def pass_of(what: SaidNext | SaidBlock | SaidAgain, num_rows: int) -> Pass:
+    """What a message says a pass of so many rows is.
+
+    Raises:
+        LinkLost: its parts do not belong together.
+    """
+    if isinstance(what, SaidNext):
+        fits = len(what.positions) == num_rows > 0
+        found: Pass = Next(torch.tensor(what.positions, dtype=torch.int64), what.shared)
+        if what.shared is not None:
+            fits = fits and all(each == what.shared for each in what.positions)
+    elif isinstance(what, SaidBlock):
+        fits = len(what.slots) == len(what.lengths) and all(what.lengths)
+        fits = fits and sum(what.lengths) <= num_rows and all(map(len, what.slots))
+        found = Block(what.slots, what.lengths, what.start)
+    else:
+        fits = len(what.slots) == len(what.positions) == num_rows > 0
+        found = Again.of(what.slots, what.positions)
+    if not fits:
+        raise LinkLost(f"a pass of {num_rows} rows came whose places do not belong to them")
+    return found
+
+
+def work(link: Link, stage: Stage) -> None:
+    """Answer a gateway until the link ends.
+
+    Raises:
+        LinkLost: says how it ended.
+    """
+    busy = threading.Event()
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat, args=(link, busy, ended), daemon=True)
+    beating.start()
+    try:
+        link.send(header_of(stage.hello()))
+        while True:
+            header, payload = link.receive(QUIET_S)
+            said = message_of(header)
+            busy.set()
+            try:
+                answer = stage.answer(said, payload)
+            except Refused as error:
+                answer = (Fault(why=str(error)[:500]), b"")
+            busy.clear()
+            if answer is not None:
+                link.send(header_of(answer[0]), answer[1])
+    except LinkQuiet as error:
+        raise LinkLost(f"the gateway said nothing for {QUIET_S:.0f} s: {error}") from None
+    finally:
+        ended.set()
+        link.close()
+
+
+def _beat(link: Link, busy: threading.Event, ended: threading.Event) -> None:
+    """Say that it goes on, while it does."""
+    while not ended.wait(ALIVE_S):
+        if busy.is_set():
+            with suppress(LinkLost):
+                link.send(header_of(Working()))

@@ -1,0 +1,112 @@
+"""A pool in this process: a small model's directory, devices in threads over socket pairs, deaths on demand."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from engine.engine_models import lively_state, small_config
+
+from archipel.engine.engine import EngineLimits, LocalEngine, Request
+from archipel.engine.protocol import Event, OpenEngine
+from archipel.model.config import DecoderConfig
+from archipel.model.directory import write_model
+from archipel.records.rollouts import Rollout
+from archipel.serve.pool.devices import Device, Devices, Patience
+from archipel.serve.pool.gateway import PoolEngine
+from archipel.serve.pool.links import LinkLost, SocketLink, link_pair
+from archipel.serve.pool.stage import Gift, Stage, arithmetic_named, work
+from archipel.serve.pool.weights import Copies, Original
+
+LIMITS = EngineLimits(max_slots=16, max_cache_bytes=2**24)
+PATIENCE = Patience(silent_s=10.0)
+
+
+def directory(path: Path, config: DecoderConfig | None = None) -> Path:
+    """A model of six layers."""
+    config = config or small_config("llama", num_layers=6, max_position_embeddings=1024)
+    if not path.exists():
+        write_model(path, lively_state(config), config)
+    return path
+
+
+class World:
+    """One pool."""
+
+    def __init__(self, path: Path, numbers: str = "float32", limits: EngineLimits = LIMITS) -> None:
+        self.path, self.numbers = path, numbers
+        self.original, self.devices = Original(path), Devices()
+        self.limits = limits
+        self.ends: dict[str, SocketLink] = {}
+        self.threads: list[threading.Thread] = []
+        self._engine: PoolEngine | None = None
+
+    @property
+    def engine(self) -> PoolEngine:
+        if self._engine is None:
+            self._engine = PoolEngine(self.original, self.devices, self.numbers, self.limits)
+        return self._engine
+
+    def layer_bytes(self) -> int:
+        return self.engine.line.layer_bytes
+
+    def join(self, name: str, layers: int = 100, copies: Copies | None = None) -> Device:
+        """A device with room for so many layers."""
+        here, there = link_pair()
+        stage = Stage(Gift(name, layers * self.layer_bytes()), copies or Copies(self.path, None))
+
+        def run() -> None:
+            try:
+                work(there, stage)
+            except LinkLost:
+                pass
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        self.threads.append(thread)
+        self.ends[name] = there
+        device = Device(here, PATIENCE)
+        self.devices.add(device)
+        return device
+
+    def kill(self, name: str) -> None:
+        """Its end of the link is gone from one moment to the next."""
+        self.ends[name].close()
+
+    def close(self) -> None:
+        self.devices.close()
+        for thread in self.threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def alone(path: Path, numbers: str = "float32", limits: EngineLimits = LIMITS) -> LocalEngine:
+    """The same model in one engine."""
+    original = Original(path)
+    config = original.config
+    from archipel.model.directory import read_model
+
+    state = dict(read_model(path, torch.bfloat16).named_parameters())
+    engine = LocalEngine(config, limits=limits, arithmetic=arithmetic_named(numbers, config, "cpu"))
+    engine.load({name: each.detach() for name, each in state.items()})
+    return engine
+
+
+def run(
+    engine: OpenEngine,
+    arrivals: dict[int, list[Request]],
+    at_step: Callable[[int], None] = lambda step: None,
+) -> tuple[dict[str, list[Rollout]], dict[str, list[Event]]]:
+    """Requests that arrive at these steps, to their end: what came out, by key."""
+    names, found, events = {}, {}, {}
+    step, last = 0, max(arrivals)
+    while step <= last or engine.has_work:
+        for request in arrivals.get(step, []):
+            names[engine.add(request)] = request.key
+        at_step(step)
+        for event in engine.step():
+            events.setdefault(names[event.ticket], []).append(event[1:4])
+            if event.ended is not None:
+                found.setdefault(names[event.ticket], []).append((event.rollout, event.ended))
+        step += 1
+    return {key: sorted(each, key=lambda one: one[0]) for key, each in found.items()}, events

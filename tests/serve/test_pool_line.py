@@ -1,0 +1,84 @@
+"""A pool of devices: the engine's own bits from any cut of the layers, and from any loss of a device."""
+
+import random
+
+import pytest
+from engine.engine_models import ragged_requests
+from serve.pool_world import World, alone, directory, run
+
+from archipel.serve.pool.line import PoolBroken
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return directory(tmp_path_factory.mktemp("pool") / "model")
+
+
+def requests(seed=0):
+    return ragged_requests(64, (5, 17, 40, 3, 300, 24), seed)
+
+
+def arriving(seed=0):
+    some = requests(seed)
+    return {0: some[:2], 4: some[2:4], 9: some[4:]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model):
+    return run(alone(model), arriving())
+
+
+@pytest.fixture
+def world(model):
+    made = World(model)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("layers", [(6,), (3, 3), (2, 2, 2), (1, 1, 1, 1, 1, 1), (4, 1, 1)])
+def test_any_cut_of_the_layers_gives_the_engines_own_bits(world, undisturbed, layers):
+    for place, each in enumerate(layers):
+        world.join(f"d{place}", each)
+    assert run(world.engine, arriving()) == undisturbed
+    assert len(world.engine.line.segments) == len(layers)
+
+
+@pytest.mark.parametrize("step", [1, 3, 5, 9, 10, 14, 30])
+@pytest.mark.parametrize("lost", ["d0", "d1", "d2"])
+def test_a_device_lost_at_any_step_changes_no_bit(world, undisturbed, lost, step):
+    for place in range(3):
+        world.join(f"d{place}", 3)
+    done = run(world.engine, arriving(), lambda at: world.kill(lost) if at == step else None)
+    assert done == undisturbed
+    assert [each.lost for each in world.engine.line.mended] == [lost]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_devices_that_come_and_go_change_no_bit(world, undisturbed, seed):
+    rng = random.Random(seed)
+    for place in range(3):
+        world.join(f"d{place}", 4)
+    here = ["d0", "d1", "d2"]
+
+    def at_step(at):
+        if rng.random() < 0.2:
+            name = f"late{at}"
+            world.join(name, rng.choice([2, 4, 6]))
+            here.append(name)
+        if len(here) > 3 and rng.random() < 0.5:
+            gone = here.pop(rng.randrange(len(here)))
+            world.kill(gone)
+
+    assert run(world.engine, arriving(), at_step) == undisturbed
+    assert world.engine.line.mended
+
+
+def test_where_nobody_has_room_everybody_is_told_and_the_next_request_is_served(world, model):
+    world.join("a", 3)
+    world.join("b", 3)
+    with pytest.raises(PoolBroken, match="have another device join"):
+        run(world.engine, arriving(), lambda at: world.kill("b") if at == 5 else None)
+    assert not world.engine.has_work
+    world.join("c", 3)
+    some = {0: requests()[:2]}
+    assert run(world.engine, some) == run(alone(model), some)
