@@ -18,7 +18,7 @@ from archipel.serve.access import Access
 from archipel.serve.door import make_door
 from archipel.serve.question import Bends, Form
 from archipel.serve.served import Served
-from archipel.serve.steering import Mask, steering_of
+from archipel.serve.steering import Mask, Steered
 from archipel.work.folders import weights_of
 from serve.served_models import served, tiny_model
 
@@ -146,13 +146,13 @@ def test_what_bends_one_answer_changes_no_bit_of_those_beside_it(model: Path, on
         mask = one.grammars.masks(Form.of({"type": "integer"}, "x"))
         bends = Bends({9: 5.0}, 1.0, 0.5)
         bent = Request(
-            "bent", (5, 6, 7), 1, 2, 20, 0.7, stops, steering=steering_of(bends, mask, stops)
+            "bent", (5, 6, 7), 1, 2, 20, 0.7, stops, steering=Steered(bends, mask, stops)
         )
         alone = engine.generate([plain])
         beside = engine.generate([bent, plain])
         assert beside[1:] == alone
         again = Request(
-            "bent", (5, 6, 7), 1, 2, 20, 0.7, stops, steering=steering_of(bends, mask, stops)
+            "bent", (5, 6, 7), 1, 2, 20, 0.7, stops, steering=Steered(bends, mask, stops)
         )
         assert engine.generate([again])[0] == beside[0]
 

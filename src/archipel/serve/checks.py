@@ -2,7 +2,7 @@
 
 from archipel.records.cuts import Cut
 from archipel.records.requests import MAX_TEMPERATURE
-from archipel.serve.question import MAX_CHOICES, MAX_STOPS, BadQuestion, Question, Settings
+from archipel.serve.question import MAX_CHOICES, MAX_STOPS, MAX_TOP, BadQuestion, Question, Settings
 
 
 def check_tools(question: Question) -> None:
@@ -12,6 +12,16 @@ def check_tools(question: Question) -> None:
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str) or not name:
             raise BadQuestion("a tool has no name; expected type and function with a name", "tools")
+    calling, names = question.calling, [each["function"]["name"] for each in question.tools]
+    if calling.is_forced and not names:
+        raise BadQuestion(
+            "tool_choice forces a call and there are no tools; name one", "tool_choice"
+        )
+    if calling.name is not None and calling.name not in names:
+        raise BadQuestion(
+            f"tool_choice names {calling.name!r:.80}; expected one of {', '.join(names)}"[:400],
+            "tool_choice",
+        )
 
 
 def check_settings(settings: Settings) -> None:
@@ -21,6 +31,7 @@ def check_settings(settings: Settings) -> None:
         (0 <= settings.temperature <= MAX_TEMPERATURE, "temperature", f"0 to {MAX_TEMPERATURE:.0f}"),
         (1 <= settings.choices <= MAX_CHOICES, "choices", f"1 to {MAX_CHOICES}"),
         (settings.max_new_tokens is None or settings.max_new_tokens >= 1, "max_new_tokens", "1 or more"),
+        (0 <= settings.num_top <= MAX_TOP, "num_top", f"0 to {MAX_TOP}"),
         (len(settings.stop) <= MAX_STOPS and all(settings.stop), "stop", f"at most {MAX_STOPS}, none empty"),
     )  # fmt: skip
     for holds, name, expected in checks:

@@ -16,6 +16,9 @@ MAX_SCHEMA_CHARS = 65_536
 MAX_BIASES = 1024
 MAX_BIAS = 100.0
 MAX_PENALTY = 2.0
+MAX_REPEAT = 10.0
+MAX_TOP = 20
+"""Likeliest tokens that are told of at one place."""
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 """The schema of whatever is a JSON object."""
 
@@ -140,6 +143,10 @@ class Bends:
     """Taken from the logit of every token that was sampled."""
     frequency: float = 0.0
     """The same, for each time."""
+    repeat: float = 1.0
+    """What the logits of recent tokens, of prompt and answer, are divided by; multiplied where they are negative."""
+    recent: int = 64
+    """How many of them; -1: all."""
 
     @property
     def fault(self) -> str:
@@ -151,6 +158,12 @@ class Bends:
         for name, value in penalties.items():
             if not abs(value) <= MAX_PENALTY:
                 return f"{name} is {value}; expected -{MAX_PENALTY:.0f} to {MAX_PENALTY:.0f}"
+        if not 0 < self.repeat <= MAX_REPEAT:
+            return (
+                f"repeat_penalty is {self.repeat}; expected more than 0, at most {MAX_REPEAT:.0f}"
+            )
+        if self.recent < -1:
+            return f"repeat_last_n is {self.recent}; expected -1 or more"
         return ""
 
 
@@ -171,6 +184,22 @@ class Settings:
     bends: Bends = Bends()
     form: Form | None = None
     """None: the answer is any text."""
+    num_top: int = 0
+    """Likeliest tokens to tell of at every place of the answer."""
+
+
+@dataclass(frozen=True)
+class Calling:
+    """How tools may be called."""
+
+    is_forced: bool = False
+    """The answer is a call."""
+    name: str | None = None
+    """Of this tool; None: of any."""
+    is_single: bool = False
+    """At most one."""
+    is_several: bool = False
+    """Where a grammar holds the answer to a call, others may follow it: weak models otherwise do not come to an end."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +211,11 @@ class Question:
     messages: tuple[Mapping[str, Any], ...] = ()
     """Turns, as chat templates are given them; empty: `text` is gone on with."""
     text: str = ""
+    tokens: tuple[int, ...] = ()
+    """Instead of a text: ids of this model's tokens."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """JSON schemas of functions that the model may call."""
+    calling: Calling = Calling()
 
 
 @dataclass(frozen=True)
@@ -195,6 +227,8 @@ class Token:
     """What it writes; half a character, perhaps."""
     logprob: float
     """Nats."""
+    top: "tuple[Token, ...]" = ()
+    """The likeliest at its place, where they were asked for; the first is the likeliest."""
 
 
 @dataclass(frozen=True)

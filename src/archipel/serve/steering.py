@@ -1,16 +1,19 @@
 """What bends an answer: penalties for what was said, biases of single tokens, a grammar that it must keep to.
 
-Parts: `Mask` (what a grammar says), `Steered` (of one question), `steering_of`. Laws: a grammar allows an end only where the document is
-whole; where it allows nothing at all, the answer ends and says so (`Steered.faults`), it does not run on.
+Parts: `Mask` (what a grammar says), `Look` (who wants to know what else was likely), `Steered` (of one question). Laws: a
+grammar allows an end only where the document is whole; where it allows nothing at all, the answer ends and says so
+(`Steered.faults`), it does not run on. Who only looks changes no bit.
 """
 
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from archipel.model.cuts import CutRows
+from archipel.records.cuts import Cut
 from archipel.records.requests import Hand
 from archipel.serve.question import Bends
 
@@ -27,21 +30,57 @@ class Mask:
         raise NotImplementedError
 
 
+Top = tuple[tuple[int, float], ...]
+"""(token, log-probability) of the likeliest, the likeliest first."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was likely is noted, at every place, of the distribution that is sampled from."""
+
+    num: int
+    temperature: float
+    cut: Cut | None
+
+    def of(self, logits_V: Tensor) -> Top:
+        """Of these logits, which are bent already; what has no chance is left out."""
+        row = logits_V if self.temperature in (0.0, 1.0) else logits_V / self.temperature
+        row = row.unsqueeze(0)
+        if self.cut is not None:
+            row = CutRows.alike(self.cut, row.device).cut(row)
+        chances, tokens = torch.softmax(row[0], dim=-1).topk(min(self.num, len(logits_V)))
+        found = zip(tokens.tolist(), chances.log().tolist(), chances.tolist(), strict=True)
+        return tuple((token, logprob) for token, logprob, chance in found if chance > 0)
+
+
+@dataclass(frozen=True)
 class Steered:
     """`Steering` of one question."""
 
-    def __init__(
-        self, bends: Bends, mask: Callable[[], Mask] | None, stop_tokens: tuple[int, ...]
-    ) -> None:
-        self._bends, self._mask, self._stops = bends, mask, stop_tokens
-        self.faults: dict[int, str] = {}
-        """Rollout -> why its document ended before it was whole."""
+    bends: Bends
+    mask: Callable[[], Mask] | None
+    stops: tuple[int, ...]
+    look: Look | None = None
+    prompt: Sequence[int] = ()
+    faults: dict[int, str] = field(default_factory=dict)
+    """Rollout -> why its document ended before it was whole."""
+    tops: dict[int, list[Top]] = field(default_factory=dict)
+    """Rollout -> what was likely at each of its places so far; empty where nobody looks."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it does anything."""
+        return self.bends != Bends() or self.mask is not None or self.look is not None
 
     def hand(self, rollout: int) -> Hand:
         """See `records.requests.Steering`."""
-        return _Hand(
-            self, rollout, self._bends, None if self._mask is None else self._mask(), self._stops
-        )
+        return _Hand(self, rollout, None if self.mask is None else self.mask(), self._recent())
+
+    def _recent(self) -> deque[int] | None:
+        most = self.bends.recent
+        if self.bends.repeat == 1.0 or most == 0:
+            return None
+        return deque(self.prompt, maxlen=None if most < 0 else most)
 
 
 @dataclass
@@ -50,14 +89,18 @@ class _Hand:
 
     steered: Steered
     rollout: int
-    bends: Bends
     mask: Mask | None
-    stops: tuple[int, ...]
+    recent: deque[int] | None
+    """What the penalty for repetition looks at."""
     said: Counter[int] = field(default_factory=Counter)
 
     def steer(self, logits: Tensor) -> None:
         """See `records.requests.Hand`."""
-        bends = self.bends
+        bends = self.steered.bends
+        if self.recent:
+            tokens = torch.tensor(sorted(set(self.recent)), device=logits.device)
+            held = logits[tokens]
+            logits[tokens] = torch.where(held > 0, held / bends.repeat, held * bends.repeat)
         if self.said and (bends.presence or bends.frequency):
             tokens = torch.tensor(list(self.said), device=logits.device)
             times = torch.tensor([float(each) for each in self.said.values()], device=logits.device)
@@ -65,28 +108,27 @@ class _Hand:
         for token, bias in bends.biases.items():
             if 0 <= token < len(logits):
                 logits[token] += bias
-        if self.mask is None:
-            return
-        allowed = self.mask.allowed(logits)
+        if self.mask is not None:
+            logits.masked_fill_(~self._allowed(self.mask, logits), -torch.inf)
+        if self.steered.look is not None:
+            noted = self.steered.tops.setdefault(self.rollout, [])
+            noted.append(self.steered.look.of(logits))
+
+    def _allowed(self, mask: Mask, logits: Tensor) -> Tensor:
+        allowed = mask.allowed(logits)
         if allowed is None:
             self.steered.faults[self.rollout] = (
                 "the grammar allows no token here, so the document is not whole"
             )
             allowed = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-            allowed[list(self.stops)] = True
-        logits.masked_fill_(~allowed, -torch.inf)
+            allowed[list(self.steered.stops)] = True
+        return allowed
 
     def took(self, token: int) -> None:
         """See `records.requests.Hand`."""
-        if self.bends.presence or self.bends.frequency:
+        if self.recent is not None:
+            self.recent.append(token)
+        if self.steered.bends.presence or self.steered.bends.frequency:
             self.said[token] += 1
-        if self.mask is not None and token not in self.stops:
+        if self.mask is not None and token not in self.steered.stops:
             self.mask.took(token)
-
-
-def steering_of(
-    bends: Bends, mask: Callable[[], Mask] | None, stop_tokens: tuple[int, ...]
-) -> Steered | None:
-    """None where nothing is bent."""
-    is_plain = bends == Bends() and mask is None
-    return None if is_plain else Steered(bends, mask, stop_tokens)

@@ -13,9 +13,23 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from archipel.serve.dialects.dialect import Body, Whole, event, read
-from archipel.serve.question import BadQuestion, Call, Ended, Question, Refusal, Said, Settings
+from archipel.serve.question import (
+    BadQuestion,
+    Call,
+    Calling,
+    Ended,
+    Form,
+    Question,
+    Refusal,
+    Said,
+    Settings,
+)
 
-NOT_DONE = ("thinking", "mcp_servers", "container")
+NOT_DONE = (
+    "thinking", "mcp_servers", "container", "context_management",
+    # Of other dialects, and no fields here:
+    "stop", "n", "seed", "logit_bias", "presence_penalty", "frequency_penalty", "response_format",
+)  # fmt: skip
 MAX_MESSAGES = 4096
 Number = StrictFloat | StrictInt
 WHY = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -42,6 +56,33 @@ class _Tool(Body):
     input_schema: dict[str, Any] = Field(default_factory=dict)
 
 
+class _Choice(Body):
+    type: Literal["auto", "any", "tool", "none"]
+    name: StrictStr | None = None
+    disable_parallel_tool_use: StrictBool = False
+
+    @property
+    def calling(self) -> Calling | None:
+        """None: no tool may be called."""
+        if self.type == "none":
+            return None
+        is_single = self.disable_parallel_tool_use
+        if self.type == "tool":
+            if self.name is None:
+                raise BadQuestion("tool_choice names no tool; give its name", "tool_choice")
+            return Calling(is_forced=True, name=self.name, is_single=True)
+        return Calling(is_forced=self.type == "any", is_single=is_single)
+
+
+class _Format(Body):
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class _Output(Body):
+    format: _Format | None = None
+
+
 class CountBody(Body):
     """POST /v1/messages/count_tokens."""
 
@@ -49,6 +90,15 @@ class CountBody(Body):
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     system: StrictStr | list[_Block] | None = None
     tools: list[_Tool] | None = None
+    tool_choice: _Choice | None = None
+    output_format: _Format | None = None
+    output_config: _Output | None = None
+
+    @property
+    def form(self) -> Form | None:
+        """Raises BadQuestion."""
+        held = self.output_format or (self.output_config and self.output_config.format)
+        return Form.of(held.schema_, "output_format") if held else None
 
 
 class MessagesBody(CountBody):
@@ -71,6 +121,7 @@ def question(data: bytes) -> tuple[Question, "Style"]:
         top_p=1.0 if body.top_p is None else float(body.top_p),
         top_k=body.top_k or 0,
         stop=tuple(body.stop_sequences or ()),
+        form=body.form,
     )
     return _question(body, settings), Style(body.model, body.stream)
 
@@ -100,7 +151,10 @@ def _question(body: CountBody, settings: Settings) -> Question:
         }
         for each in body.tools or ()
     )
-    return Question(body.model, settings, tuple(turns), tools=tools)
+    calling = Calling() if body.tool_choice is None else body.tool_choice.calling
+    if calling is None:
+        tools = ()
+    return Question(body.model, settings, tuple(turns), tools=tools, calling=calling or Calling())
 
 
 def _turns(message: _Message) -> list[dict[str, Any]]:

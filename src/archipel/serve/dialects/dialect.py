@@ -26,12 +26,23 @@ class Body(BaseModel):
 
 
 B = TypeVar("B", bound=Body)
+NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "best_of": (1,),
+    "n": (1,),
+    "modalities": (["text"],),
+    "thinking": ({"type": "disabled"},),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "typical_p": (1,),
+    "tfs_z": (1,),
+}
+"""What some fields say where they change nothing; null, empty, zero and false change nothing in any."""
 
 
 def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
     """The body of a request.
 
-    refused: fields that would change the answer and are not done here, unless null or empty.
+    refused: fields that would change the answer and are not done here, unless they say what is so anyway.
 
     Raises:
         BadQuestion: no JSON object, or a field out of its bounds. NotOffered: one of `refused`.
@@ -47,7 +58,7 @@ def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
     if _LONE.search(data):
         _check_characters(found)
     for name in refused:
-        if found.get(name) not in (None, [], {}, "", 0, 0.0, False):
+        if found.get(name) not in (None, [], {}, "", 0, 0.0, False, *NEUTRAL.get(name, ())):
             raise NotOffered(f"{name} is not done here; leave it out", name)
     try:
         return form.model_validate(found)
@@ -98,6 +109,20 @@ class Style(Protocol):
 
     def whole(self, choices: list[Whole], prompt: int, sampled: int) -> Mapping[str, Any]:
         """All of it at once."""
+
+
+def text_of(token: Token) -> str:
+    """What it writes, half a character as a mark."""
+    return token.piece.decode("utf-8", "replace")
+
+
+def logprobs_of(tokens: Iterable[Token]) -> list[dict[str, Any]]:
+    """Each token with its log-probability, and with the likeliest in its place: alike in all dialects that tell it."""
+    return [_row(each) | {"top_logprobs": list(map(_row, each.top))} for each in tokens]
+
+
+def _row(token: Token) -> dict[str, Any]:
+    return {"token": text_of(token), "logprob": token.logprob, "bytes": list(token.piece)}
 
 
 def compact(value: Any) -> bytes:

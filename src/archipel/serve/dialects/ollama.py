@@ -7,147 +7,25 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import StrictStr
 
-from archipel.serve.dialects.dialect import Body, Whole, compact, read
-from archipel.serve.question import (
-    ANY_OBJECT,
-    BadQuestion,
-    Bends,
-    Call,
-    Ended,
-    Form,
-    NotOffered,
-    Question,
-    Refusal,
-    Said,
-    Settings,
-)
-
-NOT_DONE = ("images", "suffix", "template", "context", "top_logprobs", "think")
-MAX_MESSAGES = 4096
-Number = StrictFloat | StrictInt
-
-
-class _Options(Body):
-    num_predict: StrictInt | None = None
-    temperature: Number | None = None
-    top_k: StrictInt | None = None
-    top_p: Number | None = None
-    min_p: Number | None = None
-    seed: StrictInt | None = None
-    presence_penalty: Number | None = None
-    frequency_penalty: Number | None = None
-    repeat_penalty: Number | None = None
-    stop: list[StrictStr] | StrictStr | None = None
-
-    def settings(self, form: Form | None) -> Settings:
-        """As the desk knows them. Raises NotOffered."""
-        if self.repeat_penalty not in (None, 1):
-            raise NotOffered(
-                "repeat_penalty is not done here; use frequency_penalty", "repeat_penalty"
-            )
-        most = self.num_predict
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        return Settings(
-            max_new_tokens=None if most is None or most < 0 else most,
-            temperature=0.8 if self.temperature is None else float(self.temperature),
-            top_p=1.0 if self.top_p is None else float(self.top_p),
-            top_k=self.top_k or 0,
-            min_p=float(self.min_p or 0),
-            seed=self.seed,
-            stop=stop,
-            bends=Bends({}, float(self.presence_penalty or 0), float(self.frequency_penalty or 0)),
-            form=form,
-        )
-
-
-class _Function(Body):
-    name: StrictStr
-    arguments: dict[str, Any] = Field(default_factory=dict)
-
-
-class _Call(Body):
-    function: _Function
-
-
-class _Message(Body):
-    role: Literal["system", "user", "assistant", "tool"]
-    content: StrictStr = ""
-    images: list[StrictStr] | None = None
-    tool_calls: list[_Call] | None = None
-    tool_name: StrictStr | None = None
-
-
-class ChatBody(Body):
-    """POST /api/chat."""
-
-    model: StrictStr
-    messages: Annotated[list[_Message], Field(default_factory=list, max_length=MAX_MESSAGES)]
-    tools: list[dict[str, Any]] | None = None
-    options: _Options | None = None
-    format: StrictStr | dict[str, Any] | None = None
-    stream: StrictBool = True
-
-
-class TextBody(Body):
-    """POST /api/generate."""
-
-    model: StrictStr
-    prompt: StrictStr = ""
-    system: StrictStr | None = None
-    raw: StrictBool = False
-    options: _Options | None = None
-    format: StrictStr | dict[str, Any] | None = None
-    stream: StrictBool = True
+from archipel.serve.dialects.dialect import Body, Whole, compact, logprobs_of, read
+from archipel.serve.dialects.ollama_asked import chat_asked, text_asked
+from archipel.serve.question import Call, Ended, Question, Refusal, Said, Token
 
 
 def chat_question(data: bytes) -> tuple[Question | None, "Style"]:
     """None: nothing is asked, the client wants the model loaded. Raises Refusal."""
-    body = read(ChatBody, data, NOT_DONE)
-    style = Style(body.model, body.stream, is_chat=True)
-    if not body.messages:
-        return None, style
-    settings = (body.options or _Options()).settings(_form(body.format))
-    turns = tuple(_turn(each) for each in body.messages)
-    return Question(body.model, settings, turns, tools=tuple(body.tools or ())), style
+    question, body = chat_asked(data)
+    return question, Style(body.model, body.stream, is_chat=True, logprobs=body.logprobs)
 
 
 def text_question(data: bytes, has_template: bool) -> tuple[Question | None, "Style"]:
     """has_template: then a prompt is a turn, unless it is raw. Raises Refusal."""
-    body = read(TextBody, data, NOT_DONE)
-    style = Style(body.model, body.stream, is_chat=False)
-    settings = (body.options or _Options()).settings(_form(body.format))
-    if not body.prompt:
-        return None, style
-    if body.raw or not has_template:
-        return Question(body.model, settings, text=body.prompt), style
-    system = [{"role": "system", "content": body.system}] if body.system else []
-    return Question(
-        body.model, settings, (*system, {"role": "user", "content": body.prompt})
-    ), style
-
-
-def _form(said: str | dict[str, Any] | None) -> Form | None:
-    if not said:
-        return None
-    if isinstance(said, str) and said != "json":
-        raise BadQuestion(f"format is {said!r:.40}; expected json or a schema", "format")
-    return Form.of(ANY_OBJECT if isinstance(said, str) else said, "format")
-
-
-def _turn(message: _Message) -> Mapping[str, Any]:
-    if message.images:
-        raise BadQuestion("an image; this model reads text alone", "messages")
-    turn: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
-        turn["tool_calls"] = [
-            {"type": "function", "function": call.function.model_dump()}
-            for call in message.tool_calls
-        ]
-    return turn | ({"name": message.tool_name} if message.tool_name else {})
+    question, body = text_asked(data, has_template)
+    return question, Style(body.model, body.stream, is_chat=False, logprobs=body.logprobs)
 
 
 @dataclass
@@ -157,6 +35,7 @@ class Style:
     model: str
     stream: bool
     is_chat: bool
+    logprobs: bool = False
     media = "application/x-ndjson"
     took_ns: int = 0
     """From question to end; set by whoever has a clock."""
@@ -172,8 +51,8 @@ class Style:
             self._why = told.why
             if told.calls:
                 yield self._line({"message": self._message("", told)} | {"done": False})
-        elif told.text:
-            yield self._line(self._said(told.text) | {"done": False})
+        elif told.text or (self.logprobs and told.tokens):
+            yield self._line(self._said(told.text) | self._rows(told.tokens) | {"done": False})
 
     def end(self, prompt: int, sampled: int) -> Iterable[bytes]:
         """See `dialect.Style.end`."""
@@ -193,11 +72,16 @@ class Style:
             if self.is_chat
             else {"response": one.text}
         )
-        return self._head() | body | self._done(prompt, sampled)
+        return self._head() | body | self._rows(one.tokens) | self._done(prompt, sampled)
 
     def loaded(self) -> Mapping[str, Any]:
         """Nothing was asked."""
         return self._head() | self._said("") | {"done": True, "done_reason": "load"}
+
+    def _rows(self, tokens: Iterable[Token]) -> dict[str, Any]:
+        if not self.logprobs:
+            return {}
+        return {"logprobs": logprobs_of(tokens)}
 
     def _said(self, text: str) -> dict[str, Any]:
         return {"message": self._message(text, None)} if self.is_chat else {"response": text}

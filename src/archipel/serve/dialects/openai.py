@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from archipel.serve.dialects.dialect import Whole, compact, event
+from archipel.serve.dialects.dialect import Whole, compact, event, logprobs_of, text_of
 from archipel.serve.dialects.openai_asked import chat_asked, text_asked
 from archipel.serve.question import Call, Ended, Question, Refusal, Said, Token
 
@@ -119,10 +119,18 @@ class TextStyle(_Answer):
     def told(self, told: Said | Ended) -> Iterable[bytes]:
         """See `Style.told`."""
         text, why = (told.text, None) if isinstance(told, Said) else ("", told.why)
-        if text or why:
-            yield self._chunk(
-                [{"index": told.choice, "text": text, "logprobs": None, "finish_reason": why}]
-            )
+        tokens = told.tokens if isinstance(told, Said) and self._logprobs else ()
+        if text or why or tokens:
+            start = self._starts.get(told.choice, 0)
+            self._starts[told.choice] = start + sum(len(text_of(each)) for each in tokens)
+            logprobs = _old_logprobs(tokens, start) if tokens else None
+            row = {"index": told.choice, "text": text, "logprobs": logprobs, "finish_reason": why}
+            yield self._chunk([row])
+
+    def __init__(self, model: str, stream: bool, usage: bool, logprobs: bool) -> None:
+        super().__init__(model, stream, usage, logprobs)
+        self._starts = dict[int, int]()
+        """Of each choice: characters before its next token."""
 
     def whole(self, choices: list[Whole], prompt: int, sampled: int) -> Mapping[str, Any]:
         """See `Style.whole`."""
@@ -184,25 +192,17 @@ def _calls(calls: tuple[Call, ...]) -> list[dict[str, Any]]:
 
 
 def _logprobs(tokens: Iterable[Token]) -> dict[str, Any]:
-    rows = [
-        {
-            "token": each.piece.decode("utf-8", "replace"),
-            "logprob": each.logprob,
-            "bytes": list(each.piece),
-            "top_logprobs": [],
-        }
-        for each in tokens
-    ]
-    return {"content": rows, "refusal": None}
+    return {"content": logprobs_of(tokens), "refusal": None}
 
 
-def _old_logprobs(tokens: Iterable[Token]) -> dict[str, Any]:
+def _old_logprobs(tokens: Iterable[Token], start: int = 0) -> dict[str, Any]:
     held = list(tokens)
-    texts = [each.piece.decode("utf-8", "replace") for each in held]
-    starts = [sum(map(len, texts[:n])) for n in range(len(texts))]
+    texts = [text_of(each) for each in held]
+    starts = [start + sum(map(len, texts[:n])) for n in range(len(texts))]
+    top = [{text_of(other): other.logprob for other in each.top} for each in held]
     return {
         "tokens": texts,
         "token_logprobs": [each.logprob for each in held],
-        "top_logprobs": None,
+        "top_logprobs": top if any(top) else None,
         "text_offset": starts,
     }

@@ -9,12 +9,28 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from archipel.serve.dialects.dialect import Body, read
-from archipel.serve.question import ANY_OBJECT, BadQuestion, Bends, Form, Question, Settings
+from archipel.serve.dialects.openai_tools import calling_of
+from archipel.serve.question import (
+    ANY_OBJECT,
+    BadQuestion,
+    Bends,
+    Calling,
+    Form,
+    Question,
+    Settings,
+)
 
 NOT_DONE = (
-    "audio", "modalities", "web_search_options", "prediction", "functions", "function_call", "top_logprobs", "suffix", "echo", "best_of",
+    "audio", "modalities", "web_search_options", "prediction", "functions", "function_call", "suffix", "echo", "best_of",
+    # Of servers that speak this dialect, too:
+    "repetition_penalty", "repeat_penalty", "length_penalty", "use_beam_search", "min_tokens", "stop_token_ids", "ignore_eos",
+    "bad_words", "allowed_token_ids", "logits_processors", "prompt_logprobs", "truncate_prompt_tokens", "structured_outputs",
+    "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar", "json_schema", "chat_template",
+    "chat_template_kwargs", "documents", "continue_final_message", "mirostat", "typical_p", "tfs_z",
 )  # fmt: skip
+MAX_OLD_TOP = 5
 MAX_MESSAGES = 4096
+MAX_PROMPT_IDS = 1_000_000
 Number = StrictFloat | StrictInt
 Roles = Literal["developer", "system", "user", "assistant", "tool"]
 
@@ -90,7 +106,9 @@ class _Sampling(Body):
         """Whether a stream ends with the tokens that were used."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def settings(self, max_new_tokens: int | None, form: Form | None = None) -> Settings:
+    def settings(
+        self, max_new_tokens: int | None, form: "_Format | None", num_top: int
+    ) -> Settings:
         """As the desk knows them. Raises BadQuestion."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Settings(
@@ -107,7 +125,8 @@ class _Sampling(Body):
                 float(self.presence_penalty or 0),
                 float(self.frequency_penalty or 0),
             ),
-            form=form,
+            form=None if form is None else form.form,
+            num_top=num_top,
         )
 
 
@@ -118,6 +137,8 @@ class ChatBody(_Sampling):
     max_tokens: StrictInt | None = None
     max_completion_tokens: StrictInt | None = None
     logprobs: StrictBool | None = None
+    top_logprobs: StrictInt | None = None
+    parallel_tool_calls: StrictBool | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: StrictStr | dict[str, Any] | None = None
     response_format: _Format | None = None
@@ -126,30 +147,40 @@ class ChatBody(_Sampling):
 class TextBody(_Sampling):
     """POST /v1/completions."""
 
-    prompt: StrictStr
+    prompt: (
+        StrictStr
+        | Annotated[list[StrictStr], Field(min_length=1, max_length=1)]
+        | Annotated[list[StrictInt], Field(min_length=1, max_length=MAX_PROMPT_IDS)]
+    )
     max_tokens: StrictInt | None = 16
     logprobs: StrictInt | None = None
+    response_format: _Format | None = None
 
 
 def chat_asked(data: bytes) -> tuple[Question, ChatBody]:
     """Raises Refusal."""
     body = read(ChatBody, data, NOT_DONE)
-    if body.tool_choice not in (None, "auto", "none"):
-        raise BadQuestion(
-            "tool_choice is not auto or none; nothing else is done here", "tool_choice"
-        )
-    tools = tuple(body.tools or ()) if body.tool_choice != "none" else ()
+    calling = calling_of(body.tool_choice, body.parallel_tool_calls)
+    tools = tuple(body.tools or ()) if calling is not None else ()
     most = body.max_tokens if body.max_completion_tokens is None else body.max_completion_tokens
-    settings = body.settings(
-        most, None if body.response_format is None else body.response_format.form
-    )
-    return Question(body.model, settings, tuple(map(_turn, body.messages)), tools=tools), body
+    if body.top_logprobs and not body.logprobs:
+        raise BadQuestion("top_logprobs without logprobs; set logprobs to true", "top_logprobs")
+    settings = body.settings(most, body.response_format, body.top_logprobs or 0)
+    turns = tuple(map(_turn, body.messages))
+    return Question(body.model, settings, turns, tools=tools, calling=calling or Calling()), body
 
 
 def text_asked(data: bytes) -> tuple[Question, TextBody]:
     """Raises Refusal."""
     body = read(TextBody, data, NOT_DONE)
-    return Question(body.model, body.settings(body.max_tokens), text=body.prompt), body
+    if not 0 <= (body.logprobs or 0) <= MAX_OLD_TOP:
+        raise BadQuestion(f"logprobs is {body.logprobs}; expected 0 to {MAX_OLD_TOP}", "logprobs")
+    settings = body.settings(body.max_tokens, body.response_format, body.logprobs or 0)
+    if isinstance(body.prompt, str):
+        return Question(body.model, settings, text=body.prompt), body
+    if isinstance(body.prompt[0], str):
+        return Question(body.model, settings, text=body.prompt[0]), body
+    return Question(body.model, settings, tokens=tuple(map(int, body.prompt))), body
 
 
 def _biases(said: Mapping[str, float]) -> dict[int, float]:

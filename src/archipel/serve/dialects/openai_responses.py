@@ -7,153 +7,17 @@ functions are items of their own. Nothing is stored: `previous_response_id` is r
 
 import secrets
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
-
-from archipel.serve.dialects.dialect import Body, Whole, event, read
-from archipel.serve.question import (
-    ANY_OBJECT,
-    BadQuestion,
-    Call,
-    Ended,
-    Form,
-    Question,
-    Refusal,
-    Said,
-    Settings,
-)
-
-NOT_DONE = (
-    "previous_response_id",
-    "conversation",
-    "prompt",
-    "background",
-    "top_logprobs",
-    "context_management",
-)
-MAX_ITEMS = 4096
-Number = StrictFloat | StrictInt
-
-
-class _Part(Body):
-    type: StrictStr
-    text: StrictStr = ""
-
-
-class _Item(Body):
-    type: StrictStr = "message"
-    role: Literal["developer", "system", "user", "assistant"] | None = None
-    content: StrictStr | list[_Part] = ""
-    call_id: StrictStr = ""
-    name: StrictStr = ""
-    arguments: StrictStr = "{}"
-    output: StrictStr = ""
-
-
-class _Format(Body):
-    type: StrictStr = "text"
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
-
-    @property
-    def form(self) -> Form | None:
-        """Raises BadQuestion."""
-        if self.type == "text":
-            return None
-        if self.type not in ("json_object", "json_schema"):
-            raise BadQuestion(
-                f"text.format {self.type!r:.40}; expected text, json_object or json_schema", "text"
-            )
-        return Form.of(ANY_OBJECT if self.schema_ is None else self.schema_, "text")
-
-
-class _Text(Body):
-    format: _Format | None = None
-
-
-class _Tool(Body):
-    type: StrictStr
-    name: StrictStr = ""
-    description: StrictStr | None = None
-    parameters: dict[str, Any] | None = None
-
-
-class ResponsesBody(Body):
-    """POST /v1/responses."""
-
-    model: StrictStr
-    input: StrictStr | Annotated[list[_Item], Field(min_length=1, max_length=MAX_ITEMS)]
-    instructions: StrictStr | None = None
-    max_output_tokens: StrictInt | None = None
-    temperature: Number | None = None
-    top_p: Number | None = None
-    stream: StrictBool | None = None
-    text: _Text | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: StrictStr | dict[str, Any] | None = None
+from archipel.serve.dialects.dialect import Whole, event, logprobs_of
+from archipel.serve.dialects.openai_responses_asked import ResponsesBody, asked
+from archipel.serve.question import Call, Ended, Question, Refusal, Said
 
 
 def question(data: bytes) -> tuple[Question, "Style"]:
     """Raises Refusal."""
-    body = read(ResponsesBody, data, NOT_DONE)
-    if body.tool_choice not in (None, "auto", "none"):
-        raise BadQuestion(
-            "tool_choice is not auto or none; nothing else is done here", "tool_choice"
-        )
-    settings = Settings(
-        max_new_tokens=body.max_output_tokens,
-        temperature=1.0 if body.temperature is None else float(body.temperature),
-        top_p=1.0 if body.top_p is None else float(body.top_p),
-        form=None if body.text is None or body.text.format is None else body.text.format.form,
-    )
-    tools = tuple(_schema(each) for each in body.tools or () if each.type == "function")
-    if body.tool_choice == "none":
-        tools = ()
-    return Question(body.model, settings, tuple(_turns(body)), tools=tools), Style(body)
-
-
-def _schema(tool: _Tool) -> dict[str, Any]:
-    about = {
-        "name": tool.name,
-        "description": tool.description or "",
-        "parameters": tool.parameters or {},
-    }
-    return {"type": "function", "function": about}
-
-
-def _turns(body: ResponsesBody) -> list[dict[str, Any]]:
-    """System's words first, in one turn: most templates take no other."""
-    items = [_Item(role="user", content=body.input)] if isinstance(body.input, str) else body.input
-    told = [body.instructions] if body.instructions else []
-    turns: list[dict[str, Any]] = []
-    for item in items:
-        if item.type == "function_call":
-            function = {"name": item.name, "arguments": item.arguments}
-            call = {"type": "function", "id": item.call_id, "function": function}
-            turns.append({"role": "assistant", "content": "", "tool_calls": [call]})
-        elif item.type == "function_call_output":
-            turns.append({"role": "tool", "tool_call_id": item.call_id, "content": item.output})
-        elif item.type != "message" or item.role is None:
-            raise BadQuestion(
-                f"an item of type {item.type!r:.40}; this model reads messages and calls", "input"
-            )
-        elif item.role in ("developer", "system"):
-            told.append(_said(item))
-        else:
-            turns.append({"role": item.role, "content": _said(item)})
-    return [*([{"role": "system", "content": "\n\n".join(told)}] if told else []), *turns]
-
-
-def _said(item: _Item) -> str:
-    if isinstance(item.content, str):
-        return item.content
-    if strange := [
-        part.type for part in item.content if part.type not in ("input_text", "output_text")
-    ]:
-        raise BadQuestion(
-            f"a part of type {strange[0]!r:.40}; this model reads text alone", "input"
-        )
-    return "".join(part.text for part in item.content)
+    found, body = asked(data)
+    return found, Style(body)
 
 
 class Style:
@@ -165,6 +29,7 @@ class Style:
         self._body, self.stream = body, bool(body.stream)
         self._id, self._message = f"resp_{secrets.token_hex(12)}", f"msg_{secrets.token_hex(12)}"
         self._number, self._text, self._ended = 0, "", Ended(0, "stop", 0)
+        self._logprobs: list[dict[str, Any]] = []
         self.since = 0
 
     def begin(self) -> Iterable[bytes]:
@@ -180,17 +45,21 @@ class Style:
         """See `dialect.Style.told`."""
         if isinstance(told, Ended):
             self._ended = told
-        elif told.text:
+            return
+        logprobs = logprobs_of(told.tokens) if self._body.wants_logprobs else []
+        self._logprobs += logprobs
+        if told.text or logprobs:
             self._text += told.text
-            yield self._event(
-                "response.output_text.delta", **self._place, delta=told.text, logprobs=[]
-            )
+            more = {"delta": told.text, "logprobs": logprobs}
+            yield self._event("response.output_text.delta", **self._place, **more)
 
     def end(self, prompt: int, sampled: int) -> Iterable[bytes]:
         """See `dialect.Style.end`."""
         text, items = self._text, self._items()
-        yield self._event("response.output_text.done", **self._place, text=text, logprobs=[])
-        yield self._event("response.content_part.done", **self._place, part=_part(text))
+        logprobs = self._logprobs
+        done = {"text": text, "logprobs": logprobs}
+        yield self._event("response.output_text.done", **self._place, **done)
+        yield self._event("response.content_part.done", **self._place, part=_part(text, logprobs))
         yield self._event("response.output_item.done", output_index=0, item=items[0])
         for index, item in enumerate(items[1:], 1):
             place = {"item_id": item["id"], "output_index": index}
@@ -212,6 +81,7 @@ class Style:
         """See `dialect.Style.whole`."""
         (one,) = choices or [Whole()]
         self._text, self._ended = one.text, one.ended or self._ended
+        self._logprobs = logprobs_of(one.tokens) if self._body.wants_logprobs else []
         return self._response(self._status, self._items(), _used(prompt, sampled))
 
     def _last(self, items: list[dict[str, Any]], prompt: int, sampled: int) -> bytes:
@@ -230,7 +100,7 @@ class Style:
         return [self._item(self._status), *(called(call) for call in self._ended.calls)]
 
     def _item(self, status: str) -> dict[str, Any]:
-        content = [] if status == "in_progress" else [_part(self._text)]
+        content = [] if status == "in_progress" else [_part(self._text, self._logprobs)]
         return {
             "id": self._message,
             "type": "message",
@@ -251,7 +121,7 @@ class Style:
             "id": self._id, "object": "response", "created_at": self.since, "status": status, "error": None,
             "incomplete_details": reason, "instructions": body.instructions, "metadata": {},
             "max_output_tokens": body.max_output_tokens, "model": body.model, "output": output,
-            "parallel_tool_calls": True, "previous_response_id": None, "store": False,
+            "parallel_tool_calls": body.parallel_tool_calls is not False, "previous_response_id": None, "store": False,
             "temperature": body.temperature, "top_p": body.top_p, "tool_choice": body.tool_choice or "auto",
             "tools": [each.model_dump() | {"strict": False} for each in body.tools or ()],
             "text": {"format": {"type": "text"}}, "truncation": "disabled", "usage": usage,
@@ -266,8 +136,8 @@ def called(call: Call) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _part(text: str, logprobs: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs or []}
 
 
 def _used(prompt: int, sampled: int) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""From a question to what the desk is given: its prompt rendered and tokenized, its settings checked, its grammar compiled.
+
+Parts: `Terms` (what a model is asked by), `prompt_of`, `asking_of`. Law: pure but for a fresh seed; takes as long as the
+question is, so it runs beside the event loop (`aside`).
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from archipel.model.chat import InvalidChat
+from archipel.model.dialogue import chat_ids
+from archipel.model.pieces import NoPieces, Pieces
+from archipel.model.stop_strings import StopStrings
+from archipel.model.tokenizer import Tokenizer, UnknownText
+from archipel.model.tool_calls import format_of
+from archipel.records.cuts import Cut
+from archipel.records.requests import InvalidRequest, Request
+from archipel.serve.answer import Asking
+from archipel.serve.calls import CLOSES
+from archipel.serve.checks import check_settings, check_tools
+from archipel.serve.grammar import Grammars
+from archipel.serve.question import BadQuestion, NotOffered, Question, Settings, TooLong
+from archipel.serve.steering import Look, Mask, Steered
+
+MAX_SEED = 2**64
+
+
+class Terms(Protocol):
+    """Of one model."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def grammars(self) -> Grammars: ...
+    @property
+    def positions(self) -> int: ...
+    @property
+    def usual_tokens(self) -> int: ...
+    @property
+    def adapter(self) -> str | None: ...
+
+
+def prompt_of(terms: Terms, question: Question, now: datetime) -> tuple[int, ...]:
+    """Token ids that the model goes on from.
+
+    Raises:
+        BadQuestion, NotOffered: the template cannot render it, or there is none.
+    """
+    check_tools(question)
+    tokenizer, messages = terms.tokenizer, question.messages
+    try:
+        if not messages:
+            return question.tokens or tuple(tokenizer.encode_prompt(question.text))
+        if tokenizer.chat_template is None:
+            raise NotOffered(
+                f"{terms.name} has no chat template, so it takes no messages; ask for a completion of a text",
+                "messages",
+            )
+        if question.tools and format_of(tokenizer.chat_template) == "plain":
+            raise NotOffered(
+                f"{terms.name}'s chat template knows no tools; leave them out", "tools"
+            )
+        return tuple(chat_ids(tokenizer, messages, now=now, tools=question.tools))
+    except (InvalidChat, UnknownText) as error:
+        raise BadQuestion(str(error), "messages" if messages else "prompt") from None
+
+
+def asking_of(terms: Terms, question: Question, now: datetime) -> Asking:
+    """What the desk is given.
+
+    Raises:
+        Refusal: the question makes no sense, asks for what is not done, or is too long.
+    """
+    prompt, settings = prompt_of(terms, question, now), question.settings
+    check_settings(settings)
+    room = _room(terms, prompt, settings)
+    ends, stops = terms.tokenizer.stop_ids, _stops(terms, question)
+    cut = Cut(settings.top_k, settings.top_p, settings.min_p)
+    left = None if settings.temperature == 0 or not cut.bounds else cut
+    look = Look(settings.num_top, settings.temperature, left) if settings.num_top else None
+    steered = Steered(settings.bends, _mask(terms, question), ends, look, prompt)
+    try:
+        request = Request(
+            key=terms.name,
+            prompt=prompt,
+            seed=secrets.randbits(64) if settings.seed is None else settings.seed % MAX_SEED,
+            num_rollouts=settings.choices,
+            max_new_tokens=settings.max_new_tokens or min(room, terms.usual_tokens),
+            temperature=settings.temperature,
+            stop_tokens=ends,
+            steering=steered if steered.is_needed else None,
+            cut=left,
+            ending=StopStrings.of(stops, _pieces(terms)) if stops else None,
+            adapter=terms.adapter,
+        )
+    except InvalidRequest as error:
+        raise BadQuestion(str(error)) from None
+    return Asking(question, request, stops)
+
+
+def _room(terms: Terms, prompt: tuple[int, ...], settings: Settings) -> int:
+    """Tokens that an answer may have."""
+    if not prompt:
+        raise BadQuestion("the prompt is empty, and this model's texts have no begin token")
+    room, wanted = terms.positions - len(prompt), settings.max_new_tokens or 1
+    if room < 1 or wanted > room:
+        raise TooLong(
+            f"a prompt of {len(prompt)} tokens and {wanted} new ones are more than the context of "
+            f"{terms.positions}; shorten one of them",
+            "max_tokens" if room >= 1 else "messages",
+        )
+    return room
+
+
+def _stops(terms: Terms, question: Question) -> tuple[str, ...]:
+    """Texts that end the answer: where one call is allowed and no grammar sees to it, the end of the first."""
+    stops, calling = question.settings.stop, question.calling
+    is_single = bool(question.tools) and calling.is_single and not calling.is_forced
+    if is_single and format_of(terms.tokenizer.chat_template) == "hermes":
+        return (*stops, CLOSES)
+    return stops
+
+
+def _mask(terms: Terms, question: Question) -> Callable[[], Mask] | None:
+    form = question.settings.form
+    if question.tools and (question.calling.is_forced or form is not None):
+        called = format_of(terms.tokenizer.chat_template)
+        return terms.grammars.calls(called, question.tools, question.calling, form)
+    return None if form is None else terms.grammars.masks(form)
+
+
+def _pieces(terms: Terms) -> Pieces:
+    try:
+        return terms.tokenizer.pieces
+    except NoPieces as error:
+        raise NotOffered(str(error), "stop") from None
