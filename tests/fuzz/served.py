@@ -5,7 +5,14 @@ from typing import Any
 
 from archipel.serve.access import InvalidKeys, read_keys
 from archipel.serve.calls import parted
-from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
+from archipel.serve.dialects import (
+    anthropic,
+    classifying,
+    embeddings,
+    ollama,
+    openai,
+    openai_responses,
+)
 from archipel.serve.question import Call, Refusal
 from archipel.serve.running import Running, running_of
 from fuzz.reading import Reader
@@ -75,6 +82,25 @@ def readers() -> dict[str, Reader]:
             running_of, (RUNNING.model_dump_json().encode(),), (ValueError,)
         ),
         "API keys": Reader(read_keys, (b"# users\nann sk-0123456789abcdef\n",), (InvalidKeys,)),
+        "openai embeddings": Reader(
+            embeddings.openai_asked,
+            (
+                _told({"model": "m", "input": ["a", "b"]}),
+                _told({"model": "m", "input": [[1], [2]]}),
+            ),
+            (Refusal,),
+        ),
+        "ollama embeddings": Reader(
+            embeddings.ollama_asked, (_told({"model": "m", "input": "a"}),), (Refusal,)
+        ),
+        "old ollama embeddings": Reader(
+            embeddings.old_ollama_asked, (_told({"model": "m", "prompt": "a"}),), (Refusal,)
+        ),
+        "classifications": Reader(
+            classifying.asked,
+            (_told({"model": "m", "messages": TURNS, "choices": ["a", "b"], "prior": TURNS}),),
+            (Refusal,),
+        ),
         "said calls": Reader(
             _parted, (b'<tool_call>{"name": "get", "arguments": {"a": 1}}</tool_call>',), ()
         ),

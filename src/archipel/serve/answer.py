@@ -17,7 +17,17 @@ from archipel.records.requests import Request
 from archipel.serve.asked import Told
 from archipel.serve.calls import Parting
 from archipel.serve.desk import Desk, Listener
-from archipel.serve.question import Call, DeadEnd, Ended, Question, Refusal, Said, Token, TookTooLong, Why
+from archipel.serve.question import (
+    Call,
+    DeadEnd,
+    Ended,
+    Question,
+    Refusal,
+    Said,
+    Token,
+    TookTooLong,
+    Why,
+)
 from archipel.serve.steering import Steered
 from archipel.serve.voice import Voice, voice_of
 

@@ -1,13 +1,14 @@
 """What the door asks of whatever answers: one model, a pool of devices, a cascade or a router of several.
 
-Parts: `Asked`, `Answering` (one question under way). `served.Served` is the one that drives an engine itself.
+Parts: `Asked`, `Answering` (one question under way), `Reads` (what some of them do beside that). `served.Served` is the one that drives an engine itself.
 """
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from archipel.serve.question import Ended, Question, Said
+from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 
 Told = Said | Ended
 
@@ -76,4 +77,23 @@ class Asked(Protocol):
 
         Raises:
             Refusal: it makes no sense.
+        """
+
+
+@runtime_checkable
+class Reads(Protocol):
+    """Something that reads texts without sampling an answer."""
+
+    async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
+        """What the model makes of a text. is_cut: of one that is too long, as far as it can be read.
+
+        Raises:
+            Refusal: it is empty or too long, or too much is waiting.
+        """
+
+    async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
+        """How likely each of some answers is.
+
+        Raises:
+            Refusal: the question makes no sense, is too long, or too much is waiting.
         """

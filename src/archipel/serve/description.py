@@ -12,16 +12,28 @@ from pydantic.json_schema import models_json_schema
 from starlette.routing import Route
 
 from archipel import __version__
-from archipel.serve.dialects import anthropic, ollama, openai_asked, openai_responses
+from archipel.serve.dialects import (
+    anthropic,
+    classifying,
+    embeddings,
+    ollama,
+    ollama_asked,
+    openai_asked,
+    openai_responses_asked,
+)
 
 BODIES: Mapping[str, type[BaseModel]] = {
     "/v1/chat/completions": openai_asked.ChatBody,
     "/v1/completions": openai_asked.TextBody,
-    "/v1/responses": openai_responses.ResponsesBody,
+    "/v1/responses": openai_responses_asked.ResponsesBody,
     "/v1/messages": anthropic.MessagesBody,
     "/v1/messages/count_tokens": anthropic.CountBody,
-    "/api/chat": ollama.ChatBody,
-    "/api/generate": ollama.TextBody,
+    "/api/chat": ollama_asked.ChatBody,
+    "/api/generate": ollama_asked.TextBody,
+    "/v1/embeddings": embeddings.OpenAIBody,
+    "/v1/classify": classifying.ClassifyBody,
+    "/api/embed": embeddings.OllamaBody,
+    "/api/embeddings": embeddings.OldOllamaBody,
     "/api/show": ollama.NamedBody,
 }
 """What a route reads; one that is not here reads any JSON object."""

@@ -35,6 +35,7 @@ from archipel.serve.question import (
     Refusal,
     UnknownModel,
 )
+from archipel.serve.reads import READS, Caller
 from archipel.serve.refusing import no_route, response_of
 from archipel.serve.replies import Replies
 from archipel.serve.tally import Tally, refused
@@ -61,6 +62,7 @@ def make_door(
         Route("/v1/responses", door.responses, methods=["POST"]),
         Route("/v1/messages", door.messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", door.count, methods=["POST"]),
+        *(Route(path, door.read, methods=["POST"]) for path in READS),
         Route("/api/version", door.version),
         Route("/api/tags", door.tags),
         Route("/api/ps", door.tags),
@@ -204,6 +206,12 @@ class _Door:
         data = await _body(request)
         has_template = self._named(ollama.asked_name(data)).chat_template is not None
         return await self._ollama(request, caller, *ollama.text_question(data, has_template))
+
+    @_guarded
+    async def read(self, request: Request, caller: str) -> Response:
+        """Whatever is read without an answer being sampled."""
+        data, asking = await _body(request), Caller(self._named, caller, _now())
+        return await self._replies.read(request, READS[request.url.path](data, asking))
 
     async def _openai(
         self,

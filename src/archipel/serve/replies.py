@@ -1,7 +1,8 @@
 """From an answer under way to an HTTP response: streamed as it comes, or whole; who hangs up ends the work on it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -9,8 +10,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from archipel.serve.asked import Answering
 from archipel.serve.defects import broken
 from archipel.serve.dialects.dialect import Style, Whole
-from archipel.serve.question import Refusal, Said
+from archipel.serve.question import Refusal, Said, TookTooLong
 from archipel.serve.tally import Tally, refused, watched
+
+T = TypeVar("T")
 
 
 class Replies:
@@ -32,18 +35,27 @@ class Replies:
         if stream:
             return StreamingResponse(self._streamed(answer, style, asked_s), media_type=style.media)
         choices = [Whole() for _ in range(answer.question.settings.choices)]
-        collecting = asyncio.ensure_future(self._collect(answer, choices, asked_s))
-        leaving = asyncio.ensure_future(_left(request))
         try:
-            await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not collecting.done():
-                raise ClientDisconnect
-            collecting.result()
+            await _unless_left(request, self._collect(answer, choices, asked_s))
         finally:
-            for task in (collecting, leaving):
-                task.cancel()
             answer.leave()
         return JSONResponse(style.whole(choices, answer.num_prompt_tokens, answer.num_tokens))
+
+    async def read(
+        self, request: Request, reading: Coroutine[Any, Any, Mapping[str, Any]]
+    ) -> Response:
+        """The response where nothing is sampled.
+
+        Raises:
+            Refusal: it could not be read after all. ClientDisconnect: nobody waits for it any more.
+        """
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return JSONResponse(await _unless_left(request, reading))
+        except TimeoutError:
+            raise TookTooLong(
+                f"reading took more than {self._timeout_s:.0f} s; ask for less at once"
+            ) from None
 
     async def _collect(self, answer: Answering, choices: list[Whole], asked_s: float) -> None:
         async for told in watched(answer, self._tally, asked_s, self._timeout_s):
@@ -72,6 +84,20 @@ class Replies:
                 yield chunk
         finally:
             answer.leave()
+
+
+async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What comes of the work. Raises ClientDisconnect: nobody waits for it any more; it is ended then."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
 
 
 async def _left(request: Request) -> None:

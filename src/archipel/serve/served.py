@@ -19,6 +19,8 @@ from archipel.serve.asking import asking_of, prompt_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
 from archipel.serve.question import Question
+from archipel.serve.reader import Reader
+from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 from archipel.work.folders import NAME, Folder, adapter_over, weights_of
 
 
@@ -58,6 +60,18 @@ class Served:
     def prompt_of(self, question: Question, now: datetime) -> tuple[int, ...]:
         """See `asking.prompt_of`."""
         return prompt_of(self, question, now)
+
+    async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
+        """See `asked.Reads.embed`."""
+        return await self._reader.embed(text, key, is_cut=is_cut)
+
+    async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
+        """See `asked.Reads.weigh`."""
+        return await self._reader.weigh(weighing, key, now)
+
+    @property
+    def _reader(self) -> Reader:
+        return Reader(self, self.desk, self.aside)
 
     @property
     def chat_template(self) -> str | None:

@@ -50,7 +50,7 @@ class _ToolCall(Body):
     function: _Function
 
 
-class _Message(Body):
+class Turn(Body):
     role: Roles
     content: StrictStr | list[_Part] | None = None
     tool_calls: list[_ToolCall] | None = None
@@ -133,7 +133,7 @@ class _Sampling(Body):
 class ChatBody(_Sampling):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[_Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    messages: Annotated[list[Turn], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_tokens: StrictInt | None = None
     max_completion_tokens: StrictInt | None = None
     logprobs: StrictBool | None = None
@@ -166,7 +166,7 @@ def chat_asked(data: bytes) -> tuple[Question, ChatBody]:
     if body.top_logprobs and not body.logprobs:
         raise BadQuestion("top_logprobs without logprobs; set logprobs to true", "top_logprobs")
     settings = body.settings(most, body.response_format, body.top_logprobs or 0)
-    turns = tuple(map(_turn, body.messages))
+    turns = tuple(map(turn_of, body.messages))
     return Question(body.model, settings, turns, tools=tools, calling=calling or Calling()), body
 
 
@@ -193,7 +193,7 @@ def _biases(said: Mapping[str, float]) -> dict[int, float]:
     return {int(each): float(value) for each, value in said.items()}
 
 
-def _turn(message: _Message) -> Mapping[str, Any]:
+def turn_of(message: Turn) -> Mapping[str, Any]:
     """As chat templates are given it."""
     content = message.content
     if isinstance(content, list):
