@@ -8,7 +8,20 @@ from archipel.cli.engines import device_option
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument(
+    "model", required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)
+)
+@click.option(
+    "--url",
+    metavar="URL",
+    help="A server of models, `archipel serve` or another, instead of MODEL.",
+)
+@click.option("--name", metavar="NAME", help="With --url: which of its models [its first].")
+@click.option(
+    "--key-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="With --url: where its API key stands, mode 0600 [OPENAI_API_KEY, or that of your own server].",
+)
 @click.option(
     "--base",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -47,7 +60,10 @@ from archipel.cli.engines import device_option
 )
 @device_option("answers")
 def command(
-    model: Path,
+    model: Path | None,
+    url: str | None,
+    name: str | None,
+    key_file: Path | None,
     base: Path | None,
     prompt: str | None,
     max_new_tokens: int,
@@ -57,19 +73,29 @@ def command(
     threads: int,
     device: str,
 ) -> None:
-    """Talk to MODEL: nothing leaves this machine. A line is a prompt; an empty line or Ctrl-D ends.
+    """Talk to MODEL, on this machine alone, or to one that is served. A line is a prompt; an empty line or Ctrl-D ends.
 
     \b
     Examples:
       archipel chat trained
       archipel chat trained --prompt "hcafmb="
       archipel chat adapter --base start
+      archipel chat --url http://127.0.0.1:8450
       archipel chat base-model --prompt "Q: 3+4 A:" --stop Q:
     """
     from datetime import datetime
 
+    from archipel.cli.chat_served import Served, settings_of, talk
     from archipel.cli.doors import at_work, mending
 
+    if not all(stop):
+        raise click.BadParameter("an empty text ends every answer; give some", param_hint="--stop")
+    if url is not None and model is None:
+        settings = settings_of(name, max_new_tokens, temperature, seed, stop)
+        talk(Served(url, settings, key_file), prompt, _ask)
+        return
+    if model is None or url is not None:
+        raise click.UsageError("name a MODEL directory, or a server by --url")
     at_work("loading")
     import torch
 
@@ -82,8 +108,6 @@ def command(
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads)
-    if not all(stop):
-        raise click.BadParameter("an empty text ends every answer; give some", param_hint="--stop")
     with mending(InvalidModel, InvalidTokenizer, NoDevice, NoPieces, OSError):
         ready_device(device)
         folder = folder_of(model, base, device)
