@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PrivateKey,
     Ed25519PublicKey,
@@ -79,14 +79,14 @@ def public_key_of(certificate: bytes) -> bytes:
         raise NotOurs(f"a device's certificate has at most {MAX_CERTIFICATE_BYTES} bytes")
     try:
         said = x509.load_der_x509_certificate(certificate)
-    except ValueError as error:
+        key = said.public_key()
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise NotOurs(f"not a certificate: {error}") from None
-    key = said.public_key()
     if not isinstance(key, Ed25519PublicKey):
         raise NotOurs(f"the certificate is over a {type(key).__name__}; expected Ed25519")
     try:
         said.verify_directly_issued_by(said)
-    except (InvalidSignature, TypeError) as error:
+    except (ValueError, InvalidSignature, TypeError, UnsupportedAlgorithm) as error:
         raise NotOurs(f"the certificate is not signed by its own key: {error}") from None
     return key.public_bytes_raw()
 

@@ -16,6 +16,8 @@ from archipel.serve.pool.credentials import Credentials, name_of
 from archipel.serve.pool.links import BOUNDS, Bounds, LinkLost, SocketLink, lost_words, ready
 
 HANDSHAKE_S = 10.0
+STRANGERS = Bounds(header_bytes=8 * 1024, payload_bytes=0, send_s=HANDSHAKE_S)
+"""What is taken from whoever showed no certificate."""
 _MET = {"met": "pool-1"}
 """What the listening end says first; it knows by then who the other is."""
 
@@ -136,7 +138,7 @@ def _shaken(
                 f"another device answers there ({name_of(shown)[:23]}...); "
                 "expected the one that was paired: pair again if it has a new key"
             )
-        return SocketLink(wrapped, bounds, shown)
+        return SocketLink(wrapped, bounds if shown else STRANGERS, shown)
     except OSError as error:
         wrapped.close()
         raise error if isinstance(error, LinkLost) else LinkLost(lost_words(error)) from None
