@@ -226,7 +226,7 @@ class Line:
         # A piece that is not held begins where it is known what went in: at a device's first layer.
         for place in range(len(found) - 1, 0, -1):
             before, each = found[place - 1], found[place]
-            known = not self._journals or each.layers[0] in self._journals
+            known = not self._journals or each.layers[0] in {self._at, *self._journals}
             if each not in self._segments and before in self._segments and not known:
                 found[place - 1] = Segment(before.device, before.layers)
         return found

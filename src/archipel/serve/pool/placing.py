@@ -5,13 +5,13 @@ at the gateway, so they take nothing of a device.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archipel.engine.arithmetic import Arithmetic
 from archipel.serve.pool import plan as planner
 from archipel.serve.pool.devices import Device, Devices
-from archipel.serve.pool.plan import GATEWAY, Infeasible, Links, Pipeline, Plan, Shape, plan
-from archipel.serve.pool.spread import Room, patch
+from archipel.serve.pool.plan import GATEWAY, Infeasible, Links, Plan, Shape, plan
+from archipel.serve.pool.replan import replan
 from archipel.serve.pool.weights import Layers, Original, bytes_of_layer
 
 USUAL_S = 0.001
@@ -54,6 +54,8 @@ class Placing:
         cache = -(-form.max_cache_bytes // config.num_layers)
         self.shape = Shape(config.num_layers, largest, 0, 0, cache)
         self._devices = devices
+        self._plan: Plan | None = None
+        """Of the line alone."""
 
     @property
     def layer_bytes(self) -> int:
@@ -67,10 +69,7 @@ class Placing:
             PoolBroken: the devices that are here have no room for them.
         """
         here = self._devices.here()
-        found = self.planned(here)
-        if isinstance(found, Infeasible):
-            raise PoolBroken(f"{found.why}; have another device join")
-        return self._segments(found.pipelines[0], here)
+        return self._take(plan(self.shape, _measured(here), _links(here)), here)
 
     def after(self, kept: Sequence[Segment]) -> list[Segment]:
         """All layers, when only `kept` are still held: as many as possible stay where they are.
@@ -78,77 +77,48 @@ class Placing:
         Raises:
             PoolBroken: the devices that are here have no room for them.
         """
-        if not kept:
+        before = self._plan
+        if before is None or not kept:
             return self.afresh()
         here = self._devices.here()
-        found = list(kept)
-        for hole in _holes(kept, self.shape.num_layers):
-            found += self._patched(hole, found, here)
-        return sorted(found, key=lambda segment: segment.layers)
+        lost = {each.device for each in before.pipelines[0]} - {each.name for each in here}
+        found = replan(before, lost, self.shape, _measured(here), _links(here))
+        return self._take(found if isinstance(found, Infeasible) else found.plan, here)
 
-    def _patched(
-        self, hole: Layers, kept: Sequence[Segment], here: Sequence[Device]
-    ) -> list[Segment]:
-        rooms = []
-        for device in here:
-            used = sum(s.layers[1] - s.layers[0] for s in kept if s.device is device)
-            room = max(0, self.shape.room(device.hello.memory_bytes) - used)
-            rooms.append(Room(room, device.layer_ns or round(USUAL_S * 1e9)))
-
-        def holder(layer: int) -> int | None:
-            found = [s.device for s in kept if s.layers[0] <= layer < s.layers[1]]
-            return here.index(found[0]) if found and found[0] in here else None
-
-        found = patch(hole, holder(hole[0] - 1), holder(hole[1]), rooms)
-        if found is None:
-            gives = ", ".join(f"{each.name} {each.hello.memory_bytes}" for each in here)
-            raise PoolBroken(
-                f"{hole[1] - hole[0]} layers need {(hole[1] - hole[0]) * self.layer_bytes} bytes with their cache, which "
-                f"the devices of the pool do not have left ({gives}); have another device join"
-            )
-        return [Segment(here[each], (first, end)) for each, first, end in found]
+    def _take(self, found: Plan | Infeasible, here: Sequence[Device]) -> list[Segment]:
+        if isinstance(found, Infeasible):
+            raise PoolBroken(f"{found.why}; have another device join")
+        self._plan = replace(found, pipelines=found.pipelines[:1])
+        by_name = {each.name: each for each in here}
+        return [
+            Segment(by_name[each.device], (each.first, each.last)) for each in found.pipelines[0]
+        ]
 
     def is_better(self, than: Sequence[Segment]) -> bool:
         """Whether laying the line afresh would give a stream its tokens noticeably sooner."""
-        try:
-            return _token_s(self.afresh()) < WORTHWHILE * _token_s(than)
-        except PoolBroken:
+        here = self._devices.here()
+        found = plan(self.shape, _measured(here), _links(here))
+        if isinstance(found, Infeasible):
             return False
-
-    def planned(self, here: Sequence[Device]) -> Plan | Infeasible:
-        """What is best with these."""
-        return plan(self.shape, [_measured(each) for each in here], _links(here))
-
-    def _segments(self, pipeline: Pipeline, here: Sequence[Device]) -> list[Segment]:
-        by_name = {each.name: each for each in here}
-        return [Segment(by_name[each.device], (each.first, each.last)) for each in pipeline]
-
-
-def _holes(kept: Sequence[Segment], num_layers: int) -> list[Layers]:
-    edges = [*sorted(segment.layers for segment in kept), (num_layers, num_layers)]
-    found, at = [], 0
-    for first, end in edges:
-        if at < first:
-            found.append((at, first))
-        at = end
-    return found
+        return found.seconds_per_token[0] < WORTHWHILE * _token_s(than)
 
 
 def _token_s(segments: Sequence[Segment]) -> float:
     """From one token of a stream to its next."""
     seconds, last = 0.0, None
     for each in segments:
-        seconds += (each.layers[1] - each.layers[0]) * _measured(each.device).seconds_per_layer
+        seconds += (each.layers[1] - each.layers[0]) * _layer_s(each.device)
         seconds += each.device.round_trip_s * (each.device is not last)
         last = each.device
     return seconds
 
 
-def _measured(device: Device) -> planner.Device:
-    ns = device.layer_ns
-    return planner.Device(
-        device.name, device.hello.memory_bytes, USUAL_S if ns is None else max(ns, 1) / 1e9
-    )
+def _layer_s(device: Device) -> float:
+    return USUAL_S if device.layer_ns is None else max(device.layer_ns, 1) / 1e9
+
+
+def _measured(here: Sequence[Device]) -> list[planner.Device]:
+    return [planner.Device(each.name, each.hello.memory_bytes, _layer_s(each)) for each in here]
 
 
 def _links(here: Sequence[Device]) -> Links:
