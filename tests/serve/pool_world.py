@@ -48,7 +48,7 @@ class World:
         return self._engine
 
     def layer_bytes(self) -> int:
-        return self.engine.line.layer_bytes
+        return self.engine.placing.layer_bytes
 
     def join(self, name: str, layers: int = 100, copies: Copies | None = None) -> Device:
         """A device with room for so many layers."""

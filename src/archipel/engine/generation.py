@@ -66,6 +66,10 @@ class Generation:
         """Those of sequences that have entered and are not done."""
         return self._scheduler.slots_in_use()
 
+    def slots_running(self) -> frozenset[int]:
+        """Those of sequences that a decode step samples a token of."""
+        return frozenset(np.flatnonzero(self._slots.live).tolist())
+
     @property
     def _tells_experts(self) -> bool:
         """Whether a request that waits or runs wants to know where its tokens were sent."""

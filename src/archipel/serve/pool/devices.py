@@ -85,6 +85,8 @@ class Device:
         self.traffic = Traffic()
         self.layer_ns: int | None = None
         """Of one layer and one step, as measured."""
+        self.round_trip_s = 0.0
+        """Of a small message, as measured."""
         header, _ = link.receive(HELLO_S)
         said = message_of(header)
         if not isinstance(said, Hello):

@@ -22,7 +22,9 @@ from archipel.engine.protocol import Events, NotLoaded, Ticket
 from archipel.model.adapter import Adapter
 from archipel.records.requests import InvalidRequest, Request
 from archipel.serve.pool.devices import Devices
-from archipel.serve.pool.line import Form, Line
+from archipel.serve.pool.journal import Running
+from archipel.serve.pool.line import Line
+from archipel.serve.pool.placing import Form, Placing
 from archipel.serve.pool.stage import arithmetic_named
 from archipel.serve.pool.weights import Original
 
@@ -47,12 +49,13 @@ class PoolEngine(LocalEngine):
         form = Form(numbers, arithmetic, bounds.limits.max_cache_bytes)
         ends = original.ends()
         arithmetic.check_weights(ends)
-        network = _Network(original, ends, form, devices)
         self._devices, self._num_seen = devices, 0
+        self.placing = Placing(original, form, devices)
+        network = _Network(original, ends, form, self.placing)
         self.line = network.line
         self._pool = Generation(bounds, network)
         self._generation = self._pool
-        self.line.watch(self._pool.slots_in_use)
+        self.line.watch(Running(self._pool.slots_in_use, self._pool.slots_running))
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The weights of a pool are those of its directory.
@@ -99,7 +102,7 @@ class PoolEngine(LocalEngine):
         if joined == self._num_seen or self.line.num_positions > MOVED_POSITIONS:
             return
         self._num_seen = joined
-        if self.line.segments:
+        if self.line.segments and self.placing.is_better(self.line.segments):
             self.line.lay()
 
 
@@ -130,10 +133,10 @@ class _Network(FusedEnds):
     """A `machinery.Network` whose layers are on the devices of a line."""
 
     def __init__(
-        self, original: Original, ends: Mapping[str, Tensor], form: Form, devices: Devices
+        self, original: Original, ends: Mapping[str, Tensor], form: Form, placing: Placing
     ) -> None:
         super().__init__(original.config, ends, form.arithmetic)
-        self.line = Line(original, form, devices, self.embedded)
+        self.line = Line(original, form, placing, self.embedded)
 
     def forward(
         self,

@@ -1,6 +1,6 @@
 """What went into a range of layers for every sequence that runs: enough to make its keys and values again.
 
-Parts: `Journal`, of one boundary between devices. Law: what is made again is cut as it was cut the first time, so its
+Parts: `Journal`, of one boundary between devices; `Running`. Law: what is made again is cut as it was cut the first time, so its
 bits are the same: prompts in their blocks, later tokens each as a step.
 """
 
@@ -34,18 +34,32 @@ class _Slot:
         return _Slot(self.pieces.copy(), self.positions.copy(), self.rows.copy())
 
 
+def nobody() -> frozenset[int]:
+    """No slots."""
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class Running:
+    """Who knows which slots mean something."""
+
+    in_use: Callable[[], Collection[int]] = nobody
+    """Those with a sequence whose prompt is being read, or that runs."""
+    live: Callable[[], Collection[int]] = nobody
+    """Those of which a token is sampled at the end of each `Next`."""
+
+
 class Journal:
     """Rows that went in, by slot: activations (N, d), or token ids (N,) before the first layer."""
 
-    def __init__(self, in_use: Callable[[], Collection[int]]) -> None:
-        """in_use: says which slots have a sequence that runs."""
-        self._in_use = in_use
+    def __init__(self, running: Running) -> None:
+        self._running = running
         self._slots: dict[int, _Slot] = {}
 
     @property
     def num_positions(self) -> int:
         """That would be computed again, of sequences that run."""
-        in_use = frozenset(self._in_use())
+        in_use = frozenset(self._running.in_use())
         return sum(
             len(slot.rows) + sum(len(piece.rows) for piece in slot.pieces)
             for place, slot in self._slots.items()
@@ -54,7 +68,7 @@ class Journal:
 
     def note(self, what: Pass, rows: Tensor) -> None:
         """A pass went through with these rows."""
-        used = frozenset(self._in_use())
+        used = frozenset(self._running.in_use())
         for place in self._slots.keys() - used:
             del self._slots[place]
         if isinstance(what, Block):
@@ -70,8 +84,9 @@ class Journal:
         else:
             places, positions = what.slots.tolist(), what.positions.tolist()
         kept = rows.clone()
+        meant = frozenset(self._running.live()) if isinstance(what, Next) else used
         for row, (place, position) in enumerate(zip(places, positions, strict=True)):
-            if place in used:
+            if place in meant:
                 held = self._slots.setdefault(place, _Slot())
                 held.positions.append(position)
                 held.rows.append(kept[row])
@@ -93,7 +108,7 @@ class Journal:
 
     def passes(self) -> Iterator[tuple[Pass, Tensor]]:
         """All that went in of the sequences that run, to be taken through again in this order."""
-        in_use = frozenset(self._in_use())
+        in_use = frozenset(self._running.in_use())
         used = [place for place in sorted(self._slots) if place in in_use]
         shared: dict[_Piece, list[int]] = {}
         for place in used:

@@ -9,38 +9,25 @@ where it stood; what comes out of the line has the bits that it would have had.
 import itertools
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from archipel.engine.arithmetic import Arithmetic
 from archipel.engine.cache import CacheShape
 from archipel.engine.passing import Pass
-from archipel.serve.pool.devices import CannotHold, Device, Devices
-from archipel.serve.pool.journal import Journal
+from archipel.serve.pool.devices import CannotHold, Device
+from archipel.serve.pool.journal import Journal, Running
 from archipel.serve.pool.links import LinkLost
 from archipel.serve.pool.messages import Have, Move
-from archipel.serve.pool.spread import Room, patch, spread
-from archipel.serve.pool.weights import Layers, Original, bytes_of_layer
+from archipel.serve.pool.placing import Form, Placing, Segment
+from archipel.serve.pool.weights import Layers, Original
 
 logger = logging.getLogger("archipel.serve")
 
 Embed = Callable[[Tensor], Tensor]
-USUAL_NS = 1_000_000
-"""Of a layer, where nobody has measured."""
-
-
-class PoolBroken(RuntimeError):
-    """The devices that are here cannot hold the model."""
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Layers of one device."""
-
-    device: Device
-    layers: Layers
+Hop = tuple[Device, tuple[Layers, ...]]
+"""A device, and the ranges that rows go through there at once."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +40,13 @@ class Mended:
     """That were computed again, over all ranges."""
 
 
-@dataclass(frozen=True)
-class Form:
-    """How the model is computed."""
-
-    name: str
-    """"float32", "bfloat16" or a variant of the exact contract."""
-    arithmetic: Arithmetic
-    max_cache_bytes: int
-    """Over all layers."""
-
-
 class Line:
     """Where each layer is."""
 
-    def __init__(
-        self,
-        original: Original,
-        form: Form,
-        devices: Devices,
-        embed: Embed,
-    ) -> None:
+    def __init__(self, original: Original, form: Form, placing: Placing, embed: Embed) -> None:
         """embed: tokens (N,) -> rows (N, d)."""
-        self._original, self._devices, self._form, self._embed = original, devices, form, embed
-        config, itemsize = original.config, form.arithmetic.dtype.itemsize
-        largest = max(bytes_of_layer(config, i, itemsize) for i in range(config.num_layers))
-        self.layer_bytes = largest + -(-form.max_cache_bytes // config.num_layers)
-        self._in_use: Callable[[], Collection[int]] = frozenset
+        self._original, self._form, self._placing, self._embed = original, form, placing, embed
+        self._running = Running()
         self._segments: list[Segment] = []
         self._journals: dict[int, Journal] = {}
         self._shape: CacheShape | None = None
@@ -87,9 +54,9 @@ class Line:
         """The first layer that the pass under way has not been through."""
         self.mended: list[Mended] = []
 
-    def watch(self, in_use: Callable[[], Collection[int]]) -> None:
+    def watch(self, running: Running) -> None:
         """Be told who says which slots have a sequence that runs."""
-        self._in_use = in_use
+        self._running = running
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -172,9 +139,9 @@ class Line:
             self._at, x = end, found
         return x
 
-    def _hops(self, start: int) -> list[tuple[int, tuple[Device, tuple[Layers, ...]]]]:
+    def _hops(self, start: int) -> list[tuple[int, Hop]]:
         """From layer `start` on: where each device begins, and the ranges that it goes through at once."""
-        found: list[tuple[int, tuple[Device, tuple[Layers, ...]]]] = []
+        found: list[tuple[int, Hop]] = []
         for segment in self._segments:
             if segment.layers[0] < start:
                 continue
@@ -186,7 +153,7 @@ class Line:
         return found
 
     def _journal(self, at: int) -> Journal:
-        return self._journals.setdefault(at, Journal(lambda: self._in_use()))
+        return self._journals.setdefault(at, Journal(self._running))
 
     def _tell(self, say: Callable[[Device], None]) -> None:
         """Whoever is lost now is missed at the next pass."""
@@ -205,103 +172,112 @@ class Line:
         self.mended.append(Mended(lost.name, time.perf_counter() - began, positions))
 
     def _fill(self) -> int:
-        """Have somebody hold every layer that nobody holds; how many positions were computed again for it."""
+        """Have every layer held by somebody; how many positions were computed again for it."""
         positions = 0
-        while holes := self._holes():
-            planned = self._planned(holes[0])
-            if not all(self._give(segment) for segment in planned):
-                continue
+        while True:
+            self._segments = self._kept()
+            if self._is_whole:
+                return positions
+            target = self._placing.after(self._segments)
             try:
-                positions += self._rebuild(holes[0], planned)
+                positions += self._become(target)
             except (LinkLost, CannotHold) as error:
                 logger.warning("%s", error)
-                self._take_back(planned)
-                continue
-            kept = [*self._kept(), *planned]
-            self._segments = sorted(kept, key=lambda segment: segment.layers)
-        return positions
+
+    @property
+    def _is_whole(self) -> bool:
+        return (
+            sum(end - first for first, end in (s.layers for s in self._segments)) == self.num_layers
+        )
 
     def _kept(self) -> list[Segment]:
         return [segment for segment in self._segments if not segment.device.is_lost]
 
-    def _holes(self) -> list[Layers]:
-        """Layers that nobody holds; one ends where the pass under way stands."""
-        edges = sorted(segment.layers for segment in self._kept())
-        edges += [(self.num_layers, self.num_layers)]
-        found: list[Layers] = []
-        at = 0
-        for first, end in edges:
-            if at < first:
-                cuts = [at, *([self._at] if at < self._at < first else []), first]
-                found += itertools.pairwise(cuts)
-            at = end
+    def _become(self, target: Sequence[Segment]) -> int:
+        """Be the line that `target` says, keeping what is as it was; positions that were computed again."""
+        wanted = self._cut(target)
+        for old in self._segments:
+            if old not in wanted and not old.device.is_lost:
+                old.device.drop(old.layers)
+        self._segments = [segment for segment in self._segments if segment in wanted]
+        positions = 0
+        for hole in self._holes(wanted):
+            for segment in hole:
+                self._give(segment)
+            positions += self._rebuild(hole)
+            self._segments = sorted([*self._segments, *hole], key=lambda each: each.layers)
+        return positions
+
+    def _cut(self, target: Sequence[Segment]) -> list[Segment]:
+        """The target in pieces: what is held already, and what is not, cut where the pass under way stands."""
+        found: list[Segment] = []
+        for each in target:
+            first, end = each.layers
+            own = [
+                old
+                for old in self._segments
+                if old.device is each.device and first <= old.layers[0] and old.layers[1] <= end
+            ]
+            edges = sorted({first, end, *(e for old in own for e in old.layers)})
+            edges = sorted({*edges, *([self._at] if first < self._at < end else [])})
+            held = {old.layers: old for old in own}
+            for piece in itertools.pairwise(edges):
+                found.append(held.get(piece, Segment(each.device, piece)))
+        # A piece that is not held begins where it is known what went in: at a device's first layer.
+        for place in range(len(found) - 1, 0, -1):
+            before, each = found[place - 1], found[place]
+            known = not self._journals or each.layers[0] in {self._at, *self._journals}
+            if each not in self._segments and before in self._segments and not known:
+                found[place - 1] = Segment(before.device, before.layers)
         return found
 
-    def _planned(self, hole: Layers) -> list[Segment]:
-        here, kept = self._devices.here(), self._kept()
-        rooms = []
-        for device in here:
-            used = sum(s.layers[1] - s.layers[0] for s in kept if s.device is device)
-            held = device.hello.memory_bytes // self.layer_bytes
-            rooms.append(Room(max(0, held - used), device.layer_ns or USUAL_NS))
+    def _holes(self, wanted: Sequence[Segment]) -> list[list[Segment]]:
+        """What is not held of these, together where it follows on one another; apart where the pass stands."""
+        found: list[list[Segment]] = []
+        for segment in wanted:
+            if segment in self._segments:
+                continue
+            follows = found and found[-1][-1].layers[1] == segment.layers[0] != self._at
+            if follows:
+                found[-1].append(segment)
+            else:
+                found.append([segment])
+        return found
 
-        def holder(layer: int) -> int | None:
-            found = [s.device for s in kept if s.layers[0] <= layer < s.layers[1]]
-            return here.index(found[0]) if found and found[0] in here else None
+    def _give(self, segment: Segment) -> None:
+        """Have a device hold layers; one that cannot is let go.
 
-        if hole == (0, self.num_layers):
-            found = spread(self.num_layers, rooms)
-        else:
-            found = patch(hole, holder(hole[0] - 1), holder(hole[1]), rooms)
-        if found is None:
-            raise PoolBroken(self._too_small(here, hole[1] - hole[0]))
-        return [Segment(here[each], (first, end)) for each, first, end in found]
-
-    def _give(self, segment: Segment) -> bool:
-        """Have a device hold layers; False: it is lost, or has no room after all."""
+        Raises:
+            LinkLost, CannotHold: it is lost, or has no room after all.
+        """
         device, shape = segment.device, self._shape
+        numbers = self._form.arithmetic
         try:
-            device.hold(
-                segment.layers, self._original, self._form.name, self._form.arithmetic.min_rows()
-            )
+            device.hold(segment.layers, self._original, self._form.name, numbers.min_rows())
             if shape is not None:
                 said = Have(
                     num_slots=shape.num_slots, length=shape.length, rows=0, layers=segment.layers
                 )
                 device.have(said)
-        except (LinkLost, CannotHold) as error:
-            logger.warning("%s", error)
+        except CannotHold:
             device.close()
-        return not device.is_lost
+            raise
 
-    def _take_back(self, planned: Sequence[Segment]) -> None:
-        for segment in planned:
-            try:
-                segment.device.drop(segment.layers)
-            except LinkLost as error:
-                logger.warning("%s", error)
-
-    def _rebuild(self, hole: Layers, planned: Sequence[Segment]) -> int:
-        """Make the cache of these segments from the journal at the hole's beginning."""
-        first, positions = hole[0], 0
-        for before, segment in itertools.pairwise(planned):
+    def _rebuild(self, hole: Sequence[Segment]) -> int:
+        """Make the cache of these segments from the journal at their beginning."""
+        first, positions = hole[0].layers[0], 0
+        for before, segment in itertools.pairwise(hole):
             if segment.device is not before.device:
-                self._journals[segment.layers[0]] = Journal(lambda: self._in_use())
+                self._journals[segment.layers[0]] = Journal(self._running)
         if first not in self._journals:
             return 0
         for what, rows in self._journals[first].passes():
             x = self._embed(rows) if first == 0 else rows
             positions += len(rows)
-            for place, segment in enumerate(planned):
-                if place and segment.device is not planned[place - 1].device:
+            for place, segment in enumerate(hole):
+                if place and segment.device is not hole[place - 1].device:
                     self._journal(segment.layers[0]).note(what, x)
-                is_end = place + 1 == len(planned)
-                x = segment.device.through(what, (segment.layers,), x, 0 if is_end else len(x))
+                is_end = place + 1 == len(hole)
+                count = 0 if is_end else len(x)
+                x = segment.device.through(what, (segment.layers,), x, count)
         return positions
-
-    def _too_small(self, here: Sequence[Device], missing: int) -> str:
-        gives = ", ".join(f"{each.name} {each.hello.memory_bytes}" for each in here) or "nobody"
-        return (
-            f"{missing} layers need {missing * self.layer_bytes} bytes with their cache, a layer at a time, which the "
-            f"devices of the pool do not give ({gives}); have another device join, or give more or a smaller cache"
-        )
