@@ -114,7 +114,7 @@ def test_routes_come_back_as_they_were_written_and_only_for_their_base(tmp_path:
     [
         (lambda told: told.replace('"name":"t1"', '"name":"t0"'), "one name"),
         (lambda told: told.replace('"spreads":[', '"spreads":[1.0,'), "components"),
-        (lambda told: told.replace('"floor":', '"flaw":'), "floor"),
+        (lambda told: told.replace('"reach":', '"rich":'), "reach"),
         (lambda told: told[:-3], "file"),
     ],
 )
@@ -164,7 +164,8 @@ def test_each_question_is_asked_of_one_and_counted(base: Served) -> None:
         alone = await base.ask(unknown, "k", NOW)
         assert [each async for each in answer.told()] == [each async for each in alone.told()]
         counts = router.counts()
-        assert (counts["to_digits"], counts["to_capitals"], counts["to_generalist"]) == (5, 5, 1)
+        assert (counts["routed_to_specialists"], counts["routed_to_generalist"]) == (10, 1)
+        assert router.tally == {"digits": 5, "capitals": 5, "generalist": 1}
         long = replace(unknown, text="1" * (base.positions + 1))
         assert await router.routed(long, "k", NOW) is None
 

@@ -65,7 +65,7 @@ class Cascade:
         """See `asked.Asked`; of both, and how questions went."""
         small, large, tally = self.small.counts(), self.large.counts(), self.tally
         both = {name: small.get(name, 0) + large.get(name, 0) for name in {**small, **large}}
-        return both | vars(tally)
+        return both | {f"cascade_{name}": count for name, count in vars(tally).items()}
 
     async def count(self, question: Question, now: datetime) -> int:
         """See `asked.Asked`: as the small one reads it."""

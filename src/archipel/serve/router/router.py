@@ -18,8 +18,6 @@ from archipel.serve.router.topics import Space, Topic, choose
 from archipel.serve.served import Served
 
 GENERALIST = "generalist"
-KNOWN = "to_"
-"""Before a specialist's name in what is counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +54,17 @@ class Router:
         return self.base.chat_template
 
     def counts(self) -> Mapping[str, int]:
-        """See `asked.Asked`; and how many questions went to whom."""
-        return dict(self.base.counts()) | {
-            f"{KNOWN}{name}": self.tally[name] for name in (GENERALIST, *self.specialists)
+        """See `asked.Asked`; of all of them, and how many questions went to specialists: metrics name nobody."""
+        asked = {
+            id(getattr(one, "desk", one)): one for one in (self.base, *self.specialists.values())
+        }
+        summed = Counter[str]()
+        for one in asked.values():
+            summed.update(one.counts())
+        known = sum(self.tally[name] for name in self.specialists)
+        return dict(summed) | {
+            "routed_to_specialists": known,
+            "routed_to_generalist": self.tally[GENERALIST],
         }
 
     async def count(self, question: Question, now: datetime) -> int:

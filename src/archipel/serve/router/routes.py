@@ -51,13 +51,13 @@ class TopicForm(_Form):
     name: Annotated[str, Field(pattern=r"^[\w.:/-]{1,100}$")]
     mean: Row
     root: tuple[Row, ...]
-    floor: Number
+    reach: Positive
     examples: Annotated[int, Field(ge=1)]
     """That it was fitted on."""
 
     def topic(self) -> Topic:
         """As it computes."""
-        return Topic(self.name, np.array(self.mean), np.array(self.root), self.floor)
+        return Topic(self.name, np.array(self.mean), np.array(self.root), self.reach)
 
 
 class Routes(_Form):
@@ -122,7 +122,7 @@ def with_topic(routes: Routes, name: str, hidden: Floats) -> Routes:
         name=name,
         mean=_row(topic.mean),
         root=tuple(map(_row, topic.root)),
-        floor=topic.floor,
+        reach=topic.reach,
         examples=len(hidden),
     )
     others = tuple(each for each in routes.topics if each.name != name)

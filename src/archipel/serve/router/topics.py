@@ -14,8 +14,8 @@ from archipel.serve.cascade.heads import Floats
 
 MAX_DIMENSIONS = 32
 LEAST_EXAMPLES = 8
-FLOOR_SHARE = 0.02
-"""Of a topic's own examples so many may fall below its floor."""
+BEYOND_SHARE = 0.02
+"""Of a topic's own questions so many may lie beyond its reach."""
 
 
 class TooFewExamples(ValueError):
@@ -53,14 +53,20 @@ class Topic:
     """(m + 1,)"""
     root: Floats
     """(m + 1, m + 1): times its transpose it is the inverse of the covariance."""
-    floor: float
-    """A lower score is none of its questions'."""
+    reach: float
+    """Squared distance from the mean, in its own spread, beyond which a question is none of its own, whatever its score."""
+
+    def distances(self, coordinates_N: Floats) -> Floats:
+        """(N,) squared, in the topic's own spread."""
+        found: Floats = (((coordinates_N - self.mean) @ self.root) ** 2).sum(axis=1)
+        return found
 
     def scores(self, coordinates_N: Floats) -> Floats:
         """(N,) nats, against the background."""
-        own = (coordinates_N - self.mean) @ self.root
         volume = float(np.log(np.abs(np.diag(self.root))).sum())
-        found: Floats = volume + 0.5 * ((coordinates_N**2).sum(axis=1) - (own**2).sum(axis=1))
+        found: Floats = volume + 0.5 * (
+            (coordinates_N**2).sum(axis=1) - self.distances(coordinates_N)
+        )
         return found
 
 
@@ -85,25 +91,26 @@ def fit_space(hidden_Nd: Floats) -> Space:
 
 
 def fit_topic(name: str, space: Space, hidden_Nd: Floats) -> Topic:
-    """From a specialist's own questions; the floor is told of examples that the Gaussian was not fitted on.
+    """From a specialist's own questions; the reach is told of examples that the Gaussian was not fitted on.
 
     Raises:
         TooFewExamples: fewer than `LEAST_EXAMPLES`.
     """
     _check(len(hidden_Nd), name)
     coordinates = space.of(hidden_Nd)
-    held_out = np.zeros(len(coordinates))
+    apart = np.zeros(len(coordinates))
     for fold in range(4):
         held = np.arange(len(coordinates)) % 4 == fold
-        held_out[held] = Topic(name, *_gaussian(coordinates[~held]), 0.0).scores(coordinates[held])
-    floor = max(0.0, float(np.quantile(held_out, FLOOR_SHARE)))
-    return Topic(name, *_gaussian(coordinates), floor)
+        fold_topic = Topic(name, *_gaussian(coordinates[~held]), 0.0)
+        apart[held] = fold_topic.distances(coordinates[held])
+    reach = float(np.quantile(apart, 1.0 - BEYOND_SHARE))
+    return Topic(name, *_gaussian(coordinates), reach)
 
 
 def choose(topics: tuple[Topic, ...], coordinates: Floats) -> tuple[str | None, dict[str, float]]:
-    """(the topic with the highest score that is not below its floor, or None; all scores) of one question (m + 1,)."""
+    """(the topic with the highest score of those within whose reach it is, or None; all scores) of one question (m + 1,)."""
     scores = {each.name: float(each.scores(coordinates[None])[0]) for each in topics}
-    known = [each for each in topics if scores[each.name] >= each.floor]
+    known = [each for each in topics if each.distances(coordinates[None])[0] <= each.reach]
     best = max(known, key=lambda each: scores[each.name], default=None)
     return (None if best is None else best.name), scores
 
