@@ -131,7 +131,7 @@ def test_an_unsure_answer_is_never_seen_and_the_large_one_is_asked_once(small: S
     assert sum(isinstance(each, Ended) for each in told) == 1
     assert [each.model for each in large.asked] == ["large"]
     assert cascade.tally.escalated == 1
-    assert cascade.counts()["escalated"] == 1
+    assert cascade.counts()["cascade_escalated"] == 1
 
 
 def test_a_plainly_hard_question_costs_the_small_model_no_token(small: Served) -> None:

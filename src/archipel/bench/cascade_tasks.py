@@ -34,9 +34,17 @@ def _sums(draw: random.Random) -> Asked:
     return f"{a}+{b}=", f"{a + b}"
 
 
+def _copied(draw: random.Random) -> Asked:
+    letters = "".join(draw.choices(LETTERS, k=draw.randint(4, 8)))
+    return f"say {letters}: ", letters
+
+
 KINDS: Mapping[str, Callable[[random.Random], Asked]] = {
     "larger": _larger, "sorted": _sorted, "backward": _backward, "sums": _sums,
 }  # fmt: skip
+
+OTHER: Mapping[str, Callable[[random.Random], Asked]] = {"copied": _copied}
+"""Of which a base learns a little, and that no specialist is made for."""
 
 
 def questions(kinds: Iterable[str], count: int, seed: int) -> list[tuple[str, str, str]]:
@@ -46,7 +54,7 @@ def questions(kinds: Iterable[str], count: int, seed: int) -> list[tuple[str, st
     tries = 0
     while len(found) < count and tries < 20 * count:
         kind = named[tries % len(named)]
-        question, answer = KINDS[kind](draw)
+        question, answer = {**KINDS, **OTHER}[kind](draw)
         found.setdefault(question, (kind, question, answer))
         tries += 1
     return list(found.values())

@@ -114,7 +114,7 @@ def _one(way: Way, evidence: Evidence, weights: Floats, ends: tuple[Floats, Floa
                 *(share_for(curve, part, small, large) for part in (0.5, 0.8)),
             ]
         )
-    apgr, cpt50, cpt80 = (_interval(column) for column in np.array(figures).T)
+    apgr, cpt50, cpt80 = (interval(column) for column in np.array(figures).T)
     order = np.argsort(share[0], kind="stable")
     at80 = float(np.interp(cpt80.value, share[0][order], seconds[order]))
     return Worth(
@@ -136,7 +136,7 @@ def _oracle(evidence: Evidence, weights: Floats) -> Worth:
         low, high, curve = float(small.mean()), float(large.mean()), oracle_curve(small, large)
         parts = (share_for(curve, part, low, high) for part in (0.5, 0.8))
         figures.append([recovered(curve, low, high), *parts])
-    apgr, cpt50, cpt80 = (_interval(column) for column in np.array(figures).T)
+    apgr, cpt50, cpt80 = (interval(column) for column in np.array(figures).T)
     curve = oracle_curve(evidence.small, evidence.large)
     points = zip(curve.share[::10], curve.quality[::10], strict=True)
     told = tuple((float(share), float(quality), math.nan) for share, quality in points)
@@ -153,7 +153,7 @@ def _chance(evidence: Evidence) -> Worth:
     return Worth(CHANCE, least, half, most, at80, points)
 
 
-def _interval(column: Floats) -> Interval:
+def interval(column: Floats) -> Interval:
     """The first is of all questions, the others of resampled ones."""
     sound = column[1:][~np.isnan(column[1:])]
     low, high = np.quantile(sound, [0.025, 0.975]) if len(sound) else (math.nan, math.nan)

@@ -27,6 +27,10 @@ BENCHMARKS = {
     ),
     "families": ("bench_families", "Tasks that people bring: rewards beside more labels"),
     "cascade": ("bench_cascade", "A small model asked first: quality over calls of the large one"),
+    "specialists": (
+        "bench_specialists",
+        "Specialists and a router against one generalist of as much training",
+    ),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
 

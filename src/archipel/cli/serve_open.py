@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from archipel.cli.doors import Mendable, home_folder, mending, until_ctrl_c
 
 if TYPE_CHECKING:
     from archipel.serve.access import Access
-    from archipel.serve.served import Served
+    from archipel.serve.asked import Asked
+    from archipel.serve.desk import Desk
 
 KEY_FILE = "serve.key"
 FAR = ("192.0.2.1", "2001:db8::1")
@@ -68,13 +69,22 @@ def opening_at(
     return Opening(listener, address, access, key_file, timeout_s, log)
 
 
-def keep_open(opening: Opening, served: "Mapping[str, Served]", said: str) -> None:
-    """Say where it is, and answer until told to end. said: of what is served, for whoever looks."""
+def keep_open(
+    opening: Opening,
+    served: "Mapping[str, Asked]",
+    said: str,
+    desks: "Iterable[Desk] | None" = None,
+) -> None:
+    """Say where it is, and answer until told to end.
+
+    said: of what is served, for whoever looks; desks: all that drive something of it, None where each has its `desk`.
+    """
     import asyncio
 
     from archipel.serve.door import make_door
     from archipel.serve.server import Ending, serve
 
+    driving = _desks(served) if desks is None else tuple(desks)
     called = ", ".join(served)
     click.echo(f"{called} at {opening.address} ({said}); Ctrl-C ends it")
     if opening.log is None:
@@ -83,8 +93,8 @@ def keep_open(opening: Opening, served: "Mapping[str, Served]", said: str) -> No
         )
 
     def cut() -> None:
-        for each in served.values():
-            each.desk.end()
+        for each in driving:
+            each.end()
 
     door = make_door(served, opening.access, opening.timeout_s)
     ending = Ending(say=lambda text: click.echo(text, err=True), cut=cut)
@@ -95,8 +105,13 @@ def keep_open(opening: Opening, served: "Mapping[str, Served]", said: str) -> No
     if is_forced:  # a step of the engine may take long, and nothing in it can be interrupted
         sys.stdout.flush()
         os._exit(INTERRUPTED)
-    for each in served.values():
-        each.desk.close()
+    for each in driving:
+        each.close()
+
+
+def _desks(served: "Mapping[str, Asked]") -> "tuple[Desk, ...]":
+    found = [getattr(each, "desk", None) for each in served.values()]
+    return tuple(dict.fromkeys(each for each in found if each is not None))
 
 
 def _key_to_show(opening: Opening) -> str:

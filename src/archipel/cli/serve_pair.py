@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from archipel.serve.asked import Asked
+    from archipel.serve.desk import Desk
     from archipel.serve.served import Served
 
 GIGABYTE = 1_000_000_000
@@ -88,12 +89,16 @@ class Pair:
         """For whoever looks."""
         return f"small {self.small.name}, large {self.large.name}"
 
+    @property
+    def desks(self) -> "tuple[Desk, ...]":
+        """That drive them; one elsewhere has none."""
+        found = (self.small.desk, getattr(self.large, "desk", None))
+        return tuple(each for each in found if each is not None)
+
     def close(self) -> None:
         """End their desks."""
-        for one in (self.small, self.large):
-            desk = getattr(one, "desk", None)
-            if desk is not None:
-                desk.close()
+        for desk in self.desks:
+            desk.close()
 
 
 def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, Any]) -> Pair:

@@ -9,10 +9,18 @@ from archipel.cli.serve import WORDS
 from archipel.cli.serve import command as itself
 
 COMMANDS = {
+    "cascade": ("serve_cascade", "A small and a large model behind one name"),
+    "calibrate": (
+        "serve_calibrate",
+        "When a small model's answer will do, from your own questions",
+    ),
+    "router": ("serve_router", "Several specialists behind one name"),
     "list": ("serve_list", "Servers of yours that run on this machine, detached or not"),
     "stop": ("serve_list", "End a server: what it is answering is ended first"),
 }
 """Name -> its file, in which it is called so or `command`; what it does."""
+AS_OPTIONS = {"--cascade": "cascade", "--router": "router"}
+"""What people may also type as first word."""
 
 
 class Serving(click.Group):
@@ -40,9 +48,12 @@ class Serving(click.Group):
         **extra: Any,
     ) -> click.Context:
         """Of whichever command is meant."""
-        if args and args[0] in COMMANDS:
-            return super().make_context(info_name, args, parent, **extra)
+        args = [AS_OPTIONS.get(args[0], args[0]), *args[1:]] if args else args
         words = list(args)
+        if args and args[0] in COMMANDS:
+            made = super().make_context(info_name, args, parent, **extra)
+            made.meta[WORDS] = words
+            return made
         found = itself.make_context(info_name, args, parent, **extra)
         found.meta[WORDS] = words
         return found

@@ -19,6 +19,14 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WORDS = {
     "waiting": "Questions that wait for their turn",
     "running": "Sequences that are being sampled",
+    "cascade_asked": "Questions to the cascade since the start",
+    "cascade_kept": "Of those, answered by the small model",
+    "cascade_straight": "Of those, answered by the large model alone",
+    "cascade_escalated": "Of those, answered by the large model after the small one",
+    "questions_left": "Questions that left this machine since the start",
+    "bytes_left": "Bytes of questions that left this machine since the start",
+    "routed_to_specialists": "Questions that a specialist answered since the start",
+    "routed_to_generalist": "Questions that the generalist answered since the start",
 }
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Any, Any], Awaitable[None]]

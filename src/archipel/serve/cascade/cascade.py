@@ -7,9 +7,11 @@ what the small model cannot take or finish goes to the large one; a question goe
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from archipel.serve.asked import Answering, Asked, Told
-from archipel.serve.cascade.heads import sigmoid
+from archipel.serve.cascade.confidence import Confidence
+from archipel.serve.cascade.heads import Head, sigmoid
 from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import Policy
 from archipel.serve.question import Broken, DeadEnd, Question, Said, TooLong
@@ -63,7 +65,7 @@ class Cascade:
         """See `asked.Asked`; of both, and how questions went."""
         small, large, tally = self.small.counts(), self.large.counts(), self.tally
         both = {name: small.get(name, 0) + large.get(name, 0) for name in {**small, **large}}
-        return both | vars(tally)
+        return both | {f"cascade_{name}": count for name, count in vars(tally).items()}
 
     async def count(self, question: Question, now: datetime) -> int:
         """See `asked.Asked`: as the small one reads it."""
@@ -74,7 +76,7 @@ class Cascade:
         self.tally.asked += 1
         try:
             hidden = await hidden_of(self.small, question, key, now, self.small.adapter)
-            logits = self.policy.gate.head().logits(hidden[None])
+            logits = self._gate.logits(hidden[None])
             if not self.policy.rules.is_straight(float(sigmoid(logits)[0])):
                 first = await self._small(question, key, now)
                 return _Awaited(self, first, float(logits[0]), key, now)
@@ -83,6 +85,15 @@ class Cascade:
         answer = await self._large(question, key, now)
         self.tally.straight += 1
         return answer
+
+    @cached_property
+    def _gate(self) -> Head:
+        return self.policy.gate.head()
+
+    @cached_property
+    def sure(self) -> Confidence:
+        """How sure an answer is."""
+        return self.policy.confidence
 
     async def _small(self, question: Question, key: str, now: datetime) -> Answering:
         return await self.small.ask(replace(question, model=self.small.name), key, now)
@@ -157,6 +168,6 @@ class _Awaited:
             said = logprobs.setdefault(each.choice, [])
             if isinstance(each, Said):
                 said += [token.logprob for token in each.tokens]
-        policy = self._cascade.policy
-        sure = [policy.confidence.of(each, self._gate_logit) for each in logprobs.values()]
-        return policy.rules.is_kept(min(sure, default=0.0))
+        cascade = self._cascade
+        sure = [cascade.sure.of(each, self._gate_logit) for each in logprobs.values()]
+        return cascade.policy.rules.is_kept(min(sure, default=0.0))

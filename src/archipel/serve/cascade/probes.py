@@ -56,13 +56,15 @@ class _Line(BaseModel):
 
     question: Annotated[str, Field(max_length=MAX_LINE_BYTES)] = ""
     messages: Annotated[tuple[dict[str, Any], ...], Field(max_length=1000)] = ()
-    answer: Annotated[str, Field(min_length=1)]
+    answer: str = ""
     check: Check | None = None
     kind: Annotated[str, Field(max_length=80)] = ""
 
 
-def read_probes(path: Path, check: Check) -> list[Probe]:
+def read_probes(path: Path, check: Check | None) -> list[Probe]:
     """A JSON object a line: `question` or `messages`, `answer`, and `check` where it is another than this.
+
+    check: None where nobody answers; lines then need no answer.
 
     Raises:
         BadProbes: see there. OSError: it cannot be read.
@@ -86,7 +88,7 @@ def _bounded(lines: Any, path: Path) -> Iterator[bytes]:
         yield line
 
 
-def parse_probe(line: bytes, check: Check, where: str) -> Probe:
+def parse_probe(line: bytes, check: Check | None, where: str) -> Probe:
     """Raises BadProbes."""
     try:
         row = _Line.model_validate_json(line)
@@ -98,13 +100,15 @@ def parse_probe(line: bytes, check: Check, where: str) -> Probe:
         raise BadProbes(f"{where}: {said}; expected question and answer as texts") from None
     if not row.question and not row.messages:
         raise BadProbes(f"{where}: neither question nor messages; expected one of them")
+    said = row.question or str(row.messages[-1].get("content", ""))
+    if check is None:
+        return Probe(said, row.messages, "", lambda text, finished: 0.0, row.kind)
     kind = row.check or check
     right = _reader(kind)(row.answer)
     if right is None:
         raise BadProbes(f"{where}: the answer {row.answer!r:.60} holds no {kind} answer")
     told = json.dumps([row.question, row.messages, right, kind])
     digest = hashlib.sha256(told.encode()).hexdigest()[:32]
-    said = row.question or str(row.messages[-1].get("content", ""))
     return Probe(said, row.messages, digest, _grader(kind, right), row.kind)
 
 

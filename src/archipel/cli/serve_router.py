@@ -1,0 +1,163 @@
+"""`archipel serve router`: several specialists behind one name."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import Mendable, mending
+from archipel.cli.engines import device_option
+from archipel.cli.serve_pair import GIGABYTE, precision
+from archipel.cli.serve_shared import opened, with_shared
+
+if TYPE_CHECKING:
+    from archipel.serve.router.router import Router
+    from archipel.serve.served import How, Served
+
+
+@click.command("router")
+@click.argument("base", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("specialists", nargs=-1, required=True, metavar="NAME=DIR...")
+@click.option(
+    "--routes",
+    "routes_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    help="Who knows what, as archipel route train wrote it over this BASE.",
+)
+@click.option(
+    "--name", default="router", show_default=True, metavar="NAME", help="What clients call it."
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Precision of the products; auto: bfloat16 where this processor computes it.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library [all cores].",
+)
+@click.option(
+    "--max-cache-gb",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.001, 4096),
+    help="Memory of the base with its adapters, and of each other model, for what is being read and said.",
+)
+@device_option("answers")
+def command(
+    base: Path,
+    specialists: tuple[str, ...],
+    routes_file: Path,
+    name: str,
+    dtype: str,
+    threads: int | None,
+    max_cache_gb: float,
+    max_new_tokens: int,
+    device: str,
+    **given: Any,
+) -> None:
+    """Serve specialists behind one name: each question goes to the one whose topic it is, unknown ones to BASE.
+
+    A specialist is an adapter of BASE, which shares its weights and cache, or a model of its own. The names are those of
+    archipel route train.
+
+    \b
+    Examples:
+      archipel serve router base law=law-adapter code=code-adapter --routes routes.json
+    """
+    opening = opened(given)
+    if opening is None:
+        return
+    import torch
+
+    from archipel.cli.serve_open import keep_open
+    from archipel.engine.capacity import EngineLimits
+    from archipel.engine.protocol import WrongWeights
+    from archipel.model.devices import NoDevice, ready_device
+    from archipel.model.directory import InvalidModel
+    from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.serve.desk import Room
+    from archipel.serve.router.routes import BadRoutes
+    from archipel.serve.served import How
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    limits = EngineLimits(max_cache_bytes=round(max_cache_gb * GIGABYTE))
+    how = How(base.resolve().name, precision(dtype), limits, Room(), max_new_tokens)
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, BadRoutes, WrongWeights, OSError):
+        ready_device(device)
+        one = _router(base, _named(specialists), routes_file, name, how, device)
+    desks = dict.fromkeys(
+        each.desk for each in (one.base, *one.specialists.values()) if hasattr(each, "desk")
+    )
+    keep_open(opening, {name: one}, f"{', '.join(one.specialists)} over {one.base.name}", desks)
+    went = ", ".join(f"{who} {count}" for who, count in one.tally.most_common())
+    click.echo(f"{one.tally.total()} questions: {went or 'none'}", err=True)
+
+
+def _named(specialists: tuple[str, ...]) -> dict[str, Path]:
+    """Raises click.UsageError: not NAME=DIR, or one name twice."""
+    found: dict[str, Path] = {}
+    for each in specialists:
+        name, sign, place = each.partition("=")
+        if not sign or not name or name in found or not Path(place).is_dir():
+            raise click.UsageError(
+                f"{each!r:.200} is not NAME=DIR with a directory, each name once"
+            )
+        found[name] = Path(place)
+    return found
+
+
+def _router(
+    base: Path, named: dict[str, Path], routes_file: Path, name: str, how: "How", device: str
+) -> "Router":
+    """Raises BadRoutes, InvalidModel and others: see the command."""
+    from datetime import datetime
+
+    from archipel.model.config_files import read_config
+    from archipel.serve.cascade.policy import digest_of
+    from archipel.serve.router.router import Router
+    from archipel.serve.router.routes import read_routes
+    from archipel.serve.served import serve_folder
+    from archipel.work.folders import folder_of
+
+    width = read_config(base).hidden_size
+    routes = read_routes(routes_file, digest_of(base), width)
+    known = {topic.name for topic in routes.topics}
+    if missing := sorted(named.keys() - known):
+        raise Mendable(
+            f"{routes_file} has no routes to {', '.join(missing)}; it has {', '.join(sorted(known))}: add them with archipel "
+            "route train --add-to"
+        )
+    now = datetime.now().astimezone()
+    general = serve_folder(folder_of(base, None, device), how, now)
+    found = {
+        each: _specialist(each, path, base, general, how, device) for each, path in named.items()
+    }
+    return Router(name, general, found, routes)
+
+
+def _specialist(
+    name: str, path: Path, base: Path, general: "Served", how: "How", device: str
+) -> "Served":
+    """An adapter over the base in the base's own engine, or a model of its own."""
+    from dataclasses import replace
+    from datetime import datetime
+
+    from archipel.model.adapter_files import has_adapter
+    from archipel.serve.served import serve_folder
+    from archipel.work.folders import adapter_over, folder_of
+
+    if not has_adapter(path):
+        now = datetime.now().astimezone()
+        return serve_folder(folder_of(path, None, device), replace(how, name=name), now)
+    adapter = adapter_over(path, base)
+    general.desk.run(lambda engine: engine.adapt(name, adapter)).result(60.0)  # type: ignore[attr-defined]
+    return replace(general, name=name, adapter=name)
+
+
+with_shared(command)
