@@ -76,13 +76,16 @@ requests = st.builds(
     Request,
     key=st.just("r"),
     prompt=st.sampled_from(PROMPT_LENGTHS).flatmap(
-        lambda n: st.integers(0, 63).map(lambda s: tuple((s + 7 * i * i) % 64 for i in range(n)))
+        lambda n: st.sampled_from((0, 1, 40)).map(
+            lambda s: tuple((s + 7 * i * i) % 64 for i in range(n))
+        )
     ),
     seed=st.integers(0, 2**64 - 1),
     num_rollouts=st.sampled_from((1, 1, 2, 3, 7)),
     max_new_tokens=st.sampled_from((1, 2, 9, 30, 70)),
     temperature=st.sampled_from((1.0, 1.0, 0.7, 0.0)),
     stop_tokens=st.sampled_from(((), (3,), (3, 9, 11))),
+    salt=st.sampled_from(("one", "one", "other", None)),
 )
 visits = st.builds(
     Visit,
@@ -98,6 +101,9 @@ limits = st.builds(
         lambda n: n * BYTES_PER_POSITION
     ),
     max_prefill_tokens=st.sampled_from((16, 2048)),
+    max_step_tokens=st.sampled_from((None, 1, 40, 64, 200)),
+    block=st.sampled_from((16, 64, 256)),
+    max_prefix_bytes=st.sampled_from((0, 64 * BYTES_PER_POSITION, 2**20)),
 )
 
 
@@ -138,7 +144,7 @@ class Play:
 
 @settings(max_examples=18, deadline=None)
 @given(limits=limits, visits=st.lists(visits, min_size=1, max_size=9))
-def test_whoever_comes_or_goes_beside_it_a_rollout_keeps_every_bit(
+def test_whoever_comes_or_goes_beside_it_and_however_prompts_are_cut_a_rollout_keeps_every_bit(
     limits: EngineLimits, visits: list[Visit]
 ) -> None:
     play = Play(loaded(limits), visits)

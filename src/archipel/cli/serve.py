@@ -150,7 +150,7 @@ def command(
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    limits = EngineLimits(max_cache_bytes=round(max_cache_gb * GIGABYTE))
+    limits = EngineLimits.serving(round(max_cache_gb * GIGABYTE))
     with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
         ready_device(device)
         folder = folder_of(model, base, device)

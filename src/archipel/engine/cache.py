@@ -149,6 +149,24 @@ class Cache:
             room = kept.narrow(axis, start, part.shape[axis])
             room.index_copy_(0, slots, part.index_select(0, owners))
 
+    def copied(self, slot: int, start: int, end: int) -> list[Window]:
+        """Of each layer, positions [start, end) of one slot as `laid` has them: (1, Hkv, R, width) or transposed."""
+        return [
+            tuple(
+                kept[slot : slot + 1]
+                .narrow(2 if plane.by_position else 3, start, end - start)
+                .clone(memory_format=torch.contiguous_format)
+                for plane, kept in zip(self.shape.planes, layer, strict=True)
+            )
+            for layer in self.layers
+        ]
+
+    def paste(self, layers: Sequence[Window], slots: Tensor, start: int) -> None:
+        """Write what `copied` gave into each of `slots` from position `start` on."""
+        owners = torch.zeros_like(slots)
+        for layer, laid in enumerate(layers):
+            self.write(layer, laid, owners, slots, start)
+
     def move(self, sources: Tensor, targets: Tensor, length: int) -> None:
         """Copy the first `length` positions of slots `sources` over slots `targets`."""
         for layer in self.layers:

@@ -7,11 +7,19 @@ Law: pure; what is sampled never depends on the shape chosen here.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 from archipel.engine.arithmetic import Arithmetic
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import CacheShape
+from archipel.engine.prefill import BLOCK
 from archipel.records.requests import InvalidRequest, Request
+
+_BLOCKS = 16
+STEP_TOKENS = 64
+"""Of prompts, in one step of a served model: small enough that streams go on, large enough for the matrix unit."""
+PREFIX_SHARE = 4
+"""One part in so many of a served model's cache may hold beginnings of prompts."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,34 @@ class EngineLimits:
     max_cache_bytes: int = 4 * 1024**3
     max_prefill_tokens: int = 2048
     """Padded prompt tokens that go through the network together."""
+    max_step_tokens: int | None = None
+    """Positions of prompts that a step reads beside what it samples, or one block where that is more; None: prompts
+    are read to their end first, which serves a batch that nobody watches best."""
+    block: int = BLOCK
+    """Positions of one prompt that are read at a time, a multiple of 16. Bits may hang on it where a library's sums
+    do; on x86 none was found to."""
+    max_prefix_bytes: int = 0
+    """What may be held of prompts' beginnings for later ones, out of `max_cache_bytes`; 0: nothing."""
+
+    def __post_init__(self) -> None:
+        if self.block < 1 or self.block % _BLOCKS:
+            raise ValueError(f"block is {self.block}; expected a multiple of {_BLOCKS}")
+        if self.max_step_tokens is not None and self.max_step_tokens < 1:
+            raise ValueError(
+                f"max_step_tokens is {self.max_step_tokens}; expected 1 or more, or None"
+            )
+        if self.max_prefix_bytes < 0:
+            raise ValueError(f"max_prefix_bytes is {self.max_prefix_bytes}; expected 0 or more")
+
+    @classmethod
+    def serving(cls, max_cache_bytes: int) -> Self:
+        """For people who wait for answers: prompts in small pieces between tokens, and their beginnings kept."""
+        return cls(
+            max_cache_bytes=max_cache_bytes,
+            max_step_tokens=STEP_TOKENS,
+            block=STEP_TOKENS,
+            max_prefix_bytes=max_cache_bytes // PREFIX_SHARE,
+        )
 
 
 @dataclass(frozen=True)
@@ -87,10 +123,11 @@ class Capacity:
 
         `held` itself while it serves, or while what runs would not fit into what is wanted. With
         nothing running, exactly what is asked for; else twice what there was, where that can be
-        had, so that the copying stays small beside the work.
+        had, so that the copying stays small beside the work. An idle one that takes what prefixes may
+        have is given up.
         """
         length, slots = demand.length, self._slots(demand)
-        if held is None:
+        if held is None or (rows == 0 and self.for_prefixes(held) < self.limits.max_prefix_bytes):
             return self._geometry(slots, length)
         if held.length >= length and held.num_slots >= slots:
             return held
@@ -107,6 +144,11 @@ class Capacity:
         spare = held.num_slots if held.num_slots >= slots else 2 * held.num_slots
         slots = max(slots, min(spare, self._most_slots(length)))
         return self._geometry(slots, length) if slots >= rows else held
+
+    def for_prefixes(self, shape: CacheShape) -> int:
+        """Bytes that prefixes may have beside such a cache: what the sequences leave of all there is."""
+        left = self.limits.max_cache_bytes - shape.num_slots * shape.bytes_per_slot
+        return max(0, min(self.limits.max_prefix_bytes, left))
 
     @property
     def _least(self) -> int:

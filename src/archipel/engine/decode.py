@@ -18,34 +18,35 @@ def decode(
     machinery: Machinery,
     tokens_B: Tensor,
     positions_B: Tensor,
-    shared_position: int | None,
+    written: Tensor | int,
     company: Company | None = None,
     note: Note | None = None,
 ) -> Tensor:
     """What logits are computed from, (B, d), after `tokens_B` at `positions_B` of slots 0 .. B-1.
 
-    `shared_position` says that all rows stand there, which makes writing the cache cheaper; `company`, which
-    adapter each row has, where the decoder has any; `note` is told which experts each row was sent to.
+    `written`: where each row's keys and values go: `positions_B`, or elsewhere for rows that are not wanted and whose
+    slots hold what must stay; or the one position at which all rows stand, which makes writing the cache cheaper.
+    `company`: which adapter each row has, where the decoder has any; `note` is told which experts each row was sent to.
     """
     cache, rows = machinery.cache, tokens_B.shape[0]
     heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
-    if shared_position is None:
+    if isinstance(written, Tensor):
         window = round_up(int(positions_B.max()) + 1, window_granule(dim, group))
         bias = machinery.mask(positions_B, window)[:, None, None, :]
         bias = bias.expand(rows, heads, group, window).reshape(-1, group, window)
         rotations = machinery.rotations.index_select(0, positions_B)
-        places: int | Window = cache.decode_places(positions_B)
+        places: int | Window = cache.decode_places(written)
     else:
         # One row of everything serves all: same numbers, fewer and smaller operations.
-        window = round_up(shared_position + 1, window_granule(dim, group))
-        bias = machinery.mask_row(shared_position, window)
-        rotations = machinery.rotations[shared_position : shared_position + 1]
-        places = shared_position
+        window = round_up(written + 1, window_granule(dim, group))
+        bias = machinery.mask_row(written, window)
+        rotations = machinery.rotations[written : written + 1]
+        places = written
     windows, numbers = cache.windows(rows, window), machinery.decoder.arithmetic
 
     def attend_cached(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         cache.append(layer, numbers.held(k, v), places)
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
-    attend = Passing(attend_cached, Next(positions_B, shared_position))
+    attend = Passing(attend_cached, Next(positions_B, written))
     return machinery.decoder.forward(tokens_B, rotations, attend, company=company, note=note)

@@ -108,6 +108,7 @@ class LocalEngine:
                 f"requests wait or run that adapter {name!r:.80} would change; step until they end, or "
                 "cancel them, and adapt again"
             )
+        self._generation.forget_prefixes()
         if adapter is None:
             held.drop(name)
         else:
@@ -169,6 +170,13 @@ class LocalEngine:
     def longest(self) -> int:
         """Tokens, prompt included, that a request may have here."""
         return self._capacity.longest
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Since the first weights: `positions_read` of prompts, each group's once, and `positions_reused` beside them;
+        now: `prefix_blocks` and `prefix_bytes` that are held for later prompts. Empty before `load`.
+        """
+        return {} if self._generation is None else self._generation.counts
 
     @property
     def has_work(self) -> bool:

@@ -1,12 +1,17 @@
 """Everything that waits and runs in one engine: step() = schedule -> run -> collect.
 
+With `max_step_tokens` a step samples a token of whatever runs and then reads so much of the prompts of those who have
+entered; without, prompts are read to their end first.
+
 Law: everything a sequence's numbers depend on is a function of that sequence; see `prefill`,
 `decode` and `attention` for how products and sums are kept that way. Who enters, leaves or is
-cancelled beside it, and when, changes nothing; nor does a cache that grows under it.
+cancelled beside it, and when, changes nothing; nor does a cache that grows under it, nor whether the beginning of its
+prompt was read for it or for another.
 """
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +22,13 @@ from archipel.engine.adapters import Adapters
 from archipel.engine.cache import Cache
 from archipel.engine.capacity import Capacity, Demand
 from archipel.engine.decode import decode
+from archipel.engine.entering import Entering
 from archipel.engine.fingerprints import Seen
 from archipel.engine.machinery import Machinery, Network, assemble
-from archipel.engine.prefill import Prompt, prompt_batches, read_prompts
+from archipel.engine.prefill import logits_after
+from archipel.engine.prompts import Reading
 from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
-from archipel.engine.scheduler import Admission, Scheduler
+from archipel.engine.scheduler import Scheduler
 from archipel.engine.slots import Slots
 from archipel.engine.telling import Choices
 from archipel.model.devices import float64_place
@@ -49,6 +56,7 @@ class Generation:
         self._device = capacity.arithmetic.device
         self._draws_on = float64_place(self._device)
         self._machinery: Machinery | None = None
+        self._entering = Entering(capacity)
         self._begin()
 
     def _begin(self) -> None:
@@ -73,15 +81,22 @@ class Generation:
     @property
     def _tells_experts(self) -> bool:
         """Whether a request that waits or runs wants to know where its tokens were sent."""
-        return self._decoder.config.experts is not None and any(
-            opened.request.tells_experts for opened in self._open.values()
-        )
+        return any(self._is_told(opened.request) for opened in self._open.values())
 
     @property
     def _seen(self) -> Seen | None:
         """Whom to show the next pass's last hidden state; None: no request that waits or runs brings fingerprints."""
         asked = any(opened.request.tells_fingerprints for opened in self._open.values())
         return Seen() if asked else None
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """See `LocalEngine.counts`."""
+        return self._entering.counts
+
+    def forget_prefixes(self) -> None:
+        """Read every prompt anew from here on."""
+        self._entering.forget()
 
     @property
     def adapters(self) -> Adapters:
@@ -91,6 +106,7 @@ class Generation:
     def use(self, decoder: Network) -> None:
         """Run on other weights; nothing may wait or run."""
         self._decoder = decoder
+        self.forget_prefixes()
         if self._machinery is not None:
             self._run_on(self._machinery.cache)
 
@@ -111,12 +127,12 @@ class Generation:
         if ticket not in self._open:
             return False
         self._scheduler.withdraw(ticket)
-        self._scheduler.finish(self._slots.cancel(ticket))
+        self._scheduler.finish([*self._slots.cancel(ticket), *self._entering.withdraw(ticket)])
         self._close(ticket)
         return True
 
     def step(self) -> Events:
-        """Read the prompts of whoever enters, or else sample one token of every sequence.
+        """Sample one token of every sequence that runs, and read of the prompts of whoever enters.
 
         Raises:
             NonFiniteLogits: the weights are broken; all requests are dropped.
@@ -125,15 +141,16 @@ class Generation:
             return Events.joined(())
         try:
             machinery = self._fit()
-            admissions = self._scheduler.admit(machinery.cache.shape.length)
-            if admissions:
-                return self._read(machinery, admissions)
-            self._compact(machinery)
-            return self._decode(machinery)
+            self._admit(machinery)
+            if self._capacity.limits.max_step_tokens is None and self._entering.prompts:
+                return self._read(machinery)
+            sampled = [self._decode(machinery)] if self._slots.live.any() else []
+            return Events.joined([*sampled, self._read(machinery)])
         except BaseException:
             # Half a step leaves slots and cache at odds, and a NaN that stayed in the cache would
             # reach later sequences through masked positions.
             self._machinery = None
+            self._entering.drop()
             self._begin()
             raise
 
@@ -165,33 +182,45 @@ class Generation:
     def _run_on(self, cache: Cache) -> Machinery:
         limit = self._capacity.limits.max_prefill_tokens
         self._machinery = assemble(self._decoder, cache, limit)
+        self._entering.beside(cache.shape)
         return self._machinery
 
-    def _read(self, machinery: Machinery, admissions: list[Admission]) -> Events:
-        entering = [(self._open[each.ticket].request, each) for each in admissions]
-        self._slots.admit(entering)
-        prompts = []
-        for request, each in entering:
-            adapter = self._open[each.ticket].adapter
-            self._slots.adapter[list(each.slots)] = adapter
-            prompts.append(Prompt(request.prompt, each.slots, adapter))
-        parts = []
-        for batch in prompt_batches(prompts, machinery.max_prefill_tokens):
-            slots = np.array([slot for prompt in batch for slot in prompt.slots])
-            told = [bytearray() for _ in batch] if self._tells_experts else None
+    def _admit(self, machinery: Machinery) -> None:
+        """Whoever has got slots begins to have its prompt read."""
+        for admission in self._scheduler.admit(machinery.cache.shape.length):
+            opened = self._open[admission.ticket]
+            told = self._is_told(opened.request)
+            self._entering.enter(opened.request, admission, opened.adapter, told=told)
+
+    def _is_told(self, request: Request) -> bool:
+        return request.tells_experts and self._decoder.config.experts is not None
+
+    def _read(self, machinery: Machinery) -> Events:
+        """Some of the prompts, and the first tokens after those that end."""
+        parts = list[Events]()
+        for batch, x in self._entering.read(machinery, told=self._tells_experts):
             seen = self._seen
-            logits = read_prompts(machinery, batch, told, seen)
-            for prompt, choices in zip(batch, told or (), strict=told is not None):
-                for slot in prompt.slots:
-                    if self._open[self._slots.owner[slot][0]].request.tells_experts:
-                        self._slots.read(slot, bytes(choices))
+            logits = logits_after(machinery, [each.prompt for each in batch], x, seen)
+            slots = self._begin_sampling(batch)
             if seen is not None:
                 self._slots.saw(slots, seen, slice(None))
             parts.append(self._collect(slots, *self._sample(logits, slots)))
         return Events.joined(parts)
 
+    def _begin_sampling(self, batch: list[Reading]) -> np.ndarray:
+        """Prompts have been read; the slots that go on from them."""
+        self._slots.admit([(each.request, each.admission) for each in batch])
+        for each in batch:
+            slots = list(each.admission.slots)
+            self._slots.adapter[slots] = each.adapter
+            if self._is_told(each.request):
+                for slot in slots:
+                    self._slots.read(slot, bytes(each.told))
+        return np.array([slot for each in batch for slot in each.admission.slots])
+
     def _decode(self, machinery: Machinery) -> Events:
-        rows = max(self._scheduler.num_rows, machinery.min_rows)
+        self._compact(machinery)
+        rows = max(int(np.flatnonzero(self._slots.live)[-1]) + 1, machinery.min_rows)
         live, position = self._slots.live[:rows], self._slots.position[:rows]
         living, adapter = np.flatnonzero(live), self._slots.adapter[:rows]
         lowest, highest = int(position[living].min()), int(position[living].max())
@@ -202,11 +231,17 @@ class Generation:
         tokens = torch.from_numpy(self._slots.last_token[:rows]).to(machinery.device)
         positions = torch.from_numpy(position).to(machinery.device)
         company = self._decoder.adapters.company(adapter)
-        shared = highest if lowest == highest else None
+        written: Tensor | int = highest if lowest == highest else positions
+        reading = [slot for slot in self._entering.prompts.slots if slot < rows]
+        if reading:
+            # What is there of a prompt stays: its row writes where no prompt reaches.
+            written = positions.clone()
+            written[reading] = machinery.cache.shape.length - 1
         choices = None
         if self._tells_experts:
             choices = Choices(self._decoder.config, rows, machinery.device)
-        x, seen = decode(machinery, tokens, positions, shared, company, choices), self._seen
+        x = decode(machinery, tokens, positions, written, company, choices)
+        seen = self._seen
         logits = self._decoder.logits(x, seen)
         if choices is not None:
             self._slots.sent(living, choices.flat()[living])
@@ -258,6 +293,9 @@ class Generation:
             device = machinery.device
             sources = torch.tensor([m.source for m in moves], device=device)
             targets = torch.tensor([m.target for m in moves], device=device)
-            length = int(self._slots.position[[m.source for m in moves]].max())
+            moved = [m.source for m in moves]
+            running = self._slots.position[moved][self._slots.live[moved]]
+            length = max(self._entering.prompts.farthest(moved), int(running.max(initial=0)))
             machinery.cache.move(sources, targets, length)
             self._slots.move(moves)
+            self._entering.prompts.move({m.source: m.target for m in moves})

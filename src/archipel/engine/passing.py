@@ -1,7 +1,8 @@
 """What one pass through the layers is, so that whoever has only some of them can compute those.
 
 Parts: `Next` (a token of each running sequence), `Block` (part of some prompts), `Again` (tokens that were fed one
-after the other, at once); `Passing`, attention that says in which of them it is. Law: these and the rows that come in are all that a layer's results depend on.
+after the other, at once); `Passing`, attention that says in which of them it is. Law: these and the rows that come in
+are all that a layer's results depend on.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +19,8 @@ class Next:
 
     positions: Tensor
     """(B,) int64; where each row stands."""
-    shared: int | None
-    """The position of all rows, where they have the same."""
+    written: Tensor | int
+    """See `decode.decode`: where each row's keys and values go, or the one position at which all rows stand."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Read prompts: each group's once, its keys and values copied to all of the group's slots.
 
 Products run over the prompts' tokens without padding; attention runs over prompts padded to a
-multiple of 8. Long prompts go block by block, alone, attending to what the cache holds of them.
-Law: how a prompt is cut and padded follows from its own length.
+multiple of 8. Long prompts go block by block, alone, attending to what the cache holds of them; other
+work may come between two blocks (`prompts`). Law: how a prompt is cut and padded follows from its own length.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from archipel.engine.telling import Choices
 GRANULE = 8
 """Prompts of equal length after rounding up to this share a batch."""
 BLOCK = 256
-"""Positions of one prompt that are read at a time; bounds the memory of the scores."""
+"""Positions of one prompt that are read at a time where nothing else is asked; bounds the memory of the scores."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +48,48 @@ def prompt_batches(prompts: Sequence[Prompt], max_tokens: int) -> list[list[Prom
     return batches
 
 
-def read_prompts(
-    machinery: Machinery,
-    batch: Sequence[Prompt],
-    told: list[bytearray] | None = None,
-    seen: Seen | None = None,
-) -> Tensor:
+def read_prompts(machinery: Machinery, batch: Sequence[Prompt]) -> Tensor:
     """Fill the cache from one batch of `prompt_batches`; logits (slots, V) after each prompt.
 
-    Rows follow the batch's slots in order. told: takes the experts that each prompt's tokens were sent to; seen: is
-    shown the last hidden state, rows as the logits'.
+    Rows follow the batch's slots in order.
     """
     longest = max(len(prompt.tokens) for prompt in batch)
     x = torch.empty(0)
     for start in range(0, longest, BLOCK):
-        block = _Block(machinery, batch, start)
-        if told is None:
-            x = block.read()
-            continue
-        choices = Choices(machinery.decoder.config, block.num_rows, machinery.device)
-        x = block.read(choices)
-        for prompt, rows in zip(told, block.parted(choices.flat()), strict=True):
-            prompt += rows.tobytes()
+        x = read_piece(machinery, batch, start, BLOCK)
+    return logits_after(machinery, batch, x)
+
+
+def read_piece(
+    machinery: Machinery,
+    batch: Sequence[Prompt],
+    start: int,
+    block: int,
+    told: Sequence[bytearray] | None = None,
+) -> Tensor:
+    """Fill the cache from positions [start, start + block) of each prompt; what is before them is there already.
+
+    Returns what `logits_after` takes, if this was the end. `block` is a multiple of `GRANULE`, and `start` of `block`;
+    more than one prompt only where they end here and are alike. told: takes the experts that each one's tokens were
+    sent to.
+    """
+    piece = _Block(machinery, batch, start, block)
+    if told is None:
+        return piece.read()
+    choices = Choices(machinery.decoder.config, piece.num_rows, machinery.device)
+    x = piece.read(choices)
+    for prompt, rows in zip(told, piece.parted(choices.flat()), strict=True):
+        prompt += rows.tobytes()
+    return x
+
+
+def logits_after(
+    machinery: Machinery, batch: Sequence[Prompt], x: Tensor, seen: Seen | None = None
+) -> Tensor:
+    """Logits (slots, V) after prompts whose last pieces gave x, row i of it the i-th prompt's.
+
+    Rows follow the batch's slots in order. seen: is shown the last hidden state, rows as the logits'.
+    """
     logits, owners = machinery.decoder.logits(x, seen), _owners(batch)
     if seen is not None and seen.patterns is not None:
         seen.patterns = seen.patterns[owners.numpy()]
@@ -82,15 +102,17 @@ def read_block(machinery: Machinery, what: Block) -> Tensor:
         Prompt((0,) * (what.start + length), slots)
         for length, slots in zip(what.lengths, what.slots, strict=True)
     ]
-    return _Block(machinery, prompts, what.start).read()
+    return _Block(machinery, prompts, what.start, max(what.lengths)).read()
 
 
 class _Block:
-    """Positions [start, start + BLOCK) of each prompt of a batch."""
+    """Positions [start, start + block) of each prompt of a batch."""
 
-    def __init__(self, machinery: Machinery, batch: Sequence[Prompt], start: int) -> None:
+    def __init__(
+        self, machinery: Machinery, batch: Sequence[Prompt], start: int, block: int
+    ) -> None:
         self._machinery, self._batch, self._start = machinery, batch, start
-        pieces = [prompt.tokens[start : start + BLOCK] for prompt in batch]
+        pieces = [prompt.tokens[start : start + block] for prompt in batch]
         lengths = np.array([len(piece) for piece in pieces])
         tokens = np.array([token for piece in pieces for token in piece])
         adapters = np.repeat([prompt.adapter for prompt in batch], lengths)

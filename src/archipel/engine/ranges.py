@@ -77,7 +77,10 @@ class LayerRange:
         self._network.given = x_Nd.to(machinery.device)
         if isinstance(what, Next):
             positions = what.positions.to(machinery.device)
-            return decode(machinery, torch.zeros_like(positions), positions, what.shared)
+            written = what.written
+            if isinstance(written, Tensor):
+                written = written.to(machinery.device)
+            return decode(machinery, torch.zeros_like(positions), positions, written)
         if isinstance(what, Block):
             found = read_block(machinery, what)
             return found if self._network.is_last else found[: len(x_Nd)]
@@ -87,7 +90,8 @@ class LayerRange:
     def _check(self, what: Pass) -> None:
         shape = self._ready.cache.shape
         if isinstance(what, Next):
-            slots, positions = len(what.positions), int(what.positions.max()) + 1
+            highest = max(int(what.positions.max()), int(torch.as_tensor(what.written).max()))
+            slots, positions = len(what.positions), highest + 1
         elif isinstance(what, Block):
             slots = 1 + max(max(each) for each in what.slots)
             positions = round_up(what.start + max(what.lengths), GRANULE)

@@ -81,6 +81,9 @@ class Request:
     """What else bends the logits, before temperature and cut; log-probabilities are those of what is sampled from."""
     adapter: str | None = None
     """The engine's name for the adapter to sample with; None: the loaded weights as they are."""
+    salt: str | None = None
+    """Whose prompt it is: of those with the same salt, an engine may keep what it read of one for the next that begins
+    alike. None: it is shared with nobody. It changes how long reading takes, never what is sampled."""
     first_rollout: int = 0
     """Number of the first rollout of this request in its group; the noise is that rollout's."""
     first_position: int = 0

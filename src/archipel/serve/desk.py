@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from archipel.engine.protocol import Event, OpenEngine, Ticket
@@ -171,7 +171,8 @@ class Desk:
 
     def _begin(self, listener: Listener) -> None:
         try:
-            listener.ticket = self._engine.add(listener.request)
+            # What the engine holds of one key's prompts shortens nobody else's answer.
+            listener.ticket = self._engine.add(replace(listener.request, salt=listener.key))
         except InvalidRequest as error:
             listener.fail(TooLong(str(error)))
             return

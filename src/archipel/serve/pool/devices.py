@@ -240,7 +240,11 @@ class Devices:
 def said_of(what: Pass) -> SaidNext | SaidBlock | SaidAgain:
     """A pass as a message says it."""
     if isinstance(what, Next):
-        return SaidNext(positions=tuple(what.positions.tolist()), shared=what.shared)
+        written = what.written
+        return SaidNext(
+            positions=tuple(what.positions.tolist()),
+            written=written if isinstance(written, int) else tuple(written.tolist()),
+        )
     if isinstance(what, Block):
         return SaidBlock(slots=what.slots, lengths=what.lengths, start=what.start)
     return SaidAgain(slots=tuple(what.slots.tolist()), positions=tuple(what.positions.tolist()))

@@ -6,6 +6,7 @@ on any. Whichever devices came, went or were lost meanwhile is not seen in them.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ class PoolEngine(LocalEngine):
     ) -> None:
         """numbers: "float32", "bfloat16" or a variant of the exact contract."""
         arithmetic = arithmetic_named(numbers, original.config, "cpu")
+        limits = replace(limits or EngineLimits(), max_prefix_bytes=0)  # no cache is here
         super().__init__(original.config, limits=limits, arithmetic=arithmetic)
         bounds: Capacity = self._capacity
         form = Form(numbers, arithmetic, bounds.limits.max_cache_bytes)

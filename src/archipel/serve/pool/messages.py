@@ -121,7 +121,8 @@ class SaidNext(Message):
 
     kind: Literal["next"] = "next"
     positions: Positions
-    shared: Position | None
+    written: Position | Positions
+    """One where all rows stand there."""
 
 
 class SaidBlock(Message):

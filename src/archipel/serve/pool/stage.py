@@ -225,9 +225,13 @@ def pass_of(what: SaidNext | SaidBlock | SaidAgain, num_rows: int) -> Pass:
     """
     if isinstance(what, SaidNext):
         fits = len(what.positions) == num_rows > 0
-        found: Pass = Next(torch.tensor(what.positions, dtype=torch.int64), what.shared)
-        if what.shared is not None:
-            fits = fits and all(each == what.shared for each in what.positions)
+        at, written = torch.tensor(what.positions, dtype=torch.int64), what.written
+        if isinstance(written, int):
+            fits = fits and all(each == written for each in what.positions)
+            found: Pass = Next(at, written)
+        else:
+            fits = fits and len(written) == num_rows
+            found = Next(at, torch.tensor(written, dtype=torch.int64))
     elif isinstance(what, SaidBlock):
         fits = len(what.slots) == len(what.lengths) and all(what.lengths)
         fits = fits and sum(what.lengths) <= num_rows and all(map(len, what.slots))
