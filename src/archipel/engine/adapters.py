@@ -39,8 +39,8 @@ class LowRank:
         self, parts: Sequence[tuple[int, Tensor, Tensor]], scale: float, numbers: Arithmetic
     ) -> None:
         """`parts`: (first output, A (r, in), B (out, r)) of each linear layer that is joined there."""
-        self._low = numbers.projection(torch.cat([low for _, low, _ in parts]))
-        self._high = [(start, high.shape[0], numbers.projection(high)) for start, _, high in parts]
+        self._low = numbers.full(torch.cat([low for _, low, _ in parts]))
+        self._high = [(start, high.shape[0], numbers.full(high)) for start, _, high in parts]
         self._scale, self._rank = scale, parts[0][1].shape[0]
 
     def of(self, x: Tensor) -> Iterator[tuple[int, int, Tensor]]:

@@ -81,6 +81,9 @@ class Arithmetic(Protocol):
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """A linear layer with weight (out, in)."""
 
+    def full(self, weight: Tensor) -> Product:
+        """A linear layer (out, in) that is never held in fewer bits: a router, or part of a low-rank adapter."""
+
     def fed(self, x: Tensor, norm: Tensor | None) -> Any:
         """Rows ready for products, after RMS norm with this weight if there is one."""
 
@@ -133,6 +136,10 @@ class FloatArithmetic:
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """See `Arithmetic`."""
         return Projection(weight, bias)
+
+    def full(self, weight: Tensor) -> Product:
+        """See `Arithmetic`."""
+        return Projection(weight)
 
     def fed(self, x: Tensor, norm: Tensor | None) -> Tensor:
         """See `Arithmetic`."""

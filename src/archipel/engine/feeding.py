@@ -91,11 +91,12 @@ def feeding(
 
     if config.experts is not None:
         block = f"{layer}{config.traits.experts}."
+        router = numbers.full(weight(f"{block}gate.weight"))
         parts = [
             SwiGlu(*(project(f"{block}experts.{i}.{name}") for name in expert_names(config.family)))
             for i in range(config.experts.count)
         ]
-        return FusedExperts(config.experts, project(f"{block}gate"), parts, numbers.min_rows())
+        return FusedExperts(config.experts, router, parts, numbers.min_rows())
     if config.traits.joined:
         gate, up = weight(f"{layer}mlp.gate_up_proj.weight").chunk(2)
         down = project(f"{layer}mlp.down_proj")

@@ -138,13 +138,15 @@ class FusedLayers:
         self, layer: FusedLayer, index: int, x: Tensor, rows: Tensor | None, note: Note | None
     ) -> Tensor:
         numbers, factor = self.arithmetic, self.config.residual_multiplier
-        h = numbers.fed(x, layer.feed_forward_norm if self._norm_first else None)
+        norm = layer.feed_forward_norm if self._norm_first else None
         if isinstance(layer.feed, FusedExperts):
+            # Experts pick their rows, and the router wants them as they are.
+            h = x if norm is None else numbers.normed(x, norm)
             fed = layer.feed(index, h, rows, note)
         elif self._norm_first and factor == 1.0:
-            return layer.feed.plus(h, x)
+            return layer.feed.plus(numbers.fed(x, norm), x)
         else:
-            fed = layer.feed(h)
+            fed = layer.feed(numbers.fed(x, norm))
         if not self._norm_first:
             return x + numbers.normed(fed, layer.feed_forward_norm)
         return x + fed if factor == 1.0 else x + fed * factor

@@ -73,6 +73,10 @@ class ExactArithmetic:
         """See `Arithmetic`."""
         return ExactProjection(weight, bias, self.variant)
 
+    def full(self, weight: Tensor) -> Product:
+        """See `Arithmetic`; the contract knows no other product."""
+        return self.projection(weight)
+
     def fed(self, x: Tensor, norm: Tensor | None) -> Rows:
         """See `Arithmetic`."""
         variant = self.variant
