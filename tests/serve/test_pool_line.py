@@ -1,10 +1,11 @@
 """A pool of devices: the engine's own bits from any cut of the layers, and from any loss of a device."""
 
+import dataclasses
 import random
 
 import pytest
 from engine.engine_models import ragged_requests
-from serve.pool_world import World, alone, directory, run
+from serve.pool_world import LIMITS, World, alone, directory, run
 
 from archipel.serve.pool.placing import PoolBroken
 
@@ -75,6 +76,24 @@ def test_devices_that_come_and_go_change_no_bit(world, undisturbed, seed):
 
     assert run(world.engine, arriving(), at_step) == undisturbed
     assert len(world.engine.line.mended) >= 3
+
+
+@pytest.mark.parametrize("step", [2, 11, 17])
+def test_a_device_lost_while_prompts_are_read_in_pieces_beside_others_changes_no_bit(model, step):
+    limits = dataclasses.replace(LIMITS, max_step_tokens=32, block=16)
+    world = World(model, limits=limits)
+    for number in range(3):
+        world.join(f"d{number}", 4)
+
+    def at_step(at):
+        if at == step:
+            world.engine.line.lay()
+            world.kill(world.engine.line.segments[-1].device.name)
+
+    expected = run(alone(model, limits=limits), arriving())
+    assert run(world.engine, arriving(), at_step) == expected
+    assert len(world.engine.line.mended) == 1
+    world.close()
 
 
 def test_where_nobody_has_room_everybody_is_told_and_the_next_request_is_served(world, model):
