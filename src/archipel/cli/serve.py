@@ -14,6 +14,7 @@ DEFAULT_PORT = 8450
 WORDS = "archipel.serve.words"
 """Where click's context keeps what this command was given."""
 GIGABYTE = 1_000_000_000
+MAX_NAME = 128
 
 
 @click.command()
@@ -23,6 +24,13 @@ GIGABYTE = 1_000_000_000
     "--base",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Where MODEL is an adapter: the model that it lies over [the directory that it names].",
+)
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="Serve this adapter of MODEL, too, under its own name; may be given several times: they share MODEL's weights.",
 )
 @click.option(
     "--host",
@@ -100,6 +108,7 @@ def command(
     model: Path,
     name: str | None,
     base: Path | None,
+    adapters: tuple[str, ...],
     host: str,
     port: int,
     dtype: str,
@@ -119,6 +128,7 @@ def command(
     Examples:
       archipel serve trained
       archipel serve adapter --base start --name mine
+      archipel serve start --adapter law=runs/law --adapter sea=runs/sea
       archipel serve trained --prove-offline
       archipel serve trained --host 0.0.0.0 --keys users
       archipel serve trained --detach
@@ -134,6 +144,7 @@ def command(
         say_detached(click.get_current_context().meta[WORDS])
         return
 
+    beside = _named_folders(adapters)
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, log)
@@ -146,7 +157,7 @@ def command(
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
     from archipel.serve.desk import Room
-    from archipel.serve.served import How, serve_folder
+    from archipel.serve.served import How, serve_folder, with_adapters
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
@@ -158,7 +169,23 @@ def command(
         called = name or model.resolve().name
         how = How(called, _precision(dtype), limits, Room(), max_new_tokens)
         one = serve_folder(folder, how, now)
-    keep_open(opening, {called: one}, f"{one.fingerprint}, context {one.positions}")
+        served = with_adapters(one, folder.model, beside)
+    keep_open(opening, served, f"{one.fingerprint}, context {one.positions}")
+
+
+def _named_folders(said: tuple[str, ...]) -> dict[str, Path]:
+    """Raises Mendable: no name, or no directory."""
+    from archipel.cli.doors import Mendable
+
+    found: dict[str, Path] = {}
+    for each in said:
+        name, _, path = each.partition("=")
+        if not (name and path and Path(path).is_dir()) or len(name) > MAX_NAME or name in found:
+            raise Mendable(
+                f"--adapter {each!r:.200}; expected NAME=DIR, each name once, and the directory of an adapter"
+            )
+        found[name] = Path(path)
+    return found
 
 
 def _go_offline(address: str) -> None:

@@ -4,6 +4,7 @@ Parts: `Asked`, `Answering` (one question under way), `Reads` (what some of them
 """
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +12,22 @@ from archipel.serve.question import Ended, Question, Said
 from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 
 Told = Said | Ended
+
+
+@dataclass(frozen=True)
+class About:
+    """What a model is, for whoever looks; empty and 0 where it is not known."""
+
+    family: str = ""
+    num_parameters: int = 0
+    num_bytes: int = 0
+    """Of its weights on disk."""
+    precision: str = ""
+    """Of its weights in memory."""
+    dimensions: int = 0
+    """Of its hidden states."""
+    base: str = ""
+    """Of an adapter: the name of what it lies over."""
 
 
 class Answering(Protocol):

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,8 +18,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from archipel import __version__
-from archipel.model.tool_calls import format_of
 from archipel.serve.access import Access
+from archipel.serve.aside import Aside
 from archipel.serve.asked import Answering, Asked
 from archipel.serve.bodies import body_of
 from archipel.serve.defects import broken
@@ -41,6 +41,8 @@ from archipel.serve.replies import Replies
 from archipel.serve.tally import Tally, refused
 
 TIMEOUT_S = 1800.0
+LONG_BYTES = 16_384
+T = TypeVar("T")
 _body = body_of
 
 
@@ -65,7 +67,7 @@ def make_door(
         *(Route(path, door.read, methods=["POST"]) for path in READS),
         Route("/api/version", door.version),
         Route("/api/tags", door.tags),
-        Route("/api/ps", door.tags),
+        Route("/api/ps", door.running),
         Route("/api/show", door.show, methods=["POST"]),
         Route("/api/chat", door.ollama_chat, methods=["POST"]),
         Route("/api/generate", door.ollama_text, methods=["POST"]),
@@ -99,7 +101,7 @@ class _Door:
 
     def __init__(self, served: Mapping[str, Asked], access: Access, timeout_s: float) -> None:
         self._served, self.access, self.tally = served, access, Tally()
-        self._replies = Replies(self.tally, timeout_s)
+        self._replies, self._aside = Replies(self.tally, timeout_s), Aside()
         self.routes: list[Route] = []
 
     def refuse(self, request: Request, why: Refusal) -> Response:
@@ -161,56 +163,61 @@ class _Door:
 
     @_guarded
     async def tags(self, request: Request, caller: str) -> Response:
-        return JSONResponse(ollama.tags(self._since, {}))
+        return JSONResponse(ollama.tags(self._served.values()))
+
+    @_guarded
+    async def running(self, request: Request, caller: str) -> Response:
+        return JSONResponse(ollama.running(self._served.values()))
 
     @_guarded
     async def show(self, request: Request, caller: str) -> Response:
         one = self._named(ollama.asked_name(await _body(request)))
-        template = one.chat_template
-        return JSONResponse(ollama.shown(template, one.positions, format_of(template) != "plain"))
+        return JSONResponse(ollama.shown(one))
 
     @_guarded
     async def chat(self, request: Request, caller: str) -> Response:
-        return await self._openai(request, caller, *openai.chat_question(await _body(request)))
+        return await self._openai(request, caller, *await self._read(request, openai.chat_question))
 
     @_guarded
     async def text(self, request: Request, caller: str) -> Response:
-        return await self._openai(request, caller, *openai.text_question(await _body(request)))
+        return await self._openai(request, caller, *await self._read(request, openai.text_question))
 
     @_guarded
     async def responses(self, request: Request, caller: str) -> Response:
-        question, style = openai_responses.question(await _body(request))
+        question, style = await self._read(request, openai_responses.question)
         style.since = round(time.time())
         answer = await self._named(question.model).ask(question, caller, _now())
         return await self._answered(request, answer, style, style.stream)
 
     @_guarded
     async def messages(self, request: Request, caller: str) -> Response:
-        question, style = anthropic.question(await _body(request))
+        question, style = await self._read(request, anthropic.question)
         answer = await self._named(question.model).ask(question, caller, _now())
         style.prompt = answer.num_prompt_tokens
         return await self._answered(request, answer, style, style.stream)
 
     @_guarded
     async def count(self, request: Request, caller: str) -> Response:
-        question = anthropic.counted(await _body(request))
+        question = await self._read(request, anthropic.counted)
         found = await self._named(question.model).count(question, _now())
         return JSONResponse(anthropic.count(found))
 
     @_guarded
     async def ollama_chat(self, request: Request, caller: str) -> Response:
-        return await self._ollama(request, caller, *ollama.chat_question(await _body(request)))
+        return await self._ollama(request, caller, *await self._read(request, ollama.chat_question))
 
     @_guarded
     async def ollama_text(self, request: Request, caller: str) -> Response:
-        data = await _body(request)
-        has_template = self._named(ollama.asked_name(data)).chat_template is not None
-        return await self._ollama(request, caller, *ollama.text_question(data, has_template))
+        def read(data: bytes) -> tuple[Question | None, ollama.Style]:
+            has_template = self._named(ollama.asked_name(data)).chat_template is not None
+            return ollama.text_question(data, has_template)
+
+        return await self._ollama(request, caller, *await self._read(request, read))
 
     @_guarded
     async def read(self, request: Request, caller: str) -> Response:
         """Whatever is read without an answer being sampled."""
-        data, asking = await _body(request), Caller(self._named, caller, _now())
+        data, asking = await _body(request), Caller(self._named, caller, _now(), self._aside)
         return await self._replies.read(request, READS[request.url.path](data, asking))
 
     async def _openai(
@@ -235,6 +242,11 @@ class _Door:
         return await self._answered(
             request, await one.ask(question, caller, _now()), style, style.stream
         )
+
+    async def _read(self, request: Request, asked: Callable[[bytes], T]) -> T:
+        """A body as a question; a long one is read beside the event loop."""
+        data = await _body(request)
+        return asked(data) if len(data) < LONG_BYTES else await self._aside.do(asked, data)
 
     @property
     def _since(self) -> dict[str, int]:

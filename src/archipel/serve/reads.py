@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from archipel.serve.aside import Aside
 from archipel.serve.asked import Asked, Reads
 from archipel.serve.dialects import classifying, embeddings
 from archipel.serve.question import NotOffered
@@ -22,26 +23,29 @@ class Caller:
     """What answers to a name. Raises UnknownModel."""
     key: str
     now: datetime
+    aside: Aside
+    """Where bodies are read."""
 
 
 async def _openai(data: bytes, caller: Caller) -> Told:
-    texts, body = embeddings.openai_asked(data)
+    texts, body = await caller.aside.do(embeddings.openai_asked, data)
     return embeddings.openai_told(body, await _embedded(texts, caller))
 
 
 async def _ollama(data: bytes, caller: Caller) -> Told:
-    began_ns, texts = time.monotonic_ns(), embeddings.ollama_asked(data)
+    began_ns = time.monotonic_ns()
+    texts = await caller.aside.do(embeddings.ollama_asked, data)
     found = await _embedded(texts, caller)
     return embeddings.ollama_told(texts, found, time.monotonic_ns() - began_ns)
 
 
 async def _old_ollama(data: bytes, caller: Caller) -> Told:
-    texts = embeddings.old_ollama_asked(data)
+    texts = await caller.aside.do(embeddings.old_ollama_asked, data)
     return embeddings.old_ollama_told(await _embedded(texts, caller))
 
 
 async def _classified(data: bytes, caller: Caller) -> Told:
-    weighing = classifying.asked(data)
+    weighing = await caller.aside.do(classifying.asked, data)
     one = caller.named(weighing.question.model)
     weighed = await _reads(one).weigh(weighing, caller.key, caller.now)
     return classifying.told(weighing, weighed, one.fingerprint)

@@ -1,20 +1,25 @@
 """A model that is served: its folder, tokenizer and desk; from questions to answers.
 
-Parts: `Served`, `serve_folder`. Law: a question that is refused was never given to the desk.
+Parts: `Served`, `serve_folder`, `with_adapters` (of one base, together). Law: a question that is refused was never given to the desk.
 """
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 import torch
 
 from archipel.engine.engine import EngineLimits, LocalEngine
+from archipel.engine.protocol import OpenEngine, WrongWeights
+from archipel.model.adapter import Adapter
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.serve.answer import Answer
 from archipel.serve.aside import Aside
+from archipel.serve.asked import About
 from archipel.serve.asking import asking_of, prompt_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
@@ -22,6 +27,9 @@ from archipel.serve.question import Question
 from archipel.serve.reader import Reader
 from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 from archipel.work.folders import NAME, Folder, adapter_over, weights_of
+
+ADAPT_S = 600.0
+"""For an adapter to be laid out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +51,7 @@ class Served:
     since: int
     """Unix seconds."""
 
+    about: About = field(default_factory=About)
     aside: Aside = field(default_factory=Aside)
     """Where questions are read, so that a long one holds up nobody's stream."""
 
@@ -107,7 +116,8 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
         )
     config, tokenizer = read_config(folder.model), Tokenizer.from_directory(folder.model)
     engine = LocalEngine(config, dtype=how.dtype, device=folder.device, limits=how.limits)
-    engine.load(weights_of(read_model(folder.model, torch.bfloat16)))
+    weights = weights_of(read_model(folder.model, torch.bfloat16))
+    engine.load(weights)
     if folder.adapter is not None:
         engine.adapt(NAME, adapter_over(folder.adapter, folder.model))
     precision = str(how.dtype).removeprefix("torch.")
@@ -121,4 +131,40 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
         adapter=NAME if folder.adapter is not None else None,
         fingerprint=f"archipel-{precision}-{torch.get_num_threads()}t-torch{torch.__version__}",
         since=round(now.timestamp()),
+        about=About(
+            family=config.family,
+            num_parameters=sum(each.numel() for each in weights.values()),
+            num_bytes=sum(each.stat().st_size for each in folder.model.glob("*.safetensors")),
+            precision=precision,
+            dimensions=config.hidden_size,
+        ),
     )
+
+
+def with_adapters(base: Served, model: Path, adapters: Mapping[str, Path]) -> dict[str, Served]:
+    """The base and each adapter over it, by name: one engine, one desk, and each question with its own or none.
+
+    model: the directory of the base's weights.
+
+    Raises:
+        InvalidModel: one is no adapter of this model, or has another's name.
+    """
+    served = {base.name: base}
+    for name, path in adapters.items():
+        if name in served or name == NAME:
+            raise InvalidModel(f"two models would be called {name!r}; give each a name of its own")
+        adapter = adapter_over(path, model)
+        adapt = functools.partial(_adapt, name=name, adapter=adapter)
+        try:
+            base.desk.run(adapt).result(ADAPT_S)
+        except WrongWeights as error:
+            raise InvalidModel(f"{path} cannot lie over {base.name}: {error}") from None
+        about = replace(base.about, base=base.name)
+        served[name] = replace(base, name=name, adapter=name, about=about)
+    return served
+
+
+def _adapt(engine: OpenEngine, name: str, adapter: Adapter) -> None:
+    if not isinstance(engine, LocalEngine):
+        raise WrongWeights("its engine takes no adapters; serve the merged model instead")
+    engine.adapt(name, adapter)

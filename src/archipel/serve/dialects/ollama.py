@@ -11,9 +11,14 @@ from typing import Any
 
 from pydantic import StrictStr
 
+from archipel.model.tool_calls import format_of
+from archipel.serve.asked import About, Asked, Reads
 from archipel.serve.dialects.dialect import Body, Whole, compact, logprobs_of, read
 from archipel.serve.dialects.ollama_asked import chat_asked, text_asked
 from archipel.serve.question import Call, Ended, Question, Refusal, Said, Token
+
+PRECISIONS = {"float32": "F32", "bfloat16": "BF16", "int8": "Q8", "int4": "Q4"}
+FOREVER = "9999-12-31T23:59:59Z"
 
 
 def chat_question(data: bytes) -> tuple[Question | None, "Style"]:
@@ -112,25 +117,49 @@ class Style:
         return compact(self._head() | dict(more)) + b"\n"
 
 
-def tags(names: Mapping[str, int], sizes: Mapping[str, int]) -> Mapping[str, Any]:
-    """GET /api/tags and /api/ps."""
-    rows = [
-        {
-            "name": name, "model": name, "modified_at": _stamp(datetime.fromtimestamp(since, UTC)),
-            "size": sizes.get(name, 0), "digest": "", "details": _details(),
-        }
-        for name, since in names.items()
-    ]  # fmt: skip
-    return {"models": rows}
+def tags(served: Iterable[Asked]) -> Mapping[str, Any]:
+    """GET /api/tags."""
+    return {"models": [_listed(each) for each in served]}
 
 
-def shown(template: str | None, positions: int, can_call: bool) -> Mapping[str, Any]:
-    """POST /api/show."""
+def running(served: Iterable[Asked]) -> Mapping[str, Any]:
+    """GET /api/ps: what is served stays loaded."""
+    more = {"size_vram": 0, "expires_at": FOREVER}
     return {
-        "template": template or "", "parameters": "", "details": _details(),
-        "model_info": {"general.architecture": "archipel", "archipel.context_length": positions},
-        "capabilities": ["completion", *(["tools"] if can_call else [])],
+        "models": [_listed(each) | more | {"context_length": each.positions} for each in served]
+    }
+
+
+def _listed(one: Asked) -> dict[str, Any]:
+    return {
+        "name": one.name, "model": one.name, "modified_at": _stamp(datetime.fromtimestamp(one.since, UTC)),
+        "size": about_of(one).num_bytes, "digest": "", "details": _details(about_of(one)),
     }  # fmt: skip
+
+
+def shown(one: Asked) -> Mapping[str, Any]:
+    """POST /api/show."""
+    about, can_call = about_of(one), format_of(one.chat_template) != "plain"
+    family = about.family or "archipel"
+    can = [
+        "completion",
+        *(["tools"] if can_call else []),
+        *(["embedding"] if isinstance(one, Reads) else []),
+    ]
+    return {
+        "template": one.chat_template or "", "parameters": "", "details": _details(about),
+        "modified_at": _stamp(datetime.fromtimestamp(one.since, UTC)), "capabilities": can,
+        "model_info": {
+            "general.architecture": family, "general.parameter_count": about.num_parameters,
+            f"{family}.context_length": one.positions, f"{family}.embedding_length": about.dimensions,
+        },
+    }  # fmt: skip
+
+
+def about_of(one: Asked) -> About:
+    """What it is, as far as it says that."""
+    found = getattr(one, "about", None)
+    return found if isinstance(found, About) else About()
 
 
 def refusal(why: Refusal) -> dict[str, Any]:
@@ -138,11 +167,22 @@ def refusal(why: Refusal) -> dict[str, Any]:
     return {"error": str(why)}
 
 
-def _details() -> dict[str, Any]:
+def _details(about: About) -> dict[str, Any]:
+    family = about.family or "archipel"
     return {
-        "parent_model": "", "format": "safetensors", "family": "archipel", "families": ["archipel"],
-        "parameter_size": "", "quantization_level": "",
+        "parent_model": about.base, "format": "safetensors", "family": family, "families": [family],
+        "parameter_size": _short(about.num_parameters),
+        "quantization_level": PRECISIONS.get(about.precision, about.precision.upper()),
     }  # fmt: skip
+
+
+def _short(count: int) -> str:
+    """135M, 1.5B."""
+    for letter, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
+        if count >= size:
+            found = count / size
+            return f"{found:.0f}{letter}" if found >= 100 else f"{found:.3g}{letter}"
+    return str(count) if count else ""
 
 
 def called(call: Call) -> dict[str, Any]:
