@@ -18,12 +18,38 @@ def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     assert text == whole.choices[0].message.content
     assert len(whole.choices[0].logprobs.content) == whole.usage.completion_tokens
+    told = client.chat.completions.create(**asked, logprobs=True, top_logprobs=4)
+    assert [len(row.top_logprobs) for row in told.choices[0].logprobs.content] == [4] * 9
     several = client.completions.create(model="tiny", prompt="abc", max_tokens=5, n=3)
     assert [each.index for each in several.choices] == [0, 1, 2]
     with pytest.raises(openai.NotFoundError, match="there are tiny"):
         client.chat.completions.create(**asked | {"model": "other"})
     with pytest.raises(openai.BadRequestError, match="context"):
         client.chat.completions.create(**asked | {"max_tokens": 9999})
+
+
+def test_openais_client_embeds_and_forces_calls_and_documents(address: str) -> None:  # noqa: F811
+    openai, pydantic = pytest.importorskip("openai"), pytest.importorskip("pydantic")
+    pytest.importorskip("llguidance")
+    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    packed = client.embeddings.create(model="tiny", input=["abc", "abd"])
+    plain = client.embeddings.create(model="tiny", input=["abc", "abd"], encoding_format="float")
+    for one, other in zip(packed.data, plain.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
+
+    class Place(pydantic.BaseModel):
+        is_far: bool
+
+    asked = {"model": "tiny", "messages": SAID, "max_tokens": 60}
+    parsed = client.chat.completions.parse(**asked, response_format=Place).choices[0].message.parsed
+    assert isinstance(parsed, Place)
+    tool = openai.pydantic_function_tool(Place, name="look")
+    choice = {"type": "function", "function": {"name": "look"}}
+    with client.chat.completions.stream(
+        **asked | {"max_tokens": 150}, tools=[tool], tool_choice=choice
+    ) as stream:
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls
+    assert isinstance(call.function.parsed_arguments, Place)
 
 
 def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> None:  # noqa: F811
@@ -62,6 +88,12 @@ def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:  
     parts = client.chat("tiny", SAID, options=options, stream=True)
     assert "".join(part.message.content for part in parts) == whole.message.content
     assert client.generate("tiny", "hi", options=options).response == whole.message.content
+    told = client.chat("tiny", SAID, options=options, logprobs=True, top_logprobs=2)
+    assert [len(row.top_logprobs) for row in told.logprobs] == [2] * len(told.logprobs)
+    embedded = client.embed("tiny", ["abc", "abd"])
+    assert len(embedded.embeddings) == 2
+    assert len(client.embeddings("tiny", "abc").embedding) == len(embedded.embeddings[0])
+    assert client.ps().models[0].model == "tiny"
     with pytest.raises(ollama.ResponseError, match="there are tiny"):
         client.chat("other", SAID)
 
@@ -76,6 +108,12 @@ def test_anthropics_client_creates_streams_and_counts(address: str) -> None:  # 
         text = "".join(stream.text_stream)
         assert stream.get_final_message().usage == whole.usage
     assert text == whole.content[0].text
+    pytest.importorskip("llguidance")
+    tool = {"name": "look", "input_schema": {"type": "object", "additionalProperties": False}}
+    called = client.messages.create(
+        **asked | {"max_tokens": 90}, tools=[tool], tool_choice={"type": "tool", "name": "look"}
+    )
+    assert (called.stop_reason, called.content[-1].name) == ("tool_use", "look")
     counted = client.messages.count_tokens(model="tiny", messages=SAID)
     assert counted.input_tokens == whole.usage.input_tokens
     with pytest.raises(anthropic.NotFoundError, match="there are tiny"):

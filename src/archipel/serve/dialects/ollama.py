@@ -4,8 +4,9 @@ A stream is one JSON object a line. Durations are nanoseconds.
 """
 
 import json
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,8 +43,9 @@ class Style:
     is_chat: bool
     logprobs: bool = False
     media = "application/x-ndjson"
-    took_ns: int = 0
-    """From question to end; set by whoever has a clock."""
+    _asked_ns: int = field(default_factory=time.monotonic_ns)
+    _first_ns: int | None = None
+    """When the first of the answer came; None: it is told whole."""
     _why: str = "stop"
 
     def begin(self) -> Iterable[bytes]:
@@ -52,6 +54,7 @@ class Style:
 
     def told(self, told: Said | Ended) -> Iterable[bytes]:
         """See `dialect.Style.told`."""
+        self._first_ns = self._first_ns or time.monotonic_ns()
         if isinstance(told, Ended):
             self._why = told.why
             if told.calls:
@@ -99,15 +102,17 @@ class Style:
         return message
 
     def _done(self, prompt: int, sampled: int) -> dict[str, Any]:
+        now_ns = time.monotonic_ns()
+        first_ns = self._first_ns or self._asked_ns
         return {
             "done": True,
             "done_reason": "length" if self._why == "length" else "stop",
-            "total_duration": self.took_ns,
+            "total_duration": now_ns - self._asked_ns,
             "load_duration": 0,
             "prompt_eval_count": prompt,
-            "prompt_eval_duration": 0,
+            "prompt_eval_duration": first_ns - self._asked_ns,
             "eval_count": sampled,
-            "eval_duration": self.took_ns,
+            "eval_duration": now_ns - first_ns,
         }
 
     def _head(self) -> dict[str, Any]:
