@@ -15,13 +15,16 @@ from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.serve.answer import Answer
 from archipel.serve.aside import Aside
-from archipel.serve.asking import asking_of, prompt_of
+from archipel.serve.asking import asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
 from archipel.serve.question import Question
 from archipel.serve.reader import Reader
 from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 from archipel.work.folders import NAME, Folder, adapter_over, weights_of
+
+LONG_CHARS = 65_536
+"""Read in some tens of milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +47,23 @@ class Served:
     """Unix seconds."""
 
     aside: Aside = field(default_factory=Aside)
-    """Where questions are read, so that a long one holds up nobody's stream."""
+    """Where questions are read, so that reading holds up nobody's stream."""
+    long_aside: Aside = field(default_factory=lambda: Aside(threads=1, most=64))
 
     async def ask(self, question: Question, key: str, now: datetime) -> Answer:
         """See `asked.Asked.ask`."""
-        asking = await self.aside.do(asking_of, self, question, now)
+        asking = await self._beside(question).do(asking_of, self, question, now)
         answer = Answer(asking, self.tokenizer, self.desk, key)
         self.desk.ask(answer.listener)
         return answer
 
     async def count(self, question: Question, now: datetime) -> int:
         """See `asked.Asked.count`."""
-        return len(await self.aside.do(self.prompt_of, question, now))
+        return len(await self._beside(question).do(self.prompt_of, question, now))
+
+    def _beside(self, question: Question) -> Aside:
+        """Short questions never wait for long ones to be read."""
+        return self.long_aside if size_of(question) > LONG_CHARS else self.aside
 
     def prompt_of(self, question: Question, now: datetime) -> tuple[int, ...]:
         """See `asking.prompt_of`."""
