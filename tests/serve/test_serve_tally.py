@@ -122,6 +122,7 @@ def test_metrics_count_requests_tokens_and_waits_and_tell_nothing_of_them(door: 
     num_tokens = found["archipel_serve_tokens_total",]
     assert 4 <= num_tokens <= 20
     assert found["archipel_serve_between_tokens_seconds_count",] <= num_tokens - 4
+    assert found["archipel_serve_positions_read",] > 0, "what the engine counts"
     assert found["archipel_serve_running",] == found["archipel_serve_waiting",] == 0
     assert "tiny" not in text
     assert "secret" not in text

@@ -5,9 +5,9 @@ question is, so it runs beside the event loop (`aside`).
 """
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from archipel.model.chat import InvalidChat
 from archipel.model.dialogue import chat_ids
@@ -25,6 +25,8 @@ from archipel.serve.question import BadQuestion, NotOffered, Question, Settings,
 from archipel.serve.steering import Look, Mask, Steered
 
 MAX_SEED = 2**64
+MAX_CHARS_PER_TOKEN = 64
+"""On the average of a whole text; people's texts have three to five."""
 
 
 class Terms(Protocol):
@@ -51,6 +53,7 @@ def prompt_of(terms: Terms, question: Question, now: datetime) -> tuple[int, ...
         BadQuestion, NotOffered: the template cannot render it, or there is none.
     """
     check_tools(question)
+    _check_size(terms, question)
     tokenizer, messages = terms.tokenizer, question.messages
     try:
         if not messages:
@@ -67,6 +70,31 @@ def prompt_of(terms: Terms, question: Question, now: datetime) -> tuple[int, ...
         return tuple(chat_ids(tokenizer, messages, now=now, tools=question.tools))
     except (InvalidChat, UnknownText) as error:
         raise BadQuestion(str(error), "messages" if messages else "prompt") from None
+
+
+def size_of(question: Question) -> int:
+    """Characters of all that is said in it: how long reading takes, about."""
+    size, left = len(question.text), list[Any]([*question.messages, *question.tools])
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            size += len(one)
+        elif isinstance(one, Mapping):
+            left += [*one, *one.values()]
+        elif isinstance(one, list | tuple):
+            left += one
+    return size
+
+
+def _check_size(terms: Terms, question: Question) -> None:
+    """What fills the context many times over is not tokenized first. Raises TooLong."""
+    size, most = size_of(question), terms.positions * MAX_CHARS_PER_TOKEN
+    if size > most:
+        raise TooLong(
+            f"{size} characters; the context of {terms.positions} tokens takes {most} at most, and most texts are far "
+            "longer in tokens: shorten it",
+            "messages" if question.messages else "prompt",
+        )
 
 
 def asking_of(terms: Terms, question: Question, now: datetime) -> Asking:

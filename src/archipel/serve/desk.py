@@ -110,10 +110,11 @@ class Desk:
         return future
 
     def counts(self) -> Mapping[str, int]:
-        """Questions that wait and sequences that run, for health and metrics."""
+        """Questions that wait and sequences that run, and what the engine counts, for health and metrics."""
+        counted = getattr(self._engine, "counts", {})  # not every engine counts anything
         with self._turn:
             waiting = sum(map(len, self._queues.values()))
-            return {"waiting": waiting, "running": self._num_running}
+            return {**counted, "waiting": waiting, "running": self._num_running}
 
     def end(self) -> None:
         """Have the thread end after this step; who still waits or is answered is told."""

@@ -19,6 +19,10 @@ MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 WORDS = {
     "waiting": "Questions that wait for their turn",
     "running": "Sequences that are being sampled",
+    "positions_read": "Tokens of prompts that were read",
+    "positions_reused": "Tokens of prompts that were known from earlier ones of the same key",
+    "prefix_blocks": "Blocks of beginnings that are held",
+    "prefix_bytes": "Bytes of them",
     "cascade_asked": "Questions to the cascade since the start",
     "cascade_kept": "Of those, answered by the small model",
     "cascade_straight": "Of those, answered by the large model alone",

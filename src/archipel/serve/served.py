@@ -1,6 +1,7 @@
 """A model that is served: its folder, tokenizer and desk; from questions to answers.
 
-Parts: `Served`, `serve_folder`, `with_adapters` (of one base, together). Law: a question that is refused was never given to the desk.
+Parts: `Served`, `serve_folder`, `with_adapters` (of one base, together). Law: a question that is refused was never
+given to the desk.
 """
 
 import functools
@@ -20,7 +21,7 @@ from archipel.model.tokenizer import Tokenizer
 from archipel.serve.answer import Answer
 from archipel.serve.aside import Aside
 from archipel.serve.asked import About
-from archipel.serve.asking import asking_of, prompt_of
+from archipel.serve.asking import asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
 from archipel.serve.question import Question
@@ -30,6 +31,8 @@ from archipel.work.folders import NAME, Folder, adapter_over, weights_of
 
 ADAPT_S = 600.0
 """For an adapter to be laid out."""
+LONG_CHARS = 65_536
+"""Read in some tens of milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +56,23 @@ class Served:
 
     about: About = field(default_factory=About)
     aside: Aside = field(default_factory=Aside)
-    """Where questions are read, so that a long one holds up nobody's stream."""
+    """Where questions are read, so that reading holds up nobody's stream."""
+    long_aside: Aside = field(default_factory=lambda: Aside(threads=1, most=64))
 
     async def ask(self, question: Question, key: str, now: datetime) -> Answer:
         """See `asked.Asked.ask`."""
-        asking = await self.aside.do(asking_of, self, question, now)
+        asking = await self._beside(question).do(asking_of, self, question, now)
         answer = Answer(asking, self.tokenizer, self.desk, key)
         self.desk.ask(answer.listener)
         return answer
 
     async def count(self, question: Question, now: datetime) -> int:
         """See `asked.Asked.count`."""
-        return len(await self.aside.do(self.prompt_of, question, now))
+        return len(await self._beside(question).do(self.prompt_of, question, now))
+
+    def _beside(self, question: Question) -> Aside:
+        """Short questions never wait for long ones to be read."""
+        return self.long_aside if size_of(question) > LONG_CHARS else self.aside
 
     def prompt_of(self, question: Question, now: datetime) -> tuple[int, ...]:
         """See `asking.prompt_of`."""
