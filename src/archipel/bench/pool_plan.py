@@ -1,7 +1,7 @@
 """The planner of pools beside the published one: on how many pools each finds a plan, how long it takes, how good it is.
 
 Pools are drawn from kinds of devices with their vendors' memory and bandwidth, in regions with round trips between
-them. Every pool is told to both; whether anything fits is reckoned apart (`search.most_layers`), and every plan is
+them. Every pool is told to both; whether anything fits is reckoned apart (`fitting.most_layers`), and every plan is
 walked through: the time of a token is that of its layers, ends and wires, whoever planned it.
 """
 
@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from archipel.bench.intervals import exact_share
 from archipel.bench.pool_published import Node, Raises, TooMany, published
+from archipel.serve.pool.fitting import most_layers
 from archipel.serve.pool.laying import timed
 from archipel.serve.pool.plan import GATEWAY, Device, Links, Plan, Shape, measures_of, plan
-from archipel.serve.pool.search import most_layers
 
 GB = 10**9
 LAYER_BYTES = int(2.95 * GB)
@@ -61,7 +61,7 @@ class Size:
 
 WHOLE = (
     *(Size(layers, (4, 11), 300) for layers in (24, 36, 48)),
-    *(Size(24, (num, num), 10, True) for num in (8, 12, 16, 24, 32, 64)),
+    *(Size(24, (num, num), 5, True) for num in (8, 12, 16, 24, 32, 64)),
 )
 QUICK = (Size(24, (4, 11), 60), *(Size(24, (num, num), 2, True) for num in (8, 16, 64)))
 

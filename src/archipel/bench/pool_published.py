@@ -10,8 +10,8 @@ Its code is not used; whoever wants its figures themselves runs its own tests.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAX_STATES = 200_000
-"""Of one pool: about two seconds. The recursion's states grow exponentially with the nodes."""
+MAX_STATES = 50_000
+"""Of one pool: about half a second. The recursion's states grow exponentially with the nodes."""
 _NONE = 1 << 30
 
 
