@@ -19,6 +19,7 @@ BENCHMARKS = {
     "audit": ("bench_audit", "Time to audit beside time to sample, and seconds to a verdict"),
     "adversaries": ("bench_adversaries", "How soon cheats are found, and honest nodes accused"),
     "market": ("bench_market", "Whether lying about one's cost pays, and how much where it does"),
+    "pool-plan": ("bench_pool_plan", "Layer ranges of a pool: ours beside the published planner"),
     "mesh": ("bench_mesh", "How soon a version reaches the last node, and what the lab sends"),
     "real": ("bench_real", "A real pretrained model made better, beside a plain loop"),
     "train": (

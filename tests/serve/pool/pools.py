@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, pairwise, permutations
 from random import Random
 
+from archipel.serve.pool.fitting import MAX_TIMES_SLOWER
 from archipel.serve.pool.laying import Aim
 from archipel.serve.pool.plan import GATEWAY, Device, Links, Plan, Shape
-from archipel.serve.pool.search import MAX_TIMES_SLOWER
 
 
 def pool(random: Random, num_devices: int, num_layers: int) -> tuple[Shape, list[Device], Links]:

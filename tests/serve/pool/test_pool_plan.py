@@ -6,6 +6,8 @@ from random import Random
 
 import pytest
 
+from archipel.serve.pool.exact import exact_pipelines
+from archipel.serve.pool.fitting import MAX_EFFORT, Effort
 from archipel.serve.pool.laying import Aim, lay
 from archipel.serve.pool.plan import (
     GATEWAY,
@@ -18,13 +20,13 @@ from archipel.serve.pool.plan import (
     measures_of,
     plan,
 )
-from archipel.serve.pool.search import MAX_EFFORT, Effort, exact_pipelines, wide_pipelines
+from archipel.serve.pool.wide import wide_pipelines
 from serve.pool.pools import SLOWEST, best_of_all, check, feasible, most_rate, pool, within
 
 
 @pytest.mark.parametrize("aim", ["one", "many"])
 @pytest.mark.parametrize(
-    ("num_pools", "effort"), [(500, 400), pytest.param(5000, 4000, marks=pytest.mark.slow)]
+    ("num_pools", "effort"), [(150, 400), pytest.param(5000, 4000, marks=pytest.mark.slow)]
 )
 def test_no_feasible_pool_is_refused_and_no_infeasible_one_planned(
     aim: Aim, num_pools: int, effort: int
@@ -76,11 +78,11 @@ def test_a_small_pools_plan_is_the_best_of_all(aim: Aim) -> None:
 @pytest.mark.parametrize("aim", ["one", "many"])
 def test_the_search_of_large_pools_loses_little_on_small_ones(aim: Aim) -> None:
     random, worst, lost, num = Random(4), 1.0, 0.0, 0
-    for _ in range(80):
+    for _ in range(40):
         shape, devices, links = pool(random, random.randint(4, 6), random.randint(4, 24))
         measures = measures_of(shape, devices, links)
         best = exact_pipelines(measures, aim, Effort())
-        found = wide_pipelines(measures, aim, Effort())
+        found = wide_pipelines(measures, aim, Effort(4000))
         assert bool(best) == bool(found)
         if best and aim == "one":
             ratio = found[0].token_s / best[0].token_s
@@ -89,18 +91,16 @@ def test_the_search_of_large_pools_loses_little_on_small_ones(aim: Aim) -> None:
         else:
             continue
         worst, lost, num = max(worst, ratio), lost + ratio - 1, num + 1
-    print(aim, worst, lost / num)
     assert worst < (1.15 if aim == "one" else 2.0)
     assert lost / num < (0.01 if aim == "one" else 0.15)
 
 
 @pytest.mark.parametrize("aim", ["one", "many"])
-@pytest.mark.parametrize("share", [0.2, 3.0])
-def test_sixty_four_devices_cost_no_more_than_the_effort_allowed(aim: Aim, share: float) -> None:
+def test_sixty_four_devices_cost_no_more_than_the_effort_allowed(aim: Aim) -> None:
     random = Random(5)
     shape = Shape(96, 1000, 2000, 2000, 100)
     devices = [
-        Device(f"d{at}", int(share * random.uniform(5, 20) * 1100) + 2000, random.uniform(0.1, 1))
+        Device(f"d{at}", int(random.uniform(5, 20) * 1100) + 2000, random.uniform(0.1, 1))
         for at in range(64)
     ]
     trips = {(each.name, GATEWAY): random.uniform(0, 2) for each in devices}

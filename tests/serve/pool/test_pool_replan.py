@@ -83,7 +83,6 @@ def test_every_loss_that_can_be_borne_is_and_nearly_as_little_moves_as_can() -> 
         )
         assert after.moved_layers >= fewest
         borne, least, moved = borne + 1, least + fewest, moved + after.moved_layers
-    print(borne, least, moved)
     assert borne > 20
     assert moved <= 1.1 * least
 
@@ -96,9 +95,9 @@ def held(order: tuple[Device, ...], counts: tuple[int, ...]) -> list[tuple[str, 
 
 def test_many_losses_at_once_and_large_pools_are_replanned_too() -> None:
     random = Random(12)
-    for _ in range(60):
+    for _ in range(25):
         shape, devices, links = pool(random, random.randint(6, 16), random.randint(8, 40))
-        made = plan(shape, devices, links, max_effort=400)
+        made = plan(shape, devices, links, max_effort=200)
         if isinstance(made, Infeasible):
             continue
         lost = {each.name for each in devices if random.random() < 0.3}

@@ -26,7 +26,7 @@ from archipel.serve.pool.links import Link, LinkLost
 from archipel.work.room import free_bytes
 
 LIMIT_S = 5.0
-_LEAST_ROUNDS = 3
+_LEAST_ROUNDS = 2
 _MOST_ROUNDS = 40
 _COLD_BYTES = 128 * 1024 * 1024
 """Layers of so many bytes do not stay in a processor's cache from one step to the next."""

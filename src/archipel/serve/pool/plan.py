@@ -4,7 +4,7 @@ Objective, aim "one": the least time per token of one stream on the first pipeli
 most tokens per second of one stream in each further one, as far as it is no more than MAX_TIMES_SLOWER slower.
 Aim "many": the most tokens per second when many streams keep every stage at work.
 A device that would only slow a stream is left out. Pure: the same measurements give the same plan.
-Law: if any contiguous ranges of one layer or more fit, there is a plan (`search.most_layers` says so exactly).
+Law: if any contiguous ranges of one layer or more fit, there is a plan (`fitting.most_layers` says so exactly).
 """
 
 import math
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from archipel.plurals import counted
+from archipel.serve.pool.fitting import MAX_EFFORT, Effort, most_layers
 from archipel.serve.pool.laying import Aim, Laid, Measures
-from archipel.serve.pool.search import MAX_EFFORT, Effort, most_layers, pipelines
+from archipel.serve.pool.search import pipelines
 
 GATEWAY = ""
 """The gateway's name in `Links`; a device on its machine has a round trip of 0 to it."""
