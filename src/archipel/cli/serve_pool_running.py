@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SAID_S = 1.0
 """How often the file is written."""
+MAX_SLOTS = 64
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served,
     from archipel.serve.pool.stage import Refused
     from archipel.serve.pool.weights import Original
 
-    limits = EngineLimits(max_slots=64, max_cache_bytes=asked.max_cache_bytes)
+    limits = replace(EngineLimits.serving(asked.max_cache_bytes), max_slots=MAX_SLOTS)
     devices = Devices()
     with mending(InvalidModel, InvalidTokenizer, BadKeyFile, Refused, LinkLost):
         engine = PoolEngine(Original(asked.model), devices, asked.numbers, limits)
