@@ -1,11 +1,11 @@
 """A pool in this process: a small model's directory, devices in threads over socket pairs, deaths on demand."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from engine.engine_models import lively_state, small_config
 
 from archipel.engine.engine import EngineLimits, LocalEngine, Request
 from archipel.engine.protocol import Event, OpenEngine
@@ -17,6 +17,7 @@ from archipel.serve.pool.gateway import PoolEngine
 from archipel.serve.pool.links import LinkLost, SocketLink, link_pair
 from archipel.serve.pool.stage import Gift, Stage, arithmetic_named, work
 from archipel.serve.pool.weights import Copies, Original
+from engine.engine_models import lively_state, small_config
 
 LIMITS = EngineLimits(max_slots=16, max_cache_bytes=2**24)
 PATIENCE = Patience(silent_s=10.0)
@@ -56,10 +57,8 @@ class World:
         stage = Stage(Gift(name, layers * self.layer_bytes()), copies or Copies(self.path, None))
 
         def run() -> None:
-            try:
+            with contextlib.suppress(LinkLost):
                 work(there, stage)
-            except LinkLost:
-                pass
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()

@@ -16,6 +16,7 @@ COMMANDS = {
     ),
     "router": ("serve_router", "Several specialists behind one name"),
     "list": ("serve_list", "Servers of yours that run on this machine, detached or not"),
+    "pool": ("serve_pool", "One model over several of your own devices"),
     "stop": ("serve_list", "End a server: what it is answering is ended first"),
 }
 """Name -> its file, in which it is called so or `command`; what it does."""

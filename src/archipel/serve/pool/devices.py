@@ -4,6 +4,7 @@ Parts: `Device` (one link, asked one thing at a time), `Devices` (those that are
 longer than it may be, or says what it should not, is lost at once and for good; the same machine may join anew.
 """
 
+import itertools
 import json
 import threading
 import time
@@ -55,6 +56,9 @@ class Patience:
     """For the answer of one that says it works."""
 
 
+USUAL = Patience()
+
+
 @dataclass
 class Traffic:
     """What went over one link with rows."""
@@ -64,6 +68,10 @@ class Traffic:
     bytes_out: int = 0
     bytes_in: int = 0
 
+    def clear(self) -> None:
+        """Count from here on."""
+        self.passes = self.rows = self.bytes_out = self.bytes_in = 0
+
 
 class CannotHold(RuntimeError):
     """A device has no room for what it was asked to hold."""
@@ -72,7 +80,7 @@ class CannotHold(RuntimeError):
 class Device:
     """One device that has joined."""
 
-    def __init__(self, link: Link, patience: Patience = Patience()) -> None:
+    def __init__(self, link: Link, patience: Patience = USUAL) -> None:
         """Wait for its first word.
 
         Raises:
@@ -93,11 +101,8 @@ class Device:
             link.close()
             raise LinkLost(f"a device said {said.say!r} first; expected hello")
         self.hello = said
-
-    @property
-    def name(self) -> str:
-        """What it calls itself."""
-        return self.hello.name
+        self.name = said.name
+        """What it calls itself, and a number where another is called so."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -222,6 +227,10 @@ class Devices:
     def add(self, device: Device) -> None:
         """It may be used from the next request on."""
         with self._lock:
+            taken = {each.name for each in self._all if not each.is_lost}
+            names = (f"{device.hello.name}-{number}" for number in itertools.count(2))
+            while device.name in taken:
+                device.name = next(names)
             self._all.append(device)
             self.num_joined += 1
 

@@ -25,6 +25,7 @@ from archipel.records.requests import InvalidRequest, Request
 from archipel.serve.pool.devices import Devices
 from archipel.serve.pool.journal import Running
 from archipel.serve.pool.line import Line
+from archipel.serve.pool.links import Bounds
 from archipel.serve.pool.placing import Form, Placing
 from archipel.serve.pool.stage import arithmetic_named
 from archipel.serve.pool.weights import Original
@@ -45,13 +46,13 @@ class PoolEngine(LocalEngine):
     ) -> None:
         """numbers: "float32", "bfloat16" or a variant of the exact contract."""
         arithmetic = arithmetic_named(numbers, original.config, "cpu")
-        limits = replace(limits or EngineLimits(), max_prefix_bytes=0)  # no cache is here
+        limits = _in_frames(limits or EngineLimits(), original)
         super().__init__(original.config, limits=limits, arithmetic=arithmetic)
         bounds: Capacity = self._capacity
-        form = Form(numbers, arithmetic, bounds.limits.max_cache_bytes)
+        form = self.form = Form(numbers, arithmetic, bounds.limits.max_cache_bytes)
         ends = original.ends()
         arithmetic.check_weights(ends)
-        self._devices, self._num_seen = devices, 0
+        self.original, self._devices, self._num_seen = original, devices, 0
         self.placing = Placing(original, form, devices)
         network = _Network(original, ends, form, self.placing)
         self.line = network.line
@@ -106,6 +107,13 @@ class PoolEngine(LocalEngine):
         self._num_seen = joined
         if self.line.segments and self.placing.is_better(self.line.segments):
             self.line.lay()
+
+
+def _in_frames(limits: EngineLimits, original: Original) -> EngineLimits:
+    """Prompts together only as far as their rows fit into one frame of a link; no prefixes, as no cache is here."""
+    rows = Bounds().payload_bytes // (4 * original.config.hidden_size)
+    least = min(limits.max_prefill_tokens, rows)
+    return replace(limits, max_prefill_tokens=least, max_prefix_bytes=0)
 
 
 class _FarCache(Cache):

@@ -1,0 +1,304 @@
+"""`archipel serve pool`: one model over several devices of its owner, behind the same APIs as on one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archipel.cli.doors import Mendable, at_work, home_folder, mending, printable, show
+
+if TYPE_CHECKING:
+    from archipel.serve.pool.stage import Gift
+
+GIGABYTE = 1_000_000_000
+FOLDER = "pool"
+STATUS = "status.json"
+MAX_STATUS_BYTES = 1_000_000
+SHARE = 0.6
+"""Of the free memory, where nobody says how much a device gives."""
+
+GIVE = click.option(
+    "--give-gb",
+    type=click.FloatRange(0, 65536),
+    help="Memory for layers and their cache on this machine [six tenths of what is free].",
+)
+THREADS = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    help="Processor threads of the tensor library [all cores].",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
+
+
+class Pool(click.Group):
+    """What is none of the commands below is a model's directory."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`pool MODEL` is `pool start MODEL`."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["start", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Pool)
+def command() -> None:
+    """One model over several of your own devices: a gateway here, layers on whoever joins.
+
+    \b
+    Examples:
+      archipel serve pool trained --pool-host 0.0.0.0
+      archipel serve pool join 192.168.1.7:8460 CODE --model trained
+      archipel serve pool status
+    """
+
+
+@command.command("start")
+@click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--name", metavar="NAME", help="What clients call it [the directory's name].")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address for clients; any other asks for an API key, which is made and shown.",
+)
+@click.option(
+    "--port",
+    default=8450,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes a free one.",
+)
+@click.option(
+    "--pool-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address where devices join; only those with the code, or paired before, get in.",
+)
+@click.option(
+    "--pool-port",
+    default=8460,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0 takes a free one.",
+)
+@click.option(
+    "--numbers",
+    type=click.Choice(["float32", "bfloat16", "w7a8", "w12a13", "w7a15", "w13a15"]),
+    default="float32",
+    show_default=True,
+    help="How it is computed; the last four are the exact contract, the same on every machine.",
+)
+@THREADS
+@click.option(
+    "--max-cache-gb",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.001, 4096),
+    help="Memory for what is being read and said, over all devices.",
+)
+@click.option(
+    "--max-new-tokens",
+    default=1024,
+    show_default=True,
+    type=click.IntRange(1, 65536),
+    help="Longest answer where a question names no limit.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=1800.0,
+    show_default=True,
+    type=click.FloatRange(1, 604_800),
+    help="Seconds for one question in all, its waiting included.",
+)
+@GIVE
+def start(
+    model: Path,
+    name: str | None,
+    host: str,
+    port: int,
+    pool_host: str,
+    pool_port: int,
+    numbers: str,
+    threads: int | None,
+    max_cache_gb: float,
+    max_new_tokens: int,
+    timeout_s: float,
+    give_gb: float | None,
+) -> None:
+    """Be the gateway of a pool that holds MODEL: prints a code for the first device, and where clients ask.
+
+    This machine holds layers too, unless --give-gb is 0. A device that is lost is made good by the others, and
+    streams go on with the same text.
+
+    \b
+    Examples:
+      archipel serve pool trained --pool-host 0.0.0.0
+      archipel serve pool trained --give-gb 0 --numbers w7a15
+    """
+    from archipel.cli.doors import keep_memory
+    from archipel.cli.serve_open import keep_open, opening_at
+
+    at_work("loading")
+    keep_memory()
+    opening = opening_at(host, port, None, timeout_s, None)
+    from archipel.cli.serve_pool_running import Asked, running
+
+    asked = Asked(
+        name or model.resolve().name,
+        model,
+        (pool_host, pool_port),
+        numbers,
+        round(max_cache_gb * GIGABYTE),
+        max_new_tokens,
+    )
+    _use_threads(threads)
+    gift = _gift(give_gb)
+    with running(asked, gift, home_folder(FOLDER, None)) as (one, said):
+        keep_open(opening, {asked.name: one}, said)
+
+
+@command.command("join")
+@click.argument("address", metavar="HOST[:PORT]")
+@click.argument("code", required=False)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The model's directory, if it is here too [layers are fetched from the gateway, and kept].",
+)
+@THREADS
+@GIVE
+@click.option(
+    "--label", metavar="NAME", help="What the gateway calls this device [this machine's name]."
+)
+def join(
+    address: str,
+    code: str | None,
+    model: Path | None,
+    threads: int | None,
+    give_gb: float | None,
+    label: str | None,
+) -> None:
+    """Give this device to the pool at HOST; CODE is what its gateway shows, needed once.
+
+    Weights are believed by their digest, wherever they come from. Comes back by itself when the link is lost.
+
+    \b
+    Examples:
+      archipel serve pool join 192.168.1.7 MFRG-GZDF-MZTW-Q2LK-NNWG-23TP-OBYX-E43U
+      archipel serve pool join 192.168.1.7 --model trained --give-gb 4
+    """
+    from archipel.blobs.store import BlobStore
+    from archipel.cli.doors import keep_memory, until_ctrl_c
+    from archipel.identity import BadKeyFile
+    from archipel.serve.pool.joining import BadAddress, Membership, address_of
+    from archipel.serve.pool.links import LinkLost
+    from archipel.serve.pool.paired import BadPairing
+    from archipel.serve.pool.pairing import NotPaired
+    from archipel.serve.pool.weights import Copies
+
+    at_work("loading")
+    keep_memory()
+    _use_threads(threads)
+    folder = home_folder(FOLDER, None)
+    mendable = (BadAddress, BadKeyFile, BadPairing, LinkLost, NotPaired, OSError)
+    with until_ctrl_c(), mending(*mendable):
+        kept = BlobStore(folder / "weights", is_lasting=False)
+        gift = _gift(give_gb, label)
+        membership = Membership(
+            folder, address_of(address), gift, lambda text: click.echo(printable(text))
+        )
+        if code is not None:
+            membership.pair(code)
+        membership.serve(Copies(model, kept))
+
+
+@command.command("status")
+@JSON
+def status(as_json: bool) -> None:
+    """Show the devices of the pool whose gateway runs here: who holds which layers, and what was lost and made good.
+
+    \b
+    Examples:
+      archipel serve pool status
+      archipel serve pool status --json
+    """
+    found = _status()
+    show(found, as_json, lambda: printable("\n".join(_lines(found))))
+
+
+@command.command("revoke")
+@click.argument("device", metavar="LABEL")
+def revoke(device: str) -> None:
+    """Pair no more with a device: its link ends within a second, and it needs a new code.
+
+    \b
+    Examples:
+      archipel serve pool revoke laptop
+    """
+    from archipel.serve.pool.hosting import PAIRED
+    from archipel.serve.pool.paired import BadPairing, PairedDevices
+
+    with mending(BadPairing, OSError):
+        gone = PairedDevices(home_folder(FOLDER, None) / PAIRED).revoke(device)
+    click.echo(printable(f"{gone.label} is paired no more"))
+
+
+def _use_threads(threads: int | None) -> None:
+    import os
+
+    import torch
+
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+
+
+def _gift(give_gb: float | None, label: str | None = None) -> "Gift":
+    """Raises Mendable: a label that is none."""
+    import re
+    import socket
+
+    from archipel.serve.pool.stage import Gift
+    from archipel.work.room import free_bytes
+
+    own = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().partition(".")[0]).strip("-._")
+    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,62}", label):
+        raise Mendable(
+            f"{label!r:.80} is no label; expected 1 to 63 letters, digits, spaces, dots, dashes or underscores"
+        )
+    memory = round((free_bytes() or 4 * GIGABYTE) * SHARE)
+    if give_gb is not None:
+        memory = round(give_gb * GIGABYTE)
+    return Gift(label or own[:60] or "device", memory)
+
+
+def _status() -> dict[str, Any]:
+    """Raises Mendable: no gateway runs here."""
+    import json
+
+    path = home_folder(FOLDER, None, make=False) / STATUS
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(MAX_STATUS_BYTES))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise Mendable(
+            "no gateway of a pool runs here; start one with archipel serve pool MODEL, or ask on its machine"
+        )
+    return found
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    lines = [f"{found['name']}: {found['num_layers']} layers; devices join at {found['address']}"]
+    for each in found["devices"]:
+        held = ", ".join(f"{first}..{end - 1}" for first, end in each["layers"]) or "spare"
+        lines.append(
+            f"  {each['name']}: layers {held}; {each['memory_bytes'] / GIGABYTE:.2f} GB, "
+            f"{(each['layer_ns'] or 0) / 1e6:.2f} ms a layer, round trip {each['round_trip_ns'] / 1e6:.2f} ms; "
+            f"{each['arithmetic']}"
+        )
+    for each in found["mended"]:
+        lines.append(
+            f"  lost {each['lost']}: made good in {each['ms']} ms, {each['positions']} positions computed again"
+        )
+    return lines

@@ -1,0 +1,123 @@
+"""A gateway while it runs: engine, port for devices, and a file that says how it stands."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archipel.cli.doors import Mendable, mending, printable
+from archipel.cli.serve_pool import STATUS
+
+if TYPE_CHECKING:
+    from archipel.serve.pool.gateway import PoolEngine
+    from archipel.serve.pool.hosting import Host
+    from archipel.serve.pool.stage import Gift
+    from archipel.serve.served import Served
+
+SAID_S = 1.0
+"""How often the file is written."""
+MAX_SLOTS = 64
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command was asked."""
+
+    name: str
+    model: Path
+    address: tuple[str, int]
+    numbers: str
+    max_cache_bytes: int
+    max_new_tokens: int
+
+
+@contextlib.contextmanager
+def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
+    """The pool, ready for devices and clients; and what to say of it.
+
+    Raises:
+        Mendable: no such model, port or key.
+    """
+    from archipel.engine.capacity import EngineLimits
+    from archipel.identity import BadKeyFile
+    from archipel.model.directory import InvalidModel
+    from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.serve.pool.devices import Devices
+    from archipel.serve.pool.gateway import PoolEngine
+    from archipel.serve.pool.hosting import Host, Place
+    from archipel.serve.pool.links import LinkLost
+    from archipel.serve.pool.serving import serve_pool
+    from archipel.serve.pool.stage import Refused
+    from archipel.serve.pool.weights import Original
+
+    limits = replace(EngineLimits.serving(asked.max_cache_bytes), max_slots=MAX_SLOTS)
+    devices = Devices()
+    with mending(InvalidModel, InvalidTokenizer, BadKeyFile, Refused, LinkLost):
+        engine = PoolEngine(Original(asked.model), devices, asked.numbers, limits)
+        one = serve_pool(asked.name, asked.model, engine, asked.max_new_tokens, round(time.time()))
+        try:
+            place = Place(folder, asked.address, gift.name)
+            host = Host(place, engine, devices, _say)
+        except OSError as error:
+            raise Mendable(
+                f"{asked.address[0]}:{asked.address[1]} cannot be had for devices: {error.strerror or error}; "
+                "choose --pool-port, 0 takes a free one"
+            ) from None
+        if gift.memory_bytes:
+            host.hold_here(gift.name, gift.memory_bytes)
+    _say_how_to_join(host, asked)
+    try:
+        with _status_kept(folder / STATUS, asked.name, host, engine):
+            yield one, f"{one.fingerprint}, context {one.positions}"
+    finally:
+        host.close()
+
+
+def _say(text: str) -> None:
+    click.echo(printable(text))
+
+
+def _say_how_to_join(host: "Host", asked: Asked) -> None:
+    from archipel.cli.serve_open import reached_at
+
+    at = f"{reached_at(asked.address[0])}:{host.address[1]}"
+    click.echo(
+        f"on another device, within ten minutes:\n  archipel serve pool join {at} {host.invite()}"
+    )
+
+
+@contextlib.contextmanager
+def _status_kept(path: Path, name: str, host: "Host", engine: "PoolEngine") -> Iterator[None]:
+    """For `status`, as long as this lasts."""
+    from archipel.key_file import write_private
+    from archipel.serve.pool.hosting import status_of
+
+    ended = threading.Event()
+
+    def write() -> None:
+        before = b""
+        while True:
+            found = status_of(engine, host.devices)
+            found |= {"name": name, "address": f"{host.address[0]}:{host.address[1]}"}
+            data = json.dumps(found).encode()
+            if data != before:
+                with contextlib.suppress(OSError):
+                    write_private(path, data, anew=True)
+                before = data
+            if ended.wait(SAID_S):
+                return
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(5 * SAID_S)
+        path.unlink(missing_ok=True)
