@@ -11,6 +11,7 @@ from fuzz.readers import READERS
 
 OWN = {
     # What this machine wrote for itself, behind a digest or in a file that is replaced whole:
+    ("serve/cascade/away.py", "body_of"): "of a schema that was a JSON object when it came",
     ("lab/recovery.py", "_payload"): "of an entry of the lab's own ledger, whose head was verified",
     ("training/trainer.py", "_continued"): "of a checkpoint whose digest held",
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",

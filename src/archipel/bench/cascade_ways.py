@@ -101,7 +101,7 @@ def _below(score: Floats) -> Flags:
 
 
 def _one(way: Way, evidence: Evidence, weights: Floats, ends: tuple[Floats, Floats]) -> Worth:
-    share = weights @ way.large.T.astype(float)
+    share = np.minimum(weights @ way.large.T.astype(float), 1.0)
     quality = weights @ np.where(way.large, evidence.large, evidence.small).T
     seconds = way.seconds.mean(axis=1)
     figures = []

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 CACHE_BYTES = 2**30
 EVERY = 50
+BACKGROUND = ""
+"""No specialist is called so."""
 
 
 @click.group("route")
@@ -92,44 +94,35 @@ def train(
     from archipel.model.config_files import InvalidModel
     from archipel.model.devices import NoDevice
     from archipel.model.tokenizer import InvalidTokenizer
-    from archipel.serve.cascade.policy import digest_of
     from archipel.serve.cascade.probes import BadProbes
     from archipel.serve.question import Refusal
-    from archipel.serve.router.routes import (
-        BadRoutes,
-        read_routes,
-        trained,
-        with_topic,
-        write_routes,
-    )
+    from archipel.serve.router.routes import BadRoutes, write_routes
     from archipel.serve.router.topics import TooFewExamples
 
     torch.set_num_threads(threads)
     at_work("reading")
-    errors = (
-        BadProbes,
-        BadRoutes,
-        TooFewExamples,
-        Refusal,
-        InvalidModel,
-        InvalidTokenizer,
-        NoDevice,
-    )
-    with mending(*errors, OSError):
-        asked = files if background is None else {**files, "": background}
-        states = _states(base, asked, device)
-        digest = digest_of(base)
-        if add_to is None:
-            pooled = states.pop("", None)
-            routes = trained(digest, states, pooled)
-        else:
-            width = next(iter(states.values())).shape[1]
-            routes = read_routes(add_to, digest, width)
-            for name, hidden in states.items():
-                routes = with_topic(routes, name, hidden)
+    errors = (BadProbes, BadRoutes, TooFewExamples, Refusal, InvalidModel)
+    with mending(*errors, InvalidTokenizer, NoDevice, OSError):
+        asked = files if background is None else {**files, BACKGROUND: background}
+        routes = _routes(base, _states(base, asked, device), add_to)
         write_routes(out, routes)
     told = {each.name: each.examples for each in routes.topics}
     show({"specialists": told}, as_json, lambda: _said(out, routes))
+
+
+def _routes(base: Path, states: "dict[str, Floats]", add_to: Path | None) -> "Routes":
+    """Raises BadRoutes, TooFewExamples."""
+    from archipel.serve.cascade.policy import digest_of
+    from archipel.serve.router.routes import read_routes, trained, with_topic
+
+    digest = digest_of(base)
+    if add_to is None:
+        pooled = states.pop(BACKGROUND, None)
+        return trained(digest, states, pooled)
+    routes = read_routes(add_to, digest, next(iter(states.values())).shape[1])
+    for name, hidden in states.items():
+        routes = with_topic(routes, name, hidden)
+    return routes
 
 
 def _named(given: str) -> tuple[str, Path]:

@@ -17,7 +17,15 @@ from archipel.serve.cascade.confidence import (
     fit_rising,
     signs_of,
 )
-from archipel.serve.cascade.heads import Floats, Head, fit_head, out_of_fold, sigmoid
+from archipel.serve.cascade.heads import (
+    Floats,
+    Head,
+    fit_head,
+    loss_of,
+    out_of_fold,
+    sigmoid,
+    strength_for,
+)
 
 Flags = npt.NDArray[np.bool_]
 LEAST_QUESTIONS = 20
@@ -75,8 +83,8 @@ class Rules:
         return gate_chance < min(self.break_even, self.threshold)
 
     def is_kept(self, confidence: float) -> bool:
-        """Whether the small model's answer is given."""
-        return confidence >= self.threshold
+        """Whether the small model's answer is given; at a threshold of 1 never, however sure it is."""
+        return self.threshold <= confidence and self.threshold < 1.0
 
 
 @dataclass(frozen=True)
@@ -121,17 +129,19 @@ def fit(evidence: Evidence) -> Fitted:
             f"of {len(evidence)} questions the small model suffices in {suffices.sum():.0f}; expected at least "
             f"{LEAST_QUESTIONS} questions of which it suffices in some and not in others: give more, or harder ones"
         )
-    gate_logits = out_of_fold(evidence.hidden, suffices)
-    alpha = min(ALPHAS, key=lambda one: _loss(_signs(evidence, one, gate_logits), suffices))
+    strength = strength_for(evidence.hidden, suffices)
+    gate_logits = out_of_fold(evidence.hidden, suffices, strength)
+    logits = {one: out_of_fold(_signs(evidence, one, gate_logits), suffices) for one in ALPHAS}
+    alpha = min(ALPHAS, key=lambda one: loss_of(logits[one], suffices))
     signs = _signs(evidence, alpha, gate_logits)
-    scores = sigmoid(out_of_fold(signs, suffices))
+    scores = sigmoid(logits[alpha])
     rising = fit_rising(scores, suffices)
     honest = np.zeros(len(evidence))
     for fold in range(10):
         held = np.arange(len(evidence)) % 10 == fold
         honest[held] = fit_rising(scores[~held], suffices[~held])(scores[held])
     return Fitted(
-        gate=fit_head(evidence.hidden, suffices),
+        gate=fit_head(evidence.hidden, suffices, strength),
         confidence=Confidence(alpha, fit_head(signs, suffices), rising),
         told=Told(sigmoid(gate_logits), honest),
         error=calibration_error(honest, suffices),
@@ -155,8 +165,3 @@ def _signs(evidence: Evidence, alpha: float, gate_logits: Floats) -> Floats:
             for each, logit in zip(evidence.logprobs, gate_logits, strict=True)
         ]
     )
-
-
-def _loss(signs: Floats, y_N: Floats) -> float:
-    logits = out_of_fold(signs, y_N)
-    return float(np.mean(np.logaddexp(0.0, logits) - y_N * logits))

@@ -1,9 +1,9 @@
 """A linear head that says how likely something is: ridge logistic regression, and how its strength is chosen.
 
-Parts: `Head`, `fit_head` (Newton's method), `folds` and `out_of_fold`. Law: the same numbers give the same head; no chance anywhere.
+Parts: `Head`, `fit_head` (Newton's method), `folds`, `out_of_fold`, `strength_for`. Law: the same numbers give the same head; no chance anywhere.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,14 +41,11 @@ def sigmoid(logits: Floats) -> Floats:
     return found
 
 
-def fit_head(x_Nd: Floats, y_N: Floats, strength: float | None = None) -> Head:
+def fit_head(x_Nd: Floats, y_N: Floats, strength: float = 1.0) -> Head:
     """The head that says y best, its weights held small.
 
-    y_N: what is to be said, from 0 to 1. strength: of the ridge on standardised weights; None: the one of `STRENGTHS` with
-    the least loss on folds that it was not fitted on.
+    y_N: what is to be said, from 0 to 1. strength: of the ridge on standardised weights.
     """
-    if strength is None:
-        strength = min(STRENGTHS, key=lambda one: _held_out_loss(x_Nd, y_N, one))
     mean, spread = x_Nd.mean(axis=0), x_Nd.std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1.0)
     z = np.column_stack([(x_Nd - mean) / spread, np.ones(len(x_Nd))])
@@ -75,16 +72,19 @@ def folds(num: int) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]
         yield place[~held], place[held]
 
 
-def out_of_fold(
-    x_Nd: Floats, y_N: Floats, fit: Callable[[Floats, Floats], Head] = fit_head
-) -> Floats:
+def out_of_fold(x_Nd: Floats, y_N: Floats, strength: float = 1.0) -> Floats:
     """(N,) logits, each by a head that did not see its row."""
     found = np.zeros(len(x_Nd))
     for seen, held in folds(len(x_Nd)):
-        found[held] = fit(x_Nd[seen], y_N[seen]).logits(x_Nd[held])
+        found[held] = fit_head(x_Nd[seen], y_N[seen], strength).logits(x_Nd[held])
     return found
 
 
-def _held_out_loss(x_Nd: Floats, y_N: Floats, strength: float) -> float:
-    logits = out_of_fold(x_Nd, y_N, lambda x, y: fit_head(x, y, strength))
-    return float(np.mean(np.logaddexp(0.0, logits) - y_N * logits))
+def loss_of(logits_N: Floats, y_N: Floats) -> float:
+    """Mean of nats that y costs under these logits."""
+    return float(np.mean(np.logaddexp(0.0, logits_N) - y_N * logits_N))
+
+
+def strength_for(x_Nd: Floats, y_N: Floats) -> float:
+    """The one of `STRENGTHS` with the least loss on folds that were not fitted on."""
+    return min(STRENGTHS, key=lambda one: loss_of(out_of_fold(x_Nd, y_N, one), y_N))
