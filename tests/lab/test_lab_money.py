@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from archipel.lab import refusals
+from archipel.lab import money, refusals
 from archipel.lab.amends import clawed_back, restored
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.audits import audits
@@ -310,6 +310,25 @@ def test_no_more_comes_in_than_a_record_can_say(world: World) -> None:
     pay_in(world, SPONSOR, MAX_SEQ % MAX_MOVED_MICRO)
     with pytest.raises(refusals.TooMuch):
         pay_in(world, OTHER, 1)
+
+
+def test_funders_of_next_to_nothing_do_not_lock_a_runs_sponsors_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(money, "MAX_SMALL_FUNDERS", 2)
+    world.open_run()
+    crowd = [identity(f"small {n}") for n in range(3)]
+    for each in (SPONSOR, OTHER, *crowd):
+        pay_in(world, each, 2 * PRICE)
+    for each in crowd[:2]:
+        fund(world, 1, each)
+    with pytest.raises(refusals.TooMuch, match=f"expected {PRICE} "):
+        fund(world, PRICE - 1, crowd[2])
+    fund(world, 1, crowd[0])
+    fund(world, PRICE, SPONSOR)
+    fund(world, 1, SPONSOR)
+    small = world.statement(OTHER, RunFunded, run="run", micro=1)
+    assert len(apply(world.state, small, world.now_ms).runs["run"].funders) == 4, "a ledger may"
 
 
 def test_pay_that_may_have_to_go_back_is_not_paid_out(world: World) -> None:

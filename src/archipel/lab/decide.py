@@ -14,7 +14,7 @@ from archipel.lab import awards, escrow, failures, quarantine, stakes
 from archipel.lab.company import NOBODY, Crowds, is_active
 from archipel.lab.kinds import RULES, RULES_OF
 from archipel.lab.programmes import RULES_OF as PROGRAMME_OF
-from archipel.lab.providers import here_of, seen, standing_of
+from archipel.lab.providers import here_of, num_keys_of, seen, standing_of
 from archipel.lab.rules import Asking, Copies, Rules
 from archipel.lab.standby import is_held_back
 from archipel.lab.state import LabState, Lease, Node, Phase, Run, ability
@@ -121,8 +121,11 @@ def grant(
     found: Iterable[Opportunity],
     crowds: Crowds,
 ) -> LeaseGranted | None:
-    """The best lease for the node that asks, of what `opportunities` found; None when there is none."""
-    node = seen(state, request.author)
+    """The best lease for the node that asks, of what `opportunities` found; None when there is none. Asked of each node
+    that waits: what is told soonest comes first.
+    """
+    found = [each for each in found if _may_have(each, request, crowds, now_ms)]
+    node = seen(state, request.author) if found else None
     if node is None or not node.present:
         return None
     found = _open_to(state, node, found, now_ms)
@@ -134,6 +137,14 @@ def grant(
         if granted is not None:
             return granted
     return None
+
+
+def _may_have(each: Opportunity, request: LeaseRequested, crowds: Crowds, now_ms: int) -> bool:
+    """Whether it may be for this node, as far as can be told without looking at the node."""
+    rules, did = each.rules, request.author
+    if rules.name not in request.kinds:
+        return False
+    return rules.may_have(each.run, crowds.get(each.ability, NOBODY), now_ms, did)
 
 
 def _granted(
@@ -225,9 +236,10 @@ def _offers(
         if may_take(node, request.kinds, opportunity) and _has_room(node, opportunity.rules):
             crowd = crowds.get(opportunity.ability, NOBODY)
             is_counted, most = is_active(node, now_ms), opportunity.most_micro(state)
-            here, run = partial(here_of, state), opportunity.run
+            here, num_keys = partial(here_of, state), partial(num_keys_of, state)
+            run = opportunity.run
             rate = awards.rate_micro(state, run, node.did, opportunity.rules.name, now_ms)
-            asking = Asking(run, node, crowd, is_counted, here, most, rate, now_ms)
+            asking = Asking(run, node, crowd, is_counted, here, num_keys, most, rate, now_ms)
             spec = opportunity.rules.offer(asking)
             if spec is not None:
                 yield opportunity, spec

@@ -10,9 +10,10 @@ from archipel.lab.calling import Electorate, may_be_called, may_come, turn_of
 from archipel.lab.cases import Case, Stage
 from archipel.lab.chain import version_of
 from archipel.lab.reputation import MAX_REFUTED
-from archipel.lab.rules import Asking
+from archipel.lab.rules import Asking, Crowd
 from archipel.lab.state import Run
 from archipel.records.kinds import WORDS_OF
+from archipel.records.membership import MAX_KEYS_PER_OPERATOR
 from archipel.records.words import Needs
 
 TURNS_IN_DEADLINE = 16
@@ -35,6 +36,10 @@ class Open:
     now_ms: int
     cases: tuple[Case, ...] = ()
     """The oldest first."""
+    appeals: tuple[Case, ...] = ()
+    """Of these, those that wait for the trusted role alone."""
+    most_involved: int = 0
+    """Keys that the parties to any other one of these have at the very most."""
     turns: tuple[tuple[Case, int, Called], ...] = ()
     """Of these, those that strangers may look at."""
     called: Called = frozenset()
@@ -43,9 +48,9 @@ class Open:
 
 def oldest_for(asking: Asking) -> Case | None:
     """The oldest open case that this node may look at. Asked of each node that waits: what is told soonest comes first."""
-    found, did = _open(asking), asking.node.did
+    found, did = _open(asking.run, asking.crowd.voters, asking.now_ms), asking.node.did
     if did in asking.run.opened.trusted:
-        return next((case for case in found.cases if _may_judge(asking, case)), None)
+        return next((case for case in _judged(asking, found) if _may_judge(asking, case)), None)
     party = found.voters.nodes.get(did)
     if asking.node.standing.refuted >= MAX_REFUTED or not _is_in(party, found.called):
         return None
@@ -65,8 +70,13 @@ _last: list[Open] = []
 """What was found last: all that wait are asked of the same runs at the same moment, one after another."""
 
 
-def _open(asking: Asking) -> Open:
-    run, voters, now_ms = asking.run, asking.crowd.voters, asking.now_ms
+def may_look(run: Run, crowd: Crowd, now_ms: int, did: str) -> bool:
+    """Whether this node is called to any open case, or is one of the trusted role; `oldest_for` finds none otherwise."""
+    found = _open(run, crowd.voters, now_ms)
+    return _is_in(found.voters.nodes.get(did), found.called) or did in run.opened.trusted
+
+
+def _open(run: Run, voters: Electorate, now_ms: int) -> Open:
     for last in _last:
         if last.run is run and last.voters is voters and last.now_ms == now_ms:
             return last
@@ -90,12 +100,27 @@ def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
     for _, _, parties in may:
         called = None if called is None or parties is None else called | parties
     everybody = None if called is None else frozenset(called)
-    return Open(run, voters, now_ms, tuple(cases), may, everybody)
+    appeals = tuple(case for case in cases if case.stage is Stage.APPEAL)
+    parties = max((1 + len(case.tried) for case, _ in turns), default=0)
+    most = parties * MAX_KEYS_PER_OPERATOR
+    return Open(run, voters, now_ms, tuple(cases), appeals, most, may, everybody)
+
+
+def _judged(asking: Asking, found: Open) -> tuple[Case, ...]:
+    """Cases that one of the trusted role might look at, told without looking at whose each is: of those that are no
+    appeals, only where all that is known of could be of the parties involved.
+    """
+    others = asking.crowd.count - asking.is_counted
+    if others > found.most_involved:
+        return found.appeals
+    return found.cases
 
 
 def _may_judge(asking: Asking, case: Case) -> bool:
     """Whether one of the trusted role may look."""
-    return is_unrelated(asking, case) and (case.stage is Stage.APPEAL or _nobody_else(asking, case))
+    if case.stage is Stage.APPEAL:
+        return is_unrelated(asking, case)
+    return _nobody_else(asking, case) and is_unrelated(asking, case)
 
 
 def is_unrelated(asking: Asking, case: Case) -> bool:
@@ -110,8 +135,10 @@ def _involved(asking: Asking, case: Case) -> frozenset[str]:
 
 def _nobody_else(asking: Asking, case: Case) -> bool:
     """Whether no stranger is at work who could look: all who could have, or are the node itself."""
-    others = asking.crowd.count - asking.is_counted - len(_involved(asking, case))
-    return others <= 0
+    others = asking.crowd.count - asking.is_counted
+    if others > sum(asking.num_keys(did) for did in (case.answer.party, *case.tried)):
+        return False
+    return others <= len(_involved(asking, case))
 
 
 def needs_of(case: Case) -> Needs:

@@ -22,10 +22,21 @@ MAX_SETTLED = 1_000_000
 """References that a lab remembers: a settlement a minute for two years."""
 MAX_FUNDERS = 1000
 """Of one run, besides operators: the rest of an escrow is divided among all of them in one step."""
+MAX_SMALL_FUNDERS = 100
+"""So many of them may give as little as they like; who comes later gives the price of a lease at least, so that filling
+the other places pays for the run instead of locking its sponsors out.
+"""
 
 
 def admit(state: LabState, statement: Paying, now_ms: int) -> None:
-    """Refuse, or return: 1 the key may speak  2 it has a say, or the credits  3 it fits what is known."""
+    """Refuse, or return: 1 the key may speak  2 it has a say, or the credits  3 it fits what is known  4 it is enough."""
+    _admit(state, statement, now_ms)
+    if isinstance(statement, RunFunded):
+        _admit_as_enough(state, statement)
+
+
+def _admit(state: LabState, statement: Paying, now_ms: int) -> None:
+    """All that a ledger is held to."""
     joining.admit_author(state, statement.author, now_ms)
     match statement:
         case CreditsSettled():
@@ -41,7 +52,7 @@ def followed(state: LabState, statement: Paying, at_ms: int) -> LabState:
         ValueError: it would have been refused.
     """
     try:
-        admit(state, statement, at_ms)
+        _admit(state, statement, at_ms)
     except refusals.Refused as error:
         raise ValueError(str(error)) from None
     match statement:
@@ -148,6 +159,17 @@ def _admit_funding(state: LabState, said: RunFunded) -> None:
         raise refusals.TooMuch(f"run {run.name} has {MAX_FUNDERS} funders already, and no more")
     if given + said.micro > MAX_SEQ:
         raise refusals.TooMuch(f"{said.micro} micro-credits more are beyond {MAX_SEQ} in all")
+
+
+def _admit_as_enough(state: LabState, said: RunFunded) -> None:
+    run = state.runs[said.run]
+    least = escrow.least_micro(state, run)
+    is_known = said.author in run.funders or said.author in state.operators
+    if not is_known and len(run.funders) >= MAX_SMALL_FUNDERS and said.micro < least:
+        raise refusals.TooMuch(
+            f"{said.micro} micro-credits for {run.name}, which {MAX_SMALL_FUNDERS} fund already; expected {least} of "
+            "whoever is new, the price of its smallest lease"
+        )
 
 
 def _settled(state: LabState, said: CreditsSettled) -> LabState:

@@ -49,6 +49,8 @@ class Asking:
     """The crowd includes the node."""
     here: Callable[[str], frozenset[str]] = lambda did: frozenset((did,))
     """A node, and the others of its operator that are here: one party."""
+    num_keys: Callable[[str], int] = lambda did: 1
+    """So many nodes that party has at the most, whether they are here or not: told at once."""
     most_micro: int | None = None
     """The highest price that its run can pay; None: any."""
     rate_micro: int | None = None
@@ -106,6 +108,10 @@ class Rules:
     """Whether there is any to hand out; cheap, as it is asked after every record."""
     needs: Callable[[Run], str | None]
     """What a node must have stated to be given such work (`records.terms.needed`); None: nothing."""
+    may_have: Callable[[Run, Crowd, int, str], bool] = lambda run, crowd, now_ms, did: True
+    """(run, crowd, Unix milliseconds, node): False where `offer` has none for that node, told at once, whoever else it may
+    have some for: asked of everybody who waits.
+    """
     offer: Callable[[Asking], Any | None]
     """The best spec for the node that asks."""
     patience_ms: Callable[[Run, Node, Any], int]
