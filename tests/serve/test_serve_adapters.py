@@ -72,6 +72,9 @@ def test_each_name_is_answered_by_its_own_adapter_and_the_base_by_none(
 ) -> None:
     texts = {name: said(door, name) for name in ("tiny", "law", "sea")}
     assert len(set(texts.values())) == 3
+    body = {"model": "tiny", "messages": TURN, "max_tokens": 1}
+    mark = door.post("/v1/chat/completions", json=body).json()["system_fingerprint"]
+    assert mark.endswith("-beside-adapters"), "they change how the base's rows are rounded"
     for name in ("law", "sea"):
         alone = serve_folder(folder_of(folders[name], folders["tiny"]), How(name), NOW)
         one = TestClient(make_door({name: alone}, Access()), base_url="http://127.0.0.1:8450")

@@ -98,6 +98,15 @@ def test_every_dialect_tells_the_same_likeliest_tokens(door: TestClient) -> None
     assert [len(row["top_logprobs"]) for row in rows] == [3] * 6
     assert all(row["top_logprobs"][0]["token"] == row["token"] for row in rows), "greedy"
     assert chat(door, logprobs=True, temperature=0)["logprobs"]["content"][0]["top_logprobs"] == []
+    sampled = chat(door, logprobs=True, top_logprobs=20, max_tokens=30)["logprobs"]["content"]
+    seen = [
+        (row["logprob"], each["logprob"])
+        for row in sampled
+        for each in row["top_logprobs"]
+        if each["bytes"] == row["bytes"] != []
+    ]
+    assert len(seen) > 2
+    assert all(one == pytest.approx(other, abs=1e-6) for one, other in seen), "its own place's"
     options = {"temperature": 0, "num_predict": 6}
     asked = {"model": "tiny", "messages": TURN, "options": options, "stream": False}
     told = door.post("/api/chat", json=asked | {"logprobs": True, "top_logprobs": 3}).json()
@@ -144,12 +153,14 @@ def test_a_completion_may_be_a_document_and_go_on_from_tokens(
 
 def test_a_forced_call_is_one_with_random_weights_too(door: TestClient) -> None:
     pytest.importorskip("llguidance")
-    named = {"type": "function", "function": {"name": "weather"}}
     asked = {"tools": [NOTHING, WEATHER], "max_tokens": 110, "n": 3}
-    for said in choices(door, **asked, tool_choice=named):
-        (call,) = said["message"]["tool_calls"]
-        assert (call["function"]["name"], said["finish_reason"]) == ("weather", "tool_calls")
-        jsonschema_rs.validate(PLACE, json.loads(call["function"]["arguments"]))
+    for tool in (NOTHING, WEATHER):
+        name, schema = (tool["function"][each] for each in ("name", "parameters"))
+        named = {"type": "function", "function": {"name": name}}
+        for said in choices(door, **asked, tool_choice=named):
+            (call,) = said["message"]["tool_calls"]
+            assert (call["function"]["name"], said["finish_reason"]) == (name, "tool_calls")
+            jsonschema_rs.validate(schema, json.loads(call["function"]["arguments"]))
     for said in choices(door, **asked, tool_choice="required"):
         assert len(said["message"]["tool_calls"]) == 1
     for said in choices(door, **asked, tool_choice="required", parallel_tool_calls=True):

@@ -157,6 +157,8 @@ def with_adapters(base: Served, model: Path, adapters: Mapping[str, Path]) -> di
     Raises:
         InvalidModel: one is no adapter of this model, or has another's name.
     """
+    if adapters:  # rows without one are rounded otherwise beside them
+        base = replace(base, fingerprint=f"{base.fingerprint}-beside-adapters")
     served = {base.name: base}
     for name, path in adapters.items():
         if name in served or name == NAME:
