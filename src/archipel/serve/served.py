@@ -10,15 +10,15 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 import torch
 
-from archipel.engine.engine import EngineLimits, LocalEngine
+from archipel.engine.engine import EngineLimits
 from archipel.engine.protocol import Event
+from archipel.engine.quantised.arithmetic import Weights
 from archipel.model.chat import InvalidChat
-from archipel.model.config_files import InvalidModel
 from archipel.model.dialogue import chat_ids
-from archipel.model.directory import read_config, read_model
 from archipel.model.pieces import NoPieces, Pieces
 from archipel.model.stop_strings import StopStrings
 from archipel.model.tokenizer import Tokenizer, UnknownText
@@ -30,6 +30,7 @@ from archipel.serve.calls import parted
 from archipel.serve.checks import check_settings, check_tools
 from archipel.serve.desk import Desk, Listener, Room
 from archipel.serve.grammar import Grammars
+from archipel.serve.loading import load
 from archipel.serve.question import (
     BadQuestion,
     Call,
@@ -47,7 +48,7 @@ from archipel.serve.question import (
 )
 from archipel.serve.steering import Steered, steering_of
 from archipel.serve.voice import Voice, voice_of
-from archipel.work.folders import NAME, Folder, adapter_over, weights_of
+from archipel.work.folders import NAME, Folder
 
 MAX_SEED = 2**64
 MAX_UNREAD = 8192
@@ -262,10 +263,11 @@ class How:
     """How a model is served."""
 
     name: str
-    dtype: torch.dtype = torch.float32
     limits: EngineLimits = field(default_factory=EngineLimits)
     room: Room = field(default_factory=Room)
     usual_tokens: int = 1024
+    weights: Weights | Literal["auto"] = "auto"
+    """What the weights are held as; auto: what this machine is quickest with, without rounding more than bf16 does."""
 
 
 def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
@@ -274,25 +276,16 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
     Raises:
         InvalidModel, InvalidTokenizer: it cannot be used, or is computed by another library than this one.
     """
-    if folder.backend != "archipel":
-        raise InvalidModel(
-            f"{folder.model} is computed by transformers, which takes no requests while it runs; expected a model of "
-            "the families in docs/how-to/bring-a-model.md"
-        )
-    config, tokenizer = read_config(folder.model), Tokenizer.from_directory(folder.model)
-    engine = LocalEngine(config, dtype=how.dtype, device=folder.device, limits=how.limits)
-    engine.load(weights_of(read_model(folder.model, torch.bfloat16)))
-    if folder.adapter is not None:
-        engine.adapt(NAME, adapter_over(folder.adapter, folder.model))
-    precision = str(how.dtype).removeprefix("torch.")
+    tokenizer = Tokenizer.from_directory(folder.model)
+    loaded = load(folder, how.weights, how.limits)
     return Served(
         name=how.name,
         tokenizer=tokenizer,
-        desk=Desk(engine, how.room),
-        grammars=Grammars(tokenizer, config.vocab_size),
-        positions=engine.longest,
+        desk=Desk(loaded.engine, how.room),
+        grammars=Grammars(tokenizer, loaded.config.vocab_size),
+        positions=loaded.engine.longest,
         usual_tokens=how.usual_tokens,
         adapter=NAME if folder.adapter is not None else None,
-        fingerprint=f"archipel-{precision}-{torch.get_num_threads()}t-torch{torch.__version__}",
+        fingerprint=f"archipel-{loaded.weights}-{torch.get_num_threads()}t-torch{torch.__version__}",
         since=round(now.timestamp()),
     )
