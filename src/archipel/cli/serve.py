@@ -1,14 +1,14 @@
 """`archipel serve`: a model directory behind the APIs that people's tools speak, on this machine."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from archipel.cli.engines import device_option
 
 if TYPE_CHECKING:
-    import torch
+    from archipel.engine.quantised.arithmetic import Weights
 
 DEFAULT_PORT = 8450
 WORDS = "archipel.serve.words"
@@ -46,11 +46,12 @@ MAX_NAME = 128
     help="0 takes a free one.",
 )
 @click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    "--weights",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
     default="auto",
     show_default=True,
-    help="Precision of the products; auto: bfloat16 where this processor computes it.",
+    help="What weights are held as: in fewer bits they take less memory; auto: bfloat16 where this processor is quick "
+    "with it, else float32.",
 )
 @click.option(
     "--threads",
@@ -111,7 +112,7 @@ def command(
     adapters: tuple[str, ...],
     host: str,
     port: int,
-    dtype: str,
+    weights: str,
     threads: int | None,
     max_cache_gb: float,
     max_new_tokens: int,
@@ -167,7 +168,7 @@ def command(
         folder = folder_of(model, base, device)
         now = datetime.now().astimezone()
         called = name or model.resolve().name
-        how = How(called, _precision(dtype), limits, Room(), max_new_tokens)
+        how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights))
         one = serve_folder(folder, how, now)
         served = with_adapters(one, folder.model, beside)
     keep_open(opening, served, f"{one.fingerprint}, context {one.positions}")
@@ -200,15 +201,3 @@ def _go_offline(address: str) -> None:
         f"connection to {NOWHERE[0]} gets {found.refused!r}; no privilege leads back. What it can be reached by is the "
         f"socket at {address}, which was made before"
     )
-
-
-def _precision(name: str) -> "torch.dtype":
-    import torch
-
-    if name == "auto":
-        found = (
-            torch.backends.cpu.get_cpu_capability() == "AVX512"
-            and torch.cpu._is_avx512_bf16_supported()
-        )  # type: ignore[no-untyped-call]
-        return torch.bfloat16 if found else torch.float32
-    return torch.float32 if name == "float32" else torch.bfloat16

@@ -14,8 +14,6 @@ from archipel.cli.doors import Mendable, mending
 from archipel.cli.engines import device_option
 
 if TYPE_CHECKING:
-    import torch
-
     from archipel.serve.asked import Asked
     from archipel.serve.desk import Desk
     from archipel.serve.served import Served
@@ -41,11 +39,11 @@ _OPTIONS = (
         help="Questions may leave this machine for --large-at; without this none does.",
     ),
     click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16"]),
+        "--weights",
+        type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
         default="auto",
         show_default=True,
-        help="Precision of the products; auto: bfloat16 where this processor computes it.",
+        help="What weights are held as; see `serve`.",
     ),
     click.option(
         "--threads",
@@ -125,7 +123,7 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
 
     def served(path: Path) -> "Served":
         called = path.resolve().name
-        how = How(called, precision(given["dtype"]), limits, Room(), max_new_tokens)
+        how = How(called, limits, Room(), max_new_tokens, given["weights"])
         folder = folder_of(path, None, given["device"])
         return serve_folder(folder, how, datetime.now().astimezone())
 
@@ -142,13 +140,6 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
             digest_of(named[LARGE]) if elsewhere is None else f"{elsewhere.url} {elsewhere.name}"
         )
         return Pair(small, large, named[SMALL], digest_of(named[SMALL]), large_digest)
-
-
-def precision(name: str) -> "torch.dtype":
-    """Of `--dtype`."""
-    from archipel.cli.serve import _precision
-
-    return _precision(name)
 
 
 def _named(models: tuple[str, ...]) -> dict[str, Path]:

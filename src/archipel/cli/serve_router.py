@@ -2,16 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from archipel.cli.doors import Mendable, mending
 from archipel.cli.engines import device_option
-from archipel.cli.serve_pair import GIGABYTE, precision
+from archipel.cli.serve_pair import GIGABYTE
 from archipel.cli.serve_shared import opened, with_shared
 
 if TYPE_CHECKING:
+    from archipel.engine.quantised.arithmetic import Weights
     from archipel.serve.router.router import Router
     from archipel.serve.served import How, Served
 
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     "--name", default="router", show_default=True, metavar="NAME", help="What clients call it."
 )
 @click.option(
-    "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    "--weights",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
     default="auto",
     show_default=True,
-    help="Precision of the products; auto: bfloat16 where this processor computes it.",
+    help="What weights are held as; see `serve`.",
 )
 @click.option(
     "--threads",
@@ -54,7 +55,7 @@ def command(
     specialists: tuple[str, ...],
     routes_file: Path,
     name: str,
-    dtype: str,
+    weights: "Weights | Literal['auto']",
     threads: int | None,
     max_cache_gb: float,
     max_new_tokens: int,
@@ -87,7 +88,7 @@ def command(
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
     limits = EngineLimits(max_cache_bytes=round(max_cache_gb * GIGABYTE))
-    how = How(base.resolve().name, precision(dtype), limits, Room(), max_new_tokens)
+    how = How(base.resolve().name, limits, Room(), max_new_tokens, weights)
     with mending(InvalidModel, InvalidTokenizer, NoDevice, BadRoutes, WrongWeights, OSError):
         ready_device(device)
         one = _router(base, _named(specialists), routes_file, name, how, device)

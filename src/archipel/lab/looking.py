@@ -97,8 +97,8 @@ def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
     turns = [(case, turn_of(case, least_ms, now_ms)) for case in cases if case.wants_strangers]
     may = tuple((case, turn, may_be_called(voters, case, turn)) for case, turn in turns)
     called: set[str] | None = set()
-    for _, _, parties in may:
-        called = None if called is None or parties is None else called | parties
+    for _, _, some in may:
+        called = None if called is None or some is None else called | some
     everybody = None if called is None else frozenset(called)
     appeals = tuple(case for case in cases if case.stage is Stage.APPEAL)
     parties = max((1 + len(case.tried) for case, _ in turns), default=0)

@@ -9,7 +9,7 @@ import functools
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,6 +33,7 @@ __all__ = [
     "InvalidModel",
     "expected_shapes",
     "read_config",
+    "read_mapped",
     "read_model",
     "read_tensors",
     "write_model",
@@ -58,6 +59,29 @@ def read_model(
         InvalidModel: a file is missing, oversized or malformed, the tensors are not exactly those of
             the architecture that config.json describes, or an adapter beside them would be passed over.
     """
+    model = hollow(read_config(path))
+    model.load_state_dict(
+        _state(path, lambda tensor: tensor.to(dtype, copy=True), under_adapter),
+        strict=True,
+        assign=True,
+    )
+    return model
+
+
+def read_mapped(path: Path) -> dict[str, Tensor]:
+    """The weights of a decoder by name, as they lie in their files: read when they are looked at, copied never.
+
+    The files must stay as they are while any of it is used.
+
+    Raises:
+        InvalidModel: see `read_model`.
+    """
+    return _state(path, lambda tensor: tensor)
+
+
+def _state(
+    path: Path, take: Callable[[Tensor], Tensor], under_adapter: bool = False
+) -> dict[str, Tensor]:
     config = read_config(path)
     beside = any((path / name).exists() for name in ADAPTER_FILES)
     if beside and not under_adapter and weight_files(path):
@@ -65,8 +89,7 @@ def read_model(
             f"{path} holds an adapter beside its model ({' or '.join(ADAPTER_FILES)}); keep it in a directory of its "
             "own, and name that where a command takes one"
         )
-    model = hollow(config)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes = expected_shapes(config)
     state: dict[str, Tensor] = {}
     extra_head: Tensor | None = None
     for name, tensor in _tensors(path):
@@ -75,16 +98,15 @@ def read_model(
         if name == "lm_head.weight" and config.tie_embeddings:
             extra_head = tensor
         elif name in shapes:
-            state[name] = _checked(name, tensor, shapes[name]).to(dtype, copy=True)
+            state[name] = take(_checked(name, tensor, shapes[name]))
         elif not _DERIVED.fullmatch(name):
             raise InvalidModel(f"{path}: unexpected tensor {name!r:.120} for {config.family}")
     if missing := sorted(shapes.keys() - state.keys()):
         raise InvalidModel(f"{path}: {len(missing)} tensors are missing, first {missing[0]}")
     embedding = state["model.embed_tokens.weight"]
-    if extra_head is not None and not torch.equal(extra_head.to(dtype), embedding):
+    if extra_head is not None and not torch.equal(take(extra_head), embedding):
         raise InvalidModel(f"{path}: lm_head.weight differs from the embedding it is tied to")
-    model.load_state_dict(state, strict=True, assign=True)
-    return model
+    return state
 
 
 def read_tensors(

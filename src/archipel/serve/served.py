@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.engine.protocol import OpenEngine, WrongWeights
+from archipel.engine.quantised.arithmetic import Weights
 from archipel.model.adapter import Adapter
 from archipel.model.config_files import InvalidModel
-from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.serve.answer import Answer
 from archipel.serve.aside import Aside
@@ -24,10 +25,11 @@ from archipel.serve.asked import About
 from archipel.serve.asking import asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
+from archipel.serve.loading import load
 from archipel.serve.question import Question
 from archipel.serve.reader import Reader
 from archipel.serve.texts import Embedded, Text, Weighed, Weighing
-from archipel.work.folders import NAME, Folder, adapter_over, weights_of
+from archipel.work.folders import NAME, Folder, adapter_over
 
 ADAPT_S = 600.0
 """For an adapter to be laid out."""
@@ -105,10 +107,11 @@ class How:
     """How a model is served."""
 
     name: str
-    dtype: torch.dtype = torch.float32
     limits: EngineLimits = field(default_factory=EngineLimits)
     room: Room = field(default_factory=Room)
     usual_tokens: int = 1024
+    weights: Weights | Literal["auto"] = "auto"
+    """What the weights are held as; auto: what this machine is quickest with, without rounding more than bf16 does."""
 
 
 def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
@@ -117,34 +120,24 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
     Raises:
         InvalidModel, InvalidTokenizer: it cannot be used, or is computed by another library than this one.
     """
-    if folder.backend != "archipel":
-        raise InvalidModel(
-            f"{folder.model} is computed by transformers, which takes no requests while it runs; expected a model of "
-            "the families in docs/how-to/bring-a-model.md"
-        )
-    config, tokenizer = read_config(folder.model), Tokenizer.from_directory(folder.model)
-    engine = LocalEngine(config, dtype=how.dtype, device=folder.device, limits=how.limits)
-    weights = weights_of(read_model(folder.model, torch.bfloat16))
-    engine.load(weights)
-    if folder.adapter is not None:
-        engine.adapt(NAME, adapter_over(folder.adapter, folder.model))
-    precision = str(how.dtype).removeprefix("torch.")
+    tokenizer = Tokenizer.from_directory(folder.model)
+    loaded = load(folder, how.weights, how.limits)
     return Served(
         name=how.name,
         tokenizer=tokenizer,
-        desk=Desk(engine, how.room),
-        grammars=Grammars(tokenizer, config.vocab_size),
-        positions=engine.longest,
+        desk=Desk(loaded.engine, how.room),
+        grammars=Grammars(tokenizer, loaded.config.vocab_size),
+        positions=loaded.engine.longest,
         usual_tokens=how.usual_tokens,
         adapter=NAME if folder.adapter is not None else None,
-        fingerprint=f"archipel-{precision}-{torch.get_num_threads()}t-torch{torch.__version__}",
+        fingerprint=f"archipel-{loaded.weights}-{torch.get_num_threads()}t-torch{torch.__version__}",
         since=round(now.timestamp()),
         about=About(
-            family=config.family,
-            num_parameters=sum(each.numel() for each in weights.values()),
+            family=loaded.config.family,
+            num_parameters=loaded.num_parameters,
             num_bytes=sum(each.stat().st_size for each in folder.model.glob("*.safetensors")),
-            precision=precision,
-            dimensions=config.hidden_size,
+            precision=loaded.weights,
+            dimensions=loaded.config.hidden_size,
         ),
     )
 

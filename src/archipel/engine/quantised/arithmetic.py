@@ -1,23 +1,67 @@
 """Arithmetics of the engine whose weights take fewer bits: rows, norms, attention and sampling stay fp32.
 
 Parts: `Weights` (how they may be held), `arithmetic_for`. What is small or decides much is held in full: norms, routers
-of experts and low-rank adapters.
+of experts and low-rank adapters; the output layer is held in 8 bits at least.
 """
 
+from functools import cache
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from archipel.engine.arithmetic import FloatArithmetic, Product
+from archipel.engine.arithmetic import Arithmetic, FloatArithmetic, Product
 from archipel.engine.projection import Projection
+from archipel.engine.quantised import int4
 from archipel.engine.quantised.epilogues import Epilogues
+from archipel.engine.quantised.halves import HalfProjection, can_halve
 from archipel.engine.quantised.int8 import Int8Projection
 from archipel.engine.quantised.rows import Rows, cut
 from archipel.model.config import DecoderConfig
 
 Weights = Literal["float32", "bfloat16", "int8", "int4"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
+CPU = torch.device("cpu")
+
+
+class NotHeld(ValueError):
+    """Weights cannot be held so on that device."""
+
+
+def arithmetic_for(
+    weights: Weights, config: DecoderConfig, device: torch.device = CPU
+) -> Arithmetic:
+    """Whose products are the quickest with weights that are held so.
+
+    Raises:
+        NotHeld: quantised weights, on another device than the processor.
+    """
+    if weights == "float32":
+        return FloatArithmetic(config, torch.float32, device)
+    if weights == "bfloat16":
+        if device.type == "cpu" and not multiplies_bf16() and can_halve():
+            return HalfArithmetic(config)
+        return FloatArithmetic(config, torch.bfloat16, device)
+    if device.type != "cpu":
+        raise NotHeld(
+            f"weights in {weights} are multiplied by the processor alone, and the device is {device}; "
+            "choose --weights bfloat16, or leave --device out"
+        )
+    return (Int8Arithmetic if weights == "int8" else Int4Arithmetic)(config)
+
+
+def quick_weights(device: torch.device) -> Weights:
+    """What bf16 numbers are held as where nothing was asked for: two bytes, where products with them are quick."""
+    if device.type == "cpu":
+        return "bfloat16" if multiplies_bf16() or can_halve() else "float32"
+    return "bfloat16" if device.type == "cuda" else "float32"
+
+
+@cache
+def multiplies_bf16() -> bool:
+    """Whether this processor multiplies bf16 as such."""
+    has_unit = bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and has_unit
 
 
 class Full(Epilogues):
@@ -36,11 +80,11 @@ class Full(Epilogues):
         return self._product(torch.cat((floats, more))).narrow(0, 0, num)
 
 
-class QuantisedArithmetic(FloatArithmetic):
-    """Weights in 8 bits (`int8`)."""
+class HalfArithmetic(FloatArithmetic):
+    """Weights in bf16's numbers and two bytes (`halves`)."""
 
     def __init__(self, config: DecoderConfig) -> None:
-        super().__init__(config, torch.float32, torch.device("cpu"))
+        super().__init__(config, torch.float32, CPU)
         self.embedding_dtype = torch.bfloat16
 
     def min_rows(self) -> int:
@@ -49,12 +93,29 @@ class QuantisedArithmetic(FloatArithmetic):
 
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """See `Arithmetic`."""
-        return Int8Projection(weight, bias)
+        return HalfProjection(weight, bias)
 
     def full(self, weight: Tensor) -> Product:
         """See `Arithmetic`."""
         return Full(weight, super().min_rows())
 
+
+class Int8Arithmetic(HalfArithmetic):
+    """Weights in 8 bits (`int8`)."""
+
+    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        """See `Arithmetic`."""
+        return Int8Projection(weight, bias)
+
     def fed(self, x: Tensor, norm: Tensor | None) -> Any:
         """See `Arithmetic`."""
         return cut(x) if norm is None else cut(x * norm, self.scales(x))
+
+
+class Int4Arithmetic(HalfArithmetic):
+    """Weights in 4 bits (`int4`), those that do not divide into groups and the output layer in 8."""
+
+    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        """See `Arithmetic`."""
+        narrow = int4.fits(weight) and weight.shape[0] != self.config.vocab_size
+        return (int4.Int4Projection if narrow else Int8Projection)(weight, bias)

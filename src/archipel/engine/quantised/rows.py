@@ -5,7 +5,6 @@ real models have rows whose largest number is sixteen times the usual one.
 Law: a row's digits and scale depend on nothing but the row.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,8 +14,10 @@ from torch import Tensor
 BASE = 128.0
 TOP = 63 * BASE
 """What the largest number of a row becomes."""
-_LEAST = 1e-30
+# Numbers would be made tensors at each call.
+_LEAST = torch.tensor(1e-30)
 """A row of zeros is divided by this."""
+_PER_BASE = torch.tensor(1 / BASE)
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,19 @@ class Rows:
 
 def cut(x: Tensor, factor: Tensor | None = None) -> Rows:
     """Rows x (N, in) fp32, times `factor` (N, 1) where there is one: a row's digits do not depend on it."""
-    num = x.shape[0]
-    largest = torch.linalg.vector_norm(x, math.inf, dim=-1, keepdim=True).clamp_(min=_LEAST)
-    whole = x * (TOP / largest)
-    digits = torch.empty(2 * num, x.shape[1])
-    high, low = digits.narrow(0, 0, num), digits.narrow(0, num, num)
-    torch.mul(whole, 1 / BASE, out=high).round_()
+    # Not `vector_norm` of infinite order, which takes the numbers one by one.
+    scale = torch.add(_LEAST, x.abs().amax(dim=-1, keepdim=True), alpha=1 / TOP)
+    whole = x / scale
+    digits = torch.empty(2, *x.shape)
+    high, low = digits.unbind()
+    torch.mul(whole, _PER_BASE, out=high).round_()
+    # Rounded here: FBGEMM's own rounding differs between its vector lanes and its scalar tail.
     torch.sub(whole, high, alpha=BASE, out=low).round_()
-    scale = largest.mul_(1 / TOP)
-    return Rows(digits, scale if factor is None else scale.mul_(factor), x, factor)
+    return Rows(digits.flatten(0, 1), scale if factor is None else scale.mul_(factor), x, factor)
 
 
 def joined(products: Tensor, scale: Tensor) -> Tensor:
     """(N, out) of what both digits of rows gave, (2 N, out)."""
-    num = products.shape[0] // 2
-    high, low = products.narrow(0, 0, num), products.narrow(0, num, num)
+    high, low = products.view(2, -1, products.shape[1]).unbind()
     # A power of two: the product is exact, so it is all the same whether it is fused with the sum.
     return torch.add(low, high, alpha=BASE).mul_(scale)
