@@ -118,6 +118,49 @@ def test_either_signal_ends_it_in_good_order(home: Path, call: Call, sign: signa
     assert json.loads(call("serve", "list", "--json").stdout) == []
 
 
+LONG = {
+    "model": "tiny",
+    "prompt": "a",
+    "max_tokens": 500,
+    "n": 60,
+    "stream": True,
+    "temperature": 2,
+}
+
+
+def test_a_second_signal_ends_it_in_the_middle_of_an_answer(home: Path, call: Call) -> None:
+    with subprocess.Popen(
+        words("serve", "tiny", "--port", 0, "--threads", 1), env=environment(home), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, cwd=home,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        found = re.search(r"at (http://\S+) ", process.stdout.readline())
+        assert found is not None
+        url = f"{found[1]}/v1/completions"
+        with httpx.stream("POST", url, json=LONG, trust_env=False, timeout=LIMIT_S) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGINT)
+            assert "1 under way have 30 s" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT_S / 6) == 130
+    assert json.loads(call("serve", "list", "--json").stdout) == []
+
+
+def test_one_that_does_not_end_in_time_is_killed(call: Call) -> None:
+    begun = call("serve", "tiny", "--port", 0, "--threads", 1, "--detach")
+    found = re.search(r"at (http://\S+),", begun.stdout)
+    assert found is not None
+    url = f"{found[1]}/v1/completions"
+    with httpx.stream("POST", url, json=LONG, trust_env=False, timeout=LIMIT_S) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        (row,) = json.loads(call("serve", "stop", "tiny", "--within", 0, "--json").stdout)
+    assert row["killed"]
+    assert json.loads(call("serve", "list", "--json").stdout) == []
+
+
 def test_what_is_not_there_is_not_stopped(call: Call) -> None:
     said = call("serve", "stop", "nobody")
     assert said.returncode == 1

@@ -81,10 +81,12 @@ def test_an_answer_that_is_not_whole_in_time_ends_and_is_left() -> None:
     answer, tally = Slow(), Tally()
 
     async def story() -> list[Any]:
-        told = watched(answer, tally, asyncio.get_running_loop().time(), 0.05)
+        now_s = asyncio.get_running_loop().time()
+        told = watched(answer, tally, now_s, 0.05)
         heard = [await anext(told)]
         with pytest.raises(TookTooLong, match="after 1 tokens"):
             await anext(told)
+        assert asyncio.get_running_loop().time() < now_s + 20
         return heard
 
     assert asyncio.run(story()) == [Said(0, "x")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, home_folder, printable, show
+from archipel.cli.doors import Mendable, at_work, home_folder, printable, show
 
 if TYPE_CHECKING:
     from archipel.serve.running import Running
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 FOLDER = "serve"
 ASK_LIMIT_S = 2.0
 LOOK_S = 0.05
+PATIENCE_S = 1.0
+"""Then whoever watches is told what takes so long."""
 WITHIN_S = 40.0
 """More than a server gives what it is answering."""
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
@@ -104,9 +106,12 @@ def _tell(one: "Running", sign: signal.Signals) -> bool:
 
 def _ended(meant: "Sequence[Running]", within_s: float) -> list[dict[str, Any]]:
     """Wait for each, and kill those that have not ended in time."""
-    begun, left, rows = time.monotonic(), list(meant), []
+    begun, left, rows, is_told = time.monotonic(), list(meant), [], False
     while left:
         passed_s = time.monotonic() - begun
+        if passed_s > PATIENCE_S and not is_told:
+            is_told = True
+            at_work(f"{len(left)} end what they are answering, killed after {within_s:.0f} s")
         there = {each.pid for each in _running()}
         for one in [each for each in left if each.pid not in there]:
             rows.append(_said(one, f"ended after {passed_s:.1f} s", is_killed=False))

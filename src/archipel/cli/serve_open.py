@@ -62,11 +62,19 @@ def opening_at(
     try:
         listener = listening(host, port)
     except OSError as error:
-        raise Mendable(
-            f"{host}:{port} cannot be had: {error.strerror or error}; choose --port, 0 takes a free one"
-        ) from None
+        said = f"{host}:{port} cannot be had: {error.strerror or error}{_own_at(port)}"
+        raise Mendable(f"{said}; choose --port, 0 takes a free one") from None
     address = f"http://{reached_at(host)}:{listener.getsockname()[1]}"
     return Opening(listener, address, access, key_file, timeout_s, log)
+
+
+def _own_at(port: int) -> str:
+    """Which server of this user's has the port, and how to end it."""
+    from archipel.serve.running import those_that_run
+
+    found = those_that_run(home_folder("serve", None, make=False) / "running")
+    names = [each.name for each in found if each.port == port]
+    return f" by your {names[0]} (archipel serve stop {port})" if names else ""
 
 
 def keep_open(

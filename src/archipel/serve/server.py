@@ -4,6 +4,7 @@ Law: told to end, it takes nobody new, ends what runs within a stated time, and 
 """
 
 import asyncio
+import logging
 import math
 import socket
 from collections.abc import Callable
@@ -56,6 +57,9 @@ def listening(host: str, port: int) -> socket.socket:
 
 async def serve(door: Starlette, listener: socket.socket, ending: Ending = Ending()) -> bool:
     """Until the process is told to end; whether it was told twice, so that something may still be at work."""
+    logging.getLogger("asyncio").setLevel(
+        logging.ERROR
+    )  # it warns of each who hangs up in an answer
     server = DoorServer(door, ending, is_loopback=_is_loopback(listener))
     await server.serve([listener])
     return server.force_exit
