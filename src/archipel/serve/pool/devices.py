@@ -34,6 +34,7 @@ from archipel.serve.pool.messages import (
     Through,
     Weight,
     Working,
+    among,
     header_of,
     message_of,
     packed,
@@ -158,27 +159,40 @@ class Device:
         with self._turn:
             self._tell(Drop(layers=layers))
 
-    def through(self, what: Pass, ranges: tuple[Layers, ...], x: Tensor, num_wanted: int) -> Tensor:
+    def through(
+        self,
+        what: Pass,
+        ranges: tuple[Layers, ...],
+        x: Tensor,
+        num_wanted: int,
+        only: tuple[int, ...] | None = None,
+    ) -> Tensor:
         """Rows after these layers, of which so many are expected; with 0, only that it is done.
+
+        only: the rows of a `Next` that mean something; no others are sent, or come back with numbers of their own.
 
         Raises:
             LinkLost: it is gone.
         """
-        rows, data = packed(x)
-        asked = Through(what=said_of(what), ranges=ranges, rows=rows, is_told=num_wanted > 0)
+        sent = x if only is None else x[list(only)]
+        expected = num_wanted if only is None else len(only)
+        rows, data = packed(sent)
+        asked = Through(
+            what=said_of(what), ranges=ranges, rows=rows, only=only, is_told=num_wanted > 0
+        )
         with self._turn:
             said, payload = self._ask(asked, data, Rows)
             self.traffic.passes += 1
-            self.traffic.rows += len(x)
+            self.traffic.rows += len(sent)
             self.traffic.bytes_out += len(data)
             self.traffic.bytes_in += len(payload)
             try:
                 found = unpacked(said, payload, x.shape[1], x.dtype)
-                if len(found) != num_wanted:
-                    raise LinkLost(f"{len(found)} rows came back; expected {num_wanted}")
+                if len(found) != expected:
+                    raise LinkLost(f"{len(found)} rows came back; expected {expected}")
             except LinkLost as error:
                 raise self._lost(str(error)) from None
-        return found
+        return found if only is None else among(found, only, num_wanted)
 
     def _ask(self, asked: Message, payload: bytes, expected: type[M]) -> tuple[M, bytes]:
         self._tell(asked, payload)

@@ -5,7 +5,7 @@ Parts: `PoolEngine`, an `OpenEngine` that a desk drives like any other. Law: tok
 on any. Whichever devices came, went or were lost meanwhile is not seen in them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -20,6 +20,7 @@ from archipel.engine.fused import FusedEnds
 from archipel.engine.generation import Generation
 from archipel.engine.passing import Attend, Passing
 from archipel.engine.protocol import Events, NotLoaded, Ticket
+from archipel.engine.reading import Follows, Reading
 from archipel.model.adapter import Adapter
 from archipel.records.requests import InvalidRequest, Request
 from archipel.serve.pool.devices import Devices
@@ -87,6 +88,19 @@ class PoolEngine(LocalEngine):
                 f"request {request.key!r:.80} wants to be told of experts, which a pool does not; leave that out"
             )
         return super().add(request)
+
+    def reading(
+        self, tokens: Sequence[int], adapter: str | None = None, follows: Follows | None = None
+    ) -> Reading:
+        """Reading without sampling needs layers here.
+
+        Raises:
+            InvalidRequest: always.
+        """
+        del tokens, adapter, follows
+        raise InvalidRequest(
+            "a pool of devices answers questions, and neither embeds nor scores texts; ask a model on one machine"
+        )
 
     @torch.inference_mode()
     def step(self) -> Events:

@@ -48,14 +48,15 @@ class Host:
         engine: PoolEngine,
         devices: Devices,
         say: Callable[[str], None] = lambda text: None,
+        over: Callable[[Link], Link] = lambda link: link,
     ) -> None:
-        """say: is told who comes, who goes, and each new code.
+        """say: is told who comes, who goes, and each new code. over: what links to devices are led through.
 
         Raises:
             OSError: the port is taken. archipel.identity.BadKeyFile: of its key.
         """
         self._place, self._engine, self._say = place, engine, say
-        self.devices, self._patience = devices, Patience()
+        self.devices, self._patience, self._over = devices, Patience(), over
         self._own = own_credentials(place.folder)
         self._paired = PairedDevices(place.folder / PAIRED)
         self._invitation: Invitation | None = None
@@ -91,7 +92,9 @@ class Host:
         self.devices.close()
 
     def _admit(self, link: Link) -> Device:
-        device = admitted(link, self._engine.original, self._engine.form, self._patience)
+        device = admitted(
+            self._over(link), self._engine.original, self._engine.form, self._patience
+        )
         self.devices.add(device)
         self._say(f"{device.name} joined: {described(device)}")
         return device

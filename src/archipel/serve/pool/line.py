@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from archipel.engine.cache import CacheShape
-from archipel.engine.passing import Pass
+from archipel.engine.passing import Next, Pass
 from archipel.serve.pool.devices import CannotHold, Device
 from archipel.serve.pool.journal import Journal, Running
 from archipel.serve.pool.links import LinkLost
@@ -122,6 +122,9 @@ class Line:
 
     def _go(self, what: Pass, tokens_N: Tensor, num_wanted: int) -> Tensor:
         x = self._embed(tokens_N)
+        only = None
+        if isinstance(what, Next):
+            only = tuple(sorted(each for each in self._running.live() if each < len(x))) or None
         while self._at < self.num_layers:
             hop = dict(self._hops(self._at)).get(self._at)
             if hop is None:
@@ -131,7 +134,7 @@ class Line:
             end = ranges[-1][1]
             count = num_wanted if end == self.num_layers else len(x)
             try:
-                found = device.through(what, ranges, x, count)
+                found = device.through(what, ranges, x, count, only)
             except (LinkLost, CannotHold) as error:
                 self._mend(device, str(error))
                 continue

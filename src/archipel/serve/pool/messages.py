@@ -160,6 +160,8 @@ class Through(Message):
     what: Annotated[SaidNext | SaidBlock | SaidAgain, Field(discriminator="kind")]
     ranges: Annotated[tuple[Range, ...], Field(min_length=1, max_length=MAX_LAYERS)]
     rows: Rows
+    only: Slots | None = None
+    """Of a `next`: the rows that came, and that are wanted; the others mean nothing, and are as the first of these."""
     is_told: bool = True
     """Whether the rows that come out are wanted, or only that it is done."""
 
@@ -257,3 +259,10 @@ def unpacked(rows: Rows, payload: bytes, width: int, dtype: torch.dtype) -> Tens
     if not payload:
         return torch.empty(0, width, dtype=dtype)
     return torch.frombuffer(bytearray(payload), dtype=sent).view(count, columns).to(dtype)
+
+
+def among(some: Tensor, only: tuple[int, ...], count: int) -> Tensor:
+    """`count` rows, of which those named are `some`, and the others as the first of these."""
+    rows = some[:1].repeat(count, 1)
+    rows[list(only)] = some
+    return rows

@@ -6,6 +6,8 @@ import torch
 
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.model.tokenizer import Tokenizer
+from archipel.model.weight_files import num_weights
+from archipel.serve.asked import About
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
 from archipel.serve.pool.gateway import PoolEngine
@@ -31,6 +33,13 @@ def serve_pool(name: str, model: Path, engine: PoolEngine, usual_tokens: int, si
         adapter=None,
         fingerprint=fingerprint_of(engine),
         since=since,
+        about=About(
+            family=engine.config.family,
+            num_parameters=num_weights(model),
+            num_bytes=sum(each.stat().st_size for each in model.glob("*.safetensors")),
+            precision=engine.form.name,
+            dimensions=engine.config.hidden_size,
+        ),
     )
 
 

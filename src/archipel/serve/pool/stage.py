@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
 from archipel.engine.cache import CacheShape
@@ -38,6 +39,7 @@ from archipel.serve.pool.messages import (
     Through,
     Weight,
     Working,
+    among,
     header_of,
     message_of,
     packed,
@@ -166,13 +168,17 @@ class Stage:
             raise LinkLost("rows came before any layers were held")
         numbers = self._arithmetic
         x = unpacked(said.rows, payload, numbers.config.hidden_size, numbers.dtype)
+        if said.only is not None:
+            x = _all_rows(said, x)
         what = pass_of(said.what, len(x))
         for layers in said.ranges:
             try:
                 x = self._held(layers).run(what, x)
             except (OutOfCache, RuntimeError, IndexError) as error:
                 raise LinkLost(f"a pass could not be computed: {error!s:.300}") from None
-        return packed(x) if said.is_told else packed(x[:0])
+        if said.only is not None:
+            x = x[list(said.only)]
+        return packed(x if said.is_told else x[:0])
 
     def _held(self, layers: Layers) -> LayerRange:
         held = self._ranges.get(layers)
@@ -215,6 +221,15 @@ def read_config_bytes(payload: bytes) -> DecoderConfig:
         return DecoderConfig.from_hf(dict(fields))
     except (ValueError, TypeError, RecursionError) as error:
         raise LinkLost(f"the other end sent a configuration that is none: {error!s:.300}") from None
+
+
+def _all_rows(said: Through, x: Tensor) -> Tensor:
+    """Of a step of which some rows came."""
+    only = said.only or ()
+    count = len(said.what.positions) if isinstance(said.what, SaidNext) else 0
+    if not only or len(only) != len(x) or len(set(only)) != len(only) or max(only) >= count:
+        raise LinkLost(f"{len(x)} rows came as {len(only)} of a step of {count}")
+    return among(x, only, count)
 
 
 def pass_of(what: SaidNext | SaidBlock | SaidAgain, num_rows: int) -> Pass:

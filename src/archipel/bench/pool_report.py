@@ -1,0 +1,44 @@
+"""What was measured of a pool, as tables."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from archipel.bench.intervals import mean_if_any
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """For people."""
+    lines = [f"model {found['model']}", "", "tokens per second, and the share of one process alone"]
+    lines += _speed_lines(found["speeds"])
+    lines += ["", "bytes of rows for a token of one stream, by hop"]
+    lines += [
+        f"  {each['device']} (layers {_ranges(each['layers'])}): {each['out']:.0f} there, {each['in']:.0f} back"
+        for each in found["hops"]
+    ]
+    lines += ["", "a device killed (SIGKILL) in the middle of its streams"]
+    lines += [
+        f"  {each['lost']}: next token after {each['seconds']:.2f} s, of which {each['mending_seconds']:.2f} s to take "
+        f"over and compute {each['positions']} positions again; "
+        f"{'the same tokens and log-probabilities' if each['same'] else 'OTHER TOKENS'}"
+        for each in found["kills"]
+    ]
+    return "\n".join(lines)
+
+
+def _ranges(layers: Sequence[Sequence[int]]) -> str:
+    return ", ".join(f"{first}..{end - 1}" for first, end in layers)
+
+
+def _speed_lines(speeds: Sequence[Mapping[str, Any]]) -> list[str]:
+    alone = {each["streams"]: each["tokens_per_s"] for each in speeds if each["way"] == "alone"}
+    lines = []
+    for each in sorted(speeds, key=lambda one: (one["streams"], one["delay_ms"], one["way"])):
+        pairs = zip(each["tokens_per_s"], alone[each["streams"]], strict=False)
+        share = mean_if_any([own / other for own, other in pairs])
+        who = "one process" if each["way"] == "alone" else f"pool of {each['way']}"
+        lines.append(
+            f"  {each['streams']} stream(s), {each['delay_ms']:g} ms, {who}: "
+            f"{median(each['tokens_per_s']):.1f} tokens/s, {share}"
+        )
+    return lines
