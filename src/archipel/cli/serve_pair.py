@@ -144,6 +144,15 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
         return Pair(small, large, named[SMALL], digest_of(named[SMALL]), large_digest)
 
 
+def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Before anything is opened or loaded.
+
+    Raises:
+        click.UsageError: see `loaded_pair`.
+    """
+    _elsewhere(given, LARGE in _named(models))
+
+
 def precision(name: str) -> "torch.dtype":
     """Of `--dtype`."""
     from archipel.cli.serve import _precision

@@ -70,6 +70,7 @@ def command(
     Examples:
       archipel serve router base law=law-adapter code=code-adapter --routes routes.json
     """
+    named = _named(specialists)
     opening = opened(given)
     if opening is None:
         return
@@ -90,7 +91,7 @@ def command(
     how = How(base.resolve().name, precision(dtype), limits, Room(), max_new_tokens)
     with mending(InvalidModel, InvalidTokenizer, NoDevice, BadRoutes, WrongWeights, OSError):
         ready_device(device)
-        one = _router(base, _named(specialists), routes_file, name, how, device)
+        one = _router(base, named, routes_file, name, how, device)
     desks = dict.fromkeys(
         each.desk for each in (one.base, *one.specialists.values()) if hasattr(each, "desk")
     )
