@@ -43,6 +43,7 @@ def test_what_is_missing_or_twice_is_said_before_anything_is_loaded(tmp_path: Pa
     assert "where is the large model?" in said(*serve, f"large={here}", "--large-at", "http://x")
     away = (*serve, "--large-at", "http://x/v1", "--large-name", "m")
     assert "say --allow-leaving" in said(*away)
+    assert "needs it" in said(*away, "--allow-leaving", "--prove-offline")
     assert "is no directory" in said(*serve, "large=/nowhere")
     assert "which is the small model?" in said("serve", "--cascade", f"large={here}", *serve[2:4])
     calibrate = ("serve", "calibrate", f"small={here}", f"large={here}", "--out", f"{here}/o")

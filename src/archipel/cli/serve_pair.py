@@ -150,7 +150,8 @@ def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
     Raises:
         click.UsageError: see `loaded_pair`.
     """
-    _elsewhere(given, LARGE in _named(models))
+    if _elsewhere(given, LARGE in _named(models)) is not None and given["prove_offline"]:
+        raise click.UsageError("--prove-offline leaves the network, and --large-at needs it")
 
 
 def precision(name: str) -> "torch.dtype":
