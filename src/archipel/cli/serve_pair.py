@@ -121,7 +121,7 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(given["threads"] or os.cpu_count() or 1)
-    limits = EngineLimits(max_cache_bytes=round(given["max_cache_gb"] * GIGABYTE))
+    limits = EngineLimits.serving(round(given["max_cache_gb"] * GIGABYTE))
 
     def served(path: Path) -> "Served":
         called = path.resolve().name
