@@ -62,6 +62,7 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
         "sample-exactly.md",
         "own-several-nodes.md",
         "pay-and-be-paid.md",
+        "ask-a-small-model-first.md",
     ],
 )
 def test_every_command_of_the_pages_for_sceptics_and_operators_exists(name: str) -> None:

@@ -22,7 +22,7 @@ from archipel.serve.cascade.policy import (
     read_policy,
     write_policy,
 )
-from archipel.serve.question import Broken, Crowded, Ended, Question, Said, Settings
+from archipel.serve.question import Broken, Crowded, Ended, NotOffered, Question, Said, Settings
 from archipel.serve.served import Served
 from serve.served_models import NOW, served, tiny_model
 
@@ -185,6 +185,13 @@ def test_the_gate_says_the_same_of_a_question_whenever_it_is_asked(small: Served
     assert (first == second).all()
     assert (first == third).all()
     assert first.shape == (WIDTH,)
+
+
+def test_tokens_by_number_are_refused_where_the_large_model_has_others(small: Served) -> None:
+    numbers = replace(ASKED, text="", tokens=(1, 2, 3))
+    with pytest.raises(NotOffered, match="token ids"):
+        answered(Cascade("both", small, Large(), policy()), numbers)
+    assert answered(Cascade("both", small, small, policy()), numbers)[1] == alone(small, numbers)
 
 
 def test_a_large_model_that_cannot_answer_says_so_and_the_small_answer_is_not_given_instead(

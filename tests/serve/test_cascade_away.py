@@ -19,6 +19,7 @@ from archipel.serve.question import (
     Bends,
     Broken,
     Call,
+    Calling,
     Crowded,
     Ended,
     NotOffered,
@@ -103,8 +104,16 @@ def test_only_settings_that_differ_are_sent_and_token_numbers_never() -> None:
     said = body_of(replace(ASKED, settings=full), "large")
     wanted = {"max_tokens": 9, "top_p": 0.9, "top_k": 5, "seed": 7, "n": 2, "stop": ["x"]}
     assert {name: said[name] for name in wanted} == wanted
-    with pytest.raises(NotOffered, match="logit_bias"):
-        body_of(replace(ASKED, settings=Settings(bends=Bends({3: 1.0}))), "large")
+    for settings, name in (
+        (Settings(bends=Bends({3: 1.0})), "logit_bias"),
+        (Settings(bends=Bends(repeat=1.1)), "repeat_penalty"),
+        (Settings(num_top=2), "top_logprobs"),
+    ):
+        with pytest.raises(NotOffered, match=name):
+            body_of(replace(ASKED, settings=settings), "large")
+    forced = replace(ASKED, calling=Calling(is_forced=True, name="f", is_single=True))
+    assert body_of(forced, "large")["tool_choice"]["function"] == {"name": "f"}
+    assert body_of(forced, "large")["parallel_tool_calls"] is False
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def command(
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, log)
     if prove_offline:
-        _go_offline(opening.address.removeprefix("http://"))
+        go_offline_from(opening.address.removeprefix("http://"))
     import torch
 
     from archipel.engine.capacity import EngineLimits
@@ -189,8 +189,8 @@ def _named_folders(said: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def _go_offline(address: str) -> None:
-    """Raises Mendable: this machine cannot show it."""
+def go_offline_from(address: str) -> None:
+    """Leave the network but for what listens there, and say what that shows. Raises Mendable: this machine cannot show it."""
     from archipel.cli.doors import mending
     from archipel.work.sandbox.offline import NOWHERE, StillOnline, go_offline
 

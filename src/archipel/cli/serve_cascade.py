@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.serve_pair import loaded_pair, pair_options
+from archipel.cli.serve_pair import check_pair, loaded_pair, pair_options
 from archipel.cli.serve_shared import opened, with_shared
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def command(
     from archipel.cli.serve_open import keep_open
     from archipel.serve.cascade.policy import BadPolicy
 
+    check_pair(models, given)
     opening = opened(given)
     if opening is None:
         return

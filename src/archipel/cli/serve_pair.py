@@ -119,7 +119,7 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
     from archipel.work.folders import folder_of
 
     torch.set_num_threads(given["threads"] or os.cpu_count() or 1)
-    limits = EngineLimits(max_cache_bytes=round(given["max_cache_gb"] * GIGABYTE))
+    limits = EngineLimits.serving(round(given["max_cache_gb"] * GIGABYTE))
 
     def served(path: Path) -> "Served":
         called = path.resolve().name
@@ -140,6 +140,16 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
             digest_of(named[LARGE]) if elsewhere is None else f"{elsewhere.url} {elsewhere.name}"
         )
         return Pair(small, large, named[SMALL], digest_of(named[SMALL]), large_digest)
+
+
+def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
+    """Before anything is opened or loaded.
+
+    Raises:
+        click.UsageError: see `loaded_pair`.
+    """
+    if _elsewhere(given, LARGE in _named(models)) is not None and given["prove_offline"]:
+        raise click.UsageError("--prove-offline leaves the network, and --large-at needs it")
 
 
 def _named(models: tuple[str, ...]) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from archipel.cli.serve_shared import opened, with_shared
 if TYPE_CHECKING:
     from archipel.engine.quantised.arithmetic import Weights
     from archipel.serve.router.router import Router
-    from archipel.serve.served import How, Served
+    from archipel.serve.served import How
 
 
 @click.command("router")
@@ -71,6 +71,7 @@ def command(
     Examples:
       archipel serve router base law=law-adapter code=code-adapter --routes routes.json
     """
+    named = _named(specialists)
     opening = opened(given)
     if opening is None:
         return
@@ -78,7 +79,6 @@ def command(
 
     from archipel.cli.serve_open import keep_open
     from archipel.engine.capacity import EngineLimits
-    from archipel.engine.protocol import WrongWeights
     from archipel.model.devices import NoDevice, ready_device
     from archipel.model.directory import InvalidModel
     from archipel.model.tokenizer import InvalidTokenizer
@@ -87,11 +87,11 @@ def command(
     from archipel.serve.served import How
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    limits = EngineLimits(max_cache_bytes=round(max_cache_gb * GIGABYTE))
+    limits = EngineLimits.serving(round(max_cache_gb * GIGABYTE))
     how = How(base.resolve().name, limits, Room(), max_new_tokens, weights)
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, BadRoutes, WrongWeights, OSError):
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, BadRoutes, OSError):
         ready_device(device)
-        one = _router(base, _named(specialists), routes_file, name, how, device)
+        one = _router(base, named, routes_file, name, how, device)
     desks = dict.fromkeys(
         each.desk for each in (one.base, *one.specialists.values()) if hasattr(each, "desk")
     )
@@ -117,13 +117,15 @@ def _router(
     base: Path, named: dict[str, Path], routes_file: Path, name: str, how: "How", device: str
 ) -> "Router":
     """Raises BadRoutes, InvalidModel and others: see the command."""
+    from dataclasses import replace
     from datetime import datetime
 
+    from archipel.model.adapter_files import has_adapter
     from archipel.model.config_files import read_config
     from archipel.serve.cascade.policy import digest_of
     from archipel.serve.router.router import Router
     from archipel.serve.router.routes import read_routes
-    from archipel.serve.served import serve_folder
+    from archipel.serve.served import serve_folder, with_adapters
     from archipel.work.folders import folder_of
 
     width = read_config(base).hidden_size
@@ -136,29 +138,12 @@ def _router(
         )
     now = datetime.now().astimezone()
     general = serve_folder(folder_of(base, None, device), how, now)
-    found = {
-        each: _specialist(each, path, base, general, how, device) for each, path in named.items()
-    }
-    return Router(name, general, found, routes)
-
-
-def _specialist(
-    name: str, path: Path, base: Path, general: "Served", how: "How", device: str
-) -> "Served":
-    """An adapter over the base in the base's own engine, or a model of its own."""
-    from dataclasses import replace
-    from datetime import datetime
-
-    from archipel.model.adapter_files import has_adapter
-    from archipel.serve.served import serve_folder
-    from archipel.work.folders import adapter_over, folder_of
-
-    if not has_adapter(path):
-        now = datetime.now().astimezone()
-        return serve_folder(folder_of(path, None, device), replace(how, name=name), now)
-    adapter = adapter_over(path, base)
-    general.desk.run(lambda engine: engine.adapt(name, adapter)).result(60.0)  # type: ignore[attr-defined]
-    return replace(general, name=name, adapter=name)
+    adapters = {each: path for each, path in named.items() if has_adapter(path)}
+    found = with_adapters(general, base, adapters)
+    for each in named.keys() - adapters.keys():
+        folder = folder_of(named[each], None, device)
+        found[each] = serve_folder(folder, replace(how, name=each), now)
+    return Router(name, general, {each: found[each] for each in named}, routes)
 
 
 with_shared(command)

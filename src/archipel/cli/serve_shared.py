@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.serve import WORDS
+from archipel.cli.serve import WORDS, go_offline_from
 from archipel.cli.serve import command as itself
 
 if TYPE_CHECKING:
     from archipel.cli.serve_open import Opening
 
-SHARED = ("host", "port", "max_new_tokens", "keys_file", "timeout_s", "detach", "log")
+SHARED = (
+    "host", "port", "max_new_tokens", "prove_offline", "keys_file", "timeout_s", "detach", "log",
+)  # fmt: skip
 
 
 def with_shared(command: click.Command) -> click.Command:
@@ -36,4 +38,7 @@ def opened(given: dict[str, Any]) -> "Opening | None":
     at_work("loading")
     keep_memory()
     keys: Path | None = given["keys_file"]
-    return opening_at(given["host"], given["port"], keys, given["timeout_s"], given["log"])
+    opening = opening_at(given["host"], given["port"], keys, given["timeout_s"], given["log"])
+    if given["prove_offline"]:
+        go_offline_from(opening.address.removeprefix("http://"))
+    return opening

@@ -14,7 +14,15 @@ import httpx
 
 from archipel.serve.asked import Told
 from archipel.serve.cascade.streams import Heard, lines_of
-from archipel.serve.question import BadQuestion, Broken, Crowded, NotOffered, Question, Refusal
+from archipel.serve.question import (
+    BadQuestion,
+    Broken,
+    Calling,
+    Crowded,
+    NotOffered,
+    Question,
+    Refusal,
+)
 
 CONNECT_S = 10.0
 SILENCE_S = 300.0
@@ -135,14 +143,10 @@ def body_of(question: Question, model: str) -> dict[str, Any]:
     """What is sent: the question, and only such settings as differ from what every server takes for granted.
 
     Raises:
-        NotOffered: biases of tokens, whose numbers are another tokenizer's.
+        NotOffered: what not every such server does, or tokens by the numbers of another tokenizer.
     """
     settings = question.settings
-    if settings.bends.biases:
-        raise NotOffered(
-            "logit_bias names tokens of the small model, which the large one elsewhere does not have; leave it out",
-            "logit_bias",
-        )
+    _check(question)
     messages = question.messages or ({"role": "user", "content": question.text},)
     said: dict[str, Any] = {
         "model": model,
@@ -166,9 +170,33 @@ def body_of(question: Question, model: str) -> dict[str, Any]:
         "presence_penalty": (settings.bends.presence, 0.0),
         "frequency_penalty": (settings.bends.frequency, 0.0),
         "tools": (list(question.tools), []),
+        "tool_choice": (_choice(question.calling), None),
+        "parallel_tool_calls": (False if question.calling.is_single else None, None),
         "response_format": (form, None),
     }
     return said | {name: value for name, (value, usual) in differing.items() if value != usual}
+
+
+def _check(question: Question) -> None:
+    settings = question.settings
+    for name, is_there in (
+        ("prompt as token ids", bool(question.tokens)),
+        ("logit_bias", bool(settings.bends.biases)),
+        ("repeat_penalty", settings.bends.repeat != 1.0),
+        ("top_logprobs", bool(settings.num_top)),
+    ):
+        if is_there:
+            raise NotOffered(
+                f"{name} is not done where the large model is on another server; leave it out"
+            )
+
+
+def _choice(calling: Calling) -> Any:
+    """OpenAI's tool_choice."""
+    if not calling.is_forced:
+        return None
+    named = {"type": "function", "function": {"name": calling.name}}
+    return "required" if calling.name is None else named
 
 
 async def _refused(response: httpx.Response) -> Refusal:

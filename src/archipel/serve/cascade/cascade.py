@@ -14,7 +14,7 @@ from archipel.serve.cascade.confidence import Confidence
 from archipel.serve.cascade.heads import Head, sigmoid
 from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import Policy
-from archipel.serve.question import Broken, DeadEnd, Question, Said, TooLong
+from archipel.serve.question import Broken, DeadEnd, NotOffered, Question, Said, TooLong
 from archipel.serve.served import Served
 
 
@@ -73,6 +73,7 @@ class Cascade:
 
     async def ask(self, question: Question, key: str, now: datetime) -> Answering:
         """See `asked.Asked.ask`; the gate has spoken when it comes back."""
+        self._check(question)
         self.tally.asked += 1
         try:
             hidden = await hidden_of(self.small, question, key, now, self.small.adapter)
@@ -85,6 +86,27 @@ class Cascade:
         answer = await self._large(question, key, now)
         self.tally.straight += 1
         return answer
+
+    def _check(self, question: Question) -> None:
+        """Raises NotOffered: it names tokens by number, which are others' for the large model."""
+        if self._is_one_vocabulary:
+            return
+        for name, is_there in (
+            ("prompt as token ids", bool(question.tokens)),
+            ("logit_bias", bool(question.settings.bends.biases)),
+        ):
+            if is_there:
+                raise NotOffered(
+                    f"{name}: the two models of {self.name} have other tokens by the same number; leave it out, or "
+                    "give a text"
+                )
+
+    @cached_property
+    def _is_one_vocabulary(self) -> bool:
+        other = getattr(self.large, "tokenizer", None)
+        return other is not None and other.backend.get_vocab() == (
+            self.small.tokenizer.backend.get_vocab()
+        )
 
     @cached_property
     def _gate(self) -> Head:

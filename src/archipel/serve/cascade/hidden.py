@@ -42,7 +42,7 @@ async def hidden_of(
     Raises:
         TooLong: for this model. Refusal: it makes no sense, or too much is waiting.
     """
-    prompt = served.prompt_of(question, now)
+    prompt = await served.aside.do(served.prompt_of, question, now)
     try:
         reading = await asyncio.wrap_future(
             served.desk.run(lambda engine: begun(engine, prompt, adapter), key)
