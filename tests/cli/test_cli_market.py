@@ -53,6 +53,11 @@ def test_an_ask_below_the_energy_of_a_thrifty_machine_is_marked(exchange: Exchan
     assert "below the energy" in answer.output
 
 
+def test_prices_are_told_in_dollars_too_at_a_stated_rate(exchange: Exchange) -> None:
+    answer = asked(exchange, "run", "--rate", "0.5")
+    assert "clearing price of 0.8 credits/M tokens (0.400000 USD)" in answer.output
+
+
 def test_prices_are_drawn(exchange: Exchange, tmp_path: Path) -> None:
     place = tmp_path / "prices.png"
     answer = asked(exchange, "run", "--plot", str(place))
@@ -65,3 +70,15 @@ def test_a_run_without_a_market_is_one_sentence(exchange: Exchange) -> None:
     answer = asked(exchange, "plain")
     assert answer.exit_code == 1
     assert "has no market" in str(answer.exception) + answer.output
+
+
+def test_of_a_run_that_is_over_it_says_what_was_paid(tmp_path: Path) -> None:
+    world = World(tmp_path, ledger_on_disk=False)
+    made = exchange_at(world)
+    assert "group is paid" in asked(made, "run").output
+    world.stop_run()
+    for words in (("run",), ()):
+        told = asked(made, *words).output
+        assert "group was paid" in told
+        assert "the run is over, and buys no more" in told
+    world.close()
