@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from starlette.testclient import TestClient
 
 from archipel.cli.archipel import command
+from archipel.engine.quantised.arithmetic import quick_weights
 from archipel.model.adapter import Adapter, adapter_shapes
 from archipel.model.adapter_files import write_adapter
 from archipel.model.config_files import InvalidModel
@@ -101,7 +102,8 @@ def test_every_dialect_lists_and_shows_them(door: TestClient, folders: dict[str,
     assert shown["details"]["parent_model"] == "tiny"
     config = read_config(folders["tiny"])
     assert shown["details"]["family"] == config.family
-    assert shown["details"]["quantization_level"] == "F32"
+    held = quick_weights(torch.device("cpu"))
+    assert shown["details"]["quantization_level"] == {"float32": "F32", "bfloat16": "BF16"}[held]
     weights = json.loads((folders["tiny"] / "config.json").read_text())
     assert shown["model_info"][f"{config.family}.embedding_length"] == weights["hidden_size"]
     assert shown["model_info"]["general.parameter_count"] > 10_000

@@ -5,8 +5,8 @@ entered; without, prompts are read to their end first.
 
 Law: everything a sequence's numbers depend on is a function of that sequence; see `prefill`,
 `decode` and `attention` for how products and sums are kept that way. Who enters, leaves or is
-cancelled beside it, and when, changes nothing; nor does a cache that grows under it, nor whether the beginning of its
-prompt was read for it or for another.
+cancelled beside it, and when, changes nothing; nor does a cache that grows under it, nor who its prompt was first
+read for.
 """
 
 import math
