@@ -9,7 +9,7 @@ from archipel.lab import looking
 from archipel.lab.audits import audits, with_audits
 from archipel.lab.calling import EVERYBODY, Electorate, may_come, turn_of
 from archipel.lab.cases import Case, Stage
-from archipel.lab.looking import may_look, oldest_for
+from archipel.lab.looking import called, may_look, oldest_for
 from archipel.lab.rules import Asking, Crowd
 from archipel.lab.state import Run
 from archipel.records.changed import changed
@@ -101,6 +101,9 @@ def test_whoever_is_told_soon_that_there_is_nothing_would_find_nothing(
             if not may_look(run, crowd, now_ms, did):
                 told += 1
                 assert oldest is None
+            elif did != judge:
+                only = called(run, crowd, now_ms)
+                assert only is None or did in only, "who may look is among those who are called"
             found += oldest is not None
             judged += oldest is not None and did == judge and oldest.stage is not Stage.APPEAL
     assert found > 100

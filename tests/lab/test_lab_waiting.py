@@ -60,6 +60,19 @@ def test_places_may_be_given_up_while_the_queue_is_gone_through(
     in_a_loop(story)
 
 
+def test_of_those_that_are_called_whoever_stands_in_line_is_named_in_order() -> None:
+    def story(queue: Waiting, come: Callable[..., Waiter]) -> None:
+        came = [come(f"node {n}", *(MIXED if n % 2 else PLAIN)) for n in range(6)]
+        queue.set_aside(came[2])
+        called = frozenset(each.request.author for each in came[1:4]) | {"nobody"}
+        assert queue.standing(called) == [came[1], came[3]]
+        queue.take_back(came[2].request.author)
+        queue.leave(came[1])
+        assert queue.standing(called) == [came[3], came[2]]
+
+    in_a_loop(story)
+
+
 def test_who_stands_aside_is_not_named_and_comes_back_behind_the_others() -> None:
     def story(queue: Waiting, come: Callable[..., Waiter]) -> None:
         first, second = come("first"), come("second")

@@ -6,10 +6,10 @@ again before one of its leases ends. Nothing is awaited between deciding on a le
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 
 from archipel.lab import refusals
 from archipel.lab.awards import takes_newcomers
+from archipel.lab.candidates import MANY, called_to, strangers, trusted_for
 from archipel.lab.commit import Recorded, Writer
 from archipel.lab.company import Crowds, crowds
 from archipel.lab.deadlines import Deadlines
@@ -224,15 +224,16 @@ class Leasing:
         """Who may take any of it: for trusted work a run names few keys, and a thousand strangers who say
         that they do it are not looked at.
         """
-        trusted = [
-            each.run.opened.trusted
-            for each in found
-            if each.rules.words.trusted or each.rules.words.appeals
-        ]
-        named = map(self._waiting.of, dict.fromkeys(chain.from_iterable(trusted)))
+        named = map(self._waiting.of, trusted_for(found))
         yield from (waiter for waiter in named if waiter is not None)
-        free = {each.ability for each in found if not each.rules.words.trusted}
-        yield from self._waiting.able(free)
+        now_ms = self._clock_ms()
+        called = None
+        if len(self._waiting) > MANY:
+            called = called_to(found, self._company(now_ms), now_ms)
+        if called is None:
+            yield from self._waiting.able({each.ability for each in strangers(found)})
+        else:
+            yield from self._waiting.standing(called)
 
     def _grant(self, waiter: Waiter, found: Sequence[Opportunity]) -> bool:
         """Whether there was a lease for this node; then it waits no more."""

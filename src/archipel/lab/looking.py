@@ -4,6 +4,8 @@ Law: nobody looks at an answer of its own operator, nor at one that a node of it
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 
 from archipel.lab.audits import audits, terms, usual_ms
 from archipel.lab.calling import Electorate, may_be_called, may_come, turn_of
@@ -74,6 +76,24 @@ def may_look(run: Run, crowd: Crowd, now_ms: int, did: str) -> bool:
     """Whether this node is called to any open case, or is one of the trusted role; `oldest_for` finds none otherwise."""
     found = _open(run, crowd.voters, now_ms)
     return _is_in(found.voters.nodes.get(did), found.called) or did in run.opened.trusted
+
+
+def called(run: Run, crowd: Crowd, now_ms: int) -> frozenset[str] | None:
+    """Strangers who are called to any open case; None: anybody may be."""
+    found = _open(run, crowd.voters, now_ms)
+    if found.called is None:
+        return None
+    nodes = _nodes_of(found.voters)
+    return frozenset(chain.from_iterable(nodes.get(party, ()) for party in found.called))
+
+
+@lru_cache(maxsize=16)
+def _nodes_of(voters: Electorate) -> dict[str, list[str]]:
+    """Party -> its nodes."""
+    nodes = dict[str, list[str]]()
+    for did, party in voters.nodes.items():
+        nodes.setdefault(party, []).append(did)
+    return nodes
 
 
 def _open(run: Run, voters: Electorate, now_ms: int) -> Open:

@@ -112,6 +112,8 @@ class Rules:
     """(run, crowd, Unix milliseconds, node): False where `offer` has none for that node, told at once, whoever else it may
     have some for: asked of everybody who waits.
     """
+    called: Callable[[Run, Crowd, int], frozenset[str] | None] = lambda run, crowd, now_ms: None
+    """(run, crowd, Unix milliseconds): the only strangers for whom `may_have` is true; None: anybody may be asked."""
     offer: Callable[[Asking], Any | None]
     """The best spec for the node that asks."""
     patience_ms: Callable[[Run, Node, Any], int]

@@ -115,6 +115,13 @@ class Waiting:
             if self._of.get(place.waiter.request.author) is place.waiter:
                 yield place.waiter
 
+    def standing(self, authors: Collection[str]) -> list[Waiter]:
+        """Who of these may have room, first come, first named."""
+        known = (self._of.get(each) for each in authors if each not in self._aside)
+        queues = ((self._queues[each.abilities], each.request.author) for each in known if each)
+        places = sorted((queue[author] for queue, author in queues), key=lambda each: each.number)
+        return [place.waiter for place in places]
+
     def all(self) -> list[Waiter]:
         """Everybody."""
         return list(self._of.values())

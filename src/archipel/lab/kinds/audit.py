@@ -17,7 +17,7 @@ from archipel.lab.audits import (
 )
 from archipel.lab.cases import Case, Committed, Opinion, Outcome, Said, Stage, sentence
 from archipel.lab.chain import version_of
-from archipel.lab.looking import may_look, needs_of, oldest_for
+from archipel.lab.looking import called, may_look, needs_of, oldest_for
 from archipel.lab.rules import Asking, Effort, Moment, ReadBlob, Rules
 from archipel.lab.state import Lease, Node, Phase, Run
 from archipel.records.changed import changed
@@ -231,6 +231,7 @@ RULES = Rules(
     due=_due,
     needs=lambda run: needed(run.opened.pace.sampled_by, None),
     may_have=may_look,
+    called=called,
     offer=_offer,
     patience_ms=_patience_ms,
     price_micro=_price_micro,
