@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from archipel.model.directory import read_config, read_model
 from archipel.records.cuts import Cut
 from archipel.records.requests import Request
 from archipel.serve.access import Access
+from archipel.serve.asking import asking_of
 from archipel.serve.door import make_door
-from archipel.serve.question import Bends
+from archipel.serve.question import Bends, Calling, Question, Settings
 from archipel.serve.served import Served
 from archipel.serve.steering import Look, Steered
 from archipel.work.folders import weights_of
-from serve.served_models import TEMPLATE, served, tiny_model
+from serve.served_models import NOW, TEMPLATE, served, tiny_model
 
 TURN = [{"role": "user", "content": "hi"}]
 PLACE = {
@@ -250,3 +252,11 @@ def test_fields_that_say_what_is_so_anyway_are_taken(door: TestClient) -> None:
     chat(door, modalities=["text"], n=1, repetition_penalty=1.0, functions=[], store=False)
     body = {"model": "tiny", "max_tokens": 3, "messages": TURN, "thinking": {"type": "disabled"}}
     assert door.post("/v1/messages", json=body).status_code == 200
+
+
+def test_where_at_most_one_call_is_allowed_the_answer_ends_with_its_first(one: Served) -> None:
+    question = Question("tiny", Settings(stop=("x",)), tuple(TURN), tools=(WEATHER,))
+    single = replace(question, calling=Calling(is_single=True))
+    assert asking_of(one, question, NOW).stops == ("x",)
+    assert asking_of(one, single, NOW).stops == ("x", "</tool_call>")
+    assert asking_of(one, replace(single, tools=()), NOW).stops == ("x",)

@@ -171,6 +171,7 @@ def command(
         how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights))
         one = serve_folder(folder, how, now)
         served = with_adapters(one, folder.model, beside)
+        one = served[called]
     keep_open(opening, served, f"{one.fingerprint}, context {one.positions}")
 
 
