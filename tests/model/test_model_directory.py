@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from archipel.model.backends import backend_of
 from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.directory import INDEX_FILE, InvalidModel, read_model, write_model
 from archipel.model.network import random_weights
@@ -216,3 +217,17 @@ def test_tokenizer_files_are_checked(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": {"content": "</s>"}}')
     with pytest.raises(InvalidTokenizer, match="not in the vocabulary"):
         Tokenizer.from_directory(tmp_path)
+
+
+@pytest.mark.parametrize("form", [{"quant_method": "gptq", "bits": 4}, {"bits": 4}, ["awq"], {}])
+def test_weights_that_are_quantised_already_are_refused_once_with_the_way_round(
+    tmp_path: Path, form: object
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    fields = CONFIG.to_hf() | {"quantization_config": form}
+    (model / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(InvalidModel, match="--weights int8 or int4") as refused:
+        backend_of(model)
+    assert str(refused.value).count("quantization_config") == 1
+    assert ("'gptq'" in str(refused.value)) == (form == {"quant_method": "gptq", "bits": 4})

@@ -3,8 +3,10 @@
 Law: loads no tensor library: an operator opens a run with what is read here.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.model.endings import CONFIG_FILE, read_end_ids, read_sampling_defaults
@@ -29,6 +31,8 @@ def read_config(path: Path) -> DecoderConfig:
         raise InvalidModel(f"{path} has no {CONFIG_FILE}: {what_is_there(path)}")
     try:
         fields = read_json_object(file)
+        if (fault := quantised_fault(fields)) is not None:
+            raise InvalidModel(f"{file}: {fault}")
         config = DecoderConfig.from_hf(fields)
         ends = read_end_ids(path, fields)
         return replace(config, eos_token_ids=ends, sampling_defaults=read_sampling_defaults(path))
@@ -36,6 +40,19 @@ def read_config(path: Path) -> DecoderConfig:
         raise InvalidModel(_with_place(path, str(error))) from None
     except InvalidConfig as error:
         raise InvalidModel(f"{file}: {error}; {OTHERWISE}") from None
+
+
+def quantised_fault(fields: Mapping[str, Any]) -> str | None:
+    """What is wrong with a `config.json` whose weights are quantised already (GPTQ, AWQ and their like)."""
+    form = fields.get("quantization_config")
+    if form is None:
+        return None
+    method = form.get("quant_method") if isinstance(form, Mapping) else None
+    return (
+        f"quantization_config is set ({str(method or 'of no name')!r:.40}), and quantised weights cannot be trained, nor "
+        "read here; bring them as float32, float16 or bfloat16, and archipel serve --weights int8 or int4 holds them in "
+        "as few bits; or bring a GGUF file through archipel model import"
+    )
 
 
 def _with_place(path: Path, fault: str) -> str:

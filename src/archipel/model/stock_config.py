@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from archipel.model.config_files import InvalidModel, what_is_there
+from archipel.model.config_files import InvalidModel, quantised_fault, what_is_there
 from archipel.model.endings import CONFIG_FILE, ids_of, read_end_ids
 from archipel.model.json_files import BadJsonFile, read_json_object
 from archipel.model.stock_library import NotInstalled, has_class, library, shortly
@@ -36,7 +36,6 @@ _LAYERS = re.compile(r"layer|attention_types|num_blocks")
 """Which of these count layers, or number them."""
 _REFUSED = {
     "transformers_weights": "weights are read from model.safetensors or its index alone; remove the key",
-    "quantization_config": "quantised weights cannot be trained; bring them as float32, float16 or bfloat16",
     "compression_config": "compressed weights cannot be trained; bring them as float32, float16 or bfloat16",
 }
 
@@ -119,6 +118,8 @@ def stock_of(fields: str) -> Any:
         InvalidModel: see `StockConfig.from_hf`.
     """
     given = json.loads(fields)
+    if (fault := quantised_fault(given)) is not None:
+        raise InvalidModel(fault)
     for key, why in _REFUSED.items():
         if given.get(key) is not None:
             raise InvalidModel(f"{key} is set, and {why}")
