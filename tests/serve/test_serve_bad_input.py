@@ -28,6 +28,10 @@ WHOLE: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": "tiny", "messages": TURN, "stream": False, "options": {"num_predict": 3}},
     "/api/generate": {"model": "tiny", "prompt": "a", "stream": False, "options": {"num_predict": 3}},
     "/api/show": {"model": "tiny"},
+    "/v1/embeddings": {"model": "tiny", "input": "a"},
+    "/v1/classify": {"model": "tiny", "prompt": "a", "choices": ["b", "c"]},
+    "/api/embed": {"model": "tiny", "input": "a"},
+    "/api/embeddings": {"model": "tiny", "prompt": "a"},
 }  # fmt: skip
 STRANGE: tuple[Any, ...] = (
     None, True, 0, -1, 2**63, 2**64, -(2**70), 1e308, -0.5, "", "x", "\x00", "\udc80", "x" * 10_000, [], [[]], [None],
@@ -144,6 +148,11 @@ def test_schemas_that_explode_are_refused_or_end(door: TestClient) -> None:
         assert time.monotonic() - begun < 10, more
 
 
+def test_every_endpoint_that_reads_a_body_is_among_these(door: TestClient) -> None:
+    paths = door.get("/openapi.json").json()["paths"]
+    assert {path for path, methods in paths.items() if "post" in methods} == WHOLE.keys()
+
+
 async def streamed(client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[str, float]:
     """(what was said, with its log-probabilities; the longest wait for a token in seconds)."""
     text, gaps, last = "", [0.0], time.monotonic()
@@ -172,6 +181,9 @@ async def worst(client: httpx.AsyncClient) -> None:
                 got = await client.post(path, json=WHOLE[path] | more)
                 check(path, got)
                 assert got.status_code == 400
+        for path in ("/v1/embeddings", "/api/embed", "/v1/classify", "/v1/completions"):
+            field = "input" if "embed" in path else "prompt"
+            check(path, await client.post(path, json=WHOLE[path] | {field: "words " * words}))
 
 
 @pytest.mark.slow

@@ -19,10 +19,11 @@ CHECKS = (
 )
 """Left out: that what is not described is refused; these clients send many fields that are passed over."""
 REQUEST_LIMIT_S = 20
-SESSION_LIMIT_S = 280
+SESSION_LIMIT_S = 580
 
 
-@pytest.mark.parametrize(("seed", "examples"), [(1, 12)])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "examples"), [(1, 6)])
 def test_a_served_model_answers_as_it_describes_itself(
     tmp_path: Path,
     address: str,  # noqa: F811

@@ -25,6 +25,8 @@ from archipel.serve.question import BadQuestion, NotOffered, Question, Settings,
 from archipel.serve.steering import Look, Mask, Steered
 
 MAX_SEED = 2**64
+LONG_CHARS = 65_536
+"""Read in some tens of milliseconds; whatever is longer waits beside such alone."""
 MAX_CHARS_PER_TOKEN = 64
 """On the average of a whole text; people's texts have three to five."""
 
@@ -53,7 +55,8 @@ def prompt_of(terms: Terms, question: Question, now: datetime) -> tuple[int, ...
         BadQuestion, NotOffered: the template cannot render it, or there is none.
     """
     check_tools(question)
-    _check_size(terms, question)
+    param = "messages" if question.messages else "prompt"
+    check_size(terms.positions, size_of(question), param)
     tokenizer, messages = terms.tokenizer, question.messages
     try:
         if not messages:
@@ -69,7 +72,7 @@ def prompt_of(terms: Terms, question: Question, now: datetime) -> tuple[int, ...
             )
         return tuple(chat_ids(tokenizer, messages, now=now, tools=question.tools))
     except (InvalidChat, UnknownText) as error:
-        raise BadQuestion(str(error), "messages" if messages else "prompt") from None
+        raise BadQuestion(str(error), param) from None
 
 
 def size_of(question: Question) -> int:
@@ -86,14 +89,14 @@ def size_of(question: Question) -> int:
     return size
 
 
-def _check_size(terms: Terms, question: Question) -> None:
+def check_size(positions: int, size: int, param: str) -> None:
     """What fills the context many times over is not tokenized first. Raises TooLong."""
-    size, most = size_of(question), terms.positions * MAX_CHARS_PER_TOKEN
+    most = positions * MAX_CHARS_PER_TOKEN
     if size > most:
         raise TooLong(
-            f"{size} characters; the context of {terms.positions} tokens takes {most} at most, and most texts are far "
-            "longer in tokens: shorten it",
-            "messages" if question.messages else "prompt",
+            f"{size} characters; the context of {positions} tokens takes {most} at most, and most texts are far longer "
+            "in tokens: shorten it",
+            param,
         )
 
 

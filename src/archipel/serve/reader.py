@@ -16,7 +16,14 @@ from archipel.engine.reading import Follows, Reading
 from archipel.model.tokenizer import UnknownText
 from archipel.records.requests import InvalidRequest
 from archipel.serve.aside import Aside
-from archipel.serve.asking import Terms, prompt_of
+from archipel.serve.asking import (
+    LONG_CHARS,
+    MAX_CHARS_PER_TOKEN,
+    Terms,
+    check_size,
+    prompt_of,
+    size_of,
+)
 from archipel.serve.desk import Desk
 from archipel.serve.question import BadQuestion, Broken, NotOffered, Question, TooLong
 from archipel.serve.texts import Embedded, Likelihood, Text, Weighed, Weighing, weighed
@@ -41,10 +48,14 @@ class Reader:
     terms: Terms
     desk: Desk
     aside: Aside
+    long_aside: Aside
+    """Where long texts are read, so that short ones never wait for them."""
 
     async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
         """See `asked.Reads.embed`."""
-        tokens = await self.aside.do(self._tokens, text)
+        if is_cut and isinstance(text, str):
+            text = text[: self.terms.positions * MAX_CHARS_PER_TOKEN]
+        tokens = await self._beside(len(text)).do(self._tokens, text)
         if is_cut:
             tokens = tokens[: self.terms.positions]
         reading = await self._read(tokens, key)
@@ -56,14 +67,20 @@ class Reader:
         num_read, told = 0, list[tuple[Likelihood, ...]]()
         for question in (weighing.question, weighing.prior):
             if question is not None:
-                prompt, choices = await self.aside.do(self._parts, question, weighing, now)
+                size = size_of(question) * len(weighing.choices) + sum(map(len, weighing.choices))
+                beside = self._beside(size)
+                prompt, choices = await beside.do(self._parts, question, weighing, now)
                 told.append(await self._likelihoods(prompt, choices, key))
                 num_read += len(prompt)
         found, priors = told[0], told[1] if len(told) > 1 else None
         chances = weighed(found, priors, weighing.length)
         return Weighed(chances, found, priors, num_read)
 
+    def _beside(self, size: int) -> Aside:
+        return self.long_aside if size > LONG_CHARS else self.aside
+
     def _tokens(self, text: Text) -> tuple[int, ...]:
+        check_size(self.terms.positions, len(text), "input")
         try:
             found = (
                 tuple(self.terms.tokenizer.encode_prompt(text)) if isinstance(text, str) else text

@@ -22,7 +22,7 @@ from archipel.model.tokenizer import Tokenizer
 from archipel.serve.answer import Answer
 from archipel.serve.aside import Aside
 from archipel.serve.asked import About
-from archipel.serve.asking import asking_of, prompt_of, size_of
+from archipel.serve.asking import LONG_CHARS, asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.grammar import Grammars
 from archipel.serve.loading import load
@@ -33,8 +33,6 @@ from archipel.work.folders import NAME, Folder, adapter_over
 
 ADAPT_S = 600.0
 """For an adapter to be laid out."""
-LONG_CHARS = 65_536
-"""Read in some tens of milliseconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +88,7 @@ class Served:
 
     @property
     def _reader(self) -> Reader:
-        return Reader(self, self.desk, self.aside)
+        return Reader(self, self.desk, self.aside, self.long_aside)
 
     @property
     def chat_template(self) -> str | None:
