@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from archipel.serve.pool.fitting import MAX_TIMES_SLOWER, Effort, ends, most_layers
 from archipel.serve.pool.laying import Aim, Laid, Measures, lay
 
+_ENDS = 3
+"""How many first and last devices of every sorted list a pipeline is begun with."""
+_CLIMBS = 12
+"""How many beginnings are improved."""
+
 
 def wide_pipelines(measures: Measures, aim: Aim, effort: Effort) -> list[Laid]:
     """Good pipelines over many devices, within the effort."""
@@ -107,19 +112,36 @@ def _improved(
         effort.spent += len(order)
         return lay(measures, order, aim)
 
-    begun = [laid for order in _beginnings(measures, free) if (laid := looked_at(order))]
-    best = min(begun, key=score)
+    orders = dict.fromkeys(map(tuple, _beginnings(measures, free)))
+    begun = sorted((laid for order in orders if (laid := looked_at(order))), key=score)
+    best = begun[0]
+    for at, beginning in enumerate(begun):  # one that begins worse may end better
+        climbed = _climbed(beginning, free, score, looked_at, effort)
+        best = min(best, climbed, key=score)
+        if not effort.left or at >= _CLIMBS:
+            break
+    return best
+
+
+def _climbed(
+    laid: Laid,
+    free: Sequence[int],
+    score: Score,
+    looked_at: Callable[[Sequence[int]], Laid | None],
+    effort: Effort,
+) -> Laid:
+    """Changed as long as a change helps."""
     better = True
-    while better and effort.left:
+    while better:
         better = False
-        for order in _changes(best.order, free):
+        for order in _changes(laid.order, free):
             if not effort.left:
                 break
-            laid = looked_at(order)
-            if laid and score(laid) < score(best):
-                best, better = laid, True
+            other = looked_at(order)
+            if other and score(other) < score(laid):
+                laid, better = other, True
                 break
-    return best
+    return laid
 
 
 def _beginnings(measures: Measures, free: Sequence[int]) -> Iterator[list[int]]:
@@ -139,12 +161,11 @@ def _beginnings(measures: Measures, free: Sequence[int]) -> Iterator[list[int]]:
 
     for key in (with_way, measures.layer_s.__getitem__, room):
         listed = sorted((each for each in free if measures.middle[each] > 0), key=key)
-        pairs = [
-            (next((e for e in listed if measures.first[e] > 0), -1), last)
-            for last in [e for e in listed if measures.last[e] > 0][:2]
-        ]
-        for first, last in (*pairs, most):
-            if first in (-1, last):
+        firsts = [each for each in listed if measures.first[each] > 0][:_ENDS]
+        lasts = [each for each in listed if measures.last[each] > 0][:_ENDS]
+        pairs = [(first, last) for first in firsts for last in lasts]
+        for first, last in dict.fromkeys((*pairs, most)):
+            if first == last:
                 continue
             held = measures.first[first] + measures.last[last]
             between: list[int] = []
@@ -158,7 +179,7 @@ def _beginnings(measures: Measures, free: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _changes(order: tuple[int, ...], free: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """One device less; another in its place; two that change places; one more."""
+    """One device less; another in its place; one more; the same in another order."""
     unused = [each for each in free if each not in order]
     for at in range(len(order)):
         if len(order) > 1:
@@ -166,11 +187,21 @@ def _changes(order: tuple[int, ...], free: Sequence[int]) -> Iterator[tuple[int,
     for at in range(len(order)):
         for each in unused:
             yield (*order[:at], each, *order[at + 1 :])
+    for at in range(len(order) + 1):
+        for each in unused:
+            yield (*order[:at], each, *order[at:])
+    yield from _reordered(order)
+
+
+def _reordered(order: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Two that change places; all the other way round; one elsewhere."""
     for at in range(len(order)):
         for to in range(at + 1, len(order)):
             changed = list(order)
             changed[at], changed[to] = changed[to], changed[at]
             yield tuple(changed)
-    for at in range(len(order) + 1):
-        for each in unused:
-            yield (*order[:at], each, *order[at:])
+    yield order[::-1]
+    for at in range(len(order)):
+        rest = order[:at] + order[at + 1 :]
+        for to in range(len(order)):
+            yield (*rest[:to], order[at], *rest[to:])
