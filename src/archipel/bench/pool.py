@@ -155,12 +155,13 @@ class Site:
                 process.wait(END_S)
 
 
-def measure(plan: Plan, environment: Mapping[str, str], tell: Tell) -> dict[str, Any]:
-    """Everything that the plan names.
+def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[str, Any]) -> None:
+    """Everything that the plan names, into `found` as it comes.
 
     Raises:
         PoolFailed: a device did not join.
     """
+    found |= {"model": plan.model, "speeds": [], "hops": [], "kills": []}
     folder = Path(tempfile.mkdtemp(prefix="archipel-pool-"))
     sites: dict[str, Site] = {}
     try:
@@ -177,10 +178,10 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell) -> dict[str,
                 tell(f"a pool of {name}: {sites[name].join(each)} joined")
         ways: dict[str, OpenEngine] = {"alone": alone}
         ways |= {name: site.engine for name, site in sites.items()}
-        speeds = _speeds(plan, ways, [site.wait for site in sites.values()], tell)
-        hops = _hops(plan, sites["2"])
-        kills = [_kill(plan, sites["2"], half, number, tell) for number in range(plan.kills)]
-        return {"model": plan.model, "speeds": speeds, "hops": hops, "kills": kills}
+        for number in range(plan.kills):
+            found["kills"].append(_kill(plan, sites["2"], half, number, tell))
+        found["hops"] = _hops(plan, sites["2"])
+        _speeds(plan, ways, [site.wait for site in sites.values()], tell, found)
     finally:
         for site in sites.values():
             site.close()
@@ -188,10 +189,14 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell) -> dict[str,
 
 
 def _speeds(
-    plan: Plan, ways: Mapping[str, OpenEngine], waits: Sequence[Wait], tell: Tell
-) -> list[dict[str, Any]]:
+    plan: Plan,
+    ways: Mapping[str, OpenEngine],
+    waits: Sequence[Wait],
+    tell: Tell,
+    found: dict[str, Any],
+) -> None:
     """Tokens per second of each way, streams and delay, a number for each round."""
-    found: dict[tuple[str, int, float], list[float]] = {}
+    taken: dict[tuple[str, int, float], list[float]] = {}
     arms = [
         (way, streams, delay)
         for streams in plan.streams
@@ -206,14 +211,14 @@ def _speeds(
                 wait.seconds = delay / 1000
             speed = _tokens_per_s(ways[way], streams, plan.tokens)
             if number:  # the first one loads and warms
-                found.setdefault((way, streams, delay), []).append(speed)
+                taken.setdefault((way, streams, delay), []).append(speed)
         tell(f"round {number} of {plan.rounds}")
+        found["speeds"] = [
+            {"way": way, "streams": streams, "delay_ms": delay, "tokens_per_s": speeds}
+            for (way, streams, delay), speeds in sorted(taken.items())
+        ]
     for wait in waits:
         wait.seconds = 0.0
-    return [
-        {"way": way, "streams": streams, "delay_ms": delay, "tokens_per_s": speeds}
-        for (way, streams, delay), speeds in sorted(found.items())
-    ]
 
 
 def _requests(streams: int, tokens: int) -> list[Request]:

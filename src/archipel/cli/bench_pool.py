@@ -43,6 +43,10 @@ def command(quick: bool, as_json: bool, **given: Any) -> None:
     torch.set_num_threads(1)
     plan = QUICK if quick else Plan()
     plan = replace(plan, **chosen(plan, given, "model", "tokens", "rounds", "kills"))
-    with mending(PoolFailed, OSError):
-        found = measure(plan, child_environment(), teller())
-    show(found, as_json, lambda: table(found))
+    found: dict[str, Any] = {}
+    try:
+        with mending(PoolFailed, OSError):
+            measure(plan, child_environment(), teller(), found)
+    finally:
+        if found:  # Ctrl-C keeps what there is
+            show(found, as_json, lambda: table(found))

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 GIGABYTE = 1_000_000_000
 FOLDER = "pool"
-STATUS = "status.json"
 MAX_STATUS_BYTES = 1_000_000
 SHARE = 0.6
 """Of the free memory, where nobody says how much a device gives."""
@@ -274,6 +273,8 @@ def _gift(give_gb: float | None, label: str | None = None) -> "Gift":
 def _status() -> dict[str, Any]:
     """Raises Mendable: no gateway runs here."""
     import json
+
+    from archipel.serve.pool.hosting import STATUS
 
     path = home_folder(FOLDER, None, make=False) / STATUS
     try:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import Mendable, mending, printable
-from archipel.cli.serve_pool import STATUS
 
 if TYPE_CHECKING:
     from archipel.serve.pool.gateway import PoolEngine
@@ -50,7 +49,7 @@ def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served,
     from archipel.model.tokenizer import InvalidTokenizer
     from archipel.serve.pool.devices import Devices
     from archipel.serve.pool.gateway import PoolEngine
-    from archipel.serve.pool.hosting import Host, Place
+    from archipel.serve.pool.hosting import STATUS, Host, Place
     from archipel.serve.pool.links import LinkLost
     from archipel.serve.pool.serving import serve_pool
     from archipel.serve.pool.stage import Refused

@@ -27,6 +27,8 @@ logger = logging.getLogger("archipel.serve")
 LOOK_S = 1.0
 """How often quiet devices are asked for a sign of life."""
 PAIRED = "paired.json"
+STATUS = "status.json"
+"""What a gateway says of itself, for `status`."""
 
 
 @dataclass(frozen=True)

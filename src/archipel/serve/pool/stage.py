@@ -5,19 +5,16 @@ head stay at the gateway, so any device can hold any range and none sees tokens.
 with what this device gives before anything is allocated.
 """
 
-import json
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
 from archipel.engine.cache import CacheShape
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import UnknownVariant, variant_of
-from archipel.engine.passing import Again, Block, Next, Pass
 from archipel.engine.ranges import LayerRange, OutOfCache
 from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
@@ -33,25 +30,21 @@ from archipel.serve.pool.messages import (
     Ping,
     Pong,
     Said,
-    SaidAgain,
-    SaidBlock,
-    SaidNext,
     Through,
     Weight,
     Working,
-    among,
     header_of,
     message_of,
     packed,
     unpacked,
 )
+from archipel.serve.pool.said_passes import all_rows, pass_of, read_config_bytes
 from archipel.serve.pool.weights import Copies, Layers, bytes_of_layer
 
 ALIVE_S = 0.5
 """Between two words of a device that computes."""
 QUIET_S = 60.0
 """A gateway that says nothing for so long is gone; it asks for a sign of life far more often."""
-MAX_CONFIG_BYTES = 1 << 20
 
 Answer = tuple[Message, bytes]
 
@@ -148,8 +141,13 @@ class Stage:
         found, missing = self._copies.find(config, said.weights)
         if not missing:
             numbers.check_weights(found)
-            self._ranges[first, end] = LayerRange(config, found, numbers, range(first, end))
+            self.take_over(numbers, LayerRange(config, found, numbers, range(first, end)))
         return Held(missing=missing)
+
+    def take_over(self, numbers: Arithmetic, layers: LayerRange) -> None:
+        """Hold these layers, computed so."""
+        self._arithmetic = numbers
+        self._ranges[layers.layers.start, layers.layers.stop] = layers
 
     def _take(self, said: Weight, payload: bytes) -> None:
         try:
@@ -169,7 +167,7 @@ class Stage:
         numbers = self._arithmetic
         x = unpacked(said.rows, payload, numbers.config.hidden_size, numbers.dtype)
         if said.only is not None:
-            x = _all_rows(said, x)
+            x = all_rows(said, x)
         what = pass_of(said.what, len(x))
         for layers in said.ranges:
             try:
@@ -206,57 +204,6 @@ class Stage:
         return sum(bytes_of_layer(config, i, size) for i in range(*layers)) + (
             num_slots * shape.bytes_per_slot
         )
-
-
-def read_config_bytes(payload: bytes) -> DecoderConfig:
-    """The architecture that a config.json describes.
-
-    Raises:
-        LinkLost: it is none.
-    """
-    try:
-        if len(payload) > MAX_CONFIG_BYTES:
-            raise ValueError(f"{len(payload)} bytes")
-        fields = json.loads(payload)
-        return DecoderConfig.from_hf(dict(fields))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise LinkLost(f"the other end sent a configuration that is none: {error!s:.300}") from None
-
-
-def _all_rows(said: Through, x: Tensor) -> Tensor:
-    """Of a step of which some rows came."""
-    only = said.only or ()
-    count = len(said.what.positions) if isinstance(said.what, SaidNext) else 0
-    if not only or len(only) != len(x) or len(set(only)) != len(only) or max(only) >= count:
-        raise LinkLost(f"{len(x)} rows came as {len(only)} of a step of {count}")
-    return among(x, only, count)
-
-
-def pass_of(what: SaidNext | SaidBlock | SaidAgain, num_rows: int) -> Pass:
-    """What a message says a pass of so many rows is.
-
-    Raises:
-        LinkLost: its parts do not belong together.
-    """
-    if isinstance(what, SaidNext):
-        fits = len(what.positions) == num_rows > 0
-        at, written = torch.tensor(what.positions, dtype=torch.int64), what.written
-        if isinstance(written, int):
-            fits = fits and all(each == written for each in what.positions)
-            found: Pass = Next(at, written)
-        else:
-            fits = fits and len(written) == num_rows
-            found = Next(at, torch.tensor(written, dtype=torch.int64))
-    elif isinstance(what, SaidBlock):
-        fits = len(what.slots) == len(what.lengths) and all(what.lengths)
-        fits = fits and sum(what.lengths) <= num_rows and all(map(len, what.slots))
-        found = Block(what.slots, what.lengths, what.start)
-    else:
-        fits = len(what.slots) == len(what.positions) == num_rows > 0
-        found = Again.of(what.slots, what.positions)
-    if not fits:
-        raise LinkLost(f"a pass of {num_rows} rows came whose places do not belong to them")
-    return found
 
 
 def work(link: Link, stage: Stage) -> None:
