@@ -1,14 +1,15 @@
 """A small and a large model, trained here on mixed questions: what choosing between them is worth on questions that nobody was fitted on.
 
-Parts: `Plan`, `Found`, `Measurement`. Both models are trained by the supervised stage of a recipe, the large one deeper, wider and longer. Each is
+Parts: `Plan`, `Given`, `Found`, `Measurement`. Both models are trained by the supervised stage of a recipe, the large one deeper, wider and longer. Each is
 then served as `archipel serve` does and asked one question at a time: the environment's dev part calibrates, its test part measures. What
 it does not show: anything about large models, other mixtures, or many questions at once.
 """
 
 import asyncio
+import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from archipel.engine.capacity import EngineLimits
 from archipel.records.recipe import Recipe
 from archipel.serve.cascade.choosing import Outcome, Wish, calibrated, outcome
 from archipel.serve.cascade.confidence import calibration_error
-from archipel.serve.cascade.fitting import Evidence, Fitted, fit, told_of
-from archipel.serve.cascade.measuring import Journal, Row, evidence_of, measure
+from archipel.serve.cascade.fitting import Evidence, Fitted, Rules, fit, told_of
+from archipel.serve.cascade.measuring import Journal, Row, evidence_of, measure, said_of
 from archipel.serve.cascade.policy import digest_of, write_policy
 from archipel.serve.cascade.probes import Probe, probes_of
 from archipel.serve.served import How, Served, serve_folder
@@ -33,7 +34,8 @@ from archipel.training.start import start_model
 from archipel.work.folders import folder_of
 
 MAX_NEW_TOKENS = 24
-CACHE_BYTES = 2**26
+CACHE_BYTES = 2**28
+NUM_JOULES = 50
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,17 @@ class Found:
     """A question, of each part, where the machine tells."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """Models and questions that are there, instead of those that are trained and drawn here."""
+
+    small: Path
+    large: Path
+    probes: tuple[Probe, ...]
+    """Half of them calibrate, half measure."""
+    max_new_tokens: int
+
+
 class Measurement:
     """In a folder of its own, where models and answers stay, so that whoever starts it again goes on."""
 
@@ -121,26 +134,45 @@ class Measurement:
 
     def measure(self) -> Found:
         """All of it."""
-        torch.set_num_threads(1)
         self._folder.mkdir(parents=True, exist_ok=True)
         plan = self._plan
         rows = questions(KINDS, plan.questions, plan.seed)
         write_questions(self._folder / "questions.jsonl", rows)
         kinds = {question: kind for kind, question, _ in rows}
-        folders = [self._trained(name, size) for name, size in self._sizes]
-        small, large = (self._served(name) for name, _ in self._sizes)
+        small, large = (self._trained(name, size) for name, size in self._sizes)
+        probes = [
+            replace(probe, kind=kinds[probe.question])
+            for split, num in (("dev", plan.calibration), ("test", plan.held_out))
+            for probe in self._probes(split, num)
+        ]
+        given = Given(small, large, tuple(probes), MAX_NEW_TOKENS)
+        return self._compared(given, plan.calibration)
+
+    def measure_given(self, given: Given) -> Found:
+        """Of models and questions that are there already."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        mixed = sorted(given.probes, key=lambda probe: probe.digest)
+        return self._compared(replace(given, probes=tuple(mixed)), len(mixed) // 2)
+
+    def _compared(self, given: Given, num_seen: int) -> Found:
+        """The first of the questions calibrate, the others measure."""
+        torch.set_num_threads(1)
+        small, large = self._served("small", given.small), self._served("large", given.large)
         try:
-            seen, fresh = self._probes("dev", plan.calibration), self._probes("test", plan.held_out)
-            asked = self._asked(small, large, (*seen, *fresh), folders)
-            joules = self._joules(small, large, fresh[:50])
+            asked = self._asked(small, large, given)
+            joules = self._joules(small, large, given)
         finally:
             small.desk.close()
             large.desk.close()
+        seen, fresh = given.probes[:num_seen], given.probes[num_seen:]
         calibration = evidence_of([asked[probe.digest] for probe in seen])
         held_out = evidence_of([asked[probe.digest] for probe in fresh])
         fitted = fit(calibration)
-        told = [kinds[probe.question] for probe in fresh]
-        return self._found(calibration, held_out, fitted, told, joules)
+        wish = Wish("quality", self._plan.wish)
+        policy = calibrated(calibration, fitted, wish, digest_of(given.small))
+        write_policy(self._folder / "policy.json", policy)
+        found = _found(held_out, fitted, policy.rules, [probe.kind for probe in fresh], self._plan)
+        return replace(found, joules=joules)
 
     @property
     def _sizes(self) -> tuple[tuple[str, Size], ...]:
@@ -186,89 +218,69 @@ class Measurement:
         }
         return Recipe.model_validate(base)
 
-    def _served(self, name: str) -> Served:
+    def _served(self, name: str, place: Path) -> Served:
         how = How(name, limits=EngineLimits(max_cache_bytes=CACHE_BYTES))
-        folder = folder_of(self._folder / name)
-        return serve_folder(folder, how, datetime.now().astimezone())
+        return serve_folder(folder_of(place), how, datetime.now().astimezone())
 
     def _probes(self, split: str, num: int) -> list[Probe]:
         recipe = self._recipe_of(self._plan.small)
         environment = make_environment(recipe.environment, recipe.run.seed, None)
         return probes_of(recipe, environment, split, num)
 
-    def _asked(
-        self, small: Served, large: Served, probes: Sequence[Probe], folders: Sequence[Path]
-    ) -> dict[str, Row]:
+    def _asked(self, small: Served, large: Served, given: Given) -> dict[str, Row]:
         """Each question, asked of both, in an order in which no part is measured at another hour than the other."""
-        journal = Journal(
-            self._folder / "answers.jsonl", " ".join(digest_of(each) for each in folders)
-        )
-        count = 0
+        models = f"{digest_of(given.small)} {digest_of(given.large)} {given.max_new_tokens}"
+        journal = Journal(self._folder / "answers.jsonl", models)
+        count, num = 0, len(given.probes)
 
         def on_row(row: Row) -> None:
             nonlocal count
             count += 1
-            if count % 100 == 0:
-                self._tell(f"{count} of {len(probes)} questions answered by both")
+            if count % max(1, num // 16) == 0:
+                self._tell(f"{count} of {num} questions answered by both")
 
-        mixed = sorted(probes, key=lambda probe: probe.digest)
-        rows = asyncio.run(measure(mixed, small, large, journal, MAX_NEW_TOKENS, on_row))
+        mixed = sorted(given.probes, key=lambda probe: probe.digest)
+        rows = asyncio.run(measure(mixed, small, large, journal, given.max_new_tokens, on_row))
         return {row.probe: row for row in rows}
 
-    def _joules(self, small: Served, large: Served, probes: Sequence[Probe]) -> dict[str, float]:
-        meter = Meter()
-        if not meter.is_here:
-            return {}
-        from archipel.serve.cascade.measuring import said_of
-
-        found = {}
-        for name, one in (("small", small), ("large", large)):
+    def _joules(self, small: Served, large: Served, given: Given) -> dict[str, float]:
+        """A question, of each alone, where the machine tells."""
+        meter, found = Meter(), {}
+        probes = given.probes[-NUM_JOULES:]
+        for name, one in (("small", small), ("large", large)) if meter.is_here else ():
 
             async def ask(one: Served = one) -> None:
                 for probe in probes:
-                    await said_of(one, probe, MAX_NEW_TOKENS, datetime.now().astimezone())
+                    await said_of(one, probe, given.max_new_tokens, datetime.now().astimezone())
 
-            _, joules = meter.over(lambda ask=ask: asyncio.run(ask()))  # type: ignore[misc]
+            _, joules = meter.over(functools.partial(asyncio.run, ask()))
             if joules is not None:
                 found[name] = joules / len(probes)
         return found
 
-    def _found(
-        self,
-        calibration: Evidence,
-        held_out: Evidence,
-        fitted: Fitted,
-        kinds: Sequence[str],
-        joules: Mapping[str, float],
-    ) -> Found:
-        told = told_of(fitted.gate, fitted.confidence, held_out)
-        wish = Wish("quality", self._plan.wish)
-        policy = calibrated(calibration, fitted, wish, digest_of(self._folder / "small"))
-        write_policy(self._folder / "policy.json", policy)
-        went = outcome(held_out, told, policy.rules)
-        large = told.to_large(policy.rules)
-        small_q, large_q = float(held_out.small.mean()), float(held_out.large.mean())
-        answers = np.where(large, held_out.large, held_out.small)
-        shares = []
-        for kind in KINDS:
-            of = np.array([each == kind for each in kinds])
-            if of.any():
-                parts = (held_out.small[of], held_out.large[of], answers[of], large[of])
-                shares.append(Share(kind, int(of.sum()), *(float(part.mean()) for part in parts)))
-        return Found(
-            small=small_q,
-            large=large_q,
-            gate_s=float(held_out.gate_s.mean()),
-            small_s=float(held_out.small_s.mean()),
-            large_s=float(held_out.large_s.mean()),
-            worths=tuple(
-                worth_of(
-                    ways_of(held_out, told, fitted.confidence.alpha), held_out, self._plan.resamples
-                )
-            ),
-            policy=went,
-            kept=(went.quality - small_q) / (large_q - small_q) if large_q > small_q else 0.0,
-            error=calibration_error(told.confidence, held_out.suffices),
-            kinds=tuple(shares),
-            joules=joules,
-        )
+
+def _found(
+    held_out: Evidence, fitted: Fitted, rules: Rules, kinds: Sequence[str], plan: Plan
+) -> Found:
+    told = told_of(fitted.gate, fitted.confidence, held_out)
+    went, large = outcome(held_out, told, rules), told.to_large(rules)
+    small_q, large_q = float(held_out.small.mean()), float(held_out.large.mean())
+    answers = np.where(large, held_out.large, held_out.small)
+    shares = []
+    for kind in sorted(set(kinds)):
+        of = np.array([each == kind for each in kinds])
+        parts = (held_out.small[of], held_out.large[of], answers[of], large[of])
+        shares.append(Share(kind, int(of.sum()), *(float(part.mean()) for part in parts)))
+    ways = ways_of(held_out, told, fitted.confidence.alpha)
+    return Found(
+        small=small_q,
+        large=large_q,
+        gate_s=float(held_out.gate_s.mean()),
+        small_s=float(held_out.small_s.mean()),
+        large_s=float(held_out.large_s.mean()),
+        worths=tuple(worth_of(ways, held_out, plan.resamples)),
+        policy=went,
+        kept=(went.quality - small_q) / (large_q - small_q) if large_q > small_q else 0.0,
+        error=calibration_error(told.confidence, held_out.suffices),
+        kinds=tuple(shares),
+    )
