@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from archipel.cli.chat_served import said_in
+from archipel.cli.doors import Mendable
 from archipel.serve.access import InvalidKeys, read_keys
 from archipel.serve.calls import parted
 from archipel.serve.dialects import (
@@ -80,6 +82,11 @@ def readers() -> dict[str, Reader]:
         ),
         "servers that run": Reader(
             running_of, (RUNNING.model_dump_json().encode(),), (ValueError,)
+        ),
+        "answers in a stream": Reader(
+            lambda data: said_in(data.decode(errors="replace")),
+            (b'data: {"choices": [{"text": "a"}]}',),
+            (Mendable,),
         ),
         "API keys": Reader(read_keys, (b"# users\nann sk-0123456789abcdef\n",), (InvalidKeys,)),
         "openai embeddings": Reader(

@@ -81,11 +81,28 @@ class Served:
                 found.read()
                 raise Mendable(_why(found))
             for line in found.iter_lines():
-                if line.startswith("data: {") and len(line) <= MAX_LINE_CHARS:
-                    said = json.loads(line.removeprefix("data: "))
-                    if "error" in said:
-                        raise Mendable(str(said["error"].get("message", "it broke off")))
+                said = said_in(line)
+                if said is not None:
                     yield said
+
+
+def said_in(line: str) -> dict[str, Any] | None:
+    """What one line of a stream says; None: nothing.
+
+    Raises:
+        Mendable: that it broke off, or what no server of models says.
+    """
+    if not line.startswith("data: {"):
+        return None
+    try:
+        said = json.loads(line[:MAX_LINE_CHARS].removeprefix("data: "))
+    except (ValueError, RecursionError):
+        raise Mendable(f"a line of the answer is no JSON: {line[:40]!r}") from None
+    error = said.get("error")
+    if error is not None:
+        raise Mendable(str(error.get("message") if isinstance(error, dict) else error))
+    found: dict[str, Any] = said
+    return found
 
 
 def talk(served: Served, prompt: str | None, ask: Callable[[], str]) -> None:
