@@ -293,9 +293,9 @@ class Generation:
             device = machinery.device
             sources = torch.tensor([m.source for m in moves], device=device)
             targets = torch.tensor([m.target for m in moves], device=device)
-            moved = [m.source for m in moves]
-            running = self._slots.position[moved][self._slots.live[moved]]
-            length = max(self._entering.prompts.farthest(moved), int(running.max(initial=0)))
+            moved = np.array([m.source for m in moves])
+            running = int(self._slots.position[moved[self._slots.live[moved]]].max(initial=0))
+            length = max(self._entering.prompts.farthest(moved.tolist()), running)
             machinery.cache.move(sources, targets, length)
             self._slots.move(moves)
             self._entering.prompts.move({m.source: m.target for m in moves})
