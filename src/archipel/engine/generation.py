@@ -2,7 +2,6 @@
 
 With `max_step_tokens` a step samples a token of whatever runs and then reads so much of the prompts of those who have
 entered; without, prompts are read to their end first.
-
 Law: everything a sequence's numbers depend on is a function of that sequence; see `prefill`,
 `decode` and `attention` for how products and sums are kept that way. Who enters, leaves or is
 cancelled beside it, and when, changes nothing; nor does a cache that grows under it, nor who its prompt was first
