@@ -2,7 +2,6 @@
 
 With `max_step_tokens` a step samples a token of whatever runs and then reads so much of the prompts of those who have
 entered; without, prompts are read to their end first.
-
 Law: everything a sequence's numbers depend on is a function of that sequence; see `prefill`,
 `decode` and `attention` for how products and sums are kept that way. Who enters, leaves or is
 cancelled beside it, and when, changes nothing; nor does a cache that grows under it, nor who its prompt was first
@@ -293,9 +292,9 @@ class Generation:
             device = machinery.device
             sources = torch.tensor([m.source for m in moves], device=device)
             targets = torch.tensor([m.target for m in moves], device=device)
-            moved = [m.source for m in moves]
-            running = self._slots.position[moved][self._slots.live[moved]]
-            length = max(self._entering.prompts.farthest(moved), int(running.max(initial=0)))
+            moved = np.array([m.source for m in moves])
+            running = int(self._slots.position[moved[self._slots.live[moved]]].max(initial=0))
+            length = max(self._entering.prompts.farthest(moved.tolist()), running)
             machinery.cache.move(sources, targets, length)
             self._slots.move(moves)
             self._entering.prompts.move({m.source: m.target for m in moves})
