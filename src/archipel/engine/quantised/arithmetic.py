@@ -14,7 +14,7 @@ from archipel.engine.arithmetic import Arithmetic, FloatArithmetic, Product
 from archipel.engine.projection import Projection
 from archipel.engine.quantised import int4
 from archipel.engine.quantised.epilogues import Epilogues
-from archipel.engine.quantised.halves import HalfProjection, can_halve
+from archipel.engine.quantised.halves import HalfProjection, can_halve, rows_for
 from archipel.engine.quantised.int8 import Int8Projection
 from archipel.engine.quantised.rows import Rows, cut
 from archipel.model.config import DecoderConfig
@@ -80,8 +80,8 @@ class Full(Epilogues):
         return self._product(torch.cat((floats, more))).narrow(0, 0, num)
 
 
-class HalfArithmetic(FloatArithmetic):
-    """Weights in bf16's numbers and two bytes (`halves`)."""
+class FewerBits(FloatArithmetic):
+    """What all of them share."""
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(config, torch.float32, CPU)
@@ -91,16 +91,24 @@ class HalfArithmetic(FloatArithmetic):
         """See `Arithmetic`: the products take any; attention has a matrix for each row and key head."""
         return -(-super().min_rows() // self.config.num_kv_heads)
 
-    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """See `Arithmetic`."""
-        return HalfProjection(weight, bias)
-
     def full(self, weight: Tensor) -> Product:
         """See `Arithmetic`."""
         return Full(weight, super().min_rows())
 
 
-class Int8Arithmetic(HalfArithmetic):
+class HalfArithmetic(FewerBits):
+    """Weights in bf16's numbers and two bytes (`halves`)."""
+
+    def min_rows(self) -> int:
+        """See `Arithmetic`: rows that no product has to fill up."""
+        return rows_for(super().min_rows())
+
+    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        """See `Arithmetic`."""
+        return HalfProjection(weight, bias)
+
+
+class Int8Arithmetic(FewerBits):
     """Weights in 8 bits (`int8`)."""
 
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
@@ -112,7 +120,7 @@ class Int8Arithmetic(HalfArithmetic):
         return cut(x) if norm is None else cut(x * norm, self.scales(x))
 
 
-class Int4Arithmetic(HalfArithmetic):
+class Int4Arithmetic(FewerBits):
     """Weights in 4 bits (`int4`), those that do not divide into groups and the output layer in 8."""
 
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
