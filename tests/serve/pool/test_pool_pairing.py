@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from archipel.identity import BadKeyFile, Identity
 from archipel.serve.pool import listening
@@ -176,6 +179,36 @@ def test_a_certificate_is_paired_only_with_its_key(
     with open_port(gateway) as address, pytest.raises(NotPaired, match="refuses: the joining"):
         Joiner(other, thief.paired, "thief").join(address, gateway.invite(), 5)
     assert gateway.paired.all() == ()
+
+
+@pytest.mark.parametrize("key", ["same", "other"])
+def test_what_a_paired_device_certifies_is_not_that_device(
+    gateway: Gateway, tmp_path: Path, key: str
+) -> None:
+    """Its certificate is an authority of the handshake, and still only it gets a link."""
+    laptop, helper = joiner(tmp_path), joiner(tmp_path, "helper")
+    issuer = x509.load_der_x509_certificate(laptop.own.der)
+    signer = load_pem_private_key(laptop.own.key.read_bytes(), None)
+    holder = laptop.own if key == "same" else helper.own
+    assert isinstance(signer, Ed25519PrivateKey)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(issuer.subject)
+        .issuer_name(issuer.subject)
+        .public_key(x509.load_der_x509_certificate(holder.der).public_key())
+        .serial_number(7)
+        .not_valid_before(issuer.not_valid_before_utc)
+        .not_valid_after(issuer.not_valid_after_utc)
+        .sign(signer, None)
+    )
+    file = tmp_path / "made.crt"
+    file.write_bytes(made.public_bytes(Encoding.PEM) + laptop.own.certificate.read_bytes())
+    with open_port(gateway) as address:
+        laptop.join(address, gateway.invite(), 5)
+        forged = Credentials(holder.key, file, made.public_bytes(Encoding.DER))
+        with pytest.raises(LinkLost):
+            connect(address, gateway.own.der, forged)
+    assert gateway.met == []
 
 
 def test_strangers_are_told_nothing_and_may_not_speak_at_length(

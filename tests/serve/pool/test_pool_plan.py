@@ -37,7 +37,7 @@ from serve.pool.pools import (
 
 @pytest.mark.parametrize("aim", ["one", "many"])
 @pytest.mark.parametrize(
-    ("num_pools", "effort"), [(150, 400), pytest.param(5000, 4000, marks=pytest.mark.slow)]
+    ("num_pools", "effort"), [(150, 400), pytest.param(2000, 400, marks=pytest.mark.slow)]
 )
 def test_no_feasible_pool_is_refused_and_no_infeasible_one_planned(
     aim: Aim, num_pools: int, effort: int
