@@ -105,6 +105,12 @@ class Stage:
         Raises:
             Refused: it cannot be done. LinkLost: it makes no sense.
         """
+        try:
+            return self._done(said, payload)
+        except (OutOfCache, RuntimeError, IndexError) as error:
+            raise LinkLost(f"{said.say!r} could not be done: {error!s:.300}") from None
+
+    def _done(self, said: Said, payload: bytes) -> Answer | None:
         match said:
             case Ping():
                 return Pong(), b""
@@ -170,10 +176,7 @@ class Stage:
             x = all_rows(said, x)
         what = pass_of(said.what, len(x))
         for layers in said.ranges:
-            try:
-                x = self._held(layers).run(what, x)
-            except (OutOfCache, RuntimeError, IndexError) as error:
-                raise LinkLost(f"a pass could not be computed: {error!s:.300}") from None
+            x = self._held(layers).run(what, x)
         if said.only is not None:
             x = x[list(said.only)]
         return packed(x if said.is_told else x[:0])
