@@ -50,7 +50,7 @@ def _stage() -> Stage:
     numbers = FloatArithmetic(CONFIG, torch.float32, torch.device("cpu"))
     state = {name: each.detach() for name, each in random_weights(CONFIG, 1).named_parameters()}
     stage.take_over(numbers, LayerRange(CONFIG, state, numbers, range(1, 2)))
-    stage.answer(messages.Have(num_slots=4, length=32, rows=0), b"")
+    stage.answer(messages.Have(num_slots=4, length=64, rows=0), b"")
     return stage
 
 
@@ -65,7 +65,7 @@ def _said() -> tuple[bytes, ...]:
     again = messages.SaidAgain(slots=(1, 1), positions=(4, 5))
     said = (
         messages.Ping(),
-        messages.Have(num_slots=4, length=32, rows=1),
+        messages.Have(num_slots=4, length=64, rows=1),
         messages.Move(sources=(3,), targets=(1,), length=8),
         through,
         through.model_copy(update={"what": block, "only": None}),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from archipel.engine.passing import Next
-from archipel.serve.pool.devices import USUAL, CannotHold, Device, Patience
+from archipel.serve.pool.devices import USUAL, CannotHold, Device, Patience, Trip
 from archipel.serve.pool.links import Link, LinkLost
 from archipel.serve.pool.measure import round_trip_s
 from archipel.serve.pool.messages import Have
@@ -40,8 +40,8 @@ def admitted(link: Link, original: Original, form: Form, patience: Patience = US
         device.have(Have(num_slots=rows, length=LENGTH, rows=0, layers=FIRST))
         x = torch.zeros(rows, original.config.hidden_size, dtype=form.arithmetic.dtype)
         x[:, 0] = 1
-        step = Next(torch.zeros(rows, dtype=torch.int64), 0)
-        took = _quicker_s(lambda: device.through(step, (FIRST,), x, rows))
+        trip = Trip(Next(torch.zeros(rows, dtype=torch.int64), 0), (FIRST,), rows)
+        took = _quicker_s(lambda: device.through(trip, x))
         device.layer_ns = max(1, round(1e9 * (took - device.round_trip_s)))
         device.drop(FIRST)
     except CannotHold as error:

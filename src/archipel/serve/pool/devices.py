@@ -39,6 +39,7 @@ from archipel.serve.pool.messages import (
     message_of,
     packed,
     unpacked,
+    unpacked_integers,
 )
 from archipel.serve.pool.weights import Layers, Original
 
@@ -72,6 +73,20 @@ class Traffic:
     def clear(self) -> None:
         """Count from here on."""
         self.passes = self.rows = self.bytes_out = self.bytes_in = 0
+
+
+@dataclass(frozen=True)
+class Trip:
+    """One way of rows through a device."""
+
+    what: Pass
+    ranges: tuple[Layers, ...]
+    num_wanted: int
+    """Rows that come back; 0: only that it is done."""
+    only: tuple[int, ...] | None = None
+    """The rows of a `Next` that mean something; no others are sent, or come back with numbers of their own."""
+    is_fed: bool = False
+    """See `messages.Through`."""
 
 
 class CannotHold(RuntimeError):
@@ -159,26 +174,22 @@ class Device:
         with self._turn:
             self._tell(Drop(layers=layers))
 
-    def through(
-        self,
-        what: Pass,
-        ranges: tuple[Layers, ...],
-        x: Tensor,
-        num_wanted: int,
-        only: tuple[int, ...] | None = None,
-    ) -> Tensor:
-        """Rows after these layers, of which so many are expected; with 0, only that it is done.
-
-        only: the rows of a `Next` that mean something; no others are sent, or come back with numbers of their own.
+    def through(self, trip: Trip, x: Tensor) -> Tensor:
+        """Rows after these layers.
 
         Raises:
             LinkLost: it is gone.
         """
+        only = trip.only
         sent = x if only is None else x[list(only)]
-        expected = num_wanted if only is None else len(only)
         rows, data = packed(sent)
         asked = Through(
-            what=said_of(what), ranges=ranges, rows=rows, only=only, is_told=num_wanted > 0
+            what=said_of(trip.what),
+            ranges=trip.ranges,
+            rows=rows,
+            only=only,
+            is_fed=trip.is_fed,
+            is_told=trip.num_wanted > 0,
         )
         with self._turn:
             said, payload = self._ask(asked, data, Rows)
@@ -186,13 +197,17 @@ class Device:
             self.traffic.rows += len(sent)
             self.traffic.bytes_out += len(data)
             self.traffic.bytes_in += len(payload)
+            expected = trip.num_wanted if only is None else len(only)
             try:
-                found = unpacked(said, payload, x.shape[1], x.dtype)
+                if trip.is_fed:
+                    found = unpacked_integers(said, payload, x.shape[1])
+                else:
+                    found = unpacked(said, payload, x.shape[1], x.dtype)
                 if len(found) != expected:
                     raise LinkLost(f"{len(found)} rows came back; expected {expected}")
             except LinkLost as error:
                 raise self._lost(str(error)) from None
-        return found if only is None else among(found, only, num_wanted)
+        return found if only is None else among(found, only, trip.num_wanted)
 
     def _ask(self, asked: Message, payload: bytes, expected: type[M]) -> tuple[M, bytes]:
         self._tell(asked, payload)

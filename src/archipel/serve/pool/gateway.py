@@ -15,7 +15,10 @@ from archipel.engine.adapters import Company
 from archipel.engine.cache import Cache, CacheShape, Window
 from archipel.engine.capacity import Capacity, EngineLimits
 from archipel.engine.engine import LocalEngine
+from archipel.engine.exact.arithmetic import ExactArithmetic
+from archipel.engine.exact.rows import Rows
 from archipel.engine.feeding import Note
+from archipel.engine.fingerprints import Seen
 from archipel.engine.fused import FusedEnds
 from archipel.engine.generation import Generation
 from archipel.engine.passing import Attend, Passing
@@ -177,6 +180,15 @@ class _Network(FusedEnds):
                 "a pool takes the engine's own passes, without adapters or experts told"
             )
         return self.line.through(attend.what, tokens_N, len(tokens_N if wanted is None else wanted))
+
+    def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
+        """See `FusedEnds`; by the exact contract the last device has done the final norm."""
+        if not isinstance(self.arithmetic, ExactArithmetic):
+            return super().logits(x_Nd, seen)
+        width = self.config.hidden_size
+        num_digits = self.arithmetic.variant.activation_digits
+        logits = self._head(Rows(x_Nd[:, :width], x_Nd[:, width:], num_digits))
+        return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
     def new_cache(self, shape: CacheShape) -> Cache:
         """See `FusedDecoder`."""

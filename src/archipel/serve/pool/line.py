@@ -16,7 +16,7 @@ from torch import Tensor
 
 from archipel.engine.cache import CacheShape
 from archipel.engine.passing import Next, Pass
-from archipel.serve.pool.devices import CannotHold, Device
+from archipel.serve.pool.devices import CannotHold, Device, Trip
 from archipel.serve.pool.journal import Journal, Running
 from archipel.serve.pool.links import LinkLost
 from archipel.serve.pool.messages import Have, Move
@@ -132,9 +132,12 @@ class Line:
                 continue
             device, ranges = hop
             end = ranges[-1][1]
-            count = num_wanted if end == self.num_layers else len(x)
+            is_end = end == self.num_layers
+            trip = Trip(
+                what, ranges, num_wanted if is_end else len(x), only, is_end and self._form.is_exact
+            )
             try:
-                found = device.through(what, ranges, x, count, only)
+                found = device.through(trip, x)
             except (LinkLost, CannotHold) as error:
                 self._mend(device, str(error))
                 continue
@@ -281,6 +284,6 @@ class Line:
                 if place and segment.device is not hole[place - 1].device:
                     self._journal(segment.layers[0]).note(what, x)
                 is_end = place + 1 == len(hole)
-                count = 0 if is_end else len(x)
-                x = segment.device.through(what, (segment.layers,), x, count)
+                trip = Trip(what, (segment.layers,), 0 if is_end else len(x))
+                x = segment.device.through(trip, x)
         return positions

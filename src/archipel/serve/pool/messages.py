@@ -162,6 +162,8 @@ class Through(Message):
     rows: Rows
     only: Slots | None = None
     """Of a `next`: the rows that came, and that are wanted; the others mean nothing, and are as the first of these."""
+    is_fed: bool = False
+    """After the last layer by the exact contract: wanted are the integers and scales that the head is fed."""
     is_told: bool = True
     """Whether the rows that come out are wanted, or only that it is done."""
 
@@ -266,3 +268,20 @@ def among(some: Tensor, only: tuple[int, ...], count: int) -> Tensor:
     rows = some[:1].repeat(count, 1)
     rows[list(only)] = some
     return rows
+
+
+def packed_integers(q: Tensor, scale: Tensor) -> tuple[Rows, bytes]:
+    """Integers (N, width) held as f32, and their scales (N, 1) f32, as they are sent: two bytes each, and four."""
+    scales = scale.detach().cpu().contiguous().view(torch.int16)
+    return packed(torch.cat((q.detach().cpu().to(torch.int16), scales), dim=1))
+
+
+def unpacked_integers(rows: Rows, payload: bytes, width: int) -> Tensor:
+    """(N, width + 1) f32: the integers, and behind them the scale of each row.
+
+    Raises:
+        LinkLost: see `unpacked`.
+    """
+    sent = unpacked(rows, payload, width + 2, torch.int16)
+    scale = sent[:, width:].contiguous().view(torch.float32)
+    return torch.cat((sent[:, :width].float(), scale), dim=1)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from archipel.engine.arithmetic import Arithmetic
+from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.serve.pool import plan as planner
 from archipel.serve.pool.devices import Device, Devices
 from archipel.serve.pool.plan import GATEWAY, Infeasible, Links, Plan, Shape, plan
@@ -35,6 +36,11 @@ class Form:
     arithmetic: Arithmetic
     max_cache_bytes: int
     """Over all layers."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is an exact contract, in which the head is fed integers."""
+        return isinstance(self.arithmetic, ExactArithmetic)
 
 
 @dataclass(frozen=True, eq=False)

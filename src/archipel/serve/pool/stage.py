@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
 from archipel.engine.cache import CacheShape
 from archipel.engine.exact.arithmetic import ExactArithmetic
+from archipel.engine.exact.rows import Rows as Quantised
 from archipel.engine.exact.variants import UnknownVariant, variant_of
 from archipel.engine.ranges import LayerRange, OutOfCache
 from archipel.model.config import DecoderConfig, InvalidConfig
@@ -36,10 +38,11 @@ from archipel.serve.pool.messages import (
     header_of,
     message_of,
     packed,
+    packed_integers,
     unpacked,
 )
 from archipel.serve.pool.said_passes import all_rows, pass_of, read_config_bytes
-from archipel.serve.pool.weights import Copies, Layers, bytes_of_layer
+from archipel.serve.pool.weights import NORM, Copies, Layers, bytes_of_layer
 
 ALIVE_S = 0.5
 """Between two words of a device that computes."""
@@ -85,6 +88,8 @@ class Stage:
         self._gift, self._copies = gift, copies
         self._ranges: dict[Layers, LayerRange] = {}
         self._arithmetic: Arithmetic | None = None
+        self._norm: Tensor | None = None
+        """The final one, where the last layer is here."""
         self._extent = 0, 0
         """Slots and positions of the cache."""
 
@@ -105,6 +110,12 @@ class Stage:
         Raises:
             Refused: it cannot be done. LinkLost: it makes no sense.
         """
+        try:
+            return self._done(said, payload)
+        except (OutOfCache, RuntimeError, IndexError) as error:
+            raise LinkLost(f"{said.say!r} could not be done: {error!s:.300}") from None
+
+    def _done(self, said: Said, payload: bytes) -> Answer | None:
         match said:
             case Ping():
                 return Pong(), b""
@@ -141,6 +152,8 @@ class Stage:
         found, missing = self._copies.find(config, said.weights)
         if not missing:
             numbers.check_weights(found)
+            if NORM in found:
+                self._norm = found[NORM].to(numbers.device).float()
             self.take_over(numbers, LayerRange(config, found, numbers, range(first, end)))
         return Held(missing=missing)
 
@@ -170,13 +183,21 @@ class Stage:
             x = all_rows(said, x)
         what = pass_of(said.what, len(x))
         for layers in said.ranges:
-            try:
-                x = self._held(layers).run(what, x)
-            except (OutOfCache, RuntimeError, IndexError) as error:
-                raise LinkLost(f"a pass could not be computed: {error!s:.300}") from None
+            x = self._held(layers).run(what, x)
         if said.only is not None:
             x = x[list(said.only)]
+        if said.is_fed and said.is_told:
+            return self._fed(said.ranges[-1], numbers, x)
         return packed(x if said.is_told else x[:0])
+
+    def _fed(self, layers: Layers, numbers: Arithmetic, x: Tensor) -> Answer:
+        """As the head is fed them: integers, which are half as many bytes."""
+        if self._norm is None or layers[1] != numbers.config.num_layers:
+            raise LinkLost("integers are only to be had after the last layer")
+        rows = numbers.fed(x, self._norm)
+        if not isinstance(rows, Quantised):
+            raise LinkLost("integers are only to be had by the exact contract")
+        return packed_integers(rows.q, rows.scale)
 
     def _held(self, layers: Layers) -> LayerRange:
         held = self._ranges.get(layers)

@@ -20,10 +20,15 @@ from archipel.serve.pool.messages import CHUNK_BYTES, MAX_TENSOR_BYTES
 Layers = tuple[int, int]
 
 
+NORM = "model.norm.weight"
+"""The final one, which lies at the gateway and with the last layer."""
+
+
 def names_of(config: DecoderConfig, layers: Layers) -> list[str]:
-    """The weights of layers [first, end)."""
+    """The weights of layers [first, end), and the final norm with the last."""
     prefixes = tuple(f"model.layers.{i}." for i in range(*layers))
-    return [name for name in expected_shapes(config) if name.startswith(prefixes)]
+    ends = (NORM,) if layers[1] == config.num_layers else ()
+    return [name for name in expected_shapes(config) if name.startswith((*prefixes, *ends))]
 
 
 def bytes_of_layer(config: DecoderConfig, layer: int, itemsize: int) -> int:
@@ -50,8 +55,9 @@ class Original:
 
     def ends(self) -> dict[str, Tensor]:
         """What is in no layer, in bf16."""
-        inside = set(names_of(self.config, (0, self.config.num_layers)))
-        names = [name for name in expected_shapes(self.config) if name not in inside]
+        names = [
+            name for name in expected_shapes(self.config) if not name.startswith("model.layers.")
+        ]
         return read_tensors(self.path, names, self.config, torch.bfloat16)
 
     def digests(self, layers: Layers) -> dict[str, str]:
