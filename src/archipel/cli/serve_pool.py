@@ -38,6 +38,13 @@ class Pool(click.Group):
             args = ["start", *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of `pool MODEL` too."""
+        records = [param.get_help_record(ctx) for param in self.commands["start"].params]
+        with formatter.section("Options of pool MODEL"):
+            formatter.write_dl([each for each in records if each is not None])
+        super().format_options(ctx, formatter)
+
 
 @click.group(cls=Pool)
 def command() -> None:
