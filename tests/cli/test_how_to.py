@@ -57,6 +57,7 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
 @pytest.mark.parametrize(
     "name",
     [
+        "several-devices-as-one.md",
         "check-a-lab.md",
         "run-a-lab.md",
         "sample-exactly.md",

@@ -40,7 +40,7 @@ OWN = {
     ): "of bytes whose length and digest were compared before",
     ("node/envelopes.py", "find"): "of a node's own file, whose damage is seen before",
     ("serve/pool/weights.py", "find"): "of bytes whose length and digest were compared before",
-    ("cli/serve_pool.py", "_status"): "what this user's own gateway writes, mode 0600",
+    ("cli/serve_pool_status.py", "standing"): "what this user's own gateway writes, mode 0600",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
     ("planning/tables.py", "_packaged"): "tables of the package",

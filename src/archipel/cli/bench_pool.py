@@ -35,8 +35,9 @@ def command(quick: bool, as_json: bool, **given: Any) -> None:
 
     import torch
 
-    from archipel.bench.pool import QUICK, Plan, PoolFailed, measure
+    from archipel.bench.pool import QUICK, Plan, measure
     from archipel.bench.pool_report import table
+    from archipel.bench.pool_site import PoolFailed
     from archipel.cli.benches import chosen
     from archipel.cli.doors import child_environment, mending, show
 

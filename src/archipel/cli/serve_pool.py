@@ -1,7 +1,7 @@
 """`archipel serve pool`: one model over several devices of its owner, behind the same APIs as on one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 GIGABYTE = 1_000_000_000
 FOLDER = "pool"
-MAX_STATUS_BYTES = 1_000_000
 SHARE = 0.6
 """Of the free memory, where nobody says how much a device gives."""
 
@@ -37,6 +36,13 @@ class Pool(click.Group):
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["start", *args]
         return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Those of `pool MODEL` too."""
+        records = [param.get_help_record(ctx) for param in self.commands["start"].params]
+        with formatter.section("Options of pool MODEL"):
+            formatter.write_dl([each for each in records if each is not None])
+        super().format_options(ctx, formatter)
 
 
 @click.group(cls=Pool)
@@ -222,8 +228,10 @@ def status(as_json: bool) -> None:
       archipel serve pool status
       archipel serve pool status --json
     """
-    found = _status()
-    show(found, as_json, lambda: printable("\n".join(_lines(found))))
+    from archipel.cli.serve_pool_status import lines_of, standing
+
+    found = standing()
+    show(found, as_json, lambda: printable("\n".join(lines_of(found))))
 
 
 @command.command("revoke")
@@ -268,38 +276,3 @@ def _gift(give_gb: float | None, label: str | None = None) -> "Gift":
     if give_gb is not None:
         memory = round(give_gb * GIGABYTE)
     return Gift(label or own[:60] or "device", memory)
-
-
-def _status() -> dict[str, Any]:
-    """Raises Mendable: no gateway runs here."""
-    import json
-
-    from archipel.serve.pool.hosting import STATUS
-
-    path = home_folder(FOLDER, None, make=False) / STATUS
-    try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(MAX_STATUS_BYTES))
-    except (OSError, ValueError):
-        found = None
-    if not isinstance(found, dict):
-        raise Mendable(
-            "no gateway of a pool runs here; start one with archipel serve pool MODEL, or ask on its machine"
-        )
-    return found
-
-
-def _lines(found: dict[str, Any]) -> list[str]:
-    lines = [f"{found['name']}: {found['num_layers']} layers; devices join at {found['address']}"]
-    for each in found["devices"]:
-        held = ", ".join(f"{first}..{end - 1}" for first, end in each["layers"]) or "spare"
-        lines.append(
-            f"  {each['name']}: layers {held}; {each['memory_bytes'] / GIGABYTE:.2f} GB, "
-            f"{(each['layer_ns'] or 0) / 1e6:.2f} ms a layer, round trip {each['round_trip_ns'] / 1e6:.2f} ms; "
-            f"{each['arithmetic']}"
-        )
-    for each in found["mended"]:
-        lines.append(
-            f"  lost {each['lost']}: made good in {each['ms']} ms, {each['positions']} positions computed again"
-        )
-    return lines
