@@ -13,7 +13,15 @@ from archipel.bench import specialists
 from archipel.bench.cascade import Found, Measurement, Plan, Size
 from archipel.bench.cascade_report import draw, table, to_json
 from archipel.bench.cascade_tasks import KINDS, OTHER, questions
-from archipel.bench.cascade_ways import CASCADE, CHANCE, ORACLE, ways_of, worth_of
+from archipel.bench.cascade_ways import (
+    CASCADE,
+    CHANCE,
+    ORACLE,
+    Way,
+    recovered_at,
+    ways_of,
+    worth_of,
+)
 from archipel.bench.energy import Meter
 from archipel.bench.specialists import BASE, GENERALIST
 from archipel.cli.archipel import command
@@ -58,6 +66,19 @@ def test_the_oracle_bounds_every_way_and_chance_is_a_half() -> None:
     # The large model never asked costs gate and small one; always asked, no small one where it is straight.
     assert ours.points[0][2] == pytest.approx(1.1)
     assert ours.points[-1][2] < 5.1
+
+
+def test_within_a_kind_only_its_own_questions_count() -> None:
+    held = evidence(60, 0)
+    of = np.arange(60) < 2
+    small, large = np.zeros(60), np.ones(60)
+    large[1] = 0.0  # of the two, only the first gains
+    held = replace(held, small=small, large=large)
+    first = np.zeros((1, 60), dtype=bool)
+    first[0, 0] = first[0, 30:] = True
+    way = Way("w", first, np.zeros((1, 60)))
+    assert recovered_at(way, held, of) == pytest.approx(0.75)
+    assert recovered_at(replace(way, large=first[:, ::-1]), held, of) == pytest.approx(0.5)
 
 
 def test_without_a_gap_nothing_is_told_of_it() -> None:

@@ -107,6 +107,7 @@ def test_a_torn_line_is_measured_again_and_others_journals_are_refused(
     assert len(Journal(path, "models").rows) == 2
     measured(small, large, Journal(path, "models"), probes)
     assert len(large.asked) == 4
+    assert len(Journal(path, "models").rows) == 3
     with pytest.raises(BadJournal, match="other models"):
         Journal(path, "model")
     path.write_bytes(path.read_bytes() + b"{}\n")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from archipel.bench.cascade_tasks import KINDS, questions, write_questions
-from archipel.bench.cascade_ways import Worth, ways_of, worth_of
+from archipel.bench.cascade_ways import Worth, recovered_at, ways_of, worth_of
 from archipel.bench.energy import Meter
 from archipel.engine.capacity import EngineLimits
 from archipel.records.recipe import Recipe
@@ -86,6 +86,8 @@ class Share:
     cascade: float
     share: float
     """To the large model."""
+    apgr: float
+    """Of the cascade within the kind, where the gate's knowledge of kinds is worth nothing; NaN where the large model gains nothing there."""
 
 
 @dataclass(frozen=True)
@@ -266,12 +268,13 @@ def _found(
     went, large = outcome(held_out, told, rules), told.to_large(rules)
     small_q, large_q = float(held_out.small.mean()), float(held_out.large.mean())
     answers = np.where(large, held_out.large, held_out.small)
-    shares = []
+    ways, shares = ways_of(held_out, told, fitted.confidence.alpha), []
     for kind in sorted(set(kinds)):
         of = np.array([each == kind for each in kinds])
         parts = (held_out.small[of], held_out.large[of], answers[of], large[of])
-        shares.append(Share(kind, int(of.sum()), *(float(part.mean()) for part in parts)))
-    ways = ways_of(held_out, told, fitted.confidence.alpha)
+        little, much, given, asked = (float(part.mean()) for part in parts)
+        within = recovered_at(ways[0], held_out, of)
+        shares.append(Share(kind, int(of.sum()), little, much, given, asked, within))
     return Found(
         small=small_q,
         large=large_q,

@@ -33,13 +33,17 @@ def table(found: Found) -> str:
         f"calibrated for part of the gain of {gain:.3f}, on questions that it never saw: {found.kept:.0%} kept, "
         f"{went.share:.0%} of questions to the large model ({went.straight:.0%} straight), "
         f"{went.seconds / found.large_s:.2f} of the large model's seconds; calibration error {found.error:.3f}",
-        f"{'kind':<10}{'questions':>10}{'small':>8}{'large':>8}{'cascade':>9}{'to large':>10}",
+        f"{'kind':<10}{'questions':>10}{'small':>8}{'large':>8}{'cascade':>9}{'to large':>10}{'APGR within':>13}",
         *(
-            f"{each.kind:<10}{each.num:>10}{each.small:>8.3f}{each.large:>8.3f}{each.cascade:>9.3f}{each.share:>9.0%}"
+            f"{each.kind:<10}{each.num:>10}{each.small:>8.3f}{each.large:>8.3f}{each.cascade:>9.3f}{each.share:>9.0%} {_within(each.apgr):>13}"
             for each in found.kinds
         ),
     ]
     return "\n".join(lines)
+
+
+def _within(apgr: float) -> str:
+    return "" if math.isnan(apgr) else f"{apgr:.2f}"
 
 
 def to_json(found: Found) -> dict[str, Any]:

@@ -93,6 +93,14 @@ def worth_of(ways: Sequence[Way], evidence: Evidence, resamples: int) -> list[Wo
     ]
 
 
+def recovered_at(way: Way, evidence: Evidence, of: Flags) -> float:
+    """APGR of a way over these questions (N,) alone."""
+    small, large = float(evidence.small[of].mean()), float(evidence.large[of].mean())
+    asked = way.large[:, of]
+    quality = np.where(asked, evidence.large[of], evidence.small[of]).mean(axis=1)
+    return recovered(curve_of(asked.mean(axis=1), quality, small, large), small, large)
+
+
 def _below(score: Floats) -> Flags:
     """(K, N): which questions have less than each of its quantiles."""
     levels = np.quantile(score, np.linspace(0.0, 1.0, NUM_POINTS))
