@@ -24,6 +24,7 @@ from archipel.model.directory import read_model, write_model
 from archipel.model.network import random_weights
 
 MOST_STEPS = 100_000
+ALONE = "alone"
 
 Tell = Callable[[str], None]
 
@@ -66,7 +67,7 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[
             sites[name] = Site(folder / name, model, environment)
             for each in layers:
                 tell(f"a pool of {name}: {sites[name].join(each)} joined")
-        ways: dict[str, OpenEngine] = {"alone": alone}
+        ways: dict[str, OpenEngine] = {ALONE: alone}
         ways |= {name: site.engine for name, site in sites.items()}
         for number in range(plan.kills):
             found["kills"].append(_kill(plan, sites["2"], half, number, tell))
@@ -85,27 +86,27 @@ def _speeds(
     tell: Tell,
     found: dict[str, Any],
 ) -> None:
-    """Tokens per second of each way, streams and delay, a number for each round."""
-    taken: dict[tuple[str, int, float], list[float]] = {}
+    """Tokens per second of each pool, streams and delay, and of one process alone just before: a pair a round."""
+    taken: dict[tuple[str, int, float], list[tuple[float, float]]] = {}
     arms = [
         (way, streams, delay)
         for streams in plan.streams
         for delay in plan.delays_ms
         for way in ways
-        if way != "alone" or delay == plan.delays_ms[0]
+        if way != ALONE
     ]
     for number in range(plan.rounds + 1):
         random.Random(number).shuffle(arms)  # noqa: S311  no secret
         for way, streams, delay in arms:
             for wait in waits:
                 wait.seconds = delay / 1000
-            speed = _tokens_per_s(ways[way], streams, plan.tokens)
+            pair = tuple(_tokens_per_s(ways[each], streams, plan.tokens) for each in (ALONE, way))
             if number:  # the first one loads and warms
-                taken.setdefault((way, streams, delay), []).append(speed)
+                taken.setdefault((way, streams, delay), []).append((pair[0], pair[1]))
         tell(f"round {number} of {plan.rounds}")
         found["speeds"] = [
-            {"way": way, "streams": streams, "delay_ms": delay, "tokens_per_s": speeds}
-            for (way, streams, delay), speeds in sorted(taken.items())
+            {"way": way, "streams": streams, "delay_ms": delay, "alone_and_pool": pairs}
+            for (way, streams, delay), pairs in sorted(taken.items())
         ]
     for wait in waits:
         wait.seconds = 0.0

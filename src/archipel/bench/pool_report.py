@@ -31,14 +31,13 @@ def _ranges(layers: Sequence[Sequence[int]]) -> str:
 
 
 def _speed_lines(speeds: Sequence[Mapping[str, Any]]) -> list[str]:
-    alone = {each["streams"]: each["tokens_per_s"] for each in speeds if each["way"] == "alone"}
     lines = []
     for each in sorted(speeds, key=lambda one: (one["streams"], one["delay_ms"], one["way"])):
-        pairs = zip(each["tokens_per_s"], alone[each["streams"]], strict=False)
-        share = mean_if_any([own / other for own, other in pairs])
-        who = "one process" if each["way"] == "alone" else f"pool of {each['way']}"
+        pairs = each["alone_and_pool"]
+        share = mean_if_any([pool / alone for alone, pool in pairs])
         lines.append(
-            f"  {each['streams']} stream(s), {each['delay_ms']:g} ms, {who}: "
-            f"{median(each['tokens_per_s']):.1f} tokens/s, {share}"
+            f"  {each['streams']} stream(s), {each['delay_ms']:g} ms, pool of {each['way']}: "
+            f"{median(pool for _, pool in pairs):.1f} tokens/s, alone {median(alone for alone, _ in pairs):.1f}; "
+            f"share {share}"
         )
     return lines
