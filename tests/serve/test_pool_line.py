@@ -169,3 +169,34 @@ def test_a_prompt_read_in_pieces_between_two_streams_keeps_what_was_read_of_it(m
     assert run(world.engine, some, at_step) == expected
     assert len(world.engine.line.mended) == 1
     world.close()
+
+
+@pytest.mark.parametrize("limits", [slow(WHOLE), MIXED], ids=["whole", "mixed"])
+def test_a_quicker_device_that_joins_is_used_at_once_and_changes_no_bit(world, undisturbed, limits):
+    world.limits = limits
+    for name in ("a", "b"):
+        world.join(name, 3).layer_ns = 1_000_000
+
+    def at_step(at):
+        if at == 10:
+            world.join("quick", 4).layer_ns = 1000
+
+    assert run(world.engine, arriving(), at_step) == undisturbed[limits]
+    assert "quick" in {segment.device.name for segment in world.engine.line.segments}
+    assert not world.engine.line.mended
+
+
+def test_a_slower_device_that_joins_is_spare_until_it_is_needed(world):
+    for name in ("a", "b"):
+        world.join(name, 3).layer_ns = 1000
+    some = {0: arriving()[0]}
+
+    def at_step(at):
+        if at == 2:
+            world.join("slow", 6).layer_ns = 1_000_000
+        if at == 4:
+            assert {each.device.name for each in world.engine.line.segments} == {"a", "b"}
+            world.kill("a")
+
+    run(world.engine, some, at_step)
+    assert {each.device.name for each in world.engine.line.segments} == {"b", "slow"}
