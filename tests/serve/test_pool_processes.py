@@ -167,5 +167,17 @@ def test_who_has_no_code_gets_nowhere_and_who_lost_its_link_comes_back(tmp_path,
         pool.wait("gateway", "one is gone")
         pool.start("one", "pool", "join", pool.at, "--label", "one")  # no code any more
         pool.wait("one", "joined; Ctrl-C leaves")
+        line = subprocess.run(
+            [sys.executable, "-m", "archipel.cli.archipel", "serve", "pool", "code"],
+            env={"PATH": os.defpath, "HOME": str(tmp_path / "gateway"), **source_environment()},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=True,
+        ).stdout.split()
+        assert line[:4] == ["archipel", "serve", "pool", "join"]
+        assert line[4] == pool.at
+        pool.code = line[5]
+        pool.join("two")
         kept = tmp_path / "one" / ".archipel" / "pool"
         assert {each.stat().st_mode & 0o777 for each in kept.glob("device.*")} == {0o600}

@@ -116,6 +116,12 @@ def command() -> None:
     type=click.FloatRange(1, 604_800),
     help="Seconds for one question in all, its waiting included.",
 )
+@click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="API keys, one a line after its user's name, mode 0600 [one key, made where --host needs it].",
+)
 @GIVE
 def start(
     model: Path,
@@ -129,6 +135,7 @@ def start(
     max_cache_gb: float,
     max_new_tokens: int,
     timeout_s: float,
+    keys_file: Path | None,
     give_gb: float | None,
 ) -> None:
     """Be the gateway of a pool that holds MODEL: prints a code for the first device, and where clients ask.
@@ -146,7 +153,7 @@ def start(
 
     at_work("loading")
     keep_memory()
-    opening = opening_at(host, port, None, timeout_s, None)
+    opening = opening_at(host, port, keys_file, timeout_s, None)
     from archipel.cli.serve_pool_running import Asked, running
 
     asked = Asked(
@@ -232,6 +239,20 @@ def status(as_json: bool) -> None:
 
     found = standing()
     show(found, as_json, lambda: printable("\n".join(lines_of(found))))
+
+
+@command.command("code")
+def code_command() -> None:
+    """Ask the gateway that runs here for a code: for one device more, within ten minutes, instead of any open one.
+
+    \b
+    Examples:
+      archipel serve pool code
+    """
+    from archipel.cli.serve_pool_status import new_code, standing
+
+    code = new_code()
+    click.echo(f"archipel serve pool join {standing()['address']} {code}")
 
 
 @command.command("revoke")

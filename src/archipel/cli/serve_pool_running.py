@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import Mendable, mending, printable
+from archipel.cli.serve_pool_status import say_code
 
 if TYPE_CHECKING:
     from archipel.serve.pool.gateway import PoolEngine
@@ -94,6 +95,7 @@ def _say_how_to_join(host: "Host", asked: Asked) -> None:
 @contextlib.contextmanager
 def _status_kept(path: Path, name: str, host: "Host", engine: "PoolEngine") -> Iterator[None]:
     """For `status`, as long as this lasts."""
+    from archipel.cli.serve_open import reached_at
     from archipel.key_file import write_private
     from archipel.serve.pool.hosting import status_of
 
@@ -103,12 +105,13 @@ def _status_kept(path: Path, name: str, host: "Host", engine: "PoolEngine") -> I
         before = b""
         while True:
             found = status_of(engine, host.devices)
-            found |= {"name": name, "address": f"{host.address[0]}:{host.address[1]}"}
+            found |= {"name": name, "address": f"{reached_at(host.address[0])}:{host.address[1]}"}
             data = json.dumps(found).encode()
             if data != before:
                 with contextlib.suppress(OSError):
                     write_private(path, data, anew=True)
                 before = data
+            say_code(path.parent, host.invite)
             if ended.wait(SAID_S):
                 return
 

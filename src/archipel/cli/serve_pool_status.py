@@ -1,5 +1,14 @@
-"""How a pool stands whose gateway runs on this machine, from the file that it writes."""
+"""How a pool stands whose gateway runs on this machine, and a new code from it.
 
+The gateway writes how it stands into a file. A code never lies in one: whoever wants one makes a pipe (mode 0600, in a
+folder of its owner alone), and the gateway says it there.
+"""
+
+import os
+import select
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from archipel.cli.doors import Mendable, home_folder
@@ -7,6 +16,8 @@ from archipel.cli.doors import Mendable, home_folder
 FOLDER = "pool"
 MAX_STATUS_BYTES = 1_000_000
 GIGABYTE = 1_000_000_000
+PIPE = "ask-for-a-code"
+CODE_WAIT_S = 15.0
 
 
 def standing() -> dict[str, Any]:
@@ -42,3 +53,53 @@ def lines_of(found: dict[str, Any]) -> list[str]:
             f"  lost {each['lost']}: made good in {each['ms']} ms, {each['positions']} positions computed again"
         )
     return lines
+
+
+def new_code() -> str:
+    """A line for one device more, from the gateway that runs here.
+
+    Raises:
+        Mendable: none does, or it does not answer.
+    """
+    standing()
+    path = home_folder(FOLDER, None) / PIPE
+    path.unlink(missing_ok=True)
+    os.mkfifo(path, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            return _first_line(descriptor)
+        finally:
+            os.close(descriptor)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _first_line(descriptor: int) -> str:
+    until, said = time.monotonic() + CODE_WAIT_S, b""
+    while time.monotonic() < until:
+        select.select([descriptor], [], [], 0.1)
+        try:
+            part = os.read(descriptor, 256)
+        except BlockingIOError:
+            part = b""
+        said += part
+        if said.endswith(b"\n"):
+            return said.decode("ascii", "replace").strip()
+        if not part:  # nobody has written yet
+            time.sleep(0.05)
+    raise Mendable("the gateway did not answer; is it still running? See archipel serve list")
+
+
+def say_code(folder: Path, code: Callable[[], str]) -> None:
+    """For the gateway: answer whoever asks for a code now, if anybody does."""
+    try:
+        descriptor = os.open(folder / PIPE, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:  # nobody asks
+        return
+    try:
+        os.write(descriptor, f"{code()}\n".encode("ascii"))
+    except OSError:  # gone meanwhile
+        return
+    finally:
+        os.close(descriptor)
