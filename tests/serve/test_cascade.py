@@ -177,6 +177,33 @@ def test_of_several_choices_the_least_sure_decides_for_all(small: Served) -> Non
     assert answered(Cascade("both", small, Large(), lenient), many)[1] == told
 
 
+def test_many_at_once_are_each_answered_as_alone(small: Served) -> None:
+    """Some are kept and some escalated; nobody reads another's."""
+    questions = [replace(ASKED, text=f"{n * n} and {n}") for n in range(12)]
+    lowest = [
+        min(t.logprob for each in alone(small, q) if isinstance(each, Said) for t in each.tokens)
+        for q in questions
+    ]
+    middle = (sorted(lowest)[5] + sorted(lowest)[6]) / 2
+    signs = HeadForm(weights=(50.0, 0.0, 0.0, 0.0), bias=-50.0 * middle)
+    between = policy().model_copy(update={"alpha": 0.0, "signs": signs})
+    cascade = Cascade("both", small, Large(), between)
+    expected = [answered(cascade, question) for question in questions]
+    assert {text == "LARGE" for text, _ in expected} == {True, False}
+
+    async def ask(question: Question) -> list[Told]:
+        answer = await cascade.ask(question, "one", NOW)
+        return [each async for each in answer.told()]
+
+    async def together() -> list[list[Told]]:
+        return await asyncio.gather(*map(ask, questions))
+
+    assert asyncio.run(together()) == [told for _, told in expected]
+    tally = cascade.tally
+    assert tally.asked == 24
+    assert tally.kept == tally.escalated == 12
+
+
 def test_the_gate_says_the_same_of_a_question_whenever_it_is_asked(small: Served) -> None:
     async def ask() -> list[Any]:
         return await asyncio.gather(*(hidden_of(small, ASKED, "one", NOW) for _ in range(3)))

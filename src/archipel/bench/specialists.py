@@ -245,11 +245,17 @@ def _found(
         router=interval(router),
         topics=interval(topics),
         oracle=interval(oracle),
-        regret=interval((topics - router) / topics),
-        oracle_regret=interval((oracle - router) / oracle),
+        regret=interval(_part(topics - router, topics)),
+        oracle_regret=interval(_part(oracle - router, oracle)),
         gain=interval(router - generalist),
         lines=tuple(sorted(lines, key=lambda line: line.kind)),
     )
+
+
+def _part(some: Floats, of: Floats) -> Floats:
+    """Elementwise; NaN of nothing."""
+    found: Floats = np.where(of > 0, some / np.maximum(of, 1e-12), np.nan)
+    return found
 
 
 def table(found: Found) -> str:
