@@ -15,7 +15,8 @@ from tokenizers import models, pre_tokenizers
 from archipel.cli.archipel import command
 from archipel.model.config import DecoderConfig, Family, Llama3Scaling
 from archipel.model.directory import write_model
-from archipel.model.gguf import CannotWrite, write_gguf
+from archipel.model.gguf import write_gguf
+from archipel.model.gguf_header import CannotWrite
 from archipel.model.network import Decoder, random_weights
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 

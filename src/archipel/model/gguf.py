@@ -1,13 +1,11 @@
 """A model of ours as one GGUF file, for llama.cpp and what is built on it.
 
-Parts: `write_gguf`. llama.cpp's own converter knows a byte-level tokenizer by the hash of what it makes of one
-long text, so it takes published ones only; those of models made from nothing (`characters`, `bytes`) are written
-here. Source: the GGUF specification, version 3 (ggml, docs/gguf.md): magic, counts, key-value pairs, tensor
-descriptions, then the tensors' bytes, each at a multiple of 32.
-Laws: weights are float32, bit for bit; what GGUF cannot say of a model is refused by name; a file appears whole.
+Parts: `write_gguf`; the tokenizer is `gguf_words`', how numbers lie is `gguf_packed`'s. Source: the GGUF
+specification, version 3 (ggml, docs/gguf.md): magic, counts, key-value pairs, tensor descriptions, then the tensors'
+bytes, each at a multiple of 32.
+Laws: float32 weights are bit for bit; what GGUF cannot say of a model is refused by name; a file appears whole.
 """
 
-import json
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +16,9 @@ import torch
 from torch import Tensor
 
 from archipel.model.config import DecoderConfig, Family
+from archipel.model.gguf_header import CannotWrite
+from archipel.model.gguf_packed import FILE_TYPES, Kind, Packed, packed
+from archipel.model.gguf_words import Fact, words_of
 from archipel.model.network import Decoder
 from archipel.model.tokenizer import Tokenizer
 
@@ -25,9 +26,6 @@ ALIGNMENT = 32
 MAGIC, VERSION = b"GGUF", 3
 _UINT32, _FLOAT32, _BOOL, _STRING, _ARRAY, _INT32 = 4, 6, 7, 8, 9, 5
 _FORMATS = {_UINT32: "<I", _FLOAT32: "<f", _BOOL: "<?", _INT32: "<i"}
-_FLOAT32_TENSOR = _ALL_FLOAT32 = 0
-_NORMAL, _CONTROL = 1, 3
-"""Kinds of token."""
 
 _OUTER = {
     "model.embed_tokens.weight": "token_embd.weight",
@@ -57,20 +55,19 @@ NAMES: Mapping[Family, str] = {
 """What files call the families that are read and written here; all experts of a layer are one tensor there."""
 
 
-class CannotWrite(ValueError):
-    """The model has something that the file cannot say, or that others write better."""
-
-
-def write_gguf(path: Path, model: Decoder, tokenizer: Tokenizer) -> None:
-    """Write weights, configuration and tokenizer to the new file `path`.
+def write_gguf(path: Path, model: Decoder, tokenizer: Tokenizer, kind: Kind = "float32") -> None:
+    """Write weights, configuration and tokenizer to the new file `path`, matrices as `kind`.
 
     Raises:
-        CannotWrite: the tokenizer is not one of ours, or the positions are scaled.
+        CannotWrite: the tokenizer's words are parted in a way that has no name there, the positions are scaled, or
+            the numbers do not fit into `kind`.
+        NoDequantiser: `kind` is quantised, and the library that knows how is not here.
         FileExistsError: something is already there.
         OSError: the disk is full or not writable.
     """
-    facts = [*_of_network(model.config), *_of_tokenizer(tokenizer, model.config.vocab_size)]
-    tensors = list(_tensors(_state(model), model.config))
+    facts = [*_of_network(model.config, kind), *words_of(tokenizer, model.config.vocab_size)]
+    named = _tensors(_state(model), model.config)
+    tensors = [(name, packed(name, tensor, kind)) for name, tensor in named]
     if path.exists():
         raise FileExistsError(f"{path} is already there; name a new file")
     aside = path.with_name(f".{path.name}.partial")
@@ -80,10 +77,6 @@ def write_gguf(path: Path, model: Decoder, tokenizer: Tokenizer) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-Fact = tuple[str, int, Any]
-"""Key, type, value; an array's value is (type of its elements, elements)."""
 
 
 def _tensors(state: Mapping[str, Tensor], config: DecoderConfig) -> Iterator[tuple[str, Tensor]]:
@@ -99,7 +92,7 @@ def _tensors(state: Mapping[str, Tensor], config: DecoderConfig) -> Iterator[tup
         yield called, torch.stack(experts)
 
 
-def _of_network(config: DecoderConfig) -> Iterator[Fact]:
+def _of_network(config: DecoderConfig, kind: Kind) -> Iterator[Fact]:
     if config.rope_scaling is not None:
         raise CannotWrite(
             "the model's positions are scaled (rope_scaling); convert its folder with llama.cpp's "
@@ -112,7 +105,7 @@ def _of_network(config: DecoderConfig) -> Iterator[Fact]:
         )
     family = NAMES[config.family]
     yield "general.architecture", _STRING, family
-    yield "general.file_type", _UINT32, _ALL_FLOAT32
+    yield "general.file_type", _UINT32, FILE_TYPES[kind]
     for key, number in {
         "block_count": config.num_layers,
         "context_length": config.max_position_embeddings,
@@ -142,53 +135,6 @@ def _of_experts(config: DecoderConfig) -> dict[str, int]:
         "expert_used_count": experts.chosen,
         "expert_feed_forward_length": experts.width,
     }
-
-
-def _of_tokenizer(tokenizer: Tokenizer, vocab_size: int) -> Iterator[Fact]:
-    words = _byte_words(tokenizer)
-    if len(words) != vocab_size:
-        raise CannotWrite(f"the tokenizer has {len(words)} ids and the model {vocab_size}")
-    kinds = [_CONTROL if each in tokenizer.special_ids else _NORMAL for each in range(vocab_size)]
-    yield "tokenizer.ggml.model", _STRING, "gpt2"
-    yield "tokenizer.ggml.pre", _STRING, "gpt-2"
-    yield "tokenizer.ggml.tokens", _ARRAY, (_STRING, words)
-    yield "tokenizer.ggml.token_type", _ARRAY, (_INT32, kinds)
-    yield "tokenizer.ggml.merges", _ARRAY, (_STRING, [])
-    named = {"bos": tokenizer.bos_id, "eos": tokenizer.eos_id, "padding": tokenizer.pad_id}
-    for name, index in named.items():
-        if index is not None:
-            yield f"tokenizer.ggml.{name}_token_id", _UINT32, index
-    begins = tokenizer.bos_id is not None and tokenizer.encode_prompt("")[:1] == [tokenizer.bos_id]
-    yield "tokenizer.ggml.add_bos_token", _BOOL, begins
-    yield "tokenizer.ggml.add_eos_token", _BOOL, False
-    yield "tokenizer.ggml.add_space_prefix", _BOOL, False
-    if tokenizer.chat_template is not None:
-        yield "tokenizer.chat_template", _STRING, tokenizer.chat_template
-
-
-def _byte_words(tokenizer: Tokenizer) -> list[str]:
-    """Every id's symbol, of byte pairs without merges."""
-    said = json.loads(tokenizer.backend.to_str())
-    words = said["pre_tokenizer"] or {}
-    is_ours = (
-        said["model"]["type"] == "BPE"
-        and not said["model"]["merges"]
-        and said["normalizer"] is None
-        and (words.get("type"), words.get("use_regex"), words.get("add_prefix_space"))
-        == ("ByteLevel", False, False)
-    )
-    if not is_ours:
-        raise CannotWrite(
-            "the tokenizer is not `characters` or `bytes`; convert the folder with llama.cpp's "
-            "convert_hf_to_gguf.py, which knows published tokenizers"
-        )
-    ids = tokenizer.backend.get_vocab(with_added_tokens=True)
-    words_in_order = sorted(ids, key=lambda word: ids[word])
-    if [ids[word] for word in words_in_order] != list(range(len(ids))):
-        raise CannotWrite(
-            "the tokenizer's ids are not 0, 1, 2 and so on: some are missing between them"
-        )
-    return words_in_order
 
 
 def _state(model: Decoder) -> dict[str, Tensor]:
@@ -235,7 +181,7 @@ def _arranged(name: str, tensor: Tensor, config: DecoderConfig) -> Tensor:
     return halves.transpose(1, 2).reshape(values.shape).contiguous()
 
 
-def _write(file: IO[bytes], facts: Sequence[Fact], tensors: Sequence[tuple[str, Tensor]]) -> None:
+def _write(file: IO[bytes], facts: Sequence[Fact], tensors: Sequence[tuple[str, Packed]]) -> None:
     file.write(MAGIC + struct.pack("<IQQ", VERSION, len(tensors), len(facts)))
     for key, kind, value in facts:
         file.write(_text(key) + struct.pack("<I", kind) + _value(kind, value))
@@ -243,11 +189,11 @@ def _write(file: IO[bytes], facts: Sequence[Fact], tensors: Sequence[tuple[str, 
     for name, tensor in tensors:
         shape = tuple(reversed(tensor.shape))
         described = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-        file.write(_text(name) + described + struct.pack("<IQ", _FLOAT32_TENSOR, offset))
-        offset += tensor.nbytes + -tensor.nbytes % ALIGNMENT
+        file.write(_text(name) + described + struct.pack("<IQ", tensor.number, offset))
+        offset += tensor.data.nbytes + -tensor.data.nbytes % ALIGNMENT
     file.write(bytes(-file.tell() % ALIGNMENT))
     for _, tensor in tensors:
-        file.write(tensor.numpy().tobytes() + bytes(-tensor.nbytes % ALIGNMENT))
+        file.write(tensor.data.tobytes() + bytes(-tensor.data.nbytes % ALIGNMENT))
 
 
 def _text(text: str) -> bytes:

@@ -28,6 +28,14 @@ class BadGguf(ValueError):
     """No GGUF file that can be read: malformed, cut short, or made in a way that is not known here."""
 
 
+class CannotWrite(ValueError):
+    """The model has something that a file cannot say, or that others write better."""
+
+
+class NoDequantiser(RuntimeError):
+    """The `gguf` library is not installed."""
+
+
 @dataclass(frozen=True)
 class Packing:
     """How a kind of tensor lies in the file: so many numbers in a block of so many bytes."""

@@ -1,12 +1,13 @@
 """The tokenizer that a GGUF file holds: byte-level byte pairs, their pre-tokenizer, special tokens, template.
 
-Parts: `tokenizer_of`. A file names its pre-tokenizer by a word (`tokenizer.ggml.pre`, as in llama.cpp's
+Parts: `tokenizer_of`, `parting_named`. A file names its pre-tokenizer by a word (`tokenizer.ggml.pre`, as in llama.cpp's
 llama-vocab.cpp) that stands for a pattern which it does not hold; the patterns known here are those that the
 models' own tokenizer.json have.
 Law: ids are those of the model's own folder; a pre-tokenizer or a setting that is not known here is refused by
 name, never guessed.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
@@ -85,6 +86,28 @@ _PARTINGS = {
     "qwen2": _QWEN,
     "deepseek-r1-qwen": _QWEN,
 }
+
+
+def parting_named(pre_tokenizer: Any, *, composes: bool, whole_words: bool) -> str | None:
+    """What a file calls this way of making words, the tokenizer's own description of it; None: no name is known."""
+    for name, parting in _PARTINGS.items():
+        one = tokenizers.Tokenizer(models.BPE())
+        one.pre_tokenizer = parting.pre_tokenizer()
+        said = json.loads(one.to_str())["pre_tokenizer"]
+        if (_bare(said), parting.composes, parting.whole_words) == (
+            _bare(pre_tokenizer),
+            composes,
+            whole_words,
+        ):
+            return name
+    return None
+
+
+def _bare(said: Any) -> Any:
+    """Without `trim_offsets`, which changes no ids."""
+    if isinstance(said, Mapping):
+        return {key: _bare(value) for key, value in said.items() if key != "trim_offsets"}
+    return [_bare(each) for each in said] if isinstance(said, list) else said
 
 
 def tokenizer_of(facts: Mapping[str, Any], vocab_size: int) -> Tokenizer:

@@ -17,16 +17,12 @@ from archipel.extras import needs
 from archipel.model.config import DecoderConfig
 from archipel.model.directory import expected_shapes
 from archipel.model.gguf import expert_of, name_in_gguf
-from archipel.model.gguf_header import BadGguf, Described
+from archipel.model.gguf_header import BadGguf, Described, NoDequantiser
 
 ROPE_FACTORS = "rope_freqs.weight"
 """How a llama's rotary frequencies are stretched: part of the configuration here."""
 Tell = Callable[[int, int], None]
 """So many tensors of how many."""
-
-
-class NoDequantiser(RuntimeError):
-    """The `gguf` library is not installed."""
 
 
 def weights_of(
