@@ -14,7 +14,7 @@ from archipel.model.network import random_weights
 from archipel.records.canonical import canonical_json
 from archipel.serve.pool import messages
 from archipel.serve.pool.links import LinkLost, read_header
-from archipel.serve.pool.said_passes import read_config_bytes
+from archipel.serve.pool.said_passes import read_holding
 from archipel.serve.pool.stage import Gift, Refused, Stage
 from archipel.serve.pool.weights import Copies, names_of
 from fuzz.reading import Reader
@@ -76,13 +76,14 @@ def _said() -> tuple[bytes, ...]:
 
 def readers() -> dict[str, Reader]:
     """One for each kind."""
+    holding = {"config": CONFIG.to_hf(), "weights": dict.fromkeys(NAMES, "sha256:" + "0" * 64)}
     return {
         "pool messages": Reader(_answered, _said(), (LinkLost, Refused)),
         "pool rows": Reader(
             lambda data: messages.unpacked(ROWS, data, 8, torch.float32), (bytes(64),), (LinkLost,)
         ),
-        "pool configurations": Reader(
-            read_config_bytes, (json.dumps(CONFIG.to_hf()).encode(),), (LinkLost,)
+        "pool models": Reader(
+            lambda data: read_holding(data, (1, 2)), (json.dumps(holding).encode(),), (LinkLost,)
         ),
         "some weights": Reader(_tensors, (_weights(),), (InvalidModel,)),
     }

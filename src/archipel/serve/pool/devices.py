@@ -143,21 +143,18 @@ class Device:
         Raises:
             CannotHold: it has no room. LinkLost: it is gone.
         """
-        asked = Hold(
-            layers=layers, numbers=numbers, min_rows=min_rows, weights=original.digests(layers)
-        )
-        config = json.dumps(original.config.to_hf()).encode()
+        digests = original.digests(layers)
+        asked = Hold(layers=layers, numbers=numbers, min_rows=min_rows)
+        config = json.dumps({"config": original.config.to_hf(), "weights": digests}).encode()
+        sent = set[str]()
         with self._turn:
-            missing = self._ask(asked, config, Held)[0].missing
-            if not missing:
-                return
-            for name in missing:
-                if name not in asked.weights:
-                    raise self._lost(f"it misses a weight {name!r:.80} that it was not asked for")
-                for start, size, part in original.parts(name):
-                    self._tell(Weight(digest=asked.weights[name], size=size, start=start), part)
-            if self._ask(asked, config, Held)[0].missing:
-                raise self._lost("it misses weights that it was sent")
+            while missing := self._ask(asked, config, Held)[0].missing:
+                for name in missing:
+                    if name not in digests or name in sent:
+                        raise self._lost(f"it misses {name!r:.80}, which is sent, or none of its")
+                    for start, size, part in original.parts(name):
+                        self._tell(Weight(digest=digests[name], size=size, start=start), part)
+                    sent.add(name)
 
     def have(self, said: Have) -> None:
         """Have it make room for a cache. Raises LinkLost."""

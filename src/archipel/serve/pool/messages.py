@@ -18,7 +18,8 @@ MAX_LENGTH = 1 << 20
 MAX_LAYERS = 4096
 MAX_ROWS = 1 << 16
 MAX_WIDTH = 1 << 16
-MAX_TENSORS = 1 << 16
+MAX_MISSING = 1000
+"""Weights that are asked for at once."""
 MAX_TENSOR_BYTES = 1 << 31
 CHUNK_BYTES = 4 * 1024 * 1024
 """Of a weight, in one frame."""
@@ -62,22 +63,20 @@ class Hello(Message):
 
 
 class Hold(Message):
-    """Have these layers; the payload is config.json."""
+    """Have these layers; the payload says of which model, and which bytes (`said_passes.Holding`)."""
 
     say: Literal["hold"] = "hold"
     layers: Range
     numbers: Text
     """"float32", "bfloat16", or the name of a variant of the exact contract."""
     min_rows: Annotated[int, Field(strict=True, ge=1, le=4096)]
-    weights: Annotated[dict[Text, Digest], Field(max_length=MAX_TENSORS)]
-    """By name, the digest of their bytes in bfloat16."""
 
 
 class Held(Message):
-    """Nothing is missing, and the layers are there; or these weights are."""
+    """Nothing is missing, and the layers are there; or these weights are, and perhaps more."""
 
     say: Literal["held"] = "held"
-    missing: Annotated[tuple[Text, ...], Field(max_length=MAX_TENSORS)] = ()
+    missing: Annotated[tuple[Text, ...], Field(max_length=MAX_MISSING)] = ()
 
 
 class Weight(Message):

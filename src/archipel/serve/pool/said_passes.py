@@ -3,32 +3,66 @@
 Law: a pass whose parts do not belong together ends the link.
 """
 
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from archipel.engine.passing import Again, Block, Next, Pass
 from archipel.model.config import DecoderConfig
 from archipel.serve.pool.links import LinkLost
-from archipel.serve.pool.messages import SaidAgain, SaidBlock, SaidNext, Through, among
+from archipel.serve.pool.messages import (
+    Digest,
+    SaidAgain,
+    SaidBlock,
+    SaidNext,
+    Text,
+    Through,
+    among,
+)
+from archipel.serve.pool.weights import Layers, names_of
 
-MAX_CONFIG_BYTES = 1 << 20
+MAX_HOLDING_BYTES = 16 * 1024 * 1024
+MAX_TENSORS = 1 << 16
 
 
-def read_config_bytes(payload: bytes) -> DecoderConfig:
-    """The architecture that a config.json describes.
+class _Holding(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    config: dict[str, Any]
+    weights: Annotated[dict[Text, Digest], Field(max_length=MAX_TENSORS)]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What layers are of, beside their numbers."""
+
+    config: DecoderConfig
+    weights: Mapping[str, str]
+    """By name, the digest of their bytes in bfloat16."""
+
+
+def read_holding(payload: bytes, layers: Layers) -> Holding:
+    """The model that a gateway has, and the weights of these layers.
 
     Raises:
-        LinkLost: it is none.
+        LinkLost: it says none, or other weights than those of these layers.
     """
     try:
-        if len(payload) > MAX_CONFIG_BYTES:
-            raise ValueError(f"{len(payload)} bytes")
-        fields = json.loads(payload)
-        return DecoderConfig.from_hf(dict(fields))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise LinkLost(f"the other end sent a configuration that is none: {error!s:.300}") from None
+        if len(payload) > MAX_HOLDING_BYTES:
+            raise ValueError(f"{len(payload)} bytes; expected {MAX_HOLDING_BYTES} at most")
+        said = _Holding.model_validate_json(payload)
+        config = DecoderConfig.from_hf(said.config)
+        if not 0 <= layers[0] < layers[1] <= config.num_layers:
+            raise ValueError(f"layers {layers} of a model of {config.num_layers}")
+        if said.weights.keys() != set(names_of(config, layers)):
+            raise ValueError(f"{len(said.weights)} weights, which are not those of layers {layers}")
+    except (ValueError, RecursionError) as error:
+        raise LinkLost(f"the other end asked to hold what is no model: {error!s:.300}") from None
+    return Holding(config, said.weights)
 
 
 def all_rows(said: Through, x: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from archipel.engine.ranges import LayerRange, OutOfCache
 from archipel.model.config import DecoderConfig, InvalidConfig
 from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
 from archipel.serve.pool.messages import (
+    MAX_MISSING,
     Drop,
     Fault,
     Have,
@@ -41,7 +42,7 @@ from archipel.serve.pool.messages import (
     packed_integers,
     unpacked,
 )
-from archipel.serve.pool.said_passes import all_rows, pass_of, read_config_bytes
+from archipel.serve.pool.said_passes import all_rows, pass_of, read_holding
 from archipel.serve.pool.weights import NORM, Copies, Layers, bytes_of_layer
 
 ALIVE_S = 0.5
@@ -138,10 +139,8 @@ class Stage:
         return None
 
     def _hold(self, said: Hold, payload: bytes) -> Held:
-        config = read_config_bytes(payload)
-        first, end = said.layers
-        if not first < end <= config.num_layers:
-            raise Refused(f"layers {first} to {end} of a model of {config.num_layers}")
+        (first, end), asked = said.layers, read_holding(payload, said.layers)
+        config = asked.config
         numbers = arithmetic_named(said.numbers, config, self._gift.device)
         if self._arithmetic is None or self._arithmetic.config != config:
             self._ranges.clear()
@@ -149,13 +148,13 @@ class Stage:
         self._require({*self._ranges, said.layers}, f"layers {first} to {end}")
         if torch.get_num_threads() > said.min_rows:
             torch.set_num_threads(said.min_rows)  # more would need more rows than a pass has
-        found, missing = self._copies.find(config, said.weights)
+        found, missing = self._copies.find(config, asked.weights)
         if not missing:
             numbers.check_weights(found)
             if NORM in found:
                 self._norm = found[NORM].to(numbers.device).float()
             self.take_over(numbers, LayerRange(config, found, numbers, range(first, end)))
-        return Held(missing=missing)
+        return Held(missing=missing[:MAX_MISSING])
 
     def take_over(self, numbers: Arithmetic, layers: LayerRange) -> None:
         """Hold these layers, computed so."""

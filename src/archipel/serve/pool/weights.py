@@ -51,7 +51,6 @@ class Original:
         self.path = path
         self.config = read_config(path)
         self._digests: dict[str, str] = {}
-        self._names: dict[str, str] = {}
 
     def ends(self) -> dict[str, Tensor]:
         """What is in no layer, in bf16."""
@@ -63,11 +62,12 @@ class Original:
     def digests(self, layers: Layers) -> dict[str, str]:
         """Of the weights of these layers, by name."""
         names = names_of(self.config, layers)
-        unknown = [name for name in names if name not in self._digests]
-        read = read_tensors(self.path, unknown, self.config, torch.bfloat16) if unknown else {}
-        for name, tensor in read.items():
-            self._digests[name] = sha256_digest(raw(tensor))
-            self._names[self._digests[name]] = name
+        for layer in range(*layers):  # one in memory at a time: the whole may not fit here
+            own = names_of(self.config, (layer, layer + 1))
+            unknown = [name for name in own if name not in self._digests]
+            if unknown:
+                read = read_tensors(self.path, unknown, self.config, torch.bfloat16)
+                self._digests |= {name: sha256_digest(raw(each)) for name, each in read.items()}
         return {name: self._digests[name] for name in names}
 
     def parts(self, name: str) -> Iterator[tuple[int, int, memoryview]]:
