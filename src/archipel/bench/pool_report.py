@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from archipel.bench.intervals import mean_if_any
+from archipel.bench.intervals import mean_of_rates
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def _speed_lines(speeds: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for each in sorted(speeds, key=lambda one: (one["streams"], one["delay_ms"], one["way"])):
         pairs = each["alone_and_pool"]
-        share = mean_if_any([pool / alone for alone, pool in pairs])
+        share = mean_of_rates([pool / alone for alone, pool in pairs])
         lines.append(
             f"  {each['streams']} stream(s), {each['delay_ms']:g} ms, pool of {each['way']}: "
             f"{median(pool for _, pool in pairs):.1f} tokens/s, alone {median(alone for alone, _ in pairs):.1f}; "
