@@ -143,6 +143,9 @@ def test_seconds_are_those_of_whoever_was_asked() -> None:
     always = outcome(held, told, Rules(1.0, 0.0))
     assert (always.share, always.straight) == (1.0, 0.0)
     assert always.seconds == pytest.approx(5.1)
+    straight = outcome(held, told, Rules(1.0, 1.0))
+    assert straight.straight == 1.0
+    assert straight.seconds == pytest.approx(4.1)
 
 
 def test_what_is_written_decides_as_what_was_fitted() -> None:
