@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.capacity import EngineLimits
+from archipel.engine.draft_model import DraftModel
 from archipel.engine.drafts import ROWS, Owner, Running
 from archipel.engine.engine import Events, LocalEngine, Request, Ticket
 from archipel.engine.exact.arithmetic import ExactArithmetic
@@ -309,6 +311,25 @@ def test_looking_up_changes_no_bit_and_pays_where_text_repeats() -> None:
     engine = loaded(CONFIG, STATE, drafter=LookUp())
     assert served(engine, requests) == plain
     assert engine.counts["guesses_stood"] > 0
+
+
+@pytest.mark.parametrize("prompt", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_small_model_guesses_what_a_large_one_alike_would_say(prompt: int) -> None:
+    """The same model stands for one that agrees; noise on its weights for one that mostly does."""
+    requests = [
+        replace(REQUEST, prompt=tuple(i * i % 64 for i in range(prompt)), key="a"),
+        replace(REQUEST, key="b", seed=9, num_rollouts=2, temperature=0.0),
+        replace(REQUEST, key="c", seed=7, temperature=0.8, first_rollout=3, first_position=5),
+    ]
+    plain = served(loaded(CONFIG, STATE), requests)
+    other = lively_state(CONFIG, 1)
+    noisy = {name: each + 0.05 * other[name] for name, each in STATE.items()}
+    for state, least in ((STATE, 0.97), (noisy, 0.3)):
+        drafter = DraftModel.of(state, FloatArithmetic(CONFIG, torch.float32, CPU), 64)
+        engine = loaded(CONFIG, STATE, drafter=drafter)
+        assert served(engine, requests) == plain
+        counts = engine.counts
+        assert counts["guesses_stood"] >= least * counts["tokens_guessed"] > 0
 
 
 def test_vain_guesses_become_rare_and_right_ones_long() -> None:
