@@ -11,10 +11,11 @@ import torch
 from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.capacity import EngineLimits
 from archipel.engine.draft_model import DraftModel
-from archipel.engine.drafts import ROWS, Owner, Running
+from archipel.engine.drafts import ROWS
 from archipel.engine.engine import Events, LocalEngine, Request, Ticket
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.guessing import Owner, Running
 from archipel.engine.lookup import Given, LookUp
 from archipel.engine.pace import PRICE, REST, Pace
 from archipel.engine.quantised.arithmetic import arithmetic_for

@@ -190,8 +190,9 @@ def _draft(said: str) -> "Draft":
     """Raises Mendable: neither a word nor a directory."""
     from archipel.cli.doors import Mendable
 
-    if said == "none" or said == "prompt":
-        return said
+    words: dict[str, Draft] = {"none": "none", "prompt": "prompt"}
+    if said in words:
+        return words[said]
     if not Path(said).is_dir():
         raise Mendable(
             f"--draft {said!r:.200}; expected none, prompt, or the directory of a small model of the same tokens"

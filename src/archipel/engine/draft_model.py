@@ -1,6 +1,6 @@
 """Guesses by a small model of the same tokens: it goes on from what was said, and its draws use the large one's noise.
 
-Parts: `DraftModel` (a `drafts.Drafter`). With the same uniform number for the same place, two models that agree on how
+Parts: `DraftModel` (a `guessing.Drafter`). With the same uniform number for the same place, two models that agree on how
 likely tokens are draw the same one most of the time. What of its own guesses did not stand is read over.
 Law: it is asked for guesses alone; a prompt is read a block for each step, so that nobody waits for it.
 """
@@ -16,8 +16,8 @@ from archipel.engine.again import ROWS, feed_again
 from archipel.engine.arithmetic import Arithmetic
 from archipel.engine.attention import round_up
 from archipel.engine.cache import CacheShape
-from archipel.engine.drafts import Owner, Running
 from archipel.engine.fused import FusedDecoder
+from archipel.engine.guessing import Owner, Running
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.noise import uniforms
 from archipel.engine.passing import Again
@@ -76,7 +76,7 @@ class DraftModel:
         return cls(FusedDecoder(arithmetic.config, state, arithmetic), vocabulary)
 
     def propose(self, wanted: Sequence[tuple[Running, int]]) -> list[Sequence[int]]:
-        """See `drafts.Drafter`."""
+        """See `guessing.Drafter`."""
         found: list[Sequence[int]] = [()] * len(wanted)
         ready: list[tuple[int, Running, _Followed, int]] = []
         for place, (running, most) in enumerate(wanted[:SLOTS]):
@@ -94,7 +94,7 @@ class DraftModel:
         return found
 
     def end(self, owner: Owner) -> None:
-        """See `drafts.Drafter`."""
+        """See `guessing.Drafter`."""
         self._followed.pop(owner, None)
 
     def _with(self, length: int) -> Machinery | None:

@@ -1,6 +1,6 @@
 """Tokens that may come next, guessed before they are sampled: whose turn it is to guess, and how many.
 
-Parts: `Drafter` (who guesses; `lookup` and `draft_model` are two), `Drafts` (of all that run). A guess is read beside the
+Parts: `Drafts`; who guesses is a `guessing.Drafter`. A guess is read beside the
 last token in one pass, and as much of it stands as is sampled anyway: the sampler is a function of (seed, position,
 logits), so nothing about the answer hangs on it. Leviathan et al., "Fast inference from transformers via speculative
 decoding" (2023), accept by chance; here a draw is fixed, and equality decides.
@@ -9,49 +9,16 @@ Laws: guesses change how long a token takes, never a bit of it; what did not sta
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from archipel.engine.guessing import Drafter, Owner, Running
 from archipel.engine.lookup import Given
 from archipel.engine.pace import Pace
-from archipel.engine.protocol import Ticket
 from archipel.records.requests import Request
 
 ROWS = 64
 """That one pass has at most, guesses and last tokens together."""
 GIVEN, GUESSED = 0.97, 0.7
 """How likely a token is to stand, as long as nothing is known: of a draft that came with the request, of a drafter."""
-
-Owner = tuple[Ticket, int]
-
-
-@dataclass(eq=False)
-class Running:
-    """A sequence that is sampled."""
-
-    owner: Owner
-    request: Request
-    said: list[int]
-    """Prompt and answer so far."""
-
-    @property
-    def num_new(self) -> int:
-        """Tokens of the answer so far."""
-        return len(self.said) - len(self.request.prompt)
-
-    @property
-    def left(self) -> int:
-        """Tokens that may still come."""
-        return self.request.max_new_tokens - self.num_new
-
-
-class Drafter(Protocol):
-    """Who guesses."""
-
-    def propose(self, wanted: Sequence[tuple[Running, int]]) -> list[Sequence[int]]:
-        """For each sequence what may come next, at most so many tokens; it may be none."""
-
-    def end(self, owner: Owner) -> None:
-        """Nothing more is sampled of it."""
 
 
 @dataclass(eq=False)

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
 from archipel.engine.capacity import Capacity, EngineLimits
-from archipel.engine.drafts import Drafter, Drafts
+from archipel.engine.drafts import Drafts
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.generation import Generation
+from archipel.engine.guessing import Drafter
 from archipel.engine.protocol import (
     Engine,
     EngineBusy,

@@ -1,14 +1,12 @@
 """Guesses that need no model: what followed when the same few tokens were there before.
 
-Parts: `Given` (an answer that came with the request), `LookUp` (prompt and answer so far; a `drafts.Drafter`). Source: A.
+Parts: `Given` (an answer that came with the request), `LookUp` (prompt and answer so far; a `guessing.Drafter`). Source: A.
 Saxena, "Prompt lookup decoding" (2023). Law: pure, and a token is looked at a fixed number of times.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from archipel.engine.drafts import Owner, Running
+from archipel.engine.guessing import Owner, Running
 
 LENGTHS = (4, 3, 2)
 """Tokens that must be alike, the most first."""
@@ -70,15 +68,15 @@ class LookUp:
     def __init__(self) -> None:
         self._places: dict[Owner, Places] = {}
 
-    def propose(self, wanted: "Sequence[tuple[Running, int]]") -> list[Sequence[int]]:
-        """See `drafts.Drafter`."""
+    def propose(self, wanted: Sequence[tuple[Running, int]]) -> list[Sequence[int]]:
+        """See `guessing.Drafter`."""
         return [self._one(running, most) for running, most in wanted]
 
-    def end(self, owner: "Owner") -> None:
-        """See `drafts.Drafter`."""
+    def end(self, owner: Owner) -> None:
+        """See `guessing.Drafter`."""
         self._places.pop(owner, None)
 
-    def _one(self, running: "Running", most: int) -> Sequence[int]:
+    def _one(self, running: Running, most: int) -> Sequence[int]:
         places, said = self._places.setdefault(running.owner, Places()), running.said
         places.read(said)
         start = places.find(said)

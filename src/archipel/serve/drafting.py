@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 
 from archipel.engine.draft_model import DraftModel
-from archipel.engine.drafts import Drafter
+from archipel.engine.guessing import Drafter
 from archipel.engine.lookup import LookUp
 from archipel.engine.quantised.arithmetic import NotHeld, Weights, arithmetic_for
 from archipel.model.config import DecoderConfig
