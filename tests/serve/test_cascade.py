@@ -130,8 +130,21 @@ def test_an_unsure_answer_is_never_seen_and_the_large_one_is_asked_once(small: S
     assert text == "LARGE"
     assert sum(isinstance(each, Ended) for each in told) == 1
     assert [each.model for each in large.asked] == ["large"]
+    small_text = "".join(each.text for each in alone(small) if isinstance(each, Said))
+    assert large.asked[0].draft == small_text
     assert cascade.tally.escalated == 1
     assert cascade.counts()["cascade_escalated"] == 1
+
+
+def test_where_the_large_model_agrees_the_small_answer_costs_it_one_pass(small: Served) -> None:
+    whole = replace(ASKED, settings=replace(ASKED.settings, max_new_tokens=40))
+    before = small.desk.counts()
+    told = answered(Cascade("both", small, small, policy(sure=-5.0)), whole)[1]
+    after = small.desk.counts()
+    assert told == alone(small, whole)
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    assert 0 < grown["passes_with_guesses"] <= 3
+    assert grown["guesses_stood"] >= 30
 
 
 def test_a_plainly_hard_question_costs_the_small_model_no_token(small: Served) -> None:

@@ -9,6 +9,7 @@ from archipel.cli.engines import device_option
 
 if TYPE_CHECKING:
     from archipel.engine.quantised.arithmetic import Weights
+    from archipel.serve.drafting import Draft
 
 DEFAULT_PORT = 8450
 WORDS = "archipel.serve.words"
@@ -52,6 +53,14 @@ MAX_NAME = 128
     show_default=True,
     help="What weights are held as: in fewer bits they take less memory; auto: bfloat16 where this processor is quick "
     "with it, else float32.",
+)
+@click.option(
+    "--draft",
+    default="none",
+    show_default=True,
+    metavar="none|prompt|DIR",
+    help="Guess tokens and check several in one step, which changes no answer: by what the text said before (prompt), or "
+    "by a small model of the same tokens in DIR.",
 )
 @click.option(
     "--threads",
@@ -113,6 +122,7 @@ def command(
     host: str,
     port: int,
     weights: str,
+    draft: str,
     threads: int | None,
     max_cache_gb: float,
     max_new_tokens: int,
@@ -130,6 +140,7 @@ def command(
       archipel serve trained
       archipel serve adapter --base start --name mine
       archipel serve start --adapter law=runs/law --adapter sea=runs/sea
+      archipel serve trained --draft prompt
       archipel serve trained --prove-offline
       archipel serve trained --host 0.0.0.0 --keys users
       archipel serve trained --detach
@@ -168,11 +179,25 @@ def command(
         folder = folder_of(model, base, device)
         now = datetime.now().astimezone()
         called = name or model.resolve().name
-        how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights))
+        how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights), _draft(draft))
         one = serve_folder(folder, how, now)
         served = with_adapters(one, folder.model, beside)
         one = served[called]
     keep_open(opening, served, f"{one.fingerprint}, context {one.positions}")
+
+
+def _draft(said: str) -> "Draft":
+    """Raises Mendable: neither a word nor a directory."""
+    from archipel.cli.doors import Mendable
+
+    words: dict[str, Draft] = {"none": "none", "prompt": "prompt"}
+    if said in words:
+        return words[said]
+    if not Path(said).is_dir():
+        raise Mendable(
+            f"--draft {said!r:.200}; expected none, prompt, or the directory of a small model of the same tokens"
+        )
+    return Path(said)
 
 
 def _named_folders(said: tuple[str, ...]) -> dict[str, Path]:

@@ -1,4 +1,5 @@
-"""Decode steps that were made before, made again, many at once: how lost keys and values come back.
+"""Decode steps of one sequence, many at once, where their tokens are known: how lost keys and values come back, and how
+guesses are read (`drafts`).
 
 Products run over all rows together, as any company is the same to them; each row's attention is the decode step's own,
 over a copy of its slot's window. Law: every bit is that of the step that is repeated.
@@ -6,11 +7,13 @@ over a copy of its slot's window. Law: every bit is that of the step that is rep
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import Window
+from archipel.engine.feeding import Note
 from archipel.engine.machinery import Machinery
 from archipel.engine.passing import Again, Passing
 
@@ -23,13 +26,20 @@ def parts(num_rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS) for start in range(0, num_rows, ROWS))
 
 
-def feed_again(machinery: Machinery, tokens_N: Tensor, what: Again) -> Tensor:
+def feed_again(
+    machinery: Machinery,
+    tokens_N: Tensor,
+    what: Again,
+    adapters_N: np.ndarray | None = None,
+    note: Note | None = None,
+) -> Tensor:
     """Residual stream (at least N, d) after `tokens_N` at `what.positions` of `what.slots`.
 
-    What each slot held before its first row must be there.
+    What each slot held before its first row must be there. adapters_N: each row's, by number; None: none has any.
+    note: is told which experts each row was sent to, and of the rows that come back beyond N.
     """
     count = len(what.slots)
-    rows = torch.arange(max(count, machinery.min_rows)).clamp_(max=count - 1)
+    rows = torch.arange(padded(machinery, count)).clamp_(max=count - 1)
     slots, positions = (
         torch.from_numpy(each)[rows].to(machinery.device) for each in (what.slots, what.positions)
     )
@@ -44,7 +54,16 @@ def feed_again(machinery: Machinery, tokens_N: Tensor, what: Again) -> Tensor:
 
     rotations = machinery.rotations.index_select(0, positions)
     tokens = tokens_N[rows].to(machinery.device)
-    return machinery.decoder.forward(tokens, rotations, Passing(attend, what))
+    company = None
+    if adapters_N is not None:
+        company = machinery.decoder.adapters.company(adapters_N[rows.numpy()])
+    passing = Passing(attend, what)
+    return machinery.decoder.forward(tokens, rotations, passing, company=company, note=note)
+
+
+def padded(machinery: Machinery, count: int) -> int:
+    """Rows that `count` rows are fed as."""
+    return max(count, machinery.min_rows)
 
 
 class _Attention:

@@ -96,6 +96,11 @@ class Capacity:
                 f"request {request.key!r:.80}: prompt has a token outside 0..{vocabulary - 1}; "
                 "encode it with this model's tokenizer"
             )
+        if request.draft and (min(request.draft) < 0 or max(request.draft) >= vocabulary):
+            raise InvalidRequest(
+                f"request {request.key!r:.80}: draft has a token outside 0..{vocabulary - 1}; "
+                "encode it with this model's tokenizer, or leave it out"
+            )
         if request.allowed is not None and min(request.allowed.tokens) >= vocabulary:
             raise InvalidRequest(
                 f"request {request.key!r:.80}: no token of 0..{vocabulary - 1} is allowed; expected one at least"

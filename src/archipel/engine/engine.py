@@ -13,8 +13,10 @@ from torch import Tensor
 
 from archipel.engine.arithmetic import Arithmetic, FloatArithmetic
 from archipel.engine.capacity import Capacity, EngineLimits
+from archipel.engine.drafts import Drafts
 from archipel.engine.fused import FusedDecoder
 from archipel.engine.generation import Generation
+from archipel.engine.guessing import Drafter
 from archipel.engine.protocol import (
     Engine,
     EngineBusy,
@@ -59,13 +61,18 @@ class LocalEngine:
         device: str = "cpu",
         limits: EngineLimits | None = None,
         arithmetic: Arithmetic | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
-        """Products compute in `dtype`; fp32 holds bf16 weights exactly. `arithmetic` replaces both."""
+        """Products compute in `dtype`; fp32 holds bf16 weights exactly. `arithmetic` replaces both.
+
+        drafter: guesses tokens, so that several come in one step; None: requests' own drafts are all there is.
+        """
         self.config = config
         floats = FloatArithmetic(config, dtype, torch.device(device))
         self._capacity = Capacity(arithmetic or floats, limits or EngineLimits())
         self._generation: Generation | None = None
         self._decoder: FusedDecoder | None = None
+        self._drafts = Drafts(drafter)
         self._num_tickets = 0
 
     @torch.inference_mode()
@@ -83,7 +90,7 @@ class LocalEngine:
             )
         decoder = FusedDecoder(self.config, state, self._capacity.arithmetic)
         if self._generation is None:
-            self._generation = Generation(self._capacity, decoder)
+            self._generation = Generation(self._capacity, decoder, self._drafts)
         else:
             self._generation.use(decoder)
         self._decoder = decoder
@@ -174,7 +181,8 @@ class LocalEngine:
     @property
     def counts(self) -> Mapping[str, int]:
         """Since the first weights: `positions_read` of prompts, each group's once, and `positions_reused` beside them;
-        now: `prefix_blocks` and `prefix_bytes` that are held for later prompts. Empty before `load`.
+        now: `prefix_blocks` and `prefix_bytes` that are held for later prompts. Of drafts: `tokens_guessed`, of which
+        `guesses_stood`, in `passes_with_guesses`. Empty before `load`.
         """
         return {} if self._generation is None else self._generation.counts
 

@@ -9,9 +9,7 @@ read for.
 """
 
 import math
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,37 +18,27 @@ from torch import Tensor
 from archipel.engine.adapters import Adapters
 from archipel.engine.cache import Cache
 from archipel.engine.capacity import Capacity, Demand
-from archipel.engine.decode import decode
+from archipel.engine.drafts import Drafts
 from archipel.engine.entering import Entering
 from archipel.engine.fingerprints import Seen
 from archipel.engine.machinery import Machinery, Network, assemble
+from archipel.engine.opened import Opened
 from archipel.engine.prefill import logits_after
 from archipel.engine.prompts import Reading
 from archipel.engine.protocol import Events, NonFiniteLogits, Ticket
+from archipel.engine.rows import Fed, feed_guesses, feed_last
 from archipel.engine.scheduler import Scheduler
 from archipel.engine.slots import Slots
-from archipel.engine.telling import Choices
 from archipel.model.devices import float64_place
 from archipel.records.requests import Request
-
-
-@dataclass
-class _Open:
-    """A request of which something waits or runs."""
-
-    request: Request
-    length: int
-    """Cache positions of each of its sequences."""
-    remaining: int
-    """Rollouts that have not ended."""
-    adapter: int
-    """Its number among the decoder's adapters."""
 
 
 class Generation:
     """Serves requests by ticket, on one network at a time."""
 
-    def __init__(self, capacity: Capacity, decoder: Network) -> None:
+    def __init__(self, capacity: Capacity, decoder: Network, drafts: Drafts | None = None) -> None:
+        """drafts: who guesses what comes next; None: nobody."""
+        self._drafts = drafts or Drafts()
         self._capacity, self._decoder = capacity, decoder
         self._device = capacity.arithmetic.device
         self._draws_on = float64_place(self._device)
@@ -61,8 +49,8 @@ class Generation:
     def _begin(self) -> None:
         self._scheduler = Scheduler()
         self._slots = Slots(0)
-        self._open: dict[Ticket, _Open] = {}
-        self._lengths: Counter[int] = Counter()
+        self._open = Opened(has_experts=self._decoder.config.experts is not None)
+        self._drafts.clear()
 
     @property
     def has_work(self) -> bool:
@@ -78,20 +66,14 @@ class Generation:
         return frozenset(np.flatnonzero(self._slots.live).tolist())
 
     @property
-    def _tells_experts(self) -> bool:
-        """Whether a request that waits or runs wants to know where its tokens were sent."""
-        return any(self._is_told(opened.request) for opened in self._open.values())
-
-    @property
     def _seen(self) -> Seen | None:
         """Whom to show the next pass's last hidden state; None: no request that waits or runs brings fingerprints."""
-        asked = any(opened.request.tells_fingerprints for opened in self._open.values())
-        return Seen() if asked else None
+        return Seen() if self._open.tells_fingerprints else None
 
     @property
     def counts(self) -> Mapping[str, int]:
         """See `LocalEngine.counts`."""
-        return self._entering.counts
+        return {**self._entering.counts, **self._drafts.counts}
 
     def forget_prefixes(self) -> None:
         """Read every prompt anew from here on."""
@@ -112,22 +94,23 @@ class Generation:
     def add(self, ticket: Ticket, request: Request) -> None:
         """Let a request wait that `Capacity.check` accepts."""
         adapter = self._decoder.adapters.number_of(request.adapter)
-        opened = _Open(request, self._capacity.length_of(request), request.num_rollouts, adapter)
-        self._open[ticket] = opened
-        self._lengths[opened.length] += 1
-        self._scheduler.add(ticket, request.num_rollouts, opened.length)
+        length = self._capacity.length_of(request)
+        self._open.add(ticket, request, length, adapter)
+        self._scheduler.add(ticket, request.num_rollouts, length)
 
     def uses(self, adapter: str) -> bool:
         """Whether a request that waits or runs names this adapter."""
-        return any(opened.request.adapter == adapter for opened in self._open.values())
+        return self._open.uses(adapter)
 
     def cancel(self, ticket: Ticket) -> bool:
         """Forget a request; its slots are free at once. Whether anything of it was still to come."""
         if ticket not in self._open:
             return False
         self._scheduler.withdraw(ticket)
-        self._scheduler.finish([*self._slots.cancel(ticket), *self._entering.withdraw(ticket)])
-        self._close(ticket)
+        left = self._slots.cancel(ticket)
+        self._drafts.end([self._slots.owner[slot] for slot in left])
+        self._scheduler.finish([*left, *self._entering.withdraw(ticket)])
+        self._open.close(ticket)
         return True
 
     def step(self) -> Events:
@@ -143,7 +126,7 @@ class Generation:
             self._admit(machinery)
             if self._capacity.limits.max_step_tokens is None and self._entering.prompts:
                 return self._read(machinery)
-            sampled = [self._decode(machinery)] if self._slots.live.any() else []
+            sampled = [self._advance(machinery)] if self._slots.live.any() else []
             return Events.joined([*sampled, self._read(machinery)])
         except BaseException:
             # Half a step leaves slots and cache at odds, and a NaN that stayed in the cache would
@@ -158,7 +141,7 @@ class Generation:
         held, rows = self._machinery, self._scheduler.num_rows
         if held is not None and not self._scheduler.num_waiting:
             return held
-        demand = Demand(self._scheduler.num_sequences, max(self._lengths))
+        demand = Demand(self._scheduler.num_sequences, self._open.longest)
         shape = self._capacity.shape(demand, None if held is None else held.cache.shape, rows)
         if rows == 0:
             self._slots = Slots(shape.num_slots)
@@ -188,16 +171,13 @@ class Generation:
         """Whoever has got slots begins to have its prompt read."""
         for admission in self._scheduler.admit(machinery.cache.shape.length):
             opened = self._open[admission.ticket]
-            told = self._is_told(opened.request)
+            told = self._open.is_told(opened.request)
             self._entering.enter(opened.request, admission, opened.adapter, told=told)
-
-    def _is_told(self, request: Request) -> bool:
-        return request.tells_experts and self._decoder.config.experts is not None
 
     def _read(self, machinery: Machinery) -> Events:
         """Some of the prompts, and the first tokens after those that end."""
         parts = list[Events]()
-        for batch, x in self._entering.read(machinery, told=self._tells_experts):
+        for batch, x in self._entering.read(machinery, told=self._open.tells_experts):
             seen = self._seen
             logits = logits_after(machinery, [each.prompt for each in batch], x, seen)
             slots = self._begin_sampling(batch)
@@ -212,43 +192,60 @@ class Generation:
         for each in batch:
             slots = list(each.admission.slots)
             self._slots.adapter[slots] = each.adapter
-            if self._is_told(each.request):
+            for slot in slots:
+                self._drafts.begin(self._slots.owner[slot], each.request)
+            if self._open.is_told(each.request):
                 for slot in slots:
                     self._slots.read(slot, bytes(each.told))
         return np.array([slot for each in batch for slot in each.admission.slots])
 
-    def _decode(self, machinery: Machinery) -> Events:
+    def _advance(self, machinery: Machinery) -> Events:
+        """The next token of each sequence that runs, and of what was guessed behind it all that stands."""
         self._compact(machinery)
-        rows = max(int(np.flatnonzero(self._slots.live)[-1]) + 1, machinery.min_rows)
-        live, position = self._slots.live[:rows], self._slots.position[:rows]
-        living, adapter = np.flatnonzero(live), self._slots.adapter[:rows]
-        lowest, highest = int(position[living].min()), int(position[living].max())
-        # Dead rows follow along: what they compute is dropped, what they write is masked.
-        position[~live], adapter[~live] = highest, adapter[living[0]]
-        # Not their own last token: it was never fed, and what it leads to may be no number.
-        self._slots.last_token[:rows][~live] = self._slots.last_token[living[0]]
-        tokens = torch.from_numpy(self._slots.last_token[:rows]).to(machinery.device)
-        positions = torch.from_numpy(position).to(machinery.device)
-        company = self._decoder.adapters.company(adapter)
-        written: Tensor | int = highest if lowest == highest else positions
-        reading = [slot for slot in self._entering.prompts.slots if slot < rows]
-        if reading:
-            # What is there of a prompt stays: its row writes where no prompt reaches.
-            written = positions.clone()
-            written[reading] = machinery.cache.shape.length - 1
-        choices = None
-        if self._tells_experts:
-            choices = Choices(self._decoder.config, rows, machinery.device)
-        x = decode(machinery, tokens, positions, written, company, choices)
+        living = np.flatnonzero(self._slots.live)
+        owners = [self._slots.owner[slot] for slot in living.tolist()]
+        guesses = self._drafts.of(owners)
+        told = self._open.tells_experts
+        if any(guesses):
+            fed = feed_guesses(machinery, self._slots, living, guesses, told=told)
+        else:
+            fed = feed_last(machinery, self._slots, self._entering.prompts.slots, told=told)
         seen = self._seen
-        logits = self._decoder.logits(x, seen)
-        if choices is not None:
-            self._slots.sent(living, choices.flat()[living])
+        logits = self._decoder.logits(fed.x, seen)
+        guessed = dict(zip(living.tolist(), guesses, strict=True))
+        parts, place, standing = list[Events](), 0, living
+        counts = dict.fromkeys(living.tolist(), 0)
+        while len(standing):
+            parts.append(self._take(fed, logits, seen, standing, place))
+            stands = [self._stands(slot, guessed[slot], place) for slot in standing.tolist()]
+            standing = standing[stands]
+            for slot in standing.tolist():
+                counts[slot] += 1
+            place += 1
+        self._drafts.stood(owners, [counts[slot] for slot in living.tolist()])
+        return Events.joined(parts)
+
+    def _take(
+        self, fed: Fed, logits: Tensor, seen: Seen | None, slots: np.ndarray, place: int
+    ) -> Events:
+        """Sample from what the pass made of the last token, or of the guess at `place`, of each of these slots."""
+        rows = fed.first[slots] + place
+        if fed.choices is not None:
+            self._slots.sent(slots, fed.choices.flat()[rows])
         if seen is not None:
-            self._slots.saw(living, seen, living)
-        position[living] += 1
-        drawn, logprobs = self._sample(logits, np.arange(rows))
-        return self._collect(living, drawn[living], logprobs[living])
+            self._slots.saw(slots, seen, rows)
+        self._slots.position[slots] += 1
+        if not np.array_equal(rows, np.arange(len(logits))):
+            logits = logits.index_select(0, torch.from_numpy(rows).to(logits.device))
+        return self._collect(slots, *self._sample(logits, slots))
+
+    def _stands(self, slot: int, guess: Sequence[int], place: int) -> bool:
+        """Whether the token that was just sampled is the guessed one, and the sequence goes on behind it."""
+        return bool(
+            place < len(guess)
+            and self._slots.live[slot]
+            and self._slots.last_token[slot] == guess[place]
+        )
 
     def _sample(self, logits: Tensor, slots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         draw = self._slots.draw(slots, self._draws_on)
@@ -262,29 +259,16 @@ class Generation:
                 "a sampled log-probability is not finite; expected finite logits: "
                 "check the weights that were loaded"
             )
-        owner, ended = self._slots.owner, self._slots.record(slots, tokens, logprobs)
+        owners = [self._slots.owner[slot] for slot in slots.tolist()]
+        self._drafts.took(owners, tokens.tolist())
+        ended = self._slots.record(slots, tokens, logprobs)
+        done = {self._slots.owner[slot]: completion for slot, completion in ended.items()}
         if ended:
             self._scheduler.finish(ended)
-            for slot in ended:
-                self._end_one(owner[slot][0])
-        return Events(
-            [owner[slot] for slot in slots.tolist()],
-            tokens.tolist(),
-            logprobs.tolist(),
-            {owner[slot]: completion for slot, completion in ended.items()},
-        )
-
-    def _end_one(self, ticket: Ticket) -> None:
-        opened = self._open[ticket]
-        opened.remaining -= 1
-        if opened.remaining == 0:
-            self._close(ticket)
-
-    def _close(self, ticket: Ticket) -> None:
-        length = self._open.pop(ticket).length
-        self._lengths[length] -= 1
-        if self._lengths[length] == 0:
-            del self._lengths[length]
+            self._drafts.end(done)
+            for ticket, _ in done:
+                self._open.end_one(ticket)
+        return Events(owners, tokens.tolist(), logprobs.tolist(), done)
 
     def _compact(self, machinery: Machinery) -> None:
         moves = self._scheduler.compact()

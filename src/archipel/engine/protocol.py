@@ -58,7 +58,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Events:
-    """What one step sampled, at most a token per sequence.
+    """What one step sampled: of a sequence a token, or several where they were guessed, in their order.
 
     Kept as columns, because whoever wants completions alone never looks at single tokens.
     """
@@ -85,8 +85,12 @@ class Events:
         return len(self.tokens)
 
     def __iter__(self) -> Iterator[Event]:
-        for owner, token, logprob in zip(self.owners, self.tokens, self.logprobs, strict=True):
-            yield Event(*owner, token, logprob, self.ended.get(owner))
+        places = enumerate(self.owners) if self.ended else ()
+        last = {owner: place for place, owner in places if owner in self.ended}
+        each = zip(self.owners, self.tokens, self.logprobs, strict=True)
+        for place, (owner, token, logprob) in enumerate(each):
+            ended = self.ended[owner] if last.get(owner) == place else None
+            yield Event(*owner, token, logprob, ended)
 
 
 def refuse_steering(requests: Sequence[Request], engine: str) -> None:
@@ -158,7 +162,7 @@ class OpenEngine(Engine, Protocol):
         """Let a request wait for its turn; first come, first served."""
 
     def step(self) -> Events:
-        """Advance: an event for every sequence that got a token; none without work."""
+        """Advance: an event for every token that a sequence got; none without work."""
 
     def cancel(self, ticket: Ticket) -> bool:
         """Drop a request: no event of it follows, and its slots are free at once.

@@ -84,6 +84,9 @@ class Request:
     salt: str | None = None
     """Whose prompt it is: of those with the same salt, an engine may keep what it read of one for the next that begins
     alike. None: it is shared with nobody. It changes how long reading takes, never what is sampled."""
+    draft: tuple[int, ...] = ()
+    """Guessed tokens of the answer. Where they are what is sampled, several come in one pass; they never change what is
+    sampled, and engines without guesses leave them."""
     first_rollout: int = 0
     """Number of the first rollout of this request in its group; the noise is that rollout's."""
     first_position: int = 0

@@ -127,10 +127,20 @@ def asking_of(terms: Terms, question: Question, now: datetime) -> Asking:
             cut=left,
             ending=StopStrings.of(stops, _pieces(terms)) if stops else None,
             adapter=terms.adapter,
+            draft=_draft(terms.tokenizer, question.draft),
         )
     except InvalidRequest as error:
         raise BadQuestion(str(error)) from None
     return Asking(question, request, stops)
+
+
+def _draft(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """A guess at the whole of an answer; what the tokenizer cannot write is no guess."""
+    try:
+        said = tokenizer.encode(text, parse_special=False) if text else []
+    except UnknownText:
+        return ()
+    return (*said, *tokenizer.stop_ids[:1]) if said else ()
 
 
 def _room(terms: Terms, prompt: tuple[int, ...], settings: Settings) -> int:

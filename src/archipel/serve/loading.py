@@ -15,6 +15,7 @@ from archipel.engine.quantised.arithmetic import NotHeld, Weights, arithmetic_fo
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_config, read_mapped
+from archipel.serve.drafting import Draft, drafter_for
 from archipel.serve.fitting import available_bytes, check_fits
 from archipel.work.folders import NAME, Folder, adapter_over
 
@@ -30,8 +31,13 @@ class Loaded:
     num_parameters: int
 
 
-def load(folder: Folder, weights: Weights | Literal["auto"], limits: EngineLimits) -> Loaded:
-    """The engine for a directory's model, with the adapter that lies over it.
+def load(
+    folder: Folder,
+    weights: Weights | Literal["auto"],
+    limits: EngineLimits,
+    draft: Draft = "none",
+) -> Loaded:
+    """The engine for a directory's model, with the adapter that lies over it, and who guesses for it.
 
     Raises:
         InvalidModel: it cannot be used, does not fit, or is computed by another library than this one.
@@ -53,7 +59,8 @@ def load(folder: Folder, weights: Weights | Literal["auto"], limits: EngineLimit
             check_fits(config, held, limits, available_bytes())
         except InvalidModel as error:
             raise InvalidModel(f"{folder.model} does not fit: {error}") from None
-    engine = LocalEngine(config, arithmetic=numbers, limits=limits)
+    drafter = drafter_for(draft, folder.model, config, held, device)
+    engine = LocalEngine(config, arithmetic=numbers, limits=limits, drafter=drafter)
     state = read_mapped(folder.model)
     num_parameters = sum(each.numel() for each in state.values())
     engine.load(state)

@@ -216,6 +216,8 @@ class Question:
     tools: tuple[Mapping[str, Any], ...] = ()
     """JSON schemas of functions that the model may call."""
     calling: Calling = Calling()
+    draft: str = ""
+    """A guess at the answer, another model's perhaps: where it is right the answer comes sooner, and it is never another."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from archipel.serve.aside import Aside
 from archipel.serve.asked import About
 from archipel.serve.asking import LONG_CHARS, asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
+from archipel.serve.drafting import Draft
 from archipel.serve.grammar import Grammars
 from archipel.serve.loading import load
 from archipel.serve.question import Question
@@ -110,6 +111,8 @@ class How:
     usual_tokens: int = 1024
     weights: Weights | Literal["auto"] = "auto"
     """What the weights are held as; auto: what this machine is quickest with, without rounding more than bf16 does."""
+    draft: Draft = "none"
+    """Who guesses tokens, so that several come in one step; it changes no answer."""
 
 
 def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
@@ -119,7 +122,7 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
         InvalidModel, InvalidTokenizer: it cannot be used, or is computed by another library than this one.
     """
     tokenizer = Tokenizer.from_directory(folder.model)
-    loaded = load(folder, how.weights, how.limits)
+    loaded = load(folder, how.weights, how.limits, how.draft)
     return Served(
         name=how.name,
         tokenizer=tokenizer,

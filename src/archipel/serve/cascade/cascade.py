@@ -123,12 +123,11 @@ class Cascade:
     async def _large(self, question: Question, key: str, now: datetime) -> Answering:
         return await self.large.ask(replace(question, model=self.large.name), key, now)
 
-    async def escalated(self, question: Question, key: str, now: datetime) -> Answering:
-        """The large one's answer after the small one's.
-
-        Where engines take a draft, the small answer is one: this is the place that has both.
-        """
-        answer = await self._large(question, key, now)
+    async def escalated(
+        self, question: Question, key: str, now: datetime, draft: str = ""
+    ) -> Answering:
+        """The large one's answer after the small one's, which it reads as a guess: as far as both agree, in one pass."""
+        answer = await self._large(replace(question, draft=draft), key, now)
         self.tally.escalated += 1
         return answer
 
@@ -170,7 +169,8 @@ class _Awaited:
                 return
             if self._has_left:
                 return
-            self._answer = await self._cascade.escalated(self.question, self._key, self._now)
+            draft = _first_choice(held or [])
+            self._answer = await self._cascade.escalated(self.question, self._key, self._now, draft)
             async for each in self._answer.told():
                 yield each
         finally:
@@ -193,3 +193,7 @@ class _Awaited:
         cascade = self._cascade
         sure = [cascade.sure.of(each, self._gate_logit) for each in logprobs.values()]
         return cascade.policy.rules.is_kept(min(sure, default=0.0))
+
+
+def _first_choice(held: list[Told]) -> str:
+    return "".join(each.text for each in held if isinstance(each, Said) and each.choice == 0)

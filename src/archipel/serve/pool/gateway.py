@@ -81,7 +81,7 @@ class PoolEngine(LocalEngine):
         raise NotLoaded("a pool serves whole weights; merge the adapter and serve that directory")
 
     def add(self, request: Request) -> Ticket:
-        """See `OpenEngine.add`.
+        """See `OpenEngine.add`; a draft is left.
 
         Raises:
             InvalidRequest: see `LocalEngine.add`, or it wants to know of experts.
@@ -90,7 +90,8 @@ class PoolEngine(LocalEngine):
             raise InvalidRequest(
                 f"request {request.key!r:.80} wants to be told of experts, which a pool does not; leave that out"
             )
-        return super().add(request)
+        # Its journals know of one token for each step of a sequence, so nothing is guessed.
+        return super().add(replace(request, draft=()))
 
     def reading(
         self, tokens: Sequence[int], adapter: str | None = None, follows: Follows | None = None
