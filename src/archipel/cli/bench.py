@@ -33,6 +33,7 @@ BENCHMARKS = {
         "bench_specialists",
         "Specialists and a router against one generalist of as much training",
     ),
+    "distil": ("bench_distil", "A student under a larger teacher, beside as much work over labels"),
     "pool": ("bench_pool", "One model over several devices: speed, bytes, and a device's death"),
     "peers": ("bench_peers", "Wall-clock and accuracy beside TRL's GRPOTrainer"),
 }
