@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from archipel.engine import pace
 from archipel.engine.arithmetic import FloatArithmetic
 from archipel.engine.capacity import EngineLimits
 from archipel.engine.draft_model import DraftModel
@@ -15,6 +16,7 @@ from archipel.engine.drafts import ROWS
 from archipel.engine.engine import Events, LocalEngine, Request, Ticket
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.fused import FusedDecoder
 from archipel.engine.guessing import Owner, Running
 from archipel.engine.lookup import Given, LookUp
 from archipel.engine.pace import PRICE, REST, Pace
@@ -40,6 +42,12 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_num_threads(request.param)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses that are made even where they do not pay."""
+    monkeypatch.setattr(pace, "PRICE", 0.02)
 
 
 @dataclass
@@ -114,6 +122,7 @@ KINDS: dict[str, tuple[DecoderConfig, dict[str, Any]]] = {
 SOON = ("fp32",)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[] if kind in SOON else pytest.mark.slow) for kind in KINDS]
 )
@@ -188,6 +197,7 @@ def truth_of(plain: Sequence[Sequence[Rollout]], requests: Sequence[Request]) ->
     }
 
 
+@pytest.mark.usefixtures("eager")
 def test_hands_hear_each_token_in_its_order_and_endings_end_in_the_middle_of_a_guess() -> None:
     def requests() -> list[Request]:
         return [
@@ -212,6 +222,7 @@ def test_hands_hear_each_token_in_its_order_and_endings_end_in_the_middle_of_a_g
     assert all(each.looks == len(each.said) for each in steering.hands)
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.slow
 def test_rows_keep_their_adapters() -> None:
     adapters = {name: lively_adapter(CONFIG, number) for number, name in enumerate("ab")}
@@ -261,6 +272,7 @@ def test_a_draft_of_tokens_that_the_model_does_not_have_is_refused() -> None:
         loaded(CONFIG, STATE).add(replace(REQUEST, draft=(64,)))
 
 
+@pytest.mark.usefixtures("eager")
 def test_whoever_is_cancelled_leaves_nothing_behind() -> None:
     requests = [REQUEST, replace(REQUEST, key="b", num_rollouts=3, seed=6)]
     plain = served(loaded(CONFIG, STATE), requests)
@@ -300,6 +312,7 @@ def test_a_draft_is_found_again_where_the_answer_left_it() -> None:
     assert given.next(9) == (10, 11)
 
 
+@pytest.mark.usefixtures("eager")
 def test_looking_up_changes_no_bit_and_pays_where_text_repeats() -> None:
     said = tuple(range(1, 20)) * 4
     requests = [
@@ -314,6 +327,7 @@ def test_looking_up_changes_no_bit_and_pays_where_text_repeats() -> None:
     assert engine.counts["guesses_stood"] > 0
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("prompt", [5, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_small_model_guesses_what_a_large_one_alike_would_say(prompt: int) -> None:
     """The same model stands for one that agrees; noise on its weights for one that mostly does."""
@@ -326,7 +340,9 @@ def test_a_small_model_guesses_what_a_large_one_alike_would_say(prompt: int) -> 
     other = lively_state(CONFIG, 1)
     noisy = {name: each + 0.05 * other[name] for name, each in STATE.items()}
     for state, least in ((STATE, 0.97), (noisy, 0.3)):
-        drafter = DraftModel.of(state, FloatArithmetic(CONFIG, torch.float32, CPU), 64)
+        drafter = DraftModel(
+            FusedDecoder(CONFIG, state, FloatArithmetic(CONFIG, torch.float32, CPU)), 64
+        )
         engine = loaded(CONFIG, STATE, drafter=drafter)
         assert served(engine, requests) == plain
         counts = engine.counts
@@ -334,20 +350,21 @@ def test_a_small_model_guesses_what_a_large_one_alike_would_say(prompt: int) -> 
 
 
 def test_vain_guesses_become_rare_and_right_ones_long() -> None:
-    pace, guessed = Pace(0.7), []
+    one, guessed = Pace(0.7), []
     for _ in range(10 * REST):
-        guessed.append(pace.length(1))
+        guessed.append(one.length(1))
         if guessed[-1]:
-            pace.tell(guessed[-1], 0)
+            one.tell(guessed[-1], 0)
     assert sum(each > 0 for each in guessed[:REST]) <= 16
     assert sum(map(bool, guessed[REST:])) == sum(guessed[REST:]) <= 9
     for _ in range(12):
-        pace.tell(1, 1)
-    assert pace.length(1) > 16
-    assert pace.length(4) < pace.length(1)
-    assert pace.length(round(1 / PRICE)) == 0
+        one.tell(1, 1)
+    assert one.length(1) > 16
+    assert one.length(4) < one.length(1)
+    assert one.length(round(1 / PRICE)) == 0
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_pass_has_no_more_rows_than_it_may() -> None:
     requests = [replace(REQUEST, key=str(seed), seed=seed) for seed in range(4)]
     plain = served(loaded(CONFIG, STATE), requests)

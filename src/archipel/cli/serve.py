@@ -156,7 +156,7 @@ def command(
         say_detached(click.get_current_context().meta[WORDS])
         return
 
-    beside = _named_folders(adapters)
+    beside, guessed_by = _named_folders(adapters), _draft(draft)
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, log)
@@ -179,7 +179,7 @@ def command(
         folder = folder_of(model, base, device)
         now = datetime.now().astimezone()
         called = name or model.resolve().name
-        how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights), _draft(draft))
+        how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights), guessed_by)
         one = serve_folder(folder, how, now)
         served = with_adapters(one, folder.model, beside)
         one = served[called]

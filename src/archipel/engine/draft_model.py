@@ -5,15 +5,13 @@ likely tokens are draw the same one most of the time. What of its own guesses di
 Law: it is asked for guesses alone; a prompt is read a block for each step, so that nobody waits for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from archipel.engine.again import ROWS, feed_again
-from archipel.engine.arithmetic import Arithmetic
 from archipel.engine.attention import round_up
 from archipel.engine.cache import CacheShape
 from archipel.engine.fused import FusedDecoder
@@ -63,17 +61,6 @@ class DraftModel:
         self._max_cache_bytes = max_cache_bytes
         self._machinery: Machinery | None = None
         self._followed: dict[Owner, _Followed] = {}
-
-    @classmethod
-    def of(
-        cls, state: Mapping[str, Tensor], arithmetic: Arithmetic, vocabulary: int
-    ) -> "DraftModel":
-        """From weights.
-
-        Raises:
-            WrongWeights: they are of another architecture than the arithmetic.
-        """
-        return cls(FusedDecoder(arithmetic.config, state, arithmetic), vocabulary)
 
     def propose(self, wanted: Sequence[tuple[Running, int]]) -> list[Sequence[int]]:
         """See `guessing.Drafter`."""

@@ -17,7 +17,7 @@ from archipel.records.requests import Request
 
 ROWS = 64
 """That one pass has at most, guesses and last tokens together."""
-GIVEN, GUESSED = 0.97, 0.7
+GIVEN, GUESSED = 0.98, 0.7
 """How likely a token is to stand, as long as nothing is known: of a draft that came with the request, of a drafter."""
 
 

@@ -7,8 +7,9 @@ is above that, times the sequences that share the step. Laws: pure; who guesses 
 
 import math
 
-PRICE = 0.1
-"""Of a row, in steps of one sequence: above what was measured, where rows beyond the fewest cost 0.05."""
+PRICE = 0.2
+"""Of a row, in steps of one sequence: of a 135M model 0.09 was measured in float32 behind 100 positions, and 0.22 in
+bfloat16 behind 1,000."""
 KEPT = 0.8
 """What was known counts so much for each token that is learnt of."""
 WEIGHT = 4.0

@@ -5,7 +5,9 @@ from typing import Literal
 
 import torch
 
+from archipel.engine.capacity import EngineLimits
 from archipel.engine.draft_model import DraftModel
+from archipel.engine.fused import FusedDecoder
 from archipel.engine.guessing import Drafter
 from archipel.engine.lookup import LookUp
 from archipel.engine.quantised.arithmetic import NotHeld, Weights, arithmetic_for
@@ -13,13 +15,35 @@ from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_config, read_mapped
 from archipel.model.tokenizer import Tokenizer
+from archipel.serve.fitting import need
 
 Draft = Literal["none", "prompt"] | Path
 """What to guess by."""
 
 
+CACHE_SHARE = 4
+"""A small model may have a cache of one part in so many of the large one's, beside it."""
+
+
+def bytes_of(draft: Draft, weights: Weights, limits: EngineLimits) -> int:
+    """Memory that guessing takes beside the model itself.
+
+    Raises:
+        InvalidModel: the small model cannot be used.
+    """
+    if not isinstance(draft, Path):
+        return 0
+    found = need(read_config(draft), weights, limits)
+    return found.weights + limits.max_cache_bytes // CACHE_SHARE
+
+
 def drafter_for(
-    draft: Draft, model: Path, config: DecoderConfig, weights: Weights, device: torch.device
+    draft: Draft,
+    model: Path,
+    config: DecoderConfig,
+    weights: Weights,
+    device: torch.device,
+    limits: EngineLimits,
 ) -> Drafter | None:
     """For the model of this directory; a small one's weights are held as its own.
 
@@ -38,4 +62,5 @@ def drafter_for(
         numbers = arithmetic_for(weights, read_config(draft), device)
     except NotHeld as error:
         raise InvalidModel(f"{draft}: {error}") from None
-    return DraftModel.of(read_mapped(draft), numbers, config.vocab_size)
+    decoder = FusedDecoder(numbers.config, read_mapped(draft), numbers)
+    return DraftModel(decoder, config.vocab_size, limits.max_cache_bytes // CACHE_SHARE)

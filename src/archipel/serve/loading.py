@@ -15,7 +15,7 @@ from archipel.engine.quantised.arithmetic import NotHeld, Weights, arithmetic_fo
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import read_config, read_mapped
-from archipel.serve.drafting import Draft, drafter_for
+from archipel.serve.drafting import Draft, bytes_of, drafter_for
 from archipel.serve.fitting import available_bytes, check_fits
 from archipel.work.folders import NAME, Folder, adapter_over
 
@@ -56,10 +56,10 @@ def load(
         raise InvalidModel(str(error)) from None
     if device.type == "cpu":
         try:
-            check_fits(config, held, limits, available_bytes())
+            check_fits(config, held, limits, available_bytes() - bytes_of(draft, held, limits))
         except InvalidModel as error:
             raise InvalidModel(f"{folder.model} does not fit: {error}") from None
-    drafter = drafter_for(draft, folder.model, config, held, device)
+    drafter = drafter_for(draft, folder.model, config, held, device, limits)
     engine = LocalEngine(config, arithmetic=numbers, limits=limits, drafter=drafter)
     state = read_mapped(folder.model)
     num_parameters = sum(each.numel() for each in state.values())

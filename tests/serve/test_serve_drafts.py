@@ -1,0 +1,66 @@
+"""Whoever guesses for a served model, its answers are the same, and what it cannot guess by is refused."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from archipel.cli.archipel import command
+from archipel.engine.capacity import EngineLimits
+from archipel.model.config import DecoderConfig
+from archipel.model.config_files import InvalidModel
+from archipel.model.directory import write_model
+from archipel.model.network import random_weights
+from archipel.model.tokenizer import byte_tokenizer, character_tokenizer
+from archipel.serve.asked import Told
+from archipel.serve.drafting import Draft, bytes_of
+from archipel.serve.question import Question, Settings
+from archipel.serve.served import How, serve_folder
+from archipel.work.folders import folder_of
+from serve.served_models import NOW, tiny_model
+
+LIMITS = EngineLimits.serving(2**26)
+ASKED = Question("tiny", Settings(max_new_tokens=48, temperature=0.0), text="abcabcabcabcabc")
+DRAWN = replace(ASKED, settings=Settings(max_new_tokens=48, temperature=0.7, seed=3, choices=2))
+
+
+def answers(path: Path, draft: Draft) -> tuple[list[list[Told]], int]:
+    one = serve_folder(folder_of(path), How("tiny", limits=LIMITS, draft=draft), NOW)
+
+    async def ask(question: Question) -> list[Told]:
+        return [each async for each in (await one.ask(question, "key", NOW)).told()]
+
+    try:
+        told = [asyncio.run(ask(question)) for question in (ASKED, DRAWN)]
+        return told, one.counts()["guesses_stood"]
+    finally:
+        one.desk.close()
+
+
+def test_answers_are_the_same_whoever_guesses(tmp_path: Path) -> None:
+    path = tiny_model(tmp_path / "tiny")
+    plain, none = answers(path, "none")
+    looked, stood = answers(path, "prompt")
+    alike, all_of_them = answers(path, path)
+    assert plain == looked == alike
+    assert none == 0
+    assert min(stood, all_of_them) > 0
+
+
+def test_a_small_model_of_other_tokens_is_refused_and_its_memory_is_counted(tmp_path: Path) -> None:
+    path, other = tiny_model(tmp_path / "tiny"), tmp_path / "other"
+    tokenizer = character_tokenizer()
+    config = DecoderConfig(
+        "llama", tokenizer.vocab_size, 32, 1, 2, 2, 16, 64, 512, bos_token_id=tokenizer.bos_id,
+        eos_token_ids=tokenizer.stop_ids, pad_token_id=tokenizer.pad_id,
+    )  # fmt: skip
+    assert byte_tokenizer().vocab_size != tokenizer.vocab_size
+    write_model(other, random_weights(config, 1), config, tokenizer)
+    with pytest.raises(InvalidModel, match="other tokens"):
+        answers(path, other)
+    assert bytes_of(path, "float32", LIMITS) > bytes_of("prompt", "float32", LIMITS) == 0
+    said = CliRunner().invoke(command, ["serve", str(path), "--draft", "nonsense", "--port", "0"])
+    assert said.exit_code != 0
+    assert "expected none, prompt, or the directory" in said.output
