@@ -117,7 +117,9 @@ def measure(plan: Plan, entered: Entered, tell: Tell, found: Found) -> None:
             log = folder / f"{side.name.replace(' ', '-')}.log"
             servers.append(Server(side, log, entered.environment, plan.threads))
             servers[-1].start()
-            tell(f"{side.name} serves")
+        for server in servers:
+            server.wait()
+            tell(f"{server.side.name} serves")
         _rounds(plan, servers, config.vocab_size, tell, found)
     finally:
         for server in servers:
