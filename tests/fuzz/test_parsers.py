@@ -26,7 +26,8 @@ OWN = {
         "stock_of",
     ): "the same; strange values are tests/work/test_stock_backend.py's",
     ("cli/demo_real.py", "_folder"): "what the same command was asked when it began",
-    ("model/gguf.py", "_byte_words"): "a library's words about its own object",
+    ("model/gguf_words.py", "words_of"): "a library's words about its own object",
+    ("model/gguf_tokenizer.py", "parting_named"): "a library's words about its own object",
     ("work/grading/talk.py", "hear"): "of the trusted parent",
     (
         "training/environments/task_child.py",

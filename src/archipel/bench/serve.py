@@ -106,6 +106,8 @@ def measure(plan: Plan, entered: Entered, tell: Tell, found: Found) -> None:
         sides, absent = sides_of(folder, _room(plan), entered.peers)
         only = entered.only or ("",)
         sides = [each for each in sides if each.name.startswith(only)]
+        if not sides:
+            raise ValueError(f"no side that can be had begins with {', '.join(only)}: {absent}")
         found |= {
             "model": "made on the spot" if entered.model is None else entered.model.name,
             "weights": sum(each.numel() for each in Decoder(config).parameters()),
@@ -117,7 +119,9 @@ def measure(plan: Plan, entered: Entered, tell: Tell, found: Found) -> None:
             log = folder / f"{side.name.replace(' ', '-')}.log"
             servers.append(Server(side, log, entered.environment, plan.threads))
             servers[-1].start()
-            tell(f"{side.name} serves")
+        for server in servers:
+            server.wait()
+            tell(f"{server.side.name} serves")
         _rounds(plan, servers, config.vocab_size, tell, found)
     finally:
         for server in servers:
@@ -175,7 +179,7 @@ def _rounds(plan: Plan, servers: list[Server], vocabulary: int, tell: Tell, foun
 
 def _warming(case: Case) -> Case:
     """As many clients, but short."""
-    return replace(case, prompt=min(case.prompt, 128), new=min(case.new, 4), shared=0)
+    return replace(case, prompt=min(case.prompt, 32), new=min(case.new, 4), shared=0)
 
 
 def _row(case: Case, side: Side) -> dict[str, Any]:

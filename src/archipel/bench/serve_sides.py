@@ -151,11 +151,7 @@ class Server:
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Until it answers.
-
-        Raises:
-            ServerFailed: it ended, or took ten minutes.
-        """
+        """Begin to load."""
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         home = {"ARCHIPEL_HOME": str(self.log.with_suffix(".home")), "VLLM_CPU_KVCACHE_SPACE": "2"}
         with self.log.open("wb") as log:
@@ -166,9 +162,16 @@ class Server:
                 stderr=subprocess.STDOUT,
                 env={**self.environment, **threads, **home},
             )
+
+    def wait(self) -> None:
+        """Until it answers.
+
+        Raises:
+            ServerFailed: it ended, or took ten minutes.
+        """
         until = time.monotonic() + START_S
         while not self._has_started():
-            if self.process.poll() is not None or time.monotonic() > until:
+            if self.process is None or self.process.poll() is not None or time.monotonic() > until:
                 raise ServerFailed(f"{self.side.name} did not start: {self.said()}")
             time.sleep(0.2)
 

@@ -26,6 +26,13 @@ from archipel.cli.outputs import PICTURE
     metavar="NAME",
     help='Only sides whose names begin so, as "archipel int8" or "llama.cpp"; may be given several times.',
 )
+@click.option(
+    "--case",
+    "cases",
+    multiple=True,
+    metavar="NAME",
+    help='Only cases whose names begin so, as "8 clients"; may be given several times.',
+)
 @click.option("--rounds", type=click.IntRange(1, 50), help="Of everything, in turn [5; quick: 2].")
 @click.option(
     "--threads", type=click.IntRange(1, 1024), help="Processor threads of every side [1]."
@@ -34,7 +41,7 @@ from archipel.cli.outputs import PICTURE
 @quick_option("Fewer clients and shorter texts, two rounds: some minutes.")
 @JSON
 def command(
-    model: Path | None, llama: Path | None, only: tuple[str, ...], plot: Path | None, quick: bool,
+    model: Path | None, llama: Path | None, only: tuple[str, ...], cases: tuple[str, ...], plot: Path | None, quick: bool,
     as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Measure the directory MODEL (or one made on the spot) as served by us and by others, side by side in one run.
@@ -53,19 +60,28 @@ def command(
     import os
     from dataclasses import replace
 
+    from archipel.bench.endings import in_order
     from archipel.bench.serve import QUICK, Entered, Plan, measure
     from archipel.bench.serve_asking import NoAnswer
     from archipel.bench.serve_report import draw, table
     from archipel.bench.serve_sides import VLLM, Peers, ServerFailed
     from archipel.cli.benches import chosen
-    from archipel.cli.doors import child_environment, mending, show
+    from archipel.cli.doors import Mendable, child_environment, mending, show
 
     plan = QUICK if quick else Plan()
     plan = replace(plan, **chosen(plan, given, "rounds", "threads"))
+    if cases:
+        plan = replace(
+            plan, cases=tuple(each for each in plan.cases if each.name.startswith(cases))
+        )
+    if not plan.cases:
+        raise Mendable(
+            f"no case begins with {', '.join(cases):.200}; see --help for what is measured"
+        )
     found: dict[str, Any] = {}
     entered = Entered(model, Peers(llama, os.environ.get(VLLM)), only, child_environment())
     try:
-        with mending(ServerFailed, NoAnswer, OSError, ValueError, RuntimeError):
+        with in_order(), mending(ServerFailed, NoAnswer, OSError, ValueError, RuntimeError):
             measure(plan, entered, teller(), found)
     finally:
         if found:  # Ctrl-C keeps what there is
