@@ -42,7 +42,7 @@ from archipel.serve.pool.messages import (
     unpacked,
 )
 from archipel.serve.pool.said_passes import all_rows, pass_of, read_config_bytes
-from archipel.serve.pool.weights import NORM, Copies, Layers, bytes_of_layer
+from archipel.serve.pool.weights import NORM, Copies, Layers, bytes_of_layer, names_of
 
 ALIVE_S = 0.5
 """Between two words of a device that computes."""
@@ -142,6 +142,8 @@ class Stage:
         first, end = said.layers
         if not first < end <= config.num_layers:
             raise Refused(f"layers {first} to {end} of a model of {config.num_layers}")
+        if set(said.weights) != set(names_of(config, said.layers)):
+            raise LinkLost(f"layers {first} to {end} have other weights than those named")
         numbers = arithmetic_named(said.numbers, config, self._gift.device)
         if self._arithmetic is None or self._arithmetic.config != config:
             self._ranges.clear()
