@@ -9,7 +9,10 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
+from archipel.serve import bodies
 from archipel.serve.access import Access
+from archipel.serve.asking import asking_of
+from archipel.serve.dialects import openai
 from archipel.serve.door import make_door
 from archipel.serve.question import Bends
 from archipel.serve.served import Served
@@ -110,6 +113,36 @@ def _scope(length: int) -> dict[str, Any]:
         "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers, "scheme": "http",
         "server": ("127.0.0.1", 80), "client": ("127.0.0.1", 5), "root_path": "",
     }  # fmt: skip
+
+
+def test_every_endpoint_is_counted_under_its_own_path(door: TestClient) -> None:
+    for path, body in (
+        ("/v1/embeddings", {"input": "a"}), ("/api/embed", {"input": "a"}), ("/api/embeddings", {"prompt": "a"}),
+    ):  # fmt: skip
+        assert door.post(path, json={"model": "tiny"} | body).status_code == 200
+        assert f'{{endpoint="{path}",status="200"}} 1.0' in door.get("/metrics").text
+
+
+def test_a_body_counts_until_it_is_read(
+    one: Served, door: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def reading(*args: Any) -> Any:
+        seen.append(bodies._arriving["bytes"])
+        return asking_of(*args)
+
+    def told(data: bytes) -> Any:
+        seen.append(bodies._arriving["bytes"])
+        return chat_question(data)
+
+    chat_question = openai.chat_question
+    monkeypatch.setattr(openai, "chat_question", told)
+    monkeypatch.setattr("archipel.serve.served.asking_of", reading)
+    long = json.dumps(CHAT | {"x": "a" * 100_000})
+    for body in (long, json.dumps(CHAT)):
+        assert door.post("/v1/chat/completions", content=body).status_code == 200
+    assert seen == [len(long), 0, len(json.dumps(CHAT)), 0]
 
 
 class Failing(Mask):
