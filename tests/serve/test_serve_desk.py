@@ -61,11 +61,11 @@ class Counting:
 class Heard:
     """What came of one question."""
 
-    def __init__(self, name: str, key: str = "one", tokens: int = 3) -> None:
+    def __init__(self, name: str, key: str = "one", tokens: int = 3, choices: int = 1) -> None:
         self.tokens: list[int] = []
         self.why: Refusal | None = None
         self.done = threading.Event()
-        request = replace(ASKED, key=name, max_new_tokens=tokens)
+        request = replace(ASKED, key=name, max_new_tokens=tokens, num_rollouts=choices)
         self.listener = Listener(request, key, self._hear, self._fail)
 
     def _hear(self, events: list[Event]) -> None:
@@ -150,7 +150,55 @@ def test_no_more_wait_than_may(made) -> None:
     for number in range(2):
         desk.ask(Heard(f"o{number}", key="two").listener)
     with pytest.raises(Crowded, match="6 questions are waiting"):
-        desk.ask(Heard("o", key="three").listener)
+        desk.ask(Heard("o", key="two").listener)
+    desk.ask(Heard("p", key="three").listener)  # has none waiting: the crowd is others'
+    with pytest.raises(Crowded, match="7 questions are waiting, 1 of them"):
+        desk.ask(Heard("q", key="three").listener)
+
+
+def test_a_question_of_many_answers_keeps_nobody_waiting_where_there_is_room(made) -> None:
+    engine, desk = made
+    desk.ask(Heard("long", tokens=9).listener)
+    waited(lambda: engine.added == ["long"])
+    desk.ask(Heard("wide", key="two", choices=2).listener)
+    engine.go.release(1)
+    waited(lambda: engine.added == ["long", "wide"])
+    desk.ask(Heard("narrow", key="three").listener)
+    engine.go.release(1000)
+    waited(lambda: engine.added == ["long", "wide", "narrow"])
+
+
+def test_an_engine_that_cannot_cancel_does_not_end_the_desk(made) -> None:
+    engine, desk = made
+    one = Heard("1", tokens=9)
+    desk.ask(one.listener)
+    waited(lambda: engine.added == ["1"])
+
+    def fails(ticket: Ticket) -> bool:
+        raise OSError("gone")
+
+    engine.cancel = fails
+    desk.leave(one.listener)
+    engine.go.release(1)
+    waited(lambda: desk.counts()["running"] == 0)
+    engine.open.clear()
+    two = Heard("2")
+    desk.ask(two.listener)
+    engine.go.release(100)
+    assert two.done.wait(LIMIT_S)
+    assert two.why is None
+
+
+def test_what_an_unknown_error_says_is_told_to_nobody(made) -> None:
+    engine, desk = made
+    one = Heard("1")
+    desk.ask(one.listener)
+    waited(lambda: engine.added == ["1"])
+    engine.error = KeyError("a secret prompt")
+    engine.go.release(1)
+    assert one.done.wait(LIMIT_S)
+    assert "secret" not in str(one.why)
+    assert "KeyError" in str(one.why)
 
 
 def test_what_the_engine_refuses_is_told_to_whoever_asked_and_nobody_else(made) -> None:
@@ -209,9 +257,11 @@ def test_errands_of_one_key_do_not_keep_anothers_waiting_and_no_more_wait_than_m
     many = [desk.run(lambda _, n=n: done.append(f"one {n}"), key="one") for n in range(5)]
     other = desk.run(lambda _: done.append("two"), key="two")
     with pytest.raises(Crowded, match="6 texts wait"):
-        desk.run(lambda _: None)
+        desk.run(lambda _: None, key="one")
+    third = desk.run(lambda _: done.append("three"), key="three")  # has none waiting
     engine.go.release(1000)
     other.result(LIMIT_S)
+    third.result(LIMIT_S)
     assert [each.result(LIMIT_S) for each in many] == [None] * 5
     assert done.index("two") <= 1
 

@@ -2,7 +2,18 @@
 
 from archipel.records.cuts import Cut
 from archipel.records.requests import MAX_TEMPERATURE
-from archipel.serve.question import MAX_CHOICES, MAX_STOPS, MAX_TOP, BadQuestion, Question, Settings
+from archipel.serve.question import (
+    MAX_CHOICES,
+    MAX_STOP_CHARS,
+    MAX_STOPS,
+    MAX_TOP,
+    BadQuestion,
+    Question,
+    Settings,
+)
+
+MIN_TEMPERATURE = 1e-6
+"""Below it logits are divided into infinities, and one question's infinities end a step that is everybody's."""
 
 
 def check_tools(question: Question) -> None:
@@ -27,12 +38,14 @@ def check_tools(question: Question) -> None:
 def check_settings(settings: Settings) -> None:
     """Raises BadQuestion: one that is out of its bounds."""
     fault = Cut(settings.top_k, settings.top_p, settings.min_p).fault
+    is_sampled = MIN_TEMPERATURE <= settings.temperature <= MAX_TEMPERATURE
+    are_short = all(1 <= len(each) <= MAX_STOP_CHARS for each in settings.stop)
     checks = (
-        (0 <= settings.temperature <= MAX_TEMPERATURE, "temperature", f"0 to {MAX_TEMPERATURE:.0f}"),
+        (is_sampled or settings.temperature == 0, "temperature", f"0, or {MIN_TEMPERATURE} to {MAX_TEMPERATURE:.0f}"),
         (1 <= settings.choices <= MAX_CHOICES, "choices", f"1 to {MAX_CHOICES}"),
         (settings.max_new_tokens is None or settings.max_new_tokens >= 1, "max_new_tokens", "1 or more"),
         (0 <= settings.num_top <= MAX_TOP, "num_top", f"0 to {MAX_TOP}"),
-        (len(settings.stop) <= MAX_STOPS and all(settings.stop), "stop", f"at most {MAX_STOPS}, none empty"),
+        (len(settings.stop) <= MAX_STOPS and are_short, "stop", f"at most {MAX_STOPS}, each of 1 to {MAX_STOP_CHARS} characters"),
     )  # fmt: skip
     for holds, name, expected in checks:
         if not holds:

@@ -19,6 +19,8 @@ from archipel.serve.errands import Errands, do
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
 
 END_S = 30.0
+SAID = (ArithmeticError, RuntimeError)
+"""Errors of engines that say what is wrong with weights, memory or devices."""
 T = TypeVar("T")
 
 
@@ -27,7 +29,7 @@ class Room:
     """How much may be under way."""
 
     running: int = 32
-    """Sequences in the engine at once."""
+    """Sequences in the engine before no further question is taken in."""
     waiting: int = 256
     """Questions that wait for that, of all keys."""
     waiting_of_one: int = 128
@@ -78,7 +80,10 @@ class Desk:
                 raise Broken("the server ends; ask again when it is back")
             own = self._queues.get(listener.key, ())
             waiting = sum(map(len, self._queues.values()))
-            if waiting >= self._room.waiting or len(own) >= self._room.waiting_of_one:
+            is_full = (
+                waiting >= self._room.waiting and own
+            )  # who has none waiting is let in: others' crowd is not theirs
+            if is_full or len(own) >= self._room.waiting_of_one:
                 raise Crowded(
                     f"{waiting} questions are waiting, {len(own)} of them with this key; ask again in a moment"
                 )
@@ -159,7 +164,9 @@ class Desk:
             key, queue = next(iter(self._queues.items()))
             wanted = queue[0].request.num_rollouts
             if not queue[0].has_left:
-                if running and running + wanted > self._room.running:
+                # One of many answers goes in wherever there is room for one, and the engine lets them enter as they fit:
+                # were it to wait until all do, everybody behind it would, too.
+                if running >= self._room.running:
                     break
                 found.append(queue[0])
                 running += wanted
@@ -190,7 +197,13 @@ class Desk:
         with self._turn:
             is_running = self._running.pop(ticket, None) is not None
         if is_running:
+            self._cancel(ticket)
+
+    def _cancel(self, ticket: Ticket) -> None:
+        try:
             self._engine.cancel(ticket)
+        except Exception as error:  # noqa: BLE001  whatever it was, the thread goes on
+            broken(error, "cancelling a request")
 
     def _step(self) -> None:
         if not self._running:
@@ -199,7 +212,9 @@ class Desk:
             events = self._engine.step()
         except Exception as error:  # noqa: BLE001  everybody who waits is told, and the thread goes on
             broken(error, "making a step")
-            self._fail_all(Broken(f"the engine failed: {error}"))
+            # The words of other errors may quote a question, and everybody hears these.
+            words = str(error) if isinstance(error, SAID) else type(error).__name__
+            self._fail_all(Broken(f"the engine failed: {words}"))
             return
         told: dict[Ticket, list[Event]] = {}
         for event in events:
@@ -224,6 +239,6 @@ class Desk:
                 self._queues.clear()
                 self._errands.fail(why)
         for ticket in running:
-            self._engine.cancel(ticket)
+            self._cancel(ticket)
         for listener in everyone:
             listener.fail(why)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -43,7 +44,6 @@ from archipel.serve.tally import Tally, refused
 TIMEOUT_S = 1800.0
 LONG_BYTES = 16_384
 T = TypeVar("T")
-_body = body_of
 
 
 def make_door(
@@ -64,7 +64,8 @@ def make_door(
         Route("/v1/responses", door.responses, methods=["POST"]),
         Route("/v1/messages", door.messages, methods=["POST"]),
         Route("/v1/messages/count_tokens", door.count, methods=["POST"]),
-        *(Route(path, door.read, methods=["POST"]) for path in READS),
+        # An endpoint of its own for each: requests are counted by it.
+        *(Route(path, partial(door.read), methods=["POST"]) for path in READS),
         Route("/api/version", door.version),
         Route("/api/tags", door.tags),
         Route("/api/ps", door.running),
@@ -171,7 +172,7 @@ class _Door:
 
     @_guarded
     async def show(self, request: Request, caller: str) -> Response:
-        one = self._named(ollama.asked_name(await _body(request)))
+        one = self._named(await self._read(request, ollama.asked_name))
         return JSONResponse(ollama.shown(one))
 
     @_guarded
@@ -217,8 +218,9 @@ class _Door:
     @_guarded
     async def read(self, request: Request, caller: str) -> Response:
         """Whatever is read without an answer being sampled."""
-        data, asking = await _body(request), Caller(self._named, caller, _now(), self._aside)
-        return await self._replies.read(request, READS[request.url.path](data, asking))
+        asking, reads = Caller(self._named, caller, _now(), self._aside), READS[request.url.path]
+        async with body_of(request) as data:
+            return await self._replies.read(request, reads(data, asking))
 
     async def _openai(
         self,
@@ -245,8 +247,8 @@ class _Door:
 
     async def _read(self, request: Request, asked: Callable[[bytes], T]) -> T:
         """A body as a question; a long one is read beside the event loop."""
-        data = await _body(request)
-        return asked(data) if len(data) < LONG_BYTES else await self._aside.do(asked, data)
+        async with body_of(request) as data:
+            return asked(data) if len(data) < LONG_BYTES else await self._aside.do(asked, data)
 
     @property
     def _since(self) -> dict[str, int]:

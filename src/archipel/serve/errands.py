@@ -31,8 +31,11 @@ class Errands:
         Raises:
             Crowded: too many wait already.
         """
-        if len(self) >= self._most:
-            raise Crowded(f"{len(self)} texts wait to be read; ask again in a moment")
+        own = len(self._queues.get(key, ()))
+        if own and len(self) >= self._most:
+            raise Crowded(
+                f"{len(self)} texts wait to be read, {own} of them with this key; ask again in a moment"
+            )
         future = Future[Any]()
         self._queues.setdefault(key, deque()).append((errand, future))
         return future

@@ -7,6 +7,7 @@ schema it does not know is refused with its own words.
 
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -19,11 +20,14 @@ from archipel.extras import needs
 from archipel.model.pieces import NoPieces
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.tool_calls import Format
-from archipel.serve.question import ANY_OBJECT, BadQuestion, Calling, Form, NotOffered
+from archipel.serve.question import ANY_OBJECT, BadQuestion, Calling, DeadEnd, Form, NotOffered
 from archipel.serve.steering import Mask
 
 COMPILED_AS: Any = {"whitespace_flexible": False}
 MAX_FORCED_CALLS = 8
+PATIENCE_S, PATIENCE_EACH_S = 2.0, 0.02
+"""Processor time of one answer's masks in all: some, and some more for each token. They are made between the tokens of
+everybody else's answers."""
 _WRITTEN: Mapping[Format, tuple[str, str, str]] = {
     "hermes": ('<tool_call>\n{"name": ', ', "arguments": ', "}\n</tool_call>"),
     "llama": ('{"name": ', ', "parameters": ', "}"),
@@ -171,6 +175,7 @@ class _Mask(Mask):
 
     def __init__(self, matcher: Any, size: int) -> None:
         self._matcher, self._size = matcher, size
+        self._left_s = PATIENCE_S
 
     @classmethod
     def fresh(cls, first: Any, size: int) -> "_Mask":
@@ -181,7 +186,14 @@ class _Mask(Mask):
         """See `Mask.allowed`."""
         if self._matcher.is_error():
             return None
+        began_s = time.thread_time()
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._left_s += PATIENCE_EACH_S - (time.thread_time() - began_s)
+        if self._left_s < 0:
+            raise DeadEnd(
+                "the schema takes too long to follow; shorten its patterns and literal texts",
+                "response_format",
+            )
         flags = np.unpackbits(bits, bitorder="little")[: len(logits_V)]
         found = torch.zeros(len(logits_V), dtype=torch.bool)
         found[: len(flags)] = torch.from_numpy(flags.astype(np.bool_))

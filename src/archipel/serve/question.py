@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 MAX_STOPS = 16
+MAX_STOP_CHARS = 1000
+"""Of one stop string: what finds them keeps a state for every byte."""
 MAX_CHOICES = 64
 """Answers to one question."""
 MAX_SCHEMA_CHARS = 65_536
 MAX_BIASES = 1024
 MAX_BIAS = 100.0
 MAX_PENALTY = 2.0
-MAX_REPEAT = 10.0
+MIN_REPEAT, MAX_REPEAT = 0.01, 10.0
+MAX_RECENT = 2**31
 MAX_TOP = 20
 """Likeliest tokens that are told of at one place."""
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
@@ -158,12 +161,10 @@ class Bends:
         for name, value in penalties.items():
             if not abs(value) <= MAX_PENALTY:
                 return f"{name} is {value}; expected -{MAX_PENALTY:.0f} to {MAX_PENALTY:.0f}"
-        if not 0 < self.repeat <= MAX_REPEAT:
-            return (
-                f"repeat_penalty is {self.repeat}; expected more than 0, at most {MAX_REPEAT:.0f}"
-            )
-        if self.recent < -1:
-            return f"repeat_last_n is {self.recent}; expected -1 or more"
+        if not MIN_REPEAT <= self.repeat <= MAX_REPEAT:
+            return f"repeat_penalty is {self.repeat}; expected {MIN_REPEAT:g} to {MAX_REPEAT:.0f}"
+        if not -1 <= self.recent <= MAX_RECENT:
+            return f"repeat_last_n is {self.recent!r:.20}; expected -1 to {MAX_RECENT}"
         return ""
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from archipel.serve.asked import Answering
 from archipel.serve.defects import broken
@@ -33,7 +34,7 @@ class Replies:
         """
         asked_s = asyncio.get_running_loop().time()
         if stream:
-            return StreamingResponse(self._streamed(answer, style, asked_s), media_type=style.media)
+            return _Streaming(answer, self._streamed(answer, style, asked_s), style.media)
         choices = [Whole() for _ in range(answer.question.settings.choices)]
         try:
             await _unless_left(request, self._collect(answer, choices, asked_s))
@@ -84,6 +85,20 @@ class Replies:
                 yield chunk
         finally:
             answer.leave()
+
+
+class _Streaming(StreamingResponse):
+    """Whoever hangs up before its first word is missed, too: what was never begun has no end of its own."""
+
+    def __init__(self, answer: Answering, stream: AsyncIterator[bytes], media: str) -> None:
+        super().__init__(stream, media_type=media)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.leave()
 
 
 async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -8,6 +8,7 @@ grammar allows an end only where the document is whole; where it allows nothing 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch import Tensor
 from archipel.model.cuts import CutRows
 from archipel.records.cuts import Cut
 from archipel.records.requests import Hand
-from archipel.serve.question import Bends
+from archipel.serve.defects import broken
+from archipel.serve.question import Bends, Refusal
 
 
 class Mask:
@@ -67,6 +69,12 @@ class Steered:
     tops: dict[int, list[Top]] = field(default_factory=dict)
     """Rollout -> what was likely at each of its places so far; empty where nobody looks."""
 
+    @cached_property
+    def biases(self) -> tuple[Tensor, Tensor]:
+        """Tokens (N,) int64, and what is added to the logit of each, (N,) fp32."""
+        found = self.bends.biases
+        return torch.tensor(list(found)), torch.tensor(list(found.values()), dtype=torch.float32)
+
     @property
     def is_needed(self) -> bool:
         """Whether it does anything."""
@@ -96,6 +104,15 @@ class _Hand:
 
     def steer(self, logits: Tensor) -> None:
         """See `records.requests.Hand`."""
+        try:
+            if self.rollout not in self.steered.faults:
+                self._bend(logits)
+                return
+        except Exception as error:  # noqa: BLE001  a step is everybody's: whose hand fails ends alone
+            self._fail(error)
+        self._only_ends(logits)
+
+    def _bend(self, logits: Tensor) -> None:
         bends = self.steered.bends
         if self.recent:
             tokens = torch.tensor(sorted(set(self.recent)), device=logits.device)
@@ -105,24 +122,36 @@ class _Hand:
             tokens = torch.tensor(list(self.said), device=logits.device)
             times = torch.tensor([float(each) for each in self.said.values()], device=logits.device)
             logits[tokens] -= bends.presence + bends.frequency * times
-        for token, bias in bends.biases.items():
-            if 0 <= token < len(logits):
-                logits[token] += bias
+        if bends.biases:
+            tokens, biases = self.steered.biases
+            is_here = tokens < len(logits)
+            logits[tokens[is_here].to(logits.device)] += biases[is_here].to(logits.device)
         if self.mask is not None:
-            logits.masked_fill_(~self._allowed(self.mask, logits), -torch.inf)
+            allowed = self.mask.allowed(logits)
+            if allowed is None:
+                self.steered.faults[self.rollout] = (
+                    "the grammar allows no token here, so the document is not whole"
+                )
+                allowed = self._ends(logits)
+            logits.masked_fill_(~allowed, -torch.inf)
         if self.steered.look is not None:
             noted = self.steered.tops.setdefault(self.rollout, [])
             noted.append(self.steered.look.of(logits))
 
-    def _allowed(self, mask: Mask, logits: Tensor) -> Tensor:
-        allowed = mask.allowed(logits)
-        if allowed is None:
-            self.steered.faults[self.rollout] = (
-                "the grammar allows no token here, so the document is not whole"
-            )
-            allowed = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
-            allowed[list(self.steered.stops)] = True
-        return allowed
+    def _ends(self, logits: Tensor) -> Tensor:
+        ends = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        ends[list(self.steered.stops)] = True
+        return ends
+
+    def _only_ends(self, logits: Tensor) -> None:
+        """The answer is over, where there is a token that says so."""
+        if self.steered.stops:
+            ends = self._ends(logits)
+            logits.masked_fill_(~ends, -torch.inf).masked_fill_(ends, 0.0)
+
+    def _fail(self, error: Exception) -> None:
+        why = error if isinstance(error, Refusal) else broken(error, "bending an answer")
+        self.steered.faults[self.rollout] = str(why)
 
     def took(self, token: int) -> None:
         """See `records.requests.Hand`."""
@@ -131,4 +160,7 @@ class _Hand:
         if self.steered.bends.presence or self.steered.bends.frequency:
             self.said[token] += 1
         if self.mask is not None and token not in self.steered.stops:
-            self.mask.took(token)
+            try:
+                self.mask.took(token)
+            except Exception as error:  # noqa: BLE001  see `steer`
+                self._fail(error)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from archipel.serve.dialects.dialect import Body, Whole, event, read
+from archipel.serve.dialects.dialect import Body, Number, Whole, event, read
 from archipel.serve.question import (
     BadQuestion,
     Call,
@@ -31,7 +31,6 @@ NOT_DONE = (
     "stop", "n", "seed", "logit_bias", "presence_penalty", "frequency_penalty", "response_format",
 )  # fmt: skip
 MAX_MESSAGES = 4096
-Number = StrictFloat | StrictInt
 WHY = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 
 

@@ -8,13 +8,18 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, ValidationError
 
 from archipel.serve.question import BadQuestion, Ended, NotOffered, Refusal, Said, Token
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 200
+"""Of lists and objects within one another; what is written deeper no part of this software reads without recursion."""
+MAX_WHOLE = 2**53
+Number = StrictFloat | Annotated[StrictInt, Field(ge=-MAX_WHOLE, le=MAX_WHOLE)]
+"""JSON writes whole numbers as long as it likes, and a float does not take them all."""
 _LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Where half of a character may be named."""
 
@@ -55,6 +60,7 @@ def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
         raise BadQuestion(f"the body is no JSON: {data[:40]!r}") from None
     if not isinstance(found, dict):
         raise BadQuestion(f"the body is {type(found).__name__}; expected a JSON object")
+    _check_depth(found)
     if _LONE.search(data):
         _check_characters(found)
     for name in refused:
@@ -62,12 +68,25 @@ def read(form: type[B], data: bytes, refused: Iterable[str] = ()) -> B:
             raise NotOffered(f"{name} is not done here; leave it out", name)
     try:
         return form.model_validate(found)
-    except (ValidationError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise BadQuestion("the body is nested too deeply") from None
+    except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise BadQuestion(f"{where or 'body'}: {fault['msg']}", where or None) from None
+
+
+def _check_depth(found: Any) -> None:
+    """Level by level, so that this takes no more than the body did."""
+    level = [found]
+    for _ in range(MAX_DEPTH):
+        level = [
+            each
+            for one in level
+            for each in (one.values() if isinstance(one, dict) else one)
+            if isinstance(each, dict | list)
+        ]
+        if not level:
+            return
+    raise BadQuestion(f"the body is nested more than {MAX_DEPTH} deep; write it flatter")
 
 
 def _check_characters(found: Any) -> None:

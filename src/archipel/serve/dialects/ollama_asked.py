@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from archipel.serve.dialects.dialect import Body, read
+from archipel.serve.dialects.dialect import Body, Number, read
 from archipel.serve.question import (
     ANY_OBJECT,
     BadQuestion,
@@ -18,7 +18,6 @@ from archipel.serve.question import (
 
 NOT_DONE = ("images", "suffix", "template", "context", "think")
 MAX_MESSAGES = 4096
-Number = StrictFloat | StrictInt
 
 
 class _Options(Body):

@@ -6,9 +6,9 @@ Fields as the client openai 3.57 sends them. Refused: what would change an answe
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from archipel.serve.dialects.dialect import Body, read
+from archipel.serve.dialects.dialect import Body, Number, read
 from archipel.serve.dialects.openai_tools import calling_of
 from archipel.serve.question import (
     ANY_OBJECT,
@@ -31,7 +31,6 @@ NOT_DONE = (
 MAX_OLD_TOP = 5
 MAX_MESSAGES = 4096
 MAX_PROMPT_IDS = 1_000_000
-Number = StrictFloat | StrictInt
 Roles = Literal["developer", "system", "user", "assistant", "tool"]
 
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from archipel.serve.dialects.dialect import Body, read
+from archipel.serve.dialects.dialect import Body, Number, read
 from archipel.serve.dialects.openai_tools import calling_of
 from archipel.serve.question import ANY_OBJECT, BadQuestion, Calling, Form, Question, Settings
 
@@ -15,7 +15,6 @@ NOT_DONE = (
 )  # fmt: skip
 LOGPROBS = "message.output_text.logprobs"
 MAX_ITEMS = 4096
-Number = StrictFloat | StrictInt
 
 
 class _Part(Body):

@@ -38,12 +38,15 @@ from archipel.serve.pool.messages import (
     header_of,
     message_of,
     packed,
+    shown,
     unpacked,
     unpacked_integers,
 )
 from archipel.serve.pool.weights import Layers, Original
 
 HELLO_S = 10.0
+LEAST_BYTES_PER_S = 500_000
+"""Of weights; whoever takes less holds up all answers."""
 
 M = TypeVar("M", bound=Message)
 
@@ -149,11 +152,17 @@ class Device:
         sent = set[str]()
         with self._turn:
             while missing := self._ask(asked, config, Held)[0].missing:
+                if len(set(missing)) < len(missing):
+                    raise self._lost("it misses a weight twice")
+                until = time.monotonic() + self._patience.answer_s
                 for name in missing:
                     if name not in digests or name in sent:
                         raise self._lost(f"it misses {name!r:.80}, which is sent, or none of its")
                     for start, size, part in original.parts(name):
                         self._tell(Weight(digest=digests[name], size=size, start=start), part)
+                        until += len(part) / LEAST_BYTES_PER_S
+                        if time.monotonic() > until:
+                            raise self._lost("it takes its weights too slowly")
                     sent.add(name)
 
     def have(self, said: Have) -> None:
@@ -214,7 +223,7 @@ class Device:
             if isinstance(said, Working) and time.monotonic() < until:
                 continue
             if isinstance(said, Fault):
-                raise CannotHold(f"{self.name}: {said.why}")
+                raise CannotHold(f"{self.name}: {shown(said.why)}")
             if not isinstance(said, expected):
                 raise self._lost(f"it said {said.say!r}; expected {expected.__name__}")
             return said, came

@@ -29,6 +29,8 @@ Position = Annotated[int, Field(strict=True, ge=0, lt=MAX_LENGTH)]
 Layer = Annotated[int, Field(strict=True, ge=0, le=MAX_LAYERS)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 53)]
 Text = Annotated[str, Field(max_length=512)]
+Printed = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,512}$")]
+"""On the gateway's screen, so without a terminal's commands."""
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Range = tuple[Layer, Layer]
 Slots = Annotated[tuple[Slot, ...], Field(max_length=MAX_SLOTS)]
@@ -54,11 +56,11 @@ class Hello(Message):
     """A device says what it is, first of all."""
 
     say: Literal["hello"] = "hello"
-    name: Text
+    name: Printed
     memory_bytes: Count
     """What it gives to layers and their cache."""
     threads: Annotated[int, Field(strict=True, ge=1, le=4096)]
-    arithmetic: Text
+    arithmetic: Printed
     """What bits depend on beside the weights: version of the tensor library, kind of processor."""
 
 
@@ -220,11 +222,16 @@ def message_of(header: dict[str, object]) -> Said:
         return _SAID.validate_python(header)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(each) for each in first["loc"])
+        place = shown(".".join(str(each) for each in first["loc"]))
         raise LinkLost(
             f"the other end said {str(header.get('say'))!r:.40} with {place or 'a header'}: "
             f"{first['msg']}; both ends need the same version"
         ) from None
+
+
+def shown(text: str) -> str:
+    """What another device says, without a terminal's commands."""
+    return repr(text)[1:-1][:500]
 
 
 def header_of(message: Message) -> dict[str, object]:

@@ -84,6 +84,8 @@ class Copies:
     def __init__(self, path: Path | None, kept: BlobStore | None) -> None:
         self._path, self._kept = path, kept
         self._coming: dict[str, bytearray] = {}
+        self._missing: dict[str, int] = {}
+        """Digest -> bytes, of what was said to be missing: nothing else is taken."""
 
     def find(
         self, config: DecoderConfig, wanted: Mapping[str, str]
@@ -102,7 +104,10 @@ class Copies:
             if len(data) == size:
                 numbers = torch.frombuffer(bytearray(data), dtype=torch.bfloat16)
                 found[name] = numbers.view(shapes[name])
-        return found, tuple(name for name in wanted if name not in found)
+        missing = tuple(name for name in wanted if name not in found)
+        self._missing = {wanted[name]: 2 * torch.Size(shapes[name]).numel() for name in missing}
+        self._coming = {each: part for each, part in self._coming.items() if each in self._missing}
+        return found, missing
 
     def take(self, digest: str, size: int, start: int, part: bytes) -> bool:
         """Keep the next part of a weight; whether that is all of it.
@@ -112,6 +117,8 @@ class Copies:
         """
         if self._kept is None:
             raise ValueError("this device keeps no weights; give it the model's directory")
+        if size != self._missing.get(digest):
+            raise ValueError(f"a weight of {size} bytes came that is not missing")
         held = self._coming.setdefault(digest, bytearray())
         if start != len(held) or start + len(part) > min(size, MAX_TENSOR_BYTES) or not part:
             raise ValueError(
