@@ -152,8 +152,15 @@ class Measurement:
         write_questions(self._folder / "all.jsonl", rows)
         environment = self._environment("all")
         known = {question: (kind, question, answer) for kind, question, answer in rows}
-        for name, split, num in (("few", "train", self._plan.few), ("held", "test", 1)):
-            shown = [known[environment.task(split, index).prompt] for index in range(num)]
+        for name, parts in (
+            ("few", {"train": self._plan.few, "dev": 1}),  # a file without the latter is refused
+            ("held", {"test": 1}),
+        ):
+            shown = [
+                known[environment.task(split, index).prompt]
+                for split, num in parts.items()
+                for index in range(num)
+            ]
             write_questions(self._folder / f"{name}.jsonl", shown)
 
     def _environment(self, data: str) -> Environment:
