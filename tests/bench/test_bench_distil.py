@@ -7,19 +7,10 @@ from pathlib import Path
 import pytest
 
 from archipel.bench.cascade import Size
-from archipel.bench.distil import (
-    BEFORE,
-    FEW,
-    LABELS,
-    QUICK,
-    TEACHER,
-    Arm,
-    Measurement,
-    _found,
-    table,
-)
+from archipel.bench.distil import QUICK, Measurement
+from archipel.bench.distil_report import BEFORE, FEW, LABELS, TEACHER, Arm, found_of, table
 from archipel.cli.recipes import find_recipe
-from archipel.training.distil import ON_POLICY, SEQUENCES
+from archipel.training.lessons import ON_POLICY, SEQUENCES
 
 
 def test_gains_are_told_on_the_same_questions_and_by_hand() -> None:
@@ -31,7 +22,7 @@ def test_gains_are_told_on_the_same_questions_and_by_hand() -> None:
         LABELS: (0.0, 0.0, 1.0, 1.0),
         FEW: (0.0, 0.0, 0.0, 0.0),
     }
-    found = _found([Arm(name, 1, 1.0, each) for name, each in right.items()], 200)
+    found = found_of([Arm(name, 1, 1.0, each) for name, each in right.items()], 200)
     lines = {line.name: line for line in found.lines}
     taught = lines[ON_POLICY]
     assert (taught.quality.value, taught.gain.value, taught.closed) == (0.5, 0.25, 0.5)
@@ -40,7 +31,7 @@ def test_gains_are_told_on_the_same_questions_and_by_hand() -> None:
     assert found.differences[f"{ON_POLICY} - {SEQUENCES}"].low < 0.0
     assert lines[FEW].closed == -0.5
     assert "on-policy - labels" in table(found)
-    same = _found([Arm(name, 1, 1.0, right[BEFORE]) for name in right], 20)
+    same = found_of([Arm(name, 1, 1.0, right[BEFORE]) for name in right], 20)
     assert {line.closed for line in same.lines} == {None}
     json.dumps(asdict(same), allow_nan=False)
     assert table(same)

@@ -13,19 +13,16 @@ from archipel.model.network import causal_attention
 from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 from archipel.records.rollouts import Rollout
 from archipel.training.batch import Group
-from archipel.training.distil import (
+from archipel.training.distil import imitate, practise, texts_of, trainer_of
+from archipel.training.environments.secret_order import SecretOrder
+from archipel.training.lessons import (
     ON_POLICY,
     SEQUENCES,
     Given,
     NotDistillable,
-    imitate,
     lesson_of,
-    practise,
     require_one_tokenizer,
-    texts_of,
-    trainer_of,
 )
-from archipel.training.environments.secret_order import SecretOrder
 from archipel.training.packing import plan, trees_of
 from archipel.training.sft import AnothersCheckpoint
 from archipel.training.teacher import digest_of

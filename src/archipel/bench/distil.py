@@ -8,30 +8,28 @@ way has as many steps as fit into these. What it does not show: large models, or
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from archipel.bench.cascade import Size
 from archipel.bench.cascade_tasks import KINDS, questions, write_questions
-from archipel.bench.cascade_ways import Interval, interval
+from archipel.bench.distil_report import BEFORE, FEW, LABELS, TEACHER, Arm, Found, found_of
 from archipel.bench.kept import Kept
 from archipel.engine.engine import LocalEngine, Request
 from archipel.model.directory import read_config, read_model
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.recipe import Recipe
-from archipel.training.distil import ON_POLICY, SEQUENCES, Given, Way
 from archipel.training.environments.environment import Environment, make_environment
+from archipel.training.lessons import ON_POLICY, SEQUENCES, Given, Way
 from archipel.training.sft import Progress
 from archipel.training.start import start_model
 from archipel.work.distilling import Places, distil
 from archipel.work.folders import weights_of
 
-TEACHER, BEFORE, LABELS, FEW = "teacher", "student before", "labels", "few labels"
 MAX_NEW_TOKENS = 24
 PROBE = (4, 24)
 """Steps between which the price of a step is measured; the teacher's writing falls into them."""
@@ -75,41 +73,6 @@ QUICK = Plan(
 )
 
 
-@dataclass(frozen=True)
-class Arm:
-    """A model after one of the ways."""
-
-    name: str
-    steps: int
-    seconds: float
-    """Of the processor, in this way alone."""
-    right: tuple[float, ...]
-    """Of each held-out question."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One arm on the held-out questions."""
-
-    name: str
-    steps: int
-    seconds: float
-    quality: Interval
-    gain: Interval
-    """Over the student before, on the same questions."""
-    closed: float | None
-    """Of the gap between the student before and its teacher; None where there is none."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What came out."""
-
-    lines: tuple[Line, ...]
-    differences: Mapping[str, Interval]
-    """Of two arms, on the same questions."""
-
-
 class Measurement:
     """In a folder of its own, where models and answers stay, so that whoever starts it again goes on."""
 
@@ -132,7 +95,7 @@ class Measurement:
         arms.append(taught)
         for name in (SEQUENCES, LABELS, FEW):
             arms.append(self._arm(name, lambda name=name: self._as_long(name, taught.seconds)))  # type: ignore[misc]
-        return _found(arms, self._plan.resamples)
+        return found_of(arms, self._plan.resamples)
 
     def _arm(self, name: str, learn: Callable[[], tuple[int, float]]) -> Arm:
         """Learned and examined now, unless it was before."""
@@ -152,8 +115,15 @@ class Measurement:
         write_questions(self._folder / "all.jsonl", rows)
         environment = self._environment("all")
         known = {question: (kind, question, answer) for kind, question, answer in rows}
-        for name, split, num in (("few", "train", self._plan.few), ("held", "test", 1)):
-            shown = [known[environment.task(split, index).prompt] for index in range(num)]
+        for name, parts in (
+            ("few", {"train": self._plan.few, "dev": 1}),  # a file without the latter is refused
+            ("held", {"test": 1}),
+        ):
+            shown = [
+                known[environment.task(split, index).prompt]
+                for split, num in parts.items()
+                for index in range(num)
+            ]
             write_questions(self._folder / f"{name}.jsonl", shown)
 
     def _environment(self, data: str) -> Environment:
@@ -288,42 +258,3 @@ class Measurement:
 def _remove(*folders: Path) -> None:
     for each in folders:
         shutil.rmtree(each, ignore_errors=True)
-
-
-def _found(arms: list[Arm], resamples: int) -> Found:
-    right = {arm.name: np.array(arm.right) for arm in arms}
-    num = len(right[BEFORE])
-    weights = np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), size=resamples) / num
-    weights = np.concatenate([np.full((1, num), 1 / num), weights])
-    gap = float(right[TEACHER].mean() - right[BEFORE].mean())
-    lines = [
-        Line(
-            arm.name,
-            arm.steps,
-            arm.seconds,
-            interval(weights @ right[arm.name]),
-            interval(weights @ (right[arm.name] - right[BEFORE])),
-            float(right[arm.name].mean() - right[BEFORE].mean()) / gap if gap > 0 else None,
-        )
-        for arm in arms
-    ]
-    pairs = ((ON_POLICY, SEQUENCES), (ON_POLICY, LABELS), (SEQUENCES, LABELS), (ON_POLICY, FEW), (SEQUENCES, FEW))  # fmt: skip
-    differences = {
-        f"{one} - {other}": interval(weights @ (right[one] - right[other])) for one, other in pairs
-    }
-    return Found(tuple(lines), differences)
-
-
-def table(found: Found) -> str:
-    """For people."""
-    return "\n".join(
-        [
-            f"{'':<16}{'right':>22}{'gain':>24}{'gap closed':>12}{'steps':>7}{'processor s':>13}",
-            *(
-                f"{x.name:<16}{x.quality!s:>22}{x.gain!s:>24}{'' if x.closed is None else f'{x.closed:.0%}':>12}{x.steps:>7}{x.seconds:>13.1f}"
-                for x in found.lines
-            ),
-            "",
-            *(f"{name:<26}{value}" for name, value in found.differences.items()),
-        ]
-    )

@@ -43,7 +43,8 @@ def command(
       archipel bench distil --quick --json
       archipel bench distil --seed 1 --out runs/distil-1
     """
-    from archipel.bench.distil import QUICK, Measurement, Plan, table
+    from archipel.bench.distil import QUICK, Measurement, Plan
+    from archipel.bench.distil_report import table
     from archipel.bench.endings import in_order
     from archipel.cli.doors import mending, show
     from archipel.cli.recipes import find_recipe

@@ -93,8 +93,8 @@ def command(
     recipe = with_seed(find_recipe(recipe_name), seed)
     import torch
 
-    from archipel.training.distil import Given
     from archipel.training.environments.apart import TaskProcessLost
+    from archipel.training.lessons import Given
     from archipel.training.optimiser import Diverged
     from archipel.work.distilling import Places, distil
     from archipel.work.kind import WorkFailed

@@ -23,20 +23,16 @@ from archipel.records.recipe import Recipe
 from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.training.checkpoint import remove_checkpoints
-from archipel.training.distil import (
+from archipel.training.distil import Stand, imitate, practise, texts_of, trainer_of
+from archipel.training.environments.environment import make_environment
+from archipel.training.lessons import (
     ON_POLICY,
     Given,
     Lesson,
     NotDistillable,
-    Stand,
-    imitate,
     lesson_of,
-    practise,
     require_one_tokenizer,
-    texts_of,
-    trainer_of,
 )
-from archipel.training.environments.environment import make_environment
 from archipel.training.rl import Sample
 from archipel.training.teacher import digest_of
 from archipel.work.engines import our_engine, stock_engine
