@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import chain
 
 from archipel.lab.audits import audits, terms, usual_ms
-from archipel.lab.calling import Electorate, may_be_called, may_come, turn_of
+from archipel.lab.calling import Electorate, may_be_called, may_come, next_turn_ms, turn_of
 from archipel.lab.cases import Case, Stage
 from archipel.lab.chain import version_of
 from archipel.lab.reputation import MAX_REFUTED
@@ -23,6 +23,7 @@ TURNS_IN_DEADLINE = 16
 an audit's least deadline."""
 
 
+FOREVER_MS = 1 << 62
 MOST_KEPT = 4
 """Of what was found last."""
 Called = frozenset[str] | None
@@ -31,11 +32,13 @@ Called = frozenset[str] | None
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What is the same for whoever asks: the cases that may be had, at a moment."""
+    """What is the same for whoever asks, until a case changes or somebody else's turn comes: the cases that may be had."""
 
     run: Run
     voters: Electorate
-    now_ms: int
+    from_ms: int
+    until_ms: int
+    """Then the next is called to one of them."""
     cases: tuple[Case, ...] = ()
     """The oldest first."""
     appeals: tuple[Case, ...] = ()
@@ -69,7 +72,7 @@ def _is_in(party: str | None, called: Called) -> bool:
 
 
 _last: list[Open] = []
-"""What was found last: all that wait are asked of the same runs at the same moment, one after another."""
+"""What was found last: all that wait are asked of the same runs, one after another, and most entries change no case."""
 
 
 def may_look(run: Run, crowd: Crowd, now_ms: int, did: str) -> bool:
@@ -98,11 +101,25 @@ def _nodes_of(voters: Electorate) -> dict[str, list[str]]:
 
 def _open(run: Run, voters: Electorate, now_ms: int) -> Open:
     for last in _last:
-        if last.run is run and last.voters is voters and last.now_ms == now_ms:
+        if last.voters is voters and last.from_ms <= now_ms < last.until_ms and _as_was(run, last):
             return last
     found = _found(run, voters, now_ms)
     _last[:] = [found, *_last[: MOST_KEPT - 1]]
     return found
+
+
+def _as_was(run: Run, last: Open) -> bool:
+    """Whether all that the cases are told by is as it was then."""
+    then = last.run
+    if then is run:
+        return True
+    known, knew = audits(run), audits(then)
+    return (
+        known.cases is knew.cases
+        and known.closed is knew.closed
+        and run.chain is then.chain
+        and run.opened is then.opened
+    )
 
 
 def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
@@ -119,11 +136,18 @@ def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
     called: set[str] | None = set()
     for _, _, some in may:
         called = None if called is None or some is None else called | some
-    everybody = None if called is None else frozenset(called)
-    appeals = tuple(case for case in cases if case.stage is Stage.APPEAL)
     parties = max((1 + len(case.tried) for case, _ in turns), default=0)
-    most = parties * MAX_KEYS_PER_OPERATOR
-    return Open(run, voters, now_ms, tuple(cases), appeals, most, may, everybody)
+    return Open(
+        run,
+        voters,
+        now_ms,
+        min((next_turn_ms(case, least_ms, now_ms) for case, _ in turns), default=FOREVER_MS),
+        tuple(cases),
+        tuple(case for case in cases if case.stage is Stage.APPEAL),
+        parties * MAX_KEYS_PER_OPERATOR,
+        may,
+        None if called is None else frozenset(called),
+    )
 
 
 def _judged(asking: Asking, found: Open) -> tuple[Case, ...]:
