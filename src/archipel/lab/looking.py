@@ -28,6 +28,7 @@ MOST_KEPT = 4
 """Of what was found last."""
 Called = frozenset[str] | None
 """Parties that may be called to a case; None: whoever asks may look."""
+Turn = tuple[Case, int, Called]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Open:
     """Of these, those that wait for the trusted role alone."""
     most_involved: int = 0
     """Keys that the parties to any other one of these have at the very most."""
-    turns: tuple[tuple[Case, int, Called], ...] = ()
+    turns: tuple[Turn, ...] = ()
     """Of these, those that strangers may look at."""
     called: Called = frozenset()
     """To any of them."""
@@ -131,23 +132,37 @@ def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
     known = terms(run)
     least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
     least_ms = max(least_ms, usual_ms(run))
-    turns = [(case, turn_of(case, least_ms, now_ms)) for case in cases if case.wants_strangers]
-    may = tuple((case, turn, may_be_called(voters, case, turn)) for case, turn in turns)
-    called: set[str] | None = set()
-    for _, _, some in may:
-        called = None if called is None or some is None else called | some
-    parties = max((1 + len(case.tried) for case, _ in turns), default=0)
+    knew = {told[0].work: told for told in _told(voters)}
+    may = tuple(
+        _turn(voters, case, turn_of(case, least_ms, now_ms), knew.get(case.work))
+        for case in cases
+        if case.wants_strangers
+    )
+    some = [each for _, _, each in may if each is not None]
+    called = frozenset[str]().union(*some) if len(some) == len(may) else None
+    parties = max((1 + len(case.tried) for case, _, _ in may), default=0)
     return Open(
         run,
         voters,
         now_ms,
-        min((next_turn_ms(case, least_ms, now_ms) for case, _ in turns), default=FOREVER_MS),
+        min((next_turn_ms(case, least_ms, now_ms) for case, _, _ in may), default=FOREVER_MS),
         tuple(cases),
         tuple(case for case in cases if case.stage is Stage.APPEAL),
         parties * MAX_KEYS_PER_OPERATOR,
         may,
-        None if called is None else frozenset(called),
+        called,
     )
+
+
+def _told(voters: Electorate) -> tuple[Turn, ...]:
+    """What was found last of the same voters: most cases are as they were."""
+    return next((last.turns for last in _last if last.voters is voters), ())
+
+
+def _turn(voters: Electorate, case: Case, turn: int, told: Turn | None) -> Turn:
+    if told is not None and told[0] is case and told[1] == turn:
+        return told
+    return case, turn, may_be_called(voters, case, turn)
 
 
 def _judged(asking: Asking, found: Open) -> tuple[Case, ...]:
