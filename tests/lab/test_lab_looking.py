@@ -1,13 +1,14 @@
 """Which open case a node may look at: what is told soonest, of everybody who waits, is what looking closely would say."""
 
+import dataclasses
 import random
 from collections.abc import Iterator
 
 import pytest
 
-from archipel.lab import looking
+from archipel.lab import calling, looking
 from archipel.lab.audits import audits, with_audits
-from archipel.lab.calling import EVERYBODY, Electorate, may_come, turn_of
+from archipel.lab.calling import EVERYBODY, Electorate, may_be_called, may_come, turn_of
 from archipel.lab.cases import Case, Stage
 from archipel.lab.looking import called, may_look, oldest_for
 from archipel.lab.rules import Asking, Crowd
@@ -104,8 +105,42 @@ def test_whoever_is_told_soon_that_there_is_nothing_would_find_nothing(
             elif did != judge:
                 only = called(run, crowd, now_ms)
                 assert only is None or did in only, "who may look is among those who are called"
+                assert only is None or oldest is not None, "and they find something"
             found += oldest is not None
             judged += oldest is not None and did == judge and oldest.stage is not Stage.APPEAL
     assert found > 100
     assert judged > 5, "where there is nobody else, the trusted role looks at once"
     assert told > 100
+
+
+def test_what_is_open_is_told_anew_when_a_case_changes_or_a_turn_comes_and_only_then(
+    before: tuple[World, Case],
+) -> None:
+    world, case = before
+    dice, kept, renewed = random.Random(7), 0, 0
+    crowd = Crowd(count=24, voters=VOTERS)
+    for _ in range(60):
+        run = with_cases(world.run(), case, dice)
+        now_ms = case.opened_at_ms + dice.randrange(4000)
+        first = looking._open(run, VOTERS, now_ms)
+        later_ms = now_ms + dice.randrange(3000)
+        for other in (changed(run, next_work=run.next_work + 1), with_cases(run, case, dice)):
+            told = called(other, crowd, later_ms)
+            is_kept = looking._open(other, VOTERS, later_ms) is first
+            looking._last.clear()
+            assert told == called(other, crowd, later_ms)
+            kept, renewed = kept + is_kept, renewed + (not is_kept)
+    assert kept > 10
+    assert renewed > 60
+
+
+def test_of_a_node_that_audits_nothing_the_lots_are_told_as_closely_where_its_party_is_known(
+    before: tuple[World, Case],
+) -> None:
+    _, case = before
+    asked = changed(case, answer=changed(case.answer, party="away", record="r"), tried=())
+    blind = may_be_called(VOTERS, asked, 0)
+    ranked = calling._ranked(VOTERS, asked.root, "r", 0)
+    assert blind == frozenset(ranked[:2]), "its party may be the first"
+    knows = dataclasses.replace(VOTERS, others={"away": ranked[0]}.get)
+    assert may_be_called(knows, asked, 0) == frozenset(ranked[1:2])

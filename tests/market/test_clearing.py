@@ -249,3 +249,16 @@ def test_asks_out_of_bounds_are_refused() -> None:
     for quality in (0, 1001):
         with pytest.raises(CannotClear, match="a quality of"):
             clear(PLAIN, singles(1), {"o0": quality}, SEED)
+
+
+def test_an_ask_at_its_own_share_of_the_reserve_is_bought_and_one_above_is_not() -> None:
+    half = {"o0": 500}
+    assert lots_of(clear(PLAIN, singles(50), half, SEED)) == {"s0": 1}
+    assert lots_of(clear(PLAIN, singles(51), half, SEED)) == {}
+
+
+def test_the_price_is_anothers_where_one_offers_more_than_is_wanted() -> None:
+    asks = [Ask("s0", "o0", 10, lots=5), Ask("s1", "o1", 20)]
+    found = clear(PLAIN, asks, full(asks), SEED)
+    assert lots_of(found) == {"s0": 2}
+    assert found.price_micro == 20, "not the ask of the winner's own third lot"

@@ -73,6 +73,7 @@ def statement(
         "lab": books.state.lab,
         "entries": books.state.size,
         "account": name,
+        "operator": _operator(books, name),
         "movements": [_facts(each) for each in books.movements],
         "balances_micro": {each: books.state.book.get(each, 0) for each in accounts_named(name)},
         "rate_usd_micro": rate,

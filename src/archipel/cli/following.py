@@ -8,13 +8,22 @@ from typing import Any
 
 import click
 
-from archipel.cli.run_words import OVER, PARTS, PAUSED, clock_words, exam_words, number
+from archipel.cli.run_words import (
+    OVER,
+    PARTS,
+    PAUSED,
+    capacity_words,
+    clock_words,
+    exam_words,
+    number,
+)
 from archipel.cli.watching import Scene, Watcher
 from archipel.curves.chronicle import Spell, chronicle, over
 from archipel.curves.concerns import Concern
 from archipel.curves.history import Exam, History
 from archipel.node.client import LabReader
 from archipel.node.exchange import LabUnreachable
+from archipel.records.capacity import CapacityView
 from archipel.records.documents import RunView
 
 SHOWN = (
@@ -54,6 +63,8 @@ class News:
         self._warned: dict[str, frozenset[str]] = {}
         self._failing: dict[str, tuple[str, ...]] = {}
         self._judged: dict[str, tuple[str, ...]] = {}
+        self._capacities: dict[str, tuple[int, CapacityView | None]] = {}
+        """Run -> the version at which it was told who works, and what was told."""
         self._over: set[str] = set()
         self._paused: set[str] = set()
 
@@ -74,6 +85,7 @@ class News:
         if history is not None:
             yield from self._course(run, history)
             yield from self._warnings(run, scene.warnings(run.run))
+        yield from self.capacity(run)
         yield from self._troubles(run)
         yield from self._verdicts(run)
         yield from self._pauses(scene, run)
@@ -110,6 +122,15 @@ class News:
             if run.phase not in OVER:
                 yield {**head, "event": "resumed"}
 
+    def capacity(self, run: RunView) -> Iterator[dict[str, Any]]:
+        """How much work is wanted and brought, by whom: when who works or waits has changed, once a version at most."""
+        found, (version, told) = run.capacity, self._capacities.get(run.run, (-1, None))
+        if found is None or run.version <= version or _who(found) == _who(told):
+            return
+        self._capacities[run.run] = (run.version, found)
+        head = {"run": run.run, "event": "capacity", "version": run.version}
+        yield {**head, **found.model_dump(mode="json"), "text": capacity_words(found)[0]}
+
     def _troubles(self, run: RunView) -> Iterator[dict[str, Any]]:
         """Work that fails time after time; told again when it says something else."""
         before = self._failing.get(run.run, ())
@@ -136,6 +157,13 @@ class News:
             if concern.kind not in before:
                 head = {"run": run.run, "event": "warning", "version": run.version}
                 yield {**head, "kind": concern.kind, "text": concern.text}
+
+
+def _who(capacity: CapacityView | None) -> tuple[object, ...]:
+    """What does not move with every answer."""
+    if capacity is None:
+        return ()
+    return capacity.active, capacity.standby, capacity.binds, capacity.reasons
 
 
 def _all_told(scene: Scene, run: RunView) -> dict[str, Any]:

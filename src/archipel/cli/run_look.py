@@ -55,7 +55,7 @@ def show_(name: str, rate_micro: int | None, lab_url: str, as_json: bool) -> Non
 def watch(name: str | None, every: float, as_json: bool, lab_url: str) -> None:
     """Live view: versions, rewards, evaluations, warnings, nodes. Ctrl-C ends it.
 
-    In a file or a pipe it is a line for each version, evaluation and warning, as they come.
+    In a file or a pipe it is a line for each version, evaluation, warning and change of who works, as they come.
 
     \b
     Examples:

@@ -71,7 +71,15 @@ def capacity_words(capacity: CapacityView | None) -> list[str]:
 def place_words(place: PlaceView) -> str:
     """What a node is to one run."""
     doing = "active" if place.is_active else "standby" if place.waits else "works"
-    return f"{place.run}: {doing}, {place.why}"
+    told = f"{place.run}: {doing}, {place.why}"
+    if place.ask_micro is None:
+        return told
+    paid = (
+        "its last round bought none of it"
+        if place.award_micro is None
+        else f"is paid {written(place.award_micro)}"
+    )
+    return f"{told}; asked {written(place.ask_micro)} credits a million tokens, {paid}"
 
 
 def part_words(history: History | None) -> list[str]:

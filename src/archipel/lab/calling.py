@@ -9,9 +9,9 @@ from the root that drew the answer and from its own name, so nobody draws again 
 import hashlib
 import heapq
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from archipel.lab.cases import Case
 from archipel.lab.providers import account_of
@@ -39,6 +39,13 @@ class Electorate:
     """Node -> its party."""
     parties: Mapping[str, int] = field(default_factory=dict)
     """Party -> its weight."""
+    others: Callable[[str], str | None] = lambda did: None
+    """Of which party a node is that is not among these; None: that is not known."""
+
+    def whose(self, did: str) -> str | None:
+        """The party of a node, if it is known."""
+        party = self.nodes.get(did)
+        return self.others(did) if party is None else party
 
 
 EVERYBODY = Electorate()
@@ -58,7 +65,11 @@ def electorate(state: LabState, kind: str, nodes: Collection[Node]) -> Electorat
     if len(weights) < LEAST_PARTIES:
         return EVERYBODY
     most = heapq.nlargest(MOST_PARTIES, weights.items(), key=lambda each: (each[1], each[0]))
-    return Electorate(found, dict(most))
+    return Electorate(found, dict(most), partial(_known_as, state))
+
+
+def _known_as(state: LabState, did: str) -> str | None:
+    return account_of(state, did) if did in state.nodes else None
 
 
 def may_come(
@@ -77,15 +88,19 @@ def may_come(
 
 
 def may_be_called(voters: Electorate, case: Case, turn: int) -> frozenset[str] | None:
-    """Parties one of which a node must be of, lest `may_come` says no, whoever is involved; None: any.
+    """Parties one of which a node must be of, lest `may_come` says no; None: any.
 
-    Told without looking at whose the involved nodes are: each is of one party, so the lots of so many more are enough.
+    Told without looking at who of the parties involved is here. Where it is not known whose a node is, it is of one party,
+    so the lot of one more is enough.
     """
     if not voters.parties or turn >= TURNS:
         return None
     ranked = _ranked(voters, case.root, case.answer.record, len(case.tried))
-    most_barred = len(case.tried) + 1
-    return None if len(ranked) <= most_barred else frozenset(ranked[: turn + 1 + most_barred])
+    involved = [voters.whose(each) for each in (case.answer.party, *case.tried)]
+    if len(ranked) <= len(involved):
+        return None
+    free = [party for party in ranked if party not in involved]
+    return frozenset(free[: turn + 1 + involved.count(None)])
 
 
 def turn_of(case: Case, least_ms: int, now_ms: int) -> int:
@@ -93,8 +108,18 @@ def turn_of(case: Case, least_ms: int, now_ms: int) -> int:
 
     Each who looked before had two turns of the time.
     """
-    turn_ms = max(least_ms, case.answer.took_ms, 1)
-    return max((now_ms - case.opened_at_ms) // turn_ms - 2 * len(case.tried), 0)
+    waited_ms = now_ms - case.opened_at_ms
+    return max(waited_ms // _turn_ms(case, least_ms) - 2 * len(case.tried), 0)
+
+
+def next_turn_ms(case: Case, least_ms: int, now_ms: int) -> int:
+    """Unix milliseconds until which `turn_of` says the same, if the case stays as it is."""
+    turn_ms = _turn_ms(case, least_ms)
+    return now_ms + turn_ms - (now_ms - case.opened_at_ms) % turn_ms
+
+
+def _turn_ms(case: Case, least_ms: int) -> int:
+    return max(least_ms, case.answer.took_ms, 1)
 
 
 @lru_cache(maxsize=512)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import chain
 
 from archipel.lab.audits import audits, terms, usual_ms
-from archipel.lab.calling import Electorate, may_be_called, may_come, turn_of
+from archipel.lab.calling import Electorate, may_be_called, may_come, next_turn_ms, turn_of
 from archipel.lab.cases import Case, Stage
 from archipel.lab.chain import version_of
 from archipel.lab.reputation import MAX_REFUTED
@@ -23,26 +23,30 @@ TURNS_IN_DEADLINE = 16
 an audit's least deadline."""
 
 
+FOREVER_MS = 1 << 62
 MOST_KEPT = 4
 """Of what was found last."""
 Called = frozenset[str] | None
 """Parties that may be called to a case; None: whoever asks may look."""
+Turn = tuple[Case, int, Called]
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What is the same for whoever asks: the cases that may be had, at a moment."""
+    """What is the same for whoever asks, until a case changes or somebody else's turn comes: the cases that may be had."""
 
     run: Run
     voters: Electorate
-    now_ms: int
+    from_ms: int
+    until_ms: int
+    """Then the next is called to one of them."""
     cases: tuple[Case, ...] = ()
     """The oldest first."""
     appeals: tuple[Case, ...] = ()
     """Of these, those that wait for the trusted role alone."""
     most_involved: int = 0
     """Keys that the parties to any other one of these have at the very most."""
-    turns: tuple[tuple[Case, int, Called], ...] = ()
+    turns: tuple[Turn, ...] = ()
     """Of these, those that strangers may look at."""
     called: Called = frozenset()
     """To any of them."""
@@ -69,7 +73,7 @@ def _is_in(party: str | None, called: Called) -> bool:
 
 
 _last: list[Open] = []
-"""What was found last: all that wait are asked of the same runs at the same moment, one after another."""
+"""What was found last: all that wait are asked of the same runs, one after another, and most entries change no case."""
 
 
 def may_look(run: Run, crowd: Crowd, now_ms: int, did: str) -> bool:
@@ -98,11 +102,25 @@ def _nodes_of(voters: Electorate) -> dict[str, list[str]]:
 
 def _open(run: Run, voters: Electorate, now_ms: int) -> Open:
     for last in _last:
-        if last.run is run and last.voters is voters and last.now_ms == now_ms:
+        if last.voters is voters and last.from_ms <= now_ms < last.until_ms and _as_was(run, last):
             return last
     found = _found(run, voters, now_ms)
     _last[:] = [found, *_last[: MOST_KEPT - 1]]
     return found
+
+
+def _as_was(run: Run, last: Open) -> bool:
+    """Whether all that the cases are told by is as it was then."""
+    then = last.run
+    if then is run:
+        return True
+    known, knew = audits(run), audits(then)
+    return (
+        known.cases is knew.cases
+        and known.closed is knew.closed
+        and run.chain is then.chain
+        and run.opened is then.opened
+    )
 
 
 def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
@@ -114,16 +132,37 @@ def _found(run: Run, voters: Electorate, now_ms: int) -> Open:
     known = terms(run)
     least_ms = 0 if known is None else known.deadline_ms // TURNS_IN_DEADLINE
     least_ms = max(least_ms, usual_ms(run))
-    turns = [(case, turn_of(case, least_ms, now_ms)) for case in cases if case.wants_strangers]
-    may = tuple((case, turn, may_be_called(voters, case, turn)) for case, turn in turns)
-    called: set[str] | None = set()
-    for _, _, some in may:
-        called = None if called is None or some is None else called | some
-    everybody = None if called is None else frozenset(called)
-    appeals = tuple(case for case in cases if case.stage is Stage.APPEAL)
-    parties = max((1 + len(case.tried) for case, _ in turns), default=0)
-    most = parties * MAX_KEYS_PER_OPERATOR
-    return Open(run, voters, now_ms, tuple(cases), appeals, most, may, everybody)
+    knew = {told[0].work: told for told in _told(voters)}
+    may = tuple(
+        _turn(voters, case, turn_of(case, least_ms, now_ms), knew.get(case.work))
+        for case in cases
+        if case.wants_strangers
+    )
+    some = [each for _, _, each in may if each is not None]
+    called = frozenset[str]().union(*some) if len(some) == len(may) else None
+    parties = max((1 + len(case.tried) for case, _, _ in may), default=0)
+    return Open(
+        run,
+        voters,
+        now_ms,
+        min((next_turn_ms(case, least_ms, now_ms) for case, _, _ in may), default=FOREVER_MS),
+        tuple(cases),
+        tuple(case for case in cases if case.stage is Stage.APPEAL),
+        parties * MAX_KEYS_PER_OPERATOR,
+        may,
+        called,
+    )
+
+
+def _told(voters: Electorate) -> tuple[Turn, ...]:
+    """What was found last of the same voters: most cases are as they were."""
+    return next((last.turns for last in _last if last.voters is voters), ())
+
+
+def _turn(voters: Electorate, case: Case, turn: int, told: Turn | None) -> Turn:
+    if told is not None and told[0] is case and told[1] == turn:
+        return told
+    return case, turn, may_be_called(voters, case, turn)
 
 
 def _judged(asking: Asking, found: Open) -> tuple[Case, ...]:

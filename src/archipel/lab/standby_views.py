@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+from archipel.lab.markets import RunMarket, price_of
 from archipel.lab.standby import demand_of, pace_of, why_held_back, why_not
 from archipel.lab.state import LabState, Node, Run
 from archipel.market.provisioning import Why
@@ -33,7 +34,7 @@ def places(state: LabState, node: Node, now_ms: int) -> tuple[PlaceView, ...]:
     """What a node that is here is to the runs that decide by what was measured."""
     runs = (state.runs[name] for name in state.live if node.present)
     decided = (run for run in runs if run.working.period_ms and _is_able(run, node))
-    return tuple(_place(run, node.did, now_ms) for run in islice(decided, MAX_PLACES))
+    return tuple(_place(state, run, node.did, now_ms) for run in islice(decided, MAX_PLACES))
 
 
 def _is_able(run: Run, node: Node) -> bool:
@@ -44,12 +45,17 @@ def _is_able(run: Run, node: Node) -> bool:
     return need is None or need in node.meets
 
 
-def _place(run: Run, did: str, now_ms: int) -> PlaceView:
+def _place(state: LabState, run: Run, did: str, now_ms: int) -> PlaceView:
     held_back = why_held_back(run, did, now_ms)
     is_outbid = run.opened.pace.market is not None and why_not(run, did) is Why.OUTBID
+    market: RunMarket = state.markets.get(run.name, RunMarket())
+    bid = None if market.last is None else market.last.book.get(did)
+    award = None if market.last is None else market.last.awards.get(did)
     return PlaceView(
         run=run.name,
         is_active=did in run.working.members,
         waits=held_back is not None or is_outbid,
         why=why_not(run, did).value,
+        ask_micro=None if bid is None else bid.price_micro,
+        award_micro=None if award is None else price_of(award),
     )

@@ -30,3 +30,7 @@ class PlaceView(Document):
     waits: bool
     """It is given no work of this run for now."""
     why: str
+    ask_micro: int | None = None
+    """What it asked in the run's last round, micro-credits per million verified tokens; None: it made no bid there."""
+    award_micro: int | None = None
+    """What that round pays it; None: nothing of it was bought, or its award has ended."""

@@ -23,6 +23,7 @@ from archipel.records.statements import LeaseGranted, NodeJoined, NodeLeft, Reco
 from archipel.simulation.events import Events
 from archipel.simulation.lab import SimulatedLab
 from archipel.simulation.observed import Observed, Took
+from archipel.simulation.sufficing import advice
 from archipel.simulation.watch import chance_of
 from archipel.simulation.words import blob
 
@@ -100,7 +101,8 @@ class LikeWorld:
             if not self._events.step(until_ms):
                 raise TimeoutError(
                     f"version {self.run.version} of {observed.run.version} after {MOST_TIMES} times as long as the real"
-                    " run took: its nodes do not suffice in the simulation"
+                    " run took: its nodes do not suffice in the simulation; "
+                    + advice(observed, self.run, self._events.now_ms)
                 )
         self.ended_at_ms = self._events.now_ms
 
