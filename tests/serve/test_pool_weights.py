@@ -79,7 +79,9 @@ def test_only_the_tensors_of_its_layers_are_read(model, tmp_path) -> None:
     assert not any(name.startswith("model.layers.") for name in original.ends())
 
 
-def test_a_weight_whose_link_was_lost_on_the_way_is_taken_from_its_beginning(model, tmp_path) -> None:
+def test_a_weight_whose_link_was_lost_on_the_way_is_taken_from_its_beginning(
+    model, tmp_path
+) -> None:
     kept = BlobStore(tmp_path / "kept", is_lasting=False)
     copies, original = Copies(None, kept), Original(model)
     config, digests = original.config, original.digests((0, 1))
