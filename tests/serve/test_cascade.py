@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from archipel.serve.aside import Aside
 from archipel.serve.asked import Told
+from archipel.serve.asking import LONG_CHARS
 from archipel.serve.cascade.cascade import Cascade
 from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import (
@@ -22,7 +24,16 @@ from archipel.serve.cascade.policy import (
     read_policy,
     write_policy,
 )
-from archipel.serve.question import Broken, Crowded, Ended, NotOffered, Question, Said, Settings
+from archipel.serve.question import (
+    Broken,
+    Crowded,
+    Ended,
+    NotOffered,
+    Question,
+    Said,
+    Settings,
+    TooLong,
+)
 from archipel.serve.served import Served
 from serve.served_models import NOW, served, tiny_model
 
@@ -225,6 +236,15 @@ def test_the_gate_says_the_same_of_a_question_whenever_it_is_asked(small: Served
     assert (first == second).all()
     assert (first == third).all()
     assert first.shape == (WIDTH,)
+
+
+def test_a_long_question_is_read_where_it_holds_up_no_short_one(small: Served) -> None:
+    full = replace(small, aside=Aside(most=0))
+    with pytest.raises(Crowded):
+        asyncio.run(hidden_of(full, ASKED, "one", NOW))
+    long = replace(ASKED, text="1 " * LONG_CHARS)
+    with pytest.raises(TooLong):
+        asyncio.run(hidden_of(full, long, "one", NOW))
 
 
 def test_tokens_by_number_are_refused_where_the_large_model_has_others(small: Served) -> None:

@@ -78,3 +78,19 @@ def test_only_the_tensors_of_its_layers_are_read(model, tmp_path) -> None:
     assert len(names) == 2 * 9
     assert all(name.startswith(("model.layers.2.", "model.layers.3.")) for name in names)
     assert not any(name.startswith("model.layers.") for name in original.ends())
+
+
+def test_a_weight_whose_link_was_lost_on_the_way_is_taken_from_its_beginning(
+    model, tmp_path
+) -> None:
+    kept = BlobStore(tmp_path / "kept", is_lasting=False)
+    copies, original = Copies(None, kept), Original(model)
+    config, digests = original.config, original.digests((0, 1))
+    name, digest = next(iter(digests.items()))
+    ((_, size, part),) = original.parts(name)
+    copies.find(config, digests)
+    assert not copies.take(digest, size, 0, bytes(part)[: size // 2])
+    copies.find(config, digests)  # another link asks again
+    assert not copies.take(digest, size, 0, bytes(part)[:10])
+    assert copies.take(digest, size, 10, bytes(part)[10:])
+    assert kept.exists(digest)

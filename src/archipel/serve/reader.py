@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from archipel.engine.protocol import NonFiniteLogits, OpenEngine
@@ -58,9 +59,20 @@ class Reader:
         tokens = await self._beside(len(text)).do(self._tokens, text)
         if is_cut:
             tokens = tokens[: self.terms.positions]
-        reading = await self._read(tokens, key)
+        reading = await self._read(tokens, key, self.terms.adapter)
         vector = await self._run(lambda _: reading.mean.tolist(), key)
         return Embedded(tuple(vector), len(tokens))
+
+    async def read(
+        self, question: Question, key: str, now: datetime, adapter: str | None
+    ) -> Reading:
+        """A question's whole prompt, read with this adapter.
+
+        Raises:
+            Refusal: it makes no sense, is too long, or too much is waiting.
+        """
+        prompt = await self._beside(size_of(question)).do(prompt_of, self.terms, question, now)
+        return await self._read(prompt, key, adapter)
 
     async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
         """See `asked.Reads.weigh`."""
@@ -118,7 +130,7 @@ class Reader:
         """Of whole answers: each choice with a token that ends answers, of all such together."""
         ends: list[tuple[int, ...]] = [(each,) for each in self.terms.tokenizer.stop_ids] or [()]
         follows = Follows([(*choice, *end) for choice in choices for end in ends])
-        reading = await self._read(prompt, key, follows)
+        reading = await self._read(prompt, key, self.terms.adapter, follows)
         scores = iter(await self._run(lambda _: reading.scores(), key))
         found = []
         for choice in choices:
@@ -129,19 +141,26 @@ class Reader:
         return tuple(found)
 
     async def _read(
-        self, tokens: Sequence[int], key: str, follows: Follows | None = None
+        self, tokens: Sequence[int], key: str, adapter: str | None, follows: Follows | None = None
     ) -> Reading:
-        reading = await self._run(lambda engine: self._begun(engine, tokens, follows), key)
+        begun = partial(self._begun, tokens=tokens, adapter=adapter, follows=follows)
+        reading = await self._run(begun, key)
         while not reading.is_whole:
             await self._run(lambda _: reading.step(), key)
         return reading
 
-    def _begun(self, engine: OpenEngine, tokens: Sequence[int], follows: Follows | None) -> Reading:
+    def _begun(
+        self,
+        engine: OpenEngine,
+        tokens: Sequence[int],
+        adapter: str | None,
+        follows: Follows | None,
+    ) -> Reading:
         if not isinstance(engine, Reads):
             raise NotOffered(
                 f"{self.terms.name}'s engine reads no texts; ask a model of one machine"
             )
-        return engine.reading(tokens, self.terms.adapter, follows)
+        return engine.reading(tokens, adapter, follows)
 
     async def _run(self, errand: Callable[[Any], T], key: str) -> T:
         try:

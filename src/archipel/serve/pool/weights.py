@@ -113,13 +113,16 @@ class Copies:
         """Keep the next part of a weight; whether that is all of it.
 
         Raises:
-            ValueError: it does not follow on the last part, is larger than announced, or the whole is another.
+            ValueError: it neither begins the weight nor follows on its last part, is larger than announced, or the
+                whole is another.
         """
         if self._kept is None:
             raise ValueError("this device keeps no weights; give it the model's directory")
         if size != self._missing.get(digest):
             raise ValueError(f"a weight of {size} bytes came that is not missing")
         held = self._coming.setdefault(digest, bytearray())
+        if start == 0:  # anew, as after a link that was lost on the way
+            held.clear()
         if start != len(held) or start + len(part) > min(size, MAX_TENSOR_BYTES) or not part:
             raise ValueError(
                 f"bytes from {start} on of a weight of {size} came; expected {len(held)}"
