@@ -59,6 +59,7 @@ class Guesser:
     vocabulary: int
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     ended: set[Owner] = field(default_factory=set)
+    price: float = 0.0
 
     def propose(self, wanted: Sequence[tuple[Running, int]]) -> list[Sequence[int]]:
         return [self._one(running, most) for running, most in wanted]
@@ -327,21 +328,32 @@ def test_looking_up_changes_no_bit_and_pays_where_text_repeats() -> None:
     assert engine.counts["guesses_stood"] > 0
 
 
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("prompt", [5, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_small_model_guesses_what_a_large_one_alike_would_say(prompt: int) -> None:
     """The same model stands for one that agrees; noise on its weights for one that mostly does."""
     requests = [
-        replace(REQUEST, prompt=tuple(i * i % 64 for i in range(prompt)), key="a"),
-        replace(REQUEST, key="b", seed=9, num_rollouts=2, temperature=0.0),
-        replace(REQUEST, key="c", seed=7, temperature=0.8, first_rollout=3, first_position=5),
+        replace(
+            REQUEST, prompt=tuple(i * i % 64 for i in range(prompt)), key="a", max_new_tokens=24
+        ),
+        replace(REQUEST, key="b", seed=9, max_new_tokens=30, temperature=0.0),
+        replace(
+            REQUEST,
+            key="c",
+            seed=7,
+            max_new_tokens=20,
+            temperature=0.8,
+            first_rollout=3,
+            first_position=5,
+        ),
     ]
     plain = served(loaded(CONFIG, STATE), requests)
     other = lively_state(CONFIG, 1)
+    # Of a model so large that this one is small.
+    large = replace(CONFIG, num_layers=40)
     noisy = {name: each + 0.05 * other[name] for name, each in STATE.items()}
     for state, least in ((STATE, 0.97), (noisy, 0.3)):
         drafter = DraftModel(
-            FusedDecoder(CONFIG, state, FloatArithmetic(CONFIG, torch.float32, CPU)), 64
+            FusedDecoder(CONFIG, state, FloatArithmetic(CONFIG, torch.float32, CPU)), large
         )
         engine = loaded(CONFIG, STATE, drafter=drafter)
         assert served(engine, requests) == plain
@@ -362,6 +374,7 @@ def test_vain_guesses_become_rare_and_right_ones_long() -> None:
     assert one.length(1) > 16
     assert one.length(4) < one.length(1)
     assert one.length(round(1 / PRICE)) == 0
+    assert one.length(1, own=0.7) < one.length(1, own=0.1) < one.length(1)
 
 
 @pytest.mark.usefixtures("eager")

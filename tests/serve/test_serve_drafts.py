@@ -8,12 +8,13 @@ import pytest
 from click.testing import CliRunner
 
 from archipel.cli.archipel import command
+from archipel.cli.doors import Mendable
 from archipel.engine.capacity import EngineLimits
 from archipel.model.config import DecoderConfig
 from archipel.model.config_files import InvalidModel
 from archipel.model.directory import write_model
 from archipel.model.network import random_weights
-from archipel.model.tokenizer import byte_tokenizer, character_tokenizer
+from archipel.model.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 from archipel.serve.asked import Told
 from archipel.serve.drafting import Draft, bytes_of
 from archipel.serve.question import Question, Settings
@@ -34,33 +35,39 @@ def answers(path: Path, draft: Draft) -> tuple[list[list[Told]], int]:
 
     try:
         told = [asyncio.run(ask(question)) for question in (ASKED, DRAWN)]
-        return told, one.counts()["guesses_stood"]
+        return told, one.counts()["tokens_guessed"]
     finally:
         one.desk.close()
 
 
+def other_model(path: Path, tokenizer: Tokenizer, num_layers: int) -> Path:
+    config = DecoderConfig(
+        "llama", tokenizer.vocab_size, 32, num_layers, 2, 2, 16, 64, 512,
+        bos_token_id=tokenizer.bos_id, eos_token_ids=tokenizer.stop_ids,
+        pad_token_id=tokenizer.pad_id,
+    )  # fmt: skip
+    write_model(path, random_weights(config, 1), config, tokenizer)
+    return path
+
+
 def test_answers_are_the_same_whoever_guesses(tmp_path: Path) -> None:
-    path = tiny_model(tmp_path / "tiny")
-    plain, none = answers(path, "none")
-    looked, stood = answers(path, "prompt")
-    alike, all_of_them = answers(path, path)
-    assert plain == looked == alike
-    assert none == 0
-    assert min(stood, all_of_them) > 0
+    small = tiny_model(tmp_path / "tiny")
+    path = other_model(tmp_path / "large", byte_tokenizer(), 6)
+    plain, never = answers(path, "none")
+    looked, by_text = answers(path, "prompt")
+    helped, by_small = answers(path, small)
+    assert plain == looked == helped
+    assert never == 0
+    assert min(by_text, by_small) > 0
+    assert answers(small, small)[1] == 0  # a guess would cost what it saves
 
 
 def test_a_small_model_of_other_tokens_is_refused_and_its_memory_is_counted(tmp_path: Path) -> None:
-    path, other = tiny_model(tmp_path / "tiny"), tmp_path / "other"
-    tokenizer = character_tokenizer()
-    config = DecoderConfig(
-        "llama", tokenizer.vocab_size, 32, 1, 2, 2, 16, 64, 512, bos_token_id=tokenizer.bos_id,
-        eos_token_ids=tokenizer.stop_ids, pad_token_id=tokenizer.pad_id,
-    )  # fmt: skip
-    assert byte_tokenizer().vocab_size != tokenizer.vocab_size
-    write_model(other, random_weights(config, 1), config, tokenizer)
+    path = tiny_model(tmp_path / "tiny")
+    other = other_model(tmp_path / "other", character_tokenizer(), 1)
     with pytest.raises(InvalidModel, match="other tokens"):
         answers(path, other)
     assert bytes_of(path, "float32", LIMITS) > bytes_of("prompt", "float32", LIMITS) == 0
     said = CliRunner().invoke(command, ["serve", str(path), "--draft", "nonsense", "--port", "0"])
-    assert said.exit_code != 0
-    assert "expected none, prompt, or the directory" in said.output
+    assert isinstance(said.exception, Mendable)
+    assert "expected none, prompt, or the directory" in str(said.exception)

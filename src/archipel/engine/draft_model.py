@@ -7,6 +7,7 @@ Law: it is asked for guesses alone; a prompt is read a block for each step, so t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from archipel.engine.noise import uniforms
 from archipel.engine.passing import Again
 from archipel.engine.prefill import Prompt, read_piece
 from archipel.engine.sampler import Draw
+from archipel.model.config import DecoderConfig
+from archipel.model.directory import expected_shapes
 
 SLOTS = 8
 """Sequences that it follows at once."""
@@ -50,14 +53,25 @@ class _Followed:
         return said[same : len(said) - 1]
 
 
+def price_beside(small: DecoderConfig, large: DecoderConfig) -> float:
+    """Of a step of the small model in steps of the large one: by layers or by weights, whichever is more."""
+    layers = small.num_layers / large.num_layers
+    return max(layers, _num_weights(small) / _num_weights(large))
+
+
+def _num_weights(config: DecoderConfig) -> int:
+    return sum(prod(shape) for shape in expected_shapes(config).values())
+
+
 class DraftModel:
     """A small model beside a large one."""
 
     def __init__(
-        self, decoder: FusedDecoder, vocabulary: int, max_cache_bytes: int = 1 << 30
+        self, decoder: FusedDecoder, large: DecoderConfig, max_cache_bytes: int = 1 << 30
     ) -> None:
-        """vocabulary: of the large model; tokens beyond are never guessed."""
-        self._decoder, self._vocabulary = decoder, vocabulary
+        """large: the model that is guessed for; tokens beyond its vocabulary are never guessed."""
+        self.price = price_beside(decoder.config, large)
+        self._decoder, self._vocabulary = decoder, large.vocab_size
         self._max_cache_bytes = max_cache_bytes
         self._machinery: Machinery | None = None
         self._followed: dict[Owner, _Followed] = {}

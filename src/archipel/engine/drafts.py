@@ -91,7 +91,7 @@ class Drafts:
                 continue
             found[place] = _from_given(held, most, len(owners))
             if not found[place] and self._drafter is not None:
-                length = min(most, held.pace.length(len(owners)))
+                length = min(most, held.pace.length(len(owners), self._drafter.price))
                 if length:
                     asking.append((place, held, length))
         self._ask(asking, found)

@@ -33,6 +33,10 @@ class Running:
 class Drafter(Protocol):
     """Who guesses."""
 
+    @property
+    def price(self) -> float:
+        """Of one guessed token, in steps of the model that it is guessed for."""
+
     def propose(self, wanted: Sequence[tuple[Running, int]]) -> list[Sequence[int]]:
         """For each sequence what may come next, at most so many tokens; it may be none."""
 

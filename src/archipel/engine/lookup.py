@@ -65,6 +65,9 @@ class Given:
 class LookUp:
     """Guesses from what was said."""
 
+    price = 0.0
+    """See `guessing.Drafter`: next to nothing."""
+
     def __init__(self) -> None:
         self._places: dict[Owner, Places] = {}
 

@@ -1,7 +1,7 @@
 """How many tokens to guess, from how many of the last ones stood.
 
 A guessed row costs `PRICE` of a step, and is worth it while the chance that all up to it stand, chance ** place,
-is above that, times the sequences that share the step. Laws: pure; who guesses in vain guesses one token in
+is above that, times the sequences that share the step, and what the guess itself costs. Laws: pure; who guesses in vain guesses one token in
 `REST` steps, so that what guessing can cost is bounded.
 """
 
@@ -31,9 +31,9 @@ class Pace:
         """That a guessed token stands where those before it did."""
         return self._stood / (self._stood + self._fell)
 
-    def length(self, running: int) -> int:
-        """Tokens to guess now, when so many sequences share a step."""
-        price, chance = PRICE * running, self.chance
+    def length(self, running: int, own: float = 0.0) -> int:
+        """Tokens to guess now, when so many sequences share a step; own: what a guess costs itself, in steps."""
+        price, chance = PRICE * running + own, self.chance
         if price >= 1:
             return 0
         if chance > price:

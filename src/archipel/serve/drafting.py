@@ -63,4 +63,4 @@ def drafter_for(
     except NotHeld as error:
         raise InvalidModel(f"{draft}: {error}") from None
     decoder = FusedDecoder(numbers.config, read_mapped(draft), numbers)
-    return DraftModel(decoder, config.vocab_size, limits.max_cache_bytes // CACHE_SHARE)
+    return DraftModel(decoder, config, limits.max_cache_bytes // CACHE_SHARE)
