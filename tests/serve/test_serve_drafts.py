@@ -31,7 +31,9 @@ def answers(path: Path, draft: Draft) -> tuple[list[list[Told]], int]:
     one = serve_folder(folder_of(path), How("tiny", limits=LIMITS, draft=draft), NOW)
 
     async def ask(question: Question) -> list[Told]:
-        return [each async for each in (await one.ask(question, "key", NOW)).told()]
+        told = [each async for each in (await one.ask(question, "key", NOW)).told()]
+        # Which of two choices is told of first hangs on who guesses; what of each, does not.
+        return sorted(told, key=lambda each: each.choice)
 
     try:
         told = [asyncio.run(ask(question)) for question in (ASKED, DRAWN)]
