@@ -52,6 +52,7 @@ def other_model(path: Path, tokenizer: Tokenizer, num_layers: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_answers_are_the_same_whoever_guesses(tmp_path: Path) -> None:
     small = tiny_model(tmp_path / "tiny")
     path = other_model(tmp_path / "large", byte_tokenizer(), 6)
