@@ -7,21 +7,25 @@ from typing import Any, TypeVar
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from archipel.serve.answer import Answer
 from archipel.serve.asked import Answering
 from archipel.serve.defects import broken
 from archipel.serve.dialects.dialect import Style, Whole
 from archipel.serve.question import Refusal, Said, TookTooLong
+from archipel.serve.signed.keeping import Signing
 from archipel.serve.tally import Tally, refused, watched
 
 T = TypeVar("T")
+SEED, NAME = "archipel-seed", "archipel-answer"
+"""Headers of an answer."""
 
 
 class Replies:
     """How one door replies."""
 
-    def __init__(self, tally: Tally, timeout_s: float) -> None:
+    def __init__(self, tally: Tally, timeout_s: float, signing: Signing | None = None) -> None:
         """timeout_s: for an answer in all."""
-        self._tally, self._timeout_s = tally, timeout_s
+        self._tally, self._timeout_s, self._signing = tally, timeout_s, signing
 
     async def reply(
         self, request: Request, answer: Answering, style: Style, stream: bool
@@ -32,14 +36,25 @@ class Replies:
             Refusal: it could not be answered after all. ClientDisconnect: nobody waits for it any more.
         """
         asked_s = asyncio.get_running_loop().time()
+        headers = self._headers(answer)
         if stream:
-            return StreamingResponse(self._streamed(answer, style, asked_s), media_type=style.media)
+            streamed = self._streamed(answer, style, asked_s)
+            return StreamingResponse(streamed, media_type=style.media, headers=headers)
         choices = [Whole() for _ in range(answer.question.settings.choices)]
         try:
             await _unless_left(request, self._collect(answer, choices, asked_s))
         finally:
             answer.leave()
-        return JSONResponse(style.whole(choices, answer.num_prompt_tokens, answer.num_tokens))
+        whole = style.whole(choices, answer.num_prompt_tokens, answer.num_tokens)
+        return JSONResponse(whole, headers=headers)
+
+    def _headers(self, answer: Answering) -> dict[str, str]:
+        """By which seed it can be asked for again, and by which name it can be fetched signed."""
+        if not isinstance(answer, Answer):
+            return {}
+        headers = {SEED: str(answer.request.seed)}
+        name = None if self._signing is None else self._signing.expect(answer)
+        return headers if name is None else headers | {NAME: name}
 
     async def read(
         self, request: Request, reading: Coroutine[Any, Any, Mapping[str, Any]]
