@@ -206,14 +206,15 @@ class Envelope:
         )
 
     @classmethod
-    def from_json(cls, data: bytes) -> "Envelope":
-        """Parse without verifying.
+    def from_json(cls, data: bytes, most: int = MAX_PAYLOAD_BYTES) -> "Envelope":
+        """Parse without verifying. most: bytes of a payload; the envelope has half as many again at most.
 
         Raises:
-            BadEnvelope: over MAX_ENVELOPE_BYTES, or not what `to_json` writes.
+            BadEnvelope: larger, or not what `to_json` writes.
         """
-        if len(data) > MAX_ENVELOPE_BYTES:
-            raise BadEnvelope(f"{len(data)} bytes; the limit is {MAX_ENVELOPE_BYTES}")
+        limit = MAX_ENVELOPE_BYTES if most == MAX_PAYLOAD_BYTES else most * 3 // 2
+        if len(data) > limit:
+            raise BadEnvelope(f"{len(data)} bytes; the limit is {limit}")
         parts = _ENVELOPE.fullmatch(data)
         if parts is None:
             raise BadEnvelope(
@@ -228,7 +229,7 @@ class Envelope:
         envelope = cls(payload, kind.decode(), keyid.decode(), signature)
         if envelope.to_json() != data:
             raise BadEnvelope("base64 that is not in its one spelling")
-        _check_bounds(envelope.payload, envelope.payload_type)
+        _check_bounds(envelope.payload, envelope.payload_type, most)
         return envelope
 
 
@@ -238,13 +239,15 @@ def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign(identity: Identity, payload: bytes, payload_type: str) -> Envelope:
-    """Sign `payload` as `payload_type`.
+def sign(
+    identity: Identity, payload: bytes, payload_type: str, most: int = MAX_PAYLOAD_BYTES
+) -> Envelope:
+    """Sign `payload`, of so many bytes at most, as `payload_type`.
 
     Raises:
         BadEnvelope: payload or type beyond its limit.
     """
-    _check_bounds(payload, payload_type)
+    _check_bounds(payload, payload_type, most)
     message = pre_authentication_encoding(payload_type, payload)
     return Envelope(payload, payload_type, identity.did, identity.sign_bytes(message))
 
@@ -277,9 +280,9 @@ def _is_canonical_and_of_high_order(point: bytes) -> bool:
     return len(point) == 32 and y < _FIELD_PRIME and y not in _LOW_ORDER_YS
 
 
-def _check_bounds(payload: bytes, payload_type: str) -> None:
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise BadEnvelope(f"payload has {len(payload)} bytes; the limit is {MAX_PAYLOAD_BYTES}")
+def _check_bounds(payload: bytes, payload_type: str, most: int) -> None:
+    if len(payload) > most:
+        raise BadEnvelope(f"payload has {len(payload)} bytes; the limit is {most}")
     if not isinstance(payload_type, str) or not _PAYLOAD_TYPE.fullmatch(payload_type):
         raise BadEnvelope(
             f"payload type {payload_type!r:.140} is not 1 to {MAX_PAYLOAD_TYPE_CHARS} "

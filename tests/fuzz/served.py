@@ -5,6 +5,8 @@ from typing import Any
 
 from archipel.cli.chat_served import said_in
 from archipel.cli.doors import Mendable
+from archipel.identity import sign
+from archipel.records.canonical import canonical_json
 from archipel.serve.access import InvalidKeys, read_keys
 from archipel.serve.calls import parted
 from archipel.serve.dialects import (
@@ -15,13 +17,42 @@ from archipel.serve.dialects import (
     openai,
     openai_responses,
 )
-from archipel.serve.question import Call, Refusal
+from archipel.serve.question import Bends, Call, Form, Question, Refusal, Settings
 from archipel.serve.running import Running, running_of
+from archipel.serve.signed.document import (
+    ANSWER_TYPE,
+    MAX_ANSWER_BYTES,
+    BadAnswer,
+    SignedAnswer,
+    SignedChoice,
+    read_answer,
+    sealed,
+)
+from archipel.serve.signed.request import question_of, request_of
 from fuzz.reading import Reader
+from people import identity
 
 TURNS = [{"role": "user", "content": "hi"}]
 TOOL = {"type": "function", "function": {"name": "get", "parameters": {}}}
 CALLED = {"id": "c", "type": "function", "function": {"name": "get", "arguments": "{}"}}
+SIGNER = identity("signer")
+ASKED = Question(
+    "m",
+    Settings(temperature=0.5, seed=1, bends=Bends({7: 1.5}), form=Form("{}"), stop=("a",)),
+    tools=(TOOL,),
+)
+ANSWER = SignedAnswer(
+    format="archipel-answer-1",
+    model="m",
+    at_ms=1,
+    contract="archipel-float32",
+    fingerprint="f",
+    weights="sha256:" + "0" * 64,
+    tokenizer="sha256:" + "1" * 64,
+    threads=1,
+    request=request_of(ASKED, (1, 2), 2**63, 5),
+    choices=(SignedChoice(tokens=(3,), logprobs=(2**31,), finished=True),),
+)
 RUNNING = Running(name="m", address="http://127.0.0.1:8450", port=8450, pid=77, since=1)
 
 
@@ -108,10 +139,20 @@ def readers() -> dict[str, Reader]:
             (_told({"model": "m", "messages": TURNS, "choices": ["a", "b"], "prior": TURNS}),),
             (Refusal,),
         ),
+        "signed answers": Reader(read_answer, (sealed(ANSWER, SIGNER),), (BadAnswer,)),
+        "payloads of signed answers": Reader(
+            _signed_again, (canonical_json(ANSWER.model_dump(mode="json")),), (BadAnswer,)
+        ),
         "said calls": Reader(
             _parted, (b'<tool_call>{"name": "get", "arguments": {"a": 1}}</tool_call>',), ()
         ),
     }
+
+
+def _signed_again(data: bytes) -> object:
+    """Whoever has a key may sign anything."""
+    envelope = sign(SIGNER, data, ANSWER_TYPE, MAX_ANSWER_BYTES)
+    return question_of(read_answer(envelope.to_json())[0])
 
 
 def _parted(data: bytes) -> None:

@@ -51,6 +51,7 @@ COMMANDS = {
     "audits": ("audits", "Which answers were audited, what was found, what followed"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "proofs": ("proofs", "Thresholds for audits of floating-point results, measured"),
+    "answer": ("answer", "Recompute what somebody signed that a model answered"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
     "plan": ("plan", "What it costs, what it buys, when to stop: every number with its source"),
     "simulate": ("simulate", "A market of thousands of providers, by the lab's own code"),

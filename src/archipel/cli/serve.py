@@ -10,6 +10,8 @@ from archipel.cli.engines import device_option
 if TYPE_CHECKING:
     from archipel.engine.quantised.arithmetic import Weights
     from archipel.serve.drafting import Draft
+    from archipel.serve.served import How, Served
+    from archipel.serve.signed.keeping import Signing
 
 DEFAULT_PORT = 8450
 WORDS = "archipel.serve.words"
@@ -61,6 +63,23 @@ MAX_NAME = 128
     metavar="none|prompt|DIR",
     help="Guess tokens and check several in one step, which changes no answer: by what the text said before (prompt), or "
     "by a small model of the same tokens in DIR.",
+)
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="The same question gets the same tokens and log-probabilities, bit for bit, whatever else is answered; looked "
+    "at before anybody is, and refused where it does not hold. Without a seed, a question's follows from its prompt.",
+)
+@click.option(
+    "--exact",
+    type=click.Choice(["w7a8", "w12a13", "w7a15", "w13a15"]),
+    help="Compute by this variant of the exact contract: the same bits on every machine. Means --deterministic, too.",
+)
+@click.option(
+    "--sign",
+    is_flag=True,
+    help="Have answers ready to be fetched signed, in memory for ten minutes, for `archipel answer verify`. Means "
+    "--deterministic, too.",
 )
 @click.option(
     "--threads",
@@ -123,6 +142,9 @@ def command(
     port: int,
     weights: str,
     draft: str,
+    deterministic: bool,
+    exact: str | None,
+    sign: bool,
     threads: int | None,
     max_cache_gb: float,
     max_new_tokens: int,
@@ -144,11 +166,11 @@ def command(
       archipel serve trained --prove-offline
       archipel serve trained --host 0.0.0.0 --keys users
       archipel serve trained --detach
+      archipel serve trained --exact w12a13 --sign
     """
     import os
-    from datetime import datetime
 
-    from archipel.cli.doors import at_work, keep_memory, mending
+    from archipel.cli.doors import at_work, keep_memory
     from archipel.cli.serve_detached import say_detached
     from archipel.cli.serve_open import keep_open, opening_at
 
@@ -165,25 +187,56 @@ def command(
     import torch
 
     from archipel.engine.capacity import EngineLimits
-    from archipel.model.devices import NoDevice, ready_device
-    from archipel.model.directory import InvalidModel
-    from archipel.model.tokenizer import InvalidTokenizer
     from archipel.serve.desk import Room
-    from archipel.serve.served import How, serve_folder, with_adapters
-    from archipel.work.folders import folder_of
+    from archipel.serve.served import How
 
     torch.set_num_threads(threads or os.cpu_count() or 1)
     limits = EngineLimits.serving(round(max_cache_gb * GIGABYTE))
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
-        ready_device(device)
-        folder = folder_of(model, base, device)
-        now = datetime.now().astimezone()
-        called = name or model.resolve().name
-        how = How(called, limits, Room(), max_new_tokens, cast("Weights", weights), guessed_by)
-        one = serve_folder(folder, how, now)
+    called, kind = name or model.resolve().name, cast("Weights", weights)
+    promised = deterministic or sign or exact is not None
+    how = How(called, limits, Room(), max_new_tokens, kind, guessed_by, exact, promised)
+    served, said = _served(how, (model, base, device), beside)
+    signing = _signing() if sign else None
+    if signing is not None:
+        said += f", signed by {signing.did}"
+    keep_open(opening, served, said, signing=signing)
+
+
+def _served(
+    how: "How", where: tuple[Path, Path | None, str], beside: dict[str, Path]
+) -> tuple[dict[str, "Served"], str]:
+    """All that is served, and what is said of it. where: the directory, what it lies over, and the device."""
+    from datetime import datetime
+
+    from archipel.cli.doors import at_work, mending
+    from archipel.engine.steadiness import Unsteady
+    from archipel.model.devices import NoDevice, ready_device
+    from archipel.model.directory import InvalidModel
+    from archipel.model.tokenizer import InvalidTokenizer
+    from archipel.serve.served import check_steady, serve_folder, with_adapters
+    from archipel.work.folders import folder_of
+
+    with mending(InvalidModel, InvalidTokenizer, NoDevice, Unsteady, OSError):
+        ready_device(where[2])
+        folder = folder_of(*where)
+        one = serve_folder(folder, how, datetime.now().astimezone())
         served = with_adapters(one, folder.model, beside)
-        one = served[called]
-    keep_open(opening, served, f"{one.fingerprint}, context {one.positions}")
+        one = served[how.name]
+        said = f"{one.fingerprint}, context {one.positions}"
+        if how.is_deterministic:
+            at_work("looking whether answers depend on their company")
+            said += f", {check_steady(served)} answers alike in any company"
+    return served, said
+
+
+def _signing() -> "Signing":
+    """With the key of this machine's answers, made on first use."""
+    from archipel.cli.doors import home_folder
+    from archipel.cli.keys import load_or_make_key
+    from archipel.cli.serve_open import SIGNING_KEY_FILE
+    from archipel.serve.signed.keeping import Signing
+
+    return Signing(load_or_make_key(home_folder("serve", None) / SIGNING_KEY_FILE))
 
 
 def _draft(said: str) -> "Draft":

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from archipel.serve.access import Access
     from archipel.serve.asked import Asked
     from archipel.serve.desk import Desk
+    from archipel.serve.signed.keeping import Signing
 
 KEY_FILE = "serve.key"
+SIGNING_KEY_FILE = "answers.key"
+"""Of this machine's own signatures under answers."""
 FAR = ("192.0.2.1", "2001:db8::1")
 """Addresses of nobody (RFC 5737, RFC 3849): the system says from which of its own it would go there, and sends nothing."""
 INTERRUPTED = 130
@@ -82,10 +85,12 @@ def keep_open(
     served: "Mapping[str, Asked]",
     said: str,
     desks: "Iterable[Desk] | None" = None,
+    signing: "Signing | None" = None,
 ) -> None:
     """Say where it is, and answer until told to end.
 
-    said: of what is served, for whoever looks; desks: all that drive something of it, None where each has its `desk`.
+    said: of what is served, for whoever looks; desks: all that drive something of it, None where each has its `desk`;
+    signing: of answers, if any is.
     """
     import asyncio
 
@@ -104,7 +109,7 @@ def keep_open(
         for each in driving:
             each.end()
 
-    door = make_door(served, opening.access, opening.timeout_s)
+    door = make_door(served, opening.access, opening.timeout_s, signing)
     ending = Ending(say=lambda text: click.echo(text, err=True), cut=cut)
     is_forced = False
     with _sign(opening, called), until_ctrl_c():

@@ -65,6 +65,8 @@ class Arithmetic(Protocol):
     planes: tuple[Plane, ...]
     max_positions: int
     """No sequence may be longer, with its prompt."""
+    takes_bends: bool
+    """Whether it samples from logits that were bent, or distributions that were cut, before."""
     takes_adapters: bool
     """Whether a low-rank product can stay apart from the weight that it belongs to."""
 
@@ -112,7 +114,7 @@ class Arithmetic(Protocol):
 class FloatArithmetic:
     """Products in fp32 or bf16; norms, rotation, softmax and sampling in fp32."""
 
-    takes_adapters = True
+    takes_adapters = takes_bends = True
 
     def __init__(self, config: DecoderConfig, dtype: torch.dtype, device: torch.device) -> None:
         self.config, self.dtype, self.device = config, dtype, device

@@ -81,9 +81,15 @@ class Capacity:
         """Refuse what this model and cache can never serve.
 
         Raises:
-            InvalidRequest: a token outside the vocabulary, or longer than model or cache allow.
+            InvalidRequest: a token outside the vocabulary, longer than model or cache allow, or other than this
+                arithmetic samples.
         """
         numbers = self.arithmetic
+        if not numbers.takes_bends and (request.steering or request.cut or request.allowed):
+            raise InvalidRequest(
+                f"request {request.key!r:.80} bends its logits or cuts its distribution; the exact contract samples "
+                "from all of it as it is: leave cuts, penalties and grammars out"
+            )
         limit, vocabulary = numbers.max_positions, numbers.config.vocab_size
         total = len(request.prompt) + request.max_new_tokens
         if total > limit:

@@ -6,7 +6,7 @@ what is told at once.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from archipel.engine.protocol import Event
@@ -14,9 +14,11 @@ from archipel.model.pieces import NoPieces, Pieces
 from archipel.model.tokenizer import Tokenizer
 from archipel.model.tool_calls import format_of
 from archipel.records.requests import Request
+from archipel.records.rollouts import Rollout
 from archipel.serve.asked import Told
 from archipel.serve.calls import Parting
 from archipel.serve.desk import Desk, Listener
+from archipel.serve.origin import Origin
 from archipel.serve.question import (
     Call,
     DeadEnd,
@@ -58,9 +60,22 @@ class Asking:
 class Answer:
     """See `asked.Answering`."""
 
-    def __init__(self, asking: Asking, tokenizer: Tokenizer, desk: Desk, key: str) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        tokenizer: Tokenizer,
+        desk: Desk,
+        key: str,
+        origin: Origin | None = None,
+    ) -> None:
+        """origin: what its bits come from, where they can be repeated."""
         self.question, self._desk, self._tokenizer = asking.question, desk, tokenizer
         request, tools = asking.request, asking.question.tools
+        self.request, self.origin, self.key = request, origin, key
+        self.rollouts: dict[int, Rollout] = {}
+        """By choice, as each is whole."""
+        self.when_whole: Callable[[], None] = lambda: None
+        """Called once all are, before the last word of it is told."""
         self.num_prompt_tokens = len(request.prompt)
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[list[Event] | Refusal] = asyncio.Queue()
@@ -71,6 +86,11 @@ class Answer:
             for _ in range(request.num_rollouts)
         ]
         self.listener = Listener(request, key, self._post, self._post)
+
+    @property
+    def most_tokens(self) -> int:
+        """That prompt and choices may have together."""
+        return self.num_prompt_tokens + self.request.num_rollouts * self.request.max_new_tokens
 
     @property
     def num_tokens(self) -> int:
@@ -88,6 +108,8 @@ class Answer:
                 for event in got:
                     for each in self._heard(event):
                         open_choices -= isinstance(each, Ended)
+                        if not open_choices:
+                            self.when_whole()
                         yield each
         finally:
             self.leave()
@@ -131,6 +153,8 @@ class Answer:
         if choice.parting is not None:
             rest, calls = choice.parting.end()
             text, why = text + rest, "tool_calls" if calls else why
+        if event.ended is not None:
+            self.rollouts[event.rollout] = event.ended
         said = Said(event.rollout, text, (token,))
         return [said, Ended(event.rollout, why, choice.num_tokens, calls)]
 

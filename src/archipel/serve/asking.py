@@ -4,7 +4,9 @@ Parts: `Terms` (what a model is asked by), `prompt_of`, `asking_of`. Law: pure b
 question is, so it runs beside the event loop (`aside`).
 """
 
+import hashlib
 import secrets
+import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -21,7 +23,7 @@ from archipel.serve.answer import Asking
 from archipel.serve.calls import CLOSES
 from archipel.serve.checks import check_settings, check_tools
 from archipel.serve.grammar import Grammars
-from archipel.serve.question import BadQuestion, NotOffered, Question, Settings, TooLong
+from archipel.serve.question import BadQuestion, Bends, NotOffered, Question, Settings, TooLong
 from archipel.serve.steering import Look, Mask, Steered
 
 MAX_SEED = 2**64
@@ -46,6 +48,10 @@ class Terms(Protocol):
     def usual_tokens(self) -> int: ...
     @property
     def adapter(self) -> str | None: ...
+    @property
+    def is_deterministic(self) -> bool: ...
+    @property
+    def takes_bends(self) -> bool: ...
 
 
 def prompt_of(terms: Terms, question: Question, now: datetime) -> tuple[int, ...]:
@@ -114,11 +120,13 @@ def asking_of(terms: Terms, question: Question, now: datetime) -> Asking:
     left = None if settings.temperature == 0 or not cut.bounds else cut
     look = Look(settings.num_top, settings.temperature, left) if settings.num_top else None
     steered = Steered(settings.bends, _mask(terms, question), ends, look, prompt)
+    if not terms.takes_bends:
+        _check_whole(steered, left)
     try:
         request = Request(
             key=terms.name,
             prompt=prompt,
-            seed=secrets.randbits(64) if settings.seed is None else settings.seed % MAX_SEED,
+            seed=_seed(terms, prompt, settings),
             num_rollouts=settings.choices,
             max_new_tokens=settings.max_new_tokens or min(room, terms.usual_tokens),
             temperature=settings.temperature,
@@ -141,6 +149,32 @@ def _draft(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
     except UnknownText:
         return ()
     return (*said, *tokenizer.stop_ids[:1]) if said else ()
+
+
+def _seed(terms: Terms, prompt: tuple[int, ...], settings: Settings) -> int:
+    """The question's own; without one, where answers are to be repeated, what follows from the prompt; else a fresh one."""
+    if settings.seed is not None:
+        return settings.seed % MAX_SEED
+    if not terms.is_deterministic:
+        return secrets.randbits(64)
+    said = b"archipel seed of a prompt\n" + struct.pack(f"<{len(prompt)}q", *prompt)
+    return int.from_bytes(hashlib.sha256(said).digest()[:8], "big")
+
+
+def _check_whole(steered: Steered, cut: Cut | None) -> None:
+    """Raises NotOffered: the exact contract samples from all of a distribution as it is."""
+    bends = "logit_bias, presence_penalty, frequency_penalty or repeat_penalty"
+    asked = dict.fromkeys(() if cut is None else cut.bounds, True) | {
+        "response_format or a forced tool_choice": steered.mask is not None,
+        "top_logprobs": steered.look is not None,
+        bends: steered.bends != Bends(),
+    }
+    for name in (each for each, is_asked in asked.items() if is_asked):
+        raise NotOffered(
+            f"{name} is not done by the exact contract, which samples from the whole distribution as it is; leave it "
+            "out, or ask a model that is computed in floating point",
+            name.partition(" ")[0].rstrip(","),
+        )
 
 
 def _room(terms: Terms, prompt: tuple[int, ...], settings: Settings) -> int:

@@ -44,6 +44,7 @@ MEANING = {
     "404": "No such model, or no such page",
     "405": "The path knows no such method; Allow names those that it knows",
     "408": "The answer, or the body, took too long",
+    "409": "The answer is not whole yet",
     "422": "The document that was asked for could not be finished",
     "429": "Too much is waiting; Retry-After says when to ask again",
 }

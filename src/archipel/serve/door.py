@@ -39,6 +39,7 @@ from archipel.serve.question import (
 from archipel.serve.reads import READS, Caller
 from archipel.serve.refusing import no_route, response_of
 from archipel.serve.replies import Replies
+from archipel.serve.signed.keeping import NoAnswer, Signing
 from archipel.serve.tally import Tally, refused
 
 TIMEOUT_S = 1800.0
@@ -47,10 +48,13 @@ T = TypeVar("T")
 
 
 def make_door(
-    served: Mapping[str, Asked], access: Access, timeout_s: float = TIMEOUT_S
+    served: Mapping[str, Asked],
+    access: Access,
+    timeout_s: float = TIMEOUT_S,
+    signing: Signing | None = None,
 ) -> Starlette:
-    """The application. served: by name; the first is meant by clients that can name none."""
-    door = _Door(served, access, timeout_s)
+    """The application. served: by name; the first is meant by clients that can name none. signing: of answers, if any is."""
+    door = _Door(served, access, timeout_s, signing)
     door.routes = [
         Route("/", door.page),
         Route("/page/{name}", door.page),
@@ -66,6 +70,7 @@ def make_door(
         Route("/v1/messages/count_tokens", door.count, methods=["POST"]),
         # An endpoint of its own for each: requests are counted by it.
         *(Route(path, partial(door.read), methods=["POST"]) for path in READS),
+        *([] if signing is None else [Route("/v1/answers/{name}", door.signed)]),
         Route("/api/version", door.version),
         Route("/api/tags", door.tags),
         Route("/api/ps", door.running),
@@ -100,9 +105,16 @@ def _guarded(route: Callable[["_Door", Request, str], Awaitable[Response]]) -> A
 class _Door:
     """The routes."""
 
-    def __init__(self, served: Mapping[str, Asked], access: Access, timeout_s: float) -> None:
+    def __init__(
+        self,
+        served: Mapping[str, Asked],
+        access: Access,
+        timeout_s: float,
+        signing: Signing | None,
+    ) -> None:
         self._served, self.access, self.tally = served, access, Tally()
-        self._replies, self._aside = Replies(self.tally, timeout_s), Aside()
+        self._replies, self._aside = Replies(self.tally, timeout_s, signing), Aside()
+        self._signing = signing
         self.routes: list[Route] = []
 
     def refuse(self, request: Request, why: Refusal) -> Response:
@@ -221,6 +233,14 @@ class _Door:
         asking, reads = Caller(self._named, caller, _now(), self._aside), READS[request.url.path]
         async with body_of(request) as data:
             return await self._replies.read(request, reads(data, asking))
+
+    @_guarded
+    async def signed(self, request: Request, caller: str) -> Response:
+        """An answer of this caller, signed."""
+        if self._signing is None:
+            raise NoAnswer("nothing is signed here; start the server with --sign")
+        found = await self._signing.fetch(request.path_params["name"], caller)
+        return Response(found, media_type="application/json")
 
     async def _openai(
         self,

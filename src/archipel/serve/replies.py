@@ -8,21 +8,25 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from archipel.serve.answer import Answer
 from archipel.serve.asked import Answering
 from archipel.serve.defects import broken
 from archipel.serve.dialects.dialect import Style, Whole
 from archipel.serve.question import Refusal, Said, TookTooLong
+from archipel.serve.signed.keeping import Signing
 from archipel.serve.tally import Tally, refused, watched
 
 T = TypeVar("T")
+SEED, NAME = "archipel-seed", "archipel-answer"
+"""Headers of an answer."""
 
 
 class Replies:
     """How one door replies."""
 
-    def __init__(self, tally: Tally, timeout_s: float) -> None:
+    def __init__(self, tally: Tally, timeout_s: float, signing: Signing | None = None) -> None:
         """timeout_s: for an answer in all."""
-        self._tally, self._timeout_s = tally, timeout_s
+        self._tally, self._timeout_s, self._signing = tally, timeout_s, signing
 
     async def reply(
         self, request: Request, answer: Answering, style: Style, stream: bool
@@ -33,14 +37,25 @@ class Replies:
             Refusal: it could not be answered after all. ClientDisconnect: nobody waits for it any more.
         """
         asked_s = asyncio.get_running_loop().time()
+        headers = self._headers(answer)
         if stream:
-            return _Streaming(answer, self._streamed(answer, style, asked_s), style.media)
+            streamed = self._streamed(answer, style, asked_s)
+            return _Streaming(answer, streamed, style.media, headers)
         choices = [Whole() for _ in range(answer.question.settings.choices)]
         try:
             await _unless_left(request, self._collect(answer, choices, asked_s))
         finally:
             answer.leave()
-        return JSONResponse(style.whole(choices, answer.num_prompt_tokens, answer.num_tokens))
+        whole = style.whole(choices, answer.num_prompt_tokens, answer.num_tokens)
+        return JSONResponse(whole, headers=headers)
+
+    def _headers(self, answer: Answering) -> dict[str, str]:
+        """By which seed it can be asked for again, and by which name it can be fetched signed."""
+        if not isinstance(answer, Answer):
+            return {}
+        headers = {SEED: str(answer.request.seed)}
+        name = None if self._signing is None else self._signing.expect(answer)
+        return headers if name is None else headers | {NAME: name}
 
     async def read(
         self, request: Request, reading: Coroutine[Any, Any, Mapping[str, Any]]
@@ -90,8 +105,14 @@ class Replies:
 class _Streaming(StreamingResponse):
     """Whoever hangs up before its first word is missed, too: what was never begun has no end of its own."""
 
-    def __init__(self, answer: Answering, stream: AsyncIterator[bytes], media: str) -> None:
-        super().__init__(stream, media_type=media)
+    def __init__(
+        self,
+        answer: Answering,
+        stream: AsyncIterator[bytes],
+        media: str,
+        headers: Mapping[str, str] | None,
+    ) -> None:
+        super().__init__(stream, media_type=media, headers=headers)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,6 +1,6 @@
 """A model that is served: its folder, tokenizer and desk; from questions to answers.
 
-Parts: `Served`, `serve_folder`, `with_adapters` (of one base, together). Law: a question that is refused was never
+Parts: `Served`, `serve_folder`, `with_adapters` (of one base, together), `check_steady`. Law: a question that is refused was never
 given to the desk.
 """
 
@@ -13,12 +13,14 @@ from typing import Literal
 
 import torch
 
+from archipel.engine import steadiness
 from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.engine.protocol import OpenEngine, WrongWeights
 from archipel.engine.quantised.arithmetic import Weights
 from archipel.model.adapter import Adapter
 from archipel.model.config_files import InvalidModel
 from archipel.model.tokenizer import Tokenizer
+from archipel.records.exact import CONTRACTS
 from archipel.serve.answer import Answer
 from archipel.serve.aside import Aside
 from archipel.serve.asked import About
@@ -26,7 +28,8 @@ from archipel.serve.asking import LONG_CHARS, asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.drafting import Draft
 from archipel.serve.grammar import Grammars
-from archipel.serve.loading import load
+from archipel.serve.loading import Numbers, load, with_adapter
+from archipel.serve.origin import Origin
 from archipel.serve.question import Question
 from archipel.serve.reader import Reader
 from archipel.serve.texts import Embedded, Text, Weighed, Weighing
@@ -34,6 +37,10 @@ from archipel.work.folders import NAME, Folder, adapter_over
 
 ADAPT_S = 600.0
 """For an adapter to be laid out."""
+STEADY_S = 3600.0
+"""For looking whether answers depend on their company."""
+MOST_LOOKED_AT = 8
+"""Adapters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +61,10 @@ class Served:
     """Names what answers depend on: engine, precision, threads, version of torch."""
     since: int
     """Unix seconds."""
-
+    origin: Origin | None = None
+    """What answers come from, where they are the same whenever the same is asked; None: nobody promised."""
+    takes_bends: bool = True
+    """Whether it samples from anything but its whole distribution: the exact contract does not."""
     about: About = field(default_factory=About)
     aside: Aside = field(default_factory=Aside)
     """Where questions are read, so that reading holds up nobody's stream."""
@@ -63,7 +73,7 @@ class Served:
     async def ask(self, question: Question, key: str, now: datetime) -> Answer:
         """See `asked.Asked.ask`."""
         asking = await self._beside(question).do(asking_of, self, question, now)
-        answer = Answer(asking, self.tokenizer, self.desk, key)
+        answer = Answer(asking, self.tokenizer, self.desk, key, self.origin)
         self.desk.ask(answer.listener)
         return answer
 
@@ -96,6 +106,11 @@ class Served:
         """See `asked.Asked.chat_template`."""
         return self.tokenizer.chat_template
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether the same question has the same answer, without a seed too."""
+        return self.origin is not None
+
     def counts(self) -> Mapping[str, int]:
         """See `asked.Asked.counts`."""
         return self.desk.counts()
@@ -113,6 +128,15 @@ class How:
     """What the weights are held as; auto: what this machine is quickest with, without rounding more than bf16 does."""
     draft: Draft = "none"
     """Who guesses tokens, so that several come in one step; it changes no answer."""
+    exact: str | None = None
+    """Variant of the exact contract to compute by; None: floating point."""
+    is_deterministic: bool = False
+    """Whether the same question has the same answer, without a seed too; `steady` then has to be asked before anybody else."""
+
+    @property
+    def numbers(self) -> Numbers:
+        """As `loading` is told."""
+        return Numbers(self.weights, self.exact, self.is_deterministic)
 
 
 def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
@@ -122,7 +146,11 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
         InvalidModel, InvalidTokenizer: it cannot be used, or is computed by another library than this one.
     """
     tokenizer = Tokenizer.from_directory(folder.model)
-    loaded = load(folder, how.weights, how.limits, how.draft)
+    loaded = load(folder, how.numbers, how.limits, how.draft)
+    origin = loaded.origin
+    mark = f"archipel-{loaded.weights}-{torch.get_num_threads()}t-torch{torch.__version__}"
+    if how.exact is not None:
+        mark = CONTRACTS[how.exact]
     return Served(
         name=how.name,
         tokenizer=tokenizer,
@@ -130,14 +158,16 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
         grammars=Grammars(tokenizer, loaded.config.vocab_size),
         positions=loaded.engine.longest,
         usual_tokens=how.usual_tokens,
-        adapter=NAME if folder.adapter is not None else None,
-        fingerprint=f"archipel-{loaded.weights}-{torch.get_num_threads()}t-torch{torch.__version__}",
+        adapter=loaded.adapter,
+        fingerprint=mark if origin is None else origin.fingerprint,
         since=round(now.timestamp()),
+        origin=origin,
+        takes_bends=how.exact is None,
         about=About(
             family=loaded.config.family,
             num_parameters=loaded.num_parameters,
             num_bytes=sum(each.stat().st_size for each in folder.model.glob("*.safetensors")),
-            precision=loaded.weights,
+            precision=how.exact or loaded.weights,
             dimensions=loaded.config.hidden_size,
         ),
     )
@@ -151,8 +181,12 @@ def with_adapters(base: Served, model: Path, adapters: Mapping[str, Path]) -> di
     Raises:
         InvalidModel: one is no adapter of this model, or has another's name.
     """
+    origin = base.origin
     if adapters:  # rows without one are rounded otherwise beside them
-        base = replace(base, fingerprint=f"{base.fingerprint}-beside-adapters")
+        if origin is not None:
+            origin = replace(origin, is_beside=True)
+        mark = f"{base.fingerprint}-beside-adapters" if origin is None else origin.fingerprint
+        base = replace(base, fingerprint=mark, origin=origin)
     served = {base.name: base}
     for name, path in adapters.items():
         if name in served or name == NAME:
@@ -163,9 +197,32 @@ def with_adapters(base: Served, model: Path, adapters: Mapping[str, Path]) -> di
             base.desk.run(adapt).result(ADAPT_S)
         except WrongWeights as error:
             raise InvalidModel(f"{path} cannot lie over {base.name}: {error}") from None
-        about = replace(base.about, base=base.name)
-        served[name] = replace(base, name=name, adapter=name, about=about)
+        own = replace(base, name=name, adapter=name, about=replace(base.about, base=base.name))
+        if origin is not None:
+            over = with_adapter(origin, adapter)
+            own = replace(own, origin=over, fingerprint=over.fingerprint)
+        served[name] = own
     return served
+
+
+def check_steady(served: Mapping[str, Served]) -> int:
+    """Whether answers depend on their company, looked at before anybody asks; completions compared.
+
+    served: all that one desk drives.
+
+    Raises:
+        Unsteady: they do.
+    """
+    one = next(iter(served.values()))
+
+    def look(engine: OpenEngine) -> int:
+        if not isinstance(engine, LocalEngine):
+            raise steadiness.Unsteady("only a model on this machine can be looked at; leave it out")
+        names = tuple(dict.fromkeys(each.adapter for each in served.values()))[:MOST_LOOKED_AT]
+        probe = steadiness.Probe(engine.config.vocab_size, one.positions, names)
+        return steadiness.check_steady(engine, probe)
+
+    return one.desk.run(look).result(STEADY_S)
 
 
 def _adapt(engine: OpenEngine, name: str, adapter: Adapter) -> None:

@@ -26,7 +26,7 @@ class ExactArithmetic:
 
     dtype = torch.float32
     embedding_dtype = torch.bfloat16
-    takes_adapters = False
+    takes_adapters = takes_bends = False
 
     def __init__(
         self,

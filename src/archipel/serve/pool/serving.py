@@ -33,6 +33,7 @@ def serve_pool(name: str, model: Path, engine: PoolEngine, usual_tokens: int, si
         adapter=None,
         fingerprint=fingerprint_of(engine),
         since=since,
+        takes_bends=engine.form.arithmetic.takes_bends,
         about=About(
             family=engine.config.family,
             num_parameters=num_weights(model),
