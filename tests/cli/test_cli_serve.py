@@ -178,6 +178,10 @@ def test_a_served_model_is_talked_to(call: Call) -> None:
         assert said.returncode == 0, said.stderr
         again = call("chat", "--url", found[1], "--prompt", "hi", "--max-new-tokens", 5)
         assert again.stdout == said.stdout, "greedy"
+        assert "--max-new-tokens asks for more" in said.stderr, "five are no end"
+        whole = call("chat", "--url", found[1], "--prompt", "hi")
+        assert whole.returncode == 0, whole.stderr
+        assert whole.stdout.startswith(said.stdout.rstrip("\n")), "the server says how long"
     finally:
         call("serve", "stop", "--all")
     gone = call("chat", "--url", found[1], "--prompt", "hi")

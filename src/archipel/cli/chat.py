@@ -6,6 +6,9 @@ import click
 
 from archipel.cli.engines import device_option
 
+USUAL_TOKENS = 64
+"""Of an answer, where nobody says how long it may be and no server does."""
+
 
 @click.command()
 @click.argument(
@@ -30,10 +33,8 @@ from archipel.cli.engines import device_option
 @click.option("--prompt", help="Answer this one prompt and end.")
 @click.option(
     "--max-new-tokens",
-    default=64,
-    show_default=True,
     type=click.IntRange(1, 65536),
-    help="Longest answer.",
+    help=f"Longest answer [{USUAL_TOKENS}; with --url: what the server allows].",
 )
 @click.option(
     "--temperature",
@@ -66,7 +67,7 @@ def command(
     key_file: Path | None,
     base: Path | None,
     prompt: str | None,
-    max_new_tokens: int,
+    max_new_tokens: int | None,
     temperature: float,
     seed: int,
     stop: tuple[str, ...],
@@ -111,7 +112,9 @@ def command(
     with mending(InvalidModel, InvalidTokenizer, NoDevice, NoPieces, OSError):
         ready_device(device)
         folder = folder_of(model, base, device)
-        conversation = Conversation(folder, max_new_tokens, temperature, seed, stop=stop)
+        conversation = Conversation(
+            folder, max_new_tokens or USUAL_TOKENS, temperature, seed, stop=stop
+        )
     if prompt is not None:
         with mending(ValueError, NonFiniteLogits):
             click.echo(conversation.answer(prompt, datetime.now().astimezone()))

@@ -37,6 +37,8 @@ class Served:
             trust_env=False,
         )
         self._url, self._turns = url, list[dict[str, str]]()
+        self.is_cut = False
+        """Whether the last answer met its longest before its end."""
         there = [str(each["id"]) for each in self._asked("/v1/models")["data"]]
         self._body = {"model": there[0], **settings, "stream": True}
         shown = self._asked("/api/show", {"model": self._body["model"]})
@@ -60,6 +62,7 @@ class Served:
         text = ""
         for said in self._events(path, self._body | asked):
             for choice in said.get("choices", ()):
+                self.is_cut = choice.get("finish_reason") == "length"
                 part = choice.get("text") or choice.get("delta", {}).get("content") or ""
                 text += part
                 yield part
@@ -119,18 +122,25 @@ def talk(served: Served, prompt: str | None, ask: Callable[[], str]) -> None:
 
 
 def settings_of(
-    model: str | None, max_new_tokens: int, temperature: float, seed: int, stop: Sequence[str]
+    model: str | None,
+    max_new_tokens: int | None,
+    temperature: float,
+    seed: int,
+    stop: Sequence[str],
 ) -> dict[str, Any]:
-    """As OpenAI's requests name them."""
-    said = {"max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    named = {"model": model} if model else {}
-    return said | named | ({"stop": list(stop)} if stop else {})
+    """As OpenAI's requests name them; what is not asked for is left to the server."""
+    said = {"max_tokens": max_new_tokens, "model": model, "stop": list(stop)}
+    return {"temperature": temperature, "seed": seed} | {
+        key: each for key, each in said.items() if each
+    }
 
 
 def _say(served: Served, line: str) -> None:
     for part in served.parts(line):
         click.echo(printable(part), nl=False)
     click.echo()
+    if served.is_cut:
+        click.echo("(cut at its longest; --max-new-tokens asks for more)", err=True)
 
 
 @contextlib.contextmanager

@@ -49,8 +49,7 @@ def command(
     \b
     Examples:
       archipel serve cascade small=0.5B large=7B --policy policy.json
-      archipel serve cascade small=0.5B --large-at http://desktop:8450/v1 --large-name 7B --allow-leaving
-        --policy policy.json
+      archipel serve cascade small=0.5B --large-at http://desktop:8450/v1 --large-name 7B --allow-leaving --policy policy.json
     """
     from archipel.cli.doors import mending
     from archipel.cli.serve_open import keep_open

@@ -101,9 +101,7 @@ def keep_open(
     called = ", ".join(served)
     click.echo(f"{called} at {opening.address} ({said}); Ctrl-C ends it")
     if opening.log is None:
-        click.echo(
-            f"  export OPENAI_BASE_URL={opening.address}/v1 OPENAI_API_KEY={_key_to_show(opening)}"
-        )
+        _say_ways_in(opening, served)
 
     def cut() -> None:
         for each in driving:
@@ -120,6 +118,19 @@ def keep_open(
         os._exit(INTERRUPTED)
     for each in driving:
         each.close()
+
+
+def _say_ways_in(opening: Opening, served: "Mapping[str, Asked]") -> None:
+    """For a browser, a terminal and other programs; and who of those that are served takes no messages."""
+    click.echo(f"  open {opening.address} in a browser, or: archipel chat --url {opening.address}")
+    click.echo(
+        f"  export OPENAI_BASE_URL={opening.address}/v1 OPENAI_API_KEY={_key_to_show(opening)}"
+    )
+    silent = [name for name, each in served.items() if each.chat_template is None]
+    if silent:
+        click.echo(
+            f"  no chat template in {', '.join(silent)}: texts are gone on with, messages are refused"
+        )
 
 
 def _desks(served: "Mapping[str, Asked]") -> "tuple[Desk, ...]":

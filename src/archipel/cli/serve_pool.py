@@ -41,7 +41,7 @@ class Pool(click.Group):
         """Those of `pool MODEL` too."""
         records = [param.get_help_record(ctx) for param in self.commands["start"].params]
         with formatter.section("Options of pool MODEL"):
-            formatter.write_dl([each for each in records if each is not None])
+            formatter.write_dl([each for each in records if each is not None and each[1]])
         super().format_options(ctx, formatter)
 
 
@@ -57,7 +57,7 @@ def command() -> None:
     """
 
 
-@command.command("start")
+@command.command("start", short_help="Be the gateway; what pool MODEL does")
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--name", metavar="NAME", help="What clients call it [the directory's name].")
 @click.option(
@@ -170,7 +170,7 @@ def start(
         keep_open(opening, {asked.name: one}, said)
 
 
-@command.command("join")
+@command.command("join", short_help="Give this device to a pool")
 @click.argument("address", metavar="HOST[:PORT]")
 @click.argument("code", required=False)
 @click.option(
@@ -225,7 +225,7 @@ def join(
         membership.serve(Copies(model, kept))
 
 
-@command.command("status")
+@command.command("status", short_help="Who holds which layers, what was lost")
 @JSON
 def status(as_json: bool) -> None:
     """Show the devices of the pool whose gateway runs here: who holds which layers, and what was lost and made good.
@@ -241,7 +241,7 @@ def status(as_json: bool) -> None:
     show(found, as_json, lambda: printable("\n".join(lines_of(found))))
 
 
-@command.command("code")
+@command.command("code", short_help="A code for one device more")
 def code_command() -> None:
     """Ask the gateway that runs here for a code: for one device more, within ten minutes, instead of any open one.
 
@@ -255,7 +255,7 @@ def code_command() -> None:
     click.echo(f"archipel serve pool join {standing()['address']} {code}")
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Pair no more with a device")
 @click.argument("device", metavar="LABEL")
 def revoke(device: str) -> None:
     """Pair no more with a device: its link ends within a second, and it needs a new code.

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -85,11 +86,16 @@ def _say(text: str) -> None:
 
 def _say_how_to_join(host: "Host", asked: Asked) -> None:
     from archipel.cli.serve_open import reached_at
+    from archipel.serve.access import LOOPBACK
 
     at = f"{reached_at(asked.address[0])}:{host.address[1]}"
-    click.echo(
-        f"on another device, within ten minutes:\n  archipel serve pool join {at} {host.invite()}"
+    is_near = asked.address[0] in (*LOOPBACK, "::1")
+    where = (
+        "on this machine alone (--pool-host 0.0.0.0 lets others in)"
+        if is_near
+        else "on another device"
     )
+    click.echo(f"{where}, within ten minutes:\n  archipel serve pool join {at} {host.invite()}")
 
 
 @contextlib.contextmanager
@@ -105,7 +111,8 @@ def _status_kept(path: Path, name: str, host: "Host", engine: "PoolEngine") -> I
         before = b""
         while True:
             found = status_of(engine, host.devices)
-            found |= {"name": name, "address": f"{reached_at(host.address[0])}:{host.address[1]}"}
+            at = f"{reached_at(host.address[0])}:{host.address[1]}"
+            found |= {"name": name, "address": at, "pid": os.getpid()}
             data = json.dumps(found).encode()
             if data != before:
                 with contextlib.suppress(OSError):

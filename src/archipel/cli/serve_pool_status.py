@@ -21,10 +21,11 @@ CODE_WAIT_S = 15.0
 
 
 def standing() -> dict[str, Any]:
-    """Raises Mendable: no gateway runs here."""
+    """Raises Mendable: no gateway runs here; one that was killed has left its file, and holds its sign no more."""
     import json
 
     from archipel.serve.pool.hosting import STATUS
+    from archipel.serve.running import those_that_run
 
     path = home_folder(FOLDER, None, make=False) / STATUS
     try:
@@ -32,7 +33,8 @@ def standing() -> dict[str, Any]:
             found = json.loads(file.read(MAX_STATUS_BYTES))
     except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict):
+    running = those_that_run(home_folder("serve", None, make=False) / "running")
+    if not isinstance(found, dict) or found.get("pid") not in {each.pid for each in running}:
         raise Mendable(
             "no gateway of a pool runs here; start one with archipel serve pool MODEL, or ask on its machine"
         )
@@ -42,7 +44,7 @@ def standing() -> dict[str, Any]:
 def lines_of(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['name']}: {found['num_layers']} layers; devices join at {found['address']}"]
     for each in found["devices"]:
-        held = ", ".join(f"{first}..{end - 1}" for first, end in each["layers"]) or "spare"
+        held = ", ".join(f"{first}..{end - 1}" for first, end in each["layers"]) or "none, spare"
         lines.append(
             f"  {each['name']}: layers {held}; {each['memory_bytes'] / GIGABYTE:.2f} GB, "
             f"{(each['layer_ns'] or 0) / 1e6:.2f} ms a layer, round trip {each['round_trip_ns'] / 1e6:.2f} ms; "

@@ -106,7 +106,7 @@ def test_a_wrong_code_pairs_nobody_and_a_few_of_them_end_the_right_one(
         code = gateway.invite()
         wrong = Code(code.inviter, bytes(10))
         for left in reversed(range(TRIES)):
-            with pytest.raises(NotPaired, match=f"another pairing code; {left} tr"):
+            with pytest.raises(NotPaired, match=f"another pairing code.*; {left} tr"):
                 laptop.join(address, wrong, 5)
         with pytest.raises(NotPaired, match="used up"):
             laptop.join(address, code, 5)

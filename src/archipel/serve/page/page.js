@@ -1,6 +1,7 @@
 // A chat with the server that this page came from, and with nobody else. What is said stays in this browser.
 const at = (id) => document.getElementById(id);
 const STORE = "archipel-conversations", THEME = "archipel-theme", KEY = "archipel-key", MOST = 50;
+const templates = new Map();
 let conversations = read(), current = null, going = null;
 
 function read() {
@@ -34,6 +35,13 @@ async function asked(path, options) {
     throw new Error(told?.error?.message ?? `the server answered ${answer.status}`);
   }
   return answer;
+}
+async function takesMessages(model) {
+  if (!templates.has(model)) {
+    const shown = await asked("/api/show", { method: "POST", body: JSON.stringify({ model }) });
+    templates.set(model, Boolean((await shown.json()).template));
+  }
+  return templates.get(model);
 }
 function begin() {
   current = { turns: [], at: Date.now() };
@@ -74,18 +82,21 @@ async function send(text) {
   const began = performance.now();
   let pieces = 0;
   try {
-    const body = { model: at("model").value, messages: own.turns, stream: true, temperature: 0.7 };
-    const answer = await asked("/v1/chat/completions", { method: "POST", body: JSON.stringify(body), signal: stop.signal });
+    const model = at("model").value, isChat = await takesMessages(model);
+    const body = { model, stream: true, temperature: 0.7, ...(isChat ? { messages: own.turns } : { prompt: text }) };
+    const path = isChat ? "/v1/chat/completions" : "/v1/completions";
+    const answer = await asked(path, { method: "POST", body: JSON.stringify(body), signal: stop.signal });
     for await (const told of events(answer.body)) {
       if (told.error) throw new Error(told.error.message);
-      const piece = told.choices?.[0]?.delta?.content;
+      const piece = told.choices?.[0]?.delta?.content ?? told.choices?.[0]?.text;
       if (!piece) continue;
       turn.content += piece; pieces += 1;
       shown.textContent = turn.content;
       const box = at("turns");
       if (box.scrollHeight - box.scrollTop - box.clientHeight < 80) box.scrollTop = box.scrollHeight;
     }
-    say(`${pieces} tokens, ${(1000 * pieces / (performance.now() - began)).toFixed(1)} a second, on this server alone`);
+    const rate = (1000 * pieces / (performance.now() - began)).toFixed(1);
+    say(`${pieces} tokens, ${rate} a second, on this server alone${isChat ? "" : "; this model goes on with a text, it does not converse"}`);
   } catch (error) {
     say(error.name === "AbortError" ? "Stopped." : String(error.message ?? error));
   }

@@ -102,7 +102,10 @@ class Invitation:
                 raise NotPaired("this pairing code is used up; make a new one")
             self._left -= 1
             if not hmac.compare_digest(secret, self.code.secret):
-                raise NotPaired(f"another pairing code; {counted(self._left, 'try', 'tries')} left")
+                left = counted(self._left, "try", "tries")
+                raise NotPaired(
+                    f"another pairing code than the one that it showed last, each good once; {left} left"
+                )
             self._left = 0
 
 
