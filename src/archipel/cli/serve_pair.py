@@ -1,24 +1,22 @@
 """What `archipel serve cascade` and `archipel serve calibrate` share: which two models, and where the large one is."""
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable, mending
-from archipel.cli.engines import device_option
+from archipel.cli.doors import Mendable
+from archipel.cli.serve_shared import LOADING, how_loaded, loading, with_options
 
 if TYPE_CHECKING:
     from archipel.serve.asked import Asked
     from archipel.serve.desk import Desk
     from archipel.serve.served import Served
 
-GIGABYTE = 1_000_000_000
 SMALL, LARGE = "small", "large"
 MAX_KEY_BYTES = 4096
 _OPTIONS = (
@@ -38,36 +36,22 @@ _OPTIONS = (
         is_flag=True,
         help="Questions may leave this machine for --large-at; without this none does.",
     ),
-    click.option(
-        "--weights",
-        type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
-        default="auto",
-        show_default=True,
-        help="What weights are held as; see `serve`.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1, 1024),
-        help="Processor threads of the tensor library [all cores].",
-    ),
-    click.option(
-        "--max-cache-gb",
-        default=1.0,
-        show_default=True,
-        type=click.FloatRange(0.001, 4096),
-        help="Memory of each model for what is being read and said.",
-    ),
-    device_option("answers"),
 )
 
 
 def pair_options(command: Callable[..., None]) -> Callable[..., None]:
-    """small=DIR large=DIR, and how they are loaded."""
+    """small=DIR large=DIR, and where the large one is else."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return click.argument("models", nargs=-1, required=True, metavar="small=DIR [large=DIR]")(
         command
     )
+
+
+def with_loading(command: click.Command) -> click.Command:
+    """The command with the options that say how both are loaded."""
+    each = "Memory of each model for what is being read and said."
+    return with_options(command, *LOADING, max_cache_gb=each)
 
 
 @dataclass(frozen=True)
@@ -100,35 +84,25 @@ class Pair:
 
 
 def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, Any]) -> Pair:
-    """given: what `pair_options` took.
+    """given: what `pair_options` and `with_loading` took.
 
     Raises:
         Mendable: one cannot be used, or questions would have to leave and may not.
     """
     named = _named(models)
     elsewhere = _elsewhere(given, LARGE in named)
-    import torch
-
-    from archipel.engine.capacity import EngineLimits
-    from archipel.model.devices import NoDevice, ready_device
-    from archipel.model.directory import InvalidModel
-    from archipel.model.tokenizer import InvalidTokenizer
     from archipel.serve.cascade.policy import digest_of
-    from archipel.serve.desk import Room
-    from archipel.serve.served import How, serve_folder
+    from archipel.serve.served import serve_folder
     from archipel.work.folders import folder_of
 
-    torch.set_num_threads(given["threads"] or os.cpu_count() or 1)
-    limits = EngineLimits.serving(round(given["max_cache_gb"] * GIGABYTE))
+    how = how_loaded("", max_new_tokens, given)
 
     def served(path: Path) -> "Served":
-        called = path.resolve().name
-        how = How(called, limits, Room(), max_new_tokens, given["weights"])
         folder = folder_of(path, None, given["device"])
-        return serve_folder(folder, how, datetime.now().astimezone())
+        called = replace(how, name=path.resolve().name)
+        return serve_folder(folder, called, datetime.now().astimezone())
 
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
-        ready_device(given["device"])
+    with loading(given["device"]):
         small = served(named[SMALL])
         large = elsewhere or served(named[LARGE])
         if elsewhere is None and (small.chat_template is None) != (large.chat_template is None):

@@ -26,8 +26,8 @@ MAX_SLOTS = 64
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command was asked."""
+class Wish:
+    """What the command was wish."""
 
     name: str
     model: Path
@@ -38,7 +38,7 @@ class Asked:
 
 
 @contextlib.contextmanager
-def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
+def running(wish: Wish, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
     """The pool, ready for devices and clients; and what to say of it.
 
     Raises:
@@ -56,24 +56,24 @@ def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served,
     from archipel.serve.pool.stage import Refused
     from archipel.serve.pool.weights import Original
 
-    limits = replace(EngineLimits.serving(asked.max_cache_bytes), max_slots=MAX_SLOTS)
+    limits = replace(EngineLimits.serving(wish.max_cache_bytes), max_slots=MAX_SLOTS)
     devices = Devices()
     with mending(InvalidModel, InvalidTokenizer, BadKeyFile, Refused, LinkLost):
-        engine = PoolEngine(Original(asked.model), devices, asked.numbers, limits)
-        one = serve_pool(asked.name, asked.model, engine, asked.max_new_tokens, round(time.time()))
+        engine = PoolEngine(Original(wish.model), devices, wish.numbers, limits)
+        one = serve_pool(wish.name, wish.model, engine, wish.max_new_tokens, round(time.time()))
         try:
-            place = Place(folder, asked.address, gift.name)
+            place = Place(folder, wish.address, gift.name)
             host = Host(place, engine, devices, _say)
         except OSError as error:
             raise Mendable(
-                f"{asked.address[0]}:{asked.address[1]} cannot be had for devices: {error.strerror or error}; "
+                f"{wish.address[0]}:{wish.address[1]} cannot be had for devices: {error.strerror or error}; "
                 "choose --pool-port, 0 takes a free one"
             ) from None
         if gift.memory_bytes:
             host.hold_here(gift.name, gift.memory_bytes)
-    _say_how_to_join(host, asked)
+    _say_how_to_join(host, wish)
     try:
-        with _status_kept(folder / STATUS, asked.name, host, engine):
+        with _status_kept(folder / STATUS, wish.name, host, engine):
             yield one, f"{one.fingerprint}, context {one.positions}"
     finally:
         host.close()
@@ -83,10 +83,10 @@ def _say(text: str) -> None:
     click.echo(printable(text))
 
 
-def _say_how_to_join(host: "Host", asked: Asked) -> None:
+def _say_how_to_join(host: "Host", wish: Wish) -> None:
     from archipel.cli.serve_open import reached_at
 
-    at = f"{reached_at(asked.address[0])}:{host.address[1]}"
+    at = f"{reached_at(wish.address[0])}:{host.address[1]}"
     click.echo(
         f"on another device, within ten minutes:\n  archipel serve pool join {at} {host.invite()}"
     )
