@@ -48,7 +48,7 @@ def test_one_sided_or_constant_columns_leave_a_head_finite() -> None:
     x = np.ones((30, 2))
     head = fit_head(x, np.ones(30))
     assert np.isfinite(head.weights).all()
-    assert 0.9 < head.chances(x)[0] < 1.0
+    assert 0.9 < sigmoid(head.logits(x))[0] < 1.0
 
 
 def test_held_out_logits_never_come_from_a_head_that_saw_their_row() -> None:

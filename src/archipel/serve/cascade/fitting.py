@@ -21,6 +21,7 @@ from archipel.serve.cascade.heads import (
     Floats,
     Head,
     fit_head,
+    folds,
     loss_of,
     out_of_fold,
     sigmoid,
@@ -137,9 +138,8 @@ def fit(evidence: Evidence) -> Fitted:
     scores = sigmoid(logits[alpha])
     rising = fit_rising(scores, suffices)
     honest = np.zeros(len(evidence))
-    for fold in range(10):
-        held = np.arange(len(evidence)) % 10 == fold
-        honest[held] = fit_rising(scores[~held], suffices[~held])(scores[held])
+    for seen, held in folds(len(evidence), 10):
+        honest[held] = fit_rising(scores[seen], suffices[seen])(scores[held])
     return Fitted(
         gate=fit_head(evidence.hidden, suffices, strength),
         confidence=Confidence(alpha, fit_head(signs, suffices), rising),

@@ -24,7 +24,6 @@ from archipel.serve.question import DeadEnd, Ended, TooLong
 from archipel.serve.served import Served
 
 KEY = "calibration"
-MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 1 << 30
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
