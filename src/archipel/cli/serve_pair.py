@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.doors import Mendable
+from archipel.cli.doors import Mendable, mending
 from archipel.cli.serve_shared import LOADING, how_loaded, loading, with_options
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from archipel.serve.served import Served
 
 SMALL, LARGE = "small", "large"
-MAX_KEY_BYTES = 4096
 _OPTIONS = (
     click.option(
         "--large-at",
@@ -29,7 +28,7 @@ _OPTIONS = (
     click.option(
         "--large-key-file",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="Holds the API key for it.",
+        help="Holds the API key for it, mode 0600.",
     ),
     click.option(
         "--allow-leaving",
@@ -120,7 +119,7 @@ def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
     """Before anything is opened or loaded.
 
     Raises:
-        click.UsageError: see `loaded_pair`.
+        click.UsageError, Mendable: see `_elsewhere`.
     """
     if _elsewhere(given, LARGE in _named(models)) is not None and given["prove_offline"]:
         raise click.UsageError("--prove-offline leaves the network, and --large-at needs it")
@@ -145,7 +144,8 @@ def _elsewhere(given: dict[str, Any], is_here: bool) -> Any:
     """The large model on another server, or None.
 
     Raises:
-        click.UsageError: the large one is nowhere, or at two places, or may not be asked.
+        click.UsageError: the large one is nowhere, or at two places, or may not be asked. Mendable: its key cannot be
+            used.
     """
     url, name = given["large_at"], given["large_name"]
     if (url is not None) is is_here:
@@ -161,10 +161,11 @@ def _elsewhere(given: dict[str, Any], is_here: bool) -> Any:
         raise click.UsageError(
             "--large-at is an address such as http://desktop:8450/v1, and --large-name what the model is called there"
         )
+    from archipel.serve.access import InvalidKeys, keys_of
     from archipel.serve.cascade.away import Away
 
     key_file, key = given["large_key_file"], None
     if key_file is not None:
-        with key_file.open() as file:
-            key = file.read(MAX_KEY_BYTES).strip()
+        with mending(InvalidKeys, OSError):
+            key = keys_of(key_file)[0]
     return Away(name, url.rstrip("/"), round(time.time()), key)

@@ -242,11 +242,12 @@ def _gift(give_gb: float | None, label: str | None = None) -> "Gift":
     import re
     import socket
 
+    from archipel.serve.pool.paired import LABEL
     from archipel.serve.pool.stage import Gift
     from archipel.work.room import free_bytes
 
     own = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().partition(".")[0]).strip("-._")
-    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,62}", label):
+    if label is not None and not re.fullmatch(LABEL, label):
         raise Mendable(
             f"{label!r:.80} is no label; expected 1 to 63 letters, digits, spaces, dots, dashes or underscores"
         )

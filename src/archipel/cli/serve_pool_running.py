@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -105,7 +106,8 @@ def _status_kept(path: Path, name: str, host: "Host", engine: "PoolEngine") -> I
         before = b""
         while True:
             found = status_of(engine, host.devices)
-            found |= {"name": name, "address": f"{reached_at(host.address[0])}:{host.address[1]}"}
+            at = f"{reached_at(host.address[0])}:{host.address[1]}"
+            found |= {"name": name, "pid": os.getpid(), "address": at}
             data = json.dumps(found).encode()
             if data != before:
                 with contextlib.suppress(OSError):

@@ -25,6 +25,7 @@ def standing() -> dict[str, Any]:
     import json
 
     from archipel.serve.pool.hosting import STATUS
+    from archipel.serve.running import those_that_run
 
     path = home_folder(FOLDER, None, make=False) / STATUS
     try:
@@ -32,7 +33,12 @@ def standing() -> dict[str, Any]:
             found = json.loads(file.read(MAX_STATUS_BYTES))
     except (OSError, ValueError):
         found = None
-    if not isinstance(found, dict):
+    servers = {
+        each.pid for each in those_that_run(home_folder("serve", None, make=False) / "running")
+    }
+    if (
+        not isinstance(found, dict) or found.get("pid") not in servers
+    ):  # one that was killed left its file
         raise Mendable(
             "no gateway of a pool runs here; start one with archipel serve pool MODEL, or ask on its machine"
         )

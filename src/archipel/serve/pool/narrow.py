@@ -11,7 +11,7 @@ from archipel.serve.pool.laying import Aim, Laid, Measures, lay
 _SAME = 1 + 1e-12
 
 
-def exact_pipelines(measures: Measures, aim: Aim, effort: Effort) -> list[Laid]:
+def narrow_pipelines(measures: Measures, aim: Aim, effort: Effort) -> list[Laid]:
     """The best pipelines there are.
 
     one: the fastest; then the most tokens per second of one stream in each. many: the most tokens per second.
