@@ -317,7 +317,7 @@ def test_a_policy_comes_back_as_it_was_written_and_only_for_its_own_model(tmp_pa
         (lambda told: told.replace('"alpha"', '"alpah"'), "alpha"),
         (lambda told: told.replace('"rising_value":[0.5]', '"rising_value":[0.5,0.4]'), "falls"),
         (lambda told: told.replace('"bias":5.0', '"bias":1e999'), "bias"),
-        (lambda told: told[:-1], "file"),
+        (lambda told: told[:-1], "document"),
     ],
 )
 def test_a_policy_that_is_none_is_refused_by_its_field(

@@ -14,7 +14,7 @@ from archipel.serve.cascade.confidence import (
     signs_of,
 )
 from archipel.serve.cascade.curves import Curve, curve_of, oracle_curve, recovered, share_for
-from archipel.serve.cascade.fitting import Evidence, Rules, Told, TooLittle, fit, told_of
+from archipel.serve.cascade.fitting import Chances, Evidence, Rules, TooLittle, fit, told_of
 from archipel.serve.cascade.heads import fit_head, out_of_fold, sigmoid
 
 
@@ -48,7 +48,7 @@ def test_one_sided_or_constant_columns_leave_a_head_finite() -> None:
     x = np.ones((30, 2))
     head = fit_head(x, np.ones(30))
     assert np.isfinite(head.weights).all()
-    assert 0.9 < head.chances(x)[0] < 1.0
+    assert 0.9 < sigmoid(head.logits(x))[0] < 1.0
 
 
 def test_held_out_logits_never_come_from_a_head_that_saw_their_row() -> None:
@@ -103,7 +103,7 @@ def test_calibration_error_by_hand() -> None:
 
 def test_a_higher_threshold_never_asks_the_large_model_less() -> None:
     draw = np.random.default_rng(3)
-    told = Told(draw.random(300), draw.random(300))
+    told = Chances(draw.random(300), draw.random(300))
     before = np.zeros(300, dtype=bool)
     for threshold in np.linspace(0, 1.0001, 60):
         now = told.to_large(Rules(float(threshold), 0.2))

@@ -115,7 +115,7 @@ def test_routes_come_back_as_they_were_written_and_only_for_their_base(tmp_path:
         (lambda told: told.replace('"name":"t1"', '"name":"t0"'), "one name"),
         (lambda told: told.replace('"spreads":[', '"spreads":[1.0,'), "components"),
         (lambda told: told.replace('"reach":', '"rich":'), "reach"),
-        (lambda told: told[:-3], "file"),
+        (lambda told: told[:-3], "document"),
     ],
 )
 def test_a_file_that_holds_no_routes_is_refused_by_its_field(

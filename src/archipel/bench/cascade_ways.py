@@ -12,7 +12,7 @@ import numpy as np
 from archipel.serve.cascade.choosing import thresholds
 from archipel.serve.cascade.confidence import signs_of
 from archipel.serve.cascade.curves import curve_of, oracle_curve, recovered, share_for
-from archipel.serve.cascade.fitting import Evidence, Flags, Rules, Told
+from archipel.serve.cascade.fitting import Chances, Evidence, Flags, Rules
 from archipel.serve.cascade.heads import Floats
 
 CASCADE, ORACLE, CHANCE = "cascade", "oracle", "random"
@@ -58,7 +58,7 @@ class Worth:
     """(share, quality, seconds) of all questions."""
 
 
-def ways_of(evidence: Evidence, told: Told, alpha: float) -> list[Way]:
+def ways_of(evidence: Evidence, told: Chances, alpha: float) -> list[Way]:
     """The cascade as it is served; without its gate; the gate alone; and scores that nobody fitted."""
     signs = np.stack([signs_of(each, alpha, 0.0) for each in evidence.logprobs])
     rules = [Rules(float(one), evidence.break_even) for one in thresholds(told, NUM_POINTS)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.names import recipe_names
-from archipel.cli.serve_pair import loaded_pair, pair_options
+from archipel.cli.serve_pair import loaded_pair, pair_options, with_loading
 
 if TYPE_CHECKING:
     from archipel.serve.cascade.policy import Policy
@@ -195,3 +195,6 @@ def _said(policy: "Policy", out: Path) -> str:
         f"together {told.quality:.3f}{kept} with {told.share:.0%} of questions to the large model ({told.straight:.0%} "
         f"straight), in about {seconds:.2f} of its seconds; calibration error {told.calibration_error:.3f}"
     )
+
+
+with_loading(command)

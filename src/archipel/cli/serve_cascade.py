@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archipel.cli.serve_pair import check_pair, loaded_pair, pair_options
-from archipel.cli.serve_shared import opened, with_shared
+from archipel.cli.serve_pair import check_pair, loaded_pair, pair_options, with_loading
+from archipel.cli.serve_shared import DOOR, opened, with_options
 
 if TYPE_CHECKING:
     from archipel.cli.serve_pair import Pair
@@ -91,4 +91,4 @@ def _went(one: "Cascade") -> str:
     )
 
 
-with_shared(command)
+with_loading(with_options(command, *DOOR))

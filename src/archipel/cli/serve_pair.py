@@ -1,9 +1,8 @@
 """What `archipel serve cascade` and `archipel serve calibrate` share: which two models, and where the large one is."""
 
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending
-from archipel.cli.engines import device_option
+from archipel.cli.serve_shared import LOADING, how_loaded, loading, with_options
 
 if TYPE_CHECKING:
     from archipel.serve.asked import Asked
     from archipel.serve.desk import Desk
     from archipel.serve.served import Served
 
-GIGABYTE = 1_000_000_000
 SMALL, LARGE = "small", "large"
-MAX_KEY_BYTES = 4096
 _OPTIONS = (
     click.option(
         "--large-at",
@@ -31,43 +28,29 @@ _OPTIONS = (
     click.option(
         "--large-key-file",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
-        help="Holds the API key for it.",
+        help="Holds the API key for it, mode 0600.",
     ),
     click.option(
         "--allow-leaving",
         is_flag=True,
         help="Questions may leave this machine for --large-at; without this none does.",
     ),
-    click.option(
-        "--weights",
-        type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
-        default="auto",
-        show_default=True,
-        help="What weights are held as; see `serve`.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1, 1024),
-        help="Processor threads of the tensor library [all cores].",
-    ),
-    click.option(
-        "--max-cache-gb",
-        default=1.0,
-        show_default=True,
-        type=click.FloatRange(0.001, 4096),
-        help="Memory of each model for what is being read and said.",
-    ),
-    device_option("answers"),
 )
 
 
 def pair_options(command: Callable[..., None]) -> Callable[..., None]:
-    """small=DIR large=DIR, and how they are loaded."""
+    """small=DIR large=DIR, and where the large one is else."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return click.argument("models", nargs=-1, required=True, metavar="small=DIR [large=DIR]")(
         command
     )
+
+
+def with_loading(command: click.Command) -> click.Command:
+    """The command with the options that say how both are loaded."""
+    each = "Memory of each model for what is being read and said."
+    return with_options(command, *LOADING, max_cache_gb=each)
 
 
 @dataclass(frozen=True)
@@ -100,35 +83,25 @@ class Pair:
 
 
 def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, Any]) -> Pair:
-    """given: what `pair_options` took.
+    """given: what `pair_options` and `with_loading` took.
 
     Raises:
         Mendable: one cannot be used, or questions would have to leave and may not.
     """
     named = _named(models)
     elsewhere = _elsewhere(given, LARGE in named)
-    import torch
-
-    from archipel.engine.capacity import EngineLimits
-    from archipel.model.devices import NoDevice, ready_device
-    from archipel.model.directory import InvalidModel
-    from archipel.model.tokenizer import InvalidTokenizer
     from archipel.serve.cascade.policy import digest_of
-    from archipel.serve.desk import Room
-    from archipel.serve.served import How, serve_folder
+    from archipel.serve.served import serve_folder
     from archipel.work.folders import folder_of
 
-    torch.set_num_threads(given["threads"] or os.cpu_count() or 1)
-    limits = EngineLimits.serving(round(given["max_cache_gb"] * GIGABYTE))
+    how = how_loaded("", max_new_tokens, given)
 
     def served(path: Path) -> "Served":
-        called = path.resolve().name
-        how = How(called, limits, Room(), max_new_tokens, given["weights"])
         folder = folder_of(path, None, given["device"])
-        return serve_folder(folder, how, datetime.now().astimezone())
+        called = replace(how, name=path.resolve().name)
+        return serve_folder(folder, called, datetime.now().astimezone())
 
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, OSError):
-        ready_device(given["device"])
+    with loading(given["device"]):
         small = served(named[SMALL])
         large = elsewhere or served(named[LARGE])
         if elsewhere is None and (small.chat_template is None) != (large.chat_template is None):
@@ -146,7 +119,7 @@ def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
     """Before anything is opened or loaded.
 
     Raises:
-        click.UsageError: see `loaded_pair`.
+        click.UsageError, Mendable: see `_elsewhere`.
     """
     if _elsewhere(given, LARGE in _named(models)) is not None and given["prove_offline"]:
         raise click.UsageError("--prove-offline leaves the network, and --large-at needs it")
@@ -171,7 +144,8 @@ def _elsewhere(given: dict[str, Any], is_here: bool) -> Any:
     """The large model on another server, or None.
 
     Raises:
-        click.UsageError: the large one is nowhere, or at two places, or may not be asked.
+        click.UsageError: the large one is nowhere, or at two places, or may not be asked. Mendable: its key cannot be
+            used.
     """
     url, name = given["large_at"], given["large_name"]
     if (url is not None) is is_here:
@@ -187,10 +161,11 @@ def _elsewhere(given: dict[str, Any], is_here: bool) -> Any:
         raise click.UsageError(
             "--large-at is an address such as http://desktop:8450/v1, and --large-name what the model is called there"
         )
+    from archipel.serve.access import InvalidKeys, keys_of
     from archipel.serve.cascade.away import Away
 
     key_file, key = given["large_key_file"], None
     if key_file is not None:
-        with key_file.open() as file:
-            key = file.read(MAX_KEY_BYTES).strip()
+        with mending(InvalidKeys, OSError):
+            key = keys_of(key_file)[0]
     return Away(name, url.rstrip("/"), round(time.time()), key)

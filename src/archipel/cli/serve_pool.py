@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, printable, show
+from archipel.cli.serve import GIGABYTE
+from archipel.cli.serve_pool_status import FOLDER
+from archipel.cli.serve_shared import use_threads, with_options
 
 if TYPE_CHECKING:
     from archipel.serve.pool.stage import Gift
 
-GIGABYTE = 1_000_000_000
-FOLDER = "pool"
 SHARE = 0.6
 """Of the free memory, where nobody says how much a device gives."""
 
@@ -19,11 +20,6 @@ GIVE = click.option(
     "--give-gb",
     type=click.FloatRange(0, 65536),
     help="Memory for layers and their cache on this machine [six tenths of what is free].",
-)
-THREADS = click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    help="Processor threads of the tensor library [all cores].",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
@@ -61,19 +57,6 @@ def command() -> None:
 @click.argument("model", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--name", metavar="NAME", help="What clients call it [the directory's name].")
 @click.option(
-    "--host",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address for clients; any other asks for an API key, which is made and shown.",
-)
-@click.option(
-    "--port",
-    default=8450,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    help="0 takes a free one.",
-)
-@click.option(
     "--pool-host",
     default="127.0.0.1",
     show_default=True,
@@ -92,35 +75,6 @@ def command() -> None:
     default="float32",
     show_default=True,
     help="How it is computed; the last four are the exact contract, the same on every machine.",
-)
-@THREADS
-@click.option(
-    "--max-cache-gb",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.001, 4096),
-    help="Memory for what is being read and said, over all devices.",
-)
-@click.option(
-    "--max-new-tokens",
-    default=1024,
-    show_default=True,
-    type=click.IntRange(1, 65536),
-    help="Longest answer where a question names no limit.",
-)
-@click.option(
-    "--timeout",
-    "timeout_s",
-    default=1800.0,
-    show_default=True,
-    type=click.FloatRange(1, 604_800),
-    help="Seconds for one question in all, its waiting included.",
-)
-@click.option(
-    "--keys",
-    "keys_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="API keys, one a line after its user's name, mode 0600 [one key, made where --host needs it].",
 )
 @GIVE
 def start(
@@ -154,9 +108,9 @@ def start(
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, None)
-    from archipel.cli.serve_pool_running import Asked, running
+    from archipel.cli.serve_pool_running import Wish, running
 
-    asked = Asked(
+    wish = Wish(
         name or model.resolve().name,
         model,
         (pool_host, pool_port),
@@ -164,10 +118,19 @@ def start(
         round(max_cache_gb * GIGABYTE),
         max_new_tokens,
     )
-    _use_threads(threads)
+    use_threads(threads)
     gift = _gift(give_gb)
-    with running(asked, gift, home_folder(FOLDER, None)) as (one, said):
-        keep_open(opening, {asked.name: one}, said)
+    with running(wish, gift, home_folder(FOLDER, None)) as (one, said):
+        keep_open(opening, {wish.name: one}, said)
+
+
+# In the background its log would hold the code, and a code never lies in a file; offline nobody could join.
+with_options(
+    start,
+    *("port", "threads", "max_new_tokens", "keys_file", "timeout_s"),
+    host="Address for clients; any other asks for an API key, which is made and shown.",
+    max_cache_gb="Memory for what is being read and said, over all devices.",
+)
 
 
 @command.command("join", short_help="Give this device to a pool")
@@ -178,7 +141,6 @@ def start(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="The model's directory, if it is here too [layers are fetched from the gateway, and kept].",
 )
-@THREADS
 @GIVE
 @click.option(
     "--label", metavar="NAME", help="What the gateway calls this device [this machine's name]."
@@ -211,7 +173,7 @@ def join(
 
     at_work("loading")
     keep_memory()
-    _use_threads(threads)
+    use_threads(threads)
     folder = home_folder(FOLDER, None)
     mendable = (BadAddress, BadKeyFile, BadPairing, LinkLost, NotPaired, OSError)
     with until_ctrl_c(), mending(*mendable):
@@ -223,6 +185,9 @@ def join(
         if code is not None:
             membership.pair(code)
         membership.serve(Copies(model, kept))
+
+
+with_options(join, "threads")
 
 
 @command.command("status", short_help="Who holds which layers, what was lost")
@@ -272,24 +237,17 @@ def revoke(device: str) -> None:
     click.echo(printable(f"{gone.label} is paired no more"))
 
 
-def _use_threads(threads: int | None) -> None:
-    import os
-
-    import torch
-
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-
-
 def _gift(give_gb: float | None, label: str | None = None) -> "Gift":
     """Raises Mendable: a label that is none."""
     import re
     import socket
 
+    from archipel.serve.pool.paired import LABEL
     from archipel.serve.pool.stage import Gift
     from archipel.work.room import free_bytes
 
     own = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname().partition(".")[0]).strip("-._")
-    if label is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,62}", label):
+    if label is not None and not re.fullmatch(LABEL, label):
         raise Mendable(
             f"{label!r:.80} is no label; expected 1 to 63 letters, digits, spaces, dots, dashes or underscores"
         )

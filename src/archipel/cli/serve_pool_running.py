@@ -27,8 +27,8 @@ MAX_SLOTS = 64
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command was asked."""
+class Wish:
+    """What the command was wish."""
 
     name: str
     model: Path
@@ -39,7 +39,7 @@ class Asked:
 
 
 @contextlib.contextmanager
-def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
+def running(wish: Wish, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
     """The pool, ready for devices and clients; and what to say of it.
 
     Raises:
@@ -57,24 +57,24 @@ def running(asked: Asked, gift: "Gift", folder: Path) -> "Iterator[tuple[Served,
     from archipel.serve.pool.stage import Refused
     from archipel.serve.pool.weights import Original
 
-    limits = replace(EngineLimits.serving(asked.max_cache_bytes), max_slots=MAX_SLOTS)
+    limits = replace(EngineLimits.serving(wish.max_cache_bytes), max_slots=MAX_SLOTS)
     devices = Devices()
     with mending(InvalidModel, InvalidTokenizer, BadKeyFile, Refused, LinkLost):
-        engine = PoolEngine(Original(asked.model), devices, asked.numbers, limits)
-        one = serve_pool(asked.name, asked.model, engine, asked.max_new_tokens, round(time.time()))
+        engine = PoolEngine(Original(wish.model), devices, wish.numbers, limits)
+        one = serve_pool(wish.name, wish.model, engine, wish.max_new_tokens, round(time.time()))
         try:
-            place = Place(folder, asked.address, gift.name)
+            place = Place(folder, wish.address, gift.name)
             host = Host(place, engine, devices, _say)
         except OSError as error:
             raise Mendable(
-                f"{asked.address[0]}:{asked.address[1]} cannot be had for devices: {error.strerror or error}; "
+                f"{wish.address[0]}:{wish.address[1]} cannot be had for devices: {error.strerror or error}; "
                 "choose --pool-port, 0 takes a free one"
             ) from None
         if gift.memory_bytes:
             host.hold_here(gift.name, gift.memory_bytes)
-    _say_how_to_join(host, asked)
+    _say_how_to_join(host, wish)
     try:
-        with _status_kept(folder / STATUS, asked.name, host, engine):
+        with _status_kept(folder / STATUS, wish.name, host, engine):
             yield one, f"{one.fingerprint}, context {one.positions}"
     finally:
         host.close()
@@ -84,12 +84,12 @@ def _say(text: str) -> None:
     click.echo(printable(text))
 
 
-def _say_how_to_join(host: "Host", asked: Asked) -> None:
+def _say_how_to_join(host: "Host", wish: Wish) -> None:
     from archipel.cli.serve_open import reached_at
     from archipel.serve.access import LOOPBACK
 
-    at = f"{reached_at(asked.address[0])}:{host.address[1]}"
-    is_near = asked.address[0] in (*LOOPBACK, "::1")
+    at = f"{reached_at(wish.address[0])}:{host.address[1]}"
+    is_near = wish.address[0] in (*LOOPBACK, "::1")
     where = (
         "on this machine alone (--pool-host 0.0.0.0 lets others in)"
         if is_near

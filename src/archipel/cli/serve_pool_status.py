@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from archipel.cli.doors import Mendable, home_folder
+from archipel.cli.serve import GIGABYTE
 
 FOLDER = "pool"
 MAX_STATUS_BYTES = 1_000_000
-GIGABYTE = 1_000_000_000
 PIPE = "ask-for-a-code"
 CODE_WAIT_S = 15.0
 

@@ -1,18 +1,14 @@
 """`archipel serve router`: several specialists behind one name."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from archipel.cli.doors import Mendable, mending
-from archipel.cli.engines import device_option
-from archipel.cli.serve_pair import GIGABYTE
-from archipel.cli.serve_shared import opened, with_shared
+from archipel.cli.serve_shared import DOOR, LOADING, how_loaded, loading, opened, with_options
 
 if TYPE_CHECKING:
-    from archipel.engine.quantised.arithmetic import Weights
     from archipel.serve.router.router import Router
     from archipel.serve.served import How
 
@@ -30,36 +26,12 @@ if TYPE_CHECKING:
 @click.option(
     "--name", default="router", show_default=True, metavar="NAME", help="What clients call it."
 )
-@click.option(
-    "--weights",
-    type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
-    default="auto",
-    show_default=True,
-    help="What weights are held as; see `serve`.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    help="Processor threads of the tensor library [all cores].",
-)
-@click.option(
-    "--max-cache-gb",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.001, 4096),
-    help="Memory of the base with its adapters, and of each other model, for what is being read and said.",
-)
-@device_option("answers")
 def command(
     base: Path,
     specialists: tuple[str, ...],
     routes_file: Path,
     name: str,
-    weights: "Weights | Literal['auto']",
-    threads: int | None,
-    max_cache_gb: float,
     max_new_tokens: int,
-    device: str,
     **given: Any,
 ) -> None:
     """Serve specialists behind one name: each question goes to the one whose topic it is, unknown ones to BASE.
@@ -75,22 +47,11 @@ def command(
     opening = opened(given)
     if opening is None:
         return
-    import torch
-
     from archipel.cli.serve_open import keep_open
-    from archipel.engine.capacity import EngineLimits
-    from archipel.model.devices import NoDevice, ready_device
-    from archipel.model.directory import InvalidModel
-    from archipel.model.tokenizer import InvalidTokenizer
-    from archipel.serve.desk import Room
     from archipel.serve.router.routes import BadRoutes
-    from archipel.serve.served import How
 
-    torch.set_num_threads(threads or os.cpu_count() or 1)
-    limits = EngineLimits.serving(round(max_cache_gb * GIGABYTE))
-    how = How(base.resolve().name, limits, Room(), max_new_tokens, weights)
-    with mending(InvalidModel, InvalidTokenizer, NoDevice, BadRoutes, OSError):
-        ready_device(device)
+    how, device = how_loaded(base.resolve().name, max_new_tokens, given), given["device"]
+    with loading(device), mending(BadRoutes):
         one = _router(base, named, routes_file, name, how, device)
     desks = dict.fromkeys(
         each.desk for each in (one.base, *one.specialists.values()) if hasattr(each, "desk")
@@ -146,4 +107,9 @@ def _router(
     return Router(name, general, {each: found[each] for each in named}, routes)
 
 
-with_shared(command)
+with_options(
+    command,
+    *DOOR,
+    *LOADING,
+    max_cache_gb="Memory of the base with its adapters, and of each other model, for what is being read and said.",
+)

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from archipel.serve.pool.exact import exact_pipelines
 from archipel.serve.pool.fitting import MAX_EFFORT, Effort
 from archipel.serve.pool.laying import Aim, lay
+from archipel.serve.pool.narrow import narrow_pipelines
 from archipel.serve.pool.plan import (
     GATEWAY,
     Device,
@@ -92,7 +92,7 @@ def test_the_search_of_large_pools_loses_little_on_small_ones(aim: Aim) -> None:
     for _ in range(40):
         shape, devices, links = pool(random, random.randint(4, 6), random.randint(4, 24))
         measures = measures_of(shape, devices, links)
-        best = exact_pipelines(measures, aim, Effort())
+        best = narrow_pipelines(measures, aim, Effort())
         found = wide_pipelines(measures, aim, Effort(4000))
         assert bool(best) == bool(found)
         if best and aim == "one":

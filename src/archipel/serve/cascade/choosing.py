@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from archipel.serve.cascade.fitting import Evidence, Fitted, Rules, Told
+from archipel.serve.cascade.fitting import Chances, Evidence, Fitted, Rules
 from archipel.serve.cascade.heads import Floats
 from archipel.serve.cascade.policy import Measured, Policy, policy_of
 
@@ -36,7 +36,7 @@ class Outcome:
     """A question, mean."""
 
 
-def outcome(evidence: Evidence, told: Told, rules: Rules) -> Outcome:
+def outcome(evidence: Evidence, told: Chances, rules: Rules) -> Outcome:
     """Over these questions; all but those that go straight cost the small model's seconds."""
     straight, large = told.straight(rules), told.to_large(rules)
     seconds = evidence.gate_s + np.where(straight, 0.0, evidence.small_s)
@@ -47,13 +47,13 @@ def outcome(evidence: Evidence, told: Told, rules: Rules) -> Outcome:
     )
 
 
-def thresholds(told: Told, num: int = 101) -> Floats:
+def thresholds(told: Chances, num: int = 101) -> Floats:
     """From never to always asking the large model, at quantiles of what was told."""
     inner = np.quantile(told.confidence, np.linspace(0.0, 1.0, num))
     return np.unique(np.concatenate([[0.0], inner, [1.0]]))
 
 
-def rules_for(evidence: Evidence, told: Told, wish: Wish) -> Rules:
+def rules_for(evidence: Evidence, told: Chances, wish: Wish) -> Rules:
     """The highest threshold whose share is within the wish; or the lowest whose quality is, and if none is, the large model always."""
     each = [Rules(float(one), evidence.break_even) for one in thresholds(told)]
     if wish.of == "share":

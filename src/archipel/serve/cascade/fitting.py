@@ -21,6 +21,7 @@ from archipel.serve.cascade.heads import (
     Floats,
     Head,
     fit_head,
+    folds,
     loss_of,
     out_of_fold,
     sigmoid,
@@ -88,7 +89,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Told:
+class Chances:
     """What gate and confidence say of each row."""
 
     gate: Floats
@@ -112,7 +113,7 @@ class Fitted:
 
     gate: Head
     confidence: Confidence
-    told: Told
+    told: Chances
     error: float
     """Expected calibration error of `told.confidence`, each tenth calibrated by the others."""
 
@@ -137,25 +138,24 @@ def fit(evidence: Evidence) -> Fitted:
     scores = sigmoid(logits[alpha])
     rising = fit_rising(scores, suffices)
     honest = np.zeros(len(evidence))
-    for fold in range(10):
-        held = np.arange(len(evidence)) % 10 == fold
-        honest[held] = fit_rising(scores[~held], suffices[~held])(scores[held])
+    for seen, held in folds(len(evidence), 10):
+        honest[held] = fit_rising(scores[seen], suffices[seen])(scores[held])
     return Fitted(
         gate=fit_head(evidence.hidden, suffices, strength),
         confidence=Confidence(alpha, fit_head(signs, suffices), rising),
-        told=Told(sigmoid(gate_logits), honest),
+        told=Chances(sigmoid(gate_logits), honest),
         error=calibration_error(honest, suffices),
     )
 
 
-def told_of(gate: Head, confidence: Confidence, evidence: Evidence) -> Told:
+def told_of(gate: Head, confidence: Confidence, evidence: Evidence) -> Chances:
     """What they say of questions that they have never seen."""
     logits = gate.logits(evidence.hidden)
     sure = [
         confidence.of(each, float(logit))
         for each, logit in zip(evidence.logprobs, logits, strict=True)
     ]
-    return Told(sigmoid(logits), np.array(sure))
+    return Chances(sigmoid(logits), np.array(sure))
 
 
 def _signs(evidence: Evidence, alpha: float, gate_logits: Floats) -> Floats:

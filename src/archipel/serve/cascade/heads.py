@@ -30,10 +30,6 @@ class Head:
         found: Floats = np.clip(x_Nd @ self.weights + self.bias, -MAX_LOGIT, MAX_LOGIT)
         return found
 
-    def chances(self, x_Nd: Floats) -> Floats:
-        """(N,) in (0, 1)."""
-        return sigmoid(self.logits(x_Nd))
-
 
 def sigmoid(logits: Floats) -> Floats:
     """Elementwise."""
@@ -64,11 +60,13 @@ def fit_head(x_Nd: Floats, y_N: Floats, strength: float = 1.0) -> Head:
     return Head(weights, float(theta[-1] - weights @ mean))
 
 
-def folds(num: int) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """(what is fitted on, what is held out), each held out once; every fifth row is a fold."""
+def folds(
+    num: int, parts: int = NUM_FOLDS
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """(rows that are fitted on, rows that are held out), each held out once: of so many parts, dealt out in turn."""
     place = np.arange(num)
-    for fold in range(min(NUM_FOLDS, num)):
-        held = place % NUM_FOLDS == fold
+    for part in range(min(parts, num)):
+        held = place % parts == part
         yield place[~held], place[held]
 
 

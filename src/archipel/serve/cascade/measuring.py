@@ -24,7 +24,6 @@ from archipel.serve.question import DeadEnd, Ended, TooLong
 from archipel.serve.served import Served
 
 KEY = "calibration"
-MAX_LINE_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 1 << 30
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -93,7 +92,7 @@ def rows_of(data: bytes, name: str) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Said:
+class Answered:
     """One answer."""
 
     text: str
@@ -141,7 +140,7 @@ async def measure(
     return [journal.rows[probe.digest] for probe in probes]
 
 
-async def said_of(asked: Asked, probe: Probe, max_new_tokens: int, now: datetime) -> Said:
+async def said_of(asked: Asked, probe: Probe, max_new_tokens: int, now: datetime) -> Answered:
     """What a model says; of a question that is too long for it nothing, as of a document that it cannot finish."""
     question = probe.asked(asked.name, asked.chat_template is not None, max_new_tokens)
     began, text, logprobs, why = time.perf_counter(), "", list[float](), "length"
@@ -155,7 +154,7 @@ async def said_of(asked: Asked, probe: Probe, max_new_tokens: int, now: datetime
                 logprobs += [token.logprob for token in told.tokens]
     except (TooLong, DeadEnd):
         text = ""
-    return Said(text, tuple(logprobs), why == "stop", time.perf_counter() - began)
+    return Answered(text, tuple(logprobs), why == "stop", time.perf_counter() - began)
 
 
 def evidence_of(rows: Sequence[Row]) -> Evidence:

@@ -5,14 +5,15 @@ and is refused for any other.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from archipel.key_file import write_private
+from archipel.records.document import BadDocument, read_document
+from archipel.records.fields import Closed
 from archipel.serve.cascade.confidence import NUM_SIGNS, Confidence, Rising
 from archipel.serve.cascade.fitting import Fitted, Rules
 from archipel.serve.cascade.heads import Head
@@ -29,11 +30,7 @@ class BadPolicy(ValueError):
     """No file that `archipel serve calibrate` wrote, or one for another model."""
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class HeadForm(_Form):
+class HeadForm(Closed):
     """`heads.Head`."""
 
     weights: Annotated[tuple[Number, ...], Field(min_length=1, max_length=MAX_WIDTH)]
@@ -44,7 +41,7 @@ class HeadForm(_Form):
         return Head(np.array(self.weights), self.bias)
 
 
-class Measured(_Form):
+class Measured(Closed):
     """What calibration found on the questions that it was given, for people."""
 
     questions: Annotated[int, Field(ge=0)]
@@ -62,7 +59,7 @@ class Measured(_Form):
     large_s: Annotated[Number, Field(ge=0.0)]
 
 
-class Policy(_Form):
+class Policy(Closed):
     """When the small model's answer is given."""
 
     archipel_cascade: Literal[1] = 1
@@ -139,27 +136,16 @@ def parse_policy(data: bytes, name: str) -> Policy:
     if len(data) > MAX_BYTES:
         raise BadPolicy(f"{name} is larger than {MAX_BYTES} bytes; expected a cascade's policy")
     try:
-        return Policy.model_validate_json(data)
-    except (ValidationError, RecursionError) as error:
-        fault = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        where = ".".join(map(str, fault["loc"])) if fault else ""
+        return read_document(Policy, data)
+    except BadDocument as error:
         raise BadPolicy(
-            f"{name} is no policy of a cascade: {where or 'file'}: {fault['msg'] if fault else 'nested too deeply'}; write one "
-            "with archipel serve calibrate"
+            f"{name} is no policy of a cascade: {error}; write one with archipel serve calibrate"
         ) from None
 
 
 def write_policy(path: Path, policy: Policy) -> None:
     """Whole or not at all."""
-    text = policy.model_dump_json(indent=1)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text + "\n")
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_private(path, policy.model_dump_json(indent=1).encode() + b"\n", anew=True)
 
 
 def digest_of(folder: Path) -> str:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from archipel.records.document import BadDocument, read_document
 from archipel.records.recipe import Recipe
 from archipel.serve.question import Question, Settings
 from archipel.training.environments.answers import make_reader
 from archipel.training.environments.environment import Environment
 
 Check = Literal["exact", "contains", "number"]
-CHECKS: tuple[Check, ...] = ("exact", "contains", "number")
 MAX_LINE_BYTES = 256 * 1024
 MAX_PROBES = 100_000
 
@@ -91,13 +91,9 @@ def _bounded(lines: Any, path: Path) -> Iterator[bytes]:
 def parse_probe(line: bytes, check: Check | None, where: str) -> Probe:
     """Raises BadProbes."""
     try:
-        row = _Line.model_validate_json(line)
-    except (ValidationError, RecursionError) as error:
-        fault = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        said = (
-            f"{'.'.join(map(str, fault['loc'])) or 'line'}: {fault['msg']}" if fault else "nested"
-        )
-        raise BadProbes(f"{where}: {said}; expected question and answer as texts") from None
+        row = read_document(_Line, line)
+    except BadDocument as error:
+        raise BadProbes(f"{where}: {error}; expected question and answer as texts") from None
     if not row.question and not row.messages:
         raise BadProbes(f"{where}: neither question nor messages; expected one of them")
     said = row.question or str(row.messages[-1].get("content", ""))

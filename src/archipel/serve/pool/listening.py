@@ -70,10 +70,10 @@ class Listener:
 
     def _listen(self) -> None:
         while not self._closed.is_set():
+            self._forget_revoked()
             try:
                 connected, _ = self._socket.accept()
             except TimeoutError:
-                self._forget_revoked()
                 continue
             except OSError:  # out of descriptors, or the caller is gone already
                 self._closed.wait(_LOOK_S)
@@ -84,7 +84,6 @@ class Listener:
                 if len(self._strangers) > MAX_STRANGERS:
                     _hang_up(self._strangers.pop(0))
             threading.Thread(target=self._enter, args=(connected, handle), daemon=True).start()
-            self._forget_revoked()
 
     def _enter(self, connected: socket.socket, handle: socket.socket) -> None:
         """One caller, to its end."""

@@ -25,7 +25,8 @@ MAX_PAIRED = 256
 _MAX_FILE_BYTES = 2 * 1024 * 1024
 _LOCK_S = 5.0
 
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$")]
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$"
+Label = Annotated[str, Field(pattern=LABEL)]
 """What a person calls a device."""
 Encoded = Annotated[str, Field(min_length=4, max_length=MAX_CERTIFICATE_BYTES * 2)]
 """Base64."""

@@ -3,21 +3,22 @@
 Parts: `Routes`, `read_routes`, `write_routes`, `trained`, `with_topic`. Law: the file is closed and bounded, and refused for another base than its own.
 """
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from archipel.key_file import write_private
+from archipel.records.document import BadDocument, read_document
+from archipel.records.fields import Closed
 from archipel.serve.cascade.heads import Floats
+from archipel.serve.cascade.policy import MAX_WIDTH, Number
 from archipel.serve.router.topics import MAX_DIMENSIONS, Space, Topic, fit_space, fit_topic
 
 MAX_BYTES = 64 * 1024 * 1024
-MAX_WIDTH = 65_536
 MAX_TOPICS = 1000
-Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Row = tuple[Number, ...]
 
@@ -26,11 +27,7 @@ class BadRoutes(ValueError):
     """No file that `archipel route train` wrote, or one for another base."""
 
 
-class _Form(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SpaceForm(_Form):
+class SpaceForm(Closed):
     """`topics.Space`."""
 
     mean: Annotated[Row, Field(min_length=1, max_length=MAX_WIDTH)]
@@ -45,7 +42,7 @@ class SpaceForm(_Form):
         )
 
 
-class TopicForm(_Form):
+class TopicForm(Closed):
     """`topics.Topic`."""
 
     name: Annotated[str, Field(pattern=r"^[\w.:/-]{1,100}$")]
@@ -60,7 +57,7 @@ class TopicForm(_Form):
         return Topic(self.name, np.array(self.mean), np.array(self.root), self.reach)
 
 
-class Routes(_Form):
+class Routes(Closed):
     """Who knows what."""
 
     archipel_routes: Literal[1] = 1
@@ -150,27 +147,16 @@ def parse_routes(data: bytes, name: str) -> Routes:
     if len(data) > MAX_BYTES:
         raise BadRoutes(f"{name} is larger than {MAX_BYTES} bytes; expected a router's routes")
     try:
-        return Routes.model_validate_json(data)
-    except (ValidationError, RecursionError) as error:
-        fault = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-        said = (
-            f"{'.'.join(map(str, fault['loc'])) or 'file'}: {fault['msg']}" if fault else "nested"
-        )
+        return read_document(Routes, data)
+    except BadDocument as error:
         raise BadRoutes(
-            f"{name} holds no routes: {said}; write them with archipel route train"
+            f"{name} holds no routes: {error}; write them with archipel route train"
         ) from None
 
 
 def write_routes(path: Path, routes: Routes) -> None:
     """Whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-        try:
-            file.write(routes.model_dump_json() + "\n")
-            file.flush()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    write_private(path, routes.model_dump_json().encode() + b"\n", anew=True)
 
 
 def topics_of(routes: Routes) -> tuple[Topic, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from archipel.serve.cascade.heads import Floats
+from archipel.serve.cascade.heads import Floats, folds
 
 MAX_DIMENSIONS = 32
 LEAST_EXAMPLES = 8
@@ -99,10 +99,8 @@ def fit_topic(name: str, space: Space, hidden_Nd: Floats) -> Topic:
     _check(len(hidden_Nd), name)
     coordinates = space.of(hidden_Nd)
     apart = np.zeros(len(coordinates))
-    for fold in range(4):
-        held = np.arange(len(coordinates)) % 4 == fold
-        fold_topic = Topic(name, *_gaussian(coordinates[~held]), 0.0)
-        apart[held] = fold_topic.distances(coordinates[held])
+    for seen, held in folds(len(coordinates), 4):
+        apart[held] = Topic(name, *_gaussian(coordinates[seen]), 0.0).distances(coordinates[held])
     reach = float(np.quantile(apart, 1.0 - BEYOND_SHARE))
     return Topic(name, *_gaussian(coordinates), reach)
 

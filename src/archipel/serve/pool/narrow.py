@@ -11,7 +11,7 @@ from archipel.serve.pool.laying import Aim, Laid, Measures, lay
 _SAME = 1 + 1e-12
 
 
-def exact_pipelines(measures: Measures, aim: Aim, effort: Effort) -> list[Laid]:
+def narrow_pipelines(measures: Measures, aim: Aim, effort: Effort) -> list[Laid]:
     """The best pipelines there are.
 
     one: the fastest; then the most tokens per second of one stream in each. many: the most tokens per second.
@@ -60,10 +60,10 @@ def _shortest_ways(
     way: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {
         (1 << start, start): (0.0, (start,))
     }
-    layer = dict(way)
-    while layer:
+    frontier = dict(way)
+    while frontier:
         longer: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
-        for (members, at), (spent_s, order) in layer.items():
+        for (members, at), (spent_s, order) in frontier.items():
             for other in range(num):
                 if members >> other & 1:
                     continue
@@ -73,7 +73,7 @@ def _shortest_ways(
                 if key not in longer or found < longer[key]:
                     longer[key] = found
         way.update(longer)
-        layer = longer
+        frontier = longer
     return {key: order for key, (_, order) in way.items()}
 
 
