@@ -348,7 +348,7 @@ def test_in_floating_point_another_fingerprint_is_named_and_shows_nothing(
 ) -> None:
     data = Place({"tiny": one}).together([(CHAT, turn())])[0]
     answer, _ = read_answer(data)
-    elsewhere = changed(answer, fingerprint="archipel-float32-64t-elsewhere", threads=2)
+    elsewhere = changed(answer, fingerprint="archipel-float32-1t-elsewhere")
     _, found = again(sealed(elsewhere, SIGNER), model)
     assert not found.is_promised
     assert "archipel-float32-1t" in found.fingerprint
