@@ -11,6 +11,7 @@ import torch
 from archipel.engine.capacity import EngineLimits
 from archipel.serve.access import Access
 from archipel.serve.door import make_door
+from archipel.serve.drafting import Draft
 from archipel.serve.served import How, Served, serve_folder
 from archipel.serve.signed.document import SignedAnswer, read_answer
 from archipel.serve.signed.keeping import Bounds, Signing
@@ -25,9 +26,9 @@ LIMITS = EngineLimits.serving(2**26)
 ANN, BOB = "sk-0123456789abcdef", "sk-fedcba9876543210"
 
 
-def promised(path: Path, exact: str | None = None, name: str = "tiny") -> Served:
+def promised(path: Path, exact: str | None = None, draft: Draft = "none") -> Served:
     """The directory, served so that answers can be repeated."""
-    how = How(name, LIMITS, weights="float32", exact=exact, is_deterministic=True)
+    how = How("tiny", LIMITS, weights="float32", draft=draft, exact=exact, is_deterministic=True)
     return serve_folder(folder_of(path), how, NOW)
 
 

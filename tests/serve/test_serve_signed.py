@@ -115,6 +115,16 @@ def test_every_honest_answer_under_load_is_the_same_when_it_is_recomputed(
         assert answer.request.choices == body.get("n", 1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("exact", [None, "w7a8"])
+def test_guessed_tokens_change_nothing_of_it(model: Path, exact: str | None) -> None:
+    guessing = promised(model, exact, draft="prompt")
+    assert check_steady({"tiny": guessing}) == 4
+    for data in Place({"tiny": guessing}).together(PLAIN):
+        assert not again(data, model)[1].differences
+    guessing.desk.close()
+
+
 def test_a_streamed_answer_is_signed_like_a_whole_one(one: Served) -> None:
     files = Place({"tiny": one}).together([MANY[1], MANY[-1]])
     first, second = (read_answer(each)[0] for each in files)
@@ -348,7 +358,7 @@ def test_in_floating_point_another_fingerprint_is_named_and_shows_nothing(
 ) -> None:
     data = Place({"tiny": one}).together([(CHAT, turn())])[0]
     answer, _ = read_answer(data)
-    elsewhere = changed(answer, fingerprint="archipel-float32-64t-elsewhere", threads=2)
+    elsewhere = changed(answer, fingerprint="archipel-float32-1t-elsewhere")
     _, found = again(sealed(elsewhere, SIGNER), model)
     assert not found.is_promised
     assert "archipel-float32-1t" in found.fingerprint
