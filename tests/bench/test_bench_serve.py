@@ -154,3 +154,10 @@ def test_the_command_measures_a_model_made_on_the_spot() -> None:
     rows = json.loads(done.stdout)["rows"]
     assert [row["case"] for row in rows] == [case.name for case in serve.QUICK_CASES]
     assert all(speed > 0 for row in rows for speed in row["tokens_per_s"])
+
+
+def test_a_case_or_a_side_that_there_is_not_is_said_before_anything_starts() -> None:
+    for words, why in ((["--case", "9 clients"], "no case"), (["--side", "ollama"], "no side")):
+        done = CliRunner().invoke(command, ["--quick", *words])
+        assert done.exit_code != 0
+        assert why in str(done.exception or done.output)

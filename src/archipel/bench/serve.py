@@ -102,14 +102,14 @@ def measure(plan: Plan, entered: Entered, tell: Tell, found: Found) -> None:
     folder = Path(tempfile.mkdtemp(prefix="archipel-serve-"))
     servers: list[Server] = []
     try:
-        config = _lay_out(folder, plan, entered, tell)
         sides, absent = sides_of(folder, _room(plan), entered.peers)
         only = entered.only or ("",)
         sides = [each for each in sides if each.name.startswith(only)]
         if not sides:
             raise ValueError(f"no side that can be had begins with {', '.join(only)}: {absent}")
+        config = _lay_out(folder, plan, entered, tell)
         found |= {
-            "model": "made on the spot" if entered.model is None else entered.model.name,
+            "model": "made on the spot" if entered.model is None else entered.model.resolve().name,
             "weights": sum(each.numel() for each in Decoder(config).parameters()),
             "threads": plan.threads, "absent": absent, "rows": [],
         }  # fmt: skip
