@@ -129,6 +129,11 @@ def test_what_is_open_is_told_anew_when_a_case_changes_or_a_turn_comes_and_only_
             is_kept = looking._open(other, VOTERS, later_ms) is first
             looking._last.clear()
             assert told == called(other, crowd, later_ms)
+            before_ms = case.opened_at_ms
+            told = called(other, crowd, before_ms)
+            looking._last.clear()
+            assert told == called(other, crowd, before_ms), "also when the clock goes back"
+            looking._last.clear()
             kept, renewed = kept + is_kept, renewed + (not is_kept)
     assert kept > 10
     assert renewed > 60

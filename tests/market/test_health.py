@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from archipel.market import health
 from archipel.market.health import (
     ENERGY_BY_AGE,
     Machine,
@@ -56,3 +57,16 @@ def test_shares_add_up_and_one_seller_is_a_monopoly(amounts: dict[str, int]) -> 
     index = herfindahl(amounts)
     assert index == 10_000 if sellers == 1 else 0 <= index <= 10_000
     assert not sellers or index >= 10_000 // sellers
+
+
+def test_what_is_in_time_counts_no_more_than_what_was_leased() -> None:
+    assert health.quality(health.Measured(10, 5, leased=5, in_time=10)) == 500
+
+
+def test_the_oldest_machines_have_the_last_age_of_the_table() -> None:
+    last = len(health.ENERGY_BY_AGE) - 1
+    young, old, older = (
+        health.cost_floor(health.Machine(1000, 1000, 10**6, 1000, age_years=age))
+        for age in (last - 1, last, last + 9)
+    )
+    assert young < old == older

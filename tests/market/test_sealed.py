@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from archipel.market import sealed as sealed_bids
 from archipel.market.sealed import (
     AbsurdPrice,
     BidRefused,
@@ -119,3 +120,12 @@ def test_no_price_is_negative_nothing_or_overflows(price: int) -> None:
 def test_a_round_reveals_after_it_commits() -> None:
     with pytest.raises(ValueError, match="the first before the second"):
         Round(MARKET, 100, 100, 1)
+
+
+def test_a_round_takes_so_many_bidders_and_not_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_bids, "MAX_BIDDERS", 2)
+    taken = Envelopes()
+    for bidder in ("one", "two"):
+        taken = commit(ROUND, taken, bidder, seal_of(BID, NONCE), 1)
+    with pytest.raises(sealed_bids.Full, match="expected no more in a round"):
+        commit(ROUND, taken, "three", seal_of(BID, NONCE), 1)
