@@ -229,8 +229,7 @@ def revoke(device: str) -> None:
     Examples:
       archipel serve pool revoke laptop
     """
-    from archipel.serve.pool.hosting import PAIRED
-    from archipel.serve.pool.paired import BadPairing, PairedDevices
+    from archipel.serve.pool.paired import PAIRED, BadPairing, PairedDevices
 
     with mending(BadPairing, OSError):
         gone = PairedDevices(home_folder(FOLDER, None) / PAIRED).revoke(device)

@@ -51,8 +51,9 @@ def running(wish: Wish, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, s
     from archipel.model.tokenizer import InvalidTokenizer
     from archipel.serve.pool.devices import Devices
     from archipel.serve.pool.gateway import PoolEngine
-    from archipel.serve.pool.hosting import STATUS, Host, Place
+    from archipel.serve.pool.hosting import Host, Place
     from archipel.serve.pool.links import LinkLost
+    from archipel.serve.pool.paired import STATUS
     from archipel.serve.pool.serving import serve_pool
     from archipel.serve.pool.stage import Refused
     from archipel.serve.pool.weights import Original

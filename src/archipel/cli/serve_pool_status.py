@@ -24,7 +24,7 @@ def standing() -> dict[str, Any]:
     """Raises Mendable: no gateway runs here; one that was killed has left its file, and holds its sign no more."""
     import json
 
-    from archipel.serve.pool.hosting import STATUS
+    from archipel.serve.pool.paired import STATUS
     from archipel.serve.running import those_that_run
 
     path = home_folder(FOLDER, None, make=False) / STATUS

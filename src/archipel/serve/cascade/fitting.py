@@ -128,7 +128,8 @@ def fit(evidence: Evidence) -> Fitted:
     if len(evidence) < LEAST_QUESTIONS or suffices.min() == suffices.max():
         raise TooLittle(
             f"of {len(evidence)} questions the small model suffices in {suffices.sum():.0f}; expected at least "
-            f"{LEAST_QUESTIONS} questions of which it suffices in some and not in others: give more, or harder ones"
+            f"{LEAST_QUESTIONS} questions of which it suffices in some and not in others: give more, "
+            "and some that the large one alone gets right"
         )
     strength = strength_for(evidence.hidden, suffices)
     gate_logits = out_of_fold(evidence.hidden, suffices, strength)

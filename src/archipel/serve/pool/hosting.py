@@ -17,7 +17,7 @@ from archipel.serve.pool.devices import Device, Devices, Patience
 from archipel.serve.pool.gateway import PoolEngine
 from archipel.serve.pool.links import Link, LinkLost, SocketLink, link_pair
 from archipel.serve.pool.listening import Listener
-from archipel.serve.pool.paired import PairedDevices
+from archipel.serve.pool.paired import PAIRED, PairedDevices
 from archipel.serve.pool.pairing import Invitation, Inviter, NotPaired
 from archipel.serve.pool.stage import Gift, Stage, work
 from archipel.serve.pool.weights import Copies
@@ -26,8 +26,6 @@ logger = logging.getLogger("archipel.serve")
 
 LOOK_S = 1.0
 """How often quiet devices are asked for a sign of life."""
-PAIRED = "paired.json"
-STATUS = "status.json"
 """What a gateway says of itself, for `status`."""
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archipel.serve.pool.credentials import own_credentials
-from archipel.serve.pool.hosting import PAIRED
 from archipel.serve.pool.links import LinkLost, SocketLink
-from archipel.serve.pool.paired import PairedDevices
+from archipel.serve.pool.paired import PAIRED, PairedDevices
 from archipel.serve.pool.pairing import Joiner, NotPaired, read_code
 from archipel.serve.pool.stage import Gift, Stage, work
 from archipel.serve.pool.tls import connect

@@ -21,6 +21,8 @@ from archipel.records.fields import Closed
 from archipel.records.kept import Damaged, kept, read_kept
 from archipel.serve.pool.credentials import MAX_CERTIFICATE_BYTES, NotOurs, name_of, public_key_of
 
+PAIRED, STATUS = "paired.json", "status.json"
+"""In a gateway's folder: these devices, and how it stands; named here, where nothing heavy is imported."""
 MAX_PAIRED = 256
 _MAX_FILE_BYTES = 2 * 1024 * 1024
 _LOCK_S = 5.0
