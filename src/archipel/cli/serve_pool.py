@@ -108,9 +108,9 @@ def start(
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, None)
-    from archipel.cli.serve_pool_running import Wish, running
+    from archipel.cli.serve_pool_running import Wanted, running
 
-    wish = Wish(
+    wanted = Wanted(
         name or model.resolve().name,
         model,
         (pool_host, pool_port),
@@ -120,8 +120,8 @@ def start(
     )
     use_threads(threads)
     gift = _gift(give_gb)
-    with running(wish, gift, home_folder(FOLDER, None)) as (one, said):
-        keep_open(opening, {wish.name: one}, said)
+    with running(wanted, gift, home_folder(FOLDER, None)) as (one, said):
+        keep_open(opening, {wanted.name: one}, said)
 
 
 # In the background its log would hold the code, and a code never lies in a file; offline nobody could join.

@@ -27,8 +27,8 @@ MAX_SLOTS = 64
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the command was wish."""
+class Wanted:
+    """What a gateway is to be, as the command was asked."""
 
     name: str
     model: Path
@@ -39,7 +39,7 @@ class Wish:
 
 
 @contextlib.contextmanager
-def running(wish: Wish, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
+def running(wanted: Wanted, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, str]]":
     """The pool, ready for devices and clients; and what to say of it.
 
     Raises:
@@ -58,24 +58,26 @@ def running(wish: Wish, gift: "Gift", folder: Path) -> "Iterator[tuple[Served, s
     from archipel.serve.pool.stage import Refused
     from archipel.serve.pool.weights import Original
 
-    limits = replace(EngineLimits.serving(wish.max_cache_bytes), max_slots=MAX_SLOTS)
+    limits = replace(EngineLimits.serving(wanted.max_cache_bytes), max_slots=MAX_SLOTS)
     devices = Devices()
     with mending(InvalidModel, InvalidTokenizer, BadKeyFile, Refused, LinkLost):
-        engine = PoolEngine(Original(wish.model), devices, wish.numbers, limits)
-        one = serve_pool(wish.name, wish.model, engine, wish.max_new_tokens, round(time.time()))
+        engine = PoolEngine(Original(wanted.model), devices, wanted.numbers, limits)
+        one = serve_pool(
+            wanted.name, wanted.model, engine, wanted.max_new_tokens, round(time.time())
+        )
         try:
-            place = Place(folder, wish.address, gift.name)
+            place = Place(folder, wanted.address, gift.name)
             host = Host(place, engine, devices, _say)
         except OSError as error:
             raise Mendable(
-                f"{wish.address[0]}:{wish.address[1]} cannot be had for devices: {error.strerror or error}; "
+                f"{wanted.address[0]}:{wanted.address[1]} cannot be had for devices: {error.strerror or error}; "
                 "choose --pool-port, 0 takes a free one"
             ) from None
         if gift.memory_bytes:
             host.hold_here(gift.name, gift.memory_bytes)
-    _say_how_to_join(host, wish)
+    _say_how_to_join(host, wanted)
     try:
-        with _status_kept(folder / STATUS, wish.name, host, engine):
+        with _status_kept(folder / STATUS, wanted.name, host, engine):
             yield one, f"{one.fingerprint}, context {one.positions}"
     finally:
         host.close()
@@ -85,12 +87,12 @@ def _say(text: str) -> None:
     click.echo(printable(text))
 
 
-def _say_how_to_join(host: "Host", wish: Wish) -> None:
+def _say_how_to_join(host: "Host", wanted: Wanted) -> None:
     from archipel.cli.serve_open import reached_at
     from archipel.serve.access import LOOPBACK
 
-    at = f"{reached_at(wish.address[0])}:{host.address[1]}"
-    is_near = wish.address[0] in (*LOOPBACK, "::1")
+    at = f"{reached_at(wanted.address[0])}:{host.address[1]}"
+    is_near = wanted.address[0] in (*LOOPBACK, "::1")
     where = (
         "on this machine alone (--pool-host 0.0.0.0 lets others in)"
         if is_near

@@ -21,12 +21,11 @@ from starlette.routing import Route
 from archipel import __version__
 from archipel.serve.access import Access
 from archipel.serve.aside import Aside
-from archipel.serve.asked import Answering, Asked
+from archipel.serve.asked import Asked
 from archipel.serve.bodies import body_of
 from archipel.serve.defects import broken
 from archipel.serve.description import description
 from archipel.serve.dialects import anthropic, ollama, openai, openai_responses
-from archipel.serve.dialects.dialect import Style
 from archipel.serve.metrics import MEDIA_TYPE, Counted, prometheus_text
 from archipel.serve.page_files import page_file
 from archipel.serve.question import (
@@ -125,7 +124,6 @@ class _Door:
     async def health(self, request: Request) -> Response:
         """That it is there, to anybody who goes by its name; what it does, to those who may ask it."""
         try:
-            self.access.check_origin(request)
             self.access.caller(request)
         except NoKey:
             return JSONResponse({"status": "ok"})
@@ -200,14 +198,14 @@ class _Door:
         question, style = await self._read(request, openai_responses.question)
         style.since = round(time.time())
         answer = await self._named(question.model).ask(question, caller, _now())
-        return await self._answered(request, answer, style, style.stream)
+        return await self._replies.reply(request, answer, style, style.stream)
 
     @_guarded
     async def messages(self, request: Request, caller: str) -> Response:
         question, style = await self._read(request, anthropic.question)
         answer = await self._named(question.model).ask(question, caller, _now())
         style.prompt = answer.num_prompt_tokens
-        return await self._answered(request, answer, style, style.stream)
+        return await self._replies.reply(request, answer, style, style.stream)
 
     @_guarded
     async def count(self, request: Request, caller: str) -> Response:
@@ -251,7 +249,7 @@ class _Door:
     ) -> Response:
         one = self._named(question.model)
         style.since, style.fingerprint = round(time.time()), one.fingerprint
-        return await self._answered(
+        return await self._replies.reply(
             request, await one.ask(question, caller, _now()), style, style.stream
         )
 
@@ -261,7 +259,7 @@ class _Door:
         one = self._named(style.model)
         if question is None:
             return JSONResponse(style.loaded())
-        return await self._answered(
+        return await self._replies.reply(
             request, await one.ask(question, caller, _now()), style, style.stream
         )
 
@@ -282,11 +280,6 @@ class _Door:
                 f"no model {name!r:.80} here; there are {', '.join(self._served)}", "model"
             )
         return one
-
-    async def _answered(
-        self, request: Request, answer: Answering, style: Style, stream: bool
-    ) -> Response:
-        return await self._replies.reply(request, answer, style, stream)
 
 
 def _now() -> datetime:

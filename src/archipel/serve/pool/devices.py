@@ -108,7 +108,6 @@ class Device:
         self._link, self._patience = link, patience
         self._turn = threading.Lock()
         self.is_lost = False
-        self.since = time.monotonic()
         self.traffic = Traffic()
         self.layer_ns: int | None = None
         """Of one layer and one step, as measured."""
@@ -132,7 +131,7 @@ class Device:
         """Ask for a sign of life, unless it is busy anyway.
 
         Raises:
-            LinkLost: none came.
+            LinkLost: none came. CannotHold: it found fault with that.
         """
         if self._turn.acquire(blocking=False):
             try:
@@ -184,7 +183,7 @@ class Device:
         """Rows after these layers.
 
         Raises:
-            LinkLost: it is gone.
+            LinkLost: it is gone. CannotHold: it cannot do that.
         """
         only = trip.only
         sent = x if only is None else x[list(only)]
@@ -220,8 +219,10 @@ class Device:
         until = time.monotonic() + self._patience.answer_s
         while True:
             said, came = self._hear()
-            if isinstance(said, Working) and time.monotonic() < until:
-                continue
+            if isinstance(said, Working):
+                if time.monotonic() < until:
+                    continue
+                raise self._lost(f"it worked for longer than {self._patience.answer_s:.0f} s")
             if isinstance(said, Fault):
                 raise CannotHold(f"{self.name}: {shown(said.why)}")
             if not isinstance(said, expected):
