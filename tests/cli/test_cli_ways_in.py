@@ -9,7 +9,7 @@ import pytest
 from archipel.cli.chat_served import settings_of
 from archipel.cli.doors import Mendable
 from archipel.cli.serve_open import Opening, _say_ways_in
-from archipel.cli.serve_pool_running import Asked, _say_how_to_join
+from archipel.cli.serve_pool_running import Wish, _say_how_to_join
 from archipel.cli.serve_pool_status import standing
 from archipel.serve.access import Access
 from archipel.serve.running import Running, Sign
@@ -39,9 +39,9 @@ def test_who_serves_is_told_of_the_page_and_of_models_that_take_no_messages(caps
 def test_an_address_of_this_machine_is_not_offered_to_another(
     capsys: Any, host: str, expected: str
 ) -> None:
-    asked = Asked("small", cast("Any", None), (host, 8460), "float32", 1, 1)
+    wish = Wish("small", cast("Any", None), (host, 8460), "float32", 1, 1)
     _say_how_to_join(
-        cast("Any", SimpleNamespace(address=(host, 8460), invite=lambda: "CODE")), asked
+        cast("Any", SimpleNamespace(address=(host, 8460), invite=lambda: "CODE")), wish
     )
     assert expected in capsys.readouterr().out.splitlines()[0]
 

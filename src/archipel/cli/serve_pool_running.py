@@ -28,7 +28,7 @@ MAX_SLOTS = 64
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command was wish."""
+    """What the command was asked for."""
 
     name: str
     model: Path
