@@ -101,8 +101,15 @@ def test_every_round_asks_all_sides_the_same_and_something_new(
     assert all(len(row["tokens_per_s"]) == 2 for row in found["rows"]), "the warming is not counted"
 
 
-ROW = {"case": "4 clients", "clients": 4, "prompt": 8, "new": 2, "shared": 0, "first_s": [0.1, 0.1]}
-FOUND = {
+ROW: dict[str, Any] = {
+    "case": "4 clients",
+    "clients": 4,
+    "prompt": 8,
+    "new": 2,
+    "shared": 0,
+    "first_s": [0.1, 0.1],
+}
+FOUND: dict[str, Any] = {
     "model": "m", "weights": 1000, "threads": 1, "absent": {"vllm": "not there"},
     "rows": [
         ROW | {"side": "archipel bfloat16", "bits": 16, "ours": True, "tokens_per_s": [30.0, 60.0]},
