@@ -83,7 +83,11 @@ def test_a_body_nested_too_deeply_is_refused_wherever_it_is_nested(
 
 def test_who_hangs_up_before_the_first_word_of_a_stream_leaves_nothing_running(one: Served) -> None:
     door = make_door({"tiny": one}, Access())
-    body = json.dumps(CHAT | {"max_tokens": 400, "stream": True}).encode()
+    endless = {
+        "max_tokens": 400,
+        "logit_bias": {str(each): -100 for each in one.tokenizer.stop_ids},
+    }
+    body = json.dumps(CHAT | endless | {"stream": True}).encode()
 
     async def hung_up() -> int:
         coming = [{"type": "http.request", "body": body}]
@@ -102,7 +106,7 @@ def test_who_hangs_up_before_the_first_word_of_a_stream_leaves_nothing_running(o
             await asyncio.sleep(0.005)
         return one.desk.num_tokens - before
 
-    assert asyncio.run(asyncio.wait_for(hung_up(), 30)) < 20 * 100
+    assert asyncio.run(asyncio.wait_for(hung_up(), 30)) < 20 * 30
 
 
 def _scope(length: int) -> dict[str, Any]:
@@ -172,6 +176,18 @@ def test_a_hand_that_fails_ends_its_own_answer_and_raises_nothing(place: int) ->
     assert logits.isfinite().nonzero().flatten().tolist() == [3]
     assert "KeyError" in steered.faults[1]
     assert 0 not in steered.faults
+
+
+def test_a_mask_that_could_not_be_told_what_came_is_not_asked_any_more() -> None:
+    steered = Steered(Bends(), lambda: Failing(1), stops=(3,))
+    hand: Any = steered.hand(0)
+    hand.took(0)
+    hand.took(0)
+    logits = torch.zeros(5)
+    assert isinstance(hand.mask, Failing)
+    hand.mask.left = 1
+    hand.steer(logits)
+    assert logits.isfinite().nonzero().flatten().tolist() == [3]
 
 
 def test_biases_are_added_to_the_tokens_that_they_name_and_to_no_others() -> None:
