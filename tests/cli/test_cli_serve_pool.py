@@ -8,7 +8,7 @@ import pytest
 
 from archipel.cli.doors import Mendable
 from archipel.cli.serve_pool_status import standing
-from archipel.serve.pool.hosting import STATUS
+from archipel.serve.pool.paired import STATUS
 from archipel.serve.running import Running, Sign
 
 
