@@ -1,18 +1,14 @@
-"""What a person is told who has started something: addresses that hold, and nothing of what is gone."""
+"""What a person is told who has started something: addresses that hold, and what will be refused."""
 
-import json
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from archipel.cli.chat_served import settings_of
-from archipel.cli.doors import Mendable
 from archipel.cli.serve_open import Opening, _say_ways_in
 from archipel.cli.serve_pool_running import Wanted, _say_how_to_join
-from archipel.cli.serve_pool_status import standing
 from archipel.serve.access import Access
-from archipel.serve.running import Running, Sign
 
 
 def test_a_length_that_nobody_asked_for_is_left_to_the_server() -> None:
@@ -44,21 +40,3 @@ def test_an_address_of_this_machine_is_not_offered_to_another(
         cast("Any", SimpleNamespace(address=(host, 8460), invite=lambda: "CODE")), wanted
     )
     assert expected in capsys.readouterr().out.splitlines()[0]
-
-
-def test_a_killed_gateway_is_not_said_to_stand(monkeypatch: Any, tmp_path: Any) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    status, signs = (
-        tmp_path / ".archipel" / "pool" / "status.json",
-        tmp_path / ".archipel/serve/running",
-    )
-    status.parent.mkdir(parents=True)
-    signs.mkdir(parents=True)
-    status.write_text(json.dumps({"pid": 4242, "devices": []}))
-    sign = Sign.put_up(
-        signs, Running(name="small", address="http://127.0.0.1:1", port=1, pid=4242, since=1)
-    )
-    assert standing()["pid"] == 4242
-    sign.take_down()
-    with pytest.raises(Mendable, match="no gateway of a pool runs here"):
-        standing()
