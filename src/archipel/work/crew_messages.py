@@ -55,8 +55,9 @@ class Forget(Closed):
     name: str
 
 
-UNSAID = frozenset({"allowed", "ending", "steering"})
-"""Of a request what no line can say: two of them are told apart, and nobody steers a crew."""
+UNSAID = frozenset({"allowed", "ending", "steering", "salt", "draft"})
+"""Of a request what no line can say: two of them are told apart, and nobody steers a crew; and what changes nothing of
+what is sampled, whose prompt it is and what somebody guesses."""
 
 
 class Part(Closed):
