@@ -1,5 +1,9 @@
 """The unmodified clients that people use, against a server of its own process: OpenAI's, Ollama's and Anthropic's."""
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from serve.served_process import address  # noqa: F401  a fixture
@@ -8,9 +12,21 @@ pytestmark = pytest.mark.slow
 SAID = [{"role": "user", "content": "hi"}]
 
 
-def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -> None:  # noqa: F811
+@pytest.fixture
+def held() -> Iterator[Any]:
+    """Takes a client that is closed in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def hold(client: Any) -> Any:
+            stack.callback(getattr(client, "_client", client).close)
+            return client
+
+        yield hold
+
+
+def test_openais_client_chats_streams_completes_and_reads_errors(address: str, held: Any) -> None:  # noqa: F811
     openai = pytest.importorskip("openai")
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    client = held(openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0))
     assert [each.id for each in client.models.list()] == ["tiny"]
     asked = {"model": "tiny", "messages": SAID, "seed": 3, "max_tokens": 9}
     whole = client.chat.completions.create(**asked, logprobs=True)
@@ -28,10 +44,10 @@ def test_openais_client_chats_streams_completes_and_reads_errors(address: str) -
         client.chat.completions.create(**asked | {"max_tokens": 9999})
 
 
-def test_openais_client_embeds_and_forces_calls_and_documents(address: str) -> None:  # noqa: F811
+def test_openais_client_embeds_and_forces_calls_and_documents(address: str, held: Any) -> None:  # noqa: F811
     openai, pydantic = pytest.importorskip("openai"), pytest.importorskip("pydantic")
     pytest.importorskip("llguidance")
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    client = held(openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0))
     packed = client.embeddings.create(model="tiny", input=["abc", "abd"])
     plain = client.embeddings.create(model="tiny", input=["abc", "abd"], encoding_format="float")
     for one, other in zip(packed.data, plain.data, strict=True):
@@ -52,9 +68,9 @@ def test_openais_client_embeds_and_forces_calls_and_documents(address: str) -> N
     assert isinstance(call.function.parsed_arguments, Place)
 
 
-def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> None:  # noqa: F811
+def test_openais_client_asks_for_responses_whole_and_streamed(address: str, held: Any) -> None:  # noqa: F811
     openai = pytest.importorskip("openai")
-    client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+    client = held(openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0))
     asked = {
         "model": "tiny",
         "input": "hi",
@@ -78,9 +94,9 @@ def test_openais_client_asks_for_responses_whole_and_streamed(address: str) -> N
     assert told.output_text == whole.output_text
 
 
-def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:  # noqa: F811
+def test_ollamas_client_lists_shows_chats_and_generates(address: str, held: Any) -> None:  # noqa: F811
     ollama = pytest.importorskip("ollama")
-    client = ollama.Client(address)
+    client = held(ollama.Client(address))
     assert [each.model for each in client.list().models] == ["tiny"]
     assert "completion" in client.show("tiny").capabilities
     options = {"num_predict": 9, "temperature": 0}
@@ -98,9 +114,9 @@ def test_ollamas_client_lists_shows_chats_and_generates(address: str) -> None:  
         client.chat("other", SAID)
 
 
-def test_anthropics_client_creates_streams_and_counts(address: str) -> None:  # noqa: F811
+def test_anthropics_client_creates_streams_and_counts(address: str, held: Any) -> None:  # noqa: F811
     anthropic = pytest.importorskip("anthropic")
-    client = anthropic.Anthropic(base_url=address, api_key="none", max_retries=0)
+    client = held(anthropic.Anthropic(base_url=address, api_key="none", max_retries=0))
     greedy = {"extra_body": {"temperature": 0}}  # which this client has no word for any more
     asked = {"model": "tiny", "messages": SAID, "max_tokens": 9} | greedy
     whole = client.messages.create(**asked)
