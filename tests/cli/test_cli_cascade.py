@@ -58,7 +58,7 @@ def test_what_is_missing_or_twice_is_said_before_anything_is_loaded(tmp_path: Pa
     train = ("route", "train", here, "--out", f"{here}/r", "--examples", f"a={questions}")
     assert "one name" in said(*train, "--examples", f"a={questions}")
     assert "is not NAME=FILE" in said(*train[:-1], "nothing")
-    assert "is not NAME=DIR" in said("serve", "router", here, "x", "--routes", str(policy))
+    assert "expected NAME=DIR" in said("serve", "router", here, "x", "--routes", str(policy))
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,16 @@ def test_a_device_that_misses_a_weight_many_times_is_sent_nothing(original: Orig
     assert device.is_lost
 
 
+def test_a_device_that_names_what_it_misses_one_at_a_time_is_lost(original: Original) -> None:
+    first, second = list(original.digests((0, 1)))[:2]
+    device, thread, got = hearing([Held(missing=(first,)), Held(missing=(second,))])
+    with pytest.raises(LinkLost, match="more weights than it said"):
+        device.hold((0, 1), original, "float32", 1)
+    thread.join(5)
+    assert got == [1]
+    assert device.is_lost
+
+
 def test_a_device_that_takes_its_weights_too_slowly_is_lost(
     original: Original, monkeypatch: pytest.MonkeyPatch
 ) -> None:

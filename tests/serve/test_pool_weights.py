@@ -10,7 +10,7 @@ from archipel.blobs.store import BlobStore
 from archipel.engine.engine import Request
 from archipel.model.directory import write_model
 from archipel.records.canonical import sha256_digest
-from archipel.serve.pool import stage
+from archipel.serve.pool import devices, stage
 from archipel.serve.pool.weights import Copies, Original, names_of, raw
 from engine.engine_models import lively_state, small_config
 from serve.pool_world import World, alone, directory, run
@@ -24,7 +24,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_layers_are_fetched_once_a_few_at_a_time_and_kept(model, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(stage, "MAX_MISSING", 4)
+    for end in (stage, devices):
+        monkeypatch.setattr(end, "MAX_MISSING", 4)
     kept = BlobStore(tmp_path / "kept", is_lasting=False)
     world = World(model)
     try:

@@ -178,7 +178,7 @@ def command(
         say_detached(click.get_current_context().meta[WORDS])
         return
 
-    beside, guessed_by = _named_folders(adapters), _draft(draft)
+    beside, guessed_by = named_folders(adapters), _draft(draft)
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, log)
@@ -253,17 +253,15 @@ def _draft(said: str) -> "Draft":
     return Path(said)
 
 
-def _named_folders(said: tuple[str, ...]) -> dict[str, Path]:
-    """Raises Mendable: no name, or no directory."""
+def named_folders(said: tuple[str, ...]) -> dict[str, Path]:
+    """Directories by the names that they are given as NAME=DIR. Raises Mendable: no name, no directory, or a name twice."""
     from archipel.cli.doors import Mendable
 
     found: dict[str, Path] = {}
     for each in said:
         name, _, path = each.partition("=")
         if not (name and path and Path(path).is_dir()) or len(name) > MAX_NAME or name in found:
-            raise Mendable(
-                f"--adapter {each!r:.200}; expected NAME=DIR, each name once, and the directory of an adapter"
-            )
+            raise Mendable(f"got {each!r:.200}; expected NAME=DIR with a directory, each name once")
         found[name] = Path(path)
     return found
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending
+from archipel.cli.serve import named_folders
 from archipel.cli.serve_shared import DOOR, LOADING, how_loaded, loading, opened, with_options
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def command(
     Examples:
       archipel serve router base law=law-adapter code=code-adapter --routes routes.json
     """
-    named = _named(specialists)
+    named = named_folders(specialists)
     opening = opened(given)
     if opening is None:
         return
@@ -59,19 +60,6 @@ def command(
     keep_open(opening, {name: one}, f"{', '.join(one.specialists)} over {one.base.name}", desks)
     went = ", ".join(f"{who} {count}" for who, count in one.tally.most_common())
     click.echo(f"{one.tally.total()} questions: {went or 'none'}", err=True)
-
-
-def _named(specialists: tuple[str, ...]) -> dict[str, Path]:
-    """Raises click.UsageError: not NAME=DIR, or one name twice."""
-    found: dict[str, Path] = {}
-    for each in specialists:
-        name, sign, place = each.partition("=")
-        if not sign or not name or name in found or not Path(place).is_dir():
-            raise click.UsageError(
-                f"{each!r:.200} is not NAME=DIR with a directory, each name once"
-            )
-        found[name] = Path(place)
-    return found
 
 
 def _router(

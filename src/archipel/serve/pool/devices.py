@@ -16,6 +16,7 @@ from torch import Tensor
 from archipel.engine.passing import Block, Next, Pass
 from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
 from archipel.serve.pool.messages import (
+    MAX_MISSING,
     Drop,
     Fault,
     Have,
@@ -149,10 +150,14 @@ class Device:
         asked = Hold(layers=layers, numbers=numbers, min_rows=min_rows)
         config = json.dumps({"config": original.config.to_hf(), "weights": digests}).encode()
         sent = set[str]()
+        is_last = False
         with self._turn:
             while missing := self._ask(asked, config, Held)[0].missing:
                 if len(set(missing)) < len(missing):
                     raise self._lost("it misses a weight twice")
+                if is_last:
+                    raise self._lost("it misses more weights than it said")
+                is_last = len(missing) < MAX_MISSING  # as many as it can say, or all
                 until = time.monotonic() + self._patience.answer_s
                 for name in missing:
                     if name not in digests or name in sent:
