@@ -1,0 +1,58 @@
+"""What only a person can say of a release: a short TOML of its owner, closed, every key optional.
+
+    title = "Sorting under a secret order"
+    authors = ["A. Person"]
+    [licences]
+    parameters = "Apache-2.0"        # by kind of component; `default` for all others
+
+What is not stated is said to be unknown wherever it would stand.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from archipel.records.recipe_form import Section
+from archipel.release.index import LICENCE
+
+MAX_STATED_BYTES = 256 * 1024
+Line = Annotated[str, Field(min_length=1, max_length=500)]
+Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class DataStated(Section):
+    """One source of data, of which the ledger knows the digest at most."""
+
+    name: Line
+    source: Line | None = None
+    """Address or citation."""
+    licence: Annotated[str, Field(pattern=LICENCE)] | None = None
+    kind: Annotated[str, Field(pattern=r"^(public|licensed|crawled|user|synthetic|other)$")] = (
+        "other"
+    )
+    """In the words of the European template."""
+    description: Text | None = None
+
+
+class Stated(Section):
+    """The owner's words."""
+
+    title: Line | None = None
+    authors: Annotated[tuple[Line, ...], Field(max_length=200)] = ()
+    contact: Line | None = None
+    address: Line | None = None
+    """Where it will be published."""
+    licences: dict[str, Annotated[str, Field(pattern=LICENCE)]] = Field(default={})
+    """Kind of component -> SPDX expression; `default`: all others."""
+    languages: Annotated[tuple[Line, ...], Field(max_length=200)] = ()
+    intended_use: Text | None = None
+    out_of_scope: Text | None = None
+    limitations: Text | None = None
+    risks: Text | None = None
+    copyright_measures: Text | None = None
+    removal_measures: Text | None = None
+    personal_data: Text | None = None
+    data: Annotated[tuple[DataStated, ...], Field(max_length=1000)] = ()
+
+
+NOTHING_STATED = Stated()
