@@ -3,14 +3,18 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from archipel.engine.engine import EngineLimits, LocalEngine
 from archipel.engine.protocol import Event, Events, Ticket
-from archipel.records.requests import InvalidRequest, Request
+from archipel.records.requests import Hand, InvalidRequest, Request, Steering
 from archipel.records.rollouts import Rollout
-from archipel.serve.desk import Desk, Listener, Room
+from archipel.serve.desk import Desk, Room
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
+from archipel.serve.queues import UNBEGUN, Listener
+from engine.engine_models import lively_state, small_config
 
 ASKED = Request(key="", prompt=(1,), seed=0, num_rollouts=1, max_new_tokens=3)
 LIMIT_S = 20
@@ -19,7 +23,9 @@ LIMIT_S = 20
 class Counting:
     """An engine that says 0, 1, 2, ... of each request, a token a step, when the test lets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int = 99) -> None:
+        self.slots = slots
+        """Sequences that get a token in a step: those of the first questions."""
         self.go = threading.Semaphore(0)
         self.added: list[str] = []
         self.cancelled: list[str] = []
@@ -34,6 +40,9 @@ class Counting:
         self.open[ticket] = (request, 0)
         return ticket
 
+    def holds(self, request: Request) -> int:
+        return self.slots
+
     def cancel(self, ticket: Ticket) -> bool:
         request, _ = self.open.pop(ticket, (ASKED, 0))
         self.cancelled.append(request.key)
@@ -44,17 +53,21 @@ class Counting:
         if self.error is not None:
             self.open.clear()
             raise self.error
-        events = Events([], [], [], {})
+        events, left = Events([], [], [], {}), self.slots
         for ticket, (request, said) in list(self.open.items()):
-            events.owners.append((ticket, 0))
-            events.tokens.append(said)
-            events.logprobs.append(-1.0)
+            left -= request.num_rollouts
+            if left < 0:
+                break
+            done = Rollout(tuple(range(said + 1)), (-1.0,) * (said + 1), False)
             self.open[ticket] = (request, said + 1)
             if said + 1 == request.max_new_tokens:
                 del self.open[ticket]
-                events.ended[ticket, 0] = Rollout(
-                    tuple(range(said + 1)), (-1.0,) * (said + 1), False
-                )
+            for rollout in range(request.num_rollouts):
+                events.owners.append((ticket, rollout))
+                events.tokens.append(100 * (request.first_rollout + rollout) + said)
+                events.logprobs.append(-1.0)
+                if ticket not in self.open:
+                    events.ended[ticket, rollout] = done
         return events
 
 
@@ -63,14 +76,19 @@ class Heard:
 
     def __init__(self, name: str, key: str = "one", tokens: int = 3, choices: int = 1) -> None:
         self.tokens: list[int] = []
+        self.of: dict[int, list[int]] = {}
+        self._left = choices
         self.why: Refusal | None = None
         self.done = threading.Event()
         request = replace(ASKED, key=name, max_new_tokens=tokens, num_rollouts=choices)
         self.listener = Listener(request, key, self._hear, self._fail)
 
     def _hear(self, events: list[Event]) -> None:
-        self.tokens += [event.token for event in events]
-        if any(event.ended for event in events):
+        for event in events:
+            self.tokens.append(event.token)
+            self.of.setdefault(event.rollout, []).append(event.token)
+        self._left -= sum(event.ended is not None for event in events)
+        if not self._left:
             self.done.set()
 
     def _fail(self, why: Refusal) -> None:
@@ -156,16 +174,138 @@ def test_no_more_wait_than_may(made) -> None:
         desk.ask(Heard("q", key="three").listener)
 
 
-def test_a_question_of_many_answers_keeps_nobody_waiting_where_there_is_room(made) -> None:
+def test_a_question_of_many_answers_goes_in_as_there_is_room_and_keeps_nobody_waiting(made) -> None:
     engine, desk = made
     desk.ask(Heard("long", tokens=9).listener)
     waited(lambda: engine.added == ["long"])
-    desk.ask(Heard("wide", key="two", choices=2).listener)
+    wide = Heard("wide", key="two", choices=4)
+    desk.ask(wide.listener)
     engine.go.release(1)
     waited(lambda: engine.added == ["long", "wide"])
-    desk.ask(Heard("narrow", key="three").listener)
+    narrow = Heard("narrow", key="three")
+    desk.ask(narrow.listener)
     engine.go.release(1000)
-    waited(lambda: engine.added == ["long", "wide", "narrow"])
+    assert wide.done.wait(LIMIT_S)
+    assert narrow.done.wait(LIMIT_S)
+    assert engine.added[:4] == ["long", "wide", "narrow", "wide"], (
+        "no part of it goes in before who waits"
+    )
+    assert wide.of == {choice: [100 * choice + said for said in range(3)] for choice in range(4)}
+    assert desk.counts() == {"waiting": 0, "running": 0}
+
+
+def test_a_question_of_many_answers_takes_turns_with_its_own_keys_and_is_not_starved() -> None:
+    """However many narrow ones come, each of its parts waits behind those alone that were there before."""
+    engine = Counting(slots=4)
+    desk = Desk(engine, Room(running=1))  # type: ignore[arg-type]
+    wide = Heard("wide", choices=3)
+    desk.ask(wide.listener)
+    waited(lambda: engine.added == ["wide"])
+    narrow = [Heard(f"{number}") for number in range(9)]
+    for each in narrow:
+        desk.ask(each.listener)
+        engine.go.release(1)
+    engine.go.release(1000)
+    assert wide.done.wait(LIMIT_S)
+    assert all(each.done.wait(LIMIT_S) for each in narrow)
+    desk.close()
+    places = [place for place, name in enumerate(engine.added) if name == "wide"]
+    assert len(places) == 3
+    assert places[1] > 1, "who came meanwhile is not kept waiting"
+    assert places[2] <= 11
+
+
+def test_of_one_key_the_engine_has_few_that_have_not_begun_so_that_another_waits_for_few() -> None:
+    engine = Counting(slots=1)
+    desk = Desk(engine, Room(running=30))  # type: ignore[arg-type]
+    many = [Heard(f"{number}", tokens=1) for number in range(20)]
+    for each in many:
+        desk.ask(each.listener)
+    waited(lambda: len(engine.added) == UNBEGUN)
+    other = Heard("other", key="two", tokens=1)
+    desk.ask(other.listener)
+    engine.go.release(UNBEGUN + 2)
+    assert other.done.wait(LIMIT_S)
+    assert sum(each.done.is_set() for each in many) <= UNBEGUN + 2
+    engine.go.release(1000)
+    assert all(each.done.wait(LIMIT_S) for each in many)
+    desk.close()
+
+
+def test_who_leaves_takes_all_parts_of_its_question_along(made) -> None:
+    engine, desk = made
+    engine.slots = 4
+    wide = Heard("wide", choices=5, tokens=9)
+    desk.ask(wide.listener)
+    engine.go.release(2)
+    waited(lambda: engine.added == ["wide", "wide"])
+    desk.leave(wide.listener)
+    engine.go.release(1000)
+    waited(lambda: desk.counts() == {"waiting": 0, "running": 0})
+    waited(lambda: engine.cancelled == ["wide", "wide"])
+    after = Heard("after")
+    desk.ask(after.listener)
+    assert after.done.wait(LIMIT_S)
+    assert engine.added == ["wide", "wide", "after"]
+
+
+def test_an_engine_that_fails_answers_a_question_of_many_answers_once(made) -> None:
+    engine, desk = made
+    engine.slots = 4
+    wide, told = Heard("wide", choices=5, tokens=9), list[Refusal]()
+    wide.listener.fail = told.append
+    desk.ask(wide.listener)
+    engine.go.release(2)
+    waited(lambda: engine.added == ["wide", "wide"] and desk.counts()["waiting"] == 1)
+    engine.error = ArithmeticError("NaN")
+    engine.go.release(1)
+    waited(lambda: bool(told))
+    engine.error = None
+    again = Heard("again")
+    desk.ask(again.listener)
+    engine.go.release(1000)
+    assert again.done.wait(LIMIT_S)
+    assert engine.added == ["wide", "wide", "again"]
+    assert len(told) == 1
+
+
+def test_answers_that_went_in_by_parts_are_bit_for_bit_those_that_went_in_together() -> None:
+    config = small_config(max_position_embeddings=64)
+    engine = LocalEngine(config, limits=EngineLimits(max_slots=5, max_step_tokens=16, block=16))
+    engine.load(lively_state(config))
+    hands = list[int]()
+
+    class Noting(Steering):
+        def hand(self, rollout: int) -> Hand:
+            hands.append(rollout)
+            return Still()
+
+    request = Request("", (1, 2, 3), 7, 6, 12, first_rollout=2, steering=Noting())
+    (whole,) = engine.generate([request])
+    assert sorted(hands) == list(range(6))
+    hands.clear()
+    desk, ended, done = Desk(engine), dict[int, Rollout](), threading.Event()
+
+    def hear(events: list[Event]) -> None:
+        ended.update({event.rollout: event.ended for event in events if event.ended is not None})
+        if len(ended) == 6:
+            done.set()
+
+    desk.ask(Listener(request, "one", hear, lambda why: None))
+    assert done.wait(LIMIT_S)
+    desk.close()
+    assert tuple(ended[number] for number in range(6)) == whole
+    assert sorted(hands) == list(range(6))
+
+
+class Still(Hand):
+    """Bends nothing."""
+
+    def steer(self, logits: Any) -> None:
+        pass
+
+    def took(self, token: int) -> None:
+        pass
 
 
 def test_an_engine_that_cannot_cancel_does_not_end_the_desk(made) -> None:

@@ -14,7 +14,8 @@ from archipel.engine.capacity import EngineLimits
 from archipel.engine.engine import LocalEngine
 from archipel.engine.protocol import Event
 from archipel.records.requests import Request
-from archipel.serve.desk import Desk, Listener
+from archipel.serve.desk import Desk
+from archipel.serve.queues import Listener
 from engine.engine_models import lively_state, small_config
 
 LIMIT_S = 60

@@ -125,6 +125,10 @@ class Capacity:
         held = self.limits.max_cache_bytes // (self._least * self._bytes_per_position)
         return min(self.arithmetic.max_positions, held // self._granule * self._granule)
 
+    def holds(self, request: Request) -> int:
+        """How many sequences of the request's length there is room for."""
+        return self._most_slots(self.length_of(request))
+
     def length_of(self, request: Request) -> int:
         """Positions that each sequence of the request takes in the cache."""
         return self._rounded(len(request.prompt) + request.max_new_tokens)

@@ -178,6 +178,10 @@ class LocalEngine:
         """Tokens, prompt included, that a request may have here."""
         return self._capacity.longest
 
+    def holds(self, request: Request) -> int:
+        """How many sequences of its length the cache has room for, if there are no others."""
+        return self._capacity.holds(request)
+
     @property
     def counts(self) -> Mapping[str, int]:
         """Since the first weights: `positions_read` of prompts, each group's once, and `positions_reused` beside them;

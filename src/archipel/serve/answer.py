@@ -17,7 +17,7 @@ from archipel.records.requests import Request
 from archipel.records.rollouts import Rollout
 from archipel.serve.asked import Told
 from archipel.serve.calls import Parting
-from archipel.serve.desk import Desk, Listener
+from archipel.serve.desk import Desk
 from archipel.serve.origin import Origin
 from archipel.serve.question import (
     Call,
@@ -30,6 +30,7 @@ from archipel.serve.question import (
     TookTooLong,
     Why,
 )
+from archipel.serve.queues import Listener
 from archipel.serve.steering import Steered
 from archipel.serve.voice import Voice, voice_of
 

@@ -1,15 +1,14 @@
 """The one thread that drives an engine for everybody who asks: step() after step(), fair between keys.
 
-Parts: `Desk`, `Listener`; `errands` has what it does between steps. Who hangs up is forgotten before the next one. Laws: a question waits behind its own
-key's, never behind all of another's; no more wait than may; an engine that fails answers everybody with that,
-and the next question begins anew.
+Parts: `Desk`; `queues` says who is next, `errands` has what it does between steps. Who hangs up is forgotten before the
+next one. Laws: a question waits behind its own key's, never behind all of another's; no more wait than may; an engine
+that fails answers everybody with that, and the next question begins anew.
 """
 
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from archipel.engine.protocol import Event, OpenEngine, Ticket
@@ -17,8 +16,10 @@ from archipel.records.requests import InvalidRequest, Request
 from archipel.serve.defects import broken
 from archipel.serve.errands import Errands, do
 from archipel.serve.question import Broken, Crowded, Refusal, TooLong
+from archipel.serve.queues import SHARE, Listener, Part, Queues
 
 END_S = 30.0
+ENDS = "the server ends; ask again when it is back"
 SAID = (ArithmeticError, RuntimeError)
 """Errors of engines that say what is wrong with weights, memory or devices."""
 T = TypeVar("T")
@@ -29,27 +30,11 @@ class Room:
     """How much may be under way."""
 
     running: int = 32
-    """Sequences in the engine before no further question is taken in."""
+    """Sequences in the engine."""
     waiting: int = 256
-    """Questions that wait for that, of all keys."""
+    """Questions of which something waits for that, of all keys."""
     waiting_of_one: int = 128
     """Of one key."""
-
-
-@dataclass(eq=False)
-class Listener:
-    """Who waits for one answer. Its two functions are called from the desk's thread, and must not wait."""
-
-    request: Request
-    key: str
-    hear: Callable[[list[Event]], None]
-    fail: Callable[[Refusal], None]
-    ticket: Ticket | None = None
-    has_left: bool = False
-    remaining: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.remaining = self.request.num_rollouts
 
 
 class Desk:
@@ -58,9 +43,8 @@ class Desk:
     def __init__(self, engine: OpenEngine, room: Room = Room()) -> None:
         self._engine, self._room = engine, room
         self._turn = threading.Condition()
-        self._queues: OrderedDict[str, deque[Listener]] = OrderedDict()
-        """By key; the first is served next."""
-        self._running: dict[Ticket, Listener] = {}
+        self._queues = Queues()
+        self._running: dict[Ticket, Part] = {}
         self._left: list[Listener] = []
         self._errands = Errands(room.waiting)
         self._is_closed = False
@@ -77,17 +61,14 @@ class Desk:
         """
         with self._turn:
             if self._is_closed:
-                raise Broken("the server ends; ask again when it is back")
-            own = self._queues.get(listener.key, ())
-            waiting = sum(map(len, self._queues.values()))
-            is_full = (
-                waiting >= self._room.waiting and own
-            )  # who has none waiting is let in: others' crowd is not theirs
-            if is_full or len(own) >= self._room.waiting_of_one:
+                raise Broken(ENDS)
+            own, waiting = self._queues.of(listener.key), len(self._queues)
+            # Who has none waiting is let in: others' crowd is not theirs.
+            if (own and waiting >= self._room.waiting) or own >= self._room.waiting_of_one:
                 raise Crowded(
-                    f"{waiting} questions are waiting, {len(own)} of them with this key; ask again in a moment"
+                    f"{waiting} questions are waiting, {own} of them with this key; ask again in a moment"
                 )
-            self._queues.setdefault(listener.key, deque()).append(listener)
+            self._queues.put(listener)
             self._turn.notify()
 
     def leave(self, listener: Listener) -> None:
@@ -109,7 +90,7 @@ class Desk:
         """
         with self._turn:
             if self._is_closed:
-                raise Broken("the server ends; ask again when it is back")
+                raise Broken(ENDS)
             future = self._errands.put(errand, key)
             self._turn.notify()
         return future
@@ -118,8 +99,7 @@ class Desk:
         """Questions that wait and sequences that run, and what the engine counts, for health and metrics."""
         counted = getattr(self._engine, "counts", {})  # not every engine counts anything
         with self._turn:
-            waiting = sum(map(len, self._queues.values()))
-            return {**counted, "waiting": waiting, "running": self._num_running}
+            return {**counted, "waiting": len(self._queues), "running": self._num_running}
 
     def end(self) -> None:
         """Have the thread end after this step; who still waits or is answered is told."""
@@ -134,7 +114,7 @@ class Desk:
 
     @property
     def _num_running(self) -> int:
-        return sum(listener.remaining for listener in self._running.values())
+        return sum(part.remaining for part in self._running.values())
 
     def _drive(self) -> None:
         while True:
@@ -149,54 +129,51 @@ class Desk:
             for listener in left:
                 self._forget(listener)
             if is_closed:
-                self._fail_all(Broken("the server ends; ask again when it is back"))
+                self._fail_all(Broken(ENDS))
                 return
-            for listener in coming:
-                self._begin(listener)
+            for part in coming:
+                self._begin(part)
             if errand is not None:
                 do(*errand, self._engine)
             self._step()
 
-    def _next(self) -> list[Listener]:
-        """Whose turn it is: one question of each key after another, as far as there is room."""
-        found, running = list[Listener](), self._num_running
-        while self._queues:
-            key, queue = next(iter(self._queues.items()))
-            wanted = queue[0].request.num_rollouts
-            if not queue[0].has_left:
-                # One of many answers goes in wherever there is room for one, and the engine lets them enter as they fit:
-                # were it to wait until all do, everybody behind it would, too.
-                if running >= self._room.running:
-                    break
-                found.append(queue[0])
-                running += wanted
-            queue.popleft()
-            if queue:
-                self._queues.move_to_end(key)
-            else:
-                del self._queues[key]
+    def _next(self) -> list[Part]:
+        """Whose turn it is, as far as there is room."""
+        found, held = list[Part](), getattr(self._engine, "holds", _whole)
+        running = [*self._running.values()]
+        free = self._room.running - self._num_running
+        while free > 0 and (part := self._queues.next(free, [*running, *found], held)) is not None:
+            found.append(part)
+            free -= part.remaining
         return found
 
-    def _begin(self, listener: Listener) -> None:
+    def _begin(self, part: Part) -> None:
+        listener = part.listener
+        if listener.has_left:
+            return
         try:
-            # What the engine holds of one key's prompts shortens nobody else's answer.
-            listener.ticket = self._engine.add(replace(listener.request, salt=listener.key))
+            ticket = self._engine.add(part.request)
         except InvalidRequest as error:
-            listener.fail(TooLong(str(error)))
+            self._refuse(listener, TooLong(str(error)))
             return
         except Exception as error:  # noqa: BLE001  whatever it was, whoever asked is told and the thread goes on
-            listener.fail(broken(error, "taking a request"))
+            self._refuse(listener, broken(error, "taking a request"))
             return
         with self._turn:
-            self._running[listener.ticket] = listener
+            self._running[ticket] = part
+
+    def _refuse(self, listener: Listener, why: Refusal) -> None:
+        """All of it, whatever of it runs."""
+        listener.has_left = True
+        self._forget(listener)
+        listener.fail(why)
 
     def _forget(self, listener: Listener) -> None:
-        ticket = listener.ticket
-        if ticket is None:
-            return
         with self._turn:
-            is_running = self._running.pop(ticket, None) is not None
-        if is_running:
+            found = [each for each, part in self._running.items() if part.listener is listener]
+            for ticket in found:
+                del self._running[ticket]
+        for ticket in found:
             self._cancel(ticket)
 
     def _cancel(self, ticket: Ticket) -> None:
@@ -221,24 +198,33 @@ class Desk:
             told.setdefault(event.ticket, []).append(event)
         self.num_tokens += len(events)
         for ticket, some in told.items():
-            listener = self._running.get(ticket)
-            if listener is None:
-                continue
-            listener.remaining -= sum(each.ended is not None for each in some)
-            if not listener.remaining:
-                with self._turn:
-                    del self._running[ticket]
-            listener.hear(some)
+            part = self._running.get(ticket)
+            if part is not None:
+                self._tell(ticket, part, some)
+
+    def _tell(self, ticket: Ticket, part: Part, events: list[Event]) -> None:
+        was_silent, listener = not part.has_begun, part.listener
+        heard = part.told(events)
+        with self._turn:
+            if not part.remaining:
+                del self._running[ticket]
+            if was_silent and part.has_begun and listener.num_waiting:
+                self._queues.put(listener)  # the rest finds its prompt read
+        listener.hear(heard)
 
     def _fail_all(self, why: Refusal) -> None:
         with self._turn:
-            waiting = [each for queue in self._queues.values() for each in queue]
-            everyone = [*self._running.values(), *(waiting if self._is_closed else ())]
-            running, self._running = self._running, {}
+            waiting = self._queues.empty() if self._is_closed else []
+            parts, self._running = self._running, {}
             if self._is_closed:
-                self._queues.clear()
                 self._errands.fail(why)
-        for ticket in running:
+        for ticket in parts:
             self._cancel(ticket)
-        for listener in everyone:
+        for listener in dict.fromkeys([*(part.listener for part in parts.values()), *waiting]):
+            listener.has_left = True  # what of it waits goes in no more
             listener.fail(why)
+
+
+def _whole(request: Request) -> int:
+    """Of an engine that does not say what it holds."""
+    return SHARE * request.num_rollouts
