@@ -109,3 +109,9 @@ def run(
                 found.setdefault(names[event.ticket], []).append((event.rollout, event.ended))
         step += 1
     return {key: sorted(each, key=lambda one: one[0]) for key, each in found.items()}, events
+
+
+def apart(said: tuple[dict[str, list[Rollout]], dict[str, list[Event]]]) -> object:
+    """What `run` found, each rollout's events by themselves: over several lines those of one request keep no common time."""
+    found, events = said
+    return found, {key: sorted(each, key=lambda one: one[0]) for key, each in events.items()}

@@ -147,7 +147,7 @@ def _hops(plan: Plan, site: Site) -> list[dict[str, Any]]:
             "device": each.name,
             "layers": [
                 list(segment.layers)
-                for segment in engine.line.segments
+                for segment in engine.segments
                 if segment.device.name == each.name
             ],
             "out": each.traffic.bytes_out / each.traffic.rows,
@@ -162,10 +162,10 @@ def _kill(plan: Plan, site: Site, half: int, number: int, tell: Tell) -> dict[st
     """Kill a device in the middle of some streams, which must say what they would have said."""
     streams = max(plan.streams)
     undisturbed = _said(site, streams, plan.tokens, None)
-    segments = site.engine.line.segments
+    segments = site.engine.segments
     lost = segments[number % len(segments)].device.name
     disturbed = _said(site, streams, plan.tokens, lost)
-    last = site.engine.line.mended[-1]
+    last = site.engine.mended[-1]
     found = {
         "lost": lost,
         "seconds": disturbed[1],

@@ -250,8 +250,8 @@ class LocalEngine:
         try:
             for request in requests:
                 tickets.append(self.add(request))
-            while self._generation is not None and self._generation.has_work:
-                events = self._generation.step()
+            while self.has_work:
+                events = self.step()
                 done |= events.ended
                 num_tokens += len(events)
                 if on_progress is not None:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from archipel.engine.passing import Block, Next, Pass
+from archipel.engine.passing import Pass
 from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
 from archipel.serve.pool.messages import (
     MAX_MISSING,
@@ -29,9 +29,6 @@ from archipel.serve.pool.messages import (
     Pong,
     Rows,
     Said,
-    SaidAgain,
-    SaidBlock,
-    SaidNext,
     Through,
     Weight,
     Working,
@@ -43,6 +40,7 @@ from archipel.serve.pool.messages import (
     unpacked,
     unpacked_integers,
 )
+from archipel.serve.pool.said_passes import said_of
 from archipel.serve.pool.weights import Layers, Original
 
 HELLO_S = 10.0
@@ -109,6 +107,8 @@ class Device:
         self._link, self._patience = link, patience
         self._turn = threading.Lock()
         self.is_lost = False
+        self.is_blamed = False
+        """It made what is no number of rows that were."""
         self.traffic = Traffic()
         self.layer_ns: int | None = None
         """Of one layer and one step, as measured."""
@@ -215,6 +215,11 @@ class Device:
                     found = unpacked(said, payload, x.shape[1], x.dtype)
                 if len(found) != expected:
                     raise LinkLost(f"{len(found)} rows came back; expected {expected}")
+                if not found.isfinite().all():
+                    self.is_blamed = True
+                    raise LinkLost(
+                        "numbers came back that are none; expected finite ones: look at its memory and its version"
+                    )
             except LinkLost as error:
                 raise self._lost(str(error)) from None
         return found if only is None else among(found, only, trip.num_wanted)
@@ -285,16 +290,3 @@ class Devices:
         """Let go of all."""
         for device in self.here():
             device.close()
-
-
-def said_of(what: Pass) -> SaidNext | SaidBlock | SaidAgain:
-    """A pass as a message says it."""
-    if isinstance(what, Next):
-        written = what.written
-        return SaidNext(
-            positions=tuple(what.positions.tolist()),
-            written=written if isinstance(written, int) else tuple(written.tolist()),
-        )
-    if isinstance(what, Block):
-        return SaidBlock(slots=what.slots, lengths=what.lengths, start=what.start)
-    return SaidAgain(slots=tuple(what.slots.tolist()), positions=tuple(what.positions.tolist()))

@@ -133,10 +133,10 @@ def described(device: Device) -> str:
 def status_of(engine: PoolEngine, devices: Devices) -> dict[str, Any]:
     """Who is here and holds what, for people and programs."""
     held: dict[str, list[list[int]]] = {}
-    for segment in engine.line.segments:
+    for segment in engine.segments:
         held.setdefault(segment.device.name, []).append(list(segment.layers))
     return {
-        "num_layers": engine.line.num_layers,
+        "num_layers": engine.config.num_layers,
         "devices": [
             {
                 "name": each.name,
@@ -152,7 +152,7 @@ def status_of(engine: PoolEngine, devices: Devices) -> dict[str, Any]:
         ],
         "mended": [
             {"lost": each.lost, "ms": round(1e3 * each.seconds), "positions": each.positions}
-            for each in engine.line.mended[-20:]
+            for each in engine.mended[-20:]
         ],
     }
 

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from archipel.engine.cache import CacheShape
 from archipel.engine.passing import Next, Pass
+from archipel.engine.protocol import NonFiniteLogits
 from archipel.serve.pool.devices import CannotHold, Device, Trip
 from archipel.serve.pool.journal import Journal, Running
 from archipel.serve.pool.links import LinkLost
 from archipel.serve.pool.messages import Have, Move
+from archipel.serve.pool.pieces import cut, holes
 from archipel.serve.pool.placing import Form, Placing, Segment
 from archipel.serve.pool.weights import Layers, Original
 
@@ -77,7 +79,17 @@ class Line:
         first = {at: each for at, each in self._journals.items() if at == 0}
         self.forget()
         self._journals = first
+        self._placing.afresh(self)
         self._fill()
+
+    def begin(self) -> None:
+        """Give every layer to a device, where no line has been laid yet.
+
+        Raises:
+            PoolBroken: they have no room for it.
+        """
+        if not self._segments:
+            self._fill()
 
     def forget(self) -> None:
         """Hold nothing anywhere, and know of no sequence."""
@@ -112,6 +124,7 @@ class Line:
 
         Raises:
             PoolBroken: devices were lost, and the others cannot hold what those held.
+            NonFiniteLogits: of finite rows two devices made what is no number, so it is the weights.
         """
         starts = {at for at, _ in self._hops(0)}
         self._journals = {at: each for at, each in self._journals.items() if at in starts}
@@ -122,7 +135,11 @@ class Line:
 
     def _go(self, what: Pass, tokens_N: Tensor, num_wanted: int) -> Tensor:
         x = self._embed(tokens_N)
-        only = None
+        if not x.isfinite().all():
+            raise NonFiniteLogits(
+                "the model's own embedding of a token is not finite: check its weights"
+            )
+        only, blamed = None, dict[int, Device]()
         if isinstance(what, Next):
             only = tuple(sorted(each for each in self._running.live() if each < len(x))) or None
         while self._at < self.num_layers:
@@ -139,6 +156,11 @@ class Line:
             try:
                 found = device.through(trip, x)
             except (LinkLost, CannotHold) as error:
+                if device.is_blamed and blamed.setdefault(self._at, device) is not device:
+                    raise NonFiniteLogits(
+                        f"{blamed[self._at].name} and {device.name} both made what is no number of the same rows: "
+                        "check the model's weights"
+                    ) from None
                 self._mend(device, str(error))
                 continue
             self._journal(self._at).note(what, tokens_N if self._at == 0 else x)
@@ -184,7 +206,7 @@ class Line:
             self._segments = self._kept()
             if self._is_whole:
                 return positions
-            target = self._placing.after(self._segments)
+            target = self._placing.after(self, self._segments)
             try:
                 positions += self._become(target)
             except (LinkLost, CannotHold) as error:
@@ -201,54 +223,19 @@ class Line:
 
     def _become(self, target: Sequence[Segment]) -> int:
         """Be the line that `target` says, keeping what is as it was; positions that were computed again."""
-        wanted = self._cut(target)
+        known = {self._at, *self._journals} if self._journals else None
+        wanted = cut(target, self._segments, self._at, known)
         for old in self._segments:
             if old not in wanted and not old.device.is_lost:
                 old.device.drop(old.layers)
         self._segments = [segment for segment in self._segments if segment in wanted]
         positions = 0
-        for hole in self._holes(wanted):
+        for hole in holes(wanted, self._segments, self._at):
             for segment in hole:
                 self._give(segment)
             positions += self._rebuild(hole)
             self._segments = sorted([*self._segments, *hole], key=lambda each: each.layers)
         return positions
-
-    def _cut(self, target: Sequence[Segment]) -> list[Segment]:
-        """The target in pieces: what is held already, and what is not, cut where the pass under way stands."""
-        found: list[Segment] = []
-        for each in target:
-            first, end = each.layers
-            own = [
-                old
-                for old in self._segments
-                if old.device is each.device and first <= old.layers[0] and old.layers[1] <= end
-            ]
-            edges = sorted({first, end, *(e for old in own for e in old.layers)})
-            edges = sorted({*edges, *([self._at] if first < self._at < end else [])})
-            held = {old.layers: old for old in own}
-            for piece in itertools.pairwise(edges):
-                found.append(held.get(piece, Segment(each.device, piece)))
-        # A piece that is not held begins where it is known what went in: at a device's first layer.
-        for place in range(len(found) - 1, 0, -1):
-            before, each = found[place - 1], found[place]
-            known = not self._journals or each.layers[0] in {self._at, *self._journals}
-            if each not in self._segments and before in self._segments and not known:
-                found[place - 1] = Segment(before.device, before.layers)
-        return found
-
-    def _holes(self, wanted: Sequence[Segment]) -> list[list[Segment]]:
-        """What is not held of these, together where it follows on one another; apart where the pass stands."""
-        found: list[list[Segment]] = []
-        for segment in wanted:
-            if segment in self._segments:
-                continue
-            follows = found and found[-1][-1].layers[1] == segment.layers[0] != self._at
-            if follows:
-                found[-1].append(segment)
-            else:
-                found.append([segment])
-        return found
 
     def _give(self, segment: Segment) -> None:
         """Have a device hold layers; one that cannot is let go.

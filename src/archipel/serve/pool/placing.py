@@ -4,13 +4,16 @@ Parts: `Form` (how a model is computed), `Segment` (layers of one device), `Plac
 at the gateway, so they take nothing of a device.
 """
 
-from collections.abc import Sequence
+import math
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from archipel.engine.arithmetic import Arithmetic
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.serve.pool import plan as planner
 from archipel.serve.pool.devices import Device, Devices
+from archipel.serve.pool.fitting import MAX_TIMES_SLOWER
 from archipel.serve.pool.plan import GATEWAY, Infeasible, Links, Plan, Shape, plan
 from archipel.serve.pool.replan import replan
 from archipel.serve.pool.weights import Layers, Original, bytes_of_layer
@@ -52,7 +55,7 @@ class Segment:
 
 
 class Placing:
-    """Of one model over the devices that are here."""
+    """Of one model over the devices that are here: lines of disjoint devices. Any thread may ask."""
 
     def __init__(self, original: Original, form: Form, devices: Devices) -> None:
         config, itemsize = original.config, form.arithmetic.dtype.itemsize
@@ -60,56 +63,127 @@ class Placing:
         cache = -(-form.max_cache_bytes // config.num_layers)
         self.shape = Shape(config.num_layers, largest, 0, 0, cache)
         self._devices = devices
-        self._plan: Plan | None = None
-        """Of the line alone."""
+        self._lock = threading.Lock()
+        self._plans: dict[object, Plan] = {}
+        """Of each line, its own pipeline."""
 
     @property
     def layer_bytes(self) -> int:
         """What a device must give for one layer and its cache."""
         return self.shape.bytes_per_layer + self.shape.cache_bytes_per_layer
 
-    def afresh(self) -> list[Segment]:
-        """All layers, as it is best for one stream.
+    def lines(self) -> list[Plan]:
+        """A plan for each line that the devices of no line could be, best first; none that is much slower than others."""
+        with self._lock:
+            free = self._free(None)
+            found = plan(self.shape, _measured(free), _links(free))
+            if isinstance(found, Infeasible):
+                return []
+            known = [each.seconds_per_token[0] for each in self._plans.values()]
+            most_s = MAX_TIMES_SLOWER * min(known, default=math.inf)
+            return [each for each in _apart(found) if each.seconds_per_token[0] <= most_s]
+
+    def could_be(self) -> int:
+        """How many lines there would be if all devices were laid anew."""
+        here = self._devices.here()
+        found = plan(self.shape, _measured(here), _links(here))
+        return 0 if isinstance(found, Infeasible) else len(found.pipelines)
+
+    def why_not(self) -> str:
+        """What is missing for a line on the devices of none."""
+        free = self._free(None)
+        found = plan(self.shape, _measured(free), _links(free))
+        return _words(found) if isinstance(found, Infeasible) else "nothing is missing"
+
+    def token_s(self, line: object) -> float:
+        """From one token of a stream to its next, as this line is planned."""
+        planned = self._plans.get(line)
+        return math.inf if planned is None else planned.seconds_per_token[0]
+
+    def take(self, line: object, planned: Plan) -> None:
+        """The devices of this plan are this line's from now on."""
+        with self._lock:
+            self._plans[line] = planned
+
+    def leave(self, line: object) -> None:
+        """A line is no more: its devices are free."""
+        with self._lock:
+            self._plans.pop(line, None)
+
+    def afresh(self, line: object) -> list[Segment]:
+        """All layers, as it is best for one stream, on the line's own devices and those of no line.
 
         Raises:
-            PoolBroken: the devices that are here have no room for them.
+            PoolBroken: these have no room for them.
         """
-        here = self._devices.here()
-        return self._take(plan(self.shape, _measured(here), _links(here)), here)
+        with self._lock:
+            here = self._free(line)
+            return self._take(line, plan(self.shape, _measured(here), _links(here)), here)
 
-    def after(self, kept: Sequence[Segment]) -> list[Segment]:
+    def after(self, line: object, kept: Sequence[Segment]) -> list[Segment]:
         """All layers, when only `kept` are still held: as many as possible stay where they are.
 
         Raises:
-            PoolBroken: the devices that are here have no room for them.
+            PoolBroken: the line's devices and those of no line have no room for them.
         """
-        before = self._plan
-        if before is None or not kept:
-            return self.afresh()
-        here = self._devices.here()
-        lost = {each.device for each in before.pipelines[0]} - {each.name for each in here}
-        found = replan(before, lost, self.shape, _measured(here), _links(here))
-        return self._take(found if isinstance(found, Infeasible) else found.plan, here)
+        with self._lock:
+            here, before = self._free(line), self._plans.get(line)
+            by_name = {each.name: each for each in here}
+            if before is not None:
+                lost = {each.device for each in before.pipelines[0]} - by_name.keys()
+                if not lost:
+                    return _segments(before, by_name)  # as it was planned
+                if kept:
+                    found = replan(before, lost, self.shape, _measured(here), _links(here))
+                    whole = found if isinstance(found, Infeasible) else found.plan
+                    return self._take(line, whole, here)
+            return self._take(line, plan(self.shape, _measured(here), _links(here)), here)
 
-    def _take(self, found: Plan | Infeasible, here: Sequence[Device]) -> list[Segment]:
-        if isinstance(found, Infeasible):
-            raise PoolBroken(f"{found.why}; have another device join")
-        self._plan = replace(found, pipelines=found.pipelines[:1])
-        by_name = {each.name: each for each in here}
-        return [
-            Segment(by_name[each.device], (each.first, each.last)) for each in found.pipelines[0]
-        ]
-
-    def is_better(self, than: Sequence[Segment]) -> bool:
-        """Whether laying the line afresh would give a stream its tokens noticeably sooner."""
-        here = self._devices.here()
+    def is_better(self, line: object, than: Sequence[Segment]) -> bool:
+        """Whether laying this line afresh would give a stream its tokens noticeably sooner."""
+        with self._lock:
+            here = self._free(line)
         found = plan(self.shape, _measured(here), _links(here))
         if isinstance(found, Infeasible):
             return False
-        return found.seconds_per_token[0] < WORTHWHILE * _token_s(than)
+        return found.seconds_per_token[0] < WORTHWHILE * token_s(than)
+
+    def _free(self, line: object) -> list[Device]:
+        """Devices of this line and of none."""
+        taken = {
+            each.device
+            for other, planned in self._plans.items()
+            if other is not line
+            for each in planned.pipelines[0]
+        }
+        return [each for each in self._devices.here() if each.name not in taken]
+
+    def _take(
+        self, line: object, found: Plan | Infeasible, here: Sequence[Device]
+    ) -> list[Segment]:
+        if isinstance(found, Infeasible):
+            raise PoolBroken(_words(found))
+        self._plans[line] = own = _apart(found)[0]
+        return _segments(own, {each.name: each for each in here})
 
 
-def _token_s(segments: Sequence[Segment]) -> float:
+def _apart(found: Plan) -> list[Plan]:
+    """A plan for each pipeline of one."""
+    parts = zip(found.pipelines, found.seconds_per_token, found.pace_s, strict=True)
+    return [
+        replace(found, pipelines=(p,), seconds_per_token=(s,), pace_s=(t,)) for p, s, t in parts
+    ]
+
+
+def _words(found: Infeasible) -> str:
+    return f"{found.why}; have another device join"
+
+
+def _segments(planned: Plan, by_name: Mapping[str, Device]) -> list[Segment]:
+    return [Segment(by_name[each.device], (each.first, each.last)) for each in planned.pipelines[0]]
+
+
+def token_s(segments: Sequence[Segment]) -> float:
     """From one token of a stream to its next."""
     seconds, last = 0.0, None
     for each in segments:

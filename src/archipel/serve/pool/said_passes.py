@@ -1,4 +1,4 @@
-"""What a device makes of the parts of a message that say more than a number: a configuration, a pass.
+"""The parts of a message that say more than a number, a configuration and a pass: how they are said and understood.
 
 Law: a pass whose parts do not belong together ends the link.
 """
@@ -99,3 +99,16 @@ def pass_of(what: SaidNext | SaidBlock | SaidAgain, num_rows: int) -> Pass:
     if not fits:
         raise LinkLost(f"a pass of {num_rows} rows came whose places do not belong to them")
     return found
+
+
+def said_of(what: Pass) -> SaidNext | SaidBlock | SaidAgain:
+    """A pass as a message says it."""
+    if isinstance(what, Next):
+        written = what.written
+        return SaidNext(
+            positions=tuple(what.positions.tolist()),
+            written=written if isinstance(written, int) else tuple(written.tolist()),
+        )
+    if isinstance(what, Block):
+        return SaidBlock(slots=what.slots, lengths=what.lengths, start=what.start)
+    return SaidAgain(slots=tuple(what.slots.tolist()), positions=tuple(what.positions.tolist()))

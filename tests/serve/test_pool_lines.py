@@ -1,0 +1,312 @@
+"""Several lines in one pool: every text has one engine's own bits, whichever lines it went over."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from archipel.engine.engine import EngineLimits, Request
+from archipel.engine.protocol import NonFiniteLogits
+from archipel.serve.pool.devices import Device
+from archipel.serve.pool.placing import PoolBroken
+from archipel.serve.pool.stage import Stage
+from serve.pool_world import World, alone, apart, directory, run
+
+LIMITS = EngineLimits(max_slots=12, max_cache_bytes=2**24, max_step_tokens=32, block=32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return directory(tmp_path_factory.mktemp("pool") / "model")
+
+
+def arriving(seed: int = 0, longest: int = 40) -> dict[int, list[Request]]:
+    """Requests that come while others run."""
+    rng = random.Random(seed)
+    some = [
+        Request(
+            key=str(index),
+            prompt=tuple(rng.randrange(64) for _ in range(length)),
+            seed=rng.randrange(2**64),
+            num_rollouts=rng.choice([1, 2]),
+            max_new_tokens=rng.choice([7, 20, longest]),
+            temperature=rng.choice([1.0, 0.0]),
+            stop_tokens=(3,) if index % 2 else (),
+        )
+        for index, length in enumerate((5, 17, 70, 3, 24, 9))
+    ]
+    return {0: some[:3], 4: some[3:5], 9: some[5:]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: Path) -> object:
+    return apart(run(alone(model, limits=LIMITS), arriving()))
+
+
+def pool(model: Path, *rooms: int, numbers: str = "float32") -> World:
+    """Devices alike in speed, with room for so many layers of six."""
+    world = World(model, numbers, LIMITS)
+    for place, each in enumerate(rooms):
+        joined(world, f"d{place}", each)
+    return world
+
+
+def joined(world: World, name: str, layers: int) -> Device:
+    device = world.join(name, layers)
+    device.layer_ns = 1_000_000
+    return device
+
+
+def lines_of(world: World) -> list[set[str]]:
+    """The devices of each line that is loaded."""
+    lines = [{each.device.name for each in line.segments} for line in world.engine.lines]
+    return [each for each in lines if each]
+
+
+def until(world: World, is_so: Callable[[], bool]) -> None:
+    """Lines are loaded beside what runs."""
+    end = time.monotonic() + 20
+    while not is_so() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert is_so()
+
+
+def test_requests_go_over_two_lines_at_once_with_one_engines_bits(
+    model: Path, undisturbed: object
+) -> None:
+    world = pool(model, 3, 3, 3, 3)
+    passes = dict[str, int]()
+    try:
+        world.engine.welcome(is_loaded=True)
+        until(world, lambda: len(lines_of(world)) == 2)
+        assert apart(run(world.engine, arriving())) == undisturbed
+        passes = {each.name: each.traffic.passes for each in world.devices.here()}
+        assert [len(each) for each in lines_of(world)] == [2, 2]
+    finally:
+        world.close()
+    assert all(passes.values())
+
+
+LOSSES = [
+    pytest.param(step, place, marks=[] if (step, place) in {(6, 3)} else [pytest.mark.slow])
+    for step in (1, 3, 6, 11, 17)
+    for place in range(4)
+]
+
+
+@pytest.mark.parametrize(("step", "place"), LOSSES)
+def test_streams_of_a_line_that_cannot_be_filled_go_on_over_the_other(
+    model: Path, undisturbed: object, step: int, place: int
+) -> None:
+    world = pool(model, 3, 3, 3, 3)
+
+    def at_step(at: int) -> None:
+        if at == step:
+            world.kill(f"d{place}")
+
+    try:
+        world.engine.welcome(is_loaded=True)
+        until(world, lambda: len(lines_of(world)) == 2)
+        assert apart(run(world.engine, arriving(), at_step)) == undisturbed
+        assert len(world.engine.lines) <= 2
+        assert not world.engine.mended  # nobody had room for what it held
+        assert not world.engine.has_work
+    finally:
+        world.close()
+
+
+def test_a_loss_in_one_line_is_made_good_by_a_spare_and_the_other_line_stays(
+    model: Path, undisturbed: object
+) -> None:
+    world = pool(model, 3, 3, 3, 3, 3)
+    before, lost = list[set[str]](), list[str]()
+
+    def at_step(at: int) -> None:
+        if at == 6:
+            before.extend(lines_of(world))
+            lost.append(min(before[0]))
+            world.kill(lost[0])
+
+    try:
+        world.engine.welcome(is_loaded=True)
+        until(world, lambda: len(lines_of(world)) == 2)
+        assert apart(run(world.engine, arriving(), at_step)) == undisturbed
+        after = lines_of(world)
+        assert after[1] == before[1]
+        assert len(after[0]) == 2
+        assert not after[0] & {*lost, *before[1]}
+        assert [each.lost for each in world.engine.mended] == lost
+        assert world.engine.counts["sequences_moved"] == 0
+    finally:
+        world.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(8))
+def test_devices_of_several_lines_come_and_go_and_no_bit_changes(
+    model: Path, undisturbed: object, seed: int
+) -> None:
+    world, rng = pool(model, 3, 3, 3, 3), random.Random(seed)
+
+    def at_step(at: int) -> None:
+        if at % 5 == 2:
+            joined(world, f"late{at}", rng.choice([3, 3, 6]))
+        if at % 5 == 4:
+            world.kill(rng.choice([each.name for each in world.devices.here()]))
+
+    try:
+        assert apart(run(world.engine, arriving(), at_step)) == undisturbed
+    finally:
+        world.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numbers", ["w7a15", "bfloat16"])
+def test_other_arithmetics_move_to_another_line_bit_for_bit_too(model: Path, numbers: str) -> None:
+    some = {
+        step: [replace(each, temperature=1.0) for each in them] for step, them in arriving().items()
+    }
+    world = pool(model, 3, 3, 3, 3, numbers=numbers)
+    try:
+        world.engine.welcome(is_loaded=True)
+        until(world, lambda: len(lines_of(world)) == 2)
+        found = apart(run(world.engine, some, lambda at: world.kill("d0") if at == 7 else None))
+        assert found == apart(run(alone(model, numbers, LIMITS), some))
+        assert world.engine.counts["sequences_moved"] > 0
+    finally:
+        world.close()
+
+
+def test_a_line_of_devices_that_join_is_loaded_beside_what_runs_and_takes_the_next_request(
+    model: Path, undisturbed: object
+) -> None:
+    world = pool(model, 3, 3)
+
+    def at_step(at: int) -> None:
+        if at == 2:
+            joined(world, "late0", 3)
+            joined(world, "late1", 3)
+        if at == 4:  # two requests come
+            until(world, lambda: len(lines_of(world)) == 2)
+
+    try:
+        assert apart(run(world.engine, arriving(), at_step)) == undisturbed
+        assert lines_of(world) == [{"d0", "d1"}, {"late0", "late1"}]
+        here = {each.name: each.traffic.passes for each in world.devices.here()}
+        assert here["late0"] > 0
+    finally:
+        world.close()
+
+
+def test_a_pool_that_is_idle_is_laid_anew_where_that_makes_more_lines(model: Path) -> None:
+    world = pool(model, 4, 4)
+    some = {0: arriving()[0]}
+    try:
+        expected = run(alone(model, limits=LIMITS), some)
+        assert run(world.engine, some) == expected
+        assert len(lines_of(world)) == 1
+        for name in ("late0", "late1"):
+            joined(world, name, 2)
+        world.engine.welcome(is_loaded=True)
+        until(world, lambda: len(lines_of(world)) == 2)
+        assert apart(run(world.engine, some)) == apart(expected)
+    finally:
+        world.close()
+
+
+def test_where_every_line_is_lost_everybody_is_told_and_nothing_is_left(model: Path) -> None:
+    world = pool(model, 3, 3, 3, 3)
+
+    def at_step(at: int) -> None:
+        if at == 5:
+            for place in range(3):
+                world.kill(f"d{place}")
+
+    try:
+        with pytest.raises(PoolBroken, match="have another device join"):
+            run(world.engine, arriving(), at_step)
+        assert not world.engine.has_work
+        joined(world, "late", 3)
+        some = {0: arriving()[0]}
+        assert run(world.engine, some) == run(alone(model, limits=LIMITS), some)
+    finally:
+        world.close()
+
+
+def test_a_request_that_is_cancelled_while_its_line_is_lost_says_nothing_more(model: Path) -> None:
+    world = pool(model, 3, 3, 3, 3)
+    try:
+        engine = world.engine
+        engine.welcome(is_loaded=True)
+        until(world, lambda: len(lines_of(world)) == 2)
+        tickets = [engine.add(Request(str(at), (1, 2, 3), at, 2, 60, 1.0)) for at in range(4)]
+        for _ in range(6):
+            engine.step()
+        world.kill("d0")
+        assert engine.cancel(tickets[0])
+        assert engine.cancel(tickets[1])
+        assert not engine.cancel(tickets[1])
+        told = set()
+        while engine.has_work:
+            told |= {ticket for ticket, _ in engine.step().owners}
+        assert told == set(tickets[2:])
+    finally:
+        world.close()
+
+
+def spoiled(world: World, monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
+    """From so many passes on, this device makes what is no number."""
+    own, count = Stage._through, [0]
+
+    def through(stage: Stage, said: object, payload: bytes) -> object:
+        header, data = own(stage, said, payload)  # type: ignore[arg-type]
+        if stage._gift.name == name and data:
+            count[0] += 1
+            if count[0] > after:
+                worse = torch.frombuffer(bytearray(data), dtype=torch.int16)
+                worse[-1] = 0x7FC0 if header.dtype == "bfloat16" else worse[-1]
+                if header.dtype == "float32":
+                    worse[-2:] = torch.tensor([0, 0x7FC0], dtype=torch.int16)
+                data = worse.numpy().tobytes()
+        return header, data
+
+    monkeypatch.setattr(Stage, "_through", through)
+
+
+def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
+    model: Path,
+    undisturbed: object,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = pool(model, 3, 3, 3)
+    bad = world.devices.here()[0]
+    spoiled(world, monkeypatch, "d0", 8)
+    try:
+        assert apart(run(world.engine, arriving())) == undisturbed
+    finally:
+        world.close()
+    assert bad.is_blamed
+    assert [each.lost for each in world.engine.mended] == ["d0"]
+    assert [each for each in caplog.messages if "expected finite ones" in each] == [
+        "d0 is lost: numbers came back that are none; expected finite ones: look at its memory and its version; "
+        "others take over"
+    ]
+
+
+def test_where_two_devices_make_no_numbers_of_the_same_rows_the_weights_are_blamed(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = pool(model, 6, 6)
+    for name in ("d0", "d1"):
+        spoiled(world, monkeypatch, name, 0)
+    try:
+        with pytest.raises(NonFiniteLogits, match="d0 and d1 both made"):
+            run(world.engine, {0: arriving()[0][:1]})
+        assert not world.engine.has_work
+    finally:
+        world.close()
