@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
+from archipel.engine.arithmetic import Arithmetic, Gated, Product, as_dtype
 from archipel.engine.protocol import WrongWeights
 from archipel.model.adapter import Adapter, check_adapter
+from archipel.model.config import DecoderConfig
 from archipel.model.manifest import WrongTensors
 
 NONE = -1
@@ -72,28 +73,31 @@ class Share:
 class Adapted:
     """See `engine.arithmetic.Product`: the decoder's own product, and what adapters add to some of its rows."""
 
-    def __init__(self, own: Product, added: Sequence[tuple[LowRank, Share]]) -> None:
+    def __init__(self, own: Product, added: Sequence[tuple[int, LowRank, Share]]) -> None:
+        """added: beginning at which output, what, and whose."""
         self._own, self._added = own, added
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Product`."""
         y = self._own(x)
-        for low_rank, share in self._added:
+        for first, low_rank, share in self._added:
             if share.rows is None:
                 for start, size, more in low_rank.of(x):
-                    y.narrow(1, start, size).add_(more)
+                    y.narrow(1, first + start, size).add_(more)
             else:
                 rows = share.rows.narrow(0, 0, share.count)
                 for start, size, more in low_rank.of(x.index_select(0, share.rows)):
-                    y.narrow(1, start, size).index_add_(0, rows, more.narrow(0, 0, share.count))
+                    y.narrow(1, first + start, size).index_add_(0, rows, more.narrow(0, 0, share.count))
         return y
 
     def silu(self, x: Tensor) -> Tensor:
         """See `Product`."""
-        y = self(x)
-        wide = y.float()
-        # As in `projection`: these operators round alike in every place of a tensor.
-        return as_dtype(wide / (1 + torch.exp(-wide)), y.dtype)
+        return _silu(self(x))
+
+    def glu(self, x: Tensor) -> Tensor:
+        """See `Gated`."""
+        gate, up = self(x).chunk(2, dim=1)
+        return _silu(gate).mul_(up)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """See `Product`."""
@@ -102,6 +106,12 @@ class Adapted:
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """See `Product`."""
         return self(x).mul_(other)
+
+
+def _silu(y: Tensor) -> Tensor:
+    wide = y.float()
+    # As in `projection`: these operators round alike in every place of a tensor.
+    return as_dtype(wide / (1 + torch.exp(-wide)), y.dtype)
 
 
 class Company:
@@ -115,12 +125,15 @@ class Company:
         """Of these rows alone."""
         return Company(self._numbers_N[wanted.cpu().numpy()], self._adapters)
 
-    def around(self, layer: int, name: str, own: Product) -> Product:
-        """The product `name` of a layer in this company."""
+    def around(self, layer: int, name: str, own: Product) -> Gated:
+        """The product `name` of a layer in this company; "gate_up" is both, one behind the other."""
+        config = self._adapters.config
+        parts = (("gate", 0), ("up", config.intermediate_size))
         added = [
-            (share.adapter.layers[layer][name], share)
+            (first, share.adapter.layers[layer][part], share)
             for share in self._shares
-            if name in share.adapter.layers[layer]
+            for part, first in (parts if name == "gate_up" else ((name, 0),))
+            if part in share.adapter.layers[layer]
         ]
         return Adapted(own, added)
 
@@ -140,6 +153,11 @@ class Adapters:
         self._numbers: dict[str, int] = {}
         self._loaded: dict[int, Loaded] = {}
         self._given = 0
+
+    @property
+    def config(self) -> DecoderConfig:
+        """The architecture that they fit."""
+        return self._arithmetic.config
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -54,6 +54,13 @@ class Product(Protocol):
         """(x W^T + b) * other, elementwise."""
 
 
+class Gated(Product, Protocol):
+    """Gate and up of a SwiGLU as one product, the gate's outputs first."""
+
+    def glu(self, x: Any) -> Tensor:
+        """Silu of the first half of x W^T times the second."""
+
+
 class Arithmetic(Protocol):
     """Everything that computes. Rows are flat, (N, d), in `dtype`."""
 
@@ -73,6 +80,9 @@ class Arithmetic(Protocol):
     def min_rows(self) -> int:
         """Fewest rows that a product may have on this machine."""
 
+    def min_attended(self) -> int:
+        """Fewest rows whose attention may be computed together; at most `min_rows`."""
+
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """Refuse weights that this arithmetic cannot hold.
 
@@ -82,6 +92,9 @@ class Arithmetic(Protocol):
 
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """A linear layer with weight (out, in)."""
+
+    def gated(self, gate: Tensor, up: Tensor) -> Gated | None:
+        """Gate and up (out, in) of a SwiGLU as one; None: they are two `projection`s here."""
 
     def full(self, weight: Tensor) -> Product:
         """A linear layer (out, in) that is never held in fewer bits: a router, or part of a low-rank adapter."""
@@ -132,12 +145,20 @@ class FloatArithmetic:
         # With fewer matrices than threads, BLAS would split one of them into too few rows.
         return max(MIN_ROWS, torch.get_num_threads())
 
+    def min_attended(self) -> int:
+        """See `Arithmetic`."""
+        return self.min_rows()
+
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """See `Arithmetic`."""
 
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """See `Arithmetic`."""
         return Projection(weight, bias)
+
+    def gated(self, gate: Tensor, up: Tensor) -> Gated | None:
+        """See `Arithmetic`: the gate's silu is an epilogue of its own product."""
+        return None
 
     def full(self, weight: Tensor) -> Product:
         """See `Arithmetic`."""

@@ -120,11 +120,7 @@ class Cache:
         each = enumerate(zip(self.shape.planes, self.layers[layer], held, strict=True))
         for index, (plane, kept, part) in each:
             if isinstance(places, int):
-                rows = part.shape[0]
-                if plane.by_position:
-                    kept[:rows, :, places] = part
-                else:
-                    kept[:rows, :, :, places] = part
+                kept.narrow(0, 0, part.shape[0]).select(2 if plane.by_position else 3, places).copy_(part)
                 continue
             part = part.to(plane.dtype)
             if plane.by_position:

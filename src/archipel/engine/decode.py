@@ -4,6 +4,7 @@ Law: rows are slots 0 .. B-1; a row's sums run over its own positions in an orde
 other rows nor the width of the window can change (see `attention`).
 """
 
+import torch
 from torch import Tensor
 
 from archipel.engine.adapters import Company
@@ -17,36 +18,46 @@ from archipel.engine.passing import Next, Passing
 def decode(
     machinery: Machinery,
     tokens_B: Tensor,
-    positions_B: Tensor,
-    written: Tensor | int,
+    step: Next,
     company: Company | None = None,
     note: Note | None = None,
+    wanted: int | None = None,
 ) -> Tensor:
-    """What logits are computed from, (B, d), after `tokens_B` at `positions_B` of slots 0 .. B-1.
+    """What logits are computed from, (B, d), after `tokens_B` where `step` says, of slots 0 .. B-1.
 
-    `written`: where each row's keys and values go: `positions_B`, or elsewhere for rows that are not wanted and whose
-    slots hold what must stay; or the one position at which all rows stand, which makes writing the cache cheaper.
     `company`: which adapter each row has, where the decoder has any; `note` is told which experts each row was sent to.
+    `wanted`: rows from there on are company for products alone: they see nothing and leave nothing; None: all count.
     """
-    cache, rows = machinery.cache, tokens_B.shape[0]
+    cache, rows, written = machinery.cache, tokens_B.shape[0], step.written
     heads, group, dim = machinery.kv_heads, machinery.group, machinery.head_dim
+    seeing = rows if wanted is None else min(rows, max(wanted, machinery.min_attended))
     if isinstance(written, Tensor):
-        window = round_up(int(positions_B.max()) + 1, window_granule(dim, group))
-        bias = machinery.mask(positions_B, window)[:, None, None, :]
-        bias = bias.expand(rows, heads, group, window).reshape(-1, group, window)
-        rotations = machinery.rotations.index_select(0, positions_B)
-        places: int | Window = cache.decode_places(written)
+        positions = step.positions[:seeing]
+        window = round_up(int(positions.max()) + 1, window_granule(dim, group))
+        bias = machinery.mask(positions, window)[:, None, None, :]
+        bias = bias.expand(seeing, heads, group, window).reshape(-1, group, window)
+        rotations = machinery.rotations.index_select(0, step.positions)
+        places: int | Window = cache.decode_places(written[:seeing])
     else:
         # One row of everything serves all: same numbers, fewer and smaller operations.
         window = round_up(written + 1, window_granule(dim, group))
         bias = machinery.mask_row(written, window)
         rotations = machinery.rotations[written : written + 1]
         places = written
-    windows, numbers = cache.windows(rows, window), machinery.decoder.arithmetic
+    windows, numbers = cache.windows(seeing, window), machinery.decoder.arithmetic
+    mixed = torch.zeros(rows, heads * group * dim, dtype=numbers.dtype, device=machinery.device)
+    mixed_seen = mixed.narrow(0, 0, seeing)
 
-    def attend_cached(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend_all(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         cache.append(layer, numbers.held(k, v), places)
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
-    attend = Passing(attend_cached, Next(positions_B, written))
+    def attend_some(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (part.narrow(0, 0, seeing) for part in (q, k, v))
+        cache.append(layer, numbers.held(k, v), places)
+        found = numbers.attend(q.reshape(-1, group, dim), windows[layer], bias)
+        mixed_seen.copy_(found.view(seeing, -1))
+        return mixed
+
+    attend = Passing(attend_all if seeing == rows else attend_some, step)
     return machinery.decoder.forward(tokens_B, rotations, attend, company=company, note=note)

@@ -1,19 +1,19 @@
 """Feed-forward layers as the engine computes them: SwiGLU, and mixtures of experts.
 
-Parts: `SwiGlu`; `FusedExperts` (router and experts of one layer), `Note` (who wants to know what was chosen).
+Parts: `SwiGlu`, `GatedFeed` (the same with gate and up as one product); `FusedExperts` (router and experts of one layer), `Note` (who wants to know what was chosen).
 Law: an expert's products see its own rows, at least as many as a product needs, and a row's sum over its experts
 runs in the order of their numbers: a row's bits do not depend on the rows beside it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
+from archipel.engine.arithmetic import Arithmetic, Gated, Product, as_dtype
 from archipel.model.config import DecoderConfig
 from archipel.model.experts import best, expert_names, weights_of
 from archipel.model.families import Experts
@@ -24,6 +24,10 @@ class Note(Protocol):
 
     def __call__(self, layer: int, rows: Tensor | None, chosen_NK: Tensor) -> None:
         """`rows` of the pass went through the layer, in order; None: all of them."""
+
+
+Around = Callable[[str, Product], Gated]
+"""What is beside the product of that name: see `adapters.Company`."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,34 @@ class SwiGlu:
         """X and the result."""
         return self.down.plus(self._within(h), x)
 
+    def beside(self, around: Around) -> Self:
+        """With what adapters add."""
+        return type(self)(
+            around("gate", self.gate), around("up", self.up), around("down", self.down)
+        )
+
     def _within(self, h: Any) -> Tensor:
         return self.up.times(h, self.gate.silu(h))
+
+
+@dataclass(frozen=True)
+class GatedFeed:
+    """As `SwiGlu`."""
+
+    gate_up: Gated
+    down: Product
+
+    def __call__(self, h: Any) -> Tensor:
+        """Rows (N, d)."""
+        return self.down(self.gate_up.glu(h))
+
+    def plus(self, h: Any, x: Tensor) -> Tensor:
+        """X and the result."""
+        return self.down.plus(self.gate_up.glu(h), x)
+
+    def beside(self, around: Around) -> Self:
+        """With what adapters add."""
+        return type(self)(around("gate_up", self.gate_up), around("down", self.down))
 
 
 class FusedExperts:
@@ -78,7 +108,7 @@ class FusedExperts:
         total.index_add_(0, at.narrow(0, 0, count), fed * weights.unsqueeze(1))
 
 
-Feed = SwiGlu | FusedExperts
+Feed = SwiGlu | GatedFeed | FusedExperts
 
 
 def feeding(
@@ -99,6 +129,9 @@ def feeding(
         return FusedExperts(config.experts, router, parts, numbers.min_rows())
     if config.traits.joined:
         gate, up = weight(f"{layer}mlp.gate_up_proj.weight").chunk(2)
-        down = project(f"{layer}mlp.down_proj")
-        return SwiGlu(numbers.projection(gate), numbers.projection(up), down)
-    return SwiGlu(*(project(f"{layer}mlp.{name}_proj") for name in ("gate", "up", "down")))
+    else:
+        gate, up = (weight(f"{layer}mlp.{name}_proj.weight") for name in ("gate", "up"))
+    both, down = numbers.gated(gate, up), project(f"{layer}mlp.down_proj")
+    if both is not None:
+        return GatedFeed(both, down)
+    return SwiGlu(numbers.projection(gate), numbers.projection(up), down)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from archipel.engine.adapters import Adapters, Company
-from archipel.engine.arithmetic import Arithmetic, Product, as_dtype
+from archipel.engine.arithmetic import Arithmetic, Gated, Product, as_dtype
 from archipel.engine.cache import Cache, CacheShape
-from archipel.engine.feeding import Feed, FusedExperts, Note, SwiGlu, feeding
+from archipel.engine.feeding import Feed, FusedExperts, Note, feeding
 from archipel.engine.fingerprints import Seen
 from archipel.engine.passing import Attend
 from archipel.engine.protocol import WrongWeights
@@ -191,12 +191,12 @@ def _beside(layer: FusedLayer, index: int, company: Company | None) -> FusedLaye
     if company is None:
         return layer
 
-    def around(name: str, own: Product) -> Product:
+    def around(name: str, own: Product) -> Gated:
         return company.around(index, name, own)
 
     feed = layer.feed
-    if isinstance(feed, SwiGlu):
-        feed = SwiGlu(around("gate", feed.gate), around("up", feed.up), around("down", feed.down))
+    if not isinstance(feed, FusedExperts):
+        feed = feed.beside(around)
     return replace(layer, qkv=around("qkv", layer.qkv), out=around("out", layer.out), feed=feed)
 
 

@@ -65,6 +65,8 @@ class Machinery:
     """Cache length zeros, then as many -inf: every causal mask row is a slice of it."""
     min_rows: int
     """Smallest number of rows that a product may have."""
+    min_attended: int
+    """Smallest number of rows whose attention is computed together."""
     max_prefill_tokens: int
 
     @property
@@ -109,5 +111,6 @@ def assemble(decoder: Network, cache: Cache, max_prefill_tokens: int) -> Machine
         columns=torch.arange(length, device=cache.device),
         ramp=ramp,
         min_rows=numbers.min_rows(),
+        min_attended=numbers.min_attended(),
         max_prefill_tokens=max_prefill_tokens,
     )

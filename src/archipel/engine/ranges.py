@@ -80,7 +80,7 @@ class LayerRange:
             written = what.written
             if isinstance(written, Tensor):
                 written = written.to(machinery.device)
-            return decode(machinery, torch.zeros_like(positions), positions, written)
+            return decode(machinery, torch.zeros_like(positions), Next(positions, written))
         if isinstance(what, Block):
             found = read_block(machinery, what)
             return found if self._network.is_last else found[: len(x_Nd)]

@@ -14,7 +14,7 @@ from torch import Tensor
 from archipel.engine.again import feed_again, padded
 from archipel.engine.decode import decode
 from archipel.engine.machinery import Machinery
-from archipel.engine.passing import Again
+from archipel.engine.passing import Again, Next
 from archipel.engine.slots import Slots
 from archipel.engine.telling import Choices
 
@@ -33,7 +33,8 @@ class Fed:
 
 def feed_last(machinery: Machinery, slots: Slots, reading: Iterable[int], *, told: bool) -> Fed:
     """The last token of each slot that runs; `reading`: slots whose prompts are being read."""
-    rows = max(int(np.flatnonzero(slots.live)[-1]) + 1, machinery.min_rows)
+    wanted = int(np.flatnonzero(slots.live)[-1]) + 1
+    rows = max(wanted, machinery.min_rows)
     live, position = slots.live[:rows], slots.position[:rows]
     living, adapter = np.flatnonzero(live), slots.adapter[:rows]
     lowest, highest = int(position[living].min()), int(position[living].max())
@@ -51,7 +52,7 @@ def feed_last(machinery: Machinery, slots: Slots, reading: Iterable[int], *, tol
         written = positions.clone()
         written[kept] = machinery.cache.shape.length - 1
     choices = _choices(machinery, rows) if told else None
-    x = decode(machinery, tokens, positions, written, company, choices)
+    x = decode(machinery, tokens, Next(positions, written), company, choices, wanted)
     return Fed(x, np.arange(len(slots.live)), choices)
 
 

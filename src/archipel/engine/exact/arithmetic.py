@@ -57,6 +57,10 @@ class ExactArithmetic:
         """See `Arithmetic`."""
         return 1
 
+    def min_attended(self) -> int:
+        """See `Arithmetic`."""
+        return 1
+
     def check_weights(self, state: Mapping[str, Tensor]) -> None:
         """See `Arithmetic`: every weight is finite and a bf16 number."""
         for name, weight in state.items():
@@ -72,6 +76,9 @@ class ExactArithmetic:
     def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
         """See `Arithmetic`."""
         return ExactProjection(weight, bias, self.variant)
+
+    def gated(self, gate: Tensor, up: Tensor) -> None:
+        """See `Arithmetic`: the contract knows two products."""
 
     def full(self, weight: Tensor) -> Product:
         """See `Arithmetic`; the contract knows no other product."""

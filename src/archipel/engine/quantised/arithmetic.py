@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from archipel.engine.arithmetic import Arithmetic, FloatArithmetic, Product
+from archipel.engine.arithmetic import Arithmetic, FloatArithmetic, Gated, Product
 from archipel.engine.projection import Projection
 from archipel.engine.quantised import int4
 from archipel.engine.quantised.epilogues import Epilogues
@@ -22,6 +22,8 @@ from archipel.model.config import DecoderConfig
 Weights = Literal["float32", "bfloat16", "int8", "int4"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 CPU = torch.device("cpu")
+_MATRICES = 2
+"""One alone is another operation than several."""
 
 
 class NotHeld(ValueError):
@@ -88,8 +90,24 @@ class FewerBits(FloatArithmetic):
         self.embedding_dtype = torch.bfloat16
 
     def min_rows(self) -> int:
-        """See `Arithmetic`: the products take any; attention has a matrix for each row and key head."""
-        return -(-super().min_rows() // self.config.num_kv_heads)
+        """See `Arithmetic`: the products take any."""
+        return self.min_attended()
+
+    def min_attended(self) -> int:
+        """See `Arithmetic`: with fewer matrices than threads, BLAS would split one; each row has one for each key head."""
+        return -(-max(_MATRICES, torch.get_num_threads()) // self.config.num_kv_heads)
+
+    def held_as(self, weight: Tensor, bias: Tensor | None) -> Epilogues:
+        """The product that `projection` gives."""
+        raise NotImplementedError
+
+    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
+        """See `Arithmetic`."""
+        return self.held_as(weight, bias)
+
+    def gated(self, gate: Tensor, up: Tensor) -> Gated:
+        """See `Arithmetic`: a product has a cost of its own, whatever its size."""
+        return self.held_as(torch.cat((gate, up)), None)
 
     def full(self, weight: Tensor) -> Product:
         """See `Arithmetic`."""
@@ -103,16 +121,16 @@ class HalfArithmetic(FewerBits):
         """See `Arithmetic`: rows that no product has to fill up."""
         return rows_for(super().min_rows())
 
-    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """See `Arithmetic`."""
+    def held_as(self, weight: Tensor, bias: Tensor | None) -> Epilogues:
+        """See `FewerBits`."""
         return HalfProjection(weight, bias)
 
 
 class Int8Arithmetic(FewerBits):
     """Weights in 8 bits (`int8`)."""
 
-    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """See `Arithmetic`."""
+    def held_as(self, weight: Tensor, bias: Tensor | None) -> Epilogues:
+        """See `FewerBits`."""
         return Int8Projection(weight, bias)
 
     def fed(self, x: Tensor, norm: Tensor | None) -> Any:
@@ -123,7 +141,7 @@ class Int8Arithmetic(FewerBits):
 class Int4Arithmetic(FewerBits):
     """Weights in 4 bits (`int4`), those that do not divide into groups and the output layer in 8."""
 
-    def projection(self, weight: Tensor, bias: Tensor | None = None) -> Product:
-        """See `Arithmetic`."""
+    def held_as(self, weight: Tensor, bias: Tensor | None) -> Epilogues:
+        """See `FewerBits`."""
         narrow = int4.fits(weight) and weight.shape[0] != self.config.vocab_size
         return (int4.Int4Projection if narrow else Int8Projection)(weight, bias)

@@ -30,15 +30,26 @@ class HalfProjection(Epilogues):
         weight = weight.bfloat16().float()
         factor = factor_of(weight)
         self._packed = _pack(weight * factor)
-        self._bias = torch.zeros(len(weight)) if bias is None else bias.float() * factor
+        self._bias = None if bias is None else bias.float() * factor
         self._factor = 1 / factor
+        self._multiple = float(self._factor)
 
     def __call__(self, x: Tensor) -> Tensor:
         """X W^T + b."""
+        return self._enlarged(x).mul_(self._factor)
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """X W^T + b + other."""
+        # A power of two: the product is exact, so it is all the same whether it is fused with the sum.
+        return torch.add(other, self._enlarged(x), alpha=self._multiple)
+
+    def _enlarged(self, x: Tensor) -> Tensor:
+        """What comes out, still times the factor."""
         num = x.shape[0]
         more = rows_for(num) - num
-        y = _product(F.pad(x, (0, 0, 0, more)) if more else x, self._packed, self._bias)
-        return y.narrow(0, 0, num).mul_(self._factor) if more else y.mul_(self._factor)
+        if not more:
+            return _product(x, self._packed, self._bias)
+        return _product(F.pad(x, (0, 0, 0, more)), self._packed, self._bias).narrow(0, 0, num)
 
 
 def factor_of(weight: Tensor) -> Tensor:
@@ -91,5 +102,5 @@ def _pack(weight: Tensor) -> Tensor:
     return torch.fbgemm_pack_gemm_matrix_fp16(weight)
 
 
-def _product(x: Tensor, packed: Tensor, bias: Tensor) -> Tensor:
+def _product(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return torch.fbgemm_linear_fp16_weight_fp32_activation(x, packed, bias)
