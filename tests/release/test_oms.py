@@ -78,6 +78,14 @@ def test_links_are_followed_neither_in_signing_nor_in_comparing(folder: Path, pl
             look()
 
 
+def as_written(data: bytes) -> None:
+    """Verify, and insist on the spelling of our own writer."""
+    bundle = read_bundle(data)
+    verify(bundle, KEY.public)
+    if bundle.to_bytes() != data:
+        raise BadOms("not as it would be written")
+
+
 def test_no_byte_of_a_signature_can_be_flipped(folder: Path) -> None:
     """Whoever wants our own bytes compares them with how they would be written, which finds what a parser overlooks."""
     whole = (folder / PLACE).read_bytes()
@@ -85,10 +93,7 @@ def test_no_byte_of_a_signature_can_be_flipped(folder: Path) -> None:
         spoilt = bytearray(whole)
         spoilt[at] ^= 1
         with pytest.raises(BadOms):
-            bundle = read_bundle(bytes(spoilt))
-            verify(bundle, KEY.public)
-            if bundle.to_bytes() != spoilt:
-                raise BadOms("not as it would be written")
+            as_written(bytes(spoilt))
 
 
 def test_another_key_and_no_key_are_refused(folder: Path) -> None:

@@ -1,0 +1,53 @@
+"""Readers of what a release brings: signatures of model signing, public keys, an operator's word, statements."""
+
+import tempfile
+from pathlib import Path
+
+from archipel.identity import Identity
+from archipel.key_file import Unusable, sealed_file
+from archipel.release.oms.bundle import Bundle, read_bundle, verify
+from archipel.release.oms.folder import bundle_over
+from archipel.release.oms.key import PublicKey, SigningKey, key_of_certificate
+from archipel.release.oms.statement import BadOms, read_statement, signed_files
+from archipel.release.oms.voucher import vouch, vouched_by
+from archipel.release.papers.slsa import attested, read_attested
+from fuzz.reading import Reader
+
+KEY = SigningKey.from_scalar(7)
+BOSS = Identity.from_seed(bytes(31) + b"\x02")
+CERTIFICATE = bytes.fromhex("3003020101")
+
+
+def _key(data: bytes) -> object:
+    """From a file, sealed ones as far as the passphrase."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "key"
+        path.touch(0o600)
+        path.write_bytes(data)
+        return SigningKey.load(path, lambda: b"")
+
+
+def _checked(data: bytes) -> object:
+    bundle: Bundle = read_bundle(data)
+    return verify(bundle, None if bundle.method != "key" else KEY.public)
+
+
+def readers() -> dict[str, Reader]:
+    """One for each."""
+    files = signed_files("m", {"a/b": "0" * 64, "c": "1" * 64}, ("release.sig",))
+    with tempfile.TemporaryDirectory() as folder:
+        KEY.save(Path(folder) / "key")
+        plain = (Path(folder) / "key").read_bytes()
+    sealed = sealed_file(f"p256:{KEY.public.hint}", bytes(31) + b"\x07", b"word", 2**14)
+    word = vouch(BOSS, b"index", KEY.public.hint)
+    return {
+        "signatures of model signing": Reader(_checked, (bundle_over(files, KEY),), (BadOms,)),
+        "statements of model signing": Reader(read_statement, (files.to_bytes(),), (BadOms,)),
+        "public keys of releases": Reader(PublicKey.from_pem, (KEY.public.pem,), (BadOms,)),
+        "certificates of releases": Reader(key_of_certificate, (CERTIFICATE,), (BadOms,)),
+        "key files of releases": Reader(_key, (plain, sealed), (Unusable,)),
+        "words for a key": Reader(
+            lambda data: vouched_by(data, b"index", KEY.public.hint), (word,), (ValueError,)
+        ),
+        "statements answered for": Reader(read_attested, (attested(b"{}", BOSS),), (ValueError,)),
+    }
