@@ -1,5 +1,6 @@
 """papers/data-card.md: every source of data, what is known of it, and what nobody said. Pure."""
 
+from archipel.plurals import counted
 from archipel.release.facts import DataFact, Facts
 from archipel.release.index import Released
 from archipel.release.papers import tables
@@ -33,7 +34,7 @@ def data_card(facts: Facts, stated: Stated, index: Released | None) -> bytes:
             said(stated.copyright_measures),
             "## Removal",
             said(stated.removal_measures),
-            f"{number(len(facts.withdrawn))} works were taken out of the run by verdicts.",
+            f"{counted(len(facts.withdrawn), 'work was', 'works were')} taken out of the run by verdicts.",
             *_missing(index),
         ]
     )

@@ -7,6 +7,7 @@ person can know is marked `TO_BE_STATED`. Pure. It is no legal advice, and says 
 
 from typing import Final
 
+from archipel.plurals import counted
 from archipel.release.facts import DataFact, Facts
 from archipel.release.index import Released
 from archipel.release.papers import tables
@@ -68,7 +69,12 @@ def _general(facts: Facts, stated: Stated, index: Released | None) -> str:
             "1.2 Versioned model name",
             f"{quoted(title_of(facts, stated))}, version {facts.versions[-1].number}, `{facts.versions[-1].weights}`",
         ],
-        ["1.2 Model dependencies", parents or "None recorded."],
+        [
+            "1.2 Model dependencies",
+            f"{parents}; what these were trained on, their own summaries say."
+            if parents
+            else "None recorded.",
+        ],
         ["1.2 Date of placement on the Union market", TO_BE_STATED],
         ["1.3 Modalities", "Text."],
         ["1.3 Training data size, text", _size(facts)],
@@ -121,38 +127,41 @@ def _sources(facts: Facts, stated: Stated, index: Released | None) -> list[str]:
     ]
     return [
         "### 2.1 Publicly available datasets",
-        _listed(of.get("public"), unsaid, files),
+        _listed(of.get("public"), unsaid, files, stated),
         "### 2.2 Private non-publicly available datasets obtained from third parties",
         "#### 2.2.1 Datasets commercially licensed by rightsholders or their representatives",
-        _listed(of.get("licensed"), unsaid, files),
+        _listed(of.get("licensed"), unsaid, files, stated),
         "#### 2.2.2 Private datasets obtained from other third parties",
         f"{_NOT_IN_LEDGER}. {TO_BE_STATED}" if unsaid or not stated.data else "None is stated.",
         "### 2.3 Data crawled and scraped from online sources",
-        _crawled(of.get("crawled"), unsaid, files),
+        _crawled(of.get("crawled"), unsaid, files, stated),
         "### 2.4 User data",
-        _listed(of.get("user"), unsaid, files),
+        _listed(of.get("user"), unsaid, files, stated),
         "### 2.5 Synthetic data",
         _synthetic(facts, index),
-        *([_words(of["synthetic"], files)] if "synthetic" in of else []),
+        *([_words(of["synthetic"], files, stated)] if "synthetic" in of else []),
         "### 2.6 Other sources of data",
         _other(facts),
-        *([_words(of["other"], files)] if "other" in of else []),
+        *([_words(of["other"], files, stated)] if "other" in of else []),
     ]
 
 
 def _listed(
-    words: list[DataStated] | None, unsaid: list[DataFact], files: dict[str, DataFact]
+    words: list[DataStated] | None,
+    unsaid: list[DataFact],
+    files: dict[str, DataFact],
+    stated: Stated,
 ) -> str:
     """Yes with a table, or No, or that the ledger alone cannot tell."""
     if words:
-        return f"Yes.\n\n{_words(words, files)}"
+        return f"Yes.\n\n{_words(words, files, stated)}"
     if unsaid:
         named = ", ".join(f"{quoted(each.name)} (`{each.digest}`)" for each in unsaid)
         return f"{_NOT_IN_LEDGER}: {named}. {TO_BE_STATED}"
     return "No: the run took no files from elsewhere but those listed in other sections."
 
 
-def _words(words: list[DataStated], files: dict[str, DataFact]) -> str:
+def _words(words: list[DataStated], files: dict[str, DataFact], stated: Stated) -> str:
     rows = []
     for each in words:
         fact = files.get(each.name)
@@ -161,7 +170,7 @@ def _words(words: list[DataStated], files: dict[str, DataFact]) -> str:
             [
                 quoted(each.name),
                 quoted(each.source or "unknown"),
-                each.licence or "unknown",
+                each.licence or (fact and tables.licence_of_data(fact, stated)) or "unknown",
                 digest,
                 quoted(each.description or ""),
             ]
@@ -170,9 +179,12 @@ def _words(words: list[DataStated], files: dict[str, DataFact]) -> str:
 
 
 def _crawled(
-    words: list[DataStated] | None, unsaid: list[DataFact], files: dict[str, DataFact]
+    words: list[DataStated] | None,
+    unsaid: list[DataFact],
+    files: dict[str, DataFact],
+    stated: Stated,
 ) -> str:
-    listed = _listed(words, unsaid, files)
+    listed = _listed(words, unsaid, files, stated)
     if not words:
         return listed
     asked = ("Crawler names", "Purposes", "Behaviour", "Period", "Most relevant domain names")
@@ -181,6 +193,8 @@ def _crawled(
 
 def _synthetic(facts: Facts, index: Released | None) -> str:
     sampled = sum(each.tokens for each in facts.parties)
+    if not sampled:
+        return "None in the ledger."
     lines = [
         f"Yes: {number(sampled)} tokens were sampled by earlier versions of this same model while it learned, of modality "
         "text; each result has a digest in the ledger, and which went into which version stands in `provenance/`."
@@ -199,15 +213,12 @@ def _other(facts: Facts) -> str:
     if not made:
         return "None in the ledger."
     named = ", ".join(quoted(each.name) for each in made)
-    return (
-        f"Yes: made by a program from a seed, without a model: {named}. The program and the seed are in this release, so "
-        "anybody makes the same."
-    )
+    return f"Yes: made by a program from a seed, without a model: {named}. The recipe names both, so anybody makes the same."
 
 
 def _processing(facts: Facts, stated: Stated) -> list[str]:
     checked = (
-        f"{number(len(facts.withdrawn))} works were taken out of training by verdicts; "
+        f"{counted(len(facts.withdrawn), 'work was', 'works were')} taken out of training by verdicts; "
         f"licences: {_licences(facts, stated)}. `archipel trace` lists what shaped the weights, with proofs."
     )
     return [

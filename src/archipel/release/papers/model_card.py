@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from archipel.plurals import counted
 from archipel.release.facts import Facts
 from archipel.release.index import Parent, Released
 from archipel.release.papers import tables
@@ -137,7 +138,7 @@ def _what(facts: Facts) -> str:
 
 def _checking(facts: Facts) -> str:
     return (
-        "Everything below was written by a program from a ledger that lies in `ledger/`: "
+        "All but the owner's own words was written by a program from a ledger that lies in `ledger/`: "
         f"{number(facts.tree_size)} signed entries under the root `{facts.tree_root}`. Nobody needs to believe it: "
         "`archipel release verify .` replays it without a network, `archipel release rebuild . --stage all` computes "
         "the stages again, and `archipel trace .` lists what shaped the weights. "
@@ -147,9 +148,6 @@ def _checking(facts: Facts) -> str:
 
 def _making(facts: Facts, index: Released | None) -> str:
     recipe = facts.recipe
-    supervised = "no supervised stage"
-    if recipe.supervised is not None:
-        supervised = f"a supervised stage of {number(recipe.supervised.steps)} steps at most"
     first, last = facts.versions[0], facts.versions[-1]
     contract = (
         "in floating point, so that others compute nearly the same"
@@ -157,12 +155,13 @@ def _making(facts: Facts, index: Released | None) -> str:
         else f"under the exact contract `{quoted(facts.contract)}`, so that others compute the same to the bit"
     )
     lines = [
-        f"Version {number(first.number)} came from {supervised}. {number(last.number - first.number)} updates by "
+        tables.start(facts),
+        f"{counted(last.number - first.number, 'update', 'updates')} by "
         f"{recipe.algorithm.name} with the loss {recipe.loss.name} followed, each from {number(recipe.run.groups_per_update)} groups of "
         f"{number(recipe.run.group_size)} rollouts in the environment `{recipe.environment.name}`. Rollouts were sampled {contract}.",
         f"{number(sum(each.tokens for each in facts.parties))} tokens in "
-        f"{number(sum(each.groups for each in facts.parties))} accepted groups; {number(len(facts.withdrawn))} works "
-        f"were taken out again by verdicts. {number(len(stages_of(facts)))} stages, a signed statement for each in `provenance/`.",
+        f"{number(sum(each.groups for each in facts.parties))} accepted groups; "
+        f"{counted(len(facts.withdrawn), 'work was', 'works were')} taken out again by verdicts. {counted(len(stages_of(facts)), 'stage', 'stages')}, a statement for each in `provenance/`.",
         f"Recipe: `recipe.toml`, digest `{facts.recipe_digest}`.",
     ]
     if index is not None:

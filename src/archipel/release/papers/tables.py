@@ -33,6 +33,18 @@ def parties(facts: Facts) -> str:
     return first_rows(rows, heads, "parties")
 
 
+def start(facts: Facts) -> str:
+    """Where version 0 came from: the recipe's word, which a rebuilding shows or does not."""
+    part = facts.recipe.supervised
+    if part is None:
+        return f"Version 0 is `{facts.versions[0].weights}`, as the run opened with it; the recipe has no supervised stage before it."
+    return (
+        f"Version 0 is `{facts.versions[0].weights}`, as the run opened with it. The recipe has a supervised stage of at most "
+        f"{number(part.steps)} steps of {number(part.batch_size)} examples before it; that these weights came out of it is "
+        "shown by rebuilding that stage, and not by the ledger."
+    )
+
+
 def evaluations(facts: Facts) -> str:
     """Every evaluation of every version, with the digest of its report and of its tasks."""
     rows = [

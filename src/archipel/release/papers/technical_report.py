@@ -77,12 +77,8 @@ def _abstract(facts: Facts) -> str:
 def _training(facts: Facts) -> str:
     recipe = facts.recipe
     run, sampling = recipe.run, recipe.sampling
-    start = UNKNOWN
-    if recipe.supervised is not None:
-        part = recipe.supervised
-        start = f"A supervised stage of at most {number(part.steps)} steps of {number(part.batch_size)} examples."
     return (
-        f"{start}\n\nThen {number(run.versions)} updates of reinforcement learning: {recipe.algorithm.name} turns the rewards of "
+        f"{tables.start(facts)}\n\nThen {number(run.versions)} updates of reinforcement learning: {recipe.algorithm.name} turns the rewards of "
         f"{number(run.group_size)} rollouts of one prompt into advantages, {recipe.loss.name} turns them into a gradient, "
         f"AdamW takes a step from {number(run.groups_per_update)} groups. Rollouts are at most "
         f"{number(run.max_staleness)} versions old, of at most {number(sampling.max_new_tokens)} tokens, sampled at "
