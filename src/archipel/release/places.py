@@ -4,6 +4,7 @@ config.json, *.safetensors, tokenizer.json ...   the last version's weights, as 
 README.md            the model card (front matter and text)
 release.json         the index: every component, its files, licence and digests (`index`)
 release.sig          OpenSSF model signature over every other file (`oms`)
+release.pem          the public key that it is checked with;  release.voucher  an operator's word for that key
 recipe.toml          the recipe as opened;  CITATION.cff;  LICENSES/SPDX-ID.txt
 ledger/              a mirror of the ledger, as `archipel ledger mirror` makes it
 blobs/sha256/ab/...  what the ledger names: manifests, anchors, deltas, prompts, results, reports, checkpoints
@@ -21,16 +22,23 @@ from typing import Final
 CARD: Final = "README.md"
 INDEX: Final = "release.json"
 SIGNATURE: Final = "release.sig"
+KEY: Final = "release.pem"
+VOUCHER: Final = "release.voucher"
 RECIPE: Final = "recipe.toml"
 CITATION: Final = "CITATION.cff"
 LICENCES: Final = "LICENSES"
 LEDGER: Final = "ledger"
+PROOFS: Final = "ledger/proofs"
 BLOBS: Final = "blobs"
 ENVIRONMENT: Final = "environment"
+ENVIRONMENT_SAID: Final = "environment/environment.json"
 GIVEN_AWAY: Final = "environment/secret"
 DATA: Final = "data"
+ROLLOUTS: Final = "data/rollouts.json"
+SOURCES: Final = "data/sources.json"
 CROISSANT: Final = "data/croissant.json"
 CODE: Final = "code"
+LOCK: Final = "code/requirements.lock"
 PAPERS: Final = "papers"
 DATA_CARD: Final = "papers/data-card.md"
 REPORT: Final = "papers/technical-report.md"

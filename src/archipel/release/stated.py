@@ -8,10 +8,12 @@
 What is not stated is said to be unknown wherever it would stand.
 """
 
+import tomllib
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from archipel.records.recipe_faults import explain
 from archipel.records.recipe_form import Section
 from archipel.release.index import LICENCE
 
@@ -56,3 +58,19 @@ class Stated(Section):
 
 
 NOTHING_STATED = Stated()
+
+
+def read_stated(data: bytes) -> Stated:
+    """The owner's words from TOML.
+
+    Raises:
+        ValueError: too large, no TOML, or a key or value that has no place in it.
+    """
+    if len(data) > MAX_STATED_BYTES:
+        raise ValueError(f"the owner's words are larger than {MAX_STATED_BYTES} bytes; be brief")
+    try:
+        return Stated.model_validate(tomllib.loads(data.decode()))
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the owner's words are not valid TOML: {error!s:.200}") from None

@@ -1,0 +1,16 @@
+"""`archipel release`: a run's model and all that it takes to check it, rebuild it and own it, as one folder."""
+
+from archipel.cli.archipel import Lazy
+
+COMMANDS = {
+    "make": ("release_make", "A signed bundle of a run: weights, data, code, papers, ledger"),
+    "verify": ("release_verify", "Check a bundle: no network, no tensor library, no belief"),
+    "collect": ("release_collect", "Keep a run's blobs and ledger before its lab lets them go"),
+}
+
+command = Lazy(
+    name="release",
+    commands_in=COMMANDS,
+    help="Releases that a stranger can check (docs/how-to/release-and-verify.md).\n\n"
+    "\b\nExamples:\n  archipel release make secret-order --out bundle\n  archipel release verify bundle",
+)

@@ -1,0 +1,125 @@
+"""What a verification found, step by step."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from archipel.lab.state import LabState
+from archipel.release.gathering import Hearing
+from archipel.release.index import Released
+from archipel.release.oms.statement import SignedFiles
+
+MAX_FAULTS = 100
+"""Told of one step; one flipped byte makes few, a foreign folder many."""
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Step:
+    """One step."""
+
+    number: int
+    name: str
+    shown: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    unshown: list[str] = field(default_factory=list)
+    """What it could not look at, or what looking does not show."""
+
+    @property
+    def outcome(self) -> str:
+        """`holds`, `fails`, or `not looked at`."""
+        if self.faults:
+            return "fails"
+        return "holds" if self.shown else "not looked at"
+
+    def fault(self, said: str) -> None:
+        """One more; of many, the number."""
+        if len(self.faults) < MAX_FAULTS:
+            self.faults.append(said)
+        elif len(self.faults) == MAX_FAULTS:
+            self.faults.append("and more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "step": self.number,
+            "name": self.name,
+            "outcome": self.outcome,
+            "shown": list(self.shown),
+            "faults": list(self.faults),
+            "not_shown": list(self.unshown),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What whoever looks knows already; None: nothing."""
+
+    lab: str | None = None
+    """did:key of the lab."""
+    hint: str | None = None
+    """SHA-256 of the signing key's public PEM."""
+    pem: bytes | None = None
+    """The key itself."""
+    witnesses: tuple[str, ...] = ()
+    """Key lines of witnesses."""
+
+
+@dataclass(slots=True)
+class Looked:
+    """What one step hands on to the next."""
+
+    folder: Path
+    expected: Expected
+    tell: Tell
+    index: Released | None = None
+    files: tuple[str, ...] = ()
+    """Regular files that lie there."""
+    signed: SignedFiles | None = None
+    signer: str | None = None
+    """Hint of the key whose signature holds."""
+    damaged: set[str] = field(default_factory=set)
+    """Files that are not as they were signed."""
+    state: LabState | None = None
+    heard: Hearing | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    def step(self, name: str) -> Step:
+        """The next one."""
+        self.steps.append(Step(len(self.steps) + 1, name))
+        return self.steps[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of it."""
+
+    folder: Path
+    index: Released | None
+    signer: str | None
+    steps: tuple[Step, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether no step found a fault."""
+        return not any(each.faults for each in self.steps)
+
+    @property
+    def faults(self) -> Iterator[str]:
+        """All of them."""
+        return (fault for step in self.steps for fault in step.faults)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For machines."""
+        index = self.index
+        return {
+            "bundle": str(self.folder),
+            "holds": self.holds,
+            "run": None if index is None else index.run,
+            "lab": None if index is None else index.lab,
+            "version": None if index is None else index.version,
+            "weights": None if index is None else index.weights,
+            "key": self.signer,
+            "steps": [each.to_dict() for each in self.steps],
+        }
