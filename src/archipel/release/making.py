@@ -7,7 +7,7 @@ cut off goes on from what it wrote, and leaves nothing of another selection behi
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,10 @@ from archipel.release.index import Released, plain_path
 from archipel.release.oms.folder import sign_folder
 from archipel.release.oms.key import SigningKey
 from archipel.release.oms.voucher import vouch
+from archipel.release.papers.writing import PAPERS, written
 from archipel.release.stated import Stated
 
 CHUNK_BYTES = 1024 * 1024
-Paper = Callable[[Facts, Stated, Released], Mapping[str, bytes]]
-"""Place -> bytes."""
-PAPERS: tuple[tuple[tuple[str, ...], Paper], ...] = ()
-"""(places that it writes, what writes them)"""
 Tell = Callable[[str], None]
 
 
@@ -55,11 +52,10 @@ def write_bundle(plan: Plan, out: Path, tell: Tell) -> Released:
     partial = out.with_name(f"{out.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     index = index_of(
-        plan.facts, plan.stated, plan.contents, [each for named, _ in PAPERS for each in named]
+        plan.facts, plan.stated, plan.contents, (*PAPERS, f"{places.PROVENANCE}/start.json")
     )
     files = dict(plan.contents.files)
-    for _, paper in PAPERS:
-        files |= paper(plan.facts, plan.stated, index)
+    files.update(written(plan.facts, plan.stated, index, plan.operator))
     said = index.to_bytes()
     files[places.INDEX], files[places.KEY] = said, plan.key.public.pem
     if plan.operator is not None:

@@ -73,7 +73,7 @@ def _general(facts: Facts, stated: Stated, index: Released | None) -> str:
             "1.2 Model dependencies",
             f"{parents}; what these were trained on, their own summaries say."
             if parents
-            else "None recorded.",
+            else _start(facts),
         ],
         ["1.2 Date of placement on the Union market", TO_BE_STATED],
         ["1.3 Modalities", "Text."],
@@ -87,6 +87,13 @@ def _general(facts: Facts, stated: Stated, index: Released | None) -> str:
         ["1.3 Other characteristics", TO_BE_STATED],
     ]
     return table(["Question", "Answer"], rows)
+
+
+def _start(facts: Facts) -> str:
+    """Of a run without parents on record."""
+    if facts.recipe.supervised is not None:
+        return "None recorded; the recipe has a supervised stage before version 0."
+    return f"None recorded; the run opened with weights of which the ledger knows the digest alone. {TO_BE_STATED}"
 
 
 def _month(facts: Facts) -> str:
@@ -132,7 +139,7 @@ def _sources(facts: Facts, stated: Stated, index: Released | None) -> list[str]:
         "#### 2.2.1 Datasets commercially licensed by rightsholders or their representatives",
         _listed(of.get("licensed"), unsaid, files, stated),
         "#### 2.2.2 Private datasets obtained from other third parties",
-        f"{_NOT_IN_LEDGER}. {TO_BE_STATED}" if unsaid or not stated.data else "None is stated.",
+        _listed(None, unsaid, files, stated),
         "### 2.3 Data crawled and scraped from online sources",
         _crawled(of.get("crawled"), unsaid, files, stated),
         "### 2.4 User data",
