@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from archipel.serve.aside import Aside
+from archipel.serve.aside import LONG_CHARS, Aside
 from archipel.serve.asked import Told
-from archipel.serve.asking import LONG_CHARS
 from archipel.serve.cascade.cascade import Cascade
 from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import (
@@ -76,7 +75,7 @@ class Large:
     def counts(self) -> dict[str, int]:
         return {"waiting": 0, "running": len(self.asked) - len(self.left)}
 
-    async def count(self, question: Question, now: datetime) -> int:
+    async def count(self, question: Question, key: str, now: datetime) -> int:
         return 1
 
     async def ask(self, question: Question, key: str, now: datetime) -> Any:
