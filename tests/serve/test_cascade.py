@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from archipel.serve.aside import LONG_CHARS, Aside
+from archipel.serve.aside import LONG_CHARS, Asides
 from archipel.serve.asked import Told
 from archipel.serve.cascade.cascade import Cascade
 from archipel.serve.cascade.hidden import hidden_of
@@ -238,8 +238,10 @@ def test_the_gate_says_the_same_of_a_question_whenever_it_is_asked(small: Served
 
 
 def test_a_long_question_is_read_where_it_holds_up_no_short_one(small: Served) -> None:
-    full = replace(small, aside=Aside(most=0))
-    with pytest.raises(Crowded):
+    asides = Asides()
+    asides.of(0).close()
+    full = replace(small, asides=asides)
+    with pytest.raises(RuntimeError, match="shutdown"):
         asyncio.run(hidden_of(full, ASKED, "one", NOW))
     long = replace(ASKED, text="1 " * LONG_CHARS)
     with pytest.raises(TooLong):
