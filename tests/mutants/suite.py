@@ -37,6 +37,11 @@ ROOMS = {
     "node": ("node",),
     "planning": ("planning",),
     "records": ("records",),
+    "serve/aside": ("serve/test_serve_aside.py",),
+    "serve/calls": ("serve/test_serve_calls.py",),
+    "serve/queues": ("serve/test_serve_desk.py",),
+    "serve/running": ("serve/test_serve_running.py",),
+    "serve/tally": ("serve/test_serve_tally.py",),
     "training": ("training",),
     "work": ("work",),
 }

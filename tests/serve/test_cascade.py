@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from archipel.serve.aside import Aside
+from archipel.serve.aside import LONG_CHARS, Asides
 from archipel.serve.asked import Told
-from archipel.serve.asking import LONG_CHARS
 from archipel.serve.cascade.cascade import Cascade
 from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import (
@@ -76,7 +75,7 @@ class Large:
     def counts(self) -> dict[str, int]:
         return {"waiting": 0, "running": len(self.asked) - len(self.left)}
 
-    async def count(self, question: Question, now: datetime) -> int:
+    async def count(self, question: Question, key: str, now: datetime) -> int:
         return 1
 
     async def ask(self, question: Question, key: str, now: datetime) -> Any:
@@ -239,8 +238,10 @@ def test_the_gate_says_the_same_of_a_question_whenever_it_is_asked(small: Served
 
 
 def test_a_long_question_is_read_where_it_holds_up_no_short_one(small: Served) -> None:
-    full = replace(small, aside=Aside(most=0))
-    with pytest.raises(Crowded):
+    asides = Asides()
+    asides.of(0).close()
+    full = replace(small, asides=asides)
+    with pytest.raises(RuntimeError, match="shutdown"):
         asyncio.run(hidden_of(full, ASKED, "one", NOW))
     long = replace(ASKED, text="1 " * LONG_CHARS)
     with pytest.raises(TooLong):

@@ -2,18 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from archipel.serve.cascade import measuring
 from archipel.serve.cascade.choosing import Wish, calibrated, outcome, rules_for
 from archipel.serve.cascade.fitting import Rules, fit, told_of
 from archipel.serve.cascade.measuring import BadJournal, Journal, Row, evidence_of, measure
-from archipel.serve.cascade.policy import parse_policy
+from archipel.serve.cascade.policy import digest_of, parse_policy
 from archipel.serve.cascade.probes import BadProbes, Probe, parse_probe, read_probes
+from archipel.serve.question import Said, TookTooLong
 from archipel.serve.served import Served
 from serve.served_models import served, tiny_model
 from serve.test_cascade import Large
@@ -113,6 +116,60 @@ def test_a_torn_line_is_measured_again_and_others_journals_are_refused(
     path.write_bytes(path.read_bytes() + b"{}\n")
     with pytest.raises(BadJournal, match="no row"):
         Journal(path, "models")
+
+
+def test_an_answer_that_does_not_end_in_time_is_waited_for_no_longer(
+    small: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "ANSWER_S", 0.2)
+    left: list[bool] = []
+
+    class Endless(Large):
+        async def ask(self, *_: object) -> Any:
+            return self
+
+        async def told(self) -> AsyncIterator[Any]:
+            try:
+                while True:
+                    yield Said(0, "x")
+                    await asyncio.sleep(0.01)
+            finally:
+                left.append(True)
+
+    journal = Journal(tmp_path / "j", "m")
+    waiting = measure([probe("exact", "x")], small, Endless(), journal, 3, lambda row: None)
+    with pytest.raises(TookTooLong, match="large did not end an answer"):
+        asyncio.run(asyncio.wait_for(waiting, 60))
+    assert left, "and nobody reads it any more"
+    assert not journal.rows, "half a row is none"
+
+
+def test_a_row_has_bounds(tmp_path: Path) -> None:
+    row = {
+        "probe": "p",
+        "hidden": [0.5],
+        "small": 1,
+        "large": 1,
+        "gate_s": 0,
+        "small_s": 0,
+        "large_s": 0,
+    }
+    for logprobs in ([-0.5] * (measuring.MAX_TOKENS + 1), [float("-inf")]):
+        with pytest.raises(BadJournal):
+            measuring.rows_of(json.dumps(row | {"logprobs": logprobs}).encode(), "j")
+    assert measuring.rows_of(json.dumps(row | {"logprobs": [-0.5]}).encode(), "j")
+
+
+def test_a_directory_has_another_digest_where_it_computes_or_asks_otherwise(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "one")
+    seen = {digest_of(folder)}
+    (folder / "README.md").write_text("x")
+    assert digest_of(folder) in seen
+    for name in ("chat_template.jinja", "generation_config.json", "config.json"):
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+        assert digest_of(folder) not in seen, name
+        seen.add(digest_of(folder))
 
 
 def test_a_wish_is_held_on_rows_that_the_heads_did_not_see() -> None:

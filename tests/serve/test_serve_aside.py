@@ -2,12 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
+from archipel.serve import bodies
 from archipel.serve.aside import Aside
+from archipel.serve.bodies import body_of
 from archipel.serve.question import Crowded, Question, Said, Settings
 from archipel.serve.served import Served
 from serve.served_models import NOW, served, tiny_model
@@ -58,15 +63,93 @@ def test_no_more_is_read_at_once_than_may_and_what_fails_fails_alone() -> None:
 
     async def session() -> None:
         aside = Aside(threads=1, most=2)
-        waiting = [asyncio.ensure_future(aside.do(go.wait, LIMIT_S)) for _ in range(2)]
-        await asyncio.sleep(0)
-        with pytest.raises(Crowded, match="2 questions"):
-            await aside.do(print)
+        waiting = [asyncio.ensure_future(aside.do("one", go.wait, LIMIT_S)) for _ in range(3)]
+        await until(lambda: len(aside._errands) == 2)
+        with pytest.raises(Crowded, match="2 texts"):
+            await aside.do("one", print)
         go.set()
-        assert await asyncio.gather(*waiting) == [True, True]
+        assert await asyncio.gather(*waiting) == [True] * 3
         with pytest.raises(ZeroDivisionError):
-            await aside.do(lambda: 1 // 0)
-        assert await aside.do(max, 3, 4) == 4
+            await aside.do("one", lambda: 1 // 0)
+        assert await aside.do("one", max, 3, 4) == 4
         aside.close()
 
     asyncio.run(asyncio.wait_for(session(), LIMIT_S))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    while not holds():  # noqa: ASYNC110  another thread does it
+        await asyncio.sleep(0.005)
+
+
+def test_who_sends_much_to_be_read_waits_behind_itself_and_others_go_between() -> None:
+    go, done = threading.Event(), list[str]()
+
+    async def session() -> None:
+        aside = Aside(threads=1, most=9)
+        waiting = [asyncio.ensure_future(aside.do("one", go.wait, LIMIT_S))]
+        await until(lambda: not aside._errands)
+        for number in range(9):
+            waiting.append(asyncio.ensure_future(aside.do("one", done.append, f"one {number}")))
+        await until(lambda: len(aside._errands) == 9)
+        waiting.append(asyncio.ensure_future(aside.do("two", done.append, "two")))
+        await until(lambda: len(aside._errands) == 10)
+        go.set()
+        await asyncio.gather(*waiting)
+        aside.close()
+
+    asyncio.run(asyncio.wait_for(session(), LIMIT_S))
+    assert done.index("two") <= 1, done
+
+
+def test_what_nobody_waits_for_any_more_is_not_read() -> None:
+    go, done = threading.Event(), list[str]()
+
+    async def session() -> None:
+        aside = Aside(threads=1)
+        first = asyncio.ensure_future(aside.do("one", go.wait, LIMIT_S))
+        left = asyncio.ensure_future(aside.do("one", done.append, "left"))
+        await until(lambda: len(aside._errands) == 1)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        go.set()
+        assert await first
+        await aside.do("one", done.append, "stayed")
+        aside.close()
+
+    asyncio.run(asyncio.wait_for(session(), LIMIT_S))
+    assert done == ["stayed"]
+
+
+def test_a_key_that_sends_much_leaves_half_of_the_room_for_bodies_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_ARRIVING_BYTES", 160)
+
+    async def session() -> None:
+        async with AsyncExitStack() as open_bodies:
+
+            async def send(key: str, size: int) -> None:
+                assert (
+                    await open_bodies.enter_async_context(body_of(body(size), key)) == b"x" * size
+                )
+
+            await send("greedy", 50)
+            with pytest.raises(Crowded, match="50 bytes of this key's"):
+                await send("greedy", 31)
+            await send("greedy", 30)
+            await send("two", 40)
+            with pytest.raises(Crowded, match=r"40 bytes of this key's .*, and 80 of others'"):
+                await send("two", 1)
+            await send("three", 20)
+        assert not bodies._arriving
+
+    asyncio.run(asyncio.wait_for(session(), LIMIT_S))
+
+
+def body(size: int) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+    return Request({"type": "http", "method": "POST", "headers": []}, receive)

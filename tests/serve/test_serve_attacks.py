@@ -133,11 +133,11 @@ def test_a_body_counts_until_it_is_read(
     seen: list[int] = []
 
     def reading(*args: Any) -> Any:
-        seen.append(bodies._arriving["bytes"])
+        seen.append(bodies._arriving["local"])
         return asking_of(*args)
 
     def told(data: bytes) -> Any:
-        seen.append(bodies._arriving["bytes"])
+        seen.append(bodies._arriving["local"])
         return chat_question(data)
 
     chat_question = openai.chat_question

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from archipel.serve.calls import Parting, parted
+from archipel.model.tool_calls import MAX_CALL_CHARS, MAX_CALLS
+from archipel.serve.calls import OPENS, Parting, parted
 from archipel.serve.question import Call
 
 TOOLS = [{"type": "function", "function": {"name": "add"}}]
@@ -28,6 +29,43 @@ ONE = Call("add", json.dumps({"a": 1, "b": [2]}))
 )  # fmt: skip
 def test_calls_and_text_are_parted(said: str, form: str, text: str | None, calls: tuple) -> None:
     assert parted(said, form, TOOLS) == (said if text is None else text, calls)
+
+
+def test_more_calls_or_a_longer_one_than_may_be_are_text() -> None:
+    call = '<tool_call>{"name": "add"}</tool_call>'
+    assert parted(call * MAX_CALLS, "hermes", TOOLS) == ("", (Call("add", "{}"),) * MAX_CALLS)
+    assert parted(call * (MAX_CALLS + 1), "hermes", TOOLS) == (call * (MAX_CALLS + 1), ())
+    head, tail = '{"name": "add", "parameters": {"a": "', '"}}'
+    longest = head + "x" * (MAX_CALL_CHARS - len(head) - len(tail)) + tail
+    assert len(longest) == MAX_CALL_CHARS
+    assert len(parted(longest, "llama", TOOLS)[1]) == 1
+    longer = longest.replace("x", "xx", 1)
+    assert parted(longer, "llama", TOOLS) == (longer, ())
+
+
+def test_what_looks_like_the_beginning_of_a_call_is_held_and_no_more() -> None:
+    """Up to its last letter; what is then none of it is told at once."""
+    for known in range(1, len(OPENS)):
+        parting = Parting("hermes", TOOLS)
+        assert parting.say("a" + OPENS[:known]) == "a"
+        assert parting.say("!") == OPENS[:known] + "!"
+        assert parting.end() == ("", ())
+    parting = Parting("hermes", TOOLS)
+    assert parting.say(f"a {OPENS[:-1]}") == "a"
+    assert parting.say(f"{OPENS[-1]}{{}} b {OPENS}") == "", "what follows a call waits for its end"
+    assert parting.say(OPENS[:4]) == ""
+
+
+def test_a_call_names_a_tool_and_has_an_object_of_arguments() -> None:
+    for said in (
+        '["add"]',
+        '{"arguments": {}}',
+        '{"name": "add", "arguments": [1]}',
+        '{"name": ["add"]}',
+    ):
+        assert parted(f"<tool_call>{said}</tool_call>", "hermes", TOOLS)[1] == ()
+    both = '{"name": "add", "arguments": {"a": 1}, "parameters": {"a": 2}}'
+    assert parted(both, "llama", TOOLS)[1] == (Call("add", '{"a": 1}'),)
 
 
 @pytest.mark.parametrize("form", ["hermes", "llama"])

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import read_config, read_model
 from archipel.records.requests import Request
+from archipel.serve import grammar
 from archipel.serve.access import Access
 from archipel.serve.door import make_door
 from archipel.serve.question import Bends, Form
@@ -135,6 +136,48 @@ def test_a_dead_end_ends_the_answer_and_says_so(
     got = door.post("/v1/chat/completions", json=asked({"type": "null"}, 1))
     assert got.status_code == 422
     assert "not whole" in got.json()["error"]["message"]
+
+
+class Clock:
+    """Processor time of a thread; making one mask takes `each_s`."""
+
+    def __init__(self, each_s: float) -> None:
+        self.now_s, self.each_s, self.is_begun = 0.0, each_s, False
+
+    def thread_time(self) -> float:
+        self.now_s += self.each_s if self.is_begun else 0.0
+        self.is_begun = not self.is_begun
+        return self.now_s
+
+
+def test_masks_have_so_much_time_in_all_and_each_answer_its_own(
+    one: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may take long with a few masks, or no longer than its tokens earn with each; then it ends and says so."""
+    form = Form.of({"type": "array", "items": {"type": "integer"}}, "x")
+    (opening,), (digit,) = (one.tokenizer.encode(each) for each in "[1")
+
+    def followed(each_s: float, most: int) -> tuple[int, dict[int, str]]:
+        monkeypatch.setattr(grammar, "time", Clock(each_s))
+        steered = Steered(Bends(), one.grammars.masks(form), one.tokenizer.stop_ids)
+        hand = steered.hand(0)
+        for step in range(most):
+            logits = torch.zeros(one.grammars._size)
+            hand.steer(logits)
+            if steered.faults:
+                assert logits.isfinite().nonzero().flatten().tolist() == sorted(
+                    set(one.tokenizer.stop_ids)
+                )
+                return step, steered.faults
+            hand.took(digit if step else opening)
+        return most, steered.faults
+
+    assert followed(grammar.PATIENCE_EACH_S * 0.99, 400) == (400, {})
+    few = int(grammar.PATIENCE_S // (1.0 - grammar.PATIENCE_EACH_S))
+    for _ in range(2):
+        steps, faults = followed(1.0, 400)
+        assert steps == few
+        assert "takes too long to follow" in faults[0]
 
 
 def test_what_bends_one_answer_changes_no_bit_of_those_beside_it(model: Path, one: Served) -> None:

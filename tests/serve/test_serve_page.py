@@ -79,6 +79,21 @@ def test_a_conversation_streams_is_kept_and_stays_here(browser: Any, address: st
     assert browser.get_log("browser") == []
 
 
+def test_an_answer_that_met_its_limit_says_so(browser: Any, address: str) -> None:  # noqa: F811
+    browser.get(f"{address}/")
+    until(lambda: browser.find_element("id", "model").text.strip() == "tiny")
+    # The page asks as it does, but for one token, and the same one each time.
+    browser.execute_script("""
+        const own = window.fetch;
+        window.fetch = (path, options) => own(path, path !== "/v1/chat/completions" ? options
+            : { ...options, body: JSON.stringify({ ...JSON.parse(options.body), max_tokens: 1, seed: 1 }) });
+    """)
+    browser.find_element("id", "text").send_keys("hi")
+    browser.find_element("id", "send").click()
+    until(lambda: "tokens" in browser.find_element("id", "note").text)
+    assert "met its limit" in browser.find_element("id", "note").text
+
+
 def test_an_answer_is_stopped(browser: Any, address: str) -> None:  # noqa: F811
     browser.get(f"{address}/")
     until(lambda: browser.find_element("id", "model").text.strip() == "tiny")

@@ -1,10 +1,11 @@
 """What is read without an answer being sampled: vectors and probabilities are the network's own, in every dialect."""
 
+import asyncio
 import base64
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ from archipel.model.dialogue import chat_ids
 from archipel.model.directory import read_config, read_model
 from archipel.records.requests import Request
 from archipel.serve.access import Access
+from archipel.serve.dialects.embeddings import OpenAIBody, ollama_told, openai_told
 from archipel.serve.door import make_door
+from archipel.serve.replies import _by_turns
 from archipel.serve.served import Served
+from archipel.serve.texts import Embedded, Texts
 from archipel.work.folders import weights_of
 from serve.served_models import NOW, served, tiny_model
 
@@ -90,6 +94,49 @@ def test_a_vector_of_fewer_dimensions_is_the_beginning_of_the_whole_one(door: Te
     (whole,) = sent(door, "/v1/embeddings", input="abc")["data"]
     few = torch.tensor(whole["embedding"][:5])
     assert row["embedding"] == pytest.approx((few / few.norm()).tolist())
+
+
+def test_a_large_answer_is_made_and_sent_in_pieces_between_which_others_go_on() -> None:
+    made: list[int] = []
+
+    class Watched(Embedded):
+        def unit(self, dimensions: int | None = None) -> tuple[float, ...]:
+            made.append(self.num_tokens)
+            return super().unit(dimensions)
+
+    found = [Watched((3.0, 4.0), number) for number in range(3)]
+    body, texts = OpenAIBody(model="m", input="x"), Texts("m", ("x",))
+    for told, name in (
+        (openai_told(body, found), "data"),
+        (ollama_told(texts, found, 1), "embeddings"),
+    ):
+        made.clear()
+        sent: list[tuple[int, str]] = []
+
+        async def story(told: Iterable[bytes] = told, sent: list[Any] = sent) -> bytes:
+            beside = asyncio.ensure_future(go_on(sent))
+            pieces = [
+                piece
+                async for piece in _by_turns(told)
+                if sent.append((len(made), "piece")) is None
+            ]
+            beside.cancel()
+            return b"".join(pieces)
+
+        whole = json.loads(asyncio.run(story()))
+        assert len(whole[name]) == 3
+        assert [turn for turn in sent if turn[1] == "piece"] == [
+            (n, "piece") for n in (0, 1, 2, 3, 3)
+        ]
+        assert [turn[1] for turn in sent] == ["piece", "other"] * 5, (
+            "somebody else had each second turn"
+        )
+
+
+async def go_on(sent: list[tuple[int, str]]) -> None:
+    while True:
+        sent.append((0, "other"))
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(

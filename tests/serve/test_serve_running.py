@@ -61,6 +61,25 @@ def put_up_and_wait(folder: str) -> None:
     signal.pause()
 
 
+def test_a_link_in_place_of_a_sign_is_not_followed(tmp_path: Path) -> None:
+    """Where it leads somebody might hold a lock, under any number."""
+    elsewhere, own = tmp_path / "elsewhere", tmp_path / "own"
+    for folder in (elsewhere, own):
+        folder.mkdir()
+    sign = Sign.put_up(elsewhere, running())
+    (own / sign.path.name).symlink_to(sign.path)
+    assert those_that_run(own) == []
+    with pytest.raises(NotRunning):
+        told_to_end(own, running(), signal.SIGURG)
+    sign.take_down()
+    assert (own / sign.path.name).is_symlink(), "and is not ours to remove"
+
+
+def test_what_waits_to_be_written_to_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "1-2.server")
+    assert those_that_run(tmp_path) == []
+
+
 def test_a_server_is_told_to_end(tmp_path: Path) -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))

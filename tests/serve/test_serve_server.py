@@ -220,19 +220,19 @@ def test_a_body_that_comes_a_byte_at_a_time_has_an_end(monkeypatch: pytest.Monke
 def test_bodies_on_their_way_hold_so_much_memory_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bodies, "MAX_ARRIVING_BYTES", 100)
+    monkeypatch.setattr(bodies, "MAX_ARRIVING_BYTES", 200)
 
     async def story() -> bytes:
         async with opened(Talker()) as place:
             head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n"
             waits, writer = await place.call(head + b"x" * 80)
-            while bodies._arriving["bytes"] < 80:  # noqa: ASYNC110  it is on its way
+            while bodies._arriving["local"] < 80:  # noqa: ASYNC110  it is on its way
                 await asyncio.sleep(0.005)
             reader, _ = await place.call(head + b"x" * 30)
             said = await reader.readuntil(b"}}")
             writer.write(b"x" * 19)
             assert b" 400 " in await waits.readuntil(b"\r\n"), "it was read, and is no JSON"
-            assert not bodies._arriving["bytes"]
+            assert not bodies._arriving["local"]
             return said
 
     assert told(story).startswith(b"HTTP/1.1 429")

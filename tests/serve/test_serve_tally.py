@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from archipel.serve.access import Access
 from archipel.serve.door import make_door
-from archipel.serve.question import Question, Refusal, Said, Settings, TookTooLong
+from archipel.serve.question import Ended, Question, Refusal, Said, Settings, TookTooLong
 from archipel.serve.served import Served
 from archipel.serve.tally import Spread, Tally, watched
 from serve.served_models import served, tiny_model
@@ -95,6 +95,35 @@ def test_an_answer_that_is_not_whole_in_time_ends_and_is_left() -> None:
     assert tally.num_prompt_tokens == 7
 
 
+class Choices(Slow):
+    """An answer of two choices, told in pieces of which some bring no token."""
+
+    async def told(self) -> AsyncIterator[Said | Ended]:
+        for num_tokens, each in (
+            (2, Said(0, "a")), (2, Said(1, "b")), (2, Said(0, "")), (5, Said(1, "c")), (5, Ended(0, "stop", 2)),
+        ):  # fmt: skip
+            self.num_tokens = num_tokens
+            yield each
+
+
+def test_each_token_counts_once_however_often_something_is_told() -> None:
+    answer, tally = Choices(), Tally()
+    counted: list[int] = []
+    note = tally.sampled
+    tally.sampled = lambda num, now_s: (counted.append(num), note(num, now_s))[1]  # type: ignore[method-assign]
+
+    async def story() -> int:
+        now_s = asyncio.get_running_loop().time()
+        return len([told async for told in watched(answer, tally, now_s, 20)])
+
+    assert asyncio.run(story()) == 5
+    assert tally.num_tokens == 5
+    assert counted == [2, 3], "nothing is noted where nothing came"
+    assert tally.first.rows()[-1][1] == 1, "the first of all choices"
+    assert tally.between.rows()[-1][1] == 2, "of each choice by itself"
+    assert answer.has_left
+
+
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_question_has_so_much_time_in_every_dialect(one: Served, stream: bool) -> None:
     door = TestClient(make_door({"tiny": one}, Access(), timeout_s=0.001), base_url=LOCAL)
@@ -140,6 +169,16 @@ def test_whether_it_is_well_is_told_to_anybody_and_what_it_does_to_who_has_a_key
     headers = {"authorization": f"Bearer {KEY}"}
     assert door.get("/health", headers=headers).json()["running"] == 0
     assert "archipel_serve_waiting" in door.get("/metrics", headers=headers).text
+    door = TestClient(
+        make_door({"tiny": one}, Access(frozenset(), (KEY[::-1], KEY))), base_url=LOCAL
+    )
+    got = door.get("/metrics", headers=headers)
+    assert got.status_code == 403, (
+        "sums over all keys are the first one's: others could take their own from it"
+    )
+    assert "first key" in got.json()["error"]["message"]
+    assert door.get("/health", headers=headers).json().keys() == {"status", "version", "models"}
+    assert door.get("/openapi.json", headers=headers).status_code == 200
     local = TestClient(make_door({"tiny": one}, Access()), base_url=LOCAL)
     assert local.get("/health", headers={"host": "rebound.example"}).status_code == 403
 

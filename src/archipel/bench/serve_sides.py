@@ -22,6 +22,8 @@ from pathlib import Path
 NAME = "bench"
 """What questions call the model."""
 START_S, END_S = 600.0, 10.0
+LOG_PIECE, LOG_END = 65_536, 500
+"""Bytes: of what a server says first, where its address stands, and of what it said last."""
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 OURS = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4}
 LLAMA = {"float16": 16, "q8_0": 8, "q4_0": 4}
@@ -177,7 +179,7 @@ class Server:
 
     def _has_started(self) -> bool:
         if self.side.port is None:
-            found = _ADDRESS.search(self.log.read_text(errors="replace"))
+            found = _ADDRESS.search(self._read(0))
             self.address = found[0] if found else ""
             return bool(self.address)
         self.address = f"http://127.0.0.1:{self.side.port}"
@@ -189,7 +191,13 @@ class Server:
 
     def said(self) -> str:
         """The end of its output."""
-        return self.log.read_text(errors="replace")[-500:].strip()
+        return self._read(max(0, self.log.stat().st_size - LOG_END)).strip()
+
+    def _read(self, start: int) -> str:
+        """Some of its output from there on."""
+        with self.log.open("rb") as file:
+            file.seek(start)
+            return file.read(LOG_PIECE).decode(errors="replace")
 
     def stop(self) -> None:
         """End it, by force if it will not."""

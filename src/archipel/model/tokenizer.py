@@ -61,6 +61,11 @@ class Tokenizer:
         """Number of ids, special ones included."""
         return self.backend.get_vocab_size(with_added_tokens=True)
 
+    def has_the_tokens_of(self, other: "Tokenizer") -> bool:
+        """Whether each id is the same token there, so that what one writes the other can read as ids."""
+        ours, theirs = (each.backend.get_vocab(with_added_tokens=True) for each in (self, other))
+        return ours == theirs
+
     @property
     def bos_id(self) -> int | None:
         """Id that begins a sequence."""

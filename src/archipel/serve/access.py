@@ -12,7 +12,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from archipel.serve.question import NoKey, NotFromHere
+from archipel.serve.question import NoKey, NotFromHere, NotYours
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 MAX_KEYS = 1024
@@ -34,7 +34,7 @@ class Access:
     hosts: frozenset[str] = frozenset(LOOPBACK)
     """Names that this server goes by, in small letters, without port; empty: any."""
     keys: tuple[str, ...] = ()
-    """One of these is needed; none: nobody needs one."""
+    """One of these is needed; none: nobody needs one. The first is whose server it is."""
     origins: frozenset[str] = field(default=frozenset())
     """Pages from elsewhere that may ask."""
 
@@ -71,8 +71,17 @@ class Access:
         said = request.headers.get("x-api-key") or (told if scheme.lower() == "bearer" else "")
         for place, key in enumerate(self.keys):
             if hmac.compare_digest(said.encode(), key.encode()):
-                return f"key {place}"
+                return _user(place)
         raise NoKey("the API key is missing or wrong; send it as Authorization: Bearer KEY")
+
+    def check_sums(self, caller: str) -> None:
+        """Raises NotYours: what all asked together is for the first key alone; others could take their own from it."""
+        if caller not in ("local", _user(0)):
+            raise NotYours("sums over all keys' questions are for the first key of the file alone")
+
+
+def _user(place: int) -> str:
+    return f"key {place}"
 
 
 def keys_of(path: Path) -> tuple[str, ...]:

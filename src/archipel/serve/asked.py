@@ -89,12 +89,20 @@ class Asked(Protocol):
             Refusal: it makes no sense, is too long, or too much is waiting.
         """
 
-    async def count(self, question: Question, now: datetime) -> int:
-        """Tokens of its prompt.
+    async def count(self, question: Question, key: str, now: datetime) -> int:
+        """Tokens of its prompt; `key`: see `ask`.
 
         Raises:
             Refusal: it makes no sense.
         """
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """Something with weights of its own."""
+
+    async def digest(self) -> str:
+        """Of them; "" as long as it is not known, since it takes a reading of all of them."""
 
 
 @runtime_checkable

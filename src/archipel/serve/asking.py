@@ -27,8 +27,6 @@ from archipel.serve.question import BadQuestion, Bends, NotOffered, Question, Se
 from archipel.serve.steering import Look, Mask, Steered
 
 MAX_SEED = 2**64
-LONG_CHARS = 65_536
-"""Read in some tens of milliseconds; whatever is longer waits beside such alone."""
 MAX_CHARS_PER_TOKEN = 64
 """On the average of a whole text; people's texts have three to five."""
 

@@ -1,4 +1,4 @@
-"""How a door reads what is sent to it: bounded in bytes and time, each and all together."""
+"""How a door reads what is sent to it: bounded in bytes and time, each and all together, with room left for who has none."""
 
 import asyncio
 from collections import Counter
@@ -12,18 +12,21 @@ from archipel.serve.question import BadQuestion, Crowded
 
 BODY_LIMIT_S = 60.0
 MAX_ARRIVING_BYTES = 256 * 1024 * 1024
-"""Of all bodies that are on their way, or wait to be read, in memory."""
+"""Of all bodies that are on their way, or wait to be read, in memory; one key may have half of what others leave."""
 _arriving = Counter[str]()
+"""By key."""
 
 
 @asynccontextmanager
-async def body_of(request: Request) -> AsyncIterator[bytes]:
+async def body_of(request: Request, key: str) -> AsyncIterator[bytes]:
     """The whole body, which counts among those that are on their way for as long as it is looked at.
 
+    key: whose it is.
+
     Raises:
-        BadQuestion: too large, or not here in time. Crowded: too much is on its way.
+        BadQuestion: too large, or not here in time. Crowded: too much of this key is on its way.
     """
-    body, counted = bytearray(), Counter[str]()
+    body, counted = bytearray(), 0
     length = request.headers.get("content-length", "")
     if length.isascii() and length.isdigit() and int(length[:19]) > MAX_BODY_BYTES:
         raise BadQuestion(f"a body of {length:.19} bytes; at most {MAX_BODY_BYTES}")
@@ -31,7 +34,8 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
         try:
             async with asyncio.timeout(BODY_LIMIT_S):
                 async for chunk in request.stream():
-                    _take(len(chunk), counted)
+                    _take(len(chunk), counted, key)
+                    counted += len(chunk)
                     body += chunk
         except TimeoutError:
             raise BadQuestion(
@@ -41,16 +45,19 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
         body.clear()
         yield data
     finally:
-        _arriving.subtract(counted)
+        _arriving[key] -= counted
+        if not _arriving[key]:
+            del _arriving[key]
 
 
-def _take(num_bytes: int, counted: Counter[str]) -> None:
-    """So many more of one body."""
-    if counted["bytes"] + num_bytes > MAX_BODY_BYTES:
+def _take(num_bytes: int, counted: int, key: str) -> None:
+    """So many more of one body, of which so many are here."""
+    if counted + num_bytes > MAX_BODY_BYTES:
         raise BadQuestion(f"the body is larger than {MAX_BODY_BYTES} bytes; send less")
-    if _arriving["bytes"] + num_bytes > MAX_ARRIVING_BYTES:
+    own = _arriving[key]
+    others = _arriving.total() - own
+    if own + num_bytes > (MAX_ARRIVING_BYTES - others) // 2:
         raise Crowded(
-            f"{_arriving['bytes']} bytes of questions are on their way; send it again later"
+            f"{own} bytes of this key's questions are on their way, and {others} of others'; send it again later"
         )
-    for each in (_arriving, counted):
-        each["bytes"] += num_bytes
+    _arriving[key] += num_bytes

@@ -30,7 +30,7 @@ class Parting:
         """What is certain now; blanks are held until something follows them."""
         self._said += text
         certain = self._certain().rstrip()
-        new, self._told = certain[self._told :], max(self._told, len(certain))
+        new, self._told = certain[self._told :], len(certain)
         return new
 
     def end(self) -> tuple[str, tuple[Call, ...]]:
@@ -80,7 +80,8 @@ def _read(text: str, names: set[str]) -> Call | None:
         told = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(told, dict) or told.get("name") not in names:
+    name = told.get("name") if isinstance(told, dict) else None
+    if not isinstance(name, str) or name not in names:
         return None
     arguments: Any = next((told[key] for key in _ARGUMENTS if key in told), {})
-    return Call(told["name"], json.dumps(arguments)) if isinstance(arguments, dict) else None
+    return Call(name, json.dumps(arguments)) if isinstance(arguments, dict) else None

@@ -21,6 +21,7 @@ from archipel.serve.dialects import (
     openai_asked,
     openai_responses_asked,
 )
+from archipel.serve.refusing import Dialect, dialect_of
 
 BODIES: Mapping[str, type[BaseModel]] = {
     "/v1/chat/completions": openai_asked.ChatBody,
@@ -40,7 +41,7 @@ BODIES: Mapping[str, type[BaseModel]] = {
 MEANING = {
     "400": "Malformed, too long, or asking for what is not done here",
     "401": "The API key is missing or wrong",
-    "403": "Another site's page, or a name that this server does not go by",
+    "403": "Another site's page, a name that this server does not go by, or sums that are for the first key alone",
     "404": "No such model, or no such page",
     "405": "The path knows no such method; Allow names those that it knows",
     "408": "The answer, or the body, took too long",
@@ -65,7 +66,11 @@ _ANTHROPIC = _OPENAI | {
     "required": ["type", "error"],
 }
 _OLLAMA = {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]}
-_STREAMS = ("/v1/chat", "/v1/completions", "/v1/responses", "/v1/messages")
+_ERRORS: Mapping[Dialect, Mapping[str, Any]] = {
+    "openai": _OPENAI,
+    "anthropic": _ANTHROPIC,
+    "ollama": _OLLAMA,
+}
 
 
 def description(routes: Iterable[Route]) -> dict[str, Any]:
@@ -97,7 +102,7 @@ def description(routes: Iterable[Route]) -> dict[str, Any]:
 
 
 def _operation(route: Route, path: str, method: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    media = "application/x-ndjson" if path.startswith("/api/") else "text/event-stream"
+    media = "application/x-ndjson" if dialect_of(path) == "ollama" else "text/event-stream"
     kinds = ["application/json", *([media] if method == "POST" else [])]
     if not path.startswith(("/v1/", "/api/", "/health", "/openapi")):
         kinds = ["*/*"]
@@ -105,7 +110,7 @@ def _operation(route: Route, path: str, method: str, schema: Mapping[str, Any]) 
         "200": {"description": "The answer", "content": {kind: {} for kind in kinds}}
     }
     for status, words in MEANING.items():
-        content = {"application/json": {"schema": _error(path)}}
+        content = {"application/json": {"schema": _ERRORS[dialect_of(path)]}}
         answers[status] = {"description": words, "content": content}
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()}_{route.name}",
@@ -119,9 +124,3 @@ def _operation(route: Route, path: str, method: str, schema: Mapping[str, Any]) 
         content = {"application/json": {"schema": dict(schema)}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
-
-
-def _error(path: str) -> Mapping[str, Any]:
-    if path.startswith("/api/"):
-        return _OLLAMA
-    return _ANTHROPIC if path.startswith("/v1/messages") else _OPENAI

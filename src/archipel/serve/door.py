@@ -31,6 +31,7 @@ from archipel.serve.page_files import page_file
 from archipel.serve.question import (
     BadQuestion,
     NoKey,
+    NotYours,
     Question,
     Refusal,
     UnknownModel,
@@ -122,19 +123,22 @@ class _Door:
         return response_of(request, why)
 
     async def health(self, request: Request) -> Response:
-        """That it is there, to anybody who goes by its name; what it does, to those who may ask it."""
+        """That it is there, to anybody who goes by its name; what is served, to who may ask; what it does, to who may see sums."""
+        said: dict[str, Any] = {"status": "ok"}
         try:
-            self.access.caller(request)
-        except NoKey:
-            return JSONResponse({"status": "ok"})
+            caller = self.access.caller(request)
+            said |= {"version": __version__, "models": list(self._served)}
+            self.access.check_sums(caller)
+        except (NoKey, NotYours):
+            return JSONResponse(said)
         except Refusal as why:
             return self.refuse(request, why)
-        said = {"status": "ok", "version": __version__, "models": list(self._served)}
         rate = round(self.tally.tokens_per_s(asyncio.get_running_loop().time()), 1)
         return JSONResponse(said | {"tokens_per_s": rate} | self._counts())
 
     @_guarded
     async def metrics(self, request: Request, caller: str) -> Response:
+        self.access.check_sums(caller)
         now_s = asyncio.get_running_loop().time()
         return Response(prometheus_text(self.tally, self._counts(), now_s), media_type=MEDIA_TYPE)
 
@@ -174,48 +178,54 @@ class _Door:
 
     @_guarded
     async def tags(self, request: Request, caller: str) -> Response:
-        return JSONResponse(ollama.tags(self._served.values()))
+        return JSONResponse(await ollama.tags(self._served.values()))
 
     @_guarded
     async def running(self, request: Request, caller: str) -> Response:
-        return JSONResponse(ollama.running(self._served.values()))
+        return JSONResponse(await ollama.running(self._served.values()))
 
     @_guarded
     async def show(self, request: Request, caller: str) -> Response:
-        one = self._named(await self._read(request, ollama.asked_name))
+        one = self._named(await self._read(request, caller, ollama.asked_name))
         return JSONResponse(ollama.shown(one))
 
     @_guarded
     async def chat(self, request: Request, caller: str) -> Response:
-        return await self._openai(request, caller, *await self._read(request, openai.chat_question))
+        return await self._openai(
+            request, caller, *await self._read(request, caller, openai.chat_question)
+        )
 
     @_guarded
     async def text(self, request: Request, caller: str) -> Response:
-        return await self._openai(request, caller, *await self._read(request, openai.text_question))
+        return await self._openai(
+            request, caller, *await self._read(request, caller, openai.text_question)
+        )
 
     @_guarded
     async def responses(self, request: Request, caller: str) -> Response:
-        question, style = await self._read(request, openai_responses.question)
+        question, style = await self._read(request, caller, openai_responses.question)
         style.since = round(time.time())
         answer = await self._named(question.model).ask(question, caller, _now())
         return await self._replies.reply(request, answer, style, style.stream)
 
     @_guarded
     async def messages(self, request: Request, caller: str) -> Response:
-        question, style = await self._read(request, anthropic.question)
+        question, style = await self._read(request, caller, anthropic.question)
         answer = await self._named(question.model).ask(question, caller, _now())
         style.prompt = answer.num_prompt_tokens
         return await self._replies.reply(request, answer, style, style.stream)
 
     @_guarded
     async def count(self, request: Request, caller: str) -> Response:
-        question = await self._read(request, anthropic.counted)
-        found = await self._named(question.model).count(question, _now())
+        question = await self._read(request, caller, anthropic.counted)
+        found = await self._named(question.model).count(question, caller, _now())
         return JSONResponse(anthropic.count(found))
 
     @_guarded
     async def ollama_chat(self, request: Request, caller: str) -> Response:
-        return await self._ollama(request, caller, *await self._read(request, ollama.chat_question))
+        return await self._ollama(
+            request, caller, *await self._read(request, caller, ollama.chat_question)
+        )
 
     @_guarded
     async def ollama_text(self, request: Request, caller: str) -> Response:
@@ -223,13 +233,13 @@ class _Door:
             has_template = self._named(ollama.asked_name(data)).chat_template is not None
             return ollama.text_question(data, has_template)
 
-        return await self._ollama(request, caller, *await self._read(request, read))
+        return await self._ollama(request, caller, *await self._read(request, caller, read))
 
     @_guarded
     async def read(self, request: Request, caller: str) -> Response:
         """Whatever is read without an answer being sampled."""
         asking, reads = Caller(self._named, caller, _now(), self._aside), READS[request.url.path]
-        async with body_of(request) as data:
+        async with body_of(request, caller) as data:
             return await self._replies.read(request, reads(data, asking))
 
     @_guarded
@@ -263,10 +273,12 @@ class _Door:
             request, await one.ask(question, caller, _now()), style, style.stream
         )
 
-    async def _read(self, request: Request, asked: Callable[[bytes], T]) -> T:
+    async def _read(self, request: Request, caller: str, asked: Callable[[bytes], T]) -> T:
         """A body as a question; a long one is read beside the event loop."""
-        async with body_of(request) as data:
-            return asked(data) if len(data) < LONG_BYTES else await self._aside.do(asked, data)
+        async with body_of(request, caller) as data:
+            if len(data) < LONG_BYTES:
+                return asked(data)
+            return await self._aside.do(caller, asked, data)
 
     @property
     def _since(self) -> dict[str, int]:

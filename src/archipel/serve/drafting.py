@@ -53,7 +53,7 @@ def drafter_for(
     if not isinstance(draft, Path):
         return LookUp() if draft == "prompt" else None
     large, small = Tokenizer.from_directory(model), Tokenizer.from_directory(draft)
-    if large.backend.get_vocab() != small.backend.get_vocab():
+    if not small.has_the_tokens_of(large):
         raise InvalidModel(
             f"{draft} has other tokens than {model}, so it can guess none; expected a smaller model of the same "
             "family, or --draft prompt"

@@ -1,6 +1,6 @@
-"""What the desk's thread does with the engine between two steps, beside sampling: reading a text, for instance.
+"""What waits to be done for somebody: by the desk's thread between two steps, or beside the event loop (`aside`).
 
-Parts: `Errands`. Laws: keys take turns; no more wait than may; one that fails fails its own future alone.
+Parts: `Errands`, `do`. Laws: keys take turns; no more wait than may; one that fails fails its own future alone.
 """
 
 from collections import OrderedDict, deque
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from archipel.engine.protocol import OpenEngine
 from archipel.serve.question import Crowded, Refusal
 
-Errand = Callable[[OpenEngine], Any]
+Errand = Callable[[Any], Any]
+"""What it is done with is given."""
 
 
 class Errands:
@@ -59,11 +59,11 @@ class Errands:
                 found[1].set_exception(why)
 
 
-def do(errand: Errand, future: Future[Any], engine: OpenEngine) -> None:
+def do(errand: Errand, future: Future[Any], given: Any) -> None:
     """It, unless nobody waits for it any more."""
     if not future.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(errand(engine))
+        future.set_result(errand(given))
     except Exception as error:  # noqa: BLE001 - whose errand it is hears of it, whatever it was
         future.set_exception(error)

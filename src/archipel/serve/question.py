@@ -80,6 +80,13 @@ class NotFromHere(Refusal):
     kind = "permission_error"
 
 
+class NotYours(Refusal):
+    """Sums over what everybody asked, which are not for everybody."""
+
+    status = 403
+    kind = "permission_error"
+
+
 class Crowded(Refusal):
     """More is waiting than may wait."""
 

@@ -16,9 +16,8 @@ from archipel.engine.protocol import NonFiniteLogits, OpenEngine
 from archipel.engine.reading import Follows, Reading
 from archipel.model.tokenizer import UnknownText
 from archipel.records.requests import InvalidRequest
-from archipel.serve.aside import Aside
+from archipel.serve.aside import Asides
 from archipel.serve.asking import (
-    LONG_CHARS,
     MAX_CHARS_PER_TOKEN,
     Terms,
     check_size,
@@ -48,15 +47,13 @@ class Reader:
 
     terms: Terms
     desk: Desk
-    aside: Aside
-    long_aside: Aside
-    """Where long texts are read, so that short ones never wait for them."""
+    asides: Asides
 
     async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
         """See `asked.Reads.embed`."""
         if is_cut and isinstance(text, str):
             text = text[: self.terms.positions * MAX_CHARS_PER_TOKEN]
-        tokens = await self._beside(len(text)).do(self._tokens, text)
+        tokens = await self.asides.of(len(text)).do(key, self._tokens, text)
         if is_cut:
             tokens = tokens[: self.terms.positions]
         reading = await self._read(tokens, key, self.terms.adapter)
@@ -71,7 +68,9 @@ class Reader:
         Raises:
             Refusal: it makes no sense, is too long, or too much is waiting.
         """
-        prompt = await self._beside(size_of(question)).do(prompt_of, self.terms, question, now)
+        prompt = await self.asides.of(size_of(question)).do(
+            key, prompt_of, self.terms, question, now
+        )
         return await self._read(prompt, key, adapter)
 
     async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
@@ -80,16 +79,13 @@ class Reader:
         for question in (weighing.question, weighing.prior):
             if question is not None:
                 size = size_of(question) * len(weighing.choices) + sum(map(len, weighing.choices))
-                beside = self._beside(size)
-                prompt, choices = await beside.do(self._parts, question, weighing, now)
+                beside = self.asides.of(size)
+                prompt, choices = await beside.do(key, self._parts, question, weighing, now)
                 told.append(await self._likelihoods(prompt, choices, key))
                 num_read += len(prompt)
         found, priors = told[0], told[1] if len(told) > 1 else None
         chances = weighed(found, priors, weighing.length)
         return Weighed(chances, found, priors, num_read)
-
-    def _beside(self, size: int) -> Aside:
-        return self.long_aside if size > LONG_CHARS else self.aside
 
     def _tokens(self, text: Text) -> tuple[int, ...]:
         check_size(self.terms.positions, len(text), "input")

@@ -1,7 +1,7 @@
-"""Refusals as HTTP responses, each in the form of the dialect that was spoken."""
+"""Refusals as HTTP responses, each in the form of the dialect that was spoken; which one is, by its path."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -10,10 +10,17 @@ from starlette.responses import JSONResponse, Response
 from archipel.serve.dialects import anthropic, ollama, openai
 from archipel.serve.question import BadQuestion, Crowded, NoKey, Refusal, TookTooLong
 
+Dialect = Literal["openai", "anthropic", "ollama"]
+REFUSALS: Mapping[Dialect, Callable[[Refusal], Mapping[str, Any]]] = {
+    "openai": openai.refusal,
+    "anthropic": anthropic.refusal,
+    "ollama": ollama.refusal,
+}
+
 
 def response_of(request: Request, why: Refusal) -> Response:
     """What whoever asked is told."""
-    return JSONResponse(_dialect(request.url.path)(why), why.status, _headers(why))
+    return JSONResponse(REFUSALS[dialect_of(request.url.path)](why), why.status, _headers(why))
 
 
 async def no_route(request: Request, error: Exception) -> Response:
@@ -21,13 +28,14 @@ async def no_route(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = error.headers if isinstance(error, HTTPException) else None
     why = BadQuestion(f"{request.method:.20} {request.url.path:.200} is not served here")
-    return JSONResponse(_dialect(request.url.path)(why), status, headers)
+    return JSONResponse(REFUSALS[dialect_of(request.url.path)](why), status, headers)
 
 
-def _dialect(path: str) -> Callable[[Refusal], Mapping[str, Any]]:
+def dialect_of(path: str) -> Dialect:
+    """That is spoken there."""
     if path.startswith("/api/"):
-        return ollama.refusal
-    return anthropic.refusal if path.startswith("/v1/messages") else openai.refusal
+        return "ollama"
+    return "anthropic" if path.startswith("/v1/messages") else "openai"
 
 
 def _headers(why: Refusal) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """From an answer under way to an HTTP response: streamed as it comes, or whole; who hangs up ends the work on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -58,20 +58,21 @@ class Replies:
         return headers if name is None else headers | {NAME: name}
 
     async def read(
-        self, request: Request, reading: Coroutine[Any, Any, Mapping[str, Any]]
+        self, request: Request, reading: Coroutine[Any, Any, Iterable[bytes]]
     ) -> Response:
-        """The response where nothing is sampled.
+        """The response where nothing is sampled; its pieces are made one by one, between others' tokens.
 
         Raises:
             Refusal: it could not be read after all. ClientDisconnect: nobody waits for it any more.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
-                return JSONResponse(await _unless_left(request, reading))
+                pieces = await _unless_left(request, reading)
         except TimeoutError:
             raise TookTooLong(
                 f"reading took more than {self._timeout_s:.0f} s; ask for less at once"
             ) from None
+        return StreamingResponse(_by_turns(pieces), media_type="application/json")
 
     async def _collect(self, answer: Answering, choices: list[Whole], asked_s: float) -> None:
         async for told in watched(answer, self._tally, asked_s, self._timeout_s):
@@ -120,6 +121,12 @@ class _Streaming(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._answer.leave()
+
+
+async def _by_turns(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
 
 
 async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -19,17 +19,18 @@ from archipel.engine.protocol import OpenEngine, WrongWeights
 from archipel.engine.quantised.arithmetic import Weights
 from archipel.model.adapter import Adapter
 from archipel.model.config_files import InvalidModel
+from archipel.model.directory import read_mapped
 from archipel.model.tokenizer import Tokenizer
 from archipel.records.exact import CONTRACTS
 from archipel.serve.answer import Answer
-from archipel.serve.aside import Aside
+from archipel.serve.aside import Asides, Once
 from archipel.serve.asked import About
-from archipel.serve.asking import LONG_CHARS, asking_of, prompt_of, size_of
+from archipel.serve.asking import asking_of, prompt_of, size_of
 from archipel.serve.desk import Desk, Room
 from archipel.serve.drafting import Draft
 from archipel.serve.grammar import Grammars
 from archipel.serve.loading import Numbers, load, with_adapter
-from archipel.serve.origin import Origin
+from archipel.serve.origin import Origin, adapter_digest, weights_digest
 from archipel.serve.question import Question
 from archipel.serve.reader import Reader
 from archipel.serve.texts import Embedded, Text, Weighed, Weighing
@@ -39,6 +40,8 @@ ADAPT_S = 600.0
 """For an adapter to be laid out."""
 STEADY_S = 3600.0
 """For looking whether answers depend on their company."""
+DIGEST_S = 2.0
+"""For whoever asks for digests that nobody knows yet."""
 MOST_LOOKED_AT = 8
 """Adapters."""
 
@@ -66,24 +69,21 @@ class Served:
     takes_bends: bool = True
     """Whether it samples from anything but its whole distribution: the exact contract does not."""
     about: About = field(default_factory=About)
-    aside: Aside = field(default_factory=Aside)
+    weights: Once | None = None
+    """Their digest; None: nobody looks."""
+    asides: Asides = field(default_factory=Asides)
     """Where questions are read, so that reading holds up nobody's stream."""
-    long_aside: Aside = field(default_factory=lambda: Aside(threads=1, most=64))
 
     async def ask(self, question: Question, key: str, now: datetime) -> Answer:
         """See `asked.Asked.ask`."""
-        asking = await self._beside(question).do(asking_of, self, question, now)
+        asking = await self.asides.of(size_of(question)).do(key, asking_of, self, question, now)
         answer = Answer(asking, self.tokenizer, self.desk, key, self.origin)
         self.desk.ask(answer.listener)
         return answer
 
-    async def count(self, question: Question, now: datetime) -> int:
+    async def count(self, question: Question, key: str, now: datetime) -> int:
         """See `asked.Asked.count`."""
-        return len(await self._beside(question).do(self.prompt_of, question, now))
-
-    def _beside(self, question: Question) -> Aside:
-        """Short questions never wait for long ones to be read."""
-        return self.long_aside if size_of(question) > LONG_CHARS else self.aside
+        return len(await self.asides.of(size_of(question)).do(key, self.prompt_of, question, now))
 
     def prompt_of(self, question: Question, now: datetime) -> tuple[int, ...]:
         """See `asking.prompt_of`."""
@@ -97,9 +97,13 @@ class Served:
         """See `asked.Reads.weigh`."""
         return await self._reader.weigh(weighing, key, now)
 
+    async def digest(self) -> str:
+        """See `asked.HasWeights`."""
+        return "" if self.weights is None else await self.weights.get(DIGEST_S)
+
     @property
     def _reader(self) -> Reader:
-        return Reader(self, self.desk, self.aside, self.long_aside)
+        return Reader(self, self.desk, self.asides)
 
     @property
     def chat_template(self) -> str | None:
@@ -170,6 +174,7 @@ def serve_folder(folder: Folder, how: How, now: datetime) -> Served:
             precision=how.exact or loaded.weights,
             dimensions=loaded.config.hidden_size,
         ),
+        weights=Once(functools.partial(_digest, folder.model, origin, folder.adapter)),
     )
 
 
@@ -198,6 +203,7 @@ def with_adapters(base: Served, model: Path, adapters: Mapping[str, Path]) -> di
         except WrongWeights as error:
             raise InvalidModel(f"{path} cannot lie over {base.name}: {error}") from None
         own = replace(base, name=name, adapter=name, about=replace(base.about, base=base.name))
+        own = replace(own, weights=Once(functools.partial(_digest, model, origin, path)))
         if origin is not None:
             over = with_adapter(origin, adapter)
             own = replace(own, origin=over, fingerprint=over.fingerprint)
@@ -223,6 +229,12 @@ def check_steady(served: Mapping[str, Served]) -> int:
         return steadiness.check_steady(engine, probe)
 
     return one.desk.run(look).result(STEADY_S)
+
+
+def _digest(model: Path, origin: Origin | None, adapter: Path | None) -> str:
+    """Of a directory's weights, or of the adapter over them."""
+    base = weights_digest(read_mapped(model)) if origin is None else origin.weights
+    return base if adapter is None else adapter_digest(adapter_over(adapter, model), base)
 
 
 def _adapt(engine: OpenEngine, name: str, adapter: Adapter) -> None:

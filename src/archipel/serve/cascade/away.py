@@ -72,7 +72,7 @@ class Away:
         """See `asked.Asked`; what left."""
         return {"questions_left": self.left.questions, "bytes_left": self.left.num_bytes}
 
-    async def count(self, question: Question, now: datetime) -> int:
+    async def count(self, question: Question, key: str, now: datetime) -> int:
         """See `asked.Asked`: nobody here knows.
 
         Raises:

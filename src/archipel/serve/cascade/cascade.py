@@ -67,9 +67,9 @@ class Cascade:
         both = {name: small.get(name, 0) + large.get(name, 0) for name in {**small, **large}}
         return both | {f"cascade_{name}": count for name, count in vars(tally).items()}
 
-    async def count(self, question: Question, now: datetime) -> int:
+    async def count(self, question: Question, key: str, now: datetime) -> int:
         """See `asked.Asked`: as the small one reads it."""
-        return await self.small.count(question, now)
+        return await self.small.count(question, key, now)
 
     async def ask(self, question: Question, key: str, now: datetime) -> Answering:
         """See `asked.Asked.ask`; the gate has spoken when it comes back."""
@@ -104,9 +104,7 @@ class Cascade:
     @cached_property
     def _is_one_vocabulary(self) -> bool:
         other = getattr(self.large, "tokenizer", None)
-        return other is not None and other.backend.get_vocab() == (
-            self.small.tokenizer.backend.get_vocab()
-        )
+        return other is not None and self.small.tokenizer.has_the_tokens_of(other)
 
     @cached_property
     def _gate(self) -> Head:

@@ -18,6 +18,6 @@ async def hidden_of(
     Raises:
         TooLong: for this model. Refusal: it makes no sense, or too much is waiting.
     """
-    reader = Reader(served, served.desk, served.aside, served.long_aside)
+    reader = Reader(served, served.desk, served.asides)
     reading = await reader.read(question, key, now, adapter)
     return cast(Floats, reading.mean.double().numpy())

@@ -4,6 +4,7 @@ Parts: `Row`, `Journal` (resumable), `measure`, `evidence_of`. Laws: a question 
 other models is refused, never mixed; it holds no word of a question or an answer.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +21,15 @@ from archipel.serve.cascade.fitting import Evidence
 from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import MAX_WIDTH
 from archipel.serve.cascade.probes import Probe
-from archipel.serve.question import DeadEnd, Ended, TooLong
+from archipel.serve.question import DeadEnd, Ended, TookTooLong, TooLong
 from archipel.serve.served import Served
 
 KEY = "calibration"
 MAX_BYTES = 1 << 30
+MAX_TOKENS = 65_536
+"""Of one answer; as many as may be asked for."""
+ANSWER_S = 1800.0
+"""For one answer in all; whatever takes longer serves nobody."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Quality = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -41,7 +46,7 @@ class Row(BaseModel):
 
     probe: str
     hidden: Annotated[tuple[Number, ...], Field(max_length=MAX_WIDTH)]
-    logprobs: tuple[float, ...]
+    logprobs: Annotated[tuple[Number, ...], Field(max_length=MAX_TOKENS)]
     small: Quality
     large: Quality
     gate_s: Seconds
@@ -141,19 +146,28 @@ async def measure(
 
 
 async def said_of(asked: Asked, probe: Probe, max_new_tokens: int, now: datetime) -> Answered:
-    """What a model says; of a question that is too long for it nothing, as of a document that it cannot finish."""
+    """What a model says; of a question that is too long for it nothing, as of a document that it cannot finish.
+
+    Raises:
+        TookTooLong: it is not whole in time. Refusal: it could not be answered at all.
+    """
     question = probe.asked(asked.name, asked.chat_template is not None, max_new_tokens)
     began, text, logprobs, why = time.perf_counter(), "", list[float](), "length"
     try:
-        answer = await asked.ask(question, KEY, now)
-        async for told in answer.told():
-            if isinstance(told, Ended):
-                why = told.why
-            else:
-                text += told.text
-                logprobs += [token.logprob for token in told.tokens]
+        async with asyncio.timeout(ANSWER_S):
+            answer = await asked.ask(question, KEY, now)
+            async for told in answer.told():
+                if isinstance(told, Ended):
+                    why = told.why
+                else:
+                    text += told.text
+                    logprobs += [token.logprob for token in told.tokens]
     except (TooLong, DeadEnd):
         text = ""
+    except TimeoutError:
+        raise TookTooLong(
+            f"{asked.name} did not end an answer within {ANSWER_S:.0f} s; ask for fewer tokens, or take a quicker model"
+        ) from None
     return Answered(text, tuple(logprobs), why == "stop", time.perf_counter() - began)
 
 

@@ -23,7 +23,10 @@ MAX_WIDTH = 65_536
 MAX_KNOTS = 10_000
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Chance = Annotated[float, Field(ge=0.0, le=1.0)]
-DIGESTED = ("config.json", "tokenizer.json", "tokenizer_config.json", "adapter_config.json")
+DIGESTED = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "adapter_config.json",
+)  # fmt: skip
 
 
 class BadPolicy(ValueError):

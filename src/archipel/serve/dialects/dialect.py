@@ -6,7 +6,7 @@ engine and no other dialect; unknown fields that do not change an answer are pas
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol, TypeVar
 
@@ -147,6 +147,16 @@ def _row(token: Token) -> dict[str, Any]:
 def compact(value: Any) -> bytes:
     """JSON in one line."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def in_pieces(value: Mapping[str, Any], name: str) -> Iterator[bytes]:
+    """The same of an object in which `name` is a list of much: each of the list is made and written by itself."""
+    pieces, left = iter(value[name]), dict(value)
+    del left[name]
+    yield b"{%s:[" % compact(name)
+    for place, piece in enumerate(pieces):
+        yield (b"," if place else b"") + compact(piece)
+    yield b"]" + (b"," if left else b"") + compact(left)[1:]
 
 
 def event(value: Any, name: str | None = None) -> bytes:

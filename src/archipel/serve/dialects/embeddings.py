@@ -6,12 +6,12 @@ ones.
 
 import base64
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
-from archipel.serve.dialects.dialect import Body, read
+from archipel.serve.dialects.dialect import Body, in_pieces, read
 from archipel.serve.question import BadQuestion
 from archipel.serve.texts import Embedded, Texts
 
@@ -69,33 +69,41 @@ def old_ollama_asked(data: bytes) -> Texts:
     return Texts(body.model, (body.prompt,), is_cut=True)
 
 
-def openai_told(body: OpenAIBody, found: Sequence[Embedded]) -> Mapping[str, Any]:
-    """The answer. Raises BadQuestion: more dimensions than there are."""
+def openai_told(body: OpenAIBody, found: Sequence[Embedded]) -> Iterable[bytes]:
+    """The answer, in pieces. Raises BadQuestion: more dimensions than there are."""
     is_packed = body.encoding_format == "base64"
-    vectors = [each.unit(body.dimensions) for each in found]
-    rows = [
+    vectors = _units(found, body.dimensions)
+    rows = (
         {"object": "embedding", "index": index, "embedding": _packed(each) if is_packed else each}
         for index, each in enumerate(vectors)
-    ]
+    )
     used = sum(each.num_tokens for each in found)
     usage = {"prompt_tokens": used, "total_tokens": used}
-    return {"object": "list", "data": rows, "model": body.model, "usage": usage}
+    whole = {"object": "list", "data": rows, "model": body.model, "usage": usage}
+    return in_pieces(whole, "data")
 
 
-def ollama_told(texts: Texts, found: Sequence[Embedded], took_ns: int) -> Mapping[str, Any]:
-    """The answer. Raises BadQuestion: more dimensions than there are."""
-    return {
+def ollama_told(texts: Texts, found: Sequence[Embedded], took_ns: int) -> Iterable[bytes]:
+    """The answer, in pieces. Raises BadQuestion: more dimensions than there are."""
+    whole = {
         "model": texts.model,
-        "embeddings": [each.unit(texts.dimensions) for each in found],
+        "embeddings": _units(found, texts.dimensions),
         "total_duration": took_ns,
         "load_duration": 0,
         "prompt_eval_count": sum(each.num_tokens for each in found),
     }
+    return in_pieces(whole, "embeddings")
 
 
 def old_ollama_told(found: Sequence[Embedded]) -> Mapping[str, Any]:
     """The answer."""
     return {"embedding": found[0].vector}
+
+
+def _units(found: Sequence[Embedded], dimensions: int | None) -> Iterable[tuple[float, ...]]:
+    """Each made when it is its turn. Raises BadQuestion: at once, if they have fewer dimensions."""
+    found[0].unit(dimensions)
+    return (each.unit(dimensions) for each in found)
 
 
 def _packed(vector: Sequence[float]) -> str:

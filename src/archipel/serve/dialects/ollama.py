@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import StrictStr
 
 from archipel.model.tool_calls import format_of
-from archipel.serve.asked import About, Asked, Reads
+from archipel.serve.asked import About, Asked, HasWeights, Reads
 from archipel.serve.dialects.dialect import Body, Whole, compact, logprobs_of, read
 from archipel.serve.dialects.ollama_asked import chat_asked, text_asked
 from archipel.serve.question import Call, Ended, Question, Refusal, Said, Token
@@ -122,23 +122,26 @@ class Style:
         return compact(self._head() | dict(more)) + b"\n"
 
 
-def tags(served: Iterable[Asked]) -> Mapping[str, Any]:
+async def tags(served: Iterable[Asked]) -> Mapping[str, Any]:
     """GET /api/tags."""
-    return {"models": [_listed(each) for each in served]}
+    return {"models": [await _listed(each) for each in served]}
 
 
-def running(served: Iterable[Asked]) -> Mapping[str, Any]:
+async def running(served: Iterable[Asked]) -> Mapping[str, Any]:
     """GET /api/ps: what is served stays loaded."""
     more = {"size_vram": 0, "expires_at": FOREVER}
     return {
-        "models": [_listed(each) | more | {"context_length": each.positions} for each in served]
+        "models": [
+            await _listed(each) | more | {"context_length": each.positions} for each in served
+        ]
     }
 
 
-def _listed(one: Asked) -> dict[str, Any]:
+async def _listed(one: Asked) -> dict[str, Any]:
+    digest = await one.digest() if isinstance(one, HasWeights) else ""
     return {
         "name": one.name, "model": one.name, "modified_at": _stamp(datetime.fromtimestamp(one.since, UTC)),
-        "size": about_of(one).num_bytes, "digest": "", "details": _details(about_of(one)),
+        "size": about_of(one).num_bytes, "digest": digest.removeprefix("sha256:"), "details": _details(about_of(one)),
     }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ async function send(text) {
   going = stop;
   at("send").hidden = true; at("stop").hidden = false; say("");
   const began = performance.now();
-  let pieces = 0;
+  let pieces = 0, ended = "";
   try {
     const model = at("model").value, isChat = await takesMessages(model);
     const body = { model, stream: true, temperature: 0.7, ...(isChat ? { messages: own.turns } : { prompt: text }) };
@@ -88,6 +88,7 @@ async function send(text) {
     const answer = await asked(path, { method: "POST", body: JSON.stringify(body), signal: stop.signal });
     for await (const told of events(answer.body)) {
       if (told.error) throw new Error(told.error.message);
+      ended = told.choices?.[0]?.finish_reason ?? ended;
       const piece = told.choices?.[0]?.delta?.content ?? told.choices?.[0]?.text;
       if (!piece) continue;
       turn.content += piece; pieces += 1;
@@ -96,7 +97,8 @@ async function send(text) {
       if (box.scrollHeight - box.scrollTop - box.clientHeight < 80) box.scrollTop = box.scrollHeight;
     }
     const rate = (1000 * pieces / (performance.now() - began)).toFixed(1);
-    say(`${pieces} tokens, ${rate} a second, on this server alone${isChat ? "" : "; this model goes on with a text, it does not converse"}`);
+    const cut = ended === "length" ? "It met its limit, and is not whole. " : "";
+    say(`${cut}${pieces} tokens, ${rate} a second, on this server alone${isChat ? "" : "; this model goes on with a text, it does not converse"}`);
   } catch (error) {
     say(error.name === "AbortError" ? "Stopped." : String(error.message ?? error));
   }

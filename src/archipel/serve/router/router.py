@@ -67,9 +67,9 @@ class Router:
             "routed_to_generalist": self.tally[GENERALIST],
         }
 
-    async def count(self, question: Question, now: datetime) -> int:
+    async def count(self, question: Question, key: str, now: datetime) -> int:
         """See `asked.Asked`."""
-        return await self.base.count(question, now)
+        return await self.base.count(question, key, now)
 
     async def ask(self, question: Question, key: str, now: datetime) -> Answering:
         """See `asked.Asked.ask`."""

@@ -109,7 +109,7 @@ class Signing:
         if kept.answer is None:
             raise NotYet("this answer is not whole; read it to its end, and ask again")
         try:
-            return await self._aside.do(sealed, kept.answer, self._identity)
+            return await self._aside.do(key, sealed, kept.answer, self._identity)
         except NotSignable as error:
             raise NoAnswer(f"this answer has no signed form: {error}") from None
 
