@@ -155,13 +155,15 @@ def _made(name: str, out: Path, place: "Place", given: dict[str, Any]) -> dict[s
         sources = _sources(place, ledger, checked, find, (stated, Path(aside), given))
         contents = contents_of(sources, _chosen(given["versions"], sources.facts))
         plan = Plan(sources.facts, stated, contents, key, operator)
-        index = write_bundle(plan, out, Telling())
+        grade = write_bundle(plan, out, Telling())
+    index = plan.index
     return {
         "bundle": str(out),
         "run": name,
         "version": index.version,
         "weights": index.weights,
         "key": key.public.hint,
+        "class": {"stated": grade.classes.stated, "present": grade.classes.present},
         "missing": list(index.missing),
     }
 
@@ -266,6 +268,12 @@ def _words(made: dict[str, Any]) -> str:
         f"{made['bundle']}: version {made['version']} of {made['run']}, weights {made['weights']}",
         f"signed by the key {made['key']}; `archipel release verify {made['bundle']}` checks it",
     ]
+    present = made["class"]["present"]
+    lines.append(
+        f"class {'I' * present} of the Model Openness Framework, by its bytes"
+        if present
+        else "in no class of the Model Openness Framework: `archipel release openness` says why"
+    )
     if made["missing"]:
         lines += ["not in it:", *(f"  {line}" for line in made["missing"])]
     return "\n".join(lines)

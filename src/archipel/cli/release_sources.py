@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from archipel.cli.run_blobs import Blobs
     from archipel.ledger.mirror import Mirror
     from archipel.records.chain import Publication
-    from archipel.release.gathering import Find, Hearing, Ledger
+    from archipel.release.gathering import Find, Ledger
+    from archipel.release.hearing import Hearing
     from archipel.work.messages import LinkMessage
 
 MIRROR = "ledger"
@@ -55,7 +56,8 @@ def read_run(place: Place, name: str) -> "tuple[Ledger, Checked]":
     """
     from archipel.cli.ledger_checked import read_ledger
     from archipel.market.journal import listening
-    from archipel.release.gathering import Hearing, Ledger
+    from archipel.release.gathering import Ledger
+    from archipel.release.hearing import Hearing
 
     at_work("reading the ledger")
     heard, mirror = Hearing(name), place.mirror

@@ -13,12 +13,18 @@ from archipel.release.stated import Stated
 
 OWN_LICENCE = "Apache-2.0"
 MAX_PLACES = 10_000
-_OWN: tuple[tuple[Kind, str], ...] = (
-    ("data_preprocessing", "how tasks and examples become batches"),
-    ("training_code", "updates, supervised stage, and the lab that paces them"),
-    ("inference_code", "engine and server"),
-    ("evaluation_code", "grading and evaluation"),
-)
+Part = tuple[Kind, str, list[str]]
+"""(what it is, its name, where it lies)"""
+_OURS: Mapping[Kind, str] = {
+    "architecture": "network",
+    "data_preprocessing": "how tasks and examples become batches",
+    "training_code": "updates, supervised stage, and the lab that paces them",
+    "inference_code": "engine and server",
+    "evaluation_code": "grading and evaluation",
+}
+"""Components that are this software."""
+_CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
+_WORDS = ("tokenizer", "special_tokens", "vocab", "merges", "chat_template")
 _PAPERS: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
     ("model_card", "model card", (places.CARD,)),
     ("data_card", "data card", (places.DATA_CARD,)),
@@ -51,50 +57,46 @@ def index_of(facts: Facts, stated: Stated, made: Contents, papers: Iterable[str]
 
 
 def _components(stated: Stated, made: Contents, there: set[str]) -> Iterable[Component]:
-    root = sorted(place for place in there if "/" not in place)
-    archive = sorted(place for place in there if place.startswith(f"{places.CODE}/"))
-    weights = [
-        place for place in root if place.endswith((".safetensors", ".safetensors.index.json"))
-    ]
-    words = [
-        place
-        for place in root
-        if place.startswith(("tokenizer", "special_tokens", "vocab", "merges", "chat_template"))
-    ]
-    config = [
-        place
-        for place in root
-        if place in ("config.json", "generation_config.json", "adapter_config.json")
-    ]
-    licences = stated.licences
-
-    def part(
-        kind: Kind, name: str, found: list[str], own: str | None = None
-    ) -> Iterable[Component]:
+    for kind, name, found in (*_model(made, there), *_beside(made, there), *_papers(there)):
         if found:
-            given = own or licences.get(kind, licences.get("default"))
-            yield Component(kind=kind, name=name, places=_few(found), licence=given)
+            own = OWN_LICENCE if kind in _OURS else None
+            licence = own or stated.licences.get(kind, stated.licences.get("default"))
+            yield Component(kind=kind, name=name, places=_few(found), licence=licence)
 
-    yield from part("architecture", "network and its configuration", archive + config, OWN_LICENCE)
-    yield from part("parameters", "weights of the last version", weights)
-    yield from part("versions", "weights version by version", made.groups.get("versions", []))
-    yield from part("tokenizer", "tokenizer", words)
-    recipe = [each for each in (places.RECIPE,) if each in there] + made.groups.get("recipe", [])
-    yield from part("recipe", "recipe as opened", recipe)
-    yield from part("environment", "where tasks and rewards come from", [places.ENVIRONMENT])
-    yield from part(
-        "dataset", "prompts and rollouts", [places.DATA, *made.groups.get("dataset", [])]
-    )
-    for kind, name in _OWN:
-        yield from part(kind, name, archive, OWN_LICENCE)
-    yield from part("libraries", "versions of what it needs", [places.LOCK])
-    yield from part("evaluation_data", "held-out tasks", [places.ENVIRONMENT])
+
+def _model(made: Contents, there: set[str]) -> Iterable[Part]:
+    root = sorted(place for place in there if "/" not in place)
+    archive = _below(places.CODE, there)
+    weights = [each for each in root if each.endswith((".safetensors", ".safetensors.index.json"))]
+    config = [each for each in root if each in _CONFIGS]
+    yield "architecture", "network and its configuration", archive + config
+    yield "parameters", "weights of the last version", weights
+    yield "versions", "weights version by version", made.groups.get("versions", [])
+    yield "tokenizer", "tokenizer", [each for each in root if each.startswith(_WORDS)]
+
+
+def _beside(made: Contents, there: set[str]) -> Iterable[Part]:
+    recipe = [each for each in (places.RECIPE,) if each in there]
+    yield "recipe", "recipe as opened", recipe + made.groups.get("recipe", [])
+    yield "environment", "where tasks and rewards come from", [places.ENVIRONMENT]
+    yield "dataset", "prompts and rollouts", [places.DATA, *made.groups.get("dataset", [])]
+    for kind, name in _OURS.items():
+        if kind != "architecture":
+            yield kind, name, _below(places.CODE, there)
+    yield "libraries", "versions of what it needs", [places.LOCK]
+    yield "evaluation_data", "held-out tasks", [places.ENVIRONMENT]
     results = [places.RESULTS, *made.groups.get("evaluation_results", [])]
-    yield from part("evaluation_results", "results of evaluations", results)
+    yield "evaluation_results", "results of evaluations", results
+    yield "ledger", "ledger and proofs", [places.LEDGER]
+
+
+def _papers(there: set[str]) -> Iterable[Part]:
     for kind, name, named in _PAPERS:
-        found = [place for place in named if _is_there(place, there)]
-        yield from part(kind, name, found)
-    yield from part("ledger", "ledger and proofs", [places.LEDGER])
+        yield kind, name, [each for each in named if each in there or _below(each, there)]
+
+
+def _below(folder: str, there: set[str]) -> list[str]:
+    return sorted(each for each in there if each.startswith(f"{folder}/"))
 
 
 def _few(found: list[str]) -> tuple[str, ...]:
@@ -103,17 +105,3 @@ def _few(found: list[str]) -> tuple[str, ...]:
     if len(named) <= MAX_PLACES:
         return named
     return tuple(sorted({place.split("/")[0] for place in named}))
-
-
-def _is_there(place: str, there: set[str]) -> bool:
-    return place in there or any(each.startswith(f"{place}/") for each in there)
-
-
-def licences_named(components: Iterable[Component]) -> Mapping[str, list[str]]:
-    """SPDX id -> components under it."""
-    found: dict[str, list[str]] = {}
-    for each in components:
-        for name in (each.licence or "").split(" AND "):
-            if name:
-                found.setdefault(name, []).append(each.kind)
-    return found

@@ -18,7 +18,8 @@ from archipel.records.chain import chain_to
 from archipel.records.fields import BlobRef
 from archipel.release import code, places
 from archipel.release.facts import Facts, VersionFact
-from archipel.release.gathering import Find, Hearing, rollouts, rollouts_file
+from archipel.release.gathering import Find
+from archipel.release.hearing import Hearing, rollouts, rollouts_file
 
 Content = Path | bytes
 MAX_NAMED = 20

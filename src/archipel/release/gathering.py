@@ -1,29 +1,26 @@
-"""What a ledger knows of a run, as it is told entry by entry: from there come all facts of a release.
+"""What a ledger knows of a run: from there come all facts of a release.
 
-Parts: `Hearing` (is told every entry of a fold), `gather` (the facts). Law: only what was signed and folded, and bytes
-under digests in it; what the ledger does not know is None.
+Parts: `Ledger` (a folded one, and what was heard of the run in it), `gather` (the facts). Law: only what was signed
+and folded, and bytes under digests in it; what the ledger does not know is None.
 """
 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from archipel.lab.entry import Entry
 from archipel.lab.providers import account_of
-from archipel.lab.run_story import RunStory
 from archipel.lab.state import LabState
 from archipel.lab.withdrawals import withdrawals
 from archipel.ledger.tree_head import TreeHead
-from archipel.market.journal import Move, Posting, held
-from archipel.records.canonical import canonical_json, sha256_digest
+from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
-from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
+from archipel.records.kinds.rollout import RolloutAnswer
 from archipel.records.kinds.update import UpdateAnswer
 from archipel.records.recipe import Recipe, recipe_from_canonical
-from archipel.records.statements import NodeJoined, RunOpened, SnapshotTaken, WorkAnswered
+from archipel.records.statements import RunOpened
 from archipel.release.facts import (
     Cost,
     DataFact,
@@ -32,6 +29,7 @@ from archipel.release.facts import (
     PartyFact,
     VersionFact,
 )
+from archipel.release.hearing import Hearing, rollouts, rollouts_file
 from archipel.release.places import ROLLOUTS
 from archipel.release.stated import Stated
 from archipel.release.weights.manifest import BadVersion, read_manifest
@@ -53,76 +51,6 @@ _SIZES = (
 
 class CannotRelease(ValueError):
     """There is nothing that could be released, or what it takes is missing; the message says what to do."""
-
-
-@dataclass(slots=True)
-class Answered:
-    """An accepted answer to a work of the run."""
-
-    author: str
-    index: int
-    at_ms: int
-
-
-@dataclass(slots=True)
-class Hearing:
-    """Of one run; `hear` is told every entry in order, `post` every movement of credits before the entry that made it."""
-
-    name: str
-    story: RunStory = field(init=False)
-    size: int = 0
-    """Entries heard."""
-    last_ms: int = 0
-    opened: Answered | None = None
-    answered: dict[str, Answered] = field(default_factory=dict)
-    """Work -> who answered it, and where in the ledger."""
-    published: list[Answered] = field(default_factory=list)
-    """One for each version."""
-    examined: list[Answered] = field(default_factory=list)
-    """One for each evaluation, in the order of the story."""
-    kinds: dict[str, str] = field(default_factory=dict)
-    """Work -> its kind."""
-    software: dict[str, str] = field(default_factory=dict)
-    """Node -> what it last said that it runs."""
-    micro: Counter[str] = field(default_factory=Counter)
-    """Wallet -> what the run paid into it, less what it took back."""
-    _posted: list[Posting] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.story = RunStory(self.name)
-
-    def post(self, posting: Posting) -> None:
-        """A movement of credits (`market.journal.listening`)."""
-        self._posted.append(posting)
-
-    def hear(self, entry: Entry) -> None:
-        """The next entry."""
-        said, place = entry.statement, Answered(entry.statement.author, self.size, entry.at_ms)
-        versions, exams = len(self.story.updates), len(self.story.exams)
-        self.story.hear(said)
-        if isinstance(said, RunOpened) and said.run == self.name:
-            self.opened = place
-        elif isinstance(said, NodeJoined):
-            self.software[said.author] = said.capabilities.software
-        elif isinstance(said, WorkAnswered) and _run_of(said.work) == self.name:
-            self.answered[said.work], self.kinds[said.work] = place, said.answer.kind
-        self.published += [place] * (len(self.story.updates) - versions)
-        self.examined += [place] * (len(self.story.exams) - exams)
-        self._pay(said)
-        self.size, self.last_ms = self.size + 1, entry.at_ms
-
-    def _pay(self, said: Any) -> None:
-        if isinstance(said, SnapshotTaken):
-            self._posted.clear()  # whoever compares it folds the entries before it once more
-        work = getattr(said, "work", None)
-        about = _run_of(work) if isinstance(work, str) else getattr(said, "run", None)
-        for each in self._posted:
-            is_pay = each.move is Move.PAY and each.source == held(self.name)
-            if is_pay or (each.move is Move.RESTORE and about == self.name):
-                self.micro[each.target] += each.micro
-            elif each.move is Move.CLAWBACK and about == self.name:
-                self.micro[each.source.removeprefix("stake:")] -= each.micro
-        self._posted.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,29 +104,6 @@ def gather(ledger: Ledger, find: Find, stated: Stated) -> Facts:
         files={},
         withdrawn=dict(story.taken_out),
     )
-
-
-def rollouts_file(heard: Hearing) -> bytes:
-    """Every result that stands, in the order of the works: canonical JSON."""
-    listed = [
-        {
-            "work": work,
-            "digest": answer.result.digest,
-            "size": answer.result.size,
-            "groups": list(spec.groups),
-            "tokens": answer.num_tokens,
-            "version": spec.version,
-        }
-        for work, spec, answer in rollouts(heard.story)
-    ]
-    return canonical_json({"run": heard.name, "results": listed})
-
-
-def rollouts(story: RunStory) -> Iterator[tuple[str, RolloutSpec, RolloutAnswer]]:
-    """Every result that stands, in the order of the works."""
-    for work, each in sorted(story.standing.items(), key=lambda item: _number(item[0])):
-        if isinstance(each.answer, RolloutAnswer) and isinstance(each.spec, RolloutSpec):
-            yield work, each.spec, each.answer
 
 
 def _versions(heard: Hearing) -> Iterator[VersionFact]:
@@ -378,11 +283,3 @@ def _object(data: bytes) -> Mapping[str, Any]:
 
 def _natural(value: Any) -> int | None:
     return value if type(value) is int and value >= 0 else None
-
-
-def _run_of(work: str) -> str:
-    return work.rpartition(".")[0]
-
-
-def _number(work: str) -> int:
-    return int(work.rpartition(".")[2])

@@ -21,6 +21,9 @@ from archipel.release.index import Released, plain_path
 from archipel.release.oms.folder import sign_folder
 from archipel.release.oms.key import SigningKey
 from archipel.release.oms.voucher import vouch
+from archipel.release.openness.card import Grade
+from archipel.release.openness.grade import grade
+from archipel.release.papers.slsa import provenance
 from archipel.release.papers.writing import PAPERS, written
 from archipel.release.stated import Stated
 
@@ -39,9 +42,15 @@ class Plan:
     operator: Identity | None = None
     """Who vouches for the key; None: nobody does."""
 
+    @property
+    def index(self) -> Released:
+        """Of the bundle: which component is where, papers and grade included."""
+        papers = {*PAPERS, *provenance(self.facts, self.stated, None), places.OPENNESS}
+        return index_of(self.facts, self.stated, self.contents, papers)
 
-def write_bundle(plan: Plan, out: Path, tell: Tell) -> Released:
-    """Write it to `out`, which must not exist; returns its index. tell: now and then told what is being done.
+
+def write_bundle(plan: Plan, out: Path, tell: Tell) -> Grade:
+    """Write it to `out`, which must not exist; returns how open it is. tell: now and then told what is being done.
 
     Raises:
         CannotRelease: something is there already, or a name has no place in a bundle.
@@ -51,26 +60,36 @@ def write_bundle(plan: Plan, out: Path, tell: Tell) -> Released:
         raise CannotRelease(f"{out} is there already; name another folder")
     partial = out.with_name(f"{out.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
-    index = index_of(
-        plan.facts, plan.stated, plan.contents, (*PAPERS, f"{places.PROVENANCE}/start.json")
-    )
-    files = dict(plan.contents.files)
-    files.update(written(plan.facts, plan.stated, index, plan.operator))
-    said = index.to_bytes()
-    files[places.INDEX], files[places.KEY] = said, plan.key.public.pem
-    if plan.operator is not None:
-        files[places.VOUCHER] = vouch(plan.operator, said, plan.key.public.hint)
+    files = _files(plan)
     for number, (place, content) in enumerate(sorted(files.items())):
         tell(f"file {number + 1} of {len(files)}: {place}")
         _put(partial, _checked(place), content)
-    _sweep(partial, {*files, places.SIGNATURE})
+    _sweep(partial, {*files, places.OPENNESS, places.SIGNATURE})
+    graded = grade(partial, note=lambda part: tell(f"how open its {part} is"))
+    _put(partial, places.OPENNESS, graded.to_bytes())
     signature = sign_folder(
-        partial, index.title, plan.key, places.SIGNATURE, lambda path, _: tell(f"signing {path}")
+        partial,
+        plan.index.title,
+        plan.key,
+        places.SIGNATURE,
+        lambda path, _: tell(f"signing {path}"),
     )
     _put(partial, places.SIGNATURE, signature)
     os.sync()
     partial.rename(out)
-    return index
+    return graded
+
+
+def _files(plan: Plan) -> dict[str, Content]:
+    """All but the grade and the signature, which are made of these."""
+    index = plan.index
+    said = index.to_bytes()
+    files = dict(plan.contents.files)
+    files |= written(plan.facts, plan.stated, index, plan.operator)
+    files[places.INDEX], files[places.KEY] = said, plan.key.public.pem
+    if plan.operator is not None:
+        files[places.VOUCHER] = vouch(plan.operator, said, plan.key.public.hint)
+    return files
 
 
 def digest_of(path: Path) -> str:

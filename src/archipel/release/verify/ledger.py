@@ -17,7 +17,7 @@ from archipel.market.journal import listening
 from archipel.plurals import counted
 from archipel.records.statements import InvalidRecord
 from archipel.release import places
-from archipel.release.gathering import Hearing
+from archipel.release.hearing import Hearing
 from archipel.release.index import Released
 from archipel.release.verify.files import read_bounded
 from archipel.release.verify.report import Looked, Step

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from archipel.lab.state import LabState
-from archipel.release.gathering import Hearing
+from archipel.release.hearing import Hearing
 from archipel.release.index import Released
 from archipel.release.oms.statement import SignedFiles
 

@@ -6,7 +6,7 @@ from archipel.plurals import counted
 from archipel.records.canonical import parse_canonical
 from archipel.records.fields import BlobRef
 from archipel.release import places
-from archipel.release.gathering import Hearing
+from archipel.release.hearing import Hearing
 from archipel.release.verify.files import read_bounded
 from archipel.release.verify.report import Looked, Step
 from archipel.release.weights.delta import after_delta, from_anchor
