@@ -42,7 +42,8 @@ def write_release(folder: Path, words: tuple, boss: Identity) -> None:
     model = folder / "model"
     (model / "blobs/ab").mkdir(parents=True)
     (model / "model.safetensors").write_bytes(bytes(range(256)) * 5000)
-    (model / "blobs/ab/c").write_bytes(b"")
+    for place in ("blobs/ab/c", "blobs-2", "blobs.3", "Z", ".hidden", "with a space é"):
+        (model / place).write_bytes(place.encode())
     (model / "release.sig").write_bytes(sign_folder(model, "a model", KEY, "release.sig"))
     KEY.save(folder / "key")
     (folder / "key.pem").write_bytes(KEY.public.pem)
