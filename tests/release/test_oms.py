@@ -172,7 +172,7 @@ FILES = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
         ({"subject": [{"name": "m", "digest": {"sha256": "2" * 64}}]}, "put together badly"),
         ({"resources": []}, "1 to"),
         ({"resources": [ONE, ONE]}, "each name once"),
-        ({"resources": [ONE | {"name": "b"}, ONE]}, "sorted by code point"),
+        ({"resources": [ONE | {"name": "b"}, ONE]}, "put together badly"),
         ({"resources": [ONE | {"algorithm": "md5"}]}, "takes sha256 alone"),
         ({"resources": [ONE | {"name": "../a"}]}, "leads out of the folder"),
         ({"resources": [ONE | {"name": "/a"}]}, "leads out of the folder"),
@@ -185,6 +185,16 @@ FILES = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
 def test_a_statement_that_says_something_else_is_refused(other: dict, why: str) -> None:
     with pytest.raises(BadOms, match=why):
         read_statement(said(**other))
+
+
+def test_ours_stand_by_code_point_and_others_as_they_came() -> None:
+    names = {"a/b": "0" * 64, "a-d": "1" * 64, "Z": "2" * 64}
+    ours = signed_files("m", names, ())
+    assert list(ours.digests) == ["Z", "a-d", "a/b"]
+    theirs = SignedFiles("m", names, ())
+    assert read_statement(theirs.to_bytes()) == theirs
+    assert list(read_statement(theirs.to_bytes()).digests) == list(names)
+    assert theirs.whole != ours.whole
 
 
 def test_a_key_comes_back_from_its_file_and_nobody_else_may_read_it(tmp_path: Path) -> None:

@@ -19,8 +19,11 @@ from archipel.release.oms.folder import compare_folder, sign_folder
 from archipel.release.oms.key import PublicKey, SigningKey
 from archipel.release.papers.model_card import model_card
 from archipel.release.papers.writing import written
+from cli_words import told
 from people import identity
 from release.known import STATED, digest, facts, hostile, index
+from releasing import lab_home
+from tiny import NAME
 
 ROOT = Path(__file__).parents[2]
 NAMED = os.environ.get("ARCHIPEL_PAPERS_PYTHON")  # noqa: TID251  of this test alone
@@ -39,7 +42,8 @@ def write_release(folder: Path, words: tuple, boss: Identity) -> None:
     model = folder / "model"
     (model / "blobs/ab").mkdir(parents=True)
     (model / "model.safetensors").write_bytes(bytes(range(256)) * 5000)
-    (model / "blobs/ab/c").write_bytes(b"")
+    for place in ("blobs/ab/c", "blobs-2", "blobs.3", "Z", ".hidden", "with a space é"):
+        (model / place).write_bytes(place.encode())
     (model / "release.sig").write_bytes(sign_folder(model, "a model", KEY, "release.sig"))
     KEY.save(folder / "key")
     (folder / "key.pem").write_bytes(KEY.public.pem)
@@ -132,6 +136,39 @@ def test_papers_stay_valid_whatever_a_stranger_said(tmp_path: Path, found: dict)
     assert said["cffconvert"].startswith("@misc")
     assert all(said["securesystemslib"].values())
     assert set(said["in_toto"]) == set(found["in_toto"])
+
+
+@pytest.mark.slow
+def test_a_bundle_that_was_made_is_valid_by_every_tool(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of facts that never were, but of a lab's ledger, by the command."""
+    monkeypatch.setenv("ARCHIPEL_HOME", str(tmp_path / "own"))
+    boss = identity("boss")
+    boss.save(tmp_path / "boss.key")
+    lab_home(tmp_path / "lab")
+    model = tmp_path / "model"
+    (tmp_path / "words.toml").write_text('[licences]\ndefault = "CC-BY-4.0"\n')
+    words = ["--home", str(tmp_path / "lab"), "--operator-key", str(tmp_path / "boss.key")]
+    words += ["--stated", str(tmp_path / "words.toml")]
+    code, made = told("release", "make", NAME, *words, "--out", model, "--json")
+    assert code == 0
+    for place in ("provenance", "data", "CITATION.cff", "sbom.spdx.json"):
+        (tmp_path / place).symlink_to(model / place)
+    (tmp_path / "key").symlink_to(tmp_path / "own/release/release.key")
+    (tmp_path / "key.pem").symlink_to(model / "release.pem")
+    asked = {"did": boss.did, "public": did_to_public_key(boss.did).hex()}
+    (tmp_path / "asked.json").write_text(json.dumps(asked))
+    said = tried(tmp_path)
+    assert said["model_signing"] == {"ours": True, "signed": True, "changed": False}
+    assert len(said["securesystemslib"]) == len(said["in_toto"]) == 6
+    assert all(said["securesystemslib"].values())
+    assert said["spdx"]["missing"] == []
+    assert (said["mlcroissant"]["errors"], said["mlcroissant"]["warnings"]) == ([], [])
+    assert said["cffconvert"].startswith("@misc")
+    card = ModelCard((model / "README.md").read_text())
+    assert card.data.pipeline_tag == "text-generation"
+    assert made["weights"] in card.text
 
 
 def test_hubs_read_the_model_card() -> None:

@@ -109,6 +109,8 @@ def command(
 
 def _index_in(folder: Path) -> "Released | None":
     """Of a release; None: it is none, so a run's name is meant."""
+    from pydantic import ValidationError
+
     from archipel.release.index import MAX_INDEX_BYTES, read_index
     from archipel.release.places import INDEX
 
@@ -117,8 +119,16 @@ def _index_in(folder: Path) -> "Released | None":
         if folder.is_dir():
             raise Mendable(f"{folder} is no release: it has no {INDEX}")
         return None
-    with mending(ValueError, OSError), path.open("rb") as file:
-        return read_index(file.read(MAX_INDEX_BYTES + 1))
+    with mending(OSError), path.open("rb") as file:
+        data = file.read(MAX_INDEX_BYTES + 1)
+    try:
+        return read_index(data)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        named = ".".join(map(str, fault["loc"]))
+        raise Mendable(f"{path} is no index of a release: {named}: {fault['msg']}") from None
+    except ValueError as error:
+        raise Mendable(f"{path} is no index of a release: {error}") from None
 
 
 def _stated(path: Path | None) -> "Stated":

@@ -1,7 +1,9 @@
 """What is signed: an in-toto statement that names every file of a model with its SHA-256.
 
-Laws: resources stand in the order of their names' code points; the subject's digest is SHA-256 over the digests in
-that order, so that it names the whole; what a stranger wrote is bounded and refused with a sentence.
+Laws: the subject's digest is SHA-256 over the digests of the resources in the order in which they stand, so that it
+names the whole; ours stand by their names' code points, as OMS asks, and those of others as they came (OpenSSF's own
+tool sorts by the parts of paths, so that `a/b` comes before `a-d`); what a stranger wrote is bounded and refused with
+a sentence.
 Source: OMS 1.0, statement and predicate; in-toto Statement v1.
 """
 
@@ -36,7 +38,7 @@ class SignedFiles:
     name: str
     """Of the model, for people."""
     digests: Mapping[str, str]
-    """Path relative to the folder -> 64 hexadecimal digits, in the order of paths."""
+    """Path relative to the folder -> 64 hexadecimal digits, in the order of the statement."""
     ignored: tuple[str, ...]
     """Paths that the signature leaves out, in the order of paths."""
 
@@ -72,8 +74,8 @@ def signed_files(name: str, digests: Mapping[str, str], ignored: Iterable[str]) 
 
 
 def read_statement(data: bytes) -> SignedFiles:
-    """1. One subject, the types of OMS 1.0. 2. Whole files, no symbolic links, SHA-256. 3. Names that stay inside, in
-    order, each once. 4. The subject's digest is that of the resources.
+    """1. One subject, the types of OMS 1.0. 2. Whole files, no symbolic links, SHA-256. 3. Names that stay inside,
+    each once. 4. The subject's digest is that of the resources.
 
     Raises:
         BadOms: any of these fails, or it is beyond its bounds.
@@ -141,16 +143,9 @@ def _subject(subject: object) -> tuple[str, str]:
 def _resources(resources: object) -> dict[str, str]:
     if not isinstance(resources, list) or not 0 < len(resources) <= MAX_RESOURCES:
         raise BadOms(f"a predicate names 1 to {MAX_RESOURCES} resources")
-    digests: dict[str, str] = {}
-    before = ""
-    for each in resources:
-        name, digest = _resource(each)
-        if digests and name <= before:
-            raise BadOms(
-                f"{name!r:.120} stands after {before!r:.120}; expected each name once, sorted by code point"
-            )
-        digests[name] = digest
-        before = name
+    digests = dict(map(_resource, resources))
+    if len(digests) != len(resources):
+        raise BadOms("a resource stands twice; expected each name once")
     return digests
 
 
