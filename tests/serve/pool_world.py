@@ -40,6 +40,7 @@ class World:
         self.limits = limits
         self.ends: dict[str, SocketLink] = {}
         self.threads: list[threading.Thread] = []
+        self.stages: dict[str, Stage] = {}
         self._engine: PoolEngine | None = None
 
     @property
@@ -63,7 +64,7 @@ class World:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         self.threads.append(thread)
-        self.ends[name] = there
+        self.ends[name], self.stages[name] = there, stage
         device = Device(here, PATIENCE)
         self.devices.add(device)
         return device

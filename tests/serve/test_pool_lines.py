@@ -11,9 +11,12 @@ import torch
 
 from archipel.engine.engine import EngineLimits, Request
 from archipel.engine.protocol import NonFiniteLogits
+from archipel.model.directory import write_model
+from archipel.records.requests import InvalidRequest
 from archipel.serve.pool.devices import Device
 from archipel.serve.pool.placing import PoolBroken
 from archipel.serve.pool.stage import Stage
+from engine.engine_models import lively_state, small_config
 from serve.pool_world import World, alone, apart, directory, run
 
 LIMITS = EngineLimits(max_slots=12, max_cache_bytes=2**24, max_step_tokens=32, block=32)
@@ -259,12 +262,12 @@ def test_a_request_that_is_cancelled_while_its_line_is_lost_says_nothing_more(mo
 
 
 def spoiled(world: World, monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
-    """From so many passes on, this device makes what is no number."""
+    """From so many passes on, the devices whose names begin so make what is no number."""
     own, count = Stage._through, [0]
 
     def through(stage: Stage, said: object, payload: bytes) -> object:
         header, data = own(stage, said, payload)  # type: ignore[arg-type]
-        if stage._gift.name == name and data:
+        if stage._gift.name.startswith(name) and data:
             count[0] += 1
             if count[0] > after:
                 worse = torch.frombuffer(bytearray(data), dtype=torch.int16)
@@ -301,12 +304,115 @@ def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
 def test_where_two_devices_make_no_numbers_of_the_same_rows_the_weights_are_blamed(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = pool(model, 6, 6)
-    for name in ("d0", "d1"):
-        spoiled(world, monkeypatch, name, 0)
+    world = pool(model, 3, 3, 3)
+    spoiled(world, monkeypatch, "d", 0)
     try:
-        with pytest.raises(NonFiniteLogits, match="d0 and d1 both made"):
+        with pytest.raises(NonFiniteLogits, match=r"d0 and d2 both made"):
             run(world.engine, {0: arriving()[0][:1]})
         assert not world.engine.has_work
+    finally:
+        world.close()
+    assert not any(each.is_blamed for each in world.devices.here())
+
+
+def test_where_a_weight_is_no_number_no_device_is_blamed(tmp_path: Path) -> None:
+    config = small_config("llama", num_layers=6, max_position_embeddings=1024)
+    state = lively_state(config)
+    state["model.layers.4.mlp.down_proj.weight"][0, 0] = float("nan")
+    write_model(tmp_path / "model", state, config)
+    world = pool(tmp_path / "model", 3, 3)
+    devices = world.devices.here()
+    try:
+        with pytest.raises(NonFiniteLogits, match=r"layers.4.mlp.down_proj.weight has"):
+            run(world.engine, {0: arriving()[0][:1]})
+    finally:
+        world.close()
+    assert not any(each.is_blamed for each in devices)
+
+
+TEXTS = [
+    tuple(place * step % 61 for place in range(length))
+    for length, step in ((3, 1), (300, 7), (530, 11))
+]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    ["float32", *(pytest.param(each, marks=[pytest.mark.slow]) for each in ("w7a15", "bfloat16"))],
+)
+def test_a_pool_embeds_texts_with_one_engines_bits(model: Path, numbers: str) -> None:
+    world = pool(model, 3, 3, numbers=numbers)
+    try:
+        found = world.engine.embed(TEXTS)
+    finally:
+        world.close()
+    assert torch.equal(found, alone(model, numbers, LIMITS).embed(TEXTS))
+
+
+def test_a_text_whose_device_is_lost_is_read_anew_beside_streams_that_go_on(
+    model: Path, undisturbed: object
+) -> None:
+    world = pool(model, 3, 3, 3)
+    reading = world.engine.reading(TEXTS[2])
+
+    def at_step(at: int) -> None:
+        if at in (2, 8, 9):
+            reading.step()
+        if at == 5:
+            world.kill(world.engine.segments[-1].device.name)
+
+    try:
+        assert apart(run(world.engine, arriving(), at_step)) == undisturbed
+    finally:
+        world.close()
+    assert reading.is_whole
+    assert torch.equal(reading.mean, alone(model, limits=LIMITS).embed(TEXTS[2:])[0])
+
+
+def test_a_text_that_comes_after_a_loss_is_read_over_the_devices_that_are_left(
+    model: Path,
+) -> None:
+    world = pool(model, 3, 3, 3)
+    try:
+        first = world.engine.embed(TEXTS)
+        world.kill(world.engine.segments[0].device.name)
+        assert torch.equal(world.engine.embed(TEXTS), first)
+        world.kill(world.engine.segments[0].device.name)
+        with pytest.raises(PoolBroken, match="have another device join"):
+            world.engine.embed(TEXTS)
+    finally:
+        world.close()
+
+
+def test_a_device_reads_so_many_texts_at_once_and_forgets_the_oldest(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.serve.pool.texts_held.MAX_TEXTS", 2)
+    world = pool(model, 3, 3)
+    expected = alone(model, limits=LIMITS).embed(TEXTS[2:])[0]
+    try:
+        readings = [world.engine.reading(TEXTS[2]) for _ in range(3)]
+        for each in readings:
+            each.step()
+        for each in reversed(readings):  # the first was forgotten, and is read anew
+            while each.step():
+                pass
+        assert all(torch.equal(each.mean, expected) for each in readings)
+        assert not any(each.is_lost for each in world.devices.here())
+    finally:
+        world.close()
+
+
+def test_a_text_that_no_device_has_room_for_is_refused_in_a_sentence(model: Path) -> None:
+    world = pool(model, 3, 3)
+    try:
+        world.engine.embed(TEXTS[:1])
+        tight = world.stages["d1"]
+        tight._gift = replace(tight._gift, memory_bytes=1)
+        with pytest.raises(
+            InvalidRequest, match=r"a text of 530 tokens could not be read: d1: with a text"
+        ):
+            world.engine.embed(TEXTS[2:])
+        assert len(world.devices.here()) == 2
     finally:
         world.close()
