@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from archipel.engine.engine import EngineLimits, Request
-from archipel.engine.protocol import NonFiniteLogits
+from archipel.engine.protocol import NonFiniteLogits, Ticket
 from archipel.model.directory import write_model
 from archipel.records.requests import InvalidRequest
+from archipel.records.rollouts import Rollout
 from archipel.serve.pool.devices import Device
 from archipel.serve.pool.placing import PoolBroken
-from archipel.serve.pool.stage import Stage
 from engine.engine_models import lively_state, small_config
-from serve.pool_world import World, alone, apart, directory, run
+from serve.pool_world import World, alone, apart, directory, run, spoiled
 
 LIMITS = EngineLimits(max_slots=12, max_cache_bytes=2**24, max_step_tokens=32, block=32)
 
@@ -261,25 +261,6 @@ def test_a_request_that_is_cancelled_while_its_line_is_lost_says_nothing_more(mo
         world.close()
 
 
-def spoiled(world: World, monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
-    """From so many passes on, the devices whose names begin so make what is no number."""
-    own, count = Stage._through, [0]
-
-    def through(stage: Stage, said: object, payload: bytes) -> object:
-        header, data = own(stage, said, payload)  # type: ignore[arg-type]
-        if stage._gift.name.startswith(name) and data:
-            count[0] += 1
-            if count[0] > after:
-                worse = torch.frombuffer(bytearray(data), dtype=torch.int16)
-                worse[-1] = 0x7FC0 if header.dtype == "bfloat16" else worse[-1]
-                if header.dtype == "float32":
-                    worse[-2:] = torch.tensor([0, 0x7FC0], dtype=torch.int16)
-                data = worse.numpy().tobytes()
-        return header, data
-
-    monkeypatch.setattr(Stage, "_through", through)
-
-
 def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
     model: Path,
     undisturbed: object,
@@ -288,7 +269,7 @@ def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
 ) -> None:
     world = pool(model, 3, 3, 3)
     bad = world.devices.here()[0]
-    spoiled(world, monkeypatch, "d0", 8)
+    spoiled(monkeypatch, "d0", 8)
     try:
         assert apart(run(world.engine, arriving())) == undisturbed
     finally:
@@ -305,7 +286,7 @@ def test_where_two_devices_make_no_numbers_of_the_same_rows_the_weights_are_blam
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = pool(model, 3, 3, 3)
-    spoiled(world, monkeypatch, "d", 0)
+    spoiled(monkeypatch, "d", 0)
     try:
         with pytest.raises(NonFiniteLogits, match=r"d0 and d2 both made"):
             run(world.engine, {0: arriving()[0][:1]})
@@ -416,3 +397,41 @@ def test_a_text_that_no_device_has_room_for_is_refused_in_a_sentence(model: Path
         assert len(world.devices.here()) == 2
     finally:
         world.close()
+
+
+@pytest.mark.parametrize("num_said", [1, 2, 90])
+def test_what_was_said_is_told_again_as_it_was_and_gone_on_with_whatever_would_be_drawn(
+    model: Path, num_said: int
+) -> None:
+    """By the exact contract, whose bits do not hang on how tokens were read, so that one engine can be asked."""
+    world, rng = pool(model, 3, 3, numbers="w7a15"), random.Random(num_said)
+    said = [[(rng.randrange(64), -float(place)) for place in range(num_said)] for _ in range(2)]
+    request = Request("a", tuple(range(9)), 5, 2, 100, 1.0)
+    engine, ticket, steps = world.engine, Ticket(0), 0
+    try:
+        engine.welcome()
+        (driver,) = engine._lines.drivers
+        driver.add(ticket, request, said)
+        found = dict[tuple[Ticket, int], Rollout]()
+        while driver.has_work:
+            found |= driver.step().ended
+            steps += 1
+    finally:
+        world.close()
+    assert steps < 100 - num_said + 10
+    for rollout, before in enumerate(said):
+        told = found[ticket, rollout]
+        tokens = tuple(token for token, _ in before)
+        assert told.tokens[:num_said] == tokens
+        assert told.logprobs[:num_said] == tuple(logprob for _, logprob in before)
+        rest = replace(
+            request,
+            prompt=(*request.prompt, *tokens),
+            num_rollouts=1,
+            max_new_tokens=100 - num_said,
+            first_rollout=rollout,
+            first_position=num_said,
+        )
+        ((expected,),) = alone(model, "w7a15", LIMITS).generate([rest])
+        assert told.tokens[num_said:] == expected.tokens
+        assert told.logprobs[num_said:] == expected.logprobs

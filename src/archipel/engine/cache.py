@@ -120,7 +120,9 @@ class Cache:
         each = enumerate(zip(self.shape.planes, self.layers[layer], held, strict=True))
         for index, (plane, kept, part) in each:
             if isinstance(places, int):
-                kept.narrow(0, 0, part.shape[0]).select(2 if plane.by_position else 3, places).copy_(part)
+                kept.narrow(0, 0, part.shape[0]).select(
+                    2 if plane.by_position else 3, places
+                ).copy_(part)
                 continue
             part = part.to(plane.dtype)
             if plane.by_position:

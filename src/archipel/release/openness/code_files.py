@@ -99,7 +99,7 @@ class _Bounded(io.RawIOBase):
 
 def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
     taken = 0
-    opened: BinaryIO | gzip.GzipFile = (  # noqa: SIM115  # the next line closes it
+    opened: BinaryIO | gzip.GzipFile = (  # the next line closes it
         gzip.open(path) if path.name.lower().endswith("gz") else path.open("rb")
     )
     with opened as source, tarfile.open(fileobj=_Bounded(source), mode="r|") as archive:  # type: ignore[call-overload]  # reads alone
