@@ -61,11 +61,14 @@ def _said() -> tuple[bytes, ...]:
         rows=ROWS,
         only=(0, 2),
     )
+    text = messages.Text(text=3, start=0, total=5, ranges=((1, 2),), rows=ROWS)
     block = messages.SaidBlock(slots=((0, 1), (2,)), lengths=(1, 1), start=0)
     again = messages.SaidAgain(slots=(1, 1), positions=(4, 5))
     said = (
         messages.Ping(),
         messages.Have(num_slots=4, length=64, rows=1),
+        text,
+        text.model_copy(update={"start": 2}),
         messages.Move(sources=(3,), targets=(1,), length=8),
         through,
         through.model_copy(update={"what": block, "only": None}),

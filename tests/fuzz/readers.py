@@ -132,6 +132,8 @@ def _readers() -> dict[str, Reader]:
         | pooled.readers()
         | pool_said.readers()
         | cascaded.readers()
+        | released.readers()
+        | graded.readers()
         | _doors()
     )
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from archipel.engine.engine import EngineLimits, LocalEngine, Request
@@ -40,6 +41,7 @@ class World:
         self.limits = limits
         self.ends: dict[str, SocketLink] = {}
         self.threads: list[threading.Thread] = []
+        self.stages: dict[str, Stage] = {}
         self._engine: PoolEngine | None = None
 
     @property
@@ -63,7 +65,7 @@ class World:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         self.threads.append(thread)
-        self.ends[name] = there
+        self.ends[name], self.stages[name] = there, stage
         device = Device(here, PATIENCE)
         self.devices.add(device)
         return device
@@ -115,3 +117,22 @@ def apart(said: tuple[dict[str, list[Rollout]], dict[str, list[Event]]]) -> obje
     """What `run` found, each rollout's events by themselves: over several lines those of one request keep no common time."""
     found, events = said
     return found, {key: sorted(each, key=lambda one: one[0]) for key, each in events.items()}
+
+
+def spoiled(monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
+    """From so many passes on, the devices whose names begin so make what is no number."""
+    own, count = Stage._through, [0]
+
+    def through(stage: Stage, said: object, payload: bytes) -> object:
+        header, data = own(stage, said, payload)  # type: ignore[arg-type]
+        if stage._gift.name.startswith(name) and data:
+            count[0] += 1
+            if count[0] > after:
+                worse = torch.frombuffer(bytearray(data), dtype=torch.int16)
+                worse[-1] = 0x7FC0 if header.dtype == "bfloat16" else worse[-1]
+                if header.dtype == "float32":
+                    worse[-2:] = torch.tensor([0, 0x7FC0], dtype=torch.int16)
+                data = worse.numpy().tobytes()
+        return header, data
+
+    monkeypatch.setattr(Stage, "_through", through)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from archipel.engine.passing import Next
-from archipel.serve.pool.devices import CannotHold, Device, Devices, Patience, Trip
+from archipel.serve.pool.devices import CannotHold, Device, Devices, Patience
+from archipel.serve.pool.integers import packed_integers, unpacked_integers
 from archipel.serve.pool.links import LinkLost, SocketLink, link_pair
 from archipel.serve.pool.messages import (
     Fault,
@@ -20,10 +21,9 @@ from archipel.serve.pool.messages import (
     Working,
     header_of,
     packed,
-    packed_integers,
     unpacked,
-    unpacked_integers,
 )
+from archipel.serve.pool.trips import Trip
 
 HELLO = Hello(name="box", memory_bytes=1, threads=1, arithmetic="x")
 SOON = Patience(silent_s=0.3, answer_s=1.0)

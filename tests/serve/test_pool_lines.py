@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from archipel.engine.engine import EngineLimits, Request
-from archipel.engine.protocol import NonFiniteLogits
+from archipel.engine.protocol import NonFiniteLogits, Ticket
+from archipel.model.directory import write_model
+from archipel.records.requests import InvalidRequest
+from archipel.records.rollouts import Rollout
 from archipel.serve.pool.devices import Device
 from archipel.serve.pool.placing import PoolBroken
-from archipel.serve.pool.stage import Stage
-from serve.pool_world import World, alone, apart, directory, run
+from engine.engine_models import lively_state, small_config
+from serve.pool_world import World, alone, apart, directory, run, spoiled
 
 LIMITS = EngineLimits(max_slots=12, max_cache_bytes=2**24, max_step_tokens=32, block=32)
 
@@ -258,25 +261,6 @@ def test_a_request_that_is_cancelled_while_its_line_is_lost_says_nothing_more(mo
         world.close()
 
 
-def spoiled(world: World, monkeypatch: pytest.MonkeyPatch, name: str, after: int) -> None:
-    """From so many passes on, this device makes what is no number."""
-    own, count = Stage._through, [0]
-
-    def through(stage: Stage, said: object, payload: bytes) -> object:
-        header, data = own(stage, said, payload)  # type: ignore[arg-type]
-        if stage._gift.name == name and data:
-            count[0] += 1
-            if count[0] > after:
-                worse = torch.frombuffer(bytearray(data), dtype=torch.int16)
-                worse[-1] = 0x7FC0 if header.dtype == "bfloat16" else worse[-1]
-                if header.dtype == "float32":
-                    worse[-2:] = torch.tensor([0, 0x7FC0], dtype=torch.int16)
-                data = worse.numpy().tobytes()
-        return header, data
-
-    monkeypatch.setattr(Stage, "_through", through)
-
-
 def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
     model: Path,
     undisturbed: object,
@@ -285,7 +269,7 @@ def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
 ) -> None:
     world = pool(model, 3, 3, 3)
     bad = world.devices.here()[0]
-    spoiled(world, monkeypatch, "d0", 8)
+    spoiled(monkeypatch, "d0", 8)
     try:
         assert apart(run(world.engine, arriving())) == undisturbed
     finally:
@@ -301,12 +285,153 @@ def test_a_device_whose_numbers_are_none_is_blamed_and_no_stream_notices(
 def test_where_two_devices_make_no_numbers_of_the_same_rows_the_weights_are_blamed(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = pool(model, 6, 6)
-    for name in ("d0", "d1"):
-        spoiled(world, monkeypatch, name, 0)
+    world = pool(model, 3, 3, 3)
+    spoiled(monkeypatch, "d", 0)
     try:
-        with pytest.raises(NonFiniteLogits, match="d0 and d1 both made"):
+        with pytest.raises(NonFiniteLogits, match=r"d0 and d2 both made"):
             run(world.engine, {0: arriving()[0][:1]})
         assert not world.engine.has_work
     finally:
         world.close()
+    assert not any(each.is_blamed for each in world.devices.here())
+
+
+def test_where_a_weight_is_no_number_no_device_is_blamed(tmp_path: Path) -> None:
+    config = small_config("llama", num_layers=6, max_position_embeddings=1024)
+    state = lively_state(config)
+    state["model.layers.4.mlp.down_proj.weight"][0, 0] = float("nan")
+    write_model(tmp_path / "model", state, config)
+    world = pool(tmp_path / "model", 3, 3)
+    devices = world.devices.here()
+    try:
+        with pytest.raises(NonFiniteLogits, match=r"layers.4.mlp.down_proj.weight has"):
+            run(world.engine, {0: arriving()[0][:1]})
+    finally:
+        world.close()
+    assert not any(each.is_blamed for each in devices)
+
+
+TEXTS = [
+    tuple(place * step % 61 for place in range(length))
+    for length, step in ((3, 1), (300, 7), (530, 11))
+]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    ["float32", *(pytest.param(each, marks=[pytest.mark.slow]) for each in ("w7a15", "bfloat16"))],
+)
+def test_a_pool_embeds_texts_with_one_engines_bits(model: Path, numbers: str) -> None:
+    world = pool(model, 3, 3, numbers=numbers)
+    try:
+        found = world.engine.embed(TEXTS)
+    finally:
+        world.close()
+    assert torch.equal(found, alone(model, numbers, LIMITS).embed(TEXTS))
+
+
+def test_a_text_whose_device_is_lost_is_read_anew_beside_streams_that_go_on(
+    model: Path, undisturbed: object
+) -> None:
+    world = pool(model, 3, 3, 3)
+    reading = world.engine.reading(TEXTS[2])
+
+    def at_step(at: int) -> None:
+        if at in (2, 8, 9):
+            reading.step()
+        if at == 5:
+            world.kill(world.engine.segments[-1].device.name)
+
+    try:
+        assert apart(run(world.engine, arriving(), at_step)) == undisturbed
+    finally:
+        world.close()
+    assert reading.is_whole
+    assert torch.equal(reading.mean, alone(model, limits=LIMITS).embed(TEXTS[2:])[0])
+
+
+def test_a_text_that_comes_after_a_loss_is_read_over_the_devices_that_are_left(
+    model: Path,
+) -> None:
+    world = pool(model, 3, 3, 3)
+    try:
+        first = world.engine.embed(TEXTS)
+        world.kill(world.engine.segments[0].device.name)
+        assert torch.equal(world.engine.embed(TEXTS), first)
+        world.kill(world.engine.segments[0].device.name)
+        with pytest.raises(PoolBroken, match="have another device join"):
+            world.engine.embed(TEXTS)
+    finally:
+        world.close()
+
+
+def test_a_device_reads_so_many_texts_at_once_and_forgets_the_oldest(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.serve.pool.texts_held.MAX_TEXTS", 2)
+    world = pool(model, 3, 3)
+    expected = alone(model, limits=LIMITS).embed(TEXTS[2:])[0]
+    try:
+        readings = [world.engine.reading(TEXTS[2]) for _ in range(3)]
+        for each in readings:
+            each.step()
+        for each in reversed(readings):  # the first was forgotten, and is read anew
+            while each.step():
+                pass
+        assert all(torch.equal(each.mean, expected) for each in readings)
+        assert not any(each.is_lost for each in world.devices.here())
+    finally:
+        world.close()
+
+
+def test_a_text_that_no_device_has_room_for_is_refused_in_a_sentence(model: Path) -> None:
+    world = pool(model, 3, 3)
+    try:
+        world.engine.embed(TEXTS[:1])
+        tight = world.stages["d1"]
+        tight._gift = replace(tight._gift, memory_bytes=1)
+        with pytest.raises(
+            InvalidRequest, match=r"a text of 530 tokens could not be read: d1: with a text"
+        ):
+            world.engine.embed(TEXTS[2:])
+        assert len(world.devices.here()) == 2
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("num_said", [1, 2, 90])
+def test_what_was_said_is_told_again_as_it_was_and_gone_on_with_whatever_would_be_drawn(
+    model: Path, num_said: int
+) -> None:
+    """By the exact contract, whose bits do not hang on how tokens were read, so that one engine can be asked."""
+    world, rng = pool(model, 3, 3, numbers="w7a15"), random.Random(num_said)
+    said = [[(rng.randrange(64), -float(place)) for place in range(num_said)] for _ in range(2)]
+    request = Request("a", tuple(range(9)), 5, 2, 100, 1.0)
+    engine, ticket, steps = world.engine, Ticket(0), 0
+    try:
+        engine.welcome()
+        (driver,) = engine._lines.drivers
+        driver.add(ticket, request, said)
+        found = dict[tuple[Ticket, int], Rollout]()
+        while driver.has_work:
+            found |= driver.step().ended
+            steps += 1
+    finally:
+        world.close()
+    assert steps < 100 - num_said + 10
+    for rollout, before in enumerate(said):
+        told = found[ticket, rollout]
+        tokens = tuple(token for token, _ in before)
+        assert told.tokens[:num_said] == tokens
+        assert told.logprobs[:num_said] == tuple(logprob for _, logprob in before)
+        rest = replace(
+            request,
+            prompt=(*request.prompt, *tokens),
+            num_rollouts=1,
+            max_new_tokens=100 - num_said,
+            first_rollout=rollout,
+            first_position=num_said,
+        )
+        ((expected,),) = alone(model, "w7a15", LIMITS).generate([rest])
+        assert told.tokens[num_said:] == expected.tokens
+        assert told.logprobs[num_said:] == expected.logprobs

@@ -1,6 +1,7 @@
 """What a pool of devices costs beside one process, how it bears distance, and how soon a lost device is made good.
 
 Parts: `Plan`, `measure`; `pool_site` is what is measured.
+A pool of 2 or 4 has a line of so many devices, one of 2 x 2 two lines of two, which take turns at requests.
 Weights are random: neither speed nor bytes hang on them. Ways are tried in turn, so that all meet the same neighbours;
 what is compared is their ratio in one round.
 """
@@ -43,7 +44,7 @@ class Plan:
     kills: int = 4
 
 
-QUICK = Plan(model="demo", tokens=24, streams=(1, 4), delays_ms=(0, 5), rounds=2, kills=2)
+QUICK = Plan(model="demo", tokens=24, rounds=2, kills=2)
 
 
 def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[str, Any]) -> None:
@@ -63,7 +64,14 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[
         state = read_model(model, torch.bfloat16)
         alone.load({name: each.detach() for name, each in state.named_parameters()})
         half = -(-config.num_layers // 2)
-        for name, layers in {"1": [config.num_layers], "2": [half, half, half]}.items():
+        quarter = -(-config.num_layers // 4)
+        rooms = {
+            "1": [config.num_layers],
+            "2": [half] * 3,  # and a spare one
+            "4": [quarter] * 4,
+            "2 x 2": [half] * 4,
+        }
+        for name, layers in rooms.items():
             sites[name] = Site(folder / name, model, environment)
             for each in layers:
                 tell(f"a pool of {name}: {sites[name].join(each)} joined")
@@ -71,7 +79,9 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[
         ways |= {name: site.engine for name, site in sites.items()}
         for number in range(plan.kills):
             found["kills"].append(_kill(plan, sites["2"], half, number, tell))
-        found["hops"] = _hops(plan, sites["2"])
+        found["hops"] = [
+            {"way": name, **hop} for name in ("2", "4") for hop in _hops(plan, sites[name])
+        ]
         _speeds(plan, ways, [site.wait for site in sites.values()], tell, found)
     finally:
         for site in sites.values():

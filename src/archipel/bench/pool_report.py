@@ -13,9 +13,12 @@ def table(found: Mapping[str, Any]) -> str:
     lines += _speed_lines(found["speeds"])
     lines += ["", "bytes of rows for a token of one stream, by hop"]
     lines += [
-        f"  {each['device']} (layers {_ranges(each['layers'])}): {each['out']:.0f} there, {each['in']:.0f} back"
+        f"  pool of {each['way']}, {each['device']} (layers {_ranges(each['layers'])}): {each['out']:.0f} there, {each['in']:.0f} back"
         for each in found["hops"]
     ]
+    for way in dict.fromkeys(each["way"] for each in found["hops"]):
+        total = sum(each["out"] + each["in"] for each in found["hops"] if each["way"] == way)
+        lines.append(f"  pool of {way}: {total:.0f} in all")
     lines += ["", "a device killed (SIGKILL) in the middle of its streams"]
     lines += [
         f"  {each['lost']}: next token after {each['seconds']:.2f} s, of which {each['mending_seconds']:.2f} s to take "

@@ -18,13 +18,13 @@ from archipel.cli.benches import JSON, quick_option, teller
 @click.option(
     "--kills", type=click.IntRange(0, 50), help="Devices killed in mid-stream [4; quick: 2]."
 )
-@quick_option("A tiny model, two rounds, two kills: about a minute.")
+@quick_option("A tiny model, two rounds, two kills: some three minutes.")
 @JSON
 def command(quick: bool, as_json: bool, **given: Any) -> None:
     """Measure a pool of device processes on this machine: speed, bytes per token and hop, seconds to make good a loss.
 
-    One process against pools of one and two over links of 0, 1, 5 and 20 ms; each device is a process of its own,
-    paired and encrypted as between machines.
+    One process against pools of one, two and four devices in a line, and of two lines of two, over links of 0, 1, 5 and
+    20 ms; each device is a process of its own, paired and encrypted as between machines.
 
     \b
     Examples:

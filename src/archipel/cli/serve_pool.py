@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archipel.cli.doors import Mendable, at_work, home_folder, mending, printable, show
-from archipel.cli.serve import GIGABYTE
+from archipel.cli.serve import GIGABYTE, WORDS
 from archipel.cli.serve_pool_status import FOLDER
 from archipel.cli.serve_shared import use_threads, with_options
 
@@ -91,6 +91,8 @@ def start(
     timeout_s: float,
     keys_file: Path | None,
     give_gb: float | None,
+    detach: bool,
+    log: Path | None,
 ) -> None:
     """Be the gateway of a pool that holds MODEL: prints a code for the first device, and where clients ask.
 
@@ -101,13 +103,20 @@ def start(
     Examples:
       archipel serve pool trained --pool-host 0.0.0.0
       archipel serve pool trained --give-gb 0 --numbers w7a15
+      archipel serve pool trained --pool-host 0.0.0.0 --detach
     """
     from archipel.cli.doors import keep_memory
+    from archipel.cli.serve_detached import say_detached
     from archipel.cli.serve_open import keep_open, opening_at
+    from archipel.cli.serve_pool_status import say_how_to_join
 
+    if detach:
+        say_detached(click.get_current_context().meta[WORDS])
+        say_how_to_join()
+        return
     at_work("loading")
     keep_memory()
-    opening = opening_at(host, port, keys_file, timeout_s, None)
+    opening = opening_at(host, port, keys_file, timeout_s, log)
     from archipel.cli.serve_pool_running import Wanted, running
 
     wanted = Wanted(
@@ -117,6 +126,7 @@ def start(
         numbers,
         round(max_cache_gb * GIGABYTE),
         max_new_tokens,
+        shows_codes=log is None,
     )
     use_threads(threads)
     gift = _gift(give_gb)
@@ -124,12 +134,13 @@ def start(
         keep_open(opening, {wanted.name: one}, said)
 
 
-# In the background its log would hold the code, and a code never lies in a file; offline nobody could join.
+# Offline nobody could join.
 with_options(
     start,
-    *("port", "threads", "max_new_tokens", "keys_file", "timeout_s"),
+    *("port", "threads", "max_new_tokens", "keys_file", "timeout_s", "log"),
     host="Address for clients; any other asks for an API key, which is made and shown.",
-    max_cache_gb="Memory for what is being read and said, over all devices.",
+    max_cache_gb="Memory for what is being read and said, over all devices of a line.",
+    detach="Serve in the background; back with a code for the first device, or with the reason why not.",
 )
 
 
@@ -214,10 +225,10 @@ def code_command() -> None:
     Examples:
       archipel serve pool code
     """
-    from archipel.cli.serve_pool_status import new_code, standing
+    from archipel.cli.serve_pool_status import join_line, new_code
 
     code = new_code()
-    click.echo(f"archipel serve pool join {standing()['address']} {code}")
+    click.echo(join_line(code))
 
 
 @command.command("revoke", short_help="Pair no more with a device")

@@ -16,6 +16,7 @@ from archipel.cli.doors import Mendable, mending, printable
 from archipel.cli.serve_pool_status import say_code
 
 if TYPE_CHECKING:
+    from archipel.engine.protocol import OpenEngine
     from archipel.serve.pool.gateway import PoolEngine
     from archipel.serve.pool.hosting import Host
     from archipel.serve.pool.stage import Gift
@@ -36,6 +37,8 @@ class Wanted:
     numbers: str
     max_cache_bytes: int
     max_new_tokens: int
+    shows_codes: bool = True
+    """Whether what is said is shown to a person and not written to a file: a code never lies in one."""
 
 
 @contextlib.contextmanager
@@ -66,13 +69,14 @@ def running(wanted: Wanted, gift: "Gift", folder: Path) -> "Iterator[tuple[Serve
             wanted.name, wanted.model, engine, wanted.max_new_tokens, round(time.time())
         )
         try:
-            place = Place(folder, wanted.address, gift.name)
+            place = Place(folder, wanted.address, gift.name, wanted.shows_codes)
             host = Host(place, engine, devices, _say)
         except OSError as error:
             raise Mendable(
                 f"{wanted.address[0]}:{wanted.address[1]} cannot be had for devices: {error.strerror or error}; "
                 "choose --pool-port, 0 takes a free one"
             ) from None
+        devices.tell = lambda: _load(one)
         if gift.memory_bytes:
             host.hold_here(gift.name, gift.memory_bytes)
     _say_how_to_join(host, wanted)
@@ -81,6 +85,21 @@ def running(wanted: Wanted, gift: "Gift", folder: Path) -> "Iterator[tuple[Serve
             yield one, f"{one.fingerprint}, context {one.positions}"
     finally:
         host.close()
+
+
+def _load(one: "Served") -> None:
+    """A device joined: layers are loaded onto it before anybody asks, beside whatever runs."""
+    from archipel.serve.question import Refusal
+
+    with contextlib.suppress(Refusal):  # crowded: the next request sees to it
+        one.desk.run(_welcome)
+
+
+def _welcome(engine: "OpenEngine") -> None:
+    from archipel.serve.pool.gateway import PoolEngine
+
+    if isinstance(engine, PoolEngine):
+        engine.welcome(is_loaded=True)
 
 
 def _say(text: str) -> None:
@@ -98,6 +117,9 @@ def _say_how_to_join(host: "Host", wanted: Wanted) -> None:
         if is_near
         else "on another device"
     )
+    if not wanted.shows_codes:
+        click.echo(f"devices join at {at}; a code for one: archipel serve pool code")
+        return
     click.echo(f"{where}, within ten minutes:\n  archipel serve pool join {at} {host.invite()}")
 
 

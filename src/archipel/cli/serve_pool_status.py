@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
+
 from archipel.cli.doors import Mendable, home_folder
 from archipel.cli.serve import GIGABYTE
+from archipel.plurals import counted
 
 FOLDER = "pool"
 MAX_STATUS_BYTES = 1_000_000
@@ -45,6 +48,8 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['name']}: {found['num_layers']} layers; devices join at {found['address']}"]
     for each in found["devices"]:
         held = ", ".join(f"{first}..{end - 1}" for first, end in each["layers"]) or "none, spare"
+        if each["line"] and found["num_lines"] > 1:
+            held += f" of line {each['line']}"
         lines.append(
             f"  {each['name']}: layers {held}; {each['memory_bytes'] / GIGABYTE:.2f} GB, "
             f"{(each['layer_ns'] or 0) / 1e6:.2f} ms a layer, round trip {each['round_trip_ns'] / 1e6:.2f} ms; "
@@ -54,6 +59,8 @@ def lines_of(found: dict[str, Any]) -> list[str]:
         lines.append(
             f"  lost {each['lost']}: made good in {each['ms']} ms, {each['positions']} positions computed again"
         )
+    if found["moved"]:
+        lines.append(f"  {counted(found['moved'], 'stream')} went on over another line")
     return lines
 
 
@@ -75,6 +82,19 @@ def new_code() -> str:
             os.close(descriptor)
     finally:
         path.unlink(missing_ok=True)
+
+
+def join_line(code: str) -> str:
+    """What to type on the next device."""
+    return f"archipel serve pool join {standing()['address']} {code}"
+
+
+def say_how_to_join() -> None:
+    """After a gateway was started in the background."""
+    try:
+        click.echo(f"on another device, within ten minutes:\n  {join_line(new_code())}")
+    except Mendable as error:
+        click.echo(f"no code yet ({error}); ask for one: archipel serve pool code", err=True)
 
 
 def _first_line(descriptor: int) -> str:

@@ -101,6 +101,11 @@ class FusedLayers:
         weight = held_by(state, arithmetic)
         self._layers = [_fuse(config, i, weight, arithmetic) for i in layers]
 
+    @property
+    def num_layers(self) -> int:
+        """That are here."""
+        return len(self._layers)
+
     def through(
         self,
         x: Tensor,

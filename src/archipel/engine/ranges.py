@@ -21,6 +21,7 @@ from archipel.engine.fused import FusedLayers
 from archipel.engine.machinery import Machinery, assemble
 from archipel.engine.passing import Attend, Block, Next, Pass
 from archipel.engine.prefill import GRANULE, read_block
+from archipel.engine.reading import TextLayers, shape_of
 from archipel.model.config import DecoderConfig
 
 
@@ -86,6 +87,20 @@ class LayerRange:
             return found if self._network.is_last else found[: len(x_Nd)]
         tokens = torch.zeros(len(what.slots), dtype=torch.int64)
         return feed_again(machinery, tokens, what)[: len(what.slots)]
+
+    def text(self, total: int) -> TextLayers:
+        """A cache of its own, for a text of so many tokens."""
+        return TextLayers(self._network, len(self.layers), total)
+
+    def text_bytes(self, total: int) -> int:
+        """Of such a cache, before it is made."""
+        return shape_of(self._network, len(self.layers), total).bytes_per_slot
+
+    @torch.inference_mode()
+    def read(self, text: TextLayers, x_Nd: Tensor) -> Tensor:
+        """Rows after these layers of the next tokens of a text, whose rows before them are `x_Nd`."""
+        self._network.given = x_Nd.to(self._network.arithmetic.device)
+        return text.next((0,) * len(x_Nd))[: len(x_Nd)]
 
     def _check(self, what: Pass) -> None:
         shape = self._ready.cache.shape

@@ -1,6 +1,7 @@
 """Read texts without sampling: what the network makes of one, and how likely it finds what might follow.
 
-Parts: `Reading` (one text, a block at a time), `Follows` (what might follow it, as a tree). Each has a cache of its
+Parts: `Reading` (one text, a block at a time), `Follows` (what might follow it, as a tree), `TextLayers` (what it goes
+through; some of the layers, where others are elsewhere). Each has a cache of its
 own, so nothing that the engine generates knows of it. Laws: what is read follows from the text alone; continuations that
 begin alike are read once as far as they do.
 """
@@ -8,6 +9,7 @@ begin alike are read once as far as they do.
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,7 +19,7 @@ from archipel.engine.adapters import NONE
 from archipel.engine.attention import round_up, window_granule
 from archipel.engine.cache import Cache, CacheShape
 from archipel.engine.capacity import Capacity
-from archipel.engine.fused import FusedDecoder
+from archipel.engine.machinery import Network
 from archipel.engine.protocol import NonFiniteLogits
 from archipel.records.requests import InvalidRequest
 
@@ -26,6 +28,17 @@ BLOCK = 256
 
 Beginning = tuple[int, ...]
 Scores = tuple[tuple[float, ...], ...]
+
+
+class Decoder(Network, Protocol):
+    """A network that also gives its last hidden state."""
+
+    @property
+    def num_layers(self) -> int:
+        """That it has here."""
+
+    def read(self, x_Nd: Tensor) -> Tensor:
+        """See `FusedEnds.read`."""
 
 
 class Follows:
@@ -74,45 +87,114 @@ def check_text(capacity: Capacity, tokens: Sequence[int], follows: Follows) -> N
             )
 
 
+def shape_of(decoder: Network, num_layers: int, total: int) -> CacheShape:
+    """Of the cache for one text of so many tokens."""
+    config = decoder.config
+    granule = window_granule(config.head_dim, config.num_heads // config.num_kv_heads)
+    planes = decoder.arithmetic.planes
+    return CacheShape(num_layers, 1, config.num_kv_heads, planes, round_up(total, granule))
+
+
+class TextLayers:
+    """Layers that one text goes through alone."""
+
+    def __init__(self, decoder: Network, num_layers: int, total: int) -> None:
+        """num_layers: that the decoder has here; total: tokens of the text and of what may follow it."""
+        config, numbers = decoder.config, decoder.arithmetic
+        self._decoder = decoder
+        self._group = config.num_heads // config.num_kv_heads
+        self._granule = window_granule(config.head_dim, self._group)
+        shape = shape_of(decoder, num_layers, total)
+        length = shape.length
+        self._cache = Cache(shape, numbers.device)
+        self._rotations = numbers.rotations(length)
+        self._slot = torch.zeros(1, dtype=torch.int64, device=numbers.device)
+        self.num_read = 0
+        self.num_bytes = shape.bytes_per_slot
+        """Of its cache."""
+
+    def window(self, length: int) -> int:
+        """Positions that are looked at where there are `length`."""
+        return round_up(length, self._granule)
+
+    def next(self, tokens: Sequence[int], adapter: int = NONE) -> Tensor:
+        """`rows` of the next tokens of the text itself, each of which looks at all before it."""
+        places = np.arange(self.num_read, self.num_read + len(tokens))
+        seen = np.arange(self.window(self.num_read + len(tokens))) <= places[:, None]
+        return self.rows(tokens, places, seen, adapter)
+
+    def rows(
+        self, tokens: Sequence[int], positions: np.ndarray, seen: np.ndarray, adapter: int = NONE
+    ) -> Tensor:
+        """Residual stream (at least as many, d) of tokens that are read behind what was read.
+
+        positions: (n,), where each stands. seen: (n, window) which of what is read, and of these, each may look at.
+        adapter: its number among the decoder's.
+        """
+        decoder, device = self._decoder, self._decoder.arithmetic.device
+        start, count = self.num_read, len(tokens)
+        wanted = np.minimum(np.arange(max(count, decoder.arithmetic.min_rows())), count - 1)
+        bias = torch.zeros(seen.shape, dtype=decoder.arithmetic.dtype)
+        bias.masked_fill_(torch.from_numpy(~seen), -torch.inf)
+        bias = bias[wanted].to(device).repeat_interleave(self._group, dim=0).unsqueeze(0)
+
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            self._keep(layer, k[:count], v[:count], start)
+            return self._attend(layer, q, bias)
+
+        x = decoder.forward(
+            torch.tensor(tokens)[wanted].to(device),
+            self._rotations.index_select(0, torch.from_numpy(positions[wanted]).to(device)),
+            attend,
+            company=decoder.adapters.company(np.full(len(wanted), adapter)),
+        )
+        self.num_read += count
+        return x
+
+    def _keep(self, layer: int, k: Tensor, v: Tensor, start: int) -> None:
+        held = self._decoder.arithmetic.held(k.unsqueeze(0), v.unsqueeze(0))
+        self._cache.write(layer, self._cache.laid(held), self._slot, self._slot, start)
+
+    def _attend(self, layer: int, q: Tensor, bias: Tensor) -> Tensor:
+        rows, heads, dim = q.shape
+        groups = q.reshape(rows, heads // self._group, self._group, dim).transpose(0, 1)
+        window = self._cache.window(layer, 0, 1, bias.shape[-1])
+        by_head = groups.reshape(heads // self._group, rows * self._group, dim)
+        mixed = self._decoder.arithmetic.attend(by_head, window, bias)
+        mixed = mixed.view(heads // self._group, rows, self._group, dim).transpose(0, 1)
+        return mixed.reshape(rows, heads * dim)
+
+
 class Reading:
     """One text that is being read."""
 
     def __init__(
         self,
-        decoder: FusedDecoder,
+        decoder: Decoder,
         tokens: Sequence[int],
         adapter: int = NONE,
         follows: Follows | None = None,
     ) -> None:
         """adapter: its number among the decoder's."""
-        config, numbers = decoder.config, decoder.arithmetic
         self._decoder, self._tokens, self._adapter = decoder, tuple(tokens), adapter
         self._follows = follows or Follows(())
-        self._group = config.num_heads // config.num_kv_heads
-        self._granule = window_granule(config.head_dim, self._group)
-        length = self._window(len(tokens) + len(self._follows.nodes))
-        shape = CacheShape(config.num_layers, 1, config.num_kv_heads, numbers.planes, length)
-        self._cache = Cache(shape, numbers.device)
-        self._rotations = numbers.rotations(length)
-        self._slot = torch.zeros(1, dtype=torch.int64, device=numbers.device)
-        self._num_read = 0
-        self._sum = torch.zeros(config.hidden_size, dtype=torch.float64)
+        total = len(tokens) + len(self._follows.nodes)
+        self._layers = TextLayers(decoder, decoder.num_layers, total)
+        self._sum = torch.zeros(decoder.config.hidden_size, dtype=torch.float64)
         self._last = torch.empty(0)
 
     @property
     def is_whole(self) -> bool:
         """Whether all of the text is read."""
-        return self._num_read >= len(self._tokens)
+        return self._layers.num_read >= len(self._tokens)
 
     @torch.inference_mode()
     def step(self) -> bool:
         """Read the next block; whether there is another."""
         if not self.is_whole:
-            start = self._num_read
+            start = self._layers.num_read
             tokens = self._tokens[start : start + BLOCK]
-            places = np.arange(start, start + len(tokens))
-            seen = np.arange(self._window(start + len(tokens))) <= places[:, None]
-            x = self._rows(tokens, places, seen)
+            x = self._layers.next(tokens, self._adapter)
             read = self._decoder.read(x)[: len(tokens)]
             self._sum += read.double().sum(dim=0).cpu()
             self._last = x[len(tokens) - 1 :]
@@ -141,9 +223,11 @@ class Reading:
         for start in range(0, len(nodes), BLOCK):
             block = nodes[start : start + BLOCK]
             places = np.array([after + len(node) - 1 for node in block])
-            window = self._window(after + start + len(block))
+            window = self._layers.window(after + start + len(block))
             seen = follows.seen(block, after, window)
-            told |= self._told(self._rows([node[-1] for node in block], places, seen), block)
+            told |= self._told(
+                self._layers.rows([node[-1] for node in block], places, seen, self._adapter), block
+            )
         return tuple(
             tuple(told[each[:at], token] for at, token in enumerate(each))
             for each in follows.continuations
@@ -162,44 +246,3 @@ class Reading:
                 "a log-probability is not finite; expected finite logits: check the weights that were loaded"
             )
         return told
-
-    def _window(self, length: int) -> int:
-        return round_up(length, self._granule)
-
-    def _rows(self, tokens: Sequence[int], positions: np.ndarray, seen: np.ndarray) -> Tensor:
-        """Residual stream (at least as many, d) of tokens that are read behind what was read.
-
-        positions: (n,), where each stands. seen: (n, window) which of what is read, and of these, each may look at.
-        """
-        decoder, device = self._decoder, self._decoder.arithmetic.device
-        start, count = self._num_read, len(tokens)
-        wanted = np.minimum(np.arange(max(count, decoder.arithmetic.min_rows())), count - 1)
-        bias = torch.zeros(seen.shape, dtype=decoder.arithmetic.dtype)
-        bias.masked_fill_(torch.from_numpy(~seen), -torch.inf)
-        bias = bias[wanted].to(device).repeat_interleave(self._group, dim=0).unsqueeze(0)
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            self._keep(layer, k[:count], v[:count], start)
-            return self._attend(layer, q, bias)
-
-        x = decoder.forward(
-            torch.tensor(tokens)[wanted].to(device),
-            self._rotations.index_select(0, torch.from_numpy(positions[wanted]).to(device)),
-            attend,
-            company=decoder.adapters.company(np.full(len(wanted), self._adapter)),
-        )
-        self._num_read += count
-        return x
-
-    def _keep(self, layer: int, k: Tensor, v: Tensor, start: int) -> None:
-        held = self._decoder.arithmetic.held(k.unsqueeze(0), v.unsqueeze(0))
-        self._cache.write(layer, self._cache.laid(held), self._slot, self._slot, start)
-
-    def _attend(self, layer: int, q: Tensor, bias: Tensor) -> Tensor:
-        rows, heads, dim = q.shape
-        groups = q.reshape(rows, heads // self._group, self._group, dim).transpose(0, 1)
-        window = self._cache.window(layer, 0, 1, bias.shape[-1])
-        by_head = groups.reshape(heads // self._group, rows * self._group, dim)
-        mixed = self._decoder.arithmetic.attend(by_head, window, bias)
-        mixed = mixed.view(heads // self._group, rows, self._group, dim).transpose(0, 1)
-        return mixed.reshape(rows, heads * dim)

@@ -98,7 +98,7 @@ def test_paired_devices_get_links_to_each_other_and_files_are_their_owners_alone
         assert file.stat().st_mode & 0o077 == 0, file
 
 
-def test_a_wrong_code_pairs_nobody_and_a_few_of_them_end_the_right_one(
+def test_a_wrong_code_pairs_nobody_and_its_address_has_a_few_tries(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     laptop = joiner(tmp_path)
@@ -108,9 +108,54 @@ def test_a_wrong_code_pairs_nobody_and_a_few_of_them_end_the_right_one(
         for left in reversed(range(TRIES)):
             with pytest.raises(NotPaired, match=f"another pairing code.*; {left} tr"):
                 laptop.join(address, wrong, 5)
-        with pytest.raises(NotPaired, match="used up"):
+        with pytest.raises(NotPaired, match="no try left; make a new one"):
             laptop.join(address, code, 5)
-    assert gateway.paired.all() == laptop.paired.all() == ()
+        assert gateway.paired.all() == laptop.paired.all() == ()
+        laptop.join(address, gateway.invite(), 5)
+    assert [each.label for each in gateway.paired.all()] == ["laptop"]
+
+
+def test_strangers_cannot_use_a_code_up(gateway: Gateway) -> None:
+    code, wrong = gateway.invite(), bytes(10)
+    invitation = gateway.invitation
+    assert invitation is not None
+    strangers = [f"192.0.2.{number}" for number in range(250)] + [
+        f"2001:db8::{n}" for n in range(9)
+    ]
+    for host in strangers * 3:
+        with pytest.raises(NotPaired):
+            invitation.spend(wrong, 1.0, host)
+    with pytest.raises(NotPaired, match="no try left"):  # one network of IPv6 is one stranger
+        invitation.spend(code.secret, 1.0, "2001:db8::ffff")
+    invitation.spend(code.secret, 1.0, "192.0.3.1")
+
+
+def test_what_is_counted_of_strangers_is_bounded(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archipel.serve.pool.pairing.MAX_ADDRESSES", 3)
+    code = gateway.invite()
+    invitation = gateway.invitation
+    assert invitation is not None
+    for number in range(9):
+        with pytest.raises(NotPaired, match="4 tries left"):
+            invitation.spend(bytes(10), 1.0, f"192.0.2.{number}")
+    assert len(invitation._tried) == 3
+    invitation.spend(code.secret, 1.0, "192.0.2.8")
+
+
+def test_a_link_knows_the_address_at_its_other_end(gateway: Gateway, tmp_path: Path) -> None:
+    met: list[str] = []
+    own = gateway.pair
+
+    def pair(link: SocketLink) -> None:
+        met.append(link.host)
+        own(link)
+
+    gateway.pair = pair  # type: ignore[method-assign]
+    with open_port(gateway) as address:
+        joiner(tmp_path).join(address, gateway.invite(), 5)
+    assert met == ["127.0.0.1"]
 
 
 def test_a_code_is_good_once(gateway: Gateway, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from statistics import median
 import torch
 
 from archipel.engine.passing import Next
-from archipel.serve.pool.devices import USUAL, CannotHold, Device, Patience, Trip
+from archipel.serve.pool.devices import USUAL, CannotHold, Device, Patience
 from archipel.serve.pool.links import Link, LinkLost
 from archipel.serve.pool.messages import Have
 from archipel.serve.pool.placing import Form
+from archipel.serve.pool.trips import Trip
 from archipel.serve.pool.weights import Original
 
 PINGS = 7

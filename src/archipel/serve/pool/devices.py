@@ -8,12 +8,13 @@ import itertools
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor
 
-from archipel.engine.passing import Pass
+from archipel.serve.pool.integers import unpacked_integers
 from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
 from archipel.serve.pool.messages import (
     MAX_MISSING,
@@ -29,6 +30,7 @@ from archipel.serve.pool.messages import (
     Pong,
     Rows,
     Said,
+    Text,
     Through,
     Weight,
     Working,
@@ -38,9 +40,9 @@ from archipel.serve.pool.messages import (
     packed,
     shown,
     unpacked,
-    unpacked_integers,
 )
 from archipel.serve.pool.said_passes import said_of
+from archipel.serve.pool.trips import TextPart, Traffic, Trip
 from archipel.serve.pool.weights import Layers, Original
 
 HELLO_S = 10.0
@@ -61,34 +63,6 @@ class Patience:
 
 
 USUAL = Patience()
-
-
-@dataclass
-class Traffic:
-    """What went over one link with rows."""
-
-    passes: int = 0
-    rows: int = 0
-    bytes_out: int = 0
-    bytes_in: int = 0
-
-    def clear(self) -> None:
-        """Count from here on."""
-        self.passes = self.rows = self.bytes_out = self.bytes_in = 0
-
-
-@dataclass(frozen=True)
-class Trip:
-    """One way of rows through a device."""
-
-    what: Pass
-    ranges: tuple[Layers, ...]
-    num_wanted: int
-    """Rows that come back; 0: only that it is done."""
-    only: tuple[int, ...] | None = None
-    """The rows of a `Next` that mean something; no others are sent, or come back with numbers of their own."""
-    is_fed: bool = False
-    """See `messages.Through`."""
 
 
 class CannotHold(RuntimeError):
@@ -208,21 +182,41 @@ class Device:
             self.traffic.bytes_out += len(data)
             self.traffic.bytes_in += len(payload)
             expected = trip.num_wanted if only is None else len(only)
-            try:
-                if trip.is_fed:
-                    found = unpacked_integers(said, payload, x.shape[1])
-                else:
-                    found = unpacked(said, payload, x.shape[1], x.dtype)
-                if len(found) != expected:
-                    raise LinkLost(f"{len(found)} rows came back; expected {expected}")
-                if not found.isfinite().all():
-                    self.is_blamed = True
-                    raise LinkLost(
-                        "numbers came back that are none; expected finite ones: look at its memory and its version"
-                    )
-            except LinkLost as error:
-                raise self._lost(str(error)) from None
+            found = self._rows(said, payload, x[:expected], is_fed=trip.is_fed)
         return found if only is None else among(found, only, trip.num_wanted)
+
+    def read(self, part: TextPart, x: Tensor) -> Tensor:
+        """Rows after these layers of a part of a text that is read without sampling.
+
+        Raises:
+            LinkLost: it is gone. CannotHold: it has no room for the text, or has forgotten what came before.
+        """
+        rows, data = packed(x)
+        asked = Text(
+            text=part.text, start=part.start, total=part.total, ranges=part.ranges, rows=rows
+        )
+        with self._turn:
+            said, payload = self._ask(asked, data, Rows)
+            return self._rows(said, payload, x, is_fed=False)
+
+    def _rows(self, said: Rows, payload: bytes, like: Tensor, *, is_fed: bool) -> Tensor:
+        """What came back: as many rows as `like` has, of its kind, or what the head is fed of such; finite numbers all."""
+        width = like.shape[1]
+        try:
+            if is_fed:
+                found = unpacked_integers(said, payload, width)
+            else:
+                found = unpacked(said, payload, width, like.dtype)
+            if len(found) != len(like):
+                raise LinkLost(f"{len(found)} rows came back; expected {len(like)}")
+            if not found.isfinite().all():
+                self.is_blamed = True
+                raise LinkLost(
+                    "numbers came back that are none; expected finite ones: look at its memory and its version"
+                )
+        except LinkLost as error:
+            raise self._lost(str(error)) from None
+        return found
 
     def _ask(self, asked: Message, payload: bytes, expected: type[M]) -> tuple[M, bytes]:
         self._tell(asked, payload)
@@ -261,6 +255,10 @@ class Device:
         return LinkLost(f"{self.name} is lost: {why}")
 
 
+def nothing() -> None:
+    """Nobody is told."""
+
+
 class Devices:
     """Those that are here; any thread may add one."""
 
@@ -269,6 +267,8 @@ class Devices:
         self._all: list[Device] = []
         self.num_joined = 0
         """So far; who compares sees that somebody came."""
+        self.tell: Callable[[], None] = nothing
+        """Called after each, in the thread that added it; must not wait."""
 
     def add(self, device: Device) -> None:
         """It may be used from the next request on."""
@@ -279,6 +279,7 @@ class Devices:
                 device.name = next(names)
             self._all.append(device)
             self.num_joined += 1
+        self.tell()
 
     def here(self) -> list[Device]:
         """Those that are not lost, in the order in which they came."""

@@ -5,9 +5,10 @@ Parts: `PoolEngine`, an `OpenEngine` that a desk drives like any other. Law: tok
 on any. Whichever devices came, went or were lost meanwhile, and which lines a stream went over, is not seen in them.
 """
 
+import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,14 +17,16 @@ from torch import Tensor
 from archipel.engine.capacity import EngineLimits
 from archipel.engine.engine import LocalEngine
 from archipel.engine.protocol import Events, NotLoaded, Ticket
-from archipel.engine.reading import Follows, Reading
+from archipel.engine.reading import Follows, Reading, check_text
 from archipel.model.adapter import Adapter
 from archipel.plurals import counted
 from archipel.records.requests import InvalidRequest, Request
 from archipel.serve.pool.devices import Devices
 from archipel.serve.pool.driving import Driver, waited_for
 from archipel.serve.pool.far import FarNetwork
+from archipel.serve.pool.far_text import MAX_TRIES, FarText
 from archipel.serve.pool.line import Line, Mended
+from archipel.serve.pool.lines import Lines
 from archipel.serve.pool.links import Bounds
 from archipel.serve.pool.placing import Form, Placing, PoolBroken, Segment
 from archipel.serve.pool.stage import arithmetic_named
@@ -32,10 +35,6 @@ from archipel.serve.pool.weights import Original
 
 logger = logging.getLogger("archipel.serve")
 
-MOVED_POSITIONS = 4096
-"""A line is laid anew for a device that joined while so many positions at most would be computed again."""
-MAX_MENDED = 100
-"""That are remembered of lines that are no more."""
 LOOK_S = 0.2
 """A step of several lines ends when the first has made its own; or after this, so that who comes and goes is seen."""
 
@@ -57,18 +56,17 @@ class PoolEngine(LocalEngine):
         self.form = Form(numbers, arithmetic, limits.max_cache_bytes)
         ends = original.ends()
         arithmetic.check_weights(ends)
-        self.original, self._devices, self._num_seen = original, devices, 0
+        self.original = original
         self.placing = Placing(original, self.form, devices)
         self._network = FarNetwork(original, ends, self.form, self.placing)
-        self._drivers: list[Driver] = []
+        self._lines = Lines(self._capacity, self._network, devices, self.placing)
         self._streams = Streams()
-        self._before: list[Mended] = []
-        """What was made good of lines that are no more."""
+        self._num_texts = 0
 
     @property
     def lines(self) -> tuple[Line, ...]:
         """Those that hold the model now."""
-        return tuple(each.line for each in tuple(self._drivers))
+        return tuple(each.line for each in self._lines.drivers)
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -78,7 +76,7 @@ class PoolEngine(LocalEngine):
     @property
     def mended(self) -> tuple[Mended, ...]:
         """Every loss that was made good within a line."""
-        return (*self._before, *(each for line in self.lines for each in line.mended))
+        return self._lines.mended
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """The weights of a pool are those of its directory.
@@ -100,14 +98,14 @@ class PoolEngine(LocalEngine):
     def counts(self) -> Mapping[str, int]:
         """See `LocalEngine.counts`, over all lines that there are now; and `sequences_moved` to another line."""
         found: Counter[str] = Counter(sequences_moved=self._streams.num_moved)
-        for each in tuple(self._drivers):
+        for each in self._lines.drivers:
             found.update(each.counts)
         return found
 
     @property
     def has_work(self) -> bool:
         """See `OpenEngine.has_work`."""
-        return bool(self._streams) or any(each.has_work for each in self._drivers)
+        return bool(self._streams) or any(each.has_work for each in self._lines.drivers)
 
     def add(self, request: Request) -> Ticket:
         """See `OpenEngine.add`; a draft is left.
@@ -137,15 +135,23 @@ class PoolEngine(LocalEngine):
     def reading(
         self, tokens: Sequence[int], adapter: str | None = None, follows: Follows | None = None
     ) -> Reading:
-        """Reading without sampling needs layers here.
+        """See `LocalEngine.reading`; what might follow a text is not weighed.
 
         Raises:
-            InvalidRequest: always.
+            InvalidRequest: see there, or something is to be weighed. PoolBroken: no devices hold the model.
         """
-        del tokens, adapter, follows
-        raise InvalidRequest(
-            "a pool of devices answers questions, and neither embeds nor scores texts; ask a model on one machine"
-        )
+        if follows is not None:
+            raise InvalidRequest(
+                "a pool of devices answers and embeds, and does not weigh what may follow a text; "
+                "ask a model on one machine"
+            )
+        if adapter is not None:
+            raise InvalidRequest(f"adapter {adapter!r:.80} is not loaded; a pool has none")
+        check_text(self._capacity, tokens, Follows(()))
+        numbers = itertools.count(self._num_texts)
+        self._num_texts += MAX_TRIES
+        far = FarText(self._network, self._lines.loaded, lambda: next(numbers), tuple(tokens))
+        return Reading(far, tokens)
 
     @torch.inference_mode()
     def step(self) -> Events:
@@ -166,105 +172,40 @@ class PoolEngine(LocalEngine):
             raise
 
     def welcome(self, *, is_loaded: bool = False) -> None:
-        """Have devices that joined take part: as lines of their own, where they can hold the model.
-
-        is_loaded: layers are loaded now, beside whatever runs, and not only when somebody asks.
-        """
-        joined = self._devices.num_joined
-        if joined != self._num_seen:
-            self._num_seen = joined
-            is_idle = not any(each.has_work or each.stepping for each in self._drivers)
-            if self._drivers and is_idle and self.placing.could_be() > len(self._drivers):
-                for each in list(self._drivers):
-                    self._close(each)
-            self._lay_lines()
-        for each in self._drivers if is_loaded else ():
-            if not each.line.segments and each.stepping is None:
-                each.start(each.line.begin)
-
-    def _lay_lines(self) -> None:
-        """Make a line of every pipeline that devices of no line could be.
-
-        The first is loaded by its first step, all others at once, beside what runs.
-        """
-        for planned in self.placing.lines():
-            network = self._network.another()
-            driver = Driver(self._capacity, network, network.line)
-            driver.num_seen = self._devices.num_joined
-            self.placing.take(driver.line, planned)
-            if self._drivers:
-                driver.start(driver.line.begin)
-            self._drivers.append(driver)
+        """See `Lines.welcome`."""
+        self._lines.welcome(is_loaded=is_loaded)
 
     def _assign(self) -> None:
-        """Give whoever waits for a line the one that is least busy; one that is still being loaded if there is no other."""
+        """Give whoever waits for a line the one that is least busy."""
         for asked in self._streams.waiting():
-            if not self._drivers:
-                self._lay_lines()
-            if not self._drivers:
-                raise PoolBroken(self.placing.why_not())
-            ready = [each for each in self._drivers if each.line.segments] or self._drivers
-            self._streams.give(asked, min(ready, key=self._seconds_with_another))
-
-    def _seconds_with_another(self, driver: Driver) -> float:
-        """What a further sequence of this line would wait for a token at most."""
-        return (driver.num_open + 1) * self.placing.token_s(driver.line)
+            self._streams.give(asked, self._lines.least_busy())
 
     def _made(self) -> list[Events]:
         """What lines have made: one alone in this thread, several beside one another."""
-        ready = [each for each in self._drivers if each.stepping is None and each.has_work]
-        if len(ready) == 1 and all(each.stepping is None for each in self._drivers):
+        drivers = self._lines.drivers
+        ready = [each for each in drivers if each.stepping is None and each.has_work]
+        if len(ready) == 1 and all(each.stepping is None for each in drivers):
             return [self._collected(ready[0], is_here=True)]
         for each in ready:
-            each.start(self._better(each))
-        return [self._collected(each) for each in waited_for(self._drivers, LOOK_S)]
+            each.start(self._lines.better(each))
+        return [self._collected(each) for each in waited_for(drivers, LOOK_S)]
 
     def _collected(self, driver: Driver, *, is_here: bool = False) -> Events:
-        """What a line has made that is new."""
-        try:
-            events = driver.step(self._better(driver)) if is_here else driver.collected()
-        except PoolBroken as error:
-            self._give_up(driver, error)
-            return Events.joined(())
-        return self._streams.told(driver, events)
-
-    def _better(self, driver: Driver) -> Callable[[], None]:
-        """What a line does before its next step: it is laid anew for a device that joined, where nobody waits long for it."""
-        joined, line = self._devices.num_joined, driver.line
-        if driver.num_seen == joined or line.num_positions > MOVED_POSITIONS:
-            return _nothing
-        driver.num_seen = joined
-        is_better = line.segments and self.placing.is_better(line, line.segments)
-        return line.lay if is_better else _nothing
-
-    def _give_up(self, driver: Driver, why: PoolBroken) -> None:
-        """A line that can hold the model no more: its streams go on over another.
+        """What a line has made that is new.
 
         Raises:
-            PoolBroken: there is no other.
+            PoolBroken: it can hold the model no more, and there is no other.
         """
-        num_left = self._streams.leave(driver)
-        self._close(driver)
-        if not self._drivers:
-            self._lay_lines()
-        if not self._drivers:
-            raise why
-        logger.warning(
-            "a line of the pool is given up: %s; %s over another",
-            why,
-            counted(num_left, "stream goes on", "streams go on"),
-        )
-
-    def _close(self, driver: Driver) -> None:
-        self._drivers.remove(driver)
-        self.placing.leave(driver.line)
-        driver.line.forget()
-        driver.close()
-        self._before = [*self._before, *driver.line.mended][-MAX_MENDED:]
-
-
-def _nothing() -> None:
-    """No line is laid anew."""
+        try:
+            better = self._lines.better(driver) if is_here else None
+            events = driver.collected() if better is None else driver.step(better)
+        except PoolBroken as error:
+            num_left = self._streams.leave(driver)
+            self._lines.give_up(driver, error)
+            streams = counted(num_left, "stream goes on", "streams go on")
+            logger.warning("a line is given up: %s; %s over another", error, streams)
+            return Events.joined(())
+        return self._streams.told(driver, events)
 
 
 def _in_frames(limits: EngineLimits, original: Original) -> EngineLimits:

@@ -26,7 +26,6 @@ logger = logging.getLogger("archipel.serve")
 
 LOOK_S = 1.0
 """How often quiet devices are asked for a sign of life."""
-"""What a gateway says of itself, for `status`."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class Place:
     """Its key and its list of paired devices."""
     address: tuple[str, int]
     label: str
+    shows_codes: bool = True
+    """Whether what is said is shown to a person alone; what goes into a file has no codes."""
 
 
 class Host:
@@ -61,6 +62,9 @@ class Host:
         self._paired = PairedDevices(place.folder / PAIRED)
         self._invitation: Invitation | None = None
         self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._blamed = set[bytes]()
+        """Certificates of devices whose numbers were none."""
         known = self._paired.certificates
         self._listener = Listener(place.address, self._own, known, self._meet, self._pair)
 
@@ -101,6 +105,9 @@ class Host:
 
     def _meet(self, link: SocketLink) -> None:
         """One device, until it is gone."""
+        if link.certificate in self._blamed:
+            link.close()  # it was said when it was blamed, and it comes again and again
+            return
         try:
             device = self._admit(link)
         except LinkLost as error:
@@ -111,16 +118,31 @@ class Host:
                 device.ping()
         finally:
             device.close()
-            self._say(f"{device.name} is gone")
+            self._say(f"{device.name} is gone{self._blame(device, link.certificate)}")
+
+    def _blame(self, device: Device, certificate: bytes) -> str:
+        """A device whose numbers were none gets no more links from this gateway; what to say of that."""
+        if not device.is_blamed:
+            return ""
+        with self._lock:
+            self._blamed.add(certificate)
+        return (
+            ": its numbers were none, so it is not taken again until this gateway is started anew"
+        )
 
     def _pair(self, link: SocketLink) -> None:
         inviter = Inviter(self._own, self._paired, self._place.label)
         try:
             found = inviter.meet(link, self._invitation, time.monotonic(), int(time.time()))
         except NotPaired as error:
-            self._say(f"a device without a pairing was sent away: {error}")
+            self._say(f"a device without a pairing at {link.host} was sent away: {error}")
             return
-        self._say(f"{found.label} is paired; a code for the next device: {self.invite()}")
+        self._say(f"{found.label} is paired; {self._for_the_next()}")
+
+    def _for_the_next(self) -> str:
+        if not self._place.shows_codes:
+            return "a code for the next device: archipel serve pool code"
+        return f"a code for the next device: {self.invite()}"
 
 
 def described(device: Device) -> str:
@@ -133,10 +155,15 @@ def described(device: Device) -> str:
 def status_of(engine: PoolEngine, devices: Devices) -> dict[str, Any]:
     """Who is here and holds what, for people and programs."""
     held: dict[str, list[list[int]]] = {}
-    for segment in engine.segments:
-        held.setdefault(segment.device.name, []).append(list(segment.layers))
+    line_of: dict[str, int] = {}
+    for number, line in enumerate(engine.lines, 1):
+        for segment in line.segments:
+            held.setdefault(segment.device.name, []).append(list(segment.layers))
+            line_of[segment.device.name] = number
     return {
         "num_layers": engine.config.num_layers,
+        "num_lines": len(set(line_of.values())),
+        "moved": engine.counts["sequences_moved"],
         "devices": [
             {
                 "name": each.name,
@@ -144,6 +171,7 @@ def status_of(engine: PoolEngine, devices: Devices) -> dict[str, Any]:
                 "arithmetic": each.hello.arithmetic,
                 "layer_ns": each.layer_ns,
                 "round_trip_ns": round(1e9 * each.round_trip_s),
+                "line": line_of.get(each.name),
                 "layers": held.get(each.name, []),
                 "bytes_out": each.traffic.bytes_out,
                 "bytes_in": each.traffic.bytes_in,

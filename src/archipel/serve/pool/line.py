@@ -17,12 +17,13 @@ from torch import Tensor
 from archipel.engine.cache import CacheShape
 from archipel.engine.passing import Next, Pass
 from archipel.engine.protocol import NonFiniteLogits
-from archipel.serve.pool.devices import CannotHold, Device, Trip
+from archipel.serve.pool.devices import CannotHold, Device
 from archipel.serve.pool.journal import Journal, Running
 from archipel.serve.pool.links import LinkLost
 from archipel.serve.pool.messages import Have, Move
 from archipel.serve.pool.pieces import cut, holes
 from archipel.serve.pool.placing import Form, Placing, Segment
+from archipel.serve.pool.trips import Trip
 from archipel.serve.pool.weights import Layers, Original
 
 logger = logging.getLogger("archipel.serve")
@@ -65,6 +66,17 @@ class Line:
         """In the order of their layers."""
         return tuple(self._segments)
 
+    def hops(self) -> list[Hop]:
+        """The devices in their order, each with all ranges that rows go through there.
+
+        Raises:
+            LinkLost: not every layer is held now.
+        """
+        found = self._hops(0)
+        if not self._is_whole:
+            raise LinkLost("a line is being laid")
+        return [hop for _, hop in found]
+
     @property
     def num_layers(self) -> int:
         """Of the model."""
@@ -83,13 +95,8 @@ class Line:
         self._fill()
 
     def begin(self) -> None:
-        """Give every layer to a device, where no line has been laid yet.
-
-        Raises:
-            PoolBroken: they have no room for it.
-        """
-        if not self._segments:
-            self._fill()
+        """Give every layer to a device that is here. Raises PoolBroken: they have no room for it."""
+        self._fill()
 
     def forget(self) -> None:
         """Hold nothing anywhere, and know of no sequence."""
@@ -156,16 +163,29 @@ class Line:
             try:
                 found = device.through(trip, x)
             except (LinkLost, CannotHold) as error:
-                if device.is_blamed and blamed.setdefault(self._at, device) is not device:
-                    raise NonFiniteLogits(
-                        f"{blamed[self._at].name} and {device.name} both made what is no number of the same rows: "
-                        "check the model's weights"
-                    ) from None
+                if device.is_blamed:
+                    first = blamed.setdefault(self._at, device)
+                    if why := self._weights_at_fault(ranges, first, device):
+                        first.is_blamed = device.is_blamed = False
+                        raise NonFiniteLogits(why) from None
                 self._mend(device, str(error))
                 continue
             self._journal(self._at).note(what, tokens_N if self._at == 0 else x)
             self._at, x = end, found
         return x
+
+    def _weights_at_fault(
+        self, ranges: Sequence[Layers], first: Device, device: Device
+    ) -> str | None:
+        """Why rows that are no numbers are the model's own and no device's; None: they are the device's."""
+        for layers in ranges:
+            if name := self._original.not_finite(layers):
+                return (
+                    f"the model's weight {name} has what is no finite number: no device is to blame"
+                )
+        if first is not device:
+            return f"{first.name} and {device.name} both made what is no number of the same rows: check the model's weights"
+        return None
 
     def _hops(self, start: int) -> list[tuple[int, Hop]]:
         """From layer `start` on: where each device begins, and the ranges that it goes through at once."""

@@ -75,6 +75,8 @@ class SocketLink:
         connected.setblocking(False)
         self.certificate = certificate
         """DER of what the other end proved to have the key of; empty: it showed none, or is this machine."""
+        self.host = _host_of(connected)
+        """The address at the other end; empty: it is this machine's own, or gone."""
         self._socket = connected
         self._bounds = bounds
         # An SSL object is not to be read and written at once (Python < 3.13), so each call into it is alone,
@@ -202,6 +204,14 @@ def link_pair(bounds: Bounds = BOUNDS) -> tuple[SocketLink, SocketLink]:
     """Two ends of one link within this machine."""
     one, other = socket.socketpair()
     return SocketLink(one, bounds), SocketLink(other, bounds)
+
+
+def _host_of(connected: socket.socket) -> str:
+    try:
+        name = connected.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def read_header(data: bytes) -> dict[str, Any]:

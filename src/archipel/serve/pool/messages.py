@@ -28,7 +28,7 @@ Slot = Annotated[int, Field(strict=True, ge=0, lt=MAX_SLOTS)]
 Position = Annotated[int, Field(strict=True, ge=0, lt=MAX_LENGTH)]
 Layer = Annotated[int, Field(strict=True, ge=0, le=MAX_LAYERS)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 53)]
-Text = Annotated[str, Field(max_length=512)]
+Words = Annotated[str, Field(max_length=512)]
 Printed = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,512}$")]
 """On the gateway's screen, so without a terminal's commands."""
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -69,7 +69,7 @@ class Hold(Message):
 
     say: Literal["hold"] = "hold"
     layers: Range
-    numbers: Text
+    numbers: Words
     """"float32", "bfloat16", or the name of a variant of the exact contract."""
     min_rows: Annotated[int, Field(strict=True, ge=1, le=4096)]
 
@@ -78,7 +78,7 @@ class Held(Message):
     """Nothing is missing, and the layers are there; or these weights are, and perhaps more."""
 
     say: Literal["held"] = "held"
-    missing: Annotated[tuple[Text, ...], Field(max_length=MAX_MISSING)] = ()
+    missing: Annotated[tuple[Words, ...], Field(max_length=MAX_MISSING)] = ()
 
 
 class Weight(Message):
@@ -169,6 +169,21 @@ class Through(Message):
     """Whether the rows that come out are wanted, or only that it is done."""
 
 
+class Text(Message):
+    """Read the next part of a text, whose rows are the payload, and give what comes out of these layers; a part that
+    begins the text makes a cache for it, and its end forgets that.
+    """
+
+    say: Literal["text"] = "text"
+    text: Count
+    """Which one, by a number of the gateway's."""
+    start: Position
+    total: Annotated[int, Field(strict=True, ge=1, le=MAX_LENGTH)]
+    """Tokens of the whole."""
+    ranges: Annotated[tuple[Range, ...], Field(min_length=1, max_length=MAX_LAYERS)]
+    rows: Rows
+
+
 class Ping(Message):
     """Say that you are there."""
 
@@ -191,7 +206,7 @@ class Fault(Message):
     """It cannot be done, and why."""
 
     say: Literal["fault"] = "fault"
-    why: Text
+    why: Words
 
 
 Said = (
@@ -203,6 +218,7 @@ Said = (
     | Move
     | Drop
     | Through
+    | Text
     | Rows
     | Ping
     | Pong
@@ -274,20 +290,3 @@ def among(some: Tensor, only: tuple[int, ...], count: int) -> Tensor:
     rows = some[:1].repeat(count, 1)
     rows[list(only)] = some
     return rows
-
-
-def packed_integers(q: Tensor, scale: Tensor) -> tuple[Rows, bytes]:
-    """Integers (N, width) held as f32, and their scales (N, 1) f32, as they are sent: two bytes each, and four."""
-    scales = scale.detach().cpu().contiguous().view(torch.int16)
-    return packed(torch.cat((q.detach().cpu().to(torch.int16), scales), dim=1))
-
-
-def unpacked_integers(rows: Rows, payload: bytes, width: int) -> Tensor:
-    """(N, width + 1) f32: the integers, and behind them the scale of each row.
-
-    Raises:
-        LinkLost: see `unpacked`.
-    """
-    sent = unpacked(rows, payload, width + 2, torch.int16)
-    scale = sent[:, width:].contiguous().view(torch.float32)
-    return torch.cat((sent[:, :width].float(), scale), dim=1)

@@ -6,12 +6,14 @@
     2. joiner -> inviter   its certificate, the secret, a signature by the certificate's key over both ends and the secret
     3. inviter             looks at the secret, then at the certificate and the signature, and pairs
     4. inviter -> joiner   that it did; the joiner pairs too
-Law: a code is good once, for a while and for a few tries; it is kept in memory alone; a stranger's frames are small.
+Law: a code is good once, for a while and for a few tries of each address, so that no stranger can use it up; it is kept
+in memory alone; a stranger's frames are small.
 Not shown: that whoever carries the code shows it to nobody else.
 """
 
 import base64
 import hmac
+import ipaddress
 import re
 import secrets
 import threading
@@ -26,13 +28,16 @@ from archipel.identity import BadSignature, Identity, verify_bytes
 from archipel.plurals import counted
 from archipel.records.fields import Closed
 from archipel.serve.pool.credentials import Credentials, NotOurs, public_key_of
-from archipel.serve.pool.links import Link
+from archipel.serve.pool.links import SocketLink
 from archipel.serve.pool.paired import BadPairing, Encoded, Label, PairedDevice, PairedDevices
 from archipel.serve.pool.tls import STRANGERS, connect_unpaired
 
 CODE_S = 600.0
 """How long a code is good for."""
 TRIES = 5
+"""Of wrong codes that an address may give (of IPv6: its first 64 bits); the right one from elsewhere is good all the same."""
+MAX_ADDRESSES = 1024
+"""Whose wrong codes are counted; of more, those of the one that was first to give one are forgotten."""
 REPLY_S = 10.0
 _HALF_BYTES = 10
 _CODE = re.compile(r"[A-Z2-7]{32}")
@@ -86,27 +91,37 @@ class Invitation:
     def __init__(self, own: Credentials, now: float, good_s: float = CODE_S) -> None:
         self.code = Code(sha256(own.der).digest()[:_HALF_BYTES], secrets.token_bytes(_HALF_BYTES))
         self._until = now + good_s
-        self._left = TRIES
+        self._is_used = False
+        self._tried: dict[str, int] = {}
+        """Wrong codes by address."""
         self._lock = threading.Lock()
 
-    def spend(self, secret: bytes, now: float) -> None:
-        """Use the code up. `now`: of the clock that it was made by.
+    def spend(self, secret: bytes, now: float, host: str = "") -> None:
+        """Use the code up. `now`: of the clock that it was made by; `host`: the address that the secret came from.
 
         Raises:
-            NotPaired: another secret, used up, or too late.
+            NotPaired: another secret, used up, too late, or too many others came from this address.
         """
+        near = _network_of(host)
         with self._lock:
             if now >= self._until:
                 raise NotPaired("this pairing code is no longer good; make a new one")
-            if self._left <= 0:
+            if self._is_used:
                 raise NotPaired("this pairing code is used up; make a new one")
-            self._left -= 1
-            if not hmac.compare_digest(secret, self.code.secret):
-                left = counted(self._left, "try", "tries")
+            left = TRIES - self._tried.get(near, 0)
+            if left <= 0:
                 raise NotPaired(
-                    f"another pairing code than the one that it showed last, each good once; {left} left"
+                    f"{TRIES} wrong pairing codes came from this address, which has no try left; make a new one"
                 )
-            self._left = 0
+            if not hmac.compare_digest(secret, self.code.secret):
+                self._tried[near] = TRIES - left + 1
+                if len(self._tried) > MAX_ADDRESSES:
+                    del self._tried[next(iter(self._tried))]
+                tries = counted(left - 1, "try", "tries")
+                raise NotPaired(
+                    f"another pairing code than the one that it showed last, each good once; {tries} left"
+                )
+            self._is_used = True
 
 
 class PairWish(Closed):
@@ -145,7 +160,7 @@ class Inviter:
     label: str
 
     def meet(
-        self, link: Link, invitation: Invitation | None, now: float, now_s: int
+        self, link: SocketLink, invitation: Invitation | None, now: float, now_s: int
     ) -> PairedDevice:
         """Pair with whoever is at the other end of a link without a certificate, if it has the code.
 
@@ -157,7 +172,13 @@ class Inviter:
         try:
             header, _ = link.receive(REPLY_S)
             try:
-                device = self._paired(read_wish(header), invitation, now, now_s)
+                wish = read_wish(header)
+                if invitation is None:
+                    raise NotPaired(
+                        "nobody is invited now; make a pairing code on the other device first"
+                    )
+                invitation.spend(bytes.fromhex(wish.secret), now, link.host)
+                device = self._paired(wish, now_s)
             except (NotPaired, BadPairing) as error:
                 link.send(PairAnswer(say="refused", why=str(error)[:500]).model_dump())
                 raise NotPaired(str(error)) from None
@@ -166,14 +187,8 @@ class Inviter:
             link.close()
         return device
 
-    def _paired(
-        self, wish: PairWish, invitation: Invitation | None, now: float, now_s: int
-    ) -> PairedDevice:
-        if invitation is None:
-            raise NotPaired("nobody is invited now; make a pairing code on the other device first")
-        secret = bytes.fromhex(wish.secret)
-        certificate = wish.der()
-        invitation.spend(secret, now)
+    def _paired(self, wish: PairWish, now_s: int) -> PairedDevice:
+        secret, certificate = bytes.fromhex(wish.secret), wish.der()
         try:
             signed = _to_sign(self.own.der, certificate, secret)
             verify_bytes(public_key_of(certificate), signed, bytes.fromhex(wish.signature))
@@ -234,6 +249,18 @@ def read_answer(header: Mapping[str, Any]) -> PairAnswer:
 def _first(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"[:200]
+
+
+def _network_of(host: str) -> str:
+    """What one caller can choose its addresses from."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    mapped = address.ipv4_mapped
+    return str(mapped or ipaddress.IPv6Network((address, 64), strict=False))
 
 
 def _to_sign(inviter: bytes, joiner: bytes, secret: bytes) -> bytes:

@@ -19,8 +19,8 @@ from archipel.serve.pool.messages import (
     SaidAgain,
     SaidBlock,
     SaidNext,
-    Text,
     Through,
+    Words,
     among,
 )
 from archipel.serve.pool.weights import Layers, names_of
@@ -33,7 +33,7 @@ class _Holding(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     config: dict[str, Any]
-    weights: Annotated[dict[Text, Digest], Field(max_length=MAX_TENSORS)]
+    weights: Annotated[dict[Words, Digest], Field(max_length=MAX_TENSORS)]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from archipel.engine.exact.rows import Rows as Quantised
 from archipel.engine.exact.variants import UnknownVariant, variant_of
 from archipel.engine.ranges import LayerRange, OutOfCache
 from archipel.model.config import DecoderConfig, InvalidConfig
+from archipel.serve.pool.integers import packed_integers
 from archipel.serve.pool.links import Link, LinkLost, LinkQuiet
 from archipel.serve.pool.messages import (
     MAX_MISSING,
@@ -33,16 +34,17 @@ from archipel.serve.pool.messages import (
     Ping,
     Pong,
     Said,
+    Text,
     Through,
     Weight,
     Working,
     header_of,
     message_of,
     packed,
-    packed_integers,
     unpacked,
 )
 from archipel.serve.pool.said_passes import all_rows, pass_of, read_holding
+from archipel.serve.pool.texts_held import Forgotten, Texts
 from archipel.serve.pool.weights import NORM, Copies, Layers, bytes_of_layer
 
 ALIVE_S = 0.5
@@ -93,6 +95,7 @@ class Stage:
         """The final one, where the last layer is here."""
         self._extent = 0, 0
         """Slots and positions of the cache."""
+        self._texts = Texts()
 
     def hello(self) -> Hello:
         """What this device is."""
@@ -132,8 +135,13 @@ class Stage:
             case Drop():
                 for layers in [said.layers] if said.layers else list(self._ranges):
                     self._ranges.pop(layers, None)
-            case Through():
-                return self._through(said, payload)
+                self._texts.clear()
+            case Through() | Text():
+                return (
+                    self._through(said, payload)
+                    if said.say == "through"
+                    else self._text(said, payload)
+                )
             case _:
                 raise LinkLost(f"the other end says {said.say!r} to a device")
         return None
@@ -198,15 +206,30 @@ class Stage:
             raise LinkLost("integers are only to be had by the exact contract")
         return packed_integers(rows.q, rows.scale)
 
+    def _text(self, said: Text, payload: bytes) -> Answer:
+        numbers, (count, _) = self._arithmetic, said.rows.shape
+        if numbers is None:
+            raise LinkLost("rows came before any layers were held")
+        if said.start + count > said.total or not count:
+            raise LinkLost(f"{count} rows from {said.start} on came of a text of {said.total}")
+        x = unpacked(said.rows, payload, numbers.config.hidden_size, numbers.dtype)
+        try:
+            if said.start == 0:
+                more = self._texts.bytes_of(said, self._ranges)
+                self._require(set(self._ranges), f"a text of {said.total} tokens", more)
+            return packed(self._texts.read(said, self._ranges, x))
+        except Forgotten as error:
+            raise Refused(f"{error}; read the text anew") from None
+
     def _held(self, layers: Layers) -> LayerRange:
         held = self._ranges.get(layers)
         if held is None:
             raise LinkLost(f"layers {layers} are not held here")
         return held
 
-    def _require(self, ranges: set[Layers], what: str) -> None:
-        """Refuse weights and cache of all these layers beyond what this device gives."""
-        needed = sum(self._bytes_of(layers) for layers in ranges)
+    def _require(self, ranges: set[Layers], what: str, more: int = 0) -> None:
+        """Refuse weights and caches of all these layers, texts, and so many bytes more, beyond what this device gives."""
+        needed = sum(map(self._bytes_of, ranges)) + self._texts.num_bytes + more
         if needed > self._gift.memory_bytes:
             raise Refused(
                 f"with {what} {needed} bytes are needed; {self._gift.name} gives {self._gift.memory_bytes}"

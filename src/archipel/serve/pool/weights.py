@@ -70,6 +70,16 @@ class Original:
                 self._digests |= {name: sha256_digest(raw(each)) for name, each in read.items()}
         return {name: self._digests[name] for name in names}
 
+    def not_finite(self, layers: Layers) -> str | None:
+        """The first weight of these layers with a number that is none; None: there is none such."""
+        for layer in range(*layers):
+            names = names_of(self.config, (layer, layer + 1))
+            read = read_tensors(self.path, names, self.config, torch.bfloat16)
+            for name, each in read.items():
+                if not each.isfinite().all():
+                    return name
+        return None
+
     def parts(self, name: str) -> Iterator[tuple[int, int, memoryview]]:
         """(start, size of all, bytes) of one weight, a frame each."""
         tensor = read_tensors(self.path, [name], self.config, torch.bfloat16)[name]
