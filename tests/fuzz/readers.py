@@ -74,7 +74,18 @@ from archipel.work.messages import (
     to_line,
 )
 from door import PROBLEM_MEDIA_TYPE, Door
-from fuzz import cascaded, disputed, foreign, pool_said, pooled, presented, released, served, spoken
+from fuzz import (
+    cascaded,
+    disputed,
+    foreign,
+    graded,
+    pool_said,
+    pooled,
+    presented,
+    released,
+    served,
+    spoken,
+)
 from fuzz.reading import Reader
 from people import ref
 from specimens import POLICY, SMALL
@@ -122,6 +133,7 @@ def _readers() -> dict[str, Reader]:
         | pool_said.readers()
         | cascaded.readers()
         | released.readers()
+        | graded.readers()
         | _doors()
     )
 

@@ -99,16 +99,17 @@ class _Bounded(io.RawIOBase):
 
 def _tar(path: Path) -> Iterator[tuple[str, bytes]]:
     taken = 0
-    opened: BinaryIO | gzip.GzipFile = (  # noqa: SIM115  # the next line closes it
-        gzip.open(path) if path.name.lower().endswith("gz") else path.open("rb")
-    )
-    with opened as source, tarfile.open(fileobj=_Bounded(source), mode="r|") as archive:  # type: ignore[call-overload]  # reads alone
+    with _opened(path) as source, tarfile.open(fileobj=_Bounded(source), mode="r|") as archive:  # type: ignore[call-overload]  # reads alone
         for number, member in enumerate(archive):
             taken += member.size
             _check(number, taken)
             if member.isfile() and member.name.endswith(".py") and member.size <= MAX_PYTHON_BYTES:
                 file = archive.extractfile(member)
                 yield member.name, b"" if file is None else file.read(MAX_PYTHON_BYTES)
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    return gzip.open(path) if path.name.lower().endswith("gz") else path.open("rb")
 
 
 def _zip(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -43,6 +43,7 @@ PATTERNS: Final = (
     (mof.SAMPLES, r"(.+/)?(samples?|sample_outputs?|generations|completions)[\w.-]*\.(jsonl?|txt|md|csv)"),
 )  # fmt: skip
 """Where a component may lie, in small letters, relative to the folder."""
+CONFIGURED: Final = "a configuration names it, and its code is not here"
 WORDS: Final = {
     mof.ARCHITECTURE: ("architecture",),
     mof.PARAMETERS: ("weights", "parameters", "checkpoint"),
@@ -84,6 +85,9 @@ def named(folder: Path) -> list[Claim]:
         places = tuple(each for each in files if _is_called(each, name))
         if name == mof.CARD and card:
             places = (card,)
+        if name == mof.ARCHITECTURE and not places and "config.json" in files:
+            claims.append(Claim(name, ("config.json",), whole, (CONFIGURED,)))
+            continue
         mentioned = any(word in said.lower() for word in WORDS.get(name, ()))
         if not places and not mentioned:
             continue
