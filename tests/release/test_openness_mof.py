@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archipel.release.openness import mof
@@ -86,6 +86,7 @@ def test_a_licence_of_another_type_is_open_and_warned_of() -> None:
     assert reading.invalid == (mof.DATASETS,)
 
 
+@settings(max_examples=40)
 @given(
     st.dictionaries(st.sampled_from(list(mof.PARTS)), LICENCES), st.sampled_from(list(mof.PARTS))
 )
@@ -121,7 +122,7 @@ def test_both_openmdw_fit_everything_and_unknown_ids_nothing() -> None:
         (b"release: !!python/object:os.system {}", "tag"),
         (b"release: {name: x, name: y}", "twice"),
         (b"release: {name: x}\n---\nrelease: {name: y}", "more than one"),
-        (b"[" * 200_000, "deeper"),
+        (b"[" * 200, "deeper"),
         (b"release: {name: x, license: {code: MIT}}", "release.license.code is no mapping"),
         (b"release: {name: x, license: {weights: {name: MIT}}}", "none of"),
         (b"release: {name: x, components: {}}\n" + b"#" * 300_000, "bytes of YAML"),
@@ -130,7 +131,7 @@ def test_both_openmdw_fit_everything_and_unknown_ids_nothing() -> None:
             "twice",
         ),
         (b"release: {name: x, components: [" + b"{name: Q}," * 101 + b"]}", "at most 100"),
-        (b"- x\n" * 30_000, "more than 20000 values"),
+        (b"- x\n" * 5_001, "more than 5000 values"),
         (b"release: {name: \xff}", "not YAML"),
         (b"release: {name: 'x", "not YAML"),
     ],

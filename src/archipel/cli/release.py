@@ -3,7 +3,15 @@
 from archipel.cli.archipel import Lazy
 
 COMMANDS = {
+    "make": ("release_make", "A signed bundle of a run: weights, data, code, papers, ledger"),
+    "verify": ("release_verify", "Check a bundle: no network, no tensor library, no belief"),
     "openness": ("release_openness", "How open a model is, computed from the bytes of its folder"),
+    "key": ("release_key", "The key that signs releases: its public half, and how others name it"),
+    "summary": (
+        "release_summary",
+        "What European law asks to be told of training content, filled in",
+    ),
+    "collect": ("release_collect", "Keep a run's blobs and ledger before its lab lets them go"),
 }
 
 command = Lazy(

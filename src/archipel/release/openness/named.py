@@ -77,9 +77,8 @@ def named(folder: Path) -> list[Claim]:
     files = files_below(folder, ".")
     card = next((each for each in CARDS if each in files), None)
     said = _card(folder, card) if card else ""
-    matter = _matter(said)
     texts = _texts(files)
-    whole = _distribution(folder, matter, texts)
+    whole = _distribution(folder, said, texts)
     claims = []
     for name, part in mof.PARTS.items():
         places = tuple(each for each in files if _is_called(each, name))
@@ -110,12 +109,13 @@ def _card(folder: Path, place: str) -> str:
 
 
 def _matter(said: str) -> dict[str, Any]:
-    """The card's settings, as model hubs read them."""
+    """The card's settings, as model hubs read them.
+
+    Raises:
+        BadYaml: they are none.
+    """
     text = front_matter(said.replace("\r\n", "\n"))
-    try:
-        found = read_plain_yaml(text.encode()) if text else {}
-    except BadYaml:
-        return {}
+    found = read_plain_yaml(text.encode()) if text else {}
     return found if isinstance(found, dict) else {}
 
 
@@ -133,10 +133,11 @@ def _texts(files: list[str]) -> dict[tuple[str, Type | None], str]:
     return found
 
 
-def _distribution(
-    folder: Path, matter: dict[str, Any], texts: dict[tuple[str, Type | None], str]
-) -> Licensed:
-    told = matter.get("license")
+def _distribution(folder: Path, said: str, texts: dict[tuple[str, Type | None], str]) -> Licensed:
+    try:
+        told = _matter(said).get("license")
+    except BadYaml as error:
+        return Licensed(None, "none", why=(f"the card's settings cannot be read: {error}",))
     if isinstance(told, list):
         told = " AND ".join(str(each) for each in told)
     text = texts.get((".", None))
