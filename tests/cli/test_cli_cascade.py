@@ -44,6 +44,9 @@ def test_what_is_missing_or_twice_is_said_before_anything_is_loaded(tmp_path: Pa
     away = (*serve, "--large-at", "http://x/v1", "--large-name", "m")
     assert "say --allow-leaving" in said(*away)
     assert "needs it" in said(*away, "--allow-leaving", "--prove-offline")
+    kept = (*away, "--allow-leaving")
+    assert "for it to say" in said(*kept, "--deterministic")
+    assert "is another server" in said(*kept, "--draft", here)
     (tmp_path / "key").write_text("sk-0123456789abcdef\n")
     (tmp_path / "key").chmod(0o644)
     keyed = (*away, "--allow-leaving", "--large-key-file", f"{here}/key")
@@ -58,7 +61,13 @@ def test_what_is_missing_or_twice_is_said_before_anything_is_loaded(tmp_path: Pa
     train = ("route", "train", here, "--out", f"{here}/r", "--examples", f"a={questions}")
     assert "one name" in said(*train, "--examples", f"a={questions}")
     assert "is not NAME=FILE" in said(*train[:-1], "nothing")
-    assert "expected NAME=DIR" in said("serve", "router", here, "x", "--routes", str(policy))
+    router = ("serve", "router", here, "x", "--routes", str(policy))
+    assert "expected NAME=DIR" in said(*router)
+    for words in ((*serve, f"large={here}"), router):
+        for asked_for, why in ((("--sign",), "one model said"), (("--exact", "w7a8"), "floating")):
+            refused = said(*words, *asked_for)
+            assert "not for several models behind one name" in refused
+            assert why in " ".join(refused.split())
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +100,19 @@ def ended(folder: Path, *words: str) -> str:
 
 @contextlib.contextmanager
 def serving(folder: Path, told: list[str], *words: str) -> Iterator[str]:
-    """Its address; what it says at its end is added to `told`."""
+    """Its address; what it says is added to `told` at its end."""
     with process(folder, "serve", *words, "--port", "0") as one:
         assert one.stdout is not None
+        early: list[str] = []
         try:
-            lines = iter(one.stdout.readline, "")
-            yield next(found[1] for line in lines if (found := re.search(r"at (http://\S+)", line)))
+            for line in iter(one.stdout.readline, ""):
+                early.append(line)
+                if found := re.search(r"at (http://\S+)", line):
+                    yield found[1]
+                    break
         finally:
             one.send_signal(signal.SIGINT)
-            told.append(one.communicate(timeout=LIMIT_S)[0])
+            told.append("".join(early) + one.communicate(timeout=LIMIT_S)[0])
 
 
 def asked(address: str, model: str, prompt: str) -> str:
@@ -129,10 +142,13 @@ def test_calibrating_goes_on_after_ctrl_c_and_what_it_wrote_serves(trained: Path
     assert not partial.exists()
     assert kept[1:]
     told: list[str] = []
-    cascade = ("--cascade", "small=small", "large=large", "--policy", "policy.json")
+    cascade = (
+        "--cascade", "small=small", "large=large", "--policy", "policy.json", "--deterministic", "--draft", "prompt",
+        "--weights", "int8",
+    )  # fmt: skip
     with (
         serving(trained, told, *cascade) as address,
-        serving(trained, [], "large", "--name", "big") as large,
+        serving(trained, [], "large", "--name", "big", "--weights", "int8") as large,
     ):
         expected = asked(large, "big", "sort dbca: ")
         always = asked(address, "cascade", "sort dbca: ")
@@ -155,6 +171,8 @@ def test_calibrating_goes_on_after_ctrl_c_and_what_it_wrote_serves(trained: Path
     assert "1 questions" in told[0]
     assert re.search(r"[1-9]\d* bytes in 1 questions left", told[0])
     assert "2 questions" in told[1]
+    assert re.search("calibrated with the small model as (float32|bfloat16), now as int8", told[1])
+    assert re.search(r"[1-9]\d* answers alike in any company", told[1])
     assert "0 bytes in 0 questions left" in told[1]
 
 
@@ -165,7 +183,15 @@ def test_routes_that_were_trained_route(trained: Path) -> None:
     output = ended(trained, *train, "--examples", "larger=larger.jsonl", "--add-to", "routes.json")
     assert "sorted (30 examples), larger (30 examples)" in output
     told: list[str] = []
-    router = ("router", "small", "sorted=large", "larger=small", "--routes", "routes.json")
+    router = (
+        "router",
+        "small",
+        "sorted=large",
+        "larger=small",
+        "--routes",
+        "routes.json",
+        "--deterministic",
+    )
     with (
         serving(trained, told, *router) as address,
         serving(trained, [], "large", "--name", "big") as large,
@@ -173,3 +199,4 @@ def test_routes_that_were_trained_route(trained: Path) -> None:
         assert asked(address, "router", "sort dbca: ") == asked(large, "big", "sort dbca: ")
         asked(address, "router", "~~~~~~~~~~~~~~~~")
     assert "2 questions: sorted 1, generalist 1" in told[0]
+    assert "answers alike in any company" in told[0]

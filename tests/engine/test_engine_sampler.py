@@ -50,3 +50,35 @@ def test_broken_logits_give_a_logprob_that_is_not_finite() -> None:
     tokens, logprobs = sample(torch.full((1, 8), torch.nan), draw([0.5]))
     assert 0 <= int(tokens) < 8
     assert not torch.isfinite(logprobs).any()
+
+
+class _Scaled:
+    """Bends a row in a way that shows whether it saw it as it was."""
+
+    def steer(self, logits):
+        logits.mul_(1.5).sub_(0.25)
+
+    def took(self, token):
+        raise AssertionError(token)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("temperature", [None, 0.7])
+def test_bent_rows_are_the_same_bits_alone_among_bent_ones_and_among_others(dtype, temperature):
+    chance = torch.Generator().manual_seed(4)
+    logits = torch.randn(4, 5000, generator=chance).to(dtype)
+    uniform = torch.rand(4, 1, generator=chance, dtype=torch.float64)
+    heat = None if temperature is None else torch.full((4, 1), temperature)
+
+    def sampled(rows, bent):
+        hands = tuple((place, _Scaled()) for place, row in enumerate(rows) if row in bent)
+        part = None if heat is None else heat[rows]
+        before = logits.clone()
+        found = sample(logits[rows], Draw(uniform[rows], part, None, hands=hands))
+        whole = sample(logits, Draw(uniform, heat, None, hands=tuple((n, _Scaled()) for n in bent)))
+        assert torch.equal(logits, before), "what was given is the network's"
+        return found, [each[rows] for each in whole]
+
+    for rows, bent in (([0], [0]), ([0, 1, 2, 3], [0, 1, 2, 3]), ([2], [2, 1]), ([3], [0])):
+        for one, other in zip(*sampled(rows, bent), strict=True):
+            assert torch.equal(one, other)

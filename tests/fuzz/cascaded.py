@@ -19,7 +19,7 @@ MEASURED = Measured(
 POLICY = Policy(
     small="0" * 64, gate=HeadForm(weights=(0.5, 1.0), bias=0.0), alpha=0.1,
     signs=HeadForm(weights=(1.0, 1.0, 1.0, 1.0), bias=0.0), rising_at=(0.2, 0.5), rising_value=(0.1, 0.7),
-    threshold=0.5, break_even=0.2, measured=MEASURED,
+    threshold=0.5, break_even=0.2, measured=MEASURED, precision="int8",
 )  # fmt: skip
 ROW = Row(
     probe="p", hidden=(0.5,), logprobs=(-1.0,), small=1, large=0, gate_s=1, small_s=1, large_s=1

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
+from archipel.serve.access import Access
 from archipel.serve.aside import LONG_CHARS, Asides
 from archipel.serve.asked import Told
 from archipel.serve.cascade.cascade import Cascade
@@ -23,6 +25,7 @@ from archipel.serve.cascade.policy import (
     read_policy,
     write_policy,
 )
+from archipel.serve.door import make_door
 from archipel.serve.question import (
     Broken,
     Crowded,
@@ -37,6 +40,7 @@ from archipel.serve.served import Served
 from serve.served_models import NOW, served, tiny_model
 
 WIDTH = 32
+AT = "http://127.0.0.1:8450"
 ASKED = Question("both", Settings(max_new_tokens=5, temperature=0.0), text="hello")
 NOTHING = Measured(
     questions=0, small_quality=0, large_quality=0, quality=0, share=0, straight=0,
@@ -309,6 +313,35 @@ def test_a_policy_comes_back_as_it_was_written_and_only_for_its_own_model(tmp_pa
     (model / "config.json").write_text((model / "config.json").read_text() + " ")
     with pytest.raises(BadPolicy, match="calibrate again"):
         read_policy(tmp_path / "p.json", digest_of(model), WIDTH)
+
+
+def test_a_policy_says_when_the_models_are_held_as_something_else_than_when_it_was_made() -> None:
+    held = replace_of(policy(), precision="float32", large_precision="int8")
+    assert held.other_than("float32", "int8") == ""
+    assert held.other_than("bfloat16", "int8") == "the small model as float32, now as bfloat16"
+    assert "the large model as int8, now as int4" in held.other_than("bfloat16", "int4")
+    assert held.other_than("float32", "") == "", "a large model elsewhere says nothing of it"
+    before = policy().model_dump_json(exclude={"precision", "large_precision"})
+    assert parse_policy(before.encode(), "p.json").other_than("int4", "int4") == ""
+
+
+def replace_of(one: Policy, **changed: str) -> Policy:
+    return one.model_copy(update=changed)
+
+
+def test_texts_become_the_small_models_vectors_and_answers_are_not_weighed(small: Served) -> None:
+    cascade = Cascade("both", small, Large(), policy())
+    door = TestClient(make_door({"both": cascade, "small": small}, Access()), base_url=AT)
+    found = [
+        door.post("/v1/embeddings", json={"model": name, "input": "hello"}).json()["data"]
+        for name in ("both", "small")
+    ]
+    assert found[0] == found[1]
+    weighed = door.post(
+        "/v1/classify", json={"model": "both", "prompt": "x", "choices": ["a", "b"]}
+    )
+    assert weighed.status_code == 400
+    assert "weighs no answers" in weighed.text
 
 
 @pytest.mark.parametrize(

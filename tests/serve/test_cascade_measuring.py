@@ -14,7 +14,7 @@ from archipel.serve.cascade import measuring
 from archipel.serve.cascade.choosing import Wish, calibrated, outcome, rules_for
 from archipel.serve.cascade.fitting import Rules, fit, told_of
 from archipel.serve.cascade.measuring import BadJournal, Journal, Row, evidence_of, measure
-from archipel.serve.cascade.policy import digest_of, parse_policy
+from archipel.serve.cascade.policy import Models, digest_of, parse_policy
 from archipel.serve.cascade.probes import BadProbes, Probe, parse_probe, read_probes
 from archipel.serve.question import Said, TookTooLong
 from archipel.serve.served import Served
@@ -208,7 +208,7 @@ def test_seconds_are_those_of_whoever_was_asked() -> None:
 def test_what_is_written_decides_as_what_was_fitted() -> None:
     held, fresh = evidence(400, 5), evidence(50, 8)
     fitted = fit(held)
-    policy = calibrated(held, fitted, Wish("share", 0.3), "0" * 64)
+    policy = calibrated(held, fitted, Wish("share", 0.3), Models("0" * 64))
     back = parse_policy(policy.model_dump_json().encode(), "p")
     before = told_of(fitted.gate, fitted.confidence, fresh)
     after = told_of(back.gate.head(), back.confidence, fresh)

@@ -10,7 +10,7 @@ import pytest
 
 from archipel.serve.cascade.heads import Floats
 from archipel.serve.cascade.hidden import hidden_of
-from archipel.serve.question import Question, Said, Settings
+from archipel.serve.question import NotOffered, Question, Said, Settings
 from archipel.serve.router.router import Router
 from archipel.serve.router.routes import (
     BadRoutes,
@@ -24,6 +24,7 @@ from archipel.serve.router.routes import (
 )
 from archipel.serve.router.topics import TooFewExamples, choose
 from archipel.serve.served import Served
+from archipel.serve.texts import Weighing
 from serve.served_models import NOW, served, tiny_model
 from serve.test_cascade import Large
 
@@ -166,6 +167,14 @@ def test_each_question_is_asked_of_one_and_counted(base: Served) -> None:
         counts = router.counts()
         assert (counts["routed_to_specialists"], counts["routed_to_generalist"]) == (10, 1)
         assert router.tally == {"digits": 5, "capitals": 5, "generalist": 1}
+        text = await router.embed("12345", "k")
+        assert text == await base.embed("12345", "k")
+        weighing = Weighing(unknown, ("a", "b"))
+        assert await router.weigh(weighing, "k", NOW) == await base.weigh(
+            replace(weighing, question=replace(unknown, model=base.name)), "k", NOW
+        )
+        with pytest.raises(NotOffered, match="weighs no answers"):
+            await router.weigh(Weighing(_question(TOPICS["digits"], 101), ("a", "b")), "k", NOW)
         long = replace(unknown, text="1" * (base.positions + 1))
         assert await router.routed(long, "k", NOW) is None
 

@@ -153,10 +153,10 @@ class Failing(Mask):
     def __init__(self, place: int) -> None:
         self.left = place
 
-    def allowed(self, logits_V: torch.Tensor) -> torch.Tensor:
+    def leave(self, logits_V: torch.Tensor) -> bool:
         if not self.left:
             raise KeyError("in a step")
-        return torch.ones(len(logits_V), dtype=torch.bool)
+        return True
 
     def took(self, token: int) -> None:
         self.left -= 1

@@ -122,8 +122,8 @@ def test_any_object_is_an_object_and_streams_as_it_is_said(door: TestClient) -> 
 class Nothing(Mask):
     """A grammar that has come to a dead end."""
 
-    def allowed(self, logits_V: torch.Tensor) -> None:
-        return None
+    def leave(self, logits_V: torch.Tensor) -> bool:
+        return False
 
     def took(self, token: int) -> None:
         raise AssertionError(token)

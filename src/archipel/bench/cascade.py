@@ -25,7 +25,7 @@ from archipel.serve.cascade.choosing import Outcome, Wish, calibrated, outcome
 from archipel.serve.cascade.confidence import calibration_error
 from archipel.serve.cascade.fitting import Evidence, Fitted, Rules, fit, told_of
 from archipel.serve.cascade.measuring import Journal, Row, evidence_of, measure, said_of
-from archipel.serve.cascade.policy import digest_of, write_policy
+from archipel.serve.cascade.policy import Models, digest_of, write_policy
 from archipel.serve.cascade.probes import Probe, probes_of
 from archipel.serve.served import How, Served, serve_folder
 from archipel.training.environments.environment import make_environment
@@ -171,7 +171,9 @@ class Measurement:
         held_out = evidence_of([asked[probe.digest] for probe in fresh])
         fitted = fit(calibration)
         wish = Wish("quality", self._plan.wish)
-        policy = calibrated(calibration, fitted, wish, digest_of(given.small))
+        precision = small.about.precision, large.about.precision
+        models = Models(digest_of(given.small), *precision)
+        policy = calibrated(calibration, fitted, wish, models)
         write_policy(self._folder / "policy.json", policy)
         found = _found(held_out, fitted, policy.rules, [probe.kind for probe in fresh], self._plan)
         return replace(found, joules=joules)

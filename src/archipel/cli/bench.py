@@ -5,6 +5,7 @@ from archipel.cli.archipel import Lazy
 BENCHMARKS = {
     "engine": ("bench_engine", "Tokens per second beside transformers.generate, with the roofline"),
     "serve": ("bench_serve", "Served models beside llama.cpp, transformers and vLLM"),
+    "structured": ("bench_structured", "What answers by a JSON schema cost of a decode step"),
     "device": ("bench_device", "Whether an accelerator computes what a run needs, and how fast"),
     "sync": ("bench_sync", "Bytes per policy version against whole weights"),
     "adapters": ("bench_adapters", "Bytes, time and memory of a LoRA run beside whole weights"),

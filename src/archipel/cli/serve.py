@@ -178,7 +178,7 @@ def command(
         say_detached(click.get_current_context().meta[WORDS])
         return
 
-    beside, guessed_by = named_folders(adapters), _draft(draft)
+    beside, guessed_by = named_folders(adapters), guesser(draft)
     at_work("loading")
     keep_memory()
     opening = opening_at(host, port, keys_file, timeout_s, log)
@@ -239,8 +239,8 @@ def _signing() -> "Signing":
     return Signing(load_or_make_key(home_folder("serve", None) / SIGNING_KEY_FILE))
 
 
-def _draft(said: str) -> "Draft":
-    """Raises Mendable: neither a word nor a directory."""
+def guesser(said: str) -> "Draft":
+    """Who guesses, by what --draft says. Raises Mendable: neither a word nor a directory."""
     from archipel.cli.doors import Mendable
 
     words: dict[str, Draft] = {"none": "none", "prompt": "prompt"}

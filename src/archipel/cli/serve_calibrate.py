@@ -155,7 +155,7 @@ def _calibrated(
             click.echo("stopped; the same command goes on", err=True)
             raise
         evidence = evidence_of(rows)
-        policy = calibrated(evidence, fit(evidence), wish, pair.digest)
+        policy = calibrated(evidence, fit(evidence), wish, pair.models)
         write_policy(out, policy)
         partial.unlink()
         return policy

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.serve_pair import check_pair, loaded_pair, pair_options, with_loading
-from archipel.cli.serve_shared import DOOR, opened, with_options
+from archipel.cli.serve_shared import ALONE, DOOR, PROMISES, opened, with_options
 
 if TYPE_CHECKING:
     from archipel.cli.serve_pair import Pair
@@ -62,6 +62,13 @@ def command(
     pair = loaded_pair(models, max_new_tokens, given)
     with mending(BadPolicy, OSError):
         one = _cascade(pair, policy_file, threshold, name)
+    now = pair.models
+    if other := one.policy.other_than(now.precision, now.large_precision):
+        click.echo(
+            f"{policy_file} was calibrated with {other}: how sure answers are was measured on other numbers; say --weights as "
+            "then, or calibrate again",
+            err=True,
+        )
     large = one.policy.measured.share
     said = f"{pair.said}, {one.fingerprint}; about {large:.0%} of questions to the large one when it was calibrated"
     keep_open(opening, {name: one}, said, pair.desks)
@@ -91,4 +98,13 @@ def _went(one: "Cascade") -> str:
     )
 
 
-with_loading(with_options(command, *DOOR))
+with_loading(
+    with_options(
+        command,
+        *DOOR,
+        *PROMISES,
+        *ALONE,
+        draft="Guess tokens and check several in one step, which changes no answer: by what the text said before (prompt, for "
+        "both models), or by a small model of the large one's tokens in DIR, for that one.",
+    )
+)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archipel.cli.doors import Mendable, mending
-from archipel.cli.serve_shared import LOADING, how_loaded, loading, with_options
+from archipel.cli.serve_shared import LOADING, alike, check_alone, how_loaded, loading, with_options
 
 if TYPE_CHECKING:
-    from archipel.serve.asked import Asked
+    from archipel.serve.asked import About, Asked
+    from archipel.serve.cascade.policy import Models
     from archipel.serve.desk import Desk
+    from archipel.serve.drafting import Draft
     from archipel.serve.served import Served
 
 SMALL, LARGE = "small", "large"
@@ -64,11 +66,22 @@ class Pair:
     digest: str
     """Of that folder."""
     large_digest: str
+    steady: str = ""
+    """What is said of answers that do not depend on their company; empty: nobody asked."""
 
     @property
     def said(self) -> str:
         """For whoever looks."""
-        return f"small {self.small.name}, large {self.large.name}"
+        return f"small {self.small.name}, large {self.large.name}{self.steady}"
+
+    @property
+    def models(self) -> "Models":
+        """As a policy names them."""
+        from archipel.serve.cascade.policy import Models
+
+        about: About | None = getattr(self.large, "about", None)
+        large = "" if about is None else about.precision
+        return Models(self.digest, self.small.about.precision, large)
 
     @property
     def desks(self) -> "tuple[Desk, ...]":
@@ -96,14 +109,15 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
 
     how = how_loaded("", max_new_tokens, given)
 
-    def served(path: Path) -> "Served":
+    def served(path: Path, draft: "Draft") -> "Served":
         folder = folder_of(path, None, given["device"])
-        called = replace(how, name=path.resolve().name)
+        called = replace(how, name=path.resolve().name, draft=draft)
         return serve_folder(folder, called, datetime.now().astimezone())
 
     with loading(given["device"]):
-        small = served(named[SMALL])
-        large = elsewhere or served(named[LARGE])
+        # A small model's own small model would cost more than it saves.
+        small = served(named[SMALL], "none" if isinstance(how.draft, Path) else how.draft)
+        large = elsewhere or served(named[LARGE], how.draft)
         if elsewhere is None and (small.chat_template is None) != (large.chat_template is None):
             raise Mendable(
                 "one of the two models has a chat template and the other has none; a cascade asks both the same question: "
@@ -112,7 +126,8 @@ def loaded_pair(models: tuple[str, ...], max_new_tokens: int, given: dict[str, A
         large_digest = (
             digest_of(named[LARGE]) if elsewhere is None else f"{elsewhere.url} {elsewhere.name}"
         )
-        return Pair(small, large, named[SMALL], digest_of(named[SMALL]), large_digest)
+        steady = alike((small, large)) if how.is_deterministic else ""
+        return Pair(small, large, named[SMALL], digest_of(named[SMALL]), large_digest, steady)
 
 
 def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
@@ -121,8 +136,21 @@ def check_pair(models: tuple[str, ...], given: dict[str, Any]) -> None:
     Raises:
         click.UsageError, Mendable: see `_elsewhere`.
     """
-    if _elsewhere(given, LARGE in _named(models)) is not None and given["prove_offline"]:
+    check_alone(given)
+    if _elsewhere(given, LARGE in _named(models)) is None:
+        return
+    if given["prove_offline"]:
         raise click.UsageError("--prove-offline leaves the network, and --large-at needs it")
+    if given["deterministic"]:
+        raise click.UsageError(
+            "--deterministic promises nothing of --large-at: whether that server repeats an answer is for it to say; take "
+            "large=DIR"
+        )
+    if given["draft"] not in ("none", "prompt"):
+        raise click.UsageError(
+            "--draft DIR guesses for a large model here, and --large-at is another server; say --draft prompt for the small "
+            "one, or large=DIR"
+        )
 
 
 def _named(models: tuple[str, ...]) -> dict[str, Path]:

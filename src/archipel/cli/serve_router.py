@@ -7,7 +7,18 @@ import click
 
 from archipel.cli.doors import Mendable, mending
 from archipel.cli.serve import named_folders
-from archipel.cli.serve_shared import DOOR, LOADING, how_loaded, loading, opened, with_options
+from archipel.cli.serve_shared import (
+    ALONE,
+    DOOR,
+    LOADING,
+    PROMISES,
+    alike,
+    check_alone,
+    how_loaded,
+    loading,
+    opened,
+    with_options,
+)
 
 if TYPE_CHECKING:
     from archipel.serve.router.router import Router
@@ -44,6 +55,7 @@ def command(
     Examples:
       archipel serve router base law=law-adapter code=code-adapter --routes routes.json
     """
+    check_alone(given)
     named = named_folders(specialists)
     opening = opened(given)
     if opening is None:
@@ -54,10 +66,13 @@ def command(
     how, device = how_loaded(base.resolve().name, max_new_tokens, given), given["device"]
     with loading(device), mending(BadRoutes):
         one = _router(base, named, routes_file, name, how, device)
+        said = f"{', '.join(one.specialists)} over {one.base.name}"
+        if how.is_deterministic:
+            said += alike((one.base, *one.specialists.values()))  # type: ignore[arg-type]
     desks = dict.fromkeys(
         each.desk for each in (one.base, *one.specialists.values()) if hasattr(each, "desk")
     )
-    keep_open(opening, {name: one}, f"{', '.join(one.specialists)} over {one.base.name}", desks)
+    keep_open(opening, {name: one}, said, desks)
     went = ", ".join(f"{who} {count}" for who, count in one.tally.most_common())
     click.echo(f"{one.tally.total()} questions: {went or 'none'}", err=True)
 
@@ -99,5 +114,7 @@ with_options(
     command,
     *DOOR,
     *LOADING,
+    *PROMISES,
+    *ALONE,
     max_cache_gb="Memory of the base with its adapters, and of each other model, for what is being read and said.",
 )

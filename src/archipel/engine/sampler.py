@@ -46,12 +46,10 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     allowed, of what a cut leaves of it. What comes back lies where the draw does.
     """
     logits_BV = logits_BV.to(draw.uniform.device)
-    steered = _steered(logits_BV, draw) if draw.hands else None
-    if draw.temperature is not None:
+    if draw.hands:
+        logits_BV = _steered(logits_BV, draw)
+    elif draw.temperature is not None:
         logits_BV = logits_BV / draw.temperature
-    if steered is not None:
-        # The other rows are rounded as they are without these beside them.
-        logits_BV = logits_BV.float().index_copy(0, *steered)
     if draw.allowed is not None:
         logits_BV = draw.allowed.leave(logits_BV.float())
     if draw.cut is not None:
@@ -66,15 +64,24 @@ def sample(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
     return tokens_B1.squeeze(1), logprobs_B1.squeeze(1)
 
 
-def _steered(logits_BV: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Numbers (H,) of the rows that something bends, and what it leaves, (H, V) fp32, scaled by temperature."""
-    rows = torch.tensor([row for row, _ in draw.hands], device=logits_BV.device)
-    bent_HV = logits_BV[rows].float()
+def _steered(logits_BV: Tensor, draw: Draw) -> Tensor:
+    """The logits (B, V) fp32 over the temperature, of which rows are bent; what was given stays as it is."""
+    numbers = [row for row, _ in draw.hands]
+    is_all = numbers == list(range(len(logits_BV)))
+    rows = torch.tensor(numbers, device=logits_BV.device)
+    # The whole vocabulary of every row: one copy of it, where all are bent, costs less than picking them.
+    bent_HV = logits_BV.to(torch.float32, copy=True) if is_all else logits_BV[rows].float()
     for (_, hand), row_V in zip(draw.hands, bent_HV, strict=True):
         hand.steer(row_V)
     if draw.temperature is not None:
-        bent_HV = bent_HV / draw.temperature[rows]
-    return rows, bent_HV
+        bent_HV.div_(draw.temperature if is_all else draw.temperature[rows])
+    if is_all:
+        return bent_HV
+    # The other rows are rounded as they are without these beside them.
+    whole_BV = logits_BV if draw.temperature is None else logits_BV / draw.temperature
+    is_own = draw.temperature is not None or whole_BV.dtype != torch.float32
+    whole_BV = whole_BV.float()
+    return (whole_BV if is_own else whole_BV.clone()).index_copy_(0, rows, bent_HV)
 
 
 def _pick(probabilities_BV: Tensor, uniform_B1: Tensor) -> Tensor:

@@ -121,6 +121,8 @@ class ReferenceSection(Section):
 class TeacherSection(Section):
     """A model whose log-probabilities teach each sampled token (on-policy distillation); the trusted role reads it."""
 
+    LATER = frozenset({"hears"})
+
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     """Its model directory on the trusted role's machine, relative to the recipe's file; the vocabulary is the learner's."""
     weights: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
@@ -129,6 +131,9 @@ class TeacherSection(Section):
     """What a nat of log teacher - log policy counts for, beside the reward's advantage."""
     rewards: Literal["kept", "ignored"] = "kept"
     """Whether the reward teaches, too, or is only measured."""
+    hears: Literal["samples", "all"] = "samples"
+    """What it says at each place: of the token that was sampled there, or of all that could have been, which has less
+    noise and is computed in one process."""
 
 
 class CurriculumSection(Section):

@@ -28,6 +28,10 @@ MAX_FORCED_CALLS = 8
 PATIENCE_S, PATIENCE_EACH_S = 2.0, 0.02
 """Processor time of one answer's masks in all: some, and some more for each token. They are made between the tokens of
 everybody else's answers."""
+_ADDED = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"), 0.0, -np.inf
+).astype(np.float32)
+"""What each byte of the library's bits adds to eight logits: ten times as quick as a mask of booleans."""
 _WRITTEN: Mapping[Format, tuple[str, str, str]] = {
     "hermes": ('<tool_call>\n{"name": ', ', "arguments": ', "}\n</tool_call>"),
     "llama": ('{"name": ', ', "parameters": ', "}"),
@@ -182,22 +186,25 @@ class _Mask(Mask):
         """For another answer by the same grammar."""
         return cls(first.deep_copy(), size)
 
-    def allowed(self, logits_V: Tensor) -> Tensor | None:
-        """See `Mask.allowed`."""
+    def leave(self, logits_V: Tensor) -> bool:
+        """See `Mask.leave`."""
         if self._matcher.is_error():
-            return None
+            return False
         began_s = time.thread_time()
-        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        bits = self._matcher.compute_bitmask()
         self._left_s += PATIENCE_EACH_S - (time.thread_time() - began_s)
         if self._left_s < 0:
             raise DeadEnd(
                 "the schema takes too long to follow; shorten its patterns and literal texts",
                 "response_format",
             )
-        flags = np.unpackbits(bits, bitorder="little")[: len(logits_V)]
-        found = torch.zeros(len(logits_V), dtype=torch.bool)
-        found[: len(flags)] = torch.from_numpy(flags.astype(np.bool_))
-        return found.to(logits_V.device) if found.any() else None
+        if not bits.strip(b"\0"):
+            return False
+        added = _ADDED.take(np.frombuffer(bits, dtype=np.uint8), axis=0).reshape(-1)
+        known = min(len(added), len(logits_V))
+        logits_V[known:] = -torch.inf
+        logits_V[:known] += torch.from_numpy(added[:known]).to(logits_V.device)
+        return True
 
     def took(self, token: int) -> None:
         """See `Mask.took`."""

@@ -23,8 +23,8 @@ from archipel.serve.question import Bends, Refusal
 class Mask:
     """What a grammar allows next, for one answer; `serve.grammar` makes them."""
 
-    def allowed(self, logits_V: Tensor) -> Tensor | None:
-        """(V,) bool: the tokens that may come; None: none may."""
+    def leave(self, logits_V: Tensor) -> bool:
+        """Make the logits (V,) fp32 of all that may not come minus infinity, in place; False: nothing may, all stay."""
         raise NotImplementedError
 
     def took(self, token: int) -> None:
@@ -126,14 +126,11 @@ class _Hand:
             tokens, biases = self.steered.biases
             is_here = tokens < len(logits)
             logits[tokens[is_here].to(logits.device)] += biases[is_here].to(logits.device)
-        if self.mask is not None:
-            allowed = self.mask.allowed(logits)
-            if allowed is None:
-                self.steered.faults[self.rollout] = (
-                    "the grammar allows no token here, so the document is not whole"
-                )
-                allowed = self._ends(logits)
-            logits.masked_fill_(~allowed, -torch.inf)
+        if self.mask is not None and not self.mask.leave(logits):
+            self.steered.faults[self.rollout] = (
+                "the grammar allows no token here, so the document is not whole"
+            )
+            logits.masked_fill_(~self._ends(logits), -torch.inf)
         if self.steered.look is not None:
             noted = self.steered.tops.setdefault(self.rollout, [])
             noted.append(self.steered.look.of(logits))

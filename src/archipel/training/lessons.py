@@ -19,6 +19,7 @@ from archipel.records.recipe_faults import explain
 Way = Literal["on-policy", "sequences"]
 ON_POLICY: Way = "on-policy"
 SEQUENCES: Way = "sequences"
+Hears = Literal["all", "samples"]
 
 
 class NotDistillable(ValueError):
@@ -44,6 +45,9 @@ class Given:
     steps: int | None = None
     learning_rate: float | None = None
     temperature: float | None = None
+    hears: Hears = "all"
+    """On policy: whether the teacher says of every token that could stand somewhere how likely it is, or of the sampled
+    one alone; see `[teacher]`."""
 
 
 def lesson_of(
@@ -69,6 +73,7 @@ def lesson_of(
         "weights": weights,
         "weight": 1.0 if recipe.teacher is None else recipe.teacher.weight,
         "rewards": "ignored",
+        "hears": given.hears,
     }
     temperature = recipe.sampling.temperature if given.temperature is None else given.temperature
     if given.way == ON_POLICY:

@@ -24,7 +24,7 @@ from archipel.training.products import FastLinear
 from archipel.training.routing import Routed, RoutingSums
 from archipel.training.sharding import OneProcessOnly, Site, shard
 from archipel.training.thrift import PLAIN, dtype_of, recompute
-from archipel.training.vocabulary import score_logits, score_tokens
+from archipel.training.vocabulary import Predicted
 
 
 @dataclass(frozen=True)
@@ -93,22 +93,23 @@ class Scorer(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return logprobs_N (differentiable) and entropy_N in nats (where it is learned from, too), both fp32."""
+        return self.scored(self.predicted(batch), batch)
+
+    def scored(self, predicted: Predicted, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What `forward` makes of what `predicted` gave of the same batch; beside it in one process alone."""
+        return predicted.score(batch.targets_N, learns_entropy=self._scoring.learns_entropy)
+
+    def predicted(self, batch: Batch) -> Predicted:
+        """What each sampled token is predicted from."""
+        left = Left(self._scoring.cut, self.allowed)
         if isinstance(self.decoder, StockDecoder):
-            return self._by_logits(self.decoder, batch)
+            return Predicted(self._logits(self.decoder, batch), None, self.temperature, left)
         attention = row_attention(batch)
         with FastLinear():
             routing = self._routing(batch)
             hidden = self.decoder(batch.tokens_BT, batch.positions_BT, attention, routing)
         hidden_Nd = hidden.flatten(0, 1).index_select(0, batch.predictors_N)
-        head = self.decoder.output_weight
-        return score_tokens(
-            hidden_Nd,
-            head,
-            batch.targets_N,
-            self.temperature,
-            learns_entropy=self._scoring.learns_entropy,
-            left=Left(self._scoring.cut, self.allowed),
-        )
+        return Predicted(hidden_Nd, self.decoder.output_weight, self.temperature, left)
 
     def _routing(self, batch: Batch) -> Routed | None:
         if self.decoder.config.experts is None:
@@ -116,8 +117,8 @@ class Scorer(nn.Module):
         given = batch if self._scoring.replays_routing else replace(batch, experts_BTC=None)
         return Routed(given, self.decoder.config, self.routing_sums)
 
-    def _by_logits(self, decoder: StockDecoder, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same by whatever the network makes of its last hidden states: scales, bounds and biases are its own."""
+    def _logits(self, decoder: StockDecoder, batch: Batch) -> Tensor:
+        """(N, V) by whatever the network makes of its last hidden states: scales, bounds and biases are its own."""
         if not batch.chains:
             raise ValueError(
                 "rows of several sequences: a network of others would let them see each other"
@@ -126,11 +127,4 @@ class Scorer(nn.Module):
         columns_C, at_N = torch.unique(batch.predictors_N % width, return_inverse=True)
         with FastLinear():
             logits_BCV = decoder.logits(batch.tokens_BT, columns_C)
-        logits_NV = logits_BCV[batch.predictors_N // width, at_N]
-        return score_logits(
-            logits_NV,
-            batch.targets_N,
-            self.temperature,
-            learns_entropy=self._scoring.learns_entropy,
-            left=Left(self._scoring.cut, self.allowed),
-        )
+        return logits_BCV[batch.predictors_N // width, at_N]

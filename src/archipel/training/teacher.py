@@ -20,8 +20,9 @@ from archipel.records.requests import Allowed
 from archipel.training.batch import Batch
 from archipel.training.losses import clamped_log_ratio
 from archipel.training.scorer import Scorer, Scoring
-from archipel.training.sharding import Site
+from archipel.training.sharding import OneProcessOnly, Site
 from archipel.training.thrift import narrow
+from archipel.training.vocabulary import Predicted, divergence
 
 
 class WrongTeacher(ValueError):
@@ -57,7 +58,12 @@ class Teacher:
             raise WrongTeacher(
                 f"{folder} holds weights {found}; teacher.weights is {section.weights}"
             )
-        self._weight = section.weight
+        if section.hears == "all" and site.world > 1:
+            raise OneProcessOnly(
+                f'teacher.hears = "all" is computed in one process, not in {site.world}: take "samples", or start the role '
+                "without torchrun"
+            )
+        self.weight, self.hears_all = section.weight, section.hears == "all"
         narrow(decoder, recipe.memory, site)
         scoring = Scoring(memory=recipe.memory, replays_routing=False)
         self._scorer = Scorer(decoder, recipe.sampling.temperature, site, scoring)
@@ -78,7 +84,13 @@ class Teacher:
         """What each sampled token gains by it, and log pi - log teacher in nats; a collective."""
         theirs_N, _ = self._scorer(batch)
         gap_N = clamped_log_ratio(theirs_N, logprobs_N.detach())
-        return self._weight * gap_N, -gap_N
+        return self.weight * gap_N, -gap_N
+
+    def divergence(self, batch: Batch, predicted: Predicted) -> Tensor:
+        """KL(pi || teacher) in nats at each place, over all tokens that could stand there; pi alone has a gradient."""
+        with torch.no_grad():
+            theirs = self._scorer.predicted(batch)
+        return divergence(predicted, theirs, batch.targets_N)
 
 
 def digest_of(decoder: torch.nn.Module) -> str:

@@ -21,6 +21,7 @@ from archipel.training.losses import TokenLoss, clamped_log_ratio, make_objectiv
 from archipel.training.reference import Reference
 from archipel.training.sharding import Site
 from archipel.training.teacher import Teacher
+from archipel.training.vocabulary import Predicted
 
 
 class Terms:
@@ -55,17 +56,32 @@ class Terms:
             self._reference.look(version, decoder)
             self._weight = self._reference.coefficient(version)
 
-    def loss(self, batch: Batch, logprobs_N: Tensor, entropy_N: Tensor) -> TokenLoss:
-        """Of each sampled token; a collective."""
+    @property
+    def hears_all(self) -> bool:
+        """Whether a teacher says of every token that could stand somewhere how likely it is."""
+        return self._teacher is not None and self._teacher.hears_all
+
+    def loss(
+        self,
+        batch: Batch,
+        logprobs_N: Tensor,
+        entropy_N: Tensor,
+        predicted: Predicted | None = None,
+    ) -> TokenLoss:
+        """Of each sampled token; a collective. predicted: of the same batch, where `hears_all`."""
         behaviour_N, advantages_N, teacher_kl_N = (
             batch.behaviour_logprobs_N,
             batch.advantages_N,
             None,
         )
-        if self._teacher is not None:
+        if self._teacher is not None and predicted is None:
             taught_N, teacher_kl_N = self._teacher.advantages(batch, logprobs_N)
             advantages_N = advantages_N + taught_N
         loss = self._objective(logprobs_N, behaviour_N, advantages_N, batch.sequences_N)
+        if self._teacher is not None and predicted is not None:
+            apart_N = self._teacher.divergence(batch, predicted)
+            loss = replace(loss, values_N=loss.values_N + self._teacher.weight * apart_N)
+            teacher_kl_N = apart_N.detach()
         if self._entropy:
             loss = with_entropy(loss, entropy_N, self._entropy)
         if self._reference is not None and self._weight:

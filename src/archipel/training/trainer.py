@@ -166,8 +166,11 @@ class Trainer:
 
     def _accumulate(self, batch: Batch, scale: float, sums: TokenSums) -> None:
         with in_one_order(batch.tokens_BT.device):
-            logprobs_N, entropy_N = self._scorer(batch)
-            loss = self._terms.loss(batch, logprobs_N, entropy_N)
+            predicted = self._scorer.predicted(batch) if self._terms.hears_all else None
+            logprobs_N, entropy_N = (
+                self._scorer(batch) if predicted is None else self._scorer.scored(predicted, batch)
+            )
+            loss = self._terms.loss(batch, logprobs_N, entropy_N, predicted)
             total = (loss.values_N * batch.weights_N).sum()
             (total * scale).backward()
         sums.add(batch, logprobs_N.detach(), entropy_N, loss)

@@ -5,8 +5,9 @@ A softmax over V words of N tokens takes, with its gradient, four matrices of N 
 again from the hidden states: one matrix product of the head more (of three), and memory that N does not move.
 Law: both ways compute the same numbers up to the order of additions; which one is taken hangs on N and V alone.
 """
+# ruff: noqa: N815 - shape suffixes: hidden_Nd
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -64,6 +65,114 @@ def score_logits(
 ) -> tuple[Tensor, Tensor]:
     """As `score_tokens`, of logits that are there already."""
     return _scored(logits_NV.float(), targets_N, Form(temperature, left, learns_entropy))
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What N tokens are predicted from, and as which distribution."""
+
+    hidden_Nd: Tensor
+    """Hidden states; without a head, logits (N, V)."""
+    weight_Vd: Tensor | None
+    """The output head."""
+    temperature: float
+    left: Left = ALL
+
+    def score(self, targets_N: Tensor, *, learns_entropy: bool) -> tuple[Tensor, Tensor]:
+        """See `score_tokens`."""
+        given = targets_N, self.temperature
+        if self.weight_Vd is None:
+            return score_logits(
+                self.hidden_Nd, *given, learns_entropy=learns_entropy, left=self.left
+            )
+        return score_tokens(
+            self.hidden_Nd, self.weight_Vd, *given, learns_entropy=learns_entropy, left=self.left
+        )
+
+
+def divergence(ours: Predicted, theirs: Predicted, targets_N: Tensor) -> Tensor:
+    """KL(ours || theirs) in nats over the whole vocabulary, at each of N places (fp32); what is theirs has no gradient.
+
+    Both have logits, or both a head. targets_N: what was sampled, which a cut leaves.
+    """
+    if ours.weight_Vd is None or theirs.weight_Vd is None:
+        return _diverging(_logprobs_of(ours, targets_N), _logprobs_of(theirs, targets_N).detach())
+    found: Tensor = _Diverging.apply(ours.hidden_Nd, ours.weight_Vd, targets_N, ours, theirs)
+    return found
+
+
+def _logprobs_of(predicted: Predicted, targets_N: Tensor) -> Tensor:
+    """(N, V), of logits or, where a chunk of places has no matrix of them yet, of hidden states."""
+    if predicted.weight_Vd is not None:
+        form = Form(predicted.temperature, predicted.left, learns_entropy=False)
+        return _logprobs(predicted.hidden_Nd, predicted.weight_Vd, targets_N, form)
+    logits_NV = predicted.hidden_Nd.float() / predicted.temperature
+    return torch.log_softmax(predicted.left.of(logits_NV, targets_N.unsqueeze(1)), dim=-1)
+
+
+def _diverging(ours_NV: Tensor, theirs_NV: Tensor) -> Tensor:
+    return (ours_NV.exp() * _apart(ours_NV, theirs_NV)).sum(-1)
+
+
+def _apart(ours_NV: Tensor, theirs_NV: Tensor) -> Tensor:
+    """By how much ours is likelier, in nats, where it has a chance; else 0."""
+    return torch.where(ours_NV > -torch.inf, ours_NV - theirs_NV, 0.0)
+
+
+class _Diverging(torch.autograd.Function):
+    """`divergence`, a few rows at a time, forwards and backwards."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_Nd: Tensor,
+        weight_Vd: Tensor,
+        targets_N: Tensor,
+        ours: Predicted,
+        theirs: Predicted,
+    ) -> Tensor:
+        ctx.save_for_backward(hidden_Nd, weight_Vd, targets_N)
+        ctx.sides = ours, theirs
+        return torch.cat(
+            [
+                _diverging(*_both(ours, theirs, targets_N, rows))
+                for rows in _chunks(hidden_Nd, weight_Vd)
+            ]
+        )
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor | None, ...]:
+        """D KL = p (log p - log q - KL), over the temperature."""
+        hidden_Nd, weight_Vd, targets_N = ctx.saved_tensors
+        ours, theirs = ctx.sides
+        push_N = gradient_N / ours.temperature
+        needs_hidden, needs_weight, *_ = ctx.needs_input_grad
+        into_hidden = torch.empty_like(hidden_Nd) if needs_hidden else None
+        into_weight = torch.zeros_like(weight_Vd, dtype=torch.float32) if needs_weight else None
+        for rows in _chunks(hidden_Nd, weight_Vd):
+            ours_CV, theirs_CV = _both(ours, theirs, targets_N, rows)
+            apart_CV, chances_CV = _apart(ours_CV, theirs_CV), ours_CV.exp_()
+            mean_C1 = (chances_CV * apart_CV).sum(-1, keepdim=True)
+            apart_CV.sub_(mean_C1).mul_(chances_CV).mul_(push_N[rows].unsqueeze(1))
+            gradient_CV = apart_CV.to(hidden_Nd.dtype)
+            if into_hidden is not None:
+                into_hidden[rows] = linear(gradient_CV, weight_Vd.t())
+            if into_weight is not None:
+                _add_product(into_weight, gradient_CV.t(), hidden_Nd[rows])
+        summed = None if into_weight is None else into_weight.to(weight_Vd.dtype)
+        return into_hidden, summed, None, None, None
+
+
+def _both(
+    ours: Predicted, theirs: Predicted, targets_N: Tensor, rows: slice
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities (C, V) of both at these rows."""
+    one, other = (
+        _logprobs_of(replace(each, hidden_Nd=each.hidden_Nd[rows]), targets_N[rows])
+        for each in (ours, theirs)
+    )
+    return one, other
 
 
 def _at_once(

@@ -16,6 +16,7 @@ from archipel.serve.cascade.hidden import hidden_of
 from archipel.serve.cascade.policy import Policy
 from archipel.serve.question import Broken, DeadEnd, NotOffered, Question, Said, TooLong
 from archipel.serve.served import Served
+from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 
 
 @dataclass
@@ -86,6 +87,18 @@ class Cascade:
         answer = await self._large(question, key, now)
         self.tally.straight += 1
         return answer
+
+    async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
+        """See `asked.Reads.embed`: what the small one makes of it."""
+        return await self.small.embed(text, key, is_cut=is_cut)
+
+    async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
+        """See `asked.Reads.weigh`: not here. Raises NotOffered."""
+        raise NotOffered(
+            f"{self.name} weighs no answers: its two models would weigh them differently, and how sure that is was never "
+            "calibrated; serve one of them by itself",
+            "model",
+        )
 
     def _check(self, question: Question) -> None:
         """Raises NotOffered: it names tokens by number, which are others' for the large model."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from archipel.serve.cascade.fitting import Chances, Evidence, Fitted, Rules
 from archipel.serve.cascade.heads import Floats
-from archipel.serve.cascade.policy import Measured, Policy, policy_of
+from archipel.serve.cascade.policy import Measured, Models, Policy, policy_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def rules_for(evidence: Evidence, told: Chances, wish: Wish) -> Rules:
     return within[0] if within else each[-1]
 
 
-def calibrated(evidence: Evidence, fitted: Fitted, wish: Wish, small: str) -> Policy:
-    """small: digest of the small model's directory."""
+def calibrated(evidence: Evidence, fitted: Fitted, wish: Wish, models: Models) -> Policy:
+    """What is written of questions that both models were asked."""
     rules = rules_for(evidence, fitted.told, wish)
     found = outcome(evidence, fitted.told, rules)
     measured = Measured(
@@ -81,4 +81,4 @@ def calibrated(evidence: Evidence, fitted: Fitted, wish: Wish, small: str) -> Po
         small_s=float(evidence.small_s.mean()),
         large_s=float(evidence.large_s.mean()),
     )
-    return policy_of(fitted, rules, small, measured)
+    return policy_of(fitted, rules, models, measured)

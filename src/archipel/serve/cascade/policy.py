@@ -5,6 +5,7 @@ and is refused for any other.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,6 +79,10 @@ class Policy(Closed):
     threshold: Chance
     break_even: Chance
     measured: Measured
+    precision: Annotated[str, Field(max_length=32)] = ""
+    """What the small model's weights were held as; empty: not known."""
+    large_precision: Annotated[str, Field(max_length=32)] = ""
+    """The same of the large one; empty, too, where it answered from elsewhere."""
 
     @model_validator(mode="after")
     def _fits(self) -> "Policy":
@@ -95,17 +100,41 @@ class Policy(Closed):
         """As it computes."""
         return Confidence(self.alpha, self.signs.head(), Rising(self.rising_at, self.rising_value))
 
+    def other_than(self, small: str, large: str) -> str:
+        """In what precision the models are held now, if another than calibrated; empty: the same, or not known of one."""
+        sides = (("small", self.precision, small), ("large", self.large_precision, large))
+        told = [
+            f"the {name} model as {before}, now as {now}"
+            for name, before, now in sides
+            if before and now and before != now
+        ]
+        return " and ".join(told)
+
     @property
     def rules(self) -> Rules:
         """As it decides."""
         return Rules(self.threshold, self.break_even)
 
 
-def policy_of(fitted: Fitted, rules: Rules, small: str, measured: Measured) -> Policy:
+@dataclass(frozen=True)
+class Models:
+    """The two models that were asked."""
+
+    small: str
+    """Digest of the small one's directory."""
+    precision: str = ""
+    """What its weights were held as."""
+    large_precision: str = ""
+    """The same of the large one; empty: not known."""
+
+
+def policy_of(fitted: Fitted, rules: Rules, models: Models, measured: Measured) -> Policy:
     """What is written of it."""
     sure = fitted.confidence
     return Policy(
-        small=small,
+        small=models.small,
+        precision=models.precision,
+        large_precision=models.large_precision,
         gate=_form(fitted.gate),
         alpha=sure.alpha,
         signs=_form(sure.head),

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from archipel.serve.asked import Answering, Asked
+from archipel.serve.asked import Answering, Asked, Reads
 from archipel.serve.cascade.hidden import hidden_of
-from archipel.serve.question import Question, TooLong
+from archipel.serve.question import NotOffered, Question, TooLong
 from archipel.serve.router.routes import Routes, topics_of
 from archipel.serve.router.topics import Space, Topic, choose
 from archipel.serve.served import Served
+from archipel.serve.texts import Embedded, Text, Weighed, Weighing
 
 GENERALIST = "generalist"
 
@@ -78,6 +79,19 @@ class Router:
         answer = await one.ask(replace(question, model=one.name), key, now)
         self.tally[name or GENERALIST] += 1
         return answer
+
+    async def embed(self, text: Text, key: str, *, is_cut: bool = False) -> Embedded:
+        """See `asked.Reads.embed`: what the base makes of it, so that vectors of all texts are of one space."""
+        return await self.base.embed(text, key, is_cut=is_cut)
+
+    async def weigh(self, weighing: Weighing, key: str, now: datetime) -> Weighed:
+        """See `asked.Reads.weigh`: by whoever would answer. Raises NotOffered: a specialist that does not weigh."""
+        name = await self.routed(weighing.question, key, now)
+        one: Asked = self.base if name is None else self.specialists[name]
+        if not isinstance(one, Reads):
+            raise NotOffered(f"{one.name}, whose topic it is, weighs no answers", "model")
+        question = replace(weighing.question, model=one.name)
+        return await one.weigh(replace(weighing, question=question), key, now)
 
     async def routed(self, question: Question, key: str, now: datetime) -> str | None:
         """Whose topic it is; None: nobody's, or more than the base can read."""
