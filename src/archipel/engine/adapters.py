@@ -87,7 +87,9 @@ class Adapted:
             else:
                 rows = share.rows.narrow(0, 0, share.count)
                 for start, size, more in low_rank.of(x.index_select(0, share.rows)):
-                    y.narrow(1, first + start, size).index_add_(0, rows, more.narrow(0, 0, share.count))
+                    y.narrow(1, first + start, size).index_add_(
+                        0, rows, more.narrow(0, 0, share.count)
+                    )
         return y
 
     def silu(self, x: Tensor) -> Tensor:
