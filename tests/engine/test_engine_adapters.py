@@ -18,6 +18,7 @@ from archipel.engine.engine import (
 )
 from archipel.engine.exact.arithmetic import ExactArithmetic
 from archipel.engine.exact.variants import VARIANTS
+from archipel.engine.quantised.arithmetic import Weights, arithmetic_for
 from archipel.model.adapter import Adapter, adapt, adapter_shapes, merged, set_adapter
 from archipel.model.config import DecoderConfig, Family
 from archipel.model.manifest import WrongTensors
@@ -158,6 +159,22 @@ def test_rows_of_three_adapters_and_of_none_are_side_by_side_what_each_is_alone(
         order = rng.sample(range(len(requests)), len(requests))
         other = engine_with(config, dict(reversed(adapters.items())), dtype=dtype, limits=limits)
         assert other.generate([requests[at] for at in order]) == [alone[at] for at in order]
+
+
+@pytest.mark.parametrize(("weights", "off"), [("bfloat16", 0.01), ("int8", 0.08)])
+def test_an_adapter_lies_over_weights_in_fewer_bits(weights: Weights, off: float) -> None:
+    """Gate and up are one product there, and an adapter has a part for each."""
+    config = SHAPES["qwen2, biases"]
+    adapters = {str(number): lively_adapter(config, number) for number in range(3)}
+    engine = engine_with(config, adapters, arithmetic=arithmetic_for(weights, config))
+    names = ("0", "1", "2", None)
+    requests = [Request(f"{name}", (1, 2, 3), 5, 1, 6, adapter=name) for name in names]
+    alone = [engine.generate([request])[0] for request in requests]
+    assert engine.generate(requests) == alone
+    for request, (said,) in zip(requests[:3], alone, strict=False):
+        decoder = adapted(config, adapters[request.adapter or ""])
+        expected = scored(decoder, request, said.tokens)
+        assert max(abs(a - b) for a, b in zip(said.logprobs, expected, strict=True)) < off
 
 
 def test_a_new_version_of_an_adapter_takes_the_place_of_the_old_one_and_the_base_stays() -> None:

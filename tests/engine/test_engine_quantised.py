@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from archipel.engine.cache import CacheShape
+from archipel.engine.decode import decode
 from archipel.engine.engine import LocalEngine, Request
+from archipel.engine.fused import FusedDecoder
+from archipel.engine.machinery import Machinery, assemble
+from archipel.engine.passing import Next
 from archipel.engine.quantised import arithmetic, halves, int4, int8, integers
 from archipel.engine.quantised.arithmetic import WEIGHTS, NotHeld, Weights, arithmetic_for
+from archipel.engine.quantised.epilogues import silu
 from archipel.engine.quantised.halves import HalfProjection
 from archipel.engine.quantised.int4 import Int4Projection
 from archipel.engine.quantised.int8 import Int8Projection
@@ -57,11 +63,11 @@ def test_a_product_in_8_bits_is_the_sum_of_the_integers(
 
 def test_digits_are_never_larger_than_the_products_of_bytes_allow() -> None:
     x = torch.cat([torch.linspace(-1, 1, 40_001), torch.randn(40_001)]).view(2, -1)
-    rows = cut(x, torch.full((2, 1), 0.5))
+    rows = cut(x.numpy(), np.full((2, 1), 0.5, np.float32))
     high, low = rows.digits.view(2, 2, -1)
     assert float(rows.digits.abs().max()) <= integers.DIGIT
     assert torch.equal(rows.digits, rows.digits.round())
-    restored = (high * 128 + low) * rows.scale
+    restored = (high * 128 + low) * torch.from_numpy(rows.scale)
     assert float((restored - x / 2).abs().max()) <= 0.51 * float(rows.scale.max())
     assert torch.equal(rows.floats, x * 0.5)
 
@@ -114,6 +120,62 @@ def test_rows_do_not_change_with_the_batch(make: Make, has_bias: bool) -> None:
         exact = F.linear(x.double(), weight.double(), None if bias is None else bias.double())
         off = (full[0] - exact).norm() / exact.norm()
         assert off < {HalfProjection: 3e-3, Int8Projection: 1e-2}.get(make, 0.1)
+
+
+@pytest.mark.parametrize("width", [96, 100, 1536, 33_000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_silu_rounds_a_number_alike_wherever_it_lies(width: int, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    whole = torch.randn(70, 2 * width) * 4
+    apart = whole.narrow(1, width, width)
+    full = silu(apart)
+    for first, rows in ((0, 1), (3, 2), (5, 24), (1, 69)):
+        some = apart[first : first + rows]
+        assert torch.equal(silu(some), full[first : first + rows])
+        assert torch.equal(silu(some.contiguous()), full[first : first + rows])
+    torch.testing.assert_close(full, F.silu(apart))
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("make", HELD)
+def test_a_gate_beside_its_up_is_what_both_are_apart(make: Make) -> None:
+    torch.manual_seed(0)
+    gate, up, x = torch.randn(64, 160), torch.randn(64, 160), torch.randn(5, 160)
+    both = make(torch.cat((gate, up)), None).glu(x)
+    apart = make(up, None).times(x, make(gate, None).silu(x))
+    torch.testing.assert_close(both, apart, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+@pytest.mark.parametrize("weights", ["bfloat16", "int8"])
+def test_rows_that_nobody_wants_leave_nothing_in_the_cache(weights: Weights, kv_heads: int) -> None:
+    config = small_config(num_kv_heads=kv_heads, num_layers=1)
+    numbers = arithmetic_for(weights, config)
+    decoder = FusedDecoder(config, lively_state(config), numbers)
+    shape = CacheShape(1, 8, kv_heads, numbers.planes, 64)
+    fresh = [assemble(decoder, decoder.new_cache(shape), 64) for _ in range(3)]
+    tokens = torch.tensor([5, 9, 9, 9, 9, 9, 9, 9])
+
+    def fed(machinery: Machinery, rows: int, wanted: int | None, *, apart: bool) -> Tensor:
+        at = torch.full((rows,), 3)
+        return decode(machinery, tokens[:rows], Next(at, at if apart else 3), wanted=wanted)[0]
+
+    with torch.inference_mode():
+        rows = fresh[0].min_rows
+        one, same, all_seen = (
+            fed(fresh[0], rows, 1, apart=False),
+            fed(fresh[1], rows, 1, apart=True),
+            fed(fresh[2], 8, None, apart=True),
+        )
+    assert rows >= fresh[0].min_attended
+    assert torch.equal(one, same)
+    assert torch.equal(one, all_seen)
+    for machinery in fresh[:2]:
+        for kept in machinery.cache.layers[0]:
+            assert kept[0].any()
+            assert not kept[fresh[0].min_attended :].any()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ stored transposed, because a decode step reads it as the right-hand side of a pr
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,6 +53,7 @@ class Cache:
         One layer after the other, so that never two whole caches exist.
         """
         length = min(shape.length, self.shape.length)
+        self._arrays = []  # which would hold the old layers
         for layer in range(shape.num_layers):
             blank = self._blank(shape)
             for plane, new, old in zip(shape.planes, blank, self.layers[layer], strict=True):
@@ -70,6 +72,7 @@ class Cache:
         self.shape = shape
         self._windows_of = (0, 0)
         self._windows: list[Window] = []
+        self._arrays = [_arrays(layer) for layer in self.layers]
         self._first_places = [self._places(shape, plane) for plane in shape.planes]
 
     def _places(self, shape: CacheShape, plane: Plane) -> Tensor:
@@ -112,13 +115,25 @@ class Cache:
             (first.index_select(0, slots_N) + at_N1).view(-1) for first in self._first_places
         )
 
-    def append(self, layer: int, held: Sequence[Tensor], places: Window | int) -> None:
+    def append(
+        self, layer: int, held: Sequence[Tensor], places: Window | int, rows: int | None = None
+    ) -> None:
         """Write one position of slots 0..B-1, or of whose `places` are given: each plane's part (B, Hkv, width).
 
-        `places` comes from `decode_places` or `places`, or is the position when all slots share it.
+        `places` comes from `decode_places` or `places`, or is the position when all slots share it; rows: how many of
+        the parts' rows are written there (None: all).
         """
+        arrays = self._arrays[layer]
+        if arrays is not None and isinstance(places, int):
+            # numpy's assignments begin sooner than torch's.
+            for plane, array, part in zip(self.shape.planes, arrays, held, strict=True):
+                place = (..., places, slice(None)) if plane.by_position else (..., places)
+                array[: rows if rows is not None else len(part)][place] = part.numpy()[:rows]
+            return
         each = enumerate(zip(self.shape.planes, self.layers[layer], held, strict=True))
         for index, (plane, kept, part) in each:
+            if rows is not None:
+                part = part.narrow(0, 0, rows)
             if isinstance(places, int):
                 kept.narrow(0, 0, part.shape[0]).select(
                     2 if plane.by_position else 3, places
@@ -171,6 +186,13 @@ class Cache:
             for plane, kept in zip(self.shape.planes, layer, strict=True):
                 live = _cut(plane, kept, length)
                 live.index_copy_(0, targets, live.index_select(0, sources))
+
+
+def _arrays(layer: Window) -> tuple[np.ndarray, ...] | None:
+    """The same memory for numpy, which has neither bf16 nor other devices."""
+    if any(each.device.type != "cpu" or each.dtype == torch.bfloat16 for each in layer):
+        return None
+    return tuple(each.numpy() for each in layer)
 
 
 def _cut(plane: Plane, kept: Tensor, length: int) -> Tensor:

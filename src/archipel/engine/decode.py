@@ -53,9 +53,9 @@ def decode(
         return numbers.attend(q.reshape(-1, group, dim), windows[layer], bias).view(rows, -1)
 
     def attend_some(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (part.narrow(0, 0, seeing) for part in (q, k, v))
-        cache.append(layer, numbers.held(k, v), places)
-        found = numbers.attend(q.reshape(-1, group, dim), windows[layer], bias)
+        cache.append(layer, numbers.held(k, v), places, seeing)
+        seen = q.narrow(0, 0, seeing).reshape(-1, group, dim)
+        found = numbers.attend(seen, windows[layer], bias)
         mixed_seen.copy_(found.view(seeing, -1))
         return mixed
 

@@ -10,6 +10,7 @@ multiplied: that is the arithmetic's.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,14 +73,16 @@ class FusedEnds:
 
     def read(self, x_Nd: Tensor) -> Tensor:
         """The last hidden state (N, d) fp32 from the residual stream: after the final norm."""
-        return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
+        with np.errstate(all="ignore"):
+            return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
 
     def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
         """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
-        fed = self.arithmetic.fed(x_Nd, self._norm)
-        if seen is not None:
-            seen(fed)
-        logits = self._head(fed)
+        with np.errstate(all="ignore"):
+            fed = self.arithmetic.fed(x_Nd, self._norm)
+            if seen is not None:
+                seen(fed)
+            logits = self._head(fed)
         return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
 
@@ -116,6 +119,18 @@ class FusedLayers:
         note: Note | None = None,
     ) -> Tensor:
         """Residual stream (N, d) after these layers, from that before them; see `FusedDecoder.forward`."""
+        with np.errstate(all="ignore"):  # what broken weights give is refused where it is sampled
+            return self._through(x, rotations_N2D, attend, wanted, company, note)
+
+    def _through(
+        self,
+        x: Tensor,
+        rotations_N2D: Tensor,
+        attend: Attend,
+        wanted: Tensor | None,
+        company: Company | None,
+        note: Note | None,
+    ) -> Tensor:
         numbers, config = self.arithmetic, self.config
         last, rows = len(self._layers) - 1, None
         for place, own in enumerate(self._layers):

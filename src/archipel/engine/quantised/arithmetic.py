@@ -1,12 +1,14 @@
 """Arithmetics of the engine whose weights take fewer bits: rows, norms, attention and sampling stay fp32.
 
 Parts: `Weights` (how they may be held), `arithmetic_for`. What is small or decides much is held in full: norms, routers
-of experts and low-rank adapters; the output layer is held in 8 bits at least.
+of experts and low-rank adapters; the output layer is held in 8 bits at least. What is between products is numpy's,
+whose operations begin sooner than torch's and round every number alike, wherever it lies.
 """
 
 from functools import cache
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +18,13 @@ from archipel.engine.quantised import int4
 from archipel.engine.quantised.epilogues import Epilogues
 from archipel.engine.quantised.halves import HalfProjection, can_halve, rows_for
 from archipel.engine.quantised.int8 import Int8Projection
-from archipel.engine.quantised.rows import Rows, cut
+from archipel.engine.quantised.rows import Floats, Rows, cut
 from archipel.model.config import DecoderConfig
 
 Weights = Literal["float32", "bfloat16", "int8", "int4"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 CPU = torch.device("cpu")
+_ONE = np.float32(1)
 _MATRICES = 2
 """One alone is another operation than several."""
 
@@ -88,6 +91,7 @@ class FewerBits(FloatArithmetic):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(config, torch.float32, CPU)
         self.embedding_dtype = torch.bfloat16
+        self._added = np.float32(config.norm_epsilon)
 
     def min_rows(self) -> int:
         """See `Arithmetic`: the products take any."""
@@ -96,6 +100,29 @@ class FewerBits(FloatArithmetic):
     def min_attended(self) -> int:
         """See `Arithmetic`: with fewer matrices than threads, BLAS would split one; each row has one for each key head."""
         return -(-max(_MATRICES, torch.get_num_threads()) // self.config.num_kv_heads)
+
+    def normed(self, x: Tensor, norm: Tensor) -> Tensor:
+        """See `Arithmetic`."""
+        y = x.numpy() * self._inverse_rms(x)
+        y *= norm.numpy()
+        return torch.from_numpy(y)
+
+    def _inverse_rms(self, x: Tensor) -> Floats:
+        """As `scales`."""
+        found = torch.linalg.vector_norm(x, dim=-1, keepdim=True).numpy()
+        found *= found
+        found *= np.float32(1 / x.shape[-1])
+        found += self._added
+        np.sqrt(found, out=found)
+        return np.divide(_ONE, found, out=found)
+
+    def rotated(self, x: Tensor, rotations: Tensor) -> Tensor:
+        """See `Arithmetic`."""
+        held, turns = x.numpy(), rotations.numpy()
+        y, half = held * turns[:, :1], held.shape[-1] // 2
+        y[..., :half] += held[..., half:] * turns[:, 1:, :half]
+        y[..., half:] += held[..., :half] * turns[:, 1:, half:]
+        return torch.from_numpy(y)
 
     def held_as(self, weight: Tensor, bias: Tensor | None) -> Epilogues:
         """The product that `projection` gives."""
@@ -135,7 +162,9 @@ class Int8Arithmetic(FewerBits):
 
     def fed(self, x: Tensor, norm: Tensor | None) -> Any:
         """See `Arithmetic`."""
-        return cut(x) if norm is None else cut(x * norm, self.scales(x))
+        if norm is None:
+            return cut(x.numpy())
+        return cut(x.numpy() * norm.numpy(), self._inverse_rms(x))
 
 
 class Int4Arithmetic(FewerBits):

@@ -31,6 +31,6 @@ class Int8Projection(Epilogues):
 
     def __call__(self, x: Tensor | Rows) -> Tensor:
         """X W^T + b."""
-        rows = x if isinstance(x, Rows) else cut(x)
+        rows = x if isinstance(x, Rows) else cut(x.numpy())
         y = joined(self._matrix.times(rows.digits), rows.scale)
         return y if self._bias is None else y.add_(self._bias)
