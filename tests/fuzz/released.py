@@ -1,9 +1,12 @@
 """Readers of what a release brings: signatures of model signing, public keys, an operator's word, statements."""
 
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import safetensors.torch
+import torch
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -11,12 +14,21 @@ from cryptography.x509.oid import NameOID
 
 from archipel.identity import Identity
 from archipel.key_file import Unusable, sealed_file
+from archipel.model.manifest import describe
+from archipel.model.versions import encode_anchor, encode_delta
+from archipel.release.gathering import _object
+from archipel.release.index import Component, Released, read_index
 from archipel.release.oms.bundle import Bundle, read_bundle, verify
 from archipel.release.oms.folder import bundle_over
 from archipel.release.oms.key import PublicKey, SigningKey, key_of_certificate
 from archipel.release.oms.statement import BadOms, read_statement, signed_files
 from archipel.release.oms.voucher import vouch, vouched_by
 from archipel.release.papers.slsa import attested, read_attested
+from archipel.release.stated import read_stated
+from archipel.release.weights.delta import from_anchor, read_delta
+from archipel.release.weights.difference import BadDifference, decoded
+from archipel.release.weights.manifest import BadVersion, read_manifest
+from archipel.release.weights.stored import BadStored, read_header
 from fuzz.reading import Reader
 
 KEY = SigningKey.from_scalar(7)
@@ -50,6 +62,44 @@ def _checked(data: bytes) -> object:
     return verify(bundle, None if bundle.method != "key" else KEY.public)
 
 
+def _weights() -> tuple[bytes, bytes, bytes, bytes]:
+    """(safetensors file, manifest, anchor, delta to the next version)"""
+    one = {"a": torch.ones(4, 8, dtype=torch.bfloat16), "b.c": torch.zeros(7).bfloat16()}
+    other = {name: each + 1 for name, each in one.items()}
+    first = describe(one, 0, None)
+    second = describe(other, 1, first.state)
+    delta = encode_delta(one, other, first, second)
+    return safetensors.torch.save(one), first.to_bytes(), encode_anchor(one), delta
+
+
+def _bundle() -> dict[str, Reader]:
+    stored, manifest, anchor, delta = _weights()
+    (blob,) = read_delta(delta)[1]
+    index = Released(
+        title="t", run="r", lab=BOSS.did, origin="o", tree_size=1, tree_root=f"sha256:{'0' * 64}",
+        version=0, weights=f"sha256:{'1' * 64}", at_ms=1,
+        components=(Component(kind="ledger", name="l", places=("ledger",), licence="MIT"),),
+    )  # fmt: skip
+    stated = b'title = "T"\n[licences]\ndefault = "MIT"\n[[data]]\nname = "d"\n'
+    held = read_manifest(manifest)
+    return {
+        "indices of releases": Reader(read_index, (index.to_bytes(),), (ValueError,)),
+        "words of a release's owner": Reader(read_stated, (stated,), (ValueError,)),
+        "stored tensors": Reader(lambda d: read_header(d, len(d)), (stored,), (BadStored,)),
+        "versions without a tensor library": Reader(read_manifest, (manifest,), (BadVersion,)),
+        "anchors without a tensor library": Reader(
+            lambda data: from_anchor(data, held), (anchor,), (BadVersion,)
+        ),
+        "deltas without a tensor library": Reader(read_delta, (delta,), (BadVersion,)),
+        "frames of a delta": Reader(
+            lambda data: decoded(bytes(78), replace(blob, where=data)),
+            (blob.where,),
+            (BadDifference,),
+        ),
+        "what a bundle says of a run": Reader(_object, (b'{"tasks":"x"}',), ()),
+    }
+
+
 def readers() -> dict[str, Reader]:
     """One for each."""
     files = signed_files("m", {"a/b": "0" * 64, "c": "1" * 64}, ("release.sig",))
@@ -58,7 +108,7 @@ def readers() -> dict[str, Reader]:
         plain = (Path(folder) / "key").read_bytes()
     sealed = sealed_file(f"p256:{KEY.public.hint}", bytes(31) + b"\x07", b"word", 2**14)
     word = vouch(BOSS, b"index", KEY.public.hint)
-    return {
+    return _bundle() | {
         "signatures of model signing": Reader(_checked, (bundle_over(files, KEY),), (BadOms,)),
         "statements of model signing": Reader(read_statement, (files.to_bytes(),), (BadOms,)),
         "public keys of releases": Reader(PublicKey.from_pem, (KEY.public.pem,), (BadOms,)),

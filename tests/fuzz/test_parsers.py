@@ -17,6 +17,7 @@ OWN = {
     ("training/packing.py", "_choices"): "of a length and of numbers that were looked at before",
     ("training/sharding.py", "share_bytes"): "between ranks of one work process",
     ("work/graded.py", "_earned"): "between ranks of one work process",
+    ("model/adapter_files.py", "_in_order"): "what the library wrote a moment before",
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/pieces.py", "pieces_of"): "a library's words about its own object",
     ("training/lessons.py", "_form"): "a library's words about its own object",
@@ -45,6 +46,7 @@ OWN = {
     ("cli/serve_pool_status.py", "standing"): "what this user's own gateway writes, mode 0600",
     # What comes with the package:
     ("planning/checking.py", "figures"): "a table of the package",
+    ("release/code.py", "_requirements"): "pyproject.toml of this very software",
     ("planning/tables.py", "_packaged"): "tables of the package",
     ("planning/tables.py", "bibliography"): "a table of the package",
     # What tests over a network or a process meet:

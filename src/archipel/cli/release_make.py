@@ -1,7 +1,6 @@
 """`archipel release make`: a run as one signed bundle."""
 
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_door import EXPECT, JSON, bounded_fetch
 from archipel.cli.names import run_names
+from archipel.cli.release_asked import ALL, Licence, Telling, Versions
 
 if TYPE_CHECKING:
     from archipel.cli.ledger_checked import Checked
@@ -22,33 +22,8 @@ if TYPE_CHECKING:
     from archipel.release.oms.key import SigningKey
     from archipel.release.stated import Stated
 
-PROGRESS_INTERVAL_S = 2.0
-MAX_VERSIONS_LISTED = 10_000
 MAX_READ_BYTES = 1024 * 1024
-LAST = "last"
-ALL = "all"
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
-
-
-class Versions(click.ParamType):
-    """`all`, `last`, or numbers and ranges with commas."""
-
-    name = "all|last|LIST"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """`all`, `last`, or a frozenset of numbers."""
-        if not isinstance(value, str) or value in (ALL, LAST):
-            return value
-        found: set[int] = set()
-        for part in value.split(","):
-            first, dash, last = part.partition("-")
-            ends = (first, last if dash else first)
-            if not all(each.isascii() and each.isdecimal() and len(each) <= 7 for each in ends):
-                self.fail(f"{value!r:.80} is no list like 0,4,10-20", param, ctx)
-            found.update(
-                range(int(ends[0]), min(int(ends[1]), int(ends[0]) + MAX_VERSIONS_LISTED) + 1)
-            )
-        return frozenset(found)
 
 
 @click.command()
@@ -80,6 +55,14 @@ class Versions(click.ParamType):
     multiple=True,
     type=_FILE,
     help="A file that the recipe reads; may be given several times.",
+)
+@click.option("--paper", type=_FILE, help="A research paper about it.")
+@click.option(
+    "--licence",
+    "licences",
+    multiple=True,
+    type=Licence(),
+    help="Text of a licence that is stated, by its SPDX id; may be given several times.",
 )
 @click.option(
     "--key",
@@ -197,6 +180,8 @@ def _sources(
         recipe=_recipe_text(facts),
         environment={each.name: each for each in given["files"]},
         secret=given_secret(given["secret_file"]),
+        paper=given["paper"],
+        licences=dict(given["licences"]),
     )
 
 
@@ -248,19 +233,6 @@ def _operator(path: Path | None) -> "Identity | None":
     from archipel.cli.keys import load_key
 
     return None if path is None else load_key(path)
-
-
-class Telling:
-    """Says where it is, if nothing was said for a while."""
-
-    def __init__(self) -> None:
-        self._last_word = time.monotonic()
-
-    def __call__(self, where: str) -> None:
-        """At this now."""
-        if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
-            self._last_word = time.monotonic()
-            click.echo(where, err=True)
 
 
 def _words(made: dict[str, Any]) -> str:

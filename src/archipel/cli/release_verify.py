@@ -9,6 +9,7 @@ import click
 
 from archipel.cli.doors import Mendable, mending, printable, show
 from archipel.cli.lab_door import EXPECT, JSON
+from archipel.cli.release_asked import Telling
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ def command(
       archipel release verify bundle
       archipel release verify bundle --expect did:key:z6Mk... --key release.pem --json
     """
-    from archipel.cli.release_make import Telling
     from archipel.ledger.signed_note import BadNote
     from archipel.release.oms.statement import BadOms
     from archipel.release.verify.files import NoBundle

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from archipel.model.adapter import Adapter, check_adapter, layer_names
@@ -137,11 +137,18 @@ def write_adapter(
     if over is not None:
         metadata[_OVER] = canonical_json(over.fields()).decode()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in adapter.state.items()}
-    try:
-        save_file(tensors, partial / WEIGHTS, metadata=metadata)
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}; make room on its disk") from None
+    (partial / WEIGHTS).write_bytes(_in_order(save(tensors, metadata)))
     partial.replace(path)
+
+
+def _in_order(stored: bytes) -> bytes:
+    """The same file with its metadata in the order of its names: the library writes it in another one each time."""
+    size = int.from_bytes(stored[:8], "little")
+    fields = json.loads(stored[8 : 8 + size])
+    fields["__metadata__"] = dict(sorted(fields["__metadata__"].items()))
+    header = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + stored[8 + size :]
 
 
 def _fields(form: AdapterForm, base_name: str | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _OURS: Mapping[Kind, str] = {
     "training_code": "updates, supervised stage, and the lab that paces them",
     "inference_code": "engine and server",
     "evaluation_code": "grading and evaluation",
+    "libraries": "versions of what it needs",
 }
 """Components that are this software."""
 _CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
@@ -82,8 +83,8 @@ def _beside(made: Contents, there: set[str]) -> Iterable[Part]:
     yield "dataset", "prompts and rollouts", [places.DATA, *made.groups.get("dataset", [])]
     for kind, name in _OURS.items():
         if kind != "architecture":
-            yield kind, name, _below(places.CODE, there)
-    yield "libraries", "versions of what it needs", [places.LOCK]
+            lies = [places.LOCK] if kind == "libraries" else _below(places.CODE, there)
+            yield kind, name, lies
     yield "evaluation_data", "held-out tasks", [places.ENVIRONMENT]
     results = [places.RESULTS, *made.groups.get("evaluation_results", [])]
     yield "evaluation_results", "results of evaluations", results
@@ -91,6 +92,8 @@ def _beside(made: Contents, there: set[str]) -> Iterable[Part]:
 
 
 def _papers(there: set[str]) -> Iterable[Part]:
+    papers = [each for each in _below(places.PAPERS, there) if each.startswith(places.PAPER)]
+    yield "research_paper", "research paper", papers
     for kind, name, named in _PAPERS:
         yield kind, name, [each for each in named if each in there or _below(each, there)]
 

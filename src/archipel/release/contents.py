@@ -44,6 +44,10 @@ class Sources:
     """Name -> a file that the environment reads."""
     secret: bytes | None = None
     """What only the verifier knew, if its holder gives it away."""
+    paper: Path | None = None
+    """A research paper about it."""
+    licences: Mapping[str, Path] = field(default_factory=dict)
+    """SPDX id -> its text."""
 
 
 @dataclass(slots=True)
@@ -78,6 +82,10 @@ def contents_of(sources: Sources, versions: frozenset[int] | None) -> Contents:
     _versions(made, sources, versions)
     _inputs(made, sources)
     made.put(places.RESULTS, _results(sources.facts))
+    if sources.paper is not None:
+        made.put(f"{places.PAPER}{sources.paper.suffix}", sources.paper)
+    for name, path in sorted(sources.licences.items()):
+        made.put(f"{places.LICENCES}/{name}.txt", path)
     return made
 
 

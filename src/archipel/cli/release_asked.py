@@ -1,0 +1,61 @@
+"""What the commands of a release are asked on a command line, and how they say where they are."""
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+PROGRESS_INTERVAL_S = 2.0
+MAX_VERSIONS_LISTED = 10_000
+LAST = "last"
+ALL = "all"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+
+
+class Versions(click.ParamType):
+    """`all`, `last`, or numbers and ranges with commas."""
+
+    name = "all|last|LIST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """`all`, `last`, or a frozenset of numbers."""
+        if not isinstance(value, str) or value in (ALL, LAST):
+            return value
+        found: set[int] = set()
+        for part in value.split(","):
+            first, dash, last = part.partition("-")
+            ends = (first, last if dash else first)
+            if not all(each.isascii() and each.isdecimal() and len(each) <= 7 for each in ends):
+                self.fail(f"{value!r:.80} is no list like 0,4,10-20", param, ctx)
+            found.update(
+                range(int(ends[0]), min(int(ends[1]), int(ends[0]) + MAX_VERSIONS_LISTED) + 1)
+            )
+        return frozenset(found)
+
+
+class Licence(click.ParamType):
+    """An SPDX id and a file with its text."""
+
+    name = "ID=FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """(id, path)"""
+        licence, equals, path = str(value).partition("=")
+        if not equals or not _ID.fullmatch(licence) or not Path(path).is_file():
+            self.fail(f"{value!r:.80} is no SPDX id and a file, like CC-BY-4.0=by.txt", param, ctx)
+        return licence, Path(path)
+
+
+class Telling:
+    """Says where it is, if nothing was said for a while."""
+
+    def __init__(self) -> None:
+        self._last_word = time.monotonic()
+
+    def __call__(self, where: str) -> None:
+        """At this now."""
+        if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
+            self._last_word = time.monotonic()
+            click.echo(where, err=True)
