@@ -1,8 +1,6 @@
 """Adapters of one base answer beside it and one another, each to its own name, as if each were alone."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from archipel.model.directory import read_config
 from archipel.model.manifest import Over
 from archipel.records.recipe_model import AdapterSection
 from archipel.serve.access import Access
-from archipel.serve.aside import Once
 from archipel.serve.door import make_door
 from archipel.serve.served import How, Served, serve_folder, with_adapters
 from archipel.work.bases import read_base
@@ -117,24 +114,6 @@ def test_every_dialect_lists_and_shows_them(door: TestClient, folders: dict[str,
     assert len(set(digests)) == 3
     assert digests[0] == read_base(folders["tiny"]).digest.removeprefix("sha256:")
     assert [each["digest"] for each in door.get("/api/ps").json()["models"]] == digests
-
-
-def test_a_digest_is_not_waited_for_longer_than_a_client_would() -> None:
-    is_read, times = threading.Event(), list[int]()
-
-    def find() -> str:
-        times.append(1)
-        assert is_read.wait(20)
-        return "sha256:ab"
-
-    async def story() -> list[str]:
-        once = Once(find)
-        found = [await once.get(0.01), await once.get(0.01)]
-        is_read.set()
-        return [*found, await once.get(20), await once.get(20)]
-
-    assert asyncio.run(story()) == ["", "", "sha256:ab", "sha256:ab"]
-    assert times == [1], "and is found once"
 
 
 def test_two_of_one_name_and_adapters_of_another_model_are_refused(

@@ -11,7 +11,7 @@ import pytest
 from starlette.requests import Request
 
 from archipel.serve import bodies
-from archipel.serve.aside import Aside
+from archipel.serve.aside import LONG_CHARS, Aside, Asides, Once
 from archipel.serve.bodies import body_of
 from archipel.serve.question import Crowded, Question, Said, Settings
 from archipel.serve.served import Served
@@ -120,6 +120,30 @@ def test_what_nobody_waits_for_any_more_is_not_read() -> None:
 
     asyncio.run(asyncio.wait_for(session(), LIMIT_S))
     assert done == ["stayed"]
+
+
+def test_what_is_short_is_read_where_nothing_long_is() -> None:
+    asides = Asides()
+    assert asides.of(0) is asides.of(LONG_CHARS)
+    assert asides.of(LONG_CHARS + 1) is not asides.of(LONG_CHARS)
+
+
+def test_a_digest_is_not_waited_for_longer_than_a_client_would() -> None:
+    is_read, times = threading.Event(), list[int]()
+
+    def find() -> str:
+        times.append(1)
+        assert is_read.wait(20)
+        return "sha256:ab"
+
+    async def story() -> list[str]:
+        once = Once(find)
+        found = [await once.get(0.01), await once.get(0.01)]
+        is_read.set()
+        return [*found, await once.get(20), await once.get(20)]
+
+    assert asyncio.run(story()) == ["", "", "sha256:ab", "sha256:ab"]
+    assert times == [1], "and is found once"
 
 
 def test_a_key_that_sends_much_leaves_half_of_the_room_for_bodies_to_others(

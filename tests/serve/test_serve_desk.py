@@ -156,6 +156,22 @@ def test_who_leaves_is_forgotten_before_the_next_step_whether_it_ran_or_waited(m
     assert len(running[0].tokens) <= 1
 
 
+def test_who_leaves_while_it_waits_takes_nobody_else_along(made) -> None:
+    engine, desk = made
+    running = [Heard("x"), Heard("y")]
+    for each in running:
+        desk.ask(each.listener)
+    waited(lambda: len(engine.added) == 2)
+    waiting = [Heard(name) for name in "abc"]
+    for each in waiting:
+        desk.ask(each.listener)
+    desk.leave(waiting[0].listener)
+    desk.leave(waiting[2].listener)
+    engine.go.release(1000)
+    assert waiting[1].done.wait(LIMIT_S)
+    assert engine.added == ["x", "y", "b"]
+
+
 def test_no_more_wait_than_may(made) -> None:
     engine, desk = made
     for number in range(2):

@@ -31,8 +31,8 @@ def test_a_sign_is_seen_as_long_as_it_is_up_and_only_its_owner_reads_it(tmp_path
     assert {each.path.stat().st_mode & 0o777 for each in signs} == {0o600}
     for sign in signs:
         sign.take_down()
-    assert those_that_run(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+    assert those_that_run(tmp_path) == []
 
 
 def test_the_sign_of_a_process_that_was_killed_is_removed_and_its_number_told_nothing(
@@ -78,6 +78,27 @@ def test_a_link_in_place_of_a_sign_is_not_followed(tmp_path: Path) -> None:
 def test_what_waits_to_be_written_to_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "1-2.server")
     assert those_that_run(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the system holds no processes")
+def test_a_process_is_held_while_it_is_told_to_end_and_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by its number alone, it might be another by then."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: told.append((pid, number)))
+    held: list[int] = []
+    monkeypatch.setattr(signal, "pidfd_send_signal", lambda process, number: held.append(number))
+    sign = Sign.put_up(tmp_path, running())
+    before = set(Path("/proc/self/fd").iterdir())
+    told_to_end(tmp_path, running(), signal.SIGUSR1)
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    assert held == [signal.SIGUSR1]
+    assert {number for _, number in told} == {0}, "only whether it is there was asked by number"
+    monkeypatch.delattr(os, "pidfd_open")
+    told_to_end(tmp_path, running(), signal.SIGUSR1)
+    assert told[-1] == (os.getpid(), signal.SIGUSR1), "where there is no other way"
+    sign.take_down()
 
 
 def test_a_server_is_told_to_end(tmp_path: Path) -> None:

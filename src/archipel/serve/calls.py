@@ -48,7 +48,7 @@ class Parting:
         if at >= 0:
             return said[:at]
         most = min(len(said), len(OPENS) - 1)
-        held = next((n for n in range(most, 0, -1) if said.endswith(OPENS[:n])), 0)
+        held = next(n for n in range(most, -1, -1) if said.endswith(OPENS[:n]))
         return said[: len(said) - held]
 
 
