@@ -112,6 +112,7 @@ def test_a_text_is_known_by_its_words_whatever_stands_over_it() -> None:
     assert recognise(MIT).ids[0] == "MIT"
     assert recognise(MIT).is_whole
     assert recognise(APACHE).ids[0] == "Apache-2.0"
+    assert recognise(APACHE).is_whole
     assert recognise(APACHE).narrowed is None
     assert recognise("MIT License").ids == ()
     changed = MIT.replace("without restriction", "except on Sundays")

@@ -41,8 +41,9 @@ class Row:
     """What the table knows of one text, or of one that several ids share."""
 
     ids: tuple[str, ...]
-    whole: str
-    """Of all its words but the lines about copyright: the first 16 digits of their SHA-256."""
+    whole: frozenset[str]
+    """Of all its words but titles and the lines about copyright, in the ways that it is handed out: the first 16
+    digits of their SHA-256."""
     narrowing: frozenset[str]
     """NARROWING words that the licence itself has."""
     words: int
@@ -68,11 +69,11 @@ def recognise(text: str) -> Said:
     mine = hashes(words)
     whole = whole_digest(words)
     rows = [row for row in table() if len(row.sketch & mine) >= LIKE * len(row.sketch)]
-    rows.sort(key=lambda row: (row.whole != whole, -_likeness(row, mine, len(words)), row.ids))
+    rows.sort(key=lambda row: (whole not in row.whole, -_likeness(row, mine, len(words)), row.ids))
     own = rows[0].narrowing if rows else frozenset()
     return Said(
         ids=tuple(each for row in rows for each in row.ids),
-        is_whole=bool(rows) and rows[0].whole == whole,
+        is_whole=bool(rows) and whole in rows[0].whole,
         narrowed=next((each for each in narrowing_in(words) if each not in own), None),
         words=len(words),
     )
@@ -112,12 +113,13 @@ def narrowing_in(words: list[str]) -> list[str]:
     return [each for each in NARROWING if f" {each} " in flat]
 
 
-def row_of(ids: tuple[str, ...], text: str) -> str:
-    """The line of the table for a licence's text."""
+def row_of(ids: tuple[str, ...], text: str, *others: str) -> str:
+    """The line of the table for a licence's text. others: the same, as it is handed out elsewhere."""
     words = words_of(text)
+    whole = ",".join(dict.fromkeys(whole_digest(words_of(each)) for each in (text, *others)))
     sketch = ",".join(sorted(hashes(words))[:SKETCH])
     narrowing = ",".join(each.replace(" ", "-") for each in narrowing_in(words)) or "-"
-    return f"{','.join(ids)} {whole_digest(words)} {narrowing} {len(words)} {sketch}"
+    return f"{','.join(ids)} {whole} {narrowing} {len(words)} {sketch}"
 
 
 @cache
@@ -130,5 +132,6 @@ def table() -> tuple[Row, ...]:
             ids, whole, narrowing, length, sketch = line.split(" ")
             held = frozenset(each.replace("-", " ") for each in narrowing.split(",") if each != "-")
             hashed = frozenset(sketch.split(","))
-            rows.append(Row(tuple(ids.split(",")), whole, held, int(length), hashed))
+            handed = frozenset(whole.split(","))
+            rows.append(Row(tuple(ids.split(",")), handed, held, int(length), hashed))
     return tuple(rows)
