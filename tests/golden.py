@@ -24,7 +24,16 @@ from archipel.records.membership import (
     find_nonce,
 )
 from archipel.records.money import CreditsSettled, RunFunded
+from archipel.records.ownership import (
+    BallotCast,
+    ProposalOpened,
+    ShareTransferred,
+    Spending,
+    TreasuryGiven,
+    VoteDelegated,
+)
 from archipel.records.plants import PlantsCommitted, PlantsRevealed, commitment
+from archipel.records.recipe_charter import CharterSection, charter_terms
 from archipel.records.rounds import BidWithdrawn
 from archipel.records.stakes import StakeGiven, StakePut, StakeReturned
 from archipel.records.statements import SnapshotTaken
@@ -84,6 +93,7 @@ def story() -> World:
     vouched(world, learner)
     funded(world, learner)
     traded(world)
+    owned(world, learner)
     with_operators(world)
     _snapshot(world)
     world.check_replay()
@@ -104,6 +114,39 @@ def traded(world: World) -> None:
     exchange.round()
     exchange.cleared()
     world.stop_run("traded")
+
+
+def owned(world: World, learner: Provider) -> None:
+    """A run with a charter: its owners give shares on, trust each other, decide twice, and one spending is carried out."""
+    section = CharterSection(
+        voting_s=60, data=0.1, contributors={identity("data").did: 1}, treasury=0.0
+    )
+    world.open_run("owned", versions=1, charter=charter_terms(section))
+    nodes = [world.provider(name) for name in ("owner", "other owner")]
+    while world.run("owned").version < 1:
+        learner.work()  # type: ignore[attr-defined]  # a learner
+        for provider in nodes:
+            granted = provider.ask()
+            if granted is not None:
+                world.tick(10)
+                provider.answer(granted)
+    while learner.work() is not None:  # type: ignore[attr-defined]  # a learner
+        pass
+    one, two = nodes
+    one.speak(ShareTransferred, run="owned", to=two.did, units=10**9)
+    two.speak(VoteDelegated, run="owned", to=one.did)
+    two.speak(TreasuryGiven, run="owned", micro=500)
+    spending = Spending(to=identity("mirror").did, micro=400)
+    for said in (
+        {"about": "licence", "licence": "Apache-2.0"},
+        {"about": "spending", "spending": spending},
+    ):
+        one.speak(ProposalOpened, run="owned", text="As we said", **said)
+        entry = world.state.owned["owned"].votes[-1].entry
+        one.speak(BallotCast, run="owned", proposal=entry, says="yes")
+    _snapshot(world)
+    world.tick(60_000)
+    one.speak(ProposalOpened, run="owned", about="other", text="Meet in spring")
 
 
 def finish_first(world: World, learner: Provider, providers: list[Provider]) -> None:

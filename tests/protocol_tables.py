@@ -27,7 +27,9 @@ from archipel.records.kinds.audit import Difference, Part
 from archipel.records.kinds.update import PromptBatch, SavedMemory
 from archipel.records.measures import Measured, Measures, SumTest
 from archipel.records.membership import Delegation, Effort, Invitation, Signed
+from archipel.records.ownership import Spending
 from archipel.records.programmes.rl import RlPace
+from archipel.records.recipe_charter import CharterTerms, Contributor
 from archipel.records.recipe_market import MarketTerms
 from archipel.records.statement import Seq
 from archipel.records.statements import Asking, Capabilities, ModelFile, Recorded
@@ -52,7 +54,7 @@ SHAPES = {
 PARTS = (
     fields.BlobRef, ModelFile, Terms, RlPace, AuditTerms, EpisodeTerms, ExpertTerms, AdapterForm, Capabilities, Difference, Part,
     PromptBatch, SavedMemory, Signed, Delegation, Invitation, Effort, Measures, SumTest, Measured,
-    MarketTerms, Market, Bid,
+    MarketTerms, Market, Bid, CharterTerms, Contributor, Spending,
 )  # fmt: skip
 GROUPS: dict[str, tuple[Any, ...]] = {
     "parts": PARTS,

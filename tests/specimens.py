@@ -13,9 +13,26 @@ from archipel.records.kinds.rollout import RolloutAnswer, RolloutSpec
 from archipel.records.kinds.update import PromptBatch, SavedMemory, UpdateAnswer, UpdateSpec
 from archipel.records.membership import MAX_ALLOWED, MAX_USES, Effort, JoiningRuled, KeyRevoked
 from archipel.records.money import CreditsSettled, RunFunded
+from archipel.records.ownership import (
+    MAX_PROPOSAL_CHARACTERS,
+    BallotCast,
+    ProposalOpened,
+    ShareTransferred,
+    Spending,
+    TreasuryGiven,
+    VoteDelegated,
+)
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.plants import PlantsCommitted, PlantsRevealed
 from archipel.records.programmes.rl import RlPace
+from archipel.records.recipe_charter import (
+    MAX_CONTRIBUTORS,
+    MAX_WEIGHT,
+    MILLION,
+    UNITS,
+    CharterTerms,
+    Contributor,
+)
 from archipel.records.rounds import (
     BidCommitted,
     BidRevealed,
@@ -228,6 +245,21 @@ SMALL: dict[str, Statement] = {
         **_by(OPERATOR, 9), account=NODE, direction="out", micro=1, reference="t", usd_micro=20_000
     ),
     "run.funded": RunFunded(**_by(OPERATOR, 10), run="run", micro=5_000_000),
+    "share.transferred": ShareTransferred(**_by(NODE, 13), run="run", to=OPERATOR, units=5_000_000),
+    "vote.delegated": VoteDelegated(**_by(NODE, 14), run="run", to=OPERATOR),
+    "vote.delegated (to nobody)": VoteDelegated(**_by(NODE, 15), run="run"),
+    "proposal.opened": ProposalOpened(
+        **_by(NODE, 16), run="run", about="licence", text="Free for all", licence="Apache-2.0"
+    ),
+    "proposal.opened (spending)": ProposalOpened(
+        **_by(NODE, 17),
+        run="run",
+        about="spending",
+        text="Pay for the mirror",
+        spending=Spending(to=OPERATOR, micro=5_000_000),
+    ),
+    "ballot.cast": BallotCast(**_by(OPERATOR, 11), run="run", proposal=12, says="yes"),
+    "treasury.given": TreasuryGiven(**_by(OPERATOR, 12), run="run", micro=5_000_000),
     "snapshot.taken": SnapshotTaken(**_by(LAB, 8), format=1, size=12, state=ref(b"state")),
 }
 
@@ -238,6 +270,19 @@ _METRICS = {f"m{'x' * 43}{n:04d}": -bounds.MAX_SEQ for n in range(bounds.MAX_MET
 _TEXT = "\U0001f600" * bounds.MAX_REASON_CHARACTERS
 _GROUPS = tuple(2**40 - n for n in range(bounds.MAX_GROUPS_PER_WORK))
 _MOST = {"lab": LAB, "author": NODE, "seq": bounds.MAX_SEQ}
+_NAMED = sorted(identity(f"contributor {n}").did for n in range(MAX_CONTRIBUTORS))
+CHARTER = CharterTerms(
+    providers=MILLION // 4,
+    sponsors=MILLION // 4,
+    data=MILLION // 4,
+    treasury=MILLION // 4,
+    ballots="operators",
+    quorum=MILLION,
+    majority=MILLION,
+    voting_ms=7_776_000_000,
+    least=MILLION,
+    contributors=tuple(Contributor(did=did, weight=MAX_WEIGHT) for did in _NAMED),
+)
 
 _BID = Bid(
     bidder=NODE,
@@ -256,7 +301,9 @@ LARGE: tuple[Statement, ...] = (
         run=_RUN,
         recipe=_BLOB,
         terms=Terms(**TERMS),
-        pace=RlPace(**(PACE | {"stop_tokens": (2**31 - 1,) * bounds.MAX_STOP_TOKENS})),
+        pace=RlPace(
+            **(PACE | {"stop_tokens": (2**31 - 1,) * bounds.MAX_STOP_TOKENS, "charter": CHARTER})
+        ),
         model=(ModelFile(name="n" * 128, blob=_BLOB),) * bounds.MAX_MODEL_FILES,
         trusted=(NODE,) * bounds.MAX_TRUSTED_KEYS,
     ),
@@ -368,6 +415,17 @@ LARGE: tuple[Statement, ...] = (
         usd_micro=MAX_MOVED_MICRO,
     ),
     RunFunded(**_MOST, run=_RUN, micro=MAX_MOVED_MICRO),
+    ShareTransferred(**_MOST, run=_RUN, to=OPERATOR, units=UNITS),
+    VoteDelegated(**_MOST, run=_RUN, to=OPERATOR),
+    ProposalOpened(
+        **_MOST,
+        run=_RUN,
+        about="licence",
+        text="\U0001f600" * MAX_PROPOSAL_CHARACTERS,
+        licence="L" * 256,
+    ),
+    BallotCast(**_MOST, run=_RUN, proposal=bounds.MAX_SEQ, says="abstain"),
+    TreasuryGiven(**_MOST, run=_RUN, micro=MAX_MOVED_MICRO),
     RunRetried(**_MOST, run=_RUN),
     RunPaused(**_MOST, run=_RUN, reason=_TEXT),
     RunResumed(**_MOST, run=_RUN),

@@ -7,7 +7,7 @@ or that a version was honestly trained.
 
 from collections.abc import Callable
 
-from archipel.lab import joining, judging, money, quarantine, refusals, trading
+from archipel.lab import joining, judging, money, owning, quarantine, refusals, trading
 from archipel.lab.kinds import RULES_OF
 from archipel.lab.state import OPEN_PHASES, LabState, Lease, Run
 from archipel.records.fields import BlobRef
@@ -15,6 +15,7 @@ from archipel.records.judging import Judging
 from archipel.records.kinds import Answer
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.money import Paying
+from archipel.records.ownership import Owning
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
@@ -68,6 +69,8 @@ def admit(  # noqa: C901, PLR0912  one case per statement: the match is the tabl
             judging.admit(state, statement, now_ms)
         case _ if isinstance(statement, Paying):
             money.admit(state, statement, now_ms)
+        case _ if isinstance(statement, Owning):
+            owning.admit(state, statement, now_ms)
         case _ if isinstance(statement, Trading):
             trading.admit(state, statement, now_ms)
         case RunOpened():

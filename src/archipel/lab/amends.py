@@ -1,5 +1,6 @@
 """Money that a verdict moves: pay that goes back and comes back, stakes that are lost. Pure; part of `consequences`."""
 
+from archipel.lab.earning import earned
 from archipel.lab.escrow import is_over, left_micro, purse, returned
 from archipel.lab.providers import account_of
 from archipel.lab.stakes import account, posted, staked_micro
@@ -25,7 +26,7 @@ def clawed_back(state: LabState, name: str, did: str, micro: int) -> LabState:
     vouched = min(max(micro - balance, 0), staked_micro(state, did))
     state = posted(state, Posting(Move.CLAWBACK, account(state, did), sponsor, vouched))
     back = Posting(Move.CLAWBACK, wallet(account_of(state, did)), sponsor, micro - vouched)
-    state = posted(state, back)
+    state = earned(posted(state, back), name, did, -micro)
     return state if name in state.live and not is_over(run) else returned(state, run)
 
 
@@ -38,7 +39,7 @@ def restored(state: LabState, name: str, did: str, micro: int) -> LabState:
     state = adjusted(state, name, micro)
     state = posted(state, Posting(Move.RESTORE, purse(run), own, min(left, micro)))
     owed = Posting(Move.RESTORE, wallet(run.opened.author), own, max(micro - left, 0))
-    return posted(state, owed)
+    return earned(posted(state, owed), name, did, micro)
 
 
 def adjusted(state: LabState, name: str, micro: int) -> LabState:

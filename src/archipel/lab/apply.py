@@ -10,6 +10,7 @@ from typing import assert_never
 from archipel.lab import (
     awards,
     drawing,
+    earning,
     endings,
     escrow,
     failures,
@@ -17,9 +18,11 @@ from archipel.lab import (
     judging,
     keys,
     money,
+    owning,
     pauses,
     seeding,
     trading,
+    voting,
     workforce,
 )
 from archipel.lab.forgetting import forgotten
@@ -37,6 +40,7 @@ from archipel.records.changed import changed
 from archipel.records.judging import Judging
 from archipel.records.membership import JoiningRuled, KeyRevoked
 from archipel.records.money import Paying
+from archipel.records.ownership import Owning
 from archipel.records.pauses import RunPaused, RunResumed
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
@@ -73,6 +77,7 @@ def apply(state: LabState, statement: Recorded, at_ms: int) -> LabState:
         Contradiction: it cannot follow; nothing changed.
     """
     try:
+        state = voting.counted(state, at_ms)
         state = workforce.followed(state, _folded(state, statement, at_ms), statement, at_ms)
     except (KeyError, TypeError, ValueError) as error:
         raise Contradiction(f"{statement.kind} cannot follow entry {state.size}: {error}") from None
@@ -88,6 +93,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
         return judging.followed(state, statement, at_ms)
     if isinstance(statement, Paying):
         return money.followed(state, statement, at_ms)
+    if isinstance(statement, Owning):
+        return owning.followed(state, statement, at_ms)
     if isinstance(statement, Trading):
         return trading.followed(state, statement, at_ms)
     match statement:
@@ -99,10 +106,8 @@ def _folded(  # noqa: C901, PLR0912  one case per statement: the match is the ta
             return _run_stopped(state, statement, at_ms)
         case RunRetried():
             return _with_run(state, failures.retried(state.runs[statement.run], at_ms))
-        case RunPaused():
-            return _with_run(state, pauses.paused(state.runs[statement.run], statement, at_ms))
-        case RunResumed():
-            return _with_run(state, pauses.resumed(state.runs[statement.run], at_ms))
+        case RunPaused() | RunResumed():
+            return _with_run(state, pauses.followed(state.runs[statement.run], statement, at_ms))
         case RunSeeded():
             return seeding.seeded(state, statement)
         case NodeJoined() | NodeLeft() | JoiningRuled() | KeyRevoked():
@@ -141,7 +146,8 @@ def _run_opened(state: LabState, opened: RunOpened, at_ms: int) -> LabState:
         entry=state.size,
         course=programme.begin(opened.pace),
     )
-    return changed(endings.with_run(state, run), live=(*state.live, run.name))
+    state = earning.opened(endings.with_run(state, run), run)
+    return changed(state, live=(*state.live, run.name))
 
 
 def _with_run(state: LabState, run: Run) -> LabState:

@@ -5,7 +5,7 @@ key earned; and a revoked key comes back for nobody. Who revokes a key that has 
 it may be another's.
 """
 
-from archipel.lab import accusations, endings
+from archipel.lab import accusations, earning, endings
 from archipel.lab.membership import Delegated, Provider
 from archipel.lab.providers import account_of
 from archipel.lab.reputation import Standing, merged
@@ -178,7 +178,7 @@ def _handed_over(state: LabState, did: str, provider: Provider) -> tuple[LabStat
     runs = {name: accusations.handed_over(run, did, operator) for name, run in state.runs.items()}
     runs = {name: run for name, run in runs.items() if run is not state.runs[name]}
     state = changed(state, book=book, nodes=nodes, runs=state.runs.put_all(runs.items()))
-    return state, provider
+    return earning.handed_over(state, did, operator), provider
 
 
 def why_not_revoked(state: LabState, revoked: KeyRevoked) -> str | None:

@@ -7,7 +7,14 @@ answered, and is paid. Nothing else of it changes, so it goes on as if no time h
 from archipel.lab.state import OPEN_PHASES, Phase, Run
 from archipel.lab.tallies import Pause
 from archipel.records.changed import changed
-from archipel.records.pauses import RunPaused
+from archipel.records.pauses import Pausing, RunPaused
+
+
+def followed(run: Run, statement: Pausing, at_ms: int) -> Run:
+    """The run after either statement. Raises ValueError: it cannot follow."""
+    if isinstance(statement, RunPaused):
+        return paused(run, statement, at_ms)
+    return resumed(run, at_ms)
 
 
 def paused(run: Run, statement: RunPaused, at_ms: int) -> Run:

@@ -180,6 +180,48 @@ class TooMuch(Refused):
     problem, status = "too-much", 422
 
 
+class NoCharter(Refused):
+    """The run has no charter: nobody in the ledger owns what it makes."""
+
+    problem, status = "no-charter", 404
+
+
+class NotDivided(Refused):
+    """The run's shares are not divided yet."""
+
+    problem, status = "shares-not-divided", 409
+
+
+class NotAHolder(Refused):
+    """The author holds no share that counts here."""
+
+    problem, status = "not-a-holder", 403
+
+
+class TooFewShares(Refused):
+    """More shares than the holder has, or fewer than this takes."""
+
+    problem, status = "too-few-shares", 403
+
+
+class VoteOver(Refused):
+    """The time of this vote is over."""
+
+    problem, status = "vote-over", 409
+
+
+class VotedBefore(Refused):
+    """The holder's ballot stands in the ledger; the first one counts."""
+
+    problem, status = "voted-before", 409
+
+
+class LeadsBack(Refused):
+    """The delegation would lead back to its author."""
+
+    problem, status = "delegation-leads-back", 409
+
+
 class CommittedBefore(Conflict):
     """The same commitment stands in the ledger: whoever lost the receipt need not say it again."""
 

@@ -21,10 +21,14 @@ from archipel.lab.state import LabState, Run
 from archipel.records.canonical import NotCanonical, canonical_json, parse_canonical
 from archipel.records.table import Table
 
-FORMAT = 6
+FORMAT = 7
 """Of what `encode_state` writes and `decode_state` reads."""
 ROWS_AT_ONCE = 200
 """Rows of a table that are encoded in one call: some milliseconds."""
+LARGE = ("runs", "markets", "owned")
+"""Tables of which a row by itself may be large."""
+SINCE_7 = frozenset({"owned", "deciding"})
+"""Fields of the state that form 6 had not."""
 _NOTHING = LabState(lab="")
 
 
@@ -45,6 +49,16 @@ def encode_state(state: LabState) -> bytes:
     """Canonical JSON, made in pieces: one call for all of it would keep the interpreter from every other
     thread, for seconds in a large lab.
     """
+    return _encoded(state, FORMAT, frozenset())
+
+
+def _encode_6(state: LabState) -> bytes:
+    """As releases wrote it that knew no owners; a state that has none gives the bytes that they gave."""
+    return _encoded(state, 6, SINCE_7)
+
+
+def _encoded(state: LabState, form: int, unknown: frozenset[str]) -> bytes:
+    """unknown: fields that this form has not."""
     found = {each.name: getattr(state, each.name) for each in fields(LabState)}
     tables = {name: value for name, value in found.items() if isinstance(value, Table)}
     empty: dict[str, Any] = dict.fromkeys(tables, Table())
@@ -52,13 +66,14 @@ def encode_state(state: LabState) -> bytes:
     rest["operators"] = sorted(rest["operators"])
     members = {name: _table(name, tables[name]) for name in tables}
     members |= {name: canonical_json(rest[name]) for name in rest.keys() - members.keys()}
-    body = b",".join(canonical_json(name) + b":" + members[name] for name in sorted(members))
-    return b'{"format":%d,"state":{%b}}' % (FORMAT, body)
+    names = sorted(members.keys() - unknown)
+    body = b",".join(canonical_json(name) + b":" + members[name] for name in names)
+    return b'{"format":%d,"state":{%b}}' % (form, body)
 
 
 def _table(name: str, table: Table[str, Any]) -> bytes:
     """A table of the state; a run by itself may be large, the rows of the others are small."""
-    keys, step = sorted(table), 1 if name in ("runs", "markets") else ROWS_AT_ONCE
+    keys, step = sorted(table), 1 if name in LARGE else ROWS_AT_ONCE
     parts = []
     for start in range(0, len(keys), step):
         rows = Table({key: table[key] for key in keys[start : start + step]})
@@ -74,7 +89,7 @@ def _dumped(state: LabState) -> dict[str, Any]:
     return dumped
 
 
-ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {FORMAT: encode_state}
+ENCODERS: Mapping[int, Callable[[LabState], bytes]] = {6: _encode_6, FORMAT: encode_state}
 """The forms in which this release can still write a state."""
 
 

@@ -20,6 +20,7 @@ from itertools import product
 from archipel.lab.markets import RunMarket
 from archipel.lab.membership import Delegated, Joining, Provider, Used
 from archipel.lab.noise import Noise
+from archipel.lab.owners import Due, Owned
 from archipel.lab.reputation import Standing
 from archipel.lab.tallies import Failing, Pause, Speed, Tally, Trouble
 from archipel.lab.working_set import WorkingSet
@@ -243,3 +244,7 @@ class LabState:
     """Run -> its market, from its first round on."""
     settled: Table[str, int] = field(default_factory=Table)
     """Reference of a settlement with the world outside -> position of its entry in the ledger."""
+    owned: Table[str, Owned] = field(default_factory=Table)
+    """Run with a charter -> who owns it."""
+    deciding: tuple[Due, ...] = ()
+    """Votes whose ballots are to be counted, the soonest first."""

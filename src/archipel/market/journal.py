@@ -22,6 +22,7 @@ TREASURY = "treasury"
 OUTSIDE = "outside"
 """The world outside the ledger: what comes in is taken from here."""
 _WALLET, _ESCROW, _HELD, _STAKE = "wallet", "escrow", "held", "stake"
+_RUN_TREASURY = "run-treasury"
 
 
 class Move(Enum):
@@ -40,6 +41,8 @@ class Move(Enum):
     CLAWBACK = "pay for what was found wrong goes back to the sponsor"
     RESTORE = "pay that was taken back wrongly"
     HANDOVER = "a node is an operator's from now on, and so is what it had"
+    GIVE = "somebody gives to the treasury of a run"
+    SPEND = "owners of a run decided to spend of its treasury"
 
 
 _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
@@ -56,6 +59,8 @@ _LAWFUL: dict[Move, tuple[tuple[str, str], ...]] = {
     Move.CLAWBACK: ((_WALLET, _WALLET), (_STAKE, _WALLET), (_WALLET, _ESCROW), (_STAKE, _ESCROW)),
     Move.RESTORE: ((_WALLET, _WALLET), (_ESCROW, _WALLET)),
     Move.HANDOVER: ((_WALLET, _WALLET), (_STAKE, _STAKE)),
+    Move.GIVE: ((_WALLET, _RUN_TREASURY),),
+    Move.SPEND: ((_RUN_TREASURY, _WALLET),),
 }
 
 
@@ -82,6 +87,11 @@ def deposits(run: str) -> str:
 def stake(did: str) -> str:
     """What a provider vouches with. Whose stake a node's is, `lab.stakes.account` says."""
     return f"{_STAKE}:{did}"
+
+
+def run_treasury(run: str) -> str:
+    """What the owners of a run have together, and decide on."""
+    return f"{_RUN_TREASURY}:{run}"
 
 
 class BadPosting(ValueError):

@@ -5,7 +5,7 @@ that were signed. Law: pure; whether a signature holds is looked at where an env
 """
 
 import hashlib
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -107,6 +107,10 @@ class KeyRevoked(Statement):
     kind: Literal["key.revoked"] = "key.revoked"
     node: Did
     reason: Reason
+
+
+TakingPart: TypeAlias = JoiningRuled | KeyRevoked
+"""What may stand in a ledger of who takes part, besides what nodes say of themselves."""
 
 
 S = TypeVar("S", Delegation, Invitation)

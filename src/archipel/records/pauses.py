@@ -1,6 +1,6 @@
 """What is said of a run that is to stand still for a while, by an operator or a role that it trusts, and to go on."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from archipel.records.fields import Reason, RunName
 from archipel.records.statement import Statement
@@ -19,3 +19,7 @@ class RunResumed(Statement):
 
     kind: Literal["run.resumed"] = "run.resumed"
     run: RunName
+
+
+Pausing: TypeAlias = RunPaused | RunResumed
+"""What may stand in a ledger of that."""

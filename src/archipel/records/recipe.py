@@ -16,6 +16,7 @@ from archipel.records.exact import VariantName
 from archipel.records.fields import MAX_GROUPS_PER_UPDATE
 from archipel.records.recipe_alarms import AlarmSection
 from archipel.records.recipe_audit import AuditSection
+from archipel.records.recipe_charter import CharterSection
 from archipel.records.recipe_form import (
     RecipeForm,
     RunHeader,
@@ -55,6 +56,7 @@ __all__ = [
     "AlarmSection",
     "AuditSection",
     "AlgorithmSection",
+    "CharterSection",
     "CurriculumSection",
     "LossSection",
     "MemorySection",
@@ -135,6 +137,7 @@ class Recipe(RecipeForm):
     teacher: TeacherSection | None = None
     episode: EpisodeSection | None = None
     market: MarketSection | None = None
+    charter: CharterSection | None = None
 
     LATER = frozenset(
         {
@@ -148,6 +151,7 @@ class Recipe(RecipeForm):
             "episode",
             "memory",
             "market",
+            "charter",
         }
     )
 

@@ -36,9 +36,10 @@ from archipel.records.fields import (
 )
 from archipel.records.judging import Judging
 from archipel.records.kinds import Answer, Spec
-from archipel.records.membership import Effort, JoiningRuled, KeyRevoked, Signed
+from archipel.records.membership import Effort, Signed, TakingPart
 from archipel.records.money import Paying
-from archipel.records.pauses import RunPaused, RunResumed
+from archipel.records.ownership import Owning
+from archipel.records.pauses import Pausing
 from archipel.records.programmes import Pace
 from archipel.records.rounds import Trading
 from archipel.records.seeded import RunSeeded
@@ -230,8 +231,7 @@ Recorded: TypeAlias = (
     | RunOpened
     | RunStopped
     | RunRetried
-    | RunPaused
-    | RunResumed
+    | Pausing
     | RunSeeded
     | NodeJoined
     | NodeLeft
@@ -243,9 +243,9 @@ Recorded: TypeAlias = (
     | Judging
     | Trading
     | Paying
+    | Owning
     | SnapshotTaken
-    | JoiningRuled
-    | KeyRevoked
+    | TakingPart
 )
 """What may stand in a ledger."""
 

@@ -17,6 +17,7 @@ from archipel.records.engine_classes import EngineClass
 from archipel.records.exact import Contract
 from archipel.records.experts import ExpertTerms
 from archipel.records.fields import Closed, Count, LeftOut, Sparing, Wait
+from archipel.records.recipe_charter import CharterTerms
 from archipel.records.recipe_form import RecipeForm
 from archipel.records.recipe_market import MarketTerms
 
@@ -54,6 +55,8 @@ class RunPace(Sparing):
     """How its answers are audited; None: they are not."""
     market: Annotated[MarketTerms | None, LeftOut] = None
     """How its rollouts are bought; None: at the price that the recipe posts."""
+    charter: Annotated[CharterTerms | None, LeftOut] = None
+    """Who owns what it makes, and how owners decide; None: nobody in the ledger does."""
 
     @property
     def needs(self) -> str | None:

@@ -20,6 +20,7 @@ from archipel.records.fields import (
 )
 from archipel.records.measures import Measures
 from archipel.records.recipe import Recipe
+from archipel.records.recipe_charter import charter_terms
 from archipel.records.recipe_learning import MAX_REFILL
 from archipel.records.recipe_market import market_terms
 from archipel.records.recipe_sampling import MAX_STOP_STRINGS, Characters, StopString
@@ -120,6 +121,7 @@ def _pace(recipe: Recipe, vocabulary: Vocabulary) -> RlPace:
         audit=None if sampling.contract is None else audit_terms(recipe),
         experts=_expert_terms(sampling.replays_routing, vocabulary),
         backend=None if recipe.model.backend == "archipel" else recipe.model.backend,
+        charter=charter_terms(recipe.charter),
         market=market_terms(
             recipe.market,
             posted_micro=lease.price_micro,
