@@ -46,7 +46,9 @@ def accounts_named(name: str) -> tuple[str, ...]:
     from archipel.identity import BadDid, did_to_public_key
     from archipel.market.journal import OUTSIDE, TREASURY, stake, wallet
 
-    if name in (OUTSIDE, TREASURY) or name.startswith(("escrow:", "held:", "stake:")):
+    if name in (OUTSIDE, TREASURY) or name.startswith(
+        ("escrow:", "held:", "stake:", "run-treasury:")
+    ):
         return (name,)
     with mending(BadDid):
         did_to_public_key(name)

@@ -47,6 +47,8 @@ COMMANDS = {
         "account",
         "What accounts hold and why; pay in, pay out, statements that prove themselves",
     ),
+    "ownership": ("ownership", "Who owns a run, with proofs; giving shares on"),
+    "vote": ("vote", "Owners of a run decide: propose, cast, delegate, count"),
     "market": ("market", "What rollouts of a run cost: bids, clearings, prices over time"),
     "audits": ("audits", "Which answers were audited, what was found, what followed"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),

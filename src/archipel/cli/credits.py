@@ -12,8 +12,11 @@ class Amount(click.ParamType):
 
     name = "amount"
 
+    def __init__(self, least_micro: int = 1) -> None:
+        self._least = least_micro
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The millionths, more than none."""
+        """The millionths."""
         from archipel.records.stakes import MAX_MOVED_MICRO
 
         if isinstance(value, int):
@@ -22,8 +25,9 @@ class Amount(click.ParamType):
             micro = micro_of(str(value))
         except BadAmount as error:
             self.fail(str(error), param, ctx)
-        if not 1 <= micro <= MAX_MOVED_MICRO:
-            self.fail(f"got {value}, expected 0.000001 to {written(MAX_MOVED_MICRO)}", param, ctx)
+        if not self._least <= micro <= MAX_MOVED_MICRO:
+            least, most = written(self._least), written(MAX_MOVED_MICRO)
+            self.fail(f"got {value}, expected {least} to {most}", param, ctx)
         return micro
 
 

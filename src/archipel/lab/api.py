@@ -26,6 +26,7 @@ from archipel.lab.doorman import DoorLimits, Doorman
 from archipel.lab.lab import Lab
 from archipel.lab.lanes import Lanes, OnError
 from archipel.lab.market_routes import market_routes
+from archipel.lab.ownership_routes import ownership_routes
 from archipel.lab.record_routes import record_routes
 from archipel.lab.refusals import LedgerStopped, Refused, StorageExhausted
 from archipel.lab.traffic import CountingDoor, Traffic
@@ -80,6 +81,7 @@ def make_api(lab: Lab, operators: Sequence[str] = (), limits: DoorLimits | None 
     turn_routes(api, lab, doorman)
     view_routes(api, lab, traffic)
     market_routes(api, lab)
+    ownership_routes(api, lab)
     blob_routes(api, lab)
     _describe(api)
     return api

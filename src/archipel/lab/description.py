@@ -72,6 +72,7 @@ _LINKS = (
     ("/runs", "/runs/{name}/opening", {"name": "$response.body#/0/run"}),
     ("/runs", "/runs/{name}/versions", {"name": "$response.body#/0/run"}),
     ("/runs", "/runs/{name}/market", {"name": "$response.body#/0/run"}),
+    ("/runs", "/runs/{name}/ownership", {"name": "$response.body#/0/run"}),
     (
         "/runs/{name}",
         "/runs/{name}/updates/{version}",
