@@ -63,6 +63,7 @@ def test_every_command_of_several_machines_exists_and_what_a_trusted_machine_mus
         "sample-exactly.md",
         "own-several-nodes.md",
         "pay-and-be-paid.md",
+        "own-a-model-together.md",
         "ask-a-small-model-first.md",
     ],
 )
