@@ -9,7 +9,7 @@ import pytest
 from archipel.lab import refusals
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.audits import audits
-from archipel.lab.owners import MAX_VOTES, Decision, Owned
+from archipel.lab.owners import MAX_VOTES_OF_ONE, Decision, Owned
 from archipel.lab.owning import why_not_divided
 from archipel.lab.snapshots import ENCODERS, encode_state
 from archipel.lab.state import Phase
@@ -343,25 +343,28 @@ def test_who_is_trusted_votes_for_others_and_a_ring_of_trust_is_refused(world: W
 
 
 def test_opening_a_vote_takes_a_share_and_no_more_are_open_than_can_be_followed(
-    world: World,
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (one,) = over(world, "one", least=0.5)
+    one, two = over(world, "one", "two", least=0.01)
     divide(world, one)
-    with pytest.raises(refusals.TooFewShares, match="opening a vote takes 500000000000"):
+    with pytest.raises(refusals.TooFewShares, match="opening a vote takes 10000000000"):
         world.speak(SPONSOR, ProposalOpened, run="run", about="other", text="meet")
-    for _ in range(MAX_VOTES):
+    for _ in range(MAX_VOTES_OF_ONE):
         propose(world, one)
+    with pytest.raises(refusals.Conflict, match="has 2 votes open already"):
+        propose(world, one)
+    monkeypatch.setattr("archipel.lab.voting.MAX_VOTES", MAX_VOTES_OF_ONE)
     with pytest.raises(refusals.Conflict, match="no more at a time"):
-        propose(world, one)
+        propose(world, two)
     world.tick(VOTING_MS)
-    propose(world, one)
-    assert len(owned(world).decided) == MAX_VOTES
+    propose(world, two)
+    assert len(owned(world).decided) == MAX_VOTES_OF_ONE
 
 
 def test_an_adopted_spending_moves_what_the_treasury_has_all_of_it_or_nothing(
     world: World,
 ) -> None:
-    (one,) = over(world, "one")
+    one, two = over(world, "one", "two")
     gift = world.state.book[one.did]
     with pytest.raises(refusals.InsufficientCredits):
         one.speak(TreasuryGiven, run="run", micro=gift + 1)
@@ -374,7 +377,10 @@ def test_an_adopted_spending_moves_what_the_treasury_has_all_of_it_or_nothing(
         Spending(to=to.did, micro=2),
         Spending(to=to.did, units=UNITS, micro=1),
     ]
-    entries = [propose(world, one, about="spending", spending=each) for each in spendings]
+    entries = [
+        propose(world, who, about="spending", spending=each)
+        for who, each in zip((one, one, two, two), spendings, strict=True)
+    ]
     for entry in entries:
         one.speak(BallotCast, run="run", proposal=entry, says="yes")
     ended(world, entries[-1])

@@ -6,8 +6,10 @@ from archipel.market.voting import Count
 from archipel.records.ownership import ProposalOpened
 from archipel.records.table import Table
 
-MAX_VOTES = 8
+MAX_VOTES = 32
 """Of one run, open at a time."""
+MAX_VOTES_OF_ONE = 2
+"""Of these, opened by one holder: keeping the others from asking takes many who hold what opening takes."""
 MAX_DECIDED = 64
 """Newest decisions of a run that are remembered; the ledger has all."""
 

@@ -7,7 +7,7 @@ later; whom a holder delegates to counts as it stands at the end.
 
 from archipel.lab import refusals
 from archipel.lab.charters import charter_of, with_moved, with_owned
-from archipel.lab.owners import MAX_DECIDED, MAX_VOTES, Decision, Due, Owned, Vote
+from archipel.lab.owners import MAX_DECIDED, MAX_VOTES, MAX_VOTES_OF_ONE, Decision, Due, Owned, Vote
 from archipel.lab.providers import account_of
 from archipel.lab.state import LabState
 from archipel.market.journal import Move, Posting, post, run_treasury, wallet
@@ -32,6 +32,12 @@ def opened(state: LabState, charter: CharterTerms, said: ProposalOpened, at_ms: 
         raise refusals.Conflict(
             f"{MAX_VOTES} votes of {said.run} are open, and no more at a time; the first ends at "
             f"{owned.votes[0].until_ms} (Unix milliseconds)"
+        )
+    own = [each for each in owned.votes if each.said.author == said.author]
+    if len(own) >= MAX_VOTES_OF_ONE:
+        raise refusals.Conflict(
+            f"{said.author} has {MAX_VOTES_OF_ONE} votes open already; the first ends at {own[0].until_ms} (Unix "
+            "milliseconds)"
         )
     until_ms = at_ms + charter.voting_ms
     vote = Vote(state.size, said, at_ms, until_ms, _weights(owned, charter))
