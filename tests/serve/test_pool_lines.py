@@ -95,9 +95,9 @@ def test_requests_go_over_two_lines_at_once_with_one_engines_bits(
 
 
 LOSSES = [
-    pytest.param(step, place, marks=[] if (step, place) in {(6, 3)} else [pytest.mark.slow])
-    for step in (1, 3, 6, 11, 17)
-    for place in range(4)
+    pytest.param(step, place, marks=[] if (step, place) in {(6, 1)} else [pytest.mark.slow])
+    for step in (2, 3, 6, 11)
+    for place in (0, 1)
 ]
 
 
@@ -109,13 +109,15 @@ def test_streams_of_a_line_that_cannot_be_filled_go_on_over_the_other(
 
     def at_step(at: int) -> None:
         if at == step:
-            world.kill(f"d{place}")
+            driver = max(world.engine._lines.drivers, key=lambda each: each.num_open)
+            world.kill(driver.line.segments[place].device.name)
 
     try:
         world.engine.welcome(is_loaded=True)
         until(world, lambda: len(lines_of(world)) == 2)
         assert apart(run(world.engine, arriving(), at_step)) == undisturbed
-        assert len(world.engine.lines) <= 2
+        assert world.engine.counts["sequences_moved"] > 0
+        assert len(world.engine.lines) == 1
         assert not world.engine.mended  # nobody had room for what it held
         assert not world.engine.has_work
     finally:
