@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 UNITS = 10**12
 _PLACES = 10
+_PER_CENT: int = 10**_PLACES
 _PERCENT = re.compile(rf"([0-9]{{1,3}})(?:\.([0-9]{{1,{_PLACES}}}))?%")
 KEY = click.option(
     "--key",
@@ -49,7 +50,7 @@ class Share(click.ParamType):
         text = str(value).strip()
         found = _PERCENT.fullmatch(text) if text.isascii() else None
         if found is not None:
-            units = int(found[1]) * 10**_PLACES + int((found[2] or "").ljust(_PLACES, "0"))
+            units = int(found[1]) * _PER_CENT + int((found[2] or "").ljust(_PLACES, "0"))
         elif text.isascii() and text.isdecimal() and len(text) <= len(str(UNITS)):
             units = int(text)
         else:
@@ -63,7 +64,7 @@ class Share(click.ParamType):
 
 def percent(units: int) -> str:
     """Of the whole, for people; cut, never rounded up."""
-    return f"{units // 10**_PLACES}.{units % 10**_PLACES // 10**4:06d} %"
+    return f"{units // _PER_CENT}.{units % _PER_CENT // 10**4:06d} %"
 
 
 def bundled_options(function: F) -> F:

@@ -53,7 +53,7 @@ class Cache:
         One layer after the other, so that never two whole caches exist.
         """
         length = min(shape.length, self.shape.length)
-        self._arrays = []  # which would hold the old layers
+        self._arrays.clear()  # which would hold the old layers
         for layer in range(shape.num_layers):
             blank = self._blank(shape)
             for plane, new, old in zip(shape.planes, blank, self.layers[layer], strict=True):
