@@ -59,14 +59,15 @@ def test_one_flipped_byte_anywhere_is_found_and_its_file_is_named(site: Path) ->
 
 def test_a_file_that_is_missing_cut_short_or_added_is_named(site: Path) -> None:
     bundle = site / "bundle"
-    for name, data in files(bundle).items():
+    for number, (name, data) in enumerate(files(bundle).items()):
         if name == "release.json":
             continue
         path = bundle / name
         with spoilt(path):
-            path.unlink()
-            assert any(name in fault for fault in quick(bundle)), name
-            path.write_bytes(data[: len(data) // 2])
+            if number % 2:
+                path.unlink()
+            else:
+                path.write_bytes(data[: len(data) // 2])
             assert any(name in fault for fault in quick(bundle)), name
     for name in ("more.txt", "ledger/tile/0/000", "blobs/sha256/ab/more", "LICENSES/MIT.txt"):
         path = bundle / name

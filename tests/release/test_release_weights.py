@@ -55,7 +55,7 @@ def test_a_delta_and_an_anchor_lead_where_the_tensor_library_goes(by: float, see
 def test_every_bit_pattern_moves_to_every_kind_of_other() -> None:
     """NaN, infinities, both zeros and subnormal numbers; from a few patterns to all 65,536."""
     every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
-    for pattern in (0x8000 - 2**16, 0x7FC1):
+    for pattern in (0x7FC1,):
         one: State = {"w": torch.full((2**16,), pattern, dtype=torch.int16).view(torch.bfloat16)}
         for start, end in ((one, {"w": every}), ({"w": every}, one)):
             first = describe(start, 0, None)

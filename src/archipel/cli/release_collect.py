@@ -69,7 +69,7 @@ def command(
                 raise
             click.echo(f"{error}; trying again", err=True)
         else:
-            if told["new"] or not follow:
+            if told["new"] or told["over"] or not follow:
                 show(told, as_json, lambda told=told: _words(told))  # type: ignore[misc]
             if not follow or told["over"]:
                 return
