@@ -8,9 +8,11 @@ import pytest
 
 from archipel.release.openness import mof
 from archipel.release.openness.card import Grade, PartCard, read_grade
+from archipel.release.openness.data_files import BadFile
 from archipel.release.openness.grade import CannotGrade, grade
 from archipel.release.openness.licence_words import NARROWING, recognise, table, words_of
 from archipel.release.openness.licences import OPEN
+from archipel.release.openness.tensor_files import tensors_end
 from model_folders import APACHE, CODE, WHOLE, WORDS, archive, safetensors, write
 
 MIT_BODY = (
@@ -74,6 +76,36 @@ def test_a_file_that_is_not_what_it_is_called_does_not_count(
     card = part(found, component)
     assert (card.level, card.counts) == ("stated", False)
     assert card.why
+
+
+def test_tensors_fill_their_file_without_gaps_or_overlaps() -> None:
+    def table(*spans: tuple[int, int]) -> bytes:
+        named = enumerate(spans)
+        return json.dumps(
+            {
+                str(n): {"dtype": "U8", "shape": [b - a], "data_offsets": [a, b]}
+                for n, (a, b) in named
+            }
+        ).encode()
+
+    assert tensors_end(table((2, 5), (0, 2))) == 5
+    for wrong in (
+        table((0, 2), (1, 3)),
+        table((0, 2), (3, 4)),
+        table((1, 2)),
+        table((0, 0)),
+        b"[]",
+    ):
+        with pytest.raises(BadFile):
+            tensors_end(wrong)
+
+
+def test_a_linked_file_alone_takes_its_component_out(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(safetensors())
+    folder = write(tmp_path / "model", {n: c for n, c in WHOLE.items() if n != "model.safetensors"})
+    (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
+    weights = part(grade(folder), mof.PARAMETERS)
+    assert (weights.level, weights.counts) == ("stated", False)
 
 
 def test_words_alone_make_a_model_stated_and_never_open(tmp_path: Path) -> None:
@@ -174,7 +206,6 @@ def test_an_archive_counts_by_the_python_in_it_and_cannot_grow(tmp_path: Path) -
     )
     assert part(sound, mof.TRAINING_CODE).level == "absent", "an archive's name is no code file's"
     from archipel.release.openness.code_files import look_at_archive
-    from archipel.release.openness.data_files import BadFile
 
     assert look_at_archive(tmp_path / "a/train/code.tar.gz") == 1
     bad = tmp_path / "bad.tar.gz"
