@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from archipel.lab import refusals
+from archipel.lab.amends import clawed_back, restored
 from archipel.lab.apply import Contradiction, apply
 from archipel.lab.audits import audits
 from archipel.lab.owners import MAX_VOTES_OF_ONE, Decision, Owned
@@ -503,3 +504,13 @@ def test_the_form_before_owners_gives_the_bytes_that_it_gave(world: World) -> No
     assert told["format"] == 6
     assert today["state"].keys() - told["state"].keys() == {"owned", "deciding"}
     assert told["state"] == {name: today["state"][name] for name in told["state"]}
+
+
+def test_pay_that_goes_back_and_comes_again_is_counted_as_it_moves(world: World) -> None:
+    world.started(charter=charter())
+    one = world.provider("one")
+    one.prove()
+    pay = owned(world).earned[one.did]
+    less = clawed_back(world.state, "run", one.did, 300)
+    assert less.owned["run"].earned[one.did] == pay - 300
+    assert restored(less, "run", one.did, 300).owned["run"].earned[one.did] == pay
