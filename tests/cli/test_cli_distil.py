@@ -45,7 +45,14 @@ def pair(tmp_path: Path) -> list[str]:
     return [str(small), "--teacher", str(large), "--recipe", str(tmp_path / "mine.toml")]
 
 
-@pytest.mark.parametrize("more", [(), ("--way", "sequences", "--steps", "3")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--way", "on-policy"),
+        ("--way", "on-policy", "--hears", "samples"),
+        ("--temperature", "1", "--steps", "3"),
+    ],
+)
 def test_a_student_becomes_another_model_and_nothing_else_is_left(
     tmp_path: Path, pair: list[str], more: tuple[str, ...]
 ) -> None:
@@ -53,7 +60,7 @@ def test_a_student_becomes_another_model_and_nothing_else_is_left(
     shown = CliRunner().invoke(command, words, catch_exceptions=False)
     assert shown.exit_code == 0, shown.output
     told = json.loads(shown.stdout)
-    assert told["steps"] == (3 if more else 2)
+    assert told["steps"] == (3 if "--steps" in more else 2)
     assert told["tokens_written"] > 0
     before, after = (
         dict(read_model(tmp_path / each).named_parameters()) for each in ("small", "better")
@@ -72,7 +79,7 @@ def test_what_cannot_be_done_is_one_sentence(
     for words, said in (
         ([pair[0], "--teacher", str(other), *pair[3:], *out], "different tokenizers (64 and 259 tokens"),
         ([*pair, "--out", str(tmp_path / "full")], "full is not empty"),
-        ([*pair, *out, "--temperature", "0"], "temperature"),
+        ([*pair, *out, "--way", "on-policy", "--temperature", "0"], "temperature"),
     ):  # fmt: skip
         with pytest.raises(SystemExit) as ended:
             run(["distil", *words])

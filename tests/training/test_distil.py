@@ -57,6 +57,7 @@ class School:
 
     def lesson(self, way, **given):
         weights = digest_of(read_model(self.folder))
+        given = {"temperature": 1.0} | given  # at 0 a teacher of random weights ends nothing
         return lesson_of(RECIPE, Given(way=way, **given), self.folder, weights, "archipel")
 
     def environment(self):
@@ -93,7 +94,7 @@ def test_over_all_that_it_could_write_the_gradient_is_that_of_the_divergence_fro
     school,
 ):
     """Every token once, weighed by its probability: KL(pi || teacher) by the logits is pi (log pi - log teacher - KL)."""
-    lesson = school.lesson(ON_POLICY)
+    lesson = school.lesson(ON_POLICY, hears="samples")
     trainer = trainer_of(tiny_model(0, **SIZES), lesson, "")
     policy, teacher, prompt = trainer.scorer.decoder, read_model(school.folder), (2, 9, 30)
 
@@ -215,7 +216,11 @@ def test_of_a_recipe_for_rewards_the_tasks_are_left(school):
         curriculum={"pool": 64},
     )
     lesson = lesson_of(
-        recipe, Given(steps=7, temperature=0.5), school.folder, f"sha256:{'0' * 64}", "archipel"
+        recipe,
+        Given(ON_POLICY, steps=7, temperature=0.5),
+        school.folder,
+        f"sha256:{'0' * 64}",
+        "archipel",
     )
     made = lesson.recipe
     assert (made.curriculum, made.reference.coefficient, made.algorithm.refill) == (None, 0.0, 0)
@@ -225,7 +230,18 @@ def test_of_a_recipe_for_rewards_the_tasks_are_left(school):
         "ignored",
     )
     with pytest.raises(NotDistillable, match="temperature"):
-        lesson_of(recipe, Given(temperature=0.0), school.folder, f"sha256:{'0' * 64}", "archipel")
+        lesson_of(
+            recipe,
+            Given(ON_POLICY, temperature=0.0),
+            school.folder,
+            f"sha256:{'0' * 64}",
+            "archipel",
+        )
+    usual = [
+        lesson_of(recipe, Given(way), school.folder, f"sha256:{'0' * 64}", "archipel").temperature
+        for way in (ON_POLICY, SEQUENCES)
+    ]
+    assert usual == [recipe.sampling.temperature, 0.0]
     with pytest.raises(NotDistillable, match=r"\[adapter\]"):
         lesson_of(
             tiny_recipe(adapter={"rank": 2, "alpha": 4.0}), Given(), school.folder, "", "archipel"

@@ -8,12 +8,14 @@ import torch
 
 from archipel.engine.engine import LocalEngine
 from archipel.model.directory import write_model
+from archipel.model.network import causal_attention
 from archipel.model.tokenizer import character_tokenizer
 from archipel.records.recipe import recipe_from_canonical
 from archipel.records.requests import Request
 from archipel.training.batch import Group
 from archipel.training.losses import make_objective
-from archipel.training.teacher import WrongTeacher, digest_of
+from archipel.training.sharding import OneProcessOnly, this_site
+from archipel.training.teacher import Teacher, WrongTeacher, digest_of
 from archipel.training.trainer import Trainer
 from training.tiny_learner import (
     alone_logprobs,
@@ -57,8 +59,9 @@ def own_groups(trainer, rewards=(0.0, 0.0, 0.0, 0.0)):
     ]
 
 
-def test_on_its_own_texts_the_learner_comes_nearer_to_the_teacher_without_any_reward(folder):
-    trainer = Trainer(tiny_model(0), recipe_with(folder, rewards="ignored"))
+@pytest.mark.parametrize("hears", ["samples", "all"])
+def test_on_its_own_texts_the_learner_comes_nearer_to_the_teacher_without_any_reward(folder, hears):
+    trainer = Trainer(tiny_model(0), recipe_with(folder, rewards="ignored", hears=hears))
     reports = [trainer.update(own_groups(trainer, (0.0, 1.0, 0.0, 1.0))) for _ in range(8)]
     assert reports[-1].teacher_kl < 0.7 * reports[0].teacher_kl
     assert reports[0].teacher_kl > 0.1
@@ -84,6 +87,49 @@ def test_the_gradient_is_that_of_each_tokens_gap_to_the_teacher_beside_its_advan
     gradient = torch.autograd.grad(total / count, list(policy.parameters()))
     norm = sum(each.square().sum().item() for each in gradient) ** 0.5
     assert trainer.update(groups).grad_norm == pytest.approx(norm, rel=1e-3)
+
+
+def test_of_all_tokens_the_gradient_is_that_of_the_divergence_beside_the_advantage(folder):
+    recipe = recipe_with(folder, weight=0.5, hears="all")
+    trainer = Trainer(tiny_model(0), recipe)
+    groups = tiny_groups(tiny_model(9), 0)
+    policy, teacher = rounded_copy(tiny_model(0)), tiny_model(5, scale=12.0)
+    objective, total, apart, count = make_objective(recipe.loss), 0.0, 0.0, 0
+    for group in groups:
+        mean = sum(group.rewards) / 4
+        for rollout, reward in zip(group.rollouts, group.rewards, strict=True):
+            tokens = torch.tensor([[*group.prompt, *rollout.tokens]])[:, :-1]
+            places = torch.arange(tokens.shape[1]).unsqueeze(0)
+            log_p, log_q = (
+                model.logits(model(tokens, places, causal_attention))[0].log_softmax(-1)
+                for model in (policy, teacher)
+            )
+            first = len(group.prompt) - 1
+            gap = (log_p.exp() * (log_p - log_q.detach())).sum(-1)[first:]
+            own = log_p[first:].gather(1, torch.tensor(rollout.tokens).unsqueeze(1)).squeeze(1)
+            one = torch.zeros(len(own), dtype=torch.int64)
+            advantage = torch.full_like(own, reward - mean)
+            behaviour = torch.tensor(rollout.logprobs)
+            loss = objective(own, behaviour, advantage, one).values_N.sum()
+            total, apart, count = (
+                total + loss + 0.5 * gap.sum(),
+                apart + gap.sum(),
+                count + len(own),
+            )
+    gradient = torch.autograd.grad(total / count, list(policy.parameters()))
+    norm = sum(each.square().sum().item() for each in gradient) ** 0.5
+    report = trainer.update(groups)
+    assert report.grad_norm == pytest.approx(norm, rel=1e-3)
+    assert report.teacher_kl == pytest.approx(apart.item() / count, rel=1e-3)
+
+
+def test_hearing_all_of_a_teacher_takes_one_process_and_older_recipes_keep_their_digests(folder):
+    recipe = recipe_with(folder, hears="all")
+    with pytest.raises(OneProcessOnly, match=r'take "samples"'):
+        Teacher(folder, recipe, tiny_model(0), replace(this_site(), world=2))
+    assert b"hears" in recipe.canonical_bytes()
+    assert recipe_from_canonical(recipe.canonical_bytes()).teacher == recipe.teacher
+    assert b"hears" not in recipe_with(folder, hears="samples").canonical_bytes()
 
 
 def test_groups_with_equal_rewards_are_learned_from_and_still_counted(folder):

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from archipel.training import vocabulary
-from archipel.training.vocabulary import score_tokens
+from archipel.training.vocabulary import Predicted, divergence, score_tokens
 
 torch.set_num_threads(1)
 N, V, D = 50, 1000, 24
@@ -110,3 +110,42 @@ def test_a_head_that_is_not_trained_gets_no_gradient(monkeypatch):
     logprobs, _ = score_tokens(hidden, weight.detach(), targets, 1.0)
     (logprobs * upstream).sum().backward()
     assert torch.equal(hidden.grad, scored(1.0)[2])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+@pytest.mark.parametrize("most", [1, 7 * V, 50 * V])
+def test_the_divergence_over_the_whole_vocabulary_has_its_gradient_in_chunks_of_any_size(
+    monkeypatch, most, temperature
+):
+    """And none flows into the other side; logits that are there already give the same."""
+    monkeypatch.setattr(vocabulary, "MAX_LOGITS", most)
+    chance = torch.Generator().manual_seed(2)
+    others, head = torch.randn(N, 7, generator=chance), torch.randn(V, 7, generator=chance)
+    hidden, weight, targets, upstream = inputs()
+    others.requires_grad_()
+    ours = Predicted(hidden, weight, temperature)
+    found = divergence(ours, Predicted(others, head, temperature), targets)
+    (found * upstream).sum().backward()
+    assert others.grad is None
+    grown, found = (hidden.grad, weight.grad), found.detach()
+
+    hidden, weight, _, upstream = inputs(torch.float64)
+    log_p = (hidden @ weight.t() / temperature).log_softmax(-1)
+    log_q = (others.detach().double() @ head.double().t() / temperature).log_softmax(-1)
+    expected = (log_p.exp() * (log_p - log_q)).sum(-1)
+    (expected * upstream).sum().backward()
+    expected = expected.detach()
+    assert float((found - expected).abs().max()) < 5e-6 * float(expected.max())
+    for one, other in zip(grown, (hidden.grad, weight.grad), strict=True):
+        assert float((one - other).abs().max()) < 5e-5 * float(other.abs().max())
+
+    plain = [
+        Predicted((each @ top.t()).detach(), None, temperature)
+        for each, top in ((ours.hidden_Nd, ours.weight_Vd), (others, head))
+    ]
+    plain[0].hidden_Nd.requires_grad_()
+    by_logits = divergence(*plain, targets)
+    (by_logits * upstream.float()).sum().backward()
+    torch.testing.assert_close(by_logits.detach(), found, rtol=1e-4, atol=1e-5)
+    through = plain[0].hidden_Nd.grad @ inputs()[1].detach()
+    assert float((through - grown[0]).abs().max()) < 5e-5 * float(through.abs().max())

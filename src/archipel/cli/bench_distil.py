@@ -18,7 +18,7 @@ from archipel.cli.benches import JSON, out_folder, out_option, quick_option, tel
     help="Whose loss and optimisers train all of them; its model and environment are replaced.",
 )
 @click.option("--seed", type=click.IntRange(0, 1_000_000), help="Of questions and weights [0].")
-@click.option("--updates", type=click.IntRange(1, 100_000), help="On policy [200; quick: 60].")
+@click.option("--updates", type=click.IntRange(1, 100_000), help="On policy [300; quick: 60].")
 @click.option("--questions", type=click.IntRange(50, 100_000), help="Held out [1000; quick: 200].")
 @quick_option("Smaller models that learn less, fewer questions: to see it work.")
 @out_option("distil")

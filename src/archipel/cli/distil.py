@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 @click.option(
     "--way",
     type=click.Choice(["on-policy", "sequences"]),
-    default="on-policy",
+    default="sequences",
     show_default=True,
-    help="The student writes and the teacher scores each token, or the teacher writes and the student imitates.",
+    help="The teacher writes and the student imitates, or the student writes and the teacher says what it had written.",
 )
 @click.option(
     "--steps",
@@ -53,7 +53,14 @@ if TYPE_CHECKING:
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
-    help="Of whoever writes; 0, of a teacher alone: the likeliest token [sampling.temperature].",
+    help="Of whoever writes; 0, of a teacher alone: the likeliest token [0; on policy sampling.temperature].",
+)
+@click.option(
+    "--hears",
+    type=click.Choice(["all", "samples"]),
+    default="all",
+    show_default=True,
+    help="On policy: the teacher says at each place of all tokens how likely they are, or of the sampled one alone.",
 )
 @click.option(
     "--threads",
@@ -84,8 +91,8 @@ def command(
     \b
     Examples:
       archipel distil small --teacher large --recipe my.toml --out better
-      archipel distil small --teacher large --recipe my.toml --way sequences --temperature 0 --out better
       archipel distil 0.5B --teacher 7B --recipe gsm8k --steps 100 --learning-rate 1e-5 --out better
+      archipel distil small --teacher large --recipe my.toml --way on-policy --out better
     """
     from archipel.cli.doors import Mendable, mending, show
     from archipel.cli.recipes import find_recipe, with_seed

@@ -41,10 +41,11 @@ class Lesson:
 class Given:
     """What a lesson has besides its recipe; None: as the recipe has it."""
 
-    way: Way = ON_POLICY
+    way: Way = SEQUENCES
     steps: int | None = None
     learning_rate: float | None = None
     temperature: float | None = None
+    """None: of a student as the recipe samples, of a teacher 0, its likeliest answers."""
     hears: Hears = "all"
     """On policy: whether the teacher says of every token that could stand somewhere how likely it is, or of the sampled
     one alone; see `[teacher]`."""
@@ -75,7 +76,8 @@ def lesson_of(
         "rewards": "ignored",
         "hears": given.hears,
     }
-    temperature = recipe.sampling.temperature if given.temperature is None else given.temperature
+    usual = recipe.sampling.temperature if given.way == ON_POLICY else 0.0
+    temperature = usual if given.temperature is None else given.temperature
     if given.way == ON_POLICY:
         told["sampling"]["temperature"] = temperature
         told["run"] |= _known(versions=given.steps)
