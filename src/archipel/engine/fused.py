@@ -71,18 +71,18 @@ class FusedEnds:
         factor = self.config.embedding_multiplier
         return x if factor == 1.0 else x * factor
 
+    @np.errstate(all="ignore")
     def read(self, x_Nd: Tensor) -> Tensor:
         """The last hidden state (N, d) fp32 from the residual stream: after the final norm."""
-        with np.errstate(all="ignore"):
-            return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
+        return as_dtype(self.arithmetic.normed(x_Nd, self._norm), torch.float32)
 
+    @np.errstate(all="ignore")
     def logits(self, x_Nd: Tensor, seen: Seen | None = None) -> Tensor:
         """(N, vocab_size) from the residual stream, in the engine's dtype; `seen` is shown the last hidden state."""
-        with np.errstate(all="ignore"):
-            fed = self.arithmetic.fed(x_Nd, self._norm)
-            if seen is not None:
-                seen(fed)
-            logits = self._head(fed)
+        fed = self.arithmetic.fed(x_Nd, self._norm)
+        if seen is not None:
+            seen(fed)
+        logits = self._head(fed)
         return logits if self.config.logits_scaling == 1.0 else logits / self.config.logits_scaling
 
 
@@ -109,6 +109,7 @@ class FusedLayers:
         """That are here."""
         return len(self._layers)
 
+    @np.errstate(all="ignore")  # what broken weights give is refused where it is sampled
     def through(
         self,
         x: Tensor,
@@ -119,18 +120,6 @@ class FusedLayers:
         note: Note | None = None,
     ) -> Tensor:
         """Residual stream (N, d) after these layers, from that before them; see `FusedDecoder.forward`."""
-        with np.errstate(all="ignore"):  # what broken weights give is refused where it is sampled
-            return self._through(x, rotations_N2D, attend, wanted, company, note)
-
-    def _through(
-        self,
-        x: Tensor,
-        rotations_N2D: Tensor,
-        attend: Attend,
-        wanted: Tensor | None,
-        company: Company | None,
-        note: Note | None,
-    ) -> Tensor:
         numbers, config = self.arithmetic, self.config
         last, rows = len(self._layers) - 1, None
         for place, own in enumerate(self._layers):
