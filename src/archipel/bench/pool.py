@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ from archipel.bench.adapters import config_of
 from archipel.bench.pool_site import CACHE_BYTES, Site, Wait
 from archipel.engine.engine import EngineLimits, LocalEngine, Request
 from archipel.engine.protocol import OpenEngine
+from archipel.model.config import DecoderConfig
 from archipel.model.directory import read_model, write_model
 from archipel.model.network import random_weights
 
 MOST_STEPS = 100_000
 ALONE = "alone"
+LAYERS = 8
+"""Of a model at the least."""
 
 Tell = Callable[[str], None]
 
@@ -57,7 +60,8 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[
     folder = Path(tempfile.mkdtemp(prefix="archipel-pool-"))
     sites: dict[str, Site] = {}
     try:
-        config = config_of(plan.model)
+        config = _long_enough(config_of(plan.model))
+        found["num_layers"] = config.num_layers
         model = folder / "model"
         write_model(model, random_weights(config, 1), config)
         alone = LocalEngine(config, limits=EngineLimits(max_cache_bytes=CACHE_BYTES))
@@ -87,6 +91,11 @@ def measure(plan: Plan, environment: Mapping[str, str], tell: Tell, found: dict[
         for site in sites.values():
             site.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _long_enough(config: DecoderConfig) -> DecoderConfig:
+    """Of a shape with too few layers for a line of four devices: more of them."""
+    return config if config.num_layers >= LAYERS else replace(config, num_layers=LAYERS)
 
 
 def _speeds(
@@ -143,8 +152,7 @@ def _tokens_per_s(engine: OpenEngine, streams: int, tokens: int) -> float:
 
 def _hops(plan: Plan, site: Site) -> list[dict[str, Any]]:
     """Bytes of rows over each link for one token of one stream."""
-    for device in site.devices.here():
-        device.traffic.clear()
+    _said(site, 1, plan.tokens, None)  # whoever joined is in its line now
     engine = site.engine
     engine.add(_requests(1, plan.tokens)[0])
     engine.step()

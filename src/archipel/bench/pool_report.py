@@ -9,7 +9,11 @@ from archipel.bench.intervals import mean_of_rates
 
 def table(found: Mapping[str, Any]) -> str:
     """For people."""
-    lines = [f"model {found['model']}", "", "tokens per second, and the share of one process alone"]
+    lines = [
+        f"model {found['model']}, {found['num_layers']} layers",
+        "",
+        "tokens per second, and the share of one process alone",
+    ]
     lines += _speed_lines(found["speeds"])
     lines += ["", "bytes of rows for a token of one stream, by hop"]
     lines += [
