@@ -18,5 +18,6 @@ command = Lazy(
     name="release",
     commands_in=COMMANDS,
     help="Releases that a stranger can check (docs/how-to/release-and-verify.md).\n\n"
-    "\b\nExamples:\n  archipel release openness bundle\n  archipel release openness bundle --json",
+    "\b\nExamples:\n  archipel release make secret-order --out bundle\n  archipel release verify bundle\n"
+    "  archipel release openness bundle --json",
 )
