@@ -14,8 +14,9 @@ from cryptography.x509.oid import NameOID
 
 from archipel.identity import Identity
 from archipel.key_file import Unusable, sealed_file
-from archipel.model.manifest import describe
+from archipel.model.manifest import Over, describe
 from archipel.model.versions import encode_anchor, encode_delta
+from archipel.records.recipe import AdapterSection
 from archipel.release.gathering import _object
 from archipel.release.index import Component, Released, read_index
 from archipel.release.oms.bundle import Bundle, read_bundle, verify
@@ -62,9 +63,19 @@ def _checked(data: bytes) -> object:
     return verify(bundle, None if bundle.method != "key" else KEY.public)
 
 
+def _tensors() -> dict[str, torch.Tensor]:
+    return {"a": torch.ones(4, 8, dtype=torch.bfloat16), "b.c": torch.zeros(7).bfloat16()}
+
+
+def _of_an_adapter() -> bytes:
+    return describe(
+        _tensors(), 0, None, Over(f"sha256:{'2' * 64}", AdapterSection().form)
+    ).to_bytes()
+
+
 def _weights() -> tuple[bytes, bytes, bytes, bytes]:
     """(safetensors file, manifest, anchor, delta to the next version)"""
-    one = {"a": torch.ones(4, 8, dtype=torch.bfloat16), "b.c": torch.zeros(7).bfloat16()}
+    one = _tensors()
     other = {name: each + 1 for name, each in one.items()}
     first = describe(one, 0, None)
     second = describe(other, 1, first.state)
@@ -86,7 +97,9 @@ def _bundle() -> dict[str, Reader]:
         "indices of releases": Reader(read_index, (index.to_bytes(),), (ValueError,)),
         "words of a release's owner": Reader(read_stated, (stated,), (ValueError,)),
         "stored tensors": Reader(lambda d: read_header(d, len(d)), (stored,), (BadStored,)),
-        "versions without a tensor library": Reader(read_manifest, (manifest,), (BadVersion,)),
+        "versions without a tensor library": Reader(
+            read_manifest, (manifest, _of_an_adapter()), (BadVersion,)
+        ),
         "anchors without a tensor library": Reader(
             lambda data: from_anchor(data, held), (anchor,), (BadVersion,)
         ),

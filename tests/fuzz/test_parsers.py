@@ -21,7 +21,7 @@ OWN = {
     ("model/stock_classes.py", "_settings_of"): "a library's words about its own object",
     ("model/pieces.py", "pieces_of"): "a library's words about its own object",
     ("training/lessons.py", "_form"): "a library's words about its own object",
-    ("serve/grammar.py", "allowed"): "a library's words about its own object",
+    ("serve/grammar.py", "leave"): "a library's words about its own object",
     ("model/stock_config.py", "to_hf"): "of what config.json held, read within bounds before",
     (
         "model/stock_config.py",
