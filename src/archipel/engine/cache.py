@@ -72,7 +72,9 @@ class Cache:
         self.shape = shape
         self._windows_of = (0, 0)
         self._windows: list[Window] = []
-        self._arrays = [_arrays(layer) for layer in self.layers]
+        self._arrays: list[tuple[np.ndarray, ...] | None] = [
+            _arrays(layer) for layer in self.layers
+        ]
         self._first_places = [self._places(shape, plane) for plane in shape.planes]
 
     def _places(self, shape: CacheShape, plane: Plane) -> Tensor:
