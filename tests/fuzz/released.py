@@ -19,6 +19,8 @@ from archipel.model.versions import encode_anchor, encode_delta
 from archipel.records.recipe import AdapterSection
 from archipel.release.gathering import _object
 from archipel.release.index import Component, Released, read_index
+from archipel.release.mirroring.origins import Unusable as NoOrigin
+from archipel.release.mirroring.origins import range_start
 from archipel.release.oms.bundle import Bundle, read_bundle, verify
 from archipel.release.oms.folder import bundle_over
 from archipel.release.oms.key import PublicKey, SigningKey, key_of_certificate
@@ -127,6 +129,11 @@ def readers() -> dict[str, Reader]:
         "public keys of releases": Reader(PublicKey.from_pem, (KEY.public.pem,), (BadOms,)),
         "certificates of releases": Reader(key_of_certificate, (_certificate(),), (BadOms,)),
         "key files of releases": Reader(_key, (plain, sealed), (Unusable,)),
+        "ranges of an answer": Reader(
+            lambda data: range_start(data.decode("latin-1")),
+            (b"bytes 5-9/10", b"bytes 0-0/*"),
+            (NoOrigin,),
+        ),
         "words for a key": Reader(
             lambda data: vouched_by(data, b"index", KEY.public.hint), (word,), (ValueError,)
         ),

@@ -5,6 +5,7 @@ from archipel.cli.archipel import Lazy
 COMMANDS = {
     "make": ("release_make", "A signed bundle of a run: weights, data, code, papers, ledger"),
     "verify": ("release_verify", "Check a bundle: no network, no tensor library, no belief"),
+    "mirror": ("release_mirror", "Copy a release from places that nobody believes"),
     "openness": ("release_openness", "How open a model is, computed from the bytes of its folder"),
     "key": ("release_key", "The key that signs releases: its public half, and how others name it"),
     "summary": (

@@ -11,6 +11,8 @@ PROGRESS_INTERVAL_S = 2.0
 MAX_VERSIONS_LISTED = 10_000
 LAST = "last"
 ALL = "all"
+MAX_KEY_BYTES = 64 * 1024
+_HINT = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
@@ -59,3 +61,15 @@ class Telling:
         if time.monotonic() > self._last_word + PROGRESS_INTERVAL_S:
             self._last_word = time.monotonic()
             click.echo(where, err=True)
+
+
+def expected_key(key: str | None) -> tuple[str | None, bytes | None]:
+    """(hint, public PEM) of the key that is expected; at most one of them.
+
+    Raises:
+        OSError: it is no hint, and no file that can be read.
+    """
+    if key is None or _HINT.fullmatch(key):
+        return key, None
+    with Path(key).open("rb") as file:
+        return None, file.read(MAX_KEY_BYTES)

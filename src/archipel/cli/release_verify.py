@@ -1,6 +1,5 @@
 """`archipel release verify`: a bundle looked at by somebody who believes nobody."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,14 +8,11 @@ import click
 
 from archipel.cli.doors import Mendable, mending, printable, show
 from archipel.cli.lab_door import EXPECT, JSON
-from archipel.cli.release_asked import Telling
+from archipel.cli.release_asked import Telling, expected_key
 from archipel.plurals import counted
 
 if TYPE_CHECKING:
     from archipel.release.verify.report import Expected, Report
-
-_HINT = re.compile(r"[0-9a-f]{64}")
-MAX_KEY_BYTES = 64 * 1024
 
 
 @click.command()
@@ -68,12 +64,7 @@ def command(
 def _expected(lab: str | None, key: str | None, witnesses: tuple[str, ...]) -> "Expected":
     from archipel.release.verify.report import Expected
 
-    hint = pem = None
-    if key is not None and _HINT.fullmatch(key):
-        hint = key
-    elif key is not None:
-        with Path(key).open("rb") as file:
-            pem = file.read(MAX_KEY_BYTES)
+    hint, pem = expected_key(key)
     return Expected(lab, hint, pem, witnesses)
 
 
