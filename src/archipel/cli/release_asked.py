@@ -50,6 +50,26 @@ class Licence(click.ParamType):
         return licence, Path(path)
 
 
+class ParentPlace(click.ParamType):
+    """A folder with a model that a release was made from, and how."""
+
+    name = "DIR:RELATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """(folder, relation in the words of an index)"""
+        from archipel.release.parents import RELATIONS
+
+        place, colon, relation = str(value).rpartition(":")
+        if not colon or relation not in RELATIONS or not Path(place).is_dir():
+            self.fail(
+                f"{value!r:.200} is no folder and relation, like base:fine-tuned; relations are "
+                f"{', '.join(RELATIONS)}",
+                param,
+                ctx,
+            )
+        return Path(place), RELATIONS[relation]
+
+
 class Telling:
     """Says where it is, if nothing was said for a while."""
 

@@ -10,7 +10,7 @@ import click
 from archipel.cli.doors import DEFAULT_LAB_URL, LabUrl, Mendable, home_folder, mending, show
 from archipel.cli.lab_door import EXPECT, JSON, bounded_fetch
 from archipel.cli.names import run_names
-from archipel.cli.release_asked import ALL, Licence, Telling, Versions
+from archipel.cli.release_asked import ALL, Licence, ParentPlace, Telling, Versions
 
 if TYPE_CHECKING:
     from archipel.cli.ledger_checked import Checked
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from archipel.release.contents import Sources
     from archipel.release.facts import Facts
     from archipel.release.gathering import Find, Ledger
+    from archipel.release.index import Parent
     from archipel.release.oms.key import SigningKey
+    from archipel.release.parents import Relation
     from archipel.release.stated import Stated
 
 MAX_READ_BYTES = 1024 * 1024
@@ -65,6 +67,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     help="Text of a licence that is stated, by its SPDX id; may be given several times.",
 )
 @click.option(
+    "--parent",
+    "parents",
+    multiple=True,
+    type=ParentPlace(),
+    help="A release or model directory that it was made from, and how (fine-tuned, distilled, adapter, merged); may be "
+    "given several times.",
+)
+@click.option(
     "--key",
     "key_path",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -97,12 +107,14 @@ def command(
 
     The folder is a model directory that any loader takes, with everything beside it that it takes to check it
     and to make it again. The same ledger gives the same bytes. What the lab has no more is named in it, and the
-    same command goes on where it was stopped.
+    same command goes on where it was stopped. Exit code 1, and nothing written: a parent's licence forbids it, unless
+    `despite` in the owner's words says why it goes out.
 
     \b
     Examples:
       archipel release make secret-order --out bundle
       archipel release make secret-order --home copy-of-lab --stated release.toml --out bundle
+      archipel release make secret-order --parent teacher:distilled --out bundle
       archipel release make secret-order --secret-file secret --versions last --out bundle
     """
     from archipel.cli.release_sources import Place
@@ -124,9 +136,11 @@ def command(
 def _made(name: str, out: Path, place: "Place", given: dict[str, Any]) -> dict[str, Any]:
     from archipel.cli.release_sources import blobs_at, finder, read_run
     from archipel.release.contents import contents_of
+    from archipel.release.licence_terms import not_known
     from archipel.release.making import Plan, write_bundle
 
     stated, key = _stated(given["stated_path"]), _key(given["key_path"])
+    parents = _parents(given["parents"], stated)
     operator = _operator(given["operator_path"])
     ledger, checked = read_run(place, name)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +151,7 @@ def _made(name: str, out: Path, place: "Place", given: dict[str, Any]) -> dict[s
         find = finder(blobs)
         sources = _sources(place, ledger, checked, find, (stated, Path(aside), given))
         contents = contents_of(sources, _chosen(given["versions"], sources.facts))
-        plan = Plan(sources.facts, stated, contents, key, operator)
+        plan = Plan(sources.facts, stated, contents, key, operator, parents)
         grade = write_bundle(plan, out, Telling())
     index = plan.index
     return {
@@ -148,6 +162,8 @@ def _made(name: str, out: Path, place: "Place", given: dict[str, Any]) -> dict[s
         "key": key.public.hint,
         "class": {"stated": grade.classes.stated, "present": grade.classes.present},
         "missing": list(index.missing),
+        "parents": [each.model_dump(mode="json") for each in index.parents],
+        "terms": not_known(index.parents, index.licence_of("parameters")),
     }
 
 
@@ -207,6 +223,25 @@ def _chosen(asked: "str | frozenset[int]", facts: "Facts") -> frozenset[int] | N
     return asked
 
 
+def _parents(given: "list[tuple[Path, Relation]]", stated: "Stated") -> "tuple[Parent, ...]":
+    """Those that were named, if their terms allow the release.
+
+    Raises:
+        Mendable: they do not.
+    """
+    from archipel.release.licence_terms import why_not
+    from archipel.release.parents import parent_at, with_reasons
+
+    parents = with_reasons((parent_at(*each) for each in given), stated.despite)
+    licence = stated.licences.get("parameters", stated.licences.get("default"))
+    if faults := why_not(parents, licence):
+        raise Mendable(
+            f"{'; '.join(faults)}. State another licence for `parameters`, or say under [despite] in --stated why "
+            "the release goes out"
+        )
+    return parents
+
+
 def _stated(path: Path | None) -> "Stated":
     from archipel.release.stated import NOTHING_STATED, read_stated
 
@@ -246,6 +281,7 @@ def _words(made: dict[str, Any]) -> str:
         if present
         else "in no class of the Model Openness Framework: `archipel release openness` says why"
     )
+    lines += [f"terms: {each}" for each in made["terms"]]
     if made["missing"]:
         lines += ["not in it:", *(f"  {line}" for line in made["missing"])]
     return "\n".join(lines)

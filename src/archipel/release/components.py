@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from archipel.release import places
 from archipel.release.contents import Contents
 from archipel.release.facts import Facts
-from archipel.release.index import Component, Kind, Released
+from archipel.release.index import Component, Kind, Parent, Released
 from archipel.release.stated import Stated
 
 OWN_LICENCE = "Apache-2.0"
@@ -38,7 +38,13 @@ _PAPERS: tuple[tuple[Kind, str, tuple[str, ...]], ...] = (
 )
 
 
-def index_of(facts: Facts, stated: Stated, made: Contents, papers: Iterable[str]) -> Released:
+def index_of(
+    facts: Facts,
+    stated: Stated,
+    made: Contents,
+    papers: Iterable[str],
+    parents: tuple[Parent, ...] = (),
+) -> Released:
     """The index of a bundle with these contents; papers: places of what is written besides."""
     last, there = facts.versions[-1], {*made.files, *papers}
     return Released(
@@ -52,6 +58,7 @@ def index_of(facts: Facts, stated: Stated, made: Contents, papers: Iterable[str]
         weights=last.weights,
         at_ms=facts.last_ms,
         components=tuple(_components(stated, made, there)),
+        parents=parents,
         missing=tuple(sorted(made.missing)),
         blobs=tuple(made.blobs[digest] for digest in sorted(made.blobs)),
     )

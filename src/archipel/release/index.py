@@ -89,6 +89,8 @@ class Parent(Closed):
     release: Digest | None = None
     """SHA-256 of its release.json, where it has one."""
     licence: Licence | None = None
+    despite: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Why its owner gives the release away although the parent's terms, as they are known here, forbid it."""
 
 
 class Released(Closed):
@@ -117,6 +119,10 @@ class Released(Closed):
     """What a whole release would hold and this one does not, a sentence each."""
     blobs: Annotated[tuple[BlobRef, ...], Field(max_length=MAX_FILES)] = ()
     """What lies in `blobs/`, sorted by digest."""
+
+    def licence_of(self, kind: Kind) -> str | None:
+        """Of the first component of this kind."""
+        return next((each.licence for each in self.components if each.kind == kind), None)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""

@@ -17,7 +17,7 @@ from archipel.release.components import index_of
 from archipel.release.contents import Content, Contents
 from archipel.release.facts import Facts
 from archipel.release.gathering import CannotRelease
-from archipel.release.index import Released, plain_path
+from archipel.release.index import Parent, Released, plain_path
 from archipel.release.oms.folder import sign_folder
 from archipel.release.oms.key import SigningKey
 from archipel.release.oms.voucher import vouch
@@ -41,12 +41,14 @@ class Plan:
     key: SigningKey
     operator: Identity | None = None
     """Who vouches for the key; None: nobody does."""
+    parents: tuple[Parent, ...] = ()
+    """What the weights were made from."""
 
     @property
     def index(self) -> Released:
         """Of the bundle: which component is where, papers and grade included."""
         papers = {*PAPERS, *provenance(self.facts, self.stated, None), places.OPENNESS}
-        return index_of(self.facts, self.stated, self.contents, papers)
+        return index_of(self.facts, self.stated, self.contents, papers, self.parents)
 
 
 def write_bundle(plan: Plan, out: Path, tell: Tell) -> Grade:

@@ -54,6 +54,8 @@ class Stated(Section):
     copyright_measures: Text | None = None
     removal_measures: Text | None = None
     personal_data: Text | None = None
+    despite: dict[Annotated[str, Field(max_length=200)], Line] = Field(default={})
+    """Name of a parent -> why the release goes out although that parent's terms forbid it as far as is known here."""
     data: Annotated[tuple[DataStated, ...], Field(max_length=1000)] = ()
 
 

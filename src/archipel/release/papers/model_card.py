@@ -167,7 +167,7 @@ def _making(facts: Facts, index: Released | None) -> str:
     if index is not None:
         lines += [
             f"{each.relation.capitalize()} {quoted(each.name)}, state digest `{each.weights}`, licence "
-            f"{each.licence or 'unknown'}."
+            f"{each.licence or 'unknown'}." + (f" {quoted(each.despite)}" if each.despite else "")
             for each in index.parents
         ]
     return "\n\n".join(lines)

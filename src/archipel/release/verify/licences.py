@@ -1,6 +1,9 @@
-"""Step 8: every component has a licence, and the text of it lies there or is known by its name."""
+"""Step 8: every component has a licence, and the text of it lies there or is known by its name; what its
+parents' terms ask, it keeps.
+"""
 
 from archipel.release import places
+from archipel.release.licence_terms import not_known, why_not
 from archipel.release.verify.report import Looked
 
 
@@ -25,3 +28,6 @@ def look_at_licences(looked: Looked) -> None:
     for licence, parts in sorted(named.items()):
         lies = "its text lies here" if licence in texts else "by its SPDX id alone"
         step.shown.append(f"{licence} ({lies}): {', '.join(parts)}")
+    own = index.licence_of("parameters")
+    step.faults += [f"its parents' terms: {each}" for each in why_not(index.parents, own)]
+    step.unshown += [f"its parents' terms: {each}" for each in not_known(index.parents, own)]

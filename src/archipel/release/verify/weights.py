@@ -3,27 +3,23 @@
 from pathlib import Path
 
 from archipel.plurals import counted
-from archipel.records.canonical import parse_canonical
 from archipel.records.fields import BlobRef
 from archipel.release import places
 from archipel.release.hearing import Hearing
 from archipel.release.verify.files import read_bounded
 from archipel.release.verify.report import Looked, Step
 from archipel.release.weights.delta import after_delta, from_anchor
+from archipel.release.weights.folder import state_of
 from archipel.release.weights.manifest import (
     MAX_MANIFEST_BYTES,
     BadVersion,
     Manifest,
-    Tensor,
     read_manifest,
-    state_digest,
 )
-from archipel.release.weights.stored import BadStored, digests_in, header_of
+from archipel.release.weights.stored import BadStored
 
 MAX_WEIGHT_BLOB_BYTES = 64 * 1024**3
 """Of an anchor or delta that is read here: it is held in memory."""
-OVER = "archipel"
-"""In an adapter file's metadata: what it lies over."""
 
 
 def look_at_last(looked: Looked) -> None:
@@ -33,28 +29,18 @@ def look_at_last(looked: Looked) -> None:
     if index is None or not files:
         step.unshown.append("no weights lie at the top of this bundle")
         return
-    found: dict[str, Tensor] = {}
-    over = None
-    for name in files:
-        looked.tell(f"tensors of {name}")
-        try:
-            header = header_of(looked.folder / name)
-            for each, digest in digests_in(looked.folder / name, header):
-                if each.name in found:
-                    raise BadStored(f"the tensor {each.name} lies in another file, too")
-                found[each.name] = Tensor(each.name, each.dtype, each.shape, digest)
-            if OVER in header.metadata:
-                over = parse_canonical(header.metadata[OVER].encode())
-        except (BadStored, ValueError) as error:
-            step.fault(f"{name}: {error!s:.300}")
-            return
-    digest = state_digest(found.values(), over)
+    looked.tell(f"tensors of {', '.join(files):.200}")
+    try:
+        digest, num_tensors = state_of(looked.folder, files)
+    except (BadStored, ValueError) as error:
+        step.fault(str(error))
+        return
     if digest != index.weights:
         step.fault(
             f"{', '.join(files):.200}: these weights are {digest}; version {index.version} is {index.weights}"
         )
         return
-    step.shown.append(f"{counted(len(found), 'tensor')} of version {index.version}: {digest}")
+    step.shown.append(f"{counted(num_tensors, 'tensor')} of version {index.version}: {digest}")
     if looked.heard is None:
         step.unshown.append("that the ledger names these weights: no ledger was replayed")
 
