@@ -47,12 +47,13 @@ def examine_again(
     if older := len(newest_first) - len(chosen):
         findings.missing["evaluations", "not asked (--evaluations all)"] += older
     for exam in chosen:
-        _examine(story, blobs, findings, exam, reexamining)
+        examine(story, blobs, findings, exam, reexamining)
 
 
-def _examine(
+def examine(
     story: RunStory, blobs: Blobs, findings: Findings, exam: Exam, reexamining: "Reexamining"
 ) -> None:
+    """One of them, whose weights are to be had."""
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.grading import GraderUnavailable
     from archipel.work.reexamining import NoNumbers
@@ -62,7 +63,7 @@ def _examine(
     findings.progress(f"evaluation of version {version}")
     faults = (BadPayload, ChainFault, NoNumbers)
     with findings.looking("evaluations", f"evaluation of version {version}", *faults):
-        policy, before = _weights_of(story, blobs, version), reexamining.faults
+        policy, before = weights_of(story, blobs, version), reexamining.faults
         try:
             made = reexamining.metrics(version, policy)
         except (GraderUnavailable, TaskProcessLost) as error:
@@ -77,8 +78,8 @@ def _examine(
         findings.checked[WHAT] += 1
 
 
-def _weights_of(story: RunStory, blobs: Blobs, version: int) -> "Policy":
-    """From the newest anchor that is not after it."""
+def weights_of(story: RunStory, blobs: Blobs, version: int) -> "Policy":
+    """Of a version, from the newest anchor that is not after it."""
     from archipel.work.verifying import ChainCheck
 
     answers = [update.answer for update in story.updates[: version + 1]]

@@ -86,9 +86,9 @@ class Recomputing:
             self._findings.looking("recomputation", "the run's opening"),
             tempfile.TemporaryDirectory(dir=asked.scratch) as folder,
         ):
-            recipe = self._recipe()
+            recipe = self.recipe()
             needs_weights = asked.updates != 0 or self._opened.pace.adapter is not None
-            model = self._model(Path(folder) / "model", weights=needs_weights)
+            model = self.model(Path(folder) / "model", weights=needs_weights)
             if asked.rewards:
                 self._rewards(recipe, model)
             if asked.num_exams:
@@ -96,7 +96,7 @@ class Recomputing:
             if asked.updates:
                 self._updates(model, Path(folder) / "memory")
 
-    def _recipe(self) -> Recipe:
+    def recipe(self) -> Recipe:
         """The run's, if it may run here."""
         try:
             recipe = recipe_from_canonical(self._blobs.read(self._opened.recipe))
@@ -116,7 +116,7 @@ class Recomputing:
             raise NotKept(f"it needs the secret {recipe.secret_name!r} (--secret-file)")
         return recipe
 
-    def _model(self, folder: Path, *, weights: bool) -> Path:
+    def model(self, folder: Path, *, weights: bool) -> Path:
         """The initial model directory, or all of it but the weights."""
         from archipel.node.operator import copy_file
 
@@ -131,7 +131,7 @@ class Recomputing:
         what, updates = "versions' rewards", self._story.updates
         with (
             self._findings.looking(what, "rewards"),
-            _only_here(NOT_HERE),
+            only_here(NOT_HERE),
             Regrading(recipe, self._asked.secret, model, self._story.opened) as regrading,
         ):
             for number, update in enumerate(updates[1:], 1):
@@ -141,7 +141,7 @@ class Recomputing:
                     what, f"reward of version {number}", BadPayload, KeyError
                 ):
                     batch = self._batch(number)
-                    with _only_here(CANNOT_BE_GRADED):
+                    with only_here(CANNOT_BE_GRADED):
                         mean = regrading.mean_micro(batch)
                     told = update.answer.metrics.get(REWARD)
                     if mean != told and regrading.faults > before:
@@ -160,7 +160,7 @@ class Recomputing:
         most, secret = self._asked.num_exams, self._asked.secret
         with (
             self._findings.looking("evaluations", "evaluations"),
-            _only_here(NOT_HERE),
+            only_here(NOT_HERE),
             Reexamining(recipe, secret, model) as reexamining,
         ):
             examine_again(self._story, self._blobs, self._findings, most, reexamining)
@@ -176,10 +176,10 @@ class Recomputing:
 
         start, checkpoint = self._start()
         last = self._last(start)
-        context = self._context(model, memory, checkpoint)
+        context = self.context(model, memory, checkpoint)
         with (
             self._findings.looking("updates", f"version {start}", *CANNOT_BE_MADE),
-            _only_here(NOT_HERE),
+            only_here(NOT_HERE),
             Remaking(context, memory, start if checkpoint else -1) as remaking,
         ):
             self._same(remaking.policy, self._story.updates[start], "starts of updates")
@@ -195,8 +195,8 @@ class Recomputing:
         from archipel.work.verifying import CANNOT_BE_MADE, NOT_HERE
 
         what = f"version {number}"
-        with self._findings.looking("updates", what, *CANNOT_BE_MADE), _only_here(NOT_HERE):
-            made = remaking.next(*self._inputs(number))
+        with self._findings.looking("updates", what, *CANNOT_BE_MADE), only_here(NOT_HERE):
+            made = remaking.next(*self.inputs(number))
             self._same(made, self._story.updates[number], "updates made again")
             return True
         return False
@@ -240,15 +240,17 @@ class Recomputing:
                 return saved[-1]
         return 0, None
 
-    def _inputs(self, version: int) -> tuple[tuple[AcceptedWork, ...], dict[str, Path]]:
+    def inputs(self, version: int) -> tuple[tuple[AcceptedWork, ...], dict[str, Path]]:
+        """What this version was made from: accepted results, and their files by digest. Raises NotKept, Altered."""
         inputs = self._story.inputs(version)
         answers = [each.answer for each in inputs if isinstance(each.answer, RolloutAnswer)]
         return inputs, {each.result.digest: self._blobs.path(each.result) for each in answers}
 
-    def _context(self, model: Path, memory: Path, checkpoint: BlobRef | None) -> "Context":
+    def context(self, model: Path, memory: Path, checkpoint: BlobRef | None) -> "Context":
+        """Of a trusted role that learns in the folder `memory`, which may not be there yet."""
         from archipel.work.kind import Context
 
-        memory.mkdir(parents=True)
+        memory.mkdir(parents=True, exist_ok=True)
         return Context(
             work=f"{self._opened.run}.1",
             opened=self._opened,
@@ -266,7 +268,7 @@ class Recomputing:
 
 
 @contextmanager
-def _only_here(kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+def only_here(kinds: tuple[type[Exception], ...]) -> Iterator[None]:
     """What this machine cannot do (a package it lacks, a wall it cannot put up) is no fault of the run."""
     try:
         yield

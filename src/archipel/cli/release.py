@@ -6,6 +6,7 @@ COMMANDS = {
     "make": ("release_make", "A signed bundle of a run: weights, data, code, papers, ledger"),
     "verify": ("release_verify", "Check a bundle: no network, no tensor library, no belief"),
     "mirror": ("release_mirror", "Copy a release from places that nobody believes"),
+    "rebuild": ("release_rebuild", "Make a bundle again from what it brings, and compare"),
     "openness": ("release_openness", "How open a model is, computed from the bytes of its folder"),
     "key": ("release_key", "The key that signs releases: its public half, and how others name it"),
     "summary": (

@@ -14,6 +14,7 @@ from archipel.node.client import LabReader
 from archipel.node.exchange import LabRefused, LabUnreachable
 from archipel.records.canonical import sha256_digest
 from archipel.records.fields import BlobRef
+from archipel.release.places import blob_place
 
 GIB = 2**30
 NOT_FOUND = "not-found"
@@ -78,26 +79,27 @@ class LabBlobs(WaitedLab):
 class FolderBlobs:
     """In a folder of blobs as a lab lays them, which stays as it is."""
 
+    _hint = "a backup has all that its lab still had if it was made by `archipel lab backup --all-blobs`"
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def read(self, blob: BlobRef) -> bytes:
         """See `Blobs.read`."""
-        name = hexadecimal(blob.digest)
         try:
             # A pipe in its place would be waited for: it is opened without, and is empty.
-            with open(self._root / name[:2] / name[2:], "rb", opener=_at_once) as file:
+            with open(self._place(blob), "rb", opener=_at_once) as file:
                 data = file.read(blob.size + 1)
         except OSError as error:
-            raise NotKept(
-                f"it is not in {self._root} ({error.strerror}); a backup has all that its lab still had "
-                "if it was made by `archipel lab backup --all-blobs`"
-            ) from None
+            raise NotKept(f"it is not in {self._root} ({error.strerror}); {self._hint}") from None
         return _whole(data, blob)
 
     def path(self, blob: BlobRef) -> Path:
         """See `Blobs.path`."""
         self.read(blob)
+        return self._place(blob)
+
+    def _place(self, blob: BlobRef) -> Path:
         name = hexadecimal(blob.digest)
         return self._root / name[:2] / name[2:]
 
@@ -107,6 +109,16 @@ class HomeBlobs(FolderBlobs):
 
     def __init__(self, home: Path) -> None:
         super().__init__(home / "blobs")
+
+
+class ReleaseBlobs(FolderBlobs):
+    """In a release, which lays them otherwise."""
+
+    _hint = "`archipel release make` names what a release does not hold"
+
+    def _place(self, blob: BlobRef) -> Path:
+        hexadecimal(blob.digest)  # raises of any other text
+        return self._root / blob_place(blob.digest)
 
 
 @contextmanager

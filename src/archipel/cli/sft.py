@@ -53,7 +53,8 @@ def command(
 ) -> None:
     """Train on RECIPE's supervised data: its own model from random weights, or a given one.
 
-    Progress is saved in OUT.partial; after Ctrl-C the same command continues.
+    Progress is saved in OUT.partial; after Ctrl-C the same command continues. OUT/made.json says what the
+    weights were made from: whoever gets them may make them again.
 
     \b
     Examples:
@@ -71,6 +72,7 @@ def command(
     import torch
 
     from archipel.model.devices import ready_device
+    from archipel.serve.origin import machine
     from archipel.training.checkpoint import remove_checkpoints
     from archipel.training.environments.apart import TaskProcessLost
     from archipel.training.optimiser import Diverged
@@ -89,7 +91,8 @@ def command(
     saved = out.with_name(out.name + ".partial")
     on_step = _silent if as_json else _telling(line)
     with mending(TaskProcessLost, NoSupervisedStage, OSError, ValueError, ArithmeticError):
-        way = Way(device=ready_device(device))  # NoDevice is a ValueError
+        place = ready_device(device)  # NoDevice is a ValueError
+        way = Way(device=place, machine=machine(str(place)))
         try:
             progress = (
                 start_adapter(recipe, out, weights, on_step, saved, way)

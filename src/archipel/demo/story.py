@@ -31,8 +31,9 @@ from archipel.plurals import counted
 from archipel.records.documents import NodeView, RunView
 from archipel.records.recipe import Recipe
 from archipel.records.statements import Recorded
+from archipel.serve.origin import machine
 from archipel.training.sft import Progress
-from archipel.training.start import start_model
+from archipel.training.start import Way, start_model
 
 Tell = Callable[[str], None]
 POLL_S = 0.2
@@ -148,7 +149,8 @@ def supervised_start(show: Performance, tell: Tell) -> None:
             loss = progress.smoothed_loss or progress.loss
             tell(f"  supervised step {progress.step:4}  loss {loss:.3f} nats/token")
 
-    show.supervised = start_model(show.recipe, show.start, on_step)
+    way = Way(machine=machine("cpu"))
+    show.supervised = start_model(show.recipe, show.start, on_step, way=way)
     show.supervised_s = time.monotonic() - began
     show.supervised_cpu_s = time.process_time() - cpu
     tell(f"  {counted(show.supervised.step, 'step')} in {show.supervised_s:.1f} s -> {show.start}")

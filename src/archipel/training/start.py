@@ -23,6 +23,7 @@ from archipel.records.recipe import Recipe
 from archipel.records.seeds import derive_seed
 from archipel.training.environments.environment import Environment, make_environment
 from archipel.training.episodes import conduct_of
+from archipel.training.made import state_digest, state_made
 from archipel.training.sft import (
     Examples,
     Progress,
@@ -45,6 +46,8 @@ class Way:
     """Where its data begins, so that more of the same can be told from the same again."""
     device: torch.device = CPU
     """Where it learns."""
+    machine: str = ""
+    """Class of that, as `made.json` is to say it; empty: it does not."""
 
 
 DEFAULT = Way()
@@ -62,7 +65,7 @@ def start_model(
     weights: Path | None = None,
     way: Way = DEFAULT,
 ) -> Progress:
-    """Train a model on the recipe's supervised data and write it to `out`.
+    """Train a model on the recipe's supervised data and write it to `out`, with `made.json`: what it follows from.
 
     It starts from random weights of the recipe's `[model]`, or from the model directory `weights`, whose
     architecture and tokenizer it then keeps. The verifier's secret is not needed and not used: supervised
@@ -85,6 +88,7 @@ def start_model(
         tokenizer = Tokenizer.from_directory(weights)
         model = read_any_model(weights, recipe.model.backend)
         _require_finite(model, weights)
+    began = None if weights is None else state_digest(model.named_parameters())
     model = model.to(way.device)
     stage = _stage(recipe, tokenizer, model, checkpoints, way.first_example)
     progress = supervise(model, stage, on_step)
@@ -93,6 +97,8 @@ def start_model(
     elif weights is not None:
         state = {name: each.detach() for name, each in model.named_parameters()}
         write_stock_model(out, state, model.config, weights)
+    ended = state_digest(model.named_parameters())
+    state_made(out, recipe, began, ended, (way.first_example, way.machine))
     return progress
 
 

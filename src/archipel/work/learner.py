@@ -152,15 +152,20 @@ class Learner:
         self._policy = Policy(state, manifest)
         return self._publish(parent, self._policy, metrics)
 
-    def replay(self, context: Context) -> None:
-        """The next version again, which others have published already."""
+    def prompts(self, batch: int) -> bytes:
+        """The prompts of a batch, as they are published."""
+        return self._prompts.packed(batch)
+
+    def replay(self, context: Context) -> dict[str, int]:
+        """The next version again, which others have published already; what was measured."""
         try:
-            self._learn(context)
+            metrics = self._learn(context)
         except TooFew as wanted:
             raise WorkFailed(f"what version {self.version + 1} was made from: {wanted}") from None
         self._policy = None
         if self._is_saved(self.version):
             self._trainer.save(self.folder)
+        return metrics
 
     def again(self, version: int) -> Answer:
         """The answer for a version that was made before, when its first telling got lost."""

@@ -127,7 +127,7 @@ class Prompts:
         files = {}
         for number in batches.blocks_of(batch, before + more)[len(known) :]:
             files[f"{PROMPTS_ROLE}{number}"] = path = folder / f"{PROMPTS_ROLE}{number}"
-            path.write_bytes(self._packed(number))
+            path.write_bytes(self.packed(number))
         return files
 
     def write(self, version: int, folder: Path) -> None:
@@ -135,10 +135,10 @@ class Prompts:
         run = self._run
         first = 0 if version == 0 else version + run.max_staleness
         for number in range(first, min(version + run.max_staleness + 1, run.versions)):
-            (folder / f"{PROMPTS_ROLE}{number}").write_bytes(self._packed(number))
+            (folder / f"{PROMPTS_ROLE}{number}").write_bytes(self.packed(number))
 
-    def _packed(self, number: int) -> bytes:
-        """The prompts of a batch, with their tasks where those who play are to be told."""
+    def packed(self, number: int) -> bytes:
+        """As they are published: the prompts of a batch, with their tasks where those who play are to be told."""
         groups = self.batch(number)
         recipe, environment, _ = self._made_of
         tasks = None

@@ -190,6 +190,8 @@ class Remaking:
         """
         self._context = context
         self._learner = Learner(context, folder, told)
+        self.metrics: Mapping[str, int] = {}
+        """What was measured of the version that was made last."""
 
     def __enter__(self) -> Self:
         return self
@@ -207,6 +209,19 @@ class Remaking:
         """State digest of the weights of that version as this machine computes them."""
         return self._learner.policy.manifest.state
 
+    @property
+    def held(self) -> Policy:
+        """Those weights."""
+        return self._learner.policy
+
+    def prompts(self, batch: int) -> bytes:
+        """The prompts of a batch as this machine makes them, packed as they are published.
+
+        Raises:
+            WorkFailed: a task of it cannot be made.
+        """
+        return self._learner.prompts(batch)
+
     def next(self, inputs: tuple[AcceptedWork, ...], blobs: Mapping[str, Path]) -> str:
         """Make the next version from these results; returns its state digest.
 
@@ -214,5 +229,5 @@ class Remaking:
             WorkFailed, BadPayload, Diverged: it cannot be made.
         """
         step = {"inputs": inputs, "blobs": dict(blobs)}
-        self._learner.replay(self._context.model_copy(update=step))
+        self.metrics = self._learner.replay(self._context.model_copy(update=step))
         return self.policy

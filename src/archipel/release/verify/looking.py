@@ -1,5 +1,6 @@
 """All steps of a verification, in order."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from archipel.release.verify.files import look_at_digests, look_at_paths, look_at_signature
@@ -8,6 +9,17 @@ from archipel.release.verify.licences import look_at_licences
 from archipel.release.verify.report import Expected, Looked, Report, Tell
 from archipel.release.verify.weights import look_at_chain, look_at_last
 
+Look = Callable[[Looked], None]
+LOOKS: tuple[Look, ...] = (
+    look_at_paths,
+    look_at_signature,
+    look_at_digests,
+    look_at_tree,
+    look_at_transitions,
+    look_at_last,
+    look_at_chain,
+    look_at_licences,
+)
 NEVER_SHOWN = (
     "that updates, rewards and evaluations come out so again: `archipel release rebuild` makes them again",
     "that tokens were sampled from the weights that they name, but for what audits in the ledger looked at",
@@ -22,20 +34,25 @@ def verify(folder: Path, expected: Expected, tell: Tell) -> Report:
     Raises:
         NoBundle: the folder is no release at all. OSError: it cannot be read.
     """
-    looked = Looked(folder, expected, tell)
-    for look in (
-        look_at_paths,
-        look_at_signature,
-        look_at_digests,
-        look_at_tree,
-        look_at_transitions,
-        look_at_last,
-        look_at_chain,
-        look_at_licences,
-    ):
-        look(looked)
+    looked = looked_through(folder, expected, tell)
     _say_what_is_not_shown(looked)
     return Report(folder, looked.index, looked.signer, tuple(looked.steps))
+
+
+def looked_through(
+    folder: Path, expected: Expected, tell: Tell, looks: Sequence[Look] = LOOKS
+) -> Looked:
+    """The steps of `verify` but for the last, and what they found for whoever goes on from there.
+
+    looks: which of them, in their order; without `look_at_chain` for whoever applies every delta himself.
+
+    Raises:
+        NoBundle: the folder is no release at all. OSError: it cannot be read.
+    """
+    looked = Looked(folder, expected, tell)
+    for look in looks:
+        look(looked)
+    return looked
 
 
 def _say_what_is_not_shown(looked: Looked) -> None:
