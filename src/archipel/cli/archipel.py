@@ -53,6 +53,10 @@ COMMANDS = {
     "audits": ("audits", "Which answers were audited, what was found, what followed"),
     "ledger": ("ledger", "Replay and verify a lab's ledger"),
     "release": ("release", "A run's model as a bundle that anybody can check, rebuild and own"),
+    "trace": (
+        "trace",
+        "What shaped a release's weights; what of an answer stands in its training data",
+    ),
     "proofs": ("proofs", "Thresholds for audits of floating-point results, measured"),
     "answer": ("answer", "Recompute what somebody signed that a model answered"),
     "exact": ("exact", "Recompute what the exact contract gave, to the bit"),
